@@ -1,0 +1,11 @@
+/* hybrid: runs and trains language models inside your program. One header, plain C, no dependencies. */
+#ifndef HYBRID_H
+#define HYBRID_H
+#include "base.h"
+#include "runtime.h"
+#include "quant.h"
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* HYBRID_H */

@@ -1,0 +1,130 @@
+/* compute/backend: the seam between models and devices: tensors, and one table of operations that every back end fills.
+ *
+ * Activations are float32 rows, contiguous inside a row, rows `stride` floats apart. Weights are tensors in the type of their file.
+ * Calls are imperative and in order. A back end may defer them: results may be read after sync(). */
+
+typedef struct hybrid__tensor {
+    const char *name;
+    hybrid_type type;
+    int64_t     ne[4];                  /* sizes; ne[0] is contiguous. A matrix W[out][in] has ne = { in, out, 1, 1 } */
+    size_t      nb[4];                  /* byte strides; nb[1] = bytes of a row */
+    const void *data;                   /* NULL: no such tensor */
+} hybrid__tensor;
+
+typedef struct hybrid__backend hybrid__backend;
+
+/* out (n, n_embd) = table[ids] * scale (+ out, when add) */
+typedef struct hybrid__op_embed {
+    const hybrid__tensor *table;        /* (n_embd, n_vocab), any type */
+    const int32_t *ids;                 /* n, each checked by the caller */
+    int    n;
+    float  scale;                       /* 1 for none */
+    bool   add;
+    float *out;
+} hybrid__op_embed;
+
+/* RMS:   out = x / sqrt(mean(x^2) + eps) * w          Layer: out = (x - mean) / sqrt(var + eps) * w + b   (var is biased)
+ * n_rows rows of n values. w, b may be NULL (1 and 0). out may be x. */
+typedef enum hybrid__norm_kind { HYBRID__NORM_RMS, HYBRID__NORM_LAYER } hybrid__norm_kind;
+typedef struct hybrid__op_norm {
+    hybrid__norm_kind kind;
+    const float *x; int64_t x_stride;
+    float *out; int64_t out_stride;
+    const float *w, *b;
+    int64_t n_rows, n;
+    float   eps;
+} hybrid__op_norm;
+
+/* Up to 4 matrices that read the same rows: y_i (n, out_i) = x (n, k) . W_i (out_i, k)^T + bias_i, or y_i += that. */
+typedef struct hybrid__matmul_out {
+    const hybrid__tensor *w;            /* ne[0] = k, ne[1] = out */
+    const float *bias;                  /* out values, or NULL */
+    float  *y; int64_t y_stride;
+    bool    add;                        /* y += instead of y = */
+} hybrid__matmul_out;
+typedef struct hybrid__op_matmul {
+    const float *x; int64_t x_stride;
+    int n;
+    int n_out;
+    hybrid__matmul_out out[4];
+} hybrid__op_matmul;
+
+/* Rotates the first n_rot values of each head: NORM pairs (2i, 2i+1), NEOX pairs (i, i + n_rot/2). table (n, n_rot/2, 2) holds cos and sin
+ * of every row's position. In place. */
+typedef enum hybrid__rope_kind { HYBRID__ROPE_NORM, HYBRID__ROPE_NEOX } hybrid__rope_kind;
+typedef struct hybrid__op_rope {
+    hybrid__rope_kind kind;
+    float *x; int64_t x_stride;
+    int    n, n_head, head_dim, n_rot;
+    const float *table;
+} hybrid__op_rope;
+
+/* Consecutive rows of a batch that belong to one sequence at consecutive positions. */
+typedef struct hybrid__run {
+    int      first_row, n_rows;
+    int32_t  pos;                       /* position of the first row */
+    const int32_t *pages;               /* page table of the sequence: position p lives in page pages[p / HYBRID__PAGE] */
+} hybrid__run;
+enum { HYBRID__PAGE = 32 };             /* positions a page of the KV cache */
+
+/* One layer's cache. K: page p, kv head h, slot s, at k + p * page_bytes_k + (h * HYBRID__PAGE + s) * row_bytes_k; V alike. A row is
+ * head_dim values of `type` (F16, Q8_0, F32; Q8_0 needs head_dim % 32 == 0). */
+typedef struct hybrid__kv_view {
+    hybrid_type type;
+    char   *k, *v;
+    size_t  page_bytes_k, page_bytes_v, row_bytes_k, row_bytes_v;
+    int     n_head_kv, head_dim_k, head_dim_v;
+} hybrid__kv_view;
+
+/* Writes the k and v rows of a batch into the cache. */
+typedef struct hybrid__op_kv_store {
+    const hybrid__kv_view *kv;
+    const float *k; int64_t k_stride;
+    const float *v; int64_t v_stride;
+    const hybrid__run *runs; int n_runs;
+} hybrid__op_kv_store;
+
+/* out (n, n_head * head_dim_v): causal attention of each row over its sequence's cache (its own position included, already stored).
+ * s = q.k * scale; soft-cap: s = cap * tanh(s / cap); window > 0: only positions > pos - window; sinks (n_head): exp(sink - max) joins the
+ * denominator. Query head h reads kv head h / (n_head / n_head_kv). */
+typedef struct hybrid__op_attention {
+    const hybrid__kv_view *kv;
+    const float *q; int64_t q_stride;
+    float *out; int64_t out_stride;
+    const hybrid__run *runs; int n_runs;
+    int    n_head;
+    float  scale, softcap;              /* softcap 0: none */
+    int32_t window;
+    const float *sinks;
+} hybrid__op_attention;
+
+/* out = act(gate) * up, or act(gate) when up is NULL. n_rows rows of n values. out may be gate or up. */
+typedef enum hybrid__act_kind { HYBRID__ACT_SILU, HYBRID__ACT_GELU_TANH, HYBRID__ACT_GELU } hybrid__act_kind;
+typedef struct hybrid__op_glu {
+    hybrid__act_kind act;
+    const float *gate; int64_t gate_stride;
+    const float *up; int64_t up_stride;
+    float *out; int64_t out_stride;
+    int64_t n_rows, n;
+} hybrid__op_glu;
+
+typedef struct hybrid__backend_ops {
+    const char *name;
+    void (*embed)(hybrid__backend *be, const hybrid__op_embed *op);
+    void (*norm)(hybrid__backend *be, const hybrid__op_norm *op);
+    void (*matmul)(hybrid__backend *be, const hybrid__op_matmul *op);
+    void (*rope)(hybrid__backend *be, const hybrid__op_rope *op);
+    void (*kv_store)(hybrid__backend *be, const hybrid__op_kv_store *op);
+    void (*attention)(hybrid__backend *be, const hybrid__op_attention *op);
+    void (*glu)(hybrid__backend *be, const hybrid__op_glu *op);
+    void (*add)(hybrid__backend *be, float *y, const float *x, int64_t n);                      /* y += x */
+    void (*scale)(hybrid__backend *be, float *y, float factor, int64_t n);                      /* y *= factor */
+    void (*softcap)(hybrid__backend *be, float *y, float cap, int64_t n);                       /* y = cap * tanh(y / cap) */
+    hybrid_result (*sync)(hybrid__backend *be, hybrid_error *error);
+    void (*destroy)(hybrid__backend *be);
+} hybrid__backend_ops;
+
+struct hybrid__backend {
+    const hybrid__backend_ops *ops;
+    hybrid_runtime *rt;
+};

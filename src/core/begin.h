@@ -1,0 +1,56 @@
+/* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#if defined(_WIN32)
+    #ifndef WIN32_LEAN_AND_MEAN
+        #define WIN32_LEAN_AND_MEAN
+        #define HYBRID__WIN32_LEAN
+    #endif
+    #ifndef NOMINMAX
+        #define NOMINMAX
+        #define HYBRID__NOMINMAX
+    #endif
+    #include <windows.h>
+    #ifdef _MSC_VER
+        #include <intrin.h>
+    #endif
+#else
+    #include <fcntl.h>
+    #include <sys/mman.h>
+    #include <sys/stat.h>
+    #include <sys/time.h>
+    #include <unistd.h>
+    #ifndef HYBRID_NO_THREADS
+        #include <pthread.h>
+        #include <sched.h>
+    #endif
+#endif
+#if !defined(HYBRID_NO_SIMD) && (defined(__x86_64__) || defined(_M_X64))
+    #include <immintrin.h>
+#endif
+#if !defined(HYBRID_NO_SIMD) && (defined(__aarch64__) || defined(_M_ARM64))
+    #include <arm_neon.h>
+#endif
+
+/* Determinism: products and sums are fused only where the code says fma. */
+#if defined(__clang__)
+    #pragma clang diagnostic push
+    #pragma clang diagnostic ignored "-Wunused-function"
+    #pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__)
+    #pragma GCC diagnostic push
+    #pragma GCC diagnostic ignored "-Wunused-function"
+    #pragma GCC push_options
+    #pragma GCC optimize("fp-contract=off")
+#elif defined(_MSC_VER)
+    #pragma warning(push, 3)
+    #pragma fp_contract(off)
+#endif
+#if defined(__FAST_MATH__)
+    #error "hybrid: -ffast-math breaks the promise of equal results (and NaN checks); compile the file with the implementation without it"
+#endif

@@ -1,0 +1,149 @@
+/* core/file: bytes from a path (mapped where the system can), from memory, or from the host's callbacks. */
+
+typedef struct hybrid__file {
+    const unsigned char *data;          /* all bytes, when mapped or in memory; else NULL: use hybrid__file_read */
+    uint64_t             size;
+    hybrid_reader        reader;        /* when !data */
+    void                *map;           /* to unmap */
+    size_t               map_size;
+#ifndef HYBRID_NO_STDIO
+    #if defined(_WIN32)
+    FILE                *stream;        /* when neither */
+    #else
+    int                  fd;            /* when neither: descriptor + 1; plain read and lseek, which every -std shows */
+    #endif
+#endif
+} hybrid__file;
+
+#if !defined(HYBRID_NO_MMAP) && !defined(HYBRID_NO_STDIO)
+    #if defined(_WIN32)
+        #define HYBRID__MMAP_WIN32
+    #elif defined(__unix__) || defined(__APPLE__)
+        #define HYBRID__MMAP_POSIX
+    #endif
+#endif
+
+static void hybrid__file_close(hybrid__file *f)
+{
+#if defined(HYBRID__MMAP_POSIX)
+    if (f->map) munmap(f->map, f->map_size);
+#elif defined(HYBRID__MMAP_WIN32)
+    if (f->map) UnmapViewOfFile(f->map);
+#endif
+#ifndef HYBRID_NO_STDIO
+    #if defined(_WIN32)
+    if (f->stream) fclose(f->stream);
+    #else
+    if (f->fd) close(f->fd - 1);
+    #endif
+#endif
+    if (f->reader.close) f->reader.close(f->reader.user);
+    memset(f, 0, sizeof *f);
+}
+
+#if !defined(HYBRID_NO_STDIO) && defined(_WIN32)
+static hybrid_result hybrid__file_open_path(const char *path, hybrid__file *f, hybrid_error *error)
+{
+    wchar_t wide[1024];
+    long long size;
+    if (MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 1024) <= 0)
+        return hybrid__fail(error, HYBRID_ERROR_IO, "'%.160s' is no valid UTF-8 path", path);
+#if defined(HYBRID__MMAP_WIN32)
+    {
+        HANDLE file = CreateFileW(wide, GENERIC_READ, FILE_SHARE_READ, NULL, OPEN_EXISTING, 0, NULL), mapping;
+        LARGE_INTEGER bytes;
+        if (file == INVALID_HANDLE_VALUE) return hybrid__fail(error, HYBRID_ERROR_IO, "cannot open '%.160s' (error %lu)", path, GetLastError());
+        if (GetFileSizeEx(file, &bytes) && bytes.QuadPart && (mapping = CreateFileMappingW(file, NULL, PAGE_READONLY, 0, 0, NULL)) != NULL) {
+            f->size = (uint64_t)bytes.QuadPart;
+            f->map = MapViewOfFile(mapping, FILE_MAP_READ, 0, 0, 0);
+            f->data = (const unsigned char *)f->map;
+            CloseHandle(mapping);
+        }
+        CloseHandle(file);
+        if (f->data) return HYBRID_OK;
+    }
+#endif
+    if (!(f->stream = _wfopen(wide, L"rb"))) return hybrid__fail(error, HYBRID_ERROR_IO, "cannot open '%.160s'", path);
+    if (_fseeki64(f->stream, 0, SEEK_END) || (size = _ftelli64(f->stream)) < 0)
+        return hybrid__fail(error, HYBRID_ERROR_IO, "cannot tell the size of '%.160s'", path);
+    f->size = (uint64_t)size;
+    return HYBRID_OK;
+}
+static bool hybrid__file_read_at(hybrid__file *f, uint64_t offset, void *dst, size_t n)
+{
+    return f->stream && !_fseeki64(f->stream, (long long)offset, SEEK_SET) && fread(dst, 1, n, f->stream) == n;
+}
+#elif !defined(HYBRID_NO_STDIO)
+static hybrid_result hybrid__file_open_path(const char *path, hybrid__file *f, hybrid_error *error)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY);
+    if (fd < 0) return hybrid__fail(error, HYBRID_ERROR_IO, "cannot open '%.160s': %.60s", path, strerror(errno));
+    f->fd = fd + 1;
+    if (fstat(fd, &st) || !S_ISREG(st.st_mode)) return hybrid__fail(error, HYBRID_ERROR_IO, "'%.160s' is not a regular file", path);
+    f->size = (uint64_t)st.st_size;
+#if defined(HYBRID__MMAP_POSIX)
+    if (f->size && f->size <= SIZE_MAX) {
+        void *map = mmap(NULL, (size_t)f->size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (map != MAP_FAILED) { f->map = map; f->map_size = (size_t)f->size; f->data = (const unsigned char *)map; }
+    }
+#endif
+    return HYBRID_OK;
+}
+static bool hybrid__file_read_at(hybrid__file *f, uint64_t offset, void *dst, size_t n)
+{
+    char *to = (char *)dst;
+    if (!f->fd || lseek(f->fd - 1, (off_t)offset, SEEK_SET) != (off_t)offset) return false;
+    while (n) {
+        ssize_t got = read(f->fd - 1, to, HYBRID__MIN(n, (size_t)1 << 30));
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return false;
+        to += got;
+        n -= (size_t)got;
+    }
+    return true;
+}
+#else
+static bool hybrid__file_read_at(hybrid__file *f, uint64_t offset, void *dst, size_t n)
+{
+    HYBRID__UNUSED(f); HYBRID__UNUSED(offset); HYBRID__UNUSED(dst); HYBRID__UNUSED(n);
+    return false;
+}
+#endif
+
+/* Opens one of the three. On failure nothing is left open, and a reader's close has been called. */
+static hybrid_result hybrid__file_open(const hybrid_source *source, hybrid__file *f, hybrid_error *error)
+{
+    int given = !!source->path + !!source->data + !!source->reader.read_at;
+    hybrid_result r = HYBRID_OK;
+    memset(f, 0, sizeof *f);
+    f->reader = source->reader;
+    if (given != 1) r = hybrid__fail(error, HYBRID_ERROR_INVALID, "give exactly one of path, data and reader, not %d of them", given);
+    else if (source->data) { f->data = (const unsigned char *)source->data; f->size = source->size; }
+    else if (source->path) {
+#ifndef HYBRID_NO_STDIO
+        r = hybrid__file_open_path(source->path, f, error);
+#else
+        r = hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "this build has no files (HYBRID_NO_STDIO): use data or reader");
+#endif
+    }
+    else f->size = source->reader.size;
+    if (r) hybrid__file_close(f);
+    return r;
+}
+
+/* n bytes at offset, all or an error. */
+static hybrid_result hybrid__file_read(hybrid__file *f, uint64_t offset, void *dst, size_t n, hybrid_error *error)
+{
+    if (offset > f->size || n > f->size - offset)
+        return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, offset, "the file ends at byte %llu, but %llu bytes at %llu are needed: it is truncated",
+                               (unsigned long long)f->size, (unsigned long long)n, (unsigned long long)offset);
+    if (!n) return HYBRID_OK;
+    if (f->data) { memcpy(dst, f->data + offset, n); return HYBRID_OK; }
+    if (f->reader.read_at) {
+        if (f->reader.read_at(f->reader.user, offset, dst, n)) return HYBRID_OK;
+        return hybrid__fail_at(error, HYBRID_ERROR_IO, offset, "the reader failed to deliver %llu bytes at %llu", (unsigned long long)n, (unsigned long long)offset);
+    }
+    if (hybrid__file_read_at(f, offset, dst, n)) return HYBRID_OK;
+    return hybrid__fail_at(error, HYBRID_ERROR_IO, offset, "reading %llu bytes at %llu failed", (unsigned long long)n, (unsigned long long)offset);
+}

@@ -1,0 +1,276 @@
+/* core/thread: atomics, threads, and the worker pool.
+ *
+ * The pool runs one section at a time: n chunks, taken by whoever is free. A section is finished when its chunks are done, not when
+ * the workers have said so: a worker that wakes late finds nothing and costs nothing, and a worker that lost its core delays the
+ * others by one chunk at most. Workers spin for about a millisecond after a section, then sleep. */
+
+#ifndef HYBRID_NO_THREADS
+    #if defined(_WIN32)
+        #define HYBRID__THREADS_WIN32
+    #else
+        #define HYBRID__THREADS_POSIX
+    #endif
+#endif
+
+#if defined(_MSC_VER) && !defined(__clang__)
+    HYBRID__INLINE uint64_t hybrid__atomic_load(volatile uint64_t *p) { return (uint64_t)_InterlockedOr64((volatile long long *)p, 0); }
+    HYBRID__INLINE void hybrid__atomic_store(volatile uint64_t *p, uint64_t v) { _InterlockedExchange64((volatile long long *)p, (long long)v); }
+    HYBRID__INLINE uint64_t hybrid__atomic_add(volatile uint64_t *p, uint64_t v) { return (uint64_t)_InterlockedExchangeAdd64((volatile long long *)p, (long long)v); }
+    HYBRID__INLINE bool hybrid__atomic_cas(volatile uint64_t *p, uint64_t *expected, uint64_t v)
+    {
+        uint64_t old = (uint64_t)_InterlockedCompareExchange64((volatile long long *)p, (long long)v, (long long)*expected);
+        bool ok = old == *expected;
+        *expected = old;
+        return ok;
+    }
+    HYBRID__INLINE void hybrid__pause(void) { YieldProcessor(); }
+#else
+    HYBRID__INLINE uint64_t hybrid__atomic_load(volatile uint64_t *p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
+    HYBRID__INLINE void hybrid__atomic_store(volatile uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }
+    HYBRID__INLINE uint64_t hybrid__atomic_add(volatile uint64_t *p, uint64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST); }
+    HYBRID__INLINE bool hybrid__atomic_cas(volatile uint64_t *p, uint64_t *expected, uint64_t v)
+    {
+        return __atomic_compare_exchange_n(p, expected, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    }
+    HYBRID__INLINE void hybrid__pause(void)
+    {
+    #if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+    #elif defined(__aarch64__) || defined(__arm__)
+        __asm__ volatile("yield" ::: "memory");
+    #endif
+    }
+#endif
+
+/* Microseconds of a clock that does not go back. */
+static uint64_t hybrid__now_us(void)
+{
+#if defined(_WIN32)
+    LARGE_INTEGER now, rate;
+    QueryPerformanceCounter(&now);
+    QueryPerformanceFrequency(&rate);
+    return (uint64_t)(now.QuadPart / rate.QuadPart) * 1000000u + (uint64_t)(now.QuadPart % rate.QuadPart) * 1000000u / (uint64_t)rate.QuadPart;
+#else
+    #if defined(CLOCK_MONOTONIC)
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+    #else                                                    /* -std=c99 hides the better clock */
+    struct timeval t;
+    gettimeofday(&t, NULL);
+    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_usec;
+    #endif
+#endif
+}
+
+static int hybrid__cpu_count(void)
+{
+#if defined(_WIN32)
+    SYSTEM_INFO info;
+    GetSystemInfo(&info);
+    return (int)info.dwNumberOfProcessors;
+#elif defined(_SC_NPROCESSORS_ONLN)
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (int)n : 1;
+#else
+    return 1;
+#endif
+}
+
+enum { HYBRID__MAX_THREADS = 256, HYBRID__MAX_CHUNKS = 65535, HYBRID__SPIN_US = 1000 };
+
+/* fn(arg, chunk, lane): lane is below hybrid__pool_lanes() and no two chunks run on one lane at a time, so scratch memory can be per lane. */
+typedef void (*hybrid__chunk_fn)(void *arg, int chunk, int lane);
+
+typedef struct hybrid__pool hybrid__pool;
+typedef struct hybrid__worker {
+    hybrid__pool *pool;
+    int           lane;
+#if defined(HYBRID__THREADS_POSIX)
+    pthread_t     thread;
+#elif defined(HYBRID__THREADS_WIN32)
+    HANDLE        thread;
+#endif
+} hybrid__worker;
+
+struct hybrid__pool {
+    int    n_lanes;                      /* caller included */
+    void (*host_for)(void *user, int n, hybrid_task_fn fn, void *arg);
+    void  *host_user;
+    volatile uint64_t ticket;            /* section number << 32 | chunks << 16 | next chunk: one word, so that a chunk is taken at once */
+    volatile uint64_t done;              /* chunks finished in this section */
+    volatile uint64_t busy;              /* a section is running: others compute alone */
+    volatile uint64_t sleepers;
+    volatile uint64_t stop;
+    hybrid__chunk_fn fn;                 /* of the section; read only by who holds one of its chunks */
+    void  *arg;
+    bool   started;
+    hybrid__worker *workers;
+#if defined(HYBRID__THREADS_POSIX)
+    pthread_mutex_t mutex;
+    pthread_cond_t  wake;
+#elif defined(HYBRID__THREADS_WIN32)
+    SRWLOCK mutex;
+    CONDITION_VARIABLE wake;
+#endif
+};
+
+/* Takes chunks of the current section until there are none. */
+static void hybrid__pool_work(hybrid__pool *pool, int lane)
+{
+    uint64_t ticket = hybrid__atomic_load(&pool->ticket);
+    for (;;) {
+        uint32_t next = (uint32_t)(ticket & 0xFFFF), n = (uint32_t)(ticket >> 16) & 0xFFFF;
+        if (next >= n) return;
+        if (!hybrid__atomic_cas(&pool->ticket, &ticket, ticket + 1)) continue;
+        pool->fn(pool->arg, (int)next, lane);                /* fn and arg stand: the section cannot end before this chunk */
+        hybrid__atomic_add(&pool->done, 1);
+        ticket = hybrid__atomic_load(&pool->ticket);
+    }
+}
+
+#if defined(HYBRID__THREADS_POSIX) || defined(HYBRID__THREADS_WIN32)
+static void hybrid__pool_lock(hybrid__pool *pool)
+{
+#if defined(HYBRID__THREADS_POSIX)
+    pthread_mutex_lock(&pool->mutex);
+#else
+    AcquireSRWLockExclusive(&pool->mutex);
+#endif
+}
+static void hybrid__pool_unlock(hybrid__pool *pool)
+{
+#if defined(HYBRID__THREADS_POSIX)
+    pthread_mutex_unlock(&pool->mutex);
+#else
+    ReleaseSRWLockExclusive(&pool->mutex);
+#endif
+}
+static void hybrid__pool_wake(hybrid__pool *pool)
+{
+    hybrid__pool_lock(pool);
+#if defined(HYBRID__THREADS_POSIX)
+    pthread_cond_broadcast(&pool->wake);
+#else
+    WakeAllConditionVariable(&pool->wake);
+#endif
+    hybrid__pool_unlock(pool);
+}
+
+static void hybrid__worker_main(hybrid__worker *worker)
+{
+    hybrid__pool *pool = worker->pool;
+    uint64_t seen = 0;
+    for (;;) {
+        uint64_t since = hybrid__now_us(), spins = 0;
+        while (hybrid__atomic_load(&pool->ticket) >> 32 == seen) {
+            if (hybrid__atomic_load(&pool->stop)) return;
+            hybrid__pause();
+            if (++spins % 64 == 0 && hybrid__now_us() - since > HYBRID__SPIN_US) {
+                hybrid__pool_lock(pool);
+                hybrid__atomic_add(&pool->sleepers, 1);
+                while (hybrid__atomic_load(&pool->ticket) >> 32 == seen && !hybrid__atomic_load(&pool->stop)) {
+#if defined(HYBRID__THREADS_POSIX)
+                    pthread_cond_wait(&pool->wake, &pool->mutex);
+#else
+                    SleepConditionVariableSRW(&pool->wake, &pool->mutex, INFINITE, 0);
+#endif
+                }
+                hybrid__atomic_add(&pool->sleepers, (uint64_t)-1);
+                hybrid__pool_unlock(pool);
+                since = hybrid__now_us();
+            }
+        }
+        seen = hybrid__atomic_load(&pool->ticket) >> 32;
+        hybrid__pool_work(pool, worker->lane);
+    }
+}
+
+#if defined(HYBRID__THREADS_POSIX)
+static void *hybrid__worker_entry(void *arg) { hybrid__worker_main((hybrid__worker *)arg); return NULL; }
+#else
+static DWORD WINAPI hybrid__worker_entry(LPVOID arg) { hybrid__worker_main((hybrid__worker *)arg); return 0; }
+#endif
+
+/* Starts the workers at the first section. One that cannot be started leaves a smaller pool: its lane stays empty. */
+static void hybrid__pool_start(hybrid__pool *pool)
+{
+    int i, n = 0;
+    pool->started = true;
+    for (i = 0; i + 1 < pool->n_lanes; i++) {
+        hybrid__worker *w = &pool->workers[n];
+        w->pool = pool;
+        w->lane = n + 1;
+#if defined(HYBRID__THREADS_POSIX)
+        if (pthread_create(&w->thread, NULL, hybrid__worker_entry, w)) break;
+#else
+        if (!(w->thread = CreateThread(NULL, 0, hybrid__worker_entry, w, 0, NULL))) break;
+#endif
+        n++;
+    }
+    pool->n_lanes = n + 1;
+}
+#endif
+
+typedef struct hybrid__host_section { hybrid__chunk_fn fn; void *arg; volatile uint64_t next; int n; } hybrid__host_section;
+static void hybrid__host_lane(void *arg, int lane)
+{
+    hybrid__host_section *s = (hybrid__host_section *)arg;
+    uint64_t chunk;
+    while ((chunk = hybrid__atomic_add(&s->next, 1)) < (uint64_t)s->n) s->fn(s->arg, (int)chunk, lane);
+}
+
+/* Runs fn for chunks 0..n-1 and returns when all are done. */
+static void hybrid__pool_run(hybrid__pool *pool, int n, hybrid__chunk_fn fn, void *arg)
+{
+    uint64_t idle = 0;
+    int i, lanes = pool->n_lanes;
+    if (n > 1 && lanes > 1 && n <= HYBRID__MAX_CHUNKS && hybrid__atomic_cas(&pool->busy, &idle, 1)) {
+        if (pool->host_for) {
+            hybrid__host_section section;
+            section.fn = fn; section.arg = arg; section.next = 0; section.n = n;
+            pool->host_for(pool->host_user, HYBRID__MIN(n, lanes), hybrid__host_lane, &section);
+        } else {
+#if defined(HYBRID__THREADS_POSIX) || defined(HYBRID__THREADS_WIN32)
+            uint64_t section = (hybrid__atomic_load(&pool->ticket) >> 32) + 1;
+            if (!pool->started) hybrid__pool_start(pool);
+            pool->fn = fn;
+            pool->arg = arg;
+            hybrid__atomic_store(&pool->done, 0);
+            hybrid__atomic_store(&pool->ticket, (section & 0xFFFFFFFFu) << 32 | (uint64_t)n << 16);
+            if (hybrid__atomic_load(&pool->sleepers)) hybrid__pool_wake(pool);
+            hybrid__pool_work(pool, 0);
+            for (i = 0; hybrid__atomic_load(&pool->done) < (uint64_t)n; i++) {
+                hybrid__pause();
+    #if defined(HYBRID__THREADS_POSIX)
+                if (i > 2000) sched_yield();                 /* a worker lost its core: give it ours */
+    #endif
+            }
+#endif
+        }
+        hybrid__atomic_store(&pool->busy, 0);
+        return;
+    }
+    for (i = 0; i < n; i++) fn(arg, i, 0);
+}
+
+static void hybrid__pool_stop(hybrid__pool *pool)
+{
+#if defined(HYBRID__THREADS_POSIX) || defined(HYBRID__THREADS_WIN32)
+    int i;
+    if (!pool->started) return;
+    hybrid__atomic_store(&pool->stop, 1);
+    hybrid__pool_wake(pool);
+    for (i = 0; i + 1 < pool->n_lanes; i++) {
+#if defined(HYBRID__THREADS_POSIX)
+        pthread_join(pool->workers[i].thread, NULL);
+#else
+        WaitForSingleObject(pool->workers[i].thread, INFINITE);
+        CloseHandle(pool->workers[i].thread);
+#endif
+    }
+    pool->started = false;
+#else
+    HYBRID__UNUSED(pool);
+#endif
+}

@@ -1,0 +1,20 @@
+/* The library as one translation unit: the rooms in dependency order. Daily work includes this file; amalgamate.py turns it into
+ * hybrid.h. A file can use only what stands above it. */
+#include "api/api.h"
+
+#ifdef HYBRID_IMPLEMENTATION
+#ifndef HYBRID__IMPLEMENTED
+#define HYBRID__IMPLEMENTED
+#include "core/begin.h"
+
+#include "core/base.c"
+#include "core/number.c"
+#include "core/thread.c"
+#include "core/cpu.c"
+#include "core/runtime.c"
+#include "core/file.c"
+#include "core/random.c"
+
+#include "core/end.h"
+#endif
+#endif
