@@ -15,6 +15,8 @@
 #include "core/file.c"
 #include "core/random.c"
 
+#include "quant/blocks.c"
+
 #include "core/end.h"
 #endif
 #endif
