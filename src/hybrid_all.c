@@ -3,8 +3,8 @@
 #include "api/api.h"
 
 #ifdef HYBRID_IMPLEMENTATION
-#ifndef HYBRID__IMPLEMENTED
-#define HYBRID__IMPLEMENTED
+#ifndef HYBRID_IMPLEMENTED
+#define HYBRID_IMPLEMENTED
 #include "core/begin.h"
 
 #include "core/base.c"

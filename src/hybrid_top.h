@@ -1,0 +1,44 @@
+/* hybrid @version: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
+ *
+ * MADE FROM src/ BY amalgamate.py (source id @source_id): edit there, not here.
+ *
+ * QUICK START. In exactly one C or C++ file:
+ *
+ *     #define HYBRID_IMPLEMENTATION
+ *     #include "hybrid.h"
+ *
+ * In every other file that uses it: only the #include. Build: cc app.c -lm    (older systems: -lpthread too)
+ *
+ *     hybrid_error err;
+ *     hybrid_model *model;
+ *     hybrid_session *chat;
+ *     if (hybrid_model_load(NULL, &(hybrid_model_desc){ .path = "model.gguf" }, &model, &err) ||
+ *         hybrid_session_create(model, &(hybrid_session_desc){ .system = "Answer briefly." }, &chat, &err))
+ *         return fprintf(stderr, "%s\n", err.message), 1;
+ *     hybrid_session_say(chat, "Why is the sky blue?");
+ *     for (const char *piece; (piece = hybrid_session_next(chat)) != NULL; ) fputs(piece, stdout), fflush(stdout);
+ *     hybrid_session_destroy(chat);
+ *     hybrid_model_destroy(model);
+ *
+ * LICENCE. MIT-0 or public domain, as you prefer; the text stands at the end of this file.
+ *
+ * RULES OF THE LIBRARY. It never aborts, exits or prints. Every fallible call returns a hybrid_result (0 is success) and fills a
+ * hybrid_error, if you pass one, with a sentence. Every _desc struct may be zero: zero is the default. Every _destroy accepts NULL.
+ * No global state: objects hang off a hybrid_runtime, NULL gives a default one. Model files are treated as hostile input.
+ *
+ * OPTIONS, defined before the #include of the implementation (those marked * before every #include):
+ *   HYBRID_API *           your linkage: __declspec(dllexport), a visibility attribute...
+ *   HYBRID_STATIC *        everything is static in your file
+@cutouts
+@cutout HYBRID_NO_STDIO        no files by path: memory and reader callbacks only
+@cutout HYBRID_NO_MMAP         files are read, not mapped
+@cutout HYBRID_NO_THREADS      everything runs on the calling thread (or on your parallel_for)
+@cutout HYBRID_NO_SIMD         plain C only
+@cutout HYBRID_NO_TEXT         no tokenizers and chat templates
+@cutout HYBRID_NO_TRAIN        no training
+ *
+ * CONTENTS (line, file)
+ *
+@contents
+ */
+
