@@ -15,7 +15,19 @@
 #include "core/file.c"
 #include "core/random.c"
 
+/* gguf */
+
+/* quant */
 #include "quant/blocks.c"
+
+/* text */
+
+/* compute */
+#include "compute/backend.c"
+
+/* model */
+
+/* infer */
 
 #include "core/end.h"
 #endif

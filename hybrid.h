@@ -1,0 +1,1401 @@
+/* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
+ *
+ * MADE FROM src/ BY amalgamate.py (source id ac3388c3ba7cc3cf): edit there, not here.
+ *
+ * QUICK START. In exactly one C or C++ file:
+ *
+ *     #define HYBRID_IMPLEMENTATION
+ *     #include "hybrid.h"
+ *
+ * In every other file that uses it: only the #include. Build: cc app.c -lm    (older systems: -lpthread too)
+ *
+ *     hybrid_error err;
+ *     hybrid_model *model;
+ *     hybrid_session *chat;
+ *     if (hybrid_model_load(NULL, &(hybrid_model_desc){ .path = "model.gguf" }, &model, &err) ||
+ *         hybrid_session_create(model, &(hybrid_session_desc){ .system = "Answer briefly." }, &chat, &err))
+ *         return fprintf(stderr, "%s\n", err.message), 1;
+ *     hybrid_session_say(chat, "Why is the sky blue?");
+ *     for (const char *piece; (piece = hybrid_session_next(chat)) != NULL; ) fputs(piece, stdout), fflush(stdout);
+ *     hybrid_session_destroy(chat);
+ *     hybrid_model_destroy(model);
+ *
+ * LICENCE. MIT-0 or public domain, as you prefer; the text stands at the end of this file.
+ *
+ * RULES OF THE LIBRARY. It never aborts, exits or prints. Every fallible call returns a hybrid_result (0 is success) and fills a
+ * hybrid_error, if you pass one, with a sentence. Every _desc struct may be zero: zero is the default. Every _destroy accepts NULL.
+ * No global state: objects hang off a hybrid_runtime, NULL gives a default one. Model files are treated as hostile input.
+ *
+ * OPTIONS, defined before the #include of the implementation (those marked * before every #include):
+ *   HYBRID_API *           your linkage: __declspec(dllexport), a visibility attribute...
+ *   HYBRID_STATIC *        everything is static in your file
+ *   HYBRID_NO_MMAP         files are read, not mapped
+ *   HYBRID_NO_SIMD         plain C only
+ *   HYBRID_NO_STDIO        no files by path: memory and reader callbacks only
+ *   HYBRID_NO_THREADS      everything runs on the calling thread (or on your parallel_for)
+ *
+ * CONTENTS (line, file)
+ *
+ *   src/api: the public interface, documented
+ *       67  base.h             version, linkage, results, errors, allocator, log
+ *      164  runtime.h          what models and sessions share: memory, log, worker threads
+ *      193  quant.h            names, sizes, encode, decode
+ *
+ *   src/core: errors, memory, threads, files, processor features, random numbers
+ *      229  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *      288  base.c             what every room uses: macros of compilers, results, errors, checked sizes
+ *      362  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *      411  thread.c           atomics, threads, and the worker pool
+ *      690  cpu.c              what this processor and its operating system can do
+ *      758  runtime.c          the object that everything hangs off: memory, log, workers
+ *      904  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     1056  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     1310  end.h              closes what core/begin opened
+ *
+ *   src/quant: formats of numbers, a file a family
+ *     1088  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *
+ *   src/compute: the table of operations, and its kernels for each instruction set
+ *     1173  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ */
+
+/* ==== begin src/api/api.h ==== */
+/* hybrid: runs and trains language models inside your program. One header, plain C, no dependencies. */
+#ifndef HYBRID_H
+#define HYBRID_H
+
+/* ==== begin src/api/base.h ==== */
+/* ---- base: version, linkage, results, errors, allocator, log ------------------------------------------------------ */
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdbool.h>
+
+#define HYBRID_VERSION "0.1.0"
+
+/* Linkage. HYBRID_STATIC: everything static in your file. HYBRID_API: your own export attribute. */
+#ifndef HYBRID_API
+    #ifdef HYBRID_STATIC
+        #define HYBRID_API static
+    #elif defined(__cplusplus)
+        #define HYBRID_API extern "C"
+    #else
+        #define HYBRID_API extern
+    #endif
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Every fallible call returns one of these. Zero is success, failures are negative, the numbers never change. */
+#define HYBRID_RESULTS(X)                                                                    \
+    X(HYBRID_OK,                    0, "ok")                                                 \
+    X(HYBRID_ERROR_INVALID,        -1, "an argument is invalid")                             \
+    X(HYBRID_ERROR_MEMORY,         -2, "out of memory")                                      \
+    X(HYBRID_ERROR_IO,             -3, "reading or writing failed")                          \
+    X(HYBRID_ERROR_FORMAT,         -4, "the data is malformed")                              \
+    X(HYBRID_ERROR_UNSUPPORTED,    -5, "valid, but not supported by this build of hybrid")   \
+    X(HYBRID_ERROR_NOT_FOUND,      -6, "something that was asked for is not there")          \
+    X(HYBRID_ERROR_LIMIT,          -7, "a limit was exceeded")                               \
+    X(HYBRID_ERROR_CONTEXT_FULL,   -8, "the context has no room for that many tokens")       \
+    X(HYBRID_ERROR_CANCELLED,      -9, "cancelled by the caller")                            \
+    X(HYBRID_ERROR_NUMERIC,       -10, "a result is not a number: the weights or inputs are damaged")
+
+typedef enum hybrid_result {
+#define HYBRID__X(name, value, text) name = value,
+    HYBRID_RESULTS(HYBRID__X)
+#undef HYBRID__X
+    HYBRID_RESULT_LAST_ = 1
+} hybrid_result;
+
+/* The text of a result code: a constant string, never NULL. Thread-safe. */
+HYBRID_API const char *hybrid_result_text(hybrid_result result);
+
+/* What went wrong. Pass a pointer to any fallible call, or NULL when the code is enough. Written only on failure.
+ * message: one sentence: what was wrong, where, and what to do. offset: byte position in the input, where that means something. */
+typedef struct hybrid_error {
+    hybrid_result result;
+    uint64_t      offset;
+    char          message[256];
+} hybrid_error;
+
+/* "0.1.0" and the id of the sources that a header was made from ("dev" in a source tree). Thread-safe. */
+HYBRID_API const char *hybrid_version(void);
+HYBRID_API const char *hybrid_source_id(void);
+
+/* Memory. alloc returns NULL when there is none: every call of hybrid survives that. Blocks must be aligned for any C type.
+ * Both are called from the thread that calls hybrid, never from workers. Leave zero for malloc and free. */
+typedef struct hybrid_allocator {
+    void *(*alloc)(void *user, size_t size);
+    void  (*free)(void *user, void *block);
+    void   *user;
+} hybrid_allocator;
+
+typedef enum hybrid_log_level { HYBRID_LOG_ERROR = 1, HYBRID_LOG_WARN = 2, HYBRID_LOG_INFO = 3, HYBRID_LOG_DEBUG = 4 } hybrid_log_level;
+
+/* Silent by default. message is one line without a newline, valid during the call. */
+typedef struct hybrid_logger {
+    void (*log)(void *user, hybrid_log_level level, const char *message);
+    void  *user;
+} hybrid_logger;
+
+/* A file that is not a path: a pak file, a download, an asset system. read_at must fill all n bytes and return true, or return
+ * false. close may be NULL; it is called once when the object that owns the reader ends (also when opening it failed). */
+typedef struct hybrid_reader {
+    bool    (*read_at)(void *user, uint64_t offset, void *dst, size_t n);
+    void    (*close)(void *user);
+    uint64_t  size;
+    void     *user;
+} hybrid_reader;
+
+/* Receives bytes in order; returns false to stop. */
+typedef bool (*hybrid_write_fn)(void *user, const void *data, size_t n);
+
+/* Where bytes come from: exactly one of the three. Zero-terminated UTF-8 path, memory that outlives the object, or a reader. */
+typedef struct hybrid_source {
+    const char    *path;
+    const void    *data;
+    size_t         size;         /* of data */
+    hybrid_reader  reader;
+} hybrid_source;
+/* ==== end src/api/base.h ==== */
+
+/* ==== begin src/api/runtime.h ==== */
+/* ---- runtime: what models and sessions share: memory, log, worker threads ------------------------------------------ */
+
+typedef struct hybrid_runtime hybrid_runtime;
+
+/* One piece of parallel work. Called with every index in 0..n-1, in any order, from any thread. */
+typedef void (*hybrid_task_fn)(void *arg, int index);
+
+typedef struct hybrid_runtime_desc {
+    hybrid_allocator allocator;
+    hybrid_logger    logger;
+    int              n_threads;  /* threads that compute, the caller's included; 0: the number of physical cores, at most 16 */
+    /* The host's job system instead of own threads: must run fn(arg, i) for all i in 0..n-1 and return when all are done.
+     * It may run them all on the calling thread. Own threads are then never started. */
+    void           (*parallel_for)(void *user, int n, hybrid_task_fn fn, void *arg);
+    void            *parallel_user;
+    const char      *isa;        /* NULL: the best that this CPU has; "generic", "avx2", "avx512", "neon": at most that */
+} hybrid_runtime_desc;
+
+/* Creates a runtime; desc may be NULL. Objects keep it alive: it may be destroyed before them. Threads start on first use and
+ * sleep when idle. A runtime may be used by several threads; one parallel section runs at a time, others compute alone. */
+HYBRID_API hybrid_result hybrid_runtime_create(const hybrid_runtime_desc *desc, hybrid_runtime **runtime, hybrid_error *error);
+HYBRID_API void hybrid_runtime_destroy(hybrid_runtime *runtime);
+
+/* "avx512", "avx2", "neon" or "generic": what the kernels of this runtime use. */
+HYBRID_API const char *hybrid_runtime_isa(const hybrid_runtime *runtime);
+HYBRID_API int hybrid_runtime_threads(const hybrid_runtime *runtime);
+/* ==== end src/api/runtime.h ==== */
+
+/* ==== begin src/api/quant.h ==== */
+/* ---- types of tensors: names, sizes, encode, decode ---------------------------------------------------------------- */
+
+/* The numbers are those of the GGUF format. */
+typedef enum hybrid_type {
+    HYBRID_TYPE_F32 = 0, HYBRID_TYPE_F16 = 1, HYBRID_TYPE_Q4_0 = 2, HYBRID_TYPE_Q4_1 = 3, HYBRID_TYPE_Q5_0 = 6, HYBRID_TYPE_Q5_1 = 7,
+    HYBRID_TYPE_Q8_0 = 8, HYBRID_TYPE_Q2_K = 10, HYBRID_TYPE_Q3_K = 11, HYBRID_TYPE_Q4_K = 12, HYBRID_TYPE_Q5_K = 13,
+    HYBRID_TYPE_Q6_K = 14, HYBRID_TYPE_BF16 = 30,
+    HYBRID_TYPE_LAST_ = 64
+} hybrid_type;
+
+/* Name ("Q4_K"), elements a block, bytes a block of a type. NULL / 0 for a type that hybrid does not know. Thread-safe. */
+HYBRID_API const char *hybrid_type_name(hybrid_type type);
+HYBRID_API size_t hybrid_type_block_size(hybrid_type type);
+HYBRID_API size_t hybrid_type_block_bytes(hybrid_type type);
+/* Bytes of n elements; 0 when the type is unknown or n is no multiple of the block. */
+HYBRID_API size_t hybrid_type_row_bytes(hybrid_type type, size_t n);
+
+/* n values (a multiple of the type's block size) from blocks to floats and back. Bit-exact to the GGUF reference decoder.
+ * HYBRID_ERROR_INVALID for an unknown type or a wrong n. importance (n values >= 0, or NULL) weighs the error of each value when
+ * encoding. Thread-safe, no allocation. */
+HYBRID_API hybrid_result hybrid_dequantize(hybrid_type type, const void *blocks, float *values, size_t n);
+HYBRID_API hybrid_result hybrid_quantize(hybrid_type type, const float *values, void *blocks, size_t n, const float *importance);
+/* ==== end src/api/quant.h ==== */
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* HYBRID_H */
+/* ==== end src/api/api.h ==== */
+
+#ifdef HYBRID_IMPLEMENTATION
+#ifndef HYBRID_IMPLEMENTED
+#define HYBRID_IMPLEMENTED
+#define HYBRID__SOURCE_ID "ac3388c3ba7cc3cf"
+
+/* ==== begin src/core/begin.h ==== */
+/* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#if defined(_WIN32)
+    #ifndef WIN32_LEAN_AND_MEAN
+        #define WIN32_LEAN_AND_MEAN
+        #define HYBRID__WIN32_LEAN
+    #endif
+    #ifndef NOMINMAX
+        #define NOMINMAX
+        #define HYBRID__NOMINMAX
+    #endif
+    #include <windows.h>
+    #ifdef _MSC_VER
+        #include <intrin.h>
+    #endif
+#else
+    #include <fcntl.h>
+    #include <sys/mman.h>
+    #include <sys/stat.h>
+    #include <sys/time.h>
+    #include <unistd.h>
+    #ifndef HYBRID_NO_THREADS
+        #include <pthread.h>
+        #include <sched.h>
+    #endif
+#endif
+#if !defined(HYBRID_NO_SIMD) && (defined(__x86_64__) || defined(_M_X64))
+    #include <immintrin.h>
+#endif
+#if !defined(HYBRID_NO_SIMD) && (defined(__aarch64__) || defined(_M_ARM64))
+    #include <arm_neon.h>
+#endif
+
+/* Determinism: products and sums are fused only where the code says fma. */
+#if defined(__clang__)
+    #pragma clang diagnostic push
+    #pragma clang diagnostic ignored "-Wunused-function"
+    #pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__)
+    #pragma GCC diagnostic push
+    #pragma GCC diagnostic ignored "-Wunused-function"
+    #pragma GCC push_options
+    #pragma GCC optimize("fp-contract=off")
+#elif defined(_MSC_VER)
+    #pragma warning(push, 3)
+    #pragma fp_contract(off)
+#endif
+#if defined(__FAST_MATH__)
+    #error "hybrid: -ffast-math breaks the promise of equal results (and NaN checks); compile the file with the implementation without it"
+#endif
+/* ==== end src/core/begin.h ==== */
+
+/* ==== begin src/core/base.c ==== */
+/* core/base: what every room uses: macros of compilers, results, errors, checked sizes. */
+
+#define HYBRID__UNUSED(x) ((void)(x))
+#define HYBRID__COUNT(a) (sizeof(a) / sizeof((a)[0]))
+#define HYBRID__MIN(a, b) ((a) < (b) ? (a) : (b))
+#define HYBRID__MAX(a, b) ((a) > (b) ? (a) : (b))
+
+#if defined(__GNUC__) || defined(__clang__)
+    #define HYBRID__INLINE static inline __attribute__((always_inline))
+    #define HYBRID__NOINLINE __attribute__((noinline))
+    #define HYBRID__LIKELY(x) __builtin_expect(!!(x), 1)
+    #define HYBRID__UNLIKELY(x) __builtin_expect(!!(x), 0)
+    #define HYBRID__RESTRICT __restrict__
+    #define HYBRID__PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+#else
+    #define HYBRID__INLINE static __forceinline
+    #define HYBRID__NOINLINE __declspec(noinline)
+    #define HYBRID__LIKELY(x) (x)
+    #define HYBRID__UNLIKELY(x) (x)
+    #define HYBRID__RESTRICT __restrict
+    #define HYBRID__PRINTF(fmt, args)
+#endif
+
+HYBRID_API const char *hybrid_result_text(hybrid_result result)
+{
+    switch (result) {
+#define HYBRID__X(name, value, text) case name: return text;
+        HYBRID_RESULTS(HYBRID__X)
+#undef HYBRID__X
+        case HYBRID_RESULT_LAST_: break;
+    }
+    return "unknown result";
+}
+
+HYBRID_API const char *hybrid_version(void) { return HYBRID_VERSION; }
+
+#ifndef HYBRID__SOURCE_ID
+    #define HYBRID__SOURCE_ID "dev"
+#endif
+HYBRID_API const char *hybrid_source_id(void) { return HYBRID__SOURCE_ID; }
+
+/* Fills err (if any) and returns result, so that a failing line reads: return hybrid__fail(err, HYBRID_ERROR_FORMAT, "..."); */
+static HYBRID__PRINTF(4, 5) hybrid_result hybrid__fail_at(hybrid_error *err, hybrid_result result, uint64_t offset, const char *format, ...)
+{
+    va_list args;
+    if (!err) return result;
+    err->result = result;
+    err->offset = offset;
+    va_start(args, format);
+    vsnprintf(err->message, sizeof err->message, format, args);
+    va_end(args);
+    return result;
+}
+#define hybrid__fail(err, result, ...) hybrid__fail_at(err, result, 0, __VA_ARGS__)
+#define hybrid__fail_memory(err, bytes) \
+    hybrid__fail_at(err, HYBRID_ERROR_MEMORY, 0, "out of memory: an allocation of %llu bytes failed", (unsigned long long)(bytes))
+
+/* Checked arithmetic on sizes: false on overflow. */
+static bool hybrid__mul_size(size_t a, size_t b, size_t *out)
+{
+    if (b && a > SIZE_MAX / b) return false;
+    *out = a * b;
+    return true;
+}
+static bool hybrid__add_size(size_t a, size_t b, size_t *out)
+{
+    if (a > SIZE_MAX - b) return false;
+    *out = a + b;
+    return true;
+}
+HYBRID__INLINE size_t hybrid__align(size_t n, size_t to) { return (n + to - 1) / to * to; }
+/* ==== end src/core/base.c ==== */
+
+/* ==== begin src/core/number.c ==== */
+/* core/number: half and brain floats, bit casts, loads of little-endian bytes at any alignment. */
+
+HYBRID__INLINE uint32_t hybrid__f32_bits(float f) { uint32_t u; memcpy(&u, &f, 4); return u; }
+HYBRID__INLINE float hybrid__bits_f32(uint32_t u) { float f; memcpy(&f, &u, 4); return f; }
+
+/* IEEE half -> float, exact, subnormals included; NaN payloads are kept. */
+HYBRID__INLINE float hybrid__f16_to_f32(uint16_t h)
+{
+    uint32_t sign = (uint32_t)(h & 0x8000) << 16, exp = (h >> 10) & 31, man = h & 1023;
+    if (exp == 31) return hybrid__bits_f32(sign | 0x7F800000u | (man ? 0x400000u : 0) | (man << 13));
+    if (exp == 0) {
+        float f = (float)man * 5.9604644775390625e-8f;   /* man * 2^-24 */
+        return sign ? -f : f;
+    }
+    return hybrid__bits_f32(sign | ((exp + 112) << 23) | (man << 13));
+}
+
+/* float -> IEEE half, round to nearest even, as F16C does it. */
+HYBRID__INLINE uint16_t hybrid__f32_to_f16(float f)
+{
+    uint32_t u = hybrid__f32_bits(f), sign = (u >> 16) & 0x8000u, a = u & 0x7FFFFFFFu;
+    if (a > 0x7F800000u) return (uint16_t)(sign | 0x7E00u | ((a >> 13) & 0x3FFu));
+    if (a >= 0x477FF000u) return (uint16_t)(sign | 0x7C00u);                       /* rounds to infinity */
+    if (a < 0x38800000u) {                                                        /* subnormal half */
+        float v = hybrid__bits_f32(a) + 0.5f;                                     /* the adder rounds for us: ulp of 0.5 is 2^-24 */
+        return (uint16_t)(sign | (hybrid__f32_bits(v) - 0x3F000000u));
+    }
+    a += 0xC8000FFFu + ((a >> 13) & 1);                                           /* rebias by -112, round to even */
+    return (uint16_t)(sign | (a >> 13));
+}
+
+HYBRID__INLINE float hybrid__bf16_to_f32(uint16_t h) { return hybrid__bits_f32((uint32_t)h << 16); }
+HYBRID__INLINE uint16_t hybrid__f32_to_bf16(float f)
+{
+    uint32_t u = hybrid__f32_bits(f);
+    if ((u & 0x7FFFFFFFu) > 0x7F800000u) return (uint16_t)((u >> 16) | 64);        /* NaN stays NaN */
+    return (uint16_t)((u + 0x7FFFu + ((u >> 16) & 1)) >> 16);
+}
+
+/* Files are little-endian; so is every machine that hybrid runs on today. These only deal with alignment. */
+HYBRID__INLINE uint16_t hybrid__load_u16(const void *p) { uint16_t v; memcpy(&v, p, 2); return v; }
+HYBRID__INLINE uint32_t hybrid__load_u32(const void *p) { uint32_t v; memcpy(&v, p, 4); return v; }
+HYBRID__INLINE uint64_t hybrid__load_u64(const void *p) { uint64_t v; memcpy(&v, p, 8); return v; }
+HYBRID__INLINE float hybrid__load_f32(const void *p) { float v; memcpy(&v, p, 4); return v; }
+HYBRID__INLINE void hybrid__store_u16(void *p, uint16_t v) { memcpy(p, &v, 2); }
+HYBRID__INLINE void hybrid__store_u32(void *p, uint32_t v) { memcpy(p, &v, 4); }
+/* ==== end src/core/number.c ==== */
+
+/* ==== begin src/core/thread.c ==== */
+/* core/thread: atomics, threads, and the worker pool.
+ *
+ * The pool runs one section at a time: n chunks, taken by whoever is free. A section is finished when its chunks are done, not when
+ * the workers have said so: a worker that wakes late finds nothing and costs nothing, and a worker that lost its core delays the
+ * others by one chunk at most. Workers spin for about a millisecond after a section, then sleep. */
+
+#ifndef HYBRID_NO_THREADS
+    #if defined(_WIN32)
+        #define HYBRID__THREADS_WIN32
+    #else
+        #define HYBRID__THREADS_POSIX
+    #endif
+#endif
+
+#if defined(_MSC_VER) && !defined(__clang__)
+    HYBRID__INLINE uint64_t hybrid__atomic_load(volatile uint64_t *p) { return (uint64_t)_InterlockedOr64((volatile long long *)p, 0); }
+    HYBRID__INLINE void hybrid__atomic_store(volatile uint64_t *p, uint64_t v) { _InterlockedExchange64((volatile long long *)p, (long long)v); }
+    HYBRID__INLINE uint64_t hybrid__atomic_add(volatile uint64_t *p, uint64_t v) { return (uint64_t)_InterlockedExchangeAdd64((volatile long long *)p, (long long)v); }
+    HYBRID__INLINE bool hybrid__atomic_cas(volatile uint64_t *p, uint64_t *expected, uint64_t v)
+    {
+        uint64_t old = (uint64_t)_InterlockedCompareExchange64((volatile long long *)p, (long long)v, (long long)*expected);
+        bool ok = old == *expected;
+        *expected = old;
+        return ok;
+    }
+    HYBRID__INLINE void hybrid__pause(void) { YieldProcessor(); }
+#else
+    HYBRID__INLINE uint64_t hybrid__atomic_load(volatile uint64_t *p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
+    HYBRID__INLINE void hybrid__atomic_store(volatile uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }
+    HYBRID__INLINE uint64_t hybrid__atomic_add(volatile uint64_t *p, uint64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST); }
+    HYBRID__INLINE bool hybrid__atomic_cas(volatile uint64_t *p, uint64_t *expected, uint64_t v)
+    {
+        return __atomic_compare_exchange_n(p, expected, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    }
+    HYBRID__INLINE void hybrid__pause(void)
+    {
+    #if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+    #elif defined(__aarch64__) || defined(__arm__)
+        __asm__ volatile("yield" ::: "memory");
+    #endif
+    }
+#endif
+
+/* Microseconds of a clock that does not go back. */
+static uint64_t hybrid__now_us(void)
+{
+#if defined(_WIN32)
+    LARGE_INTEGER now, rate;
+    QueryPerformanceCounter(&now);
+    QueryPerformanceFrequency(&rate);
+    return (uint64_t)(now.QuadPart / rate.QuadPart) * 1000000u + (uint64_t)(now.QuadPart % rate.QuadPart) * 1000000u / (uint64_t)rate.QuadPart;
+#else
+    #if defined(CLOCK_MONOTONIC)
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+    #else                                                    /* -std=c99 hides the better clock */
+    struct timeval t;
+    gettimeofday(&t, NULL);
+    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_usec;
+    #endif
+#endif
+}
+
+static int hybrid__cpu_count(void)
+{
+#if defined(_WIN32)
+    SYSTEM_INFO info;
+    GetSystemInfo(&info);
+    return (int)info.dwNumberOfProcessors;
+#elif defined(_SC_NPROCESSORS_ONLN)
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (int)n : 1;
+#else
+    return 1;
+#endif
+}
+
+enum { HYBRID__MAX_THREADS = 256, HYBRID__MAX_CHUNKS = 65535, HYBRID__SPIN_US = 1000 };
+
+/* fn(arg, chunk, lane): lane is below hybrid__pool_lanes() and no two chunks run on one lane at a time, so scratch memory can be per lane. */
+typedef void (*hybrid__chunk_fn)(void *arg, int chunk, int lane);
+
+typedef struct hybrid__pool hybrid__pool;
+typedef struct hybrid__worker {
+    hybrid__pool *pool;
+    int           lane;
+#if defined(HYBRID__THREADS_POSIX)
+    pthread_t     thread;
+#elif defined(HYBRID__THREADS_WIN32)
+    HANDLE        thread;
+#endif
+} hybrid__worker;
+
+struct hybrid__pool {
+    int    n_lanes;                      /* caller included */
+    void (*host_for)(void *user, int n, hybrid_task_fn fn, void *arg);
+    void  *host_user;
+    volatile uint64_t ticket;            /* section number << 32 | chunks << 16 | next chunk: one word, so that a chunk is taken at once */
+    volatile uint64_t done;              /* chunks finished in this section */
+    volatile uint64_t busy;              /* a section is running: others compute alone */
+    volatile uint64_t sleepers;
+    volatile uint64_t stop;
+    hybrid__chunk_fn fn;                 /* of the section; read only by who holds one of its chunks */
+    void  *arg;
+    bool   started;
+    hybrid__worker *workers;
+#if defined(HYBRID__THREADS_POSIX)
+    pthread_mutex_t mutex;
+    pthread_cond_t  wake;
+#elif defined(HYBRID__THREADS_WIN32)
+    SRWLOCK mutex;
+    CONDITION_VARIABLE wake;
+#endif
+};
+
+/* Takes chunks of the current section until there are none. */
+static void hybrid__pool_work(hybrid__pool *pool, int lane)
+{
+    uint64_t ticket = hybrid__atomic_load(&pool->ticket);
+    for (;;) {
+        uint32_t next = (uint32_t)(ticket & 0xFFFF), n = (uint32_t)(ticket >> 16) & 0xFFFF;
+        if (next >= n) return;
+        if (!hybrid__atomic_cas(&pool->ticket, &ticket, ticket + 1)) continue;
+        pool->fn(pool->arg, (int)next, lane);                /* fn and arg stand: the section cannot end before this chunk */
+        hybrid__atomic_add(&pool->done, 1);
+        ticket = hybrid__atomic_load(&pool->ticket);
+    }
+}
+
+#if defined(HYBRID__THREADS_POSIX) || defined(HYBRID__THREADS_WIN32)
+static void hybrid__pool_lock(hybrid__pool *pool)
+{
+#if defined(HYBRID__THREADS_POSIX)
+    pthread_mutex_lock(&pool->mutex);
+#else
+    AcquireSRWLockExclusive(&pool->mutex);
+#endif
+}
+static void hybrid__pool_unlock(hybrid__pool *pool)
+{
+#if defined(HYBRID__THREADS_POSIX)
+    pthread_mutex_unlock(&pool->mutex);
+#else
+    ReleaseSRWLockExclusive(&pool->mutex);
+#endif
+}
+static void hybrid__pool_wake(hybrid__pool *pool)
+{
+    hybrid__pool_lock(pool);
+#if defined(HYBRID__THREADS_POSIX)
+    pthread_cond_broadcast(&pool->wake);
+#else
+    WakeAllConditionVariable(&pool->wake);
+#endif
+    hybrid__pool_unlock(pool);
+}
+
+static void hybrid__worker_main(hybrid__worker *worker)
+{
+    hybrid__pool *pool = worker->pool;
+    uint64_t seen = 0;
+    for (;;) {
+        uint64_t since = hybrid__now_us(), spins = 0;
+        while (hybrid__atomic_load(&pool->ticket) >> 32 == seen) {
+            if (hybrid__atomic_load(&pool->stop)) return;
+            hybrid__pause();
+            if (++spins % 64 == 0 && hybrid__now_us() - since > HYBRID__SPIN_US) {
+                hybrid__pool_lock(pool);
+                hybrid__atomic_add(&pool->sleepers, 1);
+                while (hybrid__atomic_load(&pool->ticket) >> 32 == seen && !hybrid__atomic_load(&pool->stop)) {
+#if defined(HYBRID__THREADS_POSIX)
+                    pthread_cond_wait(&pool->wake, &pool->mutex);
+#else
+                    SleepConditionVariableSRW(&pool->wake, &pool->mutex, INFINITE, 0);
+#endif
+                }
+                hybrid__atomic_add(&pool->sleepers, (uint64_t)-1);
+                hybrid__pool_unlock(pool);
+                since = hybrid__now_us();
+            }
+        }
+        seen = hybrid__atomic_load(&pool->ticket) >> 32;
+        hybrid__pool_work(pool, worker->lane);
+    }
+}
+
+#if defined(HYBRID__THREADS_POSIX)
+static void *hybrid__worker_entry(void *arg) { hybrid__worker_main((hybrid__worker *)arg); return NULL; }
+#else
+static DWORD WINAPI hybrid__worker_entry(LPVOID arg) { hybrid__worker_main((hybrid__worker *)arg); return 0; }
+#endif
+
+/* Starts the workers at the first section. One that cannot be started leaves a smaller pool: its lane stays empty. */
+static void hybrid__pool_start(hybrid__pool *pool)
+{
+    int i, n = 0;
+    pool->started = true;
+    for (i = 0; i + 1 < pool->n_lanes; i++) {
+        hybrid__worker *w = &pool->workers[n];
+        w->pool = pool;
+        w->lane = n + 1;
+#if defined(HYBRID__THREADS_POSIX)
+        if (pthread_create(&w->thread, NULL, hybrid__worker_entry, w)) break;
+#else
+        if (!(w->thread = CreateThread(NULL, 0, hybrid__worker_entry, w, 0, NULL))) break;
+#endif
+        n++;
+    }
+    pool->n_lanes = n + 1;
+}
+#endif
+
+typedef struct hybrid__host_section { hybrid__chunk_fn fn; void *arg; volatile uint64_t next; int n; } hybrid__host_section;
+static void hybrid__host_lane(void *arg, int lane)
+{
+    hybrid__host_section *s = (hybrid__host_section *)arg;
+    uint64_t chunk;
+    while ((chunk = hybrid__atomic_add(&s->next, 1)) < (uint64_t)s->n) s->fn(s->arg, (int)chunk, lane);
+}
+
+/* Runs fn for chunks 0..n-1 and returns when all are done. */
+static void hybrid__pool_run(hybrid__pool *pool, int n, hybrid__chunk_fn fn, void *arg)
+{
+    uint64_t idle = 0;
+    int i, lanes = pool->n_lanes;
+    if (n > 1 && lanes > 1 && n <= HYBRID__MAX_CHUNKS && hybrid__atomic_cas(&pool->busy, &idle, 1)) {
+        if (pool->host_for) {
+            hybrid__host_section section;
+            section.fn = fn; section.arg = arg; section.next = 0; section.n = n;
+            pool->host_for(pool->host_user, HYBRID__MIN(n, lanes), hybrid__host_lane, &section);
+        } else {
+#if defined(HYBRID__THREADS_POSIX) || defined(HYBRID__THREADS_WIN32)
+            uint64_t section = (hybrid__atomic_load(&pool->ticket) >> 32) + 1;
+            if (!pool->started) hybrid__pool_start(pool);
+            pool->fn = fn;
+            pool->arg = arg;
+            hybrid__atomic_store(&pool->done, 0);
+            hybrid__atomic_store(&pool->ticket, (section & 0xFFFFFFFFu) << 32 | (uint64_t)n << 16);
+            if (hybrid__atomic_load(&pool->sleepers)) hybrid__pool_wake(pool);
+            hybrid__pool_work(pool, 0);
+            for (i = 0; hybrid__atomic_load(&pool->done) < (uint64_t)n; i++) {
+                hybrid__pause();
+    #if defined(HYBRID__THREADS_POSIX)
+                if (i > 2000) sched_yield();                 /* a worker lost its core: give it ours */
+    #endif
+            }
+#endif
+        }
+        hybrid__atomic_store(&pool->busy, 0);
+        return;
+    }
+    for (i = 0; i < n; i++) fn(arg, i, 0);
+}
+
+static void hybrid__pool_stop(hybrid__pool *pool)
+{
+#if defined(HYBRID__THREADS_POSIX) || defined(HYBRID__THREADS_WIN32)
+    int i;
+    if (!pool->started) return;
+    hybrid__atomic_store(&pool->stop, 1);
+    hybrid__pool_wake(pool);
+    for (i = 0; i + 1 < pool->n_lanes; i++) {
+#if defined(HYBRID__THREADS_POSIX)
+        pthread_join(pool->workers[i].thread, NULL);
+#else
+        WaitForSingleObject(pool->workers[i].thread, INFINITE);
+        CloseHandle(pool->workers[i].thread);
+#endif
+    }
+    pool->started = false;
+#else
+    HYBRID__UNUSED(pool);
+#endif
+}
+/* ==== end src/core/thread.c ==== */
+
+/* ==== begin src/core/cpu.c ==== */
+/* core/cpu: what this processor and its operating system can do. */
+
+#if !defined(HYBRID_NO_SIMD) && (defined(__x86_64__) || defined(_M_X64))
+    #define HYBRID__X86 1
+#endif
+#if !defined(HYBRID_NO_SIMD) && (defined(__aarch64__) || defined(_M_ARM64))
+    #define HYBRID__ARM 1
+#endif
+
+/* The ISA classes that kernels are written for. Each holds all of the one before it on the same machine. */
+typedef enum hybrid__isa { HYBRID__ISA_GENERIC, HYBRID__ISA_AVX2, HYBRID__ISA_AVX512, HYBRID__ISA_NEON, HYBRID__ISA_COUNT } hybrid__isa;
+
+static const char *hybrid__isa_name(hybrid__isa isa)
+{
+    static const char *const names[] = { "generic", "avx2", "avx512", "neon" };
+    return (unsigned)isa < HYBRID__ISA_COUNT ? names[isa] : "?";
+}
+
+#if defined(HYBRID__X86)
+static void hybrid__cpuid(uint32_t leaf, uint32_t sub, uint32_t r[4])
+{
+#if defined(_MSC_VER) && !defined(__clang__)
+    int v[4];
+    __cpuidex(v, (int)leaf, (int)sub);
+    r[0] = (uint32_t)v[0]; r[1] = (uint32_t)v[1]; r[2] = (uint32_t)v[2]; r[3] = (uint32_t)v[3];
+#else
+    __asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf), "c"(sub));
+#endif
+}
+static uint64_t hybrid__xgetbv(void)
+{
+#if defined(_MSC_VER) && !defined(__clang__)
+    return _xgetbv(0);
+#else
+    uint32_t lo, hi;
+    __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+    return (uint64_t)hi << 32 | lo;
+#endif
+}
+#endif
+
+/* AVX2 class: AVX2 + FMA + F16C. AVX512 class: F, BW, DQ, VL + VNNI (+ all of AVX2). Both also need the OS to save the registers. */
+static hybrid__isa hybrid__cpu_isa(void)
+{
+#if defined(HYBRID__X86)
+    uint32_t r[4], max;
+    uint64_t xcr;
+    hybrid__cpuid(0, 0, r);
+    max = r[0];
+    if (max < 7) return HYBRID__ISA_GENERIC;
+    hybrid__cpuid(1, 0, r);
+    if (!(r[2] & 1u << 27) || !(r[2] & 1u << 28) || !(r[2] & 1u << 12) || !(r[2] & 1u << 29)) return HYBRID__ISA_GENERIC;
+    xcr = hybrid__xgetbv();
+    if ((xcr & 6) != 6) return HYBRID__ISA_GENERIC;
+    hybrid__cpuid(7, 0, r);
+    if (!(r[1] & 1u << 5)) return HYBRID__ISA_GENERIC;
+    if ((r[1] & 1u << 16) && (r[1] & 1u << 17) && (r[1] & 1u << 30) && (r[1] & 1u << 31) && (r[2] & 1u << 11) && (xcr & 0xE6) == 0xE6)
+        return HYBRID__ISA_AVX512;
+    return HYBRID__ISA_AVX2;
+#elif defined(HYBRID__ARM)
+    return HYBRID__ISA_NEON;
+#else
+    return HYBRID__ISA_GENERIC;
+#endif
+}
+/* ==== end src/core/cpu.c ==== */
+
+/* ==== begin src/core/runtime.c ==== */
+/* core/runtime: the object that everything hangs off: memory, log, workers. Counted, so that objects may outlive the caller's handle. */
+
+struct hybrid_runtime {
+    hybrid_allocator  allocator;
+    hybrid_logger     logger;
+    hybrid__isa       isa;
+    hybrid__pool      pool;
+    volatile uint64_t references;
+};
+
+static void *hybrid__default_alloc(void *user, size_t size) { HYBRID__UNUSED(user); return malloc(size); }
+static void hybrid__default_free(void *user, void *block) { HYBRID__UNUSED(user); free(block); }
+
+/* Uninitialised memory, or NULL. size 0 gives a block too, so that NULL always means failure. */
+static void *hybrid__alloc(hybrid_runtime *rt, size_t size) { return rt->allocator.alloc(rt->allocator.user, size ? size : 1); }
+static void hybrid__free(hybrid_runtime *rt, void *block) { if (block) rt->allocator.free(rt->allocator.user, block); }
+
+/* Zeroed memory for count elements, or NULL (also when count * size overflows). */
+static void *hybrid__calloc(hybrid_runtime *rt, size_t count, size_t size)
+{
+    size_t bytes;
+    void *p;
+    if (!hybrid__mul_size(count, size, &bytes)) return NULL;
+    if ((p = hybrid__alloc(rt, bytes))) memset(p, 0, bytes);
+    return p;
+}
+
+/* Grows block from old_size to new_size bytes; on failure NULL, and the old block stands. */
+static void *hybrid__realloc(hybrid_runtime *rt, void *block, size_t old_size, size_t new_size)
+{
+    void *p = hybrid__alloc(rt, new_size);
+    if (!p) return NULL;
+    if (block) memcpy(p, block, HYBRID__MIN(old_size, new_size));
+    hybrid__free(rt, block);
+    return p;
+}
+
+/* For kernels: 64-byte aligned, freed by hybrid__free_aligned. */
+static void *hybrid__alloc_aligned(hybrid_runtime *rt, size_t size)
+{
+    size_t total;
+    unsigned char *raw, *p;
+    if (!hybrid__add_size(size, 64 + sizeof(void *), &total) || !(raw = (unsigned char *)hybrid__alloc(rt, total))) return NULL;
+    p = raw + sizeof(void *) + (64 - ((uintptr_t)raw + sizeof(void *)) % 64) % 64;
+    memcpy(p - sizeof(void *), &raw, sizeof(void *));
+    return p;
+}
+static void hybrid__free_aligned(hybrid_runtime *rt, void *block)
+{
+    void *raw;
+    if (!block) return;
+    memcpy(&raw, (unsigned char *)block - sizeof(void *), sizeof(void *));
+    hybrid__free(rt, raw);
+}
+
+static HYBRID__PRINTF(3, 4) void hybrid__log(hybrid_runtime *rt, hybrid_log_level level, const char *format, ...)
+{
+    char line[512];
+    va_list args;
+    if (!rt->logger.log) return;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    rt->logger.log(rt->logger.user, level, line);
+}
+
+static void hybrid__runtime_release(hybrid_runtime *rt)
+{
+    if (!rt || hybrid__atomic_add(&rt->references, (uint64_t)-1) != 1) return;
+    hybrid__pool_stop(&rt->pool);
+#if defined(HYBRID__THREADS_POSIX)
+    pthread_mutex_destroy(&rt->pool.mutex);
+    pthread_cond_destroy(&rt->pool.wake);
+#endif
+    hybrid__free(rt, rt->pool.workers);
+    { hybrid_allocator a = rt->allocator; a.free(a.user, rt); }
+}
+
+HYBRID_API hybrid_result hybrid_runtime_create(const hybrid_runtime_desc *desc, hybrid_runtime **runtime, hybrid_error *error)
+{
+    static const hybrid_runtime_desc zero = { { NULL, NULL, NULL }, { NULL, NULL }, 0, NULL, NULL, NULL };
+    hybrid_allocator a;
+    hybrid_runtime *rt;
+    int i;
+    if (!runtime) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: runtime is NULL");
+    *runtime = NULL;
+    if (!desc) desc = &zero;
+    a = desc->allocator;
+    if (!a.alloc != !a.free) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: give both alloc and free, or neither");
+    if (desc->n_threads < 0 || desc->n_threads > HYBRID__MAX_THREADS)
+        return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: n_threads is %d, must be 0..%d", desc->n_threads, HYBRID__MAX_THREADS);
+    if (!a.alloc) { a.alloc = hybrid__default_alloc; a.free = hybrid__default_free; }
+    if (!(rt = (hybrid_runtime *)a.alloc(a.user, sizeof *rt))) return hybrid__fail_memory(error, sizeof *rt);
+    memset(rt, 0, sizeof *rt);
+    rt->allocator = a;
+    rt->logger = desc->logger;
+    rt->references = 1;
+    rt->isa = hybrid__cpu_isa();
+    if (desc->isa) {
+        for (i = 0; i < HYBRID__ISA_COUNT && strcmp(desc->isa, hybrid__isa_name((hybrid__isa)i)); i++) {}
+        if (i == HYBRID__ISA_COUNT) {
+            a.free(a.user, rt);
+            return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: isa \"%.32s\" is none of generic, avx2, avx512, neon", desc->isa);
+        }
+        if (i == HYBRID__ISA_NEON ? rt->isa == HYBRID__ISA_NEON : i < (int)rt->isa) rt->isa = (hybrid__isa)i;
+    }
+    rt->pool.n_lanes = desc->n_threads ? desc->n_threads : HYBRID__MIN(hybrid__cpu_count(), 16);
+    rt->pool.host_for = desc->parallel_for;
+    rt->pool.host_user = desc->parallel_user;
+#if !defined(HYBRID__THREADS_POSIX) && !defined(HYBRID__THREADS_WIN32)
+    if (!rt->pool.host_for) rt->pool.n_lanes = 1;
+#endif
+#if defined(HYBRID__THREADS_POSIX)
+    pthread_mutex_init(&rt->pool.mutex, NULL);
+    pthread_cond_init(&rt->pool.wake, NULL);
+#elif defined(HYBRID__THREADS_WIN32)
+    InitializeSRWLock(&rt->pool.mutex);
+    InitializeConditionVariable(&rt->pool.wake);
+#endif
+    if (!(rt->pool.workers = (hybrid__worker *)hybrid__calloc(rt, (size_t)rt->pool.n_lanes, sizeof(hybrid__worker)))) {
+        hybrid__runtime_release(rt);
+        return hybrid__fail_memory(error, (size_t)desc->n_threads * sizeof(hybrid__worker));
+    }
+    *runtime = rt;
+    return HYBRID_OK;
+}
+
+HYBRID_API void hybrid_runtime_destroy(hybrid_runtime *runtime) { hybrid__runtime_release(runtime); }
+HYBRID_API const char *hybrid_runtime_isa(const hybrid_runtime *runtime) { return runtime ? hybrid__isa_name(runtime->isa) : hybrid__isa_name(hybrid__cpu_isa()); }
+HYBRID_API int hybrid_runtime_threads(const hybrid_runtime *runtime) { return runtime ? runtime->pool.n_lanes : 1; }
+
+/* The runtime that an object keeps: the caller's, counted once more, or (NULL) a default one of its own. */
+static hybrid_result hybrid__runtime_retain(hybrid_runtime *runtime, hybrid_runtime **own, hybrid_error *error)
+{
+    if (!runtime) return hybrid_runtime_create(NULL, own, error);
+    hybrid__atomic_add(&runtime->references, 1);
+    *own = runtime;
+    return HYBRID_OK;
+}
+
+/* fn(arg, chunk, lane) for chunk 0..n-1; lane < hybrid__lanes(rt). The order of chunks is free: no result may depend on it. */
+static void hybrid__parallel(hybrid_runtime *rt, int n, hybrid__chunk_fn fn, void *arg) { hybrid__pool_run(&rt->pool, n, fn, arg); }
+static int hybrid__lanes(const hybrid_runtime *rt) { return rt->pool.n_lanes; }
+/* ==== end src/core/runtime.c ==== */
+
+/* ==== begin src/core/file.c ==== */
+/* core/file: bytes from a path (mapped where the system can), from memory, or from the host's callbacks. */
+
+typedef struct hybrid__file {
+    const unsigned char *data;          /* all bytes, when mapped or in memory; else NULL: use hybrid__file_read */
+    uint64_t             size;
+    hybrid_reader        reader;        /* when !data */
+    void                *map;           /* to unmap */
+    size_t               map_size;
+#ifndef HYBRID_NO_STDIO
+    #if defined(_WIN32)
+    FILE                *stream;        /* when neither */
+    #else
+    int                  fd;            /* when neither: descriptor + 1; plain read and lseek, which every -std shows */
+    #endif
+#endif
+} hybrid__file;
+
+#if !defined(HYBRID_NO_MMAP) && !defined(HYBRID_NO_STDIO)
+    #if defined(_WIN32)
+        #define HYBRID__MMAP_WIN32
+    #elif defined(__unix__) || defined(__APPLE__)
+        #define HYBRID__MMAP_POSIX
+    #endif
+#endif
+
+static void hybrid__file_close(hybrid__file *f)
+{
+#if defined(HYBRID__MMAP_POSIX)
+    if (f->map) munmap(f->map, f->map_size);
+#elif defined(HYBRID__MMAP_WIN32)
+    if (f->map) UnmapViewOfFile(f->map);
+#endif
+#ifndef HYBRID_NO_STDIO
+    #if defined(_WIN32)
+    if (f->stream) fclose(f->stream);
+    #else
+    if (f->fd) close(f->fd - 1);
+    #endif
+#endif
+    if (f->reader.close) f->reader.close(f->reader.user);
+    memset(f, 0, sizeof *f);
+}
+
+#if !defined(HYBRID_NO_STDIO) && defined(_WIN32)
+static hybrid_result hybrid__file_open_path(const char *path, hybrid__file *f, hybrid_error *error)
+{
+    wchar_t wide[1024];
+    long long size;
+    if (MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 1024) <= 0)
+        return hybrid__fail(error, HYBRID_ERROR_IO, "'%.160s' is no valid UTF-8 path", path);
+#if defined(HYBRID__MMAP_WIN32)
+    {
+        HANDLE file = CreateFileW(wide, GENERIC_READ, FILE_SHARE_READ, NULL, OPEN_EXISTING, 0, NULL), mapping;
+        LARGE_INTEGER bytes;
+        if (file == INVALID_HANDLE_VALUE) return hybrid__fail(error, HYBRID_ERROR_IO, "cannot open '%.160s' (error %lu)", path, GetLastError());
+        if (GetFileSizeEx(file, &bytes) && bytes.QuadPart && (mapping = CreateFileMappingW(file, NULL, PAGE_READONLY, 0, 0, NULL)) != NULL) {
+            f->size = (uint64_t)bytes.QuadPart;
+            f->map = MapViewOfFile(mapping, FILE_MAP_READ, 0, 0, 0);
+            f->data = (const unsigned char *)f->map;
+            CloseHandle(mapping);
+        }
+        CloseHandle(file);
+        if (f->data) return HYBRID_OK;
+    }
+#endif
+    if (!(f->stream = _wfopen(wide, L"rb"))) return hybrid__fail(error, HYBRID_ERROR_IO, "cannot open '%.160s'", path);
+    if (_fseeki64(f->stream, 0, SEEK_END) || (size = _ftelli64(f->stream)) < 0)
+        return hybrid__fail(error, HYBRID_ERROR_IO, "cannot tell the size of '%.160s'", path);
+    f->size = (uint64_t)size;
+    return HYBRID_OK;
+}
+static bool hybrid__file_read_at(hybrid__file *f, uint64_t offset, void *dst, size_t n)
+{
+    return f->stream && !_fseeki64(f->stream, (long long)offset, SEEK_SET) && fread(dst, 1, n, f->stream) == n;
+}
+#elif !defined(HYBRID_NO_STDIO)
+static hybrid_result hybrid__file_open_path(const char *path, hybrid__file *f, hybrid_error *error)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY);
+    if (fd < 0) return hybrid__fail(error, HYBRID_ERROR_IO, "cannot open '%.160s': %.60s", path, strerror(errno));
+    f->fd = fd + 1;
+    if (fstat(fd, &st) || !S_ISREG(st.st_mode)) return hybrid__fail(error, HYBRID_ERROR_IO, "'%.160s' is not a regular file", path);
+    f->size = (uint64_t)st.st_size;
+#if defined(HYBRID__MMAP_POSIX)
+    if (f->size && f->size <= SIZE_MAX) {
+        void *map = mmap(NULL, (size_t)f->size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (map != MAP_FAILED) { f->map = map; f->map_size = (size_t)f->size; f->data = (const unsigned char *)map; }
+    }
+#endif
+    return HYBRID_OK;
+}
+static bool hybrid__file_read_at(hybrid__file *f, uint64_t offset, void *dst, size_t n)
+{
+    char *to = (char *)dst;
+    if (!f->fd || lseek(f->fd - 1, (off_t)offset, SEEK_SET) != (off_t)offset) return false;
+    while (n) {
+        ssize_t got = read(f->fd - 1, to, HYBRID__MIN(n, (size_t)1 << 30));
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return false;
+        to += got;
+        n -= (size_t)got;
+    }
+    return true;
+}
+#else
+static bool hybrid__file_read_at(hybrid__file *f, uint64_t offset, void *dst, size_t n)
+{
+    HYBRID__UNUSED(f); HYBRID__UNUSED(offset); HYBRID__UNUSED(dst); HYBRID__UNUSED(n);
+    return false;
+}
+#endif
+
+/* Opens one of the three. On failure nothing is left open, and a reader's close has been called. */
+static hybrid_result hybrid__file_open(const hybrid_source *source, hybrid__file *f, hybrid_error *error)
+{
+    int given = !!source->path + !!source->data + !!source->reader.read_at;
+    hybrid_result r = HYBRID_OK;
+    memset(f, 0, sizeof *f);
+    f->reader = source->reader;
+    if (given != 1) r = hybrid__fail(error, HYBRID_ERROR_INVALID, "give exactly one of path, data and reader, not %d of them", given);
+    else if (source->data) { f->data = (const unsigned char *)source->data; f->size = source->size; }
+    else if (source->path) {
+#ifndef HYBRID_NO_STDIO
+        r = hybrid__file_open_path(source->path, f, error);
+#else
+        r = hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "this build has no files (HYBRID_NO_STDIO): use data or reader");
+#endif
+    }
+    else f->size = source->reader.size;
+    if (r) hybrid__file_close(f);
+    return r;
+}
+
+/* n bytes at offset, all or an error. */
+static hybrid_result hybrid__file_read(hybrid__file *f, uint64_t offset, void *dst, size_t n, hybrid_error *error)
+{
+    if (offset > f->size || n > f->size - offset)
+        return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, offset, "the file ends at byte %llu, but %llu bytes at %llu are needed: it is truncated",
+                               (unsigned long long)f->size, (unsigned long long)n, (unsigned long long)offset);
+    if (!n) return HYBRID_OK;
+    if (f->data) { memcpy(dst, f->data + offset, n); return HYBRID_OK; }
+    if (f->reader.read_at) {
+        if (f->reader.read_at(f->reader.user, offset, dst, n)) return HYBRID_OK;
+        return hybrid__fail_at(error, HYBRID_ERROR_IO, offset, "the reader failed to deliver %llu bytes at %llu", (unsigned long long)n, (unsigned long long)offset);
+    }
+    if (hybrid__file_read_at(f, offset, dst, n)) return HYBRID_OK;
+    return hybrid__fail_at(error, HYBRID_ERROR_IO, offset, "reading %llu bytes at %llu failed", (unsigned long long)n, (unsigned long long)offset);
+}
+/* ==== end src/core/file.c ==== */
+
+/* ==== begin src/core/random.c ==== */
+/* core/random: Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"): a number is a function
+ * of (seed, stream, counter), so it depends on no thread, no batch and no device. */
+
+static void hybrid__philox(uint64_t seed, uint64_t stream, uint64_t counter, uint32_t out[4])
+{
+    uint32_t c[4], k[2];
+    int i;
+    c[0] = (uint32_t)counter; c[1] = (uint32_t)(counter >> 32); c[2] = (uint32_t)stream; c[3] = (uint32_t)(stream >> 32);
+    k[0] = (uint32_t)seed; k[1] = (uint32_t)(seed >> 32);
+    for (i = 0; i < 10; i++) {
+        uint64_t p0 = (uint64_t)0xD2511F53u * c[0], p1 = (uint64_t)0xCD9E8D57u * c[2];
+        uint32_t n0 = (uint32_t)(p1 >> 32) ^ c[1] ^ k[0], n2 = (uint32_t)(p0 >> 32) ^ c[3] ^ k[1];
+        c[1] = (uint32_t)p1; c[3] = (uint32_t)p0; c[0] = n0; c[2] = n2;
+        k[0] += 0x9E3779B9u; k[1] += 0xBB67AE85u;
+    }
+    memcpy(out, c, sizeof c);
+}
+
+/* Uniform in [0, 1), 53 bits. */
+static double hybrid__random_uniform(uint64_t seed, uint64_t stream, uint64_t counter)
+{
+    uint32_t r[4];
+    hybrid__philox(seed, stream, counter, r);
+    return (double)(((uint64_t)r[0] << 32 | r[1]) >> 11) * (1.0 / 9007199254740992.0);
+}
+/* ==== end src/core/random.c ==== */
+
+/* gguf */
+
+/* quant */
+
+/* ==== begin src/quant/blocks.c ==== */
+/* quant/blocks: how the bytes of every quantized type lie in a file, and nothing else. Encoders, decoders and kernels share these.
+ *
+ * A row of n values is n / 32 or n / 256 blocks, one after the other. d and dmin (m) are IEEE halves, little-endian. "q[i]" below is the
+ * unsigned number that is stored for value i of the block.
+ *
+ * Blocks of 32. qs[j] holds q[j] in its low nibble and q[j + 16] in its high one; bit i of qh (a little-endian 32-bit number) is bit 4 of q[i].
+ *   Q4_0  value = d * (q - 8)             Q4_1  value = d * q + m
+ *   Q5_0  value = d * (q - 16)            Q5_1  value = d * q + m           Q8_0  value = d * qs[i]
+ *
+ * Super-blocks of 256, in sub-blocks of 16 (Q2_K Q3_K Q6_K) or 32 (Q4_K Q5_K) values; sub-block s of value i is i / 16 or i / 32.
+ *   Q2_K  value = (d * sc[s]) * q - (dmin * m[s])    scales[s] = sc | m << 4
+ *         q: halves of 128 values h = i / 128; within one, value v = i % 128 is bits 2(v/32), +1 of qs[32h + v % 32]
+ *   Q3_K  value = (d * (sc[s] - 32)) * (q - 4)       sc: 6 bits, packed in 12 bytes (below)
+ *         bits 0, 1 of q as Q2_K; bit 2 is bit i / 32 of hmask[i % 32]
+ *   Q4_K  value = (d * sc[s]) * q - (dmin * m[s])    sc, m: 6 bits each, packed in 12 bytes (below)
+ *         q: quarters of 64 values c = i / 64; value v = i % 64 is the low (v < 32) or high nibble of qs[32c + v % 32]
+ *   Q5_K  as Q4_K; bit 4 of q is bit i / 32 of qh[i % 32]
+ *   Q6_K  value = (d * sc[s]) * (q - 32)             sc: signed bytes
+ *         halves of 128, h = i / 128, v = i % 128: the low 4 bits are the low (v < 64) or high nibble of ql[64h + v % 64],
+ *         the high 2 are bits 2(v/32), +1 of qh[32h + v % 32] */
+
+enum { HYBRID__QK = 32, HYBRID__QK_K = 256 };     /* values of a block, of a super-block */
+
+typedef struct hybrid__block_q4_0 { uint16_t d; uint8_t qs[16]; } hybrid__block_q4_0;
+typedef struct hybrid__block_q4_1 { uint16_t d, m; uint8_t qs[16]; } hybrid__block_q4_1;
+typedef struct hybrid__block_q5_0 { uint16_t d; uint8_t qh[4]; uint8_t qs[16]; } hybrid__block_q5_0;
+typedef struct hybrid__block_q5_1 { uint16_t d, m; uint8_t qh[4]; uint8_t qs[16]; } hybrid__block_q5_1;
+typedef struct hybrid__block_q8_0 { uint16_t d; int8_t qs[32]; } hybrid__block_q8_0;
+typedef struct hybrid__block_q2_K { uint8_t scales[16]; uint8_t qs[64]; uint16_t d, dmin; } hybrid__block_q2_K;
+typedef struct hybrid__block_q3_K { uint8_t hmask[32]; uint8_t qs[64]; uint8_t scales[12]; uint16_t d; } hybrid__block_q3_K;
+typedef struct hybrid__block_q4_K { uint16_t d, dmin; uint8_t scales[12]; uint8_t qs[128]; } hybrid__block_q4_K;
+typedef struct hybrid__block_q5_K { uint16_t d, dmin; uint8_t scales[12]; uint8_t qh[32]; uint8_t qs[128]; } hybrid__block_q5_K;
+typedef struct hybrid__block_q6_K { uint8_t ql[128]; uint8_t qh[64]; int8_t scales[16]; uint16_t d; } hybrid__block_q6_K;
+
+#define HYBRID__BLOCK_SIZE(type, bytes) typedef char hybrid__size_of_##type[sizeof(hybrid__block_##type) == (bytes) ? 1 : -1]
+HYBRID__BLOCK_SIZE(q4_0, 18); HYBRID__BLOCK_SIZE(q4_1, 20); HYBRID__BLOCK_SIZE(q5_0, 22); HYBRID__BLOCK_SIZE(q5_1, 24);
+HYBRID__BLOCK_SIZE(q8_0, 34); HYBRID__BLOCK_SIZE(q2_K, 84); HYBRID__BLOCK_SIZE(q3_K, 110); HYBRID__BLOCK_SIZE(q4_K, 144);
+HYBRID__BLOCK_SIZE(q5_K, 176); HYBRID__BLOCK_SIZE(q6_K, 210);
+#undef HYBRID__BLOCK_SIZE
+
+/* The 12 bytes of Q4_K and Q5_K: 8 scales and 8 mins of 6 bits. Bytes 0-3: sc[0-3], 4-7: m[0-3], in the low 6 bits; bytes 8-11: the low
+ * nibbles of sc[4-7] and m[4-7]; their two high bits are on top of bytes 0-3 and 4-7. Three words at once. */
+HYBRID__INLINE void hybrid__scales_k4_unpack(const uint8_t *packed, uint8_t *sc, uint8_t *m)
+{
+    uint32_t a = hybrid__load_u32(packed), b = hybrid__load_u32(packed + 4), c = hybrid__load_u32(packed + 8);
+    hybrid__store_u32(sc, a & 0x3F3F3F3Fu);
+    hybrid__store_u32(sc + 4, (c & 0x0F0F0F0Fu) | ((a >> 2) & 0x30303030u));
+    hybrid__store_u32(m, b & 0x3F3F3F3Fu);
+    hybrid__store_u32(m + 4, ((c >> 4) & 0x0F0F0F0Fu) | ((b >> 2) & 0x30303030u));
+}
+HYBRID__INLINE void hybrid__scales_k4_pack(const uint8_t *sc, const uint8_t *m, uint8_t *packed)
+{
+    uint32_t s0 = hybrid__load_u32(sc), s1 = hybrid__load_u32(sc + 4), m0 = hybrid__load_u32(m), m1 = hybrid__load_u32(m + 4);
+    hybrid__store_u32(packed, s0 | ((s1 & 0x30303030u) << 2));
+    hybrid__store_u32(packed + 4, m0 | ((m1 & 0x30303030u) << 2));
+    hybrid__store_u32(packed + 8, (s1 & 0x0F0F0F0Fu) | ((m1 & 0x0F0F0F0Fu) << 4));
+}
+
+/* The 12 bytes of Q3_K: 16 scales of 6 bits. Low nibbles: sc[0-7] in the low, sc[8-15] in the high nibbles of bytes 0-7; two high bits of
+ * sc[s]: bits 2(s/4), +1 of byte 8 + s % 4. Unpacked as sc - 32, -32..31. */
+HYBRID__INLINE void hybrid__scales_q3_unpack(const uint8_t *packed, int8_t *sc)
+{
+    int s;
+    for (s = 0; s < 16; s++) {
+        int low = (packed[s % 8] >> (s / 8 * 4)) & 15, high = (packed[8 + s % 4] >> (s / 4 * 2)) & 3;
+        sc[s] = (int8_t)((low | high << 4) - 32);
+    }
+}
+HYBRID__INLINE void hybrid__scales_q3_pack(const int8_t *sc, uint8_t *packed)
+{
+    int s;
+    memset(packed, 0, 12);
+    for (s = 0; s < 16; s++) {
+        int q = sc[s] + 32;
+        packed[s % 8] = (uint8_t)(packed[s % 8] | (q & 15) << (s / 8 * 4));
+        packed[8 + s % 4] = (uint8_t)(packed[8 + s % 4] | (q >> 4) << (s / 4 * 2));
+    }
+}
+/* ==== end src/quant/blocks.c ==== */
+
+/* text */
+
+/* compute */
+
+/* ==== begin src/compute/backend.c ==== */
+/* compute/backend: the seam between models and devices: tensors, and one table of operations that every back end fills.
+ *
+ * Activations are float32 rows, contiguous inside a row, rows `stride` floats apart. Weights are tensors in the type of their file.
+ * Calls are imperative and in order. A back end may defer them: results may be read after sync(). */
+
+typedef struct hybrid__tensor {
+    const char *name;
+    hybrid_type type;
+    int64_t     ne[4];                  /* sizes; ne[0] is contiguous. A matrix W[out][in] has ne = { in, out, 1, 1 } */
+    size_t      nb[4];                  /* byte strides; nb[1] = bytes of a row */
+    const void *data;                   /* NULL: no such tensor */
+} hybrid__tensor;
+
+typedef struct hybrid__backend hybrid__backend;
+
+/* out (n, n_embd) = table[ids] * scale (+ out, when add) */
+typedef struct hybrid__op_embed {
+    const hybrid__tensor *table;        /* (n_embd, n_vocab), any type */
+    const int32_t *ids;                 /* n, each checked by the caller */
+    int    n;
+    float  scale;                       /* 1 for none */
+    bool   add;
+    float *out;
+} hybrid__op_embed;
+
+/* RMS:   out = x / sqrt(mean(x^2) + eps) * w          Layer: out = (x - mean) / sqrt(var + eps) * w + b   (var is biased)
+ * n_rows rows of n values. w, b may be NULL (1 and 0). out may be x. */
+typedef enum hybrid__norm_kind { HYBRID__NORM_RMS, HYBRID__NORM_LAYER } hybrid__norm_kind;
+typedef struct hybrid__op_norm {
+    hybrid__norm_kind kind;
+    const float *x; int64_t x_stride;
+    float *out; int64_t out_stride;
+    const float *w, *b;
+    int64_t n_rows, n;
+    float   eps;
+} hybrid__op_norm;
+
+/* Up to 4 matrices that read the same rows: y_i (n, out_i) = x (n, k) . W_i (out_i, k)^T + bias_i, or y_i += that. */
+typedef struct hybrid__matmul_out {
+    const hybrid__tensor *w;            /* ne[0] = k, ne[1] = out */
+    const float *bias;                  /* out values, or NULL */
+    float  *y; int64_t y_stride;
+    bool    add;                        /* y += instead of y = */
+} hybrid__matmul_out;
+typedef struct hybrid__op_matmul {
+    const float *x; int64_t x_stride;
+    int n;
+    int n_out;
+    hybrid__matmul_out out[4];
+} hybrid__op_matmul;
+
+/* Rotates the first n_rot values of each head: NORM pairs (2i, 2i+1), NEOX pairs (i, i + n_rot/2). table (n, n_rot/2, 2) holds cos and sin
+ * of every row's position. In place. */
+typedef enum hybrid__rope_kind { HYBRID__ROPE_NORM, HYBRID__ROPE_NEOX } hybrid__rope_kind;
+typedef struct hybrid__op_rope {
+    hybrid__rope_kind kind;
+    float *x; int64_t x_stride;
+    int    n, n_head, head_dim, n_rot;
+    const float *table;
+} hybrid__op_rope;
+
+/* Consecutive rows of a batch that belong to one sequence at consecutive positions. */
+typedef struct hybrid__run {
+    int      first_row, n_rows;
+    int32_t  pos;                       /* position of the first row */
+    const int32_t *pages;               /* page table of the sequence: position p lives in page pages[p / HYBRID__PAGE] */
+} hybrid__run;
+enum { HYBRID__PAGE = 32 };             /* positions a page of the KV cache */
+
+/* One layer's cache. K: page p, kv head h, slot s, at k + p * page_bytes_k + (h * HYBRID__PAGE + s) * row_bytes_k; V alike. A row is
+ * head_dim values of `type` (F16, Q8_0, F32; Q8_0 needs head_dim % 32 == 0). */
+typedef struct hybrid__kv_view {
+    hybrid_type type;
+    char   *k, *v;
+    size_t  page_bytes_k, page_bytes_v, row_bytes_k, row_bytes_v;
+    int     n_head_kv, head_dim_k, head_dim_v;
+} hybrid__kv_view;
+
+/* Writes the k and v rows of a batch into the cache. */
+typedef struct hybrid__op_kv_store {
+    const hybrid__kv_view *kv;
+    const float *k; int64_t k_stride;
+    const float *v; int64_t v_stride;
+    const hybrid__run *runs; int n_runs;
+} hybrid__op_kv_store;
+
+/* out (n, n_head * head_dim_v): causal attention of each row over its sequence's cache (its own position included, already stored).
+ * s = q.k * scale; soft-cap: s = cap * tanh(s / cap); window > 0: only positions > pos - window; sinks (n_head): exp(sink - max) joins the
+ * denominator. Query head h reads kv head h / (n_head / n_head_kv). */
+typedef struct hybrid__op_attention {
+    const hybrid__kv_view *kv;
+    const float *q; int64_t q_stride;
+    float *out; int64_t out_stride;
+    const hybrid__run *runs; int n_runs;
+    int    n_head;
+    float  scale, softcap;              /* softcap 0: none */
+    int32_t window;
+    const float *sinks;
+} hybrid__op_attention;
+
+/* out = act(gate) * up, or act(gate) when up is NULL. n_rows rows of n values. out may be gate or up. */
+typedef enum hybrid__act_kind { HYBRID__ACT_SILU, HYBRID__ACT_GELU_TANH, HYBRID__ACT_GELU } hybrid__act_kind;
+typedef struct hybrid__op_glu {
+    hybrid__act_kind act;
+    const float *gate; int64_t gate_stride;
+    const float *up; int64_t up_stride;
+    float *out; int64_t out_stride;
+    int64_t n_rows, n;
+} hybrid__op_glu;
+
+typedef struct hybrid__backend_ops {
+    const char *name;
+    void (*embed)(hybrid__backend *be, const hybrid__op_embed *op);
+    void (*norm)(hybrid__backend *be, const hybrid__op_norm *op);
+    void (*matmul)(hybrid__backend *be, const hybrid__op_matmul *op);
+    void (*rope)(hybrid__backend *be, const hybrid__op_rope *op);
+    void (*kv_store)(hybrid__backend *be, const hybrid__op_kv_store *op);
+    void (*attention)(hybrid__backend *be, const hybrid__op_attention *op);
+    void (*glu)(hybrid__backend *be, const hybrid__op_glu *op);
+    void (*add)(hybrid__backend *be, float *y, const float *x, int64_t n);                      /* y += x */
+    void (*scale)(hybrid__backend *be, float *y, float factor, int64_t n);                      /* y *= factor */
+    void (*softcap)(hybrid__backend *be, float *y, float cap, int64_t n);                       /* y = cap * tanh(y / cap) */
+    hybrid_result (*sync)(hybrid__backend *be, hybrid_error *error);
+    void (*destroy)(hybrid__backend *be);
+} hybrid__backend_ops;
+
+struct hybrid__backend {
+    const hybrid__backend_ops *ops;
+    hybrid_runtime *rt;
+};
+/* ==== end src/compute/backend.c ==== */
+
+/* model */
+
+/* infer */
+
+/* ==== begin src/core/end.h ==== */
+/* core/end: closes what core/begin opened. */
+#if defined(__clang__)
+    #pragma clang diagnostic pop
+    #pragma STDC FP_CONTRACT DEFAULT
+#elif defined(__GNUC__)
+    #pragma GCC pop_options
+    #pragma GCC diagnostic pop
+#elif defined(_MSC_VER)
+    #pragma warning(pop)
+#endif
+/* ==== end src/core/end.h ==== */
+
+/* No private macro stays behind. */
+#ifdef HYBRID__WIN32_LEAN
+    #undef WIN32_LEAN_AND_MEAN
+#endif
+#ifdef HYBRID__NOMINMAX
+    #undef NOMINMAX
+#endif
+#undef HYBRID__ARM
+#undef HYBRID__BLOCK_SIZE
+#undef HYBRID__COUNT
+#undef HYBRID__INLINE
+#undef HYBRID__LIKELY
+#undef HYBRID__MAX
+#undef HYBRID__MIN
+#undef HYBRID__MMAP_POSIX
+#undef HYBRID__MMAP_WIN32
+#undef HYBRID__NOINLINE
+#undef HYBRID__NOMINMAX
+#undef HYBRID__PRINTF
+#undef HYBRID__RESTRICT
+#undef HYBRID__SOURCE_ID
+#undef HYBRID__THREADS_POSIX
+#undef HYBRID__THREADS_WIN32
+#undef HYBRID__UNLIKELY
+#undef HYBRID__UNUSED
+#undef HYBRID__WIN32_LEAN
+#undef HYBRID__X
+#undef HYBRID__X86
+#undef hybrid__fail
+#undef hybrid__fail_memory
+#endif
+#endif
+
+/*
+ * hybrid is available under two licences: choose the one that you prefer.
+ *
+ * ------------------------------------------------------------------------------
+ * ALTERNATIVE A - MIT No Attribution License (MIT-0)
+ *
+ * Copyright (c) 2026 the authors of hybrid
+ *
+ * Permission is hereby granted, free of charge, to any person obtaining a copy of
+ * this software and associated documentation files (the "Software"), to deal in
+ * the Software without restriction, including without limitation the rights to
+ * use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies
+ * of the Software, and to permit persons to whom the Software is furnished to do
+ * so.
+ *
+ * THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+ * IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+ * FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+ * AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
+ * LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
+ * OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
+ * SOFTWARE.
+ *
+ * ------------------------------------------------------------------------------
+ * ALTERNATIVE B - Public Domain (www.unlicense.org)
+ *
+ * This is free and unencumbered software released into the public domain.
+ *
+ * Anyone is free to copy, modify, publish, use, compile, sell, or distribute this
+ * software, either in source code form or as a compiled binary, for any purpose,
+ * commercial or non-commercial, and by any means.
+ *
+ * In jurisdictions that recognize copyright laws, the author or authors of this
+ * software dedicate any and all copyright interest in the software to the public
+ * domain. We make this dedication for the benefit of the public at large and to
+ * the detriment of our heirs and successors. We intend this dedication to be an
+ * overt act of relinquishment in perpetuity of all present and future rights to
+ * this software under copyright law.
+ *
+ * THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+ * IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+ * FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+ * AUTHORS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN
+ * ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION
+ * WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+ */
