@@ -19,6 +19,11 @@
 
 /* quant */
 #include "quant/blocks.c"
+#include "quant/floats.c"
+#include "quant/legacy.c"
+#include "quant/k_affine.c"
+#include "quant/k_symmetric.c"
+#include "quant/types.c"
 
 /* text */
 

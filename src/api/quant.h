@@ -15,8 +15,15 @@ HYBRID_API size_t hybrid_type_block_bytes(hybrid_type type);
 /* Bytes of n elements; 0 when the type is unknown or n is no multiple of the block. */
 HYBRID_API size_t hybrid_type_row_bytes(hybrid_type type, size_t n);
 
-/* n values (a multiple of the type's block size) from blocks to floats and back. Bit-exact to the GGUF reference decoder.
- * HYBRID_ERROR_INVALID for an unknown type or a wrong n. importance (n values >= 0, or NULL) weighs the error of each value when
- * encoding. Thread-safe, no allocation. */
+/* n values (a multiple of the type's block size) from blocks to floats, bit-exact to the GGUF reference decoder. blocks is 2-byte
+ * aligned (the float types: any address). HYBRID_ERROR_INVALID for an unknown type, a wrong n, NULL. Thread-safe, no allocation. */
 HYBRID_API hybrid_result hybrid_dequantize(hybrid_type type, const void *blocks, float *values, size_t n);
+
+/* And back: hybrid_type_row_bytes(type, n) bytes are written. The block types search for the scales that make the sum of
+ * importance[i] * (error of value i)^2 small; importance is n finite values >= 0, or NULL for all equal. The result depends on the
+ * arguments only, not on the machine or the compiler. Values beyond the range of a type's scales (65504 times its steps) become the
+ * largest that it can hold; in F16 and BF16 they become infinite, as IEEE 754 rounds them.
+ * HYBRID_ERROR_INVALID as above, or for a bad importance: nothing is written. HYBRID_ERROR_NUMERIC: a value is NaN or infinite, which
+ * blocks cannot hold; all is written, and the blocks with such values decode to NaN. (The float types keep NaN and infinity: HYBRID_OK.)
+ * Thread-safe, no allocation. */
 HYBRID_API hybrid_result hybrid_quantize(hybrid_type type, const float *values, void *blocks, size_t n, const float *importance);
