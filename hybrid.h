@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id ac3388c3ba7cc3cf): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 89feb70d4079fba4): edit there, not here.
  *
  * QUICK START. In exactly one C or C++ file:
  *
@@ -37,26 +37,31 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *       67  base.h             version, linkage, results, errors, allocator, log
- *      164  runtime.h          what models and sessions share: memory, log, worker threads
- *      193  quant.h            names, sizes, encode, decode
+ *       72  base.h             version, linkage, results, errors, allocator, log
+ *      169  runtime.h          what models and sessions share: memory, log, worker threads
+ *      198  quant.h            names, sizes, encode, decode
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *      229  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      288  base.c             what every room uses: macros of compilers, results, errors, checked sizes
- *      362  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *      411  thread.c           atomics, threads, and the worker pool
- *      690  cpu.c              what this processor and its operating system can do
- *      758  runtime.c          the object that everything hangs off: memory, log, workers
- *      904  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     1056  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     1310  end.h              closes what core/begin opened
+ *      241  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *      300  base.c             what every room uses: macros of compilers, results, errors, checked sizes
+ *      374  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *      423  thread.c           atomics, threads, and the worker pool
+ *      702  cpu.c              what this processor and its operating system can do
+ *      770  runtime.c          the object that everything hangs off: memory, log, workers
+ *      916  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     1068  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     1622  end.h              closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
- *     1088  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     1100  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     1181  floats.c           the types that are plain numbers
+ *     1220  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     1288  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     1339  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     1379  types.c            the table of all types, and the public functions over it
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *     1173  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *     1485  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -208,10 +213,17 @@ HYBRID_API size_t hybrid_type_block_bytes(hybrid_type type);
 /* Bytes of n elements; 0 when the type is unknown or n is no multiple of the block. */
 HYBRID_API size_t hybrid_type_row_bytes(hybrid_type type, size_t n);
 
-/* n values (a multiple of the type's block size) from blocks to floats and back. Bit-exact to the GGUF reference decoder.
- * HYBRID_ERROR_INVALID for an unknown type or a wrong n. importance (n values >= 0, or NULL) weighs the error of each value when
- * encoding. Thread-safe, no allocation. */
+/* n values (a multiple of the type's block size) from blocks to floats, bit-exact to the GGUF reference decoder. blocks is 2-byte
+ * aligned (the float types: any address). HYBRID_ERROR_INVALID for an unknown type, a wrong n, NULL. Thread-safe, no allocation. */
 HYBRID_API hybrid_result hybrid_dequantize(hybrid_type type, const void *blocks, float *values, size_t n);
+
+/* And back: hybrid_type_row_bytes(type, n) bytes are written. The block types search for the scales that make the sum of
+ * importance[i] * (error of value i)^2 small; importance is n finite values >= 0, or NULL for all equal. The result depends on the
+ * arguments only, not on the machine or the compiler. Values beyond the range of a type's scales (65504 times its steps) become the
+ * largest that it can hold; in F16 and BF16 they become infinite, as IEEE 754 rounds them.
+ * HYBRID_ERROR_INVALID as above, or for a bad importance: nothing is written. HYBRID_ERROR_NUMERIC: a value is NaN or infinite, which
+ * blocks cannot hold; all is written, and the blocks with such values decode to NaN. (The float types keep NaN and infinity: HYBRID_OK.)
+ * Thread-safe, no allocation. */
 HYBRID_API hybrid_result hybrid_quantize(hybrid_type type, const float *values, void *blocks, size_t n, const float *importance);
 /* ==== end src/api/quant.h ==== */
 
@@ -224,7 +236,7 @@ HYBRID_API hybrid_result hybrid_quantize(hybrid_type type, const float *values, 
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "ac3388c3ba7cc3cf"
+#define HYBRID__SOURCE_ID "89feb70d4079fba4"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -1166,6 +1178,306 @@ HYBRID__INLINE void hybrid__scales_q3_pack(const int8_t *sc, uint8_t *packed)
 }
 /* ==== end src/quant/blocks.c ==== */
 
+/* ==== begin src/quant/floats.c ==== */
+/* quant/floats: the types that are plain numbers. Encoding rounds to nearest even and ignores importance: each value stands alone. */
+
+static void hybrid__dequantize_f32(const void *blocks, float *y, size_t n) { memcpy(y, blocks, n * sizeof *y); }
+static void hybrid__quantize_f32(const float *x, void *blocks, size_t n, const float *importance)
+{
+    HYBRID__UNUSED(importance);
+    memcpy(blocks, x, n * sizeof *x);
+}
+
+static void hybrid__dequantize_f16(const void *blocks, float *y, size_t n)
+{
+    const unsigned char *p = (const unsigned char *)blocks;
+    size_t i;
+    for (i = 0; i < n; i++) y[i] = hybrid__f16_to_f32(hybrid__load_u16(p + 2 * i));
+}
+static void hybrid__quantize_f16(const float *x, void *blocks, size_t n, const float *importance)
+{
+    unsigned char *p = (unsigned char *)blocks;
+    size_t i;
+    HYBRID__UNUSED(importance);
+    for (i = 0; i < n; i++) hybrid__store_u16(p + 2 * i, hybrid__f32_to_f16(x[i]));
+}
+
+static void hybrid__dequantize_bf16(const void *blocks, float *y, size_t n)
+{
+    const unsigned char *p = (const unsigned char *)blocks;
+    size_t i;
+    for (i = 0; i < n; i++) y[i] = hybrid__bf16_to_f32(hybrid__load_u16(p + 2 * i));
+}
+static void hybrid__quantize_bf16(const float *x, void *blocks, size_t n, const float *importance)
+{
+    unsigned char *p = (unsigned char *)blocks;
+    size_t i;
+    HYBRID__UNUSED(importance);
+    for (i = 0; i < n; i++) hybrid__store_u16(p + 2 * i, hybrid__f32_to_bf16(x[i]));
+}
+/* ==== end src/quant/floats.c ==== */
+
+/* ==== begin src/quant/legacy.c ==== */
+/* quant/legacy: the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks. */
+
+static void hybrid__dequantize_q4_0(const void *blocks, float *y, size_t n)
+{
+    const hybrid__block_q4_0 *b = (const hybrid__block_q4_0 *)blocks, *end = b + n / HYBRID__QK;
+    int j;
+    for (; b < end; b++, y += HYBRID__QK) {
+        float d = hybrid__f16_to_f32(b->d);
+        for (j = 0; j < 16; j++) {
+            y[j] = (float)((b->qs[j] & 15) - 8) * d;
+            y[j + 16] = (float)((b->qs[j] >> 4) - 8) * d;
+        }
+    }
+}
+
+static void hybrid__dequantize_q4_1(const void *blocks, float *y, size_t n)
+{
+    const hybrid__block_q4_1 *b = (const hybrid__block_q4_1 *)blocks, *end = b + n / HYBRID__QK;
+    int j;
+    for (; b < end; b++, y += HYBRID__QK) {
+        float d = hybrid__f16_to_f32(b->d), m = hybrid__f16_to_f32(b->m);
+        for (j = 0; j < 16; j++) {
+            y[j] = (float)(b->qs[j] & 15) * d + m;
+            y[j + 16] = (float)(b->qs[j] >> 4) * d + m;
+        }
+    }
+}
+
+static void hybrid__dequantize_q5_0(const void *blocks, float *y, size_t n)
+{
+    const hybrid__block_q5_0 *b = (const hybrid__block_q5_0 *)blocks, *end = b + n / HYBRID__QK;
+    int j;
+    for (; b < end; b++, y += HYBRID__QK) {
+        float d = hybrid__f16_to_f32(b->d);
+        uint32_t qh = hybrid__load_u32(b->qh);
+        for (j = 0; j < 16; j++) {
+            y[j] = (float)((int)((b->qs[j] & 15u) | (qh >> j & 1) << 4) - 16) * d;
+            y[j + 16] = (float)((int)((b->qs[j] >> 4) | (qh >> (j + 16) & 1) << 4) - 16) * d;
+        }
+    }
+}
+
+static void hybrid__dequantize_q5_1(const void *blocks, float *y, size_t n)
+{
+    const hybrid__block_q5_1 *b = (const hybrid__block_q5_1 *)blocks, *end = b + n / HYBRID__QK;
+    int j;
+    for (; b < end; b++, y += HYBRID__QK) {
+        float d = hybrid__f16_to_f32(b->d), m = hybrid__f16_to_f32(b->m);
+        uint32_t qh = hybrid__load_u32(b->qh);
+        for (j = 0; j < 16; j++) {
+            y[j] = (float)((b->qs[j] & 15u) | (qh >> j & 1) << 4) * d + m;
+            y[j + 16] = (float)((b->qs[j] >> 4) | (qh >> (j + 16) & 1) << 4) * d + m;
+        }
+    }
+}
+
+static void hybrid__dequantize_q8_0(const void *blocks, float *y, size_t n)
+{
+    const hybrid__block_q8_0 *b = (const hybrid__block_q8_0 *)blocks, *end = b + n / HYBRID__QK;
+    int j;
+    for (; b < end; b++, y += HYBRID__QK) {
+        float d = hybrid__f16_to_f32(b->d);
+        for (j = 0; j < HYBRID__QK; j++) y[j] = (float)b->qs[j] * d;
+    }
+}
+/* ==== end src/quant/legacy.c ==== */
+
+/* ==== begin src/quant/k_affine.c ==== */
+/* quant/k_affine: super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min: Q2_K Q4_K Q5_K.
+ * Layouts: quant/blocks. */
+
+static void hybrid__dequantize_q2_K(const void *blocks, float *y, size_t n)
+{
+    const hybrid__block_q2_K *b = (const hybrid__block_q2_K *)blocks, *end = b + n / HYBRID__QK_K;
+    int i, s;
+    for (; b < end; b++, y += HYBRID__QK_K) {
+        float d = hybrid__f16_to_f32(b->d), dmin = hybrid__f16_to_f32(b->dmin);
+        for (s = 0; s < 16; s++) {                           /* 16 values from i = 16 s: half s / 8, bits 2(s % 8 / 2), +1 */
+            const uint8_t *qs = b->qs + s / 8 * 32 + s % 2 * 16;
+            float scale = d * (float)(b->scales[s] & 15), min = dmin * (float)(b->scales[s] >> 4);
+            for (i = 0; i < 16; i++) y[16 * s + i] = scale * (float)(qs[i] >> (s % 8 / 2 * 2) & 3) - min;
+        }
+    }
+}
+
+static void hybrid__dequantize_q4_K(const void *blocks, float *y, size_t n)
+{
+    const hybrid__block_q4_K *b = (const hybrid__block_q4_K *)blocks, *end = b + n / HYBRID__QK_K;
+    int i, s;
+    for (; b < end; b++, y += HYBRID__QK_K) {
+        float d = hybrid__f16_to_f32(b->d), dmin = hybrid__f16_to_f32(b->dmin);
+        uint8_t sc[8], m[8];
+        hybrid__scales_k4_unpack(b->scales, sc, m);
+        for (s = 0; s < 8; s++) {                            /* 32 values from i = 32 s: nibble s % 2 of 32 bytes */
+            const uint8_t *qs = b->qs + s / 2 * 32;
+            float scale = d * (float)sc[s], min = dmin * (float)m[s];
+            for (i = 0; i < 32; i++) y[32 * s + i] = scale * (float)(qs[i] >> (s % 2 * 4) & 15) - min;
+        }
+    }
+}
+
+static void hybrid__dequantize_q5_K(const void *blocks, float *y, size_t n)
+{
+    const hybrid__block_q5_K *b = (const hybrid__block_q5_K *)blocks, *end = b + n / HYBRID__QK_K;
+    int i, s;
+    for (; b < end; b++, y += HYBRID__QK_K) {
+        float d = hybrid__f16_to_f32(b->d), dmin = hybrid__f16_to_f32(b->dmin);
+        uint8_t sc[8], m[8];
+        hybrid__scales_k4_unpack(b->scales, sc, m);
+        for (s = 0; s < 8; s++) {
+            const uint8_t *qs = b->qs + s / 2 * 32;
+            float scale = d * (float)sc[s], min = dmin * (float)m[s];
+            for (i = 0; i < 32; i++) y[32 * s + i] = scale * (float)((qs[i] >> (s % 2 * 4) & 15) | (b->qh[i] >> s & 1) << 4) - min;
+        }
+    }
+}
+/* ==== end src/quant/k_affine.c ==== */
+
+/* ==== begin src/quant/k_symmetric.c ==== */
+/* quant/k_symmetric: super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/blocks. */
+
+static void hybrid__dequantize_q3_K(const void *blocks, float *y, size_t n)
+{
+    const hybrid__block_q3_K *b = (const hybrid__block_q3_K *)blocks, *end = b + n / HYBRID__QK_K;
+    int i, s;
+    for (; b < end; b++, y += HYBRID__QK_K) {
+        float d = hybrid__f16_to_f32(b->d);
+        int8_t sc[16];
+        hybrid__scales_q3_unpack(b->scales, sc);
+        for (s = 0; s < 16; s++) {                           /* 16 values from i = 16 s: half s / 8, bits 2(s % 8 / 2), +1 */
+            const uint8_t *qs = b->qs + s / 8 * 32 + s % 2 * 16, *hmask = b->hmask + s % 2 * 16;
+            float scale = d * (float)sc[s];
+            for (i = 0; i < 16; i++) {
+                int q = (qs[i] >> (s % 8 / 2 * 2) & 3) | (hmask[i] >> (s / 2) & 1) << 2;
+                y[16 * s + i] = scale * (float)(q - 4);
+            }
+        }
+    }
+}
+
+static void hybrid__dequantize_q6_K(const void *blocks, float *y, size_t n)
+{
+    const hybrid__block_q6_K *b = (const hybrid__block_q6_K *)blocks, *end = b + n / HYBRID__QK_K;
+    int i, s;
+    for (; b < end; b++, y += HYBRID__QK_K) {
+        float d = hybrid__f16_to_f32(b->d);
+        for (s = 0; s < 16; s++) {                           /* 16 values from i = 16 s: half s / 8, quarter of it s % 8 / 2 */
+            const uint8_t *ql = b->ql + s / 8 * 64 + s % 4 * 16, *qh = b->qh + s / 8 * 32 + s % 2 * 16;
+            float scale = d * (float)b->scales[s];
+            for (i = 0; i < 16; i++) {
+                int q = (ql[i] >> (s % 8 / 4 * 4) & 15) | (qh[i] >> (s % 8 / 2 * 2) & 3) << 4;
+                y[16 * s + i] = scale * (float)(q - 32);
+            }
+        }
+    }
+}
+/* ==== end src/quant/k_symmetric.c ==== */
+
+/* ==== begin src/quant/types.c ==== */
+/* quant/types: the table of all types, and the public functions over it. A new type is a file with two functions, and a line here. */
+
+typedef struct hybrid__type_traits {
+    const char *name;
+    size_t      block_size, block_bytes;   /* values, bytes */
+    void      (*dequantize_row)(const void *blocks, float *values, size_t n);
+    void      (*quantize_row)(const float *values, void *blocks, size_t n, const float *importance);
+} hybrid__type_traits;
+
+/* NULL for a number that hybrid does not know. n of the two functions must be a multiple of block_size; blocks 2-byte aligned. */
+static const hybrid__type_traits *hybrid__type_info(hybrid_type type)
+{
+#define HYBRID__TYPE(id, block_size, block_bytes, suffix, quantize) \
+    case HYBRID_TYPE_##id: { \
+        static const hybrid__type_traits traits = { #id, block_size, block_bytes, hybrid__dequantize_##suffix, quantize }; \
+        return &traits; \
+    }
+#define HYBRID__BLOCK_TYPE(id, block_size, suffix) HYBRID__TYPE(id, block_size, sizeof(hybrid__block_##suffix), suffix, NULL)
+    switch ((int)type) {
+        HYBRID__TYPE(F32, 1, 4, f32, hybrid__quantize_f32)
+        HYBRID__TYPE(F16, 1, 2, f16, hybrid__quantize_f16)
+        HYBRID__TYPE(BF16, 1, 2, bf16, hybrid__quantize_bf16)
+        HYBRID__BLOCK_TYPE(Q4_0, HYBRID__QK, q4_0)
+        HYBRID__BLOCK_TYPE(Q4_1, HYBRID__QK, q4_1)
+        HYBRID__BLOCK_TYPE(Q5_0, HYBRID__QK, q5_0)
+        HYBRID__BLOCK_TYPE(Q5_1, HYBRID__QK, q5_1)
+        HYBRID__BLOCK_TYPE(Q8_0, HYBRID__QK, q8_0)
+        HYBRID__BLOCK_TYPE(Q2_K, HYBRID__QK_K, q2_K)
+        HYBRID__BLOCK_TYPE(Q3_K, HYBRID__QK_K, q3_K)
+        HYBRID__BLOCK_TYPE(Q4_K, HYBRID__QK_K, q4_K)
+        HYBRID__BLOCK_TYPE(Q5_K, HYBRID__QK_K, q5_K)
+        HYBRID__BLOCK_TYPE(Q6_K, HYBRID__QK_K, q6_K)
+    }
+#undef HYBRID__BLOCK_TYPE
+#undef HYBRID__TYPE
+    return NULL;
+}
+
+HYBRID_API const char *hybrid_type_name(hybrid_type type)
+{
+    const hybrid__type_traits *t = hybrid__type_info(type);
+    return t ? t->name : NULL;
+}
+HYBRID_API size_t hybrid_type_block_size(hybrid_type type)
+{
+    const hybrid__type_traits *t = hybrid__type_info(type);
+    return t ? t->block_size : 0;
+}
+HYBRID_API size_t hybrid_type_block_bytes(hybrid_type type)
+{
+    const hybrid__type_traits *t = hybrid__type_info(type);
+    return t ? t->block_bytes : 0;
+}
+HYBRID_API size_t hybrid_type_row_bytes(hybrid_type type, size_t n)
+{
+    const hybrid__type_traits *t = hybrid__type_info(type);
+    size_t bytes;
+    if (!t || n % t->block_size || !hybrid__mul_size(n / t->block_size, t->block_bytes, &bytes)) return 0;
+    return bytes;
+}
+
+/* What both public functions ask of their arguments. Blocks hold 16-bit numbers: an odd address would be a crash on some machines. */
+static bool hybrid__quant_arguments(const hybrid__type_traits *t, const void *blocks, const float *values, size_t n)
+{
+    return t && n % t->block_size == 0 && (n == 0 || (blocks && values && (t->block_size == 1 || (uintptr_t)blocks % 2 == 0)));
+}
+
+HYBRID_API hybrid_result hybrid_dequantize(hybrid_type type, const void *blocks, float *values, size_t n)
+{
+    const hybrid__type_traits *t = hybrid__type_info(type);
+    if (!hybrid__quant_arguments(t, blocks, values, n)) return HYBRID_ERROR_INVALID;
+    if (n) t->dequantize_row(blocks, values, n);
+    return HYBRID_OK;
+}
+
+static bool hybrid__all_finite(const float *values, size_t n)
+{
+    uint32_t worst = 0;
+    size_t i;
+    for (i = 0; i < n; i++) {
+        uint32_t a = hybrid__f32_bits(values[i]) & 0x7FFFFFFFu;
+        worst = HYBRID__MAX(worst, a);
+    }
+    return worst < 0x7F800000u;
+}
+
+HYBRID_API hybrid_result hybrid_quantize(hybrid_type type, const float *values, void *blocks, size_t n, const float *importance)
+{
+    const hybrid__type_traits *t = hybrid__type_info(type);
+    size_t i;
+    if (!hybrid__quant_arguments(t, blocks, values, n)) return HYBRID_ERROR_INVALID;
+    if (!t->quantize_row) return HYBRID_ERROR_UNSUPPORTED;
+    if (importance) {
+        if (!hybrid__all_finite(importance, n)) return HYBRID_ERROR_INVALID;
+        for (i = 0; i < n; i++) if (importance[i] < 0) return HYBRID_ERROR_INVALID;
+    }
+    if (n) t->quantize_row(values, blocks, n, importance);
+    return t->block_size == 1 || hybrid__all_finite(values, n) ? HYBRID_OK : HYBRID_ERROR_NUMERIC;
+}
+/* ==== end src/quant/types.c ==== */
+
 /* text */
 
 /* compute */
@@ -1329,6 +1641,7 @@ struct hybrid__backend {
 #endif
 #undef HYBRID__ARM
 #undef HYBRID__BLOCK_SIZE
+#undef HYBRID__BLOCK_TYPE
 #undef HYBRID__COUNT
 #undef HYBRID__INLINE
 #undef HYBRID__LIKELY
@@ -1343,6 +1656,7 @@ struct hybrid__backend {
 #undef HYBRID__SOURCE_ID
 #undef HYBRID__THREADS_POSIX
 #undef HYBRID__THREADS_WIN32
+#undef HYBRID__TYPE
 #undef HYBRID__UNLIKELY
 #undef HYBRID__UNUSED
 #undef HYBRID__WIN32_LEAN
