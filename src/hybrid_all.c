@@ -29,6 +29,9 @@
 
 /* compute */
 #include "compute/backend.c"
+#include "compute/target.c"
+#include "compute/matmul_kernel.c"
+#include "compute/matmul.c"
 
 /* model */
 

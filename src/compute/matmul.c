@@ -1,0 +1,164 @@
+/* compute/matmul: the matrix product of the CPU back end: which kernel, how the work is split, bias and accumulation.
+ *
+ * One parallel section prepares the activations (none for n = 1), one runs all matrices of the op. Work is split by rows of the weights, in
+ * chunks of some 10-50 us, several a lane, so that a lost core delays the others by one chunk only. */
+
+enum {
+    HYBRID__MATMUL_CHUNK = 192 << 10,      /* decode: at most this many bytes of weights a chunk, */
+    HYBRID__MATMUL_CHUNK_MIN = 16 << 10,   /* at least this many, */
+    HYBRID__MATMUL_CHUNKS_A_LANE = 4,      /* and about this many chunks a lane where there is enough work */
+    HYBRID__MATMUL_WARM = 24 << 10,        /* n > 1 by gemv: bytes of weights that stay in L1 / L2 while the rows of x take turns */
+    HYBRID__MATMUL_ROWS = 64,              /* prefill: at most this many rows a chunk */
+    HYBRID__MATMUL_PREPARE = 4             /* rows of x that are prepared in one chunk */
+};
+
+/* The kernel of a type, or NULL when the type has none. isa is at most what the machine has. */
+static const hybrid__matmul_kernel *hybrid__matmul_kernel_for(hybrid__isa isa, hybrid_type type)
+{
+    HYBRID__UNUSED(isa);
+    HYBRID__UNUSED(type);
+    return NULL;
+}
+
+typedef struct hybrid__matmul_part {       /* one matrix of the op */
+    const hybrid__matmul_kernel *kernel;
+    const hybrid__act_format *format;
+    const char *acts;                      /* n prepared rows */
+    size_t  act_bytes;
+    int64_t chunk_rows;
+    int     first_chunk;
+} hybrid__matmul_part;
+
+typedef struct hybrid__matmul_job {
+    const hybrid__op_matmul *op;
+    hybrid__matmul_part part[4];
+    const hybrid__act_format *format[4];   /* the distinct ones */
+    char   *format_acts[4];
+    int     n_formats, n_chunks;
+    char   *lane_scratch;
+    size_t  lane_bytes;                    /* scratch of a lane: the kernel's, then a tile of results for y += */
+    size_t  tile_at;
+} hybrid__matmul_job;
+
+static bool hybrid__matmul_by_gemv(const hybrid__matmul_kernel *kernel, int n) { return n <= HYBRID__MAX(kernel->gemv_up_to, 1); }
+
+/* Rows of a chunk of matrix w: the same for all w of an op's shape, lanes and n, so that scratch can be planned. */
+static int64_t hybrid__matmul_chunk_rows(const hybrid__matmul_kernel *kernel, const hybrid__tensor *w, int n, int lanes)
+{
+    int64_t rows = w->ne[1], bytes = (int64_t)hybrid_type_row_bytes(w->type, (size_t)w->ne[0]), step = kernel->row_step, chunk;
+    if (rows < 1 || bytes < 1) return 1;
+    if (hybrid__matmul_by_gemv(kernel, n)) {
+        chunk = lanes > 1 ? rows * bytes / ((int64_t)lanes * HYBRID__MATMUL_CHUNKS_A_LANE) : HYBRID__MATMUL_CHUNK;
+        chunk = HYBRID__MAX(HYBRID__MIN(chunk, HYBRID__MATMUL_CHUNK), HYBRID__MATMUL_CHUNK_MIN) / bytes;
+        return HYBRID__MAX(HYBRID__MIN(chunk, rows), 1);
+    }
+    chunk = rows / ((int64_t)lanes * HYBRID__MATMUL_CHUNKS_A_LANE) / step * step;
+    return HYBRID__MAX(HYBRID__MIN(chunk, HYBRID__MATMUL_ROWS / step * step), step);
+}
+
+/* Lays out the job in scratch (NULL: only counts) and returns the bytes that it takes. */
+static size_t hybrid__matmul_plan(hybrid__matmul_job *job, hybrid__isa isa, int lanes, char *scratch, const hybrid__op_matmul *op)
+{
+    size_t at = 0, kernel_bytes = 0, tile_bytes = 0;
+    int i, f;
+    memset(job, 0, sizeof *job);
+    job->op = op;
+    for (i = 0; i < op->n_out; i++) {
+        const hybrid__tensor *w = op->out[i].w;
+        hybrid__matmul_part *part = &job->part[i];
+        const hybrid__matmul_kernel *kernel = hybrid__matmul_kernel_for(isa, w->type);
+        if (!kernel || w->ne[1] < 1 || op->n < 1) continue;
+        part->kernel = kernel;
+        part->format = hybrid__matmul_by_gemv(kernel, op->n) ? kernel->one : kernel->many;
+        part->act_bytes = part->format->bytes(w->ne[0]);
+        for (f = 0; f < job->n_formats && job->format[f] != part->format; f++) {}
+        if (f == job->n_formats) {
+            job->format[job->n_formats++] = part->format;
+            job->format_acts[f] = scratch ? scratch + at : NULL;
+            at += part->act_bytes * (size_t)op->n;
+        }
+        part->acts = job->format_acts[f];
+        part->chunk_rows = hybrid__matmul_chunk_rows(kernel, w, op->n, lanes);
+        part->first_chunk = job->n_chunks;
+        job->n_chunks += (int)((w->ne[1] + part->chunk_rows - 1) / part->chunk_rows);
+        if (!hybrid__matmul_by_gemv(kernel, op->n)) kernel_bytes = HYBRID__MAX(kernel_bytes, hybrid__align(kernel->scratch_bytes(w->ne[0], op->n), 64));
+        tile_bytes = HYBRID__MAX(tile_bytes, (size_t)op->n * (size_t)part->chunk_rows * sizeof(float));
+    }
+    job->tile_at = kernel_bytes;
+    job->lane_bytes = kernel_bytes + hybrid__align(tile_bytes, 64);
+    job->lane_scratch = scratch ? scratch + at : NULL;
+    return at + job->lane_bytes * (size_t)lanes;
+}
+
+/* Bytes of scratch that hybrid__cpu_matmul needs for an op: reads its n, n_out, and type and sizes of every out[i].w. */
+static size_t hybrid__cpu_matmul_bytes(hybrid__isa isa, int lanes, const hybrid__op_matmul *op)
+{
+    hybrid__matmul_job job;
+    return hybrid__matmul_plan(&job, isa, lanes, NULL, op);
+}
+
+static void hybrid__matmul_prepare(void *arg, int chunk, int lane)
+{
+    hybrid__matmul_job *job = (hybrid__matmul_job *)arg;
+    const hybrid__op_matmul *op = job->op;
+    int64_t k = op->out[0].w->ne[0];
+    int i, f, end = HYBRID__MIN(op->n, (chunk + 1) * HYBRID__MATMUL_PREPARE);
+    HYBRID__UNUSED(lane);
+    for (i = chunk * HYBRID__MATMUL_PREPARE; i < end; i++)
+        for (f = 0; f < job->n_formats; f++)
+            job->format[f]->prepare(op->x + i * op->x_stride, k, job->format_acts[f] + (size_t)i * job->format[f]->bytes(k));
+}
+
+/* Rows r0..r1 of one matrix, for all rows of x, to y[i * y_stride + r - r0]. */
+static void hybrid__matmul_rows(const hybrid__matmul_part *part, const hybrid__tensor *w, int n, float *y, int64_t y_stride, int64_t r0, int64_t r1, char *scratch)
+{
+    size_t row_bytes = w->nb[1];
+    int64_t r, step = n == 1 ? r1 - r0 : HYBRID__MAX((int64_t)(HYBRID__MATMUL_WARM / row_bytes), 1);
+    int i;
+    if (!hybrid__matmul_by_gemv(part->kernel, n)) {
+        part->kernel->gemm(w->data, row_bytes, w->ne[0], part->acts, n, y, y_stride, r0, r1, scratch);
+        return;
+    }
+    for (r = r0; r < r1; r += step)
+        for (i = 0; i < n; i++)
+            part->kernel->gemv(w->data, row_bytes, w->ne[0], part->acts + (size_t)i * part->act_bytes, y + i * y_stride + (r - r0), r, HYBRID__MIN(r + step, r1));
+}
+
+static void hybrid__matmul_chunk(void *arg, int chunk, int lane)
+{
+    hybrid__matmul_job *job = (hybrid__matmul_job *)arg;
+    const hybrid__op_matmul *op = job->op;
+    char *scratch = job->lane_scratch + (size_t)lane * job->lane_bytes;
+    float *tile = (float *)(void *)(scratch + job->tile_at);
+    const hybrid__matmul_out *out;
+    const hybrid__matmul_part *part;
+    int64_t r0, r1, r, n;
+    int i, p = op->n_out - 1;
+    while (!job->part[p].kernel || job->part[p].first_chunk > chunk) p--;
+    out = &op->out[p];
+    part = &job->part[p];
+    r0 = (chunk - part->first_chunk) * part->chunk_rows;
+    r1 = HYBRID__MIN(r0 + part->chunk_rows, out->w->ne[1]);
+    n = r1 - r0;
+    if (!out->add) hybrid__matmul_rows(part, out->w, op->n, out->y + r0, out->y_stride, r0, r1, scratch);
+    else hybrid__matmul_rows(part, out->w, op->n, tile, part->chunk_rows, r0, r1, scratch);
+    if (!out->add && !out->bias) return;
+    for (i = 0; i < op->n; i++) {
+        float *y = out->y + i * out->y_stride + r0;
+        const float *t = tile + i * part->chunk_rows, *bias = out->bias ? out->bias + r0 : NULL;
+        if (out->add && bias) for (r = 0; r < n; r++) y[r] += t[r] + bias[r];
+        else if (out->add) for (r = 0; r < n; r++) y[r] += t[r];
+        else for (r = 0; r < n; r++) y[r] += bias[r];
+    }
+}
+
+/* All matrices of op must have the same ne[0] and a type that hybrid__matmul_kernel_for knows (the model's loader checks both).
+ * scratch: hybrid__cpu_matmul_bytes(isa, hybrid__lanes(rt), op), aligned to 64. x and y may not overlap. */
+static void hybrid__cpu_matmul(hybrid_runtime *rt, hybrid__isa isa, void *scratch, const hybrid__op_matmul *op)
+{
+    hybrid__matmul_job job;
+    hybrid__matmul_plan(&job, isa, hybrid__lanes(rt), (char *)scratch, op);
+    if (!job.n_chunks) return;
+    hybrid__parallel(rt, (op->n + HYBRID__MATMUL_PREPARE - 1) / HYBRID__MATMUL_PREPARE, hybrid__matmul_prepare, &job);
+    hybrid__parallel(rt, job.n_chunks, hybrid__matmul_chunk, &job);
+}
