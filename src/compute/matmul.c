@@ -42,18 +42,22 @@ typedef struct hybrid__matmul_job {
 
 static bool hybrid__matmul_by_gemv(const hybrid__matmul_kernel *kernel, int n) { return n <= HYBRID__MAX(kernel->gemv_up_to, 1); }
 
-/* Rows of a chunk of matrix w: the same for all w of an op's shape, lanes and n, so that scratch can be planned. */
+/* low <= v <= high; low wins. */
+static int64_t hybrid__matmul_clamp(int64_t v, int64_t low, int64_t high)
+{
+    v = HYBRID__MIN(v, high);
+    return HYBRID__MAX(v, low);
+}
+
+/* Rows of a chunk of matrix w: follows from w, n and lanes alone, so that scratch can be planned. */
 static int64_t hybrid__matmul_chunk_rows(const hybrid__matmul_kernel *kernel, const hybrid__tensor *w, int n, int lanes)
 {
-    int64_t rows = w->ne[1], bytes = (int64_t)hybrid_type_row_bytes(w->type, (size_t)w->ne[0]), step = kernel->row_step, chunk;
+    int64_t rows = w->ne[1], bytes = (int64_t)hybrid_type_row_bytes(w->type, (size_t)w->ne[0]), step = kernel->row_step;
+    int64_t shares = (int64_t)lanes * HYBRID__MATMUL_CHUNKS_A_LANE;
     if (rows < 1 || bytes < 1) return 1;
-    if (hybrid__matmul_by_gemv(kernel, n)) {
-        chunk = lanes > 1 ? rows * bytes / ((int64_t)lanes * HYBRID__MATMUL_CHUNKS_A_LANE) : HYBRID__MATMUL_CHUNK;
-        chunk = HYBRID__MAX(HYBRID__MIN(chunk, HYBRID__MATMUL_CHUNK), HYBRID__MATMUL_CHUNK_MIN) / bytes;
-        return HYBRID__MAX(HYBRID__MIN(chunk, rows), 1);
-    }
-    chunk = rows / ((int64_t)lanes * HYBRID__MATMUL_CHUNKS_A_LANE) / step * step;
-    return HYBRID__MAX(HYBRID__MIN(chunk, HYBRID__MATMUL_ROWS / step * step), step);
+    if (!hybrid__matmul_by_gemv(kernel, n)) return hybrid__matmul_clamp(rows / shares / step * step, step, HYBRID__MATMUL_ROWS / step * step);
+    if (lanes == 1) return hybrid__matmul_clamp(HYBRID__MATMUL_CHUNK / bytes, 1, rows);
+    return hybrid__matmul_clamp(hybrid__matmul_clamp(rows * bytes / shares, HYBRID__MATMUL_CHUNK_MIN, HYBRID__MATMUL_CHUNK) / bytes, 1, rows);
 }
 
 /* Lays out the job in scratch (NULL: only counts) and returns the bytes that it takes. */
