@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 89feb70d4079fba4): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id b98a15390abdd0f8): edit there, not here.
  *
  * QUICK START. In exactly one C or C++ file:
  *
@@ -37,31 +37,34 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *       72  base.h             version, linkage, results, errors, allocator, log
- *      169  runtime.h          what models and sessions share: memory, log, worker threads
- *      198  quant.h            names, sizes, encode, decode
+ *       75  base.h             version, linkage, results, errors, allocator, log
+ *      172  runtime.h          what models and sessions share: memory, log, worker threads
+ *      201  quant.h            names, sizes, encode, decode
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *      241  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      300  base.c             what every room uses: macros of compilers, results, errors, checked sizes
- *      374  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *      423  thread.c           atomics, threads, and the worker pool
- *      702  cpu.c              what this processor and its operating system can do
- *      770  runtime.c          the object that everything hangs off: memory, log, workers
- *      916  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     1068  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     1622  end.h              closes what core/begin opened
+ *      244  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *      303  base.c             what every room uses: macros of compilers, results, errors, checked sizes
+ *      377  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *      426  thread.c           atomics, threads, and the worker pool
+ *      705  cpu.c              what this processor and its operating system can do
+ *      773  runtime.c          the object that everything hangs off: memory, log, workers
+ *      919  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     1071  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     1840  end.h              closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
- *     1100  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     1181  floats.c           the types that are plain numbers
- *     1220  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     1288  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     1339  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     1379  types.c            the table of all types, and the public functions over it
+ *     1103  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     1184  floats.c           the types that are plain numbers
+ *     1223  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     1291  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     1342  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     1382  types.c            the table of all types, and the public functions over it
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *     1485  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *     1488  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *     1621  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *     1636  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *     1665  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -236,7 +239,7 @@ HYBRID_API hybrid_result hybrid_quantize(hybrid_type type, const float *values, 
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "89feb70d4079fba4"
+#define HYBRID__SOURCE_ID "b98a15390abdd0f8"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -1615,6 +1618,221 @@ struct hybrid__backend {
 };
 /* ==== end src/compute/backend.c ==== */
 
+/* ==== begin src/compute/target.c ==== */
+/* compute/target: the marks of functions that use instructions beyond the compiler's flags. A function with intrinsics carries one, and so
+ * does every helper that is inlined into it. */
+
+#if defined(__GNUC__) || defined(__clang__)
+    #define HYBRID__TARGET_AVX2   __attribute__((target("avx2,fma,f16c")))
+    #define HYBRID__TARGET_AVX512 __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
+    #define HYBRID__TARGET_AMX    __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8")))
+#else
+    #define HYBRID__TARGET_AVX2
+    #define HYBRID__TARGET_AVX512
+    #define HYBRID__TARGET_AMX
+#endif
+/* ==== end src/compute/target.c ==== */
+
+/* ==== begin src/compute/matmul_kernel.c ==== */
+/* compute/matmul_kernel: what a matrix product needs of one weight type on one ISA: two ways to prepare activations, and two kernels.
+ *
+ * y (n, rows) = x (n, k) . w (rows, k)^T. Weights stay in their file format; an activation row is prepared once (for integer types:
+ * quantized, see NUMERICS.md) and read by all matrices whose kernels name the same format. gemv and gemm give the same bits, for any n and
+ * any split of the rows, and so do all ISAs. A kernel reads no byte outside rows r0..r1 of w and writes no y outside them. */
+
+/* How an activation row lies in memory. Two kernels share prepared rows when they point at the same format. */
+typedef struct hybrid__act_format {
+    size_t (*bytes)(int64_t k);                             /* of one row: a multiple of 64; rows are aligned to 64 */
+    void   (*prepare)(const float *x, int64_t k, void *act);
+} hybrid__act_format;
+
+typedef struct hybrid__matmul_kernel {
+    const hybrid__act_format *one;                          /* what gemv reads */
+    const hybrid__act_format *many;                         /* what gemm reads: n rows, many->bytes(k) apart */
+    int    gemv_up_to;                                      /* up to this n, gemv for each row of x beats gemm */
+    int    row_step;                                        /* gemm likes r0, and r1 where rows go on, to be multiples of this (never required) */
+
+    /* y[r - r0] for r0 <= r < r1 and one row of x. k is a multiple of the type's block. */
+    void   (*gemv)(const void *w, size_t row_bytes, int64_t k, const void *act, float *y, int64_t r0, int64_t r1);
+
+    /* y[i * y_stride + r - r0] for i < n, r0 <= r < r1. scratch: scratch_bytes(k, n), aligned to 64, one for each lane. */
+    size_t (*scratch_bytes)(int64_t k, int n);
+    void   (*gemm)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,
+                   int64_t r0, int64_t r1, void *scratch);
+} hybrid__matmul_kernel;
+/* ==== end src/compute/matmul_kernel.c ==== */
+
+/* ==== begin src/compute/matmul.c ==== */
+/* compute/matmul: the matrix product of the CPU back end: which kernel, how the work is split, bias and accumulation.
+ *
+ * One parallel section prepares the activations (none for n = 1), one runs all matrices of the op. Work is split by rows of the weights, in
+ * chunks of some 10-50 us, several a lane, so that a lost core delays the others by one chunk only. */
+
+enum {
+    HYBRID__MATMUL_CHUNK = 192 << 10,      /* decode: at most this many bytes of weights a chunk, */
+    HYBRID__MATMUL_CHUNK_MIN = 16 << 10,   /* at least this many, */
+    HYBRID__MATMUL_CHUNKS_A_LANE = 4,      /* and about this many chunks a lane where there is enough work */
+    HYBRID__MATMUL_WARM = 24 << 10,        /* n > 1 by gemv: bytes of weights that stay in L1 / L2 while the rows of x take turns */
+    HYBRID__MATMUL_ROWS = 64,              /* prefill: at most this many rows a chunk */
+    HYBRID__MATMUL_PREPARE = 4             /* rows of x that are prepared in one chunk */
+};
+
+/* The kernel of a type, or NULL when the type has none. isa is at most what the machine has. */
+static const hybrid__matmul_kernel *hybrid__matmul_kernel_for(hybrid__isa isa, hybrid_type type)
+{
+    HYBRID__UNUSED(isa);
+    HYBRID__UNUSED(type);
+    return NULL;
+}
+
+typedef struct hybrid__matmul_part {       /* one matrix of the op */
+    const hybrid__matmul_kernel *kernel;
+    const hybrid__act_format *format;
+    const char *acts;                      /* n prepared rows */
+    size_t  act_bytes;
+    int64_t chunk_rows;
+    int     first_chunk;
+} hybrid__matmul_part;
+
+typedef struct hybrid__matmul_job {
+    const hybrid__op_matmul *op;
+    hybrid__matmul_part part[4];
+    const hybrid__act_format *format[4];   /* the distinct ones */
+    char   *format_acts[4];
+    int     n_formats, n_chunks;
+    char   *lane_scratch;
+    size_t  lane_bytes;                    /* scratch of a lane: the kernel's, then a tile of results for y += */
+    size_t  tile_at;
+} hybrid__matmul_job;
+
+static bool hybrid__matmul_by_gemv(const hybrid__matmul_kernel *kernel, int n) { return n <= HYBRID__MAX(kernel->gemv_up_to, 1); }
+
+/* low <= v <= high; low wins. */
+static int64_t hybrid__matmul_clamp(int64_t v, int64_t low, int64_t high)
+{
+    v = HYBRID__MIN(v, high);
+    return HYBRID__MAX(v, low);
+}
+
+/* Rows of a chunk of matrix w: follows from w, n and lanes alone, so that scratch can be planned. */
+static int64_t hybrid__matmul_chunk_rows(const hybrid__matmul_kernel *kernel, const hybrid__tensor *w, int n, int lanes)
+{
+    int64_t rows = w->ne[1], bytes = (int64_t)hybrid_type_row_bytes(w->type, (size_t)w->ne[0]), step = kernel->row_step;
+    int64_t shares = (int64_t)lanes * HYBRID__MATMUL_CHUNKS_A_LANE;
+    if (rows < 1 || bytes < 1) return 1;
+    if (!hybrid__matmul_by_gemv(kernel, n)) return hybrid__matmul_clamp(rows / shares / step * step, step, HYBRID__MATMUL_ROWS / step * step);
+    if (lanes == 1) return hybrid__matmul_clamp(HYBRID__MATMUL_CHUNK / bytes, 1, rows);
+    return hybrid__matmul_clamp(hybrid__matmul_clamp(rows * bytes / shares, HYBRID__MATMUL_CHUNK_MIN, HYBRID__MATMUL_CHUNK) / bytes, 1, rows);
+}
+
+/* Lays out the job in scratch (NULL: only counts) and returns the bytes that it takes. */
+static size_t hybrid__matmul_plan(hybrid__matmul_job *job, hybrid__isa isa, int lanes, char *scratch, const hybrid__op_matmul *op)
+{
+    size_t at = 0, kernel_bytes = 0, tile_bytes = 0;
+    int i, f;
+    memset(job, 0, sizeof *job);
+    job->op = op;
+    for (i = 0; i < op->n_out; i++) {
+        const hybrid__tensor *w = op->out[i].w;
+        hybrid__matmul_part *part = &job->part[i];
+        const hybrid__matmul_kernel *kernel = hybrid__matmul_kernel_for(isa, w->type);
+        if (!kernel || w->ne[1] < 1 || op->n < 1) continue;
+        part->kernel = kernel;
+        part->format = hybrid__matmul_by_gemv(kernel, op->n) ? kernel->one : kernel->many;
+        part->act_bytes = part->format->bytes(w->ne[0]);
+        for (f = 0; f < job->n_formats && job->format[f] != part->format; f++) {}
+        if (f == job->n_formats) {
+            job->format[job->n_formats++] = part->format;
+            job->format_acts[f] = scratch ? scratch + at : NULL;
+            at += part->act_bytes * (size_t)op->n;
+        }
+        part->acts = job->format_acts[f];
+        part->chunk_rows = hybrid__matmul_chunk_rows(kernel, w, op->n, lanes);
+        part->first_chunk = job->n_chunks;
+        job->n_chunks += (int)((w->ne[1] + part->chunk_rows - 1) / part->chunk_rows);
+        if (!hybrid__matmul_by_gemv(kernel, op->n)) kernel_bytes = HYBRID__MAX(kernel_bytes, hybrid__align(kernel->scratch_bytes(w->ne[0], op->n), 64));
+        tile_bytes = HYBRID__MAX(tile_bytes, (size_t)op->n * (size_t)part->chunk_rows * sizeof(float));
+    }
+    job->tile_at = kernel_bytes;
+    job->lane_bytes = kernel_bytes + hybrid__align(tile_bytes, 64);
+    job->lane_scratch = scratch ? scratch + at : NULL;
+    return at + job->lane_bytes * (size_t)lanes;
+}
+
+/* Bytes of scratch that hybrid__cpu_matmul needs for an op: reads its n, n_out, and type and sizes of every out[i].w. */
+static size_t hybrid__cpu_matmul_bytes(hybrid__isa isa, int lanes, const hybrid__op_matmul *op)
+{
+    hybrid__matmul_job job;
+    return hybrid__matmul_plan(&job, isa, lanes, NULL, op);
+}
+
+static void hybrid__matmul_prepare(void *arg, int chunk, int lane)
+{
+    hybrid__matmul_job *job = (hybrid__matmul_job *)arg;
+    const hybrid__op_matmul *op = job->op;
+    int64_t k = op->out[0].w->ne[0];
+    int i, f, end = HYBRID__MIN(op->n, (chunk + 1) * HYBRID__MATMUL_PREPARE);
+    HYBRID__UNUSED(lane);
+    for (i = chunk * HYBRID__MATMUL_PREPARE; i < end; i++)
+        for (f = 0; f < job->n_formats; f++)
+            job->format[f]->prepare(op->x + i * op->x_stride, k, job->format_acts[f] + (size_t)i * job->format[f]->bytes(k));
+}
+
+/* Rows r0..r1 of one matrix, for all rows of x, to y[i * y_stride + r - r0]. */
+static void hybrid__matmul_rows(const hybrid__matmul_part *part, const hybrid__tensor *w, int n, float *y, int64_t y_stride, int64_t r0, int64_t r1, char *scratch)
+{
+    size_t row_bytes = w->nb[1];
+    int64_t r, step = n == 1 ? r1 - r0 : HYBRID__MAX((int64_t)(HYBRID__MATMUL_WARM / row_bytes), 1);
+    int i;
+    if (!hybrid__matmul_by_gemv(part->kernel, n)) {
+        part->kernel->gemm(w->data, row_bytes, w->ne[0], part->acts, n, y, y_stride, r0, r1, scratch);
+        return;
+    }
+    for (r = r0; r < r1; r += step)
+        for (i = 0; i < n; i++)
+            part->kernel->gemv(w->data, row_bytes, w->ne[0], part->acts + (size_t)i * part->act_bytes, y + i * y_stride + (r - r0), r, HYBRID__MIN(r + step, r1));
+}
+
+static void hybrid__matmul_chunk(void *arg, int chunk, int lane)
+{
+    hybrid__matmul_job *job = (hybrid__matmul_job *)arg;
+    const hybrid__op_matmul *op = job->op;
+    char *scratch = job->lane_scratch + (size_t)lane * job->lane_bytes;
+    float *tile = (float *)(void *)(scratch + job->tile_at);
+    const hybrid__matmul_out *out;
+    const hybrid__matmul_part *part;
+    int64_t r0, r1, r, n;
+    int i, p = op->n_out - 1;
+    while (!job->part[p].kernel || job->part[p].first_chunk > chunk) p--;
+    out = &op->out[p];
+    part = &job->part[p];
+    r0 = (chunk - part->first_chunk) * part->chunk_rows;
+    r1 = HYBRID__MIN(r0 + part->chunk_rows, out->w->ne[1]);
+    n = r1 - r0;
+    if (!out->add) hybrid__matmul_rows(part, out->w, op->n, out->y + r0, out->y_stride, r0, r1, scratch);
+    else hybrid__matmul_rows(part, out->w, op->n, tile, part->chunk_rows, r0, r1, scratch);
+    if (!out->add && !out->bias) return;
+    for (i = 0; i < op->n; i++) {
+        float *y = out->y + i * out->y_stride + r0;
+        const float *t = tile + i * part->chunk_rows, *bias = out->bias ? out->bias + r0 : NULL;
+        if (out->add && bias) for (r = 0; r < n; r++) y[r] += t[r] + bias[r];
+        else if (out->add) for (r = 0; r < n; r++) y[r] += t[r];
+        else for (r = 0; r < n; r++) y[r] += bias[r];
+    }
+}
+
+/* All matrices of op must have the same ne[0] and a type that hybrid__matmul_kernel_for knows (the model's loader checks both).
+ * scratch: hybrid__cpu_matmul_bytes(isa, hybrid__lanes(rt), op), aligned to 64. x and y may not overlap. */
+static void hybrid__cpu_matmul(hybrid_runtime *rt, hybrid__isa isa, void *scratch, const hybrid__op_matmul *op)
+{
+    hybrid__matmul_job job;
+    hybrid__matmul_plan(&job, isa, hybrid__lanes(rt), (char *)scratch, op);
+    if (!job.n_chunks) return;
+    hybrid__parallel(rt, (op->n + HYBRID__MATMUL_PREPARE - 1) / HYBRID__MATMUL_PREPARE, hybrid__matmul_prepare, &job);
+    hybrid__parallel(rt, job.n_chunks, hybrid__matmul_chunk, &job);
+}
+/* ==== end src/compute/matmul.c ==== */
+
 /* model */
 
 /* infer */
@@ -1654,6 +1872,9 @@ struct hybrid__backend {
 #undef HYBRID__PRINTF
 #undef HYBRID__RESTRICT
 #undef HYBRID__SOURCE_ID
+#undef HYBRID__TARGET_AMX
+#undef HYBRID__TARGET_AVX2
+#undef HYBRID__TARGET_AVX512
 #undef HYBRID__THREADS_POSIX
 #undef HYBRID__THREADS_WIN32
 #undef HYBRID__TYPE
