@@ -16,6 +16,10 @@
 #include "core/random.c"
 
 /* gguf */
+#include "gguf/names.c"
+#include "gguf/value.c"
+#include "gguf/scan.c"
+#include "gguf/read.c"
 
 /* quant */
 #include "quant/blocks.c"

@@ -4,6 +4,7 @@
 #include "base.h"
 #include "runtime.h"
 #include "quant.h"
+#include "gguf.h"
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,95 @@
+/* ---- gguf: what is in a model file, and writing one ----------------------------------------------------------------
+ *
+ *     hybrid_gguf *file;
+ *     hybrid_source source = { "model.gguf" };
+ *     if (hybrid_gguf_open(NULL, &source, &file, &error)) puts(error.message);
+ *
+ * A file is untrusted: opening it checks everything but the numbers inside the tensors. Versions 2 and 3, little-endian. */
+
+/* Bytes of a file: not zero-terminated, not necessarily UTF-8. They live as long as the object that gave them. */
+typedef struct hybrid_string {
+    const char *data;
+    size_t      size;
+} hybrid_string;
+
+/* What a file may hold at most; more is HYBRID_ERROR_LIMIT. Counts are also checked against the size of the file before
+ * anything is allocated for them. */
+#define HYBRID_GGUF_MAX_KEYS     65536
+#define HYBRID_GGUF_MAX_TENSORS  65536
+#define HYBRID_GGUF_MAX_NAME     65535          /* bytes of a key or of a tensor's name */
+#define HYBRID_GGUF_MAX_METADATA 0x40000000     /* bytes before the tensors' data: 1 GiB */
+#define HYBRID_GGUF_MAX_DEPTH    8              /* arrays in arrays in ... */
+
+/* Types of values; the numbers are those of the format. */
+typedef enum hybrid_gguf_type {
+    HYBRID_GGUF_U8 = 0, HYBRID_GGUF_I8, HYBRID_GGUF_U16, HYBRID_GGUF_I16, HYBRID_GGUF_U32, HYBRID_GGUF_I32, HYBRID_GGUF_F32,
+    HYBRID_GGUF_BOOL, HYBRID_GGUF_STRING, HYBRID_GGUF_ARRAY, HYBRID_GGUF_U64, HYBRID_GGUF_I64, HYBRID_GGUF_F64
+} hybrid_gguf_type;
+
+/* "u8", "string", "array"...; NULL for a number that is no type. Thread-safe. */
+HYBRID_API const char *hybrid_gguf_type_name(hybrid_gguf_type type);
+
+/* The value of a key. A number or string looks like an array of one item, so that hybrid_gguf_item_... read it at index 0.
+ * data is as in the file: little-endian, unaligned; for one string its characters; for an array its items one after another (strings
+ * with a u64 of their size before them, arrays with a u32 of their item type and a u64 of their count). */
+typedef struct hybrid_gguf_value {
+    hybrid_gguf_type type;
+    hybrid_gguf_type item_type;  /* of the items of an array, else type */
+    uint64_t         count;      /* of the items of an array, else 1 */
+    const void      *data;
+    uint64_t         size;       /* bytes at data */
+    const uint32_t  *index;      /* private: where the strings or arrays of an array begin; NULL in values of your own */
+} hybrid_gguf_value;
+
+/* A tensor. ne[0] is the contiguous dimension; unused dimensions are 1. A type that hybrid does not know keeps its number in type_id;
+ * type is then HYBRID_TYPE_LAST_ and size 0: the file can be looked at, the tensor cannot be read. */
+typedef struct hybrid_gguf_tensor {
+    hybrid_string name;
+    hybrid_type   type;
+    uint32_t      type_id;
+    int           n_dims;        /* 0..4 */
+    uint64_t      ne[4];
+    uint64_t      offset;        /* of the first byte in the file */
+    uint64_t      size;          /* bytes */
+    const void   *data;          /* when the file is mapped or in memory, else NULL: hybrid_gguf_read_tensor */
+} hybrid_gguf_tensor;
+
+typedef struct hybrid_gguf hybrid_gguf;
+
+/* Opens and checks a file. runtime may be NULL. A path is mapped where the system can; the bytes of a memory source must outlive the
+ * gguf; a reader is asked for a few large blocks and closed by hybrid_gguf_destroy (or at once on failure).
+ * HYBRID_ERROR_FORMAT: no GGUF, truncated or damaged (error->offset says where). HYBRID_ERROR_UNSUPPORTED: version 1, big-endian, or
+ * one part of a split model. HYBRID_ERROR_LIMIT, _MEMORY, _IO, _INVALID.
+ * Thread-safe. An open gguf never changes: any number of threads may look into it; hybrid_gguf_read_tensor is for one at a time. */
+HYBRID_API hybrid_result hybrid_gguf_open(hybrid_runtime *runtime, const hybrid_source *source, hybrid_gguf **gguf, hybrid_error *error);
+HYBRID_API void hybrid_gguf_destroy(hybrid_gguf *gguf);
+
+HYBRID_API int hybrid_gguf_version(const hybrid_gguf *gguf);            /* 2 or 3 */
+HYBRID_API uint64_t hybrid_gguf_file_size(const hybrid_gguf *gguf);     /* bytes */
+HYBRID_API uint64_t hybrid_gguf_alignment(const hybrid_gguf *gguf);     /* of every tensor's offset: general.alignment, else 32 */
+
+/* Keys in the order of the file: the name, and (when value is not NULL) the value. An empty name beyond the last. */
+HYBRID_API size_t hybrid_gguf_key_count(const hybrid_gguf *gguf);
+HYBRID_API hybrid_string hybrid_gguf_key(const hybrid_gguf *gguf, size_t i, hybrid_gguf_value *value);
+
+/* By name, hashed. false when the key is absent or its value is of another kind (out then stays as it is: set your default before).
+ * i64 takes every integer and bool that fits; f64 takes every number. value may be NULL. */
+HYBRID_API bool hybrid_gguf_find(const hybrid_gguf *gguf, const char *key, hybrid_gguf_value *value);
+HYBRID_API bool hybrid_gguf_get_i64(const hybrid_gguf *gguf, const char *key, int64_t *out);
+HYBRID_API bool hybrid_gguf_get_f64(const hybrid_gguf *gguf, const char *key, double *out);
+HYBRID_API bool hybrid_gguf_get_string(const hybrid_gguf *gguf, const char *key, hybrid_string *out);
+
+/* Item i of a value, in constant time. Zero or empty when i is out of range or the item is of another kind; i64 takes integers and
+ * bools, f64 every number. Items of an array of arrays are values themselves. */
+HYBRID_API hybrid_string hybrid_gguf_item_string(const hybrid_gguf_value *value, uint64_t i);
+HYBRID_API int64_t hybrid_gguf_item_i64(const hybrid_gguf_value *value, uint64_t i);
+HYBRID_API double hybrid_gguf_item_f64(const hybrid_gguf_value *value, uint64_t i);
+HYBRID_API bool hybrid_gguf_item_array(const hybrid_gguf_value *value, uint64_t i, hybrid_gguf_value *item);
+
+/* Tensors in the order of the file, and by name (hashed); NULL when there is none. */
+HYBRID_API size_t hybrid_gguf_tensor_count(const hybrid_gguf *gguf);
+HYBRID_API const hybrid_gguf_tensor *hybrid_gguf_tensor_at(const hybrid_gguf *gguf, size_t i);
+HYBRID_API const hybrid_gguf_tensor *hybrid_gguf_find_tensor(const hybrid_gguf *gguf, const char *name);
+
+/* Copies all bytes of a tensor of this gguf to dst (tensor->size bytes). HYBRID_ERROR_IO, or _UNSUPPORTED for an unknown type. */
+HYBRID_API hybrid_result hybrid_gguf_read_tensor(hybrid_gguf *gguf, const hybrid_gguf_tensor *tensor, void *dst, hybrid_error *error);

@@ -1,0 +1,97 @@
+/* gguf/names: names that must differ, found by hash. Holds pointers to the characters, not the characters. */
+
+typedef struct hybrid__names {
+    hybrid_string *names;
+    uint32_t      *slots;        /* index + 1 of a name, 0: free; linear probing, at most half full */
+    size_t         count, capacity;
+    uint64_t       seed;
+} hybrid__names;
+
+#define HYBRID__NO_NAME SIZE_MAX
+
+static uint64_t hybrid__names_hash(const hybrid__names *t, hybrid_string name)
+{
+    uint64_t h = t->seed ^ name.size, w;
+    size_t i;
+    for (i = 0; name.size - i >= 8; i += 8) {
+        h = (h ^ hybrid__load_u64(name.data + i)) * 0x9E3779B97F4A7C15u;
+        h ^= h >> 29;
+    }
+    for (w = 0; i < name.size; i++) w = w << 8 | (unsigned char)name.data[i];
+    h = (h ^ w) * 0xD6E8FEB86659FD93u;
+    return h ^ h >> 32;
+}
+
+/* The slot of the name, or the free one where it belongs. There are 2 * capacity slots, a power of two. */
+static size_t hybrid__names_slot(const hybrid__names *t, hybrid_string name)
+{
+    size_t mask = 2 * t->capacity - 1, at = (size_t)hybrid__names_hash(t, name) & mask;
+    for (; t->slots[at]; at = (at + 1) & mask) {
+        hybrid_string other = t->names[t->slots[at] - 1];
+        if (other.size == name.size && !memcmp(other.data, name.data, name.size)) break;
+    }
+    return at;
+}
+
+static size_t hybrid__names_find(const hybrid__names *t, hybrid_string name)
+{
+    size_t slot;
+    if (!t->count) return HYBRID__NO_NAME;
+    slot = hybrid__names_slot(t, name);
+    return t->slots[slot] ? t->slots[slot] - 1 : HYBRID__NO_NAME;
+}
+
+static void hybrid__names_free(hybrid_runtime *rt, hybrid__names *t)
+{
+    hybrid__free(rt, t->names);
+    hybrid__free(rt, t->slots);
+    memset(t, 0, sizeof *t);
+}
+
+/* Room for n names in all. The seed is an address: a file cannot be made to collide everywhere. */
+static bool hybrid__names_reserve(hybrid_runtime *rt, hybrid__names *t, size_t n)
+{
+    size_t capacity = 16, i;
+    hybrid__names bigger;
+    if (n <= t->capacity) return true;
+    while (capacity < n) capacity *= 2;
+    bigger.capacity = capacity;
+    bigger.count = t->count;
+    bigger.names = (hybrid_string *)hybrid__calloc(rt, capacity, sizeof(hybrid_string));
+    bigger.slots = (uint32_t *)hybrid__calloc(rt, 2 * capacity, sizeof(uint32_t));
+    bigger.seed = (uint64_t)(uintptr_t)bigger.slots * 0xFF51AFD7ED558CCDu;
+    if (!bigger.names || !bigger.slots) { hybrid__names_free(rt, &bigger); return false; }
+    if (t->count) memcpy(bigger.names, t->names, t->count * sizeof(hybrid_string));
+    for (i = 0; i < t->count; i++) bigger.slots[hybrid__names_slot(&bigger, bigger.names[i])] = (uint32_t)i + 1;
+    hybrid__names_free(rt, t);
+    *t = bigger;
+    return true;
+}
+
+/* Adds a name, for which there must be room. false: it is there already. */
+static bool hybrid__names_add(hybrid__names *t, hybrid_string name)
+{
+    size_t slot = hybrid__names_slot(t, name);
+    if (t->slots[slot]) return false;
+    t->names[t->count++] = name;
+    t->slots[slot] = (uint32_t)t->count;
+    return true;
+}
+
+static hybrid_string hybrid__string(const char *text)
+{
+    hybrid_string s;
+    s.data = text;
+    s.size = text ? strlen(text) : 0;
+    return s;
+}
+
+/* A name from a file, safe to print: shortened, with anything unusual as '?'. Returns text. */
+static const char *hybrid__printable(hybrid_string name, char text[64])
+{
+    size_t i, n = HYBRID__MIN(name.size, 63);
+    for (i = 0; i < n; i++) text[i] = name.data[i] >= 32 && name.data[i] < 127 ? name.data[i] : '?';
+    text[n] = 0;
+    if (name.size > n) memcpy(text + 60, "...", 3);
+    return text;
+}

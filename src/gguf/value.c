@@ -1,0 +1,111 @@
+/* gguf/value: the 13 types of metadata values and their items. */
+
+#define HYBRID__GGUF_N_TYPES 13
+
+HYBRID_API const char *hybrid_gguf_type_name(hybrid_gguf_type type)
+{
+    static const char *const names[HYBRID__GGUF_N_TYPES] = { "u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64" };
+    return (unsigned)type < HYBRID__GGUF_N_TYPES ? names[type] : NULL;
+}
+
+/* Bytes of a number; 0 for strings and arrays. */
+static size_t hybrid__gguf_number_size(hybrid_gguf_type type)
+{
+    static const unsigned char sizes[HYBRID__GGUF_N_TYPES] = { 1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8 };
+    return sizes[type];
+}
+
+/* Fewest bytes that an item of an array can have: an empty string is its size, an empty array its header. */
+static size_t hybrid__gguf_item_min_size(hybrid_gguf_type type)
+{
+    return type == HYBRID_GGUF_STRING ? 8 : type == HYBRID_GGUF_ARRAY ? 12 : hybrid__gguf_number_size(type);
+}
+
+static bool hybrid__gguf_load_i64(hybrid_gguf_type type, const unsigned char *p, int64_t *out)
+{
+    uint64_t u;
+    switch (type) {
+        case HYBRID_GGUF_U8:   *out = *p; return true;
+        case HYBRID_GGUF_I8:   *out = (int8_t)*p; return true;
+        case HYBRID_GGUF_U16:  *out = hybrid__load_u16(p); return true;
+        case HYBRID_GGUF_I16:  *out = (int16_t)hybrid__load_u16(p); return true;
+        case HYBRID_GGUF_U32:  *out = hybrid__load_u32(p); return true;
+        case HYBRID_GGUF_I32:  *out = (int32_t)hybrid__load_u32(p); return true;
+        case HYBRID_GGUF_BOOL: *out = *p != 0; return true;
+        case HYBRID_GGUF_I64:  *out = (int64_t)hybrid__load_u64(p); return true;
+        case HYBRID_GGUF_U64:
+            if ((u = hybrid__load_u64(p)) > INT64_MAX) return false;
+            *out = (int64_t)u;
+            return true;
+        case HYBRID_GGUF_F32: case HYBRID_GGUF_F64: case HYBRID_GGUF_STRING: case HYBRID_GGUF_ARRAY: break;
+    }
+    return false;
+}
+
+static bool hybrid__gguf_load_f64(hybrid_gguf_type type, const unsigned char *p, double *out)
+{
+    int64_t i;
+    if (type == HYBRID_GGUF_F32) *out = hybrid__load_f32(p);
+    else if (type == HYBRID_GGUF_F64) memcpy(out, p, 8);
+    else if (type == HYBRID_GGUF_U64) *out = (double)hybrid__load_u64(p);
+    else if (hybrid__gguf_load_i64(type, p, &i)) *out = (double)i;
+    else return false;
+    return true;
+}
+
+/* The bytes of number i of a value; NULL when there is none. */
+static const unsigned char *hybrid__gguf_number_at(const hybrid_gguf_value *value, uint64_t i)
+{
+    size_t size;
+    if (!value || !value->data || (unsigned)value->item_type >= HYBRID__GGUF_N_TYPES || i >= value->count) return NULL;
+    size = hybrid__gguf_number_size(value->item_type);
+    return size ? (const unsigned char *)value->data + i * size : NULL;
+}
+
+HYBRID_API int64_t hybrid_gguf_item_i64(const hybrid_gguf_value *value, uint64_t i)
+{
+    const unsigned char *p = hybrid__gguf_number_at(value, i);
+    int64_t out = 0;
+    if (p) hybrid__gguf_load_i64(value->item_type, p, &out);
+    return out;
+}
+
+HYBRID_API double hybrid_gguf_item_f64(const hybrid_gguf_value *value, uint64_t i)
+{
+    const unsigned char *p = hybrid__gguf_number_at(value, i);
+    double out = 0;
+    if (p) hybrid__gguf_load_f64(value->item_type, p, &out);
+    return out;
+}
+
+HYBRID_API hybrid_string hybrid_gguf_item_string(const hybrid_gguf_value *value, uint64_t i)
+{
+    hybrid_string s = { NULL, 0 };
+    if (!value || value->item_type != HYBRID_GGUF_STRING || i >= value->count) return s;
+    if (value->type == HYBRID_GGUF_STRING) {
+        s.data = (const char *)value->data;
+        s.size = (size_t)value->size;
+    }
+    else if (value->index) {
+        s.data = (const char *)value->data + value->index[i] + 8;
+        s.size = (size_t)hybrid__load_u64(s.data - 8);
+    }
+    return s;
+}
+
+/* The index of n arrays: n offsets from data, then n distances from this index to that of the item; see hybrid__gguf_scan_array. */
+HYBRID_API bool hybrid_gguf_item_array(const hybrid_gguf_value *value, uint64_t i, hybrid_gguf_value *item)
+{
+    const unsigned char *p;
+    uint64_t end;
+    if (!value || !item || value->type != HYBRID_GGUF_ARRAY || value->item_type != HYBRID_GGUF_ARRAY || i >= value->count || !value->index) return false;
+    p = (const unsigned char *)value->data + value->index[i];
+    end = i + 1 < value->count ? value->index[i + 1] : value->size;
+    item->type = HYBRID_GGUF_ARRAY;
+    item->item_type = (hybrid_gguf_type)hybrid__load_u32(p);
+    item->count = hybrid__load_u64(p + 4);
+    item->size = end - value->index[i] - 12;
+    item->index = hybrid__gguf_number_size(item->item_type) ? NULL : value->index + value->index[value->count + i];
+    item->data = p + 12;
+    return true;
+}
