@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id b98a15390abdd0f8): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id b0d0e5c878772820): edit there, not here.
  *
  * QUICK START. In exactly one C or C++ file:
  *
@@ -37,34 +37,41 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *       75  base.h             version, linkage, results, errors, allocator, log
- *      172  runtime.h          what models and sessions share: memory, log, worker threads
- *      201  quant.h            names, sizes, encode, decode
+ *       82  base.h             version, linkage, results, errors, allocator, log
+ *      179  runtime.h          what models and sessions share: memory, log, worker threads
+ *      208  quant.h            names, sizes, encode, decode
+ *      240  gguf.h             what is in a model file, and writing one
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *      244  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      303  base.c             what every room uses: macros of compilers, results, errors, checked sizes
- *      377  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *      426  thread.c           atomics, threads, and the worker pool
- *      705  cpu.c              what this processor and its operating system can do
- *      773  runtime.c          the object that everything hangs off: memory, log, workers
- *      919  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     1071  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     1840  end.h              closes what core/begin opened
+ *      349  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *      408  base.c             what every room uses: macros of compilers, results, errors, checked sizes
+ *      482  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *      531  thread.c           atomics, threads, and the worker pool
+ *      810  cpu.c              what this processor and its operating system can do
+ *      878  runtime.c          the object that everything hangs off: memory, log, workers
+ *     1024  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     1176  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     2726  end.h              closes what core/begin opened
+ *
+ *   src/gguf: reading, checking and writing model files
+ *     1206  names.c            names that must differ, found by hash
+ *     1306  value.c            the 13 types of metadata values and their items
+ *     1420  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     1622  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
  *
  *   src/quant: formats of numbers, a file a family
- *     1103  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     1184  floats.c           the types that are plain numbers
- *     1223  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     1291  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     1342  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     1382  types.c            the table of all types, and the public functions over it
+ *     1989  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     2070  floats.c           the types that are plain numbers
+ *     2109  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     2177  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     2228  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     2268  types.c            the table of all types, and the public functions over it
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *     1488  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *     1621  target.c           the marks of functions that use instructions beyond the compiler's flags
- *     1636  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *     1665  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *     2374  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *     2507  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *     2522  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *     2551  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -230,6 +237,104 @@ HYBRID_API hybrid_result hybrid_dequantize(hybrid_type type, const void *blocks,
 HYBRID_API hybrid_result hybrid_quantize(hybrid_type type, const float *values, void *blocks, size_t n, const float *importance);
 /* ==== end src/api/quant.h ==== */
 
+/* ==== begin src/api/gguf.h ==== */
+/* ---- gguf: what is in a model file, and writing one ----------------------------------------------------------------
+ *
+ *     hybrid_gguf *file;
+ *     hybrid_source source = { "model.gguf" };
+ *     if (hybrid_gguf_open(NULL, &source, &file, &error)) puts(error.message);
+ *
+ * A file is untrusted: opening it checks everything but the numbers inside the tensors. Versions 2 and 3, little-endian. */
+
+/* Bytes of a file: not zero-terminated, not necessarily UTF-8. They live as long as the object that gave them. */
+typedef struct hybrid_string {
+    const char *data;
+    size_t      size;
+} hybrid_string;
+
+/* What a file may hold at most; more is HYBRID_ERROR_LIMIT. Counts are also checked against the size of the file before
+ * anything is allocated for them. */
+#define HYBRID_GGUF_MAX_KEYS     65536
+#define HYBRID_GGUF_MAX_TENSORS  65536
+#define HYBRID_GGUF_MAX_NAME     65535          /* bytes of a key or of a tensor's name */
+#define HYBRID_GGUF_MAX_METADATA 0x40000000     /* bytes before the tensors' data: 1 GiB */
+#define HYBRID_GGUF_MAX_DEPTH    8              /* arrays in arrays in ... */
+
+/* Types of values; the numbers are those of the format. */
+typedef enum hybrid_gguf_type {
+    HYBRID_GGUF_U8 = 0, HYBRID_GGUF_I8, HYBRID_GGUF_U16, HYBRID_GGUF_I16, HYBRID_GGUF_U32, HYBRID_GGUF_I32, HYBRID_GGUF_F32,
+    HYBRID_GGUF_BOOL, HYBRID_GGUF_STRING, HYBRID_GGUF_ARRAY, HYBRID_GGUF_U64, HYBRID_GGUF_I64, HYBRID_GGUF_F64
+} hybrid_gguf_type;
+
+/* "u8", "string", "array"...; NULL for a number that is no type. Thread-safe. */
+HYBRID_API const char *hybrid_gguf_type_name(hybrid_gguf_type type);
+
+/* The value of a key. A number or string looks like an array of one item, so that hybrid_gguf_item_... read it at index 0.
+ * data is as in the file: little-endian, unaligned; for one string its characters; for an array its items one after another (strings
+ * with a u64 of their size before them, arrays with a u32 of their item type and a u64 of their count). */
+typedef struct hybrid_gguf_value {
+    hybrid_gguf_type type;
+    hybrid_gguf_type item_type;  /* of the items of an array, else type */
+    uint64_t         count;      /* of the items of an array, else 1 */
+    const void      *data;
+    uint64_t         size;       /* bytes at data */
+    const uint32_t  *index;      /* private: where the strings or arrays of an array begin; NULL in values of your own */
+} hybrid_gguf_value;
+
+/* A tensor. ne[0] is the contiguous dimension; unused dimensions are 1. A type that hybrid does not know keeps its number in type_id;
+ * type is then HYBRID_TYPE_LAST_ and size 0: the file can be looked at, the tensor cannot be read. */
+typedef struct hybrid_gguf_tensor {
+    hybrid_string name;
+    hybrid_type   type;
+    uint32_t      type_id;
+    int           n_dims;        /* 0..4 */
+    uint64_t      ne[4];
+    uint64_t      offset;        /* of the first byte in the file */
+    uint64_t      size;          /* bytes */
+    const void   *data;          /* when the file is mapped or in memory, else NULL: hybrid_gguf_read_tensor */
+} hybrid_gguf_tensor;
+
+typedef struct hybrid_gguf hybrid_gguf;
+
+/* Opens and checks a file. runtime may be NULL. A path is mapped where the system can; the bytes of a memory source must outlive the
+ * gguf; a reader is asked for a few large blocks and closed by hybrid_gguf_destroy (or at once on failure).
+ * HYBRID_ERROR_FORMAT: no GGUF, truncated or damaged (error->offset says where). HYBRID_ERROR_UNSUPPORTED: version 1, big-endian, or
+ * one part of a split model. HYBRID_ERROR_LIMIT, _MEMORY, _IO, _INVALID.
+ * Thread-safe. An open gguf never changes: any number of threads may look into it; hybrid_gguf_read_tensor is for one at a time. */
+HYBRID_API hybrid_result hybrid_gguf_open(hybrid_runtime *runtime, const hybrid_source *source, hybrid_gguf **gguf, hybrid_error *error);
+HYBRID_API void hybrid_gguf_destroy(hybrid_gguf *gguf);
+
+HYBRID_API int hybrid_gguf_version(const hybrid_gguf *gguf);            /* 2 or 3 */
+HYBRID_API uint64_t hybrid_gguf_file_size(const hybrid_gguf *gguf);     /* bytes */
+HYBRID_API uint64_t hybrid_gguf_alignment(const hybrid_gguf *gguf);     /* of every tensor's offset: general.alignment, else 32 */
+
+/* Keys in the order of the file: the name, and (when value is not NULL) the value. An empty name beyond the last. */
+HYBRID_API size_t hybrid_gguf_key_count(const hybrid_gguf *gguf);
+HYBRID_API hybrid_string hybrid_gguf_key(const hybrid_gguf *gguf, size_t i, hybrid_gguf_value *value);
+
+/* By name, hashed. false when the key is absent or its value is of another kind (out then stays as it is: set your default before).
+ * i64 takes every integer and bool that fits; f64 takes every number. value may be NULL. */
+HYBRID_API bool hybrid_gguf_find(const hybrid_gguf *gguf, const char *key, hybrid_gguf_value *value);
+HYBRID_API bool hybrid_gguf_get_i64(const hybrid_gguf *gguf, const char *key, int64_t *out);
+HYBRID_API bool hybrid_gguf_get_f64(const hybrid_gguf *gguf, const char *key, double *out);
+HYBRID_API bool hybrid_gguf_get_string(const hybrid_gguf *gguf, const char *key, hybrid_string *out);
+
+/* Item i of a value, in constant time. Zero or empty when i is out of range or the item is of another kind; i64 takes integers and
+ * bools, f64 every number. Items of an array of arrays are values themselves. */
+HYBRID_API hybrid_string hybrid_gguf_item_string(const hybrid_gguf_value *value, uint64_t i);
+HYBRID_API int64_t hybrid_gguf_item_i64(const hybrid_gguf_value *value, uint64_t i);
+HYBRID_API double hybrid_gguf_item_f64(const hybrid_gguf_value *value, uint64_t i);
+HYBRID_API bool hybrid_gguf_item_array(const hybrid_gguf_value *value, uint64_t i, hybrid_gguf_value *item);
+
+/* Tensors in the order of the file, and by name (hashed); NULL when there is none. */
+HYBRID_API size_t hybrid_gguf_tensor_count(const hybrid_gguf *gguf);
+HYBRID_API const hybrid_gguf_tensor *hybrid_gguf_tensor_at(const hybrid_gguf *gguf, size_t i);
+HYBRID_API const hybrid_gguf_tensor *hybrid_gguf_find_tensor(const hybrid_gguf *gguf, const char *name);
+
+/* Copies all bytes of a tensor of this gguf to dst (tensor->size bytes). HYBRID_ERROR_IO, or _UNSUPPORTED for an unknown type. */
+HYBRID_API hybrid_result hybrid_gguf_read_tensor(hybrid_gguf *gguf, const hybrid_gguf_tensor *tensor, void *dst, hybrid_error *error);
+/* ==== end src/api/gguf.h ==== */
+
 #ifdef __cplusplus
 }
 #endif
@@ -239,7 +344,7 @@ HYBRID_API hybrid_result hybrid_quantize(hybrid_type type, const float *values, 
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "b98a15390abdd0f8"
+#define HYBRID__SOURCE_ID "b0d0e5c878772820"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -1098,6 +1203,787 @@ static double hybrid__random_uniform(uint64_t seed, uint64_t stream, uint64_t co
 
 /* gguf */
 
+/* ==== begin src/gguf/names.c ==== */
+/* gguf/names: names that must differ, found by hash. Holds pointers to the characters, not the characters. */
+
+typedef struct hybrid__names {
+    hybrid_string *names;
+    uint32_t      *slots;        /* index + 1 of a name, 0: free; linear probing, at most half full */
+    size_t         count, capacity;
+    uint64_t       seed;
+} hybrid__names;
+
+#define HYBRID__NO_NAME SIZE_MAX
+
+static uint64_t hybrid__names_hash(const hybrid__names *t, hybrid_string name)
+{
+    uint64_t h = t->seed ^ name.size, w;
+    size_t i;
+    for (i = 0; name.size - i >= 8; i += 8) {
+        h = (h ^ hybrid__load_u64(name.data + i)) * 0x9E3779B97F4A7C15u;
+        h ^= h >> 29;
+    }
+    for (w = 0; i < name.size; i++) w = w << 8 | (unsigned char)name.data[i];
+    h = (h ^ w) * 0xD6E8FEB86659FD93u;
+    return h ^ h >> 32;
+}
+
+/* The slot of the name, or the free one where it belongs. There are 2 * capacity slots, a power of two. */
+static size_t hybrid__names_slot(const hybrid__names *t, hybrid_string name)
+{
+    size_t mask = 2 * t->capacity - 1, at = (size_t)hybrid__names_hash(t, name) & mask;
+    for (; t->slots[at]; at = (at + 1) & mask) {
+        hybrid_string other = t->names[t->slots[at] - 1];
+        if (other.size == name.size && !memcmp(other.data, name.data, name.size)) break;
+    }
+    return at;
+}
+
+static size_t hybrid__names_find(const hybrid__names *t, hybrid_string name)
+{
+    size_t slot;
+    if (!t->count) return HYBRID__NO_NAME;
+    slot = hybrid__names_slot(t, name);
+    return t->slots[slot] ? t->slots[slot] - 1 : HYBRID__NO_NAME;
+}
+
+static void hybrid__names_free(hybrid_runtime *rt, hybrid__names *t)
+{
+    hybrid__free(rt, t->names);
+    hybrid__free(rt, t->slots);
+    memset(t, 0, sizeof *t);
+}
+
+/* Room for n names in all. The seed is an address: a file cannot be made to collide everywhere. */
+static bool hybrid__names_reserve(hybrid_runtime *rt, hybrid__names *t, size_t n)
+{
+    size_t capacity = 16, i;
+    hybrid__names bigger;
+    if (n <= t->capacity) return true;
+    while (capacity < n) capacity *= 2;
+    bigger.capacity = capacity;
+    bigger.count = t->count;
+    bigger.names = (hybrid_string *)hybrid__calloc(rt, capacity, sizeof(hybrid_string));
+    bigger.slots = (uint32_t *)hybrid__calloc(rt, 2 * capacity, sizeof(uint32_t));
+    bigger.seed = (uint64_t)(uintptr_t)bigger.slots * 0xFF51AFD7ED558CCDu;
+    if (!bigger.names || !bigger.slots) { hybrid__names_free(rt, &bigger); return false; }
+    if (t->count) memcpy(bigger.names, t->names, t->count * sizeof(hybrid_string));
+    for (i = 0; i < t->count; i++) bigger.slots[hybrid__names_slot(&bigger, bigger.names[i])] = (uint32_t)i + 1;
+    hybrid__names_free(rt, t);
+    *t = bigger;
+    return true;
+}
+
+/* Adds a name, for which there must be room. false: it is there already. */
+static bool hybrid__names_add(hybrid__names *t, hybrid_string name)
+{
+    size_t slot = hybrid__names_slot(t, name);
+    if (t->slots[slot]) return false;
+    t->names[t->count++] = name;
+    t->slots[slot] = (uint32_t)t->count;
+    return true;
+}
+
+static hybrid_string hybrid__string(const char *text)
+{
+    hybrid_string s;
+    s.data = text;
+    s.size = text ? strlen(text) : 0;
+    return s;
+}
+
+/* A name from a file, safe to print: shortened, with anything unusual as '?'. Returns text. */
+static const char *hybrid__printable(hybrid_string name, char text[64])
+{
+    size_t i, n = HYBRID__MIN(name.size, 63);
+    for (i = 0; i < n; i++) text[i] = name.data[i] >= 32 && name.data[i] < 127 ? name.data[i] : '?';
+    text[n] = 0;
+    if (name.size > n) memcpy(text + 60, "...", 3);
+    return text;
+}
+/* ==== end src/gguf/names.c ==== */
+
+/* ==== begin src/gguf/value.c ==== */
+/* gguf/value: the 13 types of metadata values and their items. */
+
+#define HYBRID__GGUF_N_TYPES 13
+
+HYBRID_API const char *hybrid_gguf_type_name(hybrid_gguf_type type)
+{
+    static const char *const names[HYBRID__GGUF_N_TYPES] = { "u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64" };
+    return (unsigned)type < HYBRID__GGUF_N_TYPES ? names[type] : NULL;
+}
+
+/* Bytes of a number; 0 for strings and arrays. */
+static size_t hybrid__gguf_number_size(hybrid_gguf_type type)
+{
+    static const unsigned char sizes[HYBRID__GGUF_N_TYPES] = { 1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8 };
+    return sizes[type];
+}
+
+/* Fewest bytes that an item of an array can have: an empty string is its size, an empty array its header. */
+static size_t hybrid__gguf_item_min_size(hybrid_gguf_type type)
+{
+    return type == HYBRID_GGUF_STRING ? 8 : type == HYBRID_GGUF_ARRAY ? 12 : hybrid__gguf_number_size(type);
+}
+
+static bool hybrid__gguf_load_i64(hybrid_gguf_type type, const unsigned char *p, int64_t *out)
+{
+    uint64_t u;
+    switch (type) {
+        case HYBRID_GGUF_U8:   *out = *p; return true;
+        case HYBRID_GGUF_I8:   *out = (int8_t)*p; return true;
+        case HYBRID_GGUF_U16:  *out = hybrid__load_u16(p); return true;
+        case HYBRID_GGUF_I16:  *out = (int16_t)hybrid__load_u16(p); return true;
+        case HYBRID_GGUF_U32:  *out = hybrid__load_u32(p); return true;
+        case HYBRID_GGUF_I32:  *out = (int32_t)hybrid__load_u32(p); return true;
+        case HYBRID_GGUF_BOOL: *out = *p != 0; return true;
+        case HYBRID_GGUF_I64:  *out = (int64_t)hybrid__load_u64(p); return true;
+        case HYBRID_GGUF_U64:
+            if ((u = hybrid__load_u64(p)) > INT64_MAX) return false;
+            *out = (int64_t)u;
+            return true;
+        case HYBRID_GGUF_F32: case HYBRID_GGUF_F64: case HYBRID_GGUF_STRING: case HYBRID_GGUF_ARRAY: break;
+    }
+    return false;
+}
+
+static bool hybrid__gguf_load_f64(hybrid_gguf_type type, const unsigned char *p, double *out)
+{
+    int64_t i;
+    if (type == HYBRID_GGUF_F32) *out = hybrid__load_f32(p);
+    else if (type == HYBRID_GGUF_F64) memcpy(out, p, 8);
+    else if (type == HYBRID_GGUF_U64) *out = (double)hybrid__load_u64(p);
+    else if (hybrid__gguf_load_i64(type, p, &i)) *out = (double)i;
+    else return false;
+    return true;
+}
+
+/* The bytes of number i of a value; NULL when there is none. */
+static const unsigned char *hybrid__gguf_number_at(const hybrid_gguf_value *value, uint64_t i)
+{
+    size_t size;
+    if (!value || !value->data || (unsigned)value->item_type >= HYBRID__GGUF_N_TYPES || i >= value->count) return NULL;
+    size = hybrid__gguf_number_size(value->item_type);
+    return size ? (const unsigned char *)value->data + i * size : NULL;
+}
+
+HYBRID_API int64_t hybrid_gguf_item_i64(const hybrid_gguf_value *value, uint64_t i)
+{
+    const unsigned char *p = hybrid__gguf_number_at(value, i);
+    int64_t out = 0;
+    if (p) hybrid__gguf_load_i64(value->item_type, p, &out);
+    return out;
+}
+
+HYBRID_API double hybrid_gguf_item_f64(const hybrid_gguf_value *value, uint64_t i)
+{
+    const unsigned char *p = hybrid__gguf_number_at(value, i);
+    double out = 0;
+    if (p) hybrid__gguf_load_f64(value->item_type, p, &out);
+    return out;
+}
+
+HYBRID_API hybrid_string hybrid_gguf_item_string(const hybrid_gguf_value *value, uint64_t i)
+{
+    hybrid_string s = { NULL, 0 };
+    if (!value || value->item_type != HYBRID_GGUF_STRING || i >= value->count) return s;
+    if (value->type == HYBRID_GGUF_STRING) {
+        s.data = (const char *)value->data;
+        s.size = (size_t)value->size;
+    }
+    else if (value->index) {
+        s.data = (const char *)value->data + value->index[i] + 8;
+        s.size = (size_t)hybrid__load_u64(s.data - 8);
+    }
+    return s;
+}
+
+/* The index of n arrays: n offsets from data, then n distances from this index to that of the item; see hybrid__gguf_scan_array. */
+HYBRID_API bool hybrid_gguf_item_array(const hybrid_gguf_value *value, uint64_t i, hybrid_gguf_value *item)
+{
+    const unsigned char *p;
+    uint64_t end;
+    if (!value || !item || value->type != HYBRID_GGUF_ARRAY || value->item_type != HYBRID_GGUF_ARRAY || i >= value->count || !value->index) return false;
+    p = (const unsigned char *)value->data + value->index[i];
+    end = i + 1 < value->count ? value->index[i + 1] : value->size;
+    item->type = HYBRID_GGUF_ARRAY;
+    item->item_type = (hybrid_gguf_type)hybrid__load_u32(p);
+    item->count = hybrid__load_u64(p + 4);
+    item->size = end - value->index[i] - 12;
+    item->index = hybrid__gguf_number_size(item->item_type) ? NULL : value->index + value->index[value->count + i];
+    item->data = p + 12;
+    return true;
+}
+/* ==== end src/gguf/value.c ==== */
+
+/* ==== begin src/gguf/scan.c ==== */
+/* gguf/scan: a walk over the metadata, which checks every length before it is believed. Works on a mapped file, and on one that is
+ * read in growing blocks; so places are offsets until the walk is over. */
+
+#define HYBRID__GGUF_FIRST_BLOCK 0x100000
+
+typedef struct hybrid__gguf_scan {
+    hybrid_runtime      *rt;
+    hybrid__file        *file;           /* NULL: bytes holds all */
+    const unsigned char *bytes;          /* the first `have` bytes */
+    unsigned char       *owned;          /* bytes, when they were read and not mapped */
+    uint64_t             at, have, size; /* at <= have <= size */
+    uint32_t            *index;          /* where strings and arrays of arrays begin */
+    size_t               n_index, index_capacity;
+    const char          *kind;           /* what is being read, for messages: "key" number, "tensor" number */
+    uint64_t             number;
+    size_t               name_at, name_size;
+    hybrid_error        *error;
+} hybrid__gguf_scan;
+
+/* Where a value lies. */
+typedef struct hybrid__gguf_span {
+    hybrid_gguf_type type, item_type;
+    uint64_t         count, at, size;
+    size_t           index;              /* of its first entry in the index */
+} hybrid__gguf_span;
+
+/* "key 12 'general.name'", for messages. */
+static const char *hybrid__gguf_subject(const hybrid__gguf_scan *s, char text[96])
+{
+    char name[64];
+    hybrid_string raw;
+    raw.data = (const char *)s->bytes + s->name_at;
+    raw.size = s->name_size;
+    if (!raw.size) snprintf(text, 96, "%s %llu", s->kind, (unsigned long long)s->number);
+    else snprintf(text, 96, "%s '%s'", s->kind, hybrid__printable(raw, name));
+    return text;
+}
+
+static hybrid_result hybrid__gguf_fill(hybrid__gguf_scan *s, uint64_t end)
+{
+    while (s->have < end) {              /* twice as much each time: few reads, and no big allocation for a file that lies */
+        uint64_t next = HYBRID__MIN(s->size, HYBRID__MAX(2 * s->have, (uint64_t)HYBRID__GGUF_FIRST_BLOCK));
+        unsigned char *grown = next > SIZE_MAX ? NULL : (unsigned char *)hybrid__realloc(s->rt, s->owned, (size_t)s->have, (size_t)next);
+        hybrid_result r;
+        if (!grown) return hybrid__fail_memory(s->error, next);
+        s->bytes = s->owned = grown;
+        if ((r = hybrid__file_read(s->file, s->have, grown + s->have, (size_t)(next - s->have), s->error))) return r;
+        s->have = next;
+    }
+    return HYBRID_OK;
+}
+
+/* Makes sure that n bytes at s->at can be looked at. */
+static hybrid_result hybrid__gguf_need(hybrid__gguf_scan *s, uint64_t n)
+{
+    char subject[96];
+    if (n <= s->have - s->at) return HYBRID_OK;
+    if (n > s->size - s->at)
+        return hybrid__fail_at(s->error, HYBRID_ERROR_FORMAT, s->at, "truncated or damaged: %s needs %llu bytes at %llu, but all ends at %llu: download or copy it again",
+                               hybrid__gguf_subject(s, subject), (unsigned long long)n, (unsigned long long)s->at, (unsigned long long)s->size);
+    if (s->at + n > HYBRID_GGUF_MAX_METADATA)
+        return hybrid__fail_at(s->error, HYBRID_ERROR_LIMIT, s->at, "%s reaches beyond the first %u bytes, which is more metadata than hybrid accepts",
+                               hybrid__gguf_subject(s, subject), (unsigned)HYBRID_GGUF_MAX_METADATA);
+    return hybrid__gguf_fill(s, s->at + n);
+}
+
+static hybrid_result hybrid__gguf_scan_u32(hybrid__gguf_scan *s, uint32_t *out)
+{
+    hybrid_result r = hybrid__gguf_need(s, 4);
+    if (r) return r;
+    *out = hybrid__load_u32(s->bytes + s->at);
+    s->at += 4;
+    return HYBRID_OK;
+}
+
+static hybrid_result hybrid__gguf_scan_u64(hybrid__gguf_scan *s, uint64_t *out)
+{
+    hybrid_result r = hybrid__gguf_need(s, 8);
+    if (r) return r;
+    *out = hybrid__load_u64(s->bytes + s->at);
+    s->at += 8;
+    return HYBRID_OK;
+}
+
+/* A string's size and characters; leaves s->at behind it. */
+static hybrid_result hybrid__gguf_scan_string(hybrid__gguf_scan *s, uint64_t *size)
+{
+    hybrid_result r = hybrid__gguf_scan_u64(s, size);
+    if (!r && !(r = hybrid__gguf_need(s, *size))) s->at += *size;
+    return r;
+}
+
+/* The name of the key or tensor that begins here; from now on messages tell it. */
+static hybrid_result hybrid__gguf_scan_name(hybrid__gguf_scan *s, const char *kind, uint64_t number)
+{
+    uint64_t size;
+    hybrid_result r;
+    s->kind = kind;
+    s->number = number;
+    s->name_size = 0;
+    if ((r = hybrid__gguf_scan_u64(s, &size))) return r;
+    if (size > HYBRID_GGUF_MAX_NAME)
+        return hybrid__fail_at(s->error, HYBRID_ERROR_LIMIT, s->at - 8, "the name of %s %llu has %llu bytes, at most %d can be: the file is damaged",
+                               kind, (unsigned long long)number, (unsigned long long)size, HYBRID_GGUF_MAX_NAME);
+    if ((r = hybrid__gguf_need(s, size))) return r;
+    s->name_at = (size_t)s->at;
+    s->name_size = (size_t)size;
+    s->at += size;
+    return HYBRID_OK;
+}
+
+static hybrid_result hybrid__gguf_scan_type(hybrid__gguf_scan *s, hybrid_gguf_type *type)
+{
+    char subject[96];
+    uint32_t id;
+    hybrid_result r = hybrid__gguf_scan_u32(s, &id);
+    if (r) return r;
+    if (id >= HYBRID__GGUF_N_TYPES)
+        return hybrid__fail_at(s->error, HYBRID_ERROR_FORMAT, s->at - 4, "%s: %lu at byte %llu is no type of a value: the file is damaged, or newer than this hybrid",
+                               hybrid__gguf_subject(s, subject), (unsigned long)id, (unsigned long long)(s->at - 4));
+    *type = (hybrid_gguf_type)id;
+    return HYBRID_OK;
+}
+
+/* n more entries of the index, to be filled in by the caller. */
+static hybrid_result hybrid__gguf_index_add(hybrid__gguf_scan *s, size_t n)
+{
+    size_t wanted = s->n_index + n, capacity = HYBRID__MAX(wanted, 2 * s->index_capacity);
+    if (wanted > s->index_capacity) {
+        uint32_t *grown = capacity > SIZE_MAX / 4 ? NULL : (uint32_t *)hybrid__realloc(s->rt, s->index, s->n_index * 4, capacity * 4);
+        if (!grown) return hybrid__fail_memory(s->error, (uint64_t)capacity * 4);
+        s->index = grown;
+        s->index_capacity = capacity;
+    }
+    s->n_index = wanted;
+    return HYBRID_OK;
+}
+
+/* An array from its item type on. Strings get an index of one offset each, arrays of two entries each: the offset of the item, and
+ * the distance to the item's own index. Both are relative, so that the index may move and items are values like any other. */
+static hybrid_result hybrid__gguf_scan_array(hybrid__gguf_scan *s, int depth, hybrid__gguf_span *span)
+{
+    char subject[96];
+    hybrid__gguf_span item;
+    hybrid_result r;
+    uint64_t i, size;
+    if ((r = hybrid__gguf_scan_type(s, &span->item_type)) || (r = hybrid__gguf_scan_u64(s, &span->count))) return r;
+    span->type = HYBRID_GGUF_ARRAY;
+    span->at = s->at;
+    span->index = s->n_index;
+    if (span->count > (s->size - s->at) / hybrid__gguf_item_min_size(span->item_type))
+        return hybrid__fail_at(s->error, HYBRID_ERROR_FORMAT, s->at - 8, "truncated or damaged: %s has %llu items of type %s, but only %llu bytes follow: download or copy it again",
+                               hybrid__gguf_subject(s, subject), (unsigned long long)span->count, hybrid_gguf_type_name(span->item_type), (unsigned long long)(s->size - s->at));
+    if (span->item_type == HYBRID_GGUF_STRING) {
+        if ((r = hybrid__gguf_need(s, span->count * 8)) || (r = hybrid__gguf_index_add(s, (size_t)span->count))) return r;
+        for (i = 0; i < span->count; i++) {
+            s->index[span->index + i] = (uint32_t)(s->at - span->at);
+            if ((r = hybrid__gguf_scan_string(s, &size))) return r;
+        }
+    }
+    else if (span->item_type == HYBRID_GGUF_ARRAY) {
+        if (depth + 1 >= HYBRID_GGUF_MAX_DEPTH)
+            return hybrid__fail_at(s->error, HYBRID_ERROR_LIMIT, s->at, "%s: arrays are nested more than %d deep", hybrid__gguf_subject(s, subject), HYBRID_GGUF_MAX_DEPTH);
+        if ((r = hybrid__gguf_need(s, span->count * 12)) || (r = hybrid__gguf_index_add(s, 2 * (size_t)span->count))) return r;
+        for (i = 0; i < span->count; i++) {
+            s->index[span->index + i] = (uint32_t)(s->at - span->at);
+            s->index[span->index + span->count + i] = (uint32_t)(s->n_index - span->index);
+            if ((r = hybrid__gguf_scan_array(s, depth + 1, &item))) return r;
+        }
+    }
+    else {
+        size = span->count * hybrid__gguf_number_size(span->item_type);
+        if ((r = hybrid__gguf_need(s, size))) return r;
+        s->at += size;
+    }
+    span->size = s->at - span->at;
+    return HYBRID_OK;
+}
+
+/* A value from its type on. */
+static hybrid_result hybrid__gguf_scan_value(hybrid__gguf_scan *s, hybrid__gguf_span *span)
+{
+    hybrid_result r;
+    if ((r = hybrid__gguf_scan_type(s, &span->type))) return r;
+    if (span->type == HYBRID_GGUF_ARRAY) return hybrid__gguf_scan_array(s, 0, span);
+    span->item_type = span->type;
+    span->count = 1;
+    span->index = 0;
+    if (span->type == HYBRID_GGUF_STRING) {
+        if ((r = hybrid__gguf_scan_string(s, &span->size))) return r;
+    }
+    else {
+        span->size = hybrid__gguf_number_size(span->type);
+        if ((r = hybrid__gguf_need(s, span->size))) return r;
+        s->at += span->size;
+    }
+    span->at = s->at - span->size;
+    return HYBRID_OK;
+}
+/* ==== end src/gguf/scan.c ==== */
+
+/* ==== begin src/gguf/read.c ==== */
+/* gguf/read: opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check. */
+
+typedef struct hybrid__gguf_key {
+    hybrid__gguf_span value;
+    size_t            name_at, name_size;
+} hybrid__gguf_key;
+
+typedef struct hybrid__gguf_tensor_record {
+    hybrid_gguf_tensor tensor;           /* name is filled in when the metadata stopped moving */
+    size_t             name_at, name_size;
+} hybrid__gguf_tensor_record;
+
+struct hybrid_gguf {
+    hybrid_runtime             *rt;
+    hybrid__file                file;
+    const unsigned char        *bytes;           /* the metadata: of the map, or owned */
+    unsigned char              *owned;
+    uint32_t                   *index;
+    hybrid__gguf_key           *keys;
+    hybrid__gguf_tensor_record *tensors;
+    hybrid__names               key_names, tensor_names;
+    size_t                      n_keys, n_tensors;
+    uint64_t                    alignment;
+    int                         version;
+};
+
+HYBRID_API void hybrid_gguf_destroy(hybrid_gguf *g)
+{
+    hybrid_runtime *rt;
+    if (!g) return;
+    rt = g->rt;
+    hybrid__file_close(&g->file);
+    hybrid__names_free(rt, &g->key_names);
+    hybrid__names_free(rt, &g->tensor_names);
+    hybrid__free(rt, g->tensors);
+    hybrid__free(rt, g->keys);
+    hybrid__free(rt, g->index);
+    hybrid__free(rt, g->owned);
+    hybrid__free(rt, g);
+    hybrid__runtime_release(rt);
+}
+
+/* What a file without GGUF's magic bytes is, for the message: people meet these. */
+static const char *hybrid__gguf_not(const unsigned char *p, uint64_t n)
+{
+    if (n >= 7 && !memcmp(p, "version", 7)) return "it looks like a Git LFS pointer: fetch the file itself with 'git lfs pull'";
+    if (n >= 1 && *p == '<') return "it looks like a web page: download the file itself";
+    if (n >= 4 && (!memcmp(p, "lmgg", 4) || !memcmp(p, "fmgg", 4) || !memcmp(p, "tjgg", 4) || !memcmp(p, "algg", 4)))
+        return "it is a model file from before GGUF: look for a newer one";
+    if (n >= 4 && !memcmp(p, "PK\3\4", 4)) return "it looks like a PyTorch checkpoint or zip archive: convert it to GGUF";
+    if (n >= 9 && p[8] == '{') return "it looks like a safetensors file: convert it to GGUF";
+    return "its first bytes are not 'GGUF'";
+}
+
+static hybrid_result hybrid__gguf_scan_header(hybrid__gguf_scan *s, uint32_t *version, uint64_t *n_tensors, uint64_t *n_keys)
+{
+    hybrid_result r;
+    s->kind = "header";
+    if (!s->size) return hybrid__fail(s->error, HYBRID_ERROR_FORMAT, "the file is empty: download or copy it again");
+    if ((r = hybrid__gguf_need(s, HYBRID__MIN(s->size, 16)))) return r;
+    if (s->size < 4 || memcmp(s->bytes, "GGUF", 4))
+        return hybrid__fail(s->error, HYBRID_ERROR_FORMAT, "this is no GGUF file: %s", hybrid__gguf_not(s->bytes, HYBRID__MIN(s->size, 16)));
+    s->at = 4;
+    if ((r = hybrid__gguf_scan_u32(s, version))) return r;
+    if (*version && !(*version & 0xFFFF))
+        return hybrid__fail_at(s->error, HYBRID_ERROR_UNSUPPORTED, 4, "this GGUF file is big-endian, hybrid reads little-endian ones: convert it with gguf-py's gguf-convert-endian");
+    if (*version == 1)
+        return hybrid__fail_at(s->error, HYBRID_ERROR_UNSUPPORTED, 4, "this GGUF file has version 1 of 2023, hybrid reads versions 2 and 3: look for a newer file of this model");
+    if (*version != 2 && *version != 3)
+        return hybrid__fail_at(s->error, HYBRID_ERROR_UNSUPPORTED, 4, "this GGUF file has version %lu, hybrid reads versions 2 and 3", (unsigned long)*version);
+    if ((r = hybrid__gguf_scan_u64(s, n_tensors)) || (r = hybrid__gguf_scan_u64(s, n_keys))) return r;
+    if (*n_tensors > HYBRID_GGUF_MAX_TENSORS || *n_keys > HYBRID_GGUF_MAX_KEYS)
+        return hybrid__fail_at(s->error, HYBRID_ERROR_LIMIT, 8, "%llu tensors and %llu keys are more than hybrid accepts (%d and %d): the file is damaged",
+                               (unsigned long long)*n_tensors, (unsigned long long)*n_keys, HYBRID_GGUF_MAX_TENSORS, HYBRID_GGUF_MAX_KEYS);
+    /* A key has at least the size of its name, a type and a byte; a tensor the size of its name, its dimensions, type and offset. */
+    if (*n_keys * 13 + *n_tensors * 24 > s->size - s->at)
+        return hybrid__fail_at(s->error, HYBRID_ERROR_FORMAT, 8, "truncated or damaged: %llu tensors and %llu keys do not fit in %llu bytes: download or copy it again",
+                               (unsigned long long)*n_tensors, (unsigned long long)*n_keys, (unsigned long long)s->size);
+    return HYBRID_OK;
+}
+
+/* Bytes of a tensor whose type and ne are filled in. */
+static hybrid_result hybrid__gguf_size_tensor(hybrid__gguf_scan *s, hybrid_gguf_tensor *t)
+{
+    char subject[96];
+    uint64_t elements = 1, block, bytes;
+    int i;
+    for (i = 0; i < 4; i++) {
+        if (!t->ne[i]) return hybrid__fail_at(s->error, HYBRID_ERROR_FORMAT, s->at, "%s: dimension %d is zero: the file is damaged", hybrid__gguf_subject(s, subject), i);
+        if (t->ne[i] > INT64_MAX / elements)
+            return hybrid__fail_at(s->error, HYBRID_ERROR_FORMAT, s->at, "%s: its dimensions multiply to more than 2^63 elements: the file is damaged", hybrid__gguf_subject(s, subject));
+        elements *= t->ne[i];
+    }
+    t->type = t->type_id < HYBRID_TYPE_LAST_ && hybrid_type_block_size((hybrid_type)t->type_id) ? (hybrid_type)t->type_id : HYBRID_TYPE_LAST_;
+    if (t->type == HYBRID_TYPE_LAST_) return HYBRID_OK;
+    block = hybrid_type_block_size(t->type);
+    bytes = hybrid_type_block_bytes(t->type);
+    if (t->ne[0] % block)
+        return hybrid__fail_at(s->error, HYBRID_ERROR_FORMAT, s->at, "%s: rows of %llu elements are no whole blocks of type %s, which have %llu: the file is damaged",
+                               hybrid__gguf_subject(s, subject), (unsigned long long)t->ne[0], hybrid_type_name(t->type), (unsigned long long)block);
+    if (elements / block > UINT64_MAX / bytes)
+        return hybrid__fail_at(s->error, HYBRID_ERROR_FORMAT, s->at, "%s: it would have more than 2^64 bytes: the file is damaged", hybrid__gguf_subject(s, subject));
+    t->size = elements / block * bytes;
+    return HYBRID_OK;
+}
+
+static hybrid_result hybrid__gguf_scan_tensor(hybrid__gguf_scan *s, uint64_t number, hybrid__gguf_tensor_record *record)
+{
+    char subject[96];
+    hybrid_gguf_tensor *t = &record->tensor;
+    uint32_t n_dims, i;
+    hybrid_result r;
+    if ((r = hybrid__gguf_scan_name(s, "tensor", number)) || (r = hybrid__gguf_scan_u32(s, &n_dims))) return r;
+    record->name_at = s->name_at;
+    record->name_size = s->name_size;
+    if (n_dims > 4)
+        return hybrid__fail_at(s->error, HYBRID_ERROR_FORMAT, s->at - 4, "%s: %lu dimensions, at most 4 can be: the file is damaged", hybrid__gguf_subject(s, subject), (unsigned long)n_dims);
+    t->n_dims = (int)n_dims;
+    for (i = 0; i < 4; i++) t->ne[i] = 1;
+    for (i = 0; i < n_dims; i++) if ((r = hybrid__gguf_scan_u64(s, &t->ne[i]))) return r;
+    if ((r = hybrid__gguf_scan_u32(s, &t->type_id)) || (r = hybrid__gguf_scan_u64(s, &t->offset))) return r;
+    return hybrid__gguf_size_tensor(s, t);
+}
+
+static hybrid_result hybrid__gguf_name_all(hybrid_gguf *g, hybrid_error *error)
+{
+    char text[64];
+    hybrid_string name;
+    size_t i;
+    if (!hybrid__names_reserve(g->rt, &g->key_names, g->n_keys)) return hybrid__fail_memory(error, g->n_keys * 24);
+    if (!hybrid__names_reserve(g->rt, &g->tensor_names, g->n_tensors)) return hybrid__fail_memory(error, g->n_tensors * 24);
+    for (i = 0; i < g->n_keys; i++) {
+        name.data = (const char *)g->bytes + g->keys[i].name_at;
+        name.size = g->keys[i].name_size;
+        if (!hybrid__names_add(&g->key_names, name))
+            return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, g->keys[i].name_at, "two keys are named '%s': the file is damaged", hybrid__printable(name, text));
+    }
+    for (i = 0; i < g->n_tensors; i++) {
+        name.data = (const char *)g->bytes + g->tensors[i].name_at;
+        name.size = g->tensors[i].name_size;
+        if (!hybrid__names_add(&g->tensor_names, name))
+            return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, g->tensors[i].name_at, "two tensors are named '%s': the file is damaged", hybrid__printable(name, text));
+        g->tensors[i].tensor.name = name;
+    }
+    return HYBRID_OK;
+}
+
+/* Keys that say how to read the rest. */
+static hybrid_result hybrid__gguf_read_general(hybrid_gguf *g, hybrid_error *error)
+{
+    hybrid_gguf_value value;
+    int64_t alignment = 32, parts = 1, part = 0;
+    bool given = hybrid_gguf_find(g, "general.alignment", &value);
+    if (given && (!hybrid_gguf_get_i64(g, "general.alignment", &alignment) || alignment < 8 || alignment > HYBRID_GGUF_MAX_METADATA || (alignment & (alignment - 1))))
+        return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, (uint64_t)((const unsigned char *)value.data - g->bytes),
+                               "key 'general.alignment' is no power of two of at least 8: the file is damaged");
+    g->alignment = (uint64_t)alignment;
+    hybrid_gguf_get_i64(g, "split.count", &parts);
+    hybrid_gguf_get_i64(g, "split.no", &part);
+    if (parts > 1)
+        return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "this file is part %lld of a model split in %lld (key 'split.count'): join them with 'llama-gguf-split --merge'",
+                            (long long)part + 1, (long long)parts);
+    return HYBRID_OK;
+}
+
+/* Are the places of the tensors in ascending order? If not, sorts a copy of the pointers: a heap, because a file must not be able to
+ * choose a slow case. */
+static void hybrid__gguf_sort(const hybrid_gguf_tensor **heap, size_t n)
+{
+    size_t start = n / 2, end = n, root, child;
+    const hybrid_gguf_tensor *moved;
+    while (end > 1) {
+        if (start) moved = heap[root = --start];
+        else { moved = heap[--end]; heap[end] = heap[0]; root = 0; }
+        while ((child = 2 * root + 1) < end) {
+            if (child + 1 < end && heap[child + 1]->offset > heap[child]->offset) child++;
+            if (heap[child]->offset <= moved->offset) break;
+            heap[root] = heap[child];
+            root = child;
+        }
+        heap[root] = moved;
+    }
+}
+
+static hybrid_result hybrid__gguf_check_overlap(hybrid_gguf *g, hybrid_error *error)
+{
+    char a[64], b[64];
+    const hybrid_gguf_tensor **order = (const hybrid_gguf_tensor **)hybrid__alloc(g->rt, g->n_tensors * sizeof *order);
+    bool ascending = true;
+    hybrid_result r = HYBRID_OK;
+    size_t n = 0, i;
+    if (!order) return hybrid__fail_memory(error, g->n_tensors * sizeof *order);
+    for (i = 0; i < g->n_tensors; i++) {
+        if (!g->tensors[i].tensor.size) continue;
+        order[n++] = &g->tensors[i].tensor;
+        ascending = ascending && (n == 1 || order[n - 2]->offset < order[n - 1]->offset);
+    }
+    if (!ascending) hybrid__gguf_sort(order, n);
+    for (i = 1; i < n && !r; i++)
+        if (order[i]->offset - order[i - 1]->offset < order[i - 1]->size)
+            r = hybrid__fail_at(error, HYBRID_ERROR_FORMAT, order[i]->offset, "tensors '%s' and '%s' overlap at byte %llu: the file is damaged",
+                                hybrid__printable(order[i - 1]->name, a), hybrid__printable(order[i]->name, b), (unsigned long long)order[i]->offset);
+    hybrid__free(g->rt, (void *)order);
+    return r;
+}
+
+/* Places of the tensors: relative to the data section until here, in the file from here on. */
+static hybrid_result hybrid__gguf_place_tensors(hybrid_gguf *g, uint64_t metadata_end, hybrid_error *error)
+{
+    char text[64];
+    uint64_t start = (metadata_end + g->alignment - 1) / g->alignment * g->alignment, size = g->file.size;
+    size_t i;
+    if (!g->n_tensors) return HYBRID_OK;
+    for (i = 0; i < g->n_tensors; i++) {
+        hybrid_gguf_tensor *t = &g->tensors[i].tensor;
+        if (t->offset % g->alignment)
+            return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, g->tensors[i].name_at, "tensor '%s' begins at %llu, which is no multiple of the alignment %llu: the file is damaged",
+                                   hybrid__printable(t->name, text), (unsigned long long)t->offset, (unsigned long long)g->alignment);
+        if (start > size || t->offset > size - start || t->size > size - start - t->offset)
+            return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, size, "truncated: tensor '%s' has %llu bytes at %llu + %llu, but the file ends at %llu: download or copy it again",
+                                   hybrid__printable(t->name, text), (unsigned long long)t->size, (unsigned long long)start, (unsigned long long)t->offset, (unsigned long long)size);
+        t->offset += start;
+        if (g->file.data && t->type != HYBRID_TYPE_LAST_) t->data = g->file.data + t->offset;
+    }
+    return hybrid__gguf_check_overlap(g, error);
+}
+
+static hybrid_result hybrid__gguf_scan_all(hybrid_gguf *g, hybrid__gguf_scan *s)
+{
+    uint32_t version;
+    uint64_t n_tensors, n_keys, i;
+    hybrid_result r = hybrid__gguf_scan_header(s, &version, &n_tensors, &n_keys);
+    if (r) return r;
+    g->version = (int)version;
+    g->n_keys = (size_t)n_keys;
+    g->n_tensors = (size_t)n_tensors;
+    if (!(g->keys = (hybrid__gguf_key *)hybrid__calloc(g->rt, g->n_keys, sizeof *g->keys))) return hybrid__fail_memory(s->error, n_keys * sizeof *g->keys);
+    if (!(g->tensors = (hybrid__gguf_tensor_record *)hybrid__calloc(g->rt, g->n_tensors, sizeof *g->tensors))) return hybrid__fail_memory(s->error, n_tensors * sizeof *g->tensors);
+    for (i = 0; i < n_keys; i++) {
+        if ((r = hybrid__gguf_scan_name(s, "key", i))) return r;
+        g->keys[i].name_at = s->name_at;
+        g->keys[i].name_size = s->name_size;
+        if ((r = hybrid__gguf_scan_value(s, &g->keys[i].value))) return r;
+    }
+    for (i = 0; i < n_tensors; i++) if ((r = hybrid__gguf_scan_tensor(s, i, &g->tensors[i]))) return r;
+    return HYBRID_OK;
+}
+
+static hybrid_result hybrid__gguf_read(hybrid_gguf *g, hybrid_error *error)
+{
+    hybrid__gguf_scan s;
+    hybrid_result r;
+    memset(&s, 0, sizeof s);
+    s.rt = g->rt;
+    s.file = &g->file;
+    s.size = g->file.size;
+    s.bytes = g->file.data;
+    s.have = g->file.data ? HYBRID__MIN(s.size, (uint64_t)HYBRID_GGUF_MAX_METADATA) : 0;
+    s.error = error;
+    r = hybrid__gguf_scan_all(g, &s);
+    g->bytes = s.bytes;
+    g->owned = s.owned;
+    g->index = s.index;
+    if (r || (r = hybrid__gguf_name_all(g, error)) || (r = hybrid__gguf_read_general(g, error))) return r;
+    return hybrid__gguf_place_tensors(g, s.at, error);
+}
+
+HYBRID_API hybrid_result hybrid_gguf_open(hybrid_runtime *runtime, const hybrid_source *source, hybrid_gguf **gguf, hybrid_error *error)
+{
+    hybrid__file file;
+    hybrid_runtime *rt;
+    hybrid_gguf *g;
+    hybrid_result r;
+    if (gguf) *gguf = NULL;
+    if (!source) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_open: source is NULL");
+    if ((r = hybrid__file_open(source, &file, error))) return r;
+    if (!gguf) r = hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_open: gguf is NULL");
+    else r = hybrid__runtime_retain(runtime, &rt, error);
+    if (r) { hybrid__file_close(&file); return r; }
+    if (!(g = (hybrid_gguf *)hybrid__calloc(rt, 1, sizeof *g))) {
+        hybrid__file_close(&file);
+        hybrid__runtime_release(rt);
+        return hybrid__fail_memory(error, sizeof *g);
+    }
+    g->rt = rt;
+    g->file = file;
+    if ((r = hybrid__gguf_read(g, error))) { hybrid_gguf_destroy(g); return r; }
+    *gguf = g;
+    return HYBRID_OK;
+}
+
+HYBRID_API int hybrid_gguf_version(const hybrid_gguf *g) { return g ? g->version : 0; }
+HYBRID_API uint64_t hybrid_gguf_file_size(const hybrid_gguf *g) { return g ? g->file.size : 0; }
+HYBRID_API uint64_t hybrid_gguf_alignment(const hybrid_gguf *g) { return g ? g->alignment : 0; }
+HYBRID_API size_t hybrid_gguf_key_count(const hybrid_gguf *g) { return g ? g->n_keys : 0; }
+HYBRID_API size_t hybrid_gguf_tensor_count(const hybrid_gguf *g) { return g ? g->n_tensors : 0; }
+
+HYBRID_API hybrid_string hybrid_gguf_key(const hybrid_gguf *g, size_t i, hybrid_gguf_value *value)
+{
+    const hybrid__gguf_span *span;
+    if (!g || i >= g->n_keys) return hybrid__string(NULL);
+    span = &g->keys[i].value;
+    if (value) {
+        value->type = span->type;
+        value->item_type = span->item_type;
+        value->count = span->count;
+        value->data = g->bytes + span->at;
+        value->size = span->size;
+        value->index = span->type == HYBRID_GGUF_ARRAY && !hybrid__gguf_number_size(span->item_type) ? g->index + span->index : NULL;
+    }
+    return g->key_names.names[i];
+}
+
+HYBRID_API bool hybrid_gguf_find(const hybrid_gguf *g, const char *key, hybrid_gguf_value *value)
+{
+    size_t i = g && key ? hybrid__names_find(&g->key_names, hybrid__string(key)) : HYBRID__NO_NAME;
+    if (i == HYBRID__NO_NAME) return false;
+    hybrid_gguf_key(g, i, value);
+    return true;
+}
+
+HYBRID_API bool hybrid_gguf_get_i64(const hybrid_gguf *g, const char *key, int64_t *out)
+{
+    hybrid_gguf_value v;
+    return hybrid_gguf_find(g, key, &v) && hybrid__gguf_load_i64(v.type, (const unsigned char *)v.data, out);
+}
+
+HYBRID_API bool hybrid_gguf_get_f64(const hybrid_gguf *g, const char *key, double *out)
+{
+    hybrid_gguf_value v;
+    return hybrid_gguf_find(g, key, &v) && hybrid__gguf_load_f64(v.type, (const unsigned char *)v.data, out);
+}
+
+HYBRID_API bool hybrid_gguf_get_string(const hybrid_gguf *g, const char *key, hybrid_string *out)
+{
+    hybrid_gguf_value v;
+    if (!hybrid_gguf_find(g, key, &v) || v.type != HYBRID_GGUF_STRING) return false;
+    *out = hybrid_gguf_item_string(&v, 0);
+    return true;
+}
+
+HYBRID_API const hybrid_gguf_tensor *hybrid_gguf_tensor_at(const hybrid_gguf *g, size_t i)
+{
+    return g && i < g->n_tensors ? &g->tensors[i].tensor : NULL;
+}
+
+HYBRID_API const hybrid_gguf_tensor *hybrid_gguf_find_tensor(const hybrid_gguf *g, const char *name)
+{
+    size_t i = g && name ? hybrid__names_find(&g->tensor_names, hybrid__string(name)) : HYBRID__NO_NAME;
+    return i == HYBRID__NO_NAME ? NULL : &g->tensors[i].tensor;
+}
+
+HYBRID_API hybrid_result hybrid_gguf_read_tensor(hybrid_gguf *g, const hybrid_gguf_tensor *tensor, void *dst, hybrid_error *error)
+{
+    char text[64];
+    if (!g || !tensor || !dst) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_read_tensor: an argument is NULL");
+    if (tensor->type == HYBRID_TYPE_LAST_)
+        return hybrid__fail_at(error, HYBRID_ERROR_UNSUPPORTED, tensor->offset, "tensor '%s' has type %lu, which hybrid does not know: get this model in another quantization",
+                               hybrid__printable(tensor->name, text), (unsigned long)tensor->type_id);
+    if (tensor->size > SIZE_MAX) return hybrid__fail_at(error, HYBRID_ERROR_MEMORY, tensor->offset, "tensor '%s' has more bytes than this machine can address", hybrid__printable(tensor->name, text));
+    return hybrid__file_read(&g->file, tensor->offset, dst, (size_t)tensor->size, error);
+}
+/* ==== end src/gguf/read.c ==== */
+
 /* quant */
 
 /* ==== begin src/quant/blocks.c ==== */
@@ -1861,6 +2747,8 @@ static void hybrid__cpu_matmul(hybrid_runtime *rt, hybrid__isa isa, void *scratc
 #undef HYBRID__BLOCK_SIZE
 #undef HYBRID__BLOCK_TYPE
 #undef HYBRID__COUNT
+#undef HYBRID__GGUF_FIRST_BLOCK
+#undef HYBRID__GGUF_N_TYPES
 #undef HYBRID__INLINE
 #undef HYBRID__LIKELY
 #undef HYBRID__MAX
@@ -1869,6 +2757,7 @@ static void hybrid__cpu_matmul(hybrid_runtime *rt, hybrid__isa isa, void *scratc
 #undef HYBRID__MMAP_WIN32
 #undef HYBRID__NOINLINE
 #undef HYBRID__NOMINMAX
+#undef HYBRID__NO_NAME
 #undef HYBRID__PRINTF
 #undef HYBRID__RESTRICT
 #undef HYBRID__SOURCE_ID
