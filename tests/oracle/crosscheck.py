@@ -1,0 +1,84 @@
+"""Compares the reference models with llama.cpp (llama-cpp-python), f32 KV cache, no flash attention: this proves the GGUF files themselves."""
+import ctypes
+import glob
+import os
+
+import gguf
+import numpy as np
+
+# Known differences of llama.cpp from transformers: the positions from which the logits differ, and why.
+KNOWN = {
+    "mistral": (16, "llama.cpp knows no window for the architecture llama, and its converter writes no llama.attention.sliding_window; "
+                    "transformers applies config.sliding_window. We keep the window where the key is present."),
+    "phi3-window": (12, "llama.cpp reads phi3.attention.sliding_window and switches it off (its pull request 13676); transformers applies it."),
+}
+
+
+def llama_logits(path, ids):
+    import llama_cpp as L
+    model = L.llama_model_load_from_file(path.encode(), L.llama_model_default_params())
+    if not model:
+        raise SystemExit("llama.cpp cannot load " + path)
+    p = L.llama_context_default_params()
+    p.n_ctx = p.n_batch = p.n_ubatch = 256
+    p.n_threads = p.n_threads_batch = 1
+    p.type_k = p.type_v = 0                              # GGML_TYPE_F32
+    p.flash_attn_type = 0                                # disabled
+    ctx = L.llama_init_from_model(model, p)
+    n_vocab = L.llama_vocab_n_tokens(L.llama_model_get_vocab(model))
+    b = L.llama_batch_init(len(ids), 0, 1)
+    b.n_tokens = len(ids)
+    for i, t in enumerate(ids):
+        b.token[i], b.pos[i], b.n_seq_id[i], b.logits[i] = int(t), i, 1, 1
+        b.seq_id[i][0] = 0
+    if L.llama_decode(ctx, b):
+        raise SystemExit("llama.cpp cannot decode " + path)
+    out = np.stack([np.ctypeslib.as_array(L.llama_get_logits_ith(ctx, i), shape=(n_vocab,)).copy() for i in range(len(ids))])
+    L.llama_batch_free(b)
+    L.llama_free(ctx)
+    L.llama_model_free(model)
+    return out
+
+
+def compare(path, ref_path, name, gelu_logits):
+    ref = {t.name: np.array(t.data).reshape([int(x) for x in t.shape[::-1]]) for t in gguf.GGUFReader(ref_path).tensors}
+    ids = ref["ref.ids"].astype(int)
+    greedy = ref["ref.greedy"].astype(int)
+    got = llama_logits(path, list(ids) + list(greedy[:-1]))
+    rounded = gelu_logits(name, list(ids))
+    want = ref["ref.logits"] if rounded is None else rounded
+    scale = np.abs(want).max()
+    by_position = np.abs(got[:len(ids)] - want).max(axis=1) / scale
+    exact = float(np.abs(got[:len(ids)] - ref["ref.logits"]).max() / scale)
+    return by_position, exact, int((got[len(ids) - 1:].argmax(axis=1) == greedy).sum()), len(greedy)
+
+
+def main(folder, names, gelu_logits):
+    import llama_cpp as L
+    silent = L.llama_log_callback(lambda level, text, user: None)
+    L.llama_log_set(silent, ctypes.c_void_p(0))
+    L.llama_backend_init()
+    bad, rows = 0, []
+    for ref_path in sorted(glob.glob(os.path.join(folder, "*.ref.gguf"))):
+        name = os.path.basename(ref_path)[:-len(".ref.gguf")]
+        if names and name not in names:
+            continue
+        by_position, exact, same, n = compare(os.path.join(folder, name.split("@")[0] + ".gguf"), ref_path, name, gelu_logits)
+        until, why = KNOWN.get(name, (len(by_position), ""))
+        inside = by_position[:until].max()
+        # with GELU a difference of 1e-7 can turn into one step of f16 somewhere, and that spreads: exact until the first such step
+        ok = (inside < 1e-5 or (exact != inside and by_position[:2].max() < 1e-5 and inside < 1e-3)) and (same == n or why)
+        bad += not ok
+        rows.append("| %s | %.1e | %s | %d of %d | %s |" % (
+            name, inside, "%.1e from position %d" % (by_position[until:].max(), until) if why else
+            "%.1e with the exact GELU" % exact if exact != inside else "", same, n, "" if ok else "DIFFERS"))
+        print(rows[-1], by_position if not ok else "", flush=True)
+    if not names:
+        with open(os.path.join(folder, "CROSSCHECK.md"), "w") as f:
+            f.write("# The reference models in llama.cpp\n\nMade by `make_models.py --check` with llama-cpp-python %s, f32 KV cache, one thread. Largest difference of a logit,\n"
+                    "relative to the largest logit; greedy: steps whose best token is the same, given the reference's text before it.\n\n"
+                    "llama.cpp's GELU is a table from f16 to f16. For models with GELU the first column compares with transformers computing with the same\n"
+                    "rounding (equal to 1e-6 until a difference of 1e-7 becomes a step of f16); the second names the difference to the exact GELU, which our reference files hold.\n\n"
+                    "| model | difference | known difference | greedy | |\n| --- | --- | --- | --- | --- |\n%s\n\n%s\n" % (
+                        L.__version__, "\n".join(rows), "\n\n".join("%s: %s" % (k, v[1]) for k, v in KNOWN.items())))
+    return bad != 0
