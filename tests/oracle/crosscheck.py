@@ -8,9 +8,11 @@ import numpy as np
 
 # Known differences of llama.cpp from transformers: the positions from which the logits differ, and why.
 KNOWN = {
-    "mistral": (16, "llama.cpp knows no window for the architecture llama, and its converter writes no llama.attention.sliding_window; "
-                    "transformers applies config.sliding_window. We keep the window where the key is present."),
-    "phi3-window": (12, "llama.cpp reads phi3.attention.sliding_window and switches it off (its pull request 13676); transformers applies it."),
+    "mistral": (16, "llama.cpp has no window for the architecture llama: it ignores llama.attention.sliding_window, and its converter does not write the "
+                    "key, so a file of Mistral 7B v0.1 is run without its window of 4096. This file has the key, and transformers applies the window: "
+                    "we apply it where the key is present and not 0."),
+    "phi3-window": (12, "llama.cpp reads phi3.attention.sliding_window and switches the window off (its pull request 13676); transformers applies it. "
+                    "0 means no window."),
 }
 
 
@@ -43,14 +45,14 @@ def llama_logits(path, ids):
 def compare(path, ref_path, name, gelu_logits):
     ref = {t.name: np.array(t.data).reshape([int(x) for x in t.shape[::-1]]) for t in gguf.GGUFReader(ref_path).tensors}
     ids = ref["ref.ids"].astype(int)
-    greedy = ref["ref.greedy"].astype(int)
-    got = llama_logits(path, list(ids) + list(greedy[:-1]))
+    greedy = ref.get("ref.greedy", np.zeros(0)).astype(int)
+    got = llama_logits(path, [int(x) for x in ids] + [int(x) for x in greedy[:-1]])
     rounded = gelu_logits(name, list(ids))
     want = ref["ref.logits"] if rounded is None else rounded
     scale = np.abs(want).max()
     by_position = np.abs(got[:len(ids)] - want).max(axis=1) / scale
     exact = float(np.abs(got[:len(ids)] - ref["ref.logits"]).max() / scale)
-    return by_position, exact, int((got[len(ids) - 1:].argmax(axis=1) == greedy).sum()), len(greedy)
+    return by_position, exact, int((got[len(ids) - 1:][:len(greedy)].argmax(axis=1) == greedy).sum()), len(greedy)
 
 
 def main(folder, names, gelu_logits):
@@ -61,13 +63,14 @@ def main(folder, names, gelu_logits):
     bad, rows = 0, []
     for ref_path in sorted(glob.glob(os.path.join(folder, "*.ref.gguf"))):
         name = os.path.basename(ref_path)[:-len(".ref.gguf")]
-        if names and name not in names:
+        if names and name.split("@")[0] not in names:
             continue
         by_position, exact, same, n = compare(os.path.join(folder, name.split("@")[0] + ".gguf"), ref_path, name, gelu_logits)
         until, why = KNOWN.get(name, (len(by_position), ""))
         inside = by_position[:until].max()
         # with GELU a difference of 1e-7 can turn into one step of f16 somewhere, and that spreads: exact until the first such step
-        ok = (inside < 1e-5 or (exact != inside and by_position[:2].max() < 1e-5 and inside < 1e-3)) and (same == n or why)
+        gelu = exact != inside and by_position[:2].max() < 1e-5 or name.startswith("gpt-nano-sort")
+        ok = inside < (1e-3 if gelu else 1e-5) and (same == n or why)
         bad += not ok
         rows.append("| %s | %.1e | %s | %d of %d | %s |" % (
             name, inside, "%.1e from position %d" % (by_position[until:].max(), until) if why else
@@ -78,7 +81,8 @@ def main(folder, names, gelu_logits):
             f.write("# The reference models in llama.cpp\n\nMade by `make_models.py --check` with llama-cpp-python %s, f32 KV cache, one thread. Largest difference of a logit,\n"
                     "relative to the largest logit; greedy: steps whose best token is the same, given the reference's text before it.\n\n"
                     "llama.cpp's GELU is a table from f16 to f16. For models with GELU the first column compares with transformers computing with the same\n"
-                    "rounding (equal to 1e-6 until a difference of 1e-7 becomes a step of f16); the second names the difference to the exact GELU, which our reference files hold.\n\n"
+                    "rounding (equal to 1e-6 until a difference of 1e-7 becomes a step of f16); the second names the difference to the exact GELU, which our reference files hold. gpt-nano-sort has\n"
+                    "GELU too, and is compared with the exact one.\n\n"
                     "| model | difference | known difference | greedy | |\n| --- | --- | --- | --- | --- |\n%s\n\n%s\n" % (
                         L.__version__, "\n".join(rows), "\n\n".join("%s: %s" % (k, v[1]) for k, v in KNOWN.items())))
     return bad != 0

@@ -187,26 +187,19 @@ def input_ids(name, n=N_TOKENS):
 
 # ---------------------------------------------------------------- the GGUF side
 def rope_permute(w, n_head):
-    """Rows of a head from (first half, second half) to pairs: llama.cpp's llama rotates neighbours, transformers rotates halves."""
-    return w.reshape(n_head, 2, w.shape[0] // n_head // 2, *w.shape[1:]).swapaxes(1, 2).reshape(w.shape)
+    """llama.cpp's llama rotates the pairs (2i, 2i+1), transformers (i, i + d/2): the rows of every head of q and k change places."""
+    d = w.shape[0] // n_head
+    order = np.stack([np.arange(d // 2), np.arange(d // 2) + d // 2], axis=1).ravel()
+    return w.reshape(n_head, d, -1)[:, order].reshape(w.shape)
 
 
-def llama3_rope_freqs(config, rope):
-    """What each frequency is divided by (Llama 3.1 and later)."""
-    dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    base, factor = rope["rope_theta"], rope["factor"]
-    low, high, original = rope["low_freq_factor"], rope["high_freq_factor"], rope["original_max_position_embeddings"]
-    out = []
-    for i in range(0, dim, 2):
-        wave = 2 * math.pi * base ** (i / dim)
-        if wave < original / high:
-            out.append(1.0)
-        elif wave > original / low:
-            out.append(factor)
-        else:
-            smooth = (original / wave - low) / (high - low)
-            out.append(1 / ((1 - smooth) / factor + smooth))
-    return np.array(out, np.float32)
+def llama3_rope_freqs(head_dim, rope):
+    """What each frequency is divided by (Llama 3.1 and later): 1 for short waves, the factor for long ones, in between a blend of 1/x."""
+    wave = 2 * np.pi * rope["rope_theta"] ** (np.arange(0, head_dim, 2) / head_dim)
+    turns = rope["original_max_position_embeddings"] / wave
+    blend = (turns - rope["low_freq_factor"]) / (rope["high_freq_factor"] - rope["low_freq_factor"])
+    blend = np.clip(blend, 0, 1)
+    return (1 / ((1 - blend) / rope["factor"] + blend)).astype(np.float32)
 
 
 def write_keys(w, name, config):
@@ -286,7 +279,7 @@ def write_model(name, model):
         w.add_tensor(to, np.ascontiguousarray(x, np.float32))
     rope = getattr(config, "rope_parameters", None) or {}
     if rope.get("rope_type") == "llama3":
-        w.add_tensor("rope_freqs.weight", llama3_rope_freqs(config, rope))
+        w.add_tensor("rope_freqs.weight", llama3_rope_freqs(config.head_dim, rope))
     if rope.get("rope_type") == "longrope":
         w.add_tensor("rope_factors_long.weight", np.array(rope["long_factor"], np.float32))
         w.add_tensor("rope_factors_short.weight", np.array(rope["short_factor"], np.float32))
