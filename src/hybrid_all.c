@@ -35,6 +35,10 @@
 #include "compute/backend.c"
 #include "compute/target.c"
 #include "compute/matmul_kernel.c"
+#include "compute/cpu_int_unpack.c"
+#include "compute/cpu_int_act.c"
+#include "compute/cpu_int_generic.c"
+#include "compute/cpu_int.c"
 #include "compute/matmul.c"
 
 /* model */

@@ -15,9 +15,7 @@ enum {
 /* The kernel of a type, or NULL when the type has none. isa is at most what the machine has. */
 static const hybrid__matmul_kernel *hybrid__matmul_kernel_for(hybrid__isa isa, hybrid_type type)
 {
-    HYBRID__UNUSED(isa);
-    HYBRID__UNUSED(type);
-    return NULL;
+    return hybrid__int_kernel_for(isa, type);
 }
 
 typedef struct hybrid__matmul_part {       /* one matrix of the op */

@@ -1,0 +1,24 @@
+/* compute/cpu_int: the table of integer-block kernels. */
+
+#define HYBRID__INT_KERNELS(isa)                                          \
+    switch (type) {                                                       \
+        case HYBRID_TYPE_Q4_0: return &hybrid__kernel_##isa##_q4_0;       \
+        case HYBRID_TYPE_Q4_1: return &hybrid__kernel_##isa##_q4_1;       \
+        case HYBRID_TYPE_Q5_0: return &hybrid__kernel_##isa##_q5_0;       \
+        case HYBRID_TYPE_Q5_1: return &hybrid__kernel_##isa##_q5_1;       \
+        case HYBRID_TYPE_Q8_0: return &hybrid__kernel_##isa##_q8_0;       \
+        case HYBRID_TYPE_Q2_K: return &hybrid__kernel_##isa##_q2_K;       \
+        case HYBRID_TYPE_Q3_K: return &hybrid__kernel_##isa##_q3_K;       \
+        case HYBRID_TYPE_Q4_K: return &hybrid__kernel_##isa##_q4_K;       \
+        case HYBRID_TYPE_Q5_K: return &hybrid__kernel_##isa##_q5_K;       \
+        case HYBRID_TYPE_Q6_K: return &hybrid__kernel_##isa##_q6_K;       \
+        default: return NULL;                                             \
+    }
+
+/* NULL: not an integer type. */
+static const hybrid__matmul_kernel *hybrid__int_kernel_for(hybrid__isa isa, hybrid_type type)
+{
+    HYBRID__UNUSED(isa);
+    HYBRID__INT_KERNELS(generic)
+}
+#undef HYBRID__INT_KERNELS

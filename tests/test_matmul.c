@@ -1,0 +1,284 @@
+/* Matrix products with integer blocks: the scalar reference against double precision, every ISA of this machine against the reference bit
+ * by bit, and the driver with its threads. Weights lie against pages that may not be touched. */
+#define HYBRID_IMPLEMENTATION
+#include "../src/hybrid_all.c"
+#include "check.h"
+
+static const hybrid_type types[] = {
+    HYBRID_TYPE_Q4_0, HYBRID_TYPE_Q4_1, HYBRID_TYPE_Q5_0, HYBRID_TYPE_Q5_1, HYBRID_TYPE_Q8_0,
+    HYBRID_TYPE_Q2_K, HYBRID_TYPE_Q3_K, HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q5_K, HYBRID_TYPE_Q6_K
+};
+enum { N_TYPES = (int)HYBRID__COUNT(types) };
+
+static uint64_t rng_state = 1;
+static uint32_t rng(void)
+{
+    rng_state = rng_state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(rng_state >> 33);
+}
+static float rng_float(void) { return (float)rng() / 1073741824.0f - 1.0f; }
+
+/* ---- weights at the edge of readable memory ---- */
+typedef struct edge { char *map; size_t map_size; char *at; } edge;
+#if defined(_WIN32)
+static edge edge_make(size_t size, bool at_end) { edge e; (void)at_end; e.map_size = size; e.map = e.at = (char *)malloc(size); return e; }
+static void edge_free(edge *e) { free(e->map); }
+#else
+static edge edge_make(size_t size, bool at_end)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), body = hybrid__align(size, page);
+    edge e;
+    e.map_size = body + 2 * page;
+    e.map = (char *)mmap(NULL, e.map_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (e.map == (char *)MAP_FAILED || mprotect(e.map + page, body, PROT_READ | PROT_WRITE)) { printf("mmap failed\n"); exit(1); }
+    e.at = at_end ? e.map + page + body - size : e.map + page;
+    return e;
+}
+static void edge_free(edge *e) { munmap(e->map, e->map_size); }
+#endif
+
+enum weights_kind { WEIGHTS_RANDOM, WEIGHTS_ONES, WEIGHTS_ZEROS, WEIGHTS_80, WEIGHTS_NAN };
+
+/* Offsets of the half-precision fields of a block. */
+static int half_fields(hybrid_type type, size_t at[2])
+{
+    at[0] = 0; at[1] = 2;
+    switch (type) {
+        case HYBRID_TYPE_Q4_1: case HYBRID_TYPE_Q5_1: case HYBRID_TYPE_Q4_K: case HYBRID_TYPE_Q5_K: return 2;
+        case HYBRID_TYPE_Q2_K: at[0] = 80; at[1] = 82; return 2;
+        case HYBRID_TYPE_Q3_K: at[0] = 108; return 1;
+        case HYBRID_TYPE_Q6_K: at[0] = 208; return 1;
+        default: return 1;
+    }
+}
+static void fill_weights(hybrid_type type, char *w, size_t size, int kind)
+{
+    size_t i, b, at[2], bytes = hybrid_type_block_bytes(type);
+    int f, fields = half_fields(type, at);
+    for (i = 0; i < size; i++) w[i] = kind == WEIGHTS_ONES ? (char)-1 : kind == WEIGHTS_ZEROS ? 0 : kind == WEIGHTS_80 ? (char)-128 : (char)rng();
+    for (b = 0; b < size / bytes; b++)
+        for (f = 0; f < fields; f++)
+            hybrid__store_u16(w + b * bytes + at[f], kind == WEIGHTS_NAN && rng() % 16 == 0 ? (uint16_t)(rng() % 2 ? 0x7E00 : 0xFC00)
+                                                     : hybrid__f32_to_f16(rng() % 64 ? rng_float() * 0.02f : rng_float() * 1e-6f));
+}
+
+enum acts_kind { ACTS_RANDOM, ACTS_OUTLIERS, ACTS_ODD, ACTS_EXTREME };
+static void fill_acts(float *x, size_t n, int kind)
+{
+    size_t i;
+    for (i = 0; i < n; i++) {
+        x[i] = rng_float();
+        if (kind == ACTS_OUTLIERS && rng() % 100 == 0) x[i] *= 50;
+        if (kind == ACTS_EXTREME) x[i] = rng() % 8 ? (rng() % 2 ? 1.0f : -1.0f) : 0.5f / 127;
+        if (kind == ACTS_ODD) {
+            uint32_t r = rng() % 700;
+            if (r == 0) x[i] = hybrid__bits_f32(0x7FC00000u);
+            else if (r == 1) x[i] = hybrid__bits_f32(0xFF800000u);
+            else if (i / 256 % 3 == 0) x[i] = 0;
+            else if (i / 256 % 7 == 1) x[i] *= 1e-38f;
+            else if (i / 256 % 7 == 2) x[i] *= 3e38f;
+        }
+    }
+}
+
+/* Equal bits; a NaN equals any NaN. */
+static bool same(const float *a, const float *b, size_t n)
+{
+    size_t i;
+    for (i = 0; i < n; i++)
+        if (hybrid__f32_bits(a[i]) != hybrid__f32_bits(b[i]) && !(a[i] != a[i] && b[i] != b[i])) return false;
+    return true;
+}
+
+/* y (n, rows) by gemm, split at `split` rows; or by gemv when n is 0 (one row of x). Checks that nothing beyond is written. */
+static void product(const hybrid__matmul_kernel *kernel, const char *w, size_t row_bytes, int64_t k, const float *x, int n, float *y, int rows, int split)
+{
+    const hybrid__act_format *format = n ? kernel->many : kernel->one;
+    size_t bytes = format->bytes(k), scratch_bytes = n ? kernel->scratch_bytes(k, n) : 0;
+    int i, count = HYBRID__MAX(n, 1), stride = rows + 3;
+    char *raw = (char *)malloc(bytes * (size_t)count + scratch_bytes + 192), *acts = raw + (64 - (uintptr_t)raw % 64) % 64;
+    char *scratch = acts + bytes * (size_t)count;
+    float *out = (float *)malloc(((size_t)count * (size_t)stride + 1) * sizeof *out);
+    scratch += (64 - (uintptr_t)scratch % 64) % 64;
+    memset(acts, 0x55, bytes * (size_t)count);
+    for (i = 0; i < count; i++) format->prepare(x + i * k, k, acts + (size_t)i * bytes);
+    for (i = 0; i <= count * stride; i++) out[i] = 12345.0f;
+    if (n) {
+        if (split) kernel->gemm(w, row_bytes, k, acts, n, out + 1, stride, 0, split, scratch);
+        kernel->gemm(w, row_bytes, k, acts, n, out + 1 + split, stride, split, rows, scratch);
+    } else {
+        if (split) kernel->gemv(w, row_bytes, k, acts, out + 1, 0, split);
+        kernel->gemv(w, row_bytes, k, acts, out + 1 + split, split, rows);
+    }
+    CHECK(out[0] == 12345.0f, "wrote before y");
+    for (i = 0; i < count; i++) {
+        memcpy(y + i * rows, out + 1 + i * stride, (size_t)rows * sizeof *y);
+        CHECK(out[1 + i * stride + rows] == 12345.0f && out[1 + i * stride + rows + 1] == 12345.0f, "wrote beyond the rows");
+    }
+    free(out);
+    free(raw);
+}
+
+/* The reference, from decoded weights and the decoded activations of the generic format, in double. */
+static void test_generic(hybrid_type type, int64_t k)
+{
+    enum { ROWS = 5, N = 3 };
+    const hybrid__matmul_kernel *kernel = hybrid__int_kernel_for(HYBRID__ISA_GENERIC, type);
+    size_t row_bytes = hybrid_type_row_bytes(type, (size_t)k), bytes = kernel->many->bytes(k);
+    bool super = hybrid_type_block_size(type) == 256;
+    edge w = edge_make(row_bytes * ROWS, true);
+    float *x = (float *)malloc((size_t)k * N * sizeof *x), *values = (float *)malloc((size_t)k * sizeof *values), y[ROWS * N];
+    char *act = (char *)malloc(bytes);
+    int r, i;
+    int64_t j;
+    fill_weights(type, w.at, row_bytes * ROWS, WEIGHTS_RANDOM);
+    fill_acts(x, (size_t)k * N, ACTS_OUTLIERS);
+    product(kernel, w.at, row_bytes, k, x, N, y, ROWS, 2);
+    for (i = 0; i < N; i++) {
+        const float *d;
+        kernel->many->prepare(x + i * k, k, act);
+        d = (const float *)(const void *)(act + (super ? hybrid__act256_d(k) : hybrid__act32_d(k)));
+        for (j = 0; j < k; j++) {
+            double v = (double)d[j / (super ? 256 : 32)] * (signed char)act[j];
+            CHECK(fabs(v - x[i * k + j]) <= 0.5001 * d[j / (super ? 256 : 32)], "%s: activation %g became %g", hybrid_type_name(type), x[i * k + j], v);
+        }
+        for (r = 0; r < ROWS; r++) {
+            double sum = 0, size = 0, largest = 0;
+            CHECK(hybrid_dequantize(type, w.at + (size_t)r * row_bytes, values, (size_t)k) == HYBRID_OK, "dequantize");
+            for (j = 0; j < k; j++) largest = fmax(largest, fabs(values[j]));
+            for (j = 0; j < k; j++) {
+                double v = (double)d[j / (super ? 256 : 32)] * (signed char)act[j];
+                sum += v * values[j];
+                size += fabs(v) * largest;
+            }
+            CHECK(fabs(sum - y[i * ROWS + r]) <= 3e-7 * size, "%s k %d row %d: %g, should be %g (+- %g)", hybrid_type_name(type), (int)k, r, y[i * ROWS + r], sum, 3e-7 * size);
+        }
+    }
+    free(act); free(values); free(x);
+    edge_free(&w);
+}
+
+static void compare(const char *isa, const hybrid__matmul_kernel *kernel, hybrid_type type, int64_t k, int rows, int n, int weights, int acts)
+{
+    const hybrid__matmul_kernel *generic = hybrid__int_kernel_for(HYBRID__ISA_GENERIC, type);
+    size_t row_bytes = hybrid_type_row_bytes(type, (size_t)k), size = row_bytes * (size_t)rows, count = (size_t)HYBRID__MAX(n, 1);
+    edge w = edge_make(size, rng() % 3 != 0);
+    float *x = (float *)malloc((size_t)k * count * sizeof *x);
+    float *want = (float *)malloc(count * (size_t)rows * sizeof *want), *got = (float *)malloc(count * (size_t)rows * sizeof *got);
+    int split = rng() % 2 ? 0 : (int)(rng() % (unsigned)rows);
+    fill_weights(type, w.at, size, weights);
+    fill_acts(x, (size_t)k * count, acts);
+    product(generic, w.at, row_bytes, k, x, (int)count, want, rows, 0);
+    product(kernel, w.at, row_bytes, k, x, n, got, rows, split);
+    CHECK(same(want, got, count * (size_t)rows), "%s %s %s: k %d, rows %d (split at %d), n %d, weights %d, acts %d", isa, hybrid_type_name(type),
+          n ? "gemm" : "gemv", (int)k, rows, split, n, weights, acts);
+    free(got); free(want); free(x);
+    edge_free(&w);
+}
+
+/* One kernel set, all shapes. n = 0 is gemv. */
+static void test_kernel(const char *isa, const hybrid__matmul_kernel *kernel, hybrid_type type)
+{
+    static const int ns[] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 33, 70 };
+    static const int rows[] = { 1, 2, 3, 15, 16, 17, 32, 33, 50, 67 };
+    int64_t unit = (int64_t)hybrid_type_block_size(type), k;
+    int i, j;
+    for (k = 1; k <= 19; k++) compare(isa, kernel, type, k * unit, 7, 0, WEIGHTS_RANDOM, ACTS_OUTLIERS);
+    for (k = 1; k <= 19; k++) compare(isa, kernel, type, k * unit, 19, 3, WEIGHTS_RANDOM, ACTS_OUTLIERS);
+    for (i = 0; i < (int)HYBRID__COUNT(ns); i++) {
+        for (j = 0; j < (int)HYBRID__COUNT(rows); j++) compare(isa, kernel, type, (int64_t)(1 + rng() % 4) * 256, rows[j], ns[i], WEIGHTS_RANDOM, ACTS_RANDOM);
+        compare(isa, kernel, type, 896 / unit * unit, 35, ns[i], WEIGHTS_RANDOM, ACTS_OUTLIERS);
+        compare(isa, kernel, type, 2048, 17, ns[i], WEIGHTS_RANDOM, ACTS_OUTLIERS);
+    }
+    for (i = 0; i < 5; i++)
+        for (j = 0; j < 4; j++) {
+            compare(isa, kernel, type, 2304, 21, 0, i, j);
+            compare(isa, kernel, type, 2304, 35, 19, i, j);
+        }
+    compare(isa, kernel, type, 11008, 9, 0, WEIGHTS_RANDOM, ACTS_OUTLIERS);
+    compare(isa, kernel, type, 11008, 18, 20, WEIGHTS_RANDOM, ACTS_OUTLIERS);
+}
+
+/* The driver: all threads, several matrices of several types, bias and accumulation. */
+static void test_driver(int threads, int n, int64_t k, hybrid__isa isa)
+{
+    static const int rows[4] = { 300, 67, 1, 129 };
+    const int64_t unit = k % 256 ? 32 : 256;
+    hybrid_runtime_desc desc;
+    hybrid_runtime *rt = NULL;
+    hybrid__op_matmul op;
+    hybrid__tensor w[4];
+    float *x = (float *)malloc((size_t)k * (size_t)n * sizeof *x), bias[300];
+    float *y[4], *want = (float *)malloc((size_t)n * 300 * sizeof *want);
+    size_t bytes;
+    char *scratch;
+    int i, j, r;
+    memset(&desc, 0, sizeof desc);
+    memset(&op, 0, sizeof op);
+    memset(w, 0, sizeof w);
+    desc.n_threads = threads;
+    CHECK(hybrid_runtime_create(&desc, &rt, NULL) == HYBRID_OK, "runtime");
+    fill_acts(x, (size_t)k * (size_t)n, ACTS_OUTLIERS);
+    for (i = 0; i < 300; i++) bias[i] = rng_float();
+    op.x = x; op.x_stride = k; op.n = n; op.n_out = 4;
+    for (i = 0; i < 4; i++) {
+        w[i].type = unit == 32 ? types[rng() % 5] : types[rng() % 10];
+        w[i].ne[0] = k; w[i].ne[1] = rows[i]; w[i].ne[2] = w[i].ne[3] = 1;
+        w[i].nb[1] = hybrid_type_row_bytes(w[i].type, (size_t)k);
+        w[i].data = malloc(w[i].nb[1] * (size_t)rows[i]);
+        fill_weights(w[i].type, (char *)(uintptr_t)w[i].data, w[i].nb[1] * (size_t)rows[i], WEIGHTS_RANDOM);
+        y[i] = (float *)malloc((size_t)n * (size_t)(rows[i] + i) * sizeof(float));
+        for (j = 0; j < n * (rows[i] + i); j++) y[i][j] = 1.5f;
+        op.out[i].w = &w[i]; op.out[i].y = y[i]; op.out[i].y_stride = rows[i] + i;
+        op.out[i].add = i % 2 == 1;
+        op.out[i].bias = i >= 2 ? bias : NULL;
+    }
+    bytes = hybrid__cpu_matmul_bytes(isa, threads, &op);
+    scratch = (char *)hybrid__alloc_aligned(rt, bytes + 8);
+    memset(scratch + bytes, 0x77, 8);
+    hybrid__cpu_matmul(rt, isa, scratch, &op);
+    for (i = 0; i < 8; i++) CHECK(scratch[bytes + (size_t)i] == 0x77, "scratch overrun");
+    for (i = 0; i < 4; i++) {
+        bool ok = true;
+        product(hybrid__int_kernel_for(HYBRID__ISA_GENERIC, w[i].type), (const char *)w[i].data, w[i].nb[1], k, x, n, want, rows[i], 0);
+        for (j = 0; j < n; j++)
+            for (r = 0; r < rows[i]; r++) {
+                float v = want[j * rows[i] + r];
+                if (i >= 2) v += bias[r];
+                if (i % 2) v += 1.5f;
+                ok = ok && hybrid__f32_bits(v) == hybrid__f32_bits(y[i][j * (rows[i] + i) + r]);
+            }
+        CHECK(ok, "%s, %d threads, n %d, k %d, matrix %d of type %s", hybrid__isa_name(isa), threads, n, (int)k, i, hybrid_type_name(w[i].type));
+        free((void *)(uintptr_t)w[i].data);
+        free(y[i]);
+    }
+    hybrid__free_aligned(rt, scratch);
+    hybrid_runtime_destroy(rt);
+    free(want); free(x);
+}
+
+int main(void)
+{
+    static const int ns[] = { 1, 2, 5, 16, 37 };
+    hybrid__isa best = hybrid__cpu_isa(), isa;
+    int t, i, threads;
+    for (t = 0; t < N_TYPES; t++) {
+        int64_t unit = (int64_t)hybrid_type_block_size(types[t]);
+        TEST("generic against double");
+        test_generic(types[t], unit);
+        test_generic(types[t], unit * 3);
+        test_generic(types[t], 2048);
+    }
+    for (isa = HYBRID__ISA_GENERIC; isa < HYBRID__ISA_COUNT; isa = (hybrid__isa)(isa + 1)) {
+        if (isa == HYBRID__ISA_NEON ? best != isa : isa > best) { SKIP("this machine has no %s", hybrid__isa_name(isa)); continue; }
+        TEST(hybrid__isa_name(isa));
+        for (t = 0; t < N_TYPES; t++) test_kernel(hybrid__isa_name(isa), hybrid__int_kernel_for(isa, types[t]), types[t]);
+        TEST("driver");
+        for (threads = 1; threads <= 3; threads++)
+            for (i = 0; i < (int)HYBRID__COUNT(ns); i++) {
+                test_driver(threads, ns[i], 512, isa);
+                test_driver(threads, ns[i], 896 - 32 * threads, isa);
+            }
+    }
+    return test_end();
+}
