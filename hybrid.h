@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id b0d0e5c878772820): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id b7ff80c70c174308): edit there, not here.
  *
  * QUICK START. In exactly one C or C++ file:
  *
@@ -37,41 +37,45 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *       82  base.h             version, linkage, results, errors, allocator, log
- *      179  runtime.h          what models and sessions share: memory, log, worker threads
- *      208  quant.h            names, sizes, encode, decode
- *      240  gguf.h             what is in a model file, and writing one
+ *       86  base.h             version, linkage, results, errors, allocator, log
+ *      183  runtime.h          what models and sessions share: memory, log, worker threads
+ *      212  quant.h            names, sizes, encode, decode
+ *      244  gguf.h             what is in a model file, and writing one
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *      349  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      408  base.c             what every room uses: macros of compilers, results, errors, checked sizes
- *      482  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *      531  thread.c           atomics, threads, and the worker pool
- *      810  cpu.c              what this processor and its operating system can do
- *      878  runtime.c          the object that everything hangs off: memory, log, workers
- *     1024  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     1176  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     2726  end.h              closes what core/begin opened
+ *      353  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *      412  base.c             what every room uses: macros of compilers, results, errors, checked sizes
+ *      486  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *      535  thread.c           atomics, threads, and the worker pool
+ *      814  cpu.c              what this processor and its operating system can do
+ *      882  runtime.c          the object that everything hangs off: memory, log, workers
+ *     1028  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     1180  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     3031  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     1206  names.c            names that must differ, found by hash
- *     1306  value.c            the 13 types of metadata values and their items
- *     1420  scan.c             a walk over the metadata, which checks every length before it is believed
- *     1622  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     1210  names.c            names that must differ, found by hash
+ *     1310  value.c            the 13 types of metadata values and their items
+ *     1424  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     1626  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
  *
  *   src/quant: formats of numbers, a file a family
- *     1989  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     2070  floats.c           the types that are plain numbers
- *     2109  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     2177  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     2228  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     2268  types.c            the table of all types, and the public functions over it
+ *     1993  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     2074  floats.c           the types that are plain numbers
+ *     2113  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     2181  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     2232  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     2272  types.c            the table of all types, and the public functions over it
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *     2374  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *     2507  target.c           the marks of functions that use instructions beyond the compiler's flags
- *     2522  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *     2551  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *     2378  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *     2511  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *     2526  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *     2555  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *     2663  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *     2733  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *     2831  cpu_int.c          the table of integer-block kernels
+ *     2858  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -344,7 +348,7 @@ HYBRID_API hybrid_result hybrid_gguf_read_tensor(hybrid_gguf *gguf, const hybrid
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "b0d0e5c878772820"
+#define HYBRID__SOURCE_ID "b7ff80c70c174308"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -2548,6 +2552,309 @@ typedef struct hybrid__matmul_kernel {
 } hybrid__matmul_kernel;
 /* ==== end src/compute/matmul_kernel.c ==== */
 
+/* ==== begin src/compute/cpu_int_unpack.c ==== */
+/* compute/cpu_int_unpack: one block of every integer type as plain integers: what the scalar kernels multiply, and the oracle of the rest.
+ *
+ * Blocks of 32: value i is d * q[i] + m (m: Q4_1 and Q5_1 only).
+ * Super-blocks: value i is d * q[i] - dmin * m[i / 16], where q[i] = scale of its sub-block times the stored number: exact in 16 bits. */
+
+typedef struct hybrid__ints32 { float d, m; int8_t q[32]; } hybrid__ints32;
+typedef struct hybrid__ints256 { float d, dmin; uint8_t m[16]; int16_t q[256]; } hybrid__ints256;
+
+static void hybrid__unpack_nibbles(const uint8_t *qs, uint32_t high, int offset, int8_t *q)
+{
+    int j;
+    for (j = 0; j < 16; j++) {
+        q[j] = (int8_t)(((qs[j] & 15) | (high >> j & 1) << 4) - (unsigned)offset);
+        q[j + 16] = (int8_t)((qs[j] >> 4 | (high >> (j + 16) & 1) << 4) - (unsigned)offset);
+    }
+}
+static void hybrid__ints_q4_0(const void *block, hybrid__ints32 *o)
+{
+    const hybrid__block_q4_0 *b = (const hybrid__block_q4_0 *)block;
+    o->d = hybrid__f16_to_f32(b->d);
+    hybrid__unpack_nibbles(b->qs, 0, 8, o->q);
+}
+static void hybrid__ints_q4_1(const void *block, hybrid__ints32 *o)
+{
+    const hybrid__block_q4_1 *b = (const hybrid__block_q4_1 *)block;
+    o->d = hybrid__f16_to_f32(b->d);
+    o->m = hybrid__f16_to_f32(b->m);
+    hybrid__unpack_nibbles(b->qs, 0, 0, o->q);
+}
+static void hybrid__ints_q5_0(const void *block, hybrid__ints32 *o)
+{
+    const hybrid__block_q5_0 *b = (const hybrid__block_q5_0 *)block;
+    o->d = hybrid__f16_to_f32(b->d);
+    hybrid__unpack_nibbles(b->qs, hybrid__load_u32(b->qh), 16, o->q);
+}
+static void hybrid__ints_q5_1(const void *block, hybrid__ints32 *o)
+{
+    const hybrid__block_q5_1 *b = (const hybrid__block_q5_1 *)block;
+    o->d = hybrid__f16_to_f32(b->d);
+    o->m = hybrid__f16_to_f32(b->m);
+    hybrid__unpack_nibbles(b->qs, hybrid__load_u32(b->qh), 0, o->q);
+}
+static void hybrid__ints_q8_0(const void *block, hybrid__ints32 *o)
+{
+    const hybrid__block_q8_0 *b = (const hybrid__block_q8_0 *)block;
+    o->d = hybrid__f16_to_f32(b->d);
+    memcpy(o->q, b->qs, 32);
+}
+
+static void hybrid__ints_q2_K(const void *block, hybrid__ints256 *o)
+{
+    const hybrid__block_q2_K *b = (const hybrid__block_q2_K *)block;
+    int i;
+    o->d = hybrid__f16_to_f32(b->d);
+    o->dmin = hybrid__f16_to_f32(b->dmin);
+    for (i = 0; i < 16; i++) o->m[i] = (uint8_t)(b->scales[i] >> 4);
+    for (i = 0; i < 256; i++) o->q[i] = (int16_t)((b->scales[i / 16] & 15) * (b->qs[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3));
+}
+static void hybrid__ints_q3_K(const void *block, hybrid__ints256 *o)
+{
+    const hybrid__block_q3_K *b = (const hybrid__block_q3_K *)block;
+    int8_t sc[16];
+    int i;
+    o->d = hybrid__f16_to_f32(b->d);
+    hybrid__scales_q3_unpack(b->scales, sc);
+    for (i = 0; i < 256; i++) {
+        int low = b->qs[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3, high = b->hmask[i % 32] >> (i / 32) & 1;
+        o->q[i] = (int16_t)(sc[i / 16] * ((low | high << 2) - 4));
+    }
+}
+static void hybrid__ints_q4_K(const void *block, hybrid__ints256 *o)
+{
+    const hybrid__block_q4_K *b = (const hybrid__block_q4_K *)block;
+    uint8_t sc[8], m[8];
+    int i;
+    o->d = hybrid__f16_to_f32(b->d);
+    o->dmin = hybrid__f16_to_f32(b->dmin);
+    hybrid__scales_k4_unpack(b->scales, sc, m);
+    for (i = 0; i < 16; i++) o->m[i] = m[i / 2];
+    for (i = 0; i < 256; i++) o->q[i] = (int16_t)(sc[i / 32] * (b->qs[i / 64 * 32 + i % 32] >> (i / 32 % 2 * 4) & 15));
+}
+static void hybrid__ints_q5_K(const void *block, hybrid__ints256 *o)
+{
+    const hybrid__block_q5_K *b = (const hybrid__block_q5_K *)block;
+    uint8_t sc[8], m[8];
+    int i;
+    o->d = hybrid__f16_to_f32(b->d);
+    o->dmin = hybrid__f16_to_f32(b->dmin);
+    hybrid__scales_k4_unpack(b->scales, sc, m);
+    for (i = 0; i < 16; i++) o->m[i] = m[i / 2];
+    for (i = 0; i < 256; i++) {
+        int low = b->qs[i / 64 * 32 + i % 32] >> (i / 32 % 2 * 4) & 15, high = b->qh[i % 32] >> (i / 32) & 1;
+        o->q[i] = (int16_t)(sc[i / 32] * (low | high << 4));
+    }
+}
+static void hybrid__ints_q6_K(const void *block, hybrid__ints256 *o)
+{
+    const hybrid__block_q6_K *b = (const hybrid__block_q6_K *)block;
+    int i;
+    o->d = hybrid__f16_to_f32(b->d);
+    for (i = 0; i < 256; i++) {
+        int low = b->ql[i / 128 * 64 + i % 64] >> (i / 64 % 2 * 4) & 15, high = b->qh[i / 128 * 32 + i % 32] >> (i / 32 % 4 * 2) & 3;
+        o->q[i] = (int16_t)(b->scales[i / 16] * ((low | high << 4) - 32));
+    }
+}
+/* ==== end src/compute/cpu_int_unpack.c ==== */
+
+/* ==== begin src/compute/cpu_int_act.c ==== */
+/* compute/cpu_int_act: activations as 8-bit integers, in natural order: what the gemm of every ISA reads.
+ *
+ * A row for 32-weight blocks:  q: k int8;  d: k/32 floats;   s: k/32 floats, d * (float)(sum of the block's q).
+ * A row for super-blocks:      q: k int8;  d: k/256 floats;  s: k/16 int16, sums of 16 q.
+ * Each part starts at a multiple of 64 bytes; a row is an odd number of 64-byte lines, so that equal columns of many rows spread over the
+ * sets of a cache. */
+
+HYBRID__INLINE size_t hybrid__act32_d(int64_t k) { return hybrid__align((size_t)k, 64); }
+HYBRID__INLINE size_t hybrid__act32_s(int64_t k) { return hybrid__act32_d(k) + hybrid__align((size_t)k / 8, 64); }
+static size_t hybrid__act32_bytes(int64_t k) { return (hybrid__act32_s(k) + hybrid__align((size_t)k / 8, 64)) | 64; }
+HYBRID__INLINE size_t hybrid__act256_d(int64_t k) { return (size_t)k; }
+HYBRID__INLINE size_t hybrid__act256_s(int64_t k) { return (size_t)k + hybrid__align((size_t)k / 64, 64); }
+static size_t hybrid__act256_bytes(int64_t k) { return (hybrid__act256_s(k) + hybrid__align((size_t)k / 8, 64)) | 64; }
+
+/* 1/d where the block can be scaled, 0 where it is all zeros (or below 127 * the smallest normal float), infinite or NaN. */
+HYBRID__INLINE float hybrid__act_inverse(float d) { return d >= 1.17549435e-38f && d <= 3.402823466e+38f ? 1.0f / d : 0.0f; }
+
+/* n values to int8; returns d. */
+static float hybrid__act_quantize(const float *x, int n, int8_t *q)
+{
+    uint32_t a = 0;
+    float d, id;
+    int i;
+    for (i = 0; i < n; i++) {
+        uint32_t u = hybrid__f32_bits(x[i]) & 0x7FFFFFFFu;                /* as integers: NaN > infinity > numbers */
+        a = HYBRID__MAX(a, u);
+    }
+    d = hybrid__bits_f32(a) / 127.0f;
+    id = hybrid__act_inverse(d);
+    for (i = 0; i < n; i++) {
+        float v = x[i] * id + 12582912.0f;                                /* 1.5 * 2^23: the adder rounds to nearest even */
+        int r = (int)(hybrid__f32_bits(v) - 0x4B400000u);
+        q[i] = (int8_t)(id > 0 ? HYBRID__MIN(r, 127) : 0);
+        if (id > 0 && r < -127) q[i] = -127;
+    }
+    return d;
+}
+
+static void hybrid__act32_prepare(const float *x, int64_t k, void *act)
+{
+    int8_t *q = (int8_t *)act;
+    float *d = (float *)(void *)((char *)act + hybrid__act32_d(k)), *s = (float *)(void *)((char *)act + hybrid__act32_s(k));
+    int64_t b;
+    int i, sum;
+    for (b = 0; b < k / 32; b++) {
+        d[b] = hybrid__act_quantize(x + b * 32, 32, q + b * 32);
+        for (sum = 0, i = 0; i < 32; i++) sum += q[b * 32 + i];
+        s[b] = d[b] * (float)sum;
+    }
+}
+
+static void hybrid__act256_prepare(const float *x, int64_t k, void *act)
+{
+    int8_t *q = (int8_t *)act;
+    float *d = (float *)(void *)((char *)act + hybrid__act256_d(k));
+    int16_t *s = (int16_t *)(void *)((char *)act + hybrid__act256_s(k));
+    int64_t b;
+    int i, sum;
+    for (b = 0; b < k / 256; b++) d[b] = hybrid__act_quantize(x + b * 256, 256, q + b * 256);
+    for (b = 0; b < k / 16; b++) {
+        for (sum = 0, i = 0; i < 16; i++) sum += q[b * 16 + i];
+        s[b] = (int16_t)sum;
+    }
+}
+
+static const hybrid__act_format hybrid__act32_generic = { hybrid__act32_bytes, hybrid__act32_prepare };
+static const hybrid__act_format hybrid__act256_generic = { hybrid__act256_bytes, hybrid__act256_prepare };
+/* ==== end src/compute/cpu_int_act.c ==== */
+
+/* ==== begin src/compute/cpu_int_generic.c ==== */
+/* compute/cpu_int_generic: products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); every other kernel
+ * must give the same bits. */
+
+typedef void (*hybrid__ints32_fn)(const void *block, hybrid__ints32 *o);
+typedef void (*hybrid__ints256_fn)(const void *block, hybrid__ints256 *o);
+
+HYBRID__INLINE float hybrid__halve8(const float *p) { return ((p[0] + p[4]) + (p[2] + p[6])) + ((p[1] + p[5]) + (p[3] + p[7])); }
+
+/* One row of w by n rows of x: each block is unpacked once. sums: n * 16 floats. affine: the type has a second set of sums. */
+static void hybrid__generic_row32(hybrid__ints32_fn unpack, size_t block_bytes, bool affine, const void *w, int64_t k, const void *acts, int n,
+                                  float *y, int64_t y_stride, float *sums)
+{
+    size_t act_bytes = hybrid__act32_bytes(k);
+    hybrid__ints32 block;
+    int64_t b;
+    int i, j, isum;
+    memset(sums, 0, (size_t)n * 16 * sizeof *sums);
+    for (b = 0; b < k / 32; b++) {
+        unpack((const char *)w + (size_t)b * block_bytes, &block);
+        for (i = 0; i < n; i++) {
+            const char *act = (const char *)acts + (size_t)i * act_bytes;
+            const int8_t *x = (const int8_t *)act + b * 32;
+            float d = hybrid__load_f32(act + hybrid__act32_d(k) + b * 4), s = hybrid__load_f32(act + hybrid__act32_s(k) + b * 4);
+            float *p = sums + i * 16 + b % 8;
+            for (isum = 0, j = 0; j < 32; j++) isum += block.q[j] * x[j];
+            p[0] = fmaf((float)isum, block.d * d, p[0]);
+            if (affine) p[8] = fmaf(block.m, s, p[8]);
+        }
+    }
+    for (i = 0; i < n; i++) {
+        const float *p = sums + i * 16;
+        y[i * y_stride] = affine ? hybrid__halve8(p) + hybrid__halve8(p + 8) : hybrid__halve8(p);
+    }
+}
+
+static void hybrid__generic_row256(hybrid__ints256_fn unpack, size_t block_bytes, bool affine, const void *w, int64_t k, const void *acts, int n,
+                                   float *y, int64_t y_stride, float *sums)
+{
+    size_t act_bytes = hybrid__act256_bytes(k);
+    hybrid__ints256 block;
+    int64_t b;
+    int i, j, isum, msum;
+    memset(sums, 0, (size_t)n * 16 * sizeof *sums);
+    for (b = 0; b < k / 256; b++) {
+        unpack((const char *)w + (size_t)b * block_bytes, &block);
+        for (i = 0; i < n; i++) {
+            const char *act = (const char *)acts + (size_t)i * act_bytes;
+            const int8_t *x = (const int8_t *)act + b * 256;
+            const int16_t *s = (const int16_t *)(const void *)(act + hybrid__act256_s(k)) + b * 16;
+            float d = hybrid__load_f32(act + hybrid__act256_d(k) + b * 4), *p = sums + i * 16 + b % 8;
+            for (isum = 0, j = 0; j < 256; j++) isum += block.q[j] * x[j];
+            p[0] = fmaf((float)isum, block.d * d, p[0]);
+            if (!affine) continue;
+            for (msum = 0, j = 0; j < 16; j++) msum += block.m[j] * s[j];
+            p[8] = fmaf((float)msum, block.dmin * d, p[8]);
+        }
+    }
+    for (i = 0; i < n; i++) {
+        const float *p = sums + i * 16;
+        y[i * y_stride] = affine ? hybrid__halve8(p) - hybrid__halve8(p + 8) : hybrid__halve8(p);
+    }
+}
+
+static size_t hybrid__generic_scratch(int64_t k, int n) { HYBRID__UNUSED(k); return (size_t)n * 16 * sizeof(float); }
+
+/* A type's two kernels and its entry. family: 32 or 256. */
+#define HYBRID__GENERIC_TYPE(type, family, affine)                                                                                             \
+    static void hybrid__gemm_generic_##type(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,   \
+                                            int64_t r0, int64_t r1, void *scratch)                                                             \
+    {                                                                                                                                          \
+        int64_t r;                                                                                                                             \
+        for (r = r0; r < r1; r++)                                                                                                              \
+            hybrid__generic_row##family(hybrid__ints_##type, sizeof(hybrid__block_##type), affine, (const char *)w + (size_t)r * row_bytes,    \
+                                        k, acts, n, y + (r - r0), y_stride, (float *)scratch);                                                 \
+    }                                                                                                                                          \
+    static void hybrid__gemv_generic_##type(const void *w, size_t row_bytes, int64_t k, const void *act, float *y, int64_t r0, int64_t r1)     \
+    {                                                                                                                                          \
+        float sums[16];                                                                                                                        \
+        hybrid__gemm_generic_##type(w, row_bytes, k, act, 1, y, 0, r0, r1, sums);                                                              \
+    }                                                                                                                                          \
+    static const hybrid__matmul_kernel hybrid__kernel_generic_##type = {                                                                       \
+        &hybrid__act##family##_generic, &hybrid__act##family##_generic, 1, 1, hybrid__gemv_generic_##type, hybrid__generic_scratch,            \
+        hybrid__gemm_generic_##type                                                                                                            \
+    };
+HYBRID__GENERIC_TYPE(q4_0, 32, false)
+HYBRID__GENERIC_TYPE(q4_1, 32, true)
+HYBRID__GENERIC_TYPE(q5_0, 32, false)
+HYBRID__GENERIC_TYPE(q5_1, 32, true)
+HYBRID__GENERIC_TYPE(q8_0, 32, false)
+HYBRID__GENERIC_TYPE(q2_K, 256, true)
+HYBRID__GENERIC_TYPE(q3_K, 256, false)
+HYBRID__GENERIC_TYPE(q4_K, 256, true)
+HYBRID__GENERIC_TYPE(q5_K, 256, true)
+HYBRID__GENERIC_TYPE(q6_K, 256, false)
+#undef HYBRID__GENERIC_TYPE
+/* ==== end src/compute/cpu_int_generic.c ==== */
+
+/* ==== begin src/compute/cpu_int.c ==== */
+/* compute/cpu_int: the table of integer-block kernels. */
+
+#define HYBRID__INT_KERNELS(isa)                                          \
+    switch (type) {                                                       \
+        case HYBRID_TYPE_Q4_0: return &hybrid__kernel_##isa##_q4_0;       \
+        case HYBRID_TYPE_Q4_1: return &hybrid__kernel_##isa##_q4_1;       \
+        case HYBRID_TYPE_Q5_0: return &hybrid__kernel_##isa##_q5_0;       \
+        case HYBRID_TYPE_Q5_1: return &hybrid__kernel_##isa##_q5_1;       \
+        case HYBRID_TYPE_Q8_0: return &hybrid__kernel_##isa##_q8_0;       \
+        case HYBRID_TYPE_Q2_K: return &hybrid__kernel_##isa##_q2_K;       \
+        case HYBRID_TYPE_Q3_K: return &hybrid__kernel_##isa##_q3_K;       \
+        case HYBRID_TYPE_Q4_K: return &hybrid__kernel_##isa##_q4_K;       \
+        case HYBRID_TYPE_Q5_K: return &hybrid__kernel_##isa##_q5_K;       \
+        case HYBRID_TYPE_Q6_K: return &hybrid__kernel_##isa##_q6_K;       \
+        default: return NULL;                                             \
+    }
+
+/* NULL: not an integer type. */
+static const hybrid__matmul_kernel *hybrid__int_kernel_for(hybrid__isa isa, hybrid_type type)
+{
+    HYBRID__UNUSED(isa);
+    HYBRID__INT_KERNELS(generic)
+}
+#undef HYBRID__INT_KERNELS
+/* ==== end src/compute/cpu_int.c ==== */
+
 /* ==== begin src/compute/matmul.c ==== */
 /* compute/matmul: the matrix product of the CPU back end: which kernel, how the work is split, bias and accumulation.
  *
@@ -2566,9 +2873,7 @@ enum {
 /* The kernel of a type, or NULL when the type has none. isa is at most what the machine has. */
 static const hybrid__matmul_kernel *hybrid__matmul_kernel_for(hybrid__isa isa, hybrid_type type)
 {
-    HYBRID__UNUSED(isa);
-    HYBRID__UNUSED(type);
-    return NULL;
+    return hybrid__int_kernel_for(isa, type);
 }
 
 typedef struct hybrid__matmul_part {       /* one matrix of the op */
@@ -2747,9 +3052,11 @@ static void hybrid__cpu_matmul(hybrid_runtime *rt, hybrid__isa isa, void *scratc
 #undef HYBRID__BLOCK_SIZE
 #undef HYBRID__BLOCK_TYPE
 #undef HYBRID__COUNT
+#undef HYBRID__GENERIC_TYPE
 #undef HYBRID__GGUF_FIRST_BLOCK
 #undef HYBRID__GGUF_N_TYPES
 #undef HYBRID__INLINE
+#undef HYBRID__INT_KERNELS
 #undef HYBRID__LIKELY
 #undef HYBRID__MAX
 #undef HYBRID__MIN
