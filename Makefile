@@ -1,0 +1,63 @@
+# hybrid needs no build: cc app.c -lm is all. This file is for people who work on it.
+
+CC     ?= cc
+PYTHON ?= python3
+MODELS  = $(or $(HYBRID_MODELS),models)
+STORY   = examples/data/stories260K-q8_0.gguf
+REAL    = $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
+
+.PHONY: help demo test gates gates-prove fuzz bench oracles model model-gemma header check-amalgamation clean
+
+help:
+	@echo "make demo                a small model tells a story (offline); after 'make model' a real one answers"
+	@echo "make test                every test and gate that this machine can run; says what it skipped, and why"
+	@echo "make model               fetches SmolLM2-135M-Instruct (98 MB) into $(MODELS)/"
+	@echo "make model-gemma         fetches Gemma 3 270M (253 MB) into $(MODELS)/"
+	@echo "make bench               speed against llama.cpp on this machine (first time: about 7 minutes of pip)"
+	@echo "make fuzz                libFuzzer on everything that reads foreign bytes (SECONDS=30 each)"
+	@echo "make gates               header up to date, standards, cut-outs, leaks, examples, README"
+	@echo "make gates-prove         breaks everything that a gate guards, and expects the gate to see it"
+	@echo "make oracles             makes the reference numbers in tests/oracle/data anew (needs pip)"
+	@echo "make header              makes hybrid.h from src/"
+	@echo "make check-amalgamation  fails when hybrid.h is not what src/ makes"
+	@echo "make clean               removes build/"
+
+header:
+	@$(PYTHON) amalgamate.py
+
+check-amalgamation:
+	@$(PYTHON) amalgamate.py --check
+
+test:
+	@CC="$(CC)" $(PYTHON) tests/run_tests.py
+
+gates:
+	@$(PYTHON) tests/gates/gates.py
+
+gates-prove:
+	@$(PYTHON) tests/gates/gates.py --prove
+
+fuzz:
+	@HYBRID_FUZZ_SECONDS=$(or $(SECONDS),30) $(PYTHON) tests/run_tests.py --fuzz
+
+model:
+	@MAKE_GOAL=$@ $(PYTHON) tests/fetch_model.py smollm2 --to $(MODELS)
+
+model-gemma:
+	@MAKE_GOAL=$@ $(PYTHON) tests/fetch_model.py gemma --to $(MODELS)
+
+bench oracles:
+	@$(PYTHON) tests/venv.py $@
+
+build/%: examples/%.c hybrid.h
+	@mkdir -p build
+	$(CC) -O2 -I. $< -o $@ -lm
+
+demo: build/generate build/chat
+	@./build/generate $(STORY) "Once upon a time"
+	@if [ -f $(REAL) ]; then ./build/generate $(REAL) "Why is the sky blue?"; \
+	   echo; echo "To talk to it: ./build/chat $(REAL)"; \
+	 else echo; echo "That was a model of 260 thousand weights. 'make model' fetches one of 135 million that answers (98 MB); then make demo again."; fi
+
+clean:
+	rm -rf build

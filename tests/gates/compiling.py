@@ -1,0 +1,168 @@
+"""The header compiles everywhere it promises to, in every cut, without a word, and quickly."""
+import glob
+import os
+import re
+import subprocess
+import time
+
+from gates import gate
+from house import in_declarations, in_header, replace
+
+WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror"]
+STANDARDS = [(["-x", "c"], "-std=c99"), (["-x", "c"], "-std=c11"), (["-x", "c++"], "-std=c++11")]
+COMPILERS = ["gcc", "clang"]
+IMPLEMENTATION = '#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\nint main(void) { return 0; }\n'
+DECLARATIONS = '#include "hybrid.h"\n#include "hybrid.h"\nint main(void) { return 0; }\n'
+TIME_BUDGET = 20.0      # seconds of processor time for cc -O2
+UNUSED = "static int hybrid__fault(int a) { int b = a; return a; }"
+
+
+def build_all(box, source, cases):
+    """cases: (title, compiler, flags)."""
+    path = box.write("one.c", source)
+    present = {c for c in COMPILERS + ["g++"] if box.has(c)}
+    for compiler in sorted({c for _, c, _ in cases} - present):
+        box.skipped(compiler, "%s is not installed (tests/setup.sh installs it)" % compiler)
+
+    def build(case):
+        title, compiler, flags = case
+        box.compiles(title, [compiler] + flags + ["-I", box.root, path])
+    box.parallel(build, [c for c in cases if c[1] in present])
+
+
+@gate("standards", faults=[
+    ("a warning in the implementation", in_header(UNUSED)),
+    ("valid C that is not C++", in_header("static void *hybrid__fault(void) { int *p = malloc(4); return p; }")),
+    ("C11 in a C99 header", in_header("_Static_assert(1, \"\");")),
+    ("two implementations clash", lambda root: replace(os.path.join(root, "hybrid.h"), "#ifndef HYBRID_IMPLEMENTED\n", "#if 1\n")),
+])
+def standards(box):
+    """The implementation, in three languages by two compilers. The optimizer finds more, so one of each compiler has it on."""
+    twice = IMPLEMENTATION.replace("int main", '#include "hybrid.h"\nint main')
+    cases = []
+    for compiler in COMPILERS:
+        for language, standard in STANDARDS:
+            deep = standard == "-std=c99"
+            cases.append(("%s %s" % (compiler, standard), compiler,
+                          [standard] + WARNINGS + language + (["-O2", "-c", "-o", os.path.join(box.tmp, compiler + ".o")] if deep else ["-fsyntax-only"])))
+    build_all(box, twice, cases)
+
+
+@gate("declarations", faults=[
+    ("a C++ keyword in the interface", in_declarations("typedef struct hybrid_fault { int new; } hybrid_fault;")),
+    ("a narrowing in the interface", in_declarations("static inline short hybrid_fault(int a) { return a; }")),
+    ("a function of a foreign type", in_declarations("HYBRID_API void hybrid_fault(FILE *f);")),
+    ("no include guard", lambda root: replace(os.path.join(root, "hybrid.h"), "#define HYBRID_H\n", "")),
+])
+def declarations(box):
+    """The interface under stricter warnings, because users compile it with theirs; included twice, and alone."""
+    cases = []
+    for compiler in COMPILERS:
+        for language, standard in STANDARDS:
+            strict = ["-Wconversion", "-Wcast-qual", "-Wstrict-prototypes", "-Wc++-compat"] if language[1] == "c" else ["-Wconversion", "-Wcast-qual"]
+            cases.append(("%s %s" % (compiler, standard), compiler, [standard] + WARNINGS + strict + language + ["-fsyntax-only"]))
+    build_all(box, DECLARATIONS, cases)
+
+
+def cutouts_of(text):
+    return sorted({name for line in re.findall(r"^[ \t]*#[ \t]*(?:if|elif|ifdef|ifndef)\b.*$", text, re.M) for name in re.findall(r"HYBRID_NO_\w+", line)})
+
+
+@gate("cutouts", faults=[
+    ("a cut-out that does not compile", in_header("#ifdef HYBRID_NO_THREADS\nstatic hybrid__nothing hybrid__fault;\n#endif")),
+    ("a cut-out that leaves a warning", in_header("#ifdef HYBRID_NO_SIMD\n%s\n#endif" % UNUSED)),
+    ("a cut-out that the table does not explain", in_header("#ifdef HYBRID_NO_FAULT\n#endif")),
+])
+def cutouts(box):
+    """Every HYBRID_NO_... that the header looks at: alone, and all at once."""
+    header = box.read("hybrid.h")
+    names = cutouts_of(header)
+    box.expect("there are cut-outs", bool(names), "none found in hybrid.h")
+    for name in names:
+        row = re.search(r"^ \*   %s\s+(.*)$" % name, header, re.M)
+        box.expect("%s is explained" % name, bool(row) and not row.group(1).startswith("(used by"), "add a line '@cutout %s ...' to src/hybrid_top.h" % name)
+    sets = [[name] for name in names] + [names, ["HYBRID_STATIC"]]
+    cases = [(" ".join(s) if len(s) < 3 else "all of them", "gcc", ["-std=c99", "-fsyntax-only"] + WARNINGS + ["-D" + name for name in s]) for s in sets]
+    cases.append(("all of them, C++11", "g++", ["-std=c++11", "-x", "c++", "-fsyntax-only"] + WARNINGS + ["-D" + name for name in names]))
+    build_all(box, IMPLEMENTATION, cases)
+
+
+@gate("units", faults=[
+    ("a definition among the declarations", in_declarations("int hybrid_fault = 1;")),
+    ("a public function that is not defined", lambda root: replace(os.path.join(root, "hybrid.h"), 'HYBRID_API const char *hybrid_version(void) {', 'HYBRID_API const char *hybrid_other(void) {')),
+])
+def units(box):
+    """Two files that only use it and one that holds it, C and C++ mixed."""
+    box.write("held.c", '#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\n')
+    box.write("user.c", '#include "hybrid.h"\nconst char *from_user(void);\nconst char *from_user(void) { return hybrid_version(); }\n')
+    main = '#include "hybrid.h"\n#include <string.h>\n%s const char *from_user(void);\nint main(void)\n{\n' \
+           '    return strcmp(from_user(), hybrid_version()) || strcmp(hybrid_result_text(HYBRID_OK), "ok");\n}\n'
+    box.write("main.c", main % "extern")
+    box.write("main.cpp", main % 'extern "C"')
+    include = ["-I", box.root]
+    held = box.compiles("the implementation", ["cc", "-c", "held.c"] + include)
+    user = box.compiles("a user", ["cc", "-c", "user.c"] + include)
+    for compiler, source in (("cc", "main.c"), ("c++", "main.cpp")):
+        if not box.has(compiler):
+            box.skipped(source, "no %s here" % compiler)
+        elif held and user and box.compiles(source, [compiler, source, "user.o", "held.o", "-o", "app", "-lm"] + include):
+            status, out = box.run(["./app"])
+            box.expect(source + " runs", status == 0, "exit status %d %s" % (status, out))
+
+
+@gate("time", faults=[
+    ("a header that takes longer to compile", lambda root: replace(os.path.join(root, "tests", "gates", "compiling.py"), "TIME_BUDGET = 20.0", "TIME_BUDGET = 0.01")),
+])
+def compile_time(box):
+    """cc -O2 app.c -lm in processor seconds, which other work on the machine does not change much."""
+    budget = float(re.search(r"^TIME_BUDGET = ([\d.]+)", box.read("tests", "gates", "compiling.py"), re.M).group(1))
+    path = box.write("one.c", IMPLEMENTATION)
+    for compiler in ["cc"] + [c for c in ("clang",) if box.has(c)]:
+        best, size = None, 0
+        for _ in range(2):
+            out = os.path.join(box.tmp, "one")
+            start = time.time()
+            child = subprocess.Popen([compiler, "-O2", "-I", box.root, path, "-o", out, "-lm"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            _, status, usage = os.wait4(child.pid, 0)
+            child.returncode = status
+            seconds = usage.ru_utime + usage.ru_stime
+            best = seconds if best is None else min(best, seconds)
+            size = os.path.getsize(out) if status == 0 else 0
+            if seconds < 0.2 * budget or time.time() - start > 60:
+                break
+        if not box.quiet:
+            print("  %s -O2 compiles the header in %.1f s (budget %.0f); the program has %d KiB" % (compiler, best, budget, size // 1024))
+        box.expect("%s -O2 in the budget" % compiler, size > 0 and best <= budget, "%.1f s of %.0f" % (best, budget))
+
+
+@gate("arm", faults=[
+    ("an error in the NEON part", in_header("#if defined(__aarch64__)\nstatic hybrid__nothing hybrid__fault;\n#endif")),
+    ("a warning in the NEON part", in_header("#if defined(__aarch64__)\n%s\n#endif" % UNUSED)),
+])
+def arm(box):
+    """aarch64: the header by a cross compiler, and the tests that ask for it ('[aarch64]' in their first comment) under qemu."""
+    cross = "aarch64-linux-gnu-gcc"
+    qemu = next((q for q in ("qemu-aarch64", "qemu-aarch64-static") if box.has(q)), None)
+    if not box.has(cross):
+        return box.skipped("aarch64", "%s is not installed (tests/setup.sh installs it)" % cross)
+    path = box.write("one.c", IMPLEMENTATION)
+    if not box.compiles("the header for aarch64", [cross, "-O2", "-std=c99"] + WARNINGS + ["-I", box.root, path, "-o", "one", "-static", "-lm"]):
+        return
+    if not qemu:
+        return box.skipped("running", "qemu-user is not installed (tests/setup.sh installs it)")
+    status, out = box.run([qemu, "./one"])
+    box.expect("an aarch64 program runs", status == 0, out)
+
+    def run_test(test):
+        name = os.path.basename(test)[:-2]
+        if not box.compiles(name, [cross, "-O2", "-w", "-I", box.path("tests"), test, "-o", name, "-static", "-lm"]):
+            return
+        status, out = box.run([qemu, os.path.join(box.tmp, name)], cwd=box.root)
+        last = out.strip().split("\n")[-1]
+        box.expect("%s under qemu" % name, status == 0 and re.match(r"\d+ passed, 0 failed", last), out[-2000:])
+    tests = []
+    for test in sorted(glob.glob(box.path("tests", "test_*.c"))):
+        with open(test, encoding="utf-8") as f:
+            if "[aarch64]" in f.read(2000):
+                tests.append(test)
+    box.parallel(run_test, tests)

@@ -1,0 +1,118 @@
+"""What people copy from us works as it stands: every example by the line at its top, every block of the README."""
+import glob
+import os
+import re
+import shutil
+
+from gates import gate
+from house import append, replace
+
+COMMAND = re.compile(r"^[ /*]*\$?\s*((?:cc|c\+\+)\s[^\n]*?)\s*(?:\*/)?$", re.M)
+
+
+def first_command(text):
+    """The build line of an example: in its first comment, starts with cc."""
+    comment = re.match(r"\s*/\*.*?\*/|(?:\s*//[^\n]*\n)+", text, re.S)
+    found = COMMAND.search(comment.group(0)) if comment else None
+    return re.split(r"\s{2,}", found.group(1))[0] if found else None
+
+
+def spoil_example(text):
+    def damage(root):
+        path = os.path.join(root, "examples", "fault.c")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        append(path, text)
+    return damage
+
+
+GOOD = '/* fault:\n *     cc -O2 fault.c -o fault -lm\n */\n#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\n#include <stdio.h>\n'
+
+
+@gate("examples", faults=[
+    ("an example without its build line", spoil_example('#include "hybrid.h"\nint main(void) { return 0; }\n')),
+    ("an example that does not compile", spoil_example(GOOD + "int main(void) { return nothing; }\n")),
+    ("an example that warns", spoil_example(GOOD + "int main(void) { int a; return 0; }\n")),
+    ("an example that crashes on --help", spoil_example(GOOD + "int main(void) { return 1; }\n")),
+])
+def examples(box):
+    """In an empty folder, with only hybrid.h beside it. Warnings are asked for, and there are none. --help prints and succeeds."""
+    header = box.path("hybrid.h")
+    found = sorted(glob.glob(box.path("examples", "*.c")))
+
+    def build(path):
+        name = os.path.basename(path)
+        with open(path, encoding="utf-8") as f:
+            command = first_command(f.read())
+        if not command:
+            return box.failed(name, "its first comment must hold the line that builds it: cc -O2 %s -o %s -lm" % (name, name[:-2]))
+        folder = box.folder(name[:-2])
+        shutil.copy2(header, folder)
+        if "examples/" in command:
+            os.makedirs(os.path.join(folder, "examples"))
+            shutil.copy2(path, os.path.join(folder, "examples"))
+            forward = box.path("examples", "hybrid.h")
+            if os.path.exists(forward):
+                shutil.copy2(forward, os.path.join(folder, "examples"))
+        else:
+            shutil.copy2(path, folder)
+        strict = re.sub(r"^(cc|c\+\+)", r"\1 -Wall -Wextra -Wpedantic -Wshadow", command)
+        if not box.compiles("%s: %s" % (name, command), strict, folder):
+            return
+        program = re.search(r"-o (\S+)", command)
+        status, out = box.run([os.path.join(folder, program.group(1) if program else "a.out"), "--help"], folder)
+        box.expect("%s --help" % name, status == 0 and len(out) > 40, "exit status %d: %s" % (status, out))
+    box.parallel(build, found)
+    if not found:
+        box.passed("no examples yet")
+
+
+def blocks_of(text):
+    """(language, text, line) of every fenced block."""
+    for m in re.finditer(r"^```(\w*)[^\n]*\n(.*?)^```", text, re.M | re.S):
+        yield m.group(1), m.group(2), text[:m.start()].count("\n") + 1
+
+
+def readme_with(text):
+    return lambda root: append(os.path.join(root, "README.md"), text)
+
+
+@gate("readme", faults=[
+    ("a program that does not compile", readme_with('\n```c\n#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\nint main(void) { return nothing; }\n```\n')),
+    ("a program that warns", readme_with('\n```c\n#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\nint main(void) { int a; return 0; }\n```\n')),
+    ("a target that is not there", readme_with("\n```sh\nmake nonsense\n```\n")),
+    ("a file that is not there", readme_with("\n[a room](src/nowhere/file.c)\n")),
+    ("a command that does not work", readme_with("\n```sh\ncc -O2 nowhere.c -o nowhere -lm\n```\n")),
+])
+def readme(box):
+    """C blocks with a main are built and started as pasted (as app.c); cc lines are run, make targets and links must be there."""
+    if not os.path.exists(box.path("README.md")):
+        return box.failed("README.md", "there is none")
+    text = box.read("README.md")
+    folder = box.folder("paste")
+    shutil.copy2(box.path("hybrid.h"), folder)
+    if os.path.isdir(box.path("examples")):
+        shutil.copytree(box.path("examples"), os.path.join(folder, "examples"))
+    programs = 0
+    for language, block, line in blocks_of(text):
+        where = "README.md:%d" % line
+        if language in ("c", "cpp") and re.search(r"\bmain\s*\(", block):
+            programs += 1
+            name = "app.c" if language == "c" else "app.cpp"
+            with open(os.path.join(folder, name), "w", encoding="utf-8") as f:
+                f.write(block)
+            compiler = "cc" if language == "c" else "c++"
+            if box.compiles(where, "%s -Wall -Wextra %s -o app -lm" % (compiler, name), folder):
+                status, out = box.run(["./app", "no-such-file.gguf"], folder)
+                box.expect("%s runs, and says what is wrong with its argument" % where, 0 <= status < 100 and (status == 0 or out.strip()), "exit status %d: %s" % (status, out))
+        elif language in ("sh", "bash", "console", "shell"):
+            for command in (re.sub(r"\s+#.*", "", c).lstrip("$ ").strip() for c in block.split("\n")):
+                if command.startswith("make"):
+                    for target in command.split()[1:]:
+                        if "=" not in target:
+                            status, out = box.run(["make", "-n", target], box.root)
+                            box.expect("%s: make %s" % (where, target), status == 0, out)
+                elif re.match(r"(cc|gcc|clang|c\+\+)\s", command):
+                    box.compiles("%s: %s" % (where, command), command, folder)
+    box.expect("the README shows a program", programs > 0, "no C block with a main")
+    for link in sorted(set(re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text))):
+        box.expect("the link to %s" % link, os.path.exists(box.path(link)) or not os.path.exists(box.path("tests", "oracle")), "there is no such file")

@@ -1,0 +1,186 @@
+#!/usr/bin/env python3
+"""gates: what must hold for the library as a whole, besides being right.
+
+    python3 tests/gates/gates.py                  all gates; the last line is: N passed, N failed, N skipped
+    python3 tests/gates/gates.py --only leaks     those whose name holds the word
+    python3 tests/gates/gates.py --prove          injects every known fault into a copy, and expects the gate to see it
+
+A gate is a function that gets a Box and says passed, failed or skipped, as often as it likes. Beside it stand its faults:
+(title, function that damages the copy of the repository whose path it gets). With HYBRID_NO_SKIP a skip is a failure.
+"""
+import argparse
+import concurrent.futures
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+JOBS = int(os.environ.get("HYBRID_JOBS", "0")) or os.cpu_count() or 1
+
+GATES = []      # (name, check, faults)
+
+
+def gate(name, faults=()):
+    def register(check):
+        GATES.append((name, check, list(faults)))
+        return check
+    return register
+
+
+class Box:
+    """What a gate sees: the repository, an empty folder, the compilers, and where results go."""
+
+    def __init__(self, root, name, quiet=False):
+        self.root, self.name, self.quiet = root, name, quiet
+        self.tmp = tempfile.mkdtemp(prefix="hybrid-gate-")
+        self.counts = {"passed": 0, "failed": 0, "skipped": 0}
+        self.lock = threading.Lock()
+
+    def path(self, *parts):
+        return os.path.join(self.root, *parts)
+
+    def folder(self, name):
+        path = os.path.join(self.tmp, name)
+        os.makedirs(path, exist_ok=True)
+        return path
+
+    def write(self, name, text):
+        path = os.path.join(self.tmp, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text)
+        return path
+
+    def read(self, *parts):
+        with open(self.path(*parts), encoding="utf-8") as f:
+            return f.read()
+
+    def has(self, tool):
+        return shutil.which(tool) is not None
+
+    def run(self, command, cwd=None, timeout=600, **extra):
+        """(exit status, stdout and stderr) of a command: a list, or a shell line."""
+        try:
+            done = subprocess.run(command, cwd=cwd or self.tmp, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout,
+                                  stdin=subprocess.DEVNULL, shell=isinstance(command, str), **extra)
+            return done.returncode, done.stdout.decode("utf-8", "replace")
+        except subprocess.TimeoutExpired:
+            return 124, "still running after %d s" % timeout
+
+    def parallel(self, function, items):
+        with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+            return list(pool.map(function, items))
+
+    def result(self, kind, what, why=""):
+        with self.lock:
+            if kind == "skipped" and os.environ.get("HYBRID_NO_SKIP"):
+                kind, why = "failed", "a skip, where none is allowed: " + why
+            self.counts[kind] += 1
+            if not self.quiet and kind != "passed":
+                lines = why.strip().split("\n")
+                if len(lines) > 24:
+                    lines = lines[:20] + ["... %d lines more" % (len(lines) - 20)]
+                print("%s [%s] %s: %s" % ("FAILED" if kind == "failed" else "skipped", self.name, what, "\n    ".join(lines)), flush=True)
+
+    def passed(self, what):
+        self.result("passed", what)
+
+    def failed(self, what, why):
+        self.result("failed", what, why)
+
+    def skipped(self, what, why):
+        self.result("skipped", what, why)
+
+    def expect(self, what, ok, why=""):
+        self.result("passed" if ok else "failed", what, why)
+
+    def compiles(self, what, command, cwd=None):
+        """Runs a compiler; a word from it is a failure, too."""
+        status, out = self.run(command, cwd)
+        self.expect(what, status == 0 and not out.strip(), "%s\n%s" % (command if isinstance(command, str) else " ".join(command), out))
+        return status == 0
+
+
+def run_gate(entry, root, quiet=False):
+    name, check, _ = entry
+    box = Box(root, name, quiet)
+    start = time.time()
+    try:
+        check(box)
+    except Exception as error:                                   # a broken gate is a closed gate
+        box.failed("the gate itself", repr(error))
+    finally:
+        shutil.rmtree(box.tmp, ignore_errors=True)
+    if not quiet:
+        print("  gate %-14s %3d passed, %d failed, %d skipped   %5.1f s" % (name, box.counts["passed"], box.counts["failed"], box.counts["skipped"], time.time() - start), flush=True)
+    return box.counts
+
+
+def copy_of(root, target):
+    """The files that gates look at."""
+    os.makedirs(target)
+    for name in ("src", "tests", "examples"):
+        if os.path.isdir(os.path.join(root, name)):
+            shutil.copytree(os.path.join(root, name), os.path.join(target, name), ignore=shutil.ignore_patterns("__pycache__", "data"))
+    for name in ("hybrid.h", "amalgamate.py", "Makefile", "README.md", "LICENSE"):
+        if os.path.exists(os.path.join(root, name)):
+            shutil.copy2(os.path.join(root, name), target)
+
+
+def prove(entries, root):
+    """Every gate is green without and red with each of its faults."""
+    good = bad = 0
+    os.environ.pop("HYBRID_NO_SKIP", None)
+    for entry in entries:
+        if not entry[2]:
+            print("NOT PROVED [%s]: it names no fault" % entry[0])
+            bad += 1
+            continue
+        before = run_gate(entry, root, quiet=True)
+        if before["failed"] or not before["passed"]:
+            print("NOT PROVED [%s]: without any fault it says %s" % (entry[0], before))
+            bad += 1
+            continue
+        for title, damage in entry[2]:
+            scratch = tempfile.mkdtemp(prefix="hybrid-prove-")
+            try:
+                copy = os.path.join(scratch, "repo")
+                copy_of(root, copy)
+                damage(copy)
+                counts = run_gate(entry, copy, quiet=True)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+            red = counts["failed"] > 0
+            print("%s [%s] %s" % ("red, as it must be" if red else "NOT SEEN", entry[0], title), flush=True)
+            good, bad = good + red, bad + (not red)
+    return good, bad, 0
+
+
+def main():
+    sys.path.insert(0, HERE)
+    import compiling, documents, house, leaks                    # noqa: F401  (they register their gates)
+    parser = argparse.ArgumentParser(description="Checks what must hold for the library as a whole.")
+    parser.add_argument("--only", default="", help="gates whose name holds this word")
+    parser.add_argument("--prove", action="store_true", help="inject faults into a copy and expect every gate to see them")
+    args = parser.parse_args()
+    order = ["house", "standards", "declarations", "cutouts", "units", "symbols", "macros", "examples", "readme", "arm", "time"]
+    entries = [e for e in sorted(GATES, key=lambda e: order.index(e[0])) if args.only in e[0]]
+    if args.prove:
+        passed, failed, skipped = prove(entries, ROOT)
+    else:
+        passed = failed = skipped = 0
+        for entry in entries:
+            counts = run_gate(entry, ROOT)
+            passed, failed, skipped = passed + counts["passed"], failed + counts["failed"], skipped + counts["skipped"]
+    print("%d passed, %d failed, %d skipped" % (passed, failed, skipped))
+    return failed != 0
+
+
+if __name__ == "__main__":
+    sys.modules["gates"] = sys.modules["__main__"]               # the modules say: from gates import gate
+    sys.exit(main())

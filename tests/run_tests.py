@@ -1,0 +1,259 @@
+#!/usr/bin/env python3
+"""run_tests: builds and runs tests/test_*.c, several at a time, then the gates, and sums their last lines.
+
+    python3 tests/run_tests.py                  everything; the last line is: N passed, N failed, N skipped
+    python3 tests/run_tests.py gguf             the tests whose name holds a word, without the gates
+    python3 tests/run_tests.py --plain gguf     not under the sanitizers
+
+Every test is one C program, built three times: as a user would (cc -O2), with AddressSanitizer and UBSan, and, where its first
+comment says [tsan], with ThreadSanitizer. '[no-asan]' there keeps a test from the second. HYBRID_SANITIZER (address or thread)
+tells a test how it was built, so that it can do less. What was built is kept in build/tests until a source changes.
+
+HYBRID_NO_SKIP   a skip is a failure (.ci/run sets it)     HYBRID_DATA     test data (default ../shared/data)
+HYBRID_MODELS    real models (default models)              HYBRID_JOBS     how many at a time (default: the processors)
+HYBRID_FUZZ_SECONDS   how long each fuzzer runs (default 5)
+"""
+import argparse
+import glob
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BUILD = os.path.join("build", "tests")
+JOBS = int(os.environ.get("HYBRID_JOBS", "0")) or os.cpu_count() or 1
+LAST_LINE = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$")
+SANITIZERS = {
+    "asan": ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+    "tsan": ["-O1", "-g", "-fsanitize=thread"],
+    "fuzz": ["-O1", "-g", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"],
+}
+TIME_LIMIT = {"plain": 420, "asan": 600, "tsan": 420}
+lock = threading.Lock()
+
+
+def say(text):
+    with lock:
+        print(text, flush=True)
+
+
+class Sum:
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+
+    def add(self, passed, failed, skipped):
+        with lock:
+            self.passed, self.failed, self.skipped = self.passed + passed, self.failed + failed, self.skipped + skipped
+
+    def skip(self, what, why):
+        if os.environ.get("HYBRID_NO_SKIP"):
+            say("FAILED (a skip, where none is allowed) %s: %s" % (what, why))
+            self.add(0, 1, 0)
+        else:
+            say("skipped %s: %s" % (what, why))
+            self.add(0, 0, 1)
+
+
+# ---- what this machine offers ------------------------------------------------------------------------------------------
+
+def sanitizer(kind, compilers):
+    """(command prefix of the compiler, prefix of the program), or a sentence that says why not."""
+    why = "no compiler here offers it (tests/setup.sh installs clang)"
+    with tempfile.TemporaryDirectory() as scratch:
+        source, program = os.path.join(scratch, "a.c"), os.path.join(scratch, "a")
+        with open(source, "w") as f:
+            f.write("#include <stddef.h>\nint LLVMFuzzerTestOneInput(const unsigned char *p, size_t n) { return !p && n; }\n" if kind == "fuzz" else
+                    "#include <stdlib.h>\nint main(void) { char *p = (char *)malloc(4); p[3] = 0; free(p); return 0; }\n")
+        for compiler in compilers:
+            if not shutil.which(compiler):
+                continue
+            if subprocess.run([compiler] + SANITIZERS[kind] + [source, "-o", program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
+                continue
+            # Some kernels place memory where ThreadSanitizer cannot have it, unless addresses are not randomized.
+            for prefix in ([], ["setarch", os.uname().machine, "-R"]):
+                if prefix and not shutil.which(prefix[0]):
+                    continue
+                run = [program, "-runs=1"] if kind == "fuzz" else [program]
+                if subprocess.run(prefix + run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0:
+                    return [compiler] + SANITIZERS[kind], prefix
+            why = "%s builds such programs, but they do not run on this machine" % compiler
+    return why
+
+
+# ---- building and running ----------------------------------------------------------------------------------------------
+
+def stamp_of(source, command):
+    """Changes when anything changes that the program is made of."""
+    digest = hashlib.sha256(" ".join(command).encode())
+    folder = os.path.dirname(source)
+    files = [source] + glob.glob("src/**/*", recursive=True) + glob.glob(folder + "/*.h") + glob.glob("tests/*.h") + glob.glob("tests/*.inc")
+    for path in sorted(set(files)):
+        if os.path.isfile(path):
+            with open(path, "rb") as f:
+                digest.update(path.encode() + b"\0" + hashlib.sha256(f.read()).digest())
+    return digest.hexdigest()
+
+
+def build(source, command, program):
+    """None, or what the compiler said."""
+    command = command + ["-I.", "-Itests", source, "-o", program, "-lm", "-lpthread"]
+    stamp, mark = stamp_of(source, command), program + ".stamp"
+    if os.path.exists(program) and os.path.exists(mark) and open(mark).read() == stamp:
+        return None
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode:
+        return "%s\n%s" % (" ".join(command), done.stdout.decode("utf-8", "replace"))
+    with open(mark, "w") as f:
+        f.write(stamp)
+    return None
+
+
+def tail(text, lines=40):
+    rows = text.rstrip().split("\n")
+    return "\n".join("    " + row for row in (rows if len(rows) <= lines else ["..."] + rows[-lines:]))
+
+
+def run_test(job, total, environment):
+    source, variant, command, prefix = job
+    name = os.path.basename(source)[:-2]
+    program = os.path.join(BUILD, "%s-%s" % (name, variant))
+    title = name if variant == "plain" else "%s (%s)" % (name, variant)
+    start = time.time()
+    words = build(source, command, program)
+    if words:
+        say("FAILED %s: it does not compile:\n%s" % (title, tail(words)))
+        return total.add(0, 1, 0)
+    built = time.time()
+    env = dict(environment)
+    if variant != "plain":
+        env["HYBRID_SANITIZER"] = {"asan": "address", "tsan": "thread"}[variant]
+        env.setdefault("ASAN_OPTIONS", "allocator_may_return_null=1:detect_stack_use_after_return=0")
+        env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
+    try:
+        done = subprocess.run(prefix + [program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env, timeout=TIME_LIMIT[variant])
+        out, status = done.stdout.decode("utf-8", "replace"), done.returncode
+    except subprocess.TimeoutExpired as late:
+        out, status = (late.stdout or b"").decode("utf-8", "replace"), "none: still running after %d s" % TIME_LIMIT[variant]
+    rows = out.rstrip().split("\n")
+    last = LAST_LINE.match(rows[-1])
+    if not last:
+        say("FAILED %s: it did not reach its end (exit status %s):\n%s" % (title, status, tail(out)))
+        return total.add(0, 1, 0)
+    counts = [int(n) for n in last.groups()]
+    if status != 0 and counts[1] == 0:                            # a sanitizer that speaks after the last line: a leak
+        counts[1] = 1
+    if counts[1]:
+        say("FAILED %s (exit status %s):\n%s" % (title, status, tail(out)))
+    for row in rows:
+        if row.startswith("skipped"):
+            say("%s: %s" % (title, row))
+    say("  %-34s %6d passed, %d failed, %d skipped   %5.1f s + %.1f s" % (title, *counts, built - start, time.time() - built))
+    total.add(*counts)
+
+
+def run_fuzzer(source, command, seconds, total):
+    name = os.path.basename(source)[:-2]
+    program, corpus = os.path.join(BUILD, name), os.path.join(BUILD, name + "-corpus")
+    seeds = source[:-2]                                           # tests/fuzz/fuzz_gguf.c may have seeds in tests/fuzz/fuzz_gguf/
+    words = build(source, command, program)
+    if words:
+        say("FAILED %s: it does not compile:\n%s" % (name, tail(words)))
+        return total.add(0, 1, 0)
+    os.makedirs(corpus, exist_ok=True)
+    done = subprocess.run([os.path.abspath(program), "-max_total_time=%d" % seconds, "-rss_limit_mb=3000", "-timeout=10", "-print_final_stats=1",
+                           "-artifact_prefix=%s-crash-" % os.path.abspath(program), os.path.abspath(corpus)] + ([os.path.abspath(seeds)] if os.path.isdir(seeds) else []),
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    out = done.stdout.decode("utf-8", "replace")
+    count = re.search(r"number_of_executed_units: (\d+)", out)
+    if done.returncode:
+        say("FAILED %s:\n%s" % (name, tail(out)))
+        return total.add(0, 1, 0)
+    say("  %-34s %s executions in %d s, no finding" % (name, count.group(1) if count else "?", seconds))
+    total.add(1, 0, 0)
+
+
+def fuzz(total, names, seconds):
+    sources = [s for s in sorted(glob.glob("tests/fuzz/fuzz_*.c")) if not names or any(n in s for n in names)]
+    if not sources:
+        return
+    offer = sanitizer("fuzz", ["clang"])
+    if isinstance(offer, str):
+        return total.skip("the fuzzers", offer)
+    with ThreadPoolExecutor(JOBS) as pool:
+        list(pool.map(lambda s: run_fuzzer(s, offer[0], seconds, total), sources))
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Builds and runs the tests.", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=__doc__)
+    parser.add_argument("names", nargs="*", help="only tests whose name holds one of these words; the gates are left out")
+    parser.add_argument("--plain", action="store_true", help="not under the sanitizers")
+    parser.add_argument("--fuzz", action="store_true", help="only the fuzzers")
+    args = parser.parse_args()
+    os.chdir(ROOT)
+    os.makedirs(BUILD, exist_ok=True)
+    start, total = time.time(), Sum()
+    seconds = int(os.environ.get("HYBRID_FUZZ_SECONDS", "5"))
+    if args.fuzz:
+        fuzz(total, args.names, seconds)
+    else:
+        run_all(args, total, seconds)
+    say("all of it took %.0f s" % (time.time() - start))
+    say("%d passed, %d failed, %d skipped" % (total.passed, total.failed, total.skipped))
+    return total.failed != 0
+
+
+def run_all(args, total, seconds):
+    environment = dict(os.environ)
+    data = environment.get("HYBRID_DATA", os.path.join("..", "shared", "data"))
+    if not os.path.isdir(data):
+        say("note: there is no test data at %s (HYBRID_DATA names another place): the tests that need it say so and are skipped" % data)
+        environment.pop("HYBRID_NO_SKIP", None)                   # vectors that are not here are not a tool that can be installed
+
+    compiler = os.environ.get("CC", "cc").split()
+    offers = {} if args.plain else {"asan": sanitizer("asan", ["clang", "gcc"]), "tsan": sanitizer("tsan", ["clang", "gcc"])}
+    jobs = []
+    for source in sorted(glob.glob("tests/test_*.c")):
+        if args.names and not any(n in os.path.basename(source) for n in args.names):
+            continue
+        with open(source, encoding="utf-8") as f:
+            head = f.read(2000)
+        jobs.append((source, "plain", compiler + ["-O2"], []))
+        for variant, offer in offers.items():
+            if (variant == "tsan" and "[tsan]" not in head) or (variant == "asan" and "[no-asan]" in head):
+                continue
+            if isinstance(offer, str):
+                total.skip("%s under %s" % (os.path.basename(source), variant), offer)
+            else:
+                jobs.append((source, variant, offer[0], offer[1]))
+    if not jobs:
+        say("FAILED: no test fits %s" % args.names)
+        total.add(0, 1, 0)
+    with ThreadPoolExecutor(JOBS) as pool:
+        list(pool.map(lambda job: run_test(job, total, environment), jobs))
+
+    if not args.names:
+        fuzz(total, [], seconds)
+        gates = subprocess.Popen([sys.executable, "tests/gates/gates.py"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        row = ""
+        for raw in gates.stdout:
+            if row:
+                say(row)
+            row = raw.decode("utf-8", "replace").rstrip("\n")
+        gates.wait()
+        last = LAST_LINE.match(row)
+        if last:
+            total.add(*[int(n) for n in last.groups()])
+        else:
+            say("FAILED: the gates did not reach their end: %s" % row)
+            total.add(0, 1, 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
