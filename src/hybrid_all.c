@@ -20,6 +20,8 @@
 #include "gguf/value.c"
 #include "gguf/scan.c"
 #include "gguf/read.c"
+#include "gguf/output.c"
+#include "gguf/write.c"
 
 /* quant */
 #include "quant/blocks.c"

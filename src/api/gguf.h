@@ -93,3 +93,48 @@ HYBRID_API const hybrid_gguf_tensor *hybrid_gguf_find_tensor(const hybrid_gguf *
 
 /* Copies all bytes of a tensor of this gguf to dst (tensor->size bytes). HYBRID_ERROR_IO, or _UNSUPPORTED for an unknown type. */
 HYBRID_API hybrid_result hybrid_gguf_read_tensor(hybrid_gguf *gguf, const hybrid_gguf_tensor *tensor, void *dst, hybrid_error *error);
+
+/* Writing. Collect keys and tensors, begin, give the tensors' bytes in the order in which they were added, end:
+ *
+ *     hybrid_gguf_writer_create(NULL, &w, &error);
+ *     hybrid_gguf_set_string(w, "general.architecture", "llama", NULL);
+ *     hybrid_gguf_set_int(w, "llama.block_count", HYBRID_GGUF_U32, 22, NULL);
+ *     hybrid_gguf_add_tensor(w, "output.weight", HYBRID_TYPE_Q8_0, 2, ne, NULL);
+ *     if (hybrid_gguf_begin_path(w, "out.gguf", &error) || hybrid_gguf_write(w, blocks, size, &error) || hybrid_gguf_end(w, &error))
+ *         puts(error.message);
+ *     hybrid_gguf_writer_destroy(w);
+ *
+ * The first failure of a set or add is kept and given again by begin, so it is enough to look there. A writer is used by one thread at a
+ * time. What is written has version 3, and the bytes depend on nothing but the calls. */
+typedef struct hybrid_gguf_writer hybrid_gguf_writer;
+
+/* runtime may be NULL. Destroying a writer that has begun a path and not ended removes the unfinished file. */
+HYBRID_API hybrid_result hybrid_gguf_writer_create(hybrid_runtime *runtime, hybrid_gguf_writer **writer, hybrid_error *error);
+HYBRID_API void hybrid_gguf_writer_destroy(hybrid_gguf_writer *writer);
+
+/* A key and its value, which are copied; an earlier value of the key is replaced in its place. HYBRID_ERROR_INVALID, _LIMIT, _MEMORY.
+ * set: any value, as a reader gives it or made by hand (index may be NULL). set_int: type is an integer or bool, and the value fits.
+ * set_float: type is F32 or F64. set_numbers: count items of a number type, packed. set_arrays: count values that are arrays. */
+HYBRID_API hybrid_result hybrid_gguf_set(hybrid_gguf_writer *writer, const char *key, const hybrid_gguf_value *value, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_gguf_set_int(hybrid_gguf_writer *writer, const char *key, hybrid_gguf_type type, int64_t value, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_gguf_set_float(hybrid_gguf_writer *writer, const char *key, hybrid_gguf_type type, double value, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_gguf_set_string(hybrid_gguf_writer *writer, const char *key, const char *text, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_gguf_set_numbers(hybrid_gguf_writer *writer, const char *key, hybrid_gguf_type item_type, const void *items, size_t count, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_gguf_set_strings(hybrid_gguf_writer *writer, const char *key, const hybrid_string *items, size_t count, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_gguf_set_arrays(hybrid_gguf_writer *writer, const char *key, const hybrid_gguf_value *items, size_t count, hybrid_error *error);
+
+/* Sets every key of an open file. */
+HYBRID_API hybrid_result hybrid_gguf_copy_keys(hybrid_gguf_writer *writer, const hybrid_gguf *from, hybrid_error *error);
+
+/* Announces a tensor with n_dims (0..4) sizes ne, the contiguous one first. llama.cpp reads names of at most 63 bytes. */
+HYBRID_API hybrid_result hybrid_gguf_add_tensor(hybrid_gguf_writer *writer, const char *name, hybrid_type type, int n_dims, const uint64_t *ne, hybrid_error *error);
+
+/* Writes everything before the tensors' data: to a callback, or to a file, which has a temporary name beside path until end. */
+HYBRID_API hybrid_result hybrid_gguf_begin(hybrid_gguf_writer *writer, hybrid_write_fn write, void *user, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_gguf_begin_path(hybrid_gguf_writer *writer, const char *path, hybrid_error *error);
+
+/* The next n bytes of the current tensor: a whole one or a piece, not beyond its end (HYBRID_ERROR_INVALID). Padding is added. */
+HYBRID_API hybrid_result hybrid_gguf_write(hybrid_gguf_writer *writer, const void *data, size_t n, hybrid_error *error);
+
+/* Checks that all tensors are complete, and gives a file its name, replacing what was there. */
+HYBRID_API hybrid_result hybrid_gguf_end(hybrid_gguf_writer *writer, hybrid_error *error);

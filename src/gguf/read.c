@@ -79,35 +79,31 @@ static hybrid_result hybrid__gguf_scan_header(hybrid__gguf_scan *s, uint32_t *ve
     return HYBRID_OK;
 }
 
-/* Bytes of a tensor whose type and ne are filled in. */
-static hybrid_result hybrid__gguf_size_tensor(hybrid__gguf_scan *s, hybrid_gguf_tensor *t)
+/* Type and bytes of a tensor whose type_id and ne are filled in. NULL, or what is wrong with them. */
+static const char *hybrid__gguf_size_tensor(hybrid_gguf_tensor *t)
 {
-    char subject[96];
     uint64_t elements = 1, block, bytes;
     int i;
     for (i = 0; i < 4; i++) {
-        if (!t->ne[i]) return hybrid__fail_at(s->error, HYBRID_ERROR_FORMAT, s->at, "%s: dimension %d is zero: the file is damaged", hybrid__gguf_subject(s, subject), i);
-        if (t->ne[i] > INT64_MAX / elements)
-            return hybrid__fail_at(s->error, HYBRID_ERROR_FORMAT, s->at, "%s: its dimensions multiply to more than 2^63 elements: the file is damaged", hybrid__gguf_subject(s, subject));
+        if (!t->ne[i]) return "one of its dimensions is zero";
+        if (t->ne[i] > INT64_MAX / elements) return "its dimensions multiply to more than 2^63 elements";
         elements *= t->ne[i];
     }
     t->type = t->type_id < HYBRID_TYPE_LAST_ && hybrid_type_block_size((hybrid_type)t->type_id) ? (hybrid_type)t->type_id : HYBRID_TYPE_LAST_;
-    if (t->type == HYBRID_TYPE_LAST_) return HYBRID_OK;
+    if (t->type == HYBRID_TYPE_LAST_) return NULL;
     block = hybrid_type_block_size(t->type);
     bytes = hybrid_type_block_bytes(t->type);
-    if (t->ne[0] % block)
-        return hybrid__fail_at(s->error, HYBRID_ERROR_FORMAT, s->at, "%s: rows of %llu elements are no whole blocks of type %s, which have %llu: the file is damaged",
-                               hybrid__gguf_subject(s, subject), (unsigned long long)t->ne[0], hybrid_type_name(t->type), (unsigned long long)block);
-    if (elements / block > UINT64_MAX / bytes)
-        return hybrid__fail_at(s->error, HYBRID_ERROR_FORMAT, s->at, "%s: it would have more than 2^64 bytes: the file is damaged", hybrid__gguf_subject(s, subject));
+    if (t->ne[0] % block) return "its rows are no whole number of its type's blocks";
+    if (elements / block > INT64_MAX / bytes) return "it would have more than 2^63 bytes";
     t->size = elements / block * bytes;
-    return HYBRID_OK;
+    return NULL;
 }
 
 static hybrid_result hybrid__gguf_scan_tensor(hybrid__gguf_scan *s, uint64_t number, hybrid__gguf_tensor_record *record)
 {
     char subject[96];
     hybrid_gguf_tensor *t = &record->tensor;
+    const char *wrong;
     uint32_t n_dims, i;
     hybrid_result r;
     if ((r = hybrid__gguf_scan_name(s, "tensor", number)) || (r = hybrid__gguf_scan_u32(s, &n_dims))) return r;
@@ -119,7 +115,9 @@ static hybrid_result hybrid__gguf_scan_tensor(hybrid__gguf_scan *s, uint64_t num
     for (i = 0; i < 4; i++) t->ne[i] = 1;
     for (i = 0; i < n_dims; i++) if ((r = hybrid__gguf_scan_u64(s, &t->ne[i]))) return r;
     if ((r = hybrid__gguf_scan_u32(s, &t->type_id)) || (r = hybrid__gguf_scan_u64(s, &t->offset))) return r;
-    return hybrid__gguf_size_tensor(s, t);
+    if ((wrong = hybrid__gguf_size_tensor(t)))
+        return hybrid__fail_at(s->error, HYBRID_ERROR_FORMAT, s->name_at, "%s: %s: the file is damaged", hybrid__gguf_subject(s, subject), wrong);
+    return HYBRID_OK;
 }
 
 static hybrid_result hybrid__gguf_name_all(hybrid_gguf *g, hybrid_error *error)
@@ -145,13 +143,15 @@ static hybrid_result hybrid__gguf_name_all(hybrid_gguf *g, hybrid_error *error)
     return HYBRID_OK;
 }
 
+static bool hybrid__gguf_good_alignment(int64_t n) { return n >= 8 && n <= HYBRID_GGUF_MAX_METADATA && !(n & (n - 1)); }
+
 /* Keys that say how to read the rest. */
 static hybrid_result hybrid__gguf_read_general(hybrid_gguf *g, hybrid_error *error)
 {
     hybrid_gguf_value value;
     int64_t alignment = 32, parts = 1, part = 0;
     bool given = hybrid_gguf_find(g, "general.alignment", &value);
-    if (given && (!hybrid_gguf_get_i64(g, "general.alignment", &alignment) || alignment < 8 || alignment > HYBRID_GGUF_MAX_METADATA || (alignment & (alignment - 1))))
+    if (given && (!hybrid_gguf_get_i64(g, "general.alignment", &alignment) || !hybrid__gguf_good_alignment(alignment)))
         return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, (uint64_t)((const unsigned char *)value.data - g->bytes),
                                "key 'general.alignment' is no power of two of at least 8: the file is damaged");
     g->alignment = (uint64_t)alignment;

@@ -8,6 +8,8 @@ HYBRID_API const char *hybrid_gguf_type_name(hybrid_gguf_type type)
     return (unsigned)type < HYBRID__GGUF_N_TYPES ? names[type] : NULL;
 }
 
+HYBRID__INLINE void hybrid__gguf_store_u64(void *p, uint64_t v) { memcpy(p, &v, 8); }
+
 /* Bytes of a number; 0 for strings and arrays. */
 static size_t hybrid__gguf_number_size(hybrid_gguf_type type)
 {
