@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id b7ff80c70c174308): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 70a86890d9594dda): edit there, not here.
  *
  * QUICK START. In exactly one C or C++ file:
  *
@@ -37,45 +37,47 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *       86  base.h             version, linkage, results, errors, allocator, log
- *      183  runtime.h          what models and sessions share: memory, log, worker threads
- *      212  quant.h            names, sizes, encode, decode
- *      244  gguf.h             what is in a model file, and writing one
+ *       88  base.h             version, linkage, results, errors, allocator, log
+ *      185  runtime.h          what models and sessions share: memory, log, worker threads
+ *      214  quant.h            names, sizes, encode, decode
+ *      246  gguf.h             what is in a model file, and writing one
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *      353  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      412  base.c             what every room uses: macros of compilers, results, errors, checked sizes
- *      486  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *      535  thread.c           atomics, threads, and the worker pool
- *      814  cpu.c              what this processor and its operating system can do
- *      882  runtime.c          the object that everything hangs off: memory, log, workers
- *     1028  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     1180  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     3031  end.h              closes what core/begin opened
+ *      400  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *      459  base.c             what every room uses: macros of compilers, results, errors, checked sizes
+ *      533  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *      582  thread.c           atomics, threads, and the worker pool
+ *      861  cpu.c              what this processor and its operating system can do
+ *      929  runtime.c          the object that everything hangs off: memory, log, workers
+ *     1075  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     1227  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     3658  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     1210  names.c            names that must differ, found by hash
- *     1310  value.c            the 13 types of metadata values and their items
- *     1424  scan.c             a walk over the metadata, which checks every length before it is believed
- *     1626  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     1257  names.c            names that must differ, found by hash
+ *     1357  value.c            the 13 types of metadata values and their items
+ *     1473  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     1675  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     2040  output.c           a file that appears under its name only when it is complete
+ *     2139  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     1993  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     2074  floats.c           the types that are plain numbers
- *     2113  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     2181  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     2232  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     2272  types.c            the table of all types, and the public functions over it
+ *     2620  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     2701  floats.c           the types that are plain numbers
+ *     2740  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     2808  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     2859  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     2899  types.c            the table of all types, and the public functions over it
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *     2378  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *     2511  target.c           the marks of functions that use instructions beyond the compiler's flags
- *     2526  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *     2555  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *     2663  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *     2733  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *     2831  cpu_int.c          the table of integer-block kernels
- *     2858  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *     3005  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *     3138  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *     3153  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *     3182  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *     3290  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *     3360  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *     3458  cpu_int.c          the table of integer-block kernels
+ *     3485  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -337,6 +339,51 @@ HYBRID_API const hybrid_gguf_tensor *hybrid_gguf_find_tensor(const hybrid_gguf *
 
 /* Copies all bytes of a tensor of this gguf to dst (tensor->size bytes). HYBRID_ERROR_IO, or _UNSUPPORTED for an unknown type. */
 HYBRID_API hybrid_result hybrid_gguf_read_tensor(hybrid_gguf *gguf, const hybrid_gguf_tensor *tensor, void *dst, hybrid_error *error);
+
+/* Writing. Collect keys and tensors, begin, give the tensors' bytes in the order in which they were added, end:
+ *
+ *     hybrid_gguf_writer_create(NULL, &w, &error);
+ *     hybrid_gguf_set_string(w, "general.architecture", "llama", NULL);
+ *     hybrid_gguf_set_int(w, "llama.block_count", HYBRID_GGUF_U32, 22, NULL);
+ *     hybrid_gguf_add_tensor(w, "output.weight", HYBRID_TYPE_Q8_0, 2, ne, NULL);
+ *     if (hybrid_gguf_begin_path(w, "out.gguf", &error) || hybrid_gguf_write(w, blocks, size, &error) || hybrid_gguf_end(w, &error))
+ *         puts(error.message);
+ *     hybrid_gguf_writer_destroy(w);
+ *
+ * The first failure of a set or add is kept and given again by begin, so it is enough to look there. A writer is used by one thread at a
+ * time. What is written has version 3, and the bytes depend on nothing but the calls. */
+typedef struct hybrid_gguf_writer hybrid_gguf_writer;
+
+/* runtime may be NULL. Destroying a writer that has begun a path and not ended removes the unfinished file. */
+HYBRID_API hybrid_result hybrid_gguf_writer_create(hybrid_runtime *runtime, hybrid_gguf_writer **writer, hybrid_error *error);
+HYBRID_API void hybrid_gguf_writer_destroy(hybrid_gguf_writer *writer);
+
+/* A key and its value, which are copied; an earlier value of the key is replaced in its place. HYBRID_ERROR_INVALID, _LIMIT, _MEMORY.
+ * set: any value, as a reader gives it or made by hand (index may be NULL). set_int: type is an integer or bool, and the value fits.
+ * set_float: type is F32 or F64. set_numbers: count items of a number type, packed. set_arrays: count values that are arrays. */
+HYBRID_API hybrid_result hybrid_gguf_set(hybrid_gguf_writer *writer, const char *key, const hybrid_gguf_value *value, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_gguf_set_int(hybrid_gguf_writer *writer, const char *key, hybrid_gguf_type type, int64_t value, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_gguf_set_float(hybrid_gguf_writer *writer, const char *key, hybrid_gguf_type type, double value, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_gguf_set_string(hybrid_gguf_writer *writer, const char *key, const char *text, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_gguf_set_numbers(hybrid_gguf_writer *writer, const char *key, hybrid_gguf_type item_type, const void *items, size_t count, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_gguf_set_strings(hybrid_gguf_writer *writer, const char *key, const hybrid_string *items, size_t count, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_gguf_set_arrays(hybrid_gguf_writer *writer, const char *key, const hybrid_gguf_value *items, size_t count, hybrid_error *error);
+
+/* Sets every key of an open file. */
+HYBRID_API hybrid_result hybrid_gguf_copy_keys(hybrid_gguf_writer *writer, const hybrid_gguf *from, hybrid_error *error);
+
+/* Announces a tensor with n_dims (0..4) sizes ne, the contiguous one first. llama.cpp reads names of at most 63 bytes. */
+HYBRID_API hybrid_result hybrid_gguf_add_tensor(hybrid_gguf_writer *writer, const char *name, hybrid_type type, int n_dims, const uint64_t *ne, hybrid_error *error);
+
+/* Writes everything before the tensors' data: to a callback, or to a file, which has a temporary name beside path until end. */
+HYBRID_API hybrid_result hybrid_gguf_begin(hybrid_gguf_writer *writer, hybrid_write_fn write, void *user, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_gguf_begin_path(hybrid_gguf_writer *writer, const char *path, hybrid_error *error);
+
+/* The next n bytes of the current tensor: a whole one or a piece, not beyond its end (HYBRID_ERROR_INVALID). Padding is added. */
+HYBRID_API hybrid_result hybrid_gguf_write(hybrid_gguf_writer *writer, const void *data, size_t n, hybrid_error *error);
+
+/* Checks that all tensors are complete, and gives a file its name, replacing what was there. */
+HYBRID_API hybrid_result hybrid_gguf_end(hybrid_gguf_writer *writer, hybrid_error *error);
 /* ==== end src/api/gguf.h ==== */
 
 #ifdef __cplusplus
@@ -348,7 +395,7 @@ HYBRID_API hybrid_result hybrid_gguf_read_tensor(hybrid_gguf *gguf, const hybrid
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "b7ff80c70c174308"
+#define HYBRID__SOURCE_ID "70a86890d9594dda"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -1318,6 +1365,8 @@ HYBRID_API const char *hybrid_gguf_type_name(hybrid_gguf_type type)
     return (unsigned)type < HYBRID__GGUF_N_TYPES ? names[type] : NULL;
 }
 
+HYBRID__INLINE void hybrid__gguf_store_u64(void *p, uint64_t v) { memcpy(p, &v, 8); }
+
 /* Bytes of a number; 0 for strings and arrays. */
 static size_t hybrid__gguf_number_size(hybrid_gguf_type type)
 {
@@ -1705,35 +1754,31 @@ static hybrid_result hybrid__gguf_scan_header(hybrid__gguf_scan *s, uint32_t *ve
     return HYBRID_OK;
 }
 
-/* Bytes of a tensor whose type and ne are filled in. */
-static hybrid_result hybrid__gguf_size_tensor(hybrid__gguf_scan *s, hybrid_gguf_tensor *t)
+/* Type and bytes of a tensor whose type_id and ne are filled in. NULL, or what is wrong with them. */
+static const char *hybrid__gguf_size_tensor(hybrid_gguf_tensor *t)
 {
-    char subject[96];
     uint64_t elements = 1, block, bytes;
     int i;
     for (i = 0; i < 4; i++) {
-        if (!t->ne[i]) return hybrid__fail_at(s->error, HYBRID_ERROR_FORMAT, s->at, "%s: dimension %d is zero: the file is damaged", hybrid__gguf_subject(s, subject), i);
-        if (t->ne[i] > INT64_MAX / elements)
-            return hybrid__fail_at(s->error, HYBRID_ERROR_FORMAT, s->at, "%s: its dimensions multiply to more than 2^63 elements: the file is damaged", hybrid__gguf_subject(s, subject));
+        if (!t->ne[i]) return "one of its dimensions is zero";
+        if (t->ne[i] > INT64_MAX / elements) return "its dimensions multiply to more than 2^63 elements";
         elements *= t->ne[i];
     }
     t->type = t->type_id < HYBRID_TYPE_LAST_ && hybrid_type_block_size((hybrid_type)t->type_id) ? (hybrid_type)t->type_id : HYBRID_TYPE_LAST_;
-    if (t->type == HYBRID_TYPE_LAST_) return HYBRID_OK;
+    if (t->type == HYBRID_TYPE_LAST_) return NULL;
     block = hybrid_type_block_size(t->type);
     bytes = hybrid_type_block_bytes(t->type);
-    if (t->ne[0] % block)
-        return hybrid__fail_at(s->error, HYBRID_ERROR_FORMAT, s->at, "%s: rows of %llu elements are no whole blocks of type %s, which have %llu: the file is damaged",
-                               hybrid__gguf_subject(s, subject), (unsigned long long)t->ne[0], hybrid_type_name(t->type), (unsigned long long)block);
-    if (elements / block > UINT64_MAX / bytes)
-        return hybrid__fail_at(s->error, HYBRID_ERROR_FORMAT, s->at, "%s: it would have more than 2^64 bytes: the file is damaged", hybrid__gguf_subject(s, subject));
+    if (t->ne[0] % block) return "its rows are no whole number of its type's blocks";
+    if (elements / block > INT64_MAX / bytes) return "it would have more than 2^63 bytes";
     t->size = elements / block * bytes;
-    return HYBRID_OK;
+    return NULL;
 }
 
 static hybrid_result hybrid__gguf_scan_tensor(hybrid__gguf_scan *s, uint64_t number, hybrid__gguf_tensor_record *record)
 {
     char subject[96];
     hybrid_gguf_tensor *t = &record->tensor;
+    const char *wrong;
     uint32_t n_dims, i;
     hybrid_result r;
     if ((r = hybrid__gguf_scan_name(s, "tensor", number)) || (r = hybrid__gguf_scan_u32(s, &n_dims))) return r;
@@ -1745,7 +1790,9 @@ static hybrid_result hybrid__gguf_scan_tensor(hybrid__gguf_scan *s, uint64_t num
     for (i = 0; i < 4; i++) t->ne[i] = 1;
     for (i = 0; i < n_dims; i++) if ((r = hybrid__gguf_scan_u64(s, &t->ne[i]))) return r;
     if ((r = hybrid__gguf_scan_u32(s, &t->type_id)) || (r = hybrid__gguf_scan_u64(s, &t->offset))) return r;
-    return hybrid__gguf_size_tensor(s, t);
+    if ((wrong = hybrid__gguf_size_tensor(t)))
+        return hybrid__fail_at(s->error, HYBRID_ERROR_FORMAT, s->name_at, "%s: %s: the file is damaged", hybrid__gguf_subject(s, subject), wrong);
+    return HYBRID_OK;
 }
 
 static hybrid_result hybrid__gguf_name_all(hybrid_gguf *g, hybrid_error *error)
@@ -1771,13 +1818,15 @@ static hybrid_result hybrid__gguf_name_all(hybrid_gguf *g, hybrid_error *error)
     return HYBRID_OK;
 }
 
+static bool hybrid__gguf_good_alignment(int64_t n) { return n >= 8 && n <= HYBRID_GGUF_MAX_METADATA && !(n & (n - 1)); }
+
 /* Keys that say how to read the rest. */
 static hybrid_result hybrid__gguf_read_general(hybrid_gguf *g, hybrid_error *error)
 {
     hybrid_gguf_value value;
     int64_t alignment = 32, parts = 1, part = 0;
     bool given = hybrid_gguf_find(g, "general.alignment", &value);
-    if (given && (!hybrid_gguf_get_i64(g, "general.alignment", &alignment) || alignment < 8 || alignment > HYBRID_GGUF_MAX_METADATA || (alignment & (alignment - 1))))
+    if (given && (!hybrid_gguf_get_i64(g, "general.alignment", &alignment) || !hybrid__gguf_good_alignment(alignment)))
         return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, (uint64_t)((const unsigned char *)value.data - g->bytes),
                                "key 'general.alignment' is no power of two of at least 8: the file is damaged");
     g->alignment = (uint64_t)alignment;
@@ -1987,6 +2036,584 @@ HYBRID_API hybrid_result hybrid_gguf_read_tensor(hybrid_gguf *g, const hybrid_gg
     return hybrid__file_read(&g->file, tensor->offset, dst, (size_t)tensor->size, error);
 }
 /* ==== end src/gguf/read.c ==== */
+
+/* ==== begin src/gguf/output.c ==== */
+/* gguf/output: a file that appears under its name only when it is complete. */
+
+typedef struct hybrid__output {
+#ifndef HYBRID_NO_STDIO
+    FILE *stream;
+    char *path, *temporary;              /* one allocation, path first */
+#else
+    int   none;
+#endif
+} hybrid__output;
+
+#ifndef HYBRID_NO_STDIO
+
+#if defined(_WIN32)
+static bool hybrid__output_wide(const char *path, wchar_t wide[1024]) { return MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 1024) > 0; }
+static FILE *hybrid__output_create(const char *path)
+{
+    wchar_t wide[1024];
+    return hybrid__output_wide(path, wide) ? _wfopen(wide, L"wb") : NULL;
+}
+static bool hybrid__output_remove(const char *path)
+{
+    wchar_t wide[1024];
+    return hybrid__output_wide(path, wide) && DeleteFileW(wide);
+}
+static bool hybrid__output_rename(const char *from, const char *to)
+{
+    wchar_t a[1024], b[1024];
+    return hybrid__output_wide(from, a) && hybrid__output_wide(to, b) && MoveFileExW(a, b, MOVEFILE_REPLACE_EXISTING);
+}
+static unsigned long hybrid__output_process(void) { return GetCurrentProcessId(); }
+#else
+static FILE *hybrid__output_create(const char *path) { return fopen(path, "wb"); }
+static bool hybrid__output_remove(const char *path) { return !remove(path); }
+static bool hybrid__output_rename(const char *from, const char *to) { return !rename(from, to); }
+static unsigned long hybrid__output_process(void) { return (unsigned long)getpid(); }
+#endif
+
+/* Ends without a result: nothing remains. */
+static void hybrid__output_abandon(hybrid_runtime *rt, hybrid__output *o)
+{
+    if (o->stream) { fclose(o->stream); hybrid__output_remove(o->temporary); }
+    hybrid__free(rt, o->path);
+    memset(o, 0, sizeof *o);
+}
+
+static hybrid_result hybrid__output_open(hybrid_runtime *rt, const char *path, hybrid__output *o, hybrid_error *error)
+{
+    size_t n = strlen(path), room = n + 32;
+    memset(o, 0, sizeof *o);
+    if (!(o->path = (char *)hybrid__alloc(rt, n + 1 + room))) return hybrid__fail_memory(error, n + 1 + room);
+    memcpy(o->path, path, n + 1);
+    o->temporary = o->path + n + 1;
+    snprintf(o->temporary, room, "%s.%lu.part", path, hybrid__output_process());
+    if ((o->stream = hybrid__output_create(o->temporary))) return HYBRID_OK;
+    hybrid__output_abandon(rt, o);
+    return hybrid__fail(error, HYBRID_ERROR_IO, "cannot create a file beside '%.120s': %.60s", path, strerror(errno));
+}
+
+static bool hybrid__output_write(hybrid__output *o, const void *data, size_t n) { return fwrite(data, 1, n, o->stream) == n; }
+
+static hybrid_result hybrid__output_finish(hybrid_runtime *rt, hybrid__output *o, hybrid_error *error)
+{
+    bool good = !fflush(o->stream);
+    hybrid_result r = HYBRID_OK;
+    good = !fclose(o->stream) && good;
+    o->stream = NULL;
+    if (!good) r = hybrid__fail(error, HYBRID_ERROR_IO, "writing '%.120s' failed: %.60s", o->path, strerror(errno));
+    else if (!hybrid__output_rename(o->temporary, o->path))
+        r = hybrid__fail(error, HYBRID_ERROR_IO, "cannot put the finished file in the place of '%.120s': %.60s", o->path, strerror(errno));
+    if (r) hybrid__output_remove(o->temporary);
+    hybrid__output_abandon(rt, o);
+    return r;
+}
+
+#else
+
+static void hybrid__output_abandon(hybrid_runtime *rt, hybrid__output *o) { HYBRID__UNUSED(rt); HYBRID__UNUSED(o); }
+static hybrid_result hybrid__output_open(hybrid_runtime *rt, const char *path, hybrid__output *o, hybrid_error *error)
+{
+    HYBRID__UNUSED(rt); HYBRID__UNUSED(path);
+    o->none = 0;
+    return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "this build has no files (HYBRID_NO_STDIO): write through a callback");
+}
+static bool hybrid__output_write(hybrid__output *o, const void *data, size_t n)
+{
+    HYBRID__UNUSED(o); HYBRID__UNUSED(data); HYBRID__UNUSED(n);
+    return false;
+}
+static hybrid_result hybrid__output_finish(hybrid_runtime *rt, hybrid__output *o, hybrid_error *error)
+{
+    HYBRID__UNUSED(rt); HYBRID__UNUSED(o); HYBRID__UNUSED(error);
+    return HYBRID_OK;
+}
+
+#endif
+/* ==== end src/gguf/output.c ==== */
+
+/* ==== begin src/gguf/write.c ==== */
+/* gguf/write: makes a GGUF file. Every key is kept as the very bytes that the file will hold, so that writing, replacing and copying
+ * are the same thing; each is walked by the reader's own scan before it is accepted. */
+
+typedef struct hybrid__gguf_entry {
+    unsigned char *bytes;                /* size and characters of the key, type, value */
+    size_t         size;
+} hybrid__gguf_entry;
+
+typedef struct hybrid__gguf_planned {
+    char              *name;             /* own copy */
+    hybrid_gguf_tensor tensor;           /* offset: relative to the data section */
+} hybrid__gguf_planned;
+
+typedef enum hybrid__gguf_stage { HYBRID__GGUF_COLLECTING, HYBRID__GGUF_WRITING, HYBRID__GGUF_ENDED } hybrid__gguf_stage;
+
+struct hybrid_gguf_writer {
+    hybrid_runtime       *rt;
+    hybrid__gguf_stage    stage;
+    hybrid_error          failed;        /* the first failure; result HYBRID_OK: none */
+    hybrid__names         key_names, tensor_names;
+    hybrid__gguf_entry   *entries;       /* of key_names.capacity */
+    hybrid__gguf_planned *tensors;       /* of tensor_names.capacity */
+    uint64_t              metadata;      /* bytes so far */
+    uint64_t              alignment, written;
+    size_t                current;       /* tensor whose bytes come next, and how many it has got */
+    uint64_t              got;
+    hybrid_write_fn       write;         /* NULL: output */
+    void                 *user;
+    hybrid__output        output;
+};
+
+HYBRID_API hybrid_result hybrid_gguf_writer_create(hybrid_runtime *runtime, hybrid_gguf_writer **writer, hybrid_error *error)
+{
+    hybrid_runtime *rt;
+    hybrid_result r;
+    if (!writer) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_writer_create: writer is NULL");
+    *writer = NULL;
+    if ((r = hybrid__runtime_retain(runtime, &rt, error))) return r;
+    if (!(*writer = (hybrid_gguf_writer *)hybrid__calloc(rt, 1, sizeof **writer))) {
+        hybrid__runtime_release(rt);
+        return hybrid__fail_memory(error, sizeof **writer);
+    }
+    (*writer)->rt = rt;
+    (*writer)->metadata = 24;
+    return HYBRID_OK;
+}
+
+HYBRID_API void hybrid_gguf_writer_destroy(hybrid_gguf_writer *w)
+{
+    hybrid_runtime *rt;
+    size_t i;
+    if (!w) return;
+    rt = w->rt;
+    for (i = 0; i < w->key_names.count; i++) hybrid__free(rt, w->entries[i].bytes);
+    for (i = 0; i < w->tensor_names.count; i++) hybrid__free(rt, w->tensors[i].name);
+    hybrid__names_free(rt, &w->key_names);
+    hybrid__names_free(rt, &w->tensor_names);
+    hybrid__free(rt, w->entries);
+    hybrid__free(rt, w->tensors);
+    hybrid__output_abandon(rt, &w->output);
+    hybrid__free(rt, w);
+    hybrid__runtime_release(rt);
+}
+
+/* Keeps the first failure, hands every failure to the caller. */
+static hybrid_result hybrid__gguf_note(hybrid_gguf_writer *w, const hybrid_error *failure, hybrid_error *error)
+{
+    if (!failure->result) return HYBRID_OK;
+    if (!w->failed.result && w->stage == HYBRID__GGUF_COLLECTING) w->failed = *failure;
+    if (error) *error = *failure;
+    return failure->result;
+}
+
+/* The array beside t, grown if t is full, so that it has room for one more item; NULL: no memory, and the old one stands. */
+static void *hybrid__gguf_grow(hybrid_runtime *rt, const hybrid__names *t, void *items, size_t item_size)
+{
+    if (t->count < t->capacity) return items;
+    return hybrid__realloc(rt, items, t->capacity * item_size, (t->capacity ? 2 * t->capacity : 16) * item_size);
+}
+
+/* Room for one more key, or tensor. */
+static bool hybrid__gguf_grow_keys(hybrid_gguf_writer *w)
+{
+    void *grown = hybrid__gguf_grow(w->rt, &w->key_names, w->entries, sizeof *w->entries);
+    if (grown) w->entries = (hybrid__gguf_entry *)grown;
+    return grown && hybrid__names_reserve(w->rt, &w->key_names, w->key_names.count + 1);
+}
+static bool hybrid__gguf_grow_tensors(hybrid_gguf_writer *w)
+{
+    void *grown = hybrid__gguf_grow(w->rt, &w->tensor_names, w->tensors, sizeof *w->tensors);
+    if (grown) w->tensors = (hybrid__gguf_planned *)grown;
+    return grown && hybrid__names_reserve(w->rt, &w->tensor_names, w->tensor_names.count + 1);
+}
+
+/* A record for a key with room for a value of `size` bytes, filled in up to the value; not yet in the writer. NULL: error is filled in. */
+static unsigned char *hybrid__gguf_record(hybrid_gguf_writer *w, hybrid_string key, hybrid_gguf_type type, uint64_t size, hybrid_error *error)
+{
+    char text[64];
+    unsigned char *bytes;
+    if (w->stage != HYBRID__GGUF_COLLECTING) { hybrid__fail(error, HYBRID_ERROR_INVALID, "key '%s' comes too late: writing has begun", hybrid__printable(key, text)); return NULL; }
+    if (!key.size) { hybrid__fail(error, HYBRID_ERROR_INVALID, "a key needs a name"); return NULL; }
+    if (key.size > HYBRID_GGUF_MAX_NAME || size > HYBRID_GGUF_MAX_METADATA || w->metadata + key.size + size + 12 > HYBRID_GGUF_MAX_METADATA) {
+        hybrid__fail(error, HYBRID_ERROR_LIMIT, "key '%s': there would be more than %d bytes of metadata, or %d in its name", hybrid__printable(key, text), HYBRID_GGUF_MAX_METADATA, HYBRID_GGUF_MAX_NAME);
+        return NULL;
+    }
+    if (!(bytes = (unsigned char *)hybrid__alloc(w->rt, 12 + key.size + (size_t)size))) { hybrid__fail_memory(error, 12 + key.size + size); return NULL; }
+    hybrid__gguf_store_u64(bytes, key.size);
+    memcpy(bytes + 8, key.data, key.size);
+    hybrid__store_u32(bytes + 8 + key.size, (uint32_t)type);
+    return bytes;
+}
+
+/* Does a record hold what its type and counts say? */
+static bool hybrid__gguf_record_holds(hybrid_gguf_writer *w, const unsigned char *bytes, size_t key_size, size_t size, hybrid_error *error)
+{
+    hybrid__gguf_scan s;
+    hybrid__gguf_span span;
+    hybrid_result r;
+    memset(&s, 0, sizeof s);
+    s.rt = w->rt;
+    s.bytes = bytes;
+    s.size = s.have = size;
+    s.at = 8 + key_size;
+    s.kind = "key";
+    s.name_at = 8;
+    s.name_size = key_size;
+    s.error = error;
+    r = hybrid__gguf_scan_value(&s, &span);
+    hybrid__free(w->rt, s.index);
+    if (!r && s.at == s.size) return true;
+    if (r != HYBRID_ERROR_MEMORY) {
+        char subject[96];
+        hybrid__fail(error, HYBRID_ERROR_INVALID, "the value of %s is malformed: its %llu bytes are not what its type and count say, or it nests more than %d deep",
+                     hybrid__gguf_subject(&s, subject), (unsigned long long)(size - 12 - key_size), HYBRID_GGUF_MAX_DEPTH);
+    }
+    return false;
+}
+
+/* Takes over a finished record, which is freed on failure. */
+static hybrid_result hybrid__gguf_accept(hybrid_gguf_writer *w, unsigned char *bytes, size_t size, hybrid_error *error)
+{
+    hybrid_string key;
+    size_t i;
+    key.data = (const char *)bytes + 8;
+    key.size = (size_t)hybrid__load_u64(bytes);
+    if (!hybrid__gguf_record_holds(w, bytes, key.size, size, error)) { hybrid__free(w->rt, bytes); return error->result; }
+    if ((i = hybrid__names_find(&w->key_names, key)) == HYBRID__NO_NAME) {
+        bool room = w->key_names.count < HYBRID_GGUF_MAX_KEYS;
+        if (!room || !hybrid__gguf_grow_keys(w)) {
+            hybrid__free(w->rt, bytes);
+            return room ? hybrid__fail_memory(error, size) : hybrid__fail(error, HYBRID_ERROR_LIMIT, "a file has at most %d keys", HYBRID_GGUF_MAX_KEYS);
+        }
+        i = w->key_names.count;
+        hybrid__names_add(&w->key_names, key);
+    }
+    else {
+        w->key_names.names[i] = key;
+        w->metadata -= w->entries[i].size;
+        hybrid__free(w->rt, w->entries[i].bytes);
+    }
+    w->entries[i].bytes = bytes;
+    w->entries[i].size = size;
+    w->metadata += size;
+    return HYBRID_OK;
+}
+
+static void hybrid__gguf_set_value(hybrid_gguf_writer *w, hybrid_string key, const hybrid_gguf_value *value, hybrid_error *error)
+{
+    size_t header = value->type == HYBRID_GGUF_ARRAY ? 12 : value->type == HYBRID_GGUF_STRING ? 8 : 0;
+    char text[64];
+    unsigned char *bytes, *p;
+    if ((!value->data && value->size) || value->size > HYBRID_GGUF_MAX_METADATA) {
+        hybrid__fail(error, HYBRID_ERROR_INVALID, "the value of key '%s' has no data, or too much", hybrid__printable(key, text));
+        return;
+    }
+    if (!(bytes = hybrid__gguf_record(w, key, value->type, header + value->size, error))) return;
+    p = bytes + 12 + key.size;
+    if (header == 12) { hybrid__store_u32(p, (uint32_t)value->item_type); hybrid__gguf_store_u64(p + 4, value->count); }
+    if (header == 8) hybrid__gguf_store_u64(p, value->size);
+    if (value->size) memcpy(p + header, value->data, (size_t)value->size);
+    hybrid__gguf_accept(w, bytes, 12 + key.size + header + (size_t)value->size, error);
+}
+
+HYBRID_API hybrid_result hybrid_gguf_set(hybrid_gguf_writer *w, const char *key, const hybrid_gguf_value *value, hybrid_error *error)
+{
+    hybrid_error e;
+    e.result = HYBRID_OK;
+    if (!w || !key || !value) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set: an argument is NULL");
+    hybrid__gguf_set_value(w, hybrid__string(key), value, &e);
+    return hybrid__gguf_note(w, &e, error);
+}
+
+/* A value of one number, string or array of numbers. */
+static hybrid_result hybrid__gguf_set_plain(hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type, hybrid_gguf_type item_type, const void *data,
+                                            uint64_t count, uint64_t size, hybrid_error *error)
+{
+    hybrid_gguf_value value;
+    value.type = type;
+    value.item_type = item_type;
+    value.count = count;
+    value.data = data;
+    value.size = size;
+    value.index = NULL;
+    return hybrid_gguf_set(w, key, &value, error);
+}
+
+HYBRID_API hybrid_result hybrid_gguf_set_int(hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type, int64_t value, hybrid_error *error)
+{
+    hybrid_error e;
+    int64_t back;
+    unsigned char bytes[8];
+    hybrid__gguf_store_u64(bytes, (uint64_t)value);
+    if ((unsigned)type < HYBRID__GGUF_N_TYPES && hybrid__gguf_load_i64(type, bytes, &back) && back == value)
+        return hybrid__gguf_set_plain(w, key, type, type, bytes, 1, hybrid__gguf_number_size(type), error);
+    if (!w || !key) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_int: an argument is NULL");
+    hybrid__fail(&e, HYBRID_ERROR_INVALID, "key '%.63s': %lld is no value of type %d", key, (long long)value, (int)type);
+    return hybrid__gguf_note(w, &e, error);
+}
+
+HYBRID_API hybrid_result hybrid_gguf_set_float(hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type, double value, hybrid_error *error)
+{
+    hybrid_error e;
+    float single = (float)value;
+    if (type == HYBRID_GGUF_F32) return hybrid__gguf_set_plain(w, key, type, type, &single, 1, 4, error);
+    if (type == HYBRID_GGUF_F64) return hybrid__gguf_set_plain(w, key, type, type, &value, 1, 8, error);
+    if (!w || !key) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_float: an argument is NULL");
+    hybrid__fail(&e, HYBRID_ERROR_INVALID, "key '%.63s': type %d is neither F32 nor F64", key, (int)type);
+    return hybrid__gguf_note(w, &e, error);
+}
+
+HYBRID_API hybrid_result hybrid_gguf_set_string(hybrid_gguf_writer *w, const char *key, const char *text, hybrid_error *error)
+{
+    if (!text) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_string: text is NULL");
+    return hybrid__gguf_set_plain(w, key, HYBRID_GGUF_STRING, HYBRID_GGUF_STRING, text, 1, strlen(text), error);
+}
+
+HYBRID_API hybrid_result hybrid_gguf_set_numbers(hybrid_gguf_writer *w, const char *key, hybrid_gguf_type item_type, const void *items, size_t count, hybrid_error *error)
+{
+    size_t size = (unsigned)item_type < HYBRID__GGUF_N_TYPES ? hybrid__gguf_number_size(item_type) : 0;
+    uint64_t bytes = count > HYBRID_GGUF_MAX_METADATA ? UINT64_MAX : (uint64_t)count * size;
+    return hybrid__gguf_set_plain(w, key, HYBRID_GGUF_ARRAY, item_type, items, count, bytes, error);
+}
+
+/* What set_strings and set_arrays share: the items are strings when values is NULL. */
+static void hybrid__gguf_set_items(hybrid_gguf_writer *w, hybrid_string key, const hybrid_string *strings, const hybrid_gguf_value *values, size_t count, hybrid_error *error)
+{
+    uint64_t size = 12, header = values ? 12 : 8, part;
+    unsigned char *bytes, *p;
+    size_t i;
+    for (i = 0; i < count; i++) {
+        const void *data = values ? values[i].data : strings[i].data;
+        part = values ? values[i].size : strings[i].size;
+        if ((part && !data) || (values && values[i].type != HYBRID_GGUF_ARRAY)) {
+            hybrid__fail(error, HYBRID_ERROR_INVALID, "key '%.63s': item %llu has no data, or is no array", key.data, (unsigned long long)i);
+            return;
+        }
+        size += header + HYBRID__MIN(part, (uint64_t)HYBRID_GGUF_MAX_METADATA);    /* too much is noticed below; the sum cannot wrap */
+    }
+    if (!(bytes = hybrid__gguf_record(w, key, HYBRID_GGUF_ARRAY, size, error))) return;
+    p = bytes + 12 + key.size;
+    hybrid__store_u32(p, values ? (uint32_t)HYBRID_GGUF_ARRAY : (uint32_t)HYBRID_GGUF_STRING);
+    hybrid__gguf_store_u64(p + 4, count);
+    p += 12;
+    for (i = 0; i < count; i++) {
+        part = values ? values[i].size : strings[i].size;
+        if (values) { hybrid__store_u32(p, (uint32_t)values[i].item_type); hybrid__gguf_store_u64(p + 4, values[i].count); }
+        else hybrid__gguf_store_u64(p, part);
+        p += header;
+        if (part) memcpy(p, values ? values[i].data : strings[i].data, (size_t)part);
+        p += part;
+    }
+    hybrid__gguf_accept(w, bytes, (size_t)(p - bytes), error);
+}
+
+HYBRID_API hybrid_result hybrid_gguf_set_strings(hybrid_gguf_writer *w, const char *key, const hybrid_string *items, size_t count, hybrid_error *error)
+{
+    hybrid_error e;
+    e.result = HYBRID_OK;
+    if (!w || !key || (!items && count)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_strings: an argument is NULL");
+    hybrid__gguf_set_items(w, hybrid__string(key), items, NULL, count, &e);
+    return hybrid__gguf_note(w, &e, error);
+}
+
+HYBRID_API hybrid_result hybrid_gguf_set_arrays(hybrid_gguf_writer *w, const char *key, const hybrid_gguf_value *items, size_t count, hybrid_error *error)
+{
+    hybrid_error e;
+    e.result = HYBRID_OK;
+    if (!w || !key || !items) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_arrays: an argument is NULL");
+    hybrid__gguf_set_items(w, hybrid__string(key), NULL, items, count, &e);
+    return hybrid__gguf_note(w, &e, error);
+}
+
+HYBRID_API hybrid_result hybrid_gguf_copy_keys(hybrid_gguf_writer *w, const hybrid_gguf *from, hybrid_error *error)
+{
+    hybrid_gguf_value value;
+    hybrid_error e;
+    size_t i;
+    e.result = HYBRID_OK;
+    if (!w || !from) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_copy_keys: an argument is NULL");
+    for (i = 0; i < from->n_keys && !e.result; i++) {
+        hybrid_string key = hybrid_gguf_key(from, i, &value);
+        hybrid__gguf_set_value(w, key, &value, &e);
+    }
+    return hybrid__gguf_note(w, &e, error);
+}
+
+static void hybrid__gguf_plan_tensor(hybrid_gguf_writer *w, const char *name, hybrid_type type, int n_dims, const uint64_t *ne, hybrid_error *error)
+{
+    hybrid__gguf_planned *planned;
+    hybrid_string key = hybrid__string(name);
+    hybrid_gguf_tensor t;
+    const char *wrong = NULL;
+    int i;
+    memset(&t, 0, sizeof t);
+    t.type_id = (uint32_t)type;
+    t.n_dims = n_dims;
+    for (i = 0; i < 4; i++) t.ne[i] = i < n_dims && ne ? ne[i] : 1;
+    if (w->stage != HYBRID__GGUF_COLLECTING) wrong = "it comes too late: writing has begun";
+    else if (!key.size || key.size > HYBRID_GGUF_MAX_NAME) wrong = "its name is empty or too long";
+    else if (n_dims < 0 || n_dims > 4 || (n_dims && !ne)) wrong = "it must have 0 to 4 dimensions";
+    else if (!(wrong = hybrid__gguf_size_tensor(&t)) && t.type == HYBRID_TYPE_LAST_) wrong = "hybrid does not know its type";
+    else if (!wrong && hybrid__names_find(&w->tensor_names, key) != HYBRID__NO_NAME) wrong = "there is one of this name already";
+    if (wrong) { hybrid__fail(error, HYBRID_ERROR_INVALID, "tensor '%.63s': %s", name, wrong); return; }
+    if (w->tensor_names.count >= HYBRID_GGUF_MAX_TENSORS) { hybrid__fail(error, HYBRID_ERROR_LIMIT, "a file has at most %d tensors", HYBRID_GGUF_MAX_TENSORS); return; }
+    if (!hybrid__gguf_grow_tensors(w)) { hybrid__fail_memory(error, sizeof *w->tensors); return; }
+    planned = &w->tensors[w->tensor_names.count];
+    if (!(planned->name = (char *)hybrid__alloc(w->rt, key.size))) { hybrid__fail_memory(error, key.size); return; }
+    memcpy(planned->name, name, key.size);
+    t.name.data = planned->name;
+    t.name.size = key.size;
+    planned->tensor = t;
+    hybrid__names_add(&w->tensor_names, t.name);
+}
+
+HYBRID_API hybrid_result hybrid_gguf_add_tensor(hybrid_gguf_writer *w, const char *name, hybrid_type type, int n_dims, const uint64_t *ne, hybrid_error *error)
+{
+    hybrid_error e;
+    e.result = HYBRID_OK;
+    if (!w || !name) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_add_tensor: an argument is NULL");
+    hybrid__gguf_plan_tensor(w, name, type, n_dims, ne, &e);
+    return hybrid__gguf_note(w, &e, error);
+}
+
+/* ---- from here on bytes go out; a failure is final ---- */
+
+static bool hybrid__gguf_emit(hybrid_gguf_writer *w, const void *data, size_t n)
+{
+    if (w->failed.result) return false;
+    if (!n || (w->write ? w->write(w->user, data, n) : hybrid__output_write(&w->output, data, n))) { w->written += n; return true; }
+    hybrid__fail_at(&w->failed, HYBRID_ERROR_IO, w->written, "writing failed at byte %llu: %s", (unsigned long long)w->written,
+                    w->write ? "the callback returned false" : "is the disk full?");
+    return false;
+}
+
+static bool hybrid__gguf_emit_u64(hybrid_gguf_writer *w, uint64_t value, size_t n)
+{
+    unsigned char bytes[8];
+    hybrid__gguf_store_u64(bytes, value);
+    return hybrid__gguf_emit(w, bytes, n);
+}
+
+static bool hybrid__gguf_pad(hybrid_gguf_writer *w)
+{
+    static const unsigned char zeros[64] = { 0 };
+    uint64_t n = (w->alignment - w->written % w->alignment) % w->alignment;
+    for (; n > sizeof zeros; n -= sizeof zeros) if (!hybrid__gguf_emit(w, zeros, sizeof zeros)) return false;
+    return hybrid__gguf_emit(w, zeros, (size_t)n);
+}
+
+/* Offsets of the tensors, and the alignment that the keys ask for. */
+static hybrid_result hybrid__gguf_arrange(hybrid_gguf_writer *w)
+{
+    hybrid_string key = hybrid__string("general.alignment");
+    size_t i = hybrid__names_find(&w->key_names, key), n = w->tensor_names.count;
+    uint64_t at = 0;
+    int64_t alignment = 32;
+    if (i != HYBRID__NO_NAME) {
+        const unsigned char *type = w->entries[i].bytes + 8 + key.size;
+        if (hybrid__load_u32(type) != HYBRID_GGUF_U32 || !hybrid__gguf_load_i64(HYBRID_GGUF_U32, type + 4, &alignment) || !hybrid__gguf_good_alignment(alignment))
+            return hybrid__fail(&w->failed, HYBRID_ERROR_INVALID, "key 'general.alignment' must be of type U32 and a power of two of at least 8");
+    }
+    w->alignment = (uint64_t)alignment;
+    for (i = 0; i < n; i++) {
+        hybrid_gguf_tensor *t = &w->tensors[i].tensor;
+        t->offset = at;
+        if (t->size > INT64_MAX / 4 || at > INT64_MAX / 4) return hybrid__fail(&w->failed, HYBRID_ERROR_LIMIT, "the tensors have more than 2^61 bytes");
+        at = (at + t->size + w->alignment - 1) / w->alignment * w->alignment;
+    }
+    return HYBRID_OK;
+}
+
+static void hybrid__gguf_emit_metadata(hybrid_gguf_writer *w)
+{
+    size_t i;
+    int d;
+    hybrid__gguf_emit(w, "GGUF\3\0\0\0", 8);
+    hybrid__gguf_emit_u64(w, w->tensor_names.count, 8);
+    hybrid__gguf_emit_u64(w, w->key_names.count, 8);
+    for (i = 0; i < w->key_names.count; i++) hybrid__gguf_emit(w, w->entries[i].bytes, w->entries[i].size);
+    for (i = 0; i < w->tensor_names.count; i++) {
+        const hybrid_gguf_tensor *t = &w->tensors[i].tensor;
+        hybrid__gguf_emit_u64(w, t->name.size, 8);
+        hybrid__gguf_emit(w, t->name.data, t->name.size);
+        hybrid__gguf_emit_u64(w, (uint64_t)t->n_dims, 4);
+        for (d = 0; d < t->n_dims; d++) hybrid__gguf_emit_u64(w, t->ne[d], 8);
+        hybrid__gguf_emit_u64(w, t->type_id, 4);
+        hybrid__gguf_emit_u64(w, t->offset, 8);
+    }
+    if (w->tensor_names.count) hybrid__gguf_pad(w);
+}
+
+static hybrid_result hybrid__gguf_start(hybrid_gguf_writer *w, hybrid_write_fn write, void *user, const char *path, hybrid_error *error)
+{
+    hybrid_result r;
+    if (w->stage != HYBRID__GGUF_COLLECTING) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin: writing has begun already");
+    if (!w->failed.result && !hybrid__gguf_arrange(w)) {
+        if (!write && (r = hybrid__output_open(w->rt, path, &w->output, error))) return r;
+        w->stage = HYBRID__GGUF_WRITING;
+        w->write = write;
+        w->user = user;
+        hybrid__gguf_emit_metadata(w);
+    }
+    if (w->failed.result && error) *error = w->failed;
+    return w->failed.result;
+}
+
+HYBRID_API hybrid_result hybrid_gguf_begin(hybrid_gguf_writer *w, hybrid_write_fn write, void *user, hybrid_error *error)
+{
+    if (!w || !write) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin: an argument is NULL");
+    return hybrid__gguf_start(w, write, user, NULL, error);
+}
+
+HYBRID_API hybrid_result hybrid_gguf_begin_path(hybrid_gguf_writer *w, const char *path, hybrid_error *error)
+{
+    if (!w || !path) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin_path: an argument is NULL");
+    return hybrid__gguf_start(w, NULL, NULL, path, error);
+}
+
+HYBRID_API hybrid_result hybrid_gguf_write(hybrid_gguf_writer *w, const void *data, size_t n, hybrid_error *error)
+{
+    char text[64];
+    const hybrid_gguf_tensor *t;
+    if (!w || (!data && n)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: an argument is NULL");
+    if (!w->failed.result && w->stage != HYBRID__GGUF_WRITING) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: call it between hybrid_gguf_begin and hybrid_gguf_end");
+    if (!w->failed.result && n) {
+        t = w->current < w->tensor_names.count ? &w->tensors[w->current].tensor : NULL;
+        if (!t) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: all tensors are complete, but %llu bytes more are given", (unsigned long long)n);
+        if (n > t->size - w->got)
+            return hybrid__fail(error, HYBRID_ERROR_INVALID, "tensor '%s' has %llu bytes to come, but %llu are given", hybrid__printable(t->name, text),
+                                (unsigned long long)(t->size - w->got), (unsigned long long)n);
+        if (hybrid__gguf_emit(w, data, n) && (w->got += n) == t->size) {
+            w->current++;
+            w->got = 0;
+            hybrid__gguf_pad(w);
+        }
+    }
+    if (w->failed.result && error) *error = w->failed;
+    return w->failed.result;
+}
+
+HYBRID_API hybrid_result hybrid_gguf_end(hybrid_gguf_writer *w, hybrid_error *error)
+{
+    char text[64];
+    if (!w) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_end: writer is NULL");
+    if (!w->failed.result && w->stage != HYBRID__GGUF_WRITING) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_end: call it once, after hybrid_gguf_begin");
+    if (!w->failed.result && w->current < w->tensor_names.count) {
+        const hybrid_gguf_tensor *t = &w->tensors[w->current].tensor;
+        return hybrid__fail(error, HYBRID_ERROR_INVALID, "tensor '%s' lacks %llu of its %llu bytes", hybrid__printable(t->name, text),
+                            (unsigned long long)(t->size - w->got), (unsigned long long)t->size);
+    }
+    w->stage = HYBRID__GGUF_ENDED;
+    if (w->failed.result) hybrid__output_abandon(w->rt, &w->output);
+    else if (!w->write) hybrid__output_finish(w->rt, &w->output, &w->failed);
+    if (w->failed.result && error) *error = w->failed;
+    return w->failed.result;
+}
+/* ==== end src/gguf/write.c ==== */
 
 /* quant */
 
