@@ -2,23 +2,27 @@
  *
  * MADE FROM src/ BY amalgamate.py (source id @source_id): edit there, not here.
  *
- * QUICK START. In exactly one C or C++ file:
+ * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
+ *     #include <stdio.h>
  *
- * In every other file that uses it: only the #include. Build: cc app.c -lm    (older systems: -lpthread too)
+ *     int main(int argc, char **argv)
+ *     {
+ *         hybrid_error err;
+ *         hybrid_model *model;
+ *         hybrid_session *chat;
+ *         if (hybrid_model_load(NULL, &(hybrid_model_desc){ .path = argc > 1 ? argv[1] : "" }, &model, &err) ||
+ *             hybrid_session_create(model, &(hybrid_session_desc){ .system = "Answer briefly." }, &chat, &err))
+ *             return fprintf(stderr, "%s\n", err.message), 1;
+ *         hybrid_session_say(chat, "Why is the sky blue?");
+ *         for (const char *piece; (piece = hybrid_session_next(chat)) != NULL; ) fputs(piece, stdout), fflush(stdout);
+ *         hybrid_session_destroy(chat);
+ *         hybrid_model_destroy(model);
+ *     }
  *
- *     hybrid_error err;
- *     hybrid_model *model;
- *     hybrid_session *chat;
- *     if (hybrid_model_load(NULL, &(hybrid_model_desc){ .path = "model.gguf" }, &model, &err) ||
- *         hybrid_session_create(model, &(hybrid_session_desc){ .system = "Answer briefly." }, &chat, &err))
- *         return fprintf(stderr, "%s\n", err.message), 1;
- *     hybrid_session_say(chat, "Why is the sky blue?");
- *     for (const char *piece; (piece = hybrid_session_next(chat)) != NULL; ) fputs(piece, stdout), fflush(stdout);
- *     hybrid_session_destroy(chat);
- *     hybrid_model_destroy(model);
+ * HYBRID_IMPLEMENTATION belongs into exactly one C or C++ file; every other file that uses hybrid only includes it.
  *
  * LICENCE. MIT-0 or public domain, as you prefer; the text stands at the end of this file.
  *

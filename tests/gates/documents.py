@@ -72,6 +72,12 @@ def blocks_of(text):
         yield m.group(1), m.group(2), text[:m.start()].count("\n") + 1
 
 
+def quick_start(header):
+    """The program in the first comment of the header."""
+    text = header[header.index("QUICK START"):header.index("* LICENCE")]
+    return "\n".join(line[len(" *     "):] for line in text.split("\n") if line.startswith(" *     ") or line == " *") + "\n"
+
+
 def readme_with(text):
     return lambda root: append(os.path.join(root, "README.md"), text)
 
@@ -79,6 +85,7 @@ def readme_with(text):
 @gate("readme", faults=[
     ("a program that does not compile", readme_with('\n```c\n#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\nint main(void) { return nothing; }\n```\n')),
     ("a program that warns", readme_with('\n```c\n#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\nint main(void) { int a; return 0; }\n```\n')),
+    ("a quick start that does not compile", lambda root: replace(os.path.join(root, "hybrid.h"), " *         hybrid_error err;", " *         hybrid_eror err;")),
     ("a target that is not there", readme_with("\n```sh\nmake nonsense\n```\n")),
     ("a file that is not there", readme_with("\n[a room](src/nowhere/file.c)\n")),
     ("a command that does not work", readme_with("\n```sh\ncc -O2 nowhere.c -o nowhere -lm\n```\n")),
@@ -93,8 +100,8 @@ def readme(box):
     if os.path.isdir(box.path("examples")):
         shutil.copytree(box.path("examples"), os.path.join(folder, "examples"))
     programs = 0
-    for language, block, line in blocks_of(text):
-        where = "README.md:%d" % line
+    blocks = [("README.md:%d" % line, language, block) for language, block, line in blocks_of(text)]
+    for where, language, block in [("the quick start of hybrid.h", "c", quick_start(box.read("hybrid.h")))] + blocks:
         if language in ("c", "cpp") and re.search(r"\bmain\s*\(", block):
             programs += 1
             name = "app.c" if language == "c" else "app.cpp"
@@ -113,6 +120,6 @@ def readme(box):
                             box.expect("%s: make %s" % (where, target), status == 0, out)
                 elif re.match(r"(cc|gcc|clang|c\+\+)\s", command):
                     box.compiles("%s: %s" % (where, command), command, folder)
-    box.expect("the README shows a program", programs > 0, "no C block with a main")
+    box.expect("the README shows a program", programs > 1, "no C block with a main")
     for link in sorted(set(re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text))):
         box.expect("the link to %s" % link, os.path.exists(box.path(link)) or not os.path.exists(box.path("tests", "oracle")), "there is no such file")
