@@ -2,23 +2,27 @@
  *
  * MADE FROM src/ BY amalgamate.py (source id 70a86890d9594dda): edit there, not here.
  *
- * QUICK START. In exactly one C or C++ file:
+ * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
+ *     #include <stdio.h>
  *
- * In every other file that uses it: only the #include. Build: cc app.c -lm    (older systems: -lpthread too)
+ *     int main(int argc, char **argv)
+ *     {
+ *         hybrid_error err;
+ *         hybrid_model *model;
+ *         hybrid_session *chat;
+ *         if (hybrid_model_load(NULL, &(hybrid_model_desc){ .path = argc > 1 ? argv[1] : "" }, &model, &err) ||
+ *             hybrid_session_create(model, &(hybrid_session_desc){ .system = "Answer briefly." }, &chat, &err))
+ *             return fprintf(stderr, "%s\n", err.message), 1;
+ *         hybrid_session_say(chat, "Why is the sky blue?");
+ *         for (const char *piece; (piece = hybrid_session_next(chat)) != NULL; ) fputs(piece, stdout), fflush(stdout);
+ *         hybrid_session_destroy(chat);
+ *         hybrid_model_destroy(model);
+ *     }
  *
- *     hybrid_error err;
- *     hybrid_model *model;
- *     hybrid_session *chat;
- *     if (hybrid_model_load(NULL, &(hybrid_model_desc){ .path = "model.gguf" }, &model, &err) ||
- *         hybrid_session_create(model, &(hybrid_session_desc){ .system = "Answer briefly." }, &chat, &err))
- *         return fprintf(stderr, "%s\n", err.message), 1;
- *     hybrid_session_say(chat, "Why is the sky blue?");
- *     for (const char *piece; (piece = hybrid_session_next(chat)) != NULL; ) fputs(piece, stdout), fflush(stdout);
- *     hybrid_session_destroy(chat);
- *     hybrid_model_destroy(model);
+ * HYBRID_IMPLEMENTATION belongs into exactly one C or C++ file; every other file that uses hybrid only includes it.
  *
  * LICENCE. MIT-0 or public domain, as you prefer; the text stands at the end of this file.
  *
@@ -37,47 +41,47 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *       88  base.h             version, linkage, results, errors, allocator, log
- *      185  runtime.h          what models and sessions share: memory, log, worker threads
- *      214  quant.h            names, sizes, encode, decode
- *      246  gguf.h             what is in a model file, and writing one
+ *       92  base.h             version, linkage, results, errors, allocator, log
+ *      189  runtime.h          what models and sessions share: memory, log, worker threads
+ *      218  quant.h            names, sizes, encode, decode
+ *      250  gguf.h             what is in a model file, and writing one
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *      400  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      459  base.c             what every room uses: macros of compilers, results, errors, checked sizes
- *      533  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *      582  thread.c           atomics, threads, and the worker pool
- *      861  cpu.c              what this processor and its operating system can do
- *      929  runtime.c          the object that everything hangs off: memory, log, workers
- *     1075  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     1227  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     3658  end.h              closes what core/begin opened
+ *      404  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *      463  base.c             what every room uses: macros of compilers, results, errors, checked sizes
+ *      537  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *      586  thread.c           atomics, threads, and the worker pool
+ *      865  cpu.c              what this processor and its operating system can do
+ *      933  runtime.c          the object that everything hangs off: memory, log, workers
+ *     1079  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     1231  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     3662  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     1257  names.c            names that must differ, found by hash
- *     1357  value.c            the 13 types of metadata values and their items
- *     1473  scan.c             a walk over the metadata, which checks every length before it is believed
- *     1675  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     2040  output.c           a file that appears under its name only when it is complete
- *     2139  write.c            makes a GGUF file
+ *     1261  names.c            names that must differ, found by hash
+ *     1361  value.c            the 13 types of metadata values and their items
+ *     1477  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     1679  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     2044  output.c           a file that appears under its name only when it is complete
+ *     2143  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     2620  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     2701  floats.c           the types that are plain numbers
- *     2740  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     2808  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     2859  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     2899  types.c            the table of all types, and the public functions over it
+ *     2624  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     2705  floats.c           the types that are plain numbers
+ *     2744  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     2812  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     2863  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     2903  types.c            the table of all types, and the public functions over it
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *     3005  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *     3138  target.c           the marks of functions that use instructions beyond the compiler's flags
- *     3153  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *     3182  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *     3290  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *     3360  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *     3458  cpu_int.c          the table of integer-block kernels
- *     3485  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *     3009  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *     3142  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *     3157  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *     3186  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *     3294  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *     3364  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *     3462  cpu_int.c          the table of integer-block kernels
+ *     3489  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
  */
 
 /* ==== begin src/api/api.h ==== */
