@@ -51,7 +51,7 @@ bench oracles:
 
 build/%: examples/%.c hybrid.h
 	@mkdir -p build
-	$(CC) -O2 -I. $< -o $@ -lm
+	$(CC) -O2 $< -o $@ -lm
 
 demo: build/generate build/chat
 	@./build/generate $(STORY) "Once upon a time"
