@@ -25,6 +25,7 @@
 
 /* quant */
 #include "quant/blocks.c"
+#include "quant/search.c"
 #include "quant/floats.c"
 #include "quant/legacy.c"
 #include "quant/k_affine.c"

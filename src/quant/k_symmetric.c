@@ -35,3 +35,111 @@ static void hybrid__dequantize_q6_K(const void *blocks, float *y, size_t n)
         }
     }
 }
+
+/* ---- encoding ---- */
+
+typedef struct hybrid__symmetric {
+    uint16_t d;
+    float    sc[16], q[HYBRID__QK_K], err;
+} hybrid__symmetric;
+
+/* Fills out for one d: of the eight scales next to fit[s] / d, the one with the least error. Returns the least-squares d of the
+ * integers that were chosen, 0 when there is none. */
+static float hybrid__try_symmetric(const hybrid__encode_input *in, const float *fit, float d, float sc_lo, float sc_hi, float lo, float hi, hybrid__symmetric *out)
+{
+    static const float zero[HYBRID__LANES] = { 0, 0, 0, 0, 0, 0, 0, 0 };
+    float stored, xu = 0, uu = 0;
+    int i, k, s;
+    out->d = hybrid__encode_half(in, d, 0, &stored);
+    if (stored == 0) out->d = hybrid__encode_half(in, d, 1, &stored);
+    out->err = 0;
+    for (s = 0; s < 16; s++) {
+        float scale[HYBRID__LANES], sc[HYBRID__LANES], err[HYBRID__LANES], nearest = hybrid__round_clamped(fit[s] / stored, sc_lo, sc_hi);
+        const float *x = in->x + 16 * s, *w = in->w + 16 * s;
+        float *q = out->q + 16 * s;
+        for (k = 0; k < HYBRID__LANES; k++) {
+            sc[k] = hybrid__round_clamped(nearest + (float)(k - 3), sc_lo, sc_hi);
+            scale[k] = stored * sc[k];
+        }
+        hybrid__try_lines(x, w, 16, scale, zero, lo, hi, err);
+        k = hybrid__smallest(err);
+        out->err += err[k];
+        out->sc[s] = sc[k];
+        hybrid__apply_line(x, 16, scale[k], 0, lo, hi, q);
+        for (i = 0; i < 16; i++) {
+            float u = sc[k] * q[i], wu = w[i] * u;
+            xu += wu * x[i];
+            uu += wu * u;
+        }
+    }
+    return uu > 0 ? xu / uu : 0.0f;
+}
+
+/* The scale d, the 16 scales sc in sc_lo..sc_hi and the integers q in lo..hi of 256 values. d is tried as the best sub-scales suggest and
+ * by least squares. When hardly any error is left (a constant, few distinct values) it is the rounding of d to a half: eight more draws. */
+static uint16_t hybrid__encode_symmetric(const float *values, const float *importance, float sc_lo, float sc_hi, float lo, float hi, int8_t *sc, float *q)
+{
+    hybrid__encode_input in;
+    hybrid__symmetric now, best;
+    float fit[16], peak = 0, d, xx = 0;
+    int i, s, pass, kind = (int)hybrid__encode_begin(&in, values, importance, HYBRID__QK_K);
+    memset(sc, 0, 16);
+    memset(q, 0, HYBRID__QK_K * sizeof *q);
+    if (kind != HYBRID__ENCODE_NORMAL) return kind == HYBRID__ENCODE_DAMAGED ? HYBRID__HALF_NAN : 0;
+    for (s = 0; s < 16; s++) fit[s] = hybrid__fit_scale(in.x + 16 * s, in.w + 16 * s, 16, lo, hi);
+    peak = hybrid__peak(fit, 16);
+    if (peak == 0) return 0;
+    d = hybrid__try_symmetric(&in, fit, peak / sc_lo, sc_lo, sc_hi, lo, hi, &best);
+    for (i = 0; i < HYBRID__QK_K; i++) xx += in.w[i] * in.x[i] * in.x[i];
+    for (pass = 0; pass < 9 && d != 0; pass++) {
+        if (pass > 0 && !(best.err > 0 && best.err < 5e-5f * xx)) break;
+        if (pass == 1) {
+            for (s = 0; s < 16; s++) fit[s] = hybrid__peak(in.x + 16 * s, 16) / lo;
+            peak = hybrid__peak(fit, 16);
+        }
+        if (pass > 0) d = peak / (sc_lo + (float)(pass - 1));
+        hybrid__try_symmetric(&in, fit, d, sc_lo, sc_hi, lo, hi, &now);
+        if (now.err < best.err) best = now;
+    }
+    for (s = 0; s < 16; s++) sc[s] = (int8_t)best.sc[s];
+    memcpy(q, best.q, sizeof best.q);
+    return best.d;
+}
+
+static void hybrid__quantize_q3_K(const float *x, void *blocks, size_t n, const float *importance)
+{
+    hybrid__block_q3_K *b = (hybrid__block_q3_K *)blocks;
+    float q[HYBRID__QK_K];
+    int8_t sc[16];
+    size_t at;
+    int i;
+    for (at = 0; at < n; at += HYBRID__QK_K, b++) {
+        memset(b, 0, sizeof *b);
+        b->d = hybrid__encode_symmetric(x + at, importance ? importance + at : NULL, -32, 31, -4, 3, sc, q);
+        hybrid__scales_q3_pack(sc, b->scales);
+        for (i = 0; i < HYBRID__QK_K; i++) {
+            unsigned v = (unsigned)(q[i] + 4);
+            uint8_t *qs = &b->qs[i / 128 * 32 + i % 32], *hmask = &b->hmask[i % 32];
+            *qs = (uint8_t)(*qs | (v & 3) << (i % 128 / 32 * 2));
+            *hmask = (uint8_t)(*hmask | (v >> 2) << (i / 32));
+        }
+    }
+}
+
+static void hybrid__quantize_q6_K(const float *x, void *blocks, size_t n, const float *importance)
+{
+    hybrid__block_q6_K *b = (hybrid__block_q6_K *)blocks;
+    float q[HYBRID__QK_K];
+    size_t at;
+    int i;
+    for (at = 0; at < n; at += HYBRID__QK_K, b++) {
+        memset(b, 0, sizeof *b);
+        b->d = hybrid__encode_symmetric(x + at, importance ? importance + at : NULL, -128, 127, -32, 31, b->scales, q);
+        for (i = 0; i < HYBRID__QK_K; i++) {
+            unsigned v = (unsigned)(q[i] + 32);
+            uint8_t *ql = &b->ql[i / 128 * 64 + i % 64], *qh = &b->qh[i / 128 * 32 + i % 32];
+            *ql = (uint8_t)(*ql | (v & 15) << (i % 128 / 64 * 4));
+            *qh = (uint8_t)(*qh | (v >> 4) << (i % 128 / 32 * 2));
+        }
+    }
+}

@@ -10,16 +10,16 @@ typedef struct hybrid__type_traits {
 /* NULL for a number that hybrid does not know. n of the two functions must be a multiple of block_size; blocks 2-byte aligned. */
 static const hybrid__type_traits *hybrid__type_info(hybrid_type type)
 {
-#define HYBRID__TYPE(id, block_size, block_bytes, suffix, quantize) \
+#define HYBRID__TYPE(id, block_size, block_bytes, suffix) \
     case HYBRID_TYPE_##id: { \
-        static const hybrid__type_traits traits = { #id, block_size, block_bytes, hybrid__dequantize_##suffix, quantize }; \
+        static const hybrid__type_traits traits = { #id, block_size, block_bytes, hybrid__dequantize_##suffix, hybrid__quantize_##suffix }; \
         return &traits; \
     }
-#define HYBRID__BLOCK_TYPE(id, block_size, suffix) HYBRID__TYPE(id, block_size, sizeof(hybrid__block_##suffix), suffix, NULL)
+#define HYBRID__BLOCK_TYPE(id, block_size, suffix) HYBRID__TYPE(id, block_size, sizeof(hybrid__block_##suffix), suffix)
     switch ((int)type) {
-        HYBRID__TYPE(F32, 1, 4, f32, hybrid__quantize_f32)
-        HYBRID__TYPE(F16, 1, 2, f16, hybrid__quantize_f16)
-        HYBRID__TYPE(BF16, 1, 2, bf16, hybrid__quantize_bf16)
+        HYBRID__TYPE(F32, 1, 4, f32)
+        HYBRID__TYPE(F16, 1, 2, f16)
+        HYBRID__TYPE(BF16, 1, 2, bf16)
         HYBRID__BLOCK_TYPE(Q4_0, HYBRID__QK, q4_0)
         HYBRID__BLOCK_TYPE(Q4_1, HYBRID__QK, q4_1)
         HYBRID__BLOCK_TYPE(Q5_0, HYBRID__QK, q5_0)
@@ -89,7 +89,6 @@ HYBRID_API hybrid_result hybrid_quantize(hybrid_type type, const float *values, 
     const hybrid__type_traits *t = hybrid__type_info(type);
     size_t i;
     if (!hybrid__quant_arguments(t, blocks, values, n)) return HYBRID_ERROR_INVALID;
-    if (!t->quantize_row) return HYBRID_ERROR_UNSUPPORTED;
     if (importance) {
         if (!hybrid__all_finite(importance, n)) return HYBRID_ERROR_INVALID;
         for (i = 0; i < n; i++) if (importance[i] < 0) return HYBRID_ERROR_INVALID;
