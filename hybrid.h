@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 70a86890d9594dda): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 455d391ee8a6127c): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -41,47 +41,48 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *       92  base.h             version, linkage, results, errors, allocator, log
- *      189  runtime.h          what models and sessions share: memory, log, worker threads
- *      218  quant.h            names, sizes, encode, decode
- *      250  gguf.h             what is in a model file, and writing one
+ *       93  base.h             version, linkage, results, errors, allocator, log
+ *      190  runtime.h          what models and sessions share: memory, log, worker threads
+ *      219  quant.h            names, sizes, encode, decode
+ *      251  gguf.h             what is in a model file, and writing one
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *      404  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      463  base.c             what every room uses: macros of compilers, results, errors, checked sizes
- *      537  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *      586  thread.c           atomics, threads, and the worker pool
- *      865  cpu.c              what this processor and its operating system can do
- *      933  runtime.c          the object that everything hangs off: memory, log, workers
- *     1079  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     1231  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     3662  end.h              closes what core/begin opened
+ *      405  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *      464  base.c             what every room uses: macros of compilers, results, errors, checked sizes
+ *      538  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *      587  thread.c           atomics, threads, and the worker pool
+ *      866  cpu.c              what this processor and its operating system can do
+ *      934  runtime.c          the object that everything hangs off: memory, log, workers
+ *     1080  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     1232  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     4371  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     1261  names.c            names that must differ, found by hash
- *     1361  value.c            the 13 types of metadata values and their items
- *     1477  scan.c             a walk over the metadata, which checks every length before it is believed
- *     1679  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     2044  output.c           a file that appears under its name only when it is complete
- *     2143  write.c            makes a GGUF file
+ *     1262  names.c            names that must differ, found by hash
+ *     1362  value.c            the 13 types of metadata values and their items
+ *     1478  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     1680  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     2045  output.c           a file that appears under its name only when it is complete
+ *     2144  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     2624  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     2705  floats.c           the types that are plain numbers
- *     2744  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     2812  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     2863  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     2903  types.c            the table of all types, and the public functions over it
+ *     2625  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     2706  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     3005  floats.c           the types that are plain numbers
+ *     3044  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     3237  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     3465  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     3613  types.c            the table of all types, and the public functions over it
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *     3009  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *     3142  target.c           the marks of functions that use instructions beyond the compiler's flags
- *     3157  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *     3186  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *     3294  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *     3364  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *     3462  cpu_int.c          the table of integer-block kernels
- *     3489  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *     3718  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *     3851  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *     3866  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *     3895  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *     4003  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *     4073  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *     4171  cpu_int.c          the table of integer-block kernels
+ *     4198  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -399,7 +400,7 @@ HYBRID_API hybrid_result hybrid_gguf_end(hybrid_gguf_writer *writer, hybrid_erro
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "70a86890d9594dda"
+#define HYBRID__SOURCE_ID "455d391ee8a6127c"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -2702,6 +2703,305 @@ HYBRID__INLINE void hybrid__scales_q3_pack(const int8_t *sc, uint8_t *packed)
 }
 /* ==== end src/quant/blocks.c ==== */
 
+/* ==== begin src/quant/search.c ==== */
+/* quant/search: what the encoders share: the search for the scale (and offset) of a block.
+ *
+ * A block is to become x = scale * q + offset with small integers q. For a given (scale, offset) the best q is rounding; for given q the
+ * best (scale, offset) is linear least squares. The error has many local minima, so the search tries candidates, eight at a time (lanes
+ * that a compiler turns into SIMD, with sums in one fixed order), takes the least-squares line of the best, and looks again around it.
+ * Scales are stored rounded, so the encoders then choose among the stored scales by the error that the decoder will really see. */
+
+enum { HYBRID__LANES = 8, HYBRID__HALF_LARGEST = 0x7BFF, HYBRID__HALF_INFINITY = 0x7C00, HYBRID__HALF_NAN = 0x7E00 };
+
+/* n values of a block, multiplied by a power of two so that the largest magnitude is in 4..8: squares neither over- nor underflow. */
+typedef struct hybrid__encode_input {
+    float x[HYBRID__QK_K], w[HYBRID__QK_K];   /* values, weights of their errors (the largest in 1..4) */
+    float unit, per_unit;                     /* value = x * unit; both powers of two */
+} hybrid__encode_input;
+
+typedef enum hybrid__encode_kind { HYBRID__ENCODE_ZERO, HYBRID__ENCODE_NORMAL, HYBRID__ENCODE_DAMAGED } hybrid__encode_kind;
+
+static uint32_t hybrid__largest_bits(const float *values, int n)
+{
+    uint32_t largest = 0;
+    int i;
+    for (i = 0; i < n; i++) {
+        uint32_t a = hybrid__f32_bits(values[i]) & 0x7FFFFFFFu;
+        largest = HYBRID__MAX(largest, a);
+    }
+    return largest;
+}
+
+/* ZERO: nothing in the block is as large as half the smallest step that a half-float scale can make. DAMAGED: NaN or infinity. */
+static hybrid__encode_kind hybrid__encode_begin(hybrid__encode_input *in, const float *values, const float *importance, int n)
+{
+    int exponent = (int)(hybrid__largest_bits(values, n) >> 23) - 127, i;
+    if (exponent == 128) return HYBRID__ENCODE_DAMAGED;
+    if (exponent < -26) return HYBRID__ENCODE_ZERO;
+    in->unit = hybrid__bits_f32((uint32_t)(exponent + 125) << 23);
+    in->per_unit = hybrid__bits_f32((uint32_t)(129 - exponent) << 23);
+    for (i = 0; i < n; i++) in->x[i] = values[i] * in->per_unit;
+    exponent = importance ? (int)(hybrid__largest_bits(importance, n) >> 23) - 127 : -127;
+    if (exponent == -127 || exponent == 128) {               /* none, all zero, or not numbers: all alike */
+        for (i = 0; i < n; i++) in->w[i] = 1;
+    } else {
+        float scale = hybrid__bits_f32((uint32_t)(127 - HYBRID__MIN(exponent, 126)) << 23);
+        for (i = 0; i < n; i++) in->w[i] = importance[i] * scale;
+    }
+    return HYBRID__ENCODE_NORMAL;
+}
+
+/* The finite half nearest to v (in units of x), moved by some steps away from (< 0: towards) zero; *stored is what the decoder will see,
+ * in units of x. The steps matter where halves are coarse: below 2^-14. */
+static uint16_t hybrid__encode_half(const hybrid__encode_input *in, float v, int steps, float *stored)
+{
+    uint16_t h = hybrid__f32_to_f16(v * in->unit);
+    int magnitude = (h & 0x7FFF) + steps;
+    magnitude = magnitude < 0 ? 0 : magnitude > HYBRID__HALF_LARGEST ? HYBRID__HALF_LARGEST : magnitude;
+    h = (uint16_t)((h & 0x8000) | magnitude);
+    *stored = hybrid__f16_to_f32(h) * in->per_unit;
+    return h;
+}
+
+/* ---- four floats at once: what every x86-64 and ARMv8 has. The plain C gives the same bits. ---- */
+
+#if !defined(HYBRID_NO_SIMD) && (defined(__x86_64__) || defined(_M_X64))
+typedef __m128 hybrid__f4;
+HYBRID__INLINE hybrid__f4 hybrid__f4_load(const float *p) { return _mm_loadu_ps(p); }
+HYBRID__INLINE void hybrid__f4_store(float *p, hybrid__f4 a) { _mm_storeu_ps(p, a); }
+HYBRID__INLINE hybrid__f4 hybrid__f4_all(float a) { return _mm_set1_ps(a); }
+HYBRID__INLINE hybrid__f4 hybrid__f4_add(hybrid__f4 a, hybrid__f4 b) { return _mm_add_ps(a, b); }
+HYBRID__INLINE hybrid__f4 hybrid__f4_sub(hybrid__f4 a, hybrid__f4 b) { return _mm_sub_ps(a, b); }
+HYBRID__INLINE hybrid__f4 hybrid__f4_mul(hybrid__f4 a, hybrid__f4 b) { return _mm_mul_ps(a, b); }
+HYBRID__INLINE hybrid__f4 hybrid__f4_max(hybrid__f4 a, hybrid__f4 b) { return _mm_max_ps(a, b); }   /* a > b ? a : b; b for NaN */
+HYBRID__INLINE hybrid__f4 hybrid__f4_min(hybrid__f4 a, hybrid__f4 b) { return _mm_min_ps(a, b); }   /* a < b ? a : b */
+#elif !defined(HYBRID_NO_SIMD) && (defined(__aarch64__) || defined(_M_ARM64))
+typedef float32x4_t hybrid__f4;
+HYBRID__INLINE hybrid__f4 hybrid__f4_load(const float *p) { return vld1q_f32(p); }
+HYBRID__INLINE void hybrid__f4_store(float *p, hybrid__f4 a) { vst1q_f32(p, a); }
+HYBRID__INLINE hybrid__f4 hybrid__f4_all(float a) { return vdupq_n_f32(a); }
+HYBRID__INLINE hybrid__f4 hybrid__f4_add(hybrid__f4 a, hybrid__f4 b) { return vaddq_f32(a, b); }
+HYBRID__INLINE hybrid__f4 hybrid__f4_sub(hybrid__f4 a, hybrid__f4 b) { return vsubq_f32(a, b); }
+HYBRID__INLINE hybrid__f4 hybrid__f4_mul(hybrid__f4 a, hybrid__f4 b) { return vmulq_f32(a, b); }
+HYBRID__INLINE hybrid__f4 hybrid__f4_max(hybrid__f4 a, hybrid__f4 b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+HYBRID__INLINE hybrid__f4 hybrid__f4_min(hybrid__f4 a, hybrid__f4 b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
+#else
+typedef struct hybrid__f4 { float v[4]; } hybrid__f4;
+HYBRID__INLINE hybrid__f4 hybrid__f4_load(const float *p) { hybrid__f4 r; memcpy(r.v, p, sizeof r.v); return r; }
+HYBRID__INLINE void hybrid__f4_store(float *p, hybrid__f4 a) { memcpy(p, a.v, sizeof a.v); }
+HYBRID__INLINE hybrid__f4 hybrid__f4_all(float a) { hybrid__f4 r; r.v[0] = r.v[1] = r.v[2] = r.v[3] = a; return r; }
+#define HYBRID__F4_EACH(name, expression) \
+    HYBRID__INLINE hybrid__f4 name(hybrid__f4 a, hybrid__f4 b) \
+    { \
+        int i; \
+        for (i = 0; i < 4; i++) a.v[i] = expression; \
+        return a; \
+    }
+HYBRID__F4_EACH(hybrid__f4_add, a.v[i] + b.v[i])
+HYBRID__F4_EACH(hybrid__f4_sub, a.v[i] - b.v[i])
+HYBRID__F4_EACH(hybrid__f4_mul, a.v[i] * b.v[i])
+HYBRID__F4_EACH(hybrid__f4_max, a.v[i] > b.v[i] ? a.v[i] : b.v[i])
+HYBRID__F4_EACH(hybrid__f4_min, a.v[i] < b.v[i] ? a.v[i] : b.v[i])
+#undef HYBRID__F4_EACH
+#endif
+
+/* The nearest integer in lo..hi (to even; NaN: lo), without a call: adding 1.5 * 2^23 leaves no room for a fraction. */
+#define HYBRID__ROUNDER 12582912.0f
+HYBRID__INLINE float hybrid__round_clamped(float v, float lo, float hi)
+{
+    v = v > lo ? v : lo;
+    v = v < hi ? v : hi;
+    return (v + HYBRID__ROUNDER) - HYBRID__ROUNDER;
+}
+HYBRID__INLINE hybrid__f4 hybrid__f4_round_clamped(hybrid__f4 v, hybrid__f4 lo, hybrid__f4 hi)
+{
+    hybrid__f4 rounder = hybrid__f4_all(HYBRID__ROUNDER);
+    v = hybrid__f4_min(hybrid__f4_max(v, lo), hi);
+    return hybrid__f4_sub(hybrid__f4_add(v, rounder), rounder);
+}
+
+HYBRID__INLINE float hybrid__inverse(float v) { return v != 0 ? 1.0f / v : 0.0f; }
+
+/* err[k] = sum of w (x - (scale[k] q + offset[k]))^2 with the best q in lo..hi for each of 8 lines. */
+static void hybrid__try_lines(const float *x, const float *w, int n, const float *scale, const float *offset, float lo, float hi, float *err)
+{
+    hybrid__f4 low = hybrid__f4_all(lo), high = hybrid__f4_all(hi);
+    int i, k;
+    for (k = 0; k < HYBRID__LANES; k += 4) {
+        float inverses[4] = { hybrid__inverse(scale[k]), hybrid__inverse(scale[k + 1]), hybrid__inverse(scale[k + 2]), hybrid__inverse(scale[k + 3]) };
+        hybrid__f4 s = hybrid__f4_load(scale + k), o = hybrid__f4_load(offset + k), inverse = hybrid__f4_load(inverses), sum = hybrid__f4_all(0);
+        for (i = 0; i < n; i++) {
+            hybrid__f4 t = hybrid__f4_sub(hybrid__f4_all(x[i]), o);
+            hybrid__f4 e = hybrid__f4_sub(t, hybrid__f4_mul(hybrid__f4_round_clamped(hybrid__f4_mul(t, inverse), low, high), s));
+            sum = hybrid__f4_add(sum, hybrid__f4_mul(hybrid__f4_mul(hybrid__f4_all(w[i]), e), e));
+        }
+        hybrid__f4_store(err + k, sum);
+    }
+}
+
+/* The integers of one line, as lo..hi. */
+static void hybrid__apply_line(const float *x, int n, float scale, float offset, float lo, float hi, float *q)
+{
+    float inverse = scale != 0 ? 1.0f / scale : 0.0f;
+    int i;
+    for (i = 0; i < n; i++) q[i] = hybrid__round_clamped((x[i] - offset) * inverse, lo, hi);
+}
+
+static int hybrid__smallest(const float *err)
+{
+    int k, best = 0;
+    for (k = 1; k < HYBRID__LANES; k++) if (err[k] < err[best]) best = k;
+    return best;
+}
+
+/* ---- value = scale * q ---- */
+
+/* For each of 8 scales 1 / inverse[k]: the least-squares scale of its integers, and how far that lowers the error below sum w x^2. */
+static void hybrid__try_scales(const float *x, const float *w, int n, const float *inverse, float lo, float hi, float *scale, float *gain)
+{
+    hybrid__f4 low = hybrid__f4_all(lo), high = hybrid__f4_all(hi);
+    float wxq[HYBRID__LANES], wqq[HYBRID__LANES];
+    int i, k;
+    for (k = 0; k < HYBRID__LANES; k += 4) {
+        hybrid__f4 per_scale = hybrid__f4_load(inverse + k), sum_xq = hybrid__f4_all(0), sum_qq = hybrid__f4_all(0);
+        for (i = 0; i < n; i++) {
+            hybrid__f4 v = hybrid__f4_all(x[i]), q = hybrid__f4_round_clamped(hybrid__f4_mul(v, per_scale), low, high), wq = hybrid__f4_mul(hybrid__f4_all(w[i]), q);
+            sum_xq = hybrid__f4_add(sum_xq, hybrid__f4_mul(wq, v));
+            sum_qq = hybrid__f4_add(sum_qq, hybrid__f4_mul(wq, q));
+        }
+        hybrid__f4_store(wxq + k, sum_xq);
+        hybrid__f4_store(wqq + k, sum_qq);
+    }
+    for (k = 0; k < HYBRID__LANES; k++) {
+        scale[k] = wqq[k] > 0 ? wxq[k] / wqq[k] : 0.0f;
+        gain[k] = scale[k] * wxq[k];
+    }
+}
+
+/* The value of largest magnitude. */
+static float hybrid__peak(const float *x, int n)
+{
+    float peak = 0;
+    int i;
+    for (i = 0; i < n; i++) if (fabsf(x[i]) > fabsf(peak)) peak = x[i];
+    return peak;
+}
+
+/* The best scale of a block with q in lo..hi (-lo = hi + 1). Its sign says which side gets the extra step. The peak becomes, in turn, about
+ * lo and about hi, or less than that where clipping it pays; the fewer the steps, the closer the candidates in absolute terms. */
+static float hybrid__fit_scale(const float *x, const float *w, int n, float lo, float hi)
+{
+    float inverse[HYBRID__LANES], scale[HYBRID__LANES], gain[HYBRID__LANES], best_scale = 0, best_gain = 0;
+    float peak = hybrid__peak(x, n), apart = 0.11f * sqrtf(-lo);
+    int k, side;
+    if (!(fabsf(peak) > 1e-30f)) return 0;
+    for (side = 0; side < 2; side++) {
+        for (k = 0; k < HYBRID__LANES; k++) inverse[k] = (side == 0 ? lo - 0.6f + apart * (float)k : hi + 0.6f - apart * (float)k) / peak;
+        hybrid__try_scales(x, w, n, inverse, lo, hi, scale, gain);
+        for (k = 0; k < HYBRID__LANES; k++)
+            if (gain[k] > best_gain) { best_gain = gain[k]; best_scale = scale[k]; }
+    }
+    return best_scale;
+}
+
+/* ---- value = scale * q + offset ---- */
+
+typedef struct hybrid__line { float scale, offset; } hybrid__line;
+
+/* For each of 8 lines: the least-squares line of its integers and its error. offset <= most. */
+static void hybrid__try_fits(const float *x, const float *w, int n, const hybrid__line *line, float hi, float most, hybrid__line *fit, float *err)
+{
+    hybrid__f4 low = hybrid__f4_all(0), high = hybrid__f4_all(hi);
+    float wq[HYBRID__LANES], wqq[HYBRID__LANES], wxq[HYBRID__LANES], sw = 0, wx = 0, wxx = 0;
+    int i, j, k;
+    for (k = 0; k < HYBRID__LANES; k += 4) {
+        float inverses[4], offsets[4];
+        hybrid__f4 offset, inverse, sum_q = low, sum_qq = low, sum_xq = low;
+        for (j = 0; j < 4; j++) {
+            inverses[j] = hybrid__inverse(line[k + j].scale);
+            offsets[j] = line[k + j].offset;
+        }
+        offset = hybrid__f4_load(offsets);
+        inverse = hybrid__f4_load(inverses);
+        for (i = 0; i < n; i++) {
+            hybrid__f4 v = hybrid__f4_all(x[i]), q = hybrid__f4_round_clamped(hybrid__f4_mul(hybrid__f4_sub(v, offset), inverse), low, high);
+            hybrid__f4 a = hybrid__f4_mul(hybrid__f4_all(w[i]), q);
+            sum_q = hybrid__f4_add(sum_q, a);
+            sum_qq = hybrid__f4_add(sum_qq, hybrid__f4_mul(a, q));
+            sum_xq = hybrid__f4_add(sum_xq, hybrid__f4_mul(a, v));
+        }
+        hybrid__f4_store(wq + k, sum_q);
+        hybrid__f4_store(wqq + k, sum_qq);
+        hybrid__f4_store(wxq + k, sum_xq);
+    }
+    for (i = 0; i < n; i++) {
+        float wv = w[i] * x[i];
+        sw += w[i];
+        wx += wv;
+        wxx += wv * x[i];
+    }
+    for (k = 0; k < HYBRID__LANES; k++) {
+        float det = sw * wqq[k] - wq[k] * wq[k], s = 0, o = sw > 0 ? wx / sw : 0.0f;
+        if (det > 1e-6f * sw * wqq[k]) {
+            s = (sw * wxq[k] - wx * wq[k]) / det;
+            o = (wqq[k] * wx - wq[k] * wxq[k]) / det;
+        }
+        if (o > most) {
+            o = most;
+            s = wqq[k] > 0 ? (wxq[k] - o * wq[k]) / wqq[k] : 0.0f;
+        }
+        fit[k].scale = s;
+        fit[k].offset = o;
+        err[k] = wxx - 2 * (s * wxq[k] + o * wx) + s * s * wqq[k] + 2 * s * o * wq[k] + o * o * sw;
+    }
+}
+
+/* The line through the smallest (at most `most`) and the largest value. */
+static hybrid__line hybrid__plain_line(const float *x, int n, float hi, float most)
+{
+    hybrid__line line;
+    float low = x[0], high = x[0];
+    int i;
+    for (i = 1; i < n; i++) {
+        if (x[i] < low) low = x[i];
+        if (x[i] > high) high = x[i];
+    }
+    if (low > most) low = most;
+    line.offset = low;
+    line.scale = (high - low) / hi;
+    return line;
+}
+
+/* The best line of a block with q in 0..hi, offset <= most. First lines that clip the ends by -0.2, 0.1 or 0.4 steps (only the upper end
+ * when the lower one is bound by `most`), then the neighbours of the best: up to a step longer or shorter, moved by up to 0.3 steps. */
+static hybrid__line hybrid__fit_line(const float *x, const float *w, int n, float hi, float most)
+{
+    hybrid__line line[HYBRID__LANES], fit[HYBRID__LANES], plain = hybrid__plain_line(x, n, hi, most), best = plain;
+    float err[HYBRID__LANES], least = 0;
+    int k, round;
+    if (!(plain.scale > 1e-30f)) return plain;
+    for (round = 0; round < 2; round++) {
+        for (k = 0; k < HYBRID__LANES; k++) {
+            float u = (float)(k % 3), v = (float)(k / 3);
+            if (round == 1) {
+                line[k].scale = best.scale * (1 + (u - 1) / hi);
+                line[k].offset = best.offset + best.scale * 0.3f * (v - 1);
+            } else if (plain.offset == most) {
+                line[k].scale = plain.scale * (1 - 0.1f * (float)k / hi);
+                line[k].offset = most;
+            } else {
+                line[k].scale = plain.scale * (1 - (0.3f * (u + v) - 0.4f) / hi);
+                line[k].offset = plain.offset + plain.scale * (0.3f * u - 0.2f);
+            }
+        }
+        hybrid__try_fits(x, w, n, line, hi, most, fit, err);
+        for (k = 0; k < HYBRID__LANES; k++)
+            if ((round == 0 && k == 0) || err[k] < least) { least = err[k]; best = fit[k]; }
+    }
+    return best;
+}
+/* ==== end src/quant/search.c ==== */
+
 /* ==== begin src/quant/floats.c ==== */
 /* quant/floats: the types that are plain numbers. Encoding rounds to nearest even and ignores importance: each value stands alone. */
 
@@ -2807,6 +3107,131 @@ static void hybrid__dequantize_q8_0(const void *blocks, float *y, size_t n)
         for (j = 0; j < HYBRID__QK; j++) y[j] = (float)b->qs[j] * d;
     }
 }
+
+/* ---- encoding ---- */
+
+/* value = d * q: the half d and the integers q in lo..hi of 32 values. */
+static uint16_t hybrid__encode_scale_32(const float *values, const float *importance, float lo, float hi, float *q)
+{
+    hybrid__encode_input in;
+    float scale[HYBRID__LANES], offset[HYBRID__LANES], err[HYBRID__LANES], fit;
+    uint16_t half[HYBRID__LANES];
+    int k, kind = (int)hybrid__encode_begin(&in, values, importance, HYBRID__QK);
+    memset(q, 0, HYBRID__QK * sizeof *q);
+    if (kind != HYBRID__ENCODE_NORMAL) return kind == HYBRID__ENCODE_DAMAGED ? HYBRID__HALF_NAN : 0;
+    fit = hybrid__fit_scale(in.x, in.w, HYBRID__QK, lo, hi);
+    for (k = 0; k < HYBRID__LANES; k++) {                    /* the last: no search, exact for one value */
+        half[k] = k < 7 ? hybrid__encode_half(&in, fit, k - 3, &scale[k]) : hybrid__encode_half(&in, hybrid__peak(in.x, HYBRID__QK) / lo, 0, &scale[k]);
+        offset[k] = 0;
+    }
+    hybrid__try_lines(in.x, in.w, HYBRID__QK, scale, offset, lo, hi, err);
+    k = hybrid__smallest(err);
+    hybrid__apply_line(in.x, HYBRID__QK, scale[k], 0, lo, hi, q);
+    return half[k];
+}
+
+/* value = d * q + m: the halves d and m, and the integers q in 0..hi of 32 values. */
+static void hybrid__encode_line_32(const float *values, const float *importance, float hi, uint16_t *d, uint16_t *m, float *q)
+{
+    hybrid__encode_input in;
+    hybrid__line line;
+    float scale[HYBRID__LANES], offset[HYBRID__LANES], err[HYBRID__LANES], middle;
+    uint16_t half_d[HYBRID__LANES], half_m[HYBRID__LANES];
+    int i, k, kind = (int)hybrid__encode_begin(&in, values, importance, HYBRID__QK);
+    memset(q, 0, HYBRID__QK * sizeof *q);
+    *d = *m = kind == HYBRID__ENCODE_DAMAGED ? HYBRID__HALF_NAN : 0;
+    if (kind != HYBRID__ENCODE_NORMAL) return;
+    middle = in.x[0];                                        /* around zero, so that the sums do not cancel */
+    for (i = 0; i < HYBRID__QK; i++) in.x[i] -= middle;
+    line = hybrid__fit_line(in.x, in.w, HYBRID__QK, hi, 1e30f);
+    for (i = 0; i < HYBRID__QK; i++) in.x[i] += middle;
+    for (k = 0; k < HYBRID__LANES; k++) {
+        half_d[k] = hybrid__encode_half(&in, line.scale, k / 3 - 1, &scale[k]);
+        half_m[k] = hybrid__encode_half(&in, line.offset + middle, k % 3 - 1, &offset[k]);
+    }
+    hybrid__try_lines(in.x, in.w, HYBRID__QK, scale, offset, 0, hi, err);
+    k = hybrid__smallest(err);
+    hybrid__apply_line(in.x, HYBRID__QK, scale[k], offset[k], 0, hi, q);
+    *d = half_d[k];
+    *m = half_m[k];
+}
+
+/* q as 4 bits, and the fifth bits into qh (when there are any). */
+static void hybrid__pack_nibbles(const float *q, float plus, uint8_t *qs, uint8_t *qh)
+{
+    uint32_t high = 0;
+    int j;
+    for (j = 0; j < 16; j++) {
+        uint32_t a = (uint32_t)(q[j] + plus), b = (uint32_t)(q[j + 16] + plus);
+        qs[j] = (uint8_t)((a & 15) | (b & 15) << 4);
+        high |= (a >> 4) << j | (b >> 4) << (j + 16);
+    }
+    if (qh) hybrid__store_u32(qh, high);
+}
+
+static void hybrid__quantize_q4_0(const float *x, void *blocks, size_t n, const float *importance)
+{
+    hybrid__block_q4_0 *b = (hybrid__block_q4_0 *)blocks;
+    float q[HYBRID__QK];
+    size_t i;
+    for (i = 0; i < n; i += HYBRID__QK, b++) {
+        b->d = hybrid__encode_scale_32(x + i, importance ? importance + i : NULL, -8, 7, q);
+        hybrid__pack_nibbles(q, 8, b->qs, NULL);
+    }
+}
+
+static void hybrid__quantize_q4_1(const float *x, void *blocks, size_t n, const float *importance)
+{
+    hybrid__block_q4_1 *b = (hybrid__block_q4_1 *)blocks;
+    float q[HYBRID__QK];
+    size_t i;
+    for (i = 0; i < n; i += HYBRID__QK, b++) {
+        hybrid__encode_line_32(x + i, importance ? importance + i : NULL, 15, &b->d, &b->m, q);
+        hybrid__pack_nibbles(q, 0, b->qs, NULL);
+    }
+}
+
+static void hybrid__quantize_q5_0(const float *x, void *blocks, size_t n, const float *importance)
+{
+    hybrid__block_q5_0 *b = (hybrid__block_q5_0 *)blocks;
+    float q[HYBRID__QK];
+    size_t i;
+    for (i = 0; i < n; i += HYBRID__QK, b++) {
+        b->d = hybrid__encode_scale_32(x + i, importance ? importance + i : NULL, -16, 15, q);
+        hybrid__pack_nibbles(q, 16, b->qs, b->qh);
+    }
+}
+
+static void hybrid__quantize_q5_1(const float *x, void *blocks, size_t n, const float *importance)
+{
+    hybrid__block_q5_1 *b = (hybrid__block_q5_1 *)blocks;
+    float q[HYBRID__QK];
+    size_t i;
+    for (i = 0; i < n; i += HYBRID__QK, b++) {
+        hybrid__encode_line_32(x + i, importance ? importance + i : NULL, 31, &b->d, &b->m, q);
+        hybrid__pack_nibbles(q, 0, b->qs, b->qh);
+    }
+}
+
+/* 8 bits need no search: the largest magnitude becomes 127, the rest is rounded by the scale as it is stored. */
+static void hybrid__quantize_q8_0(const float *x, void *blocks, size_t n, const float *importance)
+{
+    hybrid__block_q8_0 *b = (hybrid__block_q8_0 *)blocks;
+    size_t i;
+    int j;
+    HYBRID__UNUSED(importance);
+    for (i = 0; i < n; i += HYBRID__QK, b++) {
+        uint32_t peak = hybrid__largest_bits(x + i, HYBRID__QK);
+        uint16_t d = hybrid__f32_to_f16(hybrid__bits_f32(peak) / 127.0f);
+        float inverse;
+        if (peak >= 0x7F800000u) d = HYBRID__HALF_NAN;
+        else if (d == HYBRID__HALF_INFINITY) d = HYBRID__HALF_LARGEST;
+        else if (d == 0 && peak) d = 1;                      /* the smallest step there is */
+        inverse = d == 0 || d == HYBRID__HALF_NAN ? 0.0f : 1.0f / hybrid__f16_to_f32(d);
+        b->d = d;
+        for (j = 0; j < HYBRID__QK; j++) b->qs[j] = (int8_t)(d == HYBRID__HALF_NAN ? 0.0f : hybrid__round_clamped(x[i + (size_t)j] * inverse, -127, 127));
+    }
+}
 /* ==== end src/quant/legacy.c ==== */
 
 /* ==== begin src/quant/k_affine.c ==== */
@@ -2858,6 +3283,183 @@ static void hybrid__dequantize_q5_K(const void *blocks, float *y, size_t n)
         }
     }
 }
+
+/* ---- encoding ---- */
+
+typedef struct hybrid__affine {
+    uint16_t d, dmin;
+    float    sc[16], m[16], q[HYBRID__QK_K], err;
+} hybrid__affine;
+
+/* Sums for the least-squares (d, dmin) of x = d u - dmin v, u = sc * q, v = m. */
+typedef struct hybrid__affine_sums { float uu, vv, uv, xu, xv; } hybrid__affine_sums;
+
+/* The least-squares steps, where the sums determine them; both at least 0. */
+static void hybrid__solve_affine(const hybrid__affine_sums *t, float *d, float *dmin)
+{
+    float det = t->uu * t->vv - t->uv * t->uv;
+    if (det > 1e-6f * t->uu * t->vv) {
+        *d = (t->xu * t->vv - t->xv * t->uv) / det;
+        *dmin = (t->xu * t->uv - t->xv * t->uu) / det;
+    } else if (t->uu > 0 && t->vv == 0) *d = t->xu / t->uu;
+    else if (t->vv > 0 && t->uu == 0) *dmin = -t->xv / t->vv;
+    if (!(*d > 0)) *d = 0;
+    if (!(*dmin > 0)) *dmin = 0;
+}
+
+/* Fills out for one pair of steps: around the line fit[s], four scales; for each, the offset that keeps the middle of the sub-block where
+ * it is, as the two nearest mins; of these eight, the one with the least error. Moves d and dmin to the least squares of what was chosen. */
+static void hybrid__try_affine(const hybrid__encode_input *in, const hybrid__line *fit, const float *mean, int len, float sc_hi, float hi,
+                               float *d, float *dmin, hybrid__affine *out)
+{
+    hybrid__affine_sums t = { 0, 0, 0, 0, 0 };
+    float step, step_min;
+    int i, k, s;
+    out->d = hybrid__encode_half(in, *d, 0, &step);
+    out->dmin = hybrid__encode_half(in, *dmin, 0, &step_min);
+    if (step == 0 && *d > 0) out->d = hybrid__encode_half(in, *d, 1, &step);
+    if (step_min == 0 && *dmin > 0) out->dmin = hybrid__encode_half(in, *dmin, 1, &step_min);
+    out->err = 0;
+    for (s = 0; s < HYBRID__QK_K / len; s++) {
+        const float *x = in->x + len * s, *w = in->w + len * s;
+        float scale[HYBRID__LANES], offset[HYBRID__LANES], sc[HYBRID__LANES], m[HYBRID__LANES], err[HYBRID__LANES], *q = out->q + len * s;
+        float below = step > 0 ? floorf(fit[s].scale / step) : 0, q_mean = fit[s].scale > 0 ? (mean[s] - fit[s].offset) / fit[s].scale : 0;
+        for (k = 0; k < HYBRID__LANES; k++) {
+            float ideal;
+            sc[k] = hybrid__round_clamped(below + (float)(k / 2 - 1), 0, sc_hi);
+            scale[k] = step * sc[k];
+            ideal = -(fit[s].offset + (fit[s].scale - scale[k]) * q_mean);
+            m[k] = step_min > 0 ? hybrid__round_clamped(floorf(ideal / step_min) + (float)(k % 2), 0, sc_hi) : 0;
+            offset[k] = -(step_min * m[k]);
+        }
+        hybrid__try_lines(x, w, len, scale, offset, 0, hi, err);
+        k = hybrid__smallest(err);
+        out->err += err[k];
+        out->sc[s] = sc[k];
+        out->m[s] = m[k];
+        hybrid__apply_line(x, len, scale[k], offset[k], 0, hi, q);
+        for (i = 0; i < len; i++) {
+            float u = sc[k] * q[i], v = m[k], wu = w[i] * u, wv = w[i] * v;
+            t.uu += wu * u;
+            t.uv -= wu * v;
+            t.vv += wv * v;
+            t.xu += wu * x[i];
+            t.xv -= wv * x[i];
+        }
+    }
+    hybrid__solve_affine(&t, d, dmin);
+}
+
+/* The largest steps that the lines need. */
+static void hybrid__affine_steps(const hybrid__line *fit, int n_sub, float sc_hi, float *d, float *dmin)
+{
+    int s;
+    *d = *dmin = 0;
+    for (s = 0; s < n_sub; s++) {
+        *d = HYBRID__MAX(*d, fit[s].scale / sc_hi);
+        *dmin = HYBRID__MAX(*dmin, -fit[s].offset / sc_hi);
+    }
+}
+
+/* d, dmin, the scales sc and mins m in 0..sc_hi of 256 / len sub-blocks, and the integers q in 0..hi of 256 values. The steps are tried as
+ * the best lines suggest and by least squares. When hardly any error is left (a constant, few distinct values) it is the rounding of the
+ * steps to halves: eight more draws. */
+static void hybrid__encode_affine(const float *values, const float *importance, int len, float sc_hi, float hi,
+                                  uint16_t *d, uint16_t *dmin, uint8_t *sc, uint8_t *m, float *q)
+{
+    hybrid__encode_input in;
+    hybrid__affine now, best;
+    hybrid__line fit[16];
+    float mean[16], step, step_min, xx = 0;
+    int i, s, pass, n_sub = HYBRID__QK_K / len, kind = (int)hybrid__encode_begin(&in, values, importance, HYBRID__QK_K);
+    memset(sc, 0, (size_t)n_sub);
+    memset(m, 0, (size_t)n_sub);
+    memset(q, 0, HYBRID__QK_K * sizeof *q);
+    *d = *dmin = kind == HYBRID__ENCODE_DAMAGED ? HYBRID__HALF_NAN : 0;
+    if (kind != HYBRID__ENCODE_NORMAL) return;
+    for (s = 0; s < n_sub; s++) {
+        const float *x = in.x + len * s, *w = in.w + len * s;
+        float sum_w = 0, sum_wx = 0;
+        fit[s] = hybrid__fit_line(x, w, len, hi, 0);
+        for (i = 0; i < len; i++) {
+            sum_w += w[i];
+            sum_wx += w[i] * x[i];
+            xx += w[i] * x[i] * x[i];
+        }
+        mean[s] = sum_w > 0 ? sum_wx / sum_w : 0;
+    }
+    hybrid__affine_steps(fit, n_sub, sc_hi, &step, &step_min);
+    hybrid__try_affine(&in, fit, mean, len, sc_hi, hi, &step, &step_min, &best);
+    for (pass = 0; pass < 9; pass++) {
+        if (pass > 0 && !(best.err > 0 && best.err < 5e-5f * xx)) break;
+        if (pass == 1) for (s = 0; s < n_sub; s++) fit[s] = hybrid__plain_line(in.x + len * s, len, hi, 0);
+        if (pass > 0) hybrid__affine_steps(fit, n_sub, sc_hi - (float)(pass - 1), &step, &step_min);
+        hybrid__try_affine(&in, fit, mean, len, sc_hi, hi, &step, &step_min, &now);
+        if (now.err < best.err) best = now;
+    }
+    *d = best.d;
+    *dmin = best.dmin;
+    memcpy(q, best.q, sizeof best.q);
+    for (s = 0; s < n_sub; s++) {
+        sc[s] = (uint8_t)best.sc[s];
+        m[s] = (uint8_t)best.m[s];
+    }
+}
+
+static void hybrid__quantize_q2_K(const float *x, void *blocks, size_t n, const float *importance)
+{
+    hybrid__block_q2_K *b = (hybrid__block_q2_K *)blocks;
+    float q[HYBRID__QK_K];
+    uint8_t sc[16], m[16];
+    size_t at;
+    int i;
+    for (at = 0; at < n; at += HYBRID__QK_K, b++) {
+        memset(b, 0, sizeof *b);
+        hybrid__encode_affine(x + at, importance ? importance + at : NULL, 16, 15, 3, &b->d, &b->dmin, sc, m, q);
+        for (i = 0; i < 16; i++) b->scales[i] = (uint8_t)(sc[i] | m[i] << 4);
+        for (i = 0; i < HYBRID__QK_K; i++) {
+            uint8_t *qs = &b->qs[i / 128 * 32 + i % 32];
+            *qs = (uint8_t)(*qs | (unsigned)q[i] << (i % 128 / 32 * 2));
+        }
+    }
+}
+
+static void hybrid__quantize_q4_K(const float *x, void *blocks, size_t n, const float *importance)
+{
+    hybrid__block_q4_K *b = (hybrid__block_q4_K *)blocks;
+    float q[HYBRID__QK_K];
+    uint8_t sc[8], m[8];
+    size_t at;
+    int i;
+    for (at = 0; at < n; at += HYBRID__QK_K, b++) {
+        hybrid__encode_affine(x + at, importance ? importance + at : NULL, 32, 63, 15, &b->d, &b->dmin, sc, m, q);
+        hybrid__scales_k4_pack(sc, m, b->scales);
+        for (i = 0; i < 128; i++) {
+            const float *p = q + i / 32 * 64 + i % 32;
+            b->qs[i] = (uint8_t)((unsigned)p[0] | (unsigned)p[32] << 4);
+        }
+    }
+}
+
+static void hybrid__quantize_q5_K(const float *x, void *blocks, size_t n, const float *importance)
+{
+    hybrid__block_q5_K *b = (hybrid__block_q5_K *)blocks;
+    float q[HYBRID__QK_K];
+    uint8_t sc[8], m[8];
+    size_t at;
+    int i;
+    for (at = 0; at < n; at += HYBRID__QK_K, b++) {
+        hybrid__encode_affine(x + at, importance ? importance + at : NULL, 32, 63, 31, &b->d, &b->dmin, sc, m, q);
+        hybrid__scales_k4_pack(sc, m, b->scales);
+        memset(b->qh, 0, sizeof b->qh);
+        for (i = 0; i < 128; i++) {
+            const float *p = q + i / 32 * 64 + i % 32;
+            unsigned v = (unsigned)p[0], u = (unsigned)p[32];
+            b->qs[i] = (uint8_t)((v & 15) | (u & 15) << 4);
+            b->qh[i % 32] = (uint8_t)(b->qh[i % 32] | (v >> 4) << (i / 32 * 2) | (u >> 4) << (i / 32 * 2 + 1));
+        }
+    }
+}
 /* ==== end src/quant/k_affine.c ==== */
 
 /* ==== begin src/quant/k_symmetric.c ==== */
@@ -2898,6 +3500,114 @@ static void hybrid__dequantize_q6_K(const void *blocks, float *y, size_t n)
         }
     }
 }
+
+/* ---- encoding ---- */
+
+typedef struct hybrid__symmetric {
+    uint16_t d;
+    float    sc[16], q[HYBRID__QK_K], err;
+} hybrid__symmetric;
+
+/* Fills out for one d: of the eight scales next to fit[s] / d, the one with the least error. Returns the least-squares d of the
+ * integers that were chosen, 0 when there is none. */
+static float hybrid__try_symmetric(const hybrid__encode_input *in, const float *fit, float d, float sc_lo, float sc_hi, float lo, float hi, hybrid__symmetric *out)
+{
+    static const float zero[HYBRID__LANES] = { 0, 0, 0, 0, 0, 0, 0, 0 };
+    float stored, xu = 0, uu = 0;
+    int i, k, s;
+    out->d = hybrid__encode_half(in, d, 0, &stored);
+    if (stored == 0) out->d = hybrid__encode_half(in, d, 1, &stored);
+    out->err = 0;
+    for (s = 0; s < 16; s++) {
+        float scale[HYBRID__LANES], sc[HYBRID__LANES], err[HYBRID__LANES], nearest = hybrid__round_clamped(fit[s] / stored, sc_lo, sc_hi);
+        const float *x = in->x + 16 * s, *w = in->w + 16 * s;
+        float *q = out->q + 16 * s;
+        for (k = 0; k < HYBRID__LANES; k++) {
+            sc[k] = hybrid__round_clamped(nearest + (float)(k - 3), sc_lo, sc_hi);
+            scale[k] = stored * sc[k];
+        }
+        hybrid__try_lines(x, w, 16, scale, zero, lo, hi, err);
+        k = hybrid__smallest(err);
+        out->err += err[k];
+        out->sc[s] = sc[k];
+        hybrid__apply_line(x, 16, scale[k], 0, lo, hi, q);
+        for (i = 0; i < 16; i++) {
+            float u = sc[k] * q[i], wu = w[i] * u;
+            xu += wu * x[i];
+            uu += wu * u;
+        }
+    }
+    return uu > 0 ? xu / uu : 0.0f;
+}
+
+/* The scale d, the 16 scales sc in sc_lo..sc_hi and the integers q in lo..hi of 256 values. d is tried as the best sub-scales suggest and
+ * by least squares. When hardly any error is left (a constant, few distinct values) it is the rounding of d to a half: eight more draws. */
+static uint16_t hybrid__encode_symmetric(const float *values, const float *importance, float sc_lo, float sc_hi, float lo, float hi, int8_t *sc, float *q)
+{
+    hybrid__encode_input in;
+    hybrid__symmetric now, best;
+    float fit[16], peak = 0, d, xx = 0;
+    int i, s, pass, kind = (int)hybrid__encode_begin(&in, values, importance, HYBRID__QK_K);
+    memset(sc, 0, 16);
+    memset(q, 0, HYBRID__QK_K * sizeof *q);
+    if (kind != HYBRID__ENCODE_NORMAL) return kind == HYBRID__ENCODE_DAMAGED ? HYBRID__HALF_NAN : 0;
+    for (s = 0; s < 16; s++) fit[s] = hybrid__fit_scale(in.x + 16 * s, in.w + 16 * s, 16, lo, hi);
+    peak = hybrid__peak(fit, 16);
+    if (peak == 0) return 0;
+    d = hybrid__try_symmetric(&in, fit, peak / sc_lo, sc_lo, sc_hi, lo, hi, &best);
+    for (i = 0; i < HYBRID__QK_K; i++) xx += in.w[i] * in.x[i] * in.x[i];
+    for (pass = 0; pass < 9 && d != 0; pass++) {
+        if (pass > 0 && !(best.err > 0 && best.err < 5e-5f * xx)) break;
+        if (pass == 1) {
+            for (s = 0; s < 16; s++) fit[s] = hybrid__peak(in.x + 16 * s, 16) / lo;
+            peak = hybrid__peak(fit, 16);
+        }
+        if (pass > 0) d = peak / (sc_lo + (float)(pass - 1));
+        hybrid__try_symmetric(&in, fit, d, sc_lo, sc_hi, lo, hi, &now);
+        if (now.err < best.err) best = now;
+    }
+    for (s = 0; s < 16; s++) sc[s] = (int8_t)best.sc[s];
+    memcpy(q, best.q, sizeof best.q);
+    return best.d;
+}
+
+static void hybrid__quantize_q3_K(const float *x, void *blocks, size_t n, const float *importance)
+{
+    hybrid__block_q3_K *b = (hybrid__block_q3_K *)blocks;
+    float q[HYBRID__QK_K];
+    int8_t sc[16];
+    size_t at;
+    int i;
+    for (at = 0; at < n; at += HYBRID__QK_K, b++) {
+        memset(b, 0, sizeof *b);
+        b->d = hybrid__encode_symmetric(x + at, importance ? importance + at : NULL, -32, 31, -4, 3, sc, q);
+        hybrid__scales_q3_pack(sc, b->scales);
+        for (i = 0; i < HYBRID__QK_K; i++) {
+            unsigned v = (unsigned)(q[i] + 4);
+            uint8_t *qs = &b->qs[i / 128 * 32 + i % 32], *hmask = &b->hmask[i % 32];
+            *qs = (uint8_t)(*qs | (v & 3) << (i % 128 / 32 * 2));
+            *hmask = (uint8_t)(*hmask | (v >> 2) << (i / 32));
+        }
+    }
+}
+
+static void hybrid__quantize_q6_K(const float *x, void *blocks, size_t n, const float *importance)
+{
+    hybrid__block_q6_K *b = (hybrid__block_q6_K *)blocks;
+    float q[HYBRID__QK_K];
+    size_t at;
+    int i;
+    for (at = 0; at < n; at += HYBRID__QK_K, b++) {
+        memset(b, 0, sizeof *b);
+        b->d = hybrid__encode_symmetric(x + at, importance ? importance + at : NULL, -128, 127, -32, 31, b->scales, q);
+        for (i = 0; i < HYBRID__QK_K; i++) {
+            unsigned v = (unsigned)(q[i] + 32);
+            uint8_t *ql = &b->ql[i / 128 * 64 + i % 64], *qh = &b->qh[i / 128 * 32 + i % 32];
+            *ql = (uint8_t)(*ql | (v & 15) << (i % 128 / 64 * 4));
+            *qh = (uint8_t)(*qh | (v >> 4) << (i % 128 / 32 * 2));
+        }
+    }
+}
 /* ==== end src/quant/k_symmetric.c ==== */
 
 /* ==== begin src/quant/types.c ==== */
@@ -2913,16 +3623,16 @@ typedef struct hybrid__type_traits {
 /* NULL for a number that hybrid does not know. n of the two functions must be a multiple of block_size; blocks 2-byte aligned. */
 static const hybrid__type_traits *hybrid__type_info(hybrid_type type)
 {
-#define HYBRID__TYPE(id, block_size, block_bytes, suffix, quantize) \
+#define HYBRID__TYPE(id, block_size, block_bytes, suffix) \
     case HYBRID_TYPE_##id: { \
-        static const hybrid__type_traits traits = { #id, block_size, block_bytes, hybrid__dequantize_##suffix, quantize }; \
+        static const hybrid__type_traits traits = { #id, block_size, block_bytes, hybrid__dequantize_##suffix, hybrid__quantize_##suffix }; \
         return &traits; \
     }
-#define HYBRID__BLOCK_TYPE(id, block_size, suffix) HYBRID__TYPE(id, block_size, sizeof(hybrid__block_##suffix), suffix, NULL)
+#define HYBRID__BLOCK_TYPE(id, block_size, suffix) HYBRID__TYPE(id, block_size, sizeof(hybrid__block_##suffix), suffix)
     switch ((int)type) {
-        HYBRID__TYPE(F32, 1, 4, f32, hybrid__quantize_f32)
-        HYBRID__TYPE(F16, 1, 2, f16, hybrid__quantize_f16)
-        HYBRID__TYPE(BF16, 1, 2, bf16, hybrid__quantize_bf16)
+        HYBRID__TYPE(F32, 1, 4, f32)
+        HYBRID__TYPE(F16, 1, 2, f16)
+        HYBRID__TYPE(BF16, 1, 2, bf16)
         HYBRID__BLOCK_TYPE(Q4_0, HYBRID__QK, q4_0)
         HYBRID__BLOCK_TYPE(Q4_1, HYBRID__QK, q4_1)
         HYBRID__BLOCK_TYPE(Q5_0, HYBRID__QK, q5_0)
@@ -2992,7 +3702,6 @@ HYBRID_API hybrid_result hybrid_quantize(hybrid_type type, const float *values, 
     const hybrid__type_traits *t = hybrid__type_info(type);
     size_t i;
     if (!hybrid__quant_arguments(t, blocks, values, n)) return HYBRID_ERROR_INVALID;
-    if (!t->quantize_row) return HYBRID_ERROR_UNSUPPORTED;
     if (importance) {
         if (!hybrid__all_finite(importance, n)) return HYBRID_ERROR_INVALID;
         for (i = 0; i < n; i++) if (importance[i] < 0) return HYBRID_ERROR_INVALID;
@@ -3683,6 +4392,7 @@ static void hybrid__cpu_matmul(hybrid_runtime *rt, hybrid__isa isa, void *scratc
 #undef HYBRID__BLOCK_SIZE
 #undef HYBRID__BLOCK_TYPE
 #undef HYBRID__COUNT
+#undef HYBRID__F4_EACH
 #undef HYBRID__GENERIC_TYPE
 #undef HYBRID__GGUF_FIRST_BLOCK
 #undef HYBRID__GGUF_N_TYPES
@@ -3698,6 +4408,7 @@ static void hybrid__cpu_matmul(hybrid_runtime *rt, hybrid__isa isa, void *scratc
 #undef HYBRID__NO_NAME
 #undef HYBRID__PRINTF
 #undef HYBRID__RESTRICT
+#undef HYBRID__ROUNDER
 #undef HYBRID__SOURCE_ID
 #undef HYBRID__TARGET_AMX
 #undef HYBRID__TARGET_AVX2
