@@ -37,12 +37,17 @@
 /* compute */
 #include "compute/backend.c"
 #include "compute/target.c"
+#include "compute/trig.c"
+#include "compute/cpu_kernels.c"
+#include "compute/cpu_generic.c"
 #include "compute/matmul_kernel.c"
 #include "compute/cpu_int_unpack.c"
 #include "compute/cpu_int_act.c"
 #include "compute/cpu_int_generic.c"
 #include "compute/cpu_int.c"
+#include "compute/cpu_float.c"
 #include "compute/matmul.c"
+#include "compute/cpu.c"
 
 /* model */
 

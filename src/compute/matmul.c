@@ -15,7 +15,8 @@ enum {
 /* The kernel of a type, or NULL when the type has none. isa is at most what the machine has. */
 static const hybrid__matmul_kernel *hybrid__matmul_kernel_for(hybrid__isa isa, hybrid_type type)
 {
-    return hybrid__int_kernel_for(isa, type);
+    const hybrid__matmul_kernel *kernel = hybrid__int_kernel_for(isa, type);
+    return kernel ? kernel : hybrid__matmul_float_kernel(isa, type);
 }
 
 typedef struct hybrid__matmul_part {       /* one matrix of the op */

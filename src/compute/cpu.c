@@ -1,0 +1,296 @@
+/* compute/cpu: the CPU back end: the op table over the kernels of one instruction set, split over the lanes of the runtime. Work is split by
+ * output element only, so that no result depends on the number of lanes. */
+
+enum {
+    HYBRID__CPU_SPLIT = 4096,              /* values that are worth a chunk of their own in element-wise work (a few microseconds) */
+    HYBRID__CPU_FORMATS = 8                /* distinct formats of activations that the matrices of one model may ask for */
+};
+
+/* What a model will ask of its back end, so that scratch memory is known beforehand. Zero it, set the sizes, then show it every matrix. */
+typedef struct hybrid__cpu_limits {
+    int n_rows;                            /* rows of the largest batch */
+    int head_dim_k, head_dim_v;            /* the largest ones; 0 without attention */
+    /* filled by hybrid__cpu_limits_matrix */
+    const hybrid__act_format *format[HYBRID__CPU_FORMATS];
+    size_t format_bytes[HYBRID__CPU_FORMATS];      /* n_rows prepared rows */
+    size_t lanes_bytes;                            /* scratch of all lanes */
+    int    n_formats;
+} hybrid__cpu_limits;
+
+typedef struct hybrid__cpu {
+    hybrid__backend base;
+    const hybrid__cpu_kernels *kernels;
+    hybrid__isa isa;
+    char   *scratch;                       /* of the op in progress: shared by all ops */
+    size_t  lane_bytes;                    /* attention's part of it for one lane */
+} hybrid__cpu;
+
+/* Notes one matrix (type and sizes; data is not read). n_rows must be set. False: no kernel for its type. */
+static bool hybrid__cpu_limits_matrix(const hybrid_runtime *rt, hybrid__cpu_limits *limits, const hybrid__tensor *w)
+{
+    hybrid__op_matmul op;
+    hybrid__matmul_job job;
+    int n, f, lanes;
+    memset(&op, 0, sizeof op);
+    op.n_out = 1;
+    op.out[0].w = w;
+    if (!hybrid__matmul_kernel_for(rt->isa, w->type)) return false;
+    for (n = 1; n <= limits->n_rows; n = n < 16 || n == limits->n_rows ? n + 1 : limits->n_rows) {    /* small batches are split in another way */
+        op.n = n;
+        for (lanes = 1; lanes <= hybrid__lanes(rt); lanes++) {                                         /* a thread may fail to start */
+            hybrid__matmul_plan(&job, rt->isa, lanes, NULL, &op);
+            if (!job.n_chunks) return true;
+            limits->lanes_bytes = HYBRID__MAX(limits->lanes_bytes, job.lane_bytes * (size_t)lanes);
+        }
+        for (f = 0; f < limits->n_formats && limits->format[f] != job.format[0]; f++) {}
+        if (f == HYBRID__CPU_FORMATS) return false;
+        limits->n_formats = HYBRID__MAX(limits->n_formats, f + 1);
+        limits->format[f] = job.format[0];
+        limits->format_bytes[f] = HYBRID__MAX(limits->format_bytes[f], job.part[0].act_bytes * (size_t)n);
+    }
+    return true;
+}
+
+/* Bytes of scratch that a back end with these limits allocates, and never exceeds. */
+static size_t hybrid__cpu_scratch_bytes(const hybrid_runtime *rt, const hybrid__cpu_limits *limits)
+{
+    size_t attention = hybrid__attention_bytes(limits->head_dim_k, limits->head_dim_v) * (size_t)hybrid__lanes(rt), matmul = limits->lanes_bytes;
+    int f;
+    for (f = 0; f < limits->n_formats; f++) matmul += limits->format_bytes[f];
+    return HYBRID__MAX(attention, matmul);
+}
+
+/* ---- rows ----------------------------------------------------------------------------------------------------------- */
+
+/* What the chunks of one op read. rows_a_chunk or pieces: see each. */
+typedef struct hybrid__cpu_job {
+    const hybrid__cpu *cpu;
+    const void *op;
+    int64_t n_rows, rows_a_chunk;
+} hybrid__cpu_job;
+
+static hybrid__cpu *hybrid__cpu_of(hybrid__backend *be) { return (hybrid__cpu *)be; }
+
+/* Runs fn over n_rows rows of n values each, in chunks of some thousand values. */
+static void hybrid__cpu_rows(hybrid__backend *be, const void *op, int64_t n_rows, int64_t n, hybrid__chunk_fn fn)
+{
+    hybrid__cpu_job job;
+    job.cpu = hybrid__cpu_of(be);
+    job.op = op;
+    job.n_rows = n_rows;
+    job.rows_a_chunk = HYBRID__MAX(HYBRID__CPU_SPLIT / HYBRID__MAX(n, 1), 1);
+    hybrid__parallel(be->rt, (int)((n_rows + job.rows_a_chunk - 1) / job.rows_a_chunk), fn, &job);
+}
+static int64_t hybrid__cpu_row_begin(const hybrid__cpu_job *job, int chunk) { return chunk * job->rows_a_chunk; }
+static int64_t hybrid__cpu_row_end(const hybrid__cpu_job *job, int chunk) { return HYBRID__MIN((chunk + 1) * job->rows_a_chunk, job->n_rows); }
+
+static void hybrid__cpu_embed_chunk(void *arg, int chunk, int lane)
+{
+    const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
+    const hybrid__op_embed *op = (const hybrid__op_embed *)job->op;
+    const hybrid__type_traits *type = hybrid__type_info(op->table->type);
+    const hybrid__cpu_kernels *kernels = job->cpu->kernels;
+    int64_t row, end = hybrid__cpu_row_end(job, chunk), i, n = op->table->ne[0];
+    HYBRID__UNUSED(lane);
+    for (row = hybrid__cpu_row_begin(job, chunk); row < end; row++) {
+        const char *src = (const char *)op->table->data + (size_t)op->ids[row] * op->table->nb[1];
+        float *out = op->out + row * n, piece[HYBRID__QK_K];
+        if (!op->add) {
+            type->dequantize_row(src, out, (size_t)n);
+            if (op->scale != 1.0f) kernels->scale(out, op->scale, n);
+        } else for (i = 0; i < n; i += HYBRID__QK_K) {
+            size_t part = (size_t)HYBRID__MIN(n - i, (int64_t)HYBRID__QK_K);
+            type->dequantize_row(src + (size_t)i / type->block_size * type->block_bytes, piece, part);
+            kernels->add_scaled(out + i, piece, op->scale, (int64_t)part);
+        }
+    }
+}
+static void hybrid__cpu_embed(hybrid__backend *be, const hybrid__op_embed *op) { hybrid__cpu_rows(be, op, op->n, op->table->ne[0], hybrid__cpu_embed_chunk); }
+
+static void hybrid__cpu_norm_chunk(void *arg, int chunk, int lane)
+{
+    const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
+    int64_t row, end = hybrid__cpu_row_end(job, chunk);
+    HYBRID__UNUSED(lane);
+    for (row = hybrid__cpu_row_begin(job, chunk); row < end; row++) job->cpu->kernels->norm((const hybrid__op_norm *)job->op, row);
+}
+static void hybrid__cpu_norm(hybrid__backend *be, const hybrid__op_norm *op) { hybrid__cpu_rows(be, op, op->n_rows, op->n, hybrid__cpu_norm_chunk); }
+
+static void hybrid__cpu_rope_chunk(void *arg, int chunk, int lane)
+{
+    const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
+    int64_t row, end = hybrid__cpu_row_end(job, chunk);
+    HYBRID__UNUSED(lane);
+    for (row = hybrid__cpu_row_begin(job, chunk); row < end; row++) job->cpu->kernels->rope((const hybrid__op_rope *)job->op, (int)row);
+}
+static void hybrid__cpu_rope(hybrid__backend *be, const hybrid__op_rope *op) { hybrid__cpu_rows(be, op, op->n, (int64_t)op->n_head * op->n_rot, hybrid__cpu_rope_chunk); }
+
+/* ---- values: rows are split too, so that a single long row uses all lanes --------------------------------------------- */
+
+static void hybrid__cpu_glu_chunk(void *arg, int chunk, int lane)
+{
+    const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
+    const hybrid__op_glu *op = (const hybrid__op_glu *)job->op;
+    int64_t pieces = (op->n + HYBRID__CPU_SPLIT - 1) / HYBRID__CPU_SPLIT, at, row;
+    HYBRID__UNUSED(lane);
+    for (at = hybrid__cpu_row_begin(job, chunk); at < hybrid__cpu_row_end(job, chunk); at++) {
+        int64_t i = at % pieces * HYBRID__CPU_SPLIT;
+        row = at / pieces;
+        job->cpu->kernels->glu(op->act, op->gate + row * op->gate_stride + i, op->up ? op->up + row * op->up_stride + i : NULL,
+            op->out + row * op->out_stride + i, HYBRID__MIN(op->n - i, (int64_t)HYBRID__CPU_SPLIT));
+    }
+}
+static void hybrid__cpu_glu(hybrid__backend *be, const hybrid__op_glu *op)
+{
+    int64_t pieces = (op->n + HYBRID__CPU_SPLIT - 1) / HYBRID__CPU_SPLIT;
+    hybrid__cpu_rows(be, op, op->n_rows * pieces, HYBRID__MIN(op->n, (int64_t)HYBRID__CPU_SPLIT), hybrid__cpu_glu_chunk);
+}
+
+typedef enum hybrid__cpu_values_kind { HYBRID__CPU_ADD, HYBRID__CPU_SCALE, HYBRID__CPU_SOFTCAP } hybrid__cpu_values_kind;
+typedef struct hybrid__cpu_values { hybrid__cpu_values_kind kind; float *y; const float *x; float factor; } hybrid__cpu_values;
+static void hybrid__cpu_values_chunk(void *arg, int chunk, int lane)
+{
+    const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
+    const hybrid__cpu_values *op = (const hybrid__cpu_values *)job->op;
+    int64_t at = hybrid__cpu_row_begin(job, chunk), n = hybrid__cpu_row_end(job, chunk) - at;
+    HYBRID__UNUSED(lane);
+    if (op->kind == HYBRID__CPU_ADD) job->cpu->kernels->add(op->y + at, op->x + at, n);
+    else if (op->kind == HYBRID__CPU_SCALE) job->cpu->kernels->scale(op->y + at, op->factor, n);
+    else job->cpu->kernels->softcap(op->y + at, op->factor, n);
+}
+static void hybrid__cpu_values_run(hybrid__backend *be, float *y, const float *x, float factor, int64_t n, hybrid__cpu_values_kind kind)
+{
+    hybrid__cpu_values op;
+    op.kind = kind; op.y = y; op.x = x; op.factor = factor;
+    hybrid__cpu_rows(be, &op, n, 1, hybrid__cpu_values_chunk);
+}
+static void hybrid__cpu_add(hybrid__backend *be, float *y, const float *x, int64_t n) { hybrid__cpu_values_run(be, y, x, 0, n, HYBRID__CPU_ADD); }
+static void hybrid__cpu_scale(hybrid__backend *be, float *y, float factor, int64_t n) { hybrid__cpu_values_run(be, y, NULL, factor, n, HYBRID__CPU_SCALE); }
+static void hybrid__cpu_softcap(hybrid__backend *be, float *y, float cap, int64_t n) { hybrid__cpu_values_run(be, y, NULL, cap, n, HYBRID__CPU_SOFTCAP); }
+
+/* ---- the cache ------------------------------------------------------------------------------------------------------ */
+
+static int hybrid__cpu_n_rows(const hybrid__run *runs, int n_runs)
+{
+    int i, n = 0;
+    for (i = 0; i < n_runs; i++) n += runs[i].n_rows;
+    return n;
+}
+
+static void hybrid__cpu_kv_chunk(void *arg, int chunk, int lane)
+{
+    const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
+    const hybrid__op_kv_store *op = (const hybrid__op_kv_store *)job->op;
+    const hybrid__kv_view *kv = op->kv;
+    int64_t at;
+    int h;
+    HYBRID__UNUSED(lane);
+    for (at = hybrid__cpu_row_begin(job, chunk); at < hybrid__cpu_row_end(job, chunk); at++) {
+        const hybrid__run *run = op->runs;
+        int64_t r = at, row;
+        int32_t pos, page, slot;
+        while (r >= run->n_rows) r -= run++->n_rows;
+        row = run->first_row + r;
+        pos = run->pos + (int32_t)r;
+        page = run->pages[pos / HYBRID__PAGE];
+        slot = pos % HYBRID__PAGE;
+        for (h = 0; h < kv->n_head_kv; h++) {
+            job->cpu->kernels->kv_row(kv->type, op->k + row * op->k_stride + (int64_t)h * kv->head_dim_k, (char *)hybrid__k_row(kv, page, h, slot), kv->head_dim_k);
+            job->cpu->kernels->kv_row(kv->type, op->v + row * op->v_stride + (int64_t)h * kv->head_dim_v, (char *)hybrid__v_row(kv, page, h, slot), kv->head_dim_v);
+        }
+    }
+}
+static void hybrid__cpu_kv_store(hybrid__backend *be, const hybrid__op_kv_store *op)
+{
+    const hybrid__kv_view *kv = op->kv;
+    hybrid__cpu_rows(be, op, hybrid__cpu_n_rows(op->runs, op->n_runs), (int64_t)kv->n_head_kv * (kv->head_dim_k + kv->head_dim_v), hybrid__cpu_kv_chunk);
+}
+
+/* ---- attention ------------------------------------------------------------------------------------------------------ */
+
+/* A chunk is a block of rows of one run times some query heads of one kv head: as many as fit in HYBRID__ATTENTION_QUERIES, fewer when
+ * there would be too few chunks for the lanes. */
+typedef struct hybrid__cpu_attention_job {
+    const hybrid__cpu *cpu;
+    const hybrid__op_attention *op;
+    int heads, rows;                       /* of a chunk */
+    int head_chunks;                       /* chunks of heads, over all kv heads */
+} hybrid__cpu_attention_job;
+
+static void hybrid__cpu_attention_chunk(void *arg, int chunk, int lane)
+{
+    const hybrid__cpu_attention_job *job = (const hybrid__cpu_attention_job *)arg;
+    const hybrid__op_attention *op = job->op;
+    const hybrid__run *run = op->runs;
+    int group = op->n_head / op->kv->n_head_kv, per_group = (group + job->heads - 1) / job->heads;
+    int h = chunk % job->head_chunks, head0 = h / per_group * group + h % per_group * job->heads, block = chunk / job->head_chunks, blocks;
+    int n_heads = HYBRID__MIN(job->heads, h / per_group * group + group - head0), row0;
+    while (block >= (blocks = (run->n_rows + job->rows - 1) / job->rows)) { block -= blocks; run++; }
+    row0 = (blocks - 1 - block) * job->rows;                                           /* the long rows first: a short one evens out the end */
+    job->cpu->kernels->attention(op, run, row0, HYBRID__MIN(job->rows, run->n_rows - row0), head0, n_heads, job->cpu->scratch + (size_t)lane * job->cpu->lane_bytes);
+}
+
+static void hybrid__cpu_attention(hybrid__backend *be, const hybrid__op_attention *op)
+{
+    hybrid__cpu_attention_job job;
+    int group = op->n_head / op->kv->n_head_kv, n = hybrid__cpu_n_rows(op->runs, op->n_runs), lanes = hybrid__lanes(be->rt), blocks = 0, i;
+    job.cpu = hybrid__cpu_of(be);
+    job.op = op;
+    job.heads = HYBRID__MIN(group, HYBRID__ATTENTION_QUERIES);
+    while (job.heads > 1 && (int64_t)n * op->kv->n_head_kv * ((group + job.heads - 1) / job.heads) < 2 * lanes) job.heads = (job.heads + 1) / 2;
+    job.rows = HYBRID__ATTENTION_QUERIES / job.heads;
+    job.head_chunks = op->kv->n_head_kv * ((group + job.heads - 1) / job.heads);
+    for (i = 0; i < op->n_runs; i++) blocks += (op->runs[i].n_rows + job.rows - 1) / job.rows;
+    hybrid__parallel(be->rt, blocks * job.head_chunks, hybrid__cpu_attention_chunk, &job);
+}
+
+/* ---- the table ------------------------------------------------------------------------------------------------------ */
+
+static void hybrid__cpu_op_matmul(hybrid__backend *be, const hybrid__op_matmul *op)
+{
+    hybrid__cpu *cpu = hybrid__cpu_of(be);
+    hybrid__cpu_matmul(be->rt, cpu->isa, cpu->scratch, op);
+}
+
+static hybrid_result hybrid__cpu_sync(hybrid__backend *be, hybrid_error *error) { HYBRID__UNUSED(be); HYBRID__UNUSED(error); return HYBRID_OK; }
+
+static void hybrid__cpu_destroy(hybrid__backend *be)
+{
+    hybrid_runtime *rt;
+    if (!be) return;
+    rt = be->rt;
+    hybrid__free_aligned(rt, hybrid__cpu_of(be)->scratch);
+    hybrid__free(rt, be);
+    hybrid__runtime_release(rt);
+}
+
+static const hybrid__cpu_kernels *hybrid__cpu_kernels_for(hybrid__isa isa)
+{
+    HYBRID__UNUSED(isa);
+    return hybrid__cpu_kernels_generic();
+}
+
+/* A back end for ops within limits. Keeps rt alive. One thread at a time. HYBRID_ERROR_MEMORY. */
+static hybrid_result hybrid__cpu_backend_create(hybrid_runtime *rt, const hybrid__cpu_limits *limits, hybrid__backend **be, hybrid_error *error)
+{
+    static const hybrid__backend_ops ops = {
+        "cpu", hybrid__cpu_embed, hybrid__cpu_norm, hybrid__cpu_op_matmul, hybrid__cpu_rope, hybrid__cpu_kv_store, hybrid__cpu_attention, hybrid__cpu_glu,
+        hybrid__cpu_add, hybrid__cpu_scale, hybrid__cpu_softcap, hybrid__cpu_sync, hybrid__cpu_destroy
+    };
+    size_t bytes = hybrid__cpu_scratch_bytes(rt, limits);
+    hybrid__cpu *cpu = (hybrid__cpu *)hybrid__calloc(rt, 1, sizeof *cpu);
+    *be = NULL;
+    if (!cpu) return hybrid__fail_memory(error, sizeof *cpu);
+    if (!(cpu->scratch = (char *)hybrid__alloc_aligned(rt, bytes))) {
+        hybrid__free(rt, cpu);
+        return hybrid__fail_memory(error, bytes);
+    }
+    cpu->base.ops = &ops;
+    cpu->base.rt = rt;
+    cpu->isa = rt->isa;
+    cpu->kernels = hybrid__cpu_kernels_for(rt->isa);
+    cpu->lane_bytes = hybrid__attention_bytes(limits->head_dim_k, limits->head_dim_v);
+    hybrid__atomic_add(&rt->references, 1);
+    *be = &cpu->base;
+    return HYBRID_OK;
+}
