@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 455d391ee8a6127c): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id e182a253e36e9261): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -41,48 +41,53 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *       93  base.h             version, linkage, results, errors, allocator, log
- *      190  runtime.h          what models and sessions share: memory, log, worker threads
- *      219  quant.h            names, sizes, encode, decode
- *      251  gguf.h             what is in a model file, and writing one
+ *       98  base.h             version, linkage, results, errors, allocator, log
+ *      195  runtime.h          what models and sessions share: memory, log, worker threads
+ *      224  quant.h            names, sizes, encode, decode
+ *      256  gguf.h             what is in a model file, and writing one
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *      405  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      464  base.c             what every room uses: macros of compilers, results, errors, checked sizes
- *      538  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *      587  thread.c           atomics, threads, and the worker pool
- *      866  cpu.c              what this processor and its operating system can do
- *      934  runtime.c          the object that everything hangs off: memory, log, workers
- *     1080  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     1232  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     4371  end.h              closes what core/begin opened
+ *      410  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *      469  base.c             what every room uses: macros of compilers, results, errors, checked sizes
+ *      543  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *      592  thread.c           atomics, threads, and the worker pool
+ *      871  cpu.c              what this processor and its operating system can do
+ *      939  runtime.c          the object that everything hangs off: memory, log, workers
+ *     1085  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     1237  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     5137  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     1262  names.c            names that must differ, found by hash
- *     1362  value.c            the 13 types of metadata values and their items
- *     1478  scan.c             a walk over the metadata, which checks every length before it is believed
- *     1680  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     2045  output.c           a file that appears under its name only when it is complete
- *     2144  write.c            makes a GGUF file
+ *     1267  names.c            names that must differ, found by hash
+ *     1367  value.c            the 13 types of metadata values and their items
+ *     1483  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     1685  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     2050  output.c           a file that appears under its name only when it is complete
+ *     2149  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     2625  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     2706  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     3005  floats.c           the types that are plain numbers
- *     3044  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     3237  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     3465  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     3613  types.c            the table of all types, and the public functions over it
+ *     2630  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     2711  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     3010  floats.c           the types that are plain numbers
+ *     3049  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     3242  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     3470  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     3618  types.c            the table of all types, and the public functions over it
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *     3718  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *     3851  target.c           the marks of functions that use instructions beyond the compiler's flags
- *     3866  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *     3895  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *     4003  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *     4073  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *     4171  cpu_int.c          the table of integer-block kernels
- *     4198  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *     3723  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *     3856  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *     3871  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *     3896  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *     3939  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *     4272  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *     4301  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *     4409  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *     4479  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *     4577  cpu_int.c          the table of integer-block kernels
+ *     4604  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *     4664  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *     4834  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -400,7 +405,7 @@ HYBRID_API hybrid_result hybrid_gguf_end(hybrid_gguf_writer *writer, hybrid_erro
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "455d391ee8a6127c"
+#define HYBRID__SOURCE_ID "e182a253e36e9261"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -3863,6 +3868,407 @@ struct hybrid__backend {
 #endif
 /* ==== end src/compute/target.c ==== */
 
+/* ==== begin src/compute/trig.c ==== */
+/* compute/trig: sine and cosine in double, for tables of rotations: the same bits on every machine, whatever its libm. */
+
+/* |error| < 2^-51 for |x| < 2^26 (ten million radians: position times frequency); it grows with |x| beyond. NaN and inf give NaN. */
+static void hybrid__sincos(double x, double *sine, double *cosine)
+{
+    /* pi / 2 in three parts; n times the first two is exact for n < 2^23 */
+    static const double part1 = 1.57079632580280303955078125, part2 = 9.920935791635221e-10, part3 = 5.170182981794105e-19;
+    static const double s[8] = { -1.0 / 6, 1.0 / 120, -1.0 / 5040, 1.0 / 362880, -1.0 / 39916800, 1.0 / 6227020800.0, -1.0 / 1307674368000.0, 1.0 / 355687428096000.0 };
+    static const double c[8] = { 1.0 / 24, -1.0 / 720, 1.0 / 40320, -1.0 / 3628800, 1.0 / 479001600, -1.0 / 87178291200.0, 1.0 / 20922789888000.0, -1.0 / 6402373705728000.0 };
+    double t = x * 0.63661977236758134308 + 6755399441055744.0;      /* 1.5 * 2^52: rounds to the nearest quarter turn, kept in the low bits */
+    double n = t - 6755399441055744.0, r = ((x - n * part1) - n * part2) - n * part3, z = r * r, ps = s[7], pc = c[7];
+    uint64_t quadrant;
+    int i;
+    memcpy(&quadrant, &t, 8);
+    for (i = 6; i >= 0; i--) { ps = ps * z + s[i]; pc = pc * z + c[i]; }
+    ps = r + r * z * ps;
+    pc = (1 - z / 2) + z * z * pc;
+    *sine   = quadrant & 1 ? pc : ps;
+    *cosine = quadrant & 1 ? ps : pc;
+    if (quadrant & 2) *sine = -*sine;
+    if ((quadrant + 1) & 2) *cosine = -*cosine;
+}
+/* ==== end src/compute/trig.c ==== */
+
+/* ==== begin src/compute/cpu_kernels.c ==== */
+/* compute/cpu_kernels: what the CPU back end needs of an instruction set besides matrix products: one table of row functions, in the order of
+ * NUMERICS.md. cpu_generic.c fills it in scalar C and is the reference; every other table gives the same bits. */
+
+typedef struct hybrid__cpu_kernels {
+    void (*norm)(const hybrid__op_norm *op, int64_t row);
+    void (*rope)(const hybrid__op_rope *op, int row);
+    void (*glu)(hybrid__act_kind act, const float *gate, const float *up, float *out, int64_t n);      /* up may be NULL, out may be either */
+    void (*add)(float *y, const float *x, int64_t n);
+    void (*add_scaled)(float *y, const float *x, float factor, int64_t n);                             /* y += x * factor, each rounded */
+    void (*scale)(float *y, float factor, int64_t n);
+    void (*softcap)(float *y, float cap, int64_t n);
+    void (*kv_row)(hybrid_type type, const float *x, void *row, int n);                                /* one head's row, to the cache's type */
+    /* Rows row0 .. row0 + n_rows of a run, query heads head0 .. head0 + n_heads of one kv head; n_rows * n_heads <= HYBRID__ATTENTION_QUERIES.
+     * scratch: hybrid__attention_bytes, aligned to 64. */
+    void (*attention)(const hybrid__op_attention *op, const hybrid__run *run, int row0, int n_rows, int head0, int n_heads, void *scratch);
+} hybrid__cpu_kernels;
+
+enum { HYBRID__ATTENTION_QUERIES = 64 };
+
+/* A page of K and one of V as floats, and for every query the scores of a page, its running sum of V, and two numbers. */
+static size_t hybrid__attention_bytes(int head_dim_k, int head_dim_v)
+{
+    size_t k = hybrid__align((size_t)head_dim_k, 32), v = hybrid__align((size_t)head_dim_v, 32);
+    return sizeof(float) * (2 * HYBRID__PAGE * k + HYBRID__PAGE * v + HYBRID__ATTENTION_QUERIES * (HYBRID__PAGE + v + 2));
+}
+
+/* The first position that a row at position pos may see. */
+HYBRID__INLINE int32_t hybrid__attention_first(const hybrid__op_attention *op, int32_t pos)
+{
+    return op->window > 0 && pos >= op->window ? pos - op->window + 1 : 0;
+}
+
+HYBRID__INLINE const char *hybrid__k_row(const hybrid__kv_view *kv, int32_t page, int head, int slot)
+{
+    return kv->k + (size_t)page * kv->page_bytes_k + ((size_t)head * HYBRID__PAGE + (size_t)slot) * kv->row_bytes_k;
+}
+HYBRID__INLINE const char *hybrid__v_row(const hybrid__kv_view *kv, int32_t page, int head, int slot)
+{
+    return kv->v + (size_t)page * kv->page_bytes_v + ((size_t)head * HYBRID__PAGE + (size_t)slot) * kv->row_bytes_v;
+}
+/* ==== end src/compute/cpu_kernels.c ==== */
+
+/* ==== begin src/compute/cpu_generic.c ==== */
+/* compute/cpu_generic: every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared with, bit by bit. */
+
+/* ==== begin src/compute/cpu_vec_scalar.inc ==== */
+/* compute/cpu_vec_scalar: the vector macros (cpu_vec_avx2.inc says what each means) on one float: the reference of the others. */
+#define HYBRID__V                  float
+#define HYBRID__V_MASK             bool
+#define HYBRID__V_N                1
+#define HYBRID__V_FN(name)         hybrid__##name##_scalar
+#define HYBRID__V_TARGET
+
+#define HYBRID__V_SET1(x)          (x)
+#define HYBRID__V_ADD(a, b)        ((a) + (b))
+#define HYBRID__V_SUB(a, b)        ((a) - (b))
+#define HYBRID__V_MUL(a, b)        ((a) * (b))
+#define HYBRID__V_DIV(a, b)        ((a) / (b))
+#define HYBRID__V_FMA(a, b, c)     fmaf(a, b, c)
+#define HYBRID__V_MAX(a, b)        hybrid__max_scalar(a, b)
+#define HYBRID__V_MIN(a, b)        hybrid__min_scalar(a, b)
+#define HYBRID__V_LESS(a, b)       ((a) < (b))
+#define HYBRID__V_SELECT(m, a, b)  ((m) ? (a) : (b))
+#define HYBRID__V_ABS(a)           hybrid__bits_f32(hybrid__f32_bits(a) & 0x7FFFFFFFu)
+#define HYBRID__V_NEG(a)           hybrid__bits_f32(hybrid__f32_bits(a) ^ 0x80000000u)
+#define HYBRID__V_COPYSIGN(a, s)   hybrid__bits_f32(hybrid__f32_bits(a) | (hybrid__f32_bits(s) & 0x80000000u))
+#define HYBRID__V_LDEXP(p, t)      hybrid__ldexp_scalar(p, t)
+
+HYBRID__INLINE float hybrid__max_scalar(float a, float b) { return a > b ? a : b; }
+HYBRID__INLINE float hybrid__min_scalar(float a, float b) { return a < b ? a : b; }
+
+/* In two steps, because 2^n alone may not be a float where p * 2^n is one; only the second step can round. */
+HYBRID__INLINE float hybrid__ldexp_scalar(float p, float t)
+{
+    uint32_t n = hybrid__f32_bits(t) - 0x4B400000u, half = (n >> 1) | (n & 0x80000000u);
+    return p * hybrid__bits_f32((half + 127) << 23) * hybrid__bits_f32((n - half + 127) << 23);
+}
+/* ==== end src/compute/cpu_vec_scalar.inc ==== */
+
+/* ==== begin src/compute/math.inc ==== */
+/* compute/math: exp, tanh, silu, gelu and its tanh form. One text, stamped for each instruction set by the HYBRID__V_ macros; the same
+ * operations in the same order everywhere, so the same bits. Errors against the true value are below 2 ulp over all floats whose result is
+ * a normal number (tests/test_ops.c walks them). NaN gives NaN. The polynomials are minimax fits (relative error), coefficients rounded to float. */
+
+/* e^x * (1 + low): low is the part of the argument that did not fit in x, |low| << 1.
+ * x = n ln 2 + r, |r| <= ln 2 / 2; e^r = 1 + r + r^2 Q(r). Below -104 and above 89 the result is 0 and inf anyway. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(exp2part)(HYBRID__V x, HYBRID__V low)
+{
+    const HYBRID__V magic = HYBRID__V_SET1(12582912.0f);         /* 1.5 * 2^23: adding it rounds to an integer, kept in the low bits */
+    HYBRID__V t, n, r, q;
+    x = HYBRID__V_MIN(HYBRID__V_SET1(89.0f), HYBRID__V_MAX(HYBRID__V_SET1(-104.0f), x));        /* these pass a NaN on */
+    t = HYBRID__V_FMA(x, HYBRID__V_SET1(1.44269504f), magic);
+    n = HYBRID__V_SUB(t, magic);
+    r = HYBRID__V_FMA(n, HYBRID__V_SET1(-0.693359375f), x);      /* 9 bits: n times it is exact */
+    r = HYBRID__V_FMA(n, HYBRID__V_SET1(2.12194440e-4f), r);
+    r = HYBRID__V_ADD(r, low);
+    q = HYBRID__V_SET1(1.381431590e-3f);
+    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(8.368850686e-3f));
+    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(4.166840017e-2f));
+    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(1.666651964e-1f));
+    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(4.999999404e-1f));
+    q = HYBRID__V_FMA(HYBRID__V_MUL(r, r), q, r);
+    return HYBRID__V_LDEXP(HYBRID__V_ADD(q, HYBRID__V_SET1(1.0f)), t);
+}
+
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(exp)(HYBRID__V x) { return HYBRID__V_FN(exp2part)(x, HYBRID__V_SET1(0.0f)); }
+
+/* Small: x + x^3 P(x^2). Else 1 - 2 / (e^2x + 1), with the sign of x. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(tanh)(HYBRID__V x)
+{
+    HYBRID__V a = HYBRID__V_ABS(x), z = HYBRID__V_MUL(a, a), p, e;
+    p = HYBRID__V_SET1(-5.717041902e-3f);
+    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(2.065058425e-2f));
+    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(-5.374349654e-2f));
+    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(1.333149076e-1f));
+    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(-3.333328366e-1f));
+    p = HYBRID__V_FMA(HYBRID__V_MUL(a, z), p, a);
+    e = HYBRID__V_ADD(HYBRID__V_FN(exp)(HYBRID__V_ADD(a, a)), HYBRID__V_SET1(1.0f));
+    e = HYBRID__V_SUB(HYBRID__V_SET1(1.0f), HYBRID__V_DIV(HYBRID__V_SET1(2.0f), e));
+    return HYBRID__V_COPYSIGN(HYBRID__V_SELECT(HYBRID__V_LESS(a, HYBRID__V_SET1(0.625f)), p, e), x);
+}
+
+/* x / (1 + e^-w) for w = (w + low) of the sign of x: for w < 0 as x e^w / (1 + e^w), which neither overflows nor cancels. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(times_sigmoid)(HYBRID__V x, HYBRID__V w, HYBRID__V low)
+{
+    const HYBRID__V zero = HYBRID__V_SET1(0.0f);
+    HYBRID__V_MASK negative = HYBRID__V_LESS(w, zero);
+    HYBRID__V e = HYBRID__V_FN(exp2part)(HYBRID__V_NEG(HYBRID__V_ABS(w)), HYBRID__V_SELECT(negative, low, HYBRID__V_NEG(low)));
+    HYBRID__V top = HYBRID__V_MUL(HYBRID__V_MAX(HYBRID__V_SET1(-3e38f), x), e);          /* -inf * 0 shall be 0 */
+    return HYBRID__V_DIV(HYBRID__V_SELECT(negative, top, x), HYBRID__V_ADD(e, HYBRID__V_SET1(1.0f)));
+}
+
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(silu)(HYBRID__V x) { return HYBRID__V_FN(times_sigmoid)(x, x, HYBRID__V_SET1(0.0f)); }
+
+/* x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = x sigmoid(w), w = x (a + b x^2), a = 2 sqrt(2 / pi), b = 0.044715 a.
+ * For x < 0 an error of w is one of the result, |w| times enlarged: w is computed in two parts. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu_tanh)(HYBRID__V x)
+{
+    const HYBRID__V a = HYBRID__V_SET1(1.59576917f), a_low = HYBRID__V_SET1(-4.53407e-8f), b = HYBRID__V_SET1(0.0713548139f), b_low = HYBRID__V_SET1(2.39883e-9f);
+    HYBRID__V y = HYBRID__V_MIN(HYBRID__V_SET1(20.0f), HYBRID__V_MAX(HYBRID__V_SET1(-20.0f), x));  /* sigmoid is 0 or 1 beyond */
+    HYBRID__V s = HYBRID__V_MUL(y, y), s_low = HYBRID__V_FMA(y, y, HYBRID__V_NEG(s));
+    HYBRID__V p = HYBRID__V_MUL(b, s), p_low = HYBRID__V_FMA(b, s, HYBRID__V_NEG(p));
+    HYBRID__V u = HYBRID__V_ADD(a, p), part = HYBRID__V_SUB(u, a), low, w;
+    low = HYBRID__V_ADD(HYBRID__V_SUB(a, HYBRID__V_SUB(u, part)), HYBRID__V_SUB(p, part));         /* what a + p lost */
+    p_low = HYBRID__V_FMA(b, s_low, HYBRID__V_FMA(b_low, s, p_low));
+    low = HYBRID__V_ADD(low, HYBRID__V_ADD(p_low, a_low));
+    w = HYBRID__V_MUL(y, u);
+    low = HYBRID__V_FMA(y, low, HYBRID__V_FMA(y, u, HYBRID__V_NEG(w)));
+    return HYBRID__V_FN(times_sigmoid)(x, w, low);
+}
+
+/* x Phi(x). Phi(-t) = e^(-t^2 / 2) R(t), t = |x|; R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the result leaves the floats. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu)(HYBRID__V x)
+{
+    const HYBRID__V one = HYBRID__V_SET1(1.0f);
+    HYBRID__V t = HYBRID__V_MIN(HYBRID__V_SET1(14.6f), HYBRID__V_ABS(x)), s = HYBRID__V_MUL(t, t), s_low, inv, u, p, e;
+    s_low = HYBRID__V_FMA(t, t, HYBRID__V_NEG(s));
+    e = HYBRID__V_FN(exp2part)(HYBRID__V_MUL(HYBRID__V_SET1(-0.5f), s), HYBRID__V_MUL(HYBRID__V_SET1(-0.5f), s_low));
+    inv = HYBRID__V_DIV(one, HYBRID__V_ADD(t, HYBRID__V_SET1(3.0f)));
+    u = HYBRID__V_FMA(HYBRID__V_SET1(-6.0f), inv, one);
+    p = HYBRID__V_SET1(5.446403884e-5f);
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(1.312734094e-4f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-2.447491279e-4f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-1.032536966e-3f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(1.024776837e-3f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(6.969304755e-3f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-1.046251878e-2f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-4.726268724e-2f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(2.300177068e-1f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-5.093320012e-1f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(7.290837169e-1f));
+    p = HYBRID__V_MUL(p, inv);
+    s = HYBRID__V_MUL(HYBRID__V_MUL(HYBRID__V_MAX(HYBRID__V_SET1(-3e38f), x), p), e);
+    return HYBRID__V_SELECT(HYBRID__V_LESS(x, HYBRID__V_SET1(0.0f)), s, HYBRID__V_FMA(HYBRID__V_NEG(HYBRID__V_MUL(p, e)), t, x));
+}
+/* ==== end src/compute/math.inc ==== */
+
+/* ==== begin src/compute/cpu_vec_end.inc ==== */
+/* compute/cpu_vec_end: forgets the vector macros, before the next instruction set defines its own. */
+#undef HYBRID__V
+#undef HYBRID__V_MASK
+#undef HYBRID__V_N
+#undef HYBRID__V_FN
+#undef HYBRID__V_TARGET
+#undef HYBRID__V_SET1
+#undef HYBRID__V_ADD
+#undef HYBRID__V_SUB
+#undef HYBRID__V_MUL
+#undef HYBRID__V_DIV
+#undef HYBRID__V_FMA
+#undef HYBRID__V_MAX
+#undef HYBRID__V_MIN
+#undef HYBRID__V_LESS
+#undef HYBRID__V_SELECT
+#undef HYBRID__V_ABS
+#undef HYBRID__V_NEG
+#undef HYBRID__V_COPYSIGN
+#undef HYBRID__V_LDEXP
+/* ==== end src/compute/cpu_vec_end.inc ==== */
+
+/* Sums p[0..n) by halves; p is spoilt. */
+HYBRID__INLINE float hybrid__halve(float *p, int n)
+{
+    int h, i;
+    for (h = n / 2; h; h /= 2)
+        for (i = 0; i < h; i++) p[i] = p[i] + p[i + h];
+    return p[0];
+}
+
+/* ---- norms ---------------------------------------------------------------------------------------------------------- */
+
+static float hybrid__sum_generic(const float *x, int64_t n)
+{
+    float p[32] = { 0 };
+    int64_t i;
+    for (i = 0; i < n; i++) p[i % 32] = p[i % 32] + x[i];
+    return hybrid__halve(p, 32);
+}
+
+/* Sum of (x - mean)^2. */
+static float hybrid__sum_squares_generic(const float *x, float mean, int64_t n)
+{
+    float p[32] = { 0 };
+    int64_t i;
+    for (i = 0; i < n; i++) p[i % 32] = fmaf(x[i] - mean, x[i] - mean, p[i % 32]);
+    return hybrid__halve(p, 32);
+}
+
+static void hybrid__norm_generic(const hybrid__op_norm *op, int64_t row)
+{
+    const float *x = op->x + row * op->x_stride;
+    float *out = op->out + row * op->out_stride;
+    float mean = op->kind == HYBRID__NORM_LAYER ? hybrid__sum_generic(x, op->n) / (float)op->n : 0.0f;
+    float scale = 1.0f / sqrtf(hybrid__sum_squares_generic(x, mean, op->n) / (float)op->n + op->eps);
+    int64_t i;
+    for (i = 0; i < op->n; i++) {
+        float v = (x[i] - mean) * scale;
+        if (op->w) v = v * op->w[i];
+        if (op->b) v = v + op->b[i];
+        out[i] = v;
+    }
+}
+
+/* ---- element by element --------------------------------------------------------------------------------------------- */
+
+static void hybrid__rope_generic(const hybrid__op_rope *op, int row)
+{
+    const float *table = op->table + (int64_t)row * op->n_rot;
+    int h, i, half = op->n_rot / 2, step = op->kind == HYBRID__ROPE_NORM ? 2 : 1, pair = op->kind == HYBRID__ROPE_NORM ? 1 : half;
+    for (h = 0; h < op->n_head; h++) {
+        float *x = op->x + row * op->x_stride + (int64_t)h * op->head_dim;
+        for (i = 0; i < half; i++) {
+            float c = table[2 * i], s = table[2 * i + 1], a = x[i * step], b = x[i * step + pair];
+            x[i * step] = a * c - b * s;
+            x[i * step + pair] = a * s + b * c;
+        }
+    }
+}
+
+static void hybrid__glu_generic(hybrid__act_kind act, const float *gate, const float *up, float *out, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i++) {
+        float g = gate[i], v;
+        if (act == HYBRID__ACT_SILU) v = hybrid__silu_scalar(g);
+        else if (act == HYBRID__ACT_GELU) v = hybrid__gelu_scalar(g);
+        else v = hybrid__gelu_tanh_scalar(g);
+        out[i] = up ? v * up[i] : v;
+    }
+}
+
+static void hybrid__add_generic(float *y, const float *x, int64_t n) { int64_t i; for (i = 0; i < n; i++) y[i] = y[i] + x[i]; }
+static void hybrid__add_scaled_generic(float *y, const float *x, float factor, int64_t n) { int64_t i; for (i = 0; i < n; i++) y[i] = y[i] + x[i] * factor; }
+static void hybrid__scale_generic(float *y, float factor, int64_t n) { int64_t i; for (i = 0; i < n; i++) y[i] = y[i] * factor; }
+static void hybrid__softcap_generic(float *y, float cap, int64_t n) { int64_t i; for (i = 0; i < n; i++) y[i] = cap * hybrid__tanh_scalar(y[i] / cap); }
+
+/* ---- the cache ------------------------------------------------------------------------------------------------------ */
+
+/* A block of Q8_0: d = max |x| / 127, q = x / d rounded to even. Not finite x: d is that, and every q is 0: reads as NaN. */
+static void hybrid__kv_q8_0_generic(const float *x, hybrid__block_q8_0 *block)
+{
+    uint32_t most = 0;                                          /* as bits, where NaN is above inf, and no order of the maxima matters */
+    float d, inverse;
+    int i;
+    for (i = 0; i < 32; i++) most = HYBRID__MAX(most, hybrid__f32_bits(x[i]) & 0x7FFFFFFFu);
+    d = hybrid__bits_f32(most) / 127.0f;
+    inverse = d != 0.0f ? 1.0f / d : 0.0f;
+    block->d = hybrid__f32_to_f16(d);
+    for (i = 0; i < 32; i++) {
+        float t = most < 0x7F800000u ? x[i] * inverse + 12582912.0f : 12582912.0f;    /* 1.5 * 2^23: the sum rounds to an integer */
+        block->qs[i] = (int8_t)(t - 12582912.0f);
+    }
+}
+
+static void hybrid__kv_row_generic(hybrid_type type, const float *x, void *row, int n)
+{
+    int i;
+    if (type == HYBRID_TYPE_F32) memcpy(row, x, (size_t)n * sizeof *x);
+    else if (type == HYBRID_TYPE_F16) for (i = 0; i < n; i++) hybrid__store_u16((char *)row + 2 * i, hybrid__f32_to_f16(x[i]));
+    else for (i = 0; i < n / 32; i++) hybrid__kv_q8_0_generic(x + 32 * i, (hybrid__block_q8_0 *)row + i);
+}
+
+HYBRID__INLINE float hybrid__kv_value_generic(hybrid_type type, const char *row, int i)
+{
+    const hybrid__block_q8_0 *block;
+    if (type == HYBRID_TYPE_F32) return hybrid__load_f32(row + 4 * i);
+    if (type == HYBRID_TYPE_F16) return hybrid__f16_to_f32(hybrid__load_u16(row + 2 * i));
+    block = (const hybrid__block_q8_0 *)(const void *)row + i / 32;
+    return hybrid__f16_to_f32(block->d) * (float)block->qs[i % 32];
+}
+
+/* ---- attention ------------------------------------------------------------------------------------------------------ */
+
+static float hybrid__score_generic(const hybrid__op_attention *op, const float *q, const char *k)
+{
+    float p[32] = { 0 }, s;
+    int i;
+    for (i = 0; i < op->kv->head_dim_k; i++) p[i % 32] = fmaf(hybrid__kv_value_generic(op->kv->type, k, i), q[i], p[i % 32]);
+    s = hybrid__halve(p, 32) * op->scale;
+    return op->softcap > 0 ? op->softcap * hybrid__tanh_scalar(s / op->softcap) : s;
+}
+
+static void hybrid__attention_row_generic(const hybrid__op_attention *op, const int32_t *pages, int32_t pos, int head, const float *q, float *out)
+{
+    const hybrid__kv_view *kv = op->kv;
+    int head_kv = head / (op->n_head / kv->n_head_kv), dim = kv->head_dim_v, s, i;
+    int32_t page, first = hybrid__attention_first(op, pos);
+    float m = -HUGE_VALF, l = 0;
+    for (i = 0; i < dim; i++) out[i] = 0;
+    for (page = first / HYBRID__PAGE; page <= pos / HYBRID__PAGE; page++) {
+        int low = HYBRID__MAX(first - page * HYBRID__PAGE, 0), high = HYBRID__MIN(pos - page * HYBRID__PAGE + 1, HYBRID__PAGE);
+        float e[HYBRID__PAGE], p[HYBRID__PAGE] = { 0 }, m_new = m, c;
+        for (s = low; s < high; s++) {
+            e[s] = hybrid__score_generic(op, q, hybrid__k_row(kv, pages[page], head_kv, s));
+            m_new = hybrid__max_scalar(m_new, e[s]);
+        }
+        c = hybrid__exp_scalar(m - m_new);
+        for (s = low; s < high; s++) e[s] = p[s] = hybrid__exp_scalar(e[s] - m_new);
+        l = l * c;
+        l = l + hybrid__halve(p, HYBRID__PAGE);
+        for (i = 0; i < dim; i++) out[i] = out[i] * c;
+        for (s = low; s < high; s++)
+            for (i = 0; i < dim; i++) out[i] = fmaf(e[s], hybrid__kv_value_generic(kv->type, hybrid__v_row(kv, pages[page], head_kv, s), i), out[i]);
+        m = m_new;
+    }
+    if (op->sinks) {
+        float m_new = hybrid__max_scalar(m, op->sinks[head]), c = hybrid__exp_scalar(m - m_new);
+        l = l * c;
+        l = l + hybrid__exp_scalar(op->sinks[head] - m_new);
+        for (i = 0; i < dim; i++) out[i] = out[i] * c;
+    }
+    l = 1.0f / l;
+    for (i = 0; i < dim; i++) out[i] = out[i] * l;
+}
+
+static void hybrid__attention_generic(const hybrid__op_attention *op, const hybrid__run *run, int row0, int n_rows, int head0, int n_heads, void *scratch)
+{
+    int r, h;
+    HYBRID__UNUSED(scratch);
+    for (r = row0; r < row0 + n_rows; r++)
+        for (h = head0; h < head0 + n_heads; h++)
+            hybrid__attention_row_generic(op, run->pages, run->pos + r, h, op->q + (run->first_row + r) * op->q_stride + (int64_t)h * op->kv->head_dim_k,
+                op->out + (run->first_row + r) * op->out_stride + (int64_t)h * op->kv->head_dim_v);
+}
+
+static const hybrid__cpu_kernels *hybrid__cpu_kernels_generic(void)
+{
+    static const hybrid__cpu_kernels kernels = {
+        hybrid__norm_generic, hybrid__rope_generic, hybrid__glu_generic, hybrid__add_generic, hybrid__add_scaled_generic, hybrid__scale_generic,
+        hybrid__softcap_generic, hybrid__kv_row_generic, hybrid__attention_generic
+    };
+    return &kernels;
+}
+/* ==== end src/compute/cpu_generic.c ==== */
+
 /* ==== begin src/compute/matmul_kernel.c ==== */
 /* compute/matmul_kernel: what a matrix product needs of one weight type on one ISA: two ways to prepare activations, and two kernels.
  *
@@ -4195,6 +4601,66 @@ static const hybrid__matmul_kernel *hybrid__int_kernel_for(hybrid__isa isa, hybr
 #undef HYBRID__INT_KERNELS
 /* ==== end src/compute/cpu_int.c ==== */
 
+/* ==== begin src/compute/cpu_float.c ==== */
+/* compute/cpu_float: matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved (NUMERICS.md). */
+
+static size_t hybrid__act_f32_bytes(int64_t k) { return hybrid__align((size_t)k, 32) * sizeof(float); }
+static void hybrid__act_f32_prepare(const float *x, int64_t k, void *act)
+{
+    memcpy(act, x, (size_t)k * sizeof *x);
+    memset((float *)act + k, 0, hybrid__act_f32_bytes(k) - (size_t)k * sizeof *x);
+}
+static const hybrid__act_format hybrid__act_f32 = { hybrid__act_f32_bytes, hybrid__act_f32_prepare };    /* the row, zeros up to 32 */
+
+HYBRID__INLINE float hybrid__weight_generic(hybrid_type type, const char *row, int64_t i)
+{
+    if (type == HYBRID_TYPE_F32) return hybrid__load_f32(row + 4 * i);
+    return type == HYBRID_TYPE_F16 ? hybrid__f16_to_f32(hybrid__load_u16(row + 2 * i)) : hybrid__bf16_to_f32(hybrid__load_u16(row + 2 * i));
+}
+
+/* A row that is no multiple of 32 ends in zeros: fma(0, 0, p) makes a -0 that an underflow left a 0, as the vector kernels do. */
+HYBRID__INLINE float hybrid__dot_generic(hybrid_type type, const char *w, const float *x, int64_t k)
+{
+    float p[32] = { 0 };
+    int64_t i;
+    for (i = 0; i < k; i++) p[i % 32] = fmaf(hybrid__weight_generic(type, w, i), x[i], p[i % 32]);
+    for (; i % 32; i++) p[i % 32] = p[i % 32] + 0.0f;
+    return hybrid__halve(p, 32);
+}
+
+static size_t hybrid__no_scratch(int64_t k, int n) { HYBRID__UNUSED(k); HYBRID__UNUSED(n); return 0; }
+
+#define HYBRID__FLOAT_GENERIC(suffix, type)                                                                                                 \
+    static void hybrid__gemv_##suffix##_generic(const void *w, size_t row_bytes, int64_t k, const void *act, float *y, int64_t r0, int64_t r1) \
+    {                                                                                                                                       \
+        int64_t r;                                                                                                                          \
+        for (r = r0; r < r1; r++) y[r - r0] = hybrid__dot_generic(type, (const char *)w + (size_t)r * row_bytes, (const float *)act, k);    \
+    }                                                                                                                                       \
+    static void hybrid__gemm_##suffix##_generic(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y,              \
+                                                int64_t y_stride, int64_t r0, int64_t r1, void *scratch)                                    \
+    {                                                                                                                                       \
+        int i;                                                                                                                              \
+        HYBRID__UNUSED(scratch);                                                                                                            \
+        for (i = 0; i < n; i++)                                                                                                             \
+            hybrid__gemv_##suffix##_generic(w, row_bytes, k, (const char *)acts + (size_t)i * hybrid__act_f32_bytes(k), y + i * y_stride, r0, r1); \
+    }                                                                                                                                       \
+    static const hybrid__matmul_kernel hybrid__matmul_##suffix##_generic = { &hybrid__act_f32, &hybrid__act_f32, 1, 1,                      \
+        hybrid__gemv_##suffix##_generic, hybrid__no_scratch, hybrid__gemm_##suffix##_generic };
+HYBRID__FLOAT_GENERIC(f32, HYBRID_TYPE_F32)
+HYBRID__FLOAT_GENERIC(f16, HYBRID_TYPE_F16)
+HYBRID__FLOAT_GENERIC(bf16, HYBRID_TYPE_BF16)
+#undef HYBRID__FLOAT_GENERIC
+
+/* NULL when type is not one of the three. */
+static const hybrid__matmul_kernel *hybrid__matmul_float_kernel(hybrid__isa isa, hybrid_type type)
+{
+    HYBRID__UNUSED(isa);
+    if (type == HYBRID_TYPE_F32) return &hybrid__matmul_f32_generic;
+    if (type == HYBRID_TYPE_F16) return &hybrid__matmul_f16_generic;
+    return type == HYBRID_TYPE_BF16 ? &hybrid__matmul_bf16_generic : NULL;
+}
+/* ==== end src/compute/cpu_float.c ==== */
+
 /* ==== begin src/compute/matmul.c ==== */
 /* compute/matmul: the matrix product of the CPU back end: which kernel, how the work is split, bias and accumulation.
  *
@@ -4213,7 +4679,8 @@ enum {
 /* The kernel of a type, or NULL when the type has none. isa is at most what the machine has. */
 static const hybrid__matmul_kernel *hybrid__matmul_kernel_for(hybrid__isa isa, hybrid_type type)
 {
-    return hybrid__int_kernel_for(isa, type);
+    const hybrid__matmul_kernel *kernel = hybrid__int_kernel_for(isa, type);
+    return kernel ? kernel : hybrid__matmul_float_kernel(isa, type);
 }
 
 typedef struct hybrid__matmul_part {       /* one matrix of the op */
@@ -4364,6 +4831,305 @@ static void hybrid__cpu_matmul(hybrid_runtime *rt, hybrid__isa isa, void *scratc
 }
 /* ==== end src/compute/matmul.c ==== */
 
+/* ==== begin src/compute/cpu.c ==== */
+/* compute/cpu: the CPU back end: the op table over the kernels of one instruction set, split over the lanes of the runtime. Work is split by
+ * output element only, so that no result depends on the number of lanes. */
+
+enum {
+    HYBRID__CPU_SPLIT = 4096,              /* values that are worth a chunk of their own in element-wise work (a few microseconds) */
+    HYBRID__CPU_FORMATS = 8                /* distinct formats of activations that the matrices of one model may ask for */
+};
+
+/* What a model will ask of its back end, so that scratch memory is known beforehand. Zero it, set the sizes, then show it every matrix. */
+typedef struct hybrid__cpu_limits {
+    int n_rows;                            /* rows of the largest batch */
+    int head_dim_k, head_dim_v;            /* the largest ones; 0 without attention */
+    /* filled by hybrid__cpu_limits_matrix */
+    const hybrid__act_format *format[HYBRID__CPU_FORMATS];
+    size_t format_bytes[HYBRID__CPU_FORMATS];      /* n_rows prepared rows */
+    size_t lanes_bytes;                            /* scratch of all lanes */
+    int    n_formats;
+} hybrid__cpu_limits;
+
+typedef struct hybrid__cpu {
+    hybrid__backend base;
+    const hybrid__cpu_kernels *kernels;
+    hybrid__isa isa;
+    char   *scratch;                       /* of the op in progress: shared by all ops */
+    size_t  lane_bytes;                    /* attention's part of it for one lane */
+} hybrid__cpu;
+
+/* Notes one matrix (type and sizes; data is not read). n_rows must be set. False: no kernel for its type. */
+static bool hybrid__cpu_limits_matrix(const hybrid_runtime *rt, hybrid__cpu_limits *limits, const hybrid__tensor *w)
+{
+    hybrid__op_matmul op;
+    hybrid__matmul_job job;
+    int n, f, lanes;
+    memset(&op, 0, sizeof op);
+    op.n_out = 1;
+    op.out[0].w = w;
+    if (!hybrid__matmul_kernel_for(rt->isa, w->type)) return false;
+    for (n = 1; n <= limits->n_rows; n = n < 16 || n == limits->n_rows ? n + 1 : limits->n_rows) {    /* small batches are split in another way */
+        op.n = n;
+        for (lanes = 1; lanes <= hybrid__lanes(rt); lanes++) {                                         /* a thread may fail to start */
+            hybrid__matmul_plan(&job, rt->isa, lanes, NULL, &op);
+            if (!job.n_chunks) return true;
+            limits->lanes_bytes = HYBRID__MAX(limits->lanes_bytes, job.lane_bytes * (size_t)lanes);
+        }
+        for (f = 0; f < limits->n_formats && limits->format[f] != job.format[0]; f++) {}
+        if (f == HYBRID__CPU_FORMATS) return false;
+        limits->n_formats = HYBRID__MAX(limits->n_formats, f + 1);
+        limits->format[f] = job.format[0];
+        limits->format_bytes[f] = HYBRID__MAX(limits->format_bytes[f], job.part[0].act_bytes * (size_t)n);
+    }
+    return true;
+}
+
+/* Bytes of scratch that a back end with these limits allocates, and never exceeds. */
+static size_t hybrid__cpu_scratch_bytes(const hybrid_runtime *rt, const hybrid__cpu_limits *limits)
+{
+    size_t attention = hybrid__attention_bytes(limits->head_dim_k, limits->head_dim_v) * (size_t)hybrid__lanes(rt), matmul = limits->lanes_bytes;
+    int f;
+    for (f = 0; f < limits->n_formats; f++) matmul += limits->format_bytes[f];
+    return HYBRID__MAX(attention, matmul);
+}
+
+/* ---- rows ----------------------------------------------------------------------------------------------------------- */
+
+/* What the chunks of one op read. rows_a_chunk or pieces: see each. */
+typedef struct hybrid__cpu_job {
+    const hybrid__cpu *cpu;
+    const void *op;
+    int64_t n_rows, rows_a_chunk;
+} hybrid__cpu_job;
+
+static hybrid__cpu *hybrid__cpu_of(hybrid__backend *be) { return (hybrid__cpu *)be; }
+
+/* Runs fn over n_rows rows of n values each, in chunks of some thousand values. */
+static void hybrid__cpu_rows(hybrid__backend *be, const void *op, int64_t n_rows, int64_t n, hybrid__chunk_fn fn)
+{
+    hybrid__cpu_job job;
+    job.cpu = hybrid__cpu_of(be);
+    job.op = op;
+    job.n_rows = n_rows;
+    job.rows_a_chunk = HYBRID__MAX(HYBRID__CPU_SPLIT / HYBRID__MAX(n, 1), 1);
+    hybrid__parallel(be->rt, (int)((n_rows + job.rows_a_chunk - 1) / job.rows_a_chunk), fn, &job);
+}
+static int64_t hybrid__cpu_row_begin(const hybrid__cpu_job *job, int chunk) { return chunk * job->rows_a_chunk; }
+static int64_t hybrid__cpu_row_end(const hybrid__cpu_job *job, int chunk) { return HYBRID__MIN((chunk + 1) * job->rows_a_chunk, job->n_rows); }
+
+static void hybrid__cpu_embed_chunk(void *arg, int chunk, int lane)
+{
+    const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
+    const hybrid__op_embed *op = (const hybrid__op_embed *)job->op;
+    const hybrid__type_traits *type = hybrid__type_info(op->table->type);
+    const hybrid__cpu_kernels *kernels = job->cpu->kernels;
+    int64_t row, end = hybrid__cpu_row_end(job, chunk), i, n = op->table->ne[0];
+    HYBRID__UNUSED(lane);
+    for (row = hybrid__cpu_row_begin(job, chunk); row < end; row++) {
+        const char *src = (const char *)op->table->data + (size_t)op->ids[row] * op->table->nb[1];
+        float *out = op->out + row * n, piece[HYBRID__QK_K];
+        if (!op->add) {
+            type->dequantize_row(src, out, (size_t)n);
+            if (op->scale != 1.0f) kernels->scale(out, op->scale, n);
+        } else for (i = 0; i < n; i += HYBRID__QK_K) {
+            size_t part = (size_t)HYBRID__MIN(n - i, (int64_t)HYBRID__QK_K);
+            type->dequantize_row(src + (size_t)i / type->block_size * type->block_bytes, piece, part);
+            kernels->add_scaled(out + i, piece, op->scale, (int64_t)part);
+        }
+    }
+}
+static void hybrid__cpu_embed(hybrid__backend *be, const hybrid__op_embed *op) { hybrid__cpu_rows(be, op, op->n, op->table->ne[0], hybrid__cpu_embed_chunk); }
+
+static void hybrid__cpu_norm_chunk(void *arg, int chunk, int lane)
+{
+    const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
+    int64_t row, end = hybrid__cpu_row_end(job, chunk);
+    HYBRID__UNUSED(lane);
+    for (row = hybrid__cpu_row_begin(job, chunk); row < end; row++) job->cpu->kernels->norm((const hybrid__op_norm *)job->op, row);
+}
+static void hybrid__cpu_norm(hybrid__backend *be, const hybrid__op_norm *op) { hybrid__cpu_rows(be, op, op->n_rows, op->n, hybrid__cpu_norm_chunk); }
+
+static void hybrid__cpu_rope_chunk(void *arg, int chunk, int lane)
+{
+    const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
+    int64_t row, end = hybrid__cpu_row_end(job, chunk);
+    HYBRID__UNUSED(lane);
+    for (row = hybrid__cpu_row_begin(job, chunk); row < end; row++) job->cpu->kernels->rope((const hybrid__op_rope *)job->op, (int)row);
+}
+static void hybrid__cpu_rope(hybrid__backend *be, const hybrid__op_rope *op) { hybrid__cpu_rows(be, op, op->n, (int64_t)op->n_head * op->n_rot, hybrid__cpu_rope_chunk); }
+
+/* ---- values: rows are split too, so that a single long row uses all lanes --------------------------------------------- */
+
+static void hybrid__cpu_glu_chunk(void *arg, int chunk, int lane)
+{
+    const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
+    const hybrid__op_glu *op = (const hybrid__op_glu *)job->op;
+    int64_t pieces = (op->n + HYBRID__CPU_SPLIT - 1) / HYBRID__CPU_SPLIT, at, row;
+    HYBRID__UNUSED(lane);
+    for (at = hybrid__cpu_row_begin(job, chunk); at < hybrid__cpu_row_end(job, chunk); at++) {
+        int64_t i = at % pieces * HYBRID__CPU_SPLIT;
+        row = at / pieces;
+        job->cpu->kernels->glu(op->act, op->gate + row * op->gate_stride + i, op->up ? op->up + row * op->up_stride + i : NULL,
+            op->out + row * op->out_stride + i, HYBRID__MIN(op->n - i, (int64_t)HYBRID__CPU_SPLIT));
+    }
+}
+static void hybrid__cpu_glu(hybrid__backend *be, const hybrid__op_glu *op)
+{
+    int64_t pieces = (op->n + HYBRID__CPU_SPLIT - 1) / HYBRID__CPU_SPLIT;
+    hybrid__cpu_rows(be, op, op->n_rows * pieces, HYBRID__MIN(op->n, (int64_t)HYBRID__CPU_SPLIT), hybrid__cpu_glu_chunk);
+}
+
+typedef enum hybrid__cpu_values_kind { HYBRID__CPU_ADD, HYBRID__CPU_SCALE, HYBRID__CPU_SOFTCAP } hybrid__cpu_values_kind;
+typedef struct hybrid__cpu_values { hybrid__cpu_values_kind kind; float *y; const float *x; float factor; } hybrid__cpu_values;
+static void hybrid__cpu_values_chunk(void *arg, int chunk, int lane)
+{
+    const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
+    const hybrid__cpu_values *op = (const hybrid__cpu_values *)job->op;
+    int64_t at = hybrid__cpu_row_begin(job, chunk), n = hybrid__cpu_row_end(job, chunk) - at;
+    HYBRID__UNUSED(lane);
+    if (op->kind == HYBRID__CPU_ADD) job->cpu->kernels->add(op->y + at, op->x + at, n);
+    else if (op->kind == HYBRID__CPU_SCALE) job->cpu->kernels->scale(op->y + at, op->factor, n);
+    else job->cpu->kernels->softcap(op->y + at, op->factor, n);
+}
+static void hybrid__cpu_values_run(hybrid__backend *be, float *y, const float *x, float factor, int64_t n, hybrid__cpu_values_kind kind)
+{
+    hybrid__cpu_values op;
+    op.kind = kind; op.y = y; op.x = x; op.factor = factor;
+    hybrid__cpu_rows(be, &op, n, 1, hybrid__cpu_values_chunk);
+}
+static void hybrid__cpu_add(hybrid__backend *be, float *y, const float *x, int64_t n) { hybrid__cpu_values_run(be, y, x, 0, n, HYBRID__CPU_ADD); }
+static void hybrid__cpu_scale(hybrid__backend *be, float *y, float factor, int64_t n) { hybrid__cpu_values_run(be, y, NULL, factor, n, HYBRID__CPU_SCALE); }
+static void hybrid__cpu_softcap(hybrid__backend *be, float *y, float cap, int64_t n) { hybrid__cpu_values_run(be, y, NULL, cap, n, HYBRID__CPU_SOFTCAP); }
+
+/* ---- the cache ------------------------------------------------------------------------------------------------------ */
+
+static int hybrid__cpu_n_rows(const hybrid__run *runs, int n_runs)
+{
+    int i, n = 0;
+    for (i = 0; i < n_runs; i++) n += runs[i].n_rows;
+    return n;
+}
+
+static void hybrid__cpu_kv_chunk(void *arg, int chunk, int lane)
+{
+    const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
+    const hybrid__op_kv_store *op = (const hybrid__op_kv_store *)job->op;
+    const hybrid__kv_view *kv = op->kv;
+    int64_t at;
+    int h;
+    HYBRID__UNUSED(lane);
+    for (at = hybrid__cpu_row_begin(job, chunk); at < hybrid__cpu_row_end(job, chunk); at++) {
+        const hybrid__run *run = op->runs;
+        int64_t r = at, row;
+        int32_t pos, page, slot;
+        while (r >= run->n_rows) r -= run++->n_rows;
+        row = run->first_row + r;
+        pos = run->pos + (int32_t)r;
+        page = run->pages[pos / HYBRID__PAGE];
+        slot = pos % HYBRID__PAGE;
+        for (h = 0; h < kv->n_head_kv; h++) {
+            job->cpu->kernels->kv_row(kv->type, op->k + row * op->k_stride + (int64_t)h * kv->head_dim_k, (char *)hybrid__k_row(kv, page, h, slot), kv->head_dim_k);
+            job->cpu->kernels->kv_row(kv->type, op->v + row * op->v_stride + (int64_t)h * kv->head_dim_v, (char *)hybrid__v_row(kv, page, h, slot), kv->head_dim_v);
+        }
+    }
+}
+static void hybrid__cpu_kv_store(hybrid__backend *be, const hybrid__op_kv_store *op)
+{
+    const hybrid__kv_view *kv = op->kv;
+    hybrid__cpu_rows(be, op, hybrid__cpu_n_rows(op->runs, op->n_runs), (int64_t)kv->n_head_kv * (kv->head_dim_k + kv->head_dim_v), hybrid__cpu_kv_chunk);
+}
+
+/* ---- attention ------------------------------------------------------------------------------------------------------ */
+
+/* A chunk is a block of rows of one run times some query heads of one kv head: as many as fit in HYBRID__ATTENTION_QUERIES, fewer when
+ * there would be too few chunks for the lanes. */
+typedef struct hybrid__cpu_attention_job {
+    const hybrid__cpu *cpu;
+    const hybrid__op_attention *op;
+    int heads, rows;                       /* of a chunk */
+    int head_chunks;                       /* chunks of heads, over all kv heads */
+} hybrid__cpu_attention_job;
+
+static void hybrid__cpu_attention_chunk(void *arg, int chunk, int lane)
+{
+    const hybrid__cpu_attention_job *job = (const hybrid__cpu_attention_job *)arg;
+    const hybrid__op_attention *op = job->op;
+    const hybrid__run *run = op->runs;
+    int group = op->n_head / op->kv->n_head_kv, per_group = (group + job->heads - 1) / job->heads;
+    int h = chunk % job->head_chunks, head0 = h / per_group * group + h % per_group * job->heads, block = chunk / job->head_chunks, blocks;
+    int n_heads = HYBRID__MIN(job->heads, h / per_group * group + group - head0), row0;
+    while (block >= (blocks = (run->n_rows + job->rows - 1) / job->rows)) { block -= blocks; run++; }
+    row0 = (blocks - 1 - block) * job->rows;                                           /* the long rows first: a short one evens out the end */
+    job->cpu->kernels->attention(op, run, row0, HYBRID__MIN(job->rows, run->n_rows - row0), head0, n_heads, job->cpu->scratch + (size_t)lane * job->cpu->lane_bytes);
+}
+
+static void hybrid__cpu_attention(hybrid__backend *be, const hybrid__op_attention *op)
+{
+    hybrid__cpu_attention_job job;
+    int group = op->n_head / op->kv->n_head_kv, n = hybrid__cpu_n_rows(op->runs, op->n_runs), lanes = hybrid__lanes(be->rt), blocks = 0, i;
+    job.cpu = hybrid__cpu_of(be);
+    job.op = op;
+    job.heads = HYBRID__MIN(group, HYBRID__ATTENTION_QUERIES);
+    while (job.heads > 1 && (int64_t)n * op->kv->n_head_kv * ((group + job.heads - 1) / job.heads) < 2 * lanes) job.heads = (job.heads + 1) / 2;
+    job.rows = HYBRID__ATTENTION_QUERIES / job.heads;
+    job.head_chunks = op->kv->n_head_kv * ((group + job.heads - 1) / job.heads);
+    for (i = 0; i < op->n_runs; i++) blocks += (op->runs[i].n_rows + job.rows - 1) / job.rows;
+    hybrid__parallel(be->rt, blocks * job.head_chunks, hybrid__cpu_attention_chunk, &job);
+}
+
+/* ---- the table ------------------------------------------------------------------------------------------------------ */
+
+static void hybrid__cpu_op_matmul(hybrid__backend *be, const hybrid__op_matmul *op)
+{
+    hybrid__cpu *cpu = hybrid__cpu_of(be);
+    hybrid__cpu_matmul(be->rt, cpu->isa, cpu->scratch, op);
+}
+
+static hybrid_result hybrid__cpu_sync(hybrid__backend *be, hybrid_error *error) { HYBRID__UNUSED(be); HYBRID__UNUSED(error); return HYBRID_OK; }
+
+static void hybrid__cpu_destroy(hybrid__backend *be)
+{
+    hybrid_runtime *rt;
+    if (!be) return;
+    rt = be->rt;
+    hybrid__free_aligned(rt, hybrid__cpu_of(be)->scratch);
+    hybrid__free(rt, be);
+    hybrid__runtime_release(rt);
+}
+
+static const hybrid__cpu_kernels *hybrid__cpu_kernels_for(hybrid__isa isa)
+{
+    HYBRID__UNUSED(isa);
+    return hybrid__cpu_kernels_generic();
+}
+
+/* A back end for ops within limits. Keeps rt alive. One thread at a time. HYBRID_ERROR_MEMORY. */
+static hybrid_result hybrid__cpu_backend_create(hybrid_runtime *rt, const hybrid__cpu_limits *limits, hybrid__backend **be, hybrid_error *error)
+{
+    static const hybrid__backend_ops ops = {
+        "cpu", hybrid__cpu_embed, hybrid__cpu_norm, hybrid__cpu_op_matmul, hybrid__cpu_rope, hybrid__cpu_kv_store, hybrid__cpu_attention, hybrid__cpu_glu,
+        hybrid__cpu_add, hybrid__cpu_scale, hybrid__cpu_softcap, hybrid__cpu_sync, hybrid__cpu_destroy
+    };
+    size_t bytes = hybrid__cpu_scratch_bytes(rt, limits);
+    hybrid__cpu *cpu = (hybrid__cpu *)hybrid__calloc(rt, 1, sizeof *cpu);
+    *be = NULL;
+    if (!cpu) return hybrid__fail_memory(error, sizeof *cpu);
+    if (!(cpu->scratch = (char *)hybrid__alloc_aligned(rt, bytes))) {
+        hybrid__free(rt, cpu);
+        return hybrid__fail_memory(error, bytes);
+    }
+    cpu->base.ops = &ops;
+    cpu->base.rt = rt;
+    cpu->isa = rt->isa;
+    cpu->kernels = hybrid__cpu_kernels_for(rt->isa);
+    cpu->lane_bytes = hybrid__attention_bytes(limits->head_dim_k, limits->head_dim_v);
+    hybrid__atomic_add(&rt->references, 1);
+    *be = &cpu->base;
+    return HYBRID_OK;
+}
+/* ==== end src/compute/cpu.c ==== */
+
 /* model */
 
 /* infer */
@@ -4393,6 +5159,7 @@ static void hybrid__cpu_matmul(hybrid_runtime *rt, hybrid__isa isa, void *scratc
 #undef HYBRID__BLOCK_TYPE
 #undef HYBRID__COUNT
 #undef HYBRID__F4_EACH
+#undef HYBRID__FLOAT_GENERIC
 #undef HYBRID__GENERIC_TYPE
 #undef HYBRID__GGUF_FIRST_BLOCK
 #undef HYBRID__GGUF_N_TYPES
@@ -4418,6 +5185,25 @@ static void hybrid__cpu_matmul(hybrid_runtime *rt, hybrid__isa isa, void *scratc
 #undef HYBRID__TYPE
 #undef HYBRID__UNLIKELY
 #undef HYBRID__UNUSED
+#undef HYBRID__V
+#undef HYBRID__V_ABS
+#undef HYBRID__V_ADD
+#undef HYBRID__V_COPYSIGN
+#undef HYBRID__V_DIV
+#undef HYBRID__V_FMA
+#undef HYBRID__V_FN
+#undef HYBRID__V_LDEXP
+#undef HYBRID__V_LESS
+#undef HYBRID__V_MASK
+#undef HYBRID__V_MAX
+#undef HYBRID__V_MIN
+#undef HYBRID__V_MUL
+#undef HYBRID__V_N
+#undef HYBRID__V_NEG
+#undef HYBRID__V_SELECT
+#undef HYBRID__V_SET1
+#undef HYBRID__V_SUB
+#undef HYBRID__V_TARGET
 #undef HYBRID__WIN32_LEAN
 #undef HYBRID__X
 #undef HYBRID__X86
