@@ -4,12 +4,14 @@
 set -e
 
 packages=""
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
 need() {    # need <test that succeeds when it is there> <package>...
     test="$1"; shift
     if ! sh -c "$test" >/dev/null 2>&1; then packages="$packages $*"; fi
 }
 links() {   # links <compiler> <flags>: can it make a program with these flags?
-    printf 'echo "int main(void){return 0;}" | %s -x c - -o /dev/null' "$*"
+    printf 'echo "int main(void){return 0;}" | %s -x c - -o %s/a' "$*" "$scratch"
 }
 
 need "command -v make" make
@@ -24,6 +26,7 @@ need "command -v python3" python3
 need "python3 -m pip --version" python3-pip
 need "python3 -c 'import venv, ensurepip'" python3-venv
 need "$(links aarch64-linux-gnu-gcc)" gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+need "command -v x86_64-w64-mingw32-gcc" gcc-mingw-w64-x86-64-win32
 need "command -v qemu-aarch64 || command -v qemu-aarch64-static" qemu-user
 
 if [ -z "$packages" ]; then

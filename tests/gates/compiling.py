@@ -7,6 +7,7 @@ import time
 
 from gates import gate
 from house import in_declarations, in_header, replace
+from leaks import foreign_macros, left_behind
 
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror"]
 STANDARDS = [(["-x", "c"], "-std=c99"), (["-x", "c"], "-std=c11"), (["-x", "c++"], "-std=c++11")]
@@ -133,6 +134,22 @@ def compile_time(box):
         if not box.quiet:
             print("  %s -O2 compiles the header in %.1f s (budget %.0f); the program has %d KiB" % (compiler, best, budget, size // 1024))
         box.expect("%s -O2 in the budget" % compiler, size > 0 and best <= budget, "%.1f s of %.0f" % (best, budget))
+
+
+@gate("windows", faults=[
+    ("an error in the Windows part", in_header("#if defined(_WIN32)\nstatic hybrid__nothing hybrid__fault;\n#endif")),
+    ("a macro that stays on Windows", lambda root: replace(os.path.join(root, "hybrid.h"), "    #undef NOMINMAX\n", "")),
+])
+def windows(box):
+    """The Windows code, by a cross compiler: it builds, links, and leaves no macro of ours."""
+    cross = "x86_64-w64-mingw32-gcc"
+    if not box.has(cross):
+        return box.skipped("Windows", "%s is not installed (tests/setup.sh installs it)" % cross)
+    path = box.write("one.c", IMPLEMENTATION)
+    for standard in ("-std=c99", "-std=gnu11"):
+        box.compiles("the header for Windows, %s" % standard, [cross, "-O1", standard] + WARNINGS + ["-I", box.root, path, "-o", "one.exe", "-lm"])
+    macros, _ = left_behind(box, IMPLEMENTATION, [], cross)
+    box.expect("macros left on Windows", macros and not foreign_macros(macros), ", ".join(foreign_macros(macros)))
 
 
 @gate("arm", faults=[

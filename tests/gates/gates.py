@@ -168,7 +168,7 @@ def main():
     parser.add_argument("--only", default="", help="gates whose name holds this word")
     parser.add_argument("--prove", action="store_true", help="inject faults into a copy and expect every gate to see them")
     args = parser.parse_args()
-    order = ["house", "standards", "declarations", "cutouts", "units", "symbols", "macros", "examples", "readme", "arm", "time"]
+    order = ["house", "standards", "declarations", "cutouts", "units", "symbols", "macros", "examples", "readme", "windows", "arm", "time"]
     entries = [e for e in sorted(GATES, key=lambda e: order.index(e[0])) if args.only in e[0]]
     if args.prove:
         passed, failed, skipped = prove(entries, ROOT)

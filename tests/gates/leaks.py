@@ -46,10 +46,14 @@ def check_symbols(box):
         box.expect("it never ends, prints or asks the environment (%s)" % name, not forbidden, ", ".join(forbidden))
 
 
-def left_behind(box, text, language):
+def foreign_macros(macros):
+    return [m for m in macros if not re.match(r"HYBRID_[^_]", m)]
+
+
+def left_behind(box, text, language, compiler="cc"):
     """Macros that hybrid.h defined and did not undefine, and the system headers that it included itself."""
     path = box.write("macros.c", text)
-    status, out = box.run(["cc", "-E", "-dD"] + language + ["-I", box.root, path])
+    status, out = box.run([compiler, "-E", "-dD"] + language + ["-I", box.root, path])
     if status:
         box.failed("preprocessing", out[-1000:])
     where, stack, macros, includes = "", [], {}, []
@@ -78,7 +82,7 @@ def check_macros(box):
     for title, language in (("C", ["-x", "c", "-std=c99"]), ("C++", ["-x", "c++", "-std=c++11"])):
         for half, text in (("declarations", '#include "hybrid.h"\n'), ("implementation", SOURCE)):
             macros, includes = left_behind(box, text, language)
-            foreign = [m for m in macros if not re.match(r"HYBRID_[^_]", m)]
+            foreign = foreign_macros(macros)
             box.expect("macros left by the %s in %s" % (half, title), macros and not foreign, ", ".join(foreign))
             if half == "declarations":
                 box.expect("the declarations include three headers in %s" % title, sorted(set(includes)) == ["stdbool.h", "stddef.h", "stdint.h"], ", ".join(includes))
