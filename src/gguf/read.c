@@ -306,7 +306,7 @@ HYBRID_API hybrid_string hybrid_gguf_key(const hybrid_gguf *g, size_t i, hybrid_
         value->count = span->count;
         value->data = g->bytes + span->at;
         value->size = span->size;
-        value->index = span->type == HYBRID_GGUF_ARRAY && !hybrid__gguf_number_size(span->item_type) ? g->index + span->index : NULL;
+        value->index = g->index && span->type == HYBRID_GGUF_ARRAY && !hybrid__gguf_number_size(span->item_type) ? g->index + span->index : NULL;
     }
     return g->key_names.names[i];
 }
