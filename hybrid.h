@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id e182a253e36e9261): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id fb4f3985ffb73205): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -405,7 +405,7 @@ HYBRID_API hybrid_result hybrid_gguf_end(hybrid_gguf_writer *writer, hybrid_erro
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "e182a253e36e9261"
+#define HYBRID__SOURCE_ID "fb4f3985ffb73205"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -1991,7 +1991,7 @@ HYBRID_API hybrid_string hybrid_gguf_key(const hybrid_gguf *g, size_t i, hybrid_
         value->count = span->count;
         value->data = g->bytes + span->at;
         value->size = span->size;
-        value->index = span->type == HYBRID_GGUF_ARRAY && !hybrid__gguf_number_size(span->item_type) ? g->index + span->index : NULL;
+        value->index = g->index && span->type == HYBRID_GGUF_ARRAY && !hybrid__gguf_number_size(span->item_type) ? g->index + span->index : NULL;
     }
     return g->key_names.names[i];
 }
