@@ -43,62 +43,54 @@ typedef struct hybrid__symmetric {
     float    sc[16], q[HYBRID__QK_K], err;
 } hybrid__symmetric;
 
-/* Fills out for one d: of the eight scales next to fit[s] / d, the one with the least error. Returns the least-squares d of the
- * integers that were chosen, 0 when there is none. */
-static float hybrid__try_symmetric(const hybrid__encode_input *in, const float *fit, float d, float sc_lo, float sc_hi, float lo, float hi, hybrid__symmetric *out)
+/* Fills out for one d: of the sixteen scales next to fit[s] / d, the one with the least error. */
+static void hybrid__try_symmetric(const hybrid__encode_input *in, const float *fit, float d, float sc_lo, float sc_hi, float lo, float hi, hybrid__symmetric *out)
 {
     static const float zero[HYBRID__LANES] = { 0, 0, 0, 0, 0, 0, 0, 0 };
-    float stored, xu = 0, uu = 0;
-    int i, k, s;
+    float stored;
+    int k, s, half;
     out->d = hybrid__encode_half(in, d, 0, &stored);
     if (stored == 0) out->d = hybrid__encode_half(in, d, 1, &stored);
     out->err = 0;
     for (s = 0; s < 16; s++) {
-        float scale[HYBRID__LANES], sc[HYBRID__LANES], err[HYBRID__LANES], nearest = hybrid__round_clamped(fit[s] / stored, sc_lo, sc_hi);
+        float scale[HYBRID__LANES], sc[HYBRID__LANES], err[HYBRID__LANES], least = 0, nearest = hybrid__round_clamped(fit[s] / stored, sc_lo, sc_hi);
         const float *x = in->x + 16 * s, *w = in->w + 16 * s;
-        float *q = out->q + 16 * s;
-        for (k = 0; k < HYBRID__LANES; k++) {
-            sc[k] = hybrid__round_clamped(nearest + (float)(k - 3), sc_lo, sc_hi);
-            scale[k] = stored * sc[k];
+        for (half = 0; half < 2; half++) {
+            for (k = 0; k < HYBRID__LANES; k++) {
+                sc[k] = hybrid__round_clamped(nearest + (float)(k - (half == 0 ? 3 : k < 4 ? 7 : -1)), sc_lo, sc_hi);
+                scale[k] = stored * sc[k];
+            }
+            hybrid__try_lines(x, w, 16, scale, zero, lo, hi, err);
+            k = hybrid__smallest(err);
+            if (half == 0 || err[k] < least) { least = err[k]; out->sc[s] = sc[k]; }
         }
-        hybrid__try_lines(x, w, 16, scale, zero, lo, hi, err);
-        k = hybrid__smallest(err);
-        out->err += err[k];
-        out->sc[s] = sc[k];
-        hybrid__apply_line(x, 16, scale[k], 0, lo, hi, q);
-        for (i = 0; i < 16; i++) {
-            float u = sc[k] * q[i], wu = w[i] * u;
-            xu += wu * x[i];
-            uu += wu * u;
-        }
+        out->err += least;
+        hybrid__apply_line(x, 16, stored * out->sc[s], 0, lo, hi, out->q + 16 * s);
     }
-    return uu > 0 ? xu / uu : 0.0f;
 }
 
-/* The scale d, the 16 scales sc in sc_lo..sc_hi and the integers q in lo..hi of 256 values. d is tried as the best sub-scales suggest and
- * by least squares. When hardly any error is left (a constant, few distinct values) it is the rounding of d to a half: eight more draws. */
+/* The scale d, the 16 scales sc in sc_lo..sc_hi and the integers q in lo..hi of 256 values. d is as the best scales of the sub-blocks
+ * suggest. When hardly any error is left (a constant, few distinct values) it is the rounding of d to a half: eight more draws. */
 static uint16_t hybrid__encode_symmetric(const float *values, const float *importance, float sc_lo, float sc_hi, float lo, float hi, int8_t *sc, float *q)
 {
     hybrid__encode_input in;
     hybrid__symmetric now, best;
-    float fit[16], peak = 0, d, xx = 0;
-    int i, s, pass, kind = (int)hybrid__encode_begin(&in, values, importance, HYBRID__QK_K);
+    float fit[16], peak, xx = 0;
+    int i, s, draw, kind = (int)hybrid__encode_begin(&in, values, importance, HYBRID__QK_K);
     memset(sc, 0, 16);
     memset(q, 0, HYBRID__QK_K * sizeof *q);
     if (kind != HYBRID__ENCODE_NORMAL) return kind == HYBRID__ENCODE_DAMAGED ? HYBRID__HALF_NAN : 0;
     for (s = 0; s < 16; s++) fit[s] = hybrid__fit_scale(in.x + 16 * s, in.w + 16 * s, 16, lo, hi);
     peak = hybrid__peak(fit, 16);
     if (peak == 0) return 0;
-    d = hybrid__try_symmetric(&in, fit, peak / sc_lo, sc_lo, sc_hi, lo, hi, &best);
+    hybrid__try_symmetric(&in, fit, peak / sc_lo, sc_lo, sc_hi, lo, hi, &best);
     for (i = 0; i < HYBRID__QK_K; i++) xx += in.w[i] * in.x[i] * in.x[i];
-    for (pass = 0; pass < 9 && d != 0; pass++) {
-        if (pass > 0 && !(best.err > 0 && best.err < 5e-5f * xx)) break;
-        if (pass == 1) {
+    for (draw = 0; draw < 8 && best.err > 0 && best.err < 5e-5f * xx; draw++) {
+        if (draw == 0) {
             for (s = 0; s < 16; s++) fit[s] = hybrid__peak(in.x + 16 * s, 16) / lo;
             peak = hybrid__peak(fit, 16);
         }
-        if (pass > 0) d = peak / (sc_lo + (float)(pass - 1));
-        hybrid__try_symmetric(&in, fit, d, sc_lo, sc_hi, lo, hi, &now);
+        hybrid__try_symmetric(&in, fit, peak / (sc_lo + (float)draw), sc_lo, sc_hi, lo, hi, &now);
         if (now.err < best.err) best = now;
     }
     for (s = 0; s < 16; s++) sc[s] = (int8_t)best.sc[s];
