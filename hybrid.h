@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id fb4f3985ffb73205): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id d590a1809442d6ff): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -55,7 +55,7 @@
  *      939  runtime.c          the object that everything hangs off: memory, log, workers
  *     1085  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
  *     1237  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     5137  end.h              closes what core/begin opened
+ *     5129  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     1267  names.c            names that must differ, found by hash
@@ -72,22 +72,22 @@
  *     3049  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
  *     3242  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
  *     3470  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     3618  types.c            the table of all types, and the public functions over it
+ *     3610  types.c            the table of all types, and the public functions over it
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *     3723  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *     3856  target.c           the marks of functions that use instructions beyond the compiler's flags
- *     3871  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *     3896  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *     3939  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *     4272  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *     4301  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *     4409  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *     4479  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *     4577  cpu_int.c          the table of integer-block kernels
- *     4604  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *     4664  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *     4834  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *     3715  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *     3848  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *     3863  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *     3888  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *     3931  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *     4264  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *     4293  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *     4401  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *     4471  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *     4569  cpu_int.c          the table of integer-block kernels
+ *     4596  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *     4656  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *     4826  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -405,7 +405,7 @@ HYBRID_API hybrid_result hybrid_gguf_end(hybrid_gguf_writer *writer, hybrid_erro
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "fb4f3985ffb73205"
+#define HYBRID__SOURCE_ID "d590a1809442d6ff"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -3513,62 +3513,54 @@ typedef struct hybrid__symmetric {
     float    sc[16], q[HYBRID__QK_K], err;
 } hybrid__symmetric;
 
-/* Fills out for one d: of the eight scales next to fit[s] / d, the one with the least error. Returns the least-squares d of the
- * integers that were chosen, 0 when there is none. */
-static float hybrid__try_symmetric(const hybrid__encode_input *in, const float *fit, float d, float sc_lo, float sc_hi, float lo, float hi, hybrid__symmetric *out)
+/* Fills out for one d: of the sixteen scales next to fit[s] / d, the one with the least error. */
+static void hybrid__try_symmetric(const hybrid__encode_input *in, const float *fit, float d, float sc_lo, float sc_hi, float lo, float hi, hybrid__symmetric *out)
 {
     static const float zero[HYBRID__LANES] = { 0, 0, 0, 0, 0, 0, 0, 0 };
-    float stored, xu = 0, uu = 0;
-    int i, k, s;
+    float stored;
+    int k, s, half;
     out->d = hybrid__encode_half(in, d, 0, &stored);
     if (stored == 0) out->d = hybrid__encode_half(in, d, 1, &stored);
     out->err = 0;
     for (s = 0; s < 16; s++) {
-        float scale[HYBRID__LANES], sc[HYBRID__LANES], err[HYBRID__LANES], nearest = hybrid__round_clamped(fit[s] / stored, sc_lo, sc_hi);
+        float scale[HYBRID__LANES], sc[HYBRID__LANES], err[HYBRID__LANES], least = 0, nearest = hybrid__round_clamped(fit[s] / stored, sc_lo, sc_hi);
         const float *x = in->x + 16 * s, *w = in->w + 16 * s;
-        float *q = out->q + 16 * s;
-        for (k = 0; k < HYBRID__LANES; k++) {
-            sc[k] = hybrid__round_clamped(nearest + (float)(k - 3), sc_lo, sc_hi);
-            scale[k] = stored * sc[k];
+        for (half = 0; half < 2; half++) {
+            for (k = 0; k < HYBRID__LANES; k++) {
+                sc[k] = hybrid__round_clamped(nearest + (float)(k - (half == 0 ? 3 : k < 4 ? 7 : -1)), sc_lo, sc_hi);
+                scale[k] = stored * sc[k];
+            }
+            hybrid__try_lines(x, w, 16, scale, zero, lo, hi, err);
+            k = hybrid__smallest(err);
+            if (half == 0 || err[k] < least) { least = err[k]; out->sc[s] = sc[k]; }
         }
-        hybrid__try_lines(x, w, 16, scale, zero, lo, hi, err);
-        k = hybrid__smallest(err);
-        out->err += err[k];
-        out->sc[s] = sc[k];
-        hybrid__apply_line(x, 16, scale[k], 0, lo, hi, q);
-        for (i = 0; i < 16; i++) {
-            float u = sc[k] * q[i], wu = w[i] * u;
-            xu += wu * x[i];
-            uu += wu * u;
-        }
+        out->err += least;
+        hybrid__apply_line(x, 16, stored * out->sc[s], 0, lo, hi, out->q + 16 * s);
     }
-    return uu > 0 ? xu / uu : 0.0f;
 }
 
-/* The scale d, the 16 scales sc in sc_lo..sc_hi and the integers q in lo..hi of 256 values. d is tried as the best sub-scales suggest and
- * by least squares. When hardly any error is left (a constant, few distinct values) it is the rounding of d to a half: eight more draws. */
+/* The scale d, the 16 scales sc in sc_lo..sc_hi and the integers q in lo..hi of 256 values. d is as the best scales of the sub-blocks
+ * suggest. When hardly any error is left (a constant, few distinct values) it is the rounding of d to a half: eight more draws. */
 static uint16_t hybrid__encode_symmetric(const float *values, const float *importance, float sc_lo, float sc_hi, float lo, float hi, int8_t *sc, float *q)
 {
     hybrid__encode_input in;
     hybrid__symmetric now, best;
-    float fit[16], peak = 0, d, xx = 0;
-    int i, s, pass, kind = (int)hybrid__encode_begin(&in, values, importance, HYBRID__QK_K);
+    float fit[16], peak, xx = 0;
+    int i, s, draw, kind = (int)hybrid__encode_begin(&in, values, importance, HYBRID__QK_K);
     memset(sc, 0, 16);
     memset(q, 0, HYBRID__QK_K * sizeof *q);
     if (kind != HYBRID__ENCODE_NORMAL) return kind == HYBRID__ENCODE_DAMAGED ? HYBRID__HALF_NAN : 0;
     for (s = 0; s < 16; s++) fit[s] = hybrid__fit_scale(in.x + 16 * s, in.w + 16 * s, 16, lo, hi);
     peak = hybrid__peak(fit, 16);
     if (peak == 0) return 0;
-    d = hybrid__try_symmetric(&in, fit, peak / sc_lo, sc_lo, sc_hi, lo, hi, &best);
+    hybrid__try_symmetric(&in, fit, peak / sc_lo, sc_lo, sc_hi, lo, hi, &best);
     for (i = 0; i < HYBRID__QK_K; i++) xx += in.w[i] * in.x[i] * in.x[i];
-    for (pass = 0; pass < 9 && d != 0; pass++) {
-        if (pass > 0 && !(best.err > 0 && best.err < 5e-5f * xx)) break;
-        if (pass == 1) {
+    for (draw = 0; draw < 8 && best.err > 0 && best.err < 5e-5f * xx; draw++) {
+        if (draw == 0) {
             for (s = 0; s < 16; s++) fit[s] = hybrid__peak(in.x + 16 * s, 16) / lo;
             peak = hybrid__peak(fit, 16);
         }
-        if (pass > 0) d = peak / (sc_lo + (float)(pass - 1));
-        hybrid__try_symmetric(&in, fit, d, sc_lo, sc_hi, lo, hi, &now);
+        hybrid__try_symmetric(&in, fit, peak / (sc_lo + (float)draw), sc_lo, sc_hi, lo, hi, &now);
         if (now.err < best.err) best = now;
     }
     for (s = 0; s < 16; s++) sc[s] = (int8_t)best.sc[s];
