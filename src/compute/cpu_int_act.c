@@ -1,6 +1,6 @@
 /* compute/cpu_int_act: activations as 8-bit integers, in natural order: what the gemm of every ISA reads.
  *
- * A row for 32-weight blocks:  q: k int8;  d: k/32 floats;   s: k/32 floats, d * (float)(sum of the block's q).
+ * A row for 32-weight blocks:  q: k int8;  d: k/32 floats;   s: k/32 floats, the sum of the block's q.
  * A row for super-blocks:      q: k int8;  d: k/256 floats;  s: k/16 int16, sums of 16 q.
  * Each part starts at a multiple of 64 bytes; a row is an odd number of 64-byte lines, so that equal columns of many rows spread over the
  * sets of a cache. */
@@ -45,7 +45,7 @@ static void hybrid__act32_prepare(const float *x, int64_t k, void *act)
     for (b = 0; b < k / 32; b++) {
         d[b] = hybrid__act_quantize(x + b * 32, 32, q + b * 32);
         for (sum = 0, i = 0; i < 32; i++) sum += q[b * 32 + i];
-        s[b] = d[b] * (float)sum;
+        s[b] = (float)sum;
     }
 }
 

@@ -6,7 +6,7 @@ typedef void (*hybrid__ints256_fn)(const void *block, hybrid__ints256 *o);
 
 HYBRID__INLINE float hybrid__halve8(const float *p) { return ((p[0] + p[4]) + (p[2] + p[6])) + ((p[1] + p[5]) + (p[3] + p[7])); }
 
-/* One row of w by n rows of x: each block is unpacked once. sums: n * 16 floats. affine: the type has a second set of sums. */
+/* One row of w by n rows of x: each block is unpacked once. sums: n * 8 floats. affine: the type has mins. */
 static void hybrid__generic_row32(hybrid__ints32_fn unpack, size_t block_bytes, bool affine, const void *w, int64_t k, const void *acts, int n,
                                   float *y, int64_t y_stride, float *sums)
 {
@@ -14,23 +14,21 @@ static void hybrid__generic_row32(hybrid__ints32_fn unpack, size_t block_bytes, 
     hybrid__ints32 block;
     int64_t b;
     int i, j, isum;
-    memset(sums, 0, (size_t)n * 16 * sizeof *sums);
+    memset(sums, 0, (size_t)n * 8 * sizeof *sums);
     for (b = 0; b < k / 32; b++) {
         unpack((const char *)w + (size_t)b * block_bytes, &block);
         for (i = 0; i < n; i++) {
             const char *act = (const char *)acts + (size_t)i * act_bytes;
             const int8_t *x = (const int8_t *)act + b * 32;
             float d = hybrid__load_f32(act + hybrid__act32_d(k) + b * 4), s = hybrid__load_f32(act + hybrid__act32_s(k) + b * 4);
-            float *p = sums + i * 16 + b % 8;
+            float *p = sums + i * 8 + b % 8, t;
             for (isum = 0, j = 0; j < 32; j++) isum += block.q[j] * x[j];
-            p[0] = fmaf((float)isum, block.d * d, p[0]);
-            if (affine) p[8] = fmaf(block.m, s, p[8]);
+            t = (float)isum * block.d;
+            if (affine) t = fmaf(block.m, s, t);
+            *p = fmaf(t, d, *p);
         }
     }
-    for (i = 0; i < n; i++) {
-        const float *p = sums + i * 16;
-        y[i * y_stride] = affine ? hybrid__halve8(p) + hybrid__halve8(p + 8) : hybrid__halve8(p);
-    }
+    for (i = 0; i < n; i++) y[i * y_stride] = hybrid__halve8(sums + i * 8);
 }
 
 static void hybrid__generic_row256(hybrid__ints256_fn unpack, size_t block_bytes, bool affine, const void *w, int64_t k, const void *acts, int n,
@@ -40,28 +38,27 @@ static void hybrid__generic_row256(hybrid__ints256_fn unpack, size_t block_bytes
     hybrid__ints256 block;
     int64_t b;
     int i, j, isum, msum;
-    memset(sums, 0, (size_t)n * 16 * sizeof *sums);
+    memset(sums, 0, (size_t)n * 8 * sizeof *sums);
     for (b = 0; b < k / 256; b++) {
         unpack((const char *)w + (size_t)b * block_bytes, &block);
         for (i = 0; i < n; i++) {
             const char *act = (const char *)acts + (size_t)i * act_bytes;
             const int8_t *x = (const int8_t *)act + b * 256;
             const int16_t *s = (const int16_t *)(const void *)(act + hybrid__act256_s(k)) + b * 16;
-            float d = hybrid__load_f32(act + hybrid__act256_d(k) + b * 4), *p = sums + i * 16 + b % 8;
+            float d = hybrid__load_f32(act + hybrid__act256_d(k) + b * 4), *p = sums + i * 8 + b % 8, t;
             for (isum = 0, j = 0; j < 256; j++) isum += block.q[j] * x[j];
-            p[0] = fmaf((float)isum, block.d * d, p[0]);
-            if (!affine) continue;
-            for (msum = 0, j = 0; j < 16; j++) msum += block.m[j] * s[j];
-            p[8] = fmaf((float)msum, block.dmin * d, p[8]);
+            t = (float)isum * block.d;
+            if (affine) {
+                for (msum = 0, j = 0; j < 16; j++) msum += block.m[j] * s[j];
+                t = fmaf(-(float)msum, block.dmin, t);
+            }
+            *p = fmaf(t, d, *p);
         }
     }
-    for (i = 0; i < n; i++) {
-        const float *p = sums + i * 16;
-        y[i * y_stride] = affine ? hybrid__halve8(p) - hybrid__halve8(p + 8) : hybrid__halve8(p);
-    }
+    for (i = 0; i < n; i++) y[i * y_stride] = hybrid__halve8(sums + i * 8);
 }
 
-static size_t hybrid__generic_scratch(int64_t k, int n) { HYBRID__UNUSED(k); return (size_t)n * 16 * sizeof(float); }
+static size_t hybrid__generic_scratch(int64_t k, int n) { HYBRID__UNUSED(k); return (size_t)n * 8 * sizeof(float); }
 
 /* A type's two kernels and its entry. family: 32 or 256. */
 #define HYBRID__GENERIC_TYPE(type, family, affine)                                                                                             \
@@ -75,7 +72,7 @@ static size_t hybrid__generic_scratch(int64_t k, int n) { HYBRID__UNUSED(k); ret
     }                                                                                                                                          \
     static void hybrid__gemv_generic_##type(const void *w, size_t row_bytes, int64_t k, const void *act, float *y, int64_t r0, int64_t r1)     \
     {                                                                                                                                          \
-        float sums[16];                                                                                                                        \
+        float sums[8];                                                                                                                        \
         hybrid__gemm_generic_##type(w, row_bytes, k, act, 1, y, 0, r0, r1, sums);                                                              \
     }                                                                                                                                          \
     static const hybrid__matmul_kernel hybrid__kernel_generic_##type = {                                                                       \
