@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id d590a1809442d6ff): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id d3181e5d4e683906): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -55,7 +55,7 @@
  *      939  runtime.c          the object that everything hangs off: memory, log, workers
  *     1085  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
  *     1237  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     5129  end.h              closes what core/begin opened
+ *     5126  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     1267  names.c            names that must differ, found by hash
@@ -84,10 +84,10 @@
  *     4293  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
  *     4401  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
  *     4471  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *     4569  cpu_int.c          the table of integer-block kernels
- *     4596  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *     4656  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *     4826  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *     4566  cpu_int.c          the table of integer-block kernels
+ *     4593  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *     4653  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *     4823  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -405,7 +405,7 @@ HYBRID_API hybrid_result hybrid_gguf_end(hybrid_gguf_writer *writer, hybrid_erro
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "d590a1809442d6ff"
+#define HYBRID__SOURCE_ID "d3181e5d4e683906"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -4401,7 +4401,7 @@ static void hybrid__ints_q6_K(const void *block, hybrid__ints256 *o)
 /* ==== begin src/compute/cpu_int_act.c ==== */
 /* compute/cpu_int_act: activations as 8-bit integers, in natural order: what the gemm of every ISA reads.
  *
- * A row for 32-weight blocks:  q: k int8;  d: k/32 floats;   s: k/32 floats, d * (float)(sum of the block's q).
+ * A row for 32-weight blocks:  q: k int8;  d: k/32 floats;   s: k/32 floats, the sum of the block's q.
  * A row for super-blocks:      q: k int8;  d: k/256 floats;  s: k/16 int16, sums of 16 q.
  * Each part starts at a multiple of 64 bytes; a row is an odd number of 64-byte lines, so that equal columns of many rows spread over the
  * sets of a cache. */
@@ -4446,7 +4446,7 @@ static void hybrid__act32_prepare(const float *x, int64_t k, void *act)
     for (b = 0; b < k / 32; b++) {
         d[b] = hybrid__act_quantize(x + b * 32, 32, q + b * 32);
         for (sum = 0, i = 0; i < 32; i++) sum += q[b * 32 + i];
-        s[b] = d[b] * (float)sum;
+        s[b] = (float)sum;
     }
 }
 
@@ -4477,7 +4477,7 @@ typedef void (*hybrid__ints256_fn)(const void *block, hybrid__ints256 *o);
 
 HYBRID__INLINE float hybrid__halve8(const float *p) { return ((p[0] + p[4]) + (p[2] + p[6])) + ((p[1] + p[5]) + (p[3] + p[7])); }
 
-/* One row of w by n rows of x: each block is unpacked once. sums: n * 16 floats. affine: the type has a second set of sums. */
+/* One row of w by n rows of x: each block is unpacked once. sums: n * 8 floats. affine: the type has mins. */
 static void hybrid__generic_row32(hybrid__ints32_fn unpack, size_t block_bytes, bool affine, const void *w, int64_t k, const void *acts, int n,
                                   float *y, int64_t y_stride, float *sums)
 {
@@ -4485,23 +4485,21 @@ static void hybrid__generic_row32(hybrid__ints32_fn unpack, size_t block_bytes, 
     hybrid__ints32 block;
     int64_t b;
     int i, j, isum;
-    memset(sums, 0, (size_t)n * 16 * sizeof *sums);
+    memset(sums, 0, (size_t)n * 8 * sizeof *sums);
     for (b = 0; b < k / 32; b++) {
         unpack((const char *)w + (size_t)b * block_bytes, &block);
         for (i = 0; i < n; i++) {
             const char *act = (const char *)acts + (size_t)i * act_bytes;
             const int8_t *x = (const int8_t *)act + b * 32;
             float d = hybrid__load_f32(act + hybrid__act32_d(k) + b * 4), s = hybrid__load_f32(act + hybrid__act32_s(k) + b * 4);
-            float *p = sums + i * 16 + b % 8;
+            float *p = sums + i * 8 + b % 8, t;
             for (isum = 0, j = 0; j < 32; j++) isum += block.q[j] * x[j];
-            p[0] = fmaf((float)isum, block.d * d, p[0]);
-            if (affine) p[8] = fmaf(block.m, s, p[8]);
+            t = (float)isum * block.d;
+            if (affine) t = fmaf(block.m, s, t);
+            *p = fmaf(t, d, *p);
         }
     }
-    for (i = 0; i < n; i++) {
-        const float *p = sums + i * 16;
-        y[i * y_stride] = affine ? hybrid__halve8(p) + hybrid__halve8(p + 8) : hybrid__halve8(p);
-    }
+    for (i = 0; i < n; i++) y[i * y_stride] = hybrid__halve8(sums + i * 8);
 }
 
 static void hybrid__generic_row256(hybrid__ints256_fn unpack, size_t block_bytes, bool affine, const void *w, int64_t k, const void *acts, int n,
@@ -4511,28 +4509,27 @@ static void hybrid__generic_row256(hybrid__ints256_fn unpack, size_t block_bytes
     hybrid__ints256 block;
     int64_t b;
     int i, j, isum, msum;
-    memset(sums, 0, (size_t)n * 16 * sizeof *sums);
+    memset(sums, 0, (size_t)n * 8 * sizeof *sums);
     for (b = 0; b < k / 256; b++) {
         unpack((const char *)w + (size_t)b * block_bytes, &block);
         for (i = 0; i < n; i++) {
             const char *act = (const char *)acts + (size_t)i * act_bytes;
             const int8_t *x = (const int8_t *)act + b * 256;
             const int16_t *s = (const int16_t *)(const void *)(act + hybrid__act256_s(k)) + b * 16;
-            float d = hybrid__load_f32(act + hybrid__act256_d(k) + b * 4), *p = sums + i * 16 + b % 8;
+            float d = hybrid__load_f32(act + hybrid__act256_d(k) + b * 4), *p = sums + i * 8 + b % 8, t;
             for (isum = 0, j = 0; j < 256; j++) isum += block.q[j] * x[j];
-            p[0] = fmaf((float)isum, block.d * d, p[0]);
-            if (!affine) continue;
-            for (msum = 0, j = 0; j < 16; j++) msum += block.m[j] * s[j];
-            p[8] = fmaf((float)msum, block.dmin * d, p[8]);
+            t = (float)isum * block.d;
+            if (affine) {
+                for (msum = 0, j = 0; j < 16; j++) msum += block.m[j] * s[j];
+                t = fmaf(-(float)msum, block.dmin, t);
+            }
+            *p = fmaf(t, d, *p);
         }
     }
-    for (i = 0; i < n; i++) {
-        const float *p = sums + i * 16;
-        y[i * y_stride] = affine ? hybrid__halve8(p) - hybrid__halve8(p + 8) : hybrid__halve8(p);
-    }
+    for (i = 0; i < n; i++) y[i * y_stride] = hybrid__halve8(sums + i * 8);
 }
 
-static size_t hybrid__generic_scratch(int64_t k, int n) { HYBRID__UNUSED(k); return (size_t)n * 16 * sizeof(float); }
+static size_t hybrid__generic_scratch(int64_t k, int n) { HYBRID__UNUSED(k); return (size_t)n * 8 * sizeof(float); }
 
 /* A type's two kernels and its entry. family: 32 or 256. */
 #define HYBRID__GENERIC_TYPE(type, family, affine)                                                                                             \
@@ -4546,7 +4543,7 @@ static size_t hybrid__generic_scratch(int64_t k, int n) { HYBRID__UNUSED(k); ret
     }                                                                                                                                          \
     static void hybrid__gemv_generic_##type(const void *w, size_t row_bytes, int64_t k, const void *act, float *y, int64_t r0, int64_t r1)     \
     {                                                                                                                                          \
-        float sums[16];                                                                                                                        \
+        float sums[8];                                                                                                                        \
         hybrid__gemm_generic_##type(w, row_bytes, k, act, 1, y, 0, r0, r1, sums);                                                              \
     }                                                                                                                                          \
     static const hybrid__matmul_kernel hybrid__kernel_generic_##type = {                                                                       \
