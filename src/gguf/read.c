@@ -227,8 +227,8 @@ static hybrid_result hybrid__gguf_place_tensors(hybrid_gguf *g, uint64_t metadat
 
 static hybrid_result hybrid__gguf_scan_all(hybrid_gguf *g, hybrid__gguf_scan *s)
 {
-    uint32_t version;
-    uint64_t n_tensors, n_keys, i;
+    uint32_t version = 0;
+    uint64_t n_tensors = 0, n_keys = 0, i;
     hybrid_result r = hybrid__gguf_scan_header(s, &version, &n_tensors, &n_keys);
     if (r) return r;
     g->version = (int)version;
@@ -295,19 +295,21 @@ HYBRID_API uint64_t hybrid_gguf_alignment(const hybrid_gguf *g) { return g ? g->
 HYBRID_API size_t hybrid_gguf_key_count(const hybrid_gguf *g) { return g ? g->n_keys : 0; }
 HYBRID_API size_t hybrid_gguf_tensor_count(const hybrid_gguf *g) { return g ? g->n_tensors : 0; }
 
+static void hybrid__gguf_value_of(const hybrid_gguf *g, size_t i, hybrid_gguf_value *value)
+{
+    const hybrid__gguf_span *span = &g->keys[i].value;
+    value->type = span->type;
+    value->item_type = span->item_type;
+    value->count = span->count;
+    value->data = g->bytes + span->at;
+    value->size = span->size;
+    value->index = g->index && span->type == HYBRID_GGUF_ARRAY && !hybrid__gguf_number_size(span->item_type) ? g->index + span->index : NULL;
+}
+
 HYBRID_API hybrid_string hybrid_gguf_key(const hybrid_gguf *g, size_t i, hybrid_gguf_value *value)
 {
-    const hybrid__gguf_span *span;
     if (!g || i >= g->n_keys) return hybrid__string(NULL);
-    span = &g->keys[i].value;
-    if (value) {
-        value->type = span->type;
-        value->item_type = span->item_type;
-        value->count = span->count;
-        value->data = g->bytes + span->at;
-        value->size = span->size;
-        value->index = g->index && span->type == HYBRID_GGUF_ARRAY && !hybrid__gguf_number_size(span->item_type) ? g->index + span->index : NULL;
-    }
+    if (value) hybrid__gguf_value_of(g, i, value);
     return g->key_names.names[i];
 }
 
@@ -315,7 +317,7 @@ HYBRID_API bool hybrid_gguf_find(const hybrid_gguf *g, const char *key, hybrid_g
 {
     size_t i = g && key ? hybrid__names_find(&g->key_names, hybrid__string(key)) : HYBRID__NO_NAME;
     if (i == HYBRID__NO_NAME) return false;
-    hybrid_gguf_key(g, i, value);
+    if (value) hybrid__gguf_value_of(g, i, value);
     return true;
 }
 

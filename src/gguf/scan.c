@@ -144,8 +144,9 @@ static hybrid_result hybrid__gguf_scan_array(hybrid__gguf_scan *s, int depth, hy
     hybrid__gguf_span item;
     hybrid_result r;
     uint64_t i, size;
+    span->type = span->item_type = HYBRID_GGUF_ARRAY;
+    span->count = 0;
     if ((r = hybrid__gguf_scan_type(s, &span->item_type)) || (r = hybrid__gguf_scan_u64(s, &span->count))) return r;
-    span->type = HYBRID_GGUF_ARRAY;
     span->at = s->at;
     span->index = s->n_index;
     if (span->count > (s->size - s->at) / hybrid__gguf_item_min_size(span->item_type))
@@ -181,11 +182,11 @@ static hybrid_result hybrid__gguf_scan_array(hybrid__gguf_scan *s, int depth, hy
 static hybrid_result hybrid__gguf_scan_value(hybrid__gguf_scan *s, hybrid__gguf_span *span)
 {
     hybrid_result r;
+    memset(span, 0, sizeof *span);
     if ((r = hybrid__gguf_scan_type(s, &span->type))) return r;
     if (span->type == HYBRID_GGUF_ARRAY) return hybrid__gguf_scan_array(s, 0, span);
     span->item_type = span->type;
     span->count = 1;
-    span->index = 0;
     if (span->type == HYBRID_GGUF_STRING) {
         if ((r = hybrid__gguf_scan_string(s, &span->size))) return r;
     }
