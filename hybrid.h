@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id d3181e5d4e683906): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id cbd94fabe60a2fde): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -55,39 +55,39 @@
  *      939  runtime.c          the object that everything hangs off: memory, log, workers
  *     1085  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
  *     1237  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     5126  end.h              closes what core/begin opened
+ *     5129  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     1267  names.c            names that must differ, found by hash
  *     1367  value.c            the 13 types of metadata values and their items
  *     1483  scan.c             a walk over the metadata, which checks every length before it is believed
- *     1685  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     2050  output.c           a file that appears under its name only when it is complete
- *     2149  write.c            makes a GGUF file
+ *     1686  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     2053  output.c           a file that appears under its name only when it is complete
+ *     2152  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     2630  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     2711  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     3010  floats.c           the types that are plain numbers
- *     3049  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     3242  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     3470  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     3610  types.c            the table of all types, and the public functions over it
+ *     2633  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     2714  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     3013  floats.c           the types that are plain numbers
+ *     3052  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     3245  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     3473  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     3613  types.c            the table of all types, and the public functions over it
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *     3715  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *     3848  target.c           the marks of functions that use instructions beyond the compiler's flags
- *     3863  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *     3888  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *     3931  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *     4264  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *     4293  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *     4401  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *     4471  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *     4566  cpu_int.c          the table of integer-block kernels
- *     4593  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *     4653  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *     4823  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *     3718  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *     3851  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *     3866  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *     3891  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *     3934  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *     4267  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *     4296  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *     4404  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *     4474  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *     4569  cpu_int.c          the table of integer-block kernels
+ *     4596  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *     4656  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *     4826  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -405,7 +405,7 @@ HYBRID_API hybrid_result hybrid_gguf_end(hybrid_gguf_writer *writer, hybrid_erro
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "d3181e5d4e683906"
+#define HYBRID__SOURCE_ID "cbd94fabe60a2fde"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -1627,8 +1627,9 @@ static hybrid_result hybrid__gguf_scan_array(hybrid__gguf_scan *s, int depth, hy
     hybrid__gguf_span item;
     hybrid_result r;
     uint64_t i, size;
+    span->type = span->item_type = HYBRID_GGUF_ARRAY;
+    span->count = 0;
     if ((r = hybrid__gguf_scan_type(s, &span->item_type)) || (r = hybrid__gguf_scan_u64(s, &span->count))) return r;
-    span->type = HYBRID_GGUF_ARRAY;
     span->at = s->at;
     span->index = s->n_index;
     if (span->count > (s->size - s->at) / hybrid__gguf_item_min_size(span->item_type))
@@ -1664,11 +1665,11 @@ static hybrid_result hybrid__gguf_scan_array(hybrid__gguf_scan *s, int depth, hy
 static hybrid_result hybrid__gguf_scan_value(hybrid__gguf_scan *s, hybrid__gguf_span *span)
 {
     hybrid_result r;
+    memset(span, 0, sizeof *span);
     if ((r = hybrid__gguf_scan_type(s, &span->type))) return r;
     if (span->type == HYBRID_GGUF_ARRAY) return hybrid__gguf_scan_array(s, 0, span);
     span->item_type = span->type;
     span->count = 1;
-    span->index = 0;
     if (span->type == HYBRID_GGUF_STRING) {
         if ((r = hybrid__gguf_scan_string(s, &span->size))) return r;
     }
@@ -1912,8 +1913,8 @@ static hybrid_result hybrid__gguf_place_tensors(hybrid_gguf *g, uint64_t metadat
 
 static hybrid_result hybrid__gguf_scan_all(hybrid_gguf *g, hybrid__gguf_scan *s)
 {
-    uint32_t version;
-    uint64_t n_tensors, n_keys, i;
+    uint32_t version = 0;
+    uint64_t n_tensors = 0, n_keys = 0, i;
     hybrid_result r = hybrid__gguf_scan_header(s, &version, &n_tensors, &n_keys);
     if (r) return r;
     g->version = (int)version;
@@ -1980,19 +1981,21 @@ HYBRID_API uint64_t hybrid_gguf_alignment(const hybrid_gguf *g) { return g ? g->
 HYBRID_API size_t hybrid_gguf_key_count(const hybrid_gguf *g) { return g ? g->n_keys : 0; }
 HYBRID_API size_t hybrid_gguf_tensor_count(const hybrid_gguf *g) { return g ? g->n_tensors : 0; }
 
+static void hybrid__gguf_value_of(const hybrid_gguf *g, size_t i, hybrid_gguf_value *value)
+{
+    const hybrid__gguf_span *span = &g->keys[i].value;
+    value->type = span->type;
+    value->item_type = span->item_type;
+    value->count = span->count;
+    value->data = g->bytes + span->at;
+    value->size = span->size;
+    value->index = g->index && span->type == HYBRID_GGUF_ARRAY && !hybrid__gguf_number_size(span->item_type) ? g->index + span->index : NULL;
+}
+
 HYBRID_API hybrid_string hybrid_gguf_key(const hybrid_gguf *g, size_t i, hybrid_gguf_value *value)
 {
-    const hybrid__gguf_span *span;
     if (!g || i >= g->n_keys) return hybrid__string(NULL);
-    span = &g->keys[i].value;
-    if (value) {
-        value->type = span->type;
-        value->item_type = span->item_type;
-        value->count = span->count;
-        value->data = g->bytes + span->at;
-        value->size = span->size;
-        value->index = g->index && span->type == HYBRID_GGUF_ARRAY && !hybrid__gguf_number_size(span->item_type) ? g->index + span->index : NULL;
-    }
+    if (value) hybrid__gguf_value_of(g, i, value);
     return g->key_names.names[i];
 }
 
@@ -2000,7 +2003,7 @@ HYBRID_API bool hybrid_gguf_find(const hybrid_gguf *g, const char *key, hybrid_g
 {
     size_t i = g && key ? hybrid__names_find(&g->key_names, hybrid__string(key)) : HYBRID__NO_NAME;
     if (i == HYBRID__NO_NAME) return false;
-    hybrid_gguf_key(g, i, value);
+    if (value) hybrid__gguf_value_of(g, i, value);
     return true;
 }
 
