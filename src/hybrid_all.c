@@ -52,6 +52,8 @@
 /* model */
 
 /* infer */
+#include "infer/select.c"
+#include "infer/sampler.c"
 
 #include "core/end.h"
 #endif

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """gpt-nano-sort (a trained minGPT that sorts six letters A, B, C) as GGUF, with its published activations as reference files.
 
-    python tests/oracle/make_gpt_nano_sort.py FOLDER      FOLDER: models/gpt-nano-sort of the shared data; needs torch, transformers, gguf
+    python tests/oracle/make_gpt_nano_sort.py      needs torch, transformers, gguf, and models/gpt-nano-sort of HYBRID_DATA (default ../shared/data)
 
 Source of the weights and activations: bbycroft/llm-viz (MIT). Writes to tests/oracle/data/models:
   gpt-nano-sort.gguf
@@ -93,6 +93,7 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 1:
         sys.exit(__doc__)
-    main(sys.argv[1])
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    main(os.path.join(os.environ.get("HYBRID_DATA") or os.path.join(root, "..", "shared", "data"), "models", "gpt-nano-sort"))

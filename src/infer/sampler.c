@@ -1,0 +1,210 @@
+/* infer/sampler: the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of what was accepted. */
+
+#define HYBRID__SAMPLER_MAX_LAST_N (1 << 20)
+
+typedef struct hybrid__seen { int32_t id, count; } hybrid__seen;
+
+struct hybrid_sampler {
+    hybrid_runtime      *rt;
+    hybrid_sampler_desc  desc;
+    hybrid_logit_bias   *bias;            /* (desc.n_bias), in order of id */
+    const float         *logits;          /* of the call under way */
+    int32_t             *history;         /* ring of the last accepted ids (desc.penalty_last_n); NULL without penalties */
+    hybrid__seen        *seen;            /* the same, each id once, in order of id */
+    size_t               n_history, n_seen;
+    uint64_t             position, tries; /* tokens accepted; draws since the last of them */
+    hybrid__select       select;
+};
+
+/* The first index whose id is not below id; list: n structs of `stride` bytes that begin with their id, in order of id. */
+static size_t hybrid__find_id(const void *list, size_t n, size_t stride, int32_t id)
+{
+    size_t low = 0, high = n;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        int32_t at;
+        memcpy(&at, (const char *)list + mid * stride, sizeof at);
+        if (at < id) low = mid + 1;
+        else high = mid;
+    }
+    return low;
+}
+
+/* The logits of ids first..first+n-1, with penalties and bias. */
+static void hybrid__sampler_load(const void *user, int32_t first, int32_t n, float *x)
+{
+    const hybrid_sampler *s = (const hybrid_sampler *)user;
+    const float repetition = s->desc.repetition_penalty;
+    size_t i;
+    memcpy(x, s->logits + first, (size_t)n * sizeof *x);
+    for (i = hybrid__find_id(s->seen, s->n_seen, sizeof *s->seen, first); i < s->n_seen && s->seen[i].id - first < n; i++) {
+        float *l = x + (s->seen[i].id - first);
+        *l = *l > 0 ? *l / repetition : *l * repetition;
+        *l = *l - (float)s->seen[i].count * s->desc.frequency_penalty - s->desc.presence_penalty;
+    }
+    for (i = hybrid__find_id(s->bias, s->desc.n_bias, sizeof *s->bias, first); i < s->desc.n_bias && s->bias[i].id - first < n; i++)
+        x[s->bias[i].id - first] += s->bias[i].bias;
+}
+
+static hybrid_result hybrid__sampler_check(const hybrid_sampler_desc *d, hybrid_error *error)
+{
+    const struct { const char *name; double value, low, high; } range[] = {
+        { "repetition_penalty", (double)d->repetition_penalty, 0, 1e6 },
+        { "frequency_penalty", (double)d->frequency_penalty, -1e6, 1e6 },
+        { "presence_penalty", (double)d->presence_penalty, -1e6, 1e6 },
+        { "penalty_last_n", (double)d->penalty_last_n, 0, HYBRID__SAMPLER_MAX_LAST_N },
+        { "temperature", (double)d->temperature, 0, 1e6 },
+        { "top_k", (double)d->top_k, 0, 2147483647.0 },
+        { "top_p", (double)d->top_p, 0, 1 },
+        { "min_p", (double)d->min_p, 0, 1 },
+        { "typical_p", (double)d->typical_p, 0, 1 }
+    };
+    size_t i;
+    for (i = 0; i < HYBRID__COUNT(range); i++)
+        if (!(range[i].value >= range[i].low && range[i].value <= range[i].high))
+            return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: %s is %g, must be %g to %g",
+                                range[i].name, range[i].value, range[i].low, range[i].high);
+    if (d->n_bias && !d->bias) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: n_bias is not 0, but bias is NULL");
+    return HYBRID_OK;
+}
+
+static int hybrid__bias_order(const void *a, const void *b)
+{
+    int32_t x = ((const hybrid_logit_bias *)a)->id, y = ((const hybrid_logit_bias *)b)->id;
+    return (x > y) - (x < y);
+}
+
+static hybrid_result hybrid__sampler_copy_bias(hybrid_sampler *s, const hybrid_sampler_desc *d, hybrid_error *error)
+{
+    size_t i, bytes;
+    if (!hybrid__mul_size(d->n_bias, sizeof *s->bias, &bytes)) return hybrid__fail(error, HYBRID_ERROR_LIMIT, "hybrid_sampler_create: n_bias is too large");
+    if (!(s->bias = (hybrid_logit_bias *)hybrid__alloc(s->rt, bytes))) return hybrid__fail_memory(error, bytes);
+    memcpy(s->bias, d->bias, bytes);
+    qsort(s->bias, d->n_bias, sizeof *s->bias, hybrid__bias_order);
+    for (i = 0; i < d->n_bias; i++) {
+        int id = (int)s->bias[i].id;
+        if (id < 0) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: a bias has the id %d", id);
+        if (s->bias[i].bias != s->bias[i].bias) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: the bias of id %d is NaN", id);
+        if (i && s->bias[i - 1].id == s->bias[i].id)
+            return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: two biases for id %d: give their sum", id);
+    }
+    s->desc.n_bias = d->n_bias;
+    return HYBRID_OK;
+}
+
+static hybrid_result hybrid__sampler_make_history(hybrid_sampler *s, hybrid_error *error)
+{
+    size_t n = (size_t)s->desc.penalty_last_n;
+    s->history = (int32_t *)hybrid__calloc(s->rt, n, sizeof *s->history);
+    s->seen = (hybrid__seen *)hybrid__calloc(s->rt, n, sizeof *s->seen);
+    if (!s->history || !s->seen) return hybrid__fail_memory(error, n * (sizeof *s->history + sizeof *s->seen));
+    return HYBRID_OK;
+}
+
+HYBRID_API hybrid_result hybrid_sampler_create(hybrid_runtime *runtime, const hybrid_sampler_desc *desc, hybrid_sampler **sampler, hybrid_error *error)
+{
+    hybrid_sampler_desc d;
+    hybrid_sampler *s;
+    hybrid_runtime *rt;
+    hybrid_result r;
+    if (!sampler) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: sampler is NULL");
+    *sampler = NULL;
+    memset(&d, 0, sizeof d);
+    if (desc) d = *desc;
+    if ((r = hybrid__sampler_check(&d, error))) return r;
+    if (d.repetition_penalty <= 0) d.repetition_penalty = 1;
+    if (!d.penalty_last_n) d.penalty_last_n = 64;
+    if ((r = hybrid__runtime_retain(runtime, &rt, error))) return r;
+    if (!(s = (hybrid_sampler *)hybrid__calloc(rt, 1, sizeof *s))) {
+        hybrid__runtime_release(rt);
+        return hybrid__fail_memory(error, sizeof *s);
+    }
+    s->rt = rt;
+    s->desc = d;
+    s->desc.bias = NULL;
+    s->desc.n_bias = 0;
+    s->select.load = hybrid__sampler_load;
+    s->select.user = s;
+    if (d.n_bias) r = hybrid__sampler_copy_bias(s, &d, error);
+    if (!r && (d.repetition_penalty != 1 || d.frequency_penalty != 0 || d.presence_penalty != 0)) r = hybrid__sampler_make_history(s, error);
+    if (r) {
+        hybrid_sampler_destroy(s);
+        return r;
+    }
+    *sampler = s;
+    return HYBRID_OK;
+}
+
+HYBRID_API void hybrid_sampler_destroy(hybrid_sampler *s)
+{
+    hybrid_runtime *rt;
+    if (!s) return;
+    rt = s->rt;
+    hybrid__free(rt, s->bias);
+    hybrid__free(rt, s->history);
+    hybrid__free(rt, s->seen);
+    hybrid__free(rt, s);
+    hybrid__runtime_release(rt);
+}
+
+/* All filters of the chain; what is left stands in s->select. temperature > 0. */
+static void hybrid__sampler_filter(hybrid_sampler *s, int32_t n_vocab)
+{
+    const hybrid_sampler_desc *d = &s->desc;
+    hybrid__select_temperature(&s->select, d->temperature);
+    if (d->top_k > 0 && d->top_k < n_vocab) hybrid__select_keep(&s->select, HYBRID__BY_LOGIT, false, (double)d->top_k);
+    if (d->top_p > 0 && d->top_p < 1) hybrid__select_keep(&s->select, HYBRID__BY_LOGIT, true, (double)d->top_p);
+    if (d->min_p > 0) hybrid__select_min(&s->select, (double)d->min_p);
+    if (d->typical_p > 0 && d->typical_p < 1) hybrid__select_typical(&s->select, (double)d->typical_p);
+}
+
+HYBRID_API int32_t hybrid_sample(hybrid_sampler *s, const float *logits, int32_t n_vocab)
+{
+    size_t i;
+    if (!s || !logits || n_vocab <= 0) return (int32_t)HYBRID_ERROR_INVALID;
+    for (i = 0; i < s->desc.n_bias && s->bias[i].id < n_vocab; i++)
+        if (s->bias[i].bias > 0 && s->bias[i].bias == INFINITY) return s->bias[i].id;
+    s->logits = logits;
+    if (!hybrid__select_begin(&s->select, n_vocab)) return (int32_t)HYBRID_ERROR_NUMERIC;
+    if (s->desc.temperature <= 0) return s->select.best;
+    hybrid__sampler_filter(s, n_vocab);
+    return hybrid__select_draw(&s->select, hybrid__random_uniform(s->desc.seed, s->position, s->tries++));
+}
+
+/* Adds by (1 or -1) to the count of id. */
+static void hybrid__sampler_count(hybrid_sampler *s, int32_t id, int by)
+{
+    size_t at = hybrid__find_id(s->seen, s->n_seen, sizeof *s->seen, id);
+    hybrid__seen *e = s->seen + at;
+    if (at == s->n_seen || e->id != id) {
+        memmove(e + 1, e, (s->n_seen - at) * sizeof *e);
+        e->id = id;
+        e->count = 0;
+        s->n_seen++;
+    }
+    if ((e->count += by) == 0) {
+        s->n_seen--;
+        memmove(e, e + 1, (s->n_seen - at) * sizeof *e);
+    }
+}
+
+HYBRID_API void hybrid_sampler_accept(hybrid_sampler *s, int32_t id)
+{
+    if (!s || id < 0) return;
+    if (s->history) {
+        size_t size = (size_t)s->desc.penalty_last_n, at = (size_t)(s->position % size);
+        if (s->n_history == size) hybrid__sampler_count(s, s->history[at], -1);
+        else s->n_history++;
+        s->history[at] = id;
+        hybrid__sampler_count(s, id, 1);
+    }
+    s->position++;
+    s->tries = 0;
+}
+
+HYBRID_API void hybrid_sampler_reset(hybrid_sampler *s)
+{
+    if (!s) return;
+    s->n_history = s->n_seen = 0;
+    s->position = s->tries = 0;
+}

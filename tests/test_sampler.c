@@ -1,0 +1,629 @@
+/* The sampler against a slow reference that sorts everything, against transformers (tests/oracle/make_sampler.py), and against chance (chi squared). */
+#define HYBRID_IMPLEMENTATION
+#include "../src/hybrid_all.c"
+#include "check.h"
+#include <time.h>
+
+#ifndef M_PI
+#define M_PI 3.14159265358979323846
+#endif
+
+/* ---- a generator of its own for inputs (xorshift) --------------------------------------------------------------------- */
+static uint64_t rng_state = 88172645463325252u;
+static uint64_t rng(void)
+{
+    rng_state ^= rng_state << 13;
+    rng_state ^= rng_state >> 7;
+    rng_state ^= rng_state << 17;
+    return rng_state;
+}
+static double uniform(void) { return (double)(rng() >> 11) / 9007199254740992.0; }
+static double normal(void) { return sqrt(-2 * log(1 - uniform())) * cos(2 * M_PI * uniform()); }
+static int pick(int n) { return (int)(rng() % (uint64_t)n); }
+
+/* ---- the slow reference ------------------------------------------------------------------------------------------------- */
+typedef struct item { float logit; double p, key; int32_t id; } item;
+
+static int by_logit(const void *a, const void *b)
+{
+    const item *x = (const item *)a, *y = (const item *)b;
+    return x->logit != y->logit ? (x->logit < y->logit) - (x->logit > y->logit) : (x->id > y->id) - (x->id < y->id);
+}
+static int by_key(const void *a, const void *b)
+{
+    const item *x = (const item *)a, *y = (const item *)b;
+    return x->key != y->key ? (x->key > y->key) - (x->key < y->key) : (x->id > y->id) - (x->id < y->id);
+}
+
+static void softmax(item *list, int n, double temperature)
+{
+    double max = -INFINITY, sum = 0;
+    int i;
+    for (i = 0; i < n; i++) if (list[i].logit > max) max = list[i].logit;
+    for (i = 0; i < n; i++) sum += list[i].p = exp((list[i].logit - max) / temperature);
+    for (i = 0; i < n; i++) list[i].p /= sum;
+}
+
+/* The length of the shortest prefix that reaches part of the whole; *margin: how near another length would have been. */
+static int prefix(const item *list, int n, double part, double *margin)
+{
+    double sum = 0;
+    int i;
+    for (i = 0; i < n; i++) {
+        sum += list[i].p;
+        if (fabs(sum - part) < *margin) *margin = fabs(sum - part);
+        if (sum >= part) return i + 1;
+    }
+    return n;
+}
+
+/* probs (n): what the chain leaves. Returns the margin of its nearest decision: below 1e-10 another rounding may decide otherwise. */
+static double reference(const hybrid_sampler_desc *d, const int32_t *history, int n_history, const float *logits, int n, double *probs)
+{
+    item *list = (item *)malloc((size_t)n * sizeof *list);
+    int *count = (int *)calloc((size_t)n, sizeof *count), i, left = n, last = d->penalty_last_n ? d->penalty_last_n : 64;
+    double margin = 1, entropy = 0, best;
+    for (i = n_history > last ? n_history - last : 0; i < n_history; i++) if (history[i] < n) count[history[i]]++;
+    for (i = 0; i < n; i++) {
+        float l = logits[i], r = d->repetition_penalty > 0 ? d->repetition_penalty : 1;
+        if (count[i]) {
+            l = l > 0 ? l / r : l * r;
+            l = l - (float)count[i] * d->frequency_penalty - d->presence_penalty;
+        }
+        list[i].id = i;
+        list[i].logit = l;
+        probs[i] = 0;
+    }
+    for (i = 0; i < (int)d->n_bias; i++) if (d->bias[i].id < n) list[d->bias[i].id].logit += d->bias[i].bias;
+    qsort(list, (size_t)n, sizeof *list, by_logit);
+    if (d->top_k && d->top_k < left) left = d->top_k;
+    softmax(list, left, d->temperature);
+    if (d->top_p > 0 && d->top_p < 1) left = prefix(list, left, d->top_p, &margin);
+    softmax(list, left, d->temperature);
+    best = list[0].p;
+    if (d->min_p > 0) {
+        int keep = 0;
+        for (i = 0; i < left; i++) {
+            if (fabs(list[i].p / best - d->min_p) < margin) margin = fabs(list[i].p / best - d->min_p);
+            if (list[i].p >= d->min_p * best) keep = i + 1;
+        }
+        left = keep;
+    }
+    softmax(list, left, d->temperature);
+    if (d->typical_p > 0 && d->typical_p < 1) {
+        for (i = 0; i < left; i++) if (list[i].p > 0) entropy -= list[i].p * log(list[i].p);
+        for (i = 0; i < left; i++) list[i].key = list[i].p > 0 ? fabs(-log(list[i].p) - entropy) : INFINITY;
+        qsort(list, (size_t)left, sizeof *list, by_key);
+        for (i = 0; i + 1 < left; i++)      /* tokens on both sides of the entropy, equally far but for rounding */
+            if (list[i].logit != list[i + 1].logit && fabs(list[i].key - list[i + 1].key) < 1e-5 * (1 + list[i].key) && margin > 1e-11) margin = 1e-11;
+        left = prefix(list, left, d->typical_p, &margin);
+        softmax(list, left, d->temperature);
+    }
+    for (i = 0; i < left; i++) probs[list[i].id] = list[i].p;
+    free(list);
+    free(count);
+    return margin;
+}
+
+static hybrid_sampler *make(const hybrid_sampler_desc *d)
+{
+    hybrid_sampler *s = NULL;
+    hybrid_error e;
+    hybrid_result r = hybrid_sampler_create(NULL, d, &s, &e);
+    CHECK(!r, "%s", e.message);
+    return s;
+}
+
+/* Compares what the chain leaves with probs (n): the largest difference. */
+static double compare(hybrid_sampler *s, const float *logits, int n, const double *probs)
+{
+    double *got = (double *)calloc((size_t)n, sizeof *got), whole = 0, worst = 0;
+    hybrid__walk walk;
+    int i, m;
+    s->logits = logits;
+    if (!hybrid__select_begin(&s->select, n)) { free(got); return 9; }
+    hybrid__sampler_filter(s, n);
+    for (hybrid__walk_begin(&s->select, &walk); hybrid__select_next(&s->select, &walk, &m); )
+        for (i = 0; i < m; i++) whole += got[s->select.id[i]] = hybrid__select_weight(&s->select, s->select.x[i]);
+    for (i = 0; i < n; i++) {
+        double d = fabs(got[i] / whole - probs[i]);
+        if ((got[i] > 0) != (probs[i] > 0) && probs[i] > 1e-20) d = 8;          /* one has it, the other not */
+        if (got[i] > 0 && !(probs[i] > 0)) d = 8;
+        if (d > worst) worst = d;
+    }
+    free(got);
+    return worst;
+}
+
+static void random_logits(float *x, int n, int kind)
+{
+    int i;
+    double scale = 0.5 + 4 * uniform(), shift = 20 * normal();
+    for (i = 0; i < n; i++) {
+        double v = normal() * scale;
+        if (kind == 1) v = floor(v * 2) / 2;                                     /* many ties */
+        if (kind == 2) v = 0;                                                    /* all equal */
+        if (kind == 3 && uniform() < 0.5) v = -INFINITY;
+        if (kind == 4) v = i == n / 2 ? 30 : v;                                  /* one is certain */
+        x[i] = (float)(v + (kind == 5 ? 0 : shift));
+    }
+    if (kind == 3) x[pick(n)] = (float)shift;
+}
+
+static void test_reference(void)
+{
+    static const int sizes[] = { 1, 2, 3, 17, 151, 511, 512, 513, 2049, 6000, 30000 };
+    int round, near = 0, done = 0, i, k;
+    TEST("against a slow reference");
+    for (round = 0; round < 600; round++) {
+        int n = sizes[pick(round % 20 ? 9 : 11)], n_history = pick(40), kind = pick(6);
+        float *logits = (float *)malloc((size_t)n * sizeof *logits);
+        double *probs = (double *)malloc((size_t)n * sizeof *probs), margin, worst, u, sum;
+        int32_t history[40], id;
+        hybrid_logit_bias bias[4];
+        hybrid_sampler_desc d;
+        hybrid_sampler *s;
+        memset(&d, 0, sizeof d);
+        d.temperature = pick(4) ? (float)(0.1 + 2 * uniform()) : 1;
+        if (!pick(2)) d.top_k = 1 + pick(pick(2) ? 50 : 2 * n);
+        if (!pick(2)) d.top_p = (float)uniform();
+        if (!pick(3)) d.min_p = (float)(pick(2) ? 0.1 * uniform() : uniform());
+        if (!pick(4)) d.typical_p = (float)uniform();
+        if (!pick(2)) { d.repetition_penalty = (float)(0.7 + uniform()); d.penalty_last_n = pick(50); }
+        if (!pick(3)) d.frequency_penalty = (float)normal();
+        if (!pick(3)) d.presence_penalty = (float)normal();
+        if (!pick(3)) {
+            d.n_bias = 4;
+            d.bias = bias;
+            for (i = 0; i < 4; i++) { bias[i].id = pick(2) ? i * n / 4 + i : 3 * n + i; bias[i].bias = (float)(3 * normal()); }
+            for (i = 0; i < 4; i++) for (k = 0; k < i; k++) if (bias[i].id == bias[k].id) bias[i].id = 5 * n + i;
+        }
+        d.seed = (uint64_t)round;
+        random_logits(logits, n, kind);
+        s = make(&d);
+        for (i = 0; i < n_history; i++) hybrid_sampler_accept(s, history[i] = pick(3) ? pick(n) : pick(5) % n);
+        margin = reference(&d, history, n_history, logits, n, probs);
+        if (margin < 1e-10) near++;
+        else {
+            worst = compare(s, logits, n, probs);
+            CHECK(worst < 1e-11, "round %d: n %d kind %d T %g k %d p %g min %g typical %g: differs by %g (margin %g)", round, n, kind, (double)d.temperature,
+                  d.top_k, (double)d.top_p, (double)d.min_p, (double)d.typical_p, worst, margin);
+            /* the very token that the random number stands for, in order of id */
+            u = hybrid__random_uniform(d.seed, (uint64_t)n_history, 0);
+            id = hybrid_sample(s, logits, n);
+            for (sum = 0, i = 0; i < id; i++) sum += probs[i];
+            CHECK(id >= 0 && id < n && probs[id] > 0 && u > sum - 1e-9 && u < sum + probs[id] + 1e-9, "round %d: u %.12f drew %d, which owns %.12f + %.12f",
+                  round, u, (int)id, sum, id >= 0 && id < n ? probs[id] : -1.0);
+            done++;
+        }
+        hybrid_sampler_destroy(s);
+        free(probs);
+        free(logits);
+    }
+    CHECK(done > 450, "only %d of 600 rounds could be decided (%d near a tie)", done, near);
+}
+
+static void test_transformers(void)
+{
+    hybrid_source source;
+    hybrid_gguf *g = NULL;
+    hybrid_error e;
+    int n, cases = 0;
+    TEST("against transformers");
+    memset(&source, 0, sizeof source);
+    source.path = "tests/oracle/data/sampler.gguf";
+    CHECK(!hybrid_gguf_open(NULL, &source, &g, &e), "%s (run from the repository's root)", e.message);
+    for (n = 0; g; n++) {
+        float settings[6], logits[151], probs[151], history[64], bias[32];
+        static const char *const parts[5] = { "settings", "logits", "probs", "history", "bias" };
+        float *to[5];
+        uint64_t size[5] = { 0, 0, 0, 0, 0 };
+        size_t room[5] = { sizeof settings, sizeof logits, sizeof probs, sizeof history, sizeof bias };
+        double want[151], worst;
+        hybrid_logit_bias list[16];
+        hybrid_sampler_desc d;
+        hybrid_sampler *s;
+        int i;
+        to[0] = settings; to[1] = logits; to[2] = probs; to[3] = history; to[4] = bias;
+        for (i = 0; i < 5; i++) {
+            char name[32];
+            const hybrid_gguf_tensor *t;
+            snprintf(name, sizeof name, "%d.%s", n, parts[i]);
+            if (!(t = hybrid_gguf_find_tensor(g, name))) continue;
+            CHECK(t->size <= room[i] && !hybrid_gguf_read_tensor(g, t, to[i], &e), "%s", name);
+            size[i] = t->size / 4;
+        }
+        if (!size[0]) break;
+        memset(&d, 0, sizeof d);
+        d.repetition_penalty = settings[0]; d.temperature = settings[1]; d.top_k = (int)settings[2];
+        d.top_p = settings[3]; d.min_p = settings[4]; d.typical_p = settings[5];
+        d.n_bias = (size_t)size[4] / 2;
+        d.bias = list;
+        for (i = 0; i < (int)d.n_bias; i++) { list[i].id = (int32_t)bias[2 * i]; list[i].bias = bias[2 * i + 1]; }
+        s = make(&d);
+        for (i = 0; i < (int)size[3]; i++) hybrid_sampler_accept(s, (int32_t)history[i]);
+        for (i = 0; i < 151; i++) want[i] = (double)probs[i];
+        worst = compare(s, logits, 151, want);
+        CHECK(worst < 2e-6, "case %d differs by %g", n, worst);
+        hybrid_sampler_destroy(s);
+        cases++;
+    }
+    CHECK(cases == 19, "%d cases", cases);
+    hybrid_gguf_destroy(g);
+}
+
+/* Pearson's statistic of n draws against probs, bins of less than 5 expected taken together; the bound is its 1e-4 quantile (Wilson-Hilferty).
+ * The seeds are fixed, so this either always passes or always fails. */
+static void chi_squared(hybrid_sampler_desc d, const float *logits, int n_vocab, const char *what)
+{
+    enum { DRAWS = 20000 };
+    double *probs = (double *)malloc((size_t)n_vocab * sizeof *probs), statistic = 0, rest = 0, limit;
+    int *count = (int *)calloc((size_t)n_vocab, sizeof *count), i, bins = 0, rest_count = 0, outside = 0;
+    hybrid_sampler *s = make(&d);
+    reference(&d, NULL, 0, logits, n_vocab, probs);
+    for (i = 0; i < DRAWS; i++) {
+        int32_t id = hybrid_sample(s, logits, n_vocab);
+        if (id < 0 || id >= n_vocab || probs[id] <= 0) { outside++; continue; }
+        count[id]++;
+        hybrid_sampler_accept(s, id);
+    }
+    CHECK(!outside, "%s: %d draws of excluded tokens", what, outside);
+    for (i = 0; i < n_vocab; i++) {
+        double expected = probs[i] * DRAWS;
+        if (expected < 5) { rest += expected; rest_count += count[i]; continue; }
+        statistic += (count[i] - expected) * (count[i] - expected) / expected;
+        bins++;
+    }
+    if (rest > 5) { statistic += (rest_count - rest) * (rest_count - rest) / rest; bins++; }
+    bins = bins > 1 ? bins - 1 : 1;
+    limit = 1 - 2.0 / (9 * bins) + 3.719 * sqrt(2.0 / (9 * bins));
+    limit = bins * limit * limit * limit;
+    CHECK(statistic < limit, "%s: chi squared %.1f with %d degrees of freedom, at most %.1f", what, statistic, bins, limit);
+    hybrid_sampler_destroy(s);
+    free(count);
+    free(probs);
+}
+
+static void test_chance(void)
+{
+    float logits[3000];
+    hybrid_sampler_desc d, zero;
+    TEST("chi squared");
+    memset(&zero, 0, sizeof zero);
+    rng_state = 12345;
+    random_logits(logits, 3000, 5);
+    d = zero; d.temperature = 1; d.seed = 1;
+    chi_squared(d, logits, 40, "temperature 1");
+    d.temperature = 0.6f; d.seed = 2;
+    chi_squared(d, logits, 3000, "temperature 0.6, 3000 tokens");
+    d.top_k = 10; d.seed = 3;
+    chi_squared(d, logits, 3000, "top-k");
+    d = zero; d.temperature = 1.5f; d.top_p = 0.8f; d.seed = 4;
+    chi_squared(d, logits, 500, "top-p");
+    d = zero; d.temperature = 1; d.min_p = 0.02f; d.seed = 5;
+    chi_squared(d, logits, 3000, "min-p");
+    d = zero; d.temperature = 1; d.typical_p = 0.7f; d.seed = 6;
+    chi_squared(d, logits, 500, "typical");
+    d = zero; d.temperature = 1.2f; d.top_k = 100; d.top_p = 0.9f; d.min_p = 0.01f; d.seed = UINT64_MAX;
+    chi_squared(d, logits, 3000, "top-k, top-p, min-p");
+    random_logits(logits, 3000, 2);
+    d = zero; d.temperature = 1; d.seed = 7;
+    chi_squared(d, logits, 1000, "all equal");
+}
+
+static void test_penalties(void)
+{
+    float logits[4] = { 2.0f, 1.5f, -1.0f, -1.1f };
+    hybrid_sampler_desc d;
+    hybrid_sampler *s;
+    int i;
+    TEST("penalties");
+    memset(&d, 0, sizeof d);
+    d.repetition_penalty = 1.2f;
+    s = make(&d);
+    for (i = 0; i < 50; i++) hybrid_sampler_accept(s, 0);
+    CHECK(hybrid_sample(s, logits, 4) == 0, "2 / 1.2 is still above 1.5: a repetition penalty does not compound");
+    hybrid_sampler_reset(s);
+    hybrid_sampler_accept(s, 2);
+    CHECK(hybrid_sample(s, logits + 2, 2) == 0, "id 2 is not in a vocabulary of 2");
+    hybrid_sampler_accept(s, 0);
+    CHECK(hybrid_sample(s, logits + 2, 2) == 1, "-1 * 1.2 is below -1.1: a negative logit is multiplied");
+    hybrid_sampler_destroy(s);
+
+    d.repetition_penalty = 0;
+    d.presence_penalty = 0.4f;
+    s = make(&d);
+    for (i = 0; i < 50; i++) hybrid_sampler_accept(s, 0);
+    CHECK(hybrid_sample(s, logits, 4) == 0, "presence counts once: 2 - 0.4 > 1.5");
+    hybrid_sampler_destroy(s);
+
+    d.presence_penalty = 0;
+    d.frequency_penalty = 0.2f;
+    d.penalty_last_n = 5;
+    s = make(&d);
+    for (i = 0; i < 2; i++) hybrid_sampler_accept(s, 0);
+    CHECK(hybrid_sample(s, logits, 4) == 0, "2 - 2 * 0.2 > 1.5");
+    hybrid_sampler_accept(s, 0);
+    CHECK(hybrid_sample(s, logits, 4) == 1, "2 - 3 * 0.2 < 1.5");
+    for (i = 0; i < 3; i++) hybrid_sampler_accept(s, 3);
+    CHECK(hybrid_sample(s, logits, 4) == 0, "one of the three left the window of 5");
+    CHECK(s->n_seen == 2 && s->seen[0].id == 0 && s->seen[0].count == 2 && s->seen[1].count == 3, "%d seen", (int)s->n_seen);
+    hybrid_sampler_accept(s, -1);
+    CHECK(s->position == 6, "a negative id is ignored");
+    for (i = 0; i < 100000; i++) hybrid_sampler_accept(s, pick(7));
+    for (i = 0; i < (int)s->n_seen; i++) CHECK(s->seen[i].count > 0 && (!i || s->seen[i].id > s->seen[i - 1].id), "order of ids");
+    hybrid_sampler_reset(s);
+    CHECK(hybrid_sample(s, logits, 4) == 0, "a reset forgets");
+    hybrid_sampler_destroy(s);
+}
+
+static void test_bias(void)
+{
+    float logits[5] = { 1, 2, 3, 4, 5 };
+    hybrid_logit_bias bias[3] = { { 4, -INFINITY }, { 3, -1.5f }, { 9, INFINITY } };
+    hybrid_sampler_desc d;
+    hybrid_sampler *s = NULL;
+    hybrid_error e;
+    int i;
+    TEST("bias");
+    memset(&d, 0, sizeof d);
+    d.bias = bias;
+    d.n_bias = 3;
+    s = make(&d);
+    CHECK(hybrid_sample(s, logits, 5) == 2, "4 is forbidden, 3 lowered, 9 not there");
+    hybrid_sampler_destroy(s);
+    d.temperature = 1e6f;
+    s = make(&d);
+    for (i = 0; i < 1000; i++) CHECK(hybrid_sample(s, logits, 5) != 4, "a forbidden token was drawn");
+    hybrid_sampler_destroy(s);
+    bias[2].id = 0;
+    s = make(&d);
+    for (i = 0; i < 100; i++) CHECK(hybrid_sample(s, logits, 5) == 0, "a forced token was not drawn");
+    hybrid_sampler_destroy(s);
+    bias[2].id = 3;
+    CHECK(hybrid_sampler_create(NULL, &d, &s, &e) == HYBRID_ERROR_INVALID && !s && strstr(e.message, "id 3"), "two biases for one id");
+    bias[2].id = -3;
+    CHECK(hybrid_sampler_create(NULL, &d, &s, &e) == HYBRID_ERROR_INVALID && !s, "a negative id");
+    bias[2].id = 1;
+    bias[2].bias = NAN;
+    CHECK(hybrid_sampler_create(NULL, &d, &s, &e) == HYBRID_ERROR_INVALID && !s, "a bias of NaN");
+    d.bias = NULL;
+    CHECK(hybrid_sampler_create(NULL, &d, &s, &e) == HYBRID_ERROR_INVALID && !s, "no list");
+}
+
+static void test_edges(void)
+{
+    float logits[600];
+    hybrid_sampler_desc d;
+    hybrid_sampler *s, *t;
+    int i, same = 0, other = 0;
+    TEST("edges");
+    memset(&d, 0, sizeof d);
+    for (i = 0; i < 600; i++) logits[i] = 1;
+    s = make(NULL);
+    CHECK(hybrid_sample(s, logits, 600) == 0, "greedy takes the lowest id of equals");
+    logits[599] = logits[555] = 2;
+    CHECK(hybrid_sample(s, logits, 600) == 555, "in a later chunk too");
+    CHECK(hybrid_sample(s, logits, 1) == 0 && hybrid_sample(s, logits, 0) == HYBRID_ERROR_INVALID, "n_vocab 1 and 0");
+    CHECK(hybrid_sample(s, NULL, 600) == HYBRID_ERROR_INVALID && hybrid_sample(NULL, logits, 600) == HYBRID_ERROR_INVALID, "NULL");
+    logits[0] = -0.0f; logits[1] = 0.0f;
+    CHECK(hybrid_sample(s, logits, 2) == 0, "-0 equals 0");
+    logits[0] = -3e38f; logits[1] = 3e38f;
+    CHECK(hybrid_sample(s, logits, 2) == 1, "extreme logits");
+    hybrid_sampler_destroy(s);
+
+    d.temperature = 1;
+    d.top_p = 0.5f;
+    s = make(&d);
+    CHECK(hybrid_sample(s, logits, 2) == 1, "extreme logits, drawn");
+    CHECK(hybrid_sample(s, logits, 1) == 0, "one token, drawn");
+    logits[0] = 1;
+    for (i = 0; i < 3; i++) {
+        static const float bad[3] = { NAN, INFINITY, -INFINITY };
+        float one[700];
+        int k;
+        for (k = 0; k < 700; k++) one[k] = i == 2 ? -INFINITY : (float)(k % 7);
+        one[650] = bad[i];
+        CHECK(hybrid_sample(s, one, 700) == HYBRID_ERROR_NUMERIC, "%g", (double)bad[i]);
+        one[650] = 3;
+        CHECK(hybrid_sample(s, one, 700) >= 0, "usable afterwards");
+        one[0] = bad[i];
+        CHECK((hybrid_sample(s, one, 700) >= 0) == (i == 2), "%g in front", (double)bad[i]);
+    }
+    hybrid_sampler_destroy(s);
+
+    d.top_p = 0;
+    d.top_k = 3;                     /* of equals the lowest ids */
+    for (i = 0; i < 600; i++) logits[i] = i == 70 ? 3 : 2;
+    s = make(&d);
+    for (i = 0; i < 1000; i++) {
+        int32_t id = hybrid_sample(s, logits, 600);
+        CHECK(id == 0 || id == 1 || id == 70, "top-k of ties drew %d", (int)id);
+    }
+    hybrid_sampler_destroy(s);
+
+    TEST("random numbers");
+    d.top_k = 0;
+    d.temperature = 2;
+    random_logits(logits, 600, 5);
+    s = make(&d);
+    t = make(&d);
+    for (i = 0; i < 200; i++) {
+        int32_t a = hybrid_sample(s, logits, 600), b = hybrid_sample(t, logits, 600);
+        same += a == b;
+        other += hybrid_sample(t, logits, 600) == a;     /* a second try at the same position */
+        hybrid_sampler_accept(s, a);
+        hybrid_sampler_accept(t, b);
+    }
+    CHECK(same == 200, "the same seed: %d of 200 equal", same);
+    CHECK(other < 100, "a second try is another draw: %d of 200 equal", other);
+    hybrid_sampler_reset(s);
+    hybrid_sampler_destroy(t);
+    d.seed = 1;
+    t = make(&d);
+    for (same = 0, i = 0; i < 200; i++) {
+        int32_t a = hybrid_sample(s, logits, 600), b = hybrid_sample(t, logits, 600);
+        same += a == b;
+        hybrid_sampler_accept(s, a);
+        hybrid_sampler_accept(t, b);
+    }
+    CHECK(same < 100, "another seed: %d of 200 equal", same);
+    hybrid_sampler_destroy(s);
+    hybrid_sampler_destroy(t);
+
+    {   /* the same tokens on every machine and with every compiler: a hash of 500, made with gcc 12 on x86-64 */
+        uint64_t hash = 1469598103934665603u;
+        d.seed = 42; d.top_k = 40; d.top_p = 0.95f; d.min_p = 0.05f; d.repetition_penalty = 1.1f;
+        for (i = 0; i < 600; i++) logits[i] = (float)((i * 7919) % 601) / 50 - 3;
+        s = make(&d);
+        for (i = 0; i < 500; i++) {
+            int32_t id = hybrid_sample(s, logits, 600);
+            hash = (hash ^ (uint64_t)id) * 1099511628211u;
+            hybrid_sampler_accept(s, id);
+        }
+        CHECK(hash == 0x03440fa0d29ec568u, "hash %016llx", (unsigned long long)hash);
+        hybrid_sampler_destroy(s);
+    }
+}
+
+static void test_settings(void)
+{
+    static const struct { int field; float value; const char *name; } bad[] = {
+        { 0, -1, "temperature" }, { 0, NAN, "temperature" }, { 1, -0.1f, "top_p" }, { 1, 1.5f, "top_p" }, { 2, -1, "min_p" }, { 2, NAN, "min_p" },
+        { 3, 2, "typical_p" }, { 4, -1, "repetition_penalty" }, { 5, INFINITY, "frequency_penalty" }, { 6, NAN, "presence_penalty" },
+        { 7, -1, "top_k" }, { 8, -1, "penalty_last_n" }, { 8, 2e6f, "penalty_last_n" } };
+    size_t i;
+    hybrid_error e;
+    TEST("settings out of range");
+    for (i = 0; i < sizeof bad / sizeof *bad; i++) {
+        hybrid_sampler_desc d;
+        hybrid_sampler *s = NULL;
+        float v = bad[i].value;
+        memset(&d, 0, sizeof d);
+        switch (bad[i].field) {
+            case 0: d.temperature = v; break;
+            case 1: d.top_p = v; break;
+            case 2: d.min_p = v; break;
+            case 3: d.typical_p = v; break;
+            case 4: d.repetition_penalty = v; break;
+            case 5: d.frequency_penalty = v; break;
+            case 6: d.presence_penalty = v; break;
+            case 7: d.top_k = (int)v; break;
+            default: d.penalty_last_n = (int)v; break;
+        }
+        e.message[0] = 0;
+        CHECK(hybrid_sampler_create(NULL, &d, &s, &e) == HYBRID_ERROR_INVALID && !s && strstr(e.message, bad[i].name), "%s %g: %s", bad[i].name, (double)v, e.message);
+    }
+    CHECK(hybrid_sampler_create(NULL, NULL, NULL, &e) == HYBRID_ERROR_INVALID, "no place for the result");
+    hybrid_sampler_destroy(NULL);
+    hybrid_sampler_reset(NULL);
+    hybrid_sampler_accept(NULL, 1);
+}
+
+/* ---- out of memory at the n-th allocation --------------------------------------------------------------------------------- */
+static int allocations, fail_at, live;
+static void *counting_alloc(void *user, size_t size)
+{
+    (void)user;
+    if (++allocations == fail_at) return NULL;
+    live++;
+    return malloc(size);
+}
+static void counting_free(void *user, void *p) { (void)user; live--; free(p); }
+
+static void test_memory(void)
+{
+    hybrid_logit_bias bias[1] = { { 1, 2 } };
+    hybrid_runtime_desc rd;
+    hybrid_sampler_desc d;
+    int n, done = 0;
+    TEST("out of memory");
+    memset(&rd, 0, sizeof rd);
+    memset(&d, 0, sizeof d);
+    rd.allocator.alloc = counting_alloc;
+    rd.allocator.free = counting_free;
+    rd.n_threads = 1;
+    d.bias = bias;
+    d.n_bias = 1;
+    d.temperature = 1;
+    d.repetition_penalty = 1.1f;
+    for (n = 1; n < 20 && !done; n++) {
+        hybrid_runtime *rt = NULL;
+        hybrid_sampler *s = NULL;
+        hybrid_result r;
+        float logits[3] = { 1, 2, 3 };
+        allocations = 0;
+        fail_at = 0;
+        CHECK(!hybrid_runtime_create(&rd, &rt, NULL), "runtime");
+        allocations = 0;
+        fail_at = n;
+        r = hybrid_sampler_create(rt, &d, &s, NULL);
+        if (!r) {
+            allocations = 0;
+            hybrid_sampler_accept(s, hybrid_sample(s, logits, 3));
+            CHECK(!allocations, "sampling allocates");
+            done = 1;
+        } else CHECK(r == HYBRID_ERROR_MEMORY && !s, "result %d", (int)r);
+        hybrid_runtime_destroy(rt);
+        hybrid_sampler_destroy(s);
+        CHECK(live == 0, "%d blocks are left", live);
+    }
+    CHECK(done && n == 6, "%d allocations", n - 2);
+}
+
+static void test_exp(void)
+{
+    double z, worst = 0;
+    TEST("exp");
+    for (z = 0; z > -110; z -= 0.00137) {
+        double e = fabs(hybrid__exp_negative(z) / exp(z) - 1);
+        if (e > worst) worst = e;
+    }
+    CHECK(worst < 1e-13, "relative error %g", worst);
+    CHECK(hybrid__exp_negative(0) == 1, "e^0");
+}
+
+static void print_speed(void)
+{
+    enum { N = 151936 };
+    static const struct { const char *name; float temperature; int k; float p, min_p, typical; } run[] = {
+        { "greedy", 0, 0, 0, 0, 0 }, { "temperature", 0.8f, 0, 0, 0, 0 }, { "top-k 40", 0.8f, 40, 0, 0, 0 }, { "top-p 0.95", 0.8f, 0, 0.95f, 0, 0 },
+        { "min-p 0.05", 0.8f, 0, 0, 0.05f, 0 }, { "top-k 40, top-p 0.95, min-p 0.05", 0.8f, 40, 0.95f, 0.05f, 0 }, { "typical 0.95", 0.8f, 0, 0, 0, 0.95f },
+        { "top-p 0.95 of a flat one", 100, 0, 0.95f, 0, 0 } };
+    float *logits = (float *)malloc(N * sizeof *logits);
+    size_t i;
+    int k;
+    for (k = 0; k < N; k++) logits[k] = (float)(normal() * 2.2);
+    for (k = 0; k < 30; k++) logits[pick(N)] = (float)(10 + 6 * uniform());
+    for (i = 0; i < sizeof run / sizeof *run; i++) {
+        hybrid_sampler_desc d;
+        hybrid_sampler *s;
+        double best = 1e9;
+        memset(&d, 0, sizeof d);
+        d.temperature = run[i].temperature; d.top_k = run[i].k; d.top_p = run[i].p; d.min_p = run[i].min_p; d.typical_p = run[i].typical;
+        s = make(&d);
+        for (k = 0; k < 12; k++) {
+            clock_t t = clock();
+            hybrid_sampler_accept(s, hybrid_sample(s, logits, N));
+            if ((double)(clock() - t) < best) best = (double)(clock() - t);
+        }
+        printf("  %d tokens, %s: %.2f ms\n", N, run[i].name, best * 1e3 / CLOCKS_PER_SEC);
+        hybrid_sampler_destroy(s);
+    }
+    free(logits);
+}
+
+int main(void)
+{
+    test_exp();
+    test_reference();
+    test_transformers();
+    test_chance();
+    test_penalties();
+    test_bias();
+    test_edges();
+    test_settings();
+    test_memory();
+    if (!getenv("HYBRID_SANITIZER")) print_speed();
+    return test_end();
+}
