@@ -68,7 +68,7 @@ static double reference(const hybrid_sampler_desc *d, const int32_t *history, in
         float l = logits[i], r = d->repetition_penalty > 0 ? d->repetition_penalty : 1;
         if (count[i]) {
             l = l > 0 ? l / r : l * r;
-            l = l - (float)count[i] * d->frequency_penalty - d->presence_penalty;
+            { volatile float product = (float)count[i] * d->frequency_penalty; l = l - product - d->presence_penalty; }      /* not fused */
         }
         list[i].id = i;
         list[i].logit = l;
