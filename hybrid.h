@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id cbd94fabe60a2fde): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 639582c2aed5fa32): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -41,53 +41,58 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *       98  base.h             version, linkage, results, errors, allocator, log
- *      195  runtime.h          what models and sessions share: memory, log, worker threads
- *      224  quant.h            names, sizes, encode, decode
- *      256  gguf.h             what is in a model file, and writing one
+ *      103  base.h             version, linkage, results, errors, allocator, log
+ *      200  runtime.h          what models and sessions share: memory, log, worker threads
+ *      229  quant.h            names, sizes, encode, decode
+ *      261  gguf.h             what is in a model file, and writing one
+ *      404  sampler.h          from logits to the next token
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *      410  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      469  base.c             what every room uses: macros of compilers, results, errors, checked sizes
- *      543  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *      592  thread.c           atomics, threads, and the worker pool
- *      871  cpu.c              what this processor and its operating system can do
- *      939  runtime.c          the object that everything hangs off: memory, log, workers
- *     1085  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     1237  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     5129  end.h              closes what core/begin opened
+ *      463  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *      522  base.c             what every room uses: macros of compilers, results, errors, checked sizes
+ *      596  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *      645  thread.c           atomics, threads, and the worker pool
+ *      924  cpu.c              what this processor and its operating system can do
+ *      992  runtime.c          the object that everything hangs off: memory, log, workers
+ *     1138  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     1290  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     5688  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     1267  names.c            names that must differ, found by hash
- *     1367  value.c            the 13 types of metadata values and their items
- *     1483  scan.c             a walk over the metadata, which checks every length before it is believed
- *     1686  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     2053  output.c           a file that appears under its name only when it is complete
- *     2152  write.c            makes a GGUF file
+ *     1320  names.c            names that must differ, found by hash
+ *     1420  value.c            the 13 types of metadata values and their items
+ *     1536  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     1739  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     2106  output.c           a file that appears under its name only when it is complete
+ *     2205  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     2633  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     2714  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     3013  floats.c           the types that are plain numbers
- *     3052  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     3245  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     3473  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     3613  types.c            the table of all types, and the public functions over it
+ *     2686  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     2767  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     3066  floats.c           the types that are plain numbers
+ *     3105  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     3298  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     3526  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     3666  types.c            the table of all types, and the public functions over it
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *     3718  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *     3851  target.c           the marks of functions that use instructions beyond the compiler's flags
- *     3866  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *     3891  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *     3934  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *     4267  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *     4296  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *     4404  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *     4474  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *     4569  cpu_int.c          the table of integer-block kernels
- *     4596  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *     4656  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *     4826  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *     3771  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *     3904  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *     3919  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *     3944  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *     3987  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *     4320  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *     4349  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *     4457  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *     4527  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *     4622  cpu_int.c          the table of integer-block kernels
+ *     4649  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *     4709  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *     4879  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *
+ *   src/infer: KV cache, sequences, sampling, sessions
+ *     5182  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *     5475  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -396,6 +401,54 @@ HYBRID_API hybrid_result hybrid_gguf_write(hybrid_gguf_writer *writer, const voi
 HYBRID_API hybrid_result hybrid_gguf_end(hybrid_gguf_writer *writer, hybrid_error *error);
 /* ==== end src/api/gguf.h ==== */
 
+/* ==== begin src/api/sampler.h ==== */
+/* ---- sampler: from logits to the next token ------------------------------------------------------------------------ */
+
+typedef struct hybrid_sampler hybrid_sampler;
+
+/* Added to the logit of a token. -INFINITY forbids it; INFINITY forces it (of several forced ones, the lowest id). */
+typedef struct hybrid_logit_bias {
+    int32_t id;
+    float   bias;
+} hybrid_logit_bias;
+
+/* Zero is greedy: always the likeliest token (of equals the lowest id). The fields stand in the order in which they are applied.
+ * "The likeliest" below: in order of falling logit, equals by rising id. */
+typedef struct hybrid_sampler_desc {
+    /* Penalties, over the last penalty_last_n accepted tokens (prompt tokens that you accept included). Each is applied once per
+     * distinct token: a logit l of a token that occurs c times becomes (l > 0 ? l / repetition : l * repetition) - c * frequency - presence. */
+    float    repetition_penalty;          /* > 0; 0 and 1: none. Usual: 1.05 to 1.3 */
+    float    frequency_penalty;           /* 0: none; negative encourages */
+    float    presence_penalty;            /* 0: none; negative encourages */
+    int      penalty_last_n;              /* 0: 64 */
+    const hybrid_logit_bias *bias;        /* copied; ids that are not in the vocabulary have no effect */
+    size_t   n_bias;
+    float    temperature;                 /* logits are divided by it. 0: greedy, and nothing below matters */
+    int      top_k;                       /* only the top_k likeliest; 0: all */
+    float    top_p;                       /* of those the fewest likeliest whose probabilities sum to top_p or more; 0 and 1: all */
+    float    min_p;                       /* of those the ones that are at least min_p times as probable as the best; 0: all */
+    float    typical_p;                   /* of those the fewest most typical (information nearest to the entropy) that sum to typical_p; 0 and 1: all */
+    uint64_t seed;                        /* the same seed gives the same tokens, on every machine; 0 is a seed like any other */
+} hybrid_sampler_desc;
+
+/* desc may be NULL. HYBRID_ERROR_INVALID names the field that is out of range. All memory is taken here (about 50 KB, whatever the
+ * vocabulary's size). A sampler is used by one thread at a time; every sequence has its own. */
+HYBRID_API hybrid_result hybrid_sampler_create(hybrid_runtime *runtime, const hybrid_sampler_desc *desc, hybrid_sampler **sampler, hybrid_error *error);
+HYBRID_API void hybrid_sampler_destroy(hybrid_sampler *sampler);
+
+/* Chooses a token: logits (n_vocab), not changed. Give the number of real tokens as n_vocab, so that padding is never chosen; a logit of
+ * -INFINITY excludes a token. Returns the id, or a negative hybrid_result: HYBRID_ERROR_INVALID (no logits), HYBRID_ERROR_NUMERIC (a
+ * logit is NaN or +infinite, or all are excluded). What is drawn depends on the logits, the settings, the accepted tokens and the number
+ * of tries since the last of them: a second call without an accept draws again. Follow it by hybrid_sampler_accept when you take the token. */
+HYBRID_API int32_t hybrid_sample(hybrid_sampler *sampler, const float *logits, int32_t n_vocab);
+
+/* The sequence goes on with this token: the penalties see it, and the next draw is a new one. Negative ids are ignored. */
+HYBRID_API void hybrid_sampler_accept(hybrid_sampler *sampler, int32_t id);
+
+/* Back to the state after create: no tokens accepted, the random numbers from the start. */
+HYBRID_API void hybrid_sampler_reset(hybrid_sampler *sampler);
+/* ==== end src/api/sampler.h ==== */
+
 #ifdef __cplusplus
 }
 #endif
@@ -405,7 +458,7 @@ HYBRID_API hybrid_result hybrid_gguf_end(hybrid_gguf_writer *writer, hybrid_erro
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "cbd94fabe60a2fde"
+#define HYBRID__SOURCE_ID "639582c2aed5fa32"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -5126,6 +5179,512 @@ static hybrid_result hybrid__cpu_backend_create(hybrid_runtime *rt, const hybrid
 
 /* infer */
 
+/* ==== begin src/infer/select.c ==== */
+/* infer/select: filters and a draw over the logits of a whole vocabulary, without sorting it and without memory of its size.
+ *
+ * A filter that keeps the first of an order (top-k by count, top-p by probability) needs no sorted list, only the key of the last one kept
+ * and how many of that key: a cut. It is found by histograms over the bits of the keys, 11 + 11 + 10, from the top. As soon as all that can
+ * be kept fits into a small list of candidates, the rest happens there; so a usual draw reads a large vocabulary three or four times.
+ * Everything is summed in order of id, in double: the result depends on nothing else. */
+
+#define HYBRID__SELECT_CHUNK      512
+#define HYBRID__SELECT_BINS       2048
+#define HYBRID__SELECT_CANDIDATES 2048
+#define HYBRID__SELECT_NOTHING    50.0      /* e^-50 of the best is no probability: the draw resolves 2^-53 */
+
+/* Keeps the keys above key, and the first `equal` (by id) of those equal to it. */
+typedef struct hybrid__cut {
+    uint32_t key;
+    int64_t  equal;
+} hybrid__cut;
+
+enum { HYBRID__BY_LOGIT, HYBRID__BY_TYPICAL, HYBRID__CUTS };
+
+typedef struct hybrid__select {
+    /* Writes the logits of ids first..first+n-1 to x (n). */
+    void      (*load)(const void *user, int32_t first, int32_t n, float *x);
+    const void *user;
+    int32_t     n_vocab, best;            /* best: the likeliest id */
+    float       max, low;                 /* the logit of best; logits below low are out */
+    double      scale;                    /* 1 / temperature; a logit x weighs e^z, z = (x - max) * scale */
+    double      min_weight;               /* what weighs less is out; 0: nothing */
+    double      center;                   /* the mean of z */
+    hybrid__cut cut[HYBRID__CUTS];
+    bool        gathered;                 /* everything that is left is in the candidates, in order of id */
+    int32_t     n_candidates;
+    int32_t     candidate_id[HYBRID__SELECT_CANDIDATES];
+    float       candidate[HYBRID__SELECT_CANDIDATES];
+    double      sum[HYBRID__SELECT_BINS];
+    int64_t     count[HYBRID__SELECT_BINS];
+    int32_t     id[HYBRID__SELECT_CHUNK]; /* what hybrid__select_next found */
+    float       x[HYBRID__SELECT_CHUNK];
+} hybrid__select;
+
+/* A walk over what is left, in order of id. */
+typedef struct hybrid__walk {
+    int32_t     at;
+    hybrid__cut cut[HYBRID__CUTS];
+} hybrid__walk;
+
+/* e^z for z in -700..0, relative error below 1e-13: z = n ln 2 + r, a polynomial in r, |r| <= ln 2 / 2. */
+HYBRID__INLINE double hybrid__exp_negative(double z)
+{
+    const double magic = 6755399441055744.0;         /* 1.5 * 2^52: adding it rounds to an integer */
+    double n = z * 1.4426950408889634 + magic - magic, r = z - n * 6.93147180369123816e-01 - n * 1.90821492927058770e-10, p, power;
+    uint64_t bits;
+    p = 1.0 / 39916800.0;
+    p = p * r + 1.0 / 3628800.0;
+    p = p * r + 1.0 / 362880.0;
+    p = p * r + 1.0 / 40320.0;
+    p = p * r + 1.0 / 5040.0;
+    p = p * r + 1.0 / 720.0;
+    p = p * r + 1.0 / 120.0;
+    p = p * r + 1.0 / 24.0;
+    p = p * r + 1.0 / 6.0;
+    p = p * r + 0.5;
+    p = p * r + 1.0;
+    p = p * r + 1.0;
+    bits = (uint64_t)((int64_t)n + 1023) << 52;
+    memcpy(&power, &bits, sizeof power);
+    return p * power;
+}
+
+HYBRID__INLINE double hybrid__select_exponent(const hybrid__select *s, float x) { return ((double)x - (double)s->max) * s->scale; }
+HYBRID__INLINE double hybrid__select_weight(const hybrid__select *s, float x) { return hybrid__exp_negative(hybrid__select_exponent(s, x)); }
+
+/* Unsigned integers in the order of the floats (-0 = 0). */
+HYBRID__INLINE uint32_t hybrid__float_order(float x)
+{
+    uint32_t u = hybrid__f32_bits(x + 0.0f);
+    return u & 0x80000000u ? ~u : u | 0x80000000u;
+}
+
+HYBRID__INLINE uint32_t hybrid__select_key(const hybrid__select *s, int by, float x)
+{
+    double d;
+    if (by == HYBRID__BY_LOGIT) return hybrid__float_order(x);
+    d = hybrid__select_exponent(s, x) - s->center;
+    return hybrid__float_order((float)(d < 0 ? d : -d));
+}
+
+HYBRID__INLINE bool hybrid__cut_keeps(hybrid__cut *cut, uint32_t key)
+{
+    return key > cut->key || (key == cut->key && cut->equal-- > 0);
+}
+
+static void hybrid__walk_begin(const hybrid__select *s, hybrid__walk *walk)
+{
+    walk->at = 0;
+    memcpy(walk->cut, s->cut, sizeof walk->cut);
+}
+
+/* The next ids that pass all cuts, into s->id and s->x. False at the end; *n may be 0 before it. */
+static bool hybrid__select_next(hybrid__select *s, hybrid__walk *walk, int *n)
+{
+    const bool typical = s->cut[HYBRID__BY_TYPICAL].key != 0;
+    int32_t end = s->gathered ? s->n_candidates : s->n_vocab, first = walk->at, i, size;
+    const float *from = s->x;                        /* written from the front as it is read: m <= i */
+    int m = 0;
+    if (first >= end) return false;
+    size = HYBRID__MIN(end - first, HYBRID__SELECT_CHUNK);
+    if (s->gathered) from = s->candidate + first;
+    else s->load(s->user, first, size, s->x);
+    for (i = 0; i < size; i++) {
+        float x = from[i];
+        if (x < s->low || !hybrid__cut_keeps(&walk->cut[HYBRID__BY_LOGIT], hybrid__float_order(x))) continue;
+        if (s->min_weight > 0 && hybrid__select_weight(s, x) < s->min_weight) continue;
+        if (typical && !hybrid__cut_keeps(&walk->cut[HYBRID__BY_TYPICAL], hybrid__select_key(s, HYBRID__BY_TYPICAL, x))) continue;
+        s->x[m] = x;
+        s->id[m++] = s->gathered ? s->candidate_id[first + i] : first + i;
+    }
+    walk->at = first + size;
+    *n = m;
+    return true;
+}
+
+/* Starts over with n_vocab logits and finds the best. False when one is NaN or +inf, or none is above -inf. */
+static bool hybrid__select_begin(hybrid__select *s, int32_t n_vocab)
+{
+    int32_t first, i, size;
+    s->n_vocab = n_vocab;
+    s->gathered = false;
+    s->best = -1;
+    s->max = -INFINITY;
+    for (first = 0; first < n_vocab; first += size) {
+        size = HYBRID__MIN(n_vocab - first, HYBRID__SELECT_CHUNK);
+        s->load(s->user, first, size, s->x);
+        for (i = 0; i < size; i++) {
+            if (HYBRID__LIKELY(s->x[i] <= s->max)) continue;
+            if (!(s->x[i] < INFINITY)) return false;
+            s->max = s->x[i];
+            s->best = first + i;
+        }
+    }
+    return s->best >= 0;
+}
+
+/* Sets what a logit weighs; nothing is filtered yet. temperature > 0. */
+static void hybrid__select_temperature(hybrid__select *s, float temperature)
+{
+    s->scale = 1.0 / (double)temperature;
+    s->low = (float)((double)s->max - HYBRID__SELECT_NOTHING * (double)temperature);
+    s->min_weight = 0;
+    memset(s->cut, 0, sizeof s->cut);
+    s->cut[HYBRID__BY_LOGIT].key = hybrid__float_order(-INFINITY);
+}
+
+/* All that is left, which must fit, into the candidates. */
+static void hybrid__select_gather(hybrid__select *s)
+{
+    hybrid__walk walk;
+    int32_t n = 0;
+    int m;
+    for (hybrid__walk_begin(s, &walk); hybrid__select_next(s, &walk, &m); n += m) {
+        memcpy(s->candidate + n, s->x, (size_t)m * sizeof *s->x);
+        memcpy(s->candidate_id + n, s->id, (size_t)m * sizeof *s->id);
+    }
+    s->n_candidates = n;
+    s->gathered = true;
+}
+
+/* The same of those whose key is at least `lowest`; the cut stays as it was, for its `equal` still counts. */
+static void hybrid__select_gather_from(hybrid__select *s, int by, uint32_t lowest)
+{
+    hybrid__cut cut = s->cut[by];
+    if (lowest > cut.key) {
+        s->cut[by].key = lowest - 1;
+        s->cut[by].equal = 0;
+    }
+    hybrid__select_gather(s);
+    s->cut[by] = cut;
+}
+
+/* One histogram: count and sum (of weights, or of ones) per value of the `width` bits at `shift`, of the keys that continue `prefix`. */
+static void hybrid__select_histogram(hybrid__select *s, int by, bool by_weight, uint32_t prefix, int shift, int width)
+{
+    const uint32_t mask = (1u << width) - 1;
+    hybrid__walk walk;
+    int i, m;
+    memset(s->sum, 0, sizeof s->sum);
+    memset(s->count, 0, sizeof s->count);
+    for (hybrid__walk_begin(s, &walk); hybrid__select_next(s, &walk, &m); ) {
+        for (i = 0; i < m; i++) {
+            uint32_t key = hybrid__select_key(s, by, s->x[i]);
+            if (shift + width < 32 && key >> (shift + width) != prefix) continue;
+            s->count[key >> shift & mask]++;
+            if (by_weight) s->sum[key >> shift & mask] += hybrid__select_weight(s, s->x[i]);
+        }
+    }
+    if (!by_weight) for (i = 0; i < HYBRID__SELECT_BINS; i++) s->sum[i] = (double)s->count[i];
+}
+
+/* Keeps the fewest first ones, by falling key, that reach `want`: so many (by_weight false), or such a part of the whole weight. */
+static void hybrid__select_keep(hybrid__select *s, int by, bool by_weight, double want)
+{
+    static const int shifts[3] = { 21, 10, 0 }, widths[3] = { 11, 11, 10 };
+    uint32_t prefix = 0;                             /* of the key of the last one kept */
+    double above = 0, before = 0;                    /* sum of those with a key above that prefix */
+    int64_t n_above = 0, n_before = 0, equal = 0;
+    hybrid__walk walk;
+    int level, b, i, m;
+    for (level = 0; level < 3; level++) {
+        hybrid__select_histogram(s, by, by_weight, prefix, shifts[level], widths[level]);
+        if (!level && by_weight) {
+            double whole = 0;
+            for (b = 0; b < HYBRID__SELECT_BINS; b++) whole += s->sum[b];
+            want *= whole;
+        }
+        for (b = 1 << widths[level], i = 0; b-- > 0; ) {             /* i: the bin that reaches want, or (rounding) the last that is not empty */
+            if (!s->count[b]) continue;
+            i = b;
+            before = above;
+            n_before = n_above;
+            above += s->sum[b];
+            n_above += s->count[b];
+            if (above >= want) break;
+        }
+        prefix = prefix << widths[level] | (uint32_t)i;
+        if (!s->gathered && n_above <= HYBRID__SELECT_CANDIDATES) hybrid__select_gather_from(s, by, prefix << shifts[level]);
+        above = before;
+        n_above = n_before;
+    }
+    for (hybrid__walk_begin(s, &walk); above < want && hybrid__select_next(s, &walk, &m); ) {
+        for (i = 0; i < m && above < want; i++) {
+            if (hybrid__select_key(s, by, s->x[i]) != prefix) continue;
+            above += by_weight ? hybrid__select_weight(s, s->x[i]) : 1;
+            equal++;
+        }
+    }
+    s->cut[by].key = prefix;
+    s->cut[by].equal = equal;
+}
+
+/* Drops what weighs less than part (0..1) of the best. */
+static void hybrid__select_min(hybrid__select *s, double part)
+{
+    int exponent;
+    double low;
+    frexp(part, &exponent);                          /* part >= 2^(exponent - 1): drops most of the vocabulary without an exponential */
+    low = (double)s->max + ((exponent - 1) * 0.6931471805599453 - 1e-3) / s->scale;
+    if (low > (double)s->low) s->low = (float)low;
+    s->min_weight = part;
+}
+
+/* Keeps the fewest whose information is nearest to the entropy H and that reach `part` of the whole. With weights w = e^z of sum Z,
+ * information - H = (ln Z - z) - (ln Z - sum(w z) / Z) = mean - z: no logarithm is needed. */
+static void hybrid__select_typical(hybrid__select *s, double part)
+{
+    hybrid__walk walk;
+    double whole = 0, mean = 0;
+    int i, m;
+    for (hybrid__walk_begin(s, &walk); hybrid__select_next(s, &walk, &m); ) {
+        for (i = 0; i < m; i++) {
+            double z = hybrid__select_exponent(s, s->x[i]), w = hybrid__exp_negative(z);
+            whole += w;
+            mean += w * z;
+        }
+    }
+    s->center = mean / whole;
+    hybrid__select_keep(s, HYBRID__BY_TYPICAL, true, part);
+}
+
+/* The id at which the running sum of weights, in order of id, passes u (0..1) of the whole. The first walk leaves a sum per few chunks, so
+ * that the second needs few exponentials. */
+static int32_t hybrid__select_draw(hybrid__select *s, double u)
+{
+    int32_t n = s->gathered ? s->n_candidates : s->n_vocab, last = s->best;
+    int per_bin = (n / HYBRID__SELECT_CHUNK + 1) / HYBRID__SELECT_BINS + 1, chunk, bin, i, m;
+    double whole = 0, passed = 0, target;
+    hybrid__walk walk;
+    memset(s->sum, 0, sizeof s->sum);
+    for (chunk = 0, hybrid__walk_begin(s, &walk); hybrid__select_next(s, &walk, &m); chunk++)
+        for (i = 0; i < m; i++) s->sum[chunk / per_bin] += hybrid__select_weight(s, s->x[i]);
+    for (bin = 0; bin < HYBRID__SELECT_BINS; bin++) whole += s->sum[bin];
+    target = u * whole;
+    for (bin = 0; bin < HYBRID__SELECT_BINS - 1 && passed + s->sum[bin] <= target; bin++) passed += s->sum[bin];
+    for (chunk = 0, hybrid__walk_begin(s, &walk); hybrid__select_next(s, &walk, &m); chunk++) {
+        if (m) last = s->id[m - 1];
+        if (chunk / per_bin < bin) continue;
+        for (i = 0; i < m; i++)
+            if ((passed += hybrid__select_weight(s, s->x[i])) > target) return s->id[i];
+    }
+    return last;                                     /* rounding: u was nearly 1 */
+}
+/* ==== end src/infer/select.c ==== */
+
+/* ==== begin src/infer/sampler.c ==== */
+/* infer/sampler: the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of what was accepted. */
+
+#define HYBRID__SAMPLER_MAX_LAST_N (1 << 20)
+
+typedef struct hybrid__seen { int32_t id, count; } hybrid__seen;
+
+struct hybrid_sampler {
+    hybrid_runtime      *rt;
+    hybrid_sampler_desc  desc;
+    hybrid_logit_bias   *bias;            /* (desc.n_bias), in order of id */
+    const float         *logits;          /* of the call under way */
+    int32_t             *history;         /* ring of the last accepted ids (desc.penalty_last_n); NULL without penalties */
+    hybrid__seen        *seen;            /* the same, each id once, in order of id */
+    size_t               n_history, n_seen;
+    uint64_t             position, tries; /* tokens accepted; draws since the last of them */
+    hybrid__select       select;
+};
+
+/* The first index whose id is not below id; list: n structs of `stride` bytes that begin with their id, in order of id. */
+static size_t hybrid__find_id(const void *list, size_t n, size_t stride, int32_t id)
+{
+    size_t low = 0, high = n;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        int32_t at;
+        memcpy(&at, (const char *)list + mid * stride, sizeof at);
+        if (at < id) low = mid + 1;
+        else high = mid;
+    }
+    return low;
+}
+
+/* The logits of ids first..first+n-1, with penalties and bias. */
+static void hybrid__sampler_load(const void *user, int32_t first, int32_t n, float *x)
+{
+    const hybrid_sampler *s = (const hybrid_sampler *)user;
+    const float repetition = s->desc.repetition_penalty;
+    size_t i;
+    memcpy(x, s->logits + first, (size_t)n * sizeof *x);
+    for (i = hybrid__find_id(s->seen, s->n_seen, sizeof *s->seen, first); i < s->n_seen && s->seen[i].id - first < n; i++) {
+        float *l = x + (s->seen[i].id - first);
+        *l = *l > 0 ? *l / repetition : *l * repetition;
+        *l = *l - (float)s->seen[i].count * s->desc.frequency_penalty - s->desc.presence_penalty;
+    }
+    for (i = hybrid__find_id(s->bias, s->desc.n_bias, sizeof *s->bias, first); i < s->desc.n_bias && s->bias[i].id - first < n; i++)
+        x[s->bias[i].id - first] += s->bias[i].bias;
+}
+
+static hybrid_result hybrid__sampler_check(const hybrid_sampler_desc *d, hybrid_error *error)
+{
+    const struct { const char *name; double value, low, high; } range[] = {
+        { "repetition_penalty", (double)d->repetition_penalty, 0, 1e6 },
+        { "frequency_penalty", (double)d->frequency_penalty, -1e6, 1e6 },
+        { "presence_penalty", (double)d->presence_penalty, -1e6, 1e6 },
+        { "penalty_last_n", (double)d->penalty_last_n, 0, HYBRID__SAMPLER_MAX_LAST_N },
+        { "temperature", (double)d->temperature, 0, 1e6 },
+        { "top_k", (double)d->top_k, 0, 2147483647.0 },
+        { "top_p", (double)d->top_p, 0, 1 },
+        { "min_p", (double)d->min_p, 0, 1 },
+        { "typical_p", (double)d->typical_p, 0, 1 }
+    };
+    size_t i;
+    for (i = 0; i < HYBRID__COUNT(range); i++)
+        if (!(range[i].value >= range[i].low && range[i].value <= range[i].high))
+            return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: %s is %g, must be %g to %g",
+                                range[i].name, range[i].value, range[i].low, range[i].high);
+    if (d->n_bias && !d->bias) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: n_bias is not 0, but bias is NULL");
+    return HYBRID_OK;
+}
+
+static int hybrid__bias_order(const void *a, const void *b)
+{
+    int32_t x = ((const hybrid_logit_bias *)a)->id, y = ((const hybrid_logit_bias *)b)->id;
+    return (x > y) - (x < y);
+}
+
+static hybrid_result hybrid__sampler_copy_bias(hybrid_sampler *s, const hybrid_sampler_desc *d, hybrid_error *error)
+{
+    size_t i, bytes;
+    if (!hybrid__mul_size(d->n_bias, sizeof *s->bias, &bytes)) return hybrid__fail(error, HYBRID_ERROR_LIMIT, "hybrid_sampler_create: n_bias is too large");
+    if (!(s->bias = (hybrid_logit_bias *)hybrid__alloc(s->rt, bytes))) return hybrid__fail_memory(error, bytes);
+    memcpy(s->bias, d->bias, bytes);
+    qsort(s->bias, d->n_bias, sizeof *s->bias, hybrid__bias_order);
+    for (i = 0; i < d->n_bias; i++) {
+        int id = (int)s->bias[i].id;
+        if (id < 0) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: a bias has the id %d", id);
+        if (s->bias[i].bias != s->bias[i].bias) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: the bias of id %d is NaN", id);
+        if (i && s->bias[i - 1].id == s->bias[i].id)
+            return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: two biases for id %d: give their sum", id);
+    }
+    s->desc.n_bias = d->n_bias;
+    return HYBRID_OK;
+}
+
+static hybrid_result hybrid__sampler_make_history(hybrid_sampler *s, hybrid_error *error)
+{
+    size_t n = (size_t)s->desc.penalty_last_n;
+    s->history = (int32_t *)hybrid__calloc(s->rt, n, sizeof *s->history);
+    s->seen = (hybrid__seen *)hybrid__calloc(s->rt, n, sizeof *s->seen);
+    if (!s->history || !s->seen) return hybrid__fail_memory(error, n * (sizeof *s->history + sizeof *s->seen));
+    return HYBRID_OK;
+}
+
+HYBRID_API hybrid_result hybrid_sampler_create(hybrid_runtime *runtime, const hybrid_sampler_desc *desc, hybrid_sampler **sampler, hybrid_error *error)
+{
+    hybrid_sampler_desc d;
+    hybrid_sampler *s;
+    hybrid_runtime *rt;
+    hybrid_result r;
+    if (!sampler) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: sampler is NULL");
+    *sampler = NULL;
+    memset(&d, 0, sizeof d);
+    if (desc) d = *desc;
+    if ((r = hybrid__sampler_check(&d, error))) return r;
+    if (d.repetition_penalty <= 0) d.repetition_penalty = 1;
+    if (!d.penalty_last_n) d.penalty_last_n = 64;
+    if ((r = hybrid__runtime_retain(runtime, &rt, error))) return r;
+    if (!(s = (hybrid_sampler *)hybrid__calloc(rt, 1, sizeof *s))) {
+        hybrid__runtime_release(rt);
+        return hybrid__fail_memory(error, sizeof *s);
+    }
+    s->rt = rt;
+    s->desc = d;
+    s->desc.bias = NULL;
+    s->desc.n_bias = 0;
+    s->select.load = hybrid__sampler_load;
+    s->select.user = s;
+    if (d.n_bias) r = hybrid__sampler_copy_bias(s, &d, error);
+    if (!r && (d.repetition_penalty != 1 || d.frequency_penalty != 0 || d.presence_penalty != 0)) r = hybrid__sampler_make_history(s, error);
+    if (r) {
+        hybrid_sampler_destroy(s);
+        return r;
+    }
+    *sampler = s;
+    return HYBRID_OK;
+}
+
+HYBRID_API void hybrid_sampler_destroy(hybrid_sampler *s)
+{
+    hybrid_runtime *rt;
+    if (!s) return;
+    rt = s->rt;
+    hybrid__free(rt, s->bias);
+    hybrid__free(rt, s->history);
+    hybrid__free(rt, s->seen);
+    hybrid__free(rt, s);
+    hybrid__runtime_release(rt);
+}
+
+/* All filters of the chain; what is left stands in s->select. temperature > 0. */
+static void hybrid__sampler_filter(hybrid_sampler *s, int32_t n_vocab)
+{
+    const hybrid_sampler_desc *d = &s->desc;
+    hybrid__select_temperature(&s->select, d->temperature);
+    if (d->top_k > 0 && d->top_k < n_vocab) hybrid__select_keep(&s->select, HYBRID__BY_LOGIT, false, (double)d->top_k);
+    if (d->top_p > 0 && d->top_p < 1) hybrid__select_keep(&s->select, HYBRID__BY_LOGIT, true, (double)d->top_p);
+    if (d->min_p > 0) hybrid__select_min(&s->select, (double)d->min_p);
+    if (d->typical_p > 0 && d->typical_p < 1) hybrid__select_typical(&s->select, (double)d->typical_p);
+}
+
+HYBRID_API int32_t hybrid_sample(hybrid_sampler *s, const float *logits, int32_t n_vocab)
+{
+    size_t i;
+    if (!s || !logits || n_vocab <= 0) return (int32_t)HYBRID_ERROR_INVALID;
+    for (i = 0; i < s->desc.n_bias && s->bias[i].id < n_vocab; i++)
+        if (s->bias[i].bias > 0 && s->bias[i].bias == INFINITY) return s->bias[i].id;
+    s->logits = logits;
+    if (!hybrid__select_begin(&s->select, n_vocab)) return (int32_t)HYBRID_ERROR_NUMERIC;
+    if (s->desc.temperature <= 0) return s->select.best;
+    hybrid__sampler_filter(s, n_vocab);
+    return hybrid__select_draw(&s->select, hybrid__random_uniform(s->desc.seed, s->position, s->tries++));
+}
+
+/* Adds by (1 or -1) to the count of id. */
+static void hybrid__sampler_count(hybrid_sampler *s, int32_t id, int by)
+{
+    size_t at = hybrid__find_id(s->seen, s->n_seen, sizeof *s->seen, id);
+    hybrid__seen *e = s->seen + at;
+    if (at == s->n_seen || e->id != id) {
+        memmove(e + 1, e, (s->n_seen - at) * sizeof *e);
+        e->id = id;
+        e->count = 0;
+        s->n_seen++;
+    }
+    if ((e->count += by) == 0) {
+        s->n_seen--;
+        memmove(e, e + 1, (s->n_seen - at) * sizeof *e);
+    }
+}
+
+HYBRID_API void hybrid_sampler_accept(hybrid_sampler *s, int32_t id)
+{
+    if (!s || id < 0) return;
+    if (s->history) {
+        size_t size = (size_t)s->desc.penalty_last_n, at = (size_t)(s->position % size);
+        if (s->n_history == size) hybrid__sampler_count(s, s->history[at], -1);
+        else s->n_history++;
+        s->history[at] = id;
+        hybrid__sampler_count(s, id, 1);
+    }
+    s->position++;
+    s->tries = 0;
+}
+
+HYBRID_API void hybrid_sampler_reset(hybrid_sampler *s)
+{
+    if (!s) return;
+    s->n_history = s->n_seen = 0;
+    s->position = s->tries = 0;
+}
+/* ==== end src/infer/sampler.c ==== */
+
 /* ==== begin src/core/end.h ==== */
 /* core/end: closes what core/begin opened. */
 #if defined(__clang__)
@@ -5168,6 +5727,11 @@ static hybrid_result hybrid__cpu_backend_create(hybrid_runtime *rt, const hybrid
 #undef HYBRID__PRINTF
 #undef HYBRID__RESTRICT
 #undef HYBRID__ROUNDER
+#undef HYBRID__SAMPLER_MAX_LAST_N
+#undef HYBRID__SELECT_BINS
+#undef HYBRID__SELECT_CANDIDATES
+#undef HYBRID__SELECT_CHUNK
+#undef HYBRID__SELECT_NOTHING
 #undef HYBRID__SOURCE_ID
 #undef HYBRID__TARGET_AMX
 #undef HYBRID__TARGET_AVX2
