@@ -18,6 +18,9 @@
 /* NULL: not an integer type. */
 static const hybrid__matmul_kernel *hybrid__int_kernel_for(hybrid__isa isa, hybrid_type type)
 {
+#if defined(HYBRID__X86)
+    if (isa == HYBRID__ISA_AVX512) HYBRID__INT_KERNELS(avx512)
+#endif
     HYBRID__UNUSED(isa);
     HYBRID__INT_KERNELS(generic)
 }
