@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 639582c2aed5fa32): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id a995adac855cd482): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -41,58 +41,59 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      103  base.h             version, linkage, results, errors, allocator, log
- *      200  runtime.h          what models and sessions share: memory, log, worker threads
- *      229  quant.h            names, sizes, encode, decode
- *      261  gguf.h             what is in a model file, and writing one
- *      404  sampler.h          from logits to the next token
+ *      104  base.h             version, linkage, results, errors, allocator, log
+ *      201  runtime.h          what models and sessions share: memory, log, worker threads
+ *      230  quant.h            names, sizes, encode, decode
+ *      262  gguf.h             what is in a model file, and writing one
+ *      405  sampler.h          from logits to the next token
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *      463  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      522  base.c             what every room uses: macros of compilers, results, errors, checked sizes
- *      596  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *      645  thread.c           atomics, threads, and the worker pool
- *      924  cpu.c              what this processor and its operating system can do
- *      992  runtime.c          the object that everything hangs off: memory, log, workers
- *     1138  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     1290  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     5688  end.h              closes what core/begin opened
+ *      464  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *      523  base.c             what every room uses: macros of compilers, results, errors, checked sizes
+ *      597  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *      646  thread.c           atomics, threads, and the worker pool
+ *      925  cpu.c              what this processor and its operating system can do
+ *      993  runtime.c          the object that everything hangs off: memory, log, workers
+ *     1139  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     1291  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     6069  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     1320  names.c            names that must differ, found by hash
- *     1420  value.c            the 13 types of metadata values and their items
- *     1536  scan.c             a walk over the metadata, which checks every length before it is believed
- *     1739  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     2106  output.c           a file that appears under its name only when it is complete
- *     2205  write.c            makes a GGUF file
+ *     1321  names.c            names that must differ, found by hash
+ *     1421  value.c            the 13 types of metadata values and their items
+ *     1537  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     1740  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     2107  output.c           a file that appears under its name only when it is complete
+ *     2206  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     2686  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     2767  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     3066  floats.c           the types that are plain numbers
- *     3105  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     3298  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     3526  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     3666  types.c            the table of all types, and the public functions over it
+ *     2687  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     2768  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     3067  floats.c           the types that are plain numbers
+ *     3106  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     3299  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     3527  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     3667  types.c            the table of all types, and the public functions over it
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *     3771  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *     3904  target.c           the marks of functions that use instructions beyond the compiler's flags
- *     3919  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *     3944  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *     3987  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *     4320  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *     4349  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *     4457  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *     4527  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *     4622  cpu_int.c          the table of integer-block kernels
- *     4649  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *     4709  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *     4879  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *     3772  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *     3905  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *     3920  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *     3945  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *     3988  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *     4321  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *     4350  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *     4458  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *     4528  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *     4623  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *     5000  cpu_int.c          the table of integer-block kernels
+ *     5030  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *     5090  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *     5260  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *     5182  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *     5475  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *     5563  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *     5856  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -458,7 +459,7 @@ HYBRID_API void hybrid_sampler_reset(hybrid_sampler *sampler);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "639582c2aed5fa32"
+#define HYBRID__SOURCE_ID "a995adac855cd482"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -4619,6 +4620,383 @@ HYBRID__GENERIC_TYPE(q6_K, 256, false)
 #undef HYBRID__GENERIC_TYPE
 /* ==== end src/compute/cpu_int_generic.c ==== */
 
+/* ==== begin src/compute/cpu_int_avx512.c ==== */
+/* compute/cpu_int_avx512: decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file.
+ *
+ * vpdpbusd multiplies unsigned weights by signed activations, four products to an int32 lane. What the file stores is unsigned or made so;
+ * the offset is taken back through the sum of the block's activations. Lanes of 16 blocks (8 super-blocks) are summed together by one tree
+ * of shuffles, so that scales are applied to 16 (8) blocks at once; lane b % 8 of the float sums is p[b % 8] of NUMERICS.md. */
+#if defined(HYBRID__X86)
+
+/* One row for 32-weight blocks, in groups of 16 blocks: for e = 0..3: first halves of blocks e, e+4, e+8, e+12, then their second halves;
+ * then d[16] (float) and the sums of q [16] (int32). Missing blocks of the last group are zeros. */
+enum { HYBRID__GROUP16 = 640, HYBRID__GROUP16_D = 512, HYBRID__GROUP16_S = 576 };
+static size_t hybrid__one32_bytes_avx512(int64_t k) { return (size_t)((k + 511) / 512) * HYBRID__GROUP16; }
+
+/* 16 floats to int8, all of one block, whose 1 / d is id (0: all zeros). */
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__quant16_avx512(__m512 x, float id)
+{
+    __m512i q = _mm512_maskz_cvtps_epi32((__mmask16)(id > 0 ? 0xFFFF : 0), _mm512_mul_ps(x, _mm512_set1_ps(id)));
+    return _mm512_max_epi32(_mm512_min_epi32(q, _mm512_set1_epi32(127)), _mm512_set1_epi32(-127));
+}
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__abs_bits_avx512(__m512 x) { return _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7FFFFFFF)); }
+
+/* 32 floats to two vectors of 16 int32; returns d. */
+HYBRID__INLINE HYBRID__TARGET_AVX512 float hybrid__quant32_avx512(const float *x, __m512i *q0, __m512i *q1)
+{
+    __m512 x0 = _mm512_loadu_ps(x), x1 = _mm512_loadu_ps(x + 16);
+    float d = hybrid__bits_f32(_mm512_reduce_max_epu32(_mm512_max_epu32(hybrid__abs_bits_avx512(x0), hybrid__abs_bits_avx512(x1)))) / 127.0f;
+    float id = hybrid__act_inverse(d);
+    *q0 = hybrid__quant16_avx512(x0, id);
+    *q1 = hybrid__quant16_avx512(x1, id);
+    return d;
+}
+
+HYBRID__TARGET_AVX512 static void hybrid__one32_prepare_avx512(const float *x, int64_t k, void *act)
+{
+    int64_t b, blocks = k / 32;
+    char *last = (char *)act + hybrid__one32_bytes_avx512(k) - HYBRID__GROUP16;
+    if (blocks % 16) memset(last, 0, HYBRID__GROUP16);
+    for (b = 0; b < blocks; b++) {
+        char *group = (char *)act + b / 16 * HYBRID__GROUP16, *at = group + b % 4 * 128 + b % 16 / 4 * 16;
+        __m512i q0, q1;
+        float d = hybrid__quant32_avx512(x + b * 32, &q0, &q1);
+        _mm_storeu_si128((__m128i *)(void *)at, _mm512_cvtepi32_epi8(q0));
+        _mm_storeu_si128((__m128i *)(void *)(at + 64), _mm512_cvtepi32_epi8(q1));
+        ((float *)(void *)(group + HYBRID__GROUP16_D))[b % 16] = d;
+        ((int32_t *)(void *)(group + HYBRID__GROUP16_S))[b % 16] = _mm512_reduce_add_epi32(_mm512_add_epi32(q0, q1));
+    }
+}
+static const hybrid__act_format hybrid__one32_avx512 = { hybrid__one32_bytes_avx512, hybrid__one32_prepare_avx512 };
+
+/* 16 bytes from each of blocks 0, 4, 8, 12. */
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__four_avx512(const char *p, size_t stride)
+{
+    __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(const void *)p));
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)(p + 4 * stride)), 1);
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)(p + 8 * stride)), 2);
+    return _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)(p + 12 * stride)), 3);
+}
+/* The same of two bytes each, as a mask of 64 bits. */
+HYBRID__INLINE uint64_t hybrid__four_bits(const char *p, size_t stride)
+{
+    return (uint64_t)hybrid__load_u16(p) | (uint64_t)hybrid__load_u16(p + 4 * stride) << 16 | (uint64_t)hybrid__load_u16(p + 8 * stride) << 32 |
+           (uint64_t)hybrid__load_u16(p + 12 * stride) << 48;
+}
+/* The first 4 bytes of 16 blocks. */
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__heads_avx512(const char *p, size_t s)
+{
+#define HYBRID__HEAD4(i) _mm_set_epi32((int)hybrid__load_u32(p + (i + 3) * s), (int)hybrid__load_u32(p + (i + 2) * s), (int)hybrid__load_u32(p + (i + 1) * s), (int)hybrid__load_u32(p + i * s))
+    __m512i v = _mm512_castsi128_si512(HYBRID__HEAD4(0));
+    v = _mm512_inserti32x4(v, HYBRID__HEAD4(4), 1);
+    v = _mm512_inserti32x4(v, HYBRID__HEAD4(8), 2);
+    return _mm512_inserti32x4(v, HYBRID__HEAD4(12), 3);
+#undef HYBRID__HEAD4
+}
+
+/* The sums of 4 dwords in every 128-bit lane of 4 vectors: lane L, dword e: lane L of v_e. */
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__sum_lanes_avx512(__m512i v0, __m512i v1, __m512i v2, __m512i v3)
+{
+    __m512i a = _mm512_add_epi32(_mm512_unpacklo_epi32(v0, v1), _mm512_unpackhi_epi32(v0, v1));
+    __m512i b = _mm512_add_epi32(_mm512_unpacklo_epi32(v2, v3), _mm512_unpackhi_epi32(v2, v3));
+    return _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+}
+
+/* Blocks e, e+4, e+8, e+12 of a group times their activations: 4 partial sums a block. qs: where the numbers start, qh: the fifth bits (0: none). */
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__dot_four_avx512(const char *w, size_t stride, size_t qs, size_t qh, bool bytes, const char *x)
+{
+    const __m512i low4 = _mm512_set1_epi8(15), bit4 = _mm512_set1_epi8(16), top = _mm512_set1_epi8(-128);
+    __m512i lo, hi;
+    if (bytes) {
+        lo = _mm512_xor_si512(hybrid__four_avx512(w + qs, stride), top);                 /* signed q -> q + 128 */
+        hi = _mm512_xor_si512(hybrid__four_avx512(w + qs + 16, stride), top);
+    } else {
+        hi = hybrid__four_avx512(w + qs, stride);
+        lo = _mm512_and_si512(hi, low4);
+        hi = _mm512_and_si512(_mm512_srli_epi16(hi, 4), low4);
+        if (qh) {
+            lo = _mm512_mask_add_epi8(lo, hybrid__four_bits(w + qh, stride), lo, bit4);
+            hi = _mm512_mask_add_epi8(hi, hybrid__four_bits(w + qh + 2, stride), hi, bit4);
+        }
+    }
+    return _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(_mm512_setzero_si512(), lo, _mm512_load_si512(x)), hi, _mm512_load_si512(x + 64));
+}
+
+/* t of 16 blocks. offset: log2 of what was added to the signed q; affine: q is unsigned and the block has a min. */
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512 hybrid__dot16_avx512(const char *w, size_t stride, size_t qs, size_t qh, bool bytes, bool affine, int offset, const char *x)
+{
+    __m512i heads = hybrid__heads_avx512(w, stride), s = _mm512_load_si512(x + HYBRID__GROUP16_S), isum;
+    __m512 t;
+    isum = hybrid__sum_lanes_avx512(hybrid__dot_four_avx512(w, stride, qs, qh, bytes, x), hybrid__dot_four_avx512(w + stride, stride, qs, qh, bytes, x + 128),
+                                    hybrid__dot_four_avx512(w + 2 * stride, stride, qs, qh, bytes, x + 256),
+                                    hybrid__dot_four_avx512(w + 3 * stride, stride, qs, qh, bytes, x + 384));
+    if (!affine) isum = _mm512_sub_epi32(isum, _mm512_slli_epi32(s, (unsigned)offset));
+    t = _mm512_mul_ps(_mm512_cvtepi32_ps(isum), _mm512_cvtph_ps(_mm512_cvtepi32_epi16(heads)));
+    if (affine) t = _mm512_fmadd_ps(_mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(heads, 16))), _mm512_cvtepi32_ps(s), t);
+    return t;
+}
+
+/* halve(p, 8) */
+HYBRID__INLINE HYBRID__TARGET_AVX512 float hybrid__halve_avx512(__m256 p)
+{
+    __m128 h = _mm_add_ps(_mm256_castps256_ps128(p), _mm256_extractf128_ps(p, 1));
+    h = _mm_add_ps(h, _mm_movehl_ps(h, h));
+    return _mm_cvtss_f32(_mm_add_ss(h, _mm_shuffle_ps(h, h, 1)));
+}
+
+/* A row's last group reads on into the next rows, whose blocks count for nothing; at the end of the rows it comes from a copy. */
+#define HYBRID__GEMV32_AVX512(type, qs, qh, bytes, affine, offset)                                                                                     \
+    HYBRID__TARGET_AVX512 static void hybrid__gemv_avx512_##type(const void *w, size_t row_bytes, int64_t k, const void *act, float *y,                \
+                                                                 int64_t r0, int64_t r1)                                                               \
+    {                                                                                                                                                  \
+        const size_t stride = sizeof(hybrid__block_##type);                                                                                            \
+        const char *row_end = (const char *)w + (size_t)r1 * row_bytes;                                                                                \
+        int64_t blocks = k / 32, b, r;                                                                                                                 \
+        char copy[16 * sizeof(hybrid__block_##type)];                                                                                                  \
+        memset(copy, 0, sizeof copy);                                                                                                                  \
+        for (r = r0; r < r1; r++) {                                                                                                                    \
+            const char *row = (const char *)w + (size_t)r * row_bytes, *x = (const char *)act;                                                         \
+            __m256 p = _mm256_setzero_ps();                                                                                                            \
+            for (b = 0; b < blocks; b += 16, row += 16 * stride, x += HYBRID__GROUP16) {                                                               \
+                unsigned valid = blocks - b < 16 ? (1u << (blocks - b)) - 1 : 0xFFFF;                                                                  \
+                const float *d = (const float *)(const void *)(x + HYBRID__GROUP16_D);                                                                 \
+                const char *from = row;                                                                                                                \
+                __m512 t;                                                                                                                              \
+                if ((size_t)(row_end - row) < 16 * stride) from = (const char *)memcpy(copy, row, (size_t)(blocks - b) * stride);                      \
+                t = hybrid__dot16_avx512(from, stride, qs, qh, bytes, affine, offset, x);                                                              \
+                p = _mm256_mask3_fmadd_ps(_mm512_castps512_ps256(t), _mm256_load_ps(d), p, (__mmask8)valid);                                           \
+                p = _mm256_mask3_fmadd_ps(_mm512_extractf32x8_ps(t, 1), _mm256_load_ps(d + 8), p, (__mmask8)(valid >> 8));                             \
+            }                                                                                                                                          \
+            y[r - r0] = hybrid__halve_avx512(p);                                                                                                       \
+        }                                                                                                                                              \
+    }
+HYBRID__GEMV32_AVX512(q4_0, 2, 0, false, false, 3)
+HYBRID__GEMV32_AVX512(q4_1, 4, 0, false, true, 0)
+HYBRID__GEMV32_AVX512(q5_0, 6, 2, false, false, 4)
+HYBRID__GEMV32_AVX512(q5_1, 8, 4, false, true, 0)
+HYBRID__GEMV32_AVX512(q8_0, 2, 0, true, false, 7)
+#undef HYBRID__GEMV32_AVX512
+
+/* One row for super-blocks: as cpu_int_act.c has it, then sums of 32 (k/32 int16). */
+HYBRID__INLINE size_t hybrid__one256_s32(int64_t k) { return hybrid__act256_s(k) + hybrid__align((size_t)k / 8, 64); }
+static size_t hybrid__one256_bytes_avx512(int64_t k) { return hybrid__one256_s32(k) + hybrid__align((size_t)k / 16, 64); }
+
+HYBRID__TARGET_AVX512 static void hybrid__one256_prepare_avx512(const float *x, int64_t k, void *act)
+{
+    int8_t *q = (int8_t *)act;
+    float *d = (float *)(void *)((char *)act + hybrid__act256_d(k));
+    int16_t *s16 = (int16_t *)(void *)((char *)act + hybrid__act256_s(k)), *s32 = (int16_t *)(void *)((char *)act + hybrid__one256_s32(k));
+    int64_t b;
+    int i;
+    for (b = 0; b < k / 256; b++, x += 256, q += 256, s16 += 16, s32 += 8) {
+        __m512i a = _mm512_setzero_si512();
+        float id;
+        for (i = 0; i < 16; i++) a = _mm512_max_epu32(a, hybrid__abs_bits_avx512(_mm512_loadu_ps(x + i * 16)));
+        d[b] = hybrid__bits_f32(_mm512_reduce_max_epu32(a)) / 127.0f;
+        id = hybrid__act_inverse(d[b]);
+        for (i = 0; i < 16; i++) {
+            __m512i v = hybrid__quant16_avx512(_mm512_loadu_ps(x + i * 16), id);
+            _mm_store_si128((__m128i *)(void *)(q + i * 16), _mm512_cvtepi32_epi8(v));
+            s16[i] = (int16_t)_mm512_reduce_add_epi32(v);
+        }
+        for (i = 0; i < 8; i++) s32[i] = (int16_t)(s16[2 * i] + s16[2 * i + 1]);
+    }
+}
+static const hybrid__act_format hybrid__one256_avx512 = { hybrid__one256_bytes_avx512, hybrid__one256_prepare_avx512 };
+
+/* 32 bytes, twice. */
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__twice_avx512(const void *p) { return _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)p)); }
+/* a in the low, b in the high 256 bits, as dwords */
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__halves_avx512(int a, int b) { return _mm512_inserti64x4(_mm512_set1_epi32(a), _mm256_set1_epi32(b), 1); }
+
+/* Weights 64c..64c+63 of a super-block as unsigned bytes in order (c is a constant). */
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__q2_avx512(const uint8_t *qs, int c)
+{
+    return _mm512_and_si512(_mm512_srlv_epi32(hybrid__twice_avx512(qs + c / 2 * 32), hybrid__halves_avx512(c % 2 * 4, c % 2 * 4 + 2)), _mm512_set1_epi8(3));
+}
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__q4_avx512(const uint8_t *qs, int c)
+{
+    return _mm512_and_si512(_mm512_srlv_epi32(hybrid__twice_avx512(qs + c * 32), hybrid__halves_avx512(0, 4)), _mm512_set1_epi8(15));
+}
+/* q | bit 2c (low half), 2c+1 (high half) of the 32 bytes at p, moved to bit `to`. A rotation of dwords moves bits inside their bytes, too. */
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__high_bit_avx512(__m512i q, const uint8_t *p, int c, int to)
+{
+    __m512i h = _mm512_rolv_epi32(hybrid__twice_avx512(p), hybrid__halves_avx512(to - 2 * c, to - 2 * c - 1));
+    return _mm512_ternarylogic_epi32(q, h, _mm512_set1_epi8((char)(1 << to)), 0xF8);
+}
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__q6_avx512(const hybrid__block_q6_K *b, int c)
+{
+    __m512i q = _mm512_loadu_si512(b->ql + c / 2 * 64);
+    __m512i h = _mm512_rolv_epi32(hybrid__twice_avx512(b->qh + c / 2 * 32), hybrid__halves_avx512(4 - c % 2 * 4, 2 - c % 2 * 4));
+    q = _mm512_and_si512(c % 2 ? _mm512_srli_epi16(q, 4) : q, _mm512_set1_epi8(15));
+    return _mm512_ternarylogic_epi32(q, h, _mm512_set1_epi8(0x30), 0xF8);
+}
+
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__dot64_avx512(__m512i w, const int8_t *x) { return _mm512_dpbusd_epi32(_mm512_setzero_si512(), w, _mm512_load_si512(x)); }
+
+/* Four vectors of sums of 4 products (they fit 16 bits) times the scales of their sub-blocks: 16 partial sums of the super-block. sc32: 8
+ * unsigned scales of sub-blocks of 32; sc16: 16 signed ones of sub-blocks of 16. */
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__scale32_avx512(__m512i v0, __m512i v1, __m512i v2, __m512i v3, uint64_t sc32)
+{
+    const __m512i even = _mm512_set_epi64((int64_t)0x8007800780078007, (int64_t)0x8005800580058005, (int64_t)0x8007800780078007, (int64_t)0x8005800580058005,
+                                          (int64_t)0x8006800680068006, (int64_t)0x8004800480048004, (int64_t)0x8006800680068006, (int64_t)0x8004800480048004);
+    const __m512i four = _mm512_set1_epi16(4);
+    __m512i sc = _mm512_set1_epi64((int64_t)sc32);
+    __m512i a = _mm512_dpwssd_epi32(_mm512_setzero_si512(), _mm512_packs_epi32(v0, v1), _mm512_shuffle_epi8(sc, _mm512_sub_epi8(even, four)));
+    return _mm512_dpwssd_epi32(a, _mm512_packs_epi32(v2, v3), _mm512_shuffle_epi8(sc, even));
+}
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__scale16_avx512(__m512i v0, __m512i v1, __m512i v2, __m512i v3, __m128i sc16)
+{
+    /* lane L: scales L and 4 + L (8 more for v2, v3), in the high bytes of words */
+    const __m512i at = _mm512_set_epi64(0x0780078007800780, 0x0380038003800380, 0x0680068006800680, 0x0280028002800280, 0x0580058005800580, 0x0180018001800180,
+                                        0x0480048004800480, 0x0080008000800080);
+    const __m512i eight = _mm512_set1_epi16(0x0800);
+    __m512i sc = _mm512_broadcast_i32x4(sc16);
+    __m512i s01 = _mm512_srai_epi16(_mm512_shuffle_epi8(sc, at), 8), s23 = _mm512_srai_epi16(_mm512_shuffle_epi8(sc, _mm512_add_epi8(at, eight)), 8);
+    return _mm512_dpwssd_epi32(_mm512_dpwssd_epi32(_mm512_setzero_si512(), _mm512_packs_epi32(v0, v1), s01), _mm512_packs_epi32(v2, v3), s23);
+}
+/* sum of m[s] * s16[s], 8 partial sums */
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m256i hybrid__mins16_avx512(__m128i m, const int16_t *s16) { return _mm256_madd_epi16(_mm256_cvtepi8_epi16(m), _mm256_load_si256((const __m256i *)(const void *)s16)); }
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m256i hybrid__mins32_avx512(uint64_t m, const int16_t *s32)
+{
+    return _mm256_zextsi128_si256(_mm_madd_epi16(_mm_cvtepu8_epi16(_mm_cvtsi64_si128((int64_t)m)), _mm_load_si128((const __m128i *)(const void *)s32)));
+}
+
+/* One super-block by its activations: partial sums of isum, and of msum (or of what is to be subtracted from isum). Returns d | dmin << 16. */
+HYBRID__INLINE HYBRID__TARGET_AVX512 uint32_t hybrid__super_avx512_q2_K(const void *block, const int8_t *x, const int16_t *s16, const int16_t *s32, __m512i *isum, __m256i *msum)
+{
+    const hybrid__block_q2_K *b = (const hybrid__block_q2_K *)block;
+    __m128i scales = _mm_loadu_si128((const __m128i *)(const void *)b->scales), low4 = _mm_set1_epi8(15);
+    HYBRID__UNUSED(s32);
+    *isum = hybrid__scale16_avx512(hybrid__dot64_avx512(hybrid__q2_avx512(b->qs, 0), x), hybrid__dot64_avx512(hybrid__q2_avx512(b->qs, 1), x + 64),
+                                   hybrid__dot64_avx512(hybrid__q2_avx512(b->qs, 2), x + 128), hybrid__dot64_avx512(hybrid__q2_avx512(b->qs, 3), x + 192),
+                                   _mm_and_si128(scales, low4));
+    *msum = hybrid__mins16_avx512(_mm_and_si128(_mm_srli_epi16(scales, 4), low4), s16);
+    return hybrid__load_u32(&b->d);
+}
+/* The 16 scales, -32..31. */
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m128i hybrid__scales_q3_avx512(const uint8_t *p)
+{
+    uint64_t low = hybrid__load_u64(p), high = hybrid__load_u32(p + 8), two = 0x0303030303030303u;
+    uint64_t h0 = (high | high << 30) & two, h1 = (high >> 4 | (high >> 6) << 32) & two;
+    uint64_t s0 = (low & 0x0F0F0F0F0F0F0F0Fu) | h0 << 4, s1 = (low >> 4 & 0x0F0F0F0F0F0F0F0Fu) | h1 << 4;
+    return _mm_sub_epi8(_mm_set_epi64x((int64_t)s1, (int64_t)s0), _mm_set1_epi8(32));
+}
+HYBRID__INLINE HYBRID__TARGET_AVX512 uint32_t hybrid__super_avx512_q3_K(const void *block, const int8_t *x, const int16_t *s16, const int16_t *s32, __m512i *isum, __m256i *msum)
+{
+    const hybrid__block_q3_K *b = (const hybrid__block_q3_K *)block;
+    __m128i sc = hybrid__scales_q3_avx512(b->scales);
+    HYBRID__UNUSED(s32);
+#define HYBRID__Q3(c) hybrid__dot64_avx512(hybrid__high_bit_avx512(hybrid__q2_avx512(b->qs, c), b->hmask, c, 2), x + c * 64)
+    *isum = hybrid__scale16_avx512(HYBRID__Q3(0), HYBRID__Q3(1), HYBRID__Q3(2), HYBRID__Q3(3), sc);
+#undef HYBRID__Q3
+    *msum = _mm256_slli_epi32(hybrid__mins16_avx512(sc, s16), 2);
+    return hybrid__load_u16(&b->d);
+}
+/* sc, m: 8 bytes each (hybrid__scales_k4_unpack) */
+HYBRID__INLINE void hybrid__scales_k4_words(const uint8_t *p, uint64_t *sc, uint64_t *m)
+{
+    uint32_t a = hybrid__load_u32(p), b = hybrid__load_u32(p + 4), c = hybrid__load_u32(p + 8);
+    *sc = (a & 0x3F3F3F3Fu) | (uint64_t)((c & 0x0F0F0F0Fu) | (a >> 2 & 0x30303030u)) << 32;
+    *m = (b & 0x3F3F3F3Fu) | (uint64_t)((c >> 4 & 0x0F0F0F0Fu) | (b >> 2 & 0x30303030u)) << 32;
+}
+HYBRID__INLINE HYBRID__TARGET_AVX512 uint32_t hybrid__super_avx512_q4_K(const void *block, const int8_t *x, const int16_t *s16, const int16_t *s32, __m512i *isum, __m256i *msum)
+{
+    const hybrid__block_q4_K *b = (const hybrid__block_q4_K *)block;
+    uint64_t sc, m;
+    HYBRID__UNUSED(s16);
+    hybrid__scales_k4_words(b->scales, &sc, &m);
+    *isum = hybrid__scale32_avx512(hybrid__dot64_avx512(hybrid__q4_avx512(b->qs, 0), x), hybrid__dot64_avx512(hybrid__q4_avx512(b->qs, 1), x + 64),
+                                   hybrid__dot64_avx512(hybrid__q4_avx512(b->qs, 2), x + 128), hybrid__dot64_avx512(hybrid__q4_avx512(b->qs, 3), x + 192), sc);
+    *msum = hybrid__mins32_avx512(m, s32);
+    return hybrid__load_u32(&b->d);
+}
+HYBRID__INLINE HYBRID__TARGET_AVX512 uint32_t hybrid__super_avx512_q5_K(const void *block, const int8_t *x, const int16_t *s16, const int16_t *s32, __m512i *isum, __m256i *msum)
+{
+    const hybrid__block_q5_K *b = (const hybrid__block_q5_K *)block;
+    uint64_t sc, m;
+    HYBRID__UNUSED(s16);
+    hybrid__scales_k4_words(b->scales, &sc, &m);
+#define HYBRID__Q5(c) hybrid__dot64_avx512(hybrid__high_bit_avx512(hybrid__q4_avx512(b->qs, c), b->qh, c, 4), x + c * 64)
+    *isum = hybrid__scale32_avx512(HYBRID__Q5(0), HYBRID__Q5(1), HYBRID__Q5(2), HYBRID__Q5(3), sc);
+#undef HYBRID__Q5
+    *msum = hybrid__mins32_avx512(m, s32);
+    return hybrid__load_u32(&b->d);
+}
+HYBRID__INLINE HYBRID__TARGET_AVX512 uint32_t hybrid__super_avx512_q6_K(const void *block, const int8_t *x, const int16_t *s16, const int16_t *s32, __m512i *isum, __m256i *msum)
+{
+    const hybrid__block_q6_K *b = (const hybrid__block_q6_K *)block;
+    __m128i sc = _mm_loadu_si128((const __m128i *)(const void *)b->scales);
+    HYBRID__UNUSED(s32);
+    *isum = hybrid__scale16_avx512(hybrid__dot64_avx512(hybrid__q6_avx512(b, 0), x), hybrid__dot64_avx512(hybrid__q6_avx512(b, 1), x + 64),
+                                   hybrid__dot64_avx512(hybrid__q6_avx512(b, 2), x + 128), hybrid__dot64_avx512(hybrid__q6_avx512(b, 3), x + 192), sc);
+    *msum = _mm256_slli_epi32(hybrid__mins16_avx512(sc, s16), 5);
+    return hybrid__load_u16(&b->d);
+}
+
+/* Vectors 0..3 hold two sets of 8 partial sums each (sets j and j + 4): the 8 sums. */
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m256i hybrid__sum_sets_avx512(__m512i v0, __m512i v1, __m512i v2, __m512i v3)
+{
+    __m512i v = hybrid__sum_lanes_avx512(v0, v1, v2, v3);
+    return _mm512_castsi512_si256(_mm512_add_epi32(_mm512_shuffle_i32x4(v, v, 0x08), _mm512_shuffle_i32x4(v, v, 0x0D)));
+}
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__fold_avx512(__m512i a, __m512i b) { return _mm512_add_epi32(_mm512_shuffle_i64x2(a, b, 0x44), _mm512_shuffle_i64x2(a, b, 0xEE)); }
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__join_avx512(const __m256i *m) { return _mm512_inserti64x4(_mm512_castsi256_si512(m[0]), m[4], 1); }
+
+#define HYBRID__GEMV256_AVX512(type, affine)                                                                                                           \
+    HYBRID__TARGET_AVX512 static void hybrid__gemv_avx512_##type(const void *w, size_t row_bytes, int64_t k, const void *act, float *y,                \
+                                                                 int64_t r0, int64_t r1)                                                               \
+    {                                                                                                                                                  \
+        const int16_t *s16 = (const int16_t *)(const void *)((const char *)act + hybrid__act256_s(k));                                                 \
+        const int16_t *s32 = (const int16_t *)(const void *)((const char *)act + hybrid__one256_s32(k));                                               \
+        const float *d = (const float *)(const void *)((const char *)act + hybrid__act256_d(k));                                                       \
+        __m512i isum[8];                                                                                                                               \
+        __m256i msum[8];                                                                                                                               \
+        uint32_t heads[8];                                                                                                                             \
+        int64_t blocks = k / 256, b, r;                                                                                                                \
+        int j;                                                                                                                                         \
+        for (j = 0; j < 8; j++) { isum[j] = _mm512_setzero_si512(); msum[j] = _mm256_setzero_si256(); heads[j] = 0; }                                  \
+        for (r = r0; r < r1; r++) {                                                                                                                    \
+            const char *row = (const char *)w + (size_t)r * row_bytes;                                                                                 \
+            __m256 p = _mm256_setzero_ps(), t;                                                                                                         \
+            for (b = 0; b < blocks; b += 8) {                                                                                                          \
+                int count = (int)HYBRID__MIN(blocks - b, 8);                                                                                           \
+                __m256i i8, m8, h8;                                                                                                                    \
+                for (j = 0; j < count; j++, row += sizeof(hybrid__block_##type))                                                                       \
+                    heads[j] = hybrid__super_avx512_##type(row, (const int8_t *)act + (b + j) * 256, s16 + (b + j) * 16, s32 + (b + j) * 8,            \
+                                                           &isum[j], &msum[j]);                                                                        \
+                i8 = hybrid__sum_sets_avx512(hybrid__fold_avx512(isum[0], isum[4]), hybrid__fold_avx512(isum[1], isum[5]),                             \
+                                             hybrid__fold_avx512(isum[2], isum[6]), hybrid__fold_avx512(isum[3], isum[7]));                            \
+                m8 = hybrid__sum_sets_avx512(hybrid__join_avx512(msum), hybrid__join_avx512(msum + 1), hybrid__join_avx512(msum + 2),                  \
+                                             hybrid__join_avx512(msum + 3));                                                                           \
+                h8 = _mm256_loadu_si256((const __m256i *)(const void *)heads);                                                                         \
+                if (!affine) i8 = _mm256_sub_epi32(i8, m8);                                                                                            \
+                t = _mm256_mul_ps(_mm256_cvtepi32_ps(i8), _mm256_cvtph_ps(_mm256_cvtepi32_epi16(h8)));                                                 \
+                if (affine) t = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(m8), _mm256_cvtph_ps(_mm256_cvtepi32_epi16(_mm256_srli_epi32(h8, 16))), t);        \
+                p = _mm256_mask3_fmadd_ps(t, _mm256_loadu_ps(d + b), p, (__mmask8)((1u << count) - 1));                                                \
+            }                                                                                                                                          \
+            y[r - r0] = hybrid__halve_avx512(p);                                                                                                       \
+        }                                                                                                                                              \
+    }
+HYBRID__GEMV256_AVX512(q2_K, true)
+HYBRID__GEMV256_AVX512(q3_K, false)
+HYBRID__GEMV256_AVX512(q4_K, true)
+HYBRID__GEMV256_AVX512(q5_K, true)
+HYBRID__GEMV256_AVX512(q6_K, false)
+#undef HYBRID__GEMV256_AVX512
+
+#define HYBRID__KERNEL_AVX512(type, family)                                                                                                            \
+    static const hybrid__matmul_kernel hybrid__kernel_avx512_##type = {                                                                                \
+        &hybrid__one##family##_avx512, &hybrid__act##family##_generic, 1 << 30, 16, hybrid__gemv_avx512_##type, hybrid__generic_scratch,               \
+        hybrid__gemm_generic_##type                                                                                                                    \
+    };
+HYBRID__KERNEL_AVX512(q4_0, 32) HYBRID__KERNEL_AVX512(q4_1, 32) HYBRID__KERNEL_AVX512(q5_0, 32) HYBRID__KERNEL_AVX512(q5_1, 32) HYBRID__KERNEL_AVX512(q8_0, 32)
+HYBRID__KERNEL_AVX512(q2_K, 256) HYBRID__KERNEL_AVX512(q3_K, 256) HYBRID__KERNEL_AVX512(q4_K, 256) HYBRID__KERNEL_AVX512(q5_K, 256) HYBRID__KERNEL_AVX512(q6_K, 256)
+#undef HYBRID__KERNEL_AVX512
+
+#endif
+/* ==== end src/compute/cpu_int_avx512.c ==== */
+
 /* ==== begin src/compute/cpu_int.c ==== */
 /* compute/cpu_int: the table of integer-block kernels. */
 
@@ -4640,6 +5018,9 @@ HYBRID__GENERIC_TYPE(q6_K, 256, false)
 /* NULL: not an integer type. */
 static const hybrid__matmul_kernel *hybrid__int_kernel_for(hybrid__isa isa, hybrid_type type)
 {
+#if defined(HYBRID__X86)
+    if (isa == HYBRID__ISA_AVX512) HYBRID__INT_KERNELS(avx512)
+#endif
     HYBRID__UNUSED(isa);
     HYBRID__INT_KERNELS(generic)
 }
@@ -5711,11 +6092,15 @@ HYBRID_API void hybrid_sampler_reset(hybrid_sampler *s)
 #undef HYBRID__COUNT
 #undef HYBRID__F4_EACH
 #undef HYBRID__FLOAT_GENERIC
+#undef HYBRID__GEMV256_AVX512
+#undef HYBRID__GEMV32_AVX512
 #undef HYBRID__GENERIC_TYPE
 #undef HYBRID__GGUF_FIRST_BLOCK
 #undef HYBRID__GGUF_N_TYPES
+#undef HYBRID__HEAD4
 #undef HYBRID__INLINE
 #undef HYBRID__INT_KERNELS
+#undef HYBRID__KERNEL_AVX512
 #undef HYBRID__LIKELY
 #undef HYBRID__MAX
 #undef HYBRID__MIN
@@ -5725,6 +6110,8 @@ HYBRID_API void hybrid_sampler_reset(hybrid_sampler *s)
 #undef HYBRID__NOMINMAX
 #undef HYBRID__NO_NAME
 #undef HYBRID__PRINTF
+#undef HYBRID__Q3
+#undef HYBRID__Q5
 #undef HYBRID__RESTRICT
 #undef HYBRID__ROUNDER
 #undef HYBRID__SAMPLER_MAX_LAST_N
