@@ -31,6 +31,8 @@
 #include "quant/k_affine.c"
 #include "quant/k_symmetric.c"
 #include "quant/types.c"
+#include "quant/convert.c"
+#include "quant/mix.c"
 
 /* text */
 
