@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id a995adac855cd482): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id cb175a437e773810): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -41,59 +41,61 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      104  base.h             version, linkage, results, errors, allocator, log
- *      201  runtime.h          what models and sessions share: memory, log, worker threads
- *      230  quant.h            names, sizes, encode, decode
- *      262  gguf.h             what is in a model file, and writing one
- *      405  sampler.h          from logits to the next token
+ *      106  base.h             version, linkage, results, errors, allocator, log
+ *      203  runtime.h          what models and sessions share: memory, log, worker threads
+ *      232  quant.h            names, sizes, encode, decode
+ *      297  gguf.h             what is in a model file, and writing one
+ *      440  sampler.h          from logits to the next token
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *      464  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      523  base.c             what every room uses: macros of compilers, results, errors, checked sizes
- *      597  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *      646  thread.c           atomics, threads, and the worker pool
- *      925  cpu.c              what this processor and its operating system can do
- *      993  runtime.c          the object that everything hangs off: memory, log, workers
- *     1139  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     1291  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     6069  end.h              closes what core/begin opened
+ *      499  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *      558  base.c             what every room uses: macros of compilers, results, errors, checked sizes
+ *      632  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *      681  thread.c           atomics, threads, and the worker pool
+ *      960  cpu.c              what this processor and its operating system can do
+ *     1028  runtime.c          the object that everything hangs off: memory, log, workers
+ *     1174  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     1326  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     6344  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     1321  names.c            names that must differ, found by hash
- *     1421  value.c            the 13 types of metadata values and their items
- *     1537  scan.c             a walk over the metadata, which checks every length before it is believed
- *     1740  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     2107  output.c           a file that appears under its name only when it is complete
- *     2206  write.c            makes a GGUF file
+ *     1356  names.c            names that must differ, found by hash
+ *     1456  value.c            the 13 types of metadata values and their items
+ *     1572  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     1775  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     2142  output.c           a file that appears under its name only when it is complete
+ *     2241  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     2687  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     2768  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     3067  floats.c           the types that are plain numbers
- *     3106  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     3299  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     3527  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     3667  types.c            the table of all types, and the public functions over it
+ *     2722  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     2803  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     3102  floats.c           the types that are plain numbers
+ *     3141  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     3334  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     3562  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     3702  types.c            the table of all types, and the public functions over it
+ *     3803  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     3872  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *     3772  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *     3905  target.c           the marks of functions that use instructions beyond the compiler's flags
- *     3920  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *     3945  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *     3988  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *     4321  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *     4350  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *     4458  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *     4528  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *     4623  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *     5000  cpu_int.c          the table of integer-block kernels
- *     5030  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *     5090  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *     5260  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *     4047  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *     4180  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *     4195  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *     4220  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *     4263  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *     4596  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *     4625  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *     4733  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *     4803  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *     4898  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *     5275  cpu_int.c          the table of integer-block kernels
+ *     5305  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *     5365  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *     5535  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *     5563  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *     5856  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *     5838  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *     6131  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -257,6 +259,39 @@ HYBRID_API hybrid_result hybrid_dequantize(hybrid_type type, const void *blocks,
  * blocks cannot hold; all is written, and the blocks with such values decode to NaN. (The float types keep NaN and infinity: HYBRID_OK.)
  * Thread-safe, no allocation. */
 HYBRID_API hybrid_result hybrid_quantize(hybrid_type type, const float *values, void *blocks, size_t n, const float *importance);
+
+/* n_rows rows of `row` values each, from one type to another (as hybrid_dequantize and hybrid_quantize do it), on all threads of runtime
+ * (NULL: a default one). importance: `row` values, the same for every row, or NULL. The result does not depend on the threads.
+ * HYBRID_ERROR_INVALID, _MEMORY, _NUMERIC (all is written, as for hybrid_quantize). */
+HYBRID_API hybrid_result hybrid_convert(hybrid_runtime *runtime, hybrid_type from, const void *src, hybrid_type to, void *dst,
+                                        size_t n_rows, size_t row, const float *importance, hybrid_error *error);
+
+/* A mix: how a whole model is quantized. The number is that of GGUF's key general.file_type. */
+typedef enum hybrid_mix {
+    HYBRID_MIX_F32 = 0, HYBRID_MIX_F16 = 1, HYBRID_MIX_Q4_0 = 2, HYBRID_MIX_Q4_1 = 3, HYBRID_MIX_Q8_0 = 7, HYBRID_MIX_Q5_0 = 8, HYBRID_MIX_Q5_1 = 9,
+    HYBRID_MIX_Q2_K = 10, HYBRID_MIX_Q3_K_S = 11, HYBRID_MIX_Q3_K_M = 12, HYBRID_MIX_Q3_K_L = 13, HYBRID_MIX_Q4_K_S = 14, HYBRID_MIX_Q4_K_M = 15,
+    HYBRID_MIX_Q5_K_S = 16, HYBRID_MIX_Q5_K_M = 17, HYBRID_MIX_Q6_K = 18, HYBRID_MIX_BF16 = 32
+} hybrid_mix;
+
+/* "Q4_K_M" (NULL for an unknown number), and back, in any case; "Q4_K" means Q4_K_M, and so for Q3_K and Q5_K. hybrid_mix_at: all mixes,
+ * from the largest files to the smallest; false beyond the last. Thread-safe. */
+HYBRID_API const char *hybrid_mix_name(hybrid_mix mix);
+HYBRID_API bool hybrid_mix_find(const char *name, hybrid_mix *mix);
+HYBRID_API bool hybrid_mix_at(size_t i, hybrid_mix *mix);
+
+/* What the mixes ask of a model: GGUF's keys of the same names. */
+typedef struct hybrid_mix_model {
+    const char *architecture;    /* "llama" */
+    int         n_layer;         /* block_count */
+    int         n_expert;        /* 0 or 1: none */
+    int         n_head, n_head_kv;
+    bool        tied_output;     /* there is no tensor "output.weight": the token embedding makes the logits */
+} hybrid_mix_model;
+
+/* The type that a tensor with GGUF's name and sizes (ne[0] contiguous) gets in a mix; `now` for one that a mix leaves as it is (norms, biases,
+ * routers, positions). A row that the blocks of the wanted type do not divide gets another: Q2_K, Q3_K: Q4_0; Q4_K: Q5_0; Q5_K: Q5_1;
+ * Q6_K: Q8_0; and F16 when 32 does not divide it either. The same types as llama.cpp gives. Thread-safe. */
+HYBRID_API hybrid_type hybrid_quantize_type_for(hybrid_mix mix, const hybrid_mix_model *model, const char *name, int n_dims, const uint64_t *ne, hybrid_type now);
 /* ==== end src/api/quant.h ==== */
 
 /* ==== begin src/api/gguf.h ==== */
@@ -459,7 +494,7 @@ HYBRID_API void hybrid_sampler_reset(hybrid_sampler *sampler);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "a995adac855cd482"
+#define HYBRID__SOURCE_ID "cb175a437e773810"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -3764,6 +3799,246 @@ HYBRID_API hybrid_result hybrid_quantize(hybrid_type type, const float *values, 
     return t->block_size == 1 || hybrid__all_finite(values, n) ? HYBRID_OK : HYBRID_ERROR_NUMERIC;
 }
 /* ==== end src/quant/types.c ==== */
+
+/* ==== begin src/quant/convert.c ==== */
+/* quant/convert: whole matrices from one type to another, by all threads of a runtime. */
+
+typedef struct hybrid__convert {
+    const hybrid__type_traits *from, *to;
+    const char  *src;
+    char        *dst;
+    size_t       src_row, dst_row;           /* bytes */
+    size_t       row, n_rows, rows_a_chunk;  /* values, rows */
+    const float *importance;
+    float       *scratch;                    /* a row a lane */
+    volatile uint64_t damaged;               /* rows with NaN or infinity that blocks cannot hold */
+} hybrid__convert;
+
+static void hybrid__convert_chunk(void *arg, int chunk, int lane)
+{
+    hybrid__convert *c = (hybrid__convert *)arg;
+    size_t r = (size_t)chunk * c->rows_a_chunk, end = HYBRID__MIN(r + c->rows_a_chunk, c->n_rows);
+    float *values = c->scratch + (size_t)lane * c->row;
+    for (; r < end; r++) {
+        c->from->dequantize_row(c->src + r * c->src_row, values, c->row);
+        if (c->to->block_size > 1 && !hybrid__all_finite(values, c->row)) hybrid__atomic_add(&c->damaged, 1);
+        c->to->quantize_row(values, c->dst + r * c->dst_row, c->row, c->importance);
+    }
+}
+
+HYBRID_API hybrid_result hybrid_convert(hybrid_runtime *runtime, hybrid_type from, const void *src, hybrid_type to, void *dst,
+                                        size_t n_rows, size_t row, const float *importance, hybrid_error *error)
+{
+    hybrid__convert c;
+    hybrid_runtime *rt;
+    hybrid_result r;
+    size_t bytes, i;
+    memset(&c, 0, sizeof c);
+    c.from = hybrid__type_info(from);
+    c.to = hybrid__type_info(to);
+    if (!c.from || !c.to) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_convert: %d is no type that hybrid knows", (int)(c.from ? to : from));
+    if (row % c.from->block_size || row % c.to->block_size)
+        return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_convert: rows of %llu values do not divide into blocks of %s and %s", (unsigned long long)row, c.from->name, c.to->name);
+    if (!n_rows || !row) return HYBRID_OK;
+    if (!src || !dst || (c.from->block_size > 1 && (uintptr_t)src % 2) || (c.to->block_size > 1 && (uintptr_t)dst % 2))
+        return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_convert: src or dst is NULL or an odd address");
+    for (i = 0; importance && i < row; i++)
+        if (!(importance[i] >= 0 && importance[i] < INFINITY)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_convert: importance %llu is negative or no number", (unsigned long long)i);
+    if ((r = hybrid__runtime_retain(runtime, &rt, error))) return r;
+    c.src = (const char *)src;
+    c.dst = (char *)dst;
+    c.src_row = hybrid_type_row_bytes(from, row);
+    c.dst_row = hybrid_type_row_bytes(to, row);
+    c.row = row;
+    c.n_rows = n_rows;
+    c.rows_a_chunk = n_rows / 1024 + 1;
+    c.importance = importance;
+    if (!hybrid__mul_size(row, (size_t)hybrid__lanes(rt), &bytes) || !hybrid__mul_size(bytes, sizeof(float), &bytes)) bytes = SIZE_MAX;
+    c.scratch = bytes == SIZE_MAX ? NULL : (float *)hybrid__alloc(rt, bytes);
+    if (!c.scratch) {
+        hybrid__runtime_release(rt);
+        return hybrid__fail_memory(error, bytes);
+    }
+    hybrid__parallel(rt, (int)((n_rows + c.rows_a_chunk - 1) / c.rows_a_chunk), hybrid__convert_chunk, &c);
+    hybrid__free(rt, c.scratch);
+    hybrid__runtime_release(rt);
+    if (c.damaged)
+        return hybrid__fail(error, HYBRID_ERROR_NUMERIC, "%llu of %llu rows hold NaN or infinity, which %s cannot: the source is damaged",
+                            (unsigned long long)c.damaged, (unsigned long long)n_rows, c.to->name);
+    return HYBRID_OK;
+}
+/* ==== end src/quant/convert.c ==== */
+
+/* ==== begin src/quant/mix.c ==== */
+/* quant/mix: which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so that files are alike: most matrices
+ * in the type of the name, those that hurt most (output, attention values, the second matrix of the feed-forward, first and last layers)
+ * in a better one, norms and the like as they are. */
+
+typedef struct hybrid__mix_row { hybrid_mix mix; const char *name; hybrid_type type; } hybrid__mix_row;
+
+static const hybrid__mix_row *hybrid__mix_rows(size_t *count)
+{
+    static const hybrid__mix_row rows[] = {
+        { HYBRID_MIX_F32, "F32", HYBRID_TYPE_F32 }, { HYBRID_MIX_F16, "F16", HYBRID_TYPE_F16 }, { HYBRID_MIX_BF16, "BF16", HYBRID_TYPE_BF16 },
+        { HYBRID_MIX_Q8_0, "Q8_0", HYBRID_TYPE_Q8_0 }, { HYBRID_MIX_Q6_K, "Q6_K", HYBRID_TYPE_Q6_K },
+        { HYBRID_MIX_Q5_K_M, "Q5_K_M", HYBRID_TYPE_Q5_K }, { HYBRID_MIX_Q5_K_S, "Q5_K_S", HYBRID_TYPE_Q5_K },
+        { HYBRID_MIX_Q5_1, "Q5_1", HYBRID_TYPE_Q5_1 }, { HYBRID_MIX_Q5_0, "Q5_0", HYBRID_TYPE_Q5_0 },
+        { HYBRID_MIX_Q4_K_M, "Q4_K_M", HYBRID_TYPE_Q4_K }, { HYBRID_MIX_Q4_K_S, "Q4_K_S", HYBRID_TYPE_Q4_K },
+        { HYBRID_MIX_Q4_1, "Q4_1", HYBRID_TYPE_Q4_1 }, { HYBRID_MIX_Q4_0, "Q4_0", HYBRID_TYPE_Q4_0 },
+        { HYBRID_MIX_Q3_K_L, "Q3_K_L", HYBRID_TYPE_Q3_K }, { HYBRID_MIX_Q3_K_M, "Q3_K_M", HYBRID_TYPE_Q3_K },
+        { HYBRID_MIX_Q3_K_S, "Q3_K_S", HYBRID_TYPE_Q3_K }, { HYBRID_MIX_Q2_K, "Q2_K", HYBRID_TYPE_Q2_K } };
+    *count = HYBRID__COUNT(rows);
+    return rows;
+}
+
+HYBRID_API const char *hybrid_mix_name(hybrid_mix mix)
+{
+    size_t n, i;
+    const hybrid__mix_row *rows = hybrid__mix_rows(&n);
+    for (i = 0; i < n; i++) if (rows[i].mix == mix) return rows[i].name;
+    return NULL;
+}
+
+HYBRID_API bool hybrid_mix_at(size_t i, hybrid_mix *mix)
+{
+    size_t n;
+    const hybrid__mix_row *rows = hybrid__mix_rows(&n);
+    if (i >= n) return false;
+    *mix = rows[i].mix;
+    return true;
+}
+
+static bool hybrid__same_letters(const char *a, const char *b)
+{
+    for (; *a && *b; a++, b++) if ((*a >= 'a' && *a <= 'z' ? *a - 32 : *a) != *b) return false;
+    return !*a && !*b;
+}
+
+HYBRID_API bool hybrid_mix_find(const char *name, hybrid_mix *mix)
+{
+    size_t n, i;
+    const hybrid__mix_row *rows = hybrid__mix_rows(&n);
+    for (i = 0; name && i < n; i++)
+        if (hybrid__same_letters(name, rows[i].name)) {
+            *mix = rows[i].mix;
+            return true;
+        }
+    /* the short names of the usual ones */
+    if (name && hybrid__same_letters(name, "Q3_K")) return hybrid_mix_find("Q3_K_M", mix);
+    if (name && hybrid__same_letters(name, "Q4_K")) return hybrid_mix_find("Q4_K_M", mix);
+    if (name && hybrid__same_letters(name, "Q5_K")) return hybrid_mix_find("Q5_K_M", mix);
+    return false;
+}
+
+/* Matrices whose name ends in "weight", but for those that are small, or looked up, or steer (norms, routers, positions, recurrences). */
+static bool hybrid__mix_encodes(const char *name, int n_dims, const uint64_t *ne)
+{
+    static const char *const kept[] = {
+        "_norm.weight", "ffn_gate_inp.weight", "ffn_gate_tid2eid.weight", "altup", "laurel", "per_layer_model_proj", "ssm_conv1d", "shortconv.conv.weight",
+        "indexer.k_proj.weight", "indexer.q_proj.weight", "time_mix_first.weight", "time_mix_w0.weight", "time_mix_w1.weight", "time_mix_w2.weight",
+        "time_mix_v0.weight", "time_mix_v1.weight", "time_mix_v2.weight", "time_mix_a0.weight", "time_mix_a1.weight", "time_mix_a2.weight",
+        "time_mix_g1.weight", "time_mix_g2.weight", "time_mix_decay_w1.weight", "time_mix_decay_w2.weight", "time_mix_lerp_fused.weight",
+        "attn_rel_b.weight", ".position_embd", ".rel_pos", ".patch_embd", ".patch_merger" };
+    size_t length = strlen(name), i;
+    int d, used = 1;
+    for (d = 1; d < n_dims; d++) if (ne[d] > 1) used = d + 1;
+    if (used < 2 || length < 6 || strcmp(name + length - 6, "weight")) return false;
+    if (!strcmp(name, "position_embd.weight") || !strcmp(name, "token_types.weight")) return false;
+    for (i = 0; i < HYBRID__COUNT(kept); i++) if (strstr(name, kept[i])) return false;
+    return true;
+}
+
+/* The first and the last eighth of the layers, and every third between. */
+static bool hybrid__mix_more_bits(int layer, int n_layer)
+{
+    return layer < n_layer / 8 || layer >= 7 * n_layer / 8 || (layer - n_layer / 8) % 3 == 2;
+}
+
+static hybrid_type hybrid__mix_attention_value(hybrid_mix mix, const hybrid_mix_model *m, int layer, hybrid_type type)
+{
+    bool shared = m->n_head_kv > 0 && m->n_head / m->n_head_kv >= 4;                       /* few of them: more bits cost little */
+    if (m->n_expert == 8) return HYBRID_TYPE_Q8_0;
+    if (mix == HYBRID_MIX_Q2_K) type = shared ? HYBRID_TYPE_Q4_K : HYBRID_TYPE_Q3_K;
+    else if (mix == HYBRID_MIX_Q3_K_M) type = layer < 2 ? HYBRID_TYPE_Q5_K : HYBRID_TYPE_Q4_K;
+    else if (mix == HYBRID_MIX_Q3_K_L) type = HYBRID_TYPE_Q5_K;
+    else if (mix == HYBRID_MIX_Q4_K_S && layer < 4) type = HYBRID_TYPE_Q5_K;
+    else if ((mix == HYBRID_MIX_Q4_K_M || mix == HYBRID_MIX_Q5_K_M) && hybrid__mix_more_bits(layer, m->n_layer)) type = HYBRID_TYPE_Q6_K;
+    if (m->n_layer == 80 && m->n_head != m->n_head_kv && m->architecture && !strcmp(m->architecture, "llama") &&
+        (type == HYBRID_TYPE_Q3_K || type == HYBRID_TYPE_Q4_K)) type = HYBRID_TYPE_Q5_K;   /* the 70B ones */
+    return type;
+}
+
+static hybrid_type hybrid__mix_ffn_down(hybrid_mix mix, bool falcon, int layer, int n_layer, hybrid_type type)
+{
+    bool more = hybrid__mix_more_bits(layer, n_layer);
+    if (mix == HYBRID_MIX_Q2_K) return HYBRID_TYPE_Q3_K;
+    if (mix == HYBRID_MIX_Q3_K_M) return layer < n_layer / 16 ? HYBRID_TYPE_Q5_K : !falcon || more ? HYBRID_TYPE_Q4_K : HYBRID_TYPE_Q3_K;
+    if (mix == HYBRID_MIX_Q3_K_L) return falcon ? HYBRID_TYPE_Q4_K : HYBRID_TYPE_Q5_K;
+    if (mix == HYBRID_MIX_Q4_K_M && falcon) return layer < n_layer / 16 ? HYBRID_TYPE_Q6_K : more ? HYBRID_TYPE_Q5_K : HYBRID_TYPE_Q4_K;
+    if ((mix == HYBRID_MIX_Q4_K_M || mix == HYBRID_MIX_Q5_K_M) && more) return HYBRID_TYPE_Q6_K;
+    if (mix == HYBRID_MIX_Q4_K_S && !falcon && layer < n_layer / 8) return HYBRID_TYPE_Q5_K;
+    return type;
+}
+
+static hybrid_type hybrid__mix_attention_output(hybrid_mix mix, bool falcon, int n_expert, hybrid_type type)
+{
+    if (falcon) return mix == HYBRID_MIX_Q3_K_L ? HYBRID_TYPE_Q4_K : type;
+    if (n_expert == 8)
+        return mix == HYBRID_MIX_Q2_K || mix == HYBRID_MIX_Q3_K_S || mix == HYBRID_MIX_Q3_K_M || mix == HYBRID_MIX_Q4_K_S || mix == HYBRID_MIX_Q4_K_M ? HYBRID_TYPE_Q5_K : type;
+    return mix == HYBRID_MIX_Q2_K ? HYBRID_TYPE_Q3_K : mix == HYBRID_MIX_Q3_K_M ? HYBRID_TYPE_Q4_K : mix == HYBRID_MIX_Q3_K_L ? HYBRID_TYPE_Q5_K : type;
+}
+
+/* A row that super-blocks do not divide gets the next better type of 32 values a block; one that 32 does not divide, halves. */
+static hybrid_type hybrid__mix_fits(hybrid_type type, uint64_t row)
+{
+    if (row % hybrid_type_block_size(type)) {
+        if (type == HYBRID_TYPE_Q2_K || type == HYBRID_TYPE_Q3_K) type = HYBRID_TYPE_Q4_0;
+        else if (type == HYBRID_TYPE_Q4_K) type = HYBRID_TYPE_Q5_0;
+        else if (type == HYBRID_TYPE_Q5_K) type = HYBRID_TYPE_Q5_1;
+        else if (type == HYBRID_TYPE_Q6_K) type = HYBRID_TYPE_Q8_0;
+    }
+    return row % hybrid_type_block_size(type) ? HYBRID_TYPE_F16 : type;
+}
+
+static int hybrid__mix_layer(const char *name)
+{
+    int layer = 0;
+    if (strncmp(name, "blk.", 4)) return 0;
+    for (name += 4; *name >= '0' && *name <= '9' && layer < 100000; name++) layer = layer * 10 + (*name - '0');
+    return layer;
+}
+
+HYBRID_API hybrid_type hybrid_quantize_type_for(hybrid_mix mix, const hybrid_mix_model *model, const char *name, int n_dims, const uint64_t *ne, hybrid_type now)
+{
+    size_t n, i;
+    const hybrid__mix_row *rows = hybrid__mix_rows(&n);
+    hybrid_type type;
+    bool falcon, output;
+    int layer;
+    for (i = 0; i < n && rows[i].mix != mix; i++) {}
+    if (i == n || !model || !name || !ne || !hybrid__mix_encodes(name, n_dims, ne)) return now;
+    type = rows[i].type;
+    if (hybrid_type_block_size(type) == 1) return type;
+    falcon = model->architecture && !strcmp(model->architecture, "falcon");
+    output = !strcmp(name, "output.weight");
+    layer = hybrid__mix_layer(name);
+    if (output || !strcmp(name, "token_embd.weight") || !strcmp(name, "per_layer_token_embd.weight")) {
+        if (output || model->tied_output) {                  /* the matrix that makes the logits */
+            if (falcon || ne[0] % hybrid_type_block_size(type)) type = HYBRID_TYPE_Q8_0;
+            else if (type != HYBRID_TYPE_Q8_0) type = HYBRID_TYPE_Q6_K;
+        }
+    } else if (strstr(name, "attn_v.weight") || strstr(name, "attn_qkv.weight") || strstr(name, "attn_kv_b.weight")) {
+        type = hybrid__mix_attention_value(mix, model, layer, type);
+    } else if (strstr(name, "attn_k.weight")) {
+        if (model->n_expert == 8) type = HYBRID_TYPE_Q8_0;
+    } else if (strstr(name, "ffn_down")) {
+        type = hybrid__mix_ffn_down(mix, falcon, layer, model->n_layer, type);
+    } else if (strstr(name, "attn_output.weight")) {
+        type = hybrid__mix_attention_output(mix, falcon, model->n_expert, type);
+    }
+    return hybrid__mix_fits(type, ne[0]);
+}
+/* ==== end src/quant/mix.c ==== */
 
 /* text */
 
