@@ -104,7 +104,8 @@ struct hybrid__pool {
     volatile uint64_t stop;
     hybrid__chunk_fn fn;                 /* of the section; read only by who holds one of its chunks */
     void  *arg;
-    bool   started;
+    bool   started;                      /* by who holds busy */
+    int    n_workers;                    /* that could be started: at most n_lanes - 1 */
     hybrid__worker *workers;
 #if defined(HYBRID__THREADS_POSIX)
     pthread_mutex_t mutex;
@@ -195,20 +196,19 @@ static DWORD WINAPI hybrid__worker_entry(LPVOID arg) { hybrid__worker_main((hybr
 /* Starts the workers at the first section. One that cannot be started leaves a smaller pool: its lane stays empty. */
 static void hybrid__pool_start(hybrid__pool *pool)
 {
-    int i, n = 0;
+    int i;
     pool->started = true;
     for (i = 0; i + 1 < pool->n_lanes; i++) {
-        hybrid__worker *w = &pool->workers[n];
+        hybrid__worker *w = &pool->workers[i];
         w->pool = pool;
-        w->lane = n + 1;
+        w->lane = i + 1;
 #if defined(HYBRID__THREADS_POSIX)
         if (pthread_create(&w->thread, NULL, hybrid__worker_entry, w)) break;
 #else
         if (!(w->thread = CreateThread(NULL, 0, hybrid__worker_entry, w, 0, NULL))) break;
 #endif
-        n++;
+        pool->n_workers++;
     }
-    pool->n_lanes = n + 1;
 }
 #endif
 
@@ -261,7 +261,7 @@ static void hybrid__pool_stop(hybrid__pool *pool)
     if (!pool->started) return;
     hybrid__atomic_store(&pool->stop, 1);
     hybrid__pool_wake(pool);
-    for (i = 0; i + 1 < pool->n_lanes; i++) {
+    for (i = 0; i < pool->n_workers; i++) {
 #if defined(HYBRID__THREADS_POSIX)
         pthread_join(pool->workers[i].thread, NULL);
 #else

@@ -1,0 +1,344 @@
+/* The foundation: runtime, worker pool, host hooks, files, half floats, random numbers. The thread tests mean most under ThreadSanitizer.
+ * [tsan] [aarch64] */
+#define HYBRID_IMPLEMENTATION
+#include "../src/hybrid_all.c"
+#include "check.h"
+
+/* ---- an allocator that counts, and fails when told ---- */
+
+typedef struct counting { long blocks, calls, fail_at; } counting;
+static void *counting_alloc(void *user, size_t size)
+{
+    counting *c = (counting *)user;
+    void *p;
+    if (c->fail_at && ++c->calls >= c->fail_at) return NULL;
+    if ((p = malloc(size)) != NULL) c->blocks++;
+    return p;
+}
+static void counting_free(void *user, void *block) { ((counting *)user)->blocks--; free(block); }
+
+static hybrid_runtime *make_runtime(int n_threads)
+{
+    hybrid_runtime_desc desc;
+    hybrid_runtime *rt = NULL;
+    memset(&desc, 0, sizeof desc);
+    desc.n_threads = n_threads;
+    CHECK(hybrid_runtime_create(&desc, &rt, NULL) == HYBRID_OK && rt, "%d threads", n_threads);
+    return rt;
+}
+
+static void test_create(void)
+{
+    hybrid_runtime_desc desc;
+    hybrid_runtime *rt, *own;
+    hybrid_error err;
+    counting c = { 0, 0, 0 };
+    long n;
+
+    TEST("create");
+    memset(&desc, 0, sizeof desc);
+    CHECK(hybrid_runtime_create(NULL, &rt, &err) == HYBRID_OK && hybrid_runtime_threads(rt) >= 1, "default");
+    CHECK(strcmp(hybrid_runtime_isa(rt), hybrid_runtime_isa(NULL)) == 0, "%s", hybrid_runtime_isa(rt));
+    hybrid_runtime_destroy(rt);
+    hybrid_runtime_destroy(NULL);
+    CHECK(hybrid_runtime_create(NULL, NULL, &err) == HYBRID_ERROR_INVALID && strlen(err.message) > 10, "%s", err.message);
+    desc.n_threads = -1;
+    CHECK(hybrid_runtime_create(&desc, &rt, &err) == HYBRID_ERROR_INVALID && !rt && strstr(err.message, "-1"), "%s", err.message);
+    desc.n_threads = 1 << 20;
+    CHECK(hybrid_runtime_create(&desc, &rt, &err) == HYBRID_ERROR_INVALID && !rt, "%s", err.message);
+    desc.n_threads = 0;
+    desc.isa = "z80";
+    CHECK(hybrid_runtime_create(&desc, &rt, &err) == HYBRID_ERROR_INVALID && strstr(err.message, "z80"), "%s", err.message);
+    desc.isa = "generic";
+    CHECK(hybrid_runtime_create(&desc, &rt, &err) == HYBRID_OK && strcmp(hybrid_runtime_isa(rt), "generic") == 0, "%s", err.message);
+    hybrid_runtime_destroy(rt);
+    desc.isa = NULL;
+
+    TEST("allocator");
+    desc.allocator.alloc = counting_alloc;
+    CHECK(hybrid_runtime_create(&desc, &rt, &err) == HYBRID_ERROR_INVALID, "alloc without free");
+    desc.allocator.free = counting_free;
+    desc.allocator.user = &c;
+    desc.n_threads = 3;
+    for (n = 1; ; n++) {
+        c.calls = 0;
+        c.fail_at = n;
+        if (hybrid_runtime_create(&desc, &rt, &err) == HYBRID_OK) break;
+        CHECK(err.result == HYBRID_ERROR_MEMORY && !rt && c.blocks == 0, "allocation %ld failed: %s, %ld blocks left", n, err.message, c.blocks);
+    }
+    CHECK(n > 1 && c.blocks > 0, "the allocator is used (%ld)", n);
+    CHECK(hybrid__runtime_retain(rt, &own, &err) == HYBRID_OK && own == rt, "retained");
+    hybrid_runtime_destroy(rt);                              /* an object still holds it */
+    CHECK(c.blocks > 0 && hybrid_runtime_threads(own) == 3, "alive");
+    hybrid__runtime_release(own);
+    CHECK(c.blocks == 0, "%ld blocks left", c.blocks);
+
+    TEST("results");
+    CHECK(strcmp(hybrid_result_text(HYBRID_OK), "ok") == 0 && strcmp(hybrid_result_text((hybrid_result)-77), "unknown result") == 0, "texts");
+    CHECK(strcmp(hybrid_version(), HYBRID_VERSION) == 0 && strcmp(hybrid_source_id(), "dev") == 0, "version");
+}
+
+/* ---- the pool: every chunk once, no lane twice at a time ---- */
+
+enum { MOST_CHUNKS = 70000 };
+typedef struct section {
+    hybrid_runtime *rt;
+    unsigned char   hits[MOST_CHUNKS];       /* written without a lock: two runs of a chunk would be a race, and seen */
+    volatile uint64_t lanes[16];
+    volatile uint64_t wrong;
+    int n_lanes;
+    int nested;
+} section;
+
+static void nested_chunk(void *arg, int chunk, int lane)
+{
+    (void)chunk; (void)lane;
+    hybrid__atomic_add((volatile uint64_t *)arg, 1);
+}
+static void one_chunk(void *arg, int chunk, int lane)
+{
+    section *s = (section *)arg;
+    if (lane < 0 || lane >= s->n_lanes || hybrid__atomic_add(&s->lanes[lane], 1) != 0) hybrid__atomic_add(&s->wrong, 1);
+    s->hits[chunk]++;
+    if (s->nested) {                                         /* a section inside a section runs on this thread */
+        volatile uint64_t count = 0;
+        hybrid__parallel(s->rt, 5, nested_chunk, (void *)&count);
+        if (count != 5) hybrid__atomic_add(&s->wrong, 1);
+    }
+    hybrid__atomic_add(&s->lanes[lane], (uint64_t)-1);
+}
+static bool run_section(hybrid_runtime *rt, section *s, int n, int nested)
+{
+    int i;
+    memset((void *)s, 0, sizeof *s);
+    s->rt = rt;
+    s->n_lanes = hybrid__lanes(rt);
+    s->nested = nested;
+    hybrid__parallel(rt, n, one_chunk, s);
+    for (i = 0; i < n; i++)
+        if (s->hits[i] != 1) return false;
+    return !s->wrong;
+}
+
+static void test_pool(void)
+{
+    static const int sizes[] = { 0, 1, 2, 3, 17, 1000, 65535, 65536, MOST_CHUNKS };
+    section *s = (section *)malloc(sizeof *s);
+    int threads, i, round;
+    TEST("pool");
+    for (threads = 1; threads <= 8; threads += threads < 3 ? 1 : 5) {
+        hybrid_runtime *rt = make_runtime(threads);
+        for (i = 0; i < (int)HYBRID__COUNT(sizes); i++) CHECK(run_section(rt, s, sizes[i], 0), "%d chunks on %d threads", sizes[i], threads);
+        for (round = 0; round < 300; round++)                /* many short sections, some after the workers went to sleep */
+            if (!run_section(rt, s, 1 + round % 9, round % 3 == 0)) break;
+        CHECK(round == 300, "round %d on %d threads", round, threads);
+        for (round = 0; round < 3; round++) {
+            uint64_t until = hybrid__now_us() + 3 * HYBRID__SPIN_US;
+            while (hybrid__now_us() < until) {}
+            CHECK(run_section(rt, s, 64, 0), "after a sleep");
+        }
+        hybrid_runtime_destroy(rt);
+    }
+    {                                                        /* never used: its threads never start */
+        hybrid_runtime *rt = make_runtime(4);
+        hybrid_runtime_destroy(rt);
+    }
+    free(s);
+}
+
+/* ---- several threads of the host on one runtime ---- */
+
+#if defined(HYBRID__THREADS_POSIX)
+typedef struct client { hybrid_runtime *rt; volatile uint64_t wrong; } client;
+static void *client_main(void *arg)
+{
+    client *c = (client *)arg;
+    section *s = (section *)malloc(sizeof *s);
+    int round;
+    for (round = 0; round < 200; round++)
+        if (!run_section(c->rt, s, 1 + round % 33, 0)) hybrid__atomic_add(&c->wrong, 1);
+    hybrid__runtime_release(c->rt);
+    free(s);
+    return NULL;
+}
+static void test_clients(void)
+{
+    pthread_t threads[4];
+    hybrid_runtime *own;
+    client c;
+    int i;
+    TEST("several threads on one runtime");
+    c.rt = make_runtime(3);
+    c.wrong = 0;
+    for (i = 0; i < 4; i++) hybrid__runtime_retain(c.rt, &own, NULL);
+    for (i = 0; i < 4; i++) CHECK(pthread_create(&threads[i], NULL, client_main, &c) == 0, "thread %d", i);
+    hybrid_runtime_destroy(c.rt);                            /* the clients hold it, and the last one ends it */
+    for (i = 0; i < 4; i++) pthread_join(threads[i], NULL);
+    CHECK(c.wrong == 0, "%d sections went wrong", (int)c.wrong);
+}
+#endif
+
+/* ---- the host's own job system ---- */
+
+static void host_backwards(void *user, int n, hybrid_task_fn fn, void *arg)
+{
+    int i;
+    ++*(int *)user;
+    for (i = n; i-- > 0; ) fn(arg, i);
+}
+static void test_host(void)
+{
+    hybrid_runtime_desc desc;
+    hybrid_runtime *rt;
+    section *s = (section *)malloc(sizeof *s);
+    int calls = 0;
+    TEST("host threads");
+    memset(&desc, 0, sizeof desc);
+    desc.n_threads = 4;
+    desc.parallel_for = host_backwards;
+    desc.parallel_user = &calls;
+    CHECK(hybrid_runtime_create(&desc, &rt, NULL) == HYBRID_OK, "create");
+    CHECK(run_section(rt, s, 1000, 1) && calls == 1, "%d calls", calls);
+    CHECK(run_section(rt, s, 2, 0) && calls == 2, "%d calls", calls);
+    CHECK(run_section(rt, s, 1, 0) && calls == 2, "one chunk needs no host: %d calls", calls);
+    hybrid_runtime_destroy(rt);
+    free(s);
+}
+
+/* ---- numbers ---- */
+
+static void test_halves(void)
+{
+    uint32_t h, i, wrong = 0;
+    TEST("half and brain floats");
+    for (h = 0; h < 65536; h++) {
+        float f = hybrid__f16_to_f32((uint16_t)h);
+        int exponent = (int)(h >> 10 & 31), man = (int)(h & 1023);
+        double want = exponent == 0 ? ldexp(man, -24) : ldexp(1024 + man, exponent - 25);
+        if (exponent == 31) {
+            if (man ? f == f : !isinf(f)) wrong++;
+            if (!man && hybrid__f32_to_f16(f) != h) wrong++;
+        } else {
+            if ((double)f != (h & 0x8000 ? -want : want) || !signbit(f) != !(h & 0x8000) || hybrid__f32_to_f16(f) != h) wrong++;
+        }
+        f = hybrid__bf16_to_f32((uint16_t)h);
+        if (f == f && hybrid__f32_to_bf16(f) != h) wrong++;
+        if (f != f && hybrid__bf16_to_f32(hybrid__f32_to_bf16(f)) == hybrid__bf16_to_f32(hybrid__f32_to_bf16(f))) wrong++;
+    }
+    CHECK(wrong == 0, "%u of the 65536 halves", wrong);
+
+    /* Rounding: between two neighbours the nearer, half way the even one; beyond 65504 + 16 infinity. Over all finite neighbours. */
+    for (h = 0, wrong = 0; h < 0x7BFF; h++) {
+        double a = hybrid__f16_to_f32((uint16_t)h), b = hybrid__f16_to_f32((uint16_t)(h + 1)), middle = (a + b) / 2;
+        uint32_t even = h & 1 ? h + 1 : h;
+        float m = (float)middle, below = hybrid__bits_f32(hybrid__f32_bits(m) - 1), above = hybrid__bits_f32(hybrid__f32_bits(m) + 1);
+        if (hybrid__f32_to_f16(m) != even || hybrid__f32_to_f16(below) != h || hybrid__f32_to_f16(above) != h + 1) wrong++;
+        if (hybrid__f32_to_f16(-m) != (even | 0x8000u)) wrong++;
+    }
+    CHECK(wrong == 0, "%u roundings", wrong);
+    CHECK(hybrid__f32_to_f16(65519.996f) == 0x7BFF && hybrid__f32_to_f16(65520.0f) == 0x7C00 && hybrid__f32_to_f16(1e30f) == 0x7C00, "overflow");
+    CHECK(hybrid__f32_to_f16(1e-30f) == 0 && hybrid__f32_to_f16(-1e-30f) == 0x8000, "underflow");
+    CHECK((hybrid__f32_to_f16(hybrid__bits_f32(0x7F800001u)) & 0x7FFFu) > 0x7C00u, "NaN stays NaN");
+    for (i = 0, wrong = 0; i < 200000; i++) {                 /* brain floats: to the nearest, ties to even */
+        uint32_t r[4], u, low, want;
+        hybrid__philox(7, 0, i, r);
+        u = r[0] & 0x7FFFFFFFu;
+        if (u >= 0x7F7F0000u) continue;
+        low = u & 0xFFFFu;
+        want = (u >> 16) + (low > 0x8000u || (low == 0x8000u && (u >> 16 & 1)));
+        if (hybrid__f32_to_bf16(hybrid__bits_f32(u)) != want) wrong++;
+    }
+    CHECK(wrong == 0, "%u brain floats", wrong);
+}
+
+static void test_random(void)
+{
+    /* The known answers of the Random123 distribution: philox 4x32, 10 rounds. */
+    static const struct { uint32_t counter[4], key[2], out[4]; } known[] = {
+        { { 0, 0, 0, 0 }, { 0, 0 }, { 0x6627E8D5u, 0xE169C58Du, 0xBC57AC4Cu, 0x9B00DBD8u } },
+        { { 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu }, { 0xFFFFFFFFu, 0xFFFFFFFFu }, { 0x408F276Du, 0x41C83B0Eu, 0xA20BC7C6u, 0x6D5451FDu } },
+        { { 0x243F6A88u, 0x85A308D3u, 0x13198A2Eu, 0x03707344u }, { 0xA4093822u, 0x299F31D0u }, { 0xD16CFE09u, 0x94FDCCEBu, 0x5001E420u, 0x24126EA1u } },
+    };
+    uint32_t out[4];
+    int i, cells[16] = { 0 };
+    double sum = 0;
+    TEST("random");
+    for (i = 0; i < 3; i++) {
+        hybrid__philox((uint64_t)known[i].key[1] << 32 | known[i].key[0], (uint64_t)known[i].counter[3] << 32 | known[i].counter[2],
+                       (uint64_t)known[i].counter[1] << 32 | known[i].counter[0], out);
+        CHECK(memcmp(out, known[i].out, sizeof out) == 0, "vector %d: %08x %08x %08x %08x", i, out[0], out[1], out[2], out[3]);
+    }
+    for (i = 0; i < 160000; i++) {
+        double u = hybrid__random_uniform(1, 2, (uint64_t)i);
+        if (u < 0 || u >= 1) { CHECK(0, "%g", u); return; }
+        cells[(int)(u * 16)]++;
+    }
+    for (i = 0; i < 16; i++) sum += (cells[i] - 10000.0) * (cells[i] - 10000.0) / 10000.0;
+    CHECK(sum < 45, "chi squared of 15 degrees: %g", sum);
+}
+
+/* ---- files ---- */
+
+typedef struct fake { const unsigned char *bytes; int closed, reads; } fake;
+static bool fake_read(void *user, uint64_t offset, void *dst, size_t n)
+{
+    fake *f = (fake *)user;
+    f->reads++;
+    memcpy(dst, f->bytes + offset, n);
+    return true;
+}
+static void fake_close(void *user) { ((fake *)user)->closed++; }
+
+static void test_files(void)
+{
+    static const unsigned char bytes[] = "0123456789";
+    hybrid_source source;
+    hybrid__file f;
+    hybrid_error err;
+    char got[8];
+    fake user = { bytes, 0, 0 };
+
+    TEST("files");
+    memset(&source, 0, sizeof source);
+    CHECK(hybrid__file_open(&source, &f, &err) == HYBRID_ERROR_INVALID, "nothing given");
+    source.data = bytes;
+    source.size = 10;
+    CHECK(hybrid__file_open(&source, &f, &err) == HYBRID_OK && hybrid__file_read(&f, 7, got, 3, &err) == HYBRID_OK && !memcmp(got, "789", 3), "memory");
+    CHECK(hybrid__file_read(&f, 8, got, 3, &err) == HYBRID_ERROR_FORMAT && err.offset == 8, "past the end");
+    CHECK(hybrid__file_read(&f, UINT64_MAX, got, 3, &err) == HYBRID_ERROR_FORMAT, "far past the end");
+    CHECK(hybrid__file_read(&f, 10, got, 0, &err) == HYBRID_OK, "nothing at the end");
+    hybrid__file_close(&f);
+    source.reader.read_at = fake_read;
+    source.reader.close = fake_close;
+    source.reader.user = &user;
+    source.reader.size = 10;
+    CHECK(hybrid__file_open(&source, &f, &err) == HYBRID_ERROR_INVALID && user.closed == 1, "two given: closed %d times", user.closed);
+    source.data = NULL;
+    user.closed = 0;
+    CHECK(hybrid__file_open(&source, &f, &err) == HYBRID_OK && hybrid__file_read(&f, 0, got, 2, &err) == HYBRID_OK && !memcmp(got, "01", 2), "reader");
+    CHECK(hybrid__file_read(&f, 9, got, 2, &err) == HYBRID_ERROR_FORMAT && user.reads == 1, "a reader is not asked beyond its size");
+    hybrid__file_close(&f);
+    CHECK(user.closed == 1, "closed %d times", user.closed);
+    memset(&source, 0, sizeof source);
+    source.path = "no/such/file";
+    CHECK(hybrid__file_open(&source, &f, &err) == HYBRID_ERROR_IO && strstr(err.message, "no/such/file"), "%s", err.message);
+    source.path = "tests";
+    CHECK(hybrid__file_open(&source, &f, &err) == HYBRID_ERROR_IO, "a folder");
+    source.path = "tests/test_runtime.c";
+    CHECK(hybrid__file_open(&source, &f, &err) == HYBRID_OK && hybrid__file_read(&f, 0, got, 6, &err) == HYBRID_OK && !memcmp(got, "/* The", 6), "a path: %s", err.message);
+    hybrid__file_close(&f);
+}
+
+int main(void)
+{
+    test_create();
+    test_pool();
+#if defined(HYBRID__THREADS_POSIX)
+    test_clients();
+#endif
+    test_host();
+    test_halves();
+    test_random();
+    test_files();
+    return test_end();
+}
