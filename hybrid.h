@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id cb175a437e773810): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 66cd192e21c75bfe): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -494,7 +494,7 @@ HYBRID_API void hybrid_sampler_reset(hybrid_sampler *sampler);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "cb175a437e773810"
+#define HYBRID__SOURCE_ID "66cd192e21c75bfe"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -785,7 +785,8 @@ struct hybrid__pool {
     volatile uint64_t stop;
     hybrid__chunk_fn fn;                 /* of the section; read only by who holds one of its chunks */
     void  *arg;
-    bool   started;
+    bool   started;                      /* by who holds busy */
+    int    n_workers;                    /* that could be started: at most n_lanes - 1 */
     hybrid__worker *workers;
 #if defined(HYBRID__THREADS_POSIX)
     pthread_mutex_t mutex;
@@ -876,20 +877,19 @@ static DWORD WINAPI hybrid__worker_entry(LPVOID arg) { hybrid__worker_main((hybr
 /* Starts the workers at the first section. One that cannot be started leaves a smaller pool: its lane stays empty. */
 static void hybrid__pool_start(hybrid__pool *pool)
 {
-    int i, n = 0;
+    int i;
     pool->started = true;
     for (i = 0; i + 1 < pool->n_lanes; i++) {
-        hybrid__worker *w = &pool->workers[n];
+        hybrid__worker *w = &pool->workers[i];
         w->pool = pool;
-        w->lane = n + 1;
+        w->lane = i + 1;
 #if defined(HYBRID__THREADS_POSIX)
         if (pthread_create(&w->thread, NULL, hybrid__worker_entry, w)) break;
 #else
         if (!(w->thread = CreateThread(NULL, 0, hybrid__worker_entry, w, 0, NULL))) break;
 #endif
-        n++;
+        pool->n_workers++;
     }
-    pool->n_lanes = n + 1;
 }
 #endif
 
@@ -942,7 +942,7 @@ static void hybrid__pool_stop(hybrid__pool *pool)
     if (!pool->started) return;
     hybrid__atomic_store(&pool->stop, 1);
     hybrid__pool_wake(pool);
-    for (i = 0; i + 1 < pool->n_lanes; i++) {
+    for (i = 0; i < pool->n_workers; i++) {
 #if defined(HYBRID__THREADS_POSIX)
         pthread_join(pool->workers[i].thread, NULL);
 #else
