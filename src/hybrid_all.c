@@ -35,6 +35,15 @@
 #include "quant/mix.c"
 
 /* text */
+#include "text/unicode_data.c"
+#include "text/unicode.c"
+#include "text/pretokenize.c"
+#include "text/vocab.c"
+#include "text/special.c"
+#include "text/bpe.c"
+#include "text/tokenizer.c"
+#include "text/tokenizer_gguf.c"
+#include "text/stop.c"
 
 /* compute */
 #include "compute/backend.c"

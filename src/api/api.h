@@ -5,6 +5,7 @@
 #include "runtime.h"
 #include "quant.h"
 #include "gguf.h"
+#include "tokenizer.h"
 #include "sampler.h"
 
 #ifdef __cplusplus

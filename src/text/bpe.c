@@ -1,0 +1,288 @@
+/* text/bpe: the merging. A word becomes its bytes (spm: its characters), and of all neighbours that may become one token those with the
+ * least rank do, leftmost first, until none may. Words come again and again, so a call remembers what became of them. */
+
+#define HYBRID__WORD_SHORT  64          /* bytes: up to here all pairs are looked through at every step, beyond a heap finds the best */
+#define HYBRID__CACHE_TEXT  3           /* 8-byte pieces of a word that is remembered */
+#define HYBRID__CACHE_IDS   9
+
+typedef struct hybrid__cached_word {    /* a cache line */
+    uint64_t text[HYBRID__CACHE_TEXT];
+    uint8_t  size, n;
+    int32_t  ids[HYBRID__CACHE_IDS];
+} hybrid__cached_word;
+
+/* One call of hybrid_tokenize. */
+typedef struct hybrid__tokenize_job {
+    const hybrid_tokenizer *t;
+    int32_t                *ids;
+    size_t                  capacity, n;
+    int32_t                 last;       /* id */
+    hybrid__cached_word    *cache;      /* zero: empty */
+    size_t                  cache_mask;
+    const uint8_t          *end;        /* of the memory that the words are in */
+    bool                    out_of_memory;
+} hybrid__tokenize_job;
+
+HYBRID__INLINE void hybrid__emit_token(hybrid__tokenize_job *job, int32_t id)
+{
+    if (job->t->fuse_unknown) {
+        if (job->last == id && id == job->t->roles[HYBRID_ROLE_UNKNOWN]) return;
+        job->last = id;
+    }
+    if (job->n < job->capacity) job->ids[job->n] = id;
+    job->n++;
+}
+
+/* What becomes of neighbours: the rank of their merge (UINT32_MAX: they have none) and the token. begin, end: the bytes of both in the word. */
+HYBRID__INLINE uint32_t hybrid__bpe_rank(const hybrid_tokenizer *t, const uint8_t *word, int32_t left, int32_t right, size_t begin, size_t end, int32_t *result)
+{
+    if (t->merges) {
+        const hybrid__merge *m = left < 0 || right < 0 ? NULL : hybrid__merge_find(t, (uint32_t)left, (uint32_t)right);
+        if (!m) return UINT32_MAX;
+        *result = (int32_t)m->result;
+        return m->rank;
+    }
+    *result = hybrid__vocab_find_mergeable(t, word + begin, end - begin);
+    return *result < 0 ? UINT32_MAX : t->ranks[*result];
+}
+
+/* The token of the first character (bpe: byte) at p, -1 when there is none, and its length. */
+HYBRID__INLINE int32_t hybrid__first_symbol(const hybrid_tokenizer *t, const uint8_t *p, const uint8_t *end, size_t *length)
+{
+    uint32_t code_point;
+    size_t valid;
+    *length = 1;
+    if (!t->spm) return t->byte_ids[*p];
+    if ((*length = hybrid__utf8_decode(p, end, &code_point, &valid)) == 0) *length = 1;
+    return hybrid__vocab_find_mergeable(t, p, *length);
+}
+
+/* A symbol that is left over: its token; else (spm) its bytes, or the unknown token where there are none for them. Returns the ids written. */
+static size_t hybrid__symbol_ids(const hybrid_tokenizer *t, int32_t id, const uint8_t *p, size_t size, int32_t *out)
+{
+    size_t i;
+    if (id >= 0) { *out = id; return 1; }
+    if (!t->spm) return 0;
+    for (i = 0; i < size; i++) {
+        if (t->byte_ids[p[i]] < 0) {
+            *out = t->roles[HYBRID_ROLE_UNKNOWN];
+            return *out >= 0;
+        }
+        out[i] = t->byte_ids[p[i]];
+    }
+    return size;
+}
+
+/* A word of at most HYBRID__WORD_SHORT bytes; out has room for as many ids. Returns how many there are. */
+static size_t hybrid__merge_short(const hybrid_tokenizer *t, const uint8_t *word, size_t size, int32_t *out)
+{
+    int32_t id[HYBRID__WORD_SHORT + 1], result[HYBRID__WORD_SHORT + 1];
+    uint32_t rank[HYBRID__WORD_SHORT + 1];
+    uint8_t begin[HYBRID__WORD_SHORT + 2];
+    size_t n = 0, at = 0, i, count = 0, length;
+    for (; at < size; at += length, n++) {
+        begin[n] = (uint8_t)at;
+        id[n] = hybrid__first_symbol(t, word + at, word + size, &length);
+    }
+    begin[n] = (uint8_t)size;
+    for (i = 0; i + 1 < n; i++) rank[i] = hybrid__bpe_rank(t, word, id[i], id[i + 1], begin[i], begin[i + 2], &result[i]);
+    while (n > 1) {
+        uint32_t best = rank[0];
+        at = 0;
+        for (i = 1; i + 1 < n; i++) if (rank[i] < best) { best = rank[i]; at = i; }
+        if (best == UINT32_MAX) break;
+        id[at] = result[at];
+        n--;
+        for (i = at + 1; i < n; i++) {                    /* symbol at + 1 is gone, and with it the pair that it began */
+            id[i] = id[i + 1];
+            begin[i] = begin[i + 1];
+            rank[i] = rank[i + 1];
+            result[i] = result[i + 1];
+        }
+        begin[n] = (uint8_t)size;
+        if (at > 0) rank[at - 1] = hybrid__bpe_rank(t, word, id[at - 1], id[at], begin[at - 1], begin[at + 1], &result[at - 1]);
+        if (at + 1 < n) rank[at] = hybrid__bpe_rank(t, word, id[at], id[at + 1], begin[at], begin[at + 2], &result[at]);
+    }
+    for (i = 0; i < n; i++) count += hybrid__symbol_ids(t, id[i], word + begin[i], (size_t)begin[i + 1] - begin[i], out + count);
+    return count;
+}
+
+/* ---- long words: a heap of the pairs that may merge ---- */
+
+typedef struct hybrid__bpe_symbol {
+    uint32_t begin, previous, next;     /* bytes of the word, symbols; next of the last: UINT32_MAX */
+    int32_t  id;
+} hybrid__bpe_symbol;
+
+typedef struct hybrid__bpe_pair {
+    uint32_t rank, left, size;          /* of the left symbol's place; bytes of both: a pair is out of date when they are others */
+    int32_t  result;
+} hybrid__bpe_pair;
+
+typedef struct hybrid__bpe_heap {
+    hybrid__bpe_pair *items;
+    size_t        n, capacity;
+} hybrid__bpe_heap;
+
+HYBRID__INLINE bool hybrid__bpe_before(const hybrid__bpe_pair *a, const hybrid__bpe_pair *b) { return a->rank != b->rank ? a->rank < b->rank : a->left < b->left; }
+
+static bool hybrid__bpe_push(hybrid_runtime *rt, hybrid__bpe_heap *heap, hybrid__bpe_pair pair)
+{
+    size_t i = heap->n;
+    if (i == heap->capacity) {
+        size_t capacity = heap->capacity * 2;
+        hybrid__bpe_pair *items = (hybrid__bpe_pair *)hybrid__realloc(rt, heap->items, i * sizeof *items, capacity * sizeof *items);
+        if (!items) return false;
+        heap->items = items;
+        heap->capacity = capacity;
+    }
+    heap->n++;
+    for (; i && hybrid__bpe_before(&pair, &heap->items[(i - 1) / 2]); i = (i - 1) / 2) heap->items[i] = heap->items[(i - 1) / 2];
+    heap->items[i] = pair;
+    return true;
+}
+
+static hybrid__bpe_pair hybrid__bpe_pop(hybrid__bpe_heap *heap)
+{
+    hybrid__bpe_pair top = heap->items[0], last = heap->items[--heap->n];
+    size_t i = 0, child;
+    while ((child = 2 * i + 1) < heap->n) {
+        if (child + 1 < heap->n && hybrid__bpe_before(&heap->items[child + 1], &heap->items[child])) child++;
+        if (!hybrid__bpe_before(&heap->items[child], &last)) break;
+        heap->items[i] = heap->items[child];
+        i = child;
+    }
+    if (heap->n) heap->items[i] = last;
+    return top;
+}
+
+HYBRID__INLINE uint32_t hybrid__bpe_symbol_end(const hybrid__bpe_symbol *symbols, uint32_t i, size_t size)
+{
+    return symbols[i].next == UINT32_MAX ? (uint32_t)size : symbols[symbols[i].next].begin;
+}
+
+static bool hybrid__bpe_offer(const hybrid_tokenizer *t, hybrid__bpe_heap *heap, const uint8_t *word, size_t size, const hybrid__bpe_symbol *symbols, uint32_t left)
+{
+    uint32_t right = symbols[left].next, end;
+    hybrid__bpe_pair pair;
+    if (right == UINT32_MAX) return true;
+    end = hybrid__bpe_symbol_end(symbols, right, size);
+    pair.rank = hybrid__bpe_rank(t, word, symbols[left].id, symbols[right].id, symbols[left].begin, end, &pair.result);
+    if (pair.rank == UINT32_MAX) return true;
+    pair.left = left;
+    pair.size = end - symbols[left].begin;
+    return hybrid__bpe_push(t->rt, heap, pair);
+}
+
+static bool hybrid__merge_all(const hybrid_tokenizer *t, hybrid__bpe_heap *heap, const uint8_t *word, size_t size, hybrid__bpe_symbol *symbols)
+{
+    while (heap->n) {
+        hybrid__bpe_pair pair = hybrid__bpe_pop(heap);
+        hybrid__bpe_symbol *left = &symbols[pair.left];
+        uint32_t right = left->next;
+        if (left->begin == UINT32_MAX || right == UINT32_MAX || hybrid__bpe_symbol_end(symbols, right, size) - left->begin != pair.size) continue;
+        left->id = pair.result;
+        left->next = symbols[right].next;
+        if (left->next != UINT32_MAX) symbols[left->next].previous = pair.left;
+        symbols[right].begin = UINT32_MAX;                /* gone */
+        if (left->previous != UINT32_MAX && !hybrid__bpe_offer(t, heap, word, size, symbols, left->previous)) return false;
+        if (!hybrid__bpe_offer(t, heap, word, size, symbols, pair.left)) return false;
+    }
+    return true;
+}
+
+static void hybrid__merge_long(hybrid__tokenize_job *job, const uint8_t *word, size_t size)
+{
+    const hybrid_tokenizer *t = job->t;
+    hybrid__bpe_symbol *symbols = NULL;
+    hybrid__bpe_heap heap = { NULL, 0, 0 };
+    size_t at, length, bytes, i;
+    uint32_t n = 0, k;
+    bool ok = size < UINT32_MAX / 2 && hybrid__mul_size(size, sizeof *symbols, &bytes);
+    heap.capacity = size / 2;
+    if (ok) {
+        symbols = (hybrid__bpe_symbol *)hybrid__alloc(t->rt, bytes);
+        heap.items = (hybrid__bpe_pair *)hybrid__alloc(t->rt, heap.capacity * sizeof *heap.items);
+        ok = symbols && heap.items;
+    }
+    for (at = 0; ok && at < size; at += length, n++) {
+        symbols[n].id = hybrid__first_symbol(t, word + at, word + size, &length);
+        symbols[n].begin = (uint32_t)at;
+        symbols[n].previous = n - 1;
+        symbols[n].next = at + length < size ? n + 1 : UINT32_MAX;
+    }
+    for (k = 0; ok && k < n; k++) ok = hybrid__bpe_offer(t, &heap, word, size, symbols, k);
+    ok = ok && hybrid__merge_all(t, &heap, word, size, symbols);
+    for (k = 0; ok && k != UINT32_MAX; k = symbols[k].next) {
+        int32_t ids[4];
+        length = hybrid__symbol_ids(t, symbols[k].id, word + symbols[k].begin, hybrid__bpe_symbol_end(symbols, k, size) - symbols[k].begin, ids);
+        for (i = 0; i < length; i++) hybrid__emit_token(job, ids[i]);
+    }
+    if (!ok) job->out_of_memory = true;
+    hybrid__free(t->rt, symbols);
+    hybrid__free(t->rt, heap.items);
+}
+
+/* ---- words ---- */
+
+/* A word that is not remembered. At most HYBRID__WORD_SHORT bytes go to out (the number of ids is returned), a longer one to the job. */
+static size_t hybrid__merge_word(hybrid__tokenize_job *job, const uint8_t *word, size_t size, int32_t *out)
+{
+    const hybrid_tokenizer *t = job->t;
+    if (t->whole_words && (*out = hybrid__vocab_find_mergeable(t, word, size)) >= 0) return 1;
+    if (size <= HYBRID__WORD_SHORT) return hybrid__merge_short(t, word, size, out);
+    hybrid__merge_long(job, word, size);
+    return 0;
+}
+
+/* The word as zero-padded 8-byte pieces; safe: 24 bytes can be read. */
+HYBRID__INLINE void hybrid__word_pieces(const uint8_t *word, size_t size, bool safe, uint64_t w[HYBRID__CACHE_TEXT])
+{
+    uint8_t copy[8 * HYBRID__CACHE_TEXT];
+    if (HYBRID__UNLIKELY(!safe)) {
+        memset(copy, 0, sizeof copy);
+        memcpy(copy, word, size);
+        word = copy;
+    }
+    w[1] = w[2] = 0;
+    w[0] = hybrid__load_u64(word);
+    if (size <= 8) { w[0] &= UINT64_MAX >> (64 - 8 * size); return; }
+    w[1] = hybrid__load_u64(word + 8);
+    if (size <= 16) { w[1] &= UINT64_MAX >> (128 - 8 * size); return; }
+    w[2] = hybrid__load_u64(word + 16) & UINT64_MAX >> (192 - 8 * size);
+}
+
+/* A word (size > 0) to ids. */
+static void hybrid__tokenize_word(hybrid__tokenize_job *job, const uint8_t *word, size_t size)
+{
+    int32_t ids[HYBRID__WORD_SHORT];
+    hybrid__cached_word *e;
+    uint64_t w[HYBRID__CACHE_TEXT], h;
+    size_t i, n;
+    if (size > 8 * HYBRID__CACHE_TEXT) {
+        n = hybrid__merge_word(job, word, size, ids);
+        for (i = 0; i < n; i++) hybrid__emit_token(job, ids[i]);
+        return;
+    }
+    hybrid__word_pieces(word, size, (size_t)(job->end - word) >= sizeof w, w);
+    h = (w[0] * 0x9E3779B97F4A7C15u) ^ (w[1] * 0xD6E8FEB86659FD93u) ^ (w[2] * 0xC2B2AE3D27D4EB4Fu) ^ size;
+    h = (h ^ h >> 32) * 0x9E3779B97F4A7C15u;
+    e = &job->cache[(size_t)(h >> 40) & job->cache_mask];
+    if (HYBRID__LIKELY(e->size == size && e->text[0] == w[0] && e->text[1] == w[1] && e->text[2] == w[2])) {
+        if (HYBRID__LIKELY(job->n + HYBRID__CACHE_IDS <= job->capacity && !job->t->fuse_unknown)) {
+            int32_t *out = job->ids + job->n;             /* the first three without asking: most words have no more */
+            out[0] = e->ids[0]; out[1] = e->ids[1]; out[2] = e->ids[2];
+            for (i = 3; i < e->n; i++) out[i] = e->ids[i];
+            job->n += e->n;
+        }
+        else for (i = 0; i < e->n; i++) hybrid__emit_token(job, e->ids[i]);
+        return;
+    }
+    n = hybrid__merge_word(job, word, size, ids);
+    for (i = 0; i < n; i++) hybrid__emit_token(job, ids[i]);
+    if (n > HYBRID__CACHE_IDS) return;
+    memcpy(e->text, w, sizeof e->text);
+    e->size = (uint8_t)size;
+    e->n = (uint8_t)n;
+    memcpy(e->ids, ids, n * sizeof *ids);
+}

@@ -1,0 +1,285 @@
+/* text/tokenizer: making tokenizers, text to ids, ids to text. */
+
+/* ---- making ---- */
+
+static hybrid_result hybrid__tokenizer_build(hybrid_tokenizer *t, const hybrid__vocab_source *source, hybrid_error *error)
+{
+    hybrid_result r;
+    int i;
+    t->spm = source->spm;
+    t->raw = source->raw;
+    t->add_bos = source->add_bos;
+    t->add_eos = source->add_eos;
+    t->add_space = source->add_space;
+    t->pre = source->pre;
+    t->whole_words = source->raw || (source->pre && source->pre->whole_words);
+    t->n_tokens = source->tokens.count;
+    memcpy(t->roles, source->roles, sizeof t->roles);
+    for (i = 0; i < 256; i++) t->byte_ids[i] = -1;
+    if (!t->n_tokens) return hybrid__fail(error, HYBRID_ERROR_INVALID, "the vocabulary has no tokens");
+    if (t->n_tokens > INT32_MAX / 2 || source->merges.count > INT32_MAX / 2) return hybrid__fail(error, HYBRID_ERROR_LIMIT, "the vocabulary has more than a billion entries");
+    if ((r = hybrid__vocab_read_tokens(t, source, error)) != HYBRID_OK || (r = hybrid__vocab_make_index(t, error)) != HYBRID_OK ||
+        (r = hybrid__vocab_make_specials(t, source->strip_right, error)) != HYBRID_OK) return r;
+    hybrid__vocab_find_bytes(t);
+    if (t->spm || t->raw) {
+        if ((r = hybrid__vocab_make_ranks(t, source->scores, error)) != HYBRID_OK) return r;
+    }
+    else if ((r = hybrid__vocab_make_merges(t, source, error)) != HYBRID_OK) return r;
+    if (t->spm) return hybrid__vocab_make_joined(t, error);
+    if (!(t->classes = (uint8_t *)hybrid__alloc(t->rt, 65536))) return hybrid__fail_memory(error, 65536);
+    hybrid__unicode_expand(t->classes);
+    return HYBRID_OK;
+}
+
+static hybrid_result hybrid__tokenizer_make(hybrid_runtime *runtime, const hybrid__vocab_source *source, hybrid_tokenizer **tokenizer, hybrid_error *error)
+{
+    hybrid_runtime *rt;
+    hybrid_tokenizer *t;
+    hybrid_result r = hybrid__runtime_retain(runtime, &rt, error);
+    if (r != HYBRID_OK) return r;
+    if (!(t = (hybrid_tokenizer *)hybrid__calloc(rt, 1, sizeof *t))) {
+        hybrid__runtime_release(rt);
+        return hybrid__fail_memory(error, sizeof *t);
+    }
+    t->rt = rt;
+    if ((r = hybrid__tokenizer_build(t, source, error)) != HYBRID_OK) hybrid__vocab_destroy(t);
+    else *tokenizer = t;
+    return r;
+}
+
+HYBRID_API void hybrid_tokenizer_destroy(hybrid_tokenizer *tokenizer)
+{
+    if (tokenizer) hybrid__vocab_destroy(tokenizer);
+}
+
+/* The token of a role by the text that the caller gave; these are looked up here because ids are all that the tables know. */
+static hybrid_result hybrid__desc_roles(const hybrid_tokenizer_desc *desc, int32_t roles[HYBRID_ROLE_COUNT_], hybrid_error *error)
+{
+    static const char *const usual[3][4] = { { "<s>", "<bos>", "<|begin_of_text|>", NULL }, { "</s>", "<eos>", "<|end_of_text|>", "<|endoftext|>" }, { "<unk>", NULL, NULL, NULL } };
+    static const hybrid_token_role usual_role[3] = { HYBRID_ROLE_BOS, HYBRID_ROLE_EOS, HYBRID_ROLE_UNKNOWN };
+    size_t i, k;
+    int role;
+    for (role = 0; role < HYBRID_ROLE_COUNT_; role++) roles[role] = -1;
+    for (i = 0; i < desc->n_tokens; i++) {
+        const hybrid_string s = desc->tokens[i];
+        if (!s.size || !s.data) continue;
+        for (role = 0; role < HYBRID_ROLE_COUNT_; role++)
+            if (desc->roles[role] && strlen(desc->roles[role]) == s.size && !memcmp(desc->roles[role], s.data, s.size)) roles[role] = (int32_t)i;
+        if (*s.data != '<') continue;
+        for (role = 0; role < 3; role++)
+            for (k = 0; k < 4 && usual[role][k]; k++)
+                if (!desc->roles[usual_role[role]] && roles[usual_role[role]] < 0 && strlen(usual[role][k]) == s.size && !memcmp(usual[role][k], s.data, s.size))
+                    roles[usual_role[role]] = (int32_t)i;
+    }
+    for (role = 0; role < HYBRID_ROLE_COUNT_; role++)
+        if (desc->roles[role] && roles[role] < 0)
+            return hybrid__fail(error, HYBRID_ERROR_INVALID, "roles[%d] is \"%.64s\", which is no token of the vocabulary", role, desc->roles[role]);
+    return HYBRID_OK;
+}
+
+HYBRID_API hybrid_result hybrid_tokenizer_create(hybrid_runtime *runtime, const hybrid_tokenizer_desc *desc, hybrid_tokenizer **tokenizer, hybrid_error *error)
+{
+    hybrid__vocab_source source;
+    hybrid_result r;
+    if (!tokenizer) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenizer_create: tokenizer is NULL");
+    *tokenizer = NULL;
+    if (!desc || !desc->tokens || (desc->n_merges && !desc->merges)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenizer_create: desc, its tokens or its merges are NULL");
+    memset(&source, 0, sizeof source);
+    if (desc->model && !strcmp(desc->model, "spm")) source.spm = true;
+    else if (desc->model && strcmp(desc->model, "bpe")) return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "tokenizer model \"%.32s\" is none of bpe, spm", desc->model);
+    if (!source.spm && !(source.pre = hybrid__find_pretokenizer(desc->pre, desc->pre ? strlen(desc->pre) : 0)))
+        return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "pre-tokenizer \"%.32s\" is not known to this version of hybrid", desc->pre);
+    source.raw = !source.spm && desc->raw_tokens;
+    source.tokens.list = desc->tokens;
+    source.tokens.count = desc->n_tokens;
+    source.merges.list = desc->merges;
+    source.merges.count = source.raw ? 0 : desc->n_merges;
+    source.types = desc->types;
+    source.scores = desc->scores;
+    source.add_bos = desc->add_bos;
+    source.add_eos = desc->add_eos;
+    source.add_space = source.spm && !desc->no_space_prefix;
+    source.strip_right = desc->strip_right;
+    if ((r = hybrid__desc_roles(desc, source.roles, error)) != HYBRID_OK) return r;
+    return hybrid__tokenizer_make(runtime, &source, tokenizer, error);
+}
+
+/* ---- text to ids ---- */
+
+/* Cuts a piece as the pre-tokenizer's splits say, from the given one on, and tokenizes the words. */
+static void hybrid__tokenize_piece(hybrid__tokenize_job *job, const hybrid__split_fn *split, const uint8_t *p, const uint8_t *end)
+{
+    const uint8_t *classes = job->t->classes, *q;
+    if (split[1]) {
+        for (; p < end; p = q) {
+            q = split[0](classes, p, end);
+            hybrid__tokenize_piece(job, split + 1, p, q);
+        }
+    }
+    else for (; p < end; p = q) {
+        q = split[0](classes, p, end);
+        hybrid__tokenize_word(job, p, (size_t)(q - p));
+    }
+}
+
+/* spm knows no words, but between two bytes that stand side by side in no token nothing can merge: there the text is cut, with the same
+ * result, into words that come again. */
+static void hybrid__tokenize_joined(hybrid__tokenize_job *job, const uint8_t *p, const uint8_t *end)
+{
+    const uint32_t *joined = job->t->joined;
+    const uint8_t *q;
+    for (; p < end; p = q) {
+        for (q = p + 1; q < end; q++) {
+            uint32_t pair = (uint32_t)q[-1] << 8 | *q;
+            if (!(joined[pair >> 5] >> (pair & 31) & 1) && (*q & 0xC0) != 0x80) break;
+        }
+        hybrid__tokenize_word(job, p, (size_t)(q - p));
+    }
+}
+
+static bool hybrid__has_escaped_space(const uint8_t *p, const uint8_t *end)
+{
+    while (p < end && (p = (const uint8_t *)memchr(p, 0xE2, (size_t)(end - p))) != NULL) {
+        if (end - p >= 3 && p[1] == 0x96 && p[2] == 0x81) return true;
+        p++;
+    }
+    return false;
+}
+
+/* Text between special tokens. first: it begins the text or follows a special token. */
+static void hybrid__tokenize_fragment(hybrid__tokenize_job *job, const uint8_t *p, const uint8_t *end, bool first)
+{
+    const hybrid_tokenizer *t = job->t;
+    const uint8_t *before = job->end;
+    size_t size = (size_t)(end - p), bytes;
+    uint8_t *copy;
+    bool space = t->add_space && first;
+    if (p == end) return;
+    if (!t->spm) { hybrid__tokenize_piece(job, t->pre->splits, p, end); return; }
+    if (!space && !hybrid__has_escaped_space(p, end)) { hybrid__tokenize_joined(job, p, end); return; }
+    if (!hybrid__add_size(size, 1 + 8 * HYBRID__CACHE_TEXT, &bytes) || !(copy = (uint8_t *)hybrid__alloc(t->rt, bytes))) {
+        job->out_of_memory = true;
+        return;
+    }
+    memset(copy + size, 0, 1 + 8 * HYBRID__CACHE_TEXT);
+    copy[0] = ' ';
+    size = hybrid__unescape_spaces(p, size, copy + space) + space;
+    job->end = copy + bytes;
+    hybrid__tokenize_joined(job, copy, copy + size);
+    job->end = before;
+    hybrid__free(t->rt, copy);
+}
+
+static void hybrid__tokenize_text(hybrid__tokenize_job *job, const uint8_t *p, const uint8_t *end, unsigned flags)
+{
+    const hybrid_tokenizer *t = job->t;
+    unsigned begins = flags & HYBRID_TOKENIZE_PARSE_SPECIAL ? HYBRID__BEGINS_TEXT | HYBRID__BEGINS_CONTROL : HYBRID__BEGINS_TEXT;
+    bool first = true;
+    while (p < end && !job->out_of_memory) {
+        int32_t id = -1;
+        const uint8_t *q = hybrid__special_search(t, p, end, begins, &id);
+        hybrid__tokenize_fragment(job, p, q, first);
+        if (q == end) return;
+        hybrid__emit_token(job, id);
+        p = q + (t->offsets[id + 1] - t->offsets[id]);
+        if (t->kinds[id] & HYBRID__TOKEN_STRIP) while (p < end && (*p == ' ' || (*p >= '\t' && *p <= '\r'))) p++;
+        first = true;
+    }
+}
+
+HYBRID_API hybrid_result hybrid_tokenize(const hybrid_tokenizer *tokenizer, const char *text, size_t size, unsigned flags,
+                                         int32_t *ids, size_t capacity, size_t *n, hybrid_error *error)
+{
+    const hybrid_tokenizer *t = tokenizer;
+    hybrid__tokenize_job job;
+    hybrid__cached_word few[64];
+    size_t words = HYBRID__COUNT(few);
+    if (!t || (!text && size) || (!ids && capacity) || !n) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenize: tokenizer, text, ids or n is NULL");
+    *n = 0;
+    memset(&job, 0, sizeof job);
+    job.t = t;
+    job.ids = ids;
+    job.capacity = capacity;
+    job.last = -1;
+    job.end = (const uint8_t *)text + size;
+    job.cache = few;
+    if (size > 2048) {
+        while (words < 32768 && words < size / 16) words *= 2;
+        if (!(job.cache = (hybrid__cached_word *)hybrid__alloc(t->rt, words * sizeof *job.cache))) return hybrid__fail_memory(error, words * sizeof *job.cache);
+    }
+    memset(job.cache, 0, words * sizeof *job.cache);
+    job.cache_mask = words - 1;
+    if (flags & HYBRID_TOKENIZE_ADD_SPECIAL && t->add_bos && t->roles[HYBRID_ROLE_BOS] >= 0) hybrid__emit_token(&job, t->roles[HYBRID_ROLE_BOS]);
+    hybrid__tokenize_text(&job, (const uint8_t *)text, (const uint8_t *)text + size, flags);
+    if (flags & HYBRID_TOKENIZE_ADD_SPECIAL && t->add_eos && t->roles[HYBRID_ROLE_EOS] >= 0) hybrid__emit_token(&job, t->roles[HYBRID_ROLE_EOS]);
+    if (job.cache != few) hybrid__free(t->rt, job.cache);
+    if (job.out_of_memory) return hybrid__fail(error, HYBRID_ERROR_MEMORY, "out of memory while tokenizing %llu bytes", (unsigned long long)size);
+    *n = job.n;
+    if (job.n > capacity) return hybrid__fail(error, HYBRID_ERROR_LIMIT, "the text has %llu tokens, there is room for %llu", (unsigned long long)job.n, (unsigned long long)capacity);
+    return HYBRID_OK;
+}
+
+/* ---- ids to text ---- */
+
+HYBRID_API hybrid_string hybrid_token_bytes(const hybrid_tokenizer *tokenizer, int32_t id)
+{
+    hybrid_string s = { NULL, 0 };
+    if (!tokenizer || id < 0 || (size_t)id >= tokenizer->n_tokens) return s;
+    s.data = (const char *)tokenizer->bytes + tokenizer->offsets[id];
+    s.size = tokenizer->offsets[id + 1] - tokenizer->offsets[id];
+    return s;
+}
+
+HYBRID_API hybrid_token_type hybrid_token_kind(const hybrid_tokenizer *tokenizer, int32_t id)
+{
+    if (!tokenizer || id < 0 || (size_t)id >= tokenizer->n_tokens) return HYBRID_TOKEN_UNUSED;
+    return (hybrid_token_type)hybrid__token_type(tokenizer, id);
+}
+
+HYBRID_API hybrid_result hybrid_detokenize(const hybrid_tokenizer *tokenizer, const int32_t *ids, size_t n_ids, unsigned flags,
+                                           char *text, size_t capacity, size_t *size, hybrid_error *error)
+{
+    size_t i, n = 0;
+    bool space = tokenizer && tokenizer->add_space;      /* the one that tokenizing put before the first word */
+    if (!tokenizer || (!ids && n_ids) || (!text && capacity) || !size) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_detokenize: tokenizer, ids, text or size is NULL");
+    *size = 0;
+    for (i = 0; i < n_ids; i++) {
+        hybrid_token_type type = hybrid_token_kind(tokenizer, ids[i]);
+        hybrid_string s = hybrid_token_bytes(tokenizer, ids[i]);
+        if (ids[i] < 0) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_detokenize: ids[%llu] is %ld", (unsigned long long)i, (long)ids[i]);
+        if ((type == HYBRID_TOKEN_CONTROL || type == HYBRID_TOKEN_UNKNOWN) && !(flags & HYBRID_DETOKENIZE_SPECIAL)) continue;
+        if (space && type != HYBRID_TOKEN_CONTROL && s.size) {
+            space = false;
+            if (*s.data == ' ') { s.data++; s.size--; }
+        }
+        if (s.size && n < capacity) memcpy(text + n, s.data, HYBRID__MIN(s.size, capacity - n));
+        n += s.size;
+    }
+    *size = n;
+    if (n > capacity) return hybrid__fail(error, HYBRID_ERROR_LIMIT, "the text has %llu bytes, there is room for %llu", (unsigned long long)n, (unsigned long long)capacity);
+    return HYBRID_OK;
+}
+
+/* ---- questions ---- */
+
+HYBRID_API bool hybrid_token_is_end(const hybrid_tokenizer *tokenizer, int32_t id)
+{
+    return tokenizer && id >= 0 && (size_t)id < tokenizer->n_tokens && (tokenizer->kinds[id] & HYBRID__TOKEN_END);
+}
+
+HYBRID_API int32_t hybrid_token_role_id(const hybrid_tokenizer *tokenizer, hybrid_token_role role)
+{
+    return tokenizer && (unsigned)role < HYBRID_ROLE_COUNT_ ? tokenizer->roles[role] : -1;
+}
+
+HYBRID_API int32_t hybrid_token_find(const hybrid_tokenizer *tokenizer, const char *bytes, size_t size)
+{
+    int32_t id;
+    if (!tokenizer || !bytes || !size) return -1;
+    id = hybrid__vocab_find(tokenizer, (const uint8_t *)bytes, size);
+    return id < 0 && size == 1 ? tokenizer->byte_ids[(uint8_t)*bytes] : id;
+}
+
+HYBRID_API size_t hybrid_vocab_size(const hybrid_tokenizer *tokenizer) { return tokenizer ? tokenizer->n_tokens : 0; }
+HYBRID_API bool hybrid_tokenizer_adds_bos(const hybrid_tokenizer *tokenizer) { return tokenizer && tokenizer->add_bos && tokenizer->roles[HYBRID_ROLE_BOS] >= 0; }
+HYBRID_API bool hybrid_tokenizer_adds_eos(const hybrid_tokenizer *tokenizer) { return tokenizer && tokenizer->add_eos && tokenizer->roles[HYBRID_ROLE_EOS] >= 0; }

@@ -1,0 +1,373 @@
+/* text/vocab: the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges, the special tokens. They are
+ * made once when a model is loaded, so making them is kept cheap: one arena for all bytes, flat tables, nothing allocated per token. */
+
+/* One merge of byte-level BPE, in an open-addressing table; left == UINT32_MAX: empty. */
+typedef struct hybrid__merge {
+    uint32_t left, right, rank, result;
+} hybrid__merge;
+
+#define HYBRID__BEGINS_TEXT    1u     /* a user-defined token: they count in every text */
+#define HYBRID__BEGINS_CONTROL 2u     /* a control or unknown token */
+
+#define HYBRID__TOKEN_TYPE   7u       /* in hybrid_tokenizer.kinds: a hybrid_token_type */
+#define HYBRID__TOKEN_END    8u       /* generation ends with it */
+#define HYBRID__TOKEN_STRIP  16u      /* takes the white space after it along */
+#define HYBRID__TOKEN_FOREIGN 32u     /* normal, but spelled with what no byte is mapped to: never made from text */
+
+struct hybrid_tokenizer {
+    hybrid_runtime *rt;
+    bool            spm, raw, whole_words, add_bos, add_eos, add_space;
+    size_t          n_tokens;
+    uint8_t        *bytes;            /* of all tokens, one after another */
+    uint32_t       *offsets;          /* n_tokens + 1, into bytes */
+    uint8_t        *kinds;            /* n_tokens: HYBRID__TOKEN_... */
+    uint32_t       *ranks;            /* spm, raw: n_tokens, the least is merged first */
+    uint64_t       *index;            /* bytes -> id: hash << 32 | id + 1, 0: empty */
+    uint32_t        index_mask;
+    hybrid__merge  *merges;
+    uint32_t        merge_mask;
+    int32_t         byte_ids[256];    /* the token of one byte, -1: none */
+    int32_t         roles[HYBRID_ROLE_COUNT_];
+    bool            fuse_unknown;     /* spm without all byte tokens: what is unknown side by side is one unknown token */
+    int32_t        *specials;         /* control, user-defined and unknown tokens, sorted by their bytes */
+    uint32_t        special_begin[257];   /* where those with a first byte begin in specials */
+    uint8_t         special_first[256];   /* what a byte may begin: HYBRID__BEGINS_... */
+    uint32_t       *special_pairs;    /* a bit for every pair of bytes that may begin one */
+    uint32_t       *joined;           /* spm: a bit for every pair of bytes that stand side by side in some token */
+    uint8_t        *classes;          /* bpe: of the code points below U+10000 */
+    const hybrid__pretokenizer *pre;  /* bpe */
+};
+
+/* Strings from memory or from a file. */
+typedef struct hybrid__strings {
+    const hybrid_string     *list;
+    const hybrid_gguf_value *array;
+    size_t                   count;
+} hybrid__strings;
+
+HYBRID__INLINE hybrid_string hybrid__string_at(const hybrid__strings *s, size_t i) { return s->list ? s->list[i] : hybrid_gguf_item_string(s->array, i); }
+
+/* What both ways to make a tokenizer come down to. */
+typedef struct hybrid__vocab_source {
+    bool              spm, raw, add_bos, add_eos, add_space, strip_right;
+    const hybrid__pretokenizer *pre;
+    hybrid__strings   tokens, merges;
+    const uint8_t    *types;                     /* n_tokens, or NULL */
+    const void       *scores;                    /* n_tokens floats at any alignment, or NULL */
+    int32_t           roles[HYBRID_ROLE_COUNT_]; /* -1: look for the well-known names */
+} hybrid__vocab_source;
+
+HYBRID__INLINE unsigned hybrid__token_type(const hybrid_tokenizer *t, int32_t id) { return t->kinds[id] & HYBRID__TOKEN_TYPE; }
+
+/* Tokens that merging may make: not those whose names would let a text speak with the voice of the program. */
+HYBRID__INLINE bool hybrid__token_mergeable(const hybrid_tokenizer *t, int32_t id)
+{
+    return (t->kinds[id] & (HYBRID__TOKEN_TYPE | HYBRID__TOKEN_FOREIGN)) == HYBRID_TOKEN_NORMAL;
+}
+
+/* ---- bytes -> id ---- */
+
+HYBRID__INLINE uint64_t hybrid__bytes_hash(const uint8_t *p, size_t n)
+{
+    uint64_t h = n * 0x9E3779B97F4A7C15u, w;
+    for (; n >= 8; p += 8, n -= 8) {
+        h = (h ^ hybrid__load_u64(p)) * 0xD6E8FEB86659FD93u;
+        h ^= h >> 32;
+    }
+    if (n >= 4) w = hybrid__load_u32(p) | (uint64_t)hybrid__load_u32(p + n - 4) << 32;
+    else w = n ? (uint64_t)p[0] | (uint64_t)p[n >> 1] << 8 | (uint64_t)p[n - 1] << 16 : 0;
+    h = (h ^ w) * 0xD6E8FEB86659FD93u;
+    h ^= h >> 32;
+    h *= 0xD6E8FEB86659FD93u;
+    return h ^ h >> 32;
+}
+
+/* A text of the size of a token's is compared eight bytes at a time; most are short. */
+HYBRID__INLINE bool hybrid__same_bytes(const uint8_t *a, const uint8_t *b, size_t n)
+{
+    if (n >= 8) return hybrid__load_u64(a) == hybrid__load_u64(b) && hybrid__load_u64(a + n - 8) == hybrid__load_u64(b + n - 8) && (n <= 16 || !memcmp(a, b, n));
+    if (n >= 4) return hybrid__load_u32(a) == hybrid__load_u32(b) && hybrid__load_u32(a + n - 4) == hybrid__load_u32(b + n - 4);
+    return !n || (a[0] == b[0] && a[n >> 1] == b[n >> 1] && a[n - 1] == b[n - 1]);
+}
+
+/* The token with these bytes, -1 when there is none. Of a normal one and another with the same bytes, the normal one. */
+HYBRID__INLINE int32_t hybrid__vocab_find(const hybrid_tokenizer *t, const uint8_t *p, size_t n)
+{
+    uint64_t h = hybrid__bytes_hash(p, n);
+    uint32_t at = (uint32_t)h & t->index_mask, tag = (uint32_t)(h >> 32);
+    for (; t->index[at]; at = (at + 1) & t->index_mask) {
+        if ((uint32_t)(t->index[at] >> 32) == tag) {
+            uint32_t id = (uint32_t)t->index[at] - 1, begin = t->offsets[id];
+            if (t->offsets[id + 1] - begin == n && hybrid__same_bytes(t->bytes + begin, p, n)) return (int32_t)id;
+        }
+    }
+    return -1;
+}
+
+/* The same for merging: -1 also for a token that text must not become. */
+HYBRID__INLINE int32_t hybrid__vocab_find_mergeable(const hybrid_tokenizer *t, const uint8_t *p, size_t n)
+{
+    int32_t id = hybrid__vocab_find(t, p, n);
+    return id >= 0 && hybrid__token_mergeable(t, id) ? id : -1;
+}
+
+static void hybrid__vocab_insert(hybrid_tokenizer *t, int32_t id)
+{
+    const uint8_t *p = t->bytes + t->offsets[id];
+    size_t n = t->offsets[id + 1] - t->offsets[id];
+    uint64_t h = hybrid__bytes_hash(p, n);
+    uint32_t at = (uint32_t)h & t->index_mask, tag = (uint32_t)(h >> 32);
+    if (!n) return;
+    for (; t->index[at]; at = (at + 1) & t->index_mask) {
+        if ((uint32_t)(t->index[at] >> 32) == tag) {
+            uint32_t other = (uint32_t)t->index[at] - 1;
+            if (t->offsets[other + 1] - t->offsets[other] == n && !memcmp(t->bytes + t->offsets[other], p, n)) {
+                if (hybrid__token_mergeable(t, (int32_t)other) || !hybrid__token_mergeable(t, id)) return;
+                break;
+            }
+        }
+    }
+    t->index[at] = (uint64_t)tag << 32 | (uint32_t)(id + 1);
+}
+
+/* ---- spellings -> bytes ---- */
+
+/* GPT-2's way to write bytes as printable characters: those of Latin-1 that can be seen stand for themselves, the others for U+0100 on.
+ * to_byte[c] for c < 324: the byte, or -1. */
+static void hybrid__byte_spelling(int16_t to_byte[324])
+{
+    int c, next = 256;
+    for (c = 0; c < 324; c++) to_byte[c] = -1;
+    for (c = 0; c < 256; c++) {
+        bool seen = (c >= 0x21 && c <= 0x7E) || (c >= 0xA1 && c <= 0xAC) || c >= 0xAE;
+        to_byte[seen ? c : next++] = (int16_t)c;
+    }
+}
+
+/* Bytes of one spelled token, written to out (at least s.size bytes); SIZE_MAX when it is spelled with other characters. */
+static size_t hybrid__spelled_bytes(hybrid_string s, const int16_t to_byte[324], uint8_t *out)
+{
+    const uint8_t *p = (const uint8_t *)s.data, *end = p + s.size;
+    size_t n = 0;
+    while (p < end) {
+        uint32_t c = *p++;
+        if (c >= 0x80) {                                  /* two bytes are enough for U+0080..U+0143 */
+            if (c < 0xC2 || c > 0xC5 || p == end || (*p & 0xC0) != 0x80) return SIZE_MAX;
+            c = (c & 31) << 6 | (*p++ & 63);
+        }
+        if (c >= 324 || to_byte[c] < 0) return SIZE_MAX;
+        out[n++] = (uint8_t)to_byte[c];
+    }
+    return n;
+}
+
+/* SentencePiece writes a space as U+2581. */
+static size_t hybrid__unescape_spaces(const uint8_t *p, size_t size, uint8_t *out)
+{
+    size_t i = 0, n = 0;
+    while (i < size) {
+        if (p[i] == 0xE2 && size - i >= 3 && p[i + 1] == 0x96 && p[i + 2] == 0x81) { out[n++] = ' '; i += 3; }
+        else out[n++] = p[i++];
+    }
+    return n;
+}
+
+/* "<0x0A>" -> 10; -1 for anything else. */
+static int hybrid__byte_token(hybrid_string s)
+{
+    int i, value = 0;
+    if (s.size != 6 || memcmp(s.data, "<0x", 3) || s.data[5] != '>') return -1;
+    for (i = 3; i < 5; i++) {
+        char c = s.data[i];
+        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        if (digit < 0) return -1;
+        value = value * 16 + digit;
+    }
+    return value;
+}
+
+/* Fills bytes, offsets and kinds. */
+static hybrid_result hybrid__vocab_read_tokens(hybrid_tokenizer *t, const hybrid__vocab_source *source, hybrid_error *error)
+{
+    int16_t to_byte[324];
+    size_t i, size = 0, at = 0, n;
+    for (i = 0; i < t->n_tokens; i++) {
+        hybrid_string s = hybrid__string_at(&source->tokens, i);
+        if (s.size && !s.data) return hybrid__fail(error, HYBRID_ERROR_INVALID, "the text of token %llu is NULL", (unsigned long long)i);
+        if (!hybrid__add_size(size, s.size, &size) || size > UINT32_MAX / 2)
+            return hybrid__fail(error, HYBRID_ERROR_LIMIT, "the tokens of the vocabulary are more than 2 GiB of text");
+    }
+    t->bytes = (uint8_t *)hybrid__alloc(t->rt, size);
+    t->offsets = (uint32_t *)hybrid__calloc(t->rt, t->n_tokens + 1, sizeof *t->offsets);
+    t->kinds = (uint8_t *)hybrid__alloc(t->rt, t->n_tokens);
+    if (!t->bytes || !t->offsets || !t->kinds) return hybrid__fail_memory(error, size + t->n_tokens * 5);
+    hybrid__byte_spelling(to_byte);
+    for (i = 0; i < t->n_tokens; i++) {
+        hybrid_string s = hybrid__string_at(&source->tokens, i);
+        uint8_t type = source->types ? source->types[i] : (uint8_t)HYBRID_TOKEN_NORMAL;
+        int byte;
+        if (type < HYBRID_TOKEN_NORMAL || type > HYBRID_TOKEN_BYTE) type = HYBRID_TOKEN_UNUSED;
+        if (t->spm && !source->types && hybrid__byte_token(s) >= 0) type = HYBRID_TOKEN_BYTE;
+        t->offsets[i] = (uint32_t)at;
+        t->kinds[i] = type;
+        n = s.size;
+        if (type == HYBRID_TOKEN_NORMAL && t->spm) n = hybrid__unescape_spaces((const uint8_t *)s.data, s.size, t->bytes + at);
+        else if (type == HYBRID_TOKEN_NORMAL && !t->raw && (n = hybrid__spelled_bytes(s, to_byte, t->bytes + at)) != SIZE_MAX) {}
+        else if (type == HYBRID_TOKEN_BYTE && (byte = hybrid__byte_token(s)) >= 0) {
+            t->bytes[at] = (uint8_t)byte;
+            n = 1;
+            t->byte_ids[byte] = (int32_t)i;
+        }
+        else {
+            if (n == SIZE_MAX) t->kinds[i] |= HYBRID__TOKEN_FOREIGN;
+            n = s.size;
+            if (n) memcpy(t->bytes + at, s.data, n);
+        }
+        at += n;
+    }
+    t->offsets[t->n_tokens] = (uint32_t)at;
+    return HYBRID_OK;
+}
+
+static uint32_t hybrid__table_size(size_t count)
+{
+    uint32_t size = 16;
+    while (size < count + count / 2) size *= 2;
+    return size;
+}
+
+static hybrid_result hybrid__vocab_make_index(hybrid_tokenizer *t, hybrid_error *error)
+{
+    uint32_t size = hybrid__table_size(t->n_tokens);
+    size_t i;
+    t->index_mask = size - 1;
+    if (!(t->index = (uint64_t *)hybrid__calloc(t->rt, size, sizeof *t->index))) return hybrid__fail_memory(error, size * sizeof *t->index);
+    for (i = 0; i < t->n_tokens; i++)
+        if (hybrid__token_type(t, (int32_t)i) != HYBRID_TOKEN_BYTE) hybrid__vocab_insert(t, (int32_t)i);
+    return HYBRID_OK;
+}
+
+/* ---- merges ---- */
+
+HYBRID__INLINE uint32_t hybrid__merge_slot(uint32_t left, uint32_t right)
+{
+    uint64_t h = ((uint64_t)left << 32 | right) * 0x9E3779B97F4A7C15u;
+    return (uint32_t)(h >> 32) ^ (uint32_t)(h >> 15);
+}
+
+HYBRID__INLINE const hybrid__merge *hybrid__merge_find(const hybrid_tokenizer *t, uint32_t left, uint32_t right)
+{
+    uint32_t at = hybrid__merge_slot(left, right) & t->merge_mask;
+    for (; t->merges[at].left != UINT32_MAX; at = (at + 1) & t->merge_mask)
+        if (t->merges[at].left == left && t->merges[at].right == right) return &t->merges[at];
+    return NULL;
+}
+
+/* "left right" of a file as token ids. The result is mostly the token after that of the merge before, which saves a search. */
+static bool hybrid__merge_parse(const hybrid_tokenizer *t, hybrid_string s, const int16_t to_byte[324], uint8_t *bytes, int32_t guess, hybrid__merge *out)
+{
+    const char *space = s.size > 1 ? (const char *)memchr(s.data + 1, ' ', s.size - 1) : NULL;
+    hybrid_string half;
+    size_t n_left, n_right;
+    int32_t left, right, result;
+    if (!space) return false;
+    half.data = s.data;
+    half.size = (size_t)(space - s.data);
+    if ((n_left = hybrid__spelled_bytes(half, to_byte, bytes)) == SIZE_MAX) return false;
+    half.data = space + 1;
+    half.size = s.size - half.size - 1;
+    if ((n_right = hybrid__spelled_bytes(half, to_byte, bytes + n_left)) == SIZE_MAX || !n_right) return false;
+    if ((left = hybrid__vocab_find_mergeable(t, bytes, n_left)) < 0 || (right = hybrid__vocab_find_mergeable(t, bytes + n_left, n_right)) < 0) return false;
+    if ((size_t)guess < t->n_tokens && t->offsets[guess + 1] - t->offsets[guess] == n_left + n_right && hybrid__token_mergeable(t, guess) &&
+        !memcmp(t->bytes + t->offsets[guess], bytes, n_left + n_right)) result = guess;
+    else if ((result = hybrid__vocab_find_mergeable(t, bytes, n_left + n_right)) < 0) return false;
+    out->left = (uint32_t)left;
+    out->right = (uint32_t)right;
+    out->result = (uint32_t)result;
+    return true;
+}
+
+static hybrid_result hybrid__vocab_make_merges(hybrid_tokenizer *t, const hybrid__vocab_source *source, hybrid_error *error)
+{
+    uint32_t size = hybrid__table_size(source->merges.count), at;
+    int16_t to_byte[324];
+    size_t i, longest = 0, unusable = 0;
+    hybrid__merge m;
+    uint8_t *bytes;
+    for (i = 0; i < source->merges.count; i++) longest = HYBRID__MAX(longest, hybrid__string_at(&source->merges, i).size);
+    t->merge_mask = size - 1;
+    t->merges = (hybrid__merge *)hybrid__alloc(t->rt, (size_t)size * sizeof *t->merges);
+    if (!t->merges || !(bytes = (uint8_t *)hybrid__alloc(t->rt, longest))) return hybrid__fail_memory(error, size * sizeof *t->merges + longest);
+    memset(t->merges, 0xFF, (size_t)size * sizeof *t->merges);
+    hybrid__byte_spelling(to_byte);
+    m.result = (uint32_t)-2;
+    for (i = 0; i < source->merges.count; i++) {
+        if (!hybrid__merge_parse(t, hybrid__string_at(&source->merges, i), to_byte, bytes, (int32_t)(m.result + 1), &m)) { unusable++; continue; }
+        m.rank = (uint32_t)i;
+        for (at = hybrid__merge_slot(m.left, m.right) & t->merge_mask; t->merges[at].left != UINT32_MAX; at = (at + 1) & t->merge_mask)
+            if (t->merges[at].left == m.left && t->merges[at].right == m.right) break;      /* said twice: the first counts */
+        if (t->merges[at].left == UINT32_MAX) t->merges[at] = m;
+    }
+    hybrid__free(t->rt, bytes);
+    if (unusable) hybrid__log(t->rt, HYBRID_LOG_WARN, "tokenizer: %llu of %llu merges name tokens that do not exist",
+                              (unsigned long long)unusable, (unsigned long long)source->merges.count);
+    return HYBRID_OK;
+}
+
+/* spm and tiktoken merge whatever together is a token, by the token's score or id. Ranks order floats as unsigned integers, best first. */
+static hybrid_result hybrid__vocab_make_ranks(hybrid_tokenizer *t, const void *scores, hybrid_error *error)
+{
+    size_t i;
+    if (!(t->ranks = (uint32_t *)hybrid__alloc(t->rt, t->n_tokens * sizeof *t->ranks))) return hybrid__fail_memory(error, t->n_tokens * sizeof *t->ranks);
+    for (i = 0; i < t->n_tokens; i++) {
+        uint32_t bits = scores ? hybrid__load_u32((const uint8_t *)scores + i * 4) : 0;
+        if (!scores) t->ranks[i] = (uint32_t)i;
+        else if ((bits & 0x7FFFFFFF) > 0x7F800000) t->ranks[i] = UINT32_MAX - 1;             /* not a number: last */
+        else if (bits & 0x80000000) t->ranks[i] = bits == 0x80000000 ? 0x7FFFFFFF : bits - 1; /* -0 is 0 */
+        else t->ranks[i] = 0x7FFFFFFF - bits;
+    }
+    return HYBRID_OK;
+}
+
+static hybrid_result hybrid__vocab_make_joined(hybrid_tokenizer *t, hybrid_error *error)
+{
+    size_t i;
+    uint32_t at;
+    if (!(t->joined = (uint32_t *)hybrid__calloc(t->rt, 2048, sizeof *t->joined))) return hybrid__fail_memory(error, 8192);
+    for (i = 0; i < t->n_tokens; i++) {
+        if (!hybrid__token_mergeable(t, (int32_t)i)) continue;
+        for (at = t->offsets[i]; at + 1 < t->offsets[i + 1]; at++) {
+            uint32_t pair = (uint32_t)t->bytes[at] << 8 | t->bytes[at + 1];
+            t->joined[pair >> 5] |= 1u << (pair & 31);
+        }
+    }
+    return HYBRID_OK;
+}
+
+/* The tokens of single bytes: what byte-level BPE begins with, and what spm ends with where it knows no character. */
+static void hybrid__vocab_find_bytes(hybrid_tokenizer *t)
+{
+    int i;
+    for (i = 0; i < 256; i++) {
+        uint8_t byte = (uint8_t)i;
+        if (!t->spm) t->byte_ids[i] = hybrid__vocab_find_mergeable(t, &byte, 1);
+        else if (t->byte_ids[i] < 0) t->fuse_unknown = true;
+    }
+}
+
+static void hybrid__vocab_destroy(hybrid_tokenizer *t)
+{
+    hybrid_runtime *rt = t->rt;
+    hybrid__free(rt, t->bytes);
+    hybrid__free(rt, t->offsets);
+    hybrid__free(rt, t->kinds);
+    hybrid__free(rt, t->ranks);
+    hybrid__free(rt, t->index);
+    hybrid__free(rt, t->merges);
+    hybrid__free(rt, t->specials);
+    hybrid__free(rt, t->special_pairs);
+    hybrid__free(rt, t->joined);
+    hybrid__free(rt, t->classes);
+    hybrid__free(rt, t);
+    hybrid__runtime_release(rt);
+}
