@@ -8,10 +8,15 @@ static bool hybrid__vocab_gguf_flag(const hybrid_gguf *g, const char *key, bool 
 
 static bool hybrid__string_is(hybrid_string s, const char *text) { return s.size == strlen(text) && (!s.size || !memcmp(s.data, text, s.size)); }
 
+typedef struct hybrid__role_key {
+    const char       *key;
+    hybrid_token_role role;
+} hybrid__role_key;
+
 /* Ids of special tokens; one that is no token (files write -1 as unsigned) leaves what was there. */
 static void hybrid__vocab_gguf_roles(const hybrid_gguf *g, size_t n_tokens, int32_t roles[HYBRID_ROLE_COUNT_])
 {
-    static const struct { const char *key; hybrid_token_role role; } keys[] = {
+    static const hybrid__role_key keys[] = {
         { "tokenizer.ggml.prefix_token_id", HYBRID_ROLE_FIM_PREFIX },    /* the older names first: the newer ones count */
         { "tokenizer.ggml.suffix_token_id", HYBRID_ROLE_FIM_SUFFIX },
         { "tokenizer.ggml.middle_token_id", HYBRID_ROLE_FIM_MIDDLE },
