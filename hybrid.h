@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 66cd192e21c75bfe): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id e31e4cd1ca787d44): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -41,61 +41,73 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      106  base.h             version, linkage, results, errors, allocator, log
- *      203  runtime.h          what models and sessions share: memory, log, worker threads
- *      232  quant.h            names, sizes, encode, decode
- *      297  gguf.h             what is in a model file, and writing one
- *      440  sampler.h          from logits to the next token
+ *      118  base.h             version, linkage, results, errors, allocator, log
+ *      215  runtime.h          what models and sessions share: memory, log, worker threads
+ *      244  quant.h            names, sizes, encode, decode
+ *      309  gguf.h             what is in a model file, and writing one
+ *      452  tokenizer.h        text to tokens and back
+ *      566  sampler.h          from logits to the next token
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *      499  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      558  base.c             what every room uses: macros of compilers, results, errors, checked sizes
- *      632  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *      681  thread.c           atomics, threads, and the worker pool
- *      960  cpu.c              what this processor and its operating system can do
- *     1028  runtime.c          the object that everything hangs off: memory, log, workers
- *     1174  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     1326  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     6344  end.h              closes what core/begin opened
+ *      625  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *      684  base.c             what every room uses: macros of compilers, results, errors, checked sizes
+ *      758  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *      807  thread.c           atomics, threads, and the worker pool
+ *     1086  cpu.c              what this processor and its operating system can do
+ *     1154  runtime.c          the object that everything hangs off: memory, log, workers
+ *     1300  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     1452  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     8683  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     1356  names.c            names that must differ, found by hash
- *     1456  value.c            the 13 types of metadata values and their items
- *     1572  scan.c             a walk over the metadata, which checks every length before it is believed
- *     1775  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     2142  output.c           a file that appears under its name only when it is complete
- *     2241  write.c            makes a GGUF file
+ *     1482  names.c            names that must differ, found by hash
+ *     1582  value.c            the 13 types of metadata values and their items
+ *     1698  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     1901  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     2268  output.c           a file that appears under its name only when it is complete
+ *     2367  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     2722  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     2803  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     3102  floats.c           the types that are plain numbers
- *     3141  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     3334  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     3562  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     3702  types.c            the table of all types, and the public functions over it
- *     3803  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     3872  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     2848  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     2929  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     3228  floats.c           the types that are plain numbers
+ *     3267  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     3460  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     3688  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     3828  types.c            the table of all types, and the public functions over it
+ *     3929  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     3998  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *
+ *   src/text: Unicode, tokenizers, chat templates
+ *     4171  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     4416  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     4557  pretokenize.c      cuts text into the words inside which BPE merges
+ *     4967  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     5343  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     5512  bpe.c              the merging
+ *     5803  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     6091  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     6219  stop.c             finds strings that end an answer in bytes that come in pieces
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *     4047  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *     4180  target.c           the marks of functions that use instructions beyond the compiler's flags
- *     4195  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *     4220  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *     4263  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *     4596  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *     4625  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *     4733  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *     4803  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *     4898  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *     5275  cpu_int.c          the table of integer-block kernels
- *     5305  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *     5365  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *     5535  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *     6386  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *     6519  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *     6534  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *     6559  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *     6602  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *     6935  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *     6964  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *     7072  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *     7142  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *     7237  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *     7614  cpu_int.c          the table of integer-block kernels
+ *     7644  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *     7704  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *     7874  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *     5838  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *     6131  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *     8177  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *     8470  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -437,6 +449,120 @@ HYBRID_API hybrid_result hybrid_gguf_write(hybrid_gguf_writer *writer, const voi
 HYBRID_API hybrid_result hybrid_gguf_end(hybrid_gguf_writer *writer, hybrid_error *error);
 /* ==== end src/api/gguf.h ==== */
 
+/* ==== begin src/api/tokenizer.h ==== */
+/* ---- tokenizer: text to tokens and back ------------------------------------------------------------------------------
+ *
+ *     hybrid_tokenizer *tok;
+ *     int32_t ids[256];
+ *     size_t n;
+ *     hybrid_tokenizer_from_gguf(NULL, file, &tok, &error);
+ *     hybrid_tokenize(tok, "Hello", 5, HYBRID_TOKENIZE_ADD_SPECIAL, ids, 256, &n, &error);
+ *
+ * Byte-level BPE and SentencePiece BPE, the tokens being those of HF tokenizers, tiktoken and llama.cpp. Text is any bytes: what is no
+ * UTF-8 is kept, byte by byte, by vocabularies that know all bytes. A tokenizer never changes: any number of threads may use it. */
+
+typedef struct hybrid_tokenizer hybrid_tokenizer;
+
+/* The numbers are those of the GGUF format. */
+typedef enum hybrid_token_type {
+    HYBRID_TOKEN_NORMAL = 1,
+    HYBRID_TOKEN_UNKNOWN = 2,        /* stands for what the vocabulary cannot say */
+    HYBRID_TOKEN_CONTROL = 3,        /* <s>, <|im_start|>: not text; only HYBRID_TOKENIZE_PARSE_SPECIAL finds them in a text */
+    HYBRID_TOKEN_USER_DEFINED = 4,   /* text that is always one token */
+    HYBRID_TOKEN_UNUSED = 5,         /* never made from text */
+    HYBRID_TOKEN_BYTE = 6            /* one byte of what has no other token */
+} hybrid_token_type;
+
+/* What some tokens are for. */
+typedef enum hybrid_token_role {
+    HYBRID_ROLE_BOS, HYBRID_ROLE_EOS, HYBRID_ROLE_EOT, HYBRID_ROLE_EOM, HYBRID_ROLE_UNKNOWN, HYBRID_ROLE_SEPARATOR, HYBRID_ROLE_PADDING,
+    HYBRID_ROLE_MASK, HYBRID_ROLE_FIM_PREFIX, HYBRID_ROLE_FIM_SUFFIX, HYBRID_ROLE_FIM_MIDDLE, HYBRID_ROLE_FIM_PAD, HYBRID_ROLE_FIM_REPO,
+    HYBRID_ROLE_FIM_SEPARATOR, HYBRID_ROLE_COUNT_
+} hybrid_token_role;
+
+/* A vocabulary in memory. Everything is copied. */
+typedef struct hybrid_tokenizer_desc {
+    const char          *model;      /* "bpe": byte-level BPE (also when NULL); "spm": SentencePiece BPE */
+    const char          *pre;        /* bpe: how text is cut into words: "gpt-2" (also when NULL), "llama-bpe", "qwen2", "cl100k", "gpt-4o"... */
+    const hybrid_string *tokens;     /* n_tokens, the text of every id as GGUF and HF spell it; an empty one is never used */
+    size_t               n_tokens;
+    const uint8_t       *types;      /* n_tokens, hybrid_token_type; NULL: all are normal */
+    const float         *scores;     /* spm: n_tokens, the highest is merged first; NULL: earlier ids first */
+    const hybrid_string *merges;     /* bpe: n_merges times "left right", the most important first */
+    size_t               n_merges;
+    bool                 raw_tokens; /* bpe: tokens are plain bytes and ids are ranks, as in tiktoken files; merges are not needed */
+    bool                 add_bos;    /* what HYBRID_TOKENIZE_ADD_SPECIAL adds */
+    bool                 add_eos;
+    bool                 no_space_prefix;   /* spm: no space before the first word */
+    bool                 strip_right;       /* white space after special tokens belongs to them */
+    const char          *roles[HYBRID_ROLE_COUNT_];   /* text of the token that has a role; NULL: a well-known one that is there, or none */
+} hybrid_tokenizer_desc;
+
+/* Makes a tokenizer from a vocabulary in memory, or from the tokenizer.ggml.* keys of a file (which may be closed then). runtime may be
+ * NULL. HYBRID_ERROR_UNSUPPORTED: a model or pre-tokenizer that hybrid does not have (WordPiece, Unigram...); HYBRID_ERROR_FORMAT: tables
+ * that contradict each other; HYBRID_ERROR_NOT_FOUND: no vocabulary in the file; HYBRID_ERROR_MEMORY, _INVALID, _LIMIT. */
+HYBRID_API hybrid_result hybrid_tokenizer_create(hybrid_runtime *runtime, const hybrid_tokenizer_desc *desc, hybrid_tokenizer **tokenizer, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_tokenizer_from_gguf(hybrid_runtime *runtime, const hybrid_gguf *gguf, hybrid_tokenizer **tokenizer, hybrid_error *error);
+HYBRID_API void hybrid_tokenizer_destroy(hybrid_tokenizer *tokenizer);
+
+#define HYBRID_TOKENIZE_ADD_SPECIAL    1u   /* BOS before and EOS after, where the vocabulary says so */
+#define HYBRID_TOKENIZE_PARSE_SPECIAL  2u   /* control tokens that are spelled out in the text become tokens; leave it off for text of strangers */
+
+/* size bytes of text to ids. *n is the number of tokens of the whole text, also when it is more than capacity: then the result is
+ * HYBRID_ERROR_LIMIT, the first capacity ids are there, and nothing else is written (ids may be NULL when capacity is 0).
+ * n_bytes + 2 ids are always enough for bpe, 3 * size + 3 for spm. HYBRID_ERROR_MEMORY, _INVALID. Thread-safe. */
+HYBRID_API hybrid_result hybrid_tokenize(const hybrid_tokenizer *tokenizer, const char *text, size_t size, unsigned flags,
+                                         int32_t *ids, size_t capacity, size_t *n, hybrid_error *error);
+
+#define HYBRID_DETOKENIZE_SPECIAL      1u   /* show control and unknown tokens by their names; else they are nothing */
+
+/* n ids to text, the space that spm put before the first word taken away again. Sizes as in hybrid_tokenize; no zero is appended.
+ * HYBRID_ERROR_INVALID: an id is negative; ids beyond the vocabulary (rows that a model was padded with) are nothing. Thread-safe. */
+HYBRID_API hybrid_result hybrid_detokenize(const hybrid_tokenizer *tokenizer, const int32_t *ids, size_t n_ids, unsigned flags,
+                                           char *text, size_t capacity, size_t *size, hybrid_error *error);
+
+/* The bytes that a token stands for (a control token: its name), in constant time; perhaps not whole characters, see hybrid_utf8_feed.
+ * Empty for an id out of range. They live as long as the tokenizer. */
+HYBRID_API hybrid_string hybrid_token_bytes(const hybrid_tokenizer *tokenizer, int32_t id);
+HYBRID_API hybrid_token_type hybrid_token_kind(const hybrid_tokenizer *tokenizer, int32_t id);   /* HYBRID_TOKEN_UNUSED out of range */
+HYBRID_API bool hybrid_token_is_end(const hybrid_tokenizer *tokenizer, int32_t id);              /* generation ends here: EOS, <|im_end|>, <|eot_id|>... */
+HYBRID_API int32_t hybrid_token_role_id(const hybrid_tokenizer *tokenizer, hybrid_token_role role);   /* -1: there is none */
+HYBRID_API int32_t hybrid_token_find(const hybrid_tokenizer *tokenizer, const char *bytes, size_t size);   /* by its bytes; -1 */
+HYBRID_API size_t hybrid_vocab_size(const hybrid_tokenizer *tokenizer);                          /* tokens; a model may have more rows */
+HYBRID_API bool hybrid_tokenizer_adds_bos(const hybrid_tokenizer *tokenizer);
+HYBRID_API bool hybrid_tokenizer_adds_eos(const hybrid_tokenizer *tokenizer);
+
+/* ---- streams: what may be shown of text that arrives token by token ---- */
+
+/* Zero is the beginning. Holds back at most three bytes of an unfinished character. */
+typedef struct hybrid_utf8_stream {
+    unsigned char pending[4];
+    unsigned char size;
+} hybrid_utf8_stream;
+
+#define HYBRID_UTF8_ROOM(size) (3 * (size) + 9)
+
+/* Whole characters of what was fed so far go to out (at least HYBRID_UTF8_ROOM(size) bytes); bytes that are no UTF-8 become U+FFFD, one
+ * for each maximal part as Unicode recommends. However the bytes are cut, the output is the same. Returns the bytes written. */
+HYBRID_API size_t hybrid_utf8_feed(hybrid_utf8_stream *stream, const void *bytes, size_t size, char *out);
+/* The end: an unfinished character becomes U+FFFD. At most 9 bytes. The stream is then at its beginning. */
+HYBRID_API size_t hybrid_utf8_flush(hybrid_utf8_stream *stream, char *out);
+
+/* Looks for strings that end an answer, also where they begin in one token and end in another. One thread at a time. */
+typedef struct hybrid_stop_matcher hybrid_stop_matcher;
+
+/* n_stops strings of at least one byte, copied. With none, everything fed is given at once. runtime may be NULL. */
+HYBRID_API hybrid_result hybrid_stop_create(hybrid_runtime *runtime, const hybrid_string *stops, size_t n_stops, hybrid_stop_matcher **matcher, hybrid_error *error);
+HYBRID_API void hybrid_stop_destroy(hybrid_stop_matcher *matcher);
+/* Feeds bytes. *safe: what can be shown now because no stop string can begin in it (until the next call). *which: the stop string that
+ * is complete (of those that end first the longest), or -1; what stood before it is in *safe, and nothing more comes until reset.
+ * HYBRID_ERROR_MEMORY: nothing was fed. */
+HYBRID_API hybrid_result hybrid_stop_feed(hybrid_stop_matcher *matcher, const void *bytes, size_t size, hybrid_string *safe, int *which, hybrid_error *error);
+/* The end came otherwise: gives what was held back. */
+HYBRID_API hybrid_string hybrid_stop_flush(hybrid_stop_matcher *matcher);
+HYBRID_API void hybrid_stop_reset(hybrid_stop_matcher *matcher);
+/* ==== end src/api/tokenizer.h ==== */
+
 /* ==== begin src/api/sampler.h ==== */
 /* ---- sampler: from logits to the next token ------------------------------------------------------------------------ */
 
@@ -494,7 +620,7 @@ HYBRID_API void hybrid_sampler_reset(hybrid_sampler *sampler);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "66cd192e21c75bfe"
+#define HYBRID__SOURCE_ID "e31e4cd1ca787d44"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -4042,6 +4168,2219 @@ HYBRID_API hybrid_type hybrid_quantize_type_for(hybrid_mix mix, const hybrid_mix
 
 /* text */
 
+/* ==== begin src/text/unicode_data.c ==== */
+/* text/unicode_data: made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit.
+ * Every entry begins a run of code points of one class: first code point << 4 | class (hybrid__char_class in text/unicode.c). */
+static const uint32_t hybrid__unicode_runs[3576] = {
+    0x0, 0x9A, 0xAB, 0xBA, 0xDB, 0xE0, 0x20A, 0x218, 0x249, 0x258, 0x2B9, 0x2C8, 0x307, 0x3A8, 0x3C9, 0x3F8,
+    0x411, 0x5B8, 0x5E9, 0x5F8, 0x609, 0x613, 0x7B8, 0x7C9, 0x7D8, 0x7E9, 0x7F0, 0x85A, 0x860, 0xA0A, 0xA18, 0xA29,
+    0xA78, 0xA89, 0xAA5, 0xAB8, 0xAC9, 0xAD0, 0xAE9, 0xB27, 0xB49, 0xB53, 0xB68, 0xB89, 0xB97, 0xBA5, 0xBB8, 0xBC7,
+    0xBF8, 0xC01, 0xD79, 0xD81, 0xDF3, 0xF79, 0xF83, 0x1001, 0x1013, 0x1021, 0x1033, 0x1041, 0x1053, 0x1061, 0x1073, 0x1081,
+    0x1093, 0x10A1, 0x10B3, 0x10C1, 0x10D3, 0x10E1, 0x10F3, 0x1101, 0x1113, 0x1121, 0x1133, 0x1141, 0x1153, 0x1161, 0x1173, 0x1181,
+    0x1193, 0x11A1, 0x11B3, 0x11C1, 0x11D3, 0x11E1, 0x11F3, 0x1201, 0x1213, 0x1221, 0x1233, 0x1241, 0x1253, 0x1261, 0x1273, 0x1281,
+    0x1293, 0x12A1, 0x12B3, 0x12C1, 0x12D3, 0x12E1, 0x12F3, 0x1301, 0x1313, 0x1321, 0x1333, 0x1341, 0x1353, 0x1361, 0x1373, 0x1391,
+    0x13A3, 0x13B1, 0x13C3, 0x13D1, 0x13E3, 0x13F1, 0x1403, 0x1411, 0x1423, 0x1431, 0x1443, 0x1451, 0x1463, 0x1471, 0x1483, 0x14A1,
+    0x14B3, 0x14C1, 0x14D3, 0x14E1, 0x14F3, 0x1501, 0x1513, 0x1521, 0x1533, 0x1541, 0x1553, 0x1561, 0x1573, 0x1581, 0x1593, 0x15A1,
+    0x15B3, 0x15C1, 0x15D3, 0x15E1, 0x15F3, 0x1601, 0x1613, 0x1621, 0x1633, 0x1641, 0x1653, 0x1661, 0x1673, 0x1681, 0x1693, 0x16A1,
+    0x16B3, 0x16C1, 0x16D3, 0x16E1, 0x16F3, 0x1701, 0x1713, 0x1721, 0x1733, 0x1741, 0x1753, 0x1761, 0x1773, 0x1781, 0x17A3, 0x17B1,
+    0x17C3, 0x17D1, 0x17E3, 0x1811, 0x1833, 0x1841, 0x1853, 0x1861, 0x1883, 0x1891, 0x18C3, 0x18E1, 0x1923, 0x1931, 0x1953, 0x1961,
+    0x1993, 0x19C1, 0x19E3, 0x19F1, 0x1A13, 0x1A21, 0x1A33, 0x1A41, 0x1A53, 0x1A61, 0x1A83, 0x1A91, 0x1AA3, 0x1AC1, 0x1AD3, 0x1AE1,
+    0x1B03, 0x1B11, 0x1B43, 0x1B51, 0x1B63, 0x1B71, 0x1B93, 0x1BB5, 0x1BC1, 0x1BD3, 0x1C05, 0x1C41, 0x1C52, 0x1C63, 0x1C71, 0x1C82,
+    0x1C93, 0x1CA1, 0x1CB2, 0x1CC3, 0x1CD1, 0x1CE3, 0x1CF1, 0x1D03, 0x1D11, 0x1D23, 0x1D31, 0x1D43, 0x1D51, 0x1D63, 0x1D71, 0x1D83,
+    0x1D91, 0x1DA3, 0x1DB1, 0x1DC3, 0x1DE1, 0x1DF3, 0x1E01, 0x1E13, 0x1E21, 0x1E33, 0x1E41, 0x1E53, 0x1E61, 0x1E73, 0x1E81, 0x1E93,
+    0x1EA1, 0x1EB3, 0x1EC1, 0x1ED3, 0x1EE1, 0x1EF3, 0x1F11, 0x1F22, 0x1F33, 0x1F41, 0x1F53, 0x1F61, 0x1F93, 0x1FA1, 0x1FB3, 0x1FC1,
+    0x1FD3, 0x1FE1, 0x1FF3, 0x2001, 0x2013, 0x2021, 0x2033, 0x2041, 0x2053, 0x2061, 0x2073, 0x2081, 0x2093, 0x20A1, 0x20B3, 0x20C1,
+    0x20D3, 0x20E1, 0x20F3, 0x2101, 0x2113, 0x2121, 0x2133, 0x2141, 0x2153, 0x2161, 0x2173, 0x2181, 0x2193, 0x21A1, 0x21B3, 0x21C1,
+    0x21D3, 0x21E1, 0x21F3, 0x2201, 0x2213, 0x2221, 0x2233, 0x2241, 0x2253, 0x2261, 0x2273, 0x2281, 0x2293, 0x22A1, 0x22B3, 0x22C1,
+    0x22D3, 0x22E1, 0x22F3, 0x2301, 0x2313, 0x2321, 0x2333, 0x23A1, 0x23C3, 0x23D1, 0x23F3, 0x2411, 0x2423, 0x2431, 0x2473, 0x2481,
+    0x2493, 0x24A1, 0x24B3, 0x24C1, 0x24D3, 0x24E1, 0x24F3, 0x2945, 0x2953, 0x2B04, 0x2C29, 0x2C64, 0x2D29, 0x2E04, 0x2E59, 0x2EC4,
+    0x2ED9, 0x2EE4, 0x2EF9, 0x3006, 0x3701, 0x3713, 0x3721, 0x3733, 0x3744, 0x3759, 0x3761, 0x3773, 0x3780, 0x37A4, 0x37B3, 0x37E8,
+    0x37F1, 0x3800, 0x3849, 0x3861, 0x3878, 0x3881, 0x38B0, 0x38C1, 0x38D0, 0x38E1, 0x3903, 0x3911, 0x3A20, 0x3A31, 0x3AC3, 0x3CF1,
+    0x3D03, 0x3D21, 0x3D53, 0x3D81, 0x3D93, 0x3DA1, 0x3DB3, 0x3DC1, 0x3DD3, 0x3DE1, 0x3DF3, 0x3E01, 0x3E13, 0x3E21, 0x3E33, 0x3E41,
+    0x3E53, 0x3E61, 0x3E73, 0x3E81, 0x3E93, 0x3EA1, 0x3EB3, 0x3EC1, 0x3ED3, 0x3EE1, 0x3EF3, 0x3F41, 0x3F53, 0x3F69, 0x3F71, 0x3F83,
+    0x3F91, 0x3FB3, 0x3FD1, 0x4303, 0x4601, 0x4613, 0x4621, 0x4633, 0x4641, 0x4653, 0x4661, 0x4673, 0x4681, 0x4693, 0x46A1, 0x46B3,
+    0x46C1, 0x46D3, 0x46E1, 0x46F3, 0x4701, 0x4713, 0x4721, 0x4733, 0x4741, 0x4753, 0x4761, 0x4773, 0x4781, 0x4793, 0x47A1, 0x47B3,
+    0x47C1, 0x47D3, 0x47E1, 0x47F3, 0x4801, 0x4813, 0x4829, 0x4836, 0x48A1, 0x48B3, 0x48C1, 0x48D3, 0x48E1, 0x48F3, 0x4901, 0x4913,
+    0x4921, 0x4933, 0x4941, 0x4953, 0x4961, 0x4973, 0x4981, 0x4993, 0x49A1, 0x49B3, 0x49C1, 0x49D3, 0x49E1, 0x49F3, 0x4A01, 0x4A13,
+    0x4A21, 0x4A33, 0x4A41, 0x4A53, 0x4A61, 0x4A73, 0x4A81, 0x4A93, 0x4AA1, 0x4AB3, 0x4AC1, 0x4AD3, 0x4AE1, 0x4AF3, 0x4B01, 0x4B13,
+    0x4B21, 0x4B33, 0x4B41, 0x4B53, 0x4B61, 0x4B73, 0x4B81, 0x4B93, 0x4BA1, 0x4BB3, 0x4BC1, 0x4BD3, 0x4BE1, 0x4BF3, 0x4C01, 0x4C23,
+    0x4C31, 0x4C43, 0x4C51, 0x4C63, 0x4C71, 0x4C83, 0x4C91, 0x4CA3, 0x4CB1, 0x4CC3, 0x4CD1, 0x4CE3, 0x4D01, 0x4D13, 0x4D21, 0x4D33,
+    0x4D41, 0x4D53, 0x4D61, 0x4D73, 0x4D81, 0x4D93, 0x4DA1, 0x4DB3, 0x4DC1, 0x4DD3, 0x4DE1, 0x4DF3, 0x4E01, 0x4E13, 0x4E21, 0x4E33,
+    0x4E41, 0x4E53, 0x4E61, 0x4E73, 0x4E81, 0x4E93, 0x4EA1, 0x4EB3, 0x4EC1, 0x4ED3, 0x4EE1, 0x4EF3, 0x4F01, 0x4F13, 0x4F21, 0x4F33,
+    0x4F41, 0x4F53, 0x4F61, 0x4F73, 0x4F81, 0x4F93, 0x4FA1, 0x4FB3, 0x4FC1, 0x4FD3, 0x4FE1, 0x4FF3, 0x5001, 0x5013, 0x5021, 0x5033,
+    0x5041, 0x5053, 0x5061, 0x5073, 0x5081, 0x5093, 0x50A1, 0x50B3, 0x50C1, 0x50D3, 0x50E1, 0x50F3, 0x5101, 0x5113, 0x5121, 0x5133,
+    0x5141, 0x5153, 0x5161, 0x5173, 0x5181, 0x5193, 0x51A1, 0x51B3, 0x51C1, 0x51D3, 0x51E1, 0x51F3, 0x5201, 0x5213, 0x5221, 0x5233,
+    0x5241, 0x5253, 0x5261, 0x5273, 0x5281, 0x5293, 0x52A1, 0x52B3, 0x52C1, 0x52D3, 0x52E1, 0x52F3, 0x5300, 0x5311, 0x5570, 0x5594,
+    0x55A8, 0x5603, 0x5898, 0x58B0, 0x58D9, 0x5900, 0x5916, 0x5BE8, 0x5BF6, 0x5C08, 0x5C16, 0x5C38, 0x5C46, 0x5C68, 0x5C76, 0x5C80,
+    0x5D05, 0x5EB0, 0x5EF5, 0x5F38, 0x5F50, 0x6069, 0x6098, 0x60B9, 0x60C8, 0x60E9, 0x6106, 0x61B8, 0x61C0, 0x61D8, 0x6205, 0x6404,
+    0x6415, 0x64B6, 0x6607, 0x66A8, 0x66E5, 0x6706, 0x6715, 0x6D48, 0x6D55, 0x6D66, 0x6DD0, 0x6DE9, 0x6DF6, 0x6E54, 0x6E76, 0x6E99,
+    0x6EA6, 0x6EE5, 0x6F07, 0x6FA5, 0x6FD9, 0x6FF5, 0x7008, 0x70E0, 0x7105, 0x7116, 0x7125, 0x7306, 0x74B0, 0x74D5, 0x7A66, 0x7B15,
+    0x7B20, 0x7C07, 0x7CA5, 0x7EB6, 0x7F44, 0x7F69, 0x7F78, 0x7FA4, 0x7FB0, 0x7FD6, 0x7FE9, 0x8005, 0x8166, 0x81A4, 0x81B6, 0x8244,
+    0x8256, 0x8284, 0x8296, 0x82E0, 0x8308, 0x83F0, 0x8405, 0x8596, 0x85C0, 0x85E8, 0x85F0, 0x8605, 0x86B0, 0x8705, 0x8889, 0x8895,
+    0x88F0, 0x8976, 0x8A05, 0x8C94, 0x8CA6, 0x8E20, 0x8E36, 0x9045, 0x93A6, 0x93D5, 0x93E6, 0x9505, 0x9516, 0x9585, 0x9626, 0x9648,
+    0x9667, 0x9708, 0x9714, 0x9725, 0x9816, 0x9840, 0x9855, 0x98D0, 0x98F5, 0x9910, 0x9935, 0x9A90, 0x9AA5, 0x9B10, 0x9B25, 0x9B30,
+    0x9B65, 0x9BA0, 0x9BC6, 0x9BD5, 0x9BE6, 0x9C50, 0x9C76, 0x9C90, 0x9CB6, 0x9CE5, 0x9CF0, 0x9D76, 0x9D80, 0x9DC5, 0x9DE0, 0x9DF5,
+    0x9E26, 0x9E40, 0x9E67, 0x9F05, 0x9F29, 0x9F47, 0x9FA9, 0x9FC5, 0x9FD8, 0x9FE6, 0x9FF0, 0xA016, 0xA040, 0xA055, 0xA0B0, 0xA0F5,
+    0xA110, 0xA135, 0xA290, 0xA2A5, 0xA310, 0xA325, 0xA340, 0xA355, 0xA370, 0xA385, 0xA3A0, 0xA3C6, 0xA3D0, 0xA3E6, 0xA430, 0xA476,
+    0xA490, 0xA4B6, 0xA4E0, 0xA516, 0xA520, 0xA595, 0xA5D0, 0xA5E5, 0xA5F0, 0xA667, 0xA706, 0xA725, 0xA756, 0xA768, 0xA770, 0xA816,
+    0xA840, 0xA855, 0xA8E0, 0xA8F5, 0xA920, 0xA935, 0xAA90, 0xAAA5, 0xAB10, 0xAB25, 0xAB40, 0xAB55, 0xABA0, 0xABC6, 0xABD5, 0xABE6,
+    0xAC60, 0xAC76, 0xACA0, 0xACB6, 0xACE0, 0xAD05, 0xAD10, 0xAE05, 0xAE26, 0xAE40, 0xAE67, 0xAF08, 0xAF19, 0xAF20, 0xAF95, 0xAFA6,
+    0xB000, 0xB016, 0xB040, 0xB055, 0xB0D0, 0xB0F5, 0xB110, 0xB135, 0xB290, 0xB2A5, 0xB310, 0xB325, 0xB340, 0xB355, 0xB3A0, 0xB3C6,
+    0xB3D5, 0xB3E6, 0xB450, 0xB476, 0xB490, 0xB4B6, 0xB4E0, 0xB556, 0xB580, 0xB5C5, 0xB5E0, 0xB5F5, 0xB626, 0xB640, 0xB667, 0xB709,
+    0xB715, 0xB727, 0xB780, 0xB826, 0xB835, 0xB840, 0xB855, 0xB8B0, 0xB8E5, 0xB910, 0xB925, 0xB960, 0xB995, 0xB9B0, 0xB9C5, 0xB9D0,
+    0xB9E5, 0xBA00, 0xBA35, 0xBA50, 0xBA85, 0xBAB0, 0xBAE5, 0xBBA0, 0xBBE6, 0xBC30, 0xBC66, 0xBC90, 0xBCA6, 0xBCE0, 0xBD05, 0xBD10,
+    0xBD76, 0xBD80, 0xBE67, 0xBF39, 0xBFB0, 0xC006, 0xC055, 0xC0D0, 0xC0E5, 0xC110, 0xC125, 0xC290, 0xC2A5, 0xC3A0, 0xC3C6, 0xC3D5,
+    0xC3E6, 0xC450, 0xC466, 0xC490, 0xC4A6, 0xC4E0, 0xC556, 0xC570, 0xC585, 0xC5B0, 0xC5D5, 0xC5E0, 0xC605, 0xC626, 0xC640, 0xC667,
+    0xC700, 0xC778, 0xC787, 0xC7F9, 0xC805, 0xC816, 0xC848, 0xC855, 0xC8D0, 0xC8E5, 0xC910, 0xC925, 0xCA90, 0xCAA5, 0xCB40, 0xCB55,
+    0xCBA0, 0xCBC6, 0xCBD5, 0xCBE6, 0xCC50, 0xCC66, 0xCC90, 0xCCA6, 0xCCE0, 0xCD56, 0xCD70, 0xCDD5, 0xCDF0, 0xCE05, 0xCE26, 0xCE40,
+    0xCE67, 0xCF00, 0xCF15, 0xCF36, 0xCF40, 0xD006, 0xD045, 0xD0D0, 0xD0E5, 0xD110, 0xD125, 0xD3B6, 0xD3D5, 0xD3E6, 0xD450, 0xD466,
+    0xD490, 0xD4A6, 0xD4E5, 0xD4F9, 0xD500, 0xD545, 0xD576, 0xD587, 0xD5F5, 0xD626, 0xD640, 0xD667, 0xD799, 0xD7A5, 0xD800, 0xD816,
+    0xD840, 0xD855, 0xD970, 0xD9A5, 0xDB20, 0xDB35, 0xDBC0, 0xDBD5, 0xDBE0, 0xDC05, 0xDC70, 0xDCA6, 0xDCB0, 0xDCF6, 0xDD50, 0xDD66,
+    0xDD70, 0xDD86, 0xDE00, 0xDE67, 0xDF00, 0xDF26, 0xDF48, 0xDF50, 0xE015, 0xE316, 0xE325, 0xE346, 0xE3B0, 0xE3F9, 0xE405, 0xE464,
+    0xE476, 0xE4F8, 0xE507, 0xE5A8, 0xE5C0, 0xE815, 0xE830, 0xE845, 0xE850, 0xE865, 0xE8B0, 0xE8C5, 0xEA40, 0xEA55, 0xEA60, 0xEA75,
+    0xEB16, 0xEB25, 0xEB46, 0xEBD5, 0xEBE0, 0xEC05, 0xEC50, 0xEC64, 0xEC70, 0xEC86, 0xECF0, 0xED07, 0xEDA0, 0xEDC5, 0xEE00, 0xF005,
+    0xF019, 0xF048, 0xF139, 0xF148, 0xF159, 0xF186, 0xF1A9, 0xF207, 0xF349, 0xF356, 0xF369, 0xF376, 0xF389, 0xF396, 0xF3A8, 0xF3E6,
+    0xF405, 0xF480, 0xF495, 0xF6D0, 0xF716, 0xF858, 0xF866, 0xF885, 0xF8D6, 0xF980, 0xF996, 0xFBD0, 0xFBE9, 0xFC66, 0xFC79, 0xFCD0,
+    0xFCE9, 0xFD08, 0xFD59, 0xFD98, 0xFDB0, 0x10005, 0x102B6, 0x103F5, 0x10407, 0x104A8, 0x10505, 0x10566, 0x105A5, 0x105E6, 0x10615, 0x10626,
+    0x10655, 0x10676, 0x106E5, 0x10716, 0x10755, 0x10826, 0x108E5, 0x108F6, 0x10907, 0x109A6, 0x109E9, 0x10A01, 0x10C60, 0x10C71, 0x10C80, 0x10CD1,
+    0x10CE0, 0x10D03, 0x10FB8, 0x10FC4, 0x10FD3, 0x11005, 0x12490, 0x124A5, 0x124E0, 0x12505, 0x12570, 0x12585, 0x12590, 0x125A5, 0x125E0, 0x12605,
+    0x12890, 0x128A5, 0x128E0, 0x12905, 0x12B10, 0x12B25, 0x12B60, 0x12B85, 0x12BF0, 0x12C05, 0x12C10, 0x12C25, 0x12C60, 0x12C85, 0x12D70, 0x12D85,
+    0x13110, 0x13125, 0x13160, 0x13185, 0x135B0, 0x135D6, 0x13608, 0x13697, 0x137D0, 0x13805, 0x13909, 0x139A0, 0x13A01, 0x13F60, 0x13F83, 0x13FE0,
+    0x14008, 0x14015, 0x166D9, 0x166E8, 0x166F5, 0x1680A, 0x16815, 0x169B8, 0x169D0, 0x16A05, 0x16EB8, 0x16EE7, 0x16F15, 0x16F90, 0x17005, 0x17126,
+    0x17160, 0x171F5, 0x17326, 0x17358, 0x17370, 0x17405, 0x17526, 0x17540, 0x17605, 0x176D0, 0x176E5, 0x17710, 0x17726, 0x17740, 0x17805, 0x17B46,
+    0x17D48, 0x17D74, 0x17D88, 0x17DB9, 0x17DC5, 0x17DD6, 0x17DE0, 0x17E07, 0x17EA0, 0x17F07, 0x17FA0, 0x18008, 0x180B6, 0x180E0, 0x180F6, 0x18107,
+    0x181A0, 0x18205, 0x18434, 0x18445, 0x18790, 0x18805, 0x18856, 0x18875, 0x18A96, 0x18AA5, 0x18AB0, 0x18B05, 0x18F60, 0x19005, 0x191F0, 0x19206,
+    0x192C0, 0x19306, 0x193C0, 0x19409, 0x19410, 0x19448, 0x19467, 0x19505, 0x196E0, 0x19705, 0x19750, 0x19805, 0x19AC0, 0x19B05, 0x19CA0, 0x19D07,
+    0x19DB0, 0x19DE9, 0x1A005, 0x1A176, 0x1A1C0, 0x1A1E8, 0x1A205, 0x1A556, 0x1A5F0, 0x1A606, 0x1A7D0, 0x1A7F6, 0x1A807, 0x1A8A0, 0x1A907, 0x1A9A0,
+    0x1AA08, 0x1AA74, 0x1AA88, 0x1AAE0, 0x1AB06, 0x1ACF0, 0x1B006, 0x1B055, 0x1B346, 0x1B455, 0x1B4D0, 0x1B4E8, 0x1B507, 0x1B5A8, 0x1B619, 0x1B6B6,
+    0x1B749, 0x1B7D8, 0x1B806, 0x1B835, 0x1BA16, 0x1BAE5, 0x1BB07, 0x1BBA5, 0x1BE66, 0x1BF40, 0x1BFC8, 0x1C005, 0x1C246, 0x1C380, 0x1C3B8, 0x1C407,
+    0x1C4A0, 0x1C4D5, 0x1C507, 0x1C5A5, 0x1C784, 0x1C7E8, 0x1C803, 0x1C891, 0x1C8A3, 0x1C8B0, 0x1C901, 0x1CBB0, 0x1CBD1, 0x1CC08, 0x1CC80, 0x1CD06,
+    0x1CD38, 0x1CD46, 0x1CE95, 0x1CED6, 0x1CEE5, 0x1CF46, 0x1CF55, 0x1CF76, 0x1CFA5, 0x1CFB0, 0x1D003, 0x1D2C4, 0x1D6B3, 0x1D784, 0x1D793, 0x1D9B4,
+    0x1DC06, 0x1E001, 0x1E013, 0x1E021, 0x1E033, 0x1E041, 0x1E053, 0x1E061, 0x1E073, 0x1E081, 0x1E093, 0x1E0A1, 0x1E0B3, 0x1E0C1, 0x1E0D3, 0x1E0E1,
+    0x1E0F3, 0x1E101, 0x1E113, 0x1E121, 0x1E133, 0x1E141, 0x1E153, 0x1E161, 0x1E173, 0x1E181, 0x1E193, 0x1E1A1, 0x1E1B3, 0x1E1C1, 0x1E1D3, 0x1E1E1,
+    0x1E1F3, 0x1E201, 0x1E213, 0x1E221, 0x1E233, 0x1E241, 0x1E253, 0x1E261, 0x1E273, 0x1E281, 0x1E293, 0x1E2A1, 0x1E2B3, 0x1E2C1, 0x1E2D3, 0x1E2E1,
+    0x1E2F3, 0x1E301, 0x1E313, 0x1E321, 0x1E333, 0x1E341, 0x1E353, 0x1E361, 0x1E373, 0x1E381, 0x1E393, 0x1E3A1, 0x1E3B3, 0x1E3C1, 0x1E3D3, 0x1E3E1,
+    0x1E3F3, 0x1E401, 0x1E413, 0x1E421, 0x1E433, 0x1E441, 0x1E453, 0x1E461, 0x1E473, 0x1E481, 0x1E493, 0x1E4A1, 0x1E4B3, 0x1E4C1, 0x1E4D3, 0x1E4E1,
+    0x1E4F3, 0x1E501, 0x1E513, 0x1E521, 0x1E533, 0x1E541, 0x1E553, 0x1E561, 0x1E573, 0x1E581, 0x1E593, 0x1E5A1, 0x1E5B3, 0x1E5C1, 0x1E5D3, 0x1E5E1,
+    0x1E5F3, 0x1E601, 0x1E613, 0x1E621, 0x1E633, 0x1E641, 0x1E653, 0x1E661, 0x1E673, 0x1E681, 0x1E693, 0x1E6A1, 0x1E6B3, 0x1E6C1, 0x1E6D3, 0x1E6E1,
+    0x1E6F3, 0x1E701, 0x1E713, 0x1E721, 0x1E733, 0x1E741, 0x1E753, 0x1E761, 0x1E773, 0x1E781, 0x1E793, 0x1E7A1, 0x1E7B3, 0x1E7C1, 0x1E7D3, 0x1E7E1,
+    0x1E7F3, 0x1E801, 0x1E813, 0x1E821, 0x1E833, 0x1E841, 0x1E853, 0x1E861, 0x1E873, 0x1E881, 0x1E893, 0x1E8A1, 0x1E8B3, 0x1E8C1, 0x1E8D3, 0x1E8E1,
+    0x1E8F3, 0x1E901, 0x1E913, 0x1E921, 0x1E933, 0x1E941, 0x1E953, 0x1E9E1, 0x1E9F3, 0x1EA01, 0x1EA13, 0x1EA21, 0x1EA33, 0x1EA41, 0x1EA53, 0x1EA61,
+    0x1EA73, 0x1EA81, 0x1EA93, 0x1EAA1, 0x1EAB3, 0x1EAC1, 0x1EAD3, 0x1EAE1, 0x1EAF3, 0x1EB01, 0x1EB13, 0x1EB21, 0x1EB33, 0x1EB41, 0x1EB53, 0x1EB61,
+    0x1EB73, 0x1EB81, 0x1EB93, 0x1EBA1, 0x1EBB3, 0x1EBC1, 0x1EBD3, 0x1EBE1, 0x1EBF3, 0x1EC01, 0x1EC13, 0x1EC21, 0x1EC33, 0x1EC41, 0x1EC53, 0x1EC61,
+    0x1EC73, 0x1EC81, 0x1EC93, 0x1ECA1, 0x1ECB3, 0x1ECC1, 0x1ECD3, 0x1ECE1, 0x1ECF3, 0x1ED01, 0x1ED13, 0x1ED21, 0x1ED33, 0x1ED41, 0x1ED53, 0x1ED61,
+    0x1ED73, 0x1ED81, 0x1ED93, 0x1EDA1, 0x1EDB3, 0x1EDC1, 0x1EDD3, 0x1EDE1, 0x1EDF3, 0x1EE01, 0x1EE13, 0x1EE21, 0x1EE33, 0x1EE41, 0x1EE53, 0x1EE61,
+    0x1EE73, 0x1EE81, 0x1EE93, 0x1EEA1, 0x1EEB3, 0x1EEC1, 0x1EED3, 0x1EEE1, 0x1EEF3, 0x1EF01, 0x1EF13, 0x1EF21, 0x1EF33, 0x1EF41, 0x1EF53, 0x1EF61,
+    0x1EF73, 0x1EF81, 0x1EF93, 0x1EFA1, 0x1EFB3, 0x1EFC1, 0x1EFD3, 0x1EFE1, 0x1EFF3, 0x1F081, 0x1F103, 0x1F160, 0x1F181, 0x1F1E0, 0x1F203, 0x1F281,
+    0x1F303, 0x1F381, 0x1F403, 0x1F460, 0x1F481, 0x1F4E0, 0x1F503, 0x1F580, 0x1F591, 0x1F5A0, 0x1F5B1, 0x1F5C0, 0x1F5D1, 0x1F5E0, 0x1F5F1, 0x1F603,
+    0x1F681, 0x1F703, 0x1F7E0, 0x1F803, 0x1F882, 0x1F903, 0x1F982, 0x1FA03, 0x1FA82, 0x1FB03, 0x1FB50, 0x1FB63, 0x1FB81, 0x1FBC2, 0x1FBD9, 0x1FBE3,
+    0x1FBF9, 0x1FC23, 0x1FC50, 0x1FC63, 0x1FC81, 0x1FCC2, 0x1FCD9, 0x1FD03, 0x1FD40, 0x1FD63, 0x1FD81, 0x1FDC0, 0x1FDD9, 0x1FE03, 0x1FE81, 0x1FED9,
+    0x1FF00, 0x1FF23, 0x1FF50, 0x1FF63, 0x1FF81, 0x1FFC2, 0x1FFD9, 0x1FFF0, 0x2000A, 0x200B0, 0x20108, 0x2028A, 0x202A0, 0x202FA, 0x20308, 0x20449,
+    0x20458, 0x20529, 0x20538, 0x205FA, 0x20600, 0x20707, 0x20714, 0x20720, 0x20747, 0x207A9, 0x207D8, 0x207F4, 0x20807, 0x208A9, 0x208D8, 0x208F0,
+    0x20904, 0x209D0, 0x20A09, 0x20C10, 0x20D06, 0x20F10, 0x21009, 0x21021, 0x21039, 0x21071, 0x21089, 0x210A3, 0x210B1, 0x210E3, 0x21101, 0x21133,
+    0x21149, 0x21151, 0x21169, 0x21191, 0x211E9, 0x21241, 0x21259, 0x21261, 0x21279, 0x21281, 0x21299, 0x212A1, 0x212E9, 0x212F3, 0x21301, 0x21343,
+    0x21355, 0x21393, 0x213A9, 0x213C3, 0x213E1, 0x21409, 0x21451, 0x21463, 0x214A9, 0x214E3, 0x214F9, 0x21507, 0x21831, 0x21843, 0x21857, 0x218A9,
+    0x218C0, 0x21909, 0x23088, 0x230C9, 0x23298, 0x232B9, 0x242A0, 0x24409, 0x244B0, 0x24607, 0x249C9, 0x24EA7, 0x25009, 0x27688, 0x27767, 0x27949,
+    0x27C58, 0x27C79, 0x27E68, 0x27F09, 0x29838, 0x29999, 0x29D88, 0x29DC9, 0x29FC8, 0x29FE9, 0x2B740, 0x2B769, 0x2B960, 0x2B979, 0x2C001, 0x2C303,
+    0x2C601, 0x2C613, 0x2C621, 0x2C653, 0x2C671, 0x2C683, 0x2C691, 0x2C6A3, 0x2C6B1, 0x2C6C3, 0x2C6D1, 0x2C713, 0x2C721, 0x2C733, 0x2C751, 0x2C763,
+    0x2C7C4, 0x2C7E1, 0x2C813, 0x2C821, 0x2C833, 0x2C841, 0x2C853, 0x2C861, 0x2C873, 0x2C881, 0x2C893, 0x2C8A1, 0x2C8B3, 0x2C8C1, 0x2C8D3, 0x2C8E1,
+    0x2C8F3, 0x2C901, 0x2C913, 0x2C921, 0x2C933, 0x2C941, 0x2C953, 0x2C961, 0x2C973, 0x2C981, 0x2C993, 0x2C9A1, 0x2C9B3, 0x2C9C1, 0x2C9D3, 0x2C9E1,
+    0x2C9F3, 0x2CA01, 0x2CA13, 0x2CA21, 0x2CA33, 0x2CA41, 0x2CA53, 0x2CA61, 0x2CA73, 0x2CA81, 0x2CA93, 0x2CAA1, 0x2CAB3, 0x2CAC1, 0x2CAD3, 0x2CAE1,
+    0x2CAF3, 0x2CB01, 0x2CB13, 0x2CB21, 0x2CB33, 0x2CB41, 0x2CB53, 0x2CB61, 0x2CB73, 0x2CB81, 0x2CB93, 0x2CBA1, 0x2CBB3, 0x2CBC1, 0x2CBD3, 0x2CBE1,
+    0x2CBF3, 0x2CC01, 0x2CC13, 0x2CC21, 0x2CC33, 0x2CC41, 0x2CC53, 0x2CC61, 0x2CC73, 0x2CC81, 0x2CC93, 0x2CCA1, 0x2CCB3, 0x2CCC1, 0x2CCD3, 0x2CCE1,
+    0x2CCF3, 0x2CD01, 0x2CD13, 0x2CD21, 0x2CD33, 0x2CD41, 0x2CD53, 0x2CD61, 0x2CD73, 0x2CD81, 0x2CD93, 0x2CDA1, 0x2CDB3, 0x2CDC1, 0x2CDD3, 0x2CDE1,
+    0x2CDF3, 0x2CE01, 0x2CE13, 0x2CE21, 0x2CE33, 0x2CE59, 0x2CEB1, 0x2CEC3, 0x2CED1, 0x2CEE3, 0x2CEF6, 0x2CF21, 0x2CF33, 0x2CF40, 0x2CF98, 0x2CFD7,
+    0x2CFE8, 0x2D003, 0x2D260, 0x2D273, 0x2D280, 0x2D2D3, 0x2D2E0, 0x2D305, 0x2D680, 0x2D6F4, 0x2D708, 0x2D710, 0x2D7F6, 0x2D805, 0x2D970, 0x2DA05,
+    0x2DA70, 0x2DA85, 0x2DAF0, 0x2DB05, 0x2DB70, 0x2DB85, 0x2DBF0, 0x2DC05, 0x2DC70, 0x2DC85, 0x2DCF0, 0x2DD05, 0x2DD70, 0x2DD85, 0x2DDF0, 0x2DE06,
+    0x2E008, 0x2E2F4, 0x2E308, 0x2E509, 0x2E528, 0x2E5E0, 0x2E809, 0x2E9A0, 0x2E9B9, 0x2EF40, 0x2F009, 0x2FD60, 0x2FF09, 0x3000A, 0x30018, 0x30049,
+    0x30054, 0x30065, 0x30077, 0x30088, 0x30129, 0x30148, 0x30209, 0x30217, 0x302A6, 0x30308, 0x30314, 0x30369, 0x30387, 0x303B4, 0x303C5, 0x303D8,
+    0x303E9, 0x30400, 0x30415, 0x30970, 0x30996, 0x309B9, 0x309D4, 0x309F5, 0x30A08, 0x30A15, 0x30FB8, 0x30FC4, 0x30FF5, 0x31000, 0x31055, 0x31300,
+    0x31315, 0x318F0, 0x31909, 0x31927, 0x31969, 0x31A05, 0x31C09, 0x31E60, 0x31EF9, 0x31F05, 0x32009, 0x321F0, 0x32207, 0x322A9, 0x32487, 0x32509,
+    0x32517, 0x32609, 0x32807, 0x328A9, 0x32B17, 0x32C09, 0x34005, 0x4DC09, 0x4E005, 0xA0154, 0xA0165, 0xA48D0, 0xA4909, 0xA4C70, 0xA4D05, 0xA4F84,
+    0xA4FE8, 0xA5005, 0xA60C4, 0xA60D8, 0xA6105, 0xA6207, 0xA62A5, 0xA62C0, 0xA6401, 0xA6413, 0xA6421, 0xA6433, 0xA6441, 0xA6453, 0xA6461, 0xA6473,
+    0xA6481, 0xA6493, 0xA64A1, 0xA64B3, 0xA64C1, 0xA64D3, 0xA64E1, 0xA64F3, 0xA6501, 0xA6513, 0xA6521, 0xA6533, 0xA6541, 0xA6553, 0xA6561, 0xA6573,
+    0xA6581, 0xA6593, 0xA65A1, 0xA65B3, 0xA65C1, 0xA65D3, 0xA65E1, 0xA65F3, 0xA6601, 0xA6613, 0xA6621, 0xA6633, 0xA6641, 0xA6653, 0xA6661, 0xA6673,
+    0xA6681, 0xA6693, 0xA66A1, 0xA66B3, 0xA66C1, 0xA66D3, 0xA66E5, 0xA66F6, 0xA6738, 0xA6746, 0xA67E8, 0xA67F4, 0xA6801, 0xA6813, 0xA6821, 0xA6833,
+    0xA6841, 0xA6853, 0xA6861, 0xA6873, 0xA6881, 0xA6893, 0xA68A1, 0xA68B3, 0xA68C1, 0xA68D3, 0xA68E1, 0xA68F3, 0xA6901, 0xA6913, 0xA6921, 0xA6933,
+    0xA6941, 0xA6953, 0xA6961, 0xA6973, 0xA6981, 0xA6993, 0xA69A1, 0xA69B3, 0xA69C4, 0xA69E6, 0xA6A05, 0xA6E67, 0xA6F06, 0xA6F28, 0xA6F80, 0xA7009,
+    0xA7174, 0xA7209, 0xA7221, 0xA7233, 0xA7241, 0xA7253, 0xA7261, 0xA7273, 0xA7281, 0xA7293, 0xA72A1, 0xA72B3, 0xA72C1, 0xA72D3, 0xA72E1, 0xA72F3,
+    0xA7321, 0xA7333, 0xA7341, 0xA7353, 0xA7361, 0xA7373, 0xA7381, 0xA7393, 0xA73A1, 0xA73B3, 0xA73C1, 0xA73D3, 0xA73E1, 0xA73F3, 0xA7401, 0xA7413,
+    0xA7421, 0xA7433, 0xA7441, 0xA7453, 0xA7461, 0xA7473, 0xA7481, 0xA7493, 0xA74A1, 0xA74B3, 0xA74C1, 0xA74D3, 0xA74E1, 0xA74F3, 0xA7501, 0xA7513,
+    0xA7521, 0xA7533, 0xA7541, 0xA7553, 0xA7561, 0xA7573, 0xA7581, 0xA7593, 0xA75A1, 0xA75B3, 0xA75C1, 0xA75D3, 0xA75E1, 0xA75F3, 0xA7601, 0xA7613,
+    0xA7621, 0xA7633, 0xA7641, 0xA7653, 0xA7661, 0xA7673, 0xA7681, 0xA7693, 0xA76A1, 0xA76B3, 0xA76C1, 0xA76D3, 0xA76E1, 0xA76F3, 0xA7704, 0xA7713,
+    0xA7791, 0xA77A3, 0xA77B1, 0xA77C3, 0xA77D1, 0xA77F3, 0xA7801, 0xA7813, 0xA7821, 0xA7833, 0xA7841, 0xA7853, 0xA7861, 0xA7873, 0xA7884, 0xA7899,
+    0xA78B1, 0xA78C3, 0xA78D1, 0xA78E3, 0xA78F5, 0xA7901, 0xA7913, 0xA7921, 0xA7933, 0xA7961, 0xA7973, 0xA7981, 0xA7993, 0xA79A1, 0xA79B3, 0xA79C1,
+    0xA79D3, 0xA79E1, 0xA79F3, 0xA7A01, 0xA7A13, 0xA7A21, 0xA7A33, 0xA7A41, 0xA7A53, 0xA7A61, 0xA7A73, 0xA7A81, 0xA7A93, 0xA7AA1, 0xA7AF3, 0xA7B01,
+    0xA7B53, 0xA7B61, 0xA7B73, 0xA7B81, 0xA7B93, 0xA7BA1, 0xA7BB3, 0xA7BC1, 0xA7BD3, 0xA7BE1, 0xA7BF3, 0xA7C01, 0xA7C13, 0xA7C21, 0xA7C33, 0xA7C41,
+    0xA7C83, 0xA7C91, 0xA7CA3, 0xA7CB1, 0xA7CD3, 0xA7CE0, 0xA7D01, 0xA7D13, 0xA7D20, 0xA7D33, 0xA7D40, 0xA7D53, 0xA7D61, 0xA7D73, 0xA7D81, 0xA7D93,
+    0xA7DA1, 0xA7DB3, 0xA7DC1, 0xA7DD0, 0xA7F24, 0xA7F51, 0xA7F63, 0xA7F75, 0xA7F84, 0xA7FA3, 0xA7FB5, 0xA8026, 0xA8035, 0xA8066, 0xA8075, 0xA80B6,
+    0xA80C5, 0xA8236, 0xA8289, 0xA82C6, 0xA82D0, 0xA8307, 0xA8369, 0xA83A0, 0xA8405, 0xA8748, 0xA8780, 0xA8806, 0xA8825, 0xA8B46, 0xA8C60, 0xA8CE8,
+    0xA8D07, 0xA8DA0, 0xA8E06, 0xA8F25, 0xA8F88, 0xA8FB5, 0xA8FC8, 0xA8FD5, 0xA8FF6, 0xA9007, 0xA90A5, 0xA9266, 0xA92E8, 0xA9305, 0xA9476, 0xA9540,
+    0xA95F8, 0xA9605, 0xA97D0, 0xA9806, 0xA9845, 0xA9B36, 0xA9C18, 0xA9CE0, 0xA9CF4, 0xA9D07, 0xA9DA0, 0xA9DE8, 0xA9E05, 0xA9E56, 0xA9E64, 0xA9E75,
+    0xA9F07, 0xA9FA5, 0xA9FF0, 0xAA005, 0xAA296, 0xAA370, 0xAA405, 0xAA436, 0xAA445, 0xAA4C6, 0xAA4E0, 0xAA507, 0xAA5A0, 0xAA5C8, 0xAA605, 0xAA704,
+    0xAA715, 0xAA779, 0xAA7A5, 0xAA7B6, 0xAA7E5, 0xAAB06, 0xAAB15, 0xAAB26, 0xAAB55, 0xAAB76, 0xAAB95, 0xAABE6, 0xAAC05, 0xAAC16, 0xAAC25, 0xAAC30,
+    0xAADB5, 0xAADD4, 0xAADE8, 0xAAE05, 0xAAEB6, 0xAAF08, 0xAAF25, 0xAAF34, 0xAAF56, 0xAAF70, 0xAB015, 0xAB070, 0xAB095, 0xAB0F0, 0xAB115, 0xAB170,
+    0xAB205, 0xAB270, 0xAB285, 0xAB2F0, 0xAB303, 0xAB5B9, 0xAB5C4, 0xAB603, 0xAB694, 0xAB6A9, 0xAB6C0, 0xAB703, 0xABC05, 0xABE36, 0xABEB8, 0xABEC6,
+    0xABEE0, 0xABF07, 0xABFA0, 0xAC005, 0xD7A40, 0xD7B05, 0xD7C70, 0xD7CB5, 0xD7FC0, 0xF9005, 0xFA6E0, 0xFA705, 0xFADA0, 0xFB003, 0xFB070, 0xFB133,
+    0xFB180, 0xFB1D5, 0xFB1E6, 0xFB1F5, 0xFB299, 0xFB2A5, 0xFB370, 0xFB385, 0xFB3D0, 0xFB3E5, 0xFB3F0, 0xFB405, 0xFB420, 0xFB435, 0xFB450, 0xFB465,
+    0xFBB29, 0xFBC30, 0xFBD35, 0xFD3E8, 0xFD409, 0xFD505, 0xFD900, 0xFD925, 0xFDC80, 0xFDCF9, 0xFDD00, 0xFDF05, 0xFDFC9, 0xFE006, 0xFE108, 0xFE1A0,
+    0xFE206, 0xFE308, 0xFE530, 0xFE548, 0xFE629, 0xFE638, 0xFE649, 0xFE670, 0xFE688, 0xFE699, 0xFE6A8, 0xFE6C0, 0xFE705, 0xFE750, 0xFE765, 0xFEFD0,
+    0xFF018, 0xFF049, 0xFF058, 0xFF0B9, 0xFF0C8, 0xFF107, 0xFF1A8, 0xFF1C9, 0xFF1F8, 0xFF211, 0xFF3B8, 0xFF3E9, 0xFF3F8, 0xFF409, 0xFF413, 0xFF5B8,
+    0xFF5C9, 0xFF5D8, 0xFF5E9, 0xFF5F8, 0xFF665, 0xFF704, 0xFF715, 0xFF9E4, 0xFFA05, 0xFFBF0, 0xFFC25, 0xFFC80, 0xFFCA5, 0xFFD00, 0xFFD25, 0xFFD80,
+    0xFFDA5, 0xFFDD0, 0xFFE09, 0xFFE70, 0xFFE89, 0xFFEF0, 0xFFFC9, 0xFFFE0, 0x100005, 0x1000C0, 0x1000D5, 0x100270, 0x100285, 0x1003B0, 0x1003C5, 0x1003E0,
+    0x1003F5, 0x1004E0, 0x100505, 0x1005E0, 0x100805, 0x100FB0, 0x101008, 0x101030, 0x101077, 0x101340, 0x101379, 0x101407, 0x101799, 0x1018A7, 0x1018C9, 0x1018F0,
+    0x101909, 0x1019D0, 0x101A09, 0x101A10, 0x101D09, 0x101FD6, 0x101FE0, 0x102805, 0x1029D0, 0x102A05, 0x102D10, 0x102E06, 0x102E17, 0x102FC0, 0x103005, 0x103207,
+    0x103240, 0x1032D5, 0x103417, 0x103425, 0x1034A7, 0x1034B0, 0x103505, 0x103766, 0x1037B0, 0x103805, 0x1039E0, 0x1039F8, 0x103A05, 0x103C40, 0x103C85, 0x103D08,
+    0x103D17, 0x103D60, 0x104001, 0x104283, 0x104505, 0x1049E0, 0x104A07, 0x104AA0, 0x104B01, 0x104D40, 0x104D83, 0x104FC0, 0x105005, 0x105280, 0x105305, 0x105640,
+    0x1056F8, 0x105701, 0x1057B0, 0x1057C1, 0x1058B0, 0x1058C1, 0x105930, 0x105941, 0x105960, 0x105973, 0x105A20, 0x105A33, 0x105B20, 0x105B33, 0x105BA0, 0x105BB3,
+    0x105BD0, 0x105C05, 0x105F40, 0x106005, 0x107370, 0x107405, 0x107560, 0x107605, 0x107680, 0x107804, 0x107860, 0x107874, 0x107B10, 0x107B24, 0x107BB0, 0x108005,
+    0x108060, 0x108085, 0x108090, 0x1080A5, 0x108360, 0x108375, 0x108390, 0x1083C5, 0x1083D0, 0x1083F5, 0x108560, 0x108578, 0x108587, 0x108605, 0x108779, 0x108797,
+    0x108805, 0x1089F0, 0x108A77, 0x108B00, 0x108E05, 0x108F30, 0x108F45, 0x108F60, 0x108FB7, 0x109005, 0x109167, 0x1091C0, 0x1091F8, 0x109205, 0x1093A0, 0x1093F8,
+    0x109400, 0x109805, 0x109B80, 0x109BC7, 0x109BE5, 0x109C07, 0x109D00, 0x109D27, 0x10A005, 0x10A016, 0x10A040, 0x10A056, 0x10A070, 0x10A0C6, 0x10A105, 0x10A140,
+    0x10A155, 0x10A180, 0x10A195, 0x10A360, 0x10A386, 0x10A3B0, 0x10A3F6, 0x10A407, 0x10A490, 0x10A508, 0x10A590, 0x10A605, 0x10A7D7, 0x10A7F8, 0x10A805, 0x10A9D7,
+    0x10AA00, 0x10AC05, 0x10AC89, 0x10AC95, 0x10AE56, 0x10AE70, 0x10AEB7, 0x10AF08, 0x10AF70, 0x10B005, 0x10B360, 0x10B398, 0x10B405, 0x10B560, 0x10B587, 0x10B605,
+    0x10B730, 0x10B787, 0x10B805, 0x10B920, 0x10B998, 0x10B9D0, 0x10BA97, 0x10BB00, 0x10C005, 0x10C490, 0x10C801, 0x10CB30, 0x10CC03, 0x10CF30, 0x10CFA7, 0x10D005,
+    0x10D246, 0x10D280, 0x10D307, 0x10D3A0, 0x10D407, 0x10D4A5, 0x10D4E4, 0x10D4F5, 0x10D501, 0x10D660, 0x10D696, 0x10D6E8, 0x10D6F4, 0x10D703, 0x10D860, 0x10D8E9,
+    0x10D900, 0x10E607, 0x10E7F0, 0x10E805, 0x10EAA0, 0x10EAB6, 0x10EAD8, 0x10EAE0, 0x10EB05, 0x10EB20, 0x10EC25, 0x10EC50, 0x10EFC6, 0x10F005, 0x10F1D7, 0x10F275,
+    0x10F280, 0x10F305, 0x10F466, 0x10F517, 0x10F558, 0x10F5A0, 0x10F705, 0x10F826, 0x10F868, 0x10F8A0, 0x10FB05, 0x10FC57, 0x10FCC0, 0x10FE05, 0x10FF70, 0x110006,
+    0x110035, 0x110386, 0x110478, 0x1104E0, 0x110527, 0x110706, 0x110715, 0x110736, 0x110755, 0x110760, 0x1107F6, 0x110835, 0x110B06, 0x110BB8, 0x110BD0, 0x110BE8,
+    0x110C26, 0x110C30, 0x110D05, 0x110E90, 0x110F07, 0x110FA0, 0x111006, 0x111035, 0x111276, 0x111350, 0x111367, 0x111408, 0x111445, 0x111456, 0x111475, 0x111480,
+    0x111505, 0x111736, 0x111748, 0x111765, 0x111770, 0x111806, 0x111835, 0x111B36, 0x111C15, 0x111C58, 0x111C96, 0x111CD8, 0x111CE6, 0x111D07, 0x111DA5, 0x111DB8,
+    0x111DC5, 0x111DD8, 0x111E00, 0x111E17, 0x111F50, 0x112005, 0x112120, 0x112135, 0x1122C6, 0x112388, 0x1123E6, 0x1123F5, 0x112416, 0x112420, 0x112805, 0x112870,
+    0x112885, 0x112890, 0x1128A5, 0x1128E0, 0x1128F5, 0x1129E0, 0x1129F5, 0x112A98, 0x112AA0, 0x112B05, 0x112DF6, 0x112EB0, 0x112F07, 0x112FA0, 0x113006, 0x113040,
+    0x113055, 0x1130D0, 0x1130F5, 0x113110, 0x113135, 0x113290, 0x1132A5, 0x113310, 0x113325, 0x113340, 0x113355, 0x1133A0, 0x1133B6, 0x1133D5, 0x1133E6, 0x113450,
+    0x113476, 0x113490, 0x1134B6, 0x1134E0, 0x113505, 0x113510, 0x113576, 0x113580, 0x1135D5, 0x113626, 0x113640, 0x113666, 0x1136D0, 0x113706, 0x113750, 0x113805,
+    0x1138A0, 0x1138B5, 0x1138C0, 0x1138E5, 0x1138F0, 0x113905, 0x113B60, 0x113B75, 0x113B86, 0x113C10, 0x113C26, 0x113C30, 0x113C56, 0x113C60, 0x113C76, 0x113CB0,
+    0x113CC6, 0x113D15, 0x113D26, 0x113D35, 0x113D48, 0x113D60, 0x113D78, 0x113D90, 0x113E16, 0x113E30, 0x114005, 0x114356, 0x114475, 0x1144B8, 0x114507, 0x1145A8,
+    0x1145C0, 0x1145D8, 0x1145E6, 0x1145F5, 0x114620, 0x114805, 0x114B06, 0x114C45, 0x114C68, 0x114C75, 0x114C80, 0x114D07, 0x114DA0, 0x115805, 0x115AF6, 0x115B60,
+    0x115B86, 0x115C18, 0x115D85, 0x115DC6, 0x115DE0, 0x116005, 0x116306, 0x116418, 0x116445, 0x116450, 0x116507, 0x1165A0, 0x116608, 0x1166D0, 0x116805, 0x116AB6,
+    0x116B85, 0x116B98, 0x116BA0, 0x116C07, 0x116CA0, 0x116D07, 0x116E40, 0x117005, 0x1171B0, 0x1171D6, 0x1172C0, 0x117307, 0x1173C8, 0x1173F9, 0x117405, 0x117470,
+    0x118005, 0x1182C6, 0x1183B8, 0x1183C0, 0x118A01, 0x118C03, 0x118E07, 0x118F30, 0x118FF5, 0x119070, 0x119095, 0x1190A0, 0x1190C5, 0x119140, 0x119155, 0x119170,
+    0x119185, 0x119306, 0x119360, 0x119376, 0x119390, 0x1193B6, 0x1193F5, 0x119406, 0x119415, 0x119426, 0x119448, 0x119470, 0x119507, 0x1195A0, 0x119A05, 0x119A80,
+    0x119AA5, 0x119D16, 0x119D80, 0x119DA6, 0x119E15, 0x119E28, 0x119E35, 0x119E46, 0x119E50, 0x11A005, 0x11A016, 0x11A0B5, 0x11A336, 0x11A3A5, 0x11A3B6, 0x11A3F8,
+    0x11A476, 0x11A480, 0x11A505, 0x11A516, 0x11A5C5, 0x11A8A6, 0x11A9A8, 0x11A9D5, 0x11A9E8, 0x11AA30, 0x11AB05, 0x11AF90, 0x11B008, 0x11B0A0, 0x11BC05, 0x11BE18,
+    0x11BE20, 0x11BF07, 0x11BFA0, 0x11C005, 0x11C090, 0x11C0A5, 0x11C2F6, 0x11C370, 0x11C386, 0x11C405, 0x11C418, 0x11C460, 0x11C507, 0x11C6D0, 0x11C708, 0x11C725,
+    0x11C900, 0x11C926, 0x11CA80, 0x11CA96, 0x11CB70, 0x11D005, 0x11D070, 0x11D085, 0x11D0A0, 0x11D0B5, 0x11D316, 0x11D370, 0x11D3A6, 0x11D3B0, 0x11D3C6, 0x11D3E0,
+    0x11D3F6, 0x11D465, 0x11D476, 0x11D480, 0x11D507, 0x11D5A0, 0x11D605, 0x11D660, 0x11D675, 0x11D690, 0x11D6A5, 0x11D8A6, 0x11D8F0, 0x11D906, 0x11D920, 0x11D936,
+    0x11D985, 0x11D990, 0x11DA07, 0x11DAA0, 0x11EE05, 0x11EF36, 0x11EF78, 0x11EF90, 0x11F006, 0x11F025, 0x11F036, 0x11F045, 0x11F110, 0x11F125, 0x11F346, 0x11F3B0,
+    0x11F3E6, 0x11F438, 0x11F507, 0x11F5A6, 0x11F5B0, 0x11FB05, 0x11FB10, 0x11FC07, 0x11FD59, 0x11FF20, 0x11FFF8, 0x120005, 0x1239A0, 0x124007, 0x1246F0, 0x124708,
+    0x124750, 0x124805, 0x125440, 0x12F905, 0x12FF18, 0x12FF30, 0x130005, 0x134300, 0x134406, 0x134415, 0x134476, 0x134560, 0x134605, 0x143FB0, 0x144005, 0x146470,
+    0x161005, 0x1611E6, 0x161307, 0x1613A0, 0x168005, 0x16A390, 0x16A405, 0x16A5F0, 0x16A607, 0x16A6A0, 0x16A6E8, 0x16A705, 0x16ABF0, 0x16AC07, 0x16ACA0, 0x16AD05,
+    0x16AEE0, 0x16AF06, 0x16AF58, 0x16AF60, 0x16B005, 0x16B306, 0x16B378, 0x16B3C9, 0x16B404, 0x16B448, 0x16B459, 0x16B460, 0x16B507, 0x16B5A0, 0x16B5B7, 0x16B620,
+    0x16B635, 0x16B780, 0x16B7D5, 0x16B900, 0x16D404, 0x16D435, 0x16D6B4, 0x16D6D8, 0x16D707, 0x16D7A0, 0x16E401, 0x16E603, 0x16E807, 0x16E978, 0x16E9B0, 0x16F005,
+    0x16F4B0, 0x16F4F6, 0x16F505, 0x16F516, 0x16F880, 0x16F8F6, 0x16F934, 0x16FA00, 0x16FE04, 0x16FE28, 0x16FE34, 0x16FE46, 0x16FE50, 0x16FF06, 0x16FF20, 0x170005,
+    0x187F80, 0x188005, 0x18CD60, 0x18CFF5, 0x18D090, 0x1AFF04, 0x1AFF40, 0x1AFF54, 0x1AFFC0, 0x1AFFD4, 0x1AFFF0, 0x1B0005, 0x1B1230, 0x1B1325, 0x1B1330, 0x1B1505,
+    0x1B1530, 0x1B1555, 0x1B1560, 0x1B1645, 0x1B1680, 0x1B1705, 0x1B2FC0, 0x1BC005, 0x1BC6B0, 0x1BC705, 0x1BC7D0, 0x1BC805, 0x1BC890, 0x1BC905, 0x1BC9A0, 0x1BC9C9,
+    0x1BC9D6, 0x1BC9F8, 0x1BCA00, 0x1CC009, 0x1CCF07, 0x1CCFA0, 0x1CD009, 0x1CEB40, 0x1CF006, 0x1CF2E0, 0x1CF306, 0x1CF470, 0x1CF509, 0x1CFC40, 0x1D0009, 0x1D0F60,
+    0x1D1009, 0x1D1270, 0x1D1299, 0x1D1656, 0x1D16A9, 0x1D16D6, 0x1D1730, 0x1D17B6, 0x1D1839, 0x1D1856, 0x1D18C9, 0x1D1AA6, 0x1D1AE9, 0x1D1EB0, 0x1D2009, 0x1D2426,
+    0x1D2459, 0x1D2460, 0x1D2C07, 0x1D2D40, 0x1D2E07, 0x1D2F40, 0x1D3009, 0x1D3570, 0x1D3607, 0x1D3790, 0x1D4001, 0x1D41A3, 0x1D4341, 0x1D44E3, 0x1D4550, 0x1D4563,
+    0x1D4681, 0x1D4823, 0x1D49C1, 0x1D49D0, 0x1D49E1, 0x1D4A00, 0x1D4A21, 0x1D4A30, 0x1D4A51, 0x1D4A70, 0x1D4A91, 0x1D4AD0, 0x1D4AE1, 0x1D4B63, 0x1D4BA0, 0x1D4BB3,
+    0x1D4BC0, 0x1D4BD3, 0x1D4C40, 0x1D4C53, 0x1D4D01, 0x1D4EA3, 0x1D5041, 0x1D5060, 0x1D5071, 0x1D50B0, 0x1D50D1, 0x1D5150, 0x1D5161, 0x1D51D0, 0x1D51E3, 0x1D5381,
+    0x1D53A0, 0x1D53B1, 0x1D53F0, 0x1D5401, 0x1D5450, 0x1D5461, 0x1D5470, 0x1D54A1, 0x1D5510, 0x1D5523, 0x1D56C1, 0x1D5863, 0x1D5A01, 0x1D5BA3, 0x1D5D41, 0x1D5EE3,
+    0x1D6081, 0x1D6223, 0x1D63C1, 0x1D6563, 0x1D6701, 0x1D68A3, 0x1D6A60, 0x1D6A81, 0x1D6C19, 0x1D6C23, 0x1D6DB9, 0x1D6DC3, 0x1D6E21, 0x1D6FB9, 0x1D6FC3, 0x1D7159,
+    0x1D7163, 0x1D71C1, 0x1D7359, 0x1D7363, 0x1D74F9, 0x1D7503, 0x1D7561, 0x1D76F9, 0x1D7703, 0x1D7899, 0x1D78A3, 0x1D7901, 0x1D7A99, 0x1D7AA3, 0x1D7C39, 0x1D7C43,
+    0x1D7CA1, 0x1D7CB3, 0x1D7CC0, 0x1D7CE7, 0x1D8009, 0x1DA006, 0x1DA379, 0x1DA3B6, 0x1DA6D9, 0x1DA756, 0x1DA769, 0x1DA846, 0x1DA859, 0x1DA878, 0x1DA8C0, 0x1DA9B6,
+    0x1DAA00, 0x1DAA16, 0x1DAB00, 0x1DF003, 0x1DF0A5, 0x1DF0B3, 0x1DF1F0, 0x1DF253, 0x1DF2B0, 0x1E0006, 0x1E0070, 0x1E0086, 0x1E0190, 0x1E01B6, 0x1E0220, 0x1E0236,
+    0x1E0250, 0x1E0266, 0x1E02B0, 0x1E0304, 0x1E06E0, 0x1E08F6, 0x1E0900, 0x1E1005, 0x1E12D0, 0x1E1306, 0x1E1374, 0x1E13E0, 0x1E1407, 0x1E14A0, 0x1E14E5, 0x1E14F9,
+    0x1E1500, 0x1E2905, 0x1E2AE6, 0x1E2AF0, 0x1E2C05, 0x1E2EC6, 0x1E2F07, 0x1E2FA0, 0x1E2FF9, 0x1E3000, 0x1E4D05, 0x1E4EB4, 0x1E4EC6, 0x1E4F07, 0x1E4FA0, 0x1E5D05,
+    0x1E5EE6, 0x1E5F05, 0x1E5F17, 0x1E5FB0, 0x1E5FF8, 0x1E6000, 0x1E7E05, 0x1E7E70, 0x1E7E85, 0x1E7EC0, 0x1E7ED5, 0x1E7EF0, 0x1E7F05, 0x1E7FF0, 0x1E8005, 0x1E8C50,
+    0x1E8C77, 0x1E8D06, 0x1E8D70, 0x1E9001, 0x1E9223, 0x1E9446, 0x1E94B4, 0x1E94C0, 0x1E9507, 0x1E95A0, 0x1E95E8, 0x1E9600, 0x1EC717, 0x1ECAC9, 0x1ECAD7, 0x1ECB09,
+    0x1ECB17, 0x1ECB50, 0x1ED017, 0x1ED2E9, 0x1ED2F7, 0x1ED3E0, 0x1EE005, 0x1EE040, 0x1EE055, 0x1EE200, 0x1EE215, 0x1EE230, 0x1EE245, 0x1EE250, 0x1EE275, 0x1EE280,
+    0x1EE295, 0x1EE330, 0x1EE345, 0x1EE380, 0x1EE395, 0x1EE3A0, 0x1EE3B5, 0x1EE3C0, 0x1EE425, 0x1EE430, 0x1EE475, 0x1EE480, 0x1EE495, 0x1EE4A0, 0x1EE4B5, 0x1EE4C0,
+    0x1EE4D5, 0x1EE500, 0x1EE515, 0x1EE530, 0x1EE545, 0x1EE550, 0x1EE575, 0x1EE580, 0x1EE595, 0x1EE5A0, 0x1EE5B5, 0x1EE5C0, 0x1EE5D5, 0x1EE5E0, 0x1EE5F5, 0x1EE600,
+    0x1EE615, 0x1EE630, 0x1EE645, 0x1EE650, 0x1EE675, 0x1EE6B0, 0x1EE6C5, 0x1EE730, 0x1EE745, 0x1EE780, 0x1EE795, 0x1EE7D0, 0x1EE7E5, 0x1EE7F0, 0x1EE805, 0x1EE8A0,
+    0x1EE8B5, 0x1EE9C0, 0x1EEA15, 0x1EEA40, 0x1EEA55, 0x1EEAA0, 0x1EEAB5, 0x1EEBC0, 0x1EEF09, 0x1EEF20, 0x1F0009, 0x1F02C0, 0x1F0309, 0x1F0940, 0x1F0A09, 0x1F0AF0,
+    0x1F0B19, 0x1F0C00, 0x1F0C19, 0x1F0D00, 0x1F0D19, 0x1F0F60, 0x1F1007, 0x1F10D9, 0x1F1AE0, 0x1F1E69, 0x1F2030, 0x1F2109, 0x1F23C0, 0x1F2409, 0x1F2490, 0x1F2509,
+    0x1F2520, 0x1F2609, 0x1F2660, 0x1F3009, 0x1F6D80, 0x1F6DC9, 0x1F6ED0, 0x1F6F09, 0x1F6FD0, 0x1F7009, 0x1F7770, 0x1F77B9, 0x1F7DA0, 0x1F7E09, 0x1F7EC0, 0x1F7F09,
+    0x1F7F10, 0x1F8009, 0x1F80C0, 0x1F8109, 0x1F8480, 0x1F8509, 0x1F85A0, 0x1F8609, 0x1F8880, 0x1F8909, 0x1F8AE0, 0x1F8B09, 0x1F8BC0, 0x1F8C09, 0x1F8C20, 0x1F9009,
+    0x1FA540, 0x1FA609, 0x1FA6E0, 0x1FA709, 0x1FA7D0, 0x1FA809, 0x1FA8A0, 0x1FA8F9, 0x1FAC70, 0x1FACE9, 0x1FADD0, 0x1FADF9, 0x1FAEA0, 0x1FAF09, 0x1FAF90, 0x1FB009,
+    0x1FB930, 0x1FB949, 0x1FBF07, 0x1FBFA0, 0x200005, 0x2A6E00, 0x2A7005, 0x2B73A0, 0x2B7405, 0x2B81E0, 0x2B8205, 0x2CEA20, 0x2CEB05, 0x2EBE10, 0x2EBF05, 0x2EE5E0,
+    0x2F8005, 0x2FA1E0, 0x300005, 0x3134B0, 0x313505, 0x323B00, 0xE01006, 0xE01F00
+};
+
+/* First and last code points: the letters that DeepSeek-LLM's pre-tokenizer spells out. */
+static const uint32_t hybrid__deepseek_letters[174] = {
+    0x41, 0x5A, 0x61, 0x7A, 0xB5, 0xB5, 0xC0, 0xD6, 0xD8, 0xF6, 0xF8, 0x1BA, 0x1BC, 0x1BF, 0x1C4, 0x293, 0x295, 0x2AF,
+    0x370, 0x373, 0x376, 0x376, 0x377, 0x377, 0x37B, 0x37D, 0x37F, 0x37F, 0x386, 0x386, 0x388, 0x38A, 0x38C, 0x38C, 0x38E, 0x3A1,
+    0x3A3, 0x3F5, 0x3F7, 0x481, 0x48A, 0x52F, 0x531, 0x556, 0x10A0, 0x10C5, 0x13A0, 0x13F5, 0x13F8, 0x13FD, 0x1C90, 0x1CBA, 0x1CBD, 0x1CBF,
+    0x1D00, 0x1D2B, 0x1D6B, 0x1D77, 0x1D79, 0x1D9A, 0x1E00, 0x1F15, 0x1F18, 0x1F1D, 0x1F20, 0x1F45, 0x1F48, 0x1F4D, 0x1F50, 0x1F57, 0x1F59, 0x1F59,
+    0x1F5B, 0x1F5B, 0x1F5D, 0x1F5D, 0x1F5F, 0x3CE, 0x1F80, 0x1FB4, 0x1FB6, 0x1FBC, 0x3B9, 0x3B9, 0x1FC2, 0x1FC4, 0x1FC6, 0x1FCC, 0x1FD0, 0x390,
+    0x1FD6, 0x38A, 0x1FE0, 0x1FEC, 0x1FF2, 0x1FF4, 0x1FF6, 0x1FFC, 0x2102, 0x2102, 0x2107, 0x2107, 0x210A, 0x2113, 0x2115, 0x2115, 0x2119, 0x211D,
+    0x2124, 0x2124, 0x3A9, 0x3A9, 0x2128, 0x2128, 0x4B, 0x212D, 0x212F, 0x2134, 0x2139, 0x2139, 0x213C, 0x213F, 0x2145, 0x2149, 0x214E, 0x214E,
+    0x2183, 0x2183, 0x2184, 0x2184, 0x2C00, 0x2C7B, 0x2C7E, 0x2CE4, 0x2CEB, 0x2CEE, 0x2CF2, 0x2CF2, 0x2CF3, 0x2CF3, 0xA640, 0xA66D, 0xA680, 0xA69B,
+    0xA722, 0xA76F, 0xA771, 0xA787, 0xA78B, 0xA78E, 0xAB70, 0xABBF, 0xFB00, 0xFB06, 0xFB13, 0xFB17, 0xFF21, 0xFF3A, 0xFF41, 0xFF5A, 0x10400, 0x1044F,
+    0x104B0, 0x104D3, 0x104D8, 0x104FB, 0x10C80, 0x10CB2, 0x10CC0, 0x10CF2, 0x118A0, 0x118DF, 0x1E900, 0x1E943
+};
+/* ==== end src/text/unicode_data.c ==== */
+
+/* ==== begin src/text/unicode.c ==== */
+/* text/unicode: UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows half a character. */
+
+/* \p{Lu} ... \p{S}; SPACE is \s without NEWLINE (\r and \n). Bytes that are no UTF-8 and everything else are OTHER. */
+typedef enum hybrid__char_class {
+    HYBRID__CHAR_OTHER, HYBRID__CHAR_LU, HYBRID__CHAR_LT, HYBRID__CHAR_LL, HYBRID__CHAR_LM, HYBRID__CHAR_LO, HYBRID__CHAR_MARK,
+    HYBRID__CHAR_NUMBER, HYBRID__CHAR_PUNCTUATION, HYBRID__CHAR_SYMBOL, HYBRID__CHAR_SPACE, HYBRID__CHAR_NEWLINE
+} hybrid__char_class;
+
+/* Length of the well-formed UTF-8 sequence at p (p < end) and its code point; 0 when there is none (overlong forms, surrogates
+ * and code points beyond U+10FFFF included). *valid: how many bytes at p could still begin one (at least 1). */
+static size_t hybrid__utf8_decode(const uint8_t *p, const uint8_t *end, uint32_t *code_point, size_t *valid)
+{
+    uint32_t c = *p, low = 0x80, high = 0xBF;
+    size_t n, i;
+    *valid = 1;
+    if (c < 0x80) { *code_point = c; return 1; }
+    if (c < 0xC2 || c > 0xF4) return 0;
+    n = c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
+    if (c == 0xE0) low = 0xA0;
+    else if (c == 0xED) high = 0x9F;
+    else if (c == 0xF0) low = 0x90;
+    else if (c == 0xF4) high = 0x8F;
+    c &= 0x7Fu >> n;
+    for (i = 1; i < n; i++) {
+        if (p + i == end || p[i] < low || p[i] > high) return 0;
+        c = c << 6 | (p[i] & 0x3F);
+        low = 0x80; high = 0xBF;
+        *valid = i + 1;
+    }
+    *code_point = c;
+    return n;
+}
+
+/* Writes code_point (a valid one) to out; the number of bytes, 1..4. */
+static size_t hybrid__utf8_encode(uint32_t code_point, uint8_t out[4])
+{
+    if (code_point < 0x80) { out[0] = (uint8_t)code_point; return 1; }
+    if (code_point < 0x800) {
+        out[0] = (uint8_t)(0xC0 | code_point >> 6);
+        out[1] = (uint8_t)(0x80 | (code_point & 63));
+        return 2;
+    }
+    if (code_point < 0x10000) {
+        out[0] = (uint8_t)(0xE0 | code_point >> 12);
+        out[1] = (uint8_t)(0x80 | (code_point >> 6 & 63));
+        out[2] = (uint8_t)(0x80 | (code_point & 63));
+        return 3;
+    }
+    out[0] = (uint8_t)(0xF0 | code_point >> 18);
+    out[1] = (uint8_t)(0x80 | (code_point >> 12 & 63));
+    out[2] = (uint8_t)(0x80 | (code_point >> 6 & 63));
+    out[3] = (uint8_t)(0x80 | (code_point & 63));
+    return 4;
+}
+
+static unsigned hybrid__unicode_class(uint32_t code_point)
+{
+    size_t low = 0, high = HYBRID__COUNT(hybrid__unicode_runs);
+    while (high - low > 1) {
+        size_t middle = (low + high) / 2;
+        if (hybrid__unicode_runs[middle] >> 4 <= code_point) low = middle; else high = middle;
+    }
+    return hybrid__unicode_runs[low] & 15;
+}
+
+/* The classes of the code points below U+10000, flat, so that reading a text costs one load a character. */
+static void hybrid__unicode_expand(uint8_t table[65536])
+{
+    size_t i;
+    for (i = 0; i < HYBRID__COUNT(hybrid__unicode_runs) && hybrid__unicode_runs[i] >> 4 < 65536; i++) {
+        uint32_t first = hybrid__unicode_runs[i] >> 4;
+        uint32_t last = i + 1 < HYBRID__COUNT(hybrid__unicode_runs) ? HYBRID__MIN(hybrid__unicode_runs[i + 1] >> 4, 65536u) : 65536u;
+        memset(table + first, (int)(hybrid__unicode_runs[i] & 15), last - first);
+    }
+}
+
+/* The character at p (p < end): its class, its length and, for the few that ask, its code point (UINT32_MAX: a byte that is no UTF-8). */
+HYBRID__INLINE unsigned hybrid__char_at(const uint8_t *table, const uint8_t *p, const uint8_t *end, size_t *length, uint32_t *code_point)
+{
+    size_t valid;
+    if (HYBRID__LIKELY(*p < 0x80)) { *length = 1; *code_point = *p; return table[*p]; }
+    *length = hybrid__utf8_decode(p, end, code_point, &valid);
+    if (!*length) { *length = 1; *code_point = UINT32_MAX; return HYBRID__CHAR_OTHER; }
+    return *code_point < 65536 ? table[*code_point] : hybrid__unicode_class(*code_point);
+}
+
+/* ---- streaming ---- */
+
+/* Replaces what is no UTF-8 as Unicode (3.9, "maximal subpart") and WHATWG say, and keeps back an unfinished character. */
+static size_t hybrid__utf8_filter(const uint8_t *p, const uint8_t *end, bool last, char *out, size_t *used)
+{
+    static const char replacement[3] = { '\xEF', '\xBF', '\xBD' };
+    const uint8_t *begin = p;
+    size_t n = 0, length, valid;
+    uint32_t code_point;
+    while (p < end) {
+        if ((length = hybrid__utf8_decode(p, end, &code_point, &valid)) != 0) {
+            memcpy(out + n, p, length);
+            n += length;
+            p += length;
+            continue;
+        }
+        if (!last && p + valid == end && *p >= 0xC2 && *p <= 0xF4) break;   /* may still become a character */
+        memcpy(out + n, replacement, 3);
+        n += 3;
+        p += valid;
+    }
+    *used = (size_t)(p - begin);
+    return n;
+}
+
+HYBRID_API size_t hybrid_utf8_feed(hybrid_utf8_stream *stream, const void *bytes, size_t size, char *out)
+{
+    const uint8_t *p = (const uint8_t *)bytes;
+    size_t n = 0, used, i;
+    uint8_t head[4];
+    while (stream->size && size) {                       /* finish the character that was begun, byte by byte */
+        memcpy(head, stream->pending, stream->size);
+        head[stream->size] = *p++;
+        size--;
+        n += hybrid__utf8_filter(head, head + stream->size + 1, false, out + n, &used);
+        i = (size_t)stream->size + 1 - used;
+        memcpy(stream->pending, head + used, i);
+        stream->size = (unsigned char)i;
+    }
+    if (!size) return n;
+    n += hybrid__utf8_filter(p, p + size, false, out + n, &used);
+    stream->size = (unsigned char)(size - used);
+    memcpy(stream->pending, p + used, size - used);
+    return n;
+}
+
+HYBRID_API size_t hybrid_utf8_flush(hybrid_utf8_stream *stream, char *out)
+{
+    size_t used, n = hybrid__utf8_filter(stream->pending, stream->pending + stream->size, true, out, &used);
+    stream->size = 0;
+    return n;
+}
+/* ==== end src/text/unicode.c ==== */
+
+/* ==== begin src/text/pretokenize.c ==== */
+/* text/pretokenize: cuts text into the words inside which BPE merges. Each model family was trained with its own regular expressions;
+ * here every one is a small matcher by hand, quoted above it, and a family is a row of up to six of them, each applied inside the
+ * pieces of the one before. A matcher gets p < end, the beginning and the end of a piece, and returns the end of the first word. */
+
+typedef const uint8_t *(*hybrid__split_fn)(const uint8_t *classes, const uint8_t *p, const uint8_t *end);
+
+typedef struct hybrid__pretokenizer {
+    const char      *name;
+    hybrid__split_fn splits[7];       /* zero ends the list */
+    bool             whole_words;     /* a word that is a token is that token, whatever the merges say ("ignore_merges") */
+    bool             add_bos;
+} hybrid__pretokenizer;
+
+#define HYBRID__CHARS(name) (1u << HYBRID__CHAR_##name)
+#define HYBRID__CASED_UP  (HYBRID__CHARS(LU) | HYBRID__CHARS(LT))
+#define HYBRID__CASELESS  (HYBRID__CHARS(LM) | HYBRID__CHARS(LO))
+#define HYBRID__LETTERS   (HYBRID__CASED_UP | HYBRID__CHARS(LL) | HYBRID__CASELESS)
+#define HYBRID__SPACES    (HYBRID__CHARS(SPACE) | HYBRID__CHARS(NEWLINE))
+#define HYBRID__REST      (0xFFFu & ~(HYBRID__LETTERS | HYBRID__CHARS(NUMBER) | HYBRID__SPACES))     /* [^\s\p{L}\p{N}] */
+
+HYBRID__INLINE bool hybrid__in_set(unsigned set, unsigned char_class) { return (set >> char_class & 1) != 0; }
+
+/* The class of the character at p and its length. */
+HYBRID__INLINE unsigned hybrid__class_at(const uint8_t *classes, const uint8_t *p, const uint8_t *end, size_t *length)
+{
+    uint32_t code_point;
+    return hybrid__char_at(classes, p, end, length, &code_point);
+}
+
+/* Beyond the characters from p that are in the set. */
+HYBRID__INLINE const uint8_t *hybrid__chars_of(const uint8_t *classes, const uint8_t *p, const uint8_t *end, unsigned set)
+{
+    size_t length;
+    while (p < end && hybrid__in_set(set, hybrid__class_at(classes, p, end, &length))) p += length;
+    return p;
+}
+
+/* Beyond one character that is in the set; p itself when it is not. */
+HYBRID__INLINE const uint8_t *hybrid__char_of(const uint8_t *classes, const uint8_t *p, const uint8_t *end, unsigned set)
+{
+    size_t length;
+    return p < end && hybrid__in_set(set, hybrid__class_at(classes, p, end, &length)) ? p + length : p;
+}
+
+/* 's|'t|'re|'ve|'m|'ll|'d at p; p when it is none. Without case, s is also U+017F, as Unicode folds it. */
+HYBRID__INLINE const uint8_t *hybrid__match_contraction(const uint8_t *p, const uint8_t *end, bool any_case)
+{
+    uint8_t a, b, fold = any_case ? 0x20 : 0;
+    if (end - p < 2 || *p != '\'') return p;
+    a = (uint8_t)(p[1] | fold);
+    if (a == 's' || a == 't' || a == 'm' || a == 'd') return p + 2;
+    if (end - p < 3) return p;
+    b = (uint8_t)(p[2] | fold);
+    if ((a == 'r' && b == 'e') || (a == 'v' && b == 'e') || (a == 'l' && b == 'l')) return p + 3;
+    return any_case && p[1] == 0xC5 && p[2] == 0xBF ? p + 3 : p;
+}
+
+/* \s+(?!\S)|\s+ : white space from p to the end of its run, but its last character only where nothing follows or nothing else is there. */
+HYBRID__INLINE const uint8_t *hybrid__match_spaces(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    const uint8_t *last = p, *q = p;
+    size_t length;
+    while (q < end && hybrid__in_set(HYBRID__SPACES, hybrid__class_at(classes, q, end, &length))) { last = q; q += length; }
+    return q == end || last == p ? q : last;
+}
+
+/* \s*[\r\n]+|\s+(?!\S)|\s+ : as above, but first up to the last line break of the run. */
+HYBRID__INLINE const uint8_t *hybrid__match_lines(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    const uint8_t *q = p, *line = p;
+    size_t length;
+    if (HYBRID__LIKELY(end - p > 1 && p[0] == ' ' && p[1] > ' ' && p[1] < 0x7F)) return p + 1;
+    while (q < end) {
+        unsigned k = hybrid__class_at(classes, q, end, &length);
+        if (!hybrid__in_set(HYBRID__SPACES, k)) break;
+        q += length;
+        if (k == HYBRID__CHAR_NEWLINE) line = q;
+    }
+    return line > p ? line : hybrid__match_spaces(classes, p, end);
+}
+
+/* GPT-2: 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ */
+static const uint8_t *hybrid__split_gpt2(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    const uint8_t *q;
+    size_t length;
+    unsigned k;
+    if (*p == '\'' && (q = hybrid__match_contraction(p, end, false)) != p) return q;
+    q = *p == ' ' && end - p > 1 ? p + 1 : p;
+    k = hybrid__class_at(classes, q, end, &length);
+    if (hybrid__in_set(HYBRID__LETTERS, k)) return hybrid__chars_of(classes, q + length, end, HYBRID__LETTERS);
+    if (k == HYBRID__CHAR_NUMBER) return hybrid__chars_of(classes, q + length, end, HYBRID__CHARS(NUMBER));
+    if (hybrid__in_set(HYBRID__REST, k)) return hybrid__chars_of(classes, q + length, end, HYBRID__REST);
+    return hybrid__match_spaces(classes, p, end);
+}
+
+/* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?LETTERS+|\p{N}{1,DIGITS}| ?[^\s LETTERS \p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ */
+HYBRID__INLINE const uint8_t *hybrid__split_gpt4(const uint8_t *classes, const uint8_t *p, const uint8_t *end, unsigned letters, int digits)
+{
+    const unsigned rest = HYBRID__REST & ~letters;
+    const uint8_t *q;
+    size_t length;
+    unsigned k, next;
+    if (*p == '\'' && (q = hybrid__match_contraction(p, end, true)) != p) return q;
+    k = hybrid__class_at(classes, p, end, &length);
+    q = p + length;
+    if (k == HYBRID__CHAR_NUMBER) {
+        while (--digits > 0) q = hybrid__char_of(classes, q, end, HYBRID__CHARS(NUMBER));
+        return q;
+    }
+    if (hybrid__in_set(HYBRID__LETTERS, k)) return hybrid__chars_of(classes, q, end, letters);
+    next = HYBRID__CHAR_SPACE;
+    if (q < end) {
+        next = hybrid__class_at(classes, q, end, &length);
+        if (k != HYBRID__CHAR_NEWLINE && hybrid__in_set(letters, next)) return hybrid__chars_of(classes, q + length, end, letters);
+    }
+    if (hybrid__in_set(letters, k)) return hybrid__chars_of(classes, q, end, letters);     /* a mark, where marks are letters */
+    if (*p == ' ' && hybrid__in_set(rest, next)) q += length;
+    else if (!hybrid__in_set(rest, k)) return hybrid__match_lines(classes, p, end);
+    return hybrid__chars_of(classes, hybrid__chars_of(classes, q, end, rest), end, HYBRID__CHARS(NEWLINE));
+}
+
+static const uint8_t *hybrid__split_llama3(const uint8_t *classes, const uint8_t *p, const uint8_t *end) { return hybrid__split_gpt4(classes, p, end, HYBRID__LETTERS, 3); }
+static const uint8_t *hybrid__split_qwen2(const uint8_t *classes, const uint8_t *p, const uint8_t *end) { return hybrid__split_gpt4(classes, p, end, HYBRID__LETTERS, 1); }
+static const uint8_t *hybrid__split_qwen35(const uint8_t *classes, const uint8_t *p, const uint8_t *end) { return hybrid__split_gpt4(classes, p, end, HYBRID__LETTERS | HYBRID__CHARS(MARK), 1); }
+
+/* [^\r\n\p{L}\p{N}]?U*W+S?|[^\r\n\p{L}\p{N}]?U+W*S?, U = [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}], W = [\p{Ll}\p{Lm}\p{Lo}\p{M}], S the contractions;
+ * p when there is none. U* takes all it can and gives back from its end until W+ finds a first character, so what matters is the last
+ * character of the run of U that is in W too. */
+HYBRID__INLINE const uint8_t *hybrid__cased_word(const uint8_t *classes, const uint8_t *p, const uint8_t *end, bool suffix)
+{
+    const unsigned both = HYBRID__CASELESS | HYBRID__CHARS(MARK), upper = HYBRID__CASED_UP | both, lower = HYBRID__CHARS(LL) | both;
+    const uint8_t *q = p, *begin, *common = NULL, *stop;
+    size_t length;
+    unsigned k = hybrid__class_at(classes, p, end, &length), first = k;
+    if (!hybrid__in_set(HYBRID__LETTERS | HYBRID__CHARS(NUMBER) | HYBRID__CHARS(NEWLINE), k)) q = p + length;
+    for (begin = q; q < end && hybrid__in_set(upper, k = hybrid__class_at(classes, q, end, &length)); q += length)
+        if (hybrid__in_set(both, k)) common = q + length;
+    if (q < end && k == HYBRID__CHAR_LL) stop = hybrid__chars_of(classes, q, end, lower);
+    else if (common) stop = common;
+    else if (begin > p && first == HYBRID__CHAR_MARK) stop = begin;      /* the optional character is itself the W */
+    else if (q > begin) stop = q;
+    else return p;
+    return suffix ? hybrid__match_contraction(stop, end, true) : stop;
+}
+
+/* the words above| \p{N}{1,DIGITS}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+ */
+HYBRID__INLINE const uint8_t *hybrid__split_cased(const uint8_t *classes, const uint8_t *p, const uint8_t *end, bool suffix, int digits)
+{
+    const uint8_t *q = hybrid__cased_word(classes, p, end, suffix);
+    size_t length;
+    if (q != p) return q;
+    if ((q = hybrid__char_of(classes, p, end, HYBRID__CHARS(NUMBER))) != p) {
+        while (--digits > 0) q = hybrid__char_of(classes, q, end, HYBRID__CHARS(NUMBER));
+        return q;
+    }
+    q = *p == ' ' && end - p > 1 ? p + 1 : p;
+    if (!hybrid__in_set(HYBRID__REST, hybrid__class_at(classes, q, end, &length))) return hybrid__match_lines(classes, p, end);
+    q = hybrid__chars_of(classes, q, end, HYBRID__REST);
+    while (q < end && (*q == '\r' || *q == '\n' || *q == '/')) q++;
+    return q;
+}
+
+static const uint8_t *hybrid__split_gpt4o(const uint8_t *classes, const uint8_t *p, const uint8_t *end) { return hybrid__split_cased(classes, p, end, true, 3); }
+static const uint8_t *hybrid__split_tekken(const uint8_t *classes, const uint8_t *p, const uint8_t *end) { return hybrid__split_cased(classes, p, end, false, 1); }
+
+/* ---- splits of one kind of character: the pieces are the matches and what lies between them ---- */
+
+/* SET+ */
+HYBRID__INLINE const uint8_t *hybrid__runs_of(const uint8_t *classes, const uint8_t *p, const uint8_t *end, unsigned set)
+{
+    const uint8_t *q = hybrid__chars_of(classes, p, end, set);
+    return q != p ? q : hybrid__chars_of(classes, p, end, 0xFFFu & ~set);
+}
+
+/* \p{N}+, \p{N}{1,3}, \p{N} */
+static const uint8_t *hybrid__split_numbers(const uint8_t *classes, const uint8_t *p, const uint8_t *end) { return hybrid__runs_of(classes, p, end, HYBRID__CHARS(NUMBER)); }
+
+static const uint8_t *hybrid__split_number3(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    const uint8_t *q = hybrid__char_of(classes, p, end, HYBRID__CHARS(NUMBER));
+    if (q == p) return hybrid__chars_of(classes, p, end, 0xFFFu & ~HYBRID__CHARS(NUMBER));
+    q = hybrid__char_of(classes, q, end, HYBRID__CHARS(NUMBER));
+    return hybrid__char_of(classes, q, end, HYBRID__CHARS(NUMBER));
+}
+
+static const uint8_t *hybrid__split_number1(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    const uint8_t *q = hybrid__char_of(classes, p, end, HYBRID__CHARS(NUMBER));
+    return q != p ? q : hybrid__chars_of(classes, p, end, 0xFFFu & ~HYBRID__CHARS(NUMBER));
+}
+
+/* [0-9][0-9][0-9] */
+HYBRID__INLINE bool hybrid__three_digits(const uint8_t *p, const uint8_t *end)
+{
+    return end - p >= 3 && p[0] >= '0' && p[0] <= '9' && p[1] >= '0' && p[1] <= '9' && p[2] >= '0' && p[2] <= '9';
+}
+static const uint8_t *hybrid__split_digits3(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    HYBRID__UNUSED(classes);
+    if (hybrid__three_digits(p, end)) return p + 3;
+    while (p < end && !hybrid__three_digits(p, end)) p++;
+    return p;
+}
+
+/* [\r\n] */
+static const uint8_t *hybrid__split_line_breaks(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    HYBRID__UNUSED(classes);
+    if (*p == '\r' || *p == '\n') return p + 1;
+    while (p < end && *p != '\r' && *p != '\n') p++;
+    return p;
+}
+
+/* What the runs below are made of. */
+typedef bool (*hybrid__member_fn)(unsigned char_class, uint32_t code_point);
+
+/* \s?MEMBER+ (space) or MEMBER+ at p; p when there is none. */
+HYBRID__INLINE const uint8_t *hybrid__match_members(const uint8_t *classes, const uint8_t *p, const uint8_t *end, hybrid__member_fn member, bool space)
+{
+    const uint8_t *begin = space ? hybrid__char_of(classes, p, end, HYBRID__SPACES) : p, *q;
+    size_t length;
+    uint32_t c;
+    unsigned k;
+    for (;;) {
+        for (q = begin; q < end; q += length) {
+            k = hybrid__char_at(classes, q, end, &length, &c);
+            if (!member(k, c)) break;
+        }
+        if (q != begin) return q;
+        if (begin == p) return p;
+        begin = p;                                       /* white space can be a member itself (U+3000) */
+    }
+}
+
+/* The same, or all that lies before the next match. */
+HYBRID__INLINE const uint8_t *hybrid__split_members(const uint8_t *classes, const uint8_t *p, const uint8_t *end, hybrid__member_fn member, bool space)
+{
+    const uint8_t *q = hybrid__match_members(classes, p, end, member, space);
+    size_t length;
+    if (q != p) return q;
+    do {
+        hybrid__class_at(classes, q, end, &length);
+        q += length;
+    } while (q < end && hybrid__match_members(classes, q, end, member, space) == q);
+    return q;
+}
+
+static bool hybrid__is_falcon_mark(unsigned k, uint32_t c)        /* [\p{P}\$\+<=>\^~\|`] */
+{
+    return k == HYBRID__CHAR_PUNCTUATION || c == '$' || c == '+' || (c >= '<' && c <= '>') || c == '^' || c == '~' || c == '|' || c == '`';
+}
+static bool hybrid__is_default_mark(unsigned k, uint32_t c) { return c != '`' && hybrid__is_falcon_mark(k, c); }
+static bool hybrid__is_letter(unsigned k, uint32_t c) { HYBRID__UNUSED(c); return hybrid__in_set(HYBRID__LETTERS, k); }
+static bool hybrid__is_punctuation(unsigned k, uint32_t c) { HYBRID__UNUSED(c); return k == HYBRID__CHAR_PUNCTUATION; }
+
+static bool hybrid__is_deepseek_letter(unsigned k, uint32_t c)
+{
+    size_t i;
+    if (c < 0x80) return hybrid__in_set(HYBRID__LETTERS, k);
+    for (i = 0; i < HYBRID__COUNT(hybrid__deepseek_letters) && hybrid__deepseek_letters[i] <= c; i += 2)
+        if (c <= hybrid__deepseek_letters[i + 1]) return true;
+    return false;
+}
+static bool hybrid__is_deepseek_mark(unsigned k, uint32_t c)      /* [!-/:-~！-／：-～‘-‟　-。] */
+{
+    HYBRID__UNUSED(k);
+    return (c >= 0x21 && c <= 0x2F) || (c >= 0x3A && c <= 0x7E) || (c >= 0xFF01 && c <= 0xFF0F) || (c >= 0xFF1A && c <= 0xFF5E) ||
+           (c >= 0x2018 && c <= 0x201F) || (c >= 0x3000 && c <= 0x3002);
+}
+static bool hybrid__is_deepseek_cjk(unsigned k, uint32_t c)       /* [一-龥ࠀ-一가-퟿] */
+{
+    HYBRID__UNUSED(k);
+    return (c >= 0x800 && c <= 0x9FA5) || (c >= 0xAC00 && c <= 0xD7FF);
+}
+static bool hybrid__is_deepseek3_cjk(unsigned k, uint32_t c)      /* [一-龥぀-ゟ゠-ヿ] */
+{
+    HYBRID__UNUSED(k);
+    return (c >= 0x4E00 && c <= 0x9FA5) || (c >= 0x3040 && c <= 0x30FF);
+}
+
+#define HYBRID__SPLIT_MEMBERS(name, member, space)                                                                        \
+    static const uint8_t *hybrid__split_##name(const uint8_t *classes, const uint8_t *p, const uint8_t *end)               \
+    {                                                                                                                      \
+        return hybrid__split_members(classes, p, end, member, space);                                                      \
+    }
+HYBRID__SPLIT_MEMBERS(falcon_marks, hybrid__is_falcon_mark, false)
+HYBRID__SPLIT_MEMBERS(default_marks, hybrid__is_default_mark, false)
+HYBRID__SPLIT_MEMBERS(letters, hybrid__is_letter, true)
+HYBRID__SPLIT_MEMBERS(punctuation, hybrid__is_punctuation, true)
+HYBRID__SPLIT_MEMBERS(deepseek_letters, hybrid__is_deepseek_letter, true)
+HYBRID__SPLIT_MEMBERS(deepseek_marks, hybrid__is_deepseek_mark, true)
+HYBRID__SPLIT_MEMBERS(deepseek_cjk, hybrid__is_deepseek_cjk, false)
+HYBRID__SPLIT_MEMBERS(deepseek3_cjk, hybrid__is_deepseek3_cjk, false)
+#undef HYBRID__SPLIT_MEMBERS
+
+/* \s+$ */
+static const uint8_t *hybrid__split_trailing_space(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    const uint8_t *q = hybrid__chars_of(classes, p, end, HYBRID__SPACES);
+    if (q == end) return end;
+    do {
+        p = hybrid__chars_of(classes, q, end, 0xFFFu & ~HYBRID__SPACES);
+        q = hybrid__chars_of(classes, p, end, HYBRID__SPACES);
+    } while (q != end);
+    return p;
+}
+
+/* [!-/:-@\[-`{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ and what lies between */
+static const uint8_t *hybrid__match_deepseek3(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    const unsigned word = HYBRID__LETTERS | HYBRID__CHARS(MARK), marks = HYBRID__CHARS(PUNCTUATION) | HYBRID__CHARS(SYMBOL);
+    const uint8_t *q;
+    size_t length;
+    unsigned k = hybrid__class_at(classes, p, end, &length);
+    if (*p < 0x80 && hybrid__in_set(marks, k)) {
+        for (q = p + 1; q < end && (uint8_t)((*q | 0x20) - 'a') < 26; q++) {}
+        if (q > p + 1) return q;
+    }
+    if (!hybrid__in_set(HYBRID__LETTERS | marks | HYBRID__CHARS(NEWLINE), k) && (q = hybrid__chars_of(classes, p + length, end, word)) != p + length) return q;
+    if ((q = hybrid__chars_of(classes, p, end, word)) != p) return q;
+    q = *p == ' ' ? p + 1 : p;
+    if (q < end && hybrid__in_set(marks, hybrid__class_at(classes, q, end, &length)))
+        return hybrid__chars_of(classes, hybrid__chars_of(classes, q, end, marks), end, HYBRID__CHARS(NEWLINE));
+    return hybrid__in_set(HYBRID__SPACES, k) ? hybrid__match_lines(classes, p, end) : p;
+}
+static const uint8_t *hybrid__split_deepseek3(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    const uint8_t *q = hybrid__match_deepseek3(classes, p, end);
+    size_t length;
+    if (q != p) return q;
+    do {
+        hybrid__class_at(classes, q, end, &length);
+        q += length;
+    } while (q < end && hybrid__match_deepseek3(classes, q, end) == q);
+    return q;
+}
+
+/* ---- the families ---- */
+
+#define HYBRID__GPT2      { hybrid__split_gpt2, NULL, NULL, NULL, NULL, NULL, NULL }
+#define HYBRID__LLAMA3    { hybrid__split_llama3, NULL, NULL, NULL, NULL, NULL, NULL }
+#define HYBRID__QWEN2     { hybrid__split_qwen2, NULL, NULL, NULL, NULL, NULL, NULL }
+#define HYBRID__GPT4O     { hybrid__split_gpt4o, NULL, NULL, NULL, NULL, NULL, NULL }
+#define HYBRID__STARCODER { hybrid__split_number1, hybrid__split_gpt2, NULL, NULL, NULL, NULL, NULL }
+#define HYBRID__DEEPSEEK3 { hybrid__split_number3, hybrid__split_deepseek3_cjk, hybrid__split_deepseek3, NULL, NULL, NULL, NULL }
+
+/* The name of tokenizer.ggml.pre (or of a tiktoken encoding); nothing at all is gpt-2. NULL: hybrid does not have it. */
+static const hybrid__pretokenizer *hybrid__find_pretokenizer(const char *name, size_t size)
+{
+    static const hybrid__pretokenizer table[] = {
+        { "gpt-2",            HYBRID__GPT2,      false, false },
+        { "r50k",             HYBRID__GPT2,      false, false },
+        { "p50k",             HYBRID__GPT2,      false, false },
+        { "phi-2",            HYBRID__GPT2,      false, false },
+        { "olmo",             HYBRID__GPT2,      false, false },
+        { "mpt",              HYBRID__GPT2,      false, false },
+        { "jais",             HYBRID__GPT2,      false, false },
+        { "trillion",         HYBRID__GPT2,      false, false },
+        { "exaone4",          HYBRID__GPT2,      false, false },
+        { "gigachat",         HYBRID__GPT2,      false, false },
+        { "a.x-4.0",          HYBRID__GPT2,      false, false },
+        { "llama-bpe",        HYBRID__LLAMA3,    true,  true  },
+        { "llama3",           HYBRID__LLAMA3,    true,  true  },
+        { "llama-v3",         HYBRID__LLAMA3,    true,  true  },
+        { "falcon3",          HYBRID__LLAMA3,    true,  true  },
+        { "falcon-h1",        HYBRID__LLAMA3,    true,  true  },
+        { "pixtral",          HYBRID__LLAMA3,    true,  true  },
+        { "midm-2.0",         HYBRID__LLAMA3,    true,  true  },
+        { "lfm2",             HYBRID__LLAMA3,    true,  true  },
+        { "cl100k",           HYBRID__LLAMA3,    false, false },
+        { "dbrx",             HYBRID__LLAMA3,    false, false },
+        { "smaug-bpe",        HYBRID__LLAMA3,    false, false },
+        { "chatglm-bpe",      HYBRID__LLAMA3,    false, false },
+        { "glm4",             HYBRID__LLAMA3,    false, false },
+        { "qwen2",            HYBRID__QWEN2,     false, false },
+        { "deepseek-r1-qwen", HYBRID__QWEN2,     false, false },
+        { "stablelm2",        HYBRID__QWEN2,     false, false },
+        { "hunyuan",          HYBRID__QWEN2,     false, false },
+        { "megrez",           HYBRID__QWEN2,     false, false },
+        { "qwen35",           { hybrid__split_qwen35, NULL, NULL, NULL, NULL, NULL, NULL }, false, false },
+        { "gpt-4o",           HYBRID__GPT4O,     false, false },
+        { "o200k",            HYBRID__GPT4O,     false, false },
+        { "llama4",           HYBRID__GPT4O,     false, false },
+        { "tekken",           { hybrid__split_tekken, NULL, NULL, NULL, NULL, NULL, NULL }, true, true },
+        { "starcoder",        HYBRID__STARCODER, false, false },
+        { "refact",           HYBRID__STARCODER, false, false },
+        { "command-r",        HYBRID__STARCODER, false, false },
+        { "smollm",           HYBRID__STARCODER, false, false },
+        { "codeshell",        HYBRID__STARCODER, false, false },
+        { "exaone",           HYBRID__STARCODER, false, false },
+        { "minerva-7b",       HYBRID__STARCODER, false, false },
+        { "falcon",           { hybrid__split_falcon_marks, hybrid__split_gpt2, hybrid__split_digits3, NULL, NULL, NULL, NULL }, false, false },
+        { "default",          { hybrid__split_default_marks, hybrid__split_gpt2, hybrid__split_numbers, hybrid__split_digits3, NULL, NULL, NULL }, false, false },
+        { "deepseek-coder",   { hybrid__split_line_breaks, hybrid__split_letters, hybrid__split_punctuation, hybrid__split_deepseek_cjk,
+                                hybrid__split_number1, NULL, NULL }, false, false },
+        { "deepseek-llm",     { hybrid__split_line_breaks, hybrid__split_deepseek_letters, hybrid__split_deepseek_marks,
+                                hybrid__split_trailing_space, hybrid__split_deepseek_cjk, hybrid__split_numbers, NULL }, false, false },
+        { "deepseek-v3",      HYBRID__DEEPSEEK3, false, false },
+        { "hunyuan-dense",    HYBRID__DEEPSEEK3, false, false }
+    };
+    size_t i;
+    if (!size) return &table[0];
+    for (i = 0; i < HYBRID__COUNT(table); i++)
+        if (strlen(table[i].name) == size && !memcmp(table[i].name, name, size)) return &table[i];
+    return NULL;
+}
+/* ==== end src/text/pretokenize.c ==== */
+
+/* ==== begin src/text/vocab.c ==== */
+/* text/vocab: the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges, the special tokens. They are
+ * made once when a model is loaded, so making them is kept cheap: one arena for all bytes, flat tables, nothing allocated per token. */
+
+/* One merge of byte-level BPE, in an open-addressing table; left == UINT32_MAX: empty. */
+typedef struct hybrid__merge {
+    uint32_t left, right, rank, result;
+} hybrid__merge;
+
+#define HYBRID__BEGINS_TEXT    1u     /* a user-defined token: they count in every text */
+#define HYBRID__BEGINS_CONTROL 2u     /* a control or unknown token */
+
+#define HYBRID__TOKEN_TYPE   7u       /* in hybrid_tokenizer.kinds: a hybrid_token_type */
+#define HYBRID__TOKEN_END    8u       /* generation ends with it */
+#define HYBRID__TOKEN_STRIP  16u      /* takes the white space after it along */
+#define HYBRID__TOKEN_FOREIGN 32u     /* normal, but spelled with what no byte is mapped to: never made from text */
+
+struct hybrid_tokenizer {
+    hybrid_runtime *rt;
+    bool            spm, raw, whole_words, add_bos, add_eos, add_space;
+    size_t          n_tokens;
+    uint8_t        *bytes;            /* of all tokens, one after another */
+    uint32_t       *offsets;          /* n_tokens + 1, into bytes */
+    uint8_t        *kinds;            /* n_tokens: HYBRID__TOKEN_... */
+    uint32_t       *ranks;            /* spm, raw: n_tokens, the least is merged first */
+    uint64_t       *index;            /* bytes -> id: hash << 32 | id + 1, 0: empty */
+    uint32_t        index_mask;
+    hybrid__merge  *merges;
+    uint32_t        merge_mask;
+    int32_t         byte_ids[256];    /* the token of one byte, -1: none */
+    int32_t         roles[HYBRID_ROLE_COUNT_];
+    bool            fuse_unknown;     /* spm without all byte tokens: what is unknown side by side is one unknown token */
+    int32_t        *specials;         /* control, user-defined and unknown tokens, sorted by their bytes */
+    uint32_t        special_begin[257];   /* where those with a first byte begin in specials */
+    uint8_t         special_first[256];   /* what a byte may begin: HYBRID__BEGINS_... */
+    uint32_t       *special_pairs;    /* a bit for every pair of bytes that may begin one */
+    uint32_t       *joined;           /* spm: a bit for every pair of bytes that stand side by side in some token */
+    uint8_t        *classes;          /* bpe: of the code points below U+10000 */
+    const hybrid__pretokenizer *pre;  /* bpe */
+};
+
+/* Strings from memory or from a file. */
+typedef struct hybrid__strings {
+    const hybrid_string     *list;
+    const hybrid_gguf_value *array;
+    size_t                   count;
+} hybrid__strings;
+
+HYBRID__INLINE hybrid_string hybrid__string_at(const hybrid__strings *s, size_t i) { return s->list ? s->list[i] : hybrid_gguf_item_string(s->array, i); }
+
+/* What both ways to make a tokenizer come down to. */
+typedef struct hybrid__vocab_source {
+    bool              spm, raw, add_bos, add_eos, add_space, strip_right;
+    const hybrid__pretokenizer *pre;
+    hybrid__strings   tokens, merges;
+    const uint8_t    *types;                     /* n_tokens, or NULL */
+    const void       *scores;                    /* n_tokens floats at any alignment, or NULL */
+    int32_t           roles[HYBRID_ROLE_COUNT_]; /* -1: look for the well-known names */
+} hybrid__vocab_source;
+
+HYBRID__INLINE unsigned hybrid__token_type(const hybrid_tokenizer *t, int32_t id) { return t->kinds[id] & HYBRID__TOKEN_TYPE; }
+
+/* Tokens that merging may make: not those whose names would let a text speak with the voice of the program. */
+HYBRID__INLINE bool hybrid__token_mergeable(const hybrid_tokenizer *t, int32_t id)
+{
+    return (t->kinds[id] & (HYBRID__TOKEN_TYPE | HYBRID__TOKEN_FOREIGN)) == HYBRID_TOKEN_NORMAL;
+}
+
+/* ---- bytes -> id ---- */
+
+HYBRID__INLINE uint64_t hybrid__bytes_hash(const uint8_t *p, size_t n)
+{
+    uint64_t h = n * 0x9E3779B97F4A7C15u, w;
+    for (; n >= 8; p += 8, n -= 8) {
+        h = (h ^ hybrid__load_u64(p)) * 0xD6E8FEB86659FD93u;
+        h ^= h >> 32;
+    }
+    if (n >= 4) w = hybrid__load_u32(p) | (uint64_t)hybrid__load_u32(p + n - 4) << 32;
+    else w = n ? (uint64_t)p[0] | (uint64_t)p[n >> 1] << 8 | (uint64_t)p[n - 1] << 16 : 0;
+    h = (h ^ w) * 0xD6E8FEB86659FD93u;
+    h ^= h >> 32;
+    h *= 0xD6E8FEB86659FD93u;
+    return h ^ h >> 32;
+}
+
+/* A text of the size of a token's is compared eight bytes at a time; most are short. */
+HYBRID__INLINE bool hybrid__same_bytes(const uint8_t *a, const uint8_t *b, size_t n)
+{
+    if (n >= 8) return hybrid__load_u64(a) == hybrid__load_u64(b) && hybrid__load_u64(a + n - 8) == hybrid__load_u64(b + n - 8) && (n <= 16 || !memcmp(a, b, n));
+    if (n >= 4) return hybrid__load_u32(a) == hybrid__load_u32(b) && hybrid__load_u32(a + n - 4) == hybrid__load_u32(b + n - 4);
+    return !n || (a[0] == b[0] && a[n >> 1] == b[n >> 1] && a[n - 1] == b[n - 1]);
+}
+
+/* The token with these bytes, -1 when there is none. Of a normal one and another with the same bytes, the normal one. */
+HYBRID__INLINE int32_t hybrid__vocab_find(const hybrid_tokenizer *t, const uint8_t *p, size_t n)
+{
+    uint64_t h = hybrid__bytes_hash(p, n);
+    uint32_t at = (uint32_t)h & t->index_mask, tag = (uint32_t)(h >> 32);
+    for (; t->index[at]; at = (at + 1) & t->index_mask) {
+        if ((uint32_t)(t->index[at] >> 32) == tag) {
+            uint32_t id = (uint32_t)t->index[at] - 1, begin = t->offsets[id];
+            if (t->offsets[id + 1] - begin == n && hybrid__same_bytes(t->bytes + begin, p, n)) return (int32_t)id;
+        }
+    }
+    return -1;
+}
+
+/* The same for merging: -1 also for a token that text must not become. */
+HYBRID__INLINE int32_t hybrid__vocab_find_mergeable(const hybrid_tokenizer *t, const uint8_t *p, size_t n)
+{
+    int32_t id = hybrid__vocab_find(t, p, n);
+    return id >= 0 && hybrid__token_mergeable(t, id) ? id : -1;
+}
+
+static void hybrid__vocab_insert(hybrid_tokenizer *t, int32_t id)
+{
+    const uint8_t *p = t->bytes + t->offsets[id];
+    size_t n = t->offsets[id + 1] - t->offsets[id];
+    uint64_t h = hybrid__bytes_hash(p, n);
+    uint32_t at = (uint32_t)h & t->index_mask, tag = (uint32_t)(h >> 32);
+    if (!n) return;
+    for (; t->index[at]; at = (at + 1) & t->index_mask) {
+        if ((uint32_t)(t->index[at] >> 32) == tag) {
+            uint32_t other = (uint32_t)t->index[at] - 1;
+            if (t->offsets[other + 1] - t->offsets[other] == n && !memcmp(t->bytes + t->offsets[other], p, n)) {
+                if (hybrid__token_mergeable(t, (int32_t)other) || !hybrid__token_mergeable(t, id)) return;
+                break;
+            }
+        }
+    }
+    t->index[at] = (uint64_t)tag << 32 | (uint32_t)(id + 1);
+}
+
+/* ---- spellings -> bytes ---- */
+
+/* GPT-2's way to write bytes as printable characters: those of Latin-1 that can be seen stand for themselves, the others for U+0100 on.
+ * to_byte[c] for c < 324: the byte, or -1. */
+static void hybrid__byte_spelling(int16_t to_byte[324])
+{
+    int c, next = 256;
+    for (c = 0; c < 324; c++) to_byte[c] = -1;
+    for (c = 0; c < 256; c++) {
+        bool seen = (c >= 0x21 && c <= 0x7E) || (c >= 0xA1 && c <= 0xAC) || c >= 0xAE;
+        to_byte[seen ? c : next++] = (int16_t)c;
+    }
+}
+
+/* Bytes of one spelled token, written to out (at least s.size bytes); SIZE_MAX when it is spelled with other characters. */
+static size_t hybrid__spelled_bytes(hybrid_string s, const int16_t to_byte[324], uint8_t *out)
+{
+    const uint8_t *p = (const uint8_t *)s.data, *end = p + s.size;
+    size_t n = 0;
+    while (p < end) {
+        uint32_t c = *p++;
+        if (c >= 0x80) {                                  /* two bytes are enough for U+0080..U+0143 */
+            if (c < 0xC2 || c > 0xC5 || p == end || (*p & 0xC0) != 0x80) return SIZE_MAX;
+            c = (c & 31) << 6 | (*p++ & 63);
+        }
+        if (c >= 324 || to_byte[c] < 0) return SIZE_MAX;
+        out[n++] = (uint8_t)to_byte[c];
+    }
+    return n;
+}
+
+/* SentencePiece writes a space as U+2581. */
+static size_t hybrid__unescape_spaces(const uint8_t *p, size_t size, uint8_t *out)
+{
+    size_t i = 0, n = 0;
+    while (i < size) {
+        if (p[i] == 0xE2 && size - i >= 3 && p[i + 1] == 0x96 && p[i + 2] == 0x81) { out[n++] = ' '; i += 3; }
+        else out[n++] = p[i++];
+    }
+    return n;
+}
+
+/* "<0x0A>" -> 10; -1 for anything else. */
+static int hybrid__byte_token(hybrid_string s)
+{
+    int i, value = 0;
+    if (s.size != 6 || memcmp(s.data, "<0x", 3) || s.data[5] != '>') return -1;
+    for (i = 3; i < 5; i++) {
+        char c = s.data[i];
+        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        if (digit < 0) return -1;
+        value = value * 16 + digit;
+    }
+    return value;
+}
+
+/* Fills bytes, offsets and kinds. */
+static hybrid_result hybrid__vocab_read_tokens(hybrid_tokenizer *t, const hybrid__vocab_source *source, hybrid_error *error)
+{
+    int16_t to_byte[324];
+    size_t i, size = 0, at = 0, n;
+    for (i = 0; i < t->n_tokens; i++) {
+        hybrid_string s = hybrid__string_at(&source->tokens, i);
+        if (s.size && !s.data) return hybrid__fail(error, HYBRID_ERROR_INVALID, "the text of token %llu is NULL", (unsigned long long)i);
+        if (!hybrid__add_size(size, s.size, &size) || size > UINT32_MAX / 2)
+            return hybrid__fail(error, HYBRID_ERROR_LIMIT, "the tokens of the vocabulary are more than 2 GiB of text");
+    }
+    t->bytes = (uint8_t *)hybrid__alloc(t->rt, size);
+    t->offsets = (uint32_t *)hybrid__calloc(t->rt, t->n_tokens + 1, sizeof *t->offsets);
+    t->kinds = (uint8_t *)hybrid__alloc(t->rt, t->n_tokens);
+    if (!t->bytes || !t->offsets || !t->kinds) return hybrid__fail_memory(error, size + t->n_tokens * 5);
+    hybrid__byte_spelling(to_byte);
+    for (i = 0; i < t->n_tokens; i++) {
+        hybrid_string s = hybrid__string_at(&source->tokens, i);
+        uint8_t type = source->types ? source->types[i] : (uint8_t)HYBRID_TOKEN_NORMAL;
+        int byte;
+        if (type < HYBRID_TOKEN_NORMAL || type > HYBRID_TOKEN_BYTE) type = HYBRID_TOKEN_UNUSED;
+        if (t->spm && !source->types && hybrid__byte_token(s) >= 0) type = HYBRID_TOKEN_BYTE;
+        t->offsets[i] = (uint32_t)at;
+        t->kinds[i] = type;
+        n = s.size;
+        if (type == HYBRID_TOKEN_NORMAL && t->spm) n = hybrid__unescape_spaces((const uint8_t *)s.data, s.size, t->bytes + at);
+        else if (type == HYBRID_TOKEN_NORMAL && !t->raw && (n = hybrid__spelled_bytes(s, to_byte, t->bytes + at)) != SIZE_MAX) {}
+        else if (type == HYBRID_TOKEN_BYTE && (byte = hybrid__byte_token(s)) >= 0) {
+            t->bytes[at] = (uint8_t)byte;
+            n = 1;
+            t->byte_ids[byte] = (int32_t)i;
+        }
+        else {
+            if (n == SIZE_MAX) t->kinds[i] |= HYBRID__TOKEN_FOREIGN;
+            n = s.size;
+            if (n) memcpy(t->bytes + at, s.data, n);
+        }
+        at += n;
+    }
+    t->offsets[t->n_tokens] = (uint32_t)at;
+    return HYBRID_OK;
+}
+
+static uint32_t hybrid__table_size(size_t count)
+{
+    uint32_t size = 16;
+    while (size < count + count / 2) size *= 2;
+    return size;
+}
+
+static hybrid_result hybrid__vocab_make_index(hybrid_tokenizer *t, hybrid_error *error)
+{
+    uint32_t size = hybrid__table_size(t->n_tokens);
+    size_t i;
+    t->index_mask = size - 1;
+    if (!(t->index = (uint64_t *)hybrid__calloc(t->rt, size, sizeof *t->index))) return hybrid__fail_memory(error, size * sizeof *t->index);
+    for (i = 0; i < t->n_tokens; i++)
+        if (hybrid__token_type(t, (int32_t)i) != HYBRID_TOKEN_BYTE) hybrid__vocab_insert(t, (int32_t)i);
+    return HYBRID_OK;
+}
+
+/* ---- merges ---- */
+
+HYBRID__INLINE uint32_t hybrid__merge_slot(uint32_t left, uint32_t right)
+{
+    uint64_t h = ((uint64_t)left << 32 | right) * 0x9E3779B97F4A7C15u;
+    return (uint32_t)(h >> 32) ^ (uint32_t)(h >> 15);
+}
+
+HYBRID__INLINE const hybrid__merge *hybrid__merge_find(const hybrid_tokenizer *t, uint32_t left, uint32_t right)
+{
+    uint32_t at = hybrid__merge_slot(left, right) & t->merge_mask;
+    for (; t->merges[at].left != UINT32_MAX; at = (at + 1) & t->merge_mask)
+        if (t->merges[at].left == left && t->merges[at].right == right) return &t->merges[at];
+    return NULL;
+}
+
+/* "left right" of a file as token ids. The result is mostly the token after that of the merge before, which saves a search. */
+static bool hybrid__merge_parse(const hybrid_tokenizer *t, hybrid_string s, const int16_t to_byte[324], uint8_t *bytes, int32_t guess, hybrid__merge *out)
+{
+    const char *space = s.size > 1 ? (const char *)memchr(s.data + 1, ' ', s.size - 1) : NULL;
+    hybrid_string half;
+    size_t n_left, n_right;
+    int32_t left, right, result;
+    if (!space) return false;
+    half.data = s.data;
+    half.size = (size_t)(space - s.data);
+    if ((n_left = hybrid__spelled_bytes(half, to_byte, bytes)) == SIZE_MAX) return false;
+    half.data = space + 1;
+    half.size = s.size - half.size - 1;
+    if ((n_right = hybrid__spelled_bytes(half, to_byte, bytes + n_left)) == SIZE_MAX || !n_right) return false;
+    if ((left = hybrid__vocab_find_mergeable(t, bytes, n_left)) < 0 || (right = hybrid__vocab_find_mergeable(t, bytes + n_left, n_right)) < 0) return false;
+    if ((size_t)guess < t->n_tokens && t->offsets[guess + 1] - t->offsets[guess] == n_left + n_right && hybrid__token_mergeable(t, guess) &&
+        !memcmp(t->bytes + t->offsets[guess], bytes, n_left + n_right)) result = guess;
+    else if ((result = hybrid__vocab_find_mergeable(t, bytes, n_left + n_right)) < 0) return false;
+    out->left = (uint32_t)left;
+    out->right = (uint32_t)right;
+    out->result = (uint32_t)result;
+    return true;
+}
+
+static hybrid_result hybrid__vocab_make_merges(hybrid_tokenizer *t, const hybrid__vocab_source *source, hybrid_error *error)
+{
+    uint32_t size = hybrid__table_size(source->merges.count), at;
+    int16_t to_byte[324];
+    size_t i, longest = 0, unusable = 0;
+    hybrid__merge m;
+    uint8_t *bytes;
+    for (i = 0; i < source->merges.count; i++) longest = HYBRID__MAX(longest, hybrid__string_at(&source->merges, i).size);
+    t->merge_mask = size - 1;
+    t->merges = (hybrid__merge *)hybrid__alloc(t->rt, (size_t)size * sizeof *t->merges);
+    if (!t->merges || !(bytes = (uint8_t *)hybrid__alloc(t->rt, longest))) return hybrid__fail_memory(error, size * sizeof *t->merges + longest);
+    memset(t->merges, 0xFF, (size_t)size * sizeof *t->merges);
+    hybrid__byte_spelling(to_byte);
+    m.result = (uint32_t)-2;
+    for (i = 0; i < source->merges.count; i++) {
+        if (!hybrid__merge_parse(t, hybrid__string_at(&source->merges, i), to_byte, bytes, (int32_t)(m.result + 1), &m)) { unusable++; continue; }
+        m.rank = (uint32_t)i;
+        for (at = hybrid__merge_slot(m.left, m.right) & t->merge_mask; t->merges[at].left != UINT32_MAX; at = (at + 1) & t->merge_mask)
+            if (t->merges[at].left == m.left && t->merges[at].right == m.right) break;      /* said twice: the first counts */
+        if (t->merges[at].left == UINT32_MAX) t->merges[at] = m;
+    }
+    hybrid__free(t->rt, bytes);
+    if (unusable) hybrid__log(t->rt, HYBRID_LOG_WARN, "tokenizer: %llu of %llu merges name tokens that do not exist",
+                              (unsigned long long)unusable, (unsigned long long)source->merges.count);
+    return HYBRID_OK;
+}
+
+/* spm and tiktoken merge whatever together is a token, by the token's score or id. Ranks order floats as unsigned integers, best first. */
+static hybrid_result hybrid__vocab_make_ranks(hybrid_tokenizer *t, const void *scores, hybrid_error *error)
+{
+    size_t i;
+    if (!(t->ranks = (uint32_t *)hybrid__alloc(t->rt, t->n_tokens * sizeof *t->ranks))) return hybrid__fail_memory(error, t->n_tokens * sizeof *t->ranks);
+    for (i = 0; i < t->n_tokens; i++) {
+        uint32_t bits = scores ? hybrid__load_u32((const uint8_t *)scores + i * 4) : 0;
+        if (!scores) t->ranks[i] = (uint32_t)i;
+        else if ((bits & 0x7FFFFFFF) > 0x7F800000) t->ranks[i] = UINT32_MAX - 1;             /* not a number: last */
+        else if (bits & 0x80000000) t->ranks[i] = bits == 0x80000000 ? 0x7FFFFFFF : bits - 1; /* -0 is 0 */
+        else t->ranks[i] = 0x7FFFFFFF - bits;
+    }
+    return HYBRID_OK;
+}
+
+static hybrid_result hybrid__vocab_make_joined(hybrid_tokenizer *t, hybrid_error *error)
+{
+    size_t i;
+    uint32_t at;
+    if (!(t->joined = (uint32_t *)hybrid__calloc(t->rt, 2048, sizeof *t->joined))) return hybrid__fail_memory(error, 8192);
+    for (i = 0; i < t->n_tokens; i++) {
+        if (!hybrid__token_mergeable(t, (int32_t)i)) continue;
+        for (at = t->offsets[i]; at + 1 < t->offsets[i + 1]; at++) {
+            uint32_t pair = (uint32_t)t->bytes[at] << 8 | t->bytes[at + 1];
+            t->joined[pair >> 5] |= 1u << (pair & 31);
+        }
+    }
+    return HYBRID_OK;
+}
+
+/* The tokens of single bytes: what byte-level BPE begins with, and what spm ends with where it knows no character. */
+static void hybrid__vocab_find_bytes(hybrid_tokenizer *t)
+{
+    int i;
+    for (i = 0; i < 256; i++) {
+        uint8_t byte = (uint8_t)i;
+        if (!t->spm) t->byte_ids[i] = hybrid__vocab_find_mergeable(t, &byte, 1);
+        else if (t->byte_ids[i] < 0) t->fuse_unknown = true;
+    }
+}
+
+static void hybrid__vocab_destroy(hybrid_tokenizer *t)
+{
+    hybrid_runtime *rt = t->rt;
+    hybrid__free(rt, t->bytes);
+    hybrid__free(rt, t->offsets);
+    hybrid__free(rt, t->kinds);
+    hybrid__free(rt, t->ranks);
+    hybrid__free(rt, t->index);
+    hybrid__free(rt, t->merges);
+    hybrid__free(rt, t->specials);
+    hybrid__free(rt, t->special_pairs);
+    hybrid__free(rt, t->joined);
+    hybrid__free(rt, t->classes);
+    hybrid__free(rt, t);
+    hybrid__runtime_release(rt);
+}
+/* ==== end src/text/vocab.c ==== */
+
+/* ==== begin src/text/special.c ==== */
+/* text/special: tokens that are not made by merging: what they are for, which of them end an answer, and finding them in a text. */
+
+/* Well-known names, the more telling one first. */
+typedef struct hybrid__role_name {
+    hybrid_token_role role;
+    const char       *name;
+} hybrid__role_name;
+
+static int32_t hybrid__find_name(const hybrid_tokenizer *t, const char *name) { return hybrid__vocab_find(t, (const uint8_t *)name, strlen(name)); }
+
+/* A name that means something is a control token, whatever the file says. */
+static void hybrid__make_control(hybrid_tokenizer *t, int32_t id)
+{
+    t->kinds[id] = (uint8_t)((t->kinds[id] & ~(HYBRID__TOKEN_TYPE | HYBRID__TOKEN_FOREIGN)) | HYBRID_TOKEN_CONTROL);
+}
+
+static void hybrid__special_roles(hybrid_tokenizer *t)
+{
+    static const hybrid__role_name names[] = {
+        { HYBRID_ROLE_EOT, "<|eot_id|>" }, { HYBRID_ROLE_EOT, "<|im_end|>" }, { HYBRID_ROLE_EOT, "<|end|>" }, { HYBRID_ROLE_EOT, "<end_of_turn>" },
+        { HYBRID_ROLE_EOT, "<|endoftext|>" }, { HYBRID_ROLE_EOT, "<EOT>" }, { HYBRID_ROLE_EOT, "_<EOT>" }, { HYBRID_ROLE_EOT, "[EOT]" },
+        { HYBRID_ROLE_EOT, "<\xEF\xBD\x9C" "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>" }, { HYBRID_ROLE_EOT, "<end_of_utterance>" },
+        { HYBRID_ROLE_EOM, "<|eom_id|>" },
+        { HYBRID_ROLE_FIM_PREFIX, "<|fim_prefix|>" }, { HYBRID_ROLE_FIM_PREFIX, "<fim-prefix>" }, { HYBRID_ROLE_FIM_PREFIX, "<fim_prefix>" },
+        { HYBRID_ROLE_FIM_PREFIX, "<\xEF\xBD\x9C" "fim\xE2\x96\x81" "begin\xEF\xBD\x9C>" }, { HYBRID_ROLE_FIM_PREFIX, "<PRE>" },
+        { HYBRID_ROLE_FIM_PREFIX, "\xE2\x96\x81<PRE>" },
+        { HYBRID_ROLE_FIM_SUFFIX, "<|fim_suffix|>" }, { HYBRID_ROLE_FIM_SUFFIX, "<fim-suffix>" }, { HYBRID_ROLE_FIM_SUFFIX, "<fim_suffix>" },
+        { HYBRID_ROLE_FIM_SUFFIX, "<\xEF\xBD\x9C" "fim\xE2\x96\x81hole\xEF\xBD\x9C>" }, { HYBRID_ROLE_FIM_SUFFIX, "<SUF>" },
+        { HYBRID_ROLE_FIM_SUFFIX, "\xE2\x96\x81<SUF>" },
+        { HYBRID_ROLE_FIM_MIDDLE, "<|fim_middle|>" }, { HYBRID_ROLE_FIM_MIDDLE, "<fim-middle>" }, { HYBRID_ROLE_FIM_MIDDLE, "<fim_middle>" },
+        { HYBRID_ROLE_FIM_MIDDLE, "<\xEF\xBD\x9C" "fim\xE2\x96\x81" "end\xEF\xBD\x9C>" }, { HYBRID_ROLE_FIM_MIDDLE, "<MID>" },
+        { HYBRID_ROLE_FIM_MIDDLE, "\xE2\x96\x81<MID>" },
+        { HYBRID_ROLE_FIM_PAD, "<|fim_pad|>" }, { HYBRID_ROLE_FIM_PAD, "<fim-pad>" }, { HYBRID_ROLE_FIM_PAD, "<fim_pad>" }, { HYBRID_ROLE_FIM_PAD, "<PAD>" },
+        { HYBRID_ROLE_FIM_REPO, "<|fim_repo|>" }, { HYBRID_ROLE_FIM_REPO, "<|repo_name|>" }, { HYBRID_ROLE_FIM_REPO, "<fim-repo>" },
+        { HYBRID_ROLE_FIM_REPO, "<REPO>" }, { HYBRID_ROLE_FIM_REPO, "<reponame>" },
+        { HYBRID_ROLE_FIM_SEPARATOR, "<|file_sep|>" }
+    };
+    size_t i;
+    for (i = 0; i < HYBRID__COUNT(names); i++) {
+        int32_t id;
+        if (t->roles[names[i].role] >= 0 || (id = hybrid__find_name(t, names[i].name)) < 0) continue;
+        t->roles[names[i].role] = id;
+        hybrid__make_control(t, id);
+    }
+}
+
+/* Tokens after which nothing more is to be said: those with a role that says so, and those with a name that does. */
+static void hybrid__special_ends(hybrid_tokenizer *t)
+{
+    static const char *const names[] = {
+        "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>", "<|endoftext|>", "</s>",
+        "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>", "<turn|>"
+    };
+    static const hybrid_token_role roles[] = { HYBRID_ROLE_EOS, HYBRID_ROLE_EOT, HYBRID_ROLE_EOM, HYBRID_ROLE_FIM_PAD, HYBRID_ROLE_FIM_REPO, HYBRID_ROLE_FIM_SEPARATOR };
+    int32_t id, call = hybrid__find_name(t, "<|call|>"), result = hybrid__find_name(t, "<|return|>");
+    int32_t calls = hybrid__find_name(t, "<|calls|>"), flush = hybrid__find_name(t, "<|flush|>");
+    size_t i;
+    for (i = 0; i < HYBRID__COUNT(names); i++) {
+        if ((id = hybrid__find_name(t, names[i])) < 0) continue;
+        hybrid__make_control(t, id);
+        t->kinds[id] |= HYBRID__TOKEN_END;
+    }
+    for (i = 0; i < HYBRID__COUNT(roles); i++)
+        if ((id = t->roles[roles[i]]) >= 0) t->kinds[id] |= HYBRID__TOKEN_END;
+    /* Formats with channels: <|end|> ends a message there, not the answer. */
+    if (((call >= 0 && result >= 0) || (calls >= 0 && flush >= 0)) && (id = hybrid__find_name(t, "<|end|>")) >= 0) t->kinds[id] &= (uint8_t)~HYBRID__TOKEN_END;
+}
+
+static bool hybrid__is_special(const hybrid_tokenizer *t, int32_t id)
+{
+    unsigned type = hybrid__token_type(t, id);
+    return (type == HYBRID_TOKEN_CONTROL || type == HYBRID_TOKEN_USER_DEFINED || type == HYBRID_TOKEN_UNKNOWN) && t->offsets[id] < t->offsets[id + 1];
+}
+
+/* By bytes, a beginning before what it begins. */
+static bool hybrid__special_before(const hybrid_tokenizer *t, int32_t a, int32_t b)
+{
+    size_t n_a = t->offsets[a + 1] - t->offsets[a], n_b = t->offsets[b + 1] - t->offsets[b];
+    int order = memcmp(t->bytes + t->offsets[a], t->bytes + t->offsets[b], HYBRID__MIN(n_a, n_b));
+    return order ? order < 0 : n_a < n_b;
+}
+
+static void hybrid__special_sort(const hybrid_tokenizer *t, int32_t *ids, size_t n)      /* Shell's: some thousands at most in practice */
+{
+    size_t gap, i, j;
+    for (gap = 1; gap < n / 3; gap = gap * 3 + 1) {}
+    for (; gap; gap /= 3) {
+        for (i = gap; i < n; i++) {
+            int32_t id = ids[i];
+            for (j = i; j >= gap && hybrid__special_before(t, id, ids[j - gap]); j -= gap) ids[j] = ids[j - gap];
+            ids[j] = id;
+        }
+    }
+}
+
+static void hybrid__special_add_pair(hybrid_tokenizer *t, const uint8_t *p, size_t n)
+{
+    uint32_t pair = (uint32_t)p[0] << 8, i;
+    if (n > 1) { pair |= p[1]; t->special_pairs[pair >> 5] |= 1u << (pair & 31); }
+    else for (i = 0; i < 8; i++) t->special_pairs[(pair >> 5) + i] = UINT32_MAX;
+}
+
+/* Which tokens have roles, which end, and the tables that find them in a text. */
+static hybrid_result hybrid__vocab_make_specials(hybrid_tokenizer *t, bool strip_right, hybrid_error *error)
+{
+    size_t i, n = 0, count = 0;
+    hybrid__special_roles(t);
+    hybrid__special_ends(t);
+    for (i = 0; i < t->n_tokens; i++) count += hybrid__is_special(t, (int32_t)i);
+    t->specials = (int32_t *)hybrid__alloc(t->rt, count * sizeof *t->specials);
+    t->special_pairs = (uint32_t *)hybrid__calloc(t->rt, 2048, sizeof *t->special_pairs);
+    if (!t->specials || !t->special_pairs) return hybrid__fail_memory(error, count * sizeof *t->specials + 8192);
+    for (i = 0; i < t->n_tokens; i++) {
+        const uint8_t *p = t->bytes + t->offsets[i];
+        if (!hybrid__is_special(t, (int32_t)i)) continue;
+        t->specials[n++] = (int32_t)i;
+        t->special_first[*p] |= (uint8_t)(hybrid__token_type(t, (int32_t)i) == HYBRID_TOKEN_USER_DEFINED ? HYBRID__BEGINS_TEXT : HYBRID__BEGINS_CONTROL);
+        t->special_begin[*p + 1]++;
+        hybrid__special_add_pair(t, p, t->offsets[i + 1] - t->offsets[i]);
+        if (strip_right) t->kinds[i] |= HYBRID__TOKEN_STRIP;
+    }
+    for (i = 0; i < 256; i++) t->special_begin[i + 1] += t->special_begin[i];
+    hybrid__special_sort(t, t->specials, n);
+    return HYBRID_OK;
+}
+
+HYBRID__INLINE uint8_t hybrid__special_byte(const hybrid_tokenizer *t, uint32_t at, size_t k) { return t->bytes[t->offsets[t->specials[at]] + k]; }
+
+/* The longest special token at p that counts (begins: HYBRID__BEGINS_...), -1 when there is none. The tokens that agree with the text so
+ * far are a range of the sorted list; every further byte narrows it. */
+static int32_t hybrid__special_match(const hybrid_tokenizer *t, const uint8_t *p, const uint8_t *end, unsigned begins)
+{
+    uint32_t low = t->special_begin[*p], high = t->special_begin[*p + 1];
+    int32_t best = -1;
+    size_t k;
+    for (k = 1; low < high; k++) {
+        for (; low < high && t->offsets[t->specials[low] + 1] - t->offsets[t->specials[low]] == k; low++) {
+            bool text = hybrid__token_type(t, t->specials[low]) == HYBRID_TOKEN_USER_DEFINED;
+            if (begins & (text ? HYBRID__BEGINS_TEXT : HYBRID__BEGINS_CONTROL)) best = t->specials[low];
+        }
+        if (p + k == end || low == high) break;
+        if (hybrid__special_byte(t, low, k) != p[k] || hybrid__special_byte(t, high - 1, k) != p[k]) {
+            uint32_t a = low, b = high, middle;
+            while (a < b) { middle = a + (b - a) / 2; if (hybrid__special_byte(t, middle, k) < p[k]) a = middle + 1; else b = middle; }
+            low = a;
+            for (b = high; a < b; ) { middle = a + (b - a) / 2; if (hybrid__special_byte(t, middle, k) <= p[k]) a = middle + 1; else b = middle; }
+            high = a;
+        }
+    }
+    return best;
+}
+
+/* The first special token in the text that counts: where it begins (end when there is none) and its id. */
+static const uint8_t *hybrid__special_search(const hybrid_tokenizer *t, const uint8_t *p, const uint8_t *end, unsigned begins, int32_t *id)
+{
+    for (; p < end; p++) {
+        uint32_t pair;
+        if (HYBRID__LIKELY(!(t->special_first[*p] & begins))) continue;
+        if (p + 1 < end) {
+            pair = (uint32_t)p[0] << 8 | p[1];
+            if (!(t->special_pairs[pair >> 5] >> (pair & 31) & 1)) continue;
+        }
+        if ((*id = hybrid__special_match(t, p, end, begins)) >= 0) return p;
+    }
+    return end;
+}
+/* ==== end src/text/special.c ==== */
+
+/* ==== begin src/text/bpe.c ==== */
+/* text/bpe: the merging. A word becomes its bytes (spm: its characters), and of all neighbours that may become one token those with the
+ * least rank do, leftmost first, until none may. Words come again and again, so a call remembers what became of them. */
+
+#define HYBRID__WORD_SHORT  64          /* bytes: up to here all pairs are looked through at every step, beyond a heap finds the best */
+#define HYBRID__CACHE_TEXT  3           /* 8-byte pieces of a word that is remembered */
+#define HYBRID__CACHE_IDS   9
+
+typedef struct hybrid__cached_word {    /* a cache line */
+    uint64_t text[HYBRID__CACHE_TEXT];
+    uint8_t  size, n;
+    int32_t  ids[HYBRID__CACHE_IDS];
+} hybrid__cached_word;
+
+/* One call of hybrid_tokenize. */
+typedef struct hybrid__tokenize_job {
+    const hybrid_tokenizer *t;
+    int32_t                *ids;
+    size_t                  capacity, n;
+    int32_t                 last;       /* id */
+    hybrid__cached_word    *cache;      /* zero: empty */
+    size_t                  cache_mask;
+    const uint8_t          *end;        /* of the memory that the words are in */
+    bool                    out_of_memory;
+} hybrid__tokenize_job;
+
+HYBRID__INLINE void hybrid__emit_token(hybrid__tokenize_job *job, int32_t id)
+{
+    if (job->t->fuse_unknown) {
+        if (job->last == id && id == job->t->roles[HYBRID_ROLE_UNKNOWN]) return;
+        job->last = id;
+    }
+    if (job->n < job->capacity) job->ids[job->n] = id;
+    job->n++;
+}
+
+/* What becomes of neighbours: the rank of their merge (UINT32_MAX: they have none) and the token. begin, end: the bytes of both in the word. */
+HYBRID__INLINE uint32_t hybrid__bpe_rank(const hybrid_tokenizer *t, const uint8_t *word, int32_t left, int32_t right, size_t begin, size_t end, int32_t *result)
+{
+    if (t->merges) {
+        const hybrid__merge *m = left < 0 || right < 0 ? NULL : hybrid__merge_find(t, (uint32_t)left, (uint32_t)right);
+        if (!m) return UINT32_MAX;
+        *result = (int32_t)m->result;
+        return m->rank;
+    }
+    *result = hybrid__vocab_find_mergeable(t, word + begin, end - begin);
+    return *result < 0 ? UINT32_MAX : t->ranks[*result];
+}
+
+/* The token of the first character (bpe: byte) at p, -1 when there is none, and its length. */
+HYBRID__INLINE int32_t hybrid__first_symbol(const hybrid_tokenizer *t, const uint8_t *p, const uint8_t *end, size_t *length)
+{
+    uint32_t code_point;
+    size_t valid;
+    *length = 1;
+    if (!t->spm) return t->byte_ids[*p];
+    if ((*length = hybrid__utf8_decode(p, end, &code_point, &valid)) == 0) *length = 1;
+    return hybrid__vocab_find_mergeable(t, p, *length);
+}
+
+/* A symbol that is left over: its token; else (spm) its bytes, or the unknown token where there are none for them. Returns the ids written. */
+static size_t hybrid__symbol_ids(const hybrid_tokenizer *t, int32_t id, const uint8_t *p, size_t size, int32_t *out)
+{
+    size_t i;
+    if (id >= 0) { *out = id; return 1; }
+    if (!t->spm) return 0;
+    for (i = 0; i < size; i++) {
+        if (t->byte_ids[p[i]] < 0) {
+            *out = t->roles[HYBRID_ROLE_UNKNOWN];
+            return *out >= 0;
+        }
+        out[i] = t->byte_ids[p[i]];
+    }
+    return size;
+}
+
+/* A word of at most HYBRID__WORD_SHORT bytes; out has room for as many ids. Returns how many there are. */
+static size_t hybrid__merge_short(const hybrid_tokenizer *t, const uint8_t *word, size_t size, int32_t *out)
+{
+    int32_t id[HYBRID__WORD_SHORT + 1], result[HYBRID__WORD_SHORT + 1];
+    uint32_t rank[HYBRID__WORD_SHORT + 1];
+    uint8_t begin[HYBRID__WORD_SHORT + 2];
+    size_t n = 0, at = 0, i, count = 0, length;
+    for (; at < size; at += length, n++) {
+        begin[n] = (uint8_t)at;
+        id[n] = hybrid__first_symbol(t, word + at, word + size, &length);
+    }
+    begin[n] = (uint8_t)size;
+    for (i = 0; i + 1 < n; i++) rank[i] = hybrid__bpe_rank(t, word, id[i], id[i + 1], begin[i], begin[i + 2], &result[i]);
+    while (n > 1) {
+        uint32_t best = rank[0];
+        at = 0;
+        for (i = 1; i + 1 < n; i++) if (rank[i] < best) { best = rank[i]; at = i; }
+        if (best == UINT32_MAX) break;
+        id[at] = result[at];
+        n--;
+        for (i = at + 1; i < n; i++) {                    /* symbol at + 1 is gone, and with it the pair that it began */
+            id[i] = id[i + 1];
+            begin[i] = begin[i + 1];
+            rank[i] = rank[i + 1];
+            result[i] = result[i + 1];
+        }
+        begin[n] = (uint8_t)size;
+        if (at > 0) rank[at - 1] = hybrid__bpe_rank(t, word, id[at - 1], id[at], begin[at - 1], begin[at + 1], &result[at - 1]);
+        if (at + 1 < n) rank[at] = hybrid__bpe_rank(t, word, id[at], id[at + 1], begin[at], begin[at + 2], &result[at]);
+    }
+    for (i = 0; i < n; i++) count += hybrid__symbol_ids(t, id[i], word + begin[i], (size_t)begin[i + 1] - begin[i], out + count);
+    return count;
+}
+
+/* ---- long words: a heap of the pairs that may merge ---- */
+
+typedef struct hybrid__bpe_symbol {
+    uint32_t begin, previous, next;     /* bytes of the word, symbols; next of the last: UINT32_MAX */
+    int32_t  id;
+} hybrid__bpe_symbol;
+
+typedef struct hybrid__bpe_pair {
+    uint32_t rank, left, size;          /* of the left symbol's place; bytes of both: a pair is out of date when they are others */
+    int32_t  result;
+} hybrid__bpe_pair;
+
+typedef struct hybrid__bpe_heap {
+    hybrid__bpe_pair *items;
+    size_t        n, capacity;
+} hybrid__bpe_heap;
+
+HYBRID__INLINE bool hybrid__bpe_before(const hybrid__bpe_pair *a, const hybrid__bpe_pair *b) { return a->rank != b->rank ? a->rank < b->rank : a->left < b->left; }
+
+static bool hybrid__bpe_push(hybrid_runtime *rt, hybrid__bpe_heap *heap, hybrid__bpe_pair pair)
+{
+    size_t i = heap->n;
+    if (i == heap->capacity) {
+        size_t capacity = heap->capacity * 2;
+        hybrid__bpe_pair *items = (hybrid__bpe_pair *)hybrid__realloc(rt, heap->items, i * sizeof *items, capacity * sizeof *items);
+        if (!items) return false;
+        heap->items = items;
+        heap->capacity = capacity;
+    }
+    heap->n++;
+    for (; i && hybrid__bpe_before(&pair, &heap->items[(i - 1) / 2]); i = (i - 1) / 2) heap->items[i] = heap->items[(i - 1) / 2];
+    heap->items[i] = pair;
+    return true;
+}
+
+static hybrid__bpe_pair hybrid__bpe_pop(hybrid__bpe_heap *heap)
+{
+    hybrid__bpe_pair top = heap->items[0], last = heap->items[--heap->n];
+    size_t i = 0, child;
+    while ((child = 2 * i + 1) < heap->n) {
+        if (child + 1 < heap->n && hybrid__bpe_before(&heap->items[child + 1], &heap->items[child])) child++;
+        if (!hybrid__bpe_before(&heap->items[child], &last)) break;
+        heap->items[i] = heap->items[child];
+        i = child;
+    }
+    if (heap->n) heap->items[i] = last;
+    return top;
+}
+
+HYBRID__INLINE uint32_t hybrid__bpe_symbol_end(const hybrid__bpe_symbol *symbols, uint32_t i, size_t size)
+{
+    return symbols[i].next == UINT32_MAX ? (uint32_t)size : symbols[symbols[i].next].begin;
+}
+
+static bool hybrid__bpe_offer(const hybrid_tokenizer *t, hybrid__bpe_heap *heap, const uint8_t *word, size_t size, const hybrid__bpe_symbol *symbols, uint32_t left)
+{
+    uint32_t right = symbols[left].next, end;
+    hybrid__bpe_pair pair;
+    if (right == UINT32_MAX) return true;
+    end = hybrid__bpe_symbol_end(symbols, right, size);
+    pair.rank = hybrid__bpe_rank(t, word, symbols[left].id, symbols[right].id, symbols[left].begin, end, &pair.result);
+    if (pair.rank == UINT32_MAX) return true;
+    pair.left = left;
+    pair.size = end - symbols[left].begin;
+    return hybrid__bpe_push(t->rt, heap, pair);
+}
+
+static bool hybrid__merge_all(const hybrid_tokenizer *t, hybrid__bpe_heap *heap, const uint8_t *word, size_t size, hybrid__bpe_symbol *symbols)
+{
+    while (heap->n) {
+        hybrid__bpe_pair pair = hybrid__bpe_pop(heap);
+        hybrid__bpe_symbol *left = &symbols[pair.left];
+        uint32_t right = left->next;
+        if (left->begin == UINT32_MAX || right == UINT32_MAX || hybrid__bpe_symbol_end(symbols, right, size) - left->begin != pair.size) continue;
+        left->id = pair.result;
+        left->next = symbols[right].next;
+        if (left->next != UINT32_MAX) symbols[left->next].previous = pair.left;
+        symbols[right].begin = UINT32_MAX;                /* gone */
+        if (left->previous != UINT32_MAX && !hybrid__bpe_offer(t, heap, word, size, symbols, left->previous)) return false;
+        if (!hybrid__bpe_offer(t, heap, word, size, symbols, pair.left)) return false;
+    }
+    return true;
+}
+
+static void hybrid__merge_long(hybrid__tokenize_job *job, const uint8_t *word, size_t size)
+{
+    const hybrid_tokenizer *t = job->t;
+    hybrid__bpe_symbol *symbols = NULL;
+    hybrid__bpe_heap heap = { NULL, 0, 0 };
+    size_t at, length, bytes, i;
+    uint32_t n = 0, k;
+    bool ok = size < UINT32_MAX / 2 && hybrid__mul_size(size, sizeof *symbols, &bytes);
+    heap.capacity = size / 2;
+    if (ok) {
+        symbols = (hybrid__bpe_symbol *)hybrid__alloc(t->rt, bytes);
+        heap.items = (hybrid__bpe_pair *)hybrid__alloc(t->rt, heap.capacity * sizeof *heap.items);
+        ok = symbols && heap.items;
+    }
+    for (at = 0; ok && at < size; at += length, n++) {
+        symbols[n].id = hybrid__first_symbol(t, word + at, word + size, &length);
+        symbols[n].begin = (uint32_t)at;
+        symbols[n].previous = n - 1;
+        symbols[n].next = at + length < size ? n + 1 : UINT32_MAX;
+    }
+    for (k = 0; ok && k < n; k++) ok = hybrid__bpe_offer(t, &heap, word, size, symbols, k);
+    ok = ok && hybrid__merge_all(t, &heap, word, size, symbols);
+    for (k = 0; ok && k != UINT32_MAX; k = symbols[k].next) {
+        int32_t ids[4];
+        length = hybrid__symbol_ids(t, symbols[k].id, word + symbols[k].begin, hybrid__bpe_symbol_end(symbols, k, size) - symbols[k].begin, ids);
+        for (i = 0; i < length; i++) hybrid__emit_token(job, ids[i]);
+    }
+    if (!ok) job->out_of_memory = true;
+    hybrid__free(t->rt, symbols);
+    hybrid__free(t->rt, heap.items);
+}
+
+/* ---- words ---- */
+
+/* A word that is not remembered. At most HYBRID__WORD_SHORT bytes go to out (the number of ids is returned), a longer one to the job. */
+static size_t hybrid__merge_word(hybrid__tokenize_job *job, const uint8_t *word, size_t size, int32_t *out)
+{
+    const hybrid_tokenizer *t = job->t;
+    if (t->whole_words && (*out = hybrid__vocab_find_mergeable(t, word, size)) >= 0) return 1;
+    if (size <= HYBRID__WORD_SHORT) return hybrid__merge_short(t, word, size, out);
+    hybrid__merge_long(job, word, size);
+    return 0;
+}
+
+/* The word as zero-padded 8-byte pieces; safe: 24 bytes can be read. */
+HYBRID__INLINE void hybrid__word_pieces(const uint8_t *word, size_t size, bool safe, uint64_t w[HYBRID__CACHE_TEXT])
+{
+    uint8_t copy[8 * HYBRID__CACHE_TEXT];
+    if (HYBRID__UNLIKELY(!safe)) {
+        memset(copy, 0, sizeof copy);
+        memcpy(copy, word, size);
+        word = copy;
+    }
+    w[1] = w[2] = 0;
+    w[0] = hybrid__load_u64(word);
+    if (size <= 8) { w[0] &= UINT64_MAX >> (64 - 8 * size); return; }
+    w[1] = hybrid__load_u64(word + 8);
+    if (size <= 16) { w[1] &= UINT64_MAX >> (128 - 8 * size); return; }
+    w[2] = hybrid__load_u64(word + 16) & UINT64_MAX >> (192 - 8 * size);
+}
+
+/* A word (size > 0) to ids. */
+static void hybrid__tokenize_word(hybrid__tokenize_job *job, const uint8_t *word, size_t size)
+{
+    int32_t ids[HYBRID__WORD_SHORT];
+    hybrid__cached_word *e;
+    uint64_t w[HYBRID__CACHE_TEXT], h;
+    size_t i, n;
+    if (size > 8 * HYBRID__CACHE_TEXT) {
+        n = hybrid__merge_word(job, word, size, ids);
+        for (i = 0; i < n; i++) hybrid__emit_token(job, ids[i]);
+        return;
+    }
+    hybrid__word_pieces(word, size, (size_t)(job->end - word) >= sizeof w, w);
+    h = (w[0] * 0x9E3779B97F4A7C15u) ^ (w[1] * 0xD6E8FEB86659FD93u) ^ (w[2] * 0xC2B2AE3D27D4EB4Fu) ^ size;
+    h = (h ^ h >> 32) * 0x9E3779B97F4A7C15u;
+    e = &job->cache[(size_t)(h >> 40) & job->cache_mask];
+    if (HYBRID__LIKELY(e->size == size && e->text[0] == w[0] && e->text[1] == w[1] && e->text[2] == w[2])) {
+        if (HYBRID__LIKELY(job->n + HYBRID__CACHE_IDS <= job->capacity && !job->t->fuse_unknown)) {
+            int32_t *out = job->ids + job->n;             /* the first three without asking: most words have no more */
+            out[0] = e->ids[0]; out[1] = e->ids[1]; out[2] = e->ids[2];
+            for (i = 3; i < e->n; i++) out[i] = e->ids[i];
+            job->n += e->n;
+        }
+        else for (i = 0; i < e->n; i++) hybrid__emit_token(job, e->ids[i]);
+        return;
+    }
+    n = hybrid__merge_word(job, word, size, ids);
+    for (i = 0; i < n; i++) hybrid__emit_token(job, ids[i]);
+    if (n > HYBRID__CACHE_IDS) return;
+    memcpy(e->text, w, sizeof e->text);
+    e->size = (uint8_t)size;
+    e->n = (uint8_t)n;
+    memcpy(e->ids, ids, n * sizeof *ids);
+}
+/* ==== end src/text/bpe.c ==== */
+
+/* ==== begin src/text/tokenizer.c ==== */
+/* text/tokenizer: making tokenizers, text to ids, ids to text. */
+
+/* ---- making ---- */
+
+static hybrid_result hybrid__tokenizer_build(hybrid_tokenizer *t, const hybrid__vocab_source *source, hybrid_error *error)
+{
+    hybrid_result r;
+    int i;
+    t->spm = source->spm;
+    t->raw = source->raw;
+    t->add_bos = source->add_bos;
+    t->add_eos = source->add_eos;
+    t->add_space = source->add_space;
+    t->pre = source->pre;
+    t->whole_words = source->raw || (source->pre && source->pre->whole_words);
+    t->n_tokens = source->tokens.count;
+    memcpy(t->roles, source->roles, sizeof t->roles);
+    for (i = 0; i < 256; i++) t->byte_ids[i] = -1;
+    if (!t->n_tokens) return hybrid__fail(error, HYBRID_ERROR_INVALID, "the vocabulary has no tokens");
+    if (t->n_tokens > INT32_MAX / 2 || source->merges.count > INT32_MAX / 2) return hybrid__fail(error, HYBRID_ERROR_LIMIT, "the vocabulary has more than a billion entries");
+    if ((r = hybrid__vocab_read_tokens(t, source, error)) != HYBRID_OK || (r = hybrid__vocab_make_index(t, error)) != HYBRID_OK ||
+        (r = hybrid__vocab_make_specials(t, source->strip_right, error)) != HYBRID_OK) return r;
+    hybrid__vocab_find_bytes(t);
+    if (t->spm || t->raw) {
+        if ((r = hybrid__vocab_make_ranks(t, source->scores, error)) != HYBRID_OK) return r;
+    }
+    else if ((r = hybrid__vocab_make_merges(t, source, error)) != HYBRID_OK) return r;
+    if (t->spm) return hybrid__vocab_make_joined(t, error);
+    if (!(t->classes = (uint8_t *)hybrid__alloc(t->rt, 65536))) return hybrid__fail_memory(error, 65536);
+    hybrid__unicode_expand(t->classes);
+    return HYBRID_OK;
+}
+
+static hybrid_result hybrid__tokenizer_make(hybrid_runtime *runtime, const hybrid__vocab_source *source, hybrid_tokenizer **tokenizer, hybrid_error *error)
+{
+    hybrid_runtime *rt;
+    hybrid_tokenizer *t;
+    hybrid_result r = hybrid__runtime_retain(runtime, &rt, error);
+    if (r != HYBRID_OK) return r;
+    if (!(t = (hybrid_tokenizer *)hybrid__calloc(rt, 1, sizeof *t))) {
+        hybrid__runtime_release(rt);
+        return hybrid__fail_memory(error, sizeof *t);
+    }
+    t->rt = rt;
+    if ((r = hybrid__tokenizer_build(t, source, error)) != HYBRID_OK) hybrid__vocab_destroy(t);
+    else *tokenizer = t;
+    return r;
+}
+
+HYBRID_API void hybrid_tokenizer_destroy(hybrid_tokenizer *tokenizer)
+{
+    if (tokenizer) hybrid__vocab_destroy(tokenizer);
+}
+
+/* The token of a role by the text that the caller gave; these are looked up here because ids are all that the tables know. */
+static hybrid_result hybrid__desc_roles(const hybrid_tokenizer_desc *desc, int32_t roles[HYBRID_ROLE_COUNT_], hybrid_error *error)
+{
+    static const char *const usual[3][4] = { { "<s>", "<bos>", "<|begin_of_text|>", NULL }, { "</s>", "<eos>", "<|end_of_text|>", "<|endoftext|>" }, { "<unk>", NULL, NULL, NULL } };
+    static const hybrid_token_role usual_role[3] = { HYBRID_ROLE_BOS, HYBRID_ROLE_EOS, HYBRID_ROLE_UNKNOWN };
+    size_t i, k;
+    int role;
+    for (role = 0; role < HYBRID_ROLE_COUNT_; role++) roles[role] = -1;
+    for (i = 0; i < desc->n_tokens; i++) {
+        const hybrid_string s = desc->tokens[i];
+        if (!s.size || !s.data) continue;
+        for (role = 0; role < HYBRID_ROLE_COUNT_; role++)
+            if (desc->roles[role] && strlen(desc->roles[role]) == s.size && !memcmp(desc->roles[role], s.data, s.size)) roles[role] = (int32_t)i;
+        if (*s.data != '<') continue;
+        for (role = 0; role < 3; role++)
+            for (k = 0; k < 4 && usual[role][k]; k++)
+                if (!desc->roles[usual_role[role]] && roles[usual_role[role]] < 0 && strlen(usual[role][k]) == s.size && !memcmp(usual[role][k], s.data, s.size))
+                    roles[usual_role[role]] = (int32_t)i;
+    }
+    for (role = 0; role < HYBRID_ROLE_COUNT_; role++)
+        if (desc->roles[role] && roles[role] < 0)
+            return hybrid__fail(error, HYBRID_ERROR_INVALID, "roles[%d] is \"%.64s\", which is no token of the vocabulary", role, desc->roles[role]);
+    return HYBRID_OK;
+}
+
+HYBRID_API hybrid_result hybrid_tokenizer_create(hybrid_runtime *runtime, const hybrid_tokenizer_desc *desc, hybrid_tokenizer **tokenizer, hybrid_error *error)
+{
+    hybrid__vocab_source source;
+    hybrid_result r;
+    if (!tokenizer) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenizer_create: tokenizer is NULL");
+    *tokenizer = NULL;
+    if (!desc || !desc->tokens || (desc->n_merges && !desc->merges)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenizer_create: desc, its tokens or its merges are NULL");
+    memset(&source, 0, sizeof source);
+    if (desc->model && !strcmp(desc->model, "spm")) source.spm = true;
+    else if (desc->model && strcmp(desc->model, "bpe")) return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "tokenizer model \"%.32s\" is none of bpe, spm", desc->model);
+    if (!source.spm && !(source.pre = hybrid__find_pretokenizer(desc->pre, desc->pre ? strlen(desc->pre) : 0)))
+        return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "pre-tokenizer \"%.32s\" is not known to this version of hybrid", desc->pre);
+    source.raw = !source.spm && desc->raw_tokens;
+    source.tokens.list = desc->tokens;
+    source.tokens.count = desc->n_tokens;
+    source.merges.list = desc->merges;
+    source.merges.count = source.raw ? 0 : desc->n_merges;
+    source.types = desc->types;
+    source.scores = desc->scores;
+    source.add_bos = desc->add_bos;
+    source.add_eos = desc->add_eos;
+    source.add_space = source.spm && !desc->no_space_prefix;
+    source.strip_right = desc->strip_right;
+    if ((r = hybrid__desc_roles(desc, source.roles, error)) != HYBRID_OK) return r;
+    return hybrid__tokenizer_make(runtime, &source, tokenizer, error);
+}
+
+/* ---- text to ids ---- */
+
+/* Cuts a piece as the pre-tokenizer's splits say, from the given one on, and tokenizes the words. */
+static void hybrid__tokenize_piece(hybrid__tokenize_job *job, const hybrid__split_fn *split, const uint8_t *p, const uint8_t *end)
+{
+    const uint8_t *classes = job->t->classes, *q;
+    if (split[1]) {
+        for (; p < end; p = q) {
+            q = split[0](classes, p, end);
+            hybrid__tokenize_piece(job, split + 1, p, q);
+        }
+    }
+    else for (; p < end; p = q) {
+        q = split[0](classes, p, end);
+        hybrid__tokenize_word(job, p, (size_t)(q - p));
+    }
+}
+
+/* spm knows no words, but between two bytes that stand side by side in no token nothing can merge: there the text is cut, with the same
+ * result, into words that come again. */
+static void hybrid__tokenize_joined(hybrid__tokenize_job *job, const uint8_t *p, const uint8_t *end)
+{
+    const uint32_t *joined = job->t->joined;
+    const uint8_t *q;
+    for (; p < end; p = q) {
+        for (q = p + 1; q < end; q++) {
+            uint32_t pair = (uint32_t)q[-1] << 8 | *q;
+            if (!(joined[pair >> 5] >> (pair & 31) & 1) && (*q & 0xC0) != 0x80) break;
+        }
+        hybrid__tokenize_word(job, p, (size_t)(q - p));
+    }
+}
+
+static bool hybrid__has_escaped_space(const uint8_t *p, const uint8_t *end)
+{
+    while (p < end && (p = (const uint8_t *)memchr(p, 0xE2, (size_t)(end - p))) != NULL) {
+        if (end - p >= 3 && p[1] == 0x96 && p[2] == 0x81) return true;
+        p++;
+    }
+    return false;
+}
+
+/* Text between special tokens. first: it begins the text or follows a special token. */
+static void hybrid__tokenize_fragment(hybrid__tokenize_job *job, const uint8_t *p, const uint8_t *end, bool first)
+{
+    const hybrid_tokenizer *t = job->t;
+    const uint8_t *before = job->end;
+    size_t size = (size_t)(end - p), bytes;
+    uint8_t *copy;
+    bool space = t->add_space && first;
+    if (p == end) return;
+    if (!t->spm) { hybrid__tokenize_piece(job, t->pre->splits, p, end); return; }
+    if (!space && !hybrid__has_escaped_space(p, end)) { hybrid__tokenize_joined(job, p, end); return; }
+    if (!hybrid__add_size(size, 1 + 8 * HYBRID__CACHE_TEXT, &bytes) || !(copy = (uint8_t *)hybrid__alloc(t->rt, bytes))) {
+        job->out_of_memory = true;
+        return;
+    }
+    memset(copy + size, 0, 1 + 8 * HYBRID__CACHE_TEXT);
+    copy[0] = ' ';
+    size = hybrid__unescape_spaces(p, size, copy + space) + space;
+    job->end = copy + bytes;
+    hybrid__tokenize_joined(job, copy, copy + size);
+    job->end = before;
+    hybrid__free(t->rt, copy);
+}
+
+static void hybrid__tokenize_text(hybrid__tokenize_job *job, const uint8_t *p, const uint8_t *end, unsigned flags)
+{
+    const hybrid_tokenizer *t = job->t;
+    unsigned begins = flags & HYBRID_TOKENIZE_PARSE_SPECIAL ? HYBRID__BEGINS_TEXT | HYBRID__BEGINS_CONTROL : HYBRID__BEGINS_TEXT;
+    bool first = true;
+    while (p < end && !job->out_of_memory) {
+        int32_t id = -1;
+        const uint8_t *q = hybrid__special_search(t, p, end, begins, &id);
+        hybrid__tokenize_fragment(job, p, q, first);
+        if (q == end) return;
+        hybrid__emit_token(job, id);
+        p = q + (t->offsets[id + 1] - t->offsets[id]);
+        if (t->kinds[id] & HYBRID__TOKEN_STRIP) while (p < end && (*p == ' ' || (*p >= '\t' && *p <= '\r'))) p++;
+        first = true;
+    }
+}
+
+HYBRID_API hybrid_result hybrid_tokenize(const hybrid_tokenizer *tokenizer, const char *text, size_t size, unsigned flags,
+                                         int32_t *ids, size_t capacity, size_t *n, hybrid_error *error)
+{
+    const hybrid_tokenizer *t = tokenizer;
+    hybrid__tokenize_job job;
+    hybrid__cached_word few[64];
+    size_t words = HYBRID__COUNT(few);
+    if (!t || (!text && size) || (!ids && capacity) || !n) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenize: tokenizer, text, ids or n is NULL");
+    *n = 0;
+    memset(&job, 0, sizeof job);
+    job.t = t;
+    job.ids = ids;
+    job.capacity = capacity;
+    job.last = -1;
+    job.end = (const uint8_t *)text + size;
+    job.cache = few;
+    if (size > 2048) {
+        while (words < 32768 && words < size / 16) words *= 2;
+        if (!(job.cache = (hybrid__cached_word *)hybrid__alloc(t->rt, words * sizeof *job.cache))) return hybrid__fail_memory(error, words * sizeof *job.cache);
+    }
+    memset(job.cache, 0, words * sizeof *job.cache);
+    job.cache_mask = words - 1;
+    if (flags & HYBRID_TOKENIZE_ADD_SPECIAL && t->add_bos && t->roles[HYBRID_ROLE_BOS] >= 0) hybrid__emit_token(&job, t->roles[HYBRID_ROLE_BOS]);
+    hybrid__tokenize_text(&job, (const uint8_t *)text, (const uint8_t *)text + size, flags);
+    if (flags & HYBRID_TOKENIZE_ADD_SPECIAL && t->add_eos && t->roles[HYBRID_ROLE_EOS] >= 0) hybrid__emit_token(&job, t->roles[HYBRID_ROLE_EOS]);
+    if (job.cache != few) hybrid__free(t->rt, job.cache);
+    if (job.out_of_memory) return hybrid__fail(error, HYBRID_ERROR_MEMORY, "out of memory while tokenizing %llu bytes", (unsigned long long)size);
+    *n = job.n;
+    if (job.n > capacity) return hybrid__fail(error, HYBRID_ERROR_LIMIT, "the text has %llu tokens, there is room for %llu", (unsigned long long)job.n, (unsigned long long)capacity);
+    return HYBRID_OK;
+}
+
+/* ---- ids to text ---- */
+
+HYBRID_API hybrid_string hybrid_token_bytes(const hybrid_tokenizer *tokenizer, int32_t id)
+{
+    hybrid_string s = { NULL, 0 };
+    if (!tokenizer || id < 0 || (size_t)id >= tokenizer->n_tokens) return s;
+    s.data = (const char *)tokenizer->bytes + tokenizer->offsets[id];
+    s.size = tokenizer->offsets[id + 1] - tokenizer->offsets[id];
+    return s;
+}
+
+HYBRID_API hybrid_token_type hybrid_token_kind(const hybrid_tokenizer *tokenizer, int32_t id)
+{
+    if (!tokenizer || id < 0 || (size_t)id >= tokenizer->n_tokens) return HYBRID_TOKEN_UNUSED;
+    return (hybrid_token_type)hybrid__token_type(tokenizer, id);
+}
+
+HYBRID_API hybrid_result hybrid_detokenize(const hybrid_tokenizer *tokenizer, const int32_t *ids, size_t n_ids, unsigned flags,
+                                           char *text, size_t capacity, size_t *size, hybrid_error *error)
+{
+    size_t i, n = 0;
+    bool space = tokenizer && tokenizer->add_space;      /* the one that tokenizing put before the first word */
+    if (!tokenizer || (!ids && n_ids) || (!text && capacity) || !size) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_detokenize: tokenizer, ids, text or size is NULL");
+    *size = 0;
+    for (i = 0; i < n_ids; i++) {
+        hybrid_token_type type = hybrid_token_kind(tokenizer, ids[i]);
+        hybrid_string s = hybrid_token_bytes(tokenizer, ids[i]);
+        if (ids[i] < 0) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_detokenize: ids[%llu] is %ld", (unsigned long long)i, (long)ids[i]);
+        if ((type == HYBRID_TOKEN_CONTROL || type == HYBRID_TOKEN_UNKNOWN) && !(flags & HYBRID_DETOKENIZE_SPECIAL)) continue;
+        if (space && type != HYBRID_TOKEN_CONTROL && s.size) {
+            space = false;
+            if (*s.data == ' ') { s.data++; s.size--; }
+        }
+        if (s.size && n < capacity) memcpy(text + n, s.data, HYBRID__MIN(s.size, capacity - n));
+        n += s.size;
+    }
+    *size = n;
+    if (n > capacity) return hybrid__fail(error, HYBRID_ERROR_LIMIT, "the text has %llu bytes, there is room for %llu", (unsigned long long)n, (unsigned long long)capacity);
+    return HYBRID_OK;
+}
+
+/* ---- questions ---- */
+
+HYBRID_API bool hybrid_token_is_end(const hybrid_tokenizer *tokenizer, int32_t id)
+{
+    return tokenizer && id >= 0 && (size_t)id < tokenizer->n_tokens && (tokenizer->kinds[id] & HYBRID__TOKEN_END);
+}
+
+HYBRID_API int32_t hybrid_token_role_id(const hybrid_tokenizer *tokenizer, hybrid_token_role role)
+{
+    return tokenizer && (unsigned)role < HYBRID_ROLE_COUNT_ ? tokenizer->roles[role] : -1;
+}
+
+HYBRID_API int32_t hybrid_token_find(const hybrid_tokenizer *tokenizer, const char *bytes, size_t size)
+{
+    int32_t id;
+    if (!tokenizer || !bytes || !size) return -1;
+    id = hybrid__vocab_find(tokenizer, (const uint8_t *)bytes, size);
+    return id < 0 && size == 1 ? tokenizer->byte_ids[(uint8_t)*bytes] : id;
+}
+
+HYBRID_API size_t hybrid_vocab_size(const hybrid_tokenizer *tokenizer) { return tokenizer ? tokenizer->n_tokens : 0; }
+HYBRID_API bool hybrid_tokenizer_adds_bos(const hybrid_tokenizer *tokenizer) { return tokenizer && tokenizer->add_bos && tokenizer->roles[HYBRID_ROLE_BOS] >= 0; }
+HYBRID_API bool hybrid_tokenizer_adds_eos(const hybrid_tokenizer *tokenizer) { return tokenizer && tokenizer->add_eos && tokenizer->roles[HYBRID_ROLE_EOS] >= 0; }
+/* ==== end src/text/tokenizer.c ==== */
+
+/* ==== begin src/text/tokenizer_gguf.c ==== */
+/* text/tokenizer_gguf: the tokenizer that a model file carries, in the keys tokenizer.ggml.*. */
+
+static bool hybrid__vocab_gguf_flag(const hybrid_gguf *g, const char *key, bool value)
+{
+    int64_t v;
+    return hybrid_gguf_get_i64(g, key, &v) ? v != 0 : value;
+}
+
+static bool hybrid__string_is(hybrid_string s, const char *text) { return s.size == strlen(text) && (!s.size || !memcmp(s.data, text, s.size)); }
+
+typedef struct hybrid__role_key {
+    const char       *key;
+    hybrid_token_role role;
+} hybrid__role_key;
+
+/* Ids of special tokens; one that is no token (files write -1 as unsigned) leaves what was there. */
+static void hybrid__vocab_gguf_roles(const hybrid_gguf *g, size_t n_tokens, int32_t roles[HYBRID_ROLE_COUNT_])
+{
+    static const hybrid__role_key keys[] = {
+        { "tokenizer.ggml.prefix_token_id", HYBRID_ROLE_FIM_PREFIX },    /* the older names first: the newer ones count */
+        { "tokenizer.ggml.suffix_token_id", HYBRID_ROLE_FIM_SUFFIX },
+        { "tokenizer.ggml.middle_token_id", HYBRID_ROLE_FIM_MIDDLE },
+        { "tokenizer.ggml.bos_token_id", HYBRID_ROLE_BOS },
+        { "tokenizer.ggml.eos_token_id", HYBRID_ROLE_EOS },
+        { "tokenizer.ggml.eot_token_id", HYBRID_ROLE_EOT },
+        { "tokenizer.ggml.eom_token_id", HYBRID_ROLE_EOM },
+        { "tokenizer.ggml.unknown_token_id", HYBRID_ROLE_UNKNOWN },
+        { "tokenizer.ggml.seperator_token_id", HYBRID_ROLE_SEPARATOR },  /* spelled so in the format */
+        { "tokenizer.ggml.padding_token_id", HYBRID_ROLE_PADDING },
+        { "tokenizer.ggml.mask_token_id", HYBRID_ROLE_MASK },
+        { "tokenizer.ggml.fim_pre_token_id", HYBRID_ROLE_FIM_PREFIX },
+        { "tokenizer.ggml.fim_suf_token_id", HYBRID_ROLE_FIM_SUFFIX },
+        { "tokenizer.ggml.fim_mid_token_id", HYBRID_ROLE_FIM_MIDDLE },
+        { "tokenizer.ggml.fim_pad_token_id", HYBRID_ROLE_FIM_PAD },
+        { "tokenizer.ggml.fim_rep_token_id", HYBRID_ROLE_FIM_REPO },
+        { "tokenizer.ggml.fim_sep_token_id", HYBRID_ROLE_FIM_SEPARATOR }
+    };
+    size_t i;
+    int64_t id;
+    for (i = 0; i < HYBRID__COUNT(keys); i++)
+        if (hybrid_gguf_get_i64(g, keys[i].key, &id) && id >= 0 && (uint64_t)id < n_tokens) roles[keys[i].role] = (int32_t)id;
+}
+
+static hybrid_result hybrid__vocab_gguf_model(const hybrid_gguf *g, hybrid__vocab_source *source, hybrid_error *error)
+{
+    hybrid_string model = { NULL, 0 }, pre = { NULL, 0 }, architecture = { NULL, 0 };
+    int i;
+    if (!hybrid_gguf_get_string(g, "tokenizer.ggml.model", &model)) return hybrid__fail(error, HYBRID_ERROR_NOT_FOUND, "the file has no key tokenizer.ggml.model: it carries no vocabulary");
+    hybrid_gguf_get_string(g, "tokenizer.ggml.pre", &pre);
+    hybrid_gguf_get_string(g, "general.architecture", &architecture);
+    for (i = 0; i < HYBRID_ROLE_COUNT_; i++) source->roles[i] = -1;
+    if (hybrid__string_is(model, "llama")) {
+        source->spm = source->add_bos = source->add_space = true;
+        source->strip_right = hybrid__string_is(architecture, "phi3");
+        source->roles[HYBRID_ROLE_UNKNOWN] = 0;
+        source->roles[HYBRID_ROLE_BOS] = 1;
+        source->roles[HYBRID_ROLE_EOS] = 2;
+        return HYBRID_OK;
+    }
+    if (!hybrid__string_is(model, "gpt2"))
+        return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "tokenizer.ggml.model is \"%.*s\"; hybrid has gpt2 (byte-level BPE) and llama (SentencePiece BPE)",
+                            (int)HYBRID__MIN(model.size, 32), model.data);
+    if (!(source->pre = hybrid__find_pretokenizer(pre.data, pre.size)))
+        return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "tokenizer.ggml.pre is \"%.*s\", which is not known to this version of hybrid", (int)HYBRID__MIN(pre.size, 32), pre.data);
+    source->add_bos = source->pre->add_bos;
+    return HYBRID_OK;
+}
+
+/* Tables of the file; *types (n_tokens) is allocated. Everything must be as long as the list of tokens. */
+static hybrid_result hybrid__vocab_gguf_tables(const hybrid_gguf *g, hybrid_runtime *rt, hybrid__vocab_source *source, hybrid_gguf_value *tokens,
+                                         hybrid_gguf_value *merges, uint8_t **types, hybrid_error *error)
+{
+    hybrid_gguf_value v;
+    size_t i;
+    if (!hybrid_gguf_find(g, "tokenizer.ggml.tokens", tokens)) return hybrid__fail(error, HYBRID_ERROR_NOT_FOUND, "the file has no key tokenizer.ggml.tokens: it carries no vocabulary");
+    if (tokens->type != HYBRID_GGUF_ARRAY || tokens->item_type != HYBRID_GGUF_STRING || !tokens->count || tokens->count > INT32_MAX / 2)
+        return hybrid__fail(error, HYBRID_ERROR_FORMAT, "tokenizer.ggml.tokens is not a list of strings");
+    source->tokens.array = tokens;
+    source->tokens.count = (size_t)tokens->count;
+    if (hybrid_gguf_find(g, "tokenizer.ggml.scores", &v)) {
+        if (v.item_type != HYBRID_GGUF_F32 || v.count != tokens->count) return hybrid__fail(error, HYBRID_ERROR_FORMAT, "tokenizer.ggml.scores is not one f32 for each token");
+        source->scores = v.data;
+    }
+    if (hybrid_gguf_find(g, "tokenizer.ggml.token_type", &v)) {
+        if (v.count != tokens->count) return hybrid__fail(error, HYBRID_ERROR_FORMAT, "tokenizer.ggml.token_type has %llu items, there are %llu tokens",
+                                                          (unsigned long long)v.count, (unsigned long long)tokens->count);
+        if (!(*types = (uint8_t *)hybrid__alloc(rt, source->tokens.count))) return hybrid__fail_memory(error, source->tokens.count);
+        for (i = 0; i < source->tokens.count; i++) {
+            int64_t type = hybrid_gguf_item_i64(&v, i);
+            (*types)[i] = (uint8_t)(type >= 1 && type <= 6 ? type : (int64_t)HYBRID_TOKEN_UNUSED);
+        }
+        source->types = *types;
+    }
+    if (source->spm) return HYBRID_OK;
+    if (!hybrid_gguf_find(g, "tokenizer.ggml.merges", merges) || merges->type != HYBRID_GGUF_ARRAY || (merges->item_type != HYBRID_GGUF_STRING && merges->count))
+        return hybrid__fail(error, HYBRID_ERROR_FORMAT, "tokenizer.ggml.merges is not there or not a list of strings");
+    source->merges.array = merges;
+    source->merges.count = merges->count > INT32_MAX / 2 ? INT32_MAX : (size_t)merges->count;
+    return HYBRID_OK;
+}
+
+HYBRID_API hybrid_result hybrid_tokenizer_from_gguf(hybrid_runtime *runtime, const hybrid_gguf *gguf, hybrid_tokenizer **tokenizer, hybrid_error *error)
+{
+    hybrid__vocab_source source;
+    hybrid_gguf_value tokens, merges;
+    uint8_t *types = NULL;
+    hybrid_runtime *rt;
+    hybrid_result r;
+    if (!tokenizer) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenizer_from_gguf: tokenizer is NULL");
+    *tokenizer = NULL;
+    if (!gguf) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenizer_from_gguf: gguf is NULL");
+    memset(&source, 0, sizeof source);
+    if ((r = hybrid__vocab_gguf_model(gguf, &source, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__runtime_retain(runtime, &rt, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__vocab_gguf_tables(gguf, rt, &source, &tokens, &merges, &types, error)) == HYBRID_OK) {
+        hybrid__vocab_gguf_roles(gguf, source.tokens.count, source.roles);
+        source.add_bos = hybrid__vocab_gguf_flag(gguf, "tokenizer.ggml.add_bos_token", source.add_bos);
+        source.add_eos = hybrid__vocab_gguf_flag(gguf, "tokenizer.ggml.add_eos_token", source.add_eos);
+        source.add_space = source.spm && hybrid__vocab_gguf_flag(gguf, "tokenizer.ggml.add_space_prefix", source.add_space);
+        r = hybrid__tokenizer_make(rt, &source, tokenizer, error);
+    }
+    hybrid__free(rt, types);
+    hybrid__runtime_release(rt);
+    return r;
+}
+/* ==== end src/text/tokenizer_gguf.c ==== */
+
+/* ==== begin src/text/stop.c ==== */
+/* text/stop: finds strings that end an answer in bytes that come in pieces. Every stop string is followed by its own automaton (Knuth,
+ * Morris, Pratt): after each byte it knows how much of the string the text so far ends with, which is also what must be held back. */
+
+struct hybrid_stop_matcher {
+    hybrid_runtime *rt;
+    size_t          n;
+    uint8_t       **text;        /* n stop strings */
+    uint32_t      **fail;        /* of each: for every length matched, the longest shorter beginning that it ends with */
+    uint32_t       *size, *state;
+    uint8_t        *held;        /* bytes not shown yet, and those of the last feed */
+    size_t          n_held, n_shown, capacity;      /* n_shown: at the front of held, given to the caller by the last call */
+    bool            stopped;
+};
+
+HYBRID_API void hybrid_stop_destroy(hybrid_stop_matcher *matcher)
+{
+    hybrid_runtime *rt;
+    size_t i;
+    if (!matcher) return;
+    rt = matcher->rt;
+    for (i = 0; i < matcher->n; i++) {
+        if (matcher->text) hybrid__free(rt, matcher->text[i]);
+        if (matcher->fail) hybrid__free(rt, matcher->fail[i]);
+    }
+    hybrid__free(rt, matcher->text);
+    hybrid__free(rt, matcher->fail);
+    hybrid__free(rt, matcher->size);
+    hybrid__free(rt, matcher->state);
+    hybrid__free(rt, matcher->held);
+    hybrid__free(rt, matcher);
+    hybrid__runtime_release(rt);
+}
+
+static bool hybrid__stop_add(hybrid_stop_matcher *m, size_t i, hybrid_string stop)
+{
+    uint32_t k = 0, *fail;
+    size_t at;
+    m->text[i] = (uint8_t *)hybrid__alloc(m->rt, stop.size);
+    fail = m->fail[i] = (uint32_t *)hybrid__calloc(m->rt, stop.size + 1, sizeof *fail);
+    if (!m->text[i] || !fail) return false;
+    memcpy(m->text[i], stop.data, stop.size);
+    m->size[i] = (uint32_t)stop.size;
+    for (at = 1; at < stop.size; at++) {
+        while (k && m->text[i][k] != m->text[i][at]) k = fail[k];
+        if (m->text[i][k] == m->text[i][at]) k++;
+        fail[at + 1] = k;
+    }
+    return true;
+}
+
+HYBRID_API hybrid_result hybrid_stop_create(hybrid_runtime *runtime, const hybrid_string *stops, size_t n_stops, hybrid_stop_matcher **matcher, hybrid_error *error)
+{
+    hybrid_runtime *rt;
+    hybrid_stop_matcher *m;
+    hybrid_result r;
+    size_t i;
+    bool ok;
+    if (!matcher) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_create: matcher is NULL");
+    *matcher = NULL;
+    if (n_stops && !stops) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_create: stops is NULL");
+    for (i = 0; i < n_stops; i++)
+        if (!stops[i].size || !stops[i].data || stops[i].size > 65536)
+            return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_create: stop string %llu has %llu bytes, must be 1..65536", (unsigned long long)i, (unsigned long long)stops[i].size);
+    if ((r = hybrid__runtime_retain(runtime, &rt, error)) != HYBRID_OK) return r;
+    if (!(m = (hybrid_stop_matcher *)hybrid__calloc(rt, 1, sizeof *m))) {
+        hybrid__runtime_release(rt);
+        return hybrid__fail_memory(error, sizeof *m);
+    }
+    m->rt = rt;
+    m->n = n_stops;
+    m->text = (uint8_t **)hybrid__calloc(rt, n_stops, sizeof *m->text);
+    m->fail = (uint32_t **)hybrid__calloc(rt, n_stops, sizeof *m->fail);
+    m->size = (uint32_t *)hybrid__calloc(rt, n_stops, sizeof *m->size);
+    m->state = (uint32_t *)hybrid__calloc(rt, n_stops, sizeof *m->state);
+    ok = m->text && m->fail && m->size && m->state;
+    for (i = 0; ok && i < n_stops; i++) ok = hybrid__stop_add(m, i, stops[i]);
+    if (!ok) {
+        hybrid_stop_destroy(m);
+        return hybrid__fail(error, HYBRID_ERROR_MEMORY, "out of memory for %llu stop strings", (unsigned long long)n_stops);
+    }
+    *matcher = m;
+    return HYBRID_OK;
+}
+
+/* Forgets what the last call gave to the caller. */
+static void hybrid__stop_forget(hybrid_stop_matcher *m)
+{
+    m->n_held -= m->n_shown;
+    if (m->n_held) memmove(m->held, m->held + m->n_shown, m->n_held);
+    m->n_shown = 0;
+}
+
+/* One byte: the longest stop string that is complete with it, or -1; *keep: bytes from the end that may still become one. */
+static int hybrid__stop_step(hybrid_stop_matcher *m, uint8_t byte, size_t *keep)
+{
+    int found = -1;
+    size_t i;
+    *keep = 0;
+    for (i = 0; i < m->n; i++) {
+        uint32_t k = m->state[i];
+        while (k && m->text[i][k] != byte) k = m->fail[i][k];
+        if (m->text[i][k] == byte) k++;
+        m->state[i] = k;
+        if (k == m->size[i] && (found < 0 || k > m->size[found])) found = (int)i;
+        *keep = HYBRID__MAX(*keep, k);
+    }
+    return found;
+}
+
+HYBRID_API hybrid_result hybrid_stop_feed(hybrid_stop_matcher *matcher, const void *bytes, size_t size, hybrid_string *safe, int *which, hybrid_error *error)
+{
+    hybrid_stop_matcher *m = matcher;
+    const uint8_t *p = (const uint8_t *)bytes;
+    size_t i, keep = 0, need;
+    int found = -1;
+    if (!m || (!bytes && size) || !safe || !which) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_feed: matcher, bytes, safe or which is NULL");
+    safe->data = NULL;
+    safe->size = 0;
+    *which = -1;
+    hybrid__stop_forget(m);
+    if (m->stopped) return HYBRID_OK;
+    if (!hybrid__add_size(m->n_held, size, &need)) return hybrid__fail(error, HYBRID_ERROR_LIMIT, "hybrid_stop_feed: too many bytes");
+    if (need > m->capacity) {
+        size_t capacity = HYBRID__MAX(need, HYBRID__MAX(2 * m->capacity, 256));
+        uint8_t *held = (uint8_t *)hybrid__realloc(m->rt, m->held, m->capacity, capacity);
+        if (!held) return hybrid__fail_memory(error, capacity);
+        m->held = held;
+        m->capacity = capacity;
+    }
+    for (i = 0; i < size && found < 0; i++) {
+        m->held[m->n_held++] = p[i];
+        found = hybrid__stop_step(m, p[i], &keep);
+    }
+    if (!size) for (i = 0; i < m->n; i++) keep = HYBRID__MAX(keep, m->state[i]);
+    if (found >= 0) { keep = m->size[found]; m->stopped = true; }
+    safe->data = (const char *)m->held;
+    safe->size = m->n_shown = m->n_held - keep;
+    *which = found;
+    if (m->stopped) m->n_held = m->n_shown;              /* the stop string itself is never shown */
+    return HYBRID_OK;
+}
+
+HYBRID_API hybrid_string hybrid_stop_flush(hybrid_stop_matcher *matcher)
+{
+    hybrid_string s = { NULL, 0 };
+    size_t i;
+    if (!matcher) return s;
+    hybrid__stop_forget(matcher);
+    s.data = (const char *)matcher->held;
+    s.size = matcher->n_shown = matcher->n_held;
+    for (i = 0; i < matcher->n; i++) matcher->state[i] = 0;
+    return s;
+}
+
+HYBRID_API void hybrid_stop_reset(hybrid_stop_matcher *matcher)
+{
+    size_t i;
+    if (!matcher) return;
+    matcher->n_held = matcher->n_shown = 0;
+    matcher->stopped = false;
+    for (i = 0; i < matcher->n; i++) matcher->state[i] = 0;
+}
+/* ==== end src/text/stop.c ==== */
+
 /* compute */
 
 /* ==== begin src/compute/backend.c ==== */
@@ -6362,9 +8701,17 @@ HYBRID_API void hybrid_sampler_reset(hybrid_sampler *s)
     #undef NOMINMAX
 #endif
 #undef HYBRID__ARM
+#undef HYBRID__BEGINS_CONTROL
+#undef HYBRID__BEGINS_TEXT
 #undef HYBRID__BLOCK_SIZE
 #undef HYBRID__BLOCK_TYPE
+#undef HYBRID__CACHE_IDS
+#undef HYBRID__CACHE_TEXT
+#undef HYBRID__CASED_UP
+#undef HYBRID__CASELESS
+#undef HYBRID__CHARS
 #undef HYBRID__COUNT
+#undef HYBRID__DEEPSEEK3
 #undef HYBRID__F4_EACH
 #undef HYBRID__FLOAT_GENERIC
 #undef HYBRID__GEMV256_AVX512
@@ -6372,11 +8719,15 @@ HYBRID_API void hybrid_sampler_reset(hybrid_sampler *s)
 #undef HYBRID__GENERIC_TYPE
 #undef HYBRID__GGUF_FIRST_BLOCK
 #undef HYBRID__GGUF_N_TYPES
+#undef HYBRID__GPT2
+#undef HYBRID__GPT4O
 #undef HYBRID__HEAD4
 #undef HYBRID__INLINE
 #undef HYBRID__INT_KERNELS
 #undef HYBRID__KERNEL_AVX512
+#undef HYBRID__LETTERS
 #undef HYBRID__LIKELY
+#undef HYBRID__LLAMA3
 #undef HYBRID__MAX
 #undef HYBRID__MIN
 #undef HYBRID__MMAP_POSIX
@@ -6387,6 +8738,8 @@ HYBRID_API void hybrid_sampler_reset(hybrid_sampler *s)
 #undef HYBRID__PRINTF
 #undef HYBRID__Q3
 #undef HYBRID__Q5
+#undef HYBRID__QWEN2
+#undef HYBRID__REST
 #undef HYBRID__RESTRICT
 #undef HYBRID__ROUNDER
 #undef HYBRID__SAMPLER_MAX_LAST_N
@@ -6395,11 +8748,18 @@ HYBRID_API void hybrid_sampler_reset(hybrid_sampler *s)
 #undef HYBRID__SELECT_CHUNK
 #undef HYBRID__SELECT_NOTHING
 #undef HYBRID__SOURCE_ID
+#undef HYBRID__SPACES
+#undef HYBRID__SPLIT_MEMBERS
+#undef HYBRID__STARCODER
 #undef HYBRID__TARGET_AMX
 #undef HYBRID__TARGET_AVX2
 #undef HYBRID__TARGET_AVX512
 #undef HYBRID__THREADS_POSIX
 #undef HYBRID__THREADS_WIN32
+#undef HYBRID__TOKEN_END
+#undef HYBRID__TOKEN_FOREIGN
+#undef HYBRID__TOKEN_STRIP
+#undef HYBRID__TOKEN_TYPE
 #undef HYBRID__TYPE
 #undef HYBRID__UNLIKELY
 #undef HYBRID__UNUSED
@@ -6423,6 +8783,7 @@ HYBRID_API void hybrid_sampler_reset(hybrid_sampler *s)
 #undef HYBRID__V_SUB
 #undef HYBRID__V_TARGET
 #undef HYBRID__WIN32_LEAN
+#undef HYBRID__WORD_SHORT
 #undef HYBRID__X
 #undef HYBRID__X86
 #undef hybrid__fail
