@@ -56,6 +56,8 @@
 #include "compute/cpu_int_act.c"
 #include "compute/cpu_int_generic.c"
 #include "compute/cpu_int_avx512.c"
+#include "compute/cpu_int_panel.c"
+#include "compute/cpu_int_gemm.c"
 #include "compute/cpu_int.c"
 #include "compute/cpu_float.c"
 #include "compute/matmul.c"

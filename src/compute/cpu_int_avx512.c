@@ -362,13 +362,4 @@ HYBRID__GEMV256_AVX512(q5_K, true)
 HYBRID__GEMV256_AVX512(q6_K, false)
 #undef HYBRID__GEMV256_AVX512
 
-#define HYBRID__KERNEL_AVX512(type, family)                                                                                                            \
-    static const hybrid__matmul_kernel hybrid__kernel_avx512_##type = {                                                                                \
-        &hybrid__one##family##_avx512, &hybrid__act##family##_generic, 1 << 30, 16, hybrid__gemv_avx512_##type, hybrid__generic_scratch,               \
-        hybrid__gemm_generic_##type                                                                                                                    \
-    };
-HYBRID__KERNEL_AVX512(q4_0, 32) HYBRID__KERNEL_AVX512(q4_1, 32) HYBRID__KERNEL_AVX512(q5_0, 32) HYBRID__KERNEL_AVX512(q5_1, 32) HYBRID__KERNEL_AVX512(q8_0, 32)
-HYBRID__KERNEL_AVX512(q2_K, 256) HYBRID__KERNEL_AVX512(q3_K, 256) HYBRID__KERNEL_AVX512(q4_K, 256) HYBRID__KERNEL_AVX512(q5_K, 256) HYBRID__KERNEL_AVX512(q6_K, 256)
-#undef HYBRID__KERNEL_AVX512
-
 #endif
