@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id e31e4cd1ca787d44): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 7f14f371981bc502): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -41,73 +41,75 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      118  base.h             version, linkage, results, errors, allocator, log
- *      215  runtime.h          what models and sessions share: memory, log, worker threads
- *      244  quant.h            names, sizes, encode, decode
- *      309  gguf.h             what is in a model file, and writing one
- *      452  tokenizer.h        text to tokens and back
- *      566  sampler.h          from logits to the next token
+ *      120  base.h             version, linkage, results, errors, allocator, log
+ *      217  runtime.h          what models and sessions share: memory, log, worker threads
+ *      246  quant.h            names, sizes, encode, decode
+ *      311  gguf.h             what is in a model file, and writing one
+ *      454  tokenizer.h        text to tokens and back
+ *      568  sampler.h          from logits to the next token
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *      625  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      684  base.c             what every room uses: macros of compilers, results, errors, checked sizes
- *      758  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *      807  thread.c           atomics, threads, and the worker pool
- *     1086  cpu.c              what this processor and its operating system can do
- *     1154  runtime.c          the object that everything hangs off: memory, log, workers
- *     1300  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     1452  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     8683  end.h              closes what core/begin opened
+ *      627  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *      686  base.c             what every room uses: macros of compilers, results, errors, checked sizes
+ *      760  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *      809  thread.c           atomics, threads, and the worker pool
+ *     1088  cpu.c              what this processor and its operating system can do
+ *     1156  runtime.c          the object that everything hangs off: memory, log, workers
+ *     1302  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     1454  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     9248  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     1482  names.c            names that must differ, found by hash
- *     1582  value.c            the 13 types of metadata values and their items
- *     1698  scan.c             a walk over the metadata, which checks every length before it is believed
- *     1901  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     2268  output.c           a file that appears under its name only when it is complete
- *     2367  write.c            makes a GGUF file
+ *     1484  names.c            names that must differ, found by hash
+ *     1584  value.c            the 13 types of metadata values and their items
+ *     1700  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     1903  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     2270  output.c           a file that appears under its name only when it is complete
+ *     2369  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     2848  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     2929  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     3228  floats.c           the types that are plain numbers
- *     3267  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     3460  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     3688  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     3828  types.c            the table of all types, and the public functions over it
- *     3929  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     3998  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     2850  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     2931  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     3230  floats.c           the types that are plain numbers
+ *     3269  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     3462  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     3690  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     3830  types.c            the table of all types, and the public functions over it
+ *     3931  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     4000  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     4171  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     4416  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     4557  pretokenize.c      cuts text into the words inside which BPE merges
- *     4967  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     5343  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     5512  bpe.c              the merging
- *     5803  tokenizer.c        making tokenizers, text to ids, ids to text
- *     6091  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     6219  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     4173  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     4418  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     4559  pretokenize.c      cuts text into the words inside which BPE merges
+ *     4969  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     5345  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     5514  bpe.c              the merging
+ *     5805  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     6093  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     6221  stop.c             finds strings that end an answer in bytes that come in pieces
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *     6386  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *     6519  target.c           the marks of functions that use instructions beyond the compiler's flags
- *     6534  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *     6559  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *     6602  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *     6935  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *     6964  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *     7072  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *     7142  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *     7237  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *     7614  cpu_int.c          the table of integer-block kernels
- *     7644  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *     7704  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *     7874  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *     6388  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *     6521  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *     6536  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *     6561  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *     6604  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *     6937  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *     6966  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *     7074  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *     7144  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *     7239  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *     7607  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *     7941  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *     8179  cpu_int.c          the table of integer-block kernels
+ *     8209  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *     8269  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *     8439  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *     8177  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *     8470  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *     8742  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *     9035  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -620,7 +622,7 @@ HYBRID_API void hybrid_sampler_reset(hybrid_sampler *sampler);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "e31e4cd1ca787d44"
+#define HYBRID__SOURCE_ID "7f14f371981bc502"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -7599,17 +7601,580 @@ HYBRID__GEMV256_AVX512(q5_K, true)
 HYBRID__GEMV256_AVX512(q6_K, false)
 #undef HYBRID__GEMV256_AVX512
 
-#define HYBRID__KERNEL_AVX512(type, family)                                                                                                            \
-    static const hybrid__matmul_kernel hybrid__kernel_avx512_##type = {                                                                                \
-        &hybrid__one##family##_avx512, &hybrid__act##family##_generic, 1 << 30, 16, hybrid__gemv_avx512_##type, hybrid__generic_scratch,               \
-        hybrid__gemm_generic_##type                                                                                                                    \
+#endif
+/* ==== end src/compute/cpu_int_avx512.c ==== */
+
+/* ==== begin src/compute/cpu_int_panel.c ==== */
+/* compute/cpu_int_panel: prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them.
+ *
+ * A panel is 16 rows of weights, unpacked once and multiplied with all rows of activations: for every 4 k a vector of 16 rows x 4 bytes.
+ * Blocks (and super-blocks) lie in the order of their sums, all of p[0] first, then p[4], p[2], p[6], p[1], p[5], p[3], p[7]: a run of blocks
+ * adds into one set of registers, and halve(p, 8) is met by adding finished runs pairwise, like carries of a binary counter. */
+#if defined(HYBRID__X86)
+
+/* Position of the first block of every run; run[8] is their number. Run j is p[hybrid__run_sum[j]]. */
+static const uint8_t hybrid__run_sum[8] = { 0, 4, 2, 6, 1, 5, 3, 7 };
+static void hybrid__runs(int64_t blocks, int64_t run[9])
+{
+    int j;
+    run[0] = 0;
+    for (j = 0; j < 8; j++) run[j + 1] = run[j] + (blocks + 7 - hybrid__run_sum[j]) / 8;
+}
+HYBRID__INLINE int64_t hybrid__run_position(const int64_t run[9], int64_t b)
+{
+    static const uint8_t order[8] = { 0, 4, 2, 6, 1, 5, 3, 7 };          /* its own inverse */
+    return run[order[b % 8]] + b / 8;
+}
+
+/* ---- activations ----
+ * 32-weight blocks: q: 32 int8 a block; d: floats; s: floats, sum of q; c: int32, bits of 1.5 * 2^23 minus 128 * sum.
+ * Super-blocks: q: 256 int8; d: floats; c3, c6: int32, -124 and -32768 times the sum of q; s16: 16 int16, sums of 16; b16: the same sums as 16
+ * pairs of bfloat16, the first a multiple of 16, the second 0..15: both exact. */
+HYBRID__INLINE size_t hybrid__many32_d(int64_t k) { return hybrid__align((size_t)k, 64); }
+HYBRID__INLINE size_t hybrid__many32_part(int64_t k) { return hybrid__align((size_t)k / 8, 64); }
+static size_t hybrid__many32_bytes(int64_t k) { return (hybrid__many32_d(k) + 3 * hybrid__many32_part(k)) | 64; }
+HYBRID__INLINE size_t hybrid__many256_d(int64_t k) { return (size_t)k; }
+HYBRID__INLINE size_t hybrid__many256_part(int64_t k) { return hybrid__align((size_t)k / 64, 64); }
+HYBRID__INLINE size_t hybrid__many256_s16(int64_t k) { return (size_t)k + 3 * hybrid__many256_part(k); }
+HYBRID__INLINE size_t hybrid__many256_b16(int64_t k) { return hybrid__many256_s16(k) + hybrid__align((size_t)k / 8, 64); }
+static size_t hybrid__many256_bytes(int64_t k) { return (hybrid__many256_b16(k) + (size_t)k / 4) | 64; }
+
+HYBRID__TARGET_AVX512 static void hybrid__many32_prepare(const float *x, int64_t k, void *act)
+{
+    char *base = (char *)act + hybrid__many32_d(k);
+    float *d = (float *)(void *)base, *s = (float *)(void *)(base + hybrid__many32_part(k));
+    int32_t *c = (int32_t *)(void *)(base + 2 * hybrid__many32_part(k));
+    int64_t run[9], b;
+    hybrid__runs(k / 32, run);
+    for (b = 0; b < k / 32; b++) {
+        int64_t at = hybrid__run_position(run, b);
+        __m512i q0, q1;
+        int sum;
+        d[at] = hybrid__quant32_avx512(x + b * 32, &q0, &q1);
+        sum = _mm512_reduce_add_epi32(_mm512_add_epi32(q0, q1));
+        s[at] = (float)sum;
+        c[at] = 0x4B400000 - 128 * sum;
+        _mm_store_si128((__m128i *)(void *)((char *)act + at * 32), _mm512_cvtepi32_epi8(q0));
+        _mm_store_si128((__m128i *)(void *)((char *)act + at * 32 + 16), _mm512_cvtepi32_epi8(q1));
+    }
+}
+
+HYBRID__TARGET_AVX512 static void hybrid__many256_prepare(const float *x, int64_t k, void *act)
+{
+    char *base = (char *)act + hybrid__many256_d(k);
+    float *d = (float *)(void *)base;
+    int32_t *c3 = (int32_t *)(void *)(base + hybrid__many256_part(k)), *c6 = (int32_t *)(void *)(base + 2 * hybrid__many256_part(k));
+    int64_t run[9], b;
+    int i;
+    hybrid__runs(k / 256, run);
+    for (b = 0; b < k / 256; b++, x += 256) {
+        int64_t at = hybrid__run_position(run, b);
+        int16_t *s16 = (int16_t *)(void *)((char *)act + hybrid__many256_s16(k)) + at * 16;
+        char *q = (char *)act + at * 256;
+        __m512i a = _mm512_setzero_si512(), hi, lo;
+        float id;
+        int sum;
+        for (i = 0; i < 16; i++) a = _mm512_max_epu32(a, hybrid__abs_bits_avx512(_mm512_loadu_ps(x + i * 16)));
+        d[at] = hybrid__bits_f32(_mm512_reduce_max_epu32(a)) / 127.0f;
+        id = hybrid__act_inverse(d[at]);
+        for (i = 0; i < 16; i++) {
+            __m512i v = hybrid__quant16_avx512(_mm512_loadu_ps(x + i * 16), id);
+            _mm_store_si128((__m128i *)(void *)(q + i * 16), _mm512_cvtepi32_epi8(v));
+            s16[i] = (int16_t)_mm512_reduce_add_epi32(v);
+        }
+        a = _mm512_cvtepi16_epi32(_mm256_load_si256((const __m256i *)(const void *)s16));
+        sum = _mm512_reduce_add_epi32(a);
+        c3[at] = -124 * sum;
+        c6[at] = -32768 * sum;
+        lo = _mm512_castps_si512(_mm512_cvtepi32_ps(_mm512_and_si512(a, _mm512_set1_epi32(15))));
+        hi = _mm512_castps_si512(_mm512_cvtepi32_ps(_mm512_andnot_si512(_mm512_set1_epi32(15), a)));
+        _mm512_store_si512((char *)act + hybrid__many256_b16(k) + at * 64, _mm512_or_si512(lo, _mm512_srli_epi32(hi, 16)));
+    }
+}
+static const hybrid__act_format hybrid__many32_avx512 = { hybrid__many32_bytes, hybrid__many32_prepare };
+static const hybrid__act_format hybrid__many256_avx512 = { hybrid__many256_bytes, hybrid__many256_prepare };
+
+/* ---- panels ----
+ * Of a 32-weight block, HYBRID__PANEL32 bytes: 8 vectors of signed weights, d[16], m[16] (floats).
+ * Of a super-block, HYBRID__PANEL256 bytes: 64 vectors: scale * q as unsigned bytes, the low byte where it takes two (Q3_K: plus 124); then 64
+ * vectors of high bytes (Q6_K: plus 128); d[16], dmin[16]; mins: 16 vectors, the min of each 16 weights as a pair of equal bfloat16;
+ * 8 vectors, the mins of pairs of 16 weights as int16. */
+enum {
+    HYBRID__PANEL32 = 640, HYBRID__PANEL32_D = 512, HYBRID__PANEL32_M = 576,
+    HYBRID__PANEL256_HIGH = 4096, HYBRID__PANEL256_D = 8192, HYBRID__PANEL256_MB = 8320, HYBRID__PANEL256_MS = 9344, HYBRID__PANEL256 = 9856
+};
+
+/* Byte at of rows e, e+4, e+8, e+12, 16 bytes each. */
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__rows4_avx512(const char *const *rows, int e, size_t at)
+{
+    __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(const void *)(rows[e] + at)));
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)(rows[e + 4] + at)), 1);
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)(rows[e + 8] + at)), 2);
+    return _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)(rows[e + 12] + at)), 3);
+}
+/* o[j]: dword j of all 16 rows, where v[e] holds rows e, e+4, e+8, e+12. */
+HYBRID__INLINE HYBRID__TARGET_AVX512 void hybrid__transpose_avx512(__m512i v0, __m512i v1, __m512i v2, __m512i v3, __m512i o[4])
+{
+    __m512i t0 = _mm512_unpacklo_epi32(v0, v1), t1 = _mm512_unpackhi_epi32(v0, v1), t2 = _mm512_unpacklo_epi32(v2, v3), t3 = _mm512_unpackhi_epi32(v2, v3);
+    o[0] = _mm512_unpacklo_epi64(t0, t2); o[1] = _mm512_unpackhi_epi64(t0, t2);
+    o[2] = _mm512_unpacklo_epi64(t1, t3); o[3] = _mm512_unpackhi_epi64(t1, t3);
+}
+/* 16 bytes at `at` of 16 rows, as 4 vectors of 16 rows x 4 bytes. */
+HYBRID__INLINE HYBRID__TARGET_AVX512 void hybrid__piece_avx512(const char *const *rows, size_t at, __m512i o[4])
+{
+    hybrid__transpose_avx512(hybrid__rows4_avx512(rows, 0, at), hybrid__rows4_avx512(rows, 1, at), hybrid__rows4_avx512(rows, 2, at), hybrid__rows4_avx512(rows, 3, at), o);
+}
+/* 4 bytes at `at` of 16 rows; 2 bytes. */
+HYBRID__TARGET_AVX512 static __m512i hybrid__dwords_avx512(const char *const *rows, size_t at)
+{
+    uint32_t v[16];
+    int i;
+    for (i = 0; i < 16; i++) v[i] = hybrid__load_u32(rows[i] + at);
+    return _mm512_loadu_si512(v);
+}
+HYBRID__TARGET_AVX512 static __m512 hybrid__floats_avx512(const char *const *rows, size_t at)
+{
+    uint16_t v[16];
+    int i;
+    for (i = 0; i < 16; i++) v[i] = hybrid__load_u16(rows[i] + at);
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)v));
+}
+
+/* One block of 16 rows (rows[i] points at the block). */
+HYBRID__INLINE HYBRID__TARGET_AVX512 void hybrid__panel32_avx512(const char *const *rows, size_t qs, size_t qh, bool bytes, bool affine, int offset, char *panel)
+{
+    const __m512i low4 = _mm512_set1_epi8(15), off = _mm512_set1_epi8((char)offset);
+    __m512i o[4], h, spread, bit;
+    int half, j;
+    if (bytes) {
+        for (half = 0; half < 2; half++) {
+            hybrid__piece_avx512(rows, qs + 16 * (size_t)half, o);
+            for (j = 0; j < 4; j++) _mm512_store_si512(panel + half * 256 + j * 64, o[j]);
+        }
+    } else {
+        hybrid__piece_avx512(rows, qs, o);
+        h = qh ? hybrid__dwords_avx512(rows, qh) : _mm512_setzero_si512();
+        for (half = 0; half < 2; half++)
+            for (j = 0; j < 4; j++) {
+                __m512i q = _mm512_and_si512(half ? _mm512_srli_epi16(o[j], 4) : o[j], low4);
+                if (qh) {                                             /* 4 bits of h to bit 4 of 4 bytes */
+                    spread = _mm512_shuffle_epi8(h, _mm512_add_epi8(_mm512_set4_epi32(0x0C0C0C0C, 0x08080808, 0x04040404, 0), _mm512_set1_epi8((char)(half * 2 + j / 2))));
+                    bit = _mm512_set1_epi32(j % 2 ? (int)0x80402010u : 0x08040201);
+                    q = _mm512_mask_add_epi8(q, _mm512_test_epi8_mask(spread, bit), q, _mm512_set1_epi8(16));
+                }
+                if (offset) q = _mm512_sub_epi8(q, off);
+                _mm512_store_si512(panel + half * 256 + j * 64, q);
+            }
+    }
+    _mm512_store_ps((float *)(void *)(panel + HYBRID__PANEL32_D), hybrid__floats_avx512(rows, 0));
+    if (affine) _mm512_store_ps((float *)(void *)(panel + HYBRID__PANEL32_M), hybrid__floats_avx512(rows, 2));
+}
+
+/* Byte s % 4 of every dword of v (4 sub-blocks a dword), zero- or sign-extended to both words. */
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__scale_words_avx512(__m512i v, int s, bool is_signed)
+{
+    const __m512i at = _mm512_set4_epi32((int)0x0C800C80, (int)0x08800880, (int)0x04800480, (int)0x00800080);     /* to the high bytes */
+    __m512i w = _mm512_shuffle_epi8(v, _mm512_add_epi8(at, _mm512_set1_epi16((short)(s % 4 << 8))));
+    return is_signed ? _mm512_srai_epi16(w, 8) : _mm512_srli_epi16(w, 8);
+}
+/* Words of products of even and odd bytes: low bytes to at, high bytes (plus flip) to the second plane. */
+HYBRID__INLINE HYBRID__TARGET_AVX512 void hybrid__store_planes_avx512(__m512i even, __m512i odd, int flip, char *at)
+{
+    const __m512i low = _mm512_set1_epi16(0xFF);
+    __m512i hi = _mm512_ternarylogic_epi32(low, odd, _mm512_srli_epi16(even, 8), 0xAE);                          /* (odd & ~low) | even >> 8 */
+    _mm512_store_si512(at, _mm512_ternarylogic_epi32(even, low, _mm512_slli_epi16(odd, 8), 0xEA));                /* (even & low) | odd << 8 */
+    _mm512_store_si512(at + HYBRID__PANEL256_HIGH, flip ? _mm512_xor_si512(hi, _mm512_set1_epi8((char)flip)) : hi);
+}
+HYBRID__INLINE HYBRID__TARGET_AVX512 void hybrid__store_product_avx512(__m512i q, __m512i sc, char *at)
+{
+    hybrid__store_planes_avx512(_mm512_mullo_epi16(_mm512_and_si512(q, _mm512_set1_epi16(0xFF)), sc), _mm512_mullo_epi16(_mm512_srli_epi16(q, 8), sc), 0, at);
+}
+/* Mins of 4 sub-blocks of 16 (a byte each of every dword) to the two forms of the panel; first: the number of the first one. */
+HYBRID__INLINE HYBRID__TARGET_AVX512 void hybrid__store_mins_avx512(__m512i m, int first, char *panel)
+{
+    int j;
+    for (j = 0; j < 4; j++) {
+        __m512i f = _mm512_castps_si512(_mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32(m, (unsigned)(8 * j)), _mm512_set1_epi32(255))));
+        _mm512_store_si512(panel + HYBRID__PANEL256_MB + (first + j) * 64, _mm512_or_si512(f, _mm512_srli_epi32(f, 16)));
+    }
+    for (j = 0; j < 2; j++) {
+        __m512i at = _mm512_add_epi8(_mm512_set4_epi32((int)0x800D800C, (int)0x80098008, (int)0x80058004, (int)0x80018000), _mm512_set1_epi16((short)(2 * j)));
+        _mm512_store_si512(panel + HYBRID__PANEL256_MS + (first / 2 + j) * 64, _mm512_shuffle_epi8(m, at));
+    }
+}
+HYBRID__INLINE HYBRID__TARGET_AVX512 void hybrid__store_scales_avx512(__m512i heads, bool affine, char *panel)
+{
+    _mm512_store_ps((float *)(void *)(panel + HYBRID__PANEL256_D), _mm512_cvtph_ps(_mm512_cvtepi32_epi16(heads)));
+    if (affine) _mm512_store_ps((float *)(void *)(panel + HYBRID__PANEL256_D + 64), _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(heads, 16))));
+}
+
+HYBRID__TARGET_AVX512 static void hybrid__panel_q2_K(const char *const *rows, char *panel)
+{
+    __m512i o[4], sc[4];
+    int h, p, t, j;
+    hybrid__piece_avx512(rows, 0, o);
+    for (j = 0; j < 4; j++) {
+        sc[j] = _mm512_and_si512(o[j], _mm512_set1_epi8(15));
+        hybrid__store_mins_avx512(_mm512_and_si512(_mm512_srli_epi16(o[j], 4), _mm512_set1_epi8(15)), j * 4, panel);
+    }
+    hybrid__store_scales_avx512(hybrid__dwords_avx512(rows, 80), true, panel);
+    for (h = 0; h < 2; h++)
+        for (p = 0; p < 2; p++) {
+            hybrid__piece_avx512(rows, 16 + (size_t)(32 * h + 16 * p), o);
+            for (t = 0; t < 4; t++) {
+                int s = 8 * h + 2 * t + p;
+                __m512i scale = hybrid__scale_words_avx512(sc[s / 4], s, false);
+                for (j = 0; j < 4; j++)                                /* two products of at most 45 in one word */
+                    _mm512_store_si512(panel + (s * 4 + j) * 64, _mm512_mullo_epi16(_mm512_and_si512(_mm512_srl_epi16(o[j], _mm_cvtsi32_si128(2 * t)), _mm512_set1_epi8(3)), scale));
+            }
+        }
+}
+
+HYBRID__TARGET_AVX512 static void hybrid__panel_q3_K(const char *const *rows, char *panel)
+{
+    const __m512i low4 = _mm512_set1_epi8(15), high2 = _mm512_set1_epi8(0x30), byte = _mm512_set1_epi16(0xFF), four = _mm512_set1_epi16(4);
+    __m512i o[4], sc[4], hm[2][4];
+    int h, p, t, j;
+    hybrid__transpose_avx512(_mm512_bsrli_epi128(hybrid__rows4_avx512(rows, 0, 94), 2), _mm512_bsrli_epi128(hybrid__rows4_avx512(rows, 1, 94), 2),
+                             _mm512_bsrli_epi128(hybrid__rows4_avx512(rows, 2, 94), 2), _mm512_bsrli_epi128(hybrid__rows4_avx512(rows, 3, 94), 2), o);
+    sc[0] = _mm512_or_si512(_mm512_and_si512(o[0], low4), _mm512_and_si512(_mm512_slli_epi16(o[2], 4), high2));
+    sc[1] = _mm512_or_si512(_mm512_and_si512(o[1], low4), _mm512_and_si512(_mm512_slli_epi16(o[2], 2), high2));
+    sc[2] = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi16(o[0], 4), low4), _mm512_and_si512(o[2], high2));
+    sc[3] = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi16(o[1], 4), low4), _mm512_and_si512(_mm512_srli_epi16(o[2], 2), high2));
+    for (j = 0; j < 4; j++) sc[j] = _mm512_sub_epi8(sc[j], _mm512_set1_epi8(32));
+    hybrid__store_scales_avx512(o[3], false, panel);
+    hybrid__piece_avx512(rows, 0, hm[0]);
+    hybrid__piece_avx512(rows, 16, hm[1]);
+    for (h = 0; h < 2; h++)
+        for (p = 0; p < 2; p++) {
+            hybrid__piece_avx512(rows, 32 + (size_t)(32 * h + 16 * p), o);
+            for (t = 0; t < 4; t++) {
+                int s = 8 * h + 2 * t + p;
+                __m512i scale = hybrid__scale_words_avx512(sc[s / 4], s, true);
+                __m128i low_by = _mm_cvtsi32_si128(2 * t), high_by = _mm_cvtsi32_si128(4 * h + t);
+                for (j = 0; j < 4; j++) {
+                    __m512i q = _mm512_and_si512(_mm512_srl_epi16(o[j], low_by), _mm512_set1_epi8(3)), even, odd;
+                    q = _mm512_or_si512(q, _mm512_slli_epi16(_mm512_and_si512(_mm512_srl_epi16(hm[p][j], high_by), _mm512_set1_epi8(1)), 2));
+                    even = _mm512_mullo_epi16(_mm512_sub_epi16(_mm512_and_si512(q, byte), four), scale);
+                    odd = _mm512_mullo_epi16(_mm512_sub_epi16(_mm512_srli_epi16(q, 8), four), scale);
+                    q = _mm512_ternarylogic_epi32(even, byte, _mm512_slli_epi16(odd, 8), 0xEA);
+                    _mm512_store_si512(panel + (s * 4 + j) * 64, _mm512_add_epi8(q, _mm512_set1_epi8(124)));          /* -124..128 */
+                }
+            }
+        }
+}
+
+/* Q4_K, and Q5_K with its fifth bits. */
+HYBRID__INLINE HYBRID__TARGET_AVX512 void hybrid__panel_k45_avx512(const char *const *rows, bool five, char *panel)
+{
+    const __m512i low4 = _mm512_set1_epi8(15), low6 = _mm512_set1_epi8(0x3F), high2 = _mm512_set1_epi8(0x30), bit4 = _mm512_set1_epi8(16);
+    __m512i o[4], sc[2], m[2], qh[2][4];
+    int c, p, j, s;
+    hybrid__piece_avx512(rows, 0, o);                                  /* d, dmin; the 12 bytes of scales and mins */
+    hybrid__store_scales_avx512(o[0], true, panel);
+    sc[0] = _mm512_and_si512(o[1], low6);
+    sc[1] = _mm512_or_si512(_mm512_and_si512(o[3], low4), _mm512_and_si512(_mm512_srli_epi16(o[1], 2), high2));
+    m[0] = _mm512_and_si512(o[2], low6);
+    m[1] = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi16(o[3], 4), low4), _mm512_and_si512(_mm512_srli_epi16(o[2], 2), high2));
+    for (j = 0; j < 4; j++) {                                          /* each min counts for two groups of 16 */
+        __m512i at = _mm512_add_epi8(_mm512_set4_epi32(0x0D0D0C0C, 0x09090808, 0x05050404, 0x01010000), _mm512_set1_epi8((char)(j % 2 * 2)));
+        hybrid__store_mins_avx512(_mm512_shuffle_epi8(m[j / 2], at), j * 4, panel);
+    }
+    if (five) {
+        hybrid__piece_avx512(rows, 16, qh[0]);
+        hybrid__piece_avx512(rows, 32, qh[1]);
+    }
+    for (c = 0; c < 4; c++)
+        for (p = 0; p < 2; p++) {
+            hybrid__piece_avx512(rows, (size_t)((five ? 48 : 16) + 32 * c + 16 * p), o);
+            for (s = 2 * c; s < 2 * c + 2; s++) {
+                __m512i scale = hybrid__scale_words_avx512(sc[s / 4], s, false);
+                for (j = 0; j < 4; j++) {
+                    __m512i q = _mm512_and_si512(s % 2 ? _mm512_srli_epi16(o[j], 4) : o[j], low4);
+                    if (five) q = _mm512_ternarylogic_epi32(q, _mm512_rolv_epi32(qh[p][j], _mm512_set1_epi32(4 - s)), bit4, 0xF8);
+                    hybrid__store_product_avx512(q, scale, panel + (s * 8 + p * 4 + j) * 64);
+                }
+            }
+        }
+}
+HYBRID__TARGET_AVX512 static void hybrid__panel_q4_K(const char *const *rows, char *panel) { hybrid__panel_k45_avx512(rows, false, panel); }
+HYBRID__TARGET_AVX512 static void hybrid__panel_q5_K(const char *const *rows, char *panel) { hybrid__panel_k45_avx512(rows, true, panel); }
+
+HYBRID__TARGET_AVX512 static void hybrid__panel_q6_K(const char *const *rows, char *panel)
+{
+    const __m512i low4 = _mm512_set1_epi8(15), high2 = _mm512_set1_epi8(0x30), byte = _mm512_set1_epi16(0xFF), off = _mm512_set1_epi16(32);
+    __m512i o[4], sc[4], qh[2][4];
+    int h, p, n, j;
+    hybrid__piece_avx512(rows, 192, sc);
+    _mm512_store_ps((float *)(void *)(panel + HYBRID__PANEL256_D), hybrid__floats_avx512(rows, 208));
+    for (h = 0; h < 2; h++) {
+        hybrid__piece_avx512(rows, 128 + (size_t)(32 * h), qh[0]);
+        hybrid__piece_avx512(rows, 128 + (size_t)(32 * h + 16), qh[1]);
+        for (p = 0; p < 4; p++) {
+            hybrid__piece_avx512(rows, (size_t)(64 * h + 16 * p), o);
+            for (n = 0; n < 2; n++) {                                  /* low, high nibbles */
+                int s = 8 * h + 4 * n + p;
+                __m512i scale = hybrid__scale_words_avx512(sc[s / 4], s, true), by = _mm512_set1_epi32(4 - (4 * n + p / 2 * 2));
+                for (j = 0; j < 4; j++) {
+                    __m512i q = _mm512_and_si512(n ? _mm512_srli_epi16(o[j], 4) : o[j], low4);
+                    q = _mm512_ternarylogic_epi32(q, _mm512_rolv_epi32(qh[p % 2][j], by), high2, 0xF8);
+                    hybrid__store_planes_avx512(_mm512_mullo_epi16(_mm512_sub_epi16(_mm512_and_si512(q, byte), off), scale),
+                                                _mm512_mullo_epi16(_mm512_sub_epi16(_mm512_srli_epi16(q, 8), off), scale), 0x80, panel + (s * 4 + j) * 64);
+                }
+            }
+        }
+    }
+}
+
+#define HYBRID__PANEL32_TYPE(type, qs, qh, bytes, affine, offset) \
+    HYBRID__TARGET_AVX512 static void hybrid__panel_##type(const char *const *rows, char *panel) { hybrid__panel32_avx512(rows, qs, qh, bytes, affine, offset, panel); }
+HYBRID__PANEL32_TYPE(q4_0, 2, 0, false, false, 8)
+HYBRID__PANEL32_TYPE(q4_1, 4, 0, false, true, 0)
+HYBRID__PANEL32_TYPE(q5_0, 6, 2, false, false, 16)
+HYBRID__PANEL32_TYPE(q5_1, 8, 4, false, true, 0)
+HYBRID__PANEL32_TYPE(q8_0, 2, 0, true, false, 0)
+#undef HYBRID__PANEL32_TYPE
+
+#endif
+/* ==== end src/compute/cpu_int_panel.c ==== */
+
+/* ==== begin src/compute/cpu_int_gemm.c ==== */
+/* compute/cpu_int_gemm: prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cpu_int_panel.c. */
+#if defined(HYBRID__X86)
+
+/* A tile: rows of activations, one panel, and where the results go: out[i] = 16 results for activation row i. */
+typedef struct hybrid__tile {
+    const char *acts;                   /* prepared rows, act_bytes apart */
+    size_t      act_bytes;
+    int64_t     k;
+    const char *panel;
+    float      *out;                    /* vectors of 16 */
+} hybrid__tile;
+typedef void (*hybrid__panel_fn)(const char *const *rows, char *panel);
+typedef void (*hybrid__tile_fn)(const hybrid__tile *tile);
+
+typedef struct hybrid__int_gemm {
+    hybrid__panel_fn unpack;
+    hybrid__tile_fn  tile;
+    int     tile_rows;                  /* activation rows that `tile` takes: 8 or 16 */
+    int     block, panel_bytes;         /* weights and panel bytes of a block */
+    size_t  block_bytes;
+    size_t (*act_bytes)(int64_t k);
+} hybrid__int_gemm;
+
+enum { HYBRID__PANEL_BUDGET = 640 << 10, HYBRID__PANELS_MAX = 4, HYBRID__TILE_ROWS_MAX = 16 };
+
+HYBRID__INLINE size_t hybrid__int_gemm_panel(const hybrid__int_gemm *g, int64_t k) { return (size_t)(k / g->block) * (size_t)g->panel_bytes; }
+/* Panels unpacked at a time: what the second-level cache holds beside the activations. */
+HYBRID__INLINE int hybrid__int_gemm_panels(const hybrid__int_gemm *g, int64_t k)
+{
+    size_t n = HYBRID__PANEL_BUDGET / hybrid__int_gemm_panel(g, k);
+    return n < 1 ? 1 : n > HYBRID__PANELS_MAX ? (int)HYBRID__PANELS_MAX : (int)n;
+}
+static size_t hybrid__int_gemm_scratch(const hybrid__int_gemm *g, int64_t k)
+{
+    return hybrid__int_gemm_panel(g, k) * (size_t)hybrid__int_gemm_panels(g, k) + g->act_bytes(k) * HYBRID__TILE_ROWS_MAX + HYBRID__TILE_ROWS_MAX * 64;
+}
+
+/* Rows r..r+15 (those from r1 on are r1 - 1 again) of w to a panel, in the order of runs. */
+static void hybrid__int_gemm_unpack(const hybrid__int_gemm *g, const char *w, size_t row_bytes, int64_t k, int64_t r, int64_t r1, char *panel)
+{
+    int64_t blocks = k / g->block, b;
+    int i, j;
+    for (j = 0; j < 8; j++)
+        for (b = hybrid__run_sum[j]; b < blocks; b += 8, panel += g->panel_bytes) {
+            const char *rows[16];
+            for (i = 0; i < 16; i++) rows[i] = w + (size_t)HYBRID__MIN(r + i, r1 - 1) * row_bytes + (size_t)b * g->block_bytes;
+            g->unpack(rows, panel);
+        }
+}
+
+static void hybrid__int_gemm_run(const hybrid__int_gemm *g, const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,
+                                 int64_t r0, int64_t r1, void *scratch)
+{
+    size_t panel_bytes = hybrid__int_gemm_panel(g, k), act_bytes = g->act_bytes(k);
+    int panels = hybrid__int_gemm_panels(g, k), p, i, j;
+    char *packed = (char *)scratch, *pad = packed + panel_bytes * (size_t)panels;
+    hybrid__tile tile;
+    int64_t r, at;
+    tile.act_bytes = act_bytes;
+    tile.k = k;
+    tile.out = (float *)(void *)(pad + act_bytes * HYBRID__TILE_ROWS_MAX);
+    for (r = r0; r < r1; r += 16 * panels) {
+        int count = (int)HYBRID__MIN((r1 - r + 15) / 16, panels);
+        for (p = 0; p < count; p++) hybrid__int_gemm_unpack(g, (const char *)w, row_bytes, k, r + 16 * p, r1, packed + (size_t)p * panel_bytes);
+        for (i = 0; i < n; i += g->tile_rows) {
+            int rows = HYBRID__MIN(n - i, g->tile_rows);
+            tile.acts = (const char *)acts + (size_t)i * act_bytes;
+            if (rows < g->tile_rows) {                                /* the rest of the tile: zeros */
+                memcpy(pad, tile.acts, act_bytes * (size_t)rows);
+                memset(pad + act_bytes * (size_t)rows, 0, act_bytes * (size_t)(g->tile_rows - rows));
+                tile.acts = pad;
+            }
+            for (p = 0; p < count; p++) {
+                at = r + 16 * p;
+                tile.panel = packed + (size_t)p * panel_bytes;
+                g->tile(&tile);
+                for (j = 0; j < rows; j++) memcpy(y + (i + j) * y_stride + (at - r0), tile.out + 16 * j, (size_t)HYBRID__MIN(r1 - at, 16) * sizeof *y);
+            }
+        }
+    }
+}
+
+/* ---- VNNI: 8 rows of activations ---- */
+
+#define HYBRID__EACH8(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
+#define HYBRID__EACH16(X) HYBRID__EACH8(X) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
+
+/* Address of value `at` of row i (a constant) from four bases, so that all rows need 3 registers more. */
+#define HYBRID__ROW(base, i) ((base)[(i) / 4] + ((i) % 4 == 3 ? stride3 : (size_t)((i) % 4) * stride))
+
+/* A finished run (sums v[0..count)) joins the runs before it: run 0 waits; 1 joins 0; 2 waits; 3 joins 2, then both join 0 and 1; ... */
+HYBRID__INLINE HYBRID__TARGET_AVX512 void hybrid__merge_avx512(__m512 *v, int count, int run, __m512 (*waiting)[16], float *out)
+{
+    int i;
+    if (run & 1) for (i = 0; i < count; i++) v[i] = _mm512_add_ps(waiting[0][i], v[i]);
+    if ((run & 3) == 3) for (i = 0; i < count; i++) v[i] = _mm512_add_ps(waiting[1][i], v[i]);
+    if (run == 7) for (i = 0; i < count; i++) _mm512_store_ps(out + 16 * i, _mm512_add_ps(waiting[2][i], v[i]));
+    else for (i = 0; i < count; i++) waiting[(run & 3) == 3 ? 2 : run & 1][i] = v[i];
+}
+
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512 hybrid__splat_avx512(const char *p) { return _mm512_set1_ps(hybrid__load_f32(p)); }
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__splat_int_avx512(const char *p) { return _mm512_set1_epi32((int)hybrid__load_u32(p)); }
+
+HYBRID__INLINE HYBRID__TARGET_AVX512 void hybrid__tile32_vnni(const hybrid__tile *tile, bool affine)
+{
+    const __m512 magic = _mm512_set1_ps(-12582912.0f);
+    const __m512i top = _mm512_set1_epi8(-128);
+    const size_t stride = tile->act_bytes, stride3 = 3 * stride, part = hybrid__many32_part(tile->k);
+    const char *panel = tile->panel, *x[2], *d[2];
+    __m512 waiting[3][16];
+    int64_t run[9], at;
+    int j, q;
+    x[0] = tile->acts; x[1] = x[0] + 4 * stride;
+    d[0] = x[0] + hybrid__many32_d(tile->k); d[1] = d[0] + 4 * stride;
+    hybrid__runs(tile->k / 32, run);
+    for (j = 0; j < 8; j++) {
+        __m512 v[8];
+#define HYBRID__X(i) v[i] = _mm512_setzero_ps();
+        HYBRID__EACH8(HYBRID__X)
+#undef HYBRID__X
+        for (at = run[j]; at < run[j + 1]; at++) {
+            __m512i s[8];
+            __m512 dw = _mm512_load_ps((const float *)(const void *)(panel + HYBRID__PANEL32_D)), dm = _mm512_mul_ps(dw, magic), m = dw;
+            if (affine) m = _mm512_load_ps((const float *)(const void *)(panel + HYBRID__PANEL32_M));
+#define HYBRID__X(i) s[i] = hybrid__splat_int_avx512(HYBRID__ROW(d, i) + 2 * part);
+            HYBRID__EACH8(HYBRID__X)
+#undef HYBRID__X
+            for (q = 0; q < 8; q++) {
+                __m512i w = _mm512_xor_si512(_mm512_load_si512(panel + q * 64), top);
+#define HYBRID__X(i) s[i] = _mm512_dpbusd_epi32(s[i], w, hybrid__splat_int_avx512(HYBRID__ROW(x, i) + q * 4));
+                HYBRID__EACH8(HYBRID__X)
+#undef HYBRID__X
+            }
+#define HYBRID__X(i) {                                                                                    \
+                __m512 t = _mm512_fmadd_ps(_mm512_castsi512_ps(s[i]), dw, dm);                            \
+                if (affine) t = _mm512_fmadd_ps(m, hybrid__splat_avx512(HYBRID__ROW(d, i) + part), t);    \
+                v[i] = _mm512_fmadd_ps(t, hybrid__splat_avx512(HYBRID__ROW(d, i)), v[i]); }
+            HYBRID__EACH8(HYBRID__X)
+#undef HYBRID__X
+            panel += HYBRID__PANEL32;
+            x[0] += 32; x[1] += 32;
+            d[0] += 4; d[1] += 4;
+        }
+        hybrid__merge_avx512(v, 8, j, waiting, tile->out);
+    }
+}
+HYBRID__TARGET_AVX512 static void hybrid__tile32_vnni_plain(const hybrid__tile *tile) { hybrid__tile32_vnni(tile, false); }
+HYBRID__TARGET_AVX512 static void hybrid__tile32_vnni_affine(const hybrid__tile *tile) { hybrid__tile32_vnni(tile, true); }
+
+/* two: the panel has high bytes. affine: it has mins. correction: 0, or which of c3, c6 (1, 2) starts the sums. */
+HYBRID__INLINE HYBRID__TARGET_AVX512 void hybrid__tile256_vnni(const hybrid__tile *tile, bool two, bool affine, int correction)
+{
+    const size_t stride = tile->act_bytes, stride3 = 3 * stride, part = hybrid__many256_part(tile->k);
+    const char *panel = tile->panel, *x[2], *d[2], *s16[2];
+    __m512 waiting[3][16];
+    int64_t run[9], at;
+    int j, q;
+    x[0] = tile->acts; x[1] = x[0] + 4 * stride;
+    d[0] = x[0] + hybrid__many256_d(tile->k); d[1] = d[0] + 4 * stride;
+    s16[0] = x[0] + hybrid__many256_s16(tile->k); s16[1] = s16[0] + 4 * stride;
+    hybrid__runs(tile->k / 256, run);
+    for (j = 0; j < 8; j++) {
+        __m512 v[8];
+#define HYBRID__X(i) v[i] = _mm512_setzero_ps();
+        HYBRID__EACH8(HYBRID__X)
+#undef HYBRID__X
+        for (at = run[j]; at < run[j + 1]; at++) {
+            __m512i s[8], h[8];
+            __m512 dw = _mm512_load_ps((const float *)(const void *)(panel + HYBRID__PANEL256_D)), dm = dw;
+            if (affine) dm = _mm512_load_ps((const float *)(const void *)(panel + HYBRID__PANEL256_D + 64));
+#define HYBRID__X(i) s[i] = correction ? hybrid__splat_int_avx512(HYBRID__ROW(d, i) + (size_t)correction * part) : _mm512_setzero_si512(); h[i] = _mm512_setzero_si512();
+            HYBRID__EACH8(HYBRID__X)
+#undef HYBRID__X
+            for (q = 0; q < 64; q++) {
+                __m512i w = _mm512_load_si512(panel + q * 64), wh = w, xi;
+                if (two) wh = _mm512_load_si512(panel + HYBRID__PANEL256_HIGH + q * 64);
+#define HYBRID__X(i) xi = hybrid__splat_int_avx512(HYBRID__ROW(x, i) + q * 4); s[i] = _mm512_dpbusd_epi32(s[i], w, xi); if (two) h[i] = _mm512_dpbusd_epi32(h[i], wh, xi);
+                HYBRID__EACH8(HYBRID__X)
+#undef HYBRID__X
+            }
+#define HYBRID__X(i) if (two) s[i] = _mm512_add_epi32(s[i], _mm512_slli_epi32(h[i], 8)); h[i] = _mm512_setzero_si512();
+            HYBRID__EACH8(HYBRID__X)
+#undef HYBRID__X
+            if (affine)
+                for (q = 0; q < 8; q++) {
+                    __m512i m = _mm512_load_si512(panel + HYBRID__PANEL256_MS + q * 64);
+#define HYBRID__X(i) h[i] = _mm512_dpwssd_epi32(h[i], m, hybrid__splat_int_avx512(HYBRID__ROW(s16, i) + q * 4));
+                    HYBRID__EACH8(HYBRID__X)
+#undef HYBRID__X
+                }
+#define HYBRID__X(i) {                                                                                    \
+                __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(s[i]), dw);                                   \
+                if (affine) t = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(h[i]), dm, t);                        \
+                v[i] = _mm512_fmadd_ps(t, hybrid__splat_avx512(HYBRID__ROW(d, i)), v[i]); }
+            HYBRID__EACH8(HYBRID__X)
+#undef HYBRID__X
+            panel += HYBRID__PANEL256;
+            x[0] += 256; x[1] += 256;
+            d[0] += 4; d[1] += 4;
+            s16[0] += 32; s16[1] += 32;
+        }
+        hybrid__merge_avx512(v, 8, j, waiting, tile->out);
+    }
+}
+HYBRID__TARGET_AVX512 static void hybrid__tile256_vnni_q2(const hybrid__tile *tile) { hybrid__tile256_vnni(tile, false, true, 0); }
+HYBRID__TARGET_AVX512 static void hybrid__tile256_vnni_q3(const hybrid__tile *tile) { hybrid__tile256_vnni(tile, false, false, 1); }
+HYBRID__TARGET_AVX512 static void hybrid__tile256_vnni_q45(const hybrid__tile *tile) { hybrid__tile256_vnni(tile, true, true, 0); }
+HYBRID__TARGET_AVX512 static void hybrid__tile256_vnni_q6(const hybrid__tile *tile) { hybrid__tile256_vnni(tile, true, false, 2); }
+
+/* ---- the kernels of every type ---- */
+#define HYBRID__KERNEL_AVX512(type, family, vnni)                                                                                               \
+    static const hybrid__int_gemm hybrid__gemm_plan_vnni_##type = {                                                                             \
+        hybrid__panel_##type, vnni, 8, family, HYBRID__PANEL##family, sizeof(hybrid__block_##type), hybrid__many##family##_bytes                \
+    };                                                                                                                                          \
+    static size_t hybrid__gemm_scratch_avx512_##type(int64_t k, int n) { HYBRID__UNUSED(n); return hybrid__int_gemm_scratch(&hybrid__gemm_plan_vnni_##type, k); } \
+    static void hybrid__gemm_avx512_##type(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,     \
+                                           int64_t r0, int64_t r1, void *scratch)                                                               \
+    { hybrid__int_gemm_run(&hybrid__gemm_plan_vnni_##type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch); }                           \
+    static const hybrid__matmul_kernel hybrid__kernel_avx512_##type = {                                                                         \
+        &hybrid__one##family##_avx512, &hybrid__many##family##_avx512, 6, 16, hybrid__gemv_avx512_##type, hybrid__gemm_scratch_avx512_##type,   \
+        hybrid__gemm_avx512_##type                                                                                                              \
     };
-HYBRID__KERNEL_AVX512(q4_0, 32) HYBRID__KERNEL_AVX512(q4_1, 32) HYBRID__KERNEL_AVX512(q5_0, 32) HYBRID__KERNEL_AVX512(q5_1, 32) HYBRID__KERNEL_AVX512(q8_0, 32)
-HYBRID__KERNEL_AVX512(q2_K, 256) HYBRID__KERNEL_AVX512(q3_K, 256) HYBRID__KERNEL_AVX512(q4_K, 256) HYBRID__KERNEL_AVX512(q5_K, 256) HYBRID__KERNEL_AVX512(q6_K, 256)
+HYBRID__KERNEL_AVX512(q4_0, 32, hybrid__tile32_vnni_plain)
+HYBRID__KERNEL_AVX512(q4_1, 32, hybrid__tile32_vnni_affine)
+HYBRID__KERNEL_AVX512(q5_0, 32, hybrid__tile32_vnni_plain)
+HYBRID__KERNEL_AVX512(q5_1, 32, hybrid__tile32_vnni_affine)
+HYBRID__KERNEL_AVX512(q8_0, 32, hybrid__tile32_vnni_plain)
+HYBRID__KERNEL_AVX512(q2_K, 256, hybrid__tile256_vnni_q2)
+HYBRID__KERNEL_AVX512(q3_K, 256, hybrid__tile256_vnni_q3)
+HYBRID__KERNEL_AVX512(q4_K, 256, hybrid__tile256_vnni_q45)
+HYBRID__KERNEL_AVX512(q5_K, 256, hybrid__tile256_vnni_q45)
+HYBRID__KERNEL_AVX512(q6_K, 256, hybrid__tile256_vnni_q6)
 #undef HYBRID__KERNEL_AVX512
 
 #endif
-/* ==== end src/compute/cpu_int_avx512.c ==== */
+/* ==== end src/compute/cpu_int_gemm.c ==== */
 
 /* ==== begin src/compute/cpu_int.c ==== */
 /* compute/cpu_int: the table of integer-block kernels. */
@@ -8712,6 +9277,8 @@ HYBRID_API void hybrid_sampler_reset(hybrid_sampler *s)
 #undef HYBRID__CHARS
 #undef HYBRID__COUNT
 #undef HYBRID__DEEPSEEK3
+#undef HYBRID__EACH16
+#undef HYBRID__EACH8
 #undef HYBRID__F4_EACH
 #undef HYBRID__FLOAT_GENERIC
 #undef HYBRID__GEMV256_AVX512
@@ -8735,6 +9302,7 @@ HYBRID_API void hybrid_sampler_reset(hybrid_sampler *s)
 #undef HYBRID__NOINLINE
 #undef HYBRID__NOMINMAX
 #undef HYBRID__NO_NAME
+#undef HYBRID__PANEL32_TYPE
 #undef HYBRID__PRINTF
 #undef HYBRID__Q3
 #undef HYBRID__Q5
@@ -8742,6 +9310,7 @@ HYBRID_API void hybrid_sampler_reset(hybrid_sampler *s)
 #undef HYBRID__REST
 #undef HYBRID__RESTRICT
 #undef HYBRID__ROUNDER
+#undef HYBRID__ROW
 #undef HYBRID__SAMPLER_MAX_LAST_N
 #undef HYBRID__SELECT_BINS
 #undef HYBRID__SELECT_CANDIDATES
