@@ -51,6 +51,7 @@
 #include "compute/trig.c"
 #include "compute/cpu_kernels.c"
 #include "compute/cpu_generic.c"
+#include "compute/cpu_x86.c"
 #include "compute/matmul_kernel.c"
 #include "compute/cpu_int_unpack.c"
 #include "compute/cpu_int_act.c"

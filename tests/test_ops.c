@@ -530,7 +530,7 @@ static void test_attention_nan(void)
 static void test_matmul(void)
 {
     static const int shapes[][3] = { { 1, 1, 1 }, { 48, 5, 1 }, { 64, 33, 2 }, { 100, 70, 7 }, { 896, 40, 13 }, { 2048, 17, 1 }, { 257, 129, 33 }, { 33, 64, 100 },
-                                     { 1024, 96, 25 }, { 4864, 65, 12 }, { 32, 1, 3 }, { 8192, 35, 14 } };
+                                     { 1024, 96, 25 }, { 4864, 35, 12 }, { 32, 1, 3 }, { 8192, 33, 5 } };
     static const hybrid_type types[] = { HYBRID_TYPE_F32, HYBRID_TYPE_F16, HYBRID_TYPE_BF16 };
     int i, j, t, u, variant;
     TEST("float matmul");
@@ -547,7 +547,7 @@ static void test_matmul(void)
             tensor.type = types[u]; tensor.ne[0] = k; tensor.ne[1] = out; tensor.nb[1] = row; tensor.data = data;
             CHECK(hybrid_quantize(types[u], w, data, (size_t)(k * out), NULL) == HYBRID_OK, "encode");
             CHECK(hybrid_dequantize(types[u], data, w, (size_t)(k * out)) == HYBRID_OK, "decode");
-            for (variant = 0; variant < 3; variant++) {
+            for (variant = 0; variant < (i < 6 ? 3 : 1); variant++) {
                 for (j = 0; j < n; j++)
                     for (r = 0; r < out; r++) {
                         double sum = variant ? bias[r] : 0;
@@ -557,7 +557,7 @@ static void test_matmul(void)
                     }
                 for (t = 0; t < n_targets; t++) {
                     int threads;
-                    for (threads = 1; threads <= 3; threads++) {
+                    for (threads = 1; threads <= (t == n_targets - 1 && i % 3 == 0 ? 3 : 1); threads++) {
                         hybrid__backend *be = create_backend(targets[t].name, threads, &tensor, 1);
                         hybrid__op_matmul op;
                         bool reference = t == 0 && threads == 1;
@@ -582,12 +582,12 @@ static void test_matmul(void)
 /* One row of a batch = that row alone, whatever the batch. */
 static void test_matmul_batch(void)
 {
-    enum { K = 1040, OUT = 100, N = 70 };
+    enum { K = 1040, OUT = 70, N = 53 };
     static const hybrid_type types[] = { HYBRID_TYPE_F32, HYBRID_TYPE_F16, HYBRID_TYPE_BF16 };
     int u, t, n, i;
     TEST("float matmul, batch = single row");
     for (u = 0; u < 3; u++)
-        for (t = 0; t < n_targets; t++) {
+        for (t = n_targets > 1; t < n_targets; t++) {
             float *w = random_floats(K * OUT), *x = random_floats(K * N), *y = (float *)calloc(N * OUT, sizeof(float)), *one = (float *)calloc(N * OUT, sizeof(float));
             char *data = (char *)malloc(K * OUT * 4);
             hybrid__tensor tensor;

@@ -266,6 +266,10 @@ static void hybrid__cpu_destroy(hybrid__backend *be)
 
 static const hybrid__cpu_kernels *hybrid__cpu_kernels_for(hybrid__isa isa)
 {
+#if defined(HYBRID__X86)
+    const hybrid__cpu_kernels *kernels = hybrid__cpu_kernels_x86(isa);
+    if (kernels) return kernels;
+#endif
     HYBRID__UNUSED(isa);
     return hybrid__cpu_kernels_generic();
 }

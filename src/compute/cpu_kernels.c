@@ -1,6 +1,15 @@
 /* compute/cpu_kernels: what the CPU back end needs of an instruction set besides matrix products: one table of row functions, in the order of
  * NUMERICS.md. cpu_generic.c fills it in scalar C and is the reference; every other table gives the same bits. */
 
+/* Before a loop of known, small length over an array of vectors: without it gcc -O2 leaves the array in memory. */
+#if defined(__clang__)
+    #define HYBRID__UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+    #define HYBRID__UNROLL _Pragma("GCC unroll 16")
+#else
+    #define HYBRID__UNROLL
+#endif
+
 typedef struct hybrid__cpu_kernels {
     void (*norm)(const hybrid__op_norm *op, int64_t row);
     void (*rope)(const hybrid__op_rope *op, int row);
@@ -17,11 +26,31 @@ typedef struct hybrid__cpu_kernels {
 
 enum { HYBRID__ATTENTION_QUERIES = 64 };
 
-/* A page of K and one of V as floats, and for every query the scores of a page, its running sum of V, and two numbers. */
+/* Where attention keeps what it works on, for one lane. Rows are padded with zeros to a multiple of 32 values. */
+typedef struct hybrid__attention_scratch {
+    float *page_k, *page_k_t, *page_v;     /* a page as floats: K (32, dim_k), K transposed (dim_k, 32), V (32, dim_v) */
+    float *q, *e, *acc;                    /* each query's row (dim_k), its scores of a page (32), its running sum of V (dim_v) */
+    float *m, *l, *c;                      /* each query's running maximum and sum, and the factor that the new page puts on what came before */
+    int    dim_k, dim_v;                   /* padded */
+} hybrid__attention_scratch;
+
+/* Lays it out in memory (NULL: only counts) and returns its bytes. */
+static size_t hybrid__attention_layout(hybrid__attention_scratch *s, float *memory, int head_dim_k, int head_dim_v)
+{
+    size_t k = hybrid__align((size_t)head_dim_k, 32), v = hybrid__align((size_t)head_dim_v, 32), n = HYBRID__ATTENTION_QUERIES, page = HYBRID__PAGE, at = 0;
+    s->dim_k = (int)k;
+    s->dim_v = (int)v;
+#define HYBRID__PLACE(name, count) s->name = memory ? memory + at : NULL; at += (count)
+    HYBRID__PLACE(page_k, page * k); HYBRID__PLACE(page_k_t, page * k); HYBRID__PLACE(page_v, page * v);
+    HYBRID__PLACE(q, n * k); HYBRID__PLACE(e, n * page); HYBRID__PLACE(acc, n * v);
+    HYBRID__PLACE(m, n); HYBRID__PLACE(l, n); HYBRID__PLACE(c, n);
+#undef HYBRID__PLACE
+    return at * sizeof(float);
+}
 static size_t hybrid__attention_bytes(int head_dim_k, int head_dim_v)
 {
-    size_t k = hybrid__align((size_t)head_dim_k, 32), v = hybrid__align((size_t)head_dim_v, 32);
-    return sizeof(float) * (2 * HYBRID__PAGE * k + HYBRID__PAGE * v + HYBRID__ATTENTION_QUERIES * (HYBRID__PAGE + v + 2));
+    hybrid__attention_scratch s;
+    return hybrid__attention_layout(&s, NULL, head_dim_k, head_dim_v);
 }
 
 /* The first position that a row at position pos may see. */
