@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 7f14f371981bc502): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id ef180594ba4cddda): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -41,75 +41,76 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      120  base.h             version, linkage, results, errors, allocator, log
- *      217  runtime.h          what models and sessions share: memory, log, worker threads
- *      246  quant.h            names, sizes, encode, decode
- *      311  gguf.h             what is in a model file, and writing one
- *      454  tokenizer.h        text to tokens and back
- *      568  sampler.h          from logits to the next token
+ *      121  base.h             version, linkage, results, errors, allocator, log
+ *      218  runtime.h          what models and sessions share: memory, log, worker threads
+ *      247  quant.h            names, sizes, encode, decode
+ *      312  gguf.h             what is in a model file, and writing one
+ *      455  tokenizer.h        text to tokens and back
+ *      569  sampler.h          from logits to the next token
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *      627  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      686  base.c             what every room uses: macros of compilers, results, errors, checked sizes
- *      760  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *      809  thread.c           atomics, threads, and the worker pool
- *     1088  cpu.c              what this processor and its operating system can do
- *     1156  runtime.c          the object that everything hangs off: memory, log, workers
- *     1302  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     1454  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     9248  end.h              closes what core/begin opened
+ *      628  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *      687  base.c             what every room uses: macros of compilers, results, errors, checked sizes
+ *      761  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *      810  thread.c           atomics, threads, and the worker pool
+ *     1089  cpu.c              what this processor and its operating system can do
+ *     1157  runtime.c          the object that everything hangs off: memory, log, workers
+ *     1303  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     1455  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *    10794  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     1484  names.c            names that must differ, found by hash
- *     1584  value.c            the 13 types of metadata values and their items
- *     1700  scan.c             a walk over the metadata, which checks every length before it is believed
- *     1903  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     2270  output.c           a file that appears under its name only when it is complete
- *     2369  write.c            makes a GGUF file
+ *     1485  names.c            names that must differ, found by hash
+ *     1585  value.c            the 13 types of metadata values and their items
+ *     1701  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     1904  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     2271  output.c           a file that appears under its name only when it is complete
+ *     2370  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     2850  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     2931  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     3230  floats.c           the types that are plain numbers
- *     3269  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     3462  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     3690  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     3830  types.c            the table of all types, and the public functions over it
- *     3931  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     4000  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     2851  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     2932  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     3231  floats.c           the types that are plain numbers
+ *     3270  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     3463  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     3691  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     3831  types.c            the table of all types, and the public functions over it
+ *     3932  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     4001  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     4173  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     4418  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     4559  pretokenize.c      cuts text into the words inside which BPE merges
- *     4969  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     5345  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     5514  bpe.c              the merging
- *     5805  tokenizer.c        making tokenizers, text to ids, ids to text
- *     6093  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     6221  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     4174  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     4419  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     4560  pretokenize.c      cuts text into the words inside which BPE merges
+ *     4970  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     5346  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     5515  bpe.c              the merging
+ *     5806  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     6094  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     6222  stop.c             finds strings that end an answer in bytes that come in pieces
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *     6388  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *     6521  target.c           the marks of functions that use instructions beyond the compiler's flags
- *     6536  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *     6561  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *     6604  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *     6937  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *     6966  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *     7074  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *     7144  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *     7239  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *     7607  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *     7941  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *     8179  cpu_int.c          the table of integer-block kernels
- *     8209  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *     8269  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *     8439  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *     6389  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *     6522  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *     6537  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *     6562  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *     6634  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *     6987  cpu_x86.c          the row functions and attention of AVX2 and AVX-512: the same texts, stamped twice
+ *     8479  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *     8508  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *     8616  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *     8686  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *     8781  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *     9149  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *     9483  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *     9721  cpu_int.c          the table of integer-block kernels
+ *     9751  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *     9811  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *     9981  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *     8742  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *     9035  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    10288  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    10581  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -622,7 +623,7 @@ HYBRID_API void hybrid_sampler_reset(hybrid_sampler *sampler);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "7f14f371981bc502"
+#define HYBRID__SOURCE_ID "ef180594ba4cddda"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -6562,6 +6563,15 @@ static void hybrid__sincos(double x, double *sine, double *cosine)
 /* compute/cpu_kernels: what the CPU back end needs of an instruction set besides matrix products: one table of row functions, in the order of
  * NUMERICS.md. cpu_generic.c fills it in scalar C and is the reference; every other table gives the same bits. */
 
+/* Before a loop of known, small length over an array of vectors: without it gcc -O2 leaves the array in memory. */
+#if defined(__clang__)
+    #define HYBRID__UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+    #define HYBRID__UNROLL _Pragma("GCC unroll 16")
+#else
+    #define HYBRID__UNROLL
+#endif
+
 typedef struct hybrid__cpu_kernels {
     void (*norm)(const hybrid__op_norm *op, int64_t row);
     void (*rope)(const hybrid__op_rope *op, int row);
@@ -6578,11 +6588,31 @@ typedef struct hybrid__cpu_kernels {
 
 enum { HYBRID__ATTENTION_QUERIES = 64 };
 
-/* A page of K and one of V as floats, and for every query the scores of a page, its running sum of V, and two numbers. */
+/* Where attention keeps what it works on, for one lane. Rows are padded with zeros to a multiple of 32 values. */
+typedef struct hybrid__attention_scratch {
+    float *page_k, *page_k_t, *page_v;     /* a page as floats: K (32, dim_k), K transposed (dim_k, 32), V (32, dim_v) */
+    float *q, *e, *acc;                    /* each query's row (dim_k), its scores of a page (32), its running sum of V (dim_v) */
+    float *m, *l, *c;                      /* each query's running maximum and sum, and the factor that the new page puts on what came before */
+    int    dim_k, dim_v;                   /* padded */
+} hybrid__attention_scratch;
+
+/* Lays it out in memory (NULL: only counts) and returns its bytes. */
+static size_t hybrid__attention_layout(hybrid__attention_scratch *s, float *memory, int head_dim_k, int head_dim_v)
+{
+    size_t k = hybrid__align((size_t)head_dim_k, 32), v = hybrid__align((size_t)head_dim_v, 32), n = HYBRID__ATTENTION_QUERIES, page = HYBRID__PAGE, at = 0;
+    s->dim_k = (int)k;
+    s->dim_v = (int)v;
+#define HYBRID__PLACE(name, count) s->name = memory ? memory + at : NULL; at += (count)
+    HYBRID__PLACE(page_k, page * k); HYBRID__PLACE(page_k_t, page * k); HYBRID__PLACE(page_v, page * v);
+    HYBRID__PLACE(q, n * k); HYBRID__PLACE(e, n * page); HYBRID__PLACE(acc, n * v);
+    HYBRID__PLACE(m, n); HYBRID__PLACE(l, n); HYBRID__PLACE(c, n);
+#undef HYBRID__PLACE
+    return at * sizeof(float);
+}
 static size_t hybrid__attention_bytes(int head_dim_k, int head_dim_v)
 {
-    size_t k = hybrid__align((size_t)head_dim_k, 32), v = hybrid__align((size_t)head_dim_v, 32);
-    return sizeof(float) * (2 * HYBRID__PAGE * k + HYBRID__PAGE * v + HYBRID__ATTENTION_QUERIES * (HYBRID__PAGE + v + 2));
+    hybrid__attention_scratch s;
+    return hybrid__attention_layout(&s, NULL, head_dim_k, head_dim_v);
 }
 
 /* The first position that a row at position pos may see. */
@@ -6625,13 +6655,13 @@ HYBRID__INLINE const char *hybrid__v_row(const hybrid__kv_view *kv, int32_t page
 #define HYBRID__V_ABS(a)           hybrid__bits_f32(hybrid__f32_bits(a) & 0x7FFFFFFFu)
 #define HYBRID__V_NEG(a)           hybrid__bits_f32(hybrid__f32_bits(a) ^ 0x80000000u)
 #define HYBRID__V_COPYSIGN(a, s)   hybrid__bits_f32(hybrid__f32_bits(a) | (hybrid__f32_bits(s) & 0x80000000u))
-#define HYBRID__V_LDEXP(p, t)      hybrid__ldexp_scalar(p, t)
+#define HYBRID__V_LDEXP(p, t)      hybrid__v_ldexp_scalar(p, t)
 
 HYBRID__INLINE float hybrid__max_scalar(float a, float b) { return a > b ? a : b; }
 HYBRID__INLINE float hybrid__min_scalar(float a, float b) { return a < b ? a : b; }
 
 /* In two steps, because 2^n alone may not be a float where p * 2^n is one; only the second step can round. */
-HYBRID__INLINE float hybrid__ldexp_scalar(float p, float t)
+HYBRID__INLINE float hybrid__v_ldexp_scalar(float p, float t)
 {
     uint32_t n = hybrid__f32_bits(t) - 0x4B400000u, half = (n >> 1) | (n & 0x80000000u);
     return p * hybrid__bits_f32((half + 127) << 23) * hybrid__bits_f32((n - half + 127) << 23);
@@ -6743,6 +6773,7 @@ HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu)(HYBRID__V x)
 #undef HYBRID__V_N
 #undef HYBRID__V_FN
 #undef HYBRID__V_TARGET
+#undef HYBRID__V_TILE
 #undef HYBRID__V_SET1
 #undef HYBRID__V_ADD
 #undef HYBRID__V_SUB
@@ -6757,6 +6788,25 @@ HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu)(HYBRID__V x)
 #undef HYBRID__V_NEG
 #undef HYBRID__V_COPYSIGN
 #undef HYBRID__V_LDEXP
+#undef HYBRID__V_MAX_BITS
+#undef HYBRID__V_LOAD
+#undef HYBRID__V_STORE
+#undef HYBRID__V_LOAD_N
+#undef HYBRID__V_STORE_N
+#undef HYBRID__V_FIRST
+#undef HYBRID__V_LOAD_F16
+#undef HYBRID__V_LOAD_BF16
+#undef HYBRID__V_LOAD_I8
+#undef HYBRID__V_STORE_F16
+#undef HYBRID__V_STORE_I8
+#undef HYBRID__V_HALVE
+#undef HYBRID__V_TRANSPOSE
+#undef HYBRID__V_PAIR_EVEN
+#undef HYBRID__V_PAIR_ODD
+#undef HYBRID__V_PAIR_SWAP
+#undef HYBRID__V_NEG_EVEN
+#undef HYBRID__V_EVENS
+#undef HYBRID__V_ODDS
 /* ==== end src/compute/cpu_vec_end.inc ==== */
 
 /* Sums p[0..n) by halves; p is spoilt. */
@@ -6933,6 +6983,1498 @@ static const hybrid__cpu_kernels *hybrid__cpu_kernels_generic(void)
     return &kernels;
 }
 /* ==== end src/compute/cpu_generic.c ==== */
+
+/* ==== begin src/compute/cpu_x86.c ==== */
+/* compute/cpu_x86: the row functions and attention of AVX2 and AVX-512: the same texts, stamped twice. */
+#if defined(HYBRID__X86)
+
+/* ==== begin src/compute/cpu_vec_avx2.inc ==== */
+/* compute/cpu_vec_avx2: the vector macros for AVX2 + FMA + F16C, and what each means. A file that is stamped for each instruction set (math.inc,
+ * cpu_rows.inc, cpu_attention.inc, cpu_dot.inc) is written in these alone, so that a new instruction set is a file like this one.
+ *
+ * No macro rounds in another way than its scalar twin. With a NaN, MAX and MIN give the second operand or a NaN: use MAX(constant, x). */
+#define HYBRID__V                  __m256                       /* N floats */
+#define HYBRID__V_MASK             __m256                       /* a truth value for each */
+#define HYBRID__V_N                8
+#define HYBRID__V_FN(name)         hybrid__##name##_avx2
+#define HYBRID__V_TARGET           HYBRID__TARGET_AVX2
+#define HYBRID__V_TILE             3                            /* attention: queries a tile: 4 * TILE vectors are in registers */
+
+#define HYBRID__V_SET1(x)          _mm256_set1_ps(x)
+#define HYBRID__V_ADD(a, b)        _mm256_add_ps(a, b)
+#define HYBRID__V_SUB(a, b)        _mm256_sub_ps(a, b)
+#define HYBRID__V_MUL(a, b)        _mm256_mul_ps(a, b)
+#define HYBRID__V_DIV(a, b)        _mm256_div_ps(a, b)
+#define HYBRID__V_FMA(a, b, c)     _mm256_fmadd_ps(a, b, c)     /* a * b + c */
+#define HYBRID__V_MAX(a, b)        _mm256_max_ps(a, b)
+#define HYBRID__V_MIN(a, b)        _mm256_min_ps(a, b)
+#define HYBRID__V_LESS(a, b)       _mm256_cmp_ps(a, b, _CMP_LT_OQ)
+#define HYBRID__V_SELECT(m, a, b)  _mm256_blendv_ps(b, a, m)    /* m ? a : b */
+#define HYBRID__V_ABS(a)           _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a)
+#define HYBRID__V_NEG(a)           _mm256_xor_ps(_mm256_set1_ps(-0.0f), a)
+#define HYBRID__V_COPYSIGN(a, s)   _mm256_or_ps(a, _mm256_and_ps(s, _mm256_set1_ps(-0.0f)))     /* a >= 0 */
+#define HYBRID__V_LDEXP(p, t)      hybrid__v_ldexp_avx2(p, t)     /* p * 2^n, t = n + 1.5 * 2^23 */
+#define HYBRID__V_MAX_BITS(a, b)   _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)))   /* of a, b >= 0: NaN is above inf */
+
+#define HYBRID__V_LOAD(p)          _mm256_loadu_ps(p)
+#define HYBRID__V_STORE(p, v)      _mm256_storeu_ps(p, v)
+#define HYBRID__V_LOAD_N(p, n)     _mm256_maskload_ps(p, hybrid__v_first_avx2(n))         /* the first n (any int), zeros above; touches no others */
+#define HYBRID__V_STORE_N(p, v, n) _mm256_maskstore_ps(p, hybrid__v_first_avx2(n), v)
+#define HYBRID__V_FIRST(n)         _mm256_castsi256_ps(hybrid__v_first_avx2(n))           /* lanes below n */
+#define HYBRID__V_LOAD_F16(p)      _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(p)))
+#define HYBRID__V_LOAD_BF16(p)     _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p))), 16))
+#define HYBRID__V_LOAD_I8(p)       _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p))))
+#define HYBRID__V_STORE_F16(p, v)  _mm_storeu_si128((__m128i *)(void *)(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
+#define HYBRID__V_STORE_I8(p, v)   hybrid__v_store_i8_avx2(p, v)  /* v: whole numbers, -128..127 */
+
+#define HYBRID__V_HALVE(v)         hybrid__v_halve_avx2(v)        /* the sum in the order of NUMERICS.md: lanes i and i + N/2, and so on */
+#define HYBRID__V_TRANSPOSE(v)     hybrid__v_transpose_avx2(v)    /* an array of N vectors, in place */
+#define HYBRID__V_PAIR_EVEN(v)     _mm256_moveldup_ps(v)        /* lanes 0 0 2 2 .. */
+#define HYBRID__V_PAIR_ODD(v)      _mm256_movehdup_ps(v)        /* lanes 1 1 3 3 .. */
+#define HYBRID__V_PAIR_SWAP(v)     _mm256_permute_ps(v, 0xB1)   /* lanes 1 0 3 2 .. */
+#define HYBRID__V_NEG_EVEN(v)      _mm256_xor_ps(v, _mm256_setr_ps(-0.0f, 0, -0.0f, 0, -0.0f, 0, -0.0f, 0))
+#define HYBRID__V_EVENS(a, b)      _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88)), 0xD8))     /* lanes 0 2 4 .. of a, then b */
+#define HYBRID__V_ODDS(a, b)       _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xDD)), 0xD8))
+
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__v_first_avx2(int n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256 hybrid__v_ldexp_avx2(__m256 p, __m256 t)
+{
+    __m256i n = _mm256_sub_epi32(_mm256_castps_si256(t), _mm256_set1_epi32(0x4B400000)), half = _mm256_srai_epi32(n, 1), one = _mm256_set1_epi32(127);
+    p = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, one), 23)));
+    return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(n, half), one), 23)));
+}
+
+HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__v_store_i8_avx2(void *p, __m256 v)
+{
+    __m256i i = _mm256_cvtps_epi32(v);
+    __m128i w = _mm_packs_epi32(_mm256_castsi256_si128(i), _mm256_extracti128_si256(i, 1));
+    _mm_storel_epi64((__m128i *)p, _mm_packs_epi16(w, w));
+}
+
+HYBRID__INLINE HYBRID__TARGET_AVX2 float hybrid__v_halve_avx2(__m256 v)
+{
+    __m128 x = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps(x, x, 1)));
+}
+
+HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__v_transpose_avx2(__m256 v[8])
+{
+    __m256 a[8], b[8];
+    int i;
+    HYBRID__UNROLL
+    for (i = 0; i < 4; i++) { a[2 * i] = _mm256_unpacklo_ps(v[2 * i], v[2 * i + 1]); a[2 * i + 1] = _mm256_unpackhi_ps(v[2 * i], v[2 * i + 1]); }
+    HYBRID__UNROLL
+    for (i = 0; i < 2; i++) {                                   /* b[4i + j]: column j (and j + 4 in the upper half) of rows 4i .. 4i + 3 */
+        b[4 * i] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0x44);
+        b[4 * i + 1] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0xEE);
+        b[4 * i + 2] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0x44);
+        b[4 * i + 3] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0xEE);
+    }
+    HYBRID__UNROLL
+    for (i = 0; i < 4; i++) { v[i] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x20); v[i + 4] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x31); }
+}
+/* ==== end src/compute/cpu_vec_avx2.inc ==== */
+
+/* ==== begin src/compute/math.inc ==== */
+/* compute/math: exp, tanh, silu, gelu and its tanh form. One text, stamped for each instruction set by the HYBRID__V_ macros; the same
+ * operations in the same order everywhere, so the same bits. Errors against the true value are below 2 ulp over all floats whose result is
+ * a normal number (tests/test_ops.c walks them). NaN gives NaN. The polynomials are minimax fits (relative error), coefficients rounded to float. */
+
+/* e^x * (1 + low): low is the part of the argument that did not fit in x, |low| << 1.
+ * x = n ln 2 + r, |r| <= ln 2 / 2; e^r = 1 + r + r^2 Q(r). Below -104 and above 89 the result is 0 and inf anyway. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(exp2part)(HYBRID__V x, HYBRID__V low)
+{
+    const HYBRID__V magic = HYBRID__V_SET1(12582912.0f);         /* 1.5 * 2^23: adding it rounds to an integer, kept in the low bits */
+    HYBRID__V t, n, r, q;
+    x = HYBRID__V_MIN(HYBRID__V_SET1(89.0f), HYBRID__V_MAX(HYBRID__V_SET1(-104.0f), x));        /* these pass a NaN on */
+    t = HYBRID__V_FMA(x, HYBRID__V_SET1(1.44269504f), magic);
+    n = HYBRID__V_SUB(t, magic);
+    r = HYBRID__V_FMA(n, HYBRID__V_SET1(-0.693359375f), x);      /* 9 bits: n times it is exact */
+    r = HYBRID__V_FMA(n, HYBRID__V_SET1(2.12194440e-4f), r);
+    r = HYBRID__V_ADD(r, low);
+    q = HYBRID__V_SET1(1.381431590e-3f);
+    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(8.368850686e-3f));
+    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(4.166840017e-2f));
+    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(1.666651964e-1f));
+    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(4.999999404e-1f));
+    q = HYBRID__V_FMA(HYBRID__V_MUL(r, r), q, r);
+    return HYBRID__V_LDEXP(HYBRID__V_ADD(q, HYBRID__V_SET1(1.0f)), t);
+}
+
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(exp)(HYBRID__V x) { return HYBRID__V_FN(exp2part)(x, HYBRID__V_SET1(0.0f)); }
+
+/* Small: x + x^3 P(x^2). Else 1 - 2 / (e^2x + 1), with the sign of x. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(tanh)(HYBRID__V x)
+{
+    HYBRID__V a = HYBRID__V_ABS(x), z = HYBRID__V_MUL(a, a), p, e;
+    p = HYBRID__V_SET1(-5.717041902e-3f);
+    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(2.065058425e-2f));
+    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(-5.374349654e-2f));
+    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(1.333149076e-1f));
+    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(-3.333328366e-1f));
+    p = HYBRID__V_FMA(HYBRID__V_MUL(a, z), p, a);
+    e = HYBRID__V_ADD(HYBRID__V_FN(exp)(HYBRID__V_ADD(a, a)), HYBRID__V_SET1(1.0f));
+    e = HYBRID__V_SUB(HYBRID__V_SET1(1.0f), HYBRID__V_DIV(HYBRID__V_SET1(2.0f), e));
+    return HYBRID__V_COPYSIGN(HYBRID__V_SELECT(HYBRID__V_LESS(a, HYBRID__V_SET1(0.625f)), p, e), x);
+}
+
+/* x / (1 + e^-w) for w = (w + low) of the sign of x: for w < 0 as x e^w / (1 + e^w), which neither overflows nor cancels. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(times_sigmoid)(HYBRID__V x, HYBRID__V w, HYBRID__V low)
+{
+    const HYBRID__V zero = HYBRID__V_SET1(0.0f);
+    HYBRID__V_MASK negative = HYBRID__V_LESS(w, zero);
+    HYBRID__V e = HYBRID__V_FN(exp2part)(HYBRID__V_NEG(HYBRID__V_ABS(w)), HYBRID__V_SELECT(negative, low, HYBRID__V_NEG(low)));
+    HYBRID__V top = HYBRID__V_MUL(HYBRID__V_MAX(HYBRID__V_SET1(-3e38f), x), e);          /* -inf * 0 shall be 0 */
+    return HYBRID__V_DIV(HYBRID__V_SELECT(negative, top, x), HYBRID__V_ADD(e, HYBRID__V_SET1(1.0f)));
+}
+
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(silu)(HYBRID__V x) { return HYBRID__V_FN(times_sigmoid)(x, x, HYBRID__V_SET1(0.0f)); }
+
+/* x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = x sigmoid(w), w = x (a + b x^2), a = 2 sqrt(2 / pi), b = 0.044715 a.
+ * For x < 0 an error of w is one of the result, |w| times enlarged: w is computed in two parts. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu_tanh)(HYBRID__V x)
+{
+    const HYBRID__V a = HYBRID__V_SET1(1.59576917f), a_low = HYBRID__V_SET1(-4.53407e-8f), b = HYBRID__V_SET1(0.0713548139f), b_low = HYBRID__V_SET1(2.39883e-9f);
+    HYBRID__V y = HYBRID__V_MIN(HYBRID__V_SET1(20.0f), HYBRID__V_MAX(HYBRID__V_SET1(-20.0f), x));  /* sigmoid is 0 or 1 beyond */
+    HYBRID__V s = HYBRID__V_MUL(y, y), s_low = HYBRID__V_FMA(y, y, HYBRID__V_NEG(s));
+    HYBRID__V p = HYBRID__V_MUL(b, s), p_low = HYBRID__V_FMA(b, s, HYBRID__V_NEG(p));
+    HYBRID__V u = HYBRID__V_ADD(a, p), part = HYBRID__V_SUB(u, a), low, w;
+    low = HYBRID__V_ADD(HYBRID__V_SUB(a, HYBRID__V_SUB(u, part)), HYBRID__V_SUB(p, part));         /* what a + p lost */
+    p_low = HYBRID__V_FMA(b, s_low, HYBRID__V_FMA(b_low, s, p_low));
+    low = HYBRID__V_ADD(low, HYBRID__V_ADD(p_low, a_low));
+    w = HYBRID__V_MUL(y, u);
+    low = HYBRID__V_FMA(y, low, HYBRID__V_FMA(y, u, HYBRID__V_NEG(w)));
+    return HYBRID__V_FN(times_sigmoid)(x, w, low);
+}
+
+/* x Phi(x). Phi(-t) = e^(-t^2 / 2) R(t), t = |x|; R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the result leaves the floats. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu)(HYBRID__V x)
+{
+    const HYBRID__V one = HYBRID__V_SET1(1.0f);
+    HYBRID__V t = HYBRID__V_MIN(HYBRID__V_SET1(14.6f), HYBRID__V_ABS(x)), s = HYBRID__V_MUL(t, t), s_low, inv, u, p, e;
+    s_low = HYBRID__V_FMA(t, t, HYBRID__V_NEG(s));
+    e = HYBRID__V_FN(exp2part)(HYBRID__V_MUL(HYBRID__V_SET1(-0.5f), s), HYBRID__V_MUL(HYBRID__V_SET1(-0.5f), s_low));
+    inv = HYBRID__V_DIV(one, HYBRID__V_ADD(t, HYBRID__V_SET1(3.0f)));
+    u = HYBRID__V_FMA(HYBRID__V_SET1(-6.0f), inv, one);
+    p = HYBRID__V_SET1(5.446403884e-5f);
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(1.312734094e-4f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-2.447491279e-4f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-1.032536966e-3f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(1.024776837e-3f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(6.969304755e-3f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-1.046251878e-2f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-4.726268724e-2f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(2.300177068e-1f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-5.093320012e-1f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(7.290837169e-1f));
+    p = HYBRID__V_MUL(p, inv);
+    s = HYBRID__V_MUL(HYBRID__V_MUL(HYBRID__V_MAX(HYBRID__V_SET1(-3e38f), x), p), e);
+    return HYBRID__V_SELECT(HYBRID__V_LESS(x, HYBRID__V_SET1(0.0f)), s, HYBRID__V_FMA(HYBRID__V_NEG(HYBRID__V_MUL(p, e)), t, x));
+}
+/* ==== end src/compute/math.inc ==== */
+
+/* ==== begin src/compute/cpu_rows.inc ==== */
+/* compute/cpu_rows: norms, rotations, activations, sums and the writing of the cache, in vectors. Stamped for each instruction set;
+ * cpu_generic.c says what each does. */
+
+/* The next N of n values, or the left < N that there are (the plain forms are much faster than the masked ones on some processors). */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(get)(const float *p, int64_t left)
+{
+    if (left >= HYBRID__V_N) return HYBRID__V_LOAD(p);
+    return HYBRID__V_LOAD_N(p, (int)left);
+}
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(put)(float *p, HYBRID__V v, int64_t left)
+{
+    if (left >= HYBRID__V_N) HYBRID__V_STORE(p, v);
+    else HYBRID__V_STORE_N(p, v, (int)left);
+}
+
+/* ---- norms ---------------------------------------------------------------------------------------------------------- */
+
+enum { HYBRID__V_FN(vectors) = 32 / HYBRID__V_N };         /* vectors that hold 32 partial sums */
+
+/* p[0 .. 32) by halves; p is spoilt. */
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(halve32)(HYBRID__V *p)
+{
+    int h, i;
+    HYBRID__UNROLL
+    for (h = 16 / HYBRID__V_N; h; h /= 2)
+        HYBRID__UNROLL
+        for (i = 0; i < h; i++) p[i] = HYBRID__V_ADD(p[i], p[i + h]);
+    return HYBRID__V_HALVE(p[0]);
+}
+
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(sum)(const float *x, int64_t n)
+{
+    HYBRID__V p[HYBRID__V_FN(vectors)];
+    int64_t i;
+    int j;
+    for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_SET1(0.0f);
+    for (i = 0; i + 32 <= n; i += 32)
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_ADD(p[j], HYBRID__V_LOAD(x + i + j * HYBRID__V_N));
+    if (i < n)
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_ADD(p[j], HYBRID__V_LOAD_N(x + i + j * HYBRID__V_N, (int)(n - i) - j * HYBRID__V_N));
+    return HYBRID__V_FN(halve32)(p);
+}
+
+/* Sum of (x - mean)^2. */
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(sum_squares)(const float *x, float mean, int64_t n)
+{
+    const HYBRID__V shift = HYBRID__V_SET1(mean);
+    HYBRID__V p[HYBRID__V_FN(vectors)];
+    int64_t i;
+    int j;
+    for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_SET1(0.0f);
+    for (i = 0; i + 32 <= n; i += 32)
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++) {
+            HYBRID__V d = HYBRID__V_SUB(HYBRID__V_LOAD(x + i + j * HYBRID__V_N), shift);
+            p[j] = HYBRID__V_FMA(d, d, p[j]);
+        }
+    if (i < n)
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++) {
+            int left = (int)(n - i) - j * HYBRID__V_N;
+            HYBRID__V d = HYBRID__V_SUB(HYBRID__V_LOAD_N(x + i + j * HYBRID__V_N, left), shift);
+            d = HYBRID__V_SELECT(HYBRID__V_FIRST(left), d, HYBRID__V_SET1(0.0f));
+            p[j] = HYBRID__V_FMA(d, d, p[j]);
+        }
+    return HYBRID__V_FN(halve32)(p);
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(norm)(const hybrid__op_norm *op, int64_t row)
+{
+    const float *x = op->x + row * op->x_stride;
+    float *out = op->out + row * op->out_stride;
+    float mean = op->kind == HYBRID__NORM_LAYER ? HYBRID__V_FN(sum)(x, op->n) / (float)op->n : 0.0f;
+    float scale = 1.0f / sqrtf(HYBRID__V_FN(sum_squares)(x, mean, op->n) / (float)op->n + op->eps);
+    const HYBRID__V shift = HYBRID__V_SET1(mean), factor = HYBRID__V_SET1(scale);
+    int64_t i;
+    for (i = 0; i < op->n; i += HYBRID__V_N) {
+        HYBRID__V v = HYBRID__V_MUL(HYBRID__V_SUB(HYBRID__V_FN(get)(x + i, op->n - i), shift), factor);
+        if (op->w) v = HYBRID__V_MUL(v, HYBRID__V_FN(get)(op->w + i, op->n - i));
+        if (op->b) v = HYBRID__V_ADD(v, HYBRID__V_FN(get)(op->b + i, op->n - i));
+        HYBRID__V_FN(put)(out + i, v, op->n - i);
+    }
+}
+
+/* ---- element by element --------------------------------------------------------------------------------------------- */
+
+/* One head. A pair (a, b) becomes (a c - b s, a s + b c). */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(rope_head)(hybrid__rope_kind kind, float *x, int n_rot, const float *table)
+{
+    int half = n_rot / 2, i = 0, step = kind == HYBRID__ROPE_NORM ? 2 : 1, pair = kind == HYBRID__ROPE_NORM ? 1 : half;
+    if (kind == HYBRID__ROPE_NORM) {
+        for (; 2 * i + HYBRID__V_N <= n_rot; i += HYBRID__V_N / 2) {
+            HYBRID__V v = HYBRID__V_LOAD(x + 2 * i), t = HYBRID__V_LOAD(table + 2 * i);
+            HYBRID__V other = HYBRID__V_MUL(HYBRID__V_PAIR_SWAP(v), HYBRID__V_PAIR_ODD(t));
+            HYBRID__V_STORE(x + 2 * i, HYBRID__V_ADD(HYBRID__V_MUL(v, HYBRID__V_PAIR_EVEN(t)), HYBRID__V_NEG_EVEN(other)));
+        }
+    } else {
+        for (; i + HYBRID__V_N <= half; i += HYBRID__V_N) {
+            HYBRID__V a = HYBRID__V_LOAD(x + i), b = HYBRID__V_LOAD(x + half + i), t = HYBRID__V_LOAD(table + 2 * i), u = HYBRID__V_LOAD(table + 2 * i + HYBRID__V_N);
+            HYBRID__V c = HYBRID__V_EVENS(t, u), s = HYBRID__V_ODDS(t, u);
+            HYBRID__V_STORE(x + i, HYBRID__V_SUB(HYBRID__V_MUL(a, c), HYBRID__V_MUL(b, s)));
+            HYBRID__V_STORE(x + half + i, HYBRID__V_ADD(HYBRID__V_MUL(a, s), HYBRID__V_MUL(b, c)));
+        }
+    }
+    for (; i < half; i++) {
+        float c = table[2 * i], s = table[2 * i + 1], a = x[i * step], b = x[i * step + pair];
+        x[i * step] = a * c - b * s;
+        x[i * step + pair] = a * s + b * c;
+    }
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(rope)(const hybrid__op_rope *op, int row)
+{
+    int h;
+    for (h = 0; h < op->n_head; h++)
+        HYBRID__V_FN(rope_head)(op->kind, op->x + row * op->x_stride + (int64_t)h * op->head_dim, op->n_rot, op->table + (int64_t)row * op->n_rot);
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(glu)(hybrid__act_kind act, const float *gate, const float *up, float *out, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N) {
+        HYBRID__V v = HYBRID__V_FN(get)(gate + i, n - i);
+        if (act == HYBRID__ACT_SILU) v = HYBRID__V_FN(silu)(v);
+        else if (act == HYBRID__ACT_GELU) v = HYBRID__V_FN(gelu)(v);
+        else v = HYBRID__V_FN(gelu_tanh)(v);
+        if (up) v = HYBRID__V_MUL(v, HYBRID__V_FN(get)(up + i, n - i));
+        HYBRID__V_FN(put)(out + i, v, n - i);
+    }
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(add)(float *y, const float *x, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N)
+        HYBRID__V_FN(put)(y + i, HYBRID__V_ADD(HYBRID__V_FN(get)(y + i, n - i), HYBRID__V_FN(get)(x + i, n - i)), n - i);
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(add_scaled)(float *y, const float *x, float factor, int64_t n)
+{
+    const HYBRID__V f = HYBRID__V_SET1(factor);
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N)
+        HYBRID__V_FN(put)(y + i, HYBRID__V_ADD(HYBRID__V_FN(get)(y + i, n - i), HYBRID__V_MUL(HYBRID__V_FN(get)(x + i, n - i), f)), n - i);
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(scale)(float *y, float factor, int64_t n)
+{
+    const HYBRID__V f = HYBRID__V_SET1(factor);
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N)
+        HYBRID__V_FN(put)(y + i, HYBRID__V_MUL(HYBRID__V_FN(get)(y + i, n - i), f), n - i);
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(softcap)(float *y, float cap, int64_t n)
+{
+    const HYBRID__V c = HYBRID__V_SET1(cap);
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N)
+        HYBRID__V_FN(put)(y + i, HYBRID__V_MUL(c, HYBRID__V_FN(tanh)(HYBRID__V_DIV(HYBRID__V_FN(get)(y + i, n - i), c))), n - i);
+}
+
+/* ---- the cache ------------------------------------------------------------------------------------------------------ */
+
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(kv_q8_0)(const float *x, hybrid__block_q8_0 *block)
+{
+    const HYBRID__V magic = HYBRID__V_SET1(12582912.0f);
+    HYBRID__V most = HYBRID__V_ABS(HYBRID__V_LOAD(x)), factor;
+    float lanes[HYBRID__V_N], d;
+    uint32_t bits = 0;
+    int i;
+    for (i = HYBRID__V_N; i < 32; i += HYBRID__V_N) most = HYBRID__V_MAX_BITS(most, HYBRID__V_ABS(HYBRID__V_LOAD(x + i)));
+    HYBRID__V_STORE(lanes, most);
+    for (i = 0; i < HYBRID__V_N; i++) bits = HYBRID__MAX(bits, hybrid__f32_bits(lanes[i]));
+    d = hybrid__bits_f32(bits) / 127.0f;
+    block->d = hybrid__f32_to_f16(d);
+    if (bits >= 0x7F800000u) { memset(block->qs, 0, sizeof block->qs); return; }
+    factor = HYBRID__V_SET1(d != 0.0f ? 1.0f / d : 0.0f);
+    for (i = 0; i < 32; i += HYBRID__V_N) {
+        HYBRID__V t = HYBRID__V_ADD(HYBRID__V_MUL(HYBRID__V_LOAD(x + i), factor), magic);
+        HYBRID__V_STORE_I8(block->qs + i, HYBRID__V_SUB(t, magic));
+    }
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(kv_row)(hybrid_type type, const float *x, void *row, int n)
+{
+    int i = 0;
+    if (type == HYBRID_TYPE_F32) memcpy(row, x, (size_t)n * sizeof *x);
+    else if (type == HYBRID_TYPE_F16) {
+        for (; i + HYBRID__V_N <= n; i += HYBRID__V_N) HYBRID__V_STORE_F16((char *)row + 2 * i, HYBRID__V_LOAD(x + i));
+        for (; i < n; i++) hybrid__store_u16((char *)row + 2 * i, hybrid__f32_to_f16(x[i]));
+    } else for (; i < n / 32; i++) HYBRID__V_FN(kv_q8_0)(x + 32 * i, (hybrid__block_q8_0 *)row + i);
+}
+/* ==== end src/compute/cpu_rows.inc ==== */
+
+/* ==== begin src/compute/cpu_attention.inc ==== */
+/* compute/cpu_attention: attention of a block of rows over the pages of a cache, in vectors. Stamped for each instruction set.
+ *
+ * A query is one row's one head; all queries of a block share a kv head, so a page is turned into floats once for all of them. K is transposed:
+ * a vector holds one number of 16 (8) slots, and the scores of a query are built without sums across lanes. For every page:
+ *     scores (all queries) -> scale, soft-cap, mask, new maximum -> exp, sums -> acc = acc * c + e V.
+ * A row's result is that of hybrid__attention_row_generic, bit for bit, whatever else is in the block. */
+
+enum { HYBRID__V_FN(page_vectors) = HYBRID__PAGE / HYBRID__V_N };      /* vectors over the slots of a page */
+
+/* ---- a page as floats ----------------------------------------------------------------------------------------------- */
+
+/* x[0 .. padded) = the n values of a cache row, then zeros. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(kv_load)(hybrid_type type, const char *row, int n, int padded, float *x)
+{
+    int i = 0;
+    if (type == HYBRID_TYPE_F16) {
+        for (; i + HYBRID__V_N <= n; i += HYBRID__V_N) HYBRID__V_STORE(x + i, HYBRID__V_LOAD_F16(row + 2 * i));
+        for (; i < n; i++) x[i] = hybrid__f16_to_f32(hybrid__load_u16(row + 2 * i));
+    } else if (type == HYBRID_TYPE_F32) {
+        memcpy(x, row, (size_t)n * sizeof *x);
+        i = n;
+    } else for (; i < n; i += 32) {
+        const hybrid__block_q8_0 *block = (const hybrid__block_q8_0 *)(const void *)row + i / 32;
+        const HYBRID__V d = HYBRID__V_SET1(hybrid__f16_to_f32(block->d));
+        int j;
+        for (j = 0; j < 32; j += HYBRID__V_N) HYBRID__V_STORE(x + i + j, HYBRID__V_MUL(d, HYBRID__V_LOAD_I8(block->qs + j)));
+    }
+    for (; i < padded; i++) x[i] = 0;
+}
+
+/* Slots low .. high of a page of one kv head; the others read as zeros, whatever is stored there. */
+static HYBRID__V_TARGET void HYBRID__V_FN(page_load)(const hybrid__kv_view *kv, int32_t page, int head, int low, int high, hybrid__attention_scratch *s)
+{
+    int slot, i, j;
+    for (slot = 0; slot < HYBRID__PAGE; slot++) {
+        float *k = s->page_k + slot * s->dim_k, *v = s->page_v + slot * s->dim_v;
+        if (slot < low || slot >= high) { memset(k, 0, (size_t)s->dim_k * sizeof *k); continue; }
+        HYBRID__V_FN(kv_load)(kv->type, hybrid__k_row(kv, page, head, slot), kv->head_dim_k, s->dim_k, k);
+        HYBRID__V_FN(kv_load)(kv->type, hybrid__v_row(kv, page, head, slot), kv->head_dim_v, s->dim_v, v);
+    }
+    for (slot = 0; slot < HYBRID__PAGE; slot += HYBRID__V_N)
+        for (i = 0; i < s->dim_k; i += HYBRID__V_N) {
+            HYBRID__V block[HYBRID__V_N];
+            HYBRID__UNROLL
+            for (j = 0; j < HYBRID__V_N; j++) block[j] = HYBRID__V_LOAD(s->page_k + (slot + j) * s->dim_k + i);
+            HYBRID__V_TRANSPOSE(block);
+            HYBRID__UNROLL
+            for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_STORE(s->page_k_t + (i + j) * HYBRID__PAGE + slot, block[j]);
+        }
+}
+
+/* ---- scores --------------------------------------------------------------------------------------------------------- */
+
+/* The dot products of n queries with two vectors of slots. The 32 partial sums of a product are taken two by two, i and i + 16, in the
+ * order in which halving joins them; what waits for its partner lies on a stack. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(score_tile)(const int n, const hybrid__attention_scratch *s, const float *q, const float *k, float *e)
+{
+    static const unsigned char order[16] = { 0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15 };
+    HYBRID__V stack[4][HYBRID__V_TILE][2];
+    const int dim = s->dim_k;
+    int t, i, j;
+    for (t = 0; t < 16; t++) {
+        HYBRID__V a[HYBRID__V_TILE][2], b[HYBRID__V_TILE][2];
+        int level = 0;
+        HYBRID__UNROLL
+        for (j = 0; j < n; j++) a[j][0] = a[j][1] = b[j][0] = b[j][1] = HYBRID__V_SET1(0.0f);
+        for (i = order[t]; i < dim; i += 32) {
+            const float *ka = k + i * HYBRID__PAGE, *kb = ka + 16 * HYBRID__PAGE;
+            HYBRID__V k0 = HYBRID__V_LOAD(ka), k1 = HYBRID__V_LOAD(ka + HYBRID__V_N), x;
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++) {
+                x = HYBRID__V_SET1(q[j * dim + i]);
+                a[j][0] = HYBRID__V_FMA(k0, x, a[j][0]);
+                a[j][1] = HYBRID__V_FMA(k1, x, a[j][1]);
+            }
+            k0 = HYBRID__V_LOAD(kb); k1 = HYBRID__V_LOAD(kb + HYBRID__V_N);
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++) {
+                x = HYBRID__V_SET1(q[j * dim + i + 16]);
+                b[j][0] = HYBRID__V_FMA(k0, x, b[j][0]);
+                b[j][1] = HYBRID__V_FMA(k1, x, b[j][1]);
+            }
+        }
+        HYBRID__UNROLL
+        for (j = 0; j < n; j++) { a[j][0] = HYBRID__V_ADD(a[j][0], b[j][0]); a[j][1] = HYBRID__V_ADD(a[j][1], b[j][1]); }
+        for (; t >> level & 1; level++) {
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++) { a[j][0] = HYBRID__V_ADD(stack[level][j][0], a[j][0]); a[j][1] = HYBRID__V_ADD(stack[level][j][1], a[j][1]); }
+        }
+        if (level < 4) {
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++) { stack[level][j][0] = a[j][0]; stack[level][j][1] = a[j][1]; }
+        } else {
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++) { HYBRID__V_STORE(e + j * HYBRID__PAGE, a[j][0]); HYBRID__V_STORE(e + j * HYBRID__PAGE + HYBRID__V_N, a[j][1]); }
+        }
+    }
+}
+
+/* ---- acc = acc + e V ------------------------------------------------------------------------------------------------ */
+
+/* n queries, width vectors of the head, slots low .. high. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_tile)(const int n, const int width, const float *e, const float *v, float *acc, int dim, int low, int high)
+{
+    HYBRID__V a[HYBRID__V_TILE][4], x[4];
+    int i, j, slot;
+    HYBRID__UNROLL
+    for (j = 0; j < n; j++)
+        HYBRID__UNROLL
+        for (i = 0; i < width; i++) a[j][i] = HYBRID__V_LOAD(acc + j * dim + i * HYBRID__V_N);
+    for (slot = low; slot < high; slot++) {
+        HYBRID__UNROLL
+        for (i = 0; i < width; i++) x[i] = HYBRID__V_LOAD(v + slot * dim + i * HYBRID__V_N);
+        HYBRID__UNROLL
+        for (j = 0; j < n; j++) {
+            HYBRID__V y = HYBRID__V_SET1(e[j * HYBRID__PAGE + slot]);
+            HYBRID__UNROLL
+            for (i = 0; i < width; i++) a[j][i] = HYBRID__V_FMA(y, x[i], a[j][i]);
+        }
+    }
+    HYBRID__UNROLL
+    for (j = 0; j < n; j++)
+        HYBRID__UNROLL
+        for (i = 0; i < width; i++) HYBRID__V_STORE(acc + j * dim + i * HYBRID__V_N, a[j][i]);
+}
+
+/* The whole head of n queries. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_rows)(const int n, const hybrid__attention_scratch *s, int q, int low, int high)
+{
+    int i = 0, dim = s->dim_v;
+    for (; i + 4 * HYBRID__V_N <= dim; i += 4 * HYBRID__V_N)
+        HYBRID__V_FN(value_tile)(n, 4, s->e + q * HYBRID__PAGE, s->page_v + i, s->acc + q * dim + i, dim, low, high);
+    if (i < dim) HYBRID__V_FN(value_tile)(n, 2, s->e + q * HYBRID__PAGE, s->page_v + i, s->acc + q * dim + i, dim, low, high);
+}
+
+/* Both steps are compiled for some numbers of queries; others are put together. */
+#define HYBRID__V_TILES(n)                                                                                                                   \
+    static HYBRID__V_TARGET void HYBRID__V_FN(score_##n)(const hybrid__attention_scratch *s, int q)                                          \
+    {                                                                                                                                        \
+        int slot;                                                                                                                            \
+        for (slot = 0; slot < HYBRID__PAGE; slot += 2 * HYBRID__V_N)                                                                         \
+            HYBRID__V_FN(score_tile)(n, s, s->q + q * s->dim_k, s->page_k_t + slot, s->e + q * HYBRID__PAGE + slot);                         \
+    }                                                                                                                                        \
+    static HYBRID__V_TARGET void HYBRID__V_FN(value_##n)(const hybrid__attention_scratch *s, int q, int low, int high) { HYBRID__V_FN(value_rows)(n, s, q, low, high); }
+HYBRID__V_TILES(1)
+HYBRID__V_TILES(2)
+HYBRID__V_TILES(3)
+#if HYBRID__V_TILE == 6
+HYBRID__V_TILES(4)
+HYBRID__V_TILES(6)
+#endif
+#undef HYBRID__V_TILES
+
+/* The largest compiled number of queries that is at most left. */
+HYBRID__INLINE int HYBRID__V_FN(tile)(int left)
+{
+    if (left >= HYBRID__V_TILE) return HYBRID__V_TILE;
+    return left == 5 ? 4 : left;
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(scores)(const hybrid__attention_scratch *s, int q, int n)
+{
+    switch (n) {
+        case 1: HYBRID__V_FN(score_1)(s, q); break;
+        case 2: HYBRID__V_FN(score_2)(s, q); break;
+        case 3: HYBRID__V_FN(score_3)(s, q); break;
+#if HYBRID__V_TILE == 6
+        case 4: HYBRID__V_FN(score_4)(s, q); break;
+        case 6: HYBRID__V_FN(score_6)(s, q); break;
+#endif
+    }
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(values)(const hybrid__attention_scratch *s, int q, int n, int low, int high)
+{
+    if (low >= high) return;
+    switch (n) {
+        case 1: HYBRID__V_FN(value_1)(s, q, low, high); break;
+        case 2: HYBRID__V_FN(value_2)(s, q, low, high); break;
+        case 3: HYBRID__V_FN(value_3)(s, q, low, high); break;
+#if HYBRID__V_TILE == 6
+        case 4: HYBRID__V_FN(value_4)(s, q, low, high); break;
+        case 6: HYBRID__V_FN(value_6)(s, q, low, high); break;
+#endif
+    }
+}
+
+/* ---- softmax -------------------------------------------------------------------------------------------------------- */
+
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(max_lanes)(HYBRID__V v)
+{
+    float x[HYBRID__V_N];
+    int i, h;
+    HYBRID__V_STORE(x, v);
+    for (h = HYBRID__V_N / 2; h; h /= 2)
+        HYBRID__UNROLL
+        for (i = 0; i < h; i++) x[i] = hybrid__max_scalar(x[i], x[i + h]);
+    return x[0];
+}
+
+/* Scores of slots low .. high become final, the others -inf; m becomes the new maximum and c the difference to the old one. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(softmax_max)(const hybrid__op_attention *op, float *e, int low, int high, float *m, float *c)
+{
+    const HYBRID__V scale = HYBRID__V_SET1(op->scale), cap = HYBRID__V_SET1(op->softcap), none = HYBRID__V_SET1(-HUGE_VALF);
+    HYBRID__V most = none;
+    float old = *m;
+    int i;
+    for (i = 0; i < HYBRID__PAGE; i += HYBRID__V_N) {
+        HYBRID__V x = HYBRID__V_MUL(HYBRID__V_LOAD(e + i), scale);
+        if (op->softcap > 0) x = HYBRID__V_MUL(cap, HYBRID__V_FN(tanh)(HYBRID__V_DIV(x, cap)));
+        x = HYBRID__V_SELECT(HYBRID__V_FIRST(high - i), x, none);
+        x = HYBRID__V_SELECT(HYBRID__V_FIRST(low - i), none, x);
+        HYBRID__V_STORE(e + i, x);
+        most = HYBRID__V_MAX(most, x);
+    }
+    *m = hybrid__max_scalar(old, HYBRID__V_FN(max_lanes)(most));
+    *c = old - *m;
+}
+
+/* e = exp(e - m), 0 outside low .. high; returns the sum. */
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(softmax_exp)(float *e, int low, int high, float m)
+{
+    const HYBRID__V shift = HYBRID__V_SET1(m), zero = HYBRID__V_SET1(0.0f);
+    HYBRID__V p[HYBRID__V_FN(page_vectors)];
+    int i;
+    HYBRID__UNROLL
+    for (i = 0; i < HYBRID__V_FN(page_vectors); i++) {
+        HYBRID__V x = HYBRID__V_FN(exp)(HYBRID__V_SUB(HYBRID__V_LOAD(e + i * HYBRID__V_N), shift));
+        x = HYBRID__V_SELECT(HYBRID__V_FIRST(high - i * HYBRID__V_N), x, zero);
+        x = HYBRID__V_SELECT(HYBRID__V_FIRST(low - i * HYBRID__V_N), zero, x);
+        HYBRID__V_STORE(e + i * HYBRID__V_N, x);
+        p[i] = x;
+    }
+    return HYBRID__V_FN(halve32)(p);
+}
+
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(times)(float *x, float factor, int n)
+{
+    const HYBRID__V f = HYBRID__V_SET1(factor);
+    int i;
+    for (i = 0; i < n; i += HYBRID__V_N) HYBRID__V_STORE(x + i, HYBRID__V_MUL(HYBRID__V_LOAD(x + i), f));
+}
+
+/* ---- one block ------------------------------------------------------------------------------------------------------ */
+
+/* What slots of a page a row sees: *low .. *high, empty when low >= high. */
+HYBRID__INLINE void HYBRID__V_FN(visible)(const hybrid__op_attention *op, int32_t pos, int32_t page, int *low, int *high)
+{
+    *low = HYBRID__MAX(hybrid__attention_first(op, pos) - page * HYBRID__PAGE, 0);
+    *high = HYBRID__MIN(pos - page * HYBRID__PAGE + 1, HYBRID__PAGE);
+}
+
+/* Queries q .. q + n take in a page. All their scores are final, their exps taken, their acc scaled. Where the rows see different slots, those
+ * that all see are one tile's work, and the rest is done row by row, before and after: slots stay in order. */
+static HYBRID__V_TARGET void HYBRID__V_FN(page_values)(const hybrid__attention_scratch *s, const int *low, const int *high, int q, int n)
+{
+    int all_low = low[q], all_high = high[q], i;
+    for (i = q + 1; i < q + n; i++) { all_low = HYBRID__MAX(all_low, low[i]); all_high = HYBRID__MIN(all_high, high[i]); }
+    if (all_low >= all_high) {
+        for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, low[i], high[i]);
+        return;
+    }
+    for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, low[i], all_low);
+    HYBRID__V_FN(values)(s, q, n, all_low, all_high);
+    for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, all_high, high[i]);
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(attention_page)(const hybrid__op_attention *op, hybrid__attention_scratch *s, int32_t pos0, int32_t page, int n_heads, int n)
+{
+    int low[HYBRID__ATTENTION_QUERIES], high[HYBRID__ATTENTION_QUERIES], q, step, from = n, to = 0;
+    for (q = 0; q < n; q++) {
+        HYBRID__V_FN(visible)(op, pos0 + q / n_heads, page, &low[q], &high[q]);
+        if (low[q] < high[q]) { from = HYBRID__MIN(from, q); to = q + 1; }             /* the rows that see a page are consecutive */
+    }
+    for (q = from; q < to; q += step) HYBRID__V_FN(scores)(s, q, step = HYBRID__V_FN(tile)(to - q));
+    for (q = from; q < to; q++) HYBRID__V_FN(softmax_max)(op, s->e + q * HYBRID__PAGE, low[q], high[q], &s->m[q], &s->c[q]);
+    for (q = from; q < to; q += HYBRID__V_N) HYBRID__V_FN(put)(s->c + q, HYBRID__V_FN(exp)(HYBRID__V_FN(get)(s->c + q, to - q)), to - q);
+    for (q = from; q < to; q++) {
+        float sum = HYBRID__V_FN(softmax_exp)(s->e + q * HYBRID__PAGE, low[q], high[q], s->m[q]);
+        s->l[q] = s->l[q] * s->c[q] + sum;
+        HYBRID__V_FN(times)(s->acc + q * s->dim_v, s->c[q], s->dim_v);
+    }
+    for (q = from; q < to; q += step) HYBRID__V_FN(page_values)(s, low, high, q, step = HYBRID__V_FN(tile)(to - q));
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(attention)(const hybrid__op_attention *op, const hybrid__run *run, int row0, int n_rows, int head0, int n_heads, void *memory)
+{
+    const hybrid__kv_view *kv = op->kv;
+    hybrid__attention_scratch s;
+    int n = n_rows * n_heads, head_kv = head0 / (op->n_head / kv->n_head_kv), q, i;
+    int32_t pos0 = run->pos + row0, pos1 = pos0 + n_rows - 1, first = hybrid__attention_first(op, pos0), page;
+    hybrid__attention_layout(&s, (float *)memory, kv->head_dim_k, kv->head_dim_v);
+    memset(s.acc, 0, sizeof(float) * (size_t)n * (size_t)s.dim_v);
+    for (q = 0; q < n; q++) {
+        const float *x = op->q + (run->first_row + row0 + q / n_heads) * op->q_stride + (int64_t)(head0 + q % n_heads) * kv->head_dim_k;
+        memcpy(s.q + q * s.dim_k, x, (size_t)kv->head_dim_k * sizeof *x);
+        for (i = kv->head_dim_k; i < s.dim_k; i++) s.q[q * s.dim_k + i] = 0;
+        s.m[q] = -HUGE_VALF;
+        s.l[q] = 0;
+    }
+    for (page = first / HYBRID__PAGE; page <= pos1 / HYBRID__PAGE; page++) {
+        HYBRID__V_FN(page_load)(kv, run->pages[page], head_kv, HYBRID__MAX(first - page * HYBRID__PAGE, 0), HYBRID__MIN(pos1 - page * HYBRID__PAGE + 1, HYBRID__PAGE), &s);
+        HYBRID__V_FN(attention_page)(op, &s, pos0, page, n_heads, n);
+    }
+    for (q = 0; q < n; q++) {
+        float *out = op->out + (run->first_row + row0 + q / n_heads) * op->out_stride + (int64_t)(head0 + q % n_heads) * kv->head_dim_v, *acc = s.acc + q * s.dim_v;
+        if (op->sinks) {
+            float sink = op->sinks[head0 + q % n_heads], m = hybrid__max_scalar(s.m[q], sink), c = hybrid__exp_scalar(s.m[q] - m);
+            s.l[q] = s.l[q] * c + hybrid__exp_scalar(sink - m);
+            HYBRID__V_FN(times)(acc, c, s.dim_v);
+        }
+        HYBRID__V_FN(times)(acc, 1.0f / s.l[q], s.dim_v);
+        memcpy(out, acc, (size_t)kv->head_dim_v * sizeof *out);
+    }
+}
+/* ==== end src/compute/cpu_attention.inc ==== */
+
+/* ==== begin src/compute/cpu_vec_end.inc ==== */
+/* compute/cpu_vec_end: forgets the vector macros, before the next instruction set defines its own. */
+#undef HYBRID__V
+#undef HYBRID__V_MASK
+#undef HYBRID__V_N
+#undef HYBRID__V_FN
+#undef HYBRID__V_TARGET
+#undef HYBRID__V_TILE
+#undef HYBRID__V_SET1
+#undef HYBRID__V_ADD
+#undef HYBRID__V_SUB
+#undef HYBRID__V_MUL
+#undef HYBRID__V_DIV
+#undef HYBRID__V_FMA
+#undef HYBRID__V_MAX
+#undef HYBRID__V_MIN
+#undef HYBRID__V_LESS
+#undef HYBRID__V_SELECT
+#undef HYBRID__V_ABS
+#undef HYBRID__V_NEG
+#undef HYBRID__V_COPYSIGN
+#undef HYBRID__V_LDEXP
+#undef HYBRID__V_MAX_BITS
+#undef HYBRID__V_LOAD
+#undef HYBRID__V_STORE
+#undef HYBRID__V_LOAD_N
+#undef HYBRID__V_STORE_N
+#undef HYBRID__V_FIRST
+#undef HYBRID__V_LOAD_F16
+#undef HYBRID__V_LOAD_BF16
+#undef HYBRID__V_LOAD_I8
+#undef HYBRID__V_STORE_F16
+#undef HYBRID__V_STORE_I8
+#undef HYBRID__V_HALVE
+#undef HYBRID__V_TRANSPOSE
+#undef HYBRID__V_PAIR_EVEN
+#undef HYBRID__V_PAIR_ODD
+#undef HYBRID__V_PAIR_SWAP
+#undef HYBRID__V_NEG_EVEN
+#undef HYBRID__V_EVENS
+#undef HYBRID__V_ODDS
+/* ==== end src/compute/cpu_vec_end.inc ==== */
+
+/* ==== begin src/compute/cpu_vec_avx512.inc ==== */
+/* compute/cpu_vec_avx512: the vector macros for AVX-512 (F, BW, DQ, VL). cpu_vec_avx2.inc says what each means. */
+#define HYBRID__V                  __m512
+#define HYBRID__V_MASK             __mmask16
+#define HYBRID__V_N                16
+#define HYBRID__V_FN(name)         hybrid__##name##_avx512
+#define HYBRID__V_TARGET           HYBRID__TARGET_AVX512
+#define HYBRID__V_TILE             6
+
+#define HYBRID__V_SET1(x)          _mm512_set1_ps(x)
+#define HYBRID__V_ADD(a, b)        _mm512_add_ps(a, b)
+#define HYBRID__V_SUB(a, b)        _mm512_sub_ps(a, b)
+#define HYBRID__V_MUL(a, b)        _mm512_mul_ps(a, b)
+#define HYBRID__V_DIV(a, b)        _mm512_div_ps(a, b)
+#define HYBRID__V_FMA(a, b, c)     _mm512_fmadd_ps(a, b, c)
+#define HYBRID__V_MAX(a, b)        _mm512_max_ps(a, b)
+#define HYBRID__V_MIN(a, b)        _mm512_min_ps(a, b)
+#define HYBRID__V_LESS(a, b)       _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ)
+#define HYBRID__V_SELECT(m, a, b)  _mm512_mask_mov_ps(b, m, a)
+#define HYBRID__V_ABS(a)           _mm512_andnot_ps(_mm512_set1_ps(-0.0f), a)
+#define HYBRID__V_NEG(a)           _mm512_xor_ps(_mm512_set1_ps(-0.0f), a)
+#define HYBRID__V_COPYSIGN(a, s)   _mm512_or_ps(a, _mm512_and_ps(s, _mm512_set1_ps(-0.0f)))
+#define HYBRID__V_LDEXP(p, t)      _mm512_scalef_ps(p, _mm512_sub_ps(t, _mm512_set1_ps(12582912.0f)))
+#define HYBRID__V_MAX_BITS(a, b)   _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)))
+
+#define HYBRID__V_LOAD(p)          _mm512_loadu_ps(p)
+#define HYBRID__V_STORE(p, v)      _mm512_storeu_ps(p, v)
+#define HYBRID__V_LOAD_N(p, n)     _mm512_maskz_loadu_ps(hybrid__v_first_avx512(n), p)
+#define HYBRID__V_STORE_N(p, v, n) _mm512_mask_storeu_ps(p, hybrid__v_first_avx512(n), v)
+#define HYBRID__V_FIRST(n)         hybrid__v_first_avx512(n)
+#define HYBRID__V_LOAD_F16(p)      _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
+#define HYBRID__V_LOAD_BF16(p)     _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(p))), 16))
+#define HYBRID__V_LOAD_I8(p)       _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p))))
+#define HYBRID__V_STORE_F16(p, v)  _mm256_storeu_si256((__m256i *)(void *)(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
+#define HYBRID__V_STORE_I8(p, v)   _mm_storeu_si128((__m128i *)(void *)(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)))
+
+#define HYBRID__V_HALVE(v)         hybrid__v_halve_avx512(v)
+#define HYBRID__V_TRANSPOSE(v)     hybrid__v_transpose_avx512(v)
+#define HYBRID__V_PAIR_EVEN(v)     _mm512_moveldup_ps(v)
+#define HYBRID__V_PAIR_ODD(v)      _mm512_movehdup_ps(v)
+#define HYBRID__V_PAIR_SWAP(v)     _mm512_permute_ps(v, 0xB1)
+#define HYBRID__V_NEG_EVEN(v)      _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(v), _mm512_set1_epi64(0x80000000)))
+#define HYBRID__V_EVENS(a, b)      _mm512_permutex2var_ps(a, _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30), b)
+#define HYBRID__V_ODDS(a, b)       _mm512_permutex2var_ps(a, _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31), b)
+
+HYBRID__INLINE HYBRID__TARGET_AVX512 __mmask16 hybrid__v_first_avx512(int n)
+{
+    return (__mmask16)(n <= 0 ? 0 : n >= 16 ? 0xFFFF : (1 << n) - 1);
+}
+
+HYBRID__INLINE HYBRID__TARGET_AVX512 float hybrid__v_halve_avx512(__m512 v)
+{
+    __m256 y = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    __m128 x = _mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
+    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps(x, x, 1)));
+}
+
+HYBRID__INLINE HYBRID__TARGET_AVX512 void hybrid__v_transpose_avx512(__m512 v[16])
+{
+    __m512 a[16], b[16];
+    int i;
+    HYBRID__UNROLL
+    for (i = 0; i < 8; i++) { a[2 * i] = _mm512_unpacklo_ps(v[2 * i], v[2 * i + 1]); a[2 * i + 1] = _mm512_unpackhi_ps(v[2 * i], v[2 * i + 1]); }
+    HYBRID__UNROLL
+    for (i = 0; i < 4; i++) {                                   /* b[4i + j]: columns j, j + 4, j + 8, j + 12 of rows 4i .. 4i + 3, a quarter each */
+        b[4 * i] = _mm512_shuffle_ps(a[4 * i], a[4 * i + 2], 0x44);
+        b[4 * i + 1] = _mm512_shuffle_ps(a[4 * i], a[4 * i + 2], 0xEE);
+        b[4 * i + 2] = _mm512_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0x44);
+        b[4 * i + 3] = _mm512_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0xEE);
+    }
+    HYBRID__UNROLL
+    for (i = 0; i < 4; i++) {                                   /* a transposition of quarters, for each j */
+        __m512 lo = _mm512_shuffle_f32x4(b[i], b[i + 4], 0x88), lo2 = _mm512_shuffle_f32x4(b[i], b[i + 4], 0xDD);
+        __m512 hi = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0x88), hi2 = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0xDD);
+        v[i] = _mm512_shuffle_f32x4(lo, hi, 0x88);
+        v[i + 4] = _mm512_shuffle_f32x4(lo2, hi2, 0x88);
+        v[i + 8] = _mm512_shuffle_f32x4(lo, hi, 0xDD);
+        v[i + 12] = _mm512_shuffle_f32x4(lo2, hi2, 0xDD);
+    }
+}
+/* ==== end src/compute/cpu_vec_avx512.inc ==== */
+
+/* ==== begin src/compute/math.inc ==== */
+/* compute/math: exp, tanh, silu, gelu and its tanh form. One text, stamped for each instruction set by the HYBRID__V_ macros; the same
+ * operations in the same order everywhere, so the same bits. Errors against the true value are below 2 ulp over all floats whose result is
+ * a normal number (tests/test_ops.c walks them). NaN gives NaN. The polynomials are minimax fits (relative error), coefficients rounded to float. */
+
+/* e^x * (1 + low): low is the part of the argument that did not fit in x, |low| << 1.
+ * x = n ln 2 + r, |r| <= ln 2 / 2; e^r = 1 + r + r^2 Q(r). Below -104 and above 89 the result is 0 and inf anyway. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(exp2part)(HYBRID__V x, HYBRID__V low)
+{
+    const HYBRID__V magic = HYBRID__V_SET1(12582912.0f);         /* 1.5 * 2^23: adding it rounds to an integer, kept in the low bits */
+    HYBRID__V t, n, r, q;
+    x = HYBRID__V_MIN(HYBRID__V_SET1(89.0f), HYBRID__V_MAX(HYBRID__V_SET1(-104.0f), x));        /* these pass a NaN on */
+    t = HYBRID__V_FMA(x, HYBRID__V_SET1(1.44269504f), magic);
+    n = HYBRID__V_SUB(t, magic);
+    r = HYBRID__V_FMA(n, HYBRID__V_SET1(-0.693359375f), x);      /* 9 bits: n times it is exact */
+    r = HYBRID__V_FMA(n, HYBRID__V_SET1(2.12194440e-4f), r);
+    r = HYBRID__V_ADD(r, low);
+    q = HYBRID__V_SET1(1.381431590e-3f);
+    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(8.368850686e-3f));
+    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(4.166840017e-2f));
+    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(1.666651964e-1f));
+    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(4.999999404e-1f));
+    q = HYBRID__V_FMA(HYBRID__V_MUL(r, r), q, r);
+    return HYBRID__V_LDEXP(HYBRID__V_ADD(q, HYBRID__V_SET1(1.0f)), t);
+}
+
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(exp)(HYBRID__V x) { return HYBRID__V_FN(exp2part)(x, HYBRID__V_SET1(0.0f)); }
+
+/* Small: x + x^3 P(x^2). Else 1 - 2 / (e^2x + 1), with the sign of x. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(tanh)(HYBRID__V x)
+{
+    HYBRID__V a = HYBRID__V_ABS(x), z = HYBRID__V_MUL(a, a), p, e;
+    p = HYBRID__V_SET1(-5.717041902e-3f);
+    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(2.065058425e-2f));
+    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(-5.374349654e-2f));
+    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(1.333149076e-1f));
+    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(-3.333328366e-1f));
+    p = HYBRID__V_FMA(HYBRID__V_MUL(a, z), p, a);
+    e = HYBRID__V_ADD(HYBRID__V_FN(exp)(HYBRID__V_ADD(a, a)), HYBRID__V_SET1(1.0f));
+    e = HYBRID__V_SUB(HYBRID__V_SET1(1.0f), HYBRID__V_DIV(HYBRID__V_SET1(2.0f), e));
+    return HYBRID__V_COPYSIGN(HYBRID__V_SELECT(HYBRID__V_LESS(a, HYBRID__V_SET1(0.625f)), p, e), x);
+}
+
+/* x / (1 + e^-w) for w = (w + low) of the sign of x: for w < 0 as x e^w / (1 + e^w), which neither overflows nor cancels. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(times_sigmoid)(HYBRID__V x, HYBRID__V w, HYBRID__V low)
+{
+    const HYBRID__V zero = HYBRID__V_SET1(0.0f);
+    HYBRID__V_MASK negative = HYBRID__V_LESS(w, zero);
+    HYBRID__V e = HYBRID__V_FN(exp2part)(HYBRID__V_NEG(HYBRID__V_ABS(w)), HYBRID__V_SELECT(negative, low, HYBRID__V_NEG(low)));
+    HYBRID__V top = HYBRID__V_MUL(HYBRID__V_MAX(HYBRID__V_SET1(-3e38f), x), e);          /* -inf * 0 shall be 0 */
+    return HYBRID__V_DIV(HYBRID__V_SELECT(negative, top, x), HYBRID__V_ADD(e, HYBRID__V_SET1(1.0f)));
+}
+
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(silu)(HYBRID__V x) { return HYBRID__V_FN(times_sigmoid)(x, x, HYBRID__V_SET1(0.0f)); }
+
+/* x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = x sigmoid(w), w = x (a + b x^2), a = 2 sqrt(2 / pi), b = 0.044715 a.
+ * For x < 0 an error of w is one of the result, |w| times enlarged: w is computed in two parts. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu_tanh)(HYBRID__V x)
+{
+    const HYBRID__V a = HYBRID__V_SET1(1.59576917f), a_low = HYBRID__V_SET1(-4.53407e-8f), b = HYBRID__V_SET1(0.0713548139f), b_low = HYBRID__V_SET1(2.39883e-9f);
+    HYBRID__V y = HYBRID__V_MIN(HYBRID__V_SET1(20.0f), HYBRID__V_MAX(HYBRID__V_SET1(-20.0f), x));  /* sigmoid is 0 or 1 beyond */
+    HYBRID__V s = HYBRID__V_MUL(y, y), s_low = HYBRID__V_FMA(y, y, HYBRID__V_NEG(s));
+    HYBRID__V p = HYBRID__V_MUL(b, s), p_low = HYBRID__V_FMA(b, s, HYBRID__V_NEG(p));
+    HYBRID__V u = HYBRID__V_ADD(a, p), part = HYBRID__V_SUB(u, a), low, w;
+    low = HYBRID__V_ADD(HYBRID__V_SUB(a, HYBRID__V_SUB(u, part)), HYBRID__V_SUB(p, part));         /* what a + p lost */
+    p_low = HYBRID__V_FMA(b, s_low, HYBRID__V_FMA(b_low, s, p_low));
+    low = HYBRID__V_ADD(low, HYBRID__V_ADD(p_low, a_low));
+    w = HYBRID__V_MUL(y, u);
+    low = HYBRID__V_FMA(y, low, HYBRID__V_FMA(y, u, HYBRID__V_NEG(w)));
+    return HYBRID__V_FN(times_sigmoid)(x, w, low);
+}
+
+/* x Phi(x). Phi(-t) = e^(-t^2 / 2) R(t), t = |x|; R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the result leaves the floats. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu)(HYBRID__V x)
+{
+    const HYBRID__V one = HYBRID__V_SET1(1.0f);
+    HYBRID__V t = HYBRID__V_MIN(HYBRID__V_SET1(14.6f), HYBRID__V_ABS(x)), s = HYBRID__V_MUL(t, t), s_low, inv, u, p, e;
+    s_low = HYBRID__V_FMA(t, t, HYBRID__V_NEG(s));
+    e = HYBRID__V_FN(exp2part)(HYBRID__V_MUL(HYBRID__V_SET1(-0.5f), s), HYBRID__V_MUL(HYBRID__V_SET1(-0.5f), s_low));
+    inv = HYBRID__V_DIV(one, HYBRID__V_ADD(t, HYBRID__V_SET1(3.0f)));
+    u = HYBRID__V_FMA(HYBRID__V_SET1(-6.0f), inv, one);
+    p = HYBRID__V_SET1(5.446403884e-5f);
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(1.312734094e-4f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-2.447491279e-4f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-1.032536966e-3f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(1.024776837e-3f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(6.969304755e-3f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-1.046251878e-2f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-4.726268724e-2f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(2.300177068e-1f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-5.093320012e-1f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(7.290837169e-1f));
+    p = HYBRID__V_MUL(p, inv);
+    s = HYBRID__V_MUL(HYBRID__V_MUL(HYBRID__V_MAX(HYBRID__V_SET1(-3e38f), x), p), e);
+    return HYBRID__V_SELECT(HYBRID__V_LESS(x, HYBRID__V_SET1(0.0f)), s, HYBRID__V_FMA(HYBRID__V_NEG(HYBRID__V_MUL(p, e)), t, x));
+}
+/* ==== end src/compute/math.inc ==== */
+
+/* ==== begin src/compute/cpu_rows.inc ==== */
+/* compute/cpu_rows: norms, rotations, activations, sums and the writing of the cache, in vectors. Stamped for each instruction set;
+ * cpu_generic.c says what each does. */
+
+/* The next N of n values, or the left < N that there are (the plain forms are much faster than the masked ones on some processors). */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(get)(const float *p, int64_t left)
+{
+    if (left >= HYBRID__V_N) return HYBRID__V_LOAD(p);
+    return HYBRID__V_LOAD_N(p, (int)left);
+}
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(put)(float *p, HYBRID__V v, int64_t left)
+{
+    if (left >= HYBRID__V_N) HYBRID__V_STORE(p, v);
+    else HYBRID__V_STORE_N(p, v, (int)left);
+}
+
+/* ---- norms ---------------------------------------------------------------------------------------------------------- */
+
+enum { HYBRID__V_FN(vectors) = 32 / HYBRID__V_N };         /* vectors that hold 32 partial sums */
+
+/* p[0 .. 32) by halves; p is spoilt. */
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(halve32)(HYBRID__V *p)
+{
+    int h, i;
+    HYBRID__UNROLL
+    for (h = 16 / HYBRID__V_N; h; h /= 2)
+        HYBRID__UNROLL
+        for (i = 0; i < h; i++) p[i] = HYBRID__V_ADD(p[i], p[i + h]);
+    return HYBRID__V_HALVE(p[0]);
+}
+
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(sum)(const float *x, int64_t n)
+{
+    HYBRID__V p[HYBRID__V_FN(vectors)];
+    int64_t i;
+    int j;
+    for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_SET1(0.0f);
+    for (i = 0; i + 32 <= n; i += 32)
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_ADD(p[j], HYBRID__V_LOAD(x + i + j * HYBRID__V_N));
+    if (i < n)
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_ADD(p[j], HYBRID__V_LOAD_N(x + i + j * HYBRID__V_N, (int)(n - i) - j * HYBRID__V_N));
+    return HYBRID__V_FN(halve32)(p);
+}
+
+/* Sum of (x - mean)^2. */
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(sum_squares)(const float *x, float mean, int64_t n)
+{
+    const HYBRID__V shift = HYBRID__V_SET1(mean);
+    HYBRID__V p[HYBRID__V_FN(vectors)];
+    int64_t i;
+    int j;
+    for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_SET1(0.0f);
+    for (i = 0; i + 32 <= n; i += 32)
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++) {
+            HYBRID__V d = HYBRID__V_SUB(HYBRID__V_LOAD(x + i + j * HYBRID__V_N), shift);
+            p[j] = HYBRID__V_FMA(d, d, p[j]);
+        }
+    if (i < n)
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++) {
+            int left = (int)(n - i) - j * HYBRID__V_N;
+            HYBRID__V d = HYBRID__V_SUB(HYBRID__V_LOAD_N(x + i + j * HYBRID__V_N, left), shift);
+            d = HYBRID__V_SELECT(HYBRID__V_FIRST(left), d, HYBRID__V_SET1(0.0f));
+            p[j] = HYBRID__V_FMA(d, d, p[j]);
+        }
+    return HYBRID__V_FN(halve32)(p);
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(norm)(const hybrid__op_norm *op, int64_t row)
+{
+    const float *x = op->x + row * op->x_stride;
+    float *out = op->out + row * op->out_stride;
+    float mean = op->kind == HYBRID__NORM_LAYER ? HYBRID__V_FN(sum)(x, op->n) / (float)op->n : 0.0f;
+    float scale = 1.0f / sqrtf(HYBRID__V_FN(sum_squares)(x, mean, op->n) / (float)op->n + op->eps);
+    const HYBRID__V shift = HYBRID__V_SET1(mean), factor = HYBRID__V_SET1(scale);
+    int64_t i;
+    for (i = 0; i < op->n; i += HYBRID__V_N) {
+        HYBRID__V v = HYBRID__V_MUL(HYBRID__V_SUB(HYBRID__V_FN(get)(x + i, op->n - i), shift), factor);
+        if (op->w) v = HYBRID__V_MUL(v, HYBRID__V_FN(get)(op->w + i, op->n - i));
+        if (op->b) v = HYBRID__V_ADD(v, HYBRID__V_FN(get)(op->b + i, op->n - i));
+        HYBRID__V_FN(put)(out + i, v, op->n - i);
+    }
+}
+
+/* ---- element by element --------------------------------------------------------------------------------------------- */
+
+/* One head. A pair (a, b) becomes (a c - b s, a s + b c). */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(rope_head)(hybrid__rope_kind kind, float *x, int n_rot, const float *table)
+{
+    int half = n_rot / 2, i = 0, step = kind == HYBRID__ROPE_NORM ? 2 : 1, pair = kind == HYBRID__ROPE_NORM ? 1 : half;
+    if (kind == HYBRID__ROPE_NORM) {
+        for (; 2 * i + HYBRID__V_N <= n_rot; i += HYBRID__V_N / 2) {
+            HYBRID__V v = HYBRID__V_LOAD(x + 2 * i), t = HYBRID__V_LOAD(table + 2 * i);
+            HYBRID__V other = HYBRID__V_MUL(HYBRID__V_PAIR_SWAP(v), HYBRID__V_PAIR_ODD(t));
+            HYBRID__V_STORE(x + 2 * i, HYBRID__V_ADD(HYBRID__V_MUL(v, HYBRID__V_PAIR_EVEN(t)), HYBRID__V_NEG_EVEN(other)));
+        }
+    } else {
+        for (; i + HYBRID__V_N <= half; i += HYBRID__V_N) {
+            HYBRID__V a = HYBRID__V_LOAD(x + i), b = HYBRID__V_LOAD(x + half + i), t = HYBRID__V_LOAD(table + 2 * i), u = HYBRID__V_LOAD(table + 2 * i + HYBRID__V_N);
+            HYBRID__V c = HYBRID__V_EVENS(t, u), s = HYBRID__V_ODDS(t, u);
+            HYBRID__V_STORE(x + i, HYBRID__V_SUB(HYBRID__V_MUL(a, c), HYBRID__V_MUL(b, s)));
+            HYBRID__V_STORE(x + half + i, HYBRID__V_ADD(HYBRID__V_MUL(a, s), HYBRID__V_MUL(b, c)));
+        }
+    }
+    for (; i < half; i++) {
+        float c = table[2 * i], s = table[2 * i + 1], a = x[i * step], b = x[i * step + pair];
+        x[i * step] = a * c - b * s;
+        x[i * step + pair] = a * s + b * c;
+    }
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(rope)(const hybrid__op_rope *op, int row)
+{
+    int h;
+    for (h = 0; h < op->n_head; h++)
+        HYBRID__V_FN(rope_head)(op->kind, op->x + row * op->x_stride + (int64_t)h * op->head_dim, op->n_rot, op->table + (int64_t)row * op->n_rot);
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(glu)(hybrid__act_kind act, const float *gate, const float *up, float *out, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N) {
+        HYBRID__V v = HYBRID__V_FN(get)(gate + i, n - i);
+        if (act == HYBRID__ACT_SILU) v = HYBRID__V_FN(silu)(v);
+        else if (act == HYBRID__ACT_GELU) v = HYBRID__V_FN(gelu)(v);
+        else v = HYBRID__V_FN(gelu_tanh)(v);
+        if (up) v = HYBRID__V_MUL(v, HYBRID__V_FN(get)(up + i, n - i));
+        HYBRID__V_FN(put)(out + i, v, n - i);
+    }
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(add)(float *y, const float *x, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N)
+        HYBRID__V_FN(put)(y + i, HYBRID__V_ADD(HYBRID__V_FN(get)(y + i, n - i), HYBRID__V_FN(get)(x + i, n - i)), n - i);
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(add_scaled)(float *y, const float *x, float factor, int64_t n)
+{
+    const HYBRID__V f = HYBRID__V_SET1(factor);
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N)
+        HYBRID__V_FN(put)(y + i, HYBRID__V_ADD(HYBRID__V_FN(get)(y + i, n - i), HYBRID__V_MUL(HYBRID__V_FN(get)(x + i, n - i), f)), n - i);
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(scale)(float *y, float factor, int64_t n)
+{
+    const HYBRID__V f = HYBRID__V_SET1(factor);
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N)
+        HYBRID__V_FN(put)(y + i, HYBRID__V_MUL(HYBRID__V_FN(get)(y + i, n - i), f), n - i);
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(softcap)(float *y, float cap, int64_t n)
+{
+    const HYBRID__V c = HYBRID__V_SET1(cap);
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N)
+        HYBRID__V_FN(put)(y + i, HYBRID__V_MUL(c, HYBRID__V_FN(tanh)(HYBRID__V_DIV(HYBRID__V_FN(get)(y + i, n - i), c))), n - i);
+}
+
+/* ---- the cache ------------------------------------------------------------------------------------------------------ */
+
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(kv_q8_0)(const float *x, hybrid__block_q8_0 *block)
+{
+    const HYBRID__V magic = HYBRID__V_SET1(12582912.0f);
+    HYBRID__V most = HYBRID__V_ABS(HYBRID__V_LOAD(x)), factor;
+    float lanes[HYBRID__V_N], d;
+    uint32_t bits = 0;
+    int i;
+    for (i = HYBRID__V_N; i < 32; i += HYBRID__V_N) most = HYBRID__V_MAX_BITS(most, HYBRID__V_ABS(HYBRID__V_LOAD(x + i)));
+    HYBRID__V_STORE(lanes, most);
+    for (i = 0; i < HYBRID__V_N; i++) bits = HYBRID__MAX(bits, hybrid__f32_bits(lanes[i]));
+    d = hybrid__bits_f32(bits) / 127.0f;
+    block->d = hybrid__f32_to_f16(d);
+    if (bits >= 0x7F800000u) { memset(block->qs, 0, sizeof block->qs); return; }
+    factor = HYBRID__V_SET1(d != 0.0f ? 1.0f / d : 0.0f);
+    for (i = 0; i < 32; i += HYBRID__V_N) {
+        HYBRID__V t = HYBRID__V_ADD(HYBRID__V_MUL(HYBRID__V_LOAD(x + i), factor), magic);
+        HYBRID__V_STORE_I8(block->qs + i, HYBRID__V_SUB(t, magic));
+    }
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(kv_row)(hybrid_type type, const float *x, void *row, int n)
+{
+    int i = 0;
+    if (type == HYBRID_TYPE_F32) memcpy(row, x, (size_t)n * sizeof *x);
+    else if (type == HYBRID_TYPE_F16) {
+        for (; i + HYBRID__V_N <= n; i += HYBRID__V_N) HYBRID__V_STORE_F16((char *)row + 2 * i, HYBRID__V_LOAD(x + i));
+        for (; i < n; i++) hybrid__store_u16((char *)row + 2 * i, hybrid__f32_to_f16(x[i]));
+    } else for (; i < n / 32; i++) HYBRID__V_FN(kv_q8_0)(x + 32 * i, (hybrid__block_q8_0 *)row + i);
+}
+/* ==== end src/compute/cpu_rows.inc ==== */
+
+/* ==== begin src/compute/cpu_attention.inc ==== */
+/* compute/cpu_attention: attention of a block of rows over the pages of a cache, in vectors. Stamped for each instruction set.
+ *
+ * A query is one row's one head; all queries of a block share a kv head, so a page is turned into floats once for all of them. K is transposed:
+ * a vector holds one number of 16 (8) slots, and the scores of a query are built without sums across lanes. For every page:
+ *     scores (all queries) -> scale, soft-cap, mask, new maximum -> exp, sums -> acc = acc * c + e V.
+ * A row's result is that of hybrid__attention_row_generic, bit for bit, whatever else is in the block. */
+
+enum { HYBRID__V_FN(page_vectors) = HYBRID__PAGE / HYBRID__V_N };      /* vectors over the slots of a page */
+
+/* ---- a page as floats ----------------------------------------------------------------------------------------------- */
+
+/* x[0 .. padded) = the n values of a cache row, then zeros. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(kv_load)(hybrid_type type, const char *row, int n, int padded, float *x)
+{
+    int i = 0;
+    if (type == HYBRID_TYPE_F16) {
+        for (; i + HYBRID__V_N <= n; i += HYBRID__V_N) HYBRID__V_STORE(x + i, HYBRID__V_LOAD_F16(row + 2 * i));
+        for (; i < n; i++) x[i] = hybrid__f16_to_f32(hybrid__load_u16(row + 2 * i));
+    } else if (type == HYBRID_TYPE_F32) {
+        memcpy(x, row, (size_t)n * sizeof *x);
+        i = n;
+    } else for (; i < n; i += 32) {
+        const hybrid__block_q8_0 *block = (const hybrid__block_q8_0 *)(const void *)row + i / 32;
+        const HYBRID__V d = HYBRID__V_SET1(hybrid__f16_to_f32(block->d));
+        int j;
+        for (j = 0; j < 32; j += HYBRID__V_N) HYBRID__V_STORE(x + i + j, HYBRID__V_MUL(d, HYBRID__V_LOAD_I8(block->qs + j)));
+    }
+    for (; i < padded; i++) x[i] = 0;
+}
+
+/* Slots low .. high of a page of one kv head; the others read as zeros, whatever is stored there. */
+static HYBRID__V_TARGET void HYBRID__V_FN(page_load)(const hybrid__kv_view *kv, int32_t page, int head, int low, int high, hybrid__attention_scratch *s)
+{
+    int slot, i, j;
+    for (slot = 0; slot < HYBRID__PAGE; slot++) {
+        float *k = s->page_k + slot * s->dim_k, *v = s->page_v + slot * s->dim_v;
+        if (slot < low || slot >= high) { memset(k, 0, (size_t)s->dim_k * sizeof *k); continue; }
+        HYBRID__V_FN(kv_load)(kv->type, hybrid__k_row(kv, page, head, slot), kv->head_dim_k, s->dim_k, k);
+        HYBRID__V_FN(kv_load)(kv->type, hybrid__v_row(kv, page, head, slot), kv->head_dim_v, s->dim_v, v);
+    }
+    for (slot = 0; slot < HYBRID__PAGE; slot += HYBRID__V_N)
+        for (i = 0; i < s->dim_k; i += HYBRID__V_N) {
+            HYBRID__V block[HYBRID__V_N];
+            HYBRID__UNROLL
+            for (j = 0; j < HYBRID__V_N; j++) block[j] = HYBRID__V_LOAD(s->page_k + (slot + j) * s->dim_k + i);
+            HYBRID__V_TRANSPOSE(block);
+            HYBRID__UNROLL
+            for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_STORE(s->page_k_t + (i + j) * HYBRID__PAGE + slot, block[j]);
+        }
+}
+
+/* ---- scores --------------------------------------------------------------------------------------------------------- */
+
+/* The dot products of n queries with two vectors of slots. The 32 partial sums of a product are taken two by two, i and i + 16, in the
+ * order in which halving joins them; what waits for its partner lies on a stack. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(score_tile)(const int n, const hybrid__attention_scratch *s, const float *q, const float *k, float *e)
+{
+    static const unsigned char order[16] = { 0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15 };
+    HYBRID__V stack[4][HYBRID__V_TILE][2];
+    const int dim = s->dim_k;
+    int t, i, j;
+    for (t = 0; t < 16; t++) {
+        HYBRID__V a[HYBRID__V_TILE][2], b[HYBRID__V_TILE][2];
+        int level = 0;
+        HYBRID__UNROLL
+        for (j = 0; j < n; j++) a[j][0] = a[j][1] = b[j][0] = b[j][1] = HYBRID__V_SET1(0.0f);
+        for (i = order[t]; i < dim; i += 32) {
+            const float *ka = k + i * HYBRID__PAGE, *kb = ka + 16 * HYBRID__PAGE;
+            HYBRID__V k0 = HYBRID__V_LOAD(ka), k1 = HYBRID__V_LOAD(ka + HYBRID__V_N), x;
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++) {
+                x = HYBRID__V_SET1(q[j * dim + i]);
+                a[j][0] = HYBRID__V_FMA(k0, x, a[j][0]);
+                a[j][1] = HYBRID__V_FMA(k1, x, a[j][1]);
+            }
+            k0 = HYBRID__V_LOAD(kb); k1 = HYBRID__V_LOAD(kb + HYBRID__V_N);
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++) {
+                x = HYBRID__V_SET1(q[j * dim + i + 16]);
+                b[j][0] = HYBRID__V_FMA(k0, x, b[j][0]);
+                b[j][1] = HYBRID__V_FMA(k1, x, b[j][1]);
+            }
+        }
+        HYBRID__UNROLL
+        for (j = 0; j < n; j++) { a[j][0] = HYBRID__V_ADD(a[j][0], b[j][0]); a[j][1] = HYBRID__V_ADD(a[j][1], b[j][1]); }
+        for (; t >> level & 1; level++) {
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++) { a[j][0] = HYBRID__V_ADD(stack[level][j][0], a[j][0]); a[j][1] = HYBRID__V_ADD(stack[level][j][1], a[j][1]); }
+        }
+        if (level < 4) {
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++) { stack[level][j][0] = a[j][0]; stack[level][j][1] = a[j][1]; }
+        } else {
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++) { HYBRID__V_STORE(e + j * HYBRID__PAGE, a[j][0]); HYBRID__V_STORE(e + j * HYBRID__PAGE + HYBRID__V_N, a[j][1]); }
+        }
+    }
+}
+
+/* ---- acc = acc + e V ------------------------------------------------------------------------------------------------ */
+
+/* n queries, width vectors of the head, slots low .. high. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_tile)(const int n, const int width, const float *e, const float *v, float *acc, int dim, int low, int high)
+{
+    HYBRID__V a[HYBRID__V_TILE][4], x[4];
+    int i, j, slot;
+    HYBRID__UNROLL
+    for (j = 0; j < n; j++)
+        HYBRID__UNROLL
+        for (i = 0; i < width; i++) a[j][i] = HYBRID__V_LOAD(acc + j * dim + i * HYBRID__V_N);
+    for (slot = low; slot < high; slot++) {
+        HYBRID__UNROLL
+        for (i = 0; i < width; i++) x[i] = HYBRID__V_LOAD(v + slot * dim + i * HYBRID__V_N);
+        HYBRID__UNROLL
+        for (j = 0; j < n; j++) {
+            HYBRID__V y = HYBRID__V_SET1(e[j * HYBRID__PAGE + slot]);
+            HYBRID__UNROLL
+            for (i = 0; i < width; i++) a[j][i] = HYBRID__V_FMA(y, x[i], a[j][i]);
+        }
+    }
+    HYBRID__UNROLL
+    for (j = 0; j < n; j++)
+        HYBRID__UNROLL
+        for (i = 0; i < width; i++) HYBRID__V_STORE(acc + j * dim + i * HYBRID__V_N, a[j][i]);
+}
+
+/* The whole head of n queries. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_rows)(const int n, const hybrid__attention_scratch *s, int q, int low, int high)
+{
+    int i = 0, dim = s->dim_v;
+    for (; i + 4 * HYBRID__V_N <= dim; i += 4 * HYBRID__V_N)
+        HYBRID__V_FN(value_tile)(n, 4, s->e + q * HYBRID__PAGE, s->page_v + i, s->acc + q * dim + i, dim, low, high);
+    if (i < dim) HYBRID__V_FN(value_tile)(n, 2, s->e + q * HYBRID__PAGE, s->page_v + i, s->acc + q * dim + i, dim, low, high);
+}
+
+/* Both steps are compiled for some numbers of queries; others are put together. */
+#define HYBRID__V_TILES(n)                                                                                                                   \
+    static HYBRID__V_TARGET void HYBRID__V_FN(score_##n)(const hybrid__attention_scratch *s, int q)                                          \
+    {                                                                                                                                        \
+        int slot;                                                                                                                            \
+        for (slot = 0; slot < HYBRID__PAGE; slot += 2 * HYBRID__V_N)                                                                         \
+            HYBRID__V_FN(score_tile)(n, s, s->q + q * s->dim_k, s->page_k_t + slot, s->e + q * HYBRID__PAGE + slot);                         \
+    }                                                                                                                                        \
+    static HYBRID__V_TARGET void HYBRID__V_FN(value_##n)(const hybrid__attention_scratch *s, int q, int low, int high) { HYBRID__V_FN(value_rows)(n, s, q, low, high); }
+HYBRID__V_TILES(1)
+HYBRID__V_TILES(2)
+HYBRID__V_TILES(3)
+#if HYBRID__V_TILE == 6
+HYBRID__V_TILES(4)
+HYBRID__V_TILES(6)
+#endif
+#undef HYBRID__V_TILES
+
+/* The largest compiled number of queries that is at most left. */
+HYBRID__INLINE int HYBRID__V_FN(tile)(int left)
+{
+    if (left >= HYBRID__V_TILE) return HYBRID__V_TILE;
+    return left == 5 ? 4 : left;
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(scores)(const hybrid__attention_scratch *s, int q, int n)
+{
+    switch (n) {
+        case 1: HYBRID__V_FN(score_1)(s, q); break;
+        case 2: HYBRID__V_FN(score_2)(s, q); break;
+        case 3: HYBRID__V_FN(score_3)(s, q); break;
+#if HYBRID__V_TILE == 6
+        case 4: HYBRID__V_FN(score_4)(s, q); break;
+        case 6: HYBRID__V_FN(score_6)(s, q); break;
+#endif
+    }
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(values)(const hybrid__attention_scratch *s, int q, int n, int low, int high)
+{
+    if (low >= high) return;
+    switch (n) {
+        case 1: HYBRID__V_FN(value_1)(s, q, low, high); break;
+        case 2: HYBRID__V_FN(value_2)(s, q, low, high); break;
+        case 3: HYBRID__V_FN(value_3)(s, q, low, high); break;
+#if HYBRID__V_TILE == 6
+        case 4: HYBRID__V_FN(value_4)(s, q, low, high); break;
+        case 6: HYBRID__V_FN(value_6)(s, q, low, high); break;
+#endif
+    }
+}
+
+/* ---- softmax -------------------------------------------------------------------------------------------------------- */
+
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(max_lanes)(HYBRID__V v)
+{
+    float x[HYBRID__V_N];
+    int i, h;
+    HYBRID__V_STORE(x, v);
+    for (h = HYBRID__V_N / 2; h; h /= 2)
+        HYBRID__UNROLL
+        for (i = 0; i < h; i++) x[i] = hybrid__max_scalar(x[i], x[i + h]);
+    return x[0];
+}
+
+/* Scores of slots low .. high become final, the others -inf; m becomes the new maximum and c the difference to the old one. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(softmax_max)(const hybrid__op_attention *op, float *e, int low, int high, float *m, float *c)
+{
+    const HYBRID__V scale = HYBRID__V_SET1(op->scale), cap = HYBRID__V_SET1(op->softcap), none = HYBRID__V_SET1(-HUGE_VALF);
+    HYBRID__V most = none;
+    float old = *m;
+    int i;
+    for (i = 0; i < HYBRID__PAGE; i += HYBRID__V_N) {
+        HYBRID__V x = HYBRID__V_MUL(HYBRID__V_LOAD(e + i), scale);
+        if (op->softcap > 0) x = HYBRID__V_MUL(cap, HYBRID__V_FN(tanh)(HYBRID__V_DIV(x, cap)));
+        x = HYBRID__V_SELECT(HYBRID__V_FIRST(high - i), x, none);
+        x = HYBRID__V_SELECT(HYBRID__V_FIRST(low - i), none, x);
+        HYBRID__V_STORE(e + i, x);
+        most = HYBRID__V_MAX(most, x);
+    }
+    *m = hybrid__max_scalar(old, HYBRID__V_FN(max_lanes)(most));
+    *c = old - *m;
+}
+
+/* e = exp(e - m), 0 outside low .. high; returns the sum. */
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(softmax_exp)(float *e, int low, int high, float m)
+{
+    const HYBRID__V shift = HYBRID__V_SET1(m), zero = HYBRID__V_SET1(0.0f);
+    HYBRID__V p[HYBRID__V_FN(page_vectors)];
+    int i;
+    HYBRID__UNROLL
+    for (i = 0; i < HYBRID__V_FN(page_vectors); i++) {
+        HYBRID__V x = HYBRID__V_FN(exp)(HYBRID__V_SUB(HYBRID__V_LOAD(e + i * HYBRID__V_N), shift));
+        x = HYBRID__V_SELECT(HYBRID__V_FIRST(high - i * HYBRID__V_N), x, zero);
+        x = HYBRID__V_SELECT(HYBRID__V_FIRST(low - i * HYBRID__V_N), zero, x);
+        HYBRID__V_STORE(e + i * HYBRID__V_N, x);
+        p[i] = x;
+    }
+    return HYBRID__V_FN(halve32)(p);
+}
+
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(times)(float *x, float factor, int n)
+{
+    const HYBRID__V f = HYBRID__V_SET1(factor);
+    int i;
+    for (i = 0; i < n; i += HYBRID__V_N) HYBRID__V_STORE(x + i, HYBRID__V_MUL(HYBRID__V_LOAD(x + i), f));
+}
+
+/* ---- one block ------------------------------------------------------------------------------------------------------ */
+
+/* What slots of a page a row sees: *low .. *high, empty when low >= high. */
+HYBRID__INLINE void HYBRID__V_FN(visible)(const hybrid__op_attention *op, int32_t pos, int32_t page, int *low, int *high)
+{
+    *low = HYBRID__MAX(hybrid__attention_first(op, pos) - page * HYBRID__PAGE, 0);
+    *high = HYBRID__MIN(pos - page * HYBRID__PAGE + 1, HYBRID__PAGE);
+}
+
+/* Queries q .. q + n take in a page. All their scores are final, their exps taken, their acc scaled. Where the rows see different slots, those
+ * that all see are one tile's work, and the rest is done row by row, before and after: slots stay in order. */
+static HYBRID__V_TARGET void HYBRID__V_FN(page_values)(const hybrid__attention_scratch *s, const int *low, const int *high, int q, int n)
+{
+    int all_low = low[q], all_high = high[q], i;
+    for (i = q + 1; i < q + n; i++) { all_low = HYBRID__MAX(all_low, low[i]); all_high = HYBRID__MIN(all_high, high[i]); }
+    if (all_low >= all_high) {
+        for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, low[i], high[i]);
+        return;
+    }
+    for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, low[i], all_low);
+    HYBRID__V_FN(values)(s, q, n, all_low, all_high);
+    for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, all_high, high[i]);
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(attention_page)(const hybrid__op_attention *op, hybrid__attention_scratch *s, int32_t pos0, int32_t page, int n_heads, int n)
+{
+    int low[HYBRID__ATTENTION_QUERIES], high[HYBRID__ATTENTION_QUERIES], q, step, from = n, to = 0;
+    for (q = 0; q < n; q++) {
+        HYBRID__V_FN(visible)(op, pos0 + q / n_heads, page, &low[q], &high[q]);
+        if (low[q] < high[q]) { from = HYBRID__MIN(from, q); to = q + 1; }             /* the rows that see a page are consecutive */
+    }
+    for (q = from; q < to; q += step) HYBRID__V_FN(scores)(s, q, step = HYBRID__V_FN(tile)(to - q));
+    for (q = from; q < to; q++) HYBRID__V_FN(softmax_max)(op, s->e + q * HYBRID__PAGE, low[q], high[q], &s->m[q], &s->c[q]);
+    for (q = from; q < to; q += HYBRID__V_N) HYBRID__V_FN(put)(s->c + q, HYBRID__V_FN(exp)(HYBRID__V_FN(get)(s->c + q, to - q)), to - q);
+    for (q = from; q < to; q++) {
+        float sum = HYBRID__V_FN(softmax_exp)(s->e + q * HYBRID__PAGE, low[q], high[q], s->m[q]);
+        s->l[q] = s->l[q] * s->c[q] + sum;
+        HYBRID__V_FN(times)(s->acc + q * s->dim_v, s->c[q], s->dim_v);
+    }
+    for (q = from; q < to; q += step) HYBRID__V_FN(page_values)(s, low, high, q, step = HYBRID__V_FN(tile)(to - q));
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(attention)(const hybrid__op_attention *op, const hybrid__run *run, int row0, int n_rows, int head0, int n_heads, void *memory)
+{
+    const hybrid__kv_view *kv = op->kv;
+    hybrid__attention_scratch s;
+    int n = n_rows * n_heads, head_kv = head0 / (op->n_head / kv->n_head_kv), q, i;
+    int32_t pos0 = run->pos + row0, pos1 = pos0 + n_rows - 1, first = hybrid__attention_first(op, pos0), page;
+    hybrid__attention_layout(&s, (float *)memory, kv->head_dim_k, kv->head_dim_v);
+    memset(s.acc, 0, sizeof(float) * (size_t)n * (size_t)s.dim_v);
+    for (q = 0; q < n; q++) {
+        const float *x = op->q + (run->first_row + row0 + q / n_heads) * op->q_stride + (int64_t)(head0 + q % n_heads) * kv->head_dim_k;
+        memcpy(s.q + q * s.dim_k, x, (size_t)kv->head_dim_k * sizeof *x);
+        for (i = kv->head_dim_k; i < s.dim_k; i++) s.q[q * s.dim_k + i] = 0;
+        s.m[q] = -HUGE_VALF;
+        s.l[q] = 0;
+    }
+    for (page = first / HYBRID__PAGE; page <= pos1 / HYBRID__PAGE; page++) {
+        HYBRID__V_FN(page_load)(kv, run->pages[page], head_kv, HYBRID__MAX(first - page * HYBRID__PAGE, 0), HYBRID__MIN(pos1 - page * HYBRID__PAGE + 1, HYBRID__PAGE), &s);
+        HYBRID__V_FN(attention_page)(op, &s, pos0, page, n_heads, n);
+    }
+    for (q = 0; q < n; q++) {
+        float *out = op->out + (run->first_row + row0 + q / n_heads) * op->out_stride + (int64_t)(head0 + q % n_heads) * kv->head_dim_v, *acc = s.acc + q * s.dim_v;
+        if (op->sinks) {
+            float sink = op->sinks[head0 + q % n_heads], m = hybrid__max_scalar(s.m[q], sink), c = hybrid__exp_scalar(s.m[q] - m);
+            s.l[q] = s.l[q] * c + hybrid__exp_scalar(sink - m);
+            HYBRID__V_FN(times)(acc, c, s.dim_v);
+        }
+        HYBRID__V_FN(times)(acc, 1.0f / s.l[q], s.dim_v);
+        memcpy(out, acc, (size_t)kv->head_dim_v * sizeof *out);
+    }
+}
+/* ==== end src/compute/cpu_attention.inc ==== */
+
+/* ==== begin src/compute/cpu_vec_end.inc ==== */
+/* compute/cpu_vec_end: forgets the vector macros, before the next instruction set defines its own. */
+#undef HYBRID__V
+#undef HYBRID__V_MASK
+#undef HYBRID__V_N
+#undef HYBRID__V_FN
+#undef HYBRID__V_TARGET
+#undef HYBRID__V_TILE
+#undef HYBRID__V_SET1
+#undef HYBRID__V_ADD
+#undef HYBRID__V_SUB
+#undef HYBRID__V_MUL
+#undef HYBRID__V_DIV
+#undef HYBRID__V_FMA
+#undef HYBRID__V_MAX
+#undef HYBRID__V_MIN
+#undef HYBRID__V_LESS
+#undef HYBRID__V_SELECT
+#undef HYBRID__V_ABS
+#undef HYBRID__V_NEG
+#undef HYBRID__V_COPYSIGN
+#undef HYBRID__V_LDEXP
+#undef HYBRID__V_MAX_BITS
+#undef HYBRID__V_LOAD
+#undef HYBRID__V_STORE
+#undef HYBRID__V_LOAD_N
+#undef HYBRID__V_STORE_N
+#undef HYBRID__V_FIRST
+#undef HYBRID__V_LOAD_F16
+#undef HYBRID__V_LOAD_BF16
+#undef HYBRID__V_LOAD_I8
+#undef HYBRID__V_STORE_F16
+#undef HYBRID__V_STORE_I8
+#undef HYBRID__V_HALVE
+#undef HYBRID__V_TRANSPOSE
+#undef HYBRID__V_PAIR_EVEN
+#undef HYBRID__V_PAIR_ODD
+#undef HYBRID__V_PAIR_SWAP
+#undef HYBRID__V_NEG_EVEN
+#undef HYBRID__V_EVENS
+#undef HYBRID__V_ODDS
+/* ==== end src/compute/cpu_vec_end.inc ==== */
+
+#define HYBRID__CPU_KERNELS(isa) { hybrid__norm_##isa, hybrid__rope_##isa, hybrid__glu_##isa, hybrid__add_##isa, hybrid__add_scaled_##isa, \
+    hybrid__scale_##isa, hybrid__softcap_##isa, hybrid__kv_row_##isa, hybrid__attention_##isa }
+static const hybrid__cpu_kernels *hybrid__cpu_kernels_x86(hybrid__isa isa)
+{
+    static const hybrid__cpu_kernels avx2 = HYBRID__CPU_KERNELS(avx2), avx512 = HYBRID__CPU_KERNELS(avx512);
+    return isa == HYBRID__ISA_AVX512 ? &avx512 : isa == HYBRID__ISA_AVX2 ? &avx2 : NULL;
+}
+#undef HYBRID__CPU_KERNELS
+#endif
+/* ==== end src/compute/cpu_x86.c ==== */
 
 /* ==== begin src/compute/matmul_kernel.c ==== */
 /* compute/matmul_kernel: what a matrix product needs of one weight type on one ISA: two ways to prepare activations, and two kernels.
@@ -8705,6 +10247,10 @@ static void hybrid__cpu_destroy(hybrid__backend *be)
 
 static const hybrid__cpu_kernels *hybrid__cpu_kernels_for(hybrid__isa isa)
 {
+#if defined(HYBRID__X86)
+    const hybrid__cpu_kernels *kernels = hybrid__cpu_kernels_x86(isa);
+    if (kernels) return kernels;
+#endif
     HYBRID__UNUSED(isa);
     return hybrid__cpu_kernels_generic();
 }
@@ -9276,6 +10822,7 @@ HYBRID_API void hybrid_sampler_reset(hybrid_sampler *s)
 #undef HYBRID__CASELESS
 #undef HYBRID__CHARS
 #undef HYBRID__COUNT
+#undef HYBRID__CPU_KERNELS
 #undef HYBRID__DEEPSEEK3
 #undef HYBRID__EACH16
 #undef HYBRID__EACH8
@@ -9303,6 +10850,7 @@ HYBRID_API void hybrid_sampler_reset(hybrid_sampler *s)
 #undef HYBRID__NOMINMAX
 #undef HYBRID__NO_NAME
 #undef HYBRID__PANEL32_TYPE
+#undef HYBRID__PLACE
 #undef HYBRID__PRINTF
 #undef HYBRID__Q3
 #undef HYBRID__Q5
@@ -9331,26 +10879,48 @@ HYBRID_API void hybrid_sampler_reset(hybrid_sampler *s)
 #undef HYBRID__TOKEN_TYPE
 #undef HYBRID__TYPE
 #undef HYBRID__UNLIKELY
+#undef HYBRID__UNROLL
 #undef HYBRID__UNUSED
 #undef HYBRID__V
 #undef HYBRID__V_ABS
 #undef HYBRID__V_ADD
 #undef HYBRID__V_COPYSIGN
 #undef HYBRID__V_DIV
+#undef HYBRID__V_EVENS
+#undef HYBRID__V_FIRST
 #undef HYBRID__V_FMA
 #undef HYBRID__V_FN
+#undef HYBRID__V_HALVE
 #undef HYBRID__V_LDEXP
 #undef HYBRID__V_LESS
+#undef HYBRID__V_LOAD
+#undef HYBRID__V_LOAD_BF16
+#undef HYBRID__V_LOAD_F16
+#undef HYBRID__V_LOAD_I8
+#undef HYBRID__V_LOAD_N
 #undef HYBRID__V_MASK
 #undef HYBRID__V_MAX
+#undef HYBRID__V_MAX_BITS
 #undef HYBRID__V_MIN
 #undef HYBRID__V_MUL
 #undef HYBRID__V_N
 #undef HYBRID__V_NEG
+#undef HYBRID__V_NEG_EVEN
+#undef HYBRID__V_ODDS
+#undef HYBRID__V_PAIR_EVEN
+#undef HYBRID__V_PAIR_ODD
+#undef HYBRID__V_PAIR_SWAP
 #undef HYBRID__V_SELECT
 #undef HYBRID__V_SET1
+#undef HYBRID__V_STORE
+#undef HYBRID__V_STORE_F16
+#undef HYBRID__V_STORE_I8
+#undef HYBRID__V_STORE_N
 #undef HYBRID__V_SUB
 #undef HYBRID__V_TARGET
+#undef HYBRID__V_TILE
+#undef HYBRID__V_TILES
+#undef HYBRID__V_TRANSPOSE
 #undef HYBRID__WIN32_LEAN
 #undef HYBRID__WORD_SHORT
 #undef HYBRID__X
