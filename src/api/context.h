@@ -1,0 +1,71 @@
+/* ---- engine: batches of (sequence, tokens), logits, the KV cache ----------------------------------------------------- */
+
+typedef struct hybrid_context hybrid_context;
+
+/* How the keys and values of past tokens are kept. Q8_0 halves the memory of F16 and needs head sizes that are multiples of 32. */
+typedef enum hybrid_kv { HYBRID_KV_F16 = 0, HYBRID_KV_Q8_0 = 1, HYBRID_KV_F32 = 2 } hybrid_kv;
+
+/* Delivers an intermediate result: name ("embd", "attn_norm", "q", ..., "l_out", "result_norm", "logits"), layer (-1: none),
+ * n_rows rows (tokens of the batch) of n_cols values, row_stride values apart. data is valid during the call. */
+typedef void (*hybrid_trace_fn)(void *user, const char *name, int layer, const float *data, int64_t n_rows, int64_t n_cols, int64_t row_stride);
+
+typedef struct hybrid_context_desc {
+    int32_t   n_ctx;             /* positions, over all sequences; 0: the model's, at most 4096 */
+    int32_t   n_seq;             /* sequences: ids 0..n_seq-1; 0: 1 */
+    int32_t   n_batch;           /* tokens that go through a layer together; 0: 512. More is no faster, less saves memory */
+    int32_t   n_logits;          /* rows of logits that one decode can keep; 0: n_seq */
+    hybrid_kv kv;
+    hybrid_trace_fn trace;       /* proves parity with other implementations, layer by layer */
+    void     *trace_user;
+} hybrid_context_desc;
+
+/* A context belongs to one thread at a time; several contexts of one model may run at once. */
+HYBRID_API hybrid_result hybrid_context_create(hybrid_model *model, const hybrid_context_desc *desc, hybrid_context **context, hybrid_error *error);
+HYBRID_API void hybrid_context_destroy(hybrid_context *context);
+/* The descriptor with every zero replaced by what is used. */
+HYBRID_API void hybrid_context_describe(const hybrid_context *context, hybrid_context_desc *desc);
+
+/* Queues n tokens behind the end of a sequence for the next decode; a mix of prompts and single tokens is fine. Copies ids.
+ * INVALID: a bad sequence or token id. CONTEXT_FULL: more than n_ctx tokens queued. Nothing is queued on failure. */
+HYBRID_API hybrid_result hybrid_batch_add(hybrid_context *context, int32_t seq, const int32_t *ids, size_t n, hybrid_error *error);
+/* The same, keeping the logits of the last n_logits tokens instead of the last one (0: none). LIMIT: more rows than the descriptor's n_logits. */
+HYBRID_API hybrid_result hybrid_batch_add_logits(hybrid_context *context, int32_t seq, const int32_t *ids, size_t n, size_t n_logits, hybrid_error *error);
+/* Forgets what is queued. */
+HYBRID_API void hybrid_batch_clear(hybrid_context *context);
+
+/* Runs the queued tokens through the model. Room is checked before anything is written: on CONTEXT_FULL the cache is as it was and
+ * the batch stays queued (remove something and call again, or clear it). */
+HYBRID_API hybrid_result hybrid_decode(hybrid_context *context, hybrid_error *error);
+
+/* The same in slices: works for about budget_us microseconds (at least one layer of one chunk), then returns OK with *done false; call
+ * again to go on. Until it is done, sequences are as before. hybrid_batch_clear gives up a decode that is under way. */
+HYBRID_API hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t budget_us, bool *done, hybrid_error *error);
+
+/* n_vocab logits of the sequence's last token in the last decode; NULL when it had none. Valid until the next decode. */
+HYBRID_API const float *hybrid_logits(const hybrid_context *context, int32_t seq);
+/* Row i of the rows that hybrid_batch_add_logits asked for. */
+HYBRID_API const float *hybrid_logits_at(const hybrid_context *context, int32_t seq, size_t i);
+
+/* Tokens in a sequence (decoded ones); -1 for a bad id. */
+HYBRID_API int32_t hybrid_seq_length(const hybrid_context *context, int32_t seq);
+/* Removes the tokens from position `from` to the end; from 0 empties the sequence. */
+HYBRID_API hybrid_result hybrid_seq_remove(hybrid_context *context, int32_t seq, int32_t from, hybrid_error *error);
+/* Makes `to` a copy of `from`. The cache is shared until one of them writes: it costs one page at most. */
+HYBRID_API hybrid_result hybrid_seq_fork(hybrid_context *context, int32_t from, int32_t to, hybrid_error *error);
+/* Positions that could still be written, counted in whole pages. */
+HYBRID_API int32_t hybrid_context_free(const hybrid_context *context);
+
+/* ---- memory plan ----------------------------------------------------------------------------------------------------- */
+
+typedef struct hybrid_memory_plan {
+    uint64_t mapped;             /* bytes of the file used in place: shared, and dropped by the system under pressure */
+    uint64_t weights;            /* bytes of weights in own memory */
+    uint64_t model;              /* bytes of everything else that a loaded model keeps: keys, tokenizer, template */
+    uint64_t kv;                 /* bytes of the KV cache */
+    uint64_t compute;            /* bytes of activations, logits and scratch */
+    uint64_t total;              /* weights + model + kv + compute: what hybrid allocates in all */
+} hybrid_memory_plan;
+
+/* What loading the model and creating a context of it would allocate, without reading the weights. Equal to what is then used,
+ * apart from the runtime (a few KB) and threads' stacks. */
+HYBRID_API hybrid_result hybrid_plan(hybrid_runtime *runtime, const hybrid_model_desc *model, const hybrid_context_desc *context, hybrid_memory_plan *plan, hybrid_error *error);

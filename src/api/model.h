@@ -1,0 +1,40 @@
+/* ---- models: load, describe ---------------------------------------------------------------------------------------- */
+
+typedef struct hybrid_model hybrid_model;
+
+typedef struct hybrid_model_desc {
+    /* The GGUF file: exactly one of path (UTF-8), data (must outlive the model; used in place) and reader. */
+    const char    *path;
+    const void    *data;
+    size_t         size;
+    hybrid_reader  reader;
+    /* A path is mapped and its pages are shared with other processes; true reads it into memory instead. A reader is always read. */
+    bool           no_map;
+    /* Called now and then while loading; fraction 0..1. Return false to cancel (HYBRID_ERROR_CANCELLED). */
+    bool         (*progress)(void *user, float fraction);
+    void          *progress_user;
+} hybrid_model_desc;
+
+/* Loads a model. runtime NULL: one of its own, with default settings. On failure *model is NULL and nothing is left behind.
+ * A model is immutable: any number of contexts and threads may use it at a time. */
+HYBRID_API hybrid_result hybrid_model_load(hybrid_runtime *runtime, const hybrid_model_desc *desc, hybrid_model **model, hybrid_error *error);
+
+/* Contexts and sessions of the model must be destroyed before it. */
+HYBRID_API void hybrid_model_destroy(hybrid_model *model);
+
+typedef struct hybrid_model_info {
+    char     architecture[32];   /* "llama", "qwen2", ... */
+    char     name[64];           /* general.name, cut to fit */
+    uint64_t n_params;           /* values in all tensors */
+    uint64_t n_bytes;            /* their bytes */
+    int32_t  n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff;
+    bool     has_template;       /* carries a chat template */
+} hybrid_model_info;
+
+HYBRID_API void hybrid_model_describe(const hybrid_model *model, hybrid_model_info *info);
+
+/* Parts of the model, valid as long as it. The template is NULL when the file has none. */
+HYBRID_API const hybrid_tokenizer *hybrid_model_tokenizer(const hybrid_model *model);
+HYBRID_API const hybrid_gguf *hybrid_model_gguf(const hybrid_model *model);
+HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *model);
+HYBRID_API hybrid_runtime *hybrid_model_runtime(const hybrid_model *model);

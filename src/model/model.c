@@ -1,0 +1,142 @@
+/* model/model: a loaded model: file, numbers, weights, tokenizer, chat template. */
+
+struct hybrid_model {
+    hybrid_runtime   *rt;
+    hybrid_gguf      *gguf;
+    hybrid__hparams   hp;
+    hybrid__weights   weights;
+    hybrid_tokenizer *tokenizer;
+#ifndef HYBRID_NO_TEMPLATES
+    hybrid_template  *chat;
+#endif
+};
+
+static hybrid_result hybrid__model_open_template(hybrid_model *m, hybrid_error *error)
+{
+#ifndef HYBRID_NO_TEMPLATES
+    hybrid_string text;
+    hybrid_error why;
+    hybrid_result r;
+    if (!hybrid_gguf_get_string(m->gguf, "tokenizer.chat_template", &text)) return HYBRID_OK;
+    r = hybrid_template_create(m->rt, text.data, text.size, &m->chat, &why);
+    if (r == HYBRID_ERROR_MEMORY) { if (error) *error = why; return r; }
+    /* A template beyond us must not keep the model from being used: the session falls back to plain text, and says so. */
+    if (r) hybrid__log(m->rt, HYBRID_LOG_WARN, "the model's chat template is not usable: %s", why.message);
+#else
+    HYBRID__UNUSED(m); HYBRID__UNUSED(error);
+#endif
+    return HYBRID_OK;
+}
+
+/* Everything but the weights' bytes. */
+static hybrid_result hybrid__model_open(hybrid_model *m, const hybrid_model_desc *desc, hybrid_error *error)
+{
+    hybrid_source source;
+    hybrid_result r;
+    memset(&source, 0, sizeof source);
+    source.path = desc->path;
+    source.data = desc->data;
+    source.size = desc->size;
+    source.reader = desc->reader;
+    if ((r = hybrid_gguf_open(m->rt, &source, &m->gguf, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__hparams_read(m->gguf, &m->hp, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__weights_find(m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
+    if (desc->no_map && !desc->data) {                 /* read what could be used in place */
+        size_t i;
+        hybrid__tensor *t;
+        for (i = 0; (t = hybrid__weights_item(&m->weights, &m->hp, i)) != NULL; i++) t->data = NULL;
+    }
+    if ((r = hybrid_tokenizer_from_gguf(m->rt, m->gguf, &m->tokenizer, error)) != HYBRID_OK) return r;
+    if (hybrid_vocab_size(m->tokenizer) > m->hp.n_vocab)
+        return hybrid__fail(error, HYBRID_ERROR_FORMAT, "the tokenizer has %d tokens, but the model only %d: they do not belong together", hybrid_vocab_size(m->tokenizer), m->hp.n_vocab);
+    return hybrid__model_open_template(m, error);
+}
+
+static hybrid_result hybrid__model_create(hybrid_runtime *runtime, const hybrid_model_desc *desc, hybrid_model **model, hybrid_error *error)
+{
+    hybrid_runtime *rt;
+    hybrid_result r = hybrid__runtime_retain(runtime, &rt, error);
+    if (r) {
+        if (desc->reader.close) desc->reader.close(desc->reader.user);
+        return r;
+    }
+    if (!(*model = (hybrid_model *)hybrid__calloc(rt, 1, sizeof **model))) {
+        if (desc->reader.close) desc->reader.close(desc->reader.user);
+        hybrid__runtime_release(rt);
+        return hybrid__fail_memory(error, sizeof **model);
+    }
+    (*model)->rt = rt;
+    return hybrid__model_open(*model, desc, error);
+}
+
+HYBRID_API void hybrid_model_destroy(hybrid_model *model)
+{
+    hybrid_runtime *rt;
+    if (!model) return;
+    rt = model->rt;
+#ifndef HYBRID_NO_TEMPLATES
+    hybrid_template_destroy(model->chat);
+#endif
+    hybrid_tokenizer_destroy(model->tokenizer);
+    hybrid__weights_free(rt, &model->weights);
+    hybrid_gguf_destroy(model->gguf);
+    hybrid__free(rt, model);
+    hybrid__runtime_release(rt);
+}
+
+HYBRID_API hybrid_result hybrid_model_load(hybrid_runtime *runtime, const hybrid_model_desc *desc, hybrid_model **model, hybrid_error *error)
+{
+    hybrid_model *m = NULL;
+    hybrid_result r;
+    if (!model || !desc) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_model_load: %s is NULL", model ? "desc" : "model");
+    *model = NULL;
+    r = hybrid__model_create(runtime, desc, &m, error);
+    if (!r && desc->progress && !desc->progress(desc->progress_user, 0)) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
+    if (!r) r = hybrid__weights_read(m->rt, m->gguf, &m->hp, &m->weights, desc->progress, desc->progress_user, error);
+    if (!r && desc->progress && !desc->progress(desc->progress_user, 1)) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
+    if (r) {
+        hybrid_model_destroy(m);
+        return r;
+    }
+    hybrid__log(m->rt, HYBRID_LOG_INFO, "loaded a %s model: %d layers, %d wide, %d tokens, kernels for %s", m->hp.arch->name, m->hp.n_layer, m->hp.n_embd,
+                m->hp.n_vocab, hybrid__isa_name(m->rt->isa));
+    *model = m;
+    return HYBRID_OK;
+}
+
+HYBRID_API void hybrid_model_describe(const hybrid_model *model, hybrid_model_info *info)
+{
+    hybrid_string name;
+    size_t i;
+    memset(info, 0, sizeof *info);
+    if (!model) return;
+    snprintf(info->architecture, sizeof info->architecture, "%s", model->hp.arch->name);
+    if (hybrid_gguf_get_string(model->gguf, "general.name", &name)) snprintf(info->name, sizeof info->name, "%.*s", (int)HYBRID__MIN(name.size, 63), name.data);
+    for (i = 0; i < hybrid_gguf_tensor_count(model->gguf); i++) {
+        const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(model->gguf, i);
+        info->n_params += t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3];
+        info->n_bytes += t->size;
+    }
+    info->n_vocab = model->hp.n_vocab;
+    info->n_ctx_train = model->hp.n_ctx_train;
+    info->n_embd = model->hp.n_embd;
+    info->n_layer = model->hp.n_layer;
+    info->n_head = model->hp.n_head;
+    info->n_head_kv = model->hp.n_head_kv;
+    info->head_dim = model->hp.head_dim_k;
+    info->n_ff = model->hp.n_ff;
+    info->has_template = hybrid_model_template(model) != NULL;
+}
+
+HYBRID_API const hybrid_tokenizer *hybrid_model_tokenizer(const hybrid_model *model) { return model->tokenizer; }
+HYBRID_API const hybrid_gguf *hybrid_model_gguf(const hybrid_model *model) { return model->gguf; }
+HYBRID_API hybrid_runtime *hybrid_model_runtime(const hybrid_model *model) { return model->rt; }
+HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *model)
+{
+#ifndef HYBRID_NO_TEMPLATES
+    return model->chat;
+#else
+    HYBRID__UNUSED(model);
+    return NULL;
+#endif
+}

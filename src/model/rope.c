@@ -1,0 +1,55 @@
+/* model/rope: the cosines and sines that a batch of positions needs, once for all layers and heads.
+ *
+ * angle(pos, i) = pos * inv_freq[i], inv_freq[i] = base^(-2i / n_rot), stretched by one of:
+ *   divisors   a tensor of factors (Llama 3's rope_freqs, longrope's short or long factors)
+ *   linear     all frequencies divided by the factor
+ *   YaRN       (Peng et al. 2023) a ramp between the two, by how often a frequency turns in the original context
+ * Sources: Su et al. 2021 (RoPE); transformers' modeling_rope_utils for the exact formulas. */
+
+/* Dimension (a real number) whose frequency turns `turns` times in the original context. */
+static double hybrid__yarn_dim(const hybrid__hparams *hp, double base, double turns)
+{
+    return hp->n_rot * log(hp->n_ctx_orig / (turns * 6.283185307179586)) / (2 * log(base));
+}
+
+/* Fills inv_freq (n_rot / 2). n_ctx decides between longrope's two sets. Returns the factor for cos and sin. */
+static float hybrid__rope_frequencies(const hybrid__hparams *hp, const hybrid__weights *w, bool local, int32_t n_ctx, double *inv_freq)
+{
+    const double base = local ? hp->rope_base_local : hp->rope_base;
+    const bool stretched = !(local && hp->arch->local_rope_base != 0);    /* a base of its own: not stretched */
+    const float *divisors = (const float *)w->rope_freqs.data;
+    double lo = 0, hi = 0;
+    int i, half = hp->n_rot / 2;
+    if (hp->rope_scaling == HYBRID__SCALING_LONGROPE) divisors = (const float *)(n_ctx > hp->n_ctx_orig ? w->rope_long.data : w->rope_short.data);
+    if (hp->rope_scaling == HYBRID__SCALING_YARN) {
+        lo = HYBRID__MAX(floor(hybrid__yarn_dim(hp, base, hp->yarn_beta_fast)), 0);
+        hi = HYBRID__MIN(ceil(hybrid__yarn_dim(hp, base, hp->yarn_beta_slow)), hp->n_rot - 1);
+        if (hi <= lo) hi = lo + 0.001;
+    }
+    for (i = 0; i < half; i++) {
+        double f = pow(base, -2.0 * i / hp->n_rot);
+        if (stretched && divisors) f /= hybrid__load_f32(divisors + i);
+        if (stretched && hp->rope_scaling == HYBRID__SCALING_LINEAR) f /= hp->rope_factor;
+        if (stretched && hp->rope_scaling == HYBRID__SCALING_YARN) {
+            double ramp = HYBRID__MIN(HYBRID__MAX((i - lo) / (hi - lo), 0), 1);           /* 0: keep, 1: stretch */
+            f = f * (1 - ramp) + f / hp->rope_factor * ramp;
+        }
+        inv_freq[i] = f;
+    }
+    if (hp->rope_scaling == HYBRID__SCALING_YARN) return hp->rope_attn_factor * (float)(0.1 * log(hp->rope_factor) + 1);
+    if (hp->rope_scaling == HYBRID__SCALING_LONGROPE) return hp->rope_attn_factor;
+    return 1;
+}
+
+/* table (n_rows, n_rot / 2, 2) = cos, sin of pos * inv_freq, times scale. */
+static void hybrid__rope_table(const double *inv_freq, int half, float scale, const int32_t *pos, int n_rows, float *table)
+{
+    int r, i;
+    for (r = 0; r < n_rows; r++)
+        for (i = 0; i < half; i++, table += 2) {
+            double c, s;
+            hybrid__sincos(pos[r] * inv_freq[i], &s, &c);
+            table[0] = (float)c * scale;
+            table[1] = (float)s * scale;
+        }
+}

@@ -1,0 +1,191 @@
+/* model/weights: the tensors of a model by role, found by name, checked against the hyperparameters.
+ *
+ * The names are those of GGUF. A tensor that is absent has no data. Which ones a family needs follows from what is there: separate or
+ * fused q, k, v; gated, fused-gated or plain feed-forward. */
+
+typedef struct hybrid__layer {
+    hybrid__tensor attn_norm, attn_norm_b;
+    hybrid__tensor wqkv, bqkv;                         /* fused, or */
+    hybrid__tensor wq, wk, wv, bq, bk, bv;
+    hybrid__tensor q_norm, k_norm;                     /* over each head */
+    hybrid__tensor wo, bo;
+    hybrid__tensor attn_post_norm;
+    hybrid__tensor ffn_norm, ffn_norm_b;
+    hybrid__tensor gate, up, up_b, down, down_b;       /* gate absent and up twice as high: fused, gate first */
+    hybrid__tensor ffn_post_norm;
+} hybrid__layer;
+
+typedef struct hybrid__weights {
+    hybrid__tensor embd, pos_embd, out_norm, out_norm_b, head;
+    hybrid__tensor rope_freqs, rope_long, rope_short;  /* divisors of the rope frequencies */
+    hybrid__layer *layers;
+    unsigned char *owned;                              /* the bytes of all tensors, when they are not used in place */
+} hybrid__weights;
+
+typedef struct hybrid__weight_loader {
+    const hybrid_gguf     *gguf;
+    const hybrid__hparams *hp;
+    hybrid_error          *error;
+    hybrid_result          result;
+} hybrid__weight_loader;
+
+/* Looks a tensor up; ne1 = 0: a vector of ne0 floats. A wrong shape or type is an error, absence is one when `required`. */
+static void hybrid__weight(hybrid__weight_loader *wl, hybrid__tensor *t, bool required, int64_t ne0, int64_t ne1, const char *name)
+{
+    const hybrid_gguf_tensor *src = hybrid_gguf_find_tensor(wl->gguf, name);
+    memset(t, 0, sizeof *t);
+    if (wl->result) return;
+    if (!src) {
+        if (required) wl->result = hybrid__fail(wl->error, HYBRID_ERROR_FORMAT, "the model has no tensor '%s', which its architecture '%s' needs", name, wl->hp->arch->name);
+        return;
+    }
+    if (src->ne[0] != (uint64_t)ne0 || src->ne[1] != (uint64_t)(ne1 ? ne1 : 1) || src->ne[2] != 1 || src->ne[3] != 1) {
+        wl->result = hybrid__fail_at(wl->error, HYBRID_ERROR_FORMAT, src->offset, "tensor '%s' is %llu x %llu, but the model's keys ask for %lld x %lld", name,
+                                     (unsigned long long)src->ne[0], (unsigned long long)src->ne[1], (long long)ne0, (long long)(ne1 ? ne1 : 1));
+        return;
+    }
+    if (!hybrid_type_block_bytes(src->type)) {
+        wl->result = hybrid__fail_at(wl->error, HYBRID_ERROR_UNSUPPORTED, src->offset, "tensor '%s' has type %d, which this version of hybrid does not run", name, (int)src->type);
+        return;
+    }
+    if (!ne1 && src->type != HYBRID_TYPE_F32) {
+        wl->result = hybrid__fail_at(wl->error, HYBRID_ERROR_UNSUPPORTED, src->offset, "tensor '%s' has type %s; vectors must be F32", name, hybrid_type_name(src->type));
+        return;
+    }
+    t->name = src->name.data;
+    t->type = src->type;
+    t->ne[0] = ne0; t->ne[1] = ne1 ? ne1 : 1; t->ne[2] = t->ne[3] = 1;
+    t->nb[0] = hybrid_type_block_bytes(src->type);
+    t->nb[1] = hybrid_type_row_bytes(src->type, (size_t)ne0);
+    t->nb[2] = t->nb[3] = t->nb[1] * (size_t)t->ne[1];
+    t->data = src->data;                               /* NULL when not in place, until hybrid__weights_read */
+}
+
+static bool hybrid__layer_has(const hybrid__weight_loader *wl, int layer, const char *suffix)
+{
+    char name[64];
+    snprintf(name, sizeof name, "blk.%d.%s", layer, suffix);
+    return hybrid_gguf_find_tensor(wl->gguf, name) != NULL;
+}
+
+static void hybrid__layer_find(hybrid__weight_loader *wl, hybrid__layer *l, int layer)
+{
+    const hybrid__hparams *hp = wl->hp;
+    const int64_t e = hp->n_embd, q = (int64_t)hp->n_head * hp->head_dim_k, k = (int64_t)hp->n_head_kv * hp->head_dim_k,
+                  v = (int64_t)hp->n_head_kv * hp->head_dim_v, o = (int64_t)hp->n_head * hp->head_dim_v, f = hp->n_ff;
+    const bool biased_norm = hp->arch->norm == HYBRID__NORM_LAYER, gated = hybrid__layer_has(wl, layer, "ffn_gate.weight");
+    const bool fused_gate = !gated && hp->arch->norm == HYBRID__NORM_RMS;
+    char name[64];
+#define HYBRID__FIND(field, required, ne0, ne1, suffix) \
+    (snprintf(name, sizeof name, "blk.%d." suffix, layer), hybrid__weight(wl, &l->field, required, ne0, ne1, name))
+    HYBRID__FIND(attn_norm, true, e, 0, "attn_norm.weight");
+    HYBRID__FIND(attn_norm_b, biased_norm, e, 0, "attn_norm.bias");
+    if (hybrid__layer_has(wl, layer, "attn_qkv.weight")) {
+        HYBRID__FIND(wqkv, true, e, q + k + v, "attn_qkv.weight");
+        HYBRID__FIND(bqkv, false, q + k + v, 0, "attn_qkv.bias");
+    } else {
+        HYBRID__FIND(wq, true, e, q, "attn_q.weight");
+        HYBRID__FIND(wk, true, e, k, "attn_k.weight");
+        HYBRID__FIND(wv, true, e, v, "attn_v.weight");
+        HYBRID__FIND(bq, false, q, 0, "attn_q.bias");
+        HYBRID__FIND(bk, false, k, 0, "attn_k.bias");
+        HYBRID__FIND(bv, false, v, 0, "attn_v.bias");
+    }
+    HYBRID__FIND(q_norm, false, hp->head_dim_k, 0, "attn_q_norm.weight");
+    HYBRID__FIND(k_norm, false, hp->head_dim_k, 0, "attn_k_norm.weight");
+    HYBRID__FIND(wo, true, o, e, "attn_output.weight");
+    HYBRID__FIND(bo, false, e, 0, "attn_output.bias");
+    HYBRID__FIND(attn_post_norm, false, e, 0, "post_attention_norm.weight");
+    HYBRID__FIND(ffn_norm, true, e, 0, "ffn_norm.weight");
+    HYBRID__FIND(ffn_norm_b, biased_norm, e, 0, "ffn_norm.bias");
+    if (gated) HYBRID__FIND(gate, true, e, f, "ffn_gate.weight");
+    HYBRID__FIND(up, true, e, fused_gate ? 2 * f : f, "ffn_up.weight");
+    HYBRID__FIND(up_b, false, f, 0, "ffn_up.bias");
+    HYBRID__FIND(down, true, f, e, "ffn_down.weight");
+    HYBRID__FIND(down_b, false, e, 0, "ffn_down.bias");
+    HYBRID__FIND(ffn_post_norm, false, e, 0, "post_ffw_norm.weight");
+#undef HYBRID__FIND
+}
+
+/* Finds and checks every tensor; sets hp->n_vocab from the embedding. */
+static hybrid_result hybrid__weights_find(hybrid_runtime *rt, const hybrid_gguf *gguf, hybrid__hparams *hp, hybrid__weights *w, hybrid_error *error)
+{
+    const hybrid_gguf_tensor *embd = hybrid_gguf_find_tensor(gguf, "token_embd.weight");
+    const bool biased_norm = hp->arch->norm == HYBRID__NORM_LAYER, longrope = hp->rope_scaling == HYBRID__SCALING_LONGROPE;
+    hybrid__weight_loader wl;
+    int i;
+    if (!embd) return hybrid__fail(error, HYBRID_ERROR_FORMAT, "the file has no tensor 'token_embd.weight': it is not a whole model (a vocabulary only, or one part of a split file?)");
+    if (embd->ne[1] < 1 || embd->ne[1] > (1 << 28)) return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, embd->offset, "'token_embd.weight' has %llu rows", (unsigned long long)embd->ne[1]);
+    hp->n_vocab = (int32_t)embd->ne[1];
+    if (!(w->layers = (hybrid__layer *)hybrid__calloc(rt, (size_t)hp->n_layer, sizeof *w->layers))) return hybrid__fail_memory(error, (size_t)hp->n_layer * sizeof *w->layers);
+    wl.gguf = gguf; wl.hp = hp; wl.error = error; wl.result = HYBRID_OK;
+    hybrid__weight(&wl, &w->embd, true, hp->n_embd, hp->n_vocab, "token_embd.weight");
+    if (hp->arch->learned_pos) hybrid__weight(&wl, &w->pos_embd, true, hp->n_embd, hp->n_ctx_train, "position_embd.weight");
+    hybrid__weight(&wl, &w->out_norm, true, hp->n_embd, 0, "output_norm.weight");
+    hybrid__weight(&wl, &w->out_norm_b, biased_norm, hp->n_embd, 0, "output_norm.bias");
+    hybrid__weight(&wl, &w->head, false, hp->n_embd, hp->n_vocab, "output.weight");
+    if (hp->n_rot) {
+        hybrid__weight(&wl, &w->rope_freqs, false, hp->n_rot / 2, 0, "rope_freqs.weight");
+        hybrid__weight(&wl, &w->rope_long, longrope, hp->n_rot / 2, 0, "rope_factors_long.weight");
+        hybrid__weight(&wl, &w->rope_short, longrope, hp->n_rot / 2, 0, "rope_factors_short.weight");
+    }
+    for (i = 0; i < hp->n_layer && !wl.result; i++) hybrid__layer_find(&wl, &w->layers[i], i);
+    if (!w->head.name) w->head = w->embd;              /* tied */
+    return wl.result;
+}
+
+/* The i-th tensor of the model, NULL behind the last. */
+static hybrid__tensor *hybrid__weights_item(hybrid__weights *w, const hybrid__hparams *hp, size_t i)
+{
+    const size_t n_top = offsetof(hybrid__weights, layers) / sizeof(hybrid__tensor), n_layer = sizeof(hybrid__layer) / sizeof(hybrid__tensor);
+    if (i < n_top) return (hybrid__tensor *)(void *)w + i;
+    i -= n_top;
+    return i < n_layer * (size_t)hp->n_layer ? (hybrid__tensor *)(void *)&w->layers[i / n_layer] + i % n_layer : NULL;
+}
+
+static bool hybrid__weights_is_tied(const hybrid__weights *w, const hybrid__tensor *t) { return t == &w->head && w->head.name == w->embd.name; }
+
+/* Bytes of own memory that hybrid__weights_read takes: 0 when the file is used in place. */
+static size_t hybrid__weights_bytes(hybrid__weights *w, const hybrid__hparams *hp)
+{
+    size_t i, bytes = 0;
+    const hybrid__tensor *t;
+    for (i = 0; (t = hybrid__weights_item(w, hp, i)) != NULL; i++)
+        if (t->name && !t->data && !hybrid__weights_is_tied(w, t)) bytes += hybrid__align(t->nb[2], 64);
+    return bytes;
+}
+
+static const hybrid_gguf_tensor *hybrid__weights_source(const hybrid_gguf *gguf, const hybrid__tensor *t)
+{
+    size_t i;
+    for (i = 0; i < hybrid_gguf_tensor_count(gguf); i++)
+        if (hybrid_gguf_tensor_at(gguf, i)->name.data == t->name) return hybrid_gguf_tensor_at(gguf, i);
+    return NULL;
+}
+
+/* Reads what is not in place. progress may be NULL. */
+static hybrid_result hybrid__weights_read(hybrid_runtime *rt, hybrid_gguf *gguf, const hybrid__hparams *hp, hybrid__weights *w,
+                                          bool (*progress)(void *, float), void *user, hybrid_error *error)
+{
+    const size_t bytes = hybrid__weights_bytes(w, hp);
+    size_t i, at = 0;
+    hybrid__tensor *t;
+    if (!bytes) return HYBRID_OK;
+    if (!(w->owned = (unsigned char *)hybrid__alloc_aligned(rt, bytes))) return hybrid__fail_memory(error, bytes);
+    for (i = 0; (t = hybrid__weights_item(w, hp, i)) != NULL; i++) {
+        hybrid_result r;
+        if (!t->name || t->data || hybrid__weights_is_tied(w, t)) continue;
+        if ((r = hybrid_gguf_read_tensor(gguf, hybrid__weights_source(gguf, t), w->owned + at, error)) != HYBRID_OK) return r;
+        t->data = w->owned + at;
+        at += hybrid__align(t->nb[2], 64);
+        if (progress && !progress(user, (float)((double)at / (double)bytes))) return hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
+    }
+    if (hybrid__weights_is_tied(w, &w->head)) w->head = w->embd;
+    return HYBRID_OK;
+}
+
+static void hybrid__weights_free(hybrid_runtime *rt, hybrid__weights *w)
+{
+    hybrid__free_aligned(rt, w->owned);
+    hybrid__free(rt, w->layers);
+}
