@@ -74,15 +74,18 @@ static hybrid_result hybrid__context_layout_make(const hybrid__hparams *hp, cons
 }
 
 /* What the back end must be ready for: the largest of everything. */
-static void hybrid__context_limits(const hybrid__hparams *hp, hybrid__weights *w, const hybrid_context_desc *d, hybrid__cpu_limits *limits)
+static hybrid_result hybrid__context_limits(hybrid_model *m, const hybrid_context_desc *d, hybrid__cpu_limits *limits, hybrid_error *error)
 {
     size_t i;
     const hybrid__tensor *t;
     memset(limits, 0, sizeof *limits);
-    limits->max_rows = HYBRID__MAX(d->n_batch, d->n_logits);
-    limits->max_head = hp->n_head;
-    limits->max_head_dim = HYBRID__MAX(hp->head_dim_k, hp->head_dim_v);
-    for (i = 0; (t = hybrid__weights_item(w, hp, i)) != NULL; i++) if (t->ne[1] > 1) hybrid__cpu_limits_add(limits, t);
+    limits->n_rows = d->n_batch;
+    limits->head_dim_k = m->hp.head_dim_k;
+    limits->head_dim_v = m->hp.head_dim_v;
+    for (i = 0; (t = hybrid__weights_item(&m->weights, &m->hp, i)) != NULL; i++)
+        if (t->name && t->ne[1] > 1 && t != &m->weights.embd && t != &m->weights.pos_embd && !hybrid__cpu_limits_matrix(m->rt, limits, t))
+            return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "there is no kernel for matrices of type %s", hybrid_type_name(t->type));
+    return HYBRID_OK;
 }
 
 HYBRID_API void hybrid_context_destroy(hybrid_context *context)
@@ -105,7 +108,7 @@ static hybrid_result hybrid__context_build(hybrid_context *c, const hybrid_conte
     if ((r = hybrid__context_layout_make(&m->hp, &c->kv, &c->desc, &l, error)) != HYBRID_OK) return r;
     if (!(c->memory_kv = (char *)hybrid__alloc_aligned(c->rt, c->kv.data_bytes))) return hybrid__fail_memory(error, c->kv.data_bytes);
     if (!(c->memory = (char *)hybrid__alloc_aligned(c->rt, l.bytes))) return hybrid__fail_memory(error, l.bytes);
-    hybrid__context_limits(&m->hp, &m->weights, &c->desc, &limits);
+    if ((r = hybrid__context_limits(m, &c->desc, &limits, error)) != HYBRID_OK) return r;
     if ((r = hybrid__cpu_backend_create(c->rt, &limits, &c->forward.be, error)) != HYBRID_OK) return r;
     hybrid__kv_init(&c->kv, &m->hp, &c->desc, c->memory_kv, c->memory + l.table);
     hybrid__activations_layout(&c->forward.a, &m->hp, c->desc.n_batch, c->memory);

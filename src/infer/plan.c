@@ -1,0 +1,86 @@
+/* infer/plan: the bytes of a model and a context before they are loaded. It opens the file as loading does, with an allocator that
+ * counts, and lays the context out with the functions that create it. */
+
+typedef struct hybrid__counter { hybrid_allocator base; uint64_t live; } hybrid__counter;
+
+static void *hybrid__counter_alloc(void *user, size_t size)
+{
+    hybrid__counter *c = (hybrid__counter *)user;
+    size_t total;
+    unsigned char *p;
+    if (!hybrid__add_size(size, 16, &total) || !(p = (unsigned char *)c->base.alloc(c->base.user, total))) return NULL;
+    memcpy(p, &size, sizeof size);
+    c->live += size;
+    return p + 16;
+}
+static void hybrid__counter_free(void *user, void *block)
+{
+    hybrid__counter *c = (hybrid__counter *)user;
+    size_t size;
+    unsigned char *p = (unsigned char *)block - 16;
+    memcpy(&size, p, sizeof size);
+    c->live -= size;
+    c->base.free(c->base.user, p);
+}
+
+/* What hybrid__alloc_aligned takes for `size` bytes. */
+static uint64_t hybrid__aligned_cost(size_t size) { return (uint64_t)size + 64 + sizeof(void *); }
+
+static hybrid_result hybrid__plan_context(hybrid_model *m, const hybrid_context_desc *desc, hybrid_memory_plan *plan, hybrid_error *error)
+{
+    hybrid_context_desc d;
+    hybrid__kv kv;
+    hybrid__context_layout l;
+    hybrid__cpu_limits limits;
+    hybrid_result r;
+    if ((r = hybrid__context_defaults(&m->hp, desc, &d, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__kv_plan(&kv, &m->hp, &d, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__context_layout_make(&m->hp, &kv, &d, &l, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__context_limits(m, &d, &limits, error)) != HYBRID_OK) return r;
+    plan->kv = hybrid__aligned_cost(kv.data_bytes);
+    plan->compute = sizeof(hybrid_context) + hybrid__aligned_cost(l.bytes) + sizeof(hybrid__cpu) + hybrid__aligned_cost(hybrid__cpu_scratch_bytes(m->rt, &limits));
+    return HYBRID_OK;
+}
+
+HYBRID_API hybrid_result hybrid_plan(hybrid_runtime *runtime, const hybrid_model_desc *model, const hybrid_context_desc *context, hybrid_memory_plan *plan, hybrid_error *error)
+{
+    hybrid_runtime_desc rd;
+    hybrid_runtime *rt = NULL;
+    hybrid__counter counter;
+    hybrid_model_desc desc;
+    hybrid_model *m = NULL;
+    uint64_t before, owned;
+    hybrid_result r;
+    if (!model || !plan) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_plan: %s is NULL", model ? "plan" : "model");
+    memset(plan, 0, sizeof *plan);
+    memset(&rd, 0, sizeof rd);
+    memset(&counter, 0, sizeof counter);
+    counter.base.alloc = runtime ? runtime->allocator.alloc : hybrid__default_alloc;
+    counter.base.free = runtime ? runtime->allocator.free : hybrid__default_free;
+    counter.base.user = runtime ? runtime->allocator.user : NULL;
+    rd.allocator.alloc = hybrid__counter_alloc;
+    rd.allocator.free = hybrid__counter_free;
+    rd.allocator.user = &counter;
+    if (runtime) {
+        rd.logger = runtime->logger;
+        rd.n_threads = runtime->pool.n_lanes;
+        rd.isa = hybrid__isa_name(runtime->isa);
+    }
+    if ((r = hybrid_runtime_create(&rd, &rt, error)) != HYBRID_OK) return r;
+    before = counter.live;
+    desc = *model;
+    desc.reader.close = NULL;                          /* the caller's: it is used again for loading */
+    r = hybrid__model_create(rt, &desc, &m, error);
+    if (!r) {
+        size_t i, bytes = hybrid__weights_bytes(&m->weights, &m->hp);
+        owned = bytes ? hybrid__aligned_cost(bytes) : 0;
+        plan->model = counter.live - before;
+        plan->weights = owned;
+        for (i = 0; !bytes && i < hybrid_gguf_tensor_count(m->gguf); i++) plan->mapped += hybrid_gguf_tensor_at(m->gguf, i)->size;
+        r = hybrid__plan_context(m, context, plan, error);
+        plan->total = plan->model + plan->weights + plan->kv + plan->compute;
+    }
+    hybrid_model_destroy(m);
+    hybrid_runtime_destroy(rt);
+    return r;
+}
