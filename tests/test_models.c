@@ -47,6 +47,7 @@ static void on_trace(void *user, const char *name, int layer, const float *data,
     const float *want;
     int64_t n;
     double d;
+    if (rows != ref->n_ids) return;                    /* the greedy part */
     if (!strcmp(name, "embd")) snprintf(key, sizeof key, "ref.embd");
     else if (!strcmp(name, "l_out")) snprintf(key, sizeof key, "ref.layer.%d", layer);
     else if (!strcmp(name, "result_norm")) snprintf(key, sizeof key, "ref.norm");

@@ -1,0 +1,147 @@
+/* generate: continues a text with a GGUF model, streaming.
+ *
+ *     cc generate.c -o generate -lm                      (hybrid.h beside it)
+ *     ./generate model.gguf "Once upon a time"
+ */
+#define HYBRID_IMPLEMENTATION
+#include "hybrid.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char usage[] =
+    "generate: continues a text with a GGUF model\n"
+    "\n"
+    "usage: generate MODEL.gguf [TEXT] [options]\n"
+    "\n"
+    "  TEXT                  what to continue (default: \"Once upon a time\"); - reads standard input\n"
+    "  -n, --tokens N        stop after N tokens (default 256; 0: when the model does, or the context is full)\n"
+    "  -t, --temperature X   0 (default): always the likeliest token; 0.8 is lively\n"
+    "      --top-k N         choose among the N likeliest only (default: all)\n"
+    "      --top-p X         choose among the likeliest that sum to X (default 1: all)\n"
+    "      --min-p X         leave out what is less than X times as likely as the best (default 0)\n"
+    "      --repeat X        penalty for repeated tokens (default 1: none; 1.1 is usual)\n"
+    "  -s, --seed N          for other choices at the same temperature (default 0)\n"
+    "  -c, --context N       positions of the context (default: the model's, at most 4096)\n"
+    "      --kv f16|q8_0     type of the cache (default f16; q8_0 takes half the memory)\n"
+    "  -j, --threads N       threads (default: all cores, at most 16)\n"
+    "  -q, --quiet           no figures at the end\n";
+
+typedef struct options {
+    const char *model, *text;
+    hybrid_runtime_desc runtime;
+    hybrid_session_desc session;
+    int quiet;
+} options;
+
+static int fail(const char *text, const char *what)
+{
+    fprintf(stderr, "generate: %s%s%s\n", text, what ? ": " : "", what ? what : "");
+    return 1;
+}
+
+static int parse(int argc, char **argv, options *o)
+{
+    int i;
+    o->session.max_tokens = 256;
+    for (i = 1; i < argc; i++) {
+        const char *a = argv[i], *v = i + 1 < argc ? argv[i + 1] : NULL;
+#define IS(s, l) (!strcmp(a, s) || !strcmp(a, l))
+        if (IS("-h", "--help")) { fputs(usage, stdout); exit(0); }
+        if (IS("-q", "--quiet")) { o->quiet = 1; continue; }
+        if (a[0] != '-' || !a[1]) {
+            if (!o->model) o->model = a;
+            else if (!o->text) o->text = a;
+            else return fail("one text only; put it in quotes", a);
+            continue;
+        }
+        if (!v) return fail("this option needs a value, or does not exist (see --help)", a);
+        if (IS("-n", "--tokens")) o->session.max_tokens = atoi(v);
+        else if (IS("-t", "--temperature")) o->session.sampler.temperature = (float)atof(v);
+        else if (IS("--top-k", "--top-k")) o->session.sampler.top_k = atoi(v);
+        else if (IS("--top-p", "--top-p")) o->session.sampler.top_p = (float)atof(v);
+        else if (IS("--min-p", "--min-p")) o->session.sampler.min_p = (float)atof(v);
+        else if (IS("--repeat", "--repeat")) o->session.sampler.repetition_penalty = (float)atof(v);
+        else if (IS("-s", "--seed")) o->session.sampler.seed = strtoull(v, NULL, 10);
+        else if (IS("-c", "--context")) o->session.context.n_ctx = atoi(v);
+        else if (IS("--kv", "--kv")) o->session.context.kv = !strcmp(v, "q8_0") ? HYBRID_KV_Q8_0 : HYBRID_KV_F16;
+        else if (IS("-j", "--threads")) o->runtime.n_threads = atoi(v);
+        else return fail("unknown option (see --help)", a);
+#undef IS
+        i++;
+    }
+    if (!o->model) { fputs(usage, stderr); return 1; }
+    if (!o->text) o->text = "Once upon a time";
+    return 0;
+}
+
+static char *read_all(FILE *f)
+{
+    size_t n = 0, room = 4096;
+    char *p = (char *)malloc(room);
+    while (p) {
+        n += fread(p + n, 1, room - n - 1, f);
+        if (n < room - 1) { p[n] = 0; return p; }
+        p = (char *)realloc(p, room *= 2);
+    }
+    return NULL;
+}
+
+/* Reading from a slow disk can take a while; a mapped file does not. */
+static bool progress(void *user, float fraction)
+{
+    int *shown = (int *)user, percent = (int)(100 * fraction);
+    if (percent != *shown && percent > 0 && percent < 100) fprintf(stderr, "\rloading %d %%", percent);
+    if (percent == 100 && *shown > 0) fprintf(stderr, "\r              \r");
+    *shown = percent;
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    options o;
+    hybrid_error err;
+    hybrid_runtime *rt = NULL;
+    hybrid_model_desc md;
+    hybrid_model *model = NULL;
+    hybrid_session *session = NULL;
+    hybrid_session_info info;
+    const char *piece;
+    char *input = NULL;
+    int shown = 0, failed = 1;
+    memset(&o, 0, sizeof o);
+    memset(&md, 0, sizeof md);
+    if (parse(argc, argv, &o)) return 1;
+    if (!strcmp(o.text, "-") && !(o.text = input = read_all(stdin))) return fail("cannot read standard input", NULL);
+    md.path = o.model;
+    md.progress = progress;
+    md.progress_user = &shown;
+    if (hybrid_runtime_create(&o.runtime, &rt, &err) || hybrid_model_load(rt, &md, &model, &err) || hybrid_session_create(model, &o.session, &session, &err)) {
+        fail(err.message, NULL);
+        goto end;
+    }
+    if (!o.quiet) printf("%s", o.text);
+    fflush(stdout);
+    if (!hybrid_session_complete(session, o.text))
+        while ((piece = hybrid_session_next(session)) != NULL) {
+            fputs(piece, stdout);
+            fflush(stdout);
+        }
+    putchar('\n');
+    if (hybrid_session_result(session, &err)) {
+        fail(err.message, NULL);
+        goto end;
+    }
+    hybrid_session_describe(session, &info);
+    if (!o.quiet)
+        fprintf(stderr, "\n[%d tokens read at %.1f tokens/s, %d written at %.1f tokens/s; %s, %d threads%s]\n", info.n_prompt, 1e6 * info.n_prompt / (double)(info.prompt_us + 1),
+                info.n_generated, 1e6 * (info.n_generated > 1 ? info.n_generated - 1 : 0) / (double)(info.generate_us + 1), hybrid_runtime_isa(rt), hybrid_runtime_threads(rt),
+                info.stop == HYBRID_STOP_CONTEXT ? "; the context is full" : info.stop == HYBRID_STOP_LIMIT ? "; stopped by --tokens" : "");
+    failed = 0;
+end:
+    hybrid_session_destroy(session);
+    hybrid_model_destroy(model);
+    hybrid_runtime_destroy(rt);
+    free(input);
+    return failed;
+}
