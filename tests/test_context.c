@@ -1,0 +1,476 @@
+/* The engine on good and bad days: capacity, fork, removal, slices, loaders, the memory plan, failing memory and reads, damaged weights. */
+#define HYBRID_IMPLEMENTATION
+#include "../src/hybrid_all.c"
+#include "check.h"
+
+static const char model_path[] = "tests/oracle/data/models/llama.gguf";
+
+/* ---- an allocator that counts, and fails on request ---- */
+
+typedef struct heap { size_t live, peak; long calls, fail_at; } heap;
+
+static void *heap_alloc(void *user, size_t size)
+{
+    heap *h = (heap *)user;
+    size_t *p;
+    if (h->fail_at && ++h->calls == h->fail_at) return NULL;
+    if (!(p = (size_t *)malloc(size + 16))) return NULL;
+    *p = size;
+    h->live += size;
+    if (h->live > h->peak) h->peak = h->live;
+    return p + 2;
+}
+static void heap_free(void *user, void *block)
+{
+    size_t *p = (size_t *)block - 2;
+    ((heap *)user)->live -= *p;
+    free(p);
+}
+
+static hybrid_runtime *runtime_of(heap *h, int threads)
+{
+    hybrid_runtime_desc d;
+    hybrid_runtime *rt = NULL;
+    memset(&d, 0, sizeof d);
+    if (h) { d.allocator.alloc = heap_alloc; d.allocator.free = heap_free; d.allocator.user = h; }
+    d.n_threads = threads;
+    hybrid_runtime_create(&d, &rt, NULL);
+    return rt;
+}
+
+static hybrid_model *load(hybrid_runtime *rt, const char *path)
+{
+    hybrid_model_desc d;
+    hybrid_model *m = NULL;
+    hybrid_error err;
+    memset(&d, 0, sizeof d);
+    d.path = path;
+    CHECK(!hybrid_model_load(rt, &d, &m, &err), "%s", err.message);
+    return m;
+}
+
+static hybrid_context *context_of(hybrid_model *m, int n_ctx, int n_seq, int n_batch)
+{
+    hybrid_context_desc d;
+    hybrid_context *c = NULL;
+    hybrid_error err;
+    memset(&d, 0, sizeof d);
+    d.n_ctx = n_ctx; d.n_seq = n_seq; d.n_batch = n_batch;
+    CHECK(!hybrid_context_create(m, &d, &c, &err), "%s", err.message);
+    return c;
+}
+
+static void feed(hybrid_context *c, int seq, int first, int n)
+{
+    int32_t ids[512];
+    int i;
+    hybrid_error err;
+    for (i = 0; i < n; i++) ids[i] = (first + i * 7) % 200 + 3;
+    CHECK(!hybrid_batch_add(c, seq, ids, (size_t)n, &err) && !hybrid_decode(c, &err), "%s", err.message);
+}
+
+static int same_logits(hybrid_context *a, int seq_a, hybrid_context *b, int seq_b, int n_vocab)
+{
+    const float *x = hybrid_logits(a, seq_a), *y = hybrid_logits(b, seq_b);
+    return x && y && !memcmp(x, y, (size_t)n_vocab * sizeof *x);
+}
+
+static void capacity(hybrid_model *m)
+{
+    hybrid_context *c = context_of(m, 64, 2, 16), *d = context_of(m, 64, 1, 64);
+    hybrid_error err;
+    int32_t id = 5, bad = 100000, many[80] = { 0 };
+    hybrid_result r;
+    TEST("capacity");
+    CHECK(hybrid_context_free(c) == 96, "%d", hybrid_context_free(c));
+    feed(c, 0, 1, 63);
+    feed(c, 0, 9, 1);
+    CHECK(hybrid_seq_length(c, 0) == 64, "%d", hybrid_seq_length(c, 0));
+    CHECK(!hybrid_batch_add(c, 0, &id, 1, &err), "%s", err.message);
+    r = hybrid_decode(c, &err);
+    CHECK(r == HYBRID_ERROR_CONTEXT_FULL && strstr(err.message, "n_ctx is 64"), "%d %s", r, err.message);
+    CHECK(hybrid_seq_length(c, 0) == 64, "the sequence must be as before");
+    CHECK(!hybrid_seq_remove(c, 0, 63, &err), "%s", err.message);
+    CHECK(!hybrid_decode(c, &err), "the batch stays queued: %s", err.message);
+    feed(c, 1, 3, 32);
+    CHECK(hybrid_context_free(c) == 0, "%d", hybrid_context_free(c));
+    CHECK(!hybrid_batch_add(c, 1, &id, 1, &err), "%s", err.message);
+    r = hybrid_decode(c, &err);
+    CHECK(r == HYBRID_ERROR_CONTEXT_FULL && strstr(err.message, "pages"), "%d %s", r, err.message);
+    hybrid_batch_clear(c);
+    r = hybrid_decode(c, &err);
+    CHECK(r == HYBRID_ERROR_INVALID && strstr(err.message, "empty"), "%d %s", r, err.message);
+    r = hybrid_batch_add(c, 2, &id, 1, &err);
+    CHECK(r == HYBRID_ERROR_INVALID && strstr(err.message, "sequence 2"), "%d %s", r, err.message);
+    r = hybrid_batch_add(c, 0, &bad, 1, &err);
+    CHECK(r == HYBRID_ERROR_INVALID && strstr(err.message, "100000"), "%d %s", r, err.message);
+    r = hybrid_batch_add(c, 0, &id, 0, &err);
+    CHECK(r == HYBRID_ERROR_INVALID, "%d", r);
+    r = hybrid_batch_add(c, 0, many, 80, &err);
+    CHECK(r == HYBRID_ERROR_CONTEXT_FULL, "%d", r);
+    r = hybrid_batch_add_logits(c, 0, many, 8, 8, &err);
+    CHECK(r == HYBRID_ERROR_LIMIT && strstr(err.message, "n_logits"), "%d %s", r, err.message);
+    CHECK(hybrid_seq_length(c, -1) == -1 && !hybrid_logits(c, 7), "bad ids");
+    /* after all that it still computes what a fresh context does */
+    CHECK(!hybrid_seq_remove(c, 0, 0, &err) && !hybrid_seq_remove(c, 1, 0, &err), "%s", err.message);
+    feed(c, 1, 11, 40);
+    feed(d, 0, 11, 40);
+    CHECK(same_logits(c, 1, d, 0, m->hp.n_vocab), "logits differ");
+    hybrid_context_destroy(c);
+    hybrid_context_destroy(d);
+}
+
+static void fork_and_remove(hybrid_model *m)
+{
+    hybrid_context *c = context_of(m, 256, 4, 0), *d = context_of(m, 256, 1, 0);
+    hybrid_error err;
+    int before;
+    TEST("fork");
+    feed(c, 0, 1, 45);
+    before = hybrid_context_free(c);
+    CHECK(!hybrid_seq_fork(c, 0, 1, &err) && !hybrid_seq_fork(c, 0, 2, &err), "%s", err.message);
+    CHECK(hybrid_context_free(c) == before, "a fork costs nothing until it writes");
+    feed(c, 1, 50, 3);
+    CHECK(hybrid_context_free(c) == before - 32, "one page is copied: %d", before - hybrid_context_free(c));
+    feed(c, 0, 90, 3);
+    feed(c, 2, 50, 3);
+    CHECK(same_logits(c, 2, c, 2, 1), "logits");
+    feed(d, 0, 1, 45);
+    feed(d, 0, 90, 3);
+    feed(c, 0, 70, 2);
+    feed(d, 0, 70, 2);
+    CHECK(same_logits(c, 0, d, 0, m->hp.n_vocab), "the origin is its own");
+    CHECK(!hybrid_seq_remove(d, 0, 45, &err), "%s", err.message);
+    feed(d, 0, 50, 3);
+    feed(d, 0, 33, 1);
+    feed(c, 2, 33, 1);
+    CHECK(same_logits(c, 2, d, 0, m->hp.n_vocab), "the second fork is its own");
+    CHECK(!hybrid_seq_remove(d, 0, 45, &err), "%s", err.message);
+    feed(d, 0, 50, 3);
+    feed(d, 0, 33, 1);
+    feed(c, 1, 33, 1);
+    CHECK(same_logits(c, 1, d, 0, m->hp.n_vocab), "the first fork is its own");
+    CHECK(hybrid_seq_remove(c, 0, 99, &err) == HYBRID_ERROR_INVALID, "beyond the end");
+    CHECK(hybrid_seq_fork(c, 0, 4, &err) == HYBRID_ERROR_INVALID, "no such sequence");
+    CHECK(!hybrid_seq_remove(c, 0, 0, &err) && !hybrid_seq_remove(c, 1, 0, &err) && !hybrid_seq_remove(c, 2, 0, &err), "%s", err.message);
+    CHECK(hybrid_context_free(c) == 256 + 3 * 32, "all pages are back: %d", hybrid_context_free(c));
+    hybrid_context_destroy(c);
+    hybrid_context_destroy(d);
+}
+
+static void slices(hybrid_model *m)
+{
+    hybrid_context *c = context_of(m, 128, 1, 16), *d = context_of(m, 128, 1, 0);
+    hybrid_error err;
+    int32_t ids[50];
+    int i, n = 0;
+    bool done = false;
+    TEST("decode in slices");
+    for (i = 0; i < 50; i++) ids[i] = i * 3 + 4;
+    CHECK(!hybrid_batch_add(c, 0, ids, 50, &err) && !hybrid_batch_add(d, 0, ids, 50, &err) && !hybrid_decode(d, &err), "%s", err.message);
+    while (!done && n < 1000) {
+        CHECK(!hybrid_decode_step(c, 0, &done, &err), "%s", err.message);
+        n++;
+        if (!done) CHECK(hybrid_seq_length(c, 0) == 0 && !hybrid_logits(c, 0), "nothing shows before the end");
+        if (n == 2) CHECK(hybrid_batch_add(c, 0, ids, 1, &err) == HYBRID_ERROR_INVALID && hybrid_seq_remove(c, 0, 0, &err) == HYBRID_ERROR_INVALID, "under way");
+    }
+    CHECK(n == 4 * m->hp.n_layer, "%d slices", n);
+    CHECK(same_logits(c, 0, d, 0, m->hp.n_vocab), "logits differ");
+    CHECK(!hybrid_batch_add(c, 0, ids, 50, &err) && !hybrid_decode_step(c, 0, &done, &err) && !done, "%s", err.message);
+    hybrid_batch_clear(c);
+    CHECK(hybrid_seq_length(c, 0) == 50 && hybrid_context_free(c) == 64, "given up: %d, %d", hybrid_seq_length(c, 0), hybrid_context_free(c));
+    hybrid_context_destroy(c);
+    hybrid_context_destroy(d);
+}
+
+/* ---- loaders ---- */
+
+typedef struct blob { char *data; size_t size; long reads, fail_at; int closed; } blob;
+static bool blob_read(void *user, uint64_t offset, void *dst, size_t n)
+{
+    blob *b = (blob *)user;
+    if (b->fail_at && ++b->reads == b->fail_at) return false;
+    if (offset > b->size || n > b->size - offset) return false;
+    memcpy(dst, b->data + offset, n);
+    return true;
+}
+static void blob_close(void *user) { ((blob *)user)->closed++; }
+
+static hybrid_model_desc desc_of(blob *b)
+{
+    hybrid_model_desc d;
+    memset(&d, 0, sizeof d);
+    d.reader.read_at = blob_read;
+    d.reader.close = blob_close;
+    d.reader.size = b->size;
+    d.reader.user = b;
+    b->reads = 0;
+    b->closed = 0;
+    return d;
+}
+
+static void loaders(hybrid_model *by_path)
+{
+    blob b;
+    hybrid_model_desc d;
+    hybrid_model *m[3] = { NULL, NULL, NULL };
+    hybrid_context *c, *e = context_of(by_path, 64, 1, 0);
+    hybrid_error err;
+    heap h;
+    hybrid_runtime *rt;
+    long n;
+    int i;
+    TEST("loaders");
+    memset(&b, 0, sizeof b);
+    b.data = read_file(model_path, &b.size);
+    if (!b.data) { CHECK(false, "cannot read %s", model_path); return; }
+    feed(e, 0, 1, 20);
+    d = desc_of(&b);
+    CHECK(!hybrid_model_load(NULL, &d, &m[0], &err), "%s", err.message);
+    memset(&d, 0, sizeof d);
+    d.data = b.data; d.size = b.size;
+    CHECK(!hybrid_model_load(NULL, &d, &m[1], &err), "%s", err.message);
+    memset(&d, 0, sizeof d);
+    d.path = model_path; d.no_map = true;
+    CHECK(!hybrid_model_load(NULL, &d, &m[2], &err), "%s", err.message);
+    for (i = 0; i < 3 && m[i]; i++) {
+        c = context_of(m[i], 64, 1, 0);
+        feed(c, 0, 1, 20);
+        CHECK(same_logits(c, 0, e, 0, by_path->hp.n_vocab), "loader %d", i);
+        hybrid_context_destroy(c);
+        hybrid_model_destroy(m[i]);
+    }
+    CHECK(b.closed == 1, "closed %d times", b.closed);
+    hybrid_context_destroy(e);
+    TEST("reads that fail");
+    memset(&h, 0, sizeof h);
+    rt = runtime_of(&h, 1);
+    n = (long)h.live;
+    for (b.fail_at = 1; b.fail_at < 1000; b.fail_at++) {
+        hybrid_model *x;
+        hybrid_result r;
+        d = desc_of(&b);
+        r = hybrid_model_load(rt, &d, &x, &err);
+        if (!r) { hybrid_model_destroy(x); break; }
+        CHECK(r == HYBRID_ERROR_IO && err.message[0] && !x, "read %ld: %d %s", b.fail_at, r, err.message);
+        CHECK(b.closed == 1 && (long)h.live == n, "read %ld leaks: closed %d, %ld bytes", b.fail_at, b.closed, (long)h.live - n);
+    }
+    CHECK(b.fail_at > 3 && b.fail_at < 1000, "%ld reads", b.fail_at);
+    hybrid_runtime_destroy(rt);
+    CHECK(h.live == 0, "%zu bytes leaked", h.live);
+    free(b.data);
+}
+
+static void plan_is_use(const char *path, bool no_map)
+{
+    heap h;
+    hybrid_runtime *rt;
+    hybrid_model_desc d;
+    hybrid_context_desc cd;
+    hybrid_memory_plan plan;
+    hybrid_model *m = NULL;
+    hybrid_context *c = NULL;
+    hybrid_error err;
+    size_t before, loaded;
+    TEST("plan");
+    memset(&h, 0, sizeof h);
+    memset(&d, 0, sizeof d);
+    memset(&cd, 0, sizeof cd);
+    d.path = path; d.no_map = no_map;
+    cd.n_ctx = 300; cd.n_seq = 3; cd.n_batch = 40; cd.n_logits = 5;
+    rt = runtime_of(&h, 2);
+    before = h.live;
+    CHECK(!hybrid_plan(rt, &d, &cd, &plan, &err), "%s", err.message);
+    CHECK(h.live == before, "the plan leaks %zu bytes", h.live - before);
+    CHECK(!hybrid_model_load(rt, &d, &m, &err), "%s", err.message);
+    loaded = h.live - before;
+    CHECK(loaded == plan.model + plan.weights, "model: planned %llu, used %zu", (unsigned long long)(plan.model + plan.weights), loaded);
+    CHECK(!hybrid_context_create(m, &cd, &c, &err), "%s", err.message);
+    CHECK(h.live - before == plan.total, "planned %llu, used %zu", (unsigned long long)plan.total, h.live - before);
+    CHECK((plan.weights > 0) == no_map && (plan.mapped > 0) == !no_map, "where the weights are");
+    feed(c, 0, 1, 90);
+    feed(c, 2, 1, 70);
+    CHECK(h.live - before == plan.total, "decoding allocates");
+    hybrid_context_destroy(c);
+    hybrid_model_destroy(m);
+    hybrid_runtime_destroy(rt);
+    CHECK(h.live == 0, "%zu bytes leaked", h.live);
+}
+
+/* Loads, talks and ends with the N-th allocation failing, for every N until nothing fails. */
+static int live_a_little(hybrid_runtime *rt, const char *path)
+{
+    hybrid_model_desc d;
+    hybrid_session_desc sd;
+    hybrid_model *m = NULL;
+    hybrid_session *s = NULL;
+    hybrid_error err;
+    hybrid_result r;
+    int n = 0;
+    memset(&d, 0, sizeof d);
+    memset(&sd, 0, sizeof sd);
+    d.path = path;
+    sd.system = "Be brief.";
+    sd.max_tokens = 4;
+    sd.context.n_ctx = 128;
+    r = hybrid_model_load(rt, &d, &m, &err);
+    if (!r) r = hybrid_session_create(m, &sd, &s, &err);
+    if (!r) r = hybrid_session_complete(s, "Once upon a time");
+    if (!r) while (hybrid_session_next(s)) n++;
+    if (!r) r = hybrid_session_result(s, &err);
+    if (!r) r = hybrid_session_say(s, "Go on.");
+    if (!r) while (hybrid_session_next(s)) n++;
+    if (!r) r = hybrid_session_result(s, &err);
+    if (r == HYBRID_ERROR_MEMORY && s) {                         /* the session is still usable */
+        heap *h = (heap *)rt->allocator.user;
+        long at = h->fail_at;
+        h->fail_at = 0;
+        CHECK(!hybrid_session_say(s, "Again."), "after a failed allocation");
+        while (hybrid_session_next(s)) n++;
+        CHECK(!hybrid_session_result(s, &err), "%s", err.message);
+        h->fail_at = at;
+    }
+    hybrid_session_destroy(s);
+    hybrid_model_destroy(m);
+    return r;
+}
+
+static void memory_that_fails(const char *path)
+{
+    heap h;
+    hybrid_runtime *rt;
+    size_t before;
+    long n;
+    TEST("allocations that fail");
+    memset(&h, 0, sizeof h);
+    rt = runtime_of(&h, 1);
+    before = h.live;
+    for (n = 1; n < 5000; n++) {
+        int r;
+        h.calls = 0;
+        h.fail_at = n;
+        r = live_a_little(rt, path);
+        CHECK(h.live == before, "allocation %ld: %ld bytes leaked", n, (long)(h.live - before));
+        if (!r) break;
+        CHECK(r == HYBRID_ERROR_MEMORY, "allocation %ld: result %d", n, r);
+    }
+    CHECK(n > 20 && n < 5000, "%ld allocations", n);
+    printf("  %ld allocations, each failed once\n", n - 1);
+    hybrid_runtime_destroy(rt);
+}
+
+/* ---- damaged weights, and a host that has its own threads ---- */
+
+static void damaged_weights(void)
+{
+    size_t size, at;
+    char *data = read_file(model_path, &size);
+    hybrid_model_desc d;
+    hybrid_session_desc sd;
+    hybrid_model *m = NULL;
+    hybrid_session *s = NULL;
+    hybrid_error err;
+    const hybrid_gguf_tensor *t;
+    const uint32_t nan = 0x7FC00000u;
+    TEST("weights that are not numbers");
+    if (!data) { CHECK(false, "cannot read %s", model_path); return; }
+    memset(&d, 0, sizeof d);
+    memset(&sd, 0, sizeof sd);
+    d.data = data; d.size = size;
+    CHECK(!hybrid_model_load(NULL, &d, &m, &err), "%s", err.message);
+    t = hybrid_gguf_find_tensor(hybrid_model_gguf(m), "blk.1.ffn_down.weight");
+    at = (size_t)t->offset;
+    memcpy(data + at, &nan, 4);
+    sd.max_tokens = 3;
+    CHECK(!hybrid_session_create(m, &sd, &s, &err), "%s", err.message);
+    CHECK(!hybrid_session_complete(s, "Hello"), "complete");
+    CHECK(!hybrid_session_next(s), "there can be no piece");
+    CHECK(hybrid_session_result(s, &err) == HYBRID_ERROR_NUMERIC && err.message[0], "%d", hybrid_session_result(s, NULL));
+    hybrid_session_destroy(s);
+    hybrid_model_destroy(m);
+    free(data);
+}
+
+static void run_all_here(void *user, int n, hybrid_task_fn fn, void *arg)
+{
+    int i;
+    ++*(int *)user;
+    for (i = n - 1; i >= 0; i--) fn(arg, i);
+}
+
+static void host_threads(hybrid_model *m)
+{
+    hybrid_runtime_desc d;
+    hybrid_runtime *rt = NULL;
+    hybrid_model *own;
+    hybrid_context *c, *e = context_of(m, 128, 1, 0);
+    hybrid_model_desc md;
+    hybrid_error err;
+    int calls = 0;
+    TEST("the host's threads");
+    memset(&d, 0, sizeof d);
+    memset(&md, 0, sizeof md);
+    d.n_threads = 4;
+    d.parallel_for = run_all_here;
+    d.parallel_user = &calls;
+    md.path = model_path;
+    CHECK(!hybrid_runtime_create(&d, &rt, &err) && !hybrid_model_load(rt, &md, &own, &err), "%s", err.message);
+    c = context_of(own, 128, 1, 0);
+    feed(c, 0, 1, 60);
+    feed(e, 0, 1, 60);
+    CHECK(calls > 0, "the hook was not used");
+    CHECK(same_logits(c, 0, e, 0, m->hp.n_vocab), "logits differ");
+    hybrid_context_destroy(c);
+    hybrid_context_destroy(e);
+    hybrid_model_destroy(own);
+    hybrid_runtime_destroy(rt);
+}
+
+static bool cancel(void *user, float fraction) { HYBRID__UNUSED(user); return fraction < 0; }
+
+static void refusals(void)
+{
+    hybrid_model_desc d;
+    hybrid_model *m = (hybrid_model *)1;
+    hybrid_error err;
+    hybrid_result r;
+    TEST("refusals");
+    memset(&d, 0, sizeof d);
+    r = hybrid_model_load(NULL, &d, &m, &err);
+    CHECK(r == HYBRID_ERROR_INVALID && !m && strstr(err.message, "exactly one"), "%d %s", r, err.message);
+    d.path = "tests/oracle/data/models/there-is-none.gguf";
+    r = hybrid_model_load(NULL, &d, &m, &err);
+    CHECK(r == HYBRID_ERROR_IO && strstr(err.message, "there-is-none"), "%d %s", r, err.message);
+    d.path = "tests/check.h";
+    r = hybrid_model_load(NULL, &d, &m, &err);
+    CHECK(r == HYBRID_ERROR_FORMAT, "%d %s", r, err.message);
+    d.path = model_path;
+    d.progress = cancel;
+    r = hybrid_model_load(NULL, &d, &m, &err);
+    CHECK(r == HYBRID_ERROR_CANCELLED && !m, "%d %s", r, err.message);
+    CHECK(hybrid_model_load(NULL, NULL, &m, NULL) == HYBRID_ERROR_INVALID, "no descriptor");
+    hybrid_model_destroy(NULL);
+    hybrid_context_destroy(NULL);
+    hybrid_session_destroy(NULL);
+}
+
+int main(void)
+{
+    hybrid_model *m = load(NULL, model_path);
+    if (m) {
+        capacity(m);
+        fork_and_remove(m);
+        slices(m);
+        loaders(m);
+        host_threads(m);
+        hybrid_model_destroy(m);
+    }
+    plan_is_use(model_path, false);
+    plan_is_use(model_path, true);
+    plan_is_use("examples/data/stories260K-q8_0.gguf", false);
+    memory_that_fails(model_path);
+    memory_that_fails("examples/data/stories260K-q8_0.gguf");
+    damaged_weights();
+    refusals();
+    return test_end();
+}
