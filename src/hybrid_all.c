@@ -65,10 +65,20 @@
 #include "compute/cpu.c"
 
 /* model */
+#include "model/hparams.c"
+#include "model/weights.c"
+#include "model/rope.c"
+#include "model/model.c"
+#include "model/forward.c"
 
 /* infer */
 #include "infer/select.c"
 #include "infer/sampler.c"
+#include "infer/kv.c"
+#include "infer/context.c"
+#include "infer/plan.c"
+#include "infer/dialog.c"
+#include "infer/session.c"
 
 #include "core/end.h"
 #endif

@@ -65,7 +65,7 @@ static void feed(hybrid_context *c, int seq, int first, int n)
     int32_t ids[512];
     int i;
     hybrid_error err;
-    for (i = 0; i < n; i++) ids[i] = (first + i * 7) % 200 + 3;
+    for (i = 0; i < n; i++) ids[i] = (first + i * 7) % 120 + 3;
     CHECK(!hybrid_batch_add(c, seq, ids, (size_t)n, &err) && !hybrid_decode(c, &err), "%s", err.message);
 }
 
@@ -166,7 +166,7 @@ static void slices(hybrid_model *m)
     int i, n = 0;
     bool done = false;
     TEST("decode in slices");
-    for (i = 0; i < 50; i++) ids[i] = i * 3 + 4;
+    for (i = 0; i < 50; i++) ids[i] = i * 2 + 4;
     CHECK(!hybrid_batch_add(c, 0, ids, 50, &err) && !hybrid_batch_add(d, 0, ids, 50, &err) && !hybrid_decode(d, &err), "%s", err.message);
     while (!done && n < 1000) {
         CHECK(!hybrid_decode_step(c, 0, &done, &err), "%s", err.message);

@@ -6,7 +6,10 @@
 #include "quant.h"
 #include "gguf.h"
 #include "tokenizer.h"
+#include "model.h"
+#include "context.h"
 #include "sampler.h"
+#include "session.h"
 
 #ifdef __cplusplus
 }

@@ -56,7 +56,7 @@ static bool hybrid__dialog_forget(hybrid__dialog *d, int32_t *n_forgotten)
     return true;
 }
 
-static const char *hybrid__role_name(int role) { return role == HYBRID__ROLE_SYSTEM ? "system" : role == HYBRID__ROLE_USER ? "user" : "assistant"; }
+static const char *hybrid__message_role(int role) { return role == HYBRID__ROLE_SYSTEM ? "system" : role == HYBRID__ROLE_USER ? "user" : "assistant"; }
 
 /* Without a template: what a model that only continues text understands best. */
 static hybrid_result hybrid__dialog_plain(const hybrid__dialog *d, char **text, size_t *size, hybrid_error *error)

@@ -134,7 +134,11 @@ static hybrid_result hybrid__session_prompt(hybrid_session *s, const int32_t *id
     return HYBRID_OK;
 }
 
-static hybrid_result hybrid__dialog_render(hybrid_session *s, char **text, size_t *size, hybrid_error *error);
+/* The prompt of the whole dialog, freed by the caller. */
+static hybrid_result hybrid__dialog_render(hybrid_session *s, char **text, size_t *size, hybrid_error *error)
+{
+    return hybrid__dialog_plain(&s->dialog, text, size, error);
+}
 
 /* The tokens of the whole dialog, BOS included where the model wants one and the template has none. */
 static hybrid_result hybrid__session_dialog_ids(hybrid_session *s, int32_t **ids, size_t *n, hybrid_error *error)

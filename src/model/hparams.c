@@ -117,7 +117,6 @@ static float hybrid__key_float(hybrid__keys *keys, const char *suffix, float fal
     return (float)v;
 }
 
-static bool hybrid__string_is(hybrid_string s, const char *text) { return s.size == strlen(text) && !memcmp(s.data, text, s.size); }
 
 static void hybrid__read_rope(hybrid__keys *keys, hybrid__hparams *hp)
 {

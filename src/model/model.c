@@ -6,14 +6,14 @@ struct hybrid_model {
     hybrid__hparams   hp;
     hybrid__weights   weights;
     hybrid_tokenizer *tokenizer;
-#ifndef HYBRID_NO_TEMPLATES
+#ifdef HYBRID__TEMPLATES
     hybrid_template  *chat;
 #endif
 };
 
 static hybrid_result hybrid__model_open_template(hybrid_model *m, hybrid_error *error)
 {
-#ifndef HYBRID_NO_TEMPLATES
+#ifdef HYBRID__TEMPLATES
     hybrid_string text;
     hybrid_error why;
     hybrid_result r;
@@ -47,8 +47,8 @@ static hybrid_result hybrid__model_open(hybrid_model *m, const hybrid_model_desc
         for (i = 0; (t = hybrid__weights_item(&m->weights, &m->hp, i)) != NULL; i++) t->data = NULL;
     }
     if ((r = hybrid_tokenizer_from_gguf(m->rt, m->gguf, &m->tokenizer, error)) != HYBRID_OK) return r;
-    if (hybrid_vocab_size(m->tokenizer) > m->hp.n_vocab)
-        return hybrid__fail(error, HYBRID_ERROR_FORMAT, "the tokenizer has %d tokens, but the model only %d: they do not belong together", hybrid_vocab_size(m->tokenizer), m->hp.n_vocab);
+    if (hybrid_vocab_size(m->tokenizer) > (size_t)m->hp.n_vocab)
+        return hybrid__fail(error, HYBRID_ERROR_FORMAT, "the tokenizer has %llu tokens, but the model only %d: they do not belong together", (unsigned long long)hybrid_vocab_size(m->tokenizer), m->hp.n_vocab);
     return hybrid__model_open_template(m, error);
 }
 
@@ -74,7 +74,7 @@ HYBRID_API void hybrid_model_destroy(hybrid_model *model)
     hybrid_runtime *rt;
     if (!model) return;
     rt = model->rt;
-#ifndef HYBRID_NO_TEMPLATES
+#ifdef HYBRID__TEMPLATES
     hybrid_template_destroy(model->chat);
 #endif
     hybrid_tokenizer_destroy(model->tokenizer);
@@ -133,7 +133,7 @@ HYBRID_API const hybrid_gguf *hybrid_model_gguf(const hybrid_model *model) { ret
 HYBRID_API hybrid_runtime *hybrid_model_runtime(const hybrid_model *model) { return model->rt; }
 HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *model)
 {
-#ifndef HYBRID_NO_TEMPLATES
+#ifdef HYBRID__TEMPLATES
     return model->chat;
 #else
     HYBRID__UNUSED(model);
