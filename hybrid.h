@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id ef180594ba4cddda): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 734bf9981386ed10): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -41,76 +41,91 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      121  base.h             version, linkage, results, errors, allocator, log
- *      218  runtime.h          what models and sessions share: memory, log, worker threads
- *      247  quant.h            names, sizes, encode, decode
- *      312  gguf.h             what is in a model file, and writing one
- *      455  tokenizer.h        text to tokens and back
- *      569  sampler.h          from logits to the next token
+ *      136  base.h             version, linkage, results, errors, allocator, log
+ *      233  runtime.h          what models and sessions share: memory, log, worker threads
+ *      262  quant.h            names, sizes, encode, decode
+ *      327  gguf.h             what is in a model file, and writing one
+ *      470  tokenizer.h        text to tokens and back
+ *      584  model.h            load, describe
+ *      628  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      702  sampler.h          from logits to the next token
+ *      750  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *      628  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      687  base.c             what every room uses: macros of compilers, results, errors, checked sizes
- *      761  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *      810  thread.c           atomics, threads, and the worker pool
- *     1089  cpu.c              what this processor and its operating system can do
- *     1157  runtime.c          the object that everything hangs off: memory, log, workers
- *     1303  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     1455  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *    10794  end.h              closes what core/begin opened
+ *      814  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *      873  base.c             what every room uses: macros of compilers, results, errors, checked sizes
+ *      947  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *      996  thread.c           atomics, threads, and the worker pool
+ *     1275  cpu.c              what this processor and its operating system can do
+ *     1343  runtime.c          the object that everything hangs off: memory, log, workers
+ *     1489  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     1641  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *    12925  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     1485  names.c            names that must differ, found by hash
- *     1585  value.c            the 13 types of metadata values and their items
- *     1701  scan.c             a walk over the metadata, which checks every length before it is believed
- *     1904  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     2271  output.c           a file that appears under its name only when it is complete
- *     2370  write.c            makes a GGUF file
+ *     1671  names.c            names that must differ, found by hash
+ *     1771  value.c            the 13 types of metadata values and their items
+ *     1887  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     2090  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     2457  output.c           a file that appears under its name only when it is complete
+ *     2556  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     2851  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     2932  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     3231  floats.c           the types that are plain numbers
- *     3270  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     3463  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     3691  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     3831  types.c            the table of all types, and the public functions over it
- *     3932  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     4001  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     3037  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     3118  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     3417  floats.c           the types that are plain numbers
+ *     3456  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     3649  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     3877  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     4017  types.c            the table of all types, and the public functions over it
+ *     4118  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     4187  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     4174  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     4419  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     4560  pretokenize.c      cuts text into the words inside which BPE merges
- *     4970  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     5346  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     5515  bpe.c              the merging
- *     5806  tokenizer.c        making tokenizers, text to ids, ids to text
- *     6094  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     6222  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     4360  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     4605  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     4746  pretokenize.c      cuts text into the words inside which BPE merges
+ *     5156  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     5532  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     5701  bpe.c              the merging
+ *     5992  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     6280  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     6408  stop.c             finds strings that end an answer in bytes that come in pieces
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *     6389  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *     6522  target.c           the marks of functions that use instructions beyond the compiler's flags
- *     6537  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *     6562  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *     6634  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *     6987  cpu_x86.c          the row functions and attention of AVX2 and AVX-512: the same texts, stamped twice
- *     8479  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *     8508  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *     8616  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *     8686  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *     8781  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *     9149  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *     9483  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *     9721  cpu_int.c          the table of integer-block kernels
- *     9751  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *     9811  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *     9981  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *     6575  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *     6708  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *     6723  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *     6748  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *     6820  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *     7173  cpu_x86.c          the row functions and attention of AVX2 and AVX-512: the same texts, stamped twice
+ *     8665  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *     8694  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *     8802  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *     8872  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *     8967  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *     9335  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *     9669  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *     9907  cpu_int.c          the table of integer-block kernels
+ *     9937  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *     9997  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    10167  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *
+ *   src/model: architectures, weights, memory plan, the forward pass
+ *    10472  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    10679  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    10873  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    10931  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    11076  forward.c          one transformer for all families, over the op table
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    10288  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    10581  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    11378  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    11671  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    11884  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    12014  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    12397  plan.c             the bytes of a model and a context before they are loaded
+ *    12486  dialog.c           the messages of a conversation, and the prompt that they make
+ *    12568  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -566,6 +581,124 @@ HYBRID_API hybrid_string hybrid_stop_flush(hybrid_stop_matcher *matcher);
 HYBRID_API void hybrid_stop_reset(hybrid_stop_matcher *matcher);
 /* ==== end src/api/tokenizer.h ==== */
 
+/* ==== begin src/api/model.h ==== */
+/* ---- models: load, describe ---------------------------------------------------------------------------------------- */
+
+typedef struct hybrid_model hybrid_model;
+typedef struct hybrid_template hybrid_template;
+
+typedef struct hybrid_model_desc {
+    /* The GGUF file: exactly one of path (UTF-8), data (must outlive the model; used in place) and reader. */
+    const char    *path;
+    const void    *data;
+    size_t         size;
+    hybrid_reader  reader;
+    /* A path is mapped and its pages are shared with other processes; true reads it into memory instead. A reader is always read. */
+    bool           no_map;
+    /* Called now and then while loading; fraction 0..1. Return false to cancel (HYBRID_ERROR_CANCELLED). */
+    bool         (*progress)(void *user, float fraction);
+    void          *progress_user;
+} hybrid_model_desc;
+
+/* Loads a model. runtime NULL: one of its own, with default settings. On failure *model is NULL and nothing is left behind.
+ * A model is immutable: any number of contexts and threads may use it at a time. */
+HYBRID_API hybrid_result hybrid_model_load(hybrid_runtime *runtime, const hybrid_model_desc *desc, hybrid_model **model, hybrid_error *error);
+
+/* Contexts and sessions of the model must be destroyed before it. */
+HYBRID_API void hybrid_model_destroy(hybrid_model *model);
+
+typedef struct hybrid_model_info {
+    char     architecture[32];   /* "llama", "qwen2", ... */
+    char     name[64];           /* general.name, cut to fit */
+    uint64_t n_params;           /* values in all tensors */
+    uint64_t n_bytes;            /* their bytes */
+    int32_t  n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff;
+    bool     has_template;       /* carries a chat template */
+} hybrid_model_info;
+
+HYBRID_API void hybrid_model_describe(const hybrid_model *model, hybrid_model_info *info);
+
+/* Parts of the model, valid as long as it. The template is NULL when the file has none. */
+HYBRID_API const hybrid_tokenizer *hybrid_model_tokenizer(const hybrid_model *model);
+HYBRID_API const hybrid_gguf *hybrid_model_gguf(const hybrid_model *model);
+HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *model);
+HYBRID_API hybrid_runtime *hybrid_model_runtime(const hybrid_model *model);
+/* ==== end src/api/model.h ==== */
+
+/* ==== begin src/api/context.h ==== */
+/* ---- engine: batches of (sequence, tokens), logits, the KV cache ----------------------------------------------------- */
+
+typedef struct hybrid_context hybrid_context;
+
+/* How the keys and values of past tokens are kept. Q8_0 halves the memory of F16 and needs head sizes that are multiples of 32. */
+typedef enum hybrid_kv { HYBRID_KV_F16 = 0, HYBRID_KV_Q8_0 = 1, HYBRID_KV_F32 = 2 } hybrid_kv;
+
+/* Delivers an intermediate result: name ("embd", "attn_norm", "q", ..., "l_out", "result_norm", "logits"), layer (-1: none),
+ * n_rows rows (tokens of the batch) of n_cols values, row_stride values apart. data is valid during the call. */
+typedef void (*hybrid_trace_fn)(void *user, const char *name, int layer, const float *data, int64_t n_rows, int64_t n_cols, int64_t row_stride);
+
+typedef struct hybrid_context_desc {
+    int32_t   n_ctx;             /* positions, over all sequences; 0: the model's, at most 4096 */
+    int32_t   n_seq;             /* sequences: ids 0..n_seq-1; 0: 1 */
+    int32_t   n_batch;           /* tokens that go through a layer together; 0: 512. More is no faster, less saves memory */
+    int32_t   n_logits;          /* rows of logits that one decode can keep; 0: n_seq */
+    hybrid_kv kv;
+    hybrid_trace_fn trace;       /* proves parity with other implementations, layer by layer */
+    void     *trace_user;
+} hybrid_context_desc;
+
+/* A context belongs to one thread at a time; several contexts of one model may run at once. */
+HYBRID_API hybrid_result hybrid_context_create(hybrid_model *model, const hybrid_context_desc *desc, hybrid_context **context, hybrid_error *error);
+HYBRID_API void hybrid_context_destroy(hybrid_context *context);
+/* The descriptor with every zero replaced by what is used. */
+HYBRID_API void hybrid_context_describe(const hybrid_context *context, hybrid_context_desc *desc);
+
+/* Queues n tokens behind the end of a sequence for the next decode; a mix of prompts and single tokens is fine. Copies ids.
+ * INVALID: a bad sequence or token id. CONTEXT_FULL: more than n_ctx tokens queued. Nothing is queued on failure. */
+HYBRID_API hybrid_result hybrid_batch_add(hybrid_context *context, int32_t seq, const int32_t *ids, size_t n, hybrid_error *error);
+/* The same, keeping the logits of the last n_logits tokens instead of the last one (0: none). LIMIT: more rows than the descriptor's n_logits. */
+HYBRID_API hybrid_result hybrid_batch_add_logits(hybrid_context *context, int32_t seq, const int32_t *ids, size_t n, size_t n_logits, hybrid_error *error);
+/* Forgets what is queued. */
+HYBRID_API void hybrid_batch_clear(hybrid_context *context);
+
+/* Runs the queued tokens through the model. Room is checked before anything is written: on CONTEXT_FULL the cache is as it was and
+ * the batch stays queued (remove something and call again, or clear it). */
+HYBRID_API hybrid_result hybrid_decode(hybrid_context *context, hybrid_error *error);
+
+/* The same in slices: works for about budget_us microseconds (at least one layer of one chunk), then returns OK with *done false; call
+ * again to go on. Until it is done, sequences are as before. hybrid_batch_clear gives up a decode that is under way. */
+HYBRID_API hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t budget_us, bool *done, hybrid_error *error);
+
+/* n_vocab logits of the sequence's last token in the last decode; NULL when it had none. Valid until the next decode. */
+HYBRID_API const float *hybrid_logits(const hybrid_context *context, int32_t seq);
+/* Row i of the rows that hybrid_batch_add_logits asked for. */
+HYBRID_API const float *hybrid_logits_at(const hybrid_context *context, int32_t seq, size_t i);
+
+/* Tokens in a sequence (decoded ones); -1 for a bad id. */
+HYBRID_API int32_t hybrid_seq_length(const hybrid_context *context, int32_t seq);
+/* Removes the tokens from position `from` to the end; from 0 empties the sequence. */
+HYBRID_API hybrid_result hybrid_seq_remove(hybrid_context *context, int32_t seq, int32_t from, hybrid_error *error);
+/* Makes `to` a copy of `from`. The cache is shared until one of them writes: it costs one page at most. */
+HYBRID_API hybrid_result hybrid_seq_fork(hybrid_context *context, int32_t from, int32_t to, hybrid_error *error);
+/* Positions that could still be written, counted in whole pages. */
+HYBRID_API int32_t hybrid_context_free(const hybrid_context *context);
+
+/* ---- memory plan ----------------------------------------------------------------------------------------------------- */
+
+typedef struct hybrid_memory_plan {
+    uint64_t mapped;             /* bytes of the file used in place: shared, and dropped by the system under pressure */
+    uint64_t weights;            /* bytes of weights in own memory */
+    uint64_t model;              /* bytes of everything else that a loaded model keeps: keys, tokenizer, template */
+    uint64_t kv;                 /* bytes of the KV cache */
+    uint64_t compute;            /* bytes of activations, logits and scratch */
+    uint64_t total;              /* weights + model + kv + compute: what hybrid allocates in all */
+} hybrid_memory_plan;
+
+/* What loading the model and creating a context of it would allocate, without reading the weights. Equal to what is then used,
+ * apart from the runtime (a few KB) and threads' stacks. */
+HYBRID_API hybrid_result hybrid_plan(hybrid_runtime *runtime, const hybrid_model_desc *model, const hybrid_context_desc *context, hybrid_memory_plan *plan, hybrid_error *error);
+/* ==== end src/api/context.h ==== */
+
 /* ==== begin src/api/sampler.h ==== */
 /* ---- sampler: from logits to the next token ------------------------------------------------------------------------ */
 
@@ -614,6 +747,59 @@ HYBRID_API void hybrid_sampler_accept(hybrid_sampler *sampler, int32_t id);
 HYBRID_API void hybrid_sampler_reset(hybrid_sampler *sampler);
 /* ==== end src/api/sampler.h ==== */
 
+/* ==== begin src/api/session.h ==== */
+/* ---- easy: a conversation ---------------------------------------------------------------------------------------------- */
+
+typedef struct hybrid_session hybrid_session;
+
+typedef struct hybrid_session_desc {
+    const char          *system;        /* system prompt; NULL: none */
+    hybrid_sampler_desc  sampler;       /* zero: greedy */
+    int32_t              max_tokens;    /* per answer; 0: until the model ends it or the context is full */
+    const char *const   *stops;         /* texts that end an answer; they are not shown */
+    size_t               n_stops;
+    hybrid_context_desc  context;       /* n_seq and n_logits are the session's business */
+} hybrid_session_desc;
+
+typedef enum hybrid_stop {
+    HYBRID_STOP_NONE = 0,               /* the answer is still running, or there is none */
+    HYBRID_STOP_END,                    /* the model said that it is done */
+    HYBRID_STOP_TEXT,                   /* one of the stop texts */
+    HYBRID_STOP_LIMIT,                  /* max_tokens */
+    HYBRID_STOP_CONTEXT,                /* the context is full */
+    HYBRID_STOP_ERROR                   /* see hybrid_session_result */
+} hybrid_stop;
+
+typedef struct hybrid_session_info {
+    hybrid_stop stop;
+    int32_t     n_ctx, n_used;          /* positions of the context, and those taken */
+    int32_t     n_prompt, n_cached;     /* tokens of the last prompt, and how many of them were already in the cache */
+    int32_t     n_generated;            /* tokens of the last answer */
+    uint64_t    prompt_us, generate_us; /* time that they took, in microseconds */
+    int32_t     n_forgotten;            /* messages dropped from the front so that the conversation fits */
+} hybrid_session_info;
+
+/* A session belongs to one thread at a time. desc may be NULL. */
+HYBRID_API hybrid_result hybrid_session_create(hybrid_model *model, const hybrid_session_desc *desc, hybrid_session **session, hybrid_error *error);
+HYBRID_API void hybrid_session_destroy(hybrid_session *session);
+
+/* Adds a user message and starts an answer, which hybrid_session_next delivers. Uses the model's chat template (a model without one
+ * gets "User: ... Assistant:"). Only what is new is computed. The oldest messages are dropped when the conversation no longer fits. */
+HYBRID_API hybrid_result hybrid_session_say(hybrid_session *session, const char *text);
+/* Starts a continuation of plain text, without any template; it follows what is there already. */
+HYBRID_API hybrid_result hybrid_session_complete(hybrid_session *session, const char *text);
+
+/* The next piece of the answer: zero-terminated valid UTF-8, valid until the next call. NULL: the answer has ended. */
+HYBRID_API const char *hybrid_session_next(hybrid_session *session);
+
+/* Why the last answer ended; with HYBRID_STOP_ERROR, or when say failed, what was wrong. error may be NULL. */
+HYBRID_API hybrid_result hybrid_session_result(const hybrid_session *session, hybrid_error *error);
+HYBRID_API void hybrid_session_describe(const hybrid_session *session, hybrid_session_info *info);
+
+/* Forgets the conversation; the system prompt stays. */
+HYBRID_API void hybrid_session_reset(hybrid_session *session);
+/* ==== end src/api/session.h ==== */
+
 #ifdef __cplusplus
 }
 #endif
@@ -623,7 +809,7 @@ HYBRID_API void hybrid_sampler_reset(hybrid_sampler *sampler);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "ef180594ba4cddda"
+#define HYBRID__SOURCE_ID "734bf9981386ed10"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -10283,6 +10469,910 @@ static hybrid_result hybrid__cpu_backend_create(hybrid_runtime *rt, const hybrid
 
 /* model */
 
+/* ==== begin src/model/hparams.c ==== */
+/* model/hparams: the table of architectures, and the numbers of one model, read from its GGUF keys.
+ *
+ * A family is a row of switches. What a file shows by having a tensor or not (biases, fused matrices, norms of q and k, norms after
+ * a block, a tied head) is not in the table: model/weights looks. */
+
+typedef enum hybrid__window_kind {
+    HYBRID__WINDOW_NONE,
+    HYBRID__WINDOW_ALL,                 /* every layer, when the file gives a window */
+    HYBRID__WINDOW_PATTERN              /* every layer but each `period`-th */
+} hybrid__window_kind;
+
+typedef struct hybrid__arch {
+    const char         *name;           /* general.architecture */
+    hybrid__norm_kind   norm;
+    hybrid__rope_kind   rope;
+    hybrid__act_kind    act;
+    bool                learned_pos;    /* a table of positions instead of rope */
+    bool                scale_embd;     /* embeddings times sqrt(n_embd) */
+    hybrid__window_kind window;
+    int                 window_period;
+    float               local_rope_base;/* base of windowed layers; 0: the same as elsewhere */
+} hybrid__arch;
+
+static const hybrid__arch hybrid__archs[] = {
+    /* name      norm                rope                act                    pos    scale  window                   period base */
+    { "llama",   HYBRID__NORM_RMS,   HYBRID__ROPE_NORM,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_ALL,      0, 0 },
+    { "mistral", HYBRID__NORM_RMS,   HYBRID__ROPE_NORM,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_ALL,      0, 0 },
+    { "qwen2",   HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_NONE,     0, 0 },
+    { "qwen3",   HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_NONE,     0, 0 },
+    { "phi3",    HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_ALL,      0, 0 },
+    { "gemma2",  HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_GELU_TANH, false, true,  HYBRID__WINDOW_PATTERN,  2, 0 },
+    { "gemma3",  HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_GELU_TANH, false, true,  HYBRID__WINDOW_PATTERN,  6, 10000 },
+    { "gpt2",    HYBRID__NORM_LAYER, HYBRID__ROPE_NORM,  HYBRID__ACT_GELU_TANH, true,  false, HYBRID__WINDOW_NONE,     0, 0 },
+};
+
+/* How positions are stretched beyond the context of training: see model/rope. */
+typedef enum hybrid__rope_scaling { HYBRID__SCALING_NONE, HYBRID__SCALING_LINEAR, HYBRID__SCALING_YARN, HYBRID__SCALING_LONGROPE } hybrid__rope_scaling;
+
+typedef struct hybrid__hparams {
+    const hybrid__arch *arch;
+    int32_t n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, head_dim_k, head_dim_v, n_ff;
+    float   norm_eps;
+    int32_t n_rot;
+    float   rope_base, rope_base_local;
+    hybrid__rope_scaling rope_scaling;
+    float   rope_factor;                /* linear, yarn: positions stretched by it */
+    float   rope_attn_factor;           /* longrope, yarn: cos and sin times it */
+    float   yarn_beta_fast, yarn_beta_slow;
+    int32_t n_ctx_orig;                 /* context before stretching */
+    int32_t window, window_period;      /* window 0: none */
+    float   attn_scale, attn_softcap, logit_softcap, embd_scale;
+} hybrid__hparams;
+
+static bool hybrid__layer_is_local(const hybrid__hparams *hp, int layer)
+{
+    if (!hp->window || hp->arch->window == HYBRID__WINDOW_NONE) return false;
+    return hp->arch->window == HYBRID__WINDOW_ALL || (layer + 1) % hp->window_period != 0;
+}
+
+/* ---- keys of the form "<arch>.<suffix>"; the first thing that is wrong sticks in `result` ---- */
+
+typedef struct hybrid__keys { const hybrid_gguf *gguf; const char *arch; hybrid_error *error; hybrid_result result; } hybrid__keys;
+
+static void hybrid__key_fail(hybrid__keys *keys, const char *suffix, const char *what)
+{
+    if (keys->result) return;
+    keys->result = hybrid__fail(keys->error, HYBRID_ERROR_FORMAT, "the model's key '%s.%s' %s", keys->arch, suffix, what);
+}
+
+static bool hybrid__key_find(const hybrid__keys *keys, const char *suffix, char key[128], hybrid_gguf_value *value)
+{
+    snprintf(key, 128, "%s.%s", keys->arch, suffix);
+    return hybrid_gguf_find(keys->gguf, key, value);
+}
+
+/* An integer in lo..hi, or `fallback` when absent (fallback below lo: required). An array (a number for each layer) must hold one value. */
+static int32_t hybrid__key_int(hybrid__keys *keys, const char *suffix, int64_t lo, int64_t hi, int64_t fallback)
+{
+    char key[128];
+    hybrid_gguf_value value;
+    int64_t v = 0;
+    uint64_t i;
+    if (!hybrid__key_find(keys, suffix, key, &value)) {
+        if (fallback < lo) hybrid__key_fail(keys, suffix, "is missing");
+        return (int32_t)HYBRID__MAX(fallback, lo);
+    }
+    if (value.type == HYBRID_GGUF_ARRAY) {
+        v = value.count ? hybrid_gguf_item_i64(&value, 0) : lo - 1;
+        for (i = 1; i < value.count && !keys->result; i++)
+            if (hybrid_gguf_item_i64(&value, i) != v)
+                keys->result = hybrid__fail(keys->error, HYBRID_ERROR_UNSUPPORTED, "the model's key '%s' differs from layer to layer, which is not supported", key);
+    } else if (!hybrid_gguf_get_i64(keys->gguf, key, &v)) {
+        hybrid__key_fail(keys, suffix, "is not an integer");
+        return (int32_t)lo;
+    }
+    if (v < lo || v > hi) {
+        if (!keys->result) keys->result = hybrid__fail(keys->error, HYBRID_ERROR_FORMAT, "the model's key '%s' is %lld, must be %lld..%lld", key, (long long)v, (long long)lo, (long long)hi);
+        return (int32_t)lo;
+    }
+    return (int32_t)v;
+}
+
+/* A finite number, or fallback when absent (NAN: required). */
+static float hybrid__key_float(hybrid__keys *keys, const char *suffix, float fallback)
+{
+    char key[128];
+    double v;
+    hybrid_gguf_value value;
+    if (!hybrid__key_find(keys, suffix, key, &value)) {
+        if (fallback != fallback) hybrid__key_fail(keys, suffix, "is missing");
+        return fallback;
+    }
+    if (!hybrid_gguf_get_f64(keys->gguf, key, &v) || !(v > -3e38 && v < 3e38)) {
+        hybrid__key_fail(keys, suffix, "is not a finite number");
+        return 0;
+    }
+    return (float)v;
+}
+
+static void hybrid__read_rope(hybrid__keys *keys, hybrid__hparams *hp)
+{
+    char key[128];
+    hybrid_string scaling;
+    hp->n_rot = hybrid__key_int(keys, "rope.dimension_count", 0, hp->head_dim_k, hp->head_dim_k);
+    if (hp->n_rot % 2) hybrid__key_fail(keys, "rope.dimension_count", "is odd");
+    hp->rope_base = hybrid__key_float(keys, "rope.freq_base", 10000);
+    hp->rope_base_local = hybrid__key_float(keys, "rope.freq_base_swa", hp->arch->local_rope_base != 0 ? hp->arch->local_rope_base : hp->rope_base);
+    if (!(hp->rope_base > 0) || !(hp->rope_base_local > 0)) hybrid__key_fail(keys, "rope.freq_base", "is not positive");
+    hp->rope_factor = hybrid__key_float(keys, "rope.scaling.factor", hybrid__key_float(keys, "rope.scale_linear", 1));
+    if (!(hp->rope_factor > 0)) hybrid__key_fail(keys, "rope.scaling.factor", "is not positive");
+    hp->rope_attn_factor = hybrid__key_float(keys, "rope.scaling.attn_factor", 1);
+    hp->yarn_beta_fast = hybrid__key_float(keys, "rope.scaling.yarn_beta_fast", 32);
+    hp->yarn_beta_slow = hybrid__key_float(keys, "rope.scaling.yarn_beta_slow", 1);
+    hp->n_ctx_orig = hybrid__key_int(keys, "rope.scaling.original_context_length", 1, INT32_MAX, hp->n_ctx_train);
+    hp->rope_scaling = hp->rope_factor != 1 ? HYBRID__SCALING_LINEAR : HYBRID__SCALING_NONE;
+    snprintf(key, sizeof key, "%s.rope.scaling.type", keys->arch);
+    if (!hybrid_gguf_get_string(keys->gguf, key, &scaling)) {
+        if (hybrid_gguf_find_tensor(keys->gguf, "rope_factors_long.weight")) hp->rope_scaling = HYBRID__SCALING_LONGROPE;
+        return;
+    }
+    if (hybrid__string_is(scaling, "none")) hp->rope_scaling = HYBRID__SCALING_NONE;
+    else if (hybrid__string_is(scaling, "linear")) hp->rope_scaling = HYBRID__SCALING_LINEAR;
+    else if (hybrid__string_is(scaling, "yarn")) hp->rope_scaling = HYBRID__SCALING_YARN;
+    else if (hybrid__string_is(scaling, "longrope")) hp->rope_scaling = HYBRID__SCALING_LONGROPE;
+    else if (!keys->result)
+        keys->result = hybrid__fail(keys->error, HYBRID_ERROR_UNSUPPORTED, "rope scaling '%.*s' is not supported", (int)HYBRID__MIN(scaling.size, 32), scaling.data);
+}
+
+/* Newer files spell the pattern out: a number (every n-th layer sees everything) or a flag for each layer, which must be such a pattern. */
+static void hybrid__read_window(hybrid__keys *keys, hybrid__hparams *hp)
+{
+    char key[128];
+    hybrid_gguf_value value;
+    uint64_t i;
+    if (hp->arch->window == HYBRID__WINDOW_NONE) return;
+    hp->window = hybrid__key_int(keys, "attention.sliding_window", 0, INT32_MAX, hp->arch->window == HYBRID__WINDOW_PATTERN ? 4096 : 0);
+    hp->window_period = hp->arch->window_period;
+    if (hp->arch->window != HYBRID__WINDOW_PATTERN || !hybrid__key_find(keys, "attention.sliding_window_pattern", key, &value)) return;
+    if (value.type != HYBRID_GGUF_ARRAY) hp->window_period = hybrid__key_int(keys, "attention.sliding_window_pattern", 1, 1 << 20, 1);
+    else for (i = 0; i < value.count && i < (uint64_t)hp->n_layer; i++)
+        if ((hybrid_gguf_item_i64(&value, i) != 0) != ((i + 1) % (uint64_t)hp->window_period != 0) && !keys->result)
+            keys->result = hybrid__fail(keys->error, HYBRID_ERROR_UNSUPPORTED, "this pattern of sliding windows is not supported (layer %d)", (int)i);
+}
+
+/* Reads and checks everything but n_vocab, which is a matter of tensors. Sizes are bounded so that products of two fit 63 bits. */
+static hybrid_result hybrid__hparams_read(const hybrid_gguf *gguf, hybrid__hparams *hp, hybrid_error *error)
+{
+    const int64_t most = 1 << 24;
+    hybrid_string name;
+    hybrid__keys keys;
+    size_t i;
+    memset(hp, 0, sizeof *hp);
+    if (!hybrid_gguf_get_string(gguf, "general.architecture", &name))
+        return hybrid__fail(error, HYBRID_ERROR_FORMAT, "the file has no key 'general.architecture': it is not a model");
+    for (i = 0; i < HYBRID__COUNT(hybrid__archs) && !hybrid__string_is(name, hybrid__archs[i].name); i++) {}
+    if (i == HYBRID__COUNT(hybrid__archs))
+        return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "architecture '%.*s' is not supported (supported: llama, mistral, qwen2, qwen3, phi3, gemma2, gemma3, gpt2)",
+                            (int)HYBRID__MIN(name.size, 40), name.data);
+    hp->arch = &hybrid__archs[i];
+    keys.gguf = gguf; keys.arch = hp->arch->name; keys.error = error; keys.result = HYBRID_OK;
+    hp->n_embd = hybrid__key_int(&keys, "embedding_length", 1, most, 0);
+    hp->n_layer = hybrid__key_int(&keys, "block_count", 1, 4096, 0);
+    hp->n_ctx_train = hybrid__key_int(&keys, "context_length", 1, INT32_MAX, 0);
+    hp->n_ff = hybrid__key_int(&keys, "feed_forward_length", 1, most, 0);
+    hp->n_head = hybrid__key_int(&keys, "attention.head_count", 1, 4096, 0);
+    hp->n_head_kv = hybrid__key_int(&keys, "attention.head_count_kv", 1, 4096, hp->n_head);
+    if (hp->n_head % hp->n_head_kv) hybrid__key_fail(&keys, "attention.head_count", "is no multiple of head_count_kv");
+    if (keys.result) return keys.result;
+    hp->head_dim_k = hybrid__key_int(&keys, "attention.key_length", 1, 4096, hp->n_embd / hp->n_head);
+    hp->head_dim_v = hybrid__key_int(&keys, "attention.value_length", 1, 4096, hp->n_embd / hp->n_head);
+    hp->norm_eps = hp->arch->norm == HYBRID__NORM_LAYER ? hybrid__key_float(&keys, "attention.layer_norm_epsilon", 1e-5f)
+                                                        : hybrid__key_float(&keys, "attention.layer_norm_rms_epsilon", NAN);
+    if (!hp->arch->learned_pos) hybrid__read_rope(&keys, hp);
+    hybrid__read_window(&keys, hp);
+    hp->attn_softcap = hybrid__key_float(&keys, "attn_logit_softcapping", 0);
+    hp->logit_softcap = hybrid__key_float(&keys, "final_logit_softcapping", 0);
+    hp->embd_scale = hp->arch->scale_embd ? sqrtf((float)hp->n_embd) : 1;
+    hp->attn_scale = hybrid__key_float(&keys, "attention.scale", 0);
+    if (hp->attn_scale == 0) hp->attn_scale = 1 / sqrtf((float)hp->head_dim_k);
+    /* the 27B models of two families scale by the width of a head that they do not have; their files do not say so */
+    if ((hp->n_layer == 46 && !strcmp(hp->arch->name, "gemma2")) || (hp->n_layer == 62 && !strcmp(hp->arch->name, "gemma3")))
+        hp->attn_scale = 1 / sqrtf((float)hp->n_embd / (float)hp->n_head);
+    return keys.result;
+}
+/* ==== end src/model/hparams.c ==== */
+
+/* ==== begin src/model/weights.c ==== */
+/* model/weights: the tensors of a model by role, found by name, checked against the hyperparameters.
+ *
+ * The names are those of GGUF. A tensor that is absent has no data. Which ones a family needs follows from what is there: separate or
+ * fused q, k, v; gated, fused-gated or plain feed-forward. */
+
+typedef struct hybrid__layer {
+    hybrid__tensor attn_norm, attn_norm_b;
+    hybrid__tensor wqkv, bqkv;                         /* fused, or */
+    hybrid__tensor wq, wk, wv, bq, bk, bv;
+    hybrid__tensor q_norm, k_norm;                     /* over each head */
+    hybrid__tensor wo, bo;
+    hybrid__tensor attn_post_norm;
+    hybrid__tensor ffn_norm, ffn_norm_b;
+    hybrid__tensor gate, up, up_b, down, down_b;       /* gate absent and up twice as high: fused, gate first */
+    hybrid__tensor ffn_post_norm;
+} hybrid__layer;
+
+typedef struct hybrid__weights {
+    hybrid__tensor embd, pos_embd, out_norm, out_norm_b, head;
+    hybrid__tensor rope_freqs, rope_long, rope_short;  /* divisors of the rope frequencies */
+    hybrid__layer *layers;
+    unsigned char *owned;                              /* the bytes of all tensors, when they are not used in place */
+} hybrid__weights;
+
+typedef struct hybrid__weight_loader {
+    const hybrid_gguf     *gguf;
+    const hybrid__hparams *hp;
+    hybrid_error          *error;
+    hybrid_result          result;
+} hybrid__weight_loader;
+
+/* Looks a tensor up; ne1 = 0: a vector of ne0 floats. A wrong shape or type is an error, absence is one when `required`. */
+static void hybrid__weight(hybrid__weight_loader *wl, hybrid__tensor *t, bool required, int64_t ne0, int64_t ne1, const char *name)
+{
+    const hybrid_gguf_tensor *src = hybrid_gguf_find_tensor(wl->gguf, name);
+    memset(t, 0, sizeof *t);
+    if (wl->result) return;
+    if (!src) {
+        if (required) wl->result = hybrid__fail(wl->error, HYBRID_ERROR_FORMAT, "the model has no tensor '%s', which its architecture '%s' needs", name, wl->hp->arch->name);
+        return;
+    }
+    if (src->ne[0] != (uint64_t)ne0 || src->ne[1] != (uint64_t)(ne1 ? ne1 : 1) || src->ne[2] != 1 || src->ne[3] != 1) {
+        wl->result = hybrid__fail_at(wl->error, HYBRID_ERROR_FORMAT, src->offset, "tensor '%s' is %llu x %llu, but the model's keys ask for %lld x %lld", name,
+                                     (unsigned long long)src->ne[0], (unsigned long long)src->ne[1], (long long)ne0, (long long)(ne1 ? ne1 : 1));
+        return;
+    }
+    if (!hybrid_type_block_bytes(src->type)) {
+        wl->result = hybrid__fail_at(wl->error, HYBRID_ERROR_UNSUPPORTED, src->offset, "tensor '%s' has type %d, which this version of hybrid does not run", name, (int)src->type);
+        return;
+    }
+    if (!ne1 && src->type != HYBRID_TYPE_F32) {
+        wl->result = hybrid__fail_at(wl->error, HYBRID_ERROR_UNSUPPORTED, src->offset, "tensor '%s' has type %s; vectors must be F32", name, hybrid_type_name(src->type));
+        return;
+    }
+    t->name = src->name.data;
+    t->type = src->type;
+    t->ne[0] = ne0; t->ne[1] = ne1 ? ne1 : 1; t->ne[2] = t->ne[3] = 1;
+    t->nb[0] = hybrid_type_block_bytes(src->type);
+    t->nb[1] = hybrid_type_row_bytes(src->type, (size_t)ne0);
+    t->nb[2] = t->nb[3] = t->nb[1] * (size_t)t->ne[1];
+    t->data = src->data;                               /* NULL when not in place, until hybrid__weights_read */
+}
+
+static bool hybrid__layer_has(const hybrid__weight_loader *wl, int layer, const char *suffix)
+{
+    char name[64];
+    snprintf(name, sizeof name, "blk.%d.%s", layer, suffix);
+    return hybrid_gguf_find_tensor(wl->gguf, name) != NULL;
+}
+
+static void hybrid__layer_find(hybrid__weight_loader *wl, hybrid__layer *l, int layer)
+{
+    const hybrid__hparams *hp = wl->hp;
+    const int64_t e = hp->n_embd, q = (int64_t)hp->n_head * hp->head_dim_k, k = (int64_t)hp->n_head_kv * hp->head_dim_k,
+                  v = (int64_t)hp->n_head_kv * hp->head_dim_v, o = (int64_t)hp->n_head * hp->head_dim_v, f = hp->n_ff;
+    const bool biased_norm = hp->arch->norm == HYBRID__NORM_LAYER, gated = hybrid__layer_has(wl, layer, "ffn_gate.weight");
+    const bool fused_gate = !gated && hp->arch->norm == HYBRID__NORM_RMS;
+    char name[64];
+#define HYBRID__FIND(field, required, ne0, ne1, suffix) \
+    (snprintf(name, sizeof name, "blk.%d." suffix, layer), hybrid__weight(wl, &l->field, required, ne0, ne1, name))
+    HYBRID__FIND(attn_norm, true, e, 0, "attn_norm.weight");
+    HYBRID__FIND(attn_norm_b, biased_norm, e, 0, "attn_norm.bias");
+    if (hybrid__layer_has(wl, layer, "attn_qkv.weight")) {
+        HYBRID__FIND(wqkv, true, e, q + k + v, "attn_qkv.weight");
+        HYBRID__FIND(bqkv, false, q + k + v, 0, "attn_qkv.bias");
+    } else {
+        HYBRID__FIND(wq, true, e, q, "attn_q.weight");
+        HYBRID__FIND(wk, true, e, k, "attn_k.weight");
+        HYBRID__FIND(wv, true, e, v, "attn_v.weight");
+        HYBRID__FIND(bq, false, q, 0, "attn_q.bias");
+        HYBRID__FIND(bk, false, k, 0, "attn_k.bias");
+        HYBRID__FIND(bv, false, v, 0, "attn_v.bias");
+    }
+    HYBRID__FIND(q_norm, false, hp->head_dim_k, 0, "attn_q_norm.weight");
+    HYBRID__FIND(k_norm, false, hp->head_dim_k, 0, "attn_k_norm.weight");
+    HYBRID__FIND(wo, true, o, e, "attn_output.weight");
+    HYBRID__FIND(bo, false, e, 0, "attn_output.bias");
+    HYBRID__FIND(attn_post_norm, false, e, 0, "post_attention_norm.weight");
+    HYBRID__FIND(ffn_norm, true, e, 0, "ffn_norm.weight");
+    HYBRID__FIND(ffn_norm_b, biased_norm, e, 0, "ffn_norm.bias");
+    if (gated) HYBRID__FIND(gate, true, e, f, "ffn_gate.weight");
+    HYBRID__FIND(up, true, e, fused_gate ? 2 * f : f, "ffn_up.weight");
+    HYBRID__FIND(up_b, false, f, 0, "ffn_up.bias");
+    HYBRID__FIND(down, true, f, e, "ffn_down.weight");
+    HYBRID__FIND(down_b, false, e, 0, "ffn_down.bias");
+    HYBRID__FIND(ffn_post_norm, false, e, 0, "post_ffw_norm.weight");
+#undef HYBRID__FIND
+}
+
+/* Finds and checks every tensor; sets hp->n_vocab from the embedding. */
+static hybrid_result hybrid__weights_find(hybrid_runtime *rt, const hybrid_gguf *gguf, hybrid__hparams *hp, hybrid__weights *w, hybrid_error *error)
+{
+    const hybrid_gguf_tensor *embd = hybrid_gguf_find_tensor(gguf, "token_embd.weight");
+    const bool biased_norm = hp->arch->norm == HYBRID__NORM_LAYER, longrope = hp->rope_scaling == HYBRID__SCALING_LONGROPE;
+    hybrid__weight_loader wl;
+    int i;
+    if (!embd) return hybrid__fail(error, HYBRID_ERROR_FORMAT, "the file has no tensor 'token_embd.weight': it is not a whole model (a vocabulary only, or one part of a split file?)");
+    if (embd->ne[1] < 1 || embd->ne[1] > (1 << 28)) return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, embd->offset, "'token_embd.weight' has %llu rows", (unsigned long long)embd->ne[1]);
+    hp->n_vocab = (int32_t)embd->ne[1];
+    if (!(w->layers = (hybrid__layer *)hybrid__calloc(rt, (size_t)hp->n_layer, sizeof *w->layers))) return hybrid__fail_memory(error, (size_t)hp->n_layer * sizeof *w->layers);
+    wl.gguf = gguf; wl.hp = hp; wl.error = error; wl.result = HYBRID_OK;
+    hybrid__weight(&wl, &w->embd, true, hp->n_embd, hp->n_vocab, "token_embd.weight");
+    if (hp->arch->learned_pos) hybrid__weight(&wl, &w->pos_embd, true, hp->n_embd, hp->n_ctx_train, "position_embd.weight");
+    hybrid__weight(&wl, &w->out_norm, true, hp->n_embd, 0, "output_norm.weight");
+    hybrid__weight(&wl, &w->out_norm_b, biased_norm, hp->n_embd, 0, "output_norm.bias");
+    hybrid__weight(&wl, &w->head, false, hp->n_embd, hp->n_vocab, "output.weight");
+    if (hp->n_rot) {
+        hybrid__weight(&wl, &w->rope_freqs, false, hp->n_rot / 2, 0, "rope_freqs.weight");
+        hybrid__weight(&wl, &w->rope_long, longrope, hp->n_rot / 2, 0, "rope_factors_long.weight");
+        hybrid__weight(&wl, &w->rope_short, longrope, hp->n_rot / 2, 0, "rope_factors_short.weight");
+    }
+    for (i = 0; i < hp->n_layer && !wl.result; i++) hybrid__layer_find(&wl, &w->layers[i], i);
+    if (!w->head.name) w->head = w->embd;              /* tied */
+    return wl.result;
+}
+
+/* The i-th tensor of the model, NULL behind the last. */
+static hybrid__tensor *hybrid__weights_item(hybrid__weights *w, const hybrid__hparams *hp, size_t i)
+{
+    const size_t n_top = offsetof(hybrid__weights, layers) / sizeof(hybrid__tensor), n_layer = sizeof(hybrid__layer) / sizeof(hybrid__tensor);
+    if (i < n_top) return (hybrid__tensor *)(void *)w + i;
+    i -= n_top;
+    return i < n_layer * (size_t)hp->n_layer ? (hybrid__tensor *)(void *)&w->layers[i / n_layer] + i % n_layer : NULL;
+}
+
+static bool hybrid__weights_is_tied(const hybrid__weights *w, const hybrid__tensor *t) { return t == &w->head && w->head.name == w->embd.name; }
+
+/* Bytes of own memory that hybrid__weights_read takes: 0 when the file is used in place. */
+static size_t hybrid__weights_bytes(hybrid__weights *w, const hybrid__hparams *hp)
+{
+    size_t i, bytes = 0;
+    const hybrid__tensor *t;
+    for (i = 0; (t = hybrid__weights_item(w, hp, i)) != NULL; i++)
+        if (t->name && !t->data && !hybrid__weights_is_tied(w, t)) bytes += hybrid__align(t->nb[2], 64);
+    return bytes;
+}
+
+static const hybrid_gguf_tensor *hybrid__weights_source(const hybrid_gguf *gguf, const hybrid__tensor *t)
+{
+    size_t i;
+    for (i = 0; i < hybrid_gguf_tensor_count(gguf); i++)
+        if (hybrid_gguf_tensor_at(gguf, i)->name.data == t->name) return hybrid_gguf_tensor_at(gguf, i);
+    return NULL;
+}
+
+/* Reads what is not in place. progress may be NULL. */
+static hybrid_result hybrid__weights_read(hybrid_runtime *rt, hybrid_gguf *gguf, const hybrid__hparams *hp, hybrid__weights *w,
+                                          bool (*progress)(void *, float), void *user, hybrid_error *error)
+{
+    const size_t bytes = hybrid__weights_bytes(w, hp);
+    size_t i, at = 0;
+    hybrid__tensor *t;
+    if (!bytes) return HYBRID_OK;
+    if (!(w->owned = (unsigned char *)hybrid__alloc_aligned(rt, bytes))) return hybrid__fail_memory(error, bytes);
+    for (i = 0; (t = hybrid__weights_item(w, hp, i)) != NULL; i++) {
+        hybrid_result r;
+        if (!t->name || t->data || hybrid__weights_is_tied(w, t)) continue;
+        if ((r = hybrid_gguf_read_tensor(gguf, hybrid__weights_source(gguf, t), w->owned + at, error)) != HYBRID_OK) return r;
+        t->data = w->owned + at;
+        at += hybrid__align(t->nb[2], 64);
+        if (progress && !progress(user, (float)((double)at / (double)bytes))) return hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
+    }
+    if (hybrid__weights_is_tied(w, &w->head)) w->head = w->embd;
+    return HYBRID_OK;
+}
+
+static void hybrid__weights_free(hybrid_runtime *rt, hybrid__weights *w)
+{
+    hybrid__free_aligned(rt, w->owned);
+    hybrid__free(rt, w->layers);
+}
+/* ==== end src/model/weights.c ==== */
+
+/* ==== begin src/model/rope.c ==== */
+/* model/rope: the cosines and sines that a batch of positions needs, once for all layers and heads.
+ *
+ * angle(pos, i) = pos * inv_freq[i], inv_freq[i] = base^(-2i / n_rot), stretched by one of:
+ *   divisors   a tensor of factors (Llama 3's rope_freqs, longrope's short or long factors)
+ *   linear     all frequencies divided by the factor
+ *   YaRN       (Peng et al. 2023) a ramp between the two, by how often a frequency turns in the original context
+ * Sources: Su et al. 2021 (RoPE); transformers' modeling_rope_utils for the exact formulas. */
+
+/* Dimension (a real number) whose frequency turns `turns` times in the original context. */
+static double hybrid__yarn_dim(const hybrid__hparams *hp, double base, double turns)
+{
+    return hp->n_rot * log(hp->n_ctx_orig / (turns * 6.283185307179586)) / (2 * log(base));
+}
+
+/* Fills inv_freq (n_rot / 2). n_ctx decides between longrope's two sets. Returns the factor for cos and sin. */
+static float hybrid__rope_frequencies(const hybrid__hparams *hp, const hybrid__weights *w, bool local, int32_t n_ctx, double *inv_freq)
+{
+    const double base = local ? hp->rope_base_local : hp->rope_base;
+    const bool stretched = !(local && hp->arch->local_rope_base != 0);    /* a base of its own: not stretched */
+    const float *divisors = (const float *)w->rope_freqs.data;
+    double lo = 0, hi = 0;
+    int i, half = hp->n_rot / 2;
+    if (hp->rope_scaling == HYBRID__SCALING_LONGROPE) divisors = (const float *)(n_ctx > hp->n_ctx_orig ? w->rope_long.data : w->rope_short.data);
+    if (hp->rope_scaling == HYBRID__SCALING_YARN) {
+        lo = HYBRID__MAX(floor(hybrid__yarn_dim(hp, base, hp->yarn_beta_fast)), 0);
+        hi = HYBRID__MIN(ceil(hybrid__yarn_dim(hp, base, hp->yarn_beta_slow)), hp->n_rot - 1);
+        if (hi <= lo) hi = lo + 0.001;
+    }
+    for (i = 0; i < half; i++) {
+        double f = pow(base, -2.0 * i / hp->n_rot);
+        if (stretched && divisors) f /= hybrid__load_f32(divisors + i);
+        if (stretched && hp->rope_scaling == HYBRID__SCALING_LINEAR) f /= hp->rope_factor;
+        if (stretched && hp->rope_scaling == HYBRID__SCALING_YARN) {
+            double ramp = HYBRID__MIN(HYBRID__MAX((i - lo) / (hi - lo), 0), 1);           /* 0: keep, 1: stretch */
+            f = f * (1 - ramp) + f / hp->rope_factor * ramp;
+        }
+        inv_freq[i] = f;
+    }
+    if (hp->rope_scaling == HYBRID__SCALING_YARN) return hp->rope_attn_factor * (float)(0.1 * log(hp->rope_factor) + 1);
+    if (hp->rope_scaling == HYBRID__SCALING_LONGROPE) return hp->rope_attn_factor;
+    return 1;
+}
+
+/* table (n_rows, n_rot / 2, 2) = cos, sin of pos * inv_freq, times scale. */
+static void hybrid__rope_table(const double *inv_freq, int half, float scale, const int32_t *pos, int n_rows, float *table)
+{
+    int r, i;
+    for (r = 0; r < n_rows; r++)
+        for (i = 0; i < half; i++, table += 2) {
+            double c, s;
+            hybrid__sincos(pos[r] * inv_freq[i], &s, &c);
+            table[0] = (float)c * scale;
+            table[1] = (float)s * scale;
+        }
+}
+/* ==== end src/model/rope.c ==== */
+
+/* ==== begin src/model/model.c ==== */
+/* model/model: a loaded model: file, numbers, weights, tokenizer, chat template. */
+
+struct hybrid_model {
+    hybrid_runtime   *rt;
+    hybrid_gguf      *gguf;
+    hybrid__hparams   hp;
+    hybrid__weights   weights;
+    hybrid_tokenizer *tokenizer;
+#ifdef HYBRID__TEMPLATES
+    hybrid_template  *chat;
+#endif
+};
+
+static hybrid_result hybrid__model_open_template(hybrid_model *m, hybrid_error *error)
+{
+#ifdef HYBRID__TEMPLATES
+    hybrid_string text;
+    hybrid_error why;
+    hybrid_result r;
+    if (!hybrid_gguf_get_string(m->gguf, "tokenizer.chat_template", &text)) return HYBRID_OK;
+    r = hybrid_template_create(m->rt, text.data, text.size, &m->chat, &why);
+    if (r == HYBRID_ERROR_MEMORY) { if (error) *error = why; return r; }
+    /* A template beyond us must not keep the model from being used: the session falls back to plain text, and says so. */
+    if (r) hybrid__log(m->rt, HYBRID_LOG_WARN, "the model's chat template is not usable: %s", why.message);
+#else
+    HYBRID__UNUSED(m); HYBRID__UNUSED(error);
+#endif
+    return HYBRID_OK;
+}
+
+/* Everything but the weights' bytes. */
+static hybrid_result hybrid__model_open(hybrid_model *m, const hybrid_model_desc *desc, hybrid_error *error)
+{
+    hybrid_source source;
+    hybrid_result r;
+    memset(&source, 0, sizeof source);
+    source.path = desc->path;
+    source.data = desc->data;
+    source.size = desc->size;
+    source.reader = desc->reader;
+    if ((r = hybrid_gguf_open(m->rt, &source, &m->gguf, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__hparams_read(m->gguf, &m->hp, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__weights_find(m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
+    if (desc->no_map && !desc->data) {                 /* read what could be used in place */
+        size_t i;
+        hybrid__tensor *t;
+        for (i = 0; (t = hybrid__weights_item(&m->weights, &m->hp, i)) != NULL; i++) t->data = NULL;
+    }
+    if ((r = hybrid_tokenizer_from_gguf(m->rt, m->gguf, &m->tokenizer, error)) != HYBRID_OK) return r;
+    if (hybrid_vocab_size(m->tokenizer) > (size_t)m->hp.n_vocab)
+        return hybrid__fail(error, HYBRID_ERROR_FORMAT, "the tokenizer has %llu tokens, but the model only %d: they do not belong together", (unsigned long long)hybrid_vocab_size(m->tokenizer), m->hp.n_vocab);
+    return hybrid__model_open_template(m, error);
+}
+
+static hybrid_result hybrid__model_create(hybrid_runtime *runtime, const hybrid_model_desc *desc, hybrid_model **model, hybrid_error *error)
+{
+    hybrid_runtime *rt;
+    hybrid_result r = hybrid__runtime_retain(runtime, &rt, error);
+    if (r) {
+        if (desc->reader.close) desc->reader.close(desc->reader.user);
+        return r;
+    }
+    if (!(*model = (hybrid_model *)hybrid__calloc(rt, 1, sizeof **model))) {
+        if (desc->reader.close) desc->reader.close(desc->reader.user);
+        hybrid__runtime_release(rt);
+        return hybrid__fail_memory(error, sizeof **model);
+    }
+    (*model)->rt = rt;
+    return hybrid__model_open(*model, desc, error);
+}
+
+HYBRID_API void hybrid_model_destroy(hybrid_model *model)
+{
+    hybrid_runtime *rt;
+    if (!model) return;
+    rt = model->rt;
+#ifdef HYBRID__TEMPLATES
+    hybrid_template_destroy(model->chat);
+#endif
+    hybrid_tokenizer_destroy(model->tokenizer);
+    hybrid__weights_free(rt, &model->weights);
+    hybrid_gguf_destroy(model->gguf);
+    hybrid__free(rt, model);
+    hybrid__runtime_release(rt);
+}
+
+HYBRID_API hybrid_result hybrid_model_load(hybrid_runtime *runtime, const hybrid_model_desc *desc, hybrid_model **model, hybrid_error *error)
+{
+    hybrid_model *m = NULL;
+    hybrid_result r;
+    if (!model || !desc) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_model_load: %s is NULL", model ? "desc" : "model");
+    *model = NULL;
+    r = hybrid__model_create(runtime, desc, &m, error);
+    if (!r && desc->progress && !desc->progress(desc->progress_user, 0)) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
+    if (!r) r = hybrid__weights_read(m->rt, m->gguf, &m->hp, &m->weights, desc->progress, desc->progress_user, error);
+    if (!r && desc->progress && !desc->progress(desc->progress_user, 1)) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
+    if (r) {
+        hybrid_model_destroy(m);
+        return r;
+    }
+    hybrid__log(m->rt, HYBRID_LOG_INFO, "loaded a %s model: %d layers, %d wide, %d tokens, kernels for %s", m->hp.arch->name, m->hp.n_layer, m->hp.n_embd,
+                m->hp.n_vocab, hybrid__isa_name(m->rt->isa));
+    *model = m;
+    return HYBRID_OK;
+}
+
+HYBRID_API void hybrid_model_describe(const hybrid_model *model, hybrid_model_info *info)
+{
+    hybrid_string name;
+    size_t i;
+    memset(info, 0, sizeof *info);
+    if (!model) return;
+    snprintf(info->architecture, sizeof info->architecture, "%s", model->hp.arch->name);
+    if (hybrid_gguf_get_string(model->gguf, "general.name", &name)) snprintf(info->name, sizeof info->name, "%.*s", (int)HYBRID__MIN(name.size, 63), name.data);
+    for (i = 0; i < hybrid_gguf_tensor_count(model->gguf); i++) {
+        const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(model->gguf, i);
+        info->n_params += t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3];
+        info->n_bytes += t->size;
+    }
+    info->n_vocab = model->hp.n_vocab;
+    info->n_ctx_train = model->hp.n_ctx_train;
+    info->n_embd = model->hp.n_embd;
+    info->n_layer = model->hp.n_layer;
+    info->n_head = model->hp.n_head;
+    info->n_head_kv = model->hp.n_head_kv;
+    info->head_dim = model->hp.head_dim_k;
+    info->n_ff = model->hp.n_ff;
+    info->has_template = hybrid_model_template(model) != NULL;
+}
+
+HYBRID_API const hybrid_tokenizer *hybrid_model_tokenizer(const hybrid_model *model) { return model->tokenizer; }
+HYBRID_API const hybrid_gguf *hybrid_model_gguf(const hybrid_model *model) { return model->gguf; }
+HYBRID_API hybrid_runtime *hybrid_model_runtime(const hybrid_model *model) { return model->rt; }
+HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *model)
+{
+#ifdef HYBRID__TEMPLATES
+    return model->chat;
+#else
+    HYBRID__UNUSED(model);
+    return NULL;
+#endif
+}
+/* ==== end src/model/model.c ==== */
+
+/* ==== begin src/model/forward.c ==== */
+/* model/forward: one transformer for all families, over the op table.
+ *
+ * A chunk is up to n_batch tokens, of any mix of sequences, that go through the layers together. The pass is three kinds of calls that
+ * the caller makes one by one, so that it can be left and re-entered: forward_begin, forward_layer for each layer, forward_end. */
+
+typedef struct hybrid__chunk {
+    const int32_t *ids, *pos;              /* n each */
+    int n;
+    const hybrid__run *runs; int n_runs;
+    const int32_t *out_rows; int n_out;    /* rows whose logits are wanted, ascending */
+    float *logits;                         /* (n_out, n_vocab) */
+} hybrid__chunk;
+
+/* Memory of a pass, laid out by hybrid__activations_layout. E = n_embd, rows R = n_batch. */
+typedef struct hybrid__activations {
+    float *x;                              /* (R, E) the residual stream */
+    float *h;                              /* (R, E) a normed copy of it, or what a block adds to it */
+    float *qkv;                            /* (R, q + k + v) */
+    float *attn;                           /* (R, n_head * head_dim_v) */
+    float *ffn;                            /* (R, 2 * n_ff): gate, up; the product replaces gate */
+    float *rope, *rope_local;              /* (R, n_rot / 2, 2) */
+    double *inv_freq, *inv_freq_local;     /* n_rot / 2 */
+    float  rope_scale, rope_scale_local;
+    size_t bytes;
+} hybrid__activations;
+
+typedef struct hybrid__forward {
+    const hybrid__hparams *hp;
+    const hybrid__weights *w;
+    hybrid__backend *be;
+    const hybrid__kv_view *kv;             /* one a layer */
+    hybrid__activations a;
+    hybrid_trace_fn trace;
+    void *trace_user;
+} hybrid__forward;
+
+static int64_t hybrid__width_q(const hybrid__hparams *hp) { return (int64_t)hp->n_head * hp->head_dim_k; }
+static int64_t hybrid__width_k(const hybrid__hparams *hp) { return (int64_t)hp->n_head_kv * hp->head_dim_k; }
+static int64_t hybrid__width_v(const hybrid__hparams *hp) { return (int64_t)hp->n_head_kv * hp->head_dim_v; }
+static int64_t hybrid__width_qkv(const hybrid__hparams *hp) { return hybrid__width_q(hp) + hybrid__width_k(hp) + hybrid__width_v(hp); }
+static int64_t hybrid__width_attn(const hybrid__hparams *hp) { return (int64_t)hp->n_head * hp->head_dim_v; }
+
+/* Places the buffers from base on (NULL: only counts). Every one is a multiple of 64 bytes. */
+static void hybrid__activations_layout(hybrid__activations *a, const hybrid__hparams *hp, int n_batch, char *base)
+{
+    const size_t rows = (size_t)n_batch, half = (size_t)hp->n_rot / 2;
+    size_t at = 0;
+    memset(a, 0, sizeof *a);
+#define HYBRID__PLACE(field, type, count) \
+    (a->field = base ? (type *)(void *)(base + at) : NULL, at += hybrid__align(sizeof(type) * (count), 64))
+    HYBRID__PLACE(x, float, rows * (size_t)hp->n_embd);
+    HYBRID__PLACE(h, float, rows * (size_t)hp->n_embd);
+    HYBRID__PLACE(qkv, float, rows * (size_t)HYBRID__MAX(hybrid__width_qkv(hp), hybrid__width_attn(hp)));
+    HYBRID__PLACE(attn, float, rows * (size_t)hybrid__width_attn(hp));
+    HYBRID__PLACE(ffn, float, rows * (size_t)hp->n_ff * 2);
+    HYBRID__PLACE(rope, float, rows * half * 2);
+    HYBRID__PLACE(rope_local, float, hp->arch->local_rope_base != 0 ? rows * half * 2 : 0);
+    HYBRID__PLACE(inv_freq, double, half);
+    HYBRID__PLACE(inv_freq_local, double, half);
+#undef HYBRID__PLACE
+    a->bytes = at;
+}
+
+static void hybrid__activations_rope(hybrid__activations *a, const hybrid__hparams *hp, const hybrid__weights *w, int32_t n_ctx)
+{
+    if (!hp->n_rot) return;
+    a->rope_scale = hybrid__rope_frequencies(hp, w, false, n_ctx, a->inv_freq);
+    a->rope_scale_local = hybrid__rope_frequencies(hp, w, true, n_ctx, a->inv_freq_local);
+}
+
+/* ---- pieces ---- */
+
+static void hybrid__traced(hybrid__forward *f, const char *name, int layer, const float *data, int64_t rows, int64_t cols, int64_t stride)
+{
+    if (!f->trace || f->be->ops->sync(f->be, NULL)) return;
+    f->trace(f->trace_user, name, layer, data, rows, cols, stride);
+}
+
+static const float *hybrid__vector(const hybrid__tensor *t) { return (const float *)t->data; }
+
+static void hybrid__normed(hybrid__forward *f, float *out, int64_t out_stride, const float *x, int64_t x_stride, int64_t n_rows, int64_t n, const hybrid__tensor *w, const hybrid__tensor *b)
+{
+    hybrid__op_norm op;
+    op.kind = f->hp->arch->norm;
+    op.x = x; op.x_stride = x_stride;
+    op.out = out; op.out_stride = out_stride;
+    op.w = hybrid__vector(w); op.b = b ? hybrid__vector(b) : NULL;
+    op.n_rows = n_rows; op.n = n;
+    op.eps = f->hp->norm_eps;
+    f->be->ops->norm(f->be, &op);
+}
+
+static void hybrid__matmul_out_set(hybrid__op_matmul *op, const hybrid__tensor *w, const hybrid__tensor *bias, float *y, int64_t y_stride, bool add)
+{
+    hybrid__matmul_out *o = &op->out[op->n_out++];
+    o->w = w;
+    o->bias = bias && bias->data ? hybrid__vector(bias) : NULL;
+    o->y = y; o->y_stride = y_stride;
+    o->add = add;
+}
+
+static void hybrid__matmul_begin(hybrid__op_matmul *op, const float *x, int64_t x_stride, int n)
+{
+    memset(op, 0, sizeof *op);
+    op->x = x; op->x_stride = x_stride; op->n = n;
+}
+
+/* x (n, E) += y W^T + b, through a norm of its own where the family has one. */
+static void hybrid__block_out(hybrid__forward *f, const char *name, int layer, int n, const float *y, int64_t y_stride, const hybrid__tensor *w, const hybrid__tensor *b, const hybrid__tensor *post_norm)
+{
+    const int64_t e = f->hp->n_embd;
+    hybrid__op_matmul op;
+    hybrid__matmul_begin(&op, y, y_stride, n);
+    if (!post_norm->data) {
+        hybrid__matmul_out_set(&op, w, b, f->a.x, e, true);
+        f->be->ops->matmul(f->be, &op);
+        return;
+    }
+    hybrid__matmul_out_set(&op, w, b, f->a.h, e, false);
+    f->be->ops->matmul(f->be, &op);
+    hybrid__traced(f, name, layer, f->a.h, n, e, e);
+    hybrid__normed(f, f->a.h, e, f->a.h, e, n, e, post_norm, NULL);
+    f->be->ops->add(f->be, f->a.x, f->a.h, n * e);
+}
+
+/* ---- the pass ---- */
+
+static void hybrid__forward_begin(hybrid__forward *f, const hybrid__chunk *c)
+{
+    const hybrid__hparams *hp = f->hp;
+    hybrid__op_embed op;
+    op.table = &f->w->embd; op.ids = c->ids; op.n = c->n; op.scale = hp->embd_scale; op.add = false; op.out = f->a.x;
+    f->be->ops->embed(f->be, &op);
+    if (hp->arch->learned_pos) {
+        op.table = &f->w->pos_embd; op.ids = c->pos; op.scale = 1; op.add = true;
+        f->be->ops->embed(f->be, &op);
+    } else if (hp->n_rot) {
+        hybrid__rope_table(f->a.inv_freq, hp->n_rot / 2, f->a.rope_scale, c->pos, c->n, f->a.rope);
+        if (hp->arch->local_rope_base != 0) hybrid__rope_table(f->a.inv_freq_local, hp->n_rot / 2, f->a.rope_scale_local, c->pos, c->n, f->a.rope_local);
+    }
+    hybrid__traced(f, "embd", -1, f->a.x, c->n, hp->n_embd, hp->n_embd);
+}
+
+/* h -> q, k, v in their strided place, normed, rotated, k and v stored */
+static void hybrid__forward_qkv(hybrid__forward *f, const hybrid__chunk *c, int layer)
+{
+    const hybrid__hparams *hp = f->hp;
+    const hybrid__layer *l = &f->w->layers[layer];
+    const int64_t stride = hybrid__width_qkv(hp);
+    float *q = f->a.qkv, *k = q + hybrid__width_q(hp), *v = k + hybrid__width_k(hp);
+    hybrid__op_matmul mm;
+    hybrid__op_kv_store store;
+    int i, r;
+    hybrid__matmul_begin(&mm, f->a.h, hp->n_embd, c->n);
+    if (l->wqkv.data) hybrid__matmul_out_set(&mm, &l->wqkv, &l->bqkv, q, stride, false);
+    else {
+        hybrid__matmul_out_set(&mm, &l->wq, &l->bq, q, stride, false);
+        hybrid__matmul_out_set(&mm, &l->wk, &l->bk, k, stride, false);
+        hybrid__matmul_out_set(&mm, &l->wv, &l->bv, v, stride, false);
+    }
+    f->be->ops->matmul(f->be, &mm);
+    hybrid__traced(f, "q", layer, q, c->n, hybrid__width_q(hp), stride);
+    hybrid__traced(f, "k", layer, k, c->n, hybrid__width_k(hp), stride);
+    hybrid__traced(f, "v", layer, v, c->n, hybrid__width_v(hp), stride);
+    for (r = 0; l->q_norm.data && r < c->n; r++) hybrid__normed(f, q + r * stride, hp->head_dim_k, q + r * stride, hp->head_dim_k, hp->n_head, hp->head_dim_k, &l->q_norm, NULL);
+    for (r = 0; l->k_norm.data && r < c->n; r++) hybrid__normed(f, k + r * stride, hp->head_dim_k, k + r * stride, hp->head_dim_k, hp->n_head_kv, hp->head_dim_k, &l->k_norm, NULL);
+    for (i = 0; i < 2 && hp->n_rot; i++) {
+        hybrid__op_rope rope;
+        rope.kind = hp->arch->rope;
+        rope.x = i ? k : q; rope.x_stride = stride;
+        rope.n = c->n; rope.n_head = i ? hp->n_head_kv : hp->n_head;
+        rope.head_dim = hp->head_dim_k; rope.n_rot = hp->n_rot;
+        rope.table = hp->arch->local_rope_base != 0 && hybrid__layer_is_local(hp, layer) ? f->a.rope_local : f->a.rope;
+        f->be->ops->rope(f->be, &rope);
+    }
+    hybrid__traced(f, "q_rope", layer, q, c->n, hybrid__width_q(hp), stride);
+    hybrid__traced(f, "k_rope", layer, k, c->n, hybrid__width_k(hp), stride);
+    store.kv = &f->kv[layer];
+    store.k = k; store.k_stride = stride;
+    store.v = v; store.v_stride = stride;
+    store.runs = c->runs; store.n_runs = c->n_runs;
+    f->be->ops->kv_store(f->be, &store);
+}
+
+static void hybrid__forward_attention(hybrid__forward *f, const hybrid__chunk *c, int layer)
+{
+    const hybrid__hparams *hp = f->hp;
+    hybrid__op_attention op;
+    memset(&op, 0, sizeof op);
+    op.kv = &f->kv[layer];
+    op.q = f->a.qkv; op.q_stride = hybrid__width_qkv(hp);
+    op.out = f->a.attn; op.out_stride = hybrid__width_attn(hp);
+    op.runs = c->runs; op.n_runs = c->n_runs;
+    op.n_head = hp->n_head;
+    op.scale = hp->attn_scale;
+    op.softcap = hp->attn_softcap;
+    op.window = hybrid__layer_is_local(hp, layer) ? hp->window : 0;
+    f->be->ops->attention(f->be, &op);
+    hybrid__traced(f, "attn", layer, op.out, c->n, op.out_stride, op.out_stride);
+}
+
+/* h (n, E) -> ffn (n, F) at stride 2F: act(gate) * up, or act(up) */
+static void hybrid__forward_ffn(hybrid__forward *f, int n, int layer)
+{
+    const hybrid__hparams *hp = f->hp;
+    const hybrid__layer *l = &f->w->layers[layer];
+    const int64_t stride = 2 * (int64_t)hp->n_ff;
+    const bool plain = !l->gate.data && l->up.ne[1] == hp->n_ff;
+    hybrid__op_matmul mm;
+    hybrid__op_glu glu;
+    hybrid__matmul_begin(&mm, f->a.h, hp->n_embd, n);
+    if (l->gate.data) hybrid__matmul_out_set(&mm, &l->gate, NULL, f->a.ffn, stride, false);
+    hybrid__matmul_out_set(&mm, &l->up, &l->up_b, l->gate.data ? f->a.ffn + hp->n_ff : f->a.ffn, stride, false);
+    f->be->ops->matmul(f->be, &mm);
+    glu.act = hp->arch->act;
+    glu.gate = f->a.ffn; glu.gate_stride = stride;
+    glu.up = plain ? NULL : f->a.ffn + hp->n_ff; glu.up_stride = stride;
+    glu.out = f->a.ffn; glu.out_stride = stride;
+    glu.n_rows = n; glu.n = hp->n_ff;
+    f->be->ops->glu(f->be, &glu);
+    hybrid__traced(f, "ffn_act", layer, f->a.ffn, n, hp->n_ff, stride);
+}
+
+/* dst (n_out, cols) = the rows of src whose logits are wanted */
+static void hybrid__gather(hybrid__forward *f, const hybrid__chunk *c, float *dst, const float *src, int64_t cols)
+{
+    hybrid__tensor table;
+    hybrid__op_embed op;
+    memset(&table, 0, sizeof table);
+    table.type = HYBRID_TYPE_F32;
+    table.ne[0] = cols; table.ne[1] = c->n; table.ne[2] = table.ne[3] = 1;
+    table.nb[0] = sizeof(float); table.nb[1] = (size_t)cols * sizeof(float); table.nb[2] = table.nb[3] = table.nb[1] * (size_t)c->n;
+    table.data = src;
+    op.table = &table; op.ids = c->out_rows; op.n = c->n_out; op.scale = 1; op.add = false; op.out = dst;
+    f->be->ops->embed(f->be, &op);
+}
+
+static void hybrid__swap_xh(hybrid__forward *f)
+{
+    float *x = f->a.x;
+    f->a.x = f->a.h;
+    f->a.h = x;
+}
+static void hybrid__gather_x(hybrid__forward *f, const hybrid__chunk *c)
+{
+    hybrid__gather(f, c, f->a.h, f->a.x, f->hp->n_embd);
+    hybrid__swap_xh(f);
+}
+
+/* One layer. Behind the last attention only the rows with wanted logits go on, unless somebody watches. */
+static void hybrid__forward_layer(hybrid__forward *f, const hybrid__chunk *c, int layer)
+{
+    const hybrid__hparams *hp = f->hp;
+    const hybrid__layer *l = &f->w->layers[layer];
+    const int64_t e = hp->n_embd;
+    const bool last = layer + 1 == hp->n_layer && !f->trace && c->n_out < c->n;
+    int n = c->n;
+    hybrid__normed(f, f->a.h, e, f->a.x, e, n, e, &l->attn_norm, &l->attn_norm_b);
+    hybrid__traced(f, "attn_norm", layer, f->a.h, n, e, e);
+    hybrid__forward_qkv(f, c, layer);
+    if (last && !c->n_out) return;
+    hybrid__forward_attention(f, c, layer);
+    if (last) {
+        n = c->n_out;
+        hybrid__gather_x(f, c);
+        hybrid__gather(f, c, f->a.qkv, f->a.attn, hybrid__width_attn(hp));
+        hybrid__block_out(f, "attn_out", layer, n, f->a.qkv, hybrid__width_attn(hp), &l->wo, &l->bo, &l->attn_post_norm);
+    } else hybrid__block_out(f, "attn_out", layer, n, f->a.attn, hybrid__width_attn(hp), &l->wo, &l->bo, &l->attn_post_norm);
+    hybrid__traced(f, "ffn_in", layer, f->a.x, n, e, e);
+    hybrid__normed(f, f->a.h, e, f->a.x, e, n, e, &l->ffn_norm, &l->ffn_norm_b);
+    hybrid__traced(f, "ffn_norm", layer, f->a.h, n, e, e);
+    hybrid__forward_ffn(f, n, layer);
+    hybrid__block_out(f, "ffn_out", layer, n, f->a.ffn, 2 * (int64_t)hp->n_ff, &l->down, &l->down_b, &l->ffn_post_norm);
+    hybrid__traced(f, "l_out", layer, f->a.x, n, e, e);
+}
+
+/* x -> logits of the wanted rows */
+static hybrid_result hybrid__forward_end(hybrid__forward *f, const hybrid__chunk *c, hybrid_error *error)
+{
+    const hybrid__hparams *hp = f->hp;
+    const int64_t e = hp->n_embd;
+    const int n = f->trace ? c->n : c->n_out;          /* the rows that the last layer left */
+    hybrid__op_matmul mm;
+    if (!c->n_out && !f->trace) return f->be->ops->sync(f->be, error);
+    hybrid__normed(f, f->a.h, e, f->a.x, e, n, e, &f->w->out_norm, &f->w->out_norm_b);
+    hybrid__traced(f, "result_norm", -1, f->a.h, n, e, e);
+    if (f->trace && c->n_out < c->n) hybrid__gather(f, c, f->a.x, f->a.h, e);
+    if (f->trace && c->n_out < c->n) hybrid__swap_xh(f);
+    if (c->n_out) {
+        hybrid__matmul_begin(&mm, f->a.h, e, c->n_out);
+        hybrid__matmul_out_set(&mm, &f->w->head, NULL, c->logits, hp->n_vocab, false);
+        f->be->ops->matmul(f->be, &mm);
+        if (hp->logit_softcap > 0) f->be->ops->softcap(f->be, c->logits, hp->logit_softcap, (int64_t)c->n_out * hp->n_vocab);
+        hybrid__traced(f, "logits", -1, c->logits, c->n_out, hp->n_vocab, hp->n_vocab);
+    }
+    return f->be->ops->sync(f->be, error);
+}
+/* ==== end src/model/forward.c ==== */
+
 /* infer */
 
 /* ==== begin src/infer/select.c ==== */
@@ -10791,6 +11881,1047 @@ HYBRID_API void hybrid_sampler_reset(hybrid_sampler *s)
 }
 /* ==== end src/infer/sampler.c ==== */
 
+/* ==== begin src/infer/kv.c ==== */
+/* infer/kv: the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can share them.
+ *
+ * A sequence is a table of pages. A fork shares all pages; who writes into a shared page first gets a copy of it. */
+
+typedef struct hybrid__seq {
+    int32_t  length;                       /* tokens decoded */
+    int32_t  n_pages;
+    int32_t *pages;
+} hybrid__seq;
+
+typedef struct hybrid__kv {
+    hybrid__kv_view *layers;               /* n_layer */
+    int32_t          n_layer, n_pages, n_seq, pages_a_seq;
+    int32_t         *refs;                 /* of each page */
+    int32_t         *free_pages, n_free;   /* a stack */
+    hybrid__seq     *seqs;
+    char            *data;
+    size_t           data_bytes, table_bytes;
+} hybrid__kv;
+
+static hybrid_type hybrid__kv_type(hybrid_kv kv) { return kv == HYBRID_KV_F32 ? HYBRID_TYPE_F32 : kv == HYBRID_KV_Q8_0 ? HYBRID_TYPE_Q8_0 : HYBRID_TYPE_F16; }
+
+/* Sizes from the hyperparameters; no allocation. Every sequence may leave its last page half empty: they get a page each on top. */
+static hybrid_result hybrid__kv_plan(hybrid__kv *kv, const hybrid__hparams *hp, const hybrid_context_desc *desc, hybrid_error *error)
+{
+    const hybrid_type type = hybrid__kv_type(desc->kv);
+    const size_t row_k = hybrid_type_row_bytes(type, (size_t)hp->head_dim_k), row_v = hybrid_type_row_bytes(type, (size_t)hp->head_dim_v);
+    size_t page, all;
+    memset(kv, 0, sizeof *kv);
+    if (!row_k || !row_v)
+        return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "a %s cache needs head sizes that are multiples of 32; this model has %d and %d: use HYBRID_KV_F16", hybrid_type_name(type), hp->head_dim_k, hp->head_dim_v);
+    kv->n_layer = hp->n_layer;
+    kv->n_seq = desc->n_seq;
+    kv->pages_a_seq = (desc->n_ctx + HYBRID__PAGE - 1) / HYBRID__PAGE;
+    kv->n_pages = kv->pages_a_seq + desc->n_seq - 1;
+    page = (row_k + row_v) * (size_t)hp->n_head_kv * HYBRID__PAGE;
+    if (!hybrid__mul_size(page, (size_t)kv->n_pages, &all) || !hybrid__mul_size(all, (size_t)kv->n_layer, &kv->data_bytes))
+        return hybrid__fail(error, HYBRID_ERROR_LIMIT, "a cache for %d positions is beyond the address space", desc->n_ctx);
+    kv->table_bytes = hybrid__align((size_t)kv->n_layer * sizeof *kv->layers, 64) + hybrid__align((size_t)kv->n_seq * sizeof *kv->seqs, 64)
+                    + (size_t)kv->n_pages * 2 * sizeof(int32_t) + (size_t)kv->n_seq * (size_t)kv->pages_a_seq * sizeof(int32_t);
+    return HYBRID_OK;
+}
+
+/* After hybrid__kv_plan: data and tables are the caller's blocks of data_bytes and table_bytes. */
+static void hybrid__kv_init(hybrid__kv *kv, const hybrid__hparams *hp, const hybrid_context_desc *desc, char *data, char *tables)
+{
+    const hybrid_type type = hybrid__kv_type(desc->kv);
+    const size_t row_k = hybrid_type_row_bytes(type, (size_t)hp->head_dim_k), row_v = hybrid_type_row_bytes(type, (size_t)hp->head_dim_v);
+    int32_t i;
+    kv->data = data;
+    kv->layers = (hybrid__kv_view *)(void *)tables; tables += hybrid__align((size_t)kv->n_layer * sizeof *kv->layers, 64);
+    kv->seqs = (hybrid__seq *)(void *)tables;       tables += hybrid__align((size_t)kv->n_seq * sizeof *kv->seqs, 64);
+    kv->refs = (int32_t *)(void *)tables;
+    kv->free_pages = kv->refs + kv->n_pages;
+    memset(kv->refs, 0, (size_t)kv->n_pages * sizeof *kv->refs);
+    for (i = 0; i < kv->n_layer; i++) {
+        hybrid__kv_view *v = &kv->layers[i];
+        v->type = type;
+        v->row_bytes_k = row_k; v->row_bytes_v = row_v;
+        v->n_head_kv = hp->n_head_kv; v->head_dim_k = hp->head_dim_k; v->head_dim_v = hp->head_dim_v;
+        v->page_bytes_k = row_k * (size_t)hp->n_head_kv * HYBRID__PAGE;
+        v->page_bytes_v = row_v * (size_t)hp->n_head_kv * HYBRID__PAGE;
+        v->k = data; data += v->page_bytes_k * (size_t)kv->n_pages;
+        v->v = data; data += v->page_bytes_v * (size_t)kv->n_pages;
+    }
+    for (i = 0; i < kv->n_seq; i++) {
+        kv->seqs[i].length = kv->seqs[i].n_pages = 0;
+        kv->seqs[i].pages = kv->free_pages + kv->n_pages + (size_t)i * (size_t)kv->pages_a_seq;
+    }
+    for (kv->n_free = 0; kv->n_free < kv->n_pages; kv->n_free++) kv->free_pages[kv->n_free] = kv->n_pages - 1 - kv->n_free;
+}
+
+static void hybrid__page_drop(hybrid__kv *kv, int32_t page)
+{
+    if (--kv->refs[page] == 0) kv->free_pages[kv->n_free++] = page;
+}
+
+/* Pages that must be taken from the stack before a sequence can be written from `from` to `end`; shared ones are copied. */
+static int32_t hybrid__kv_need(const hybrid__kv *kv, const hybrid__seq *s, int32_t from, int32_t end)
+{
+    int32_t pages = (end + HYBRID__PAGE - 1) / HYBRID__PAGE, need = pages > s->n_pages ? pages - s->n_pages : 0;
+    if (from % HYBRID__PAGE && from / HYBRID__PAGE < s->n_pages && kv->refs[s->pages[from / HYBRID__PAGE]] > 1) need++;
+    return need;
+}
+
+static void hybrid__page_copy(hybrid__kv *kv, int32_t to, int32_t from)
+{
+    int32_t i;
+    for (i = 0; i < kv->n_layer; i++) {
+        const hybrid__kv_view *v = &kv->layers[i];
+        memcpy(v->k + (size_t)to * v->page_bytes_k, v->k + (size_t)from * v->page_bytes_k, v->page_bytes_k);
+        memcpy(v->v + (size_t)to * v->page_bytes_v, v->v + (size_t)from * v->page_bytes_v, v->page_bytes_v);
+    }
+}
+
+/* Takes the pages; the caller has made sure that there are enough. */
+static void hybrid__kv_take(hybrid__kv *kv, hybrid__seq *s, int32_t from, int32_t end)
+{
+    int32_t pages = (end + HYBRID__PAGE - 1) / HYBRID__PAGE, at = from / HYBRID__PAGE;
+    if (from % HYBRID__PAGE && at < s->n_pages && kv->refs[s->pages[at]] > 1) {
+        int32_t page = kv->free_pages[--kv->n_free];
+        hybrid__page_copy(kv, page, s->pages[at]);
+        kv->refs[page] = 1;
+        hybrid__page_drop(kv, s->pages[at]);
+        s->pages[at] = page;
+    }
+    while (s->n_pages < pages) {
+        int32_t page = kv->free_pages[--kv->n_free];
+        kv->refs[page] = 1;
+        s->pages[s->n_pages++] = page;
+    }
+}
+
+/* Keeps the first n_pages of a sequence's pages. */
+static void hybrid__kv_trim(hybrid__kv *kv, hybrid__seq *s, int32_t n_pages)
+{
+    while (s->n_pages > n_pages) hybrid__page_drop(kv, s->pages[--s->n_pages]);
+}
+
+static void hybrid__kv_share(hybrid__kv *kv, const hybrid__seq *from, hybrid__seq *to)
+{
+    int32_t i;
+    hybrid__kv_trim(kv, to, 0);
+    for (i = 0; i < from->n_pages; i++) kv->refs[to->pages[i] = from->pages[i]]++;
+    to->n_pages = from->n_pages;
+    to->length = from->length;
+}
+/* ==== end src/infer/kv.c ==== */
+
+/* ==== begin src/infer/context.c ==== */
+/* infer/context: sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by layer. */
+
+typedef struct hybrid__entry {             /* what is queued for one sequence */
+    int32_t seq, first_id, n, n_logits;
+} hybrid__entry;
+
+/* Where a decode stands: a chunk begins, goes through the layers, ends; then the next. */
+typedef struct hybrid__progress {
+    bool    running;
+    int32_t entry, offset;                 /* first token of the chunk: entry, and token in it */
+    int32_t next_entry, next_offset;
+    int32_t layer;                         /* next layer of the chunk; -1: the chunk has not begun */
+    int32_t n_rows_done;                   /* rows of logits made by earlier chunks */
+    hybrid__chunk chunk;
+} hybrid__progress;
+
+struct hybrid_context {
+    hybrid_model        *model;
+    hybrid_runtime      *rt;
+    hybrid_context_desc  desc;
+    hybrid__kv           kv;
+    hybrid__forward      forward;
+    hybrid__progress     progress;
+    hybrid__entry       *entries; int32_t n_entries;      /* n_seq at most */
+    int32_t             *ids; int32_t n_ids;              /* queued, n_ctx at most */
+    int32_t             *chunk_pos, *chunk_out;           /* n_batch each */
+    hybrid__run         *runs;                            /* n_seq */
+    int32_t             *logits_row, *logits_n;           /* per sequence, of the last decode: first row, rows */
+    float               *logits;                          /* (n_logits, n_vocab) */
+    int32_t              n_rows_queued;
+    char                *memory_kv, *memory;              /* the two blocks */
+};
+
+/* ---- creation: one plan for what is allocated and for hybrid_plan ---- */
+
+typedef struct hybrid__context_layout { hybrid__activations a; size_t table, entries, ids, chunk_pos, chunk_out, runs, logits_row, logits, bytes; } hybrid__context_layout;
+
+static hybrid_result hybrid__context_defaults(const hybrid__hparams *hp, const hybrid_context_desc *given, hybrid_context_desc *d, hybrid_error *error)
+{
+    if (given) *d = *given;
+    else memset(d, 0, sizeof *d);
+    if (d->n_ctx < 0 || d->n_seq < 0 || d->n_batch < 0 || d->n_logits < 0 || (unsigned)d->kv > HYBRID_KV_F32)
+        return hybrid__fail(error, HYBRID_ERROR_INVALID, "a number of the context's descriptor is out of range (n_ctx %d, n_seq %d, n_batch %d, n_logits %d)", d->n_ctx, d->n_seq, d->n_batch, d->n_logits);
+    if (!d->n_ctx) d->n_ctx = HYBRID__MIN(hp->n_ctx_train, 4096);
+    if (!d->n_seq) d->n_seq = 1;
+    if (!d->n_batch) d->n_batch = 512;
+    d->n_batch = HYBRID__MIN(d->n_batch, d->n_ctx);
+    if (!d->n_logits) d->n_logits = d->n_seq;
+    if (d->n_seq > 65536 || d->n_batch > 65536 || d->n_ctx > INT32_MAX - 65536 - HYBRID__PAGE)
+        return hybrid__fail(error, HYBRID_ERROR_LIMIT, "n_seq and n_batch may be 65536 at most, n_ctx %d", INT32_MAX - 65536 - HYBRID__PAGE);
+    if (hp->arch->learned_pos && d->n_ctx > hp->n_ctx_train && d->n_seq == 1)
+        return hybrid__fail(error, HYBRID_ERROR_LIMIT, "n_ctx is %d, but the model has a table of %d positions and cannot go beyond it", d->n_ctx, hp->n_ctx_train);
+    return HYBRID_OK;
+}
+
+static hybrid_result hybrid__context_layout_make(const hybrid__hparams *hp, const hybrid__kv *kv, const hybrid_context_desc *d, hybrid__context_layout *l, hybrid_error *error)
+{
+    size_t logits;
+    hybrid__activations_layout(&l->a, hp, d->n_batch, NULL);
+    l->bytes = l->a.bytes;
+#define HYBRID__PLACE(field, size) (l->field = l->bytes, l->bytes += hybrid__align(size, 64))
+    HYBRID__PLACE(table, kv->table_bytes);
+    HYBRID__PLACE(entries, (size_t)d->n_seq * sizeof(hybrid__entry));
+    HYBRID__PLACE(ids, (size_t)d->n_ctx * sizeof(int32_t));
+    HYBRID__PLACE(chunk_pos, (size_t)d->n_batch * sizeof(int32_t));
+    HYBRID__PLACE(chunk_out, (size_t)d->n_batch * sizeof(int32_t));
+    HYBRID__PLACE(runs, (size_t)d->n_seq * sizeof(hybrid__run));
+    HYBRID__PLACE(logits_row, (size_t)d->n_seq * 2 * sizeof(int32_t));
+    if (!hybrid__mul_size((size_t)d->n_logits * sizeof(float), (size_t)hp->n_vocab, &logits))
+        return hybrid__fail(error, HYBRID_ERROR_LIMIT, "%d rows of logits are beyond the address space", d->n_logits);
+    HYBRID__PLACE(logits, logits);
+#undef HYBRID__PLACE
+    return HYBRID_OK;
+}
+
+/* What the back end must be ready for: the largest of everything. */
+static hybrid_result hybrid__context_limits(hybrid_model *m, const hybrid_context_desc *d, hybrid__cpu_limits *limits, hybrid_error *error)
+{
+    size_t i;
+    const hybrid__tensor *t;
+    memset(limits, 0, sizeof *limits);
+    limits->n_rows = d->n_batch;
+    limits->head_dim_k = m->hp.head_dim_k;
+    limits->head_dim_v = m->hp.head_dim_v;
+    for (i = 0; (t = hybrid__weights_item(&m->weights, &m->hp, i)) != NULL; i++)
+        if (t->name && t->ne[1] > 1 && t != &m->weights.embd && t != &m->weights.pos_embd && !hybrid__cpu_limits_matrix(m->rt, limits, t))
+            return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "there is no kernel for matrices of type %s", hybrid_type_name(t->type));
+    return HYBRID_OK;
+}
+
+HYBRID_API void hybrid_context_destroy(hybrid_context *context)
+{
+    if (!context) return;
+    if (context->forward.be) context->forward.be->ops->destroy(context->forward.be);
+    hybrid__free_aligned(context->rt, context->memory);
+    hybrid__free_aligned(context->rt, context->memory_kv);
+    hybrid__free(context->rt, context);
+}
+
+static hybrid_result hybrid__context_build(hybrid_context *c, const hybrid_context_desc *desc, hybrid_error *error)
+{
+    hybrid_model *m = c->model;
+    hybrid__context_layout l;
+    hybrid__cpu_limits limits;
+    hybrid_result r;
+    if ((r = hybrid__context_defaults(&m->hp, desc, &c->desc, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__kv_plan(&c->kv, &m->hp, &c->desc, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__context_layout_make(&m->hp, &c->kv, &c->desc, &l, error)) != HYBRID_OK) return r;
+    if (!(c->memory_kv = (char *)hybrid__alloc_aligned(c->rt, c->kv.data_bytes))) return hybrid__fail_memory(error, c->kv.data_bytes);
+    if (!(c->memory = (char *)hybrid__alloc_aligned(c->rt, l.bytes))) return hybrid__fail_memory(error, l.bytes);
+    if ((r = hybrid__context_limits(m, &c->desc, &limits, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__cpu_backend_create(c->rt, &limits, &c->forward.be, error)) != HYBRID_OK) return r;
+    hybrid__kv_init(&c->kv, &m->hp, &c->desc, c->memory_kv, c->memory + l.table);
+    hybrid__activations_layout(&c->forward.a, &m->hp, c->desc.n_batch, c->memory);
+    hybrid__activations_rope(&c->forward.a, &m->hp, &m->weights, c->desc.n_ctx);
+    c->entries = (hybrid__entry *)(void *)(c->memory + l.entries);
+    c->ids = (int32_t *)(void *)(c->memory + l.ids);
+    c->chunk_pos = (int32_t *)(void *)(c->memory + l.chunk_pos);
+    c->chunk_out = (int32_t *)(void *)(c->memory + l.chunk_out);
+    c->runs = (hybrid__run *)(void *)(c->memory + l.runs);
+    c->logits_row = (int32_t *)(void *)(c->memory + l.logits_row);
+    c->logits_n = c->logits_row + c->desc.n_seq;
+    c->logits = (float *)(void *)(c->memory + l.logits);
+    memset(c->logits_row, 0, (size_t)c->desc.n_seq * 2 * sizeof(int32_t));
+    c->forward.hp = &m->hp;
+    c->forward.w = &m->weights;
+    c->forward.kv = c->kv.layers;
+    c->forward.trace = c->desc.trace;
+    c->forward.trace_user = c->desc.trace_user;
+    return HYBRID_OK;
+}
+
+HYBRID_API hybrid_result hybrid_context_create(hybrid_model *model, const hybrid_context_desc *desc, hybrid_context **context, hybrid_error *error)
+{
+    hybrid_context *c;
+    hybrid_result r;
+    if (!model || !context) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_context_create: %s is NULL", model ? "context" : "model");
+    *context = NULL;
+    if (!(c = (hybrid_context *)hybrid__calloc(model->rt, 1, sizeof *c))) return hybrid__fail_memory(error, sizeof *c);
+    c->model = model;
+    c->rt = model->rt;
+    if ((r = hybrid__context_build(c, desc, error)) != HYBRID_OK) {
+        hybrid_context_destroy(c);
+        return r;
+    }
+    *context = c;
+    return HYBRID_OK;
+}
+
+HYBRID_API void hybrid_context_describe(const hybrid_context *context, hybrid_context_desc *desc) { *desc = context->desc; }
+
+/* ---- the batch ---- */
+
+static hybrid__entry *hybrid__entry_of(hybrid_context *c, int32_t seq)
+{
+    int32_t i;
+    for (i = 0; i < c->n_entries; i++) if (c->entries[i].seq == seq) return &c->entries[i];
+    return NULL;
+}
+
+static hybrid_result hybrid__check_seq(const hybrid_context *c, int32_t seq, hybrid_error *error)
+{
+    if (seq >= 0 && seq < c->desc.n_seq) return HYBRID_OK;
+    return hybrid__fail(error, HYBRID_ERROR_INVALID, "sequence %d does not exist: the context has %d (0..%d); see n_seq", seq, c->desc.n_seq, c->desc.n_seq - 1);
+}
+
+static hybrid_result hybrid__check_idle(const hybrid_context *c, hybrid_error *error)
+{
+    if (!c->progress.running) return HYBRID_OK;
+    return hybrid__fail(error, HYBRID_ERROR_INVALID, "a decode is under way: finish it with hybrid_decode_step, or give it up with hybrid_batch_clear");
+}
+
+HYBRID_API hybrid_result hybrid_batch_add_logits(hybrid_context *c, int32_t seq, const int32_t *ids, size_t n, size_t n_logits, hybrid_error *error)
+{
+    hybrid_result r;
+    hybrid__entry *e;
+    size_t i;
+    if (!c || (!ids && n)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_batch_add: %s is NULL", c ? "ids" : "context");
+    if ((r = hybrid__check_seq(c, seq, error)) != HYBRID_OK || (r = hybrid__check_idle(c, error)) != HYBRID_OK) return r;
+    if (!n) return hybrid__fail(error, HYBRID_ERROR_INVALID, "there are no tokens to add to sequence %d (an empty prompt? give it at least the BOS token)", seq);
+    for (i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= c->model->hp.n_vocab)
+            return hybrid__fail(error, HYBRID_ERROR_INVALID, "token %llu of the batch is %d, but the model's tokens are 0..%d", (unsigned long long)i, ids[i], c->model->hp.n_vocab - 1);
+    if (n > (size_t)(c->desc.n_ctx - c->n_ids))
+        return hybrid__fail(error, HYBRID_ERROR_CONTEXT_FULL, "%llu more tokens do not fit the batch: it holds %d of n_ctx = %d", (unsigned long long)n, c->n_ids, c->desc.n_ctx);
+    n_logits = HYBRID__MIN(n_logits, n);
+    e = hybrid__entry_of(c, seq);
+    if (e && e != &c->entries[c->n_entries - 1])
+        return hybrid__fail(error, HYBRID_ERROR_INVALID, "sequence %d already has tokens in this batch, with others behind them", seq);
+    if ((size_t)(c->n_rows_queued - (e ? e->n_logits : 0)) + n_logits > (size_t)c->desc.n_logits)
+        return hybrid__fail(error, HYBRID_ERROR_LIMIT, "this decode would keep more rows of logits than the descriptor's n_logits = %d", c->desc.n_logits);
+    if (!e) {
+        e = &c->entries[c->n_entries++];
+        e->seq = seq; e->first_id = c->n_ids; e->n = 0; e->n_logits = 0;
+    }
+    c->n_rows_queued += (int32_t)n_logits - e->n_logits;
+    e->n_logits = (int32_t)n_logits;
+    memcpy(c->ids + c->n_ids, ids, n * sizeof *ids);
+    c->n_ids += (int32_t)n;
+    e->n += (int32_t)n;
+    return HYBRID_OK;
+}
+
+HYBRID_API hybrid_result hybrid_batch_add(hybrid_context *context, int32_t seq, const int32_t *ids, size_t n, hybrid_error *error)
+{
+    return hybrid_batch_add_logits(context, seq, ids, n, 1, error);
+}
+
+/* Pages beyond the sequences' lengths go back: those that a decode took and did not finish with. */
+static void hybrid__batch_forget(hybrid_context *c)
+{
+    int32_t i;
+    for (i = 0; i < c->n_entries; i++) {
+        hybrid__seq *s = &c->kv.seqs[c->entries[i].seq];
+        hybrid__kv_trim(&c->kv, s, (s->length + HYBRID__PAGE - 1) / HYBRID__PAGE);
+    }
+    c->n_entries = c->n_ids = c->n_rows_queued = 0;
+    c->progress.running = false;
+}
+
+HYBRID_API void hybrid_batch_clear(hybrid_context *context) { if (context) hybrid__batch_forget(context); }
+
+/* ---- decode ---- */
+
+static hybrid_result hybrid__decode_begin(hybrid_context *c, hybrid_error *error)
+{
+    int32_t i, need = 0;
+    if (!c->n_entries) return hybrid__fail(error, HYBRID_ERROR_INVALID, "the batch is empty: call hybrid_batch_add first");
+    for (i = 0; i < c->n_entries; i++) {
+        const hybrid__entry *e = &c->entries[i];
+        const hybrid__seq *s = &c->kv.seqs[e->seq];
+        if (e->n > c->desc.n_ctx - s->length)
+            return hybrid__fail(error, HYBRID_ERROR_CONTEXT_FULL, "sequence %d has %d tokens and %d more are queued, but n_ctx is %d", e->seq, s->length, e->n, c->desc.n_ctx);
+        if (c->model->hp.arch->learned_pos && e->n > c->model->hp.n_ctx_train - s->length)
+            return hybrid__fail(error, HYBRID_ERROR_CONTEXT_FULL, "sequence %d would pass position %d, the last one of the model", e->seq, c->model->hp.n_ctx_train - 1);
+        need += hybrid__kv_need(&c->kv, s, s->length, s->length + e->n);
+    }
+    if (need > c->kv.n_free)
+        return hybrid__fail(error, HYBRID_ERROR_CONTEXT_FULL, "the batch needs %d pages of %d positions, but only %d are free: remove sequences, or make a context with a larger n_ctx", need, HYBRID__PAGE, c->kv.n_free);
+    for (i = 0; i < c->n_entries; i++) {
+        hybrid__seq *s = &c->kv.seqs[c->entries[i].seq];
+        hybrid__kv_take(&c->kv, s, s->length, s->length + c->entries[i].n);
+    }
+    memset(c->logits_n, 0, (size_t)c->desc.n_seq * sizeof *c->logits_n);
+    memset(&c->progress, 0, sizeof c->progress);
+    c->progress.running = true;
+    c->progress.layer = -1;
+    return HYBRID_OK;
+}
+
+/* Fills the chunk with the next n_batch tokens, and the runs, positions and wanted rows that belong to them. */
+static void hybrid__chunk_next(hybrid_context *c)
+{
+    hybrid__progress *p = &c->progress;
+    hybrid__chunk *k = &p->chunk;
+    int32_t entry = p->entry, offset = p->offset, i;
+    memset(k, 0, sizeof *k);
+    k->ids = c->ids + c->entries[entry].first_id + offset;
+    k->pos = c->chunk_pos;
+    k->runs = c->runs;
+    k->out_rows = c->chunk_out;
+    k->logits = c->logits + (size_t)p->n_rows_done * (size_t)c->model->hp.n_vocab;
+    while (entry < c->n_entries && k->n < c->desc.n_batch) {
+        const hybrid__entry *e = &c->entries[entry];
+        const hybrid__seq *s = &c->kv.seqs[e->seq];
+        hybrid__run *run = &c->runs[k->n_runs++];
+        run->first_row = k->n;
+        run->n_rows = HYBRID__MIN(e->n - offset, c->desc.n_batch - k->n);
+        run->pos = s->length + offset;
+        run->pages = s->pages;
+        for (i = 0; i < run->n_rows; i++) {
+            c->chunk_pos[k->n + i] = run->pos + i;
+            if (offset + i < e->n - e->n_logits) continue;
+            if (!c->logits_n[e->seq]++) c->logits_row[e->seq] = p->n_rows_done + k->n_out;
+            c->chunk_out[k->n_out++] = k->n + i;
+        }
+        k->n += run->n_rows;
+        offset += run->n_rows;
+        if (offset == e->n) { entry++; offset = 0; }
+    }
+    p->next_entry = entry;
+    p->next_offset = offset;
+}
+
+static void hybrid__decode_finish(hybrid_context *c)
+{
+    int32_t i;
+    for (i = 0; i < c->n_entries; i++) c->kv.seqs[c->entries[i].seq].length += c->entries[i].n;
+    hybrid__batch_forget(c);
+}
+
+/* One unit of work: begins a chunk, or runs a layer of it (and what follows the last one). */
+static hybrid_result hybrid__decode_unit(hybrid_context *c, hybrid_error *error)
+{
+    hybrid__progress *p = &c->progress;
+    hybrid_result r;
+    if (p->layer < 0) {
+        hybrid__chunk_next(c);
+        hybrid__forward_begin(&c->forward, &p->chunk);
+        p->layer = 0;
+    }
+    hybrid__forward_layer(&c->forward, &p->chunk, p->layer);
+    if (++p->layer < c->model->hp.n_layer) return HYBRID_OK;
+    if ((r = hybrid__forward_end(&c->forward, &p->chunk, error)) != HYBRID_OK) return r;
+    p->n_rows_done += p->chunk.n_out;
+    p->entry = p->next_entry;
+    p->offset = p->next_offset;
+    p->layer = -1;
+    if (p->entry == c->n_entries) hybrid__decode_finish(c);
+    return HYBRID_OK;
+}
+
+HYBRID_API hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t budget_us, bool *done, hybrid_error *error)
+{
+    const uint64_t since = budget_us == UINT64_MAX ? 0 : hybrid__now_us();
+    hybrid_result r;
+    if (done) *done = false;
+    if (!context || !done) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_decode_step: %s is NULL", context ? "done" : "context");
+    if (!context->progress.running && (r = hybrid__decode_begin(context, error)) != HYBRID_OK) return r;
+    do {
+        if ((r = hybrid__decode_unit(context, error)) != HYBRID_OK) {
+            hybrid__batch_forget(context);
+            return r;
+        }
+    } while (context->progress.running && (budget_us == UINT64_MAX || hybrid__now_us() - since < budget_us));
+    *done = !context->progress.running;
+    return HYBRID_OK;
+}
+
+HYBRID_API hybrid_result hybrid_decode(hybrid_context *context, hybrid_error *error)
+{
+    bool done;
+    return hybrid_decode_step(context, UINT64_MAX, &done, error);
+}
+
+HYBRID_API const float *hybrid_logits_at(const hybrid_context *context, int32_t seq, size_t i)
+{
+    if (!context || hybrid__check_seq(context, seq, NULL) || context->progress.running || i >= (size_t)context->logits_n[seq]) return NULL;
+    return context->logits + ((size_t)context->logits_row[seq] + i) * (size_t)context->model->hp.n_vocab;
+}
+
+HYBRID_API const float *hybrid_logits(const hybrid_context *context, int32_t seq)
+{
+    if (!context || hybrid__check_seq(context, seq, NULL) || !context->logits_n[seq]) return NULL;
+    return hybrid_logits_at(context, seq, (size_t)context->logits_n[seq] - 1);
+}
+
+/* ---- sequences ---- */
+
+HYBRID_API int32_t hybrid_seq_length(const hybrid_context *context, int32_t seq)
+{
+    return context && !hybrid__check_seq(context, seq, NULL) ? context->kv.seqs[seq].length : -1;
+}
+
+HYBRID_API hybrid_result hybrid_seq_remove(hybrid_context *context, int32_t seq, int32_t from, hybrid_error *error)
+{
+    hybrid__seq *s;
+    hybrid_result r;
+    if (!context) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_seq_remove: context is NULL");
+    if ((r = hybrid__check_seq(context, seq, error)) != HYBRID_OK || (r = hybrid__check_idle(context, error)) != HYBRID_OK) return r;
+    s = &context->kv.seqs[seq];
+    if (from < 0 || from > s->length) return hybrid__fail(error, HYBRID_ERROR_INVALID, "sequence %d has %d tokens: nothing begins at %d", seq, s->length, from);
+    s->length = from;
+    hybrid__kv_trim(&context->kv, s, (from + HYBRID__PAGE - 1) / HYBRID__PAGE);
+    return HYBRID_OK;
+}
+
+HYBRID_API hybrid_result hybrid_seq_fork(hybrid_context *context, int32_t from, int32_t to, hybrid_error *error)
+{
+    hybrid_result r;
+    if (!context) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_seq_fork: context is NULL");
+    if ((r = hybrid__check_seq(context, from, error)) != HYBRID_OK || (r = hybrid__check_seq(context, to, error)) != HYBRID_OK ||
+        (r = hybrid__check_idle(context, error)) != HYBRID_OK) return r;
+    if (from == to) return HYBRID_OK;
+    if (hybrid__entry_of(context, to)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "sequence %d has tokens in the batch: decode or clear it before it becomes a copy", to);
+    hybrid__kv_share(&context->kv, &context->kv.seqs[from], &context->kv.seqs[to]);
+    return HYBRID_OK;
+}
+
+HYBRID_API int32_t hybrid_context_free(const hybrid_context *context) { return context ? context->kv.n_free * HYBRID__PAGE : 0; }
+/* ==== end src/infer/context.c ==== */
+
+/* ==== begin src/infer/plan.c ==== */
+/* infer/plan: the bytes of a model and a context before they are loaded. It opens the file as loading does, with an allocator that
+ * counts, and lays the context out with the functions that create it. */
+
+typedef struct hybrid__counter { hybrid_allocator base; uint64_t live; } hybrid__counter;
+
+static void *hybrid__counter_alloc(void *user, size_t size)
+{
+    hybrid__counter *c = (hybrid__counter *)user;
+    size_t total;
+    unsigned char *p;
+    if (!hybrid__add_size(size, 16, &total) || !(p = (unsigned char *)c->base.alloc(c->base.user, total))) return NULL;
+    memcpy(p, &size, sizeof size);
+    c->live += size;
+    return p + 16;
+}
+static void hybrid__counter_free(void *user, void *block)
+{
+    hybrid__counter *c = (hybrid__counter *)user;
+    size_t size;
+    unsigned char *p = (unsigned char *)block - 16;
+    memcpy(&size, p, sizeof size);
+    c->live -= size;
+    c->base.free(c->base.user, p);
+}
+
+/* What hybrid__alloc_aligned takes for `size` bytes. */
+static uint64_t hybrid__aligned_cost(size_t size) { return (uint64_t)size + 64 + sizeof(void *); }
+
+static hybrid_result hybrid__plan_context(hybrid_model *m, const hybrid_context_desc *desc, hybrid_memory_plan *plan, hybrid_error *error)
+{
+    hybrid_context_desc d;
+    hybrid__kv kv;
+    hybrid__context_layout l;
+    hybrid__cpu_limits limits;
+    hybrid_result r;
+    if ((r = hybrid__context_defaults(&m->hp, desc, &d, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__kv_plan(&kv, &m->hp, &d, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__context_layout_make(&m->hp, &kv, &d, &l, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__context_limits(m, &d, &limits, error)) != HYBRID_OK) return r;
+    plan->kv = hybrid__aligned_cost(kv.data_bytes);
+    plan->compute = sizeof(hybrid_context) + hybrid__aligned_cost(l.bytes) + sizeof(hybrid__cpu) + hybrid__aligned_cost(hybrid__cpu_scratch_bytes(m->rt, &limits));
+    return HYBRID_OK;
+}
+
+HYBRID_API hybrid_result hybrid_plan(hybrid_runtime *runtime, const hybrid_model_desc *model, const hybrid_context_desc *context, hybrid_memory_plan *plan, hybrid_error *error)
+{
+    hybrid_runtime_desc rd;
+    hybrid_runtime *rt = NULL;
+    hybrid__counter counter;
+    hybrid_model_desc desc;
+    hybrid_model *m = NULL;
+    uint64_t before, owned;
+    hybrid_result r;
+    if (!model || !plan) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_plan: %s is NULL", model ? "plan" : "model");
+    memset(plan, 0, sizeof *plan);
+    memset(&rd, 0, sizeof rd);
+    memset(&counter, 0, sizeof counter);
+    counter.base.alloc = runtime ? runtime->allocator.alloc : hybrid__default_alloc;
+    counter.base.free = runtime ? runtime->allocator.free : hybrid__default_free;
+    counter.base.user = runtime ? runtime->allocator.user : NULL;
+    rd.allocator.alloc = hybrid__counter_alloc;
+    rd.allocator.free = hybrid__counter_free;
+    rd.allocator.user = &counter;
+    if (runtime) {
+        rd.logger = runtime->logger;
+        rd.n_threads = runtime->pool.n_lanes;
+        rd.isa = hybrid__isa_name(runtime->isa);
+    }
+    if ((r = hybrid_runtime_create(&rd, &rt, error)) != HYBRID_OK) return r;
+    before = counter.live;
+    desc = *model;
+    desc.reader.close = NULL;                          /* the caller's: it is used again for loading */
+    r = hybrid__model_create(rt, &desc, &m, error);
+    if (!r) {
+        size_t i, bytes = hybrid__weights_bytes(&m->weights, &m->hp);
+        owned = bytes ? hybrid__aligned_cost(bytes) : 0;
+        plan->model = counter.live - before;
+        plan->weights = owned;
+        for (i = 0; !bytes && i < hybrid_gguf_tensor_count(m->gguf); i++) plan->mapped += hybrid_gguf_tensor_at(m->gguf, i)->size;
+        r = hybrid__plan_context(m, context, plan, error);
+        plan->total = plan->model + plan->weights + plan->kv + plan->compute;
+    }
+    hybrid_model_destroy(m);
+    hybrid_runtime_destroy(rt);
+    return r;
+}
+/* ==== end src/infer/plan.c ==== */
+
+/* ==== begin src/infer/dialog.c ==== */
+/* infer/dialog: the messages of a conversation, and the prompt that they make. */
+
+enum { HYBRID__ROLE_SYSTEM, HYBRID__ROLE_USER, HYBRID__ROLE_ASSISTANT };
+
+typedef struct hybrid__message {
+    int   role;
+    char *text;                            /* zero-terminated, own */
+} hybrid__message;
+
+typedef struct hybrid__dialog {
+    hybrid_runtime  *rt;
+    hybrid__message *messages;
+    size_t           n, capacity;
+} hybrid__dialog;
+
+static void hybrid__dialog_drop(hybrid__dialog *d, size_t i)
+{
+    hybrid__free(d->rt, d->messages[i].text);
+    memmove(d->messages + i, d->messages + i + 1, (d->n - i - 1) * sizeof *d->messages);
+    d->n--;
+}
+
+static void hybrid__dialog_free(hybrid__dialog *d)
+{
+    while (d->n) hybrid__dialog_drop(d, d->n - 1);
+    hybrid__free(d->rt, d->messages);
+}
+
+static hybrid_result hybrid__dialog_add(hybrid__dialog *d, int role, const char *text, size_t size, hybrid_error *error)
+{
+    hybrid__message m;
+    if (d->n == d->capacity) {
+        size_t capacity = d->capacity ? 2 * d->capacity : 8;
+        hybrid__message *grown = (hybrid__message *)hybrid__realloc(d->rt, d->messages, d->n * sizeof *grown, capacity * sizeof *grown);
+        if (!grown) return hybrid__fail_memory(error, capacity * sizeof *grown);
+        d->messages = grown;
+        d->capacity = capacity;
+    }
+    m.role = role;
+    if (!(m.text = (char *)hybrid__alloc(d->rt, size + 1))) return hybrid__fail_memory(error, size + 1);
+    memcpy(m.text, text, size);
+    m.text[size] = 0;
+    d->messages[d->n++] = m;
+    return HYBRID_OK;
+}
+
+/* Drops the oldest message that is not the system prompt, and its answer. False: only the last message is left. */
+static bool hybrid__dialog_forget(hybrid__dialog *d, int32_t *n_forgotten)
+{
+    size_t first = d->n && d->messages[0].role == HYBRID__ROLE_SYSTEM;
+    if (d->n < first + 2) return false;
+    do {
+        hybrid__dialog_drop(d, first);
+        ++*n_forgotten;
+    } while (d->n > first + 1 && d->messages[first].role == HYBRID__ROLE_ASSISTANT);
+    return true;
+}
+
+static const char *hybrid__message_role(int role) { return role == HYBRID__ROLE_SYSTEM ? "system" : role == HYBRID__ROLE_USER ? "user" : "assistant"; }
+
+/* Without a template: what a model that only continues text understands best. */
+static hybrid_result hybrid__dialog_plain(const hybrid__dialog *d, char **text, size_t *size, hybrid_error *error)
+{
+    static const char *const heads[] = { "", "User: ", "Assistant: " }, end[] = "Assistant:";
+    size_t i, n = sizeof end;
+    char *p;
+    for (i = 0; i < d->n; i++) n += strlen(heads[d->messages[i].role]) + strlen(d->messages[i].text) + 2;
+    if (!(p = *text = (char *)hybrid__alloc(d->rt, n))) return hybrid__fail_memory(error, n);
+    for (i = 0; i < d->n; i++) {
+        const char *head = heads[d->messages[i].role], *body = d->messages[i].text;
+        memcpy(p, head, strlen(head)); p += strlen(head);
+        memcpy(p, body, strlen(body)); p += strlen(body);
+        *p++ = '\n';
+        if (d->messages[i].role == HYBRID__ROLE_SYSTEM) *p++ = '\n';
+    }
+    memcpy(p, end, sizeof end);
+    *size = (size_t)(p - *text) + sizeof end - 1;
+    return HYBRID_OK;
+}
+/* ==== end src/infer/dialog.c ==== */
+
+/* ==== begin src/infer/session.c ==== */
+/* infer/session: a conversation: prompts that reuse what is in the cache, and answers piece by piece. */
+
+struct hybrid_session {
+    hybrid_model        *model;
+    hybrid_runtime      *rt;
+    hybrid_context      *ctx;
+    hybrid_sampler      *sampler;
+    hybrid_stop_matcher *stops;
+    hybrid_utf8_stream   utf8;
+    hybrid__dialog       dialog;
+    bool                 is_chat;          /* the running answer belongs to the dialog */
+    int32_t             *ids; int32_t n_ids;                   /* tokens in the cache and in the batch, n_ctx at most */
+    char                *answer; size_t answer_size, answer_capacity;   /* of the running answer, as shown */
+    char                *piece; size_t piece_capacity;
+    int32_t              max_tokens, n_vocab;
+    bool                 prompt_pending;   /* the batch holds a prompt */
+    bool                 running;
+    hybrid_session_info  info;
+    hybrid_error         error;
+    hybrid_result        result;
+};
+
+HYBRID_API void hybrid_session_destroy(hybrid_session *session)
+{
+    hybrid_runtime *rt;
+    if (!session) return;
+    rt = session->rt;
+    hybrid_context_destroy(session->ctx);
+    hybrid_sampler_destroy(session->sampler);
+    hybrid_stop_destroy(session->stops);
+    hybrid__dialog_free(&session->dialog);
+    hybrid__free(rt, session->ids);
+    hybrid__free(rt, session->answer);
+    hybrid__free(rt, session->piece);
+    hybrid__free(rt, session);
+}
+
+/* The caller's stop texts, and for models without a template the head of the next turn. */
+static hybrid_result hybrid__session_stops(hybrid_session *s, const hybrid_session_desc *desc, hybrid_error *error)
+{
+    static const char turn[] = "\nUser:";
+    const size_t extra = hybrid_model_template(s->model) == NULL;
+    hybrid_string *list = (hybrid_string *)hybrid__calloc(s->rt, desc->n_stops + extra, sizeof *list);
+    hybrid_result r;
+    size_t i;
+    if (!list) return hybrid__fail_memory(error, (desc->n_stops + extra) * sizeof *list);
+    for (i = 0; i < desc->n_stops; i++) {
+        list[i].data = desc->stops[i];
+        list[i].size = desc->stops[i] ? strlen(desc->stops[i]) : 0;
+    }
+    if (extra) { list[i].data = turn; list[i].size = sizeof turn - 1; }
+    r = hybrid_stop_create(s->rt, list, desc->n_stops + extra, &s->stops, error);
+    hybrid__free(s->rt, list);
+    return r;
+}
+
+static hybrid_result hybrid__session_build(hybrid_session *s, const hybrid_session_desc *desc, hybrid_error *error)
+{
+    hybrid_context_desc cd = desc->context;
+    hybrid_result r;
+    if (desc->max_tokens < 0) return hybrid__fail(error, HYBRID_ERROR_INVALID, "max_tokens is %d, must not be negative", desc->max_tokens);
+    if (desc->n_stops && !desc->stops) return hybrid__fail(error, HYBRID_ERROR_INVALID, "n_stops is %llu, but stops is NULL", (unsigned long long)desc->n_stops);
+    cd.n_seq = 1;
+    cd.n_logits = 1;
+    if ((r = hybrid_context_create(s->model, &cd, &s->ctx, error)) != HYBRID_OK) return r;
+    hybrid_context_describe(s->ctx, &cd);
+    if ((r = hybrid_sampler_create(s->rt, &desc->sampler, &s->sampler, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__session_stops(s, desc, error)) != HYBRID_OK) return r;
+    if (!(s->ids = (int32_t *)hybrid__calloc(s->rt, (size_t)cd.n_ctx, sizeof *s->ids))) return hybrid__fail_memory(error, (size_t)cd.n_ctx * sizeof *s->ids);
+    s->max_tokens = desc->max_tokens;
+    s->n_vocab = (int32_t)hybrid_vocab_size(hybrid_model_tokenizer(s->model));
+    s->info.n_ctx = cd.n_ctx;
+    return desc->system && desc->system[0] ? hybrid__dialog_add(&s->dialog, HYBRID__ROLE_SYSTEM, desc->system, strlen(desc->system), error) : HYBRID_OK;
+}
+
+HYBRID_API hybrid_result hybrid_session_create(hybrid_model *model, const hybrid_session_desc *desc, hybrid_session **session, hybrid_error *error)
+{
+    hybrid_session_desc zero;
+    hybrid_session *s;
+    hybrid_result r;
+    if (!model || !session) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_session_create: %s is NULL", model ? "session" : "model");
+    *session = NULL;
+    memset(&zero, 0, sizeof zero);
+    if (!(s = (hybrid_session *)hybrid__calloc(model->rt, 1, sizeof *s))) return hybrid__fail_memory(error, sizeof *s);
+    s->model = model;
+    s->rt = s->dialog.rt = model->rt;
+    if ((r = hybrid__session_build(s, desc ? desc : &zero, error)) != HYBRID_OK) {
+        hybrid_session_destroy(s);
+        return r;
+    }
+    *session = s;
+    return HYBRID_OK;
+}
+
+/* ---- prompts ---- */
+
+static hybrid_result hybrid__session_tokenize(hybrid_session *s, const char *text, size_t size, unsigned flags, int32_t **ids, size_t *n, hybrid_error *error)
+{
+    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
+    hybrid_result r = hybrid_tokenize(tok, text, size, flags, NULL, 0, n, error);
+    *ids = NULL;
+    if (r && r != HYBRID_ERROR_LIMIT) return r;
+    if (!(*ids = (int32_t *)hybrid__calloc(s->rt, *n + 1, sizeof **ids))) return hybrid__fail_memory(error, (*n + 1) * sizeof **ids);
+    if ((r = hybrid_tokenize(tok, text, size, flags, *ids, *n, n, error)) != HYBRID_OK) {
+        hybrid__free(s->rt, *ids);
+        *ids = NULL;
+    }
+    return r;
+}
+
+/* Makes ids the content of the cache: what it begins with already is kept, the rest goes into the batch. */
+static hybrid_result hybrid__session_prompt(hybrid_session *s, const int32_t *ids, int32_t n, hybrid_error *error)
+{
+    const int32_t length = hybrid_seq_length(s->ctx, 0);
+    int32_t same = 0, i;
+    hybrid_result r;
+    hybrid_batch_clear(s->ctx);
+    while (same < length && same < n - 1 && s->ids[same] == ids[same]) same++;       /* one token at least must run, for its logits */
+    if ((r = hybrid_seq_remove(s->ctx, 0, same, error)) != HYBRID_OK) return r;
+    s->n_ids = same;
+    if ((r = hybrid_batch_add(s->ctx, 0, ids + same, (size_t)(n - same), error)) != HYBRID_OK) return r;
+    memcpy(s->ids + same, ids + same, (size_t)(n - same) * sizeof *ids);
+    s->n_ids = n;
+    for (i = same; i < n; i++) hybrid_sampler_accept(s->sampler, ids[i]);
+    memset(&s->utf8, 0, sizeof s->utf8);
+    hybrid_stop_reset(s->stops);
+    s->answer_size = 0;
+    s->running = s->prompt_pending = true;
+    s->info.stop = HYBRID_STOP_NONE;
+    s->info.n_prompt = n;
+    s->info.n_cached = same;
+    s->info.n_generated = 0;
+    s->info.prompt_us = s->info.generate_us = 0;
+    return HYBRID_OK;
+}
+
+/* The prompt of the whole dialog, freed by the caller. */
+static hybrid_result hybrid__dialog_render(hybrid_session *s, char **text, size_t *size, hybrid_error *error)
+{
+    return hybrid__dialog_plain(&s->dialog, text, size, error);
+}
+
+/* The tokens of the whole dialog, BOS included where the model wants one and the template has none. */
+static hybrid_result hybrid__session_dialog_ids(hybrid_session *s, int32_t **ids, size_t *n, hybrid_error *error)
+{
+    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
+    const int32_t bos = hybrid_token_role_id(tok, HYBRID_ROLE_BOS);
+    char *text = NULL;
+    size_t size = 0;
+    hybrid_result r = hybrid__dialog_render(s, &text, &size, error);
+    if (!r) r = hybrid__session_tokenize(s, text, size, HYBRID_TOKENIZE_PARSE_SPECIAL, ids, n, error);
+    hybrid__free(s->rt, text);
+    if (!r && hybrid_tokenizer_adds_bos(tok) && bos >= 0 && (!*n || (*ids)[0] != bos)) {
+        memmove(*ids + 1, *ids, *n * sizeof **ids);    /* hybrid__session_tokenize leaves room for one more */
+        (*ids)[0] = bos;
+        ++*n;
+    }
+    return r;
+}
+
+/* What has been shown of an answer becomes a message of the dialog. */
+static hybrid_result hybrid__session_keep_answer(hybrid_session *s, hybrid_error *error)
+{
+    hybrid_result r = HYBRID_OK;
+    if (s->is_chat && s->dialog.n && s->dialog.messages[s->dialog.n - 1].role == HYBRID__ROLE_USER)
+        r = hybrid__dialog_add(&s->dialog, HYBRID__ROLE_ASSISTANT, s->answer ? s->answer : "", s->answer_size, error);
+    if (!r) s->is_chat = s->running = false;
+    return r;
+}
+
+static hybrid_result hybrid__session_failed(hybrid_session *s, hybrid_result r)
+{
+    s->result = r;
+    s->error.result = r;
+    s->info.stop = HYBRID_STOP_ERROR;
+    s->running = false;
+    hybrid_batch_clear(s->ctx);
+    s->n_ids = hybrid_seq_length(s->ctx, 0);
+    return r;
+}
+
+HYBRID_API hybrid_result hybrid_session_say(hybrid_session *session, const char *text)
+{
+    hybrid_session *s = session;
+    int32_t *ids = NULL;
+    size_t n = 0;
+    hybrid_result r;
+    if (!s) return HYBRID_ERROR_INVALID;
+    s->result = HYBRID_OK;
+    if (!text) return hybrid__session_failed(s, hybrid__fail(&s->error, HYBRID_ERROR_INVALID, "hybrid_session_say: text is NULL"));
+    if ((r = hybrid__session_keep_answer(s, &s->error)) != HYBRID_OK) return hybrid__session_failed(s, r);
+    if ((r = hybrid__dialog_add(&s->dialog, HYBRID__ROLE_USER, text, strlen(text), &s->error)) != HYBRID_OK) return hybrid__session_failed(s, r);
+    for (;;) {                                         /* room for an answer: an eighth of the context, or what max_tokens asks */
+        const int32_t room = s->max_tokens ? HYBRID__MIN(s->max_tokens, s->info.n_ctx / 2) : s->info.n_ctx / 8;
+        if ((r = hybrid__session_dialog_ids(s, &ids, &n, &s->error)) != HYBRID_OK) break;
+        if (n + (size_t)room <= (size_t)s->info.n_ctx || !hybrid__dialog_forget(&s->dialog, &s->info.n_forgotten)) break;
+        hybrid__free(s->rt, ids);
+        ids = NULL;
+    }
+    if (!r && n >= (size_t)s->info.n_ctx)
+        r = hybrid__fail(&s->error, HYBRID_ERROR_CONTEXT_FULL, "the message makes a prompt of %llu tokens, but the context has only %d: shorten it, or raise n_ctx", (unsigned long long)n, s->info.n_ctx);
+    if (!r) r = hybrid__session_prompt(s, ids, (int32_t)n, &s->error);
+    hybrid__free(s->rt, ids);
+    if (r) {                                           /* as if it had not been said */
+        if (s->dialog.n && s->dialog.messages[s->dialog.n - 1].role == HYBRID__ROLE_USER) hybrid__dialog_drop(&s->dialog, s->dialog.n - 1);
+        return hybrid__session_failed(s, r);
+    }
+    s->is_chat = true;
+    return HYBRID_OK;
+}
+
+HYBRID_API hybrid_result hybrid_session_complete(hybrid_session *session, const char *text)
+{
+    hybrid_session *s = session;
+    const hybrid_tokenizer *tok;
+    int32_t *ids = NULL, *all = NULL, length;
+    size_t n = 0;
+    hybrid_result r;
+    if (!s) return HYBRID_ERROR_INVALID;
+    s->result = HYBRID_OK;
+    if (!text) return hybrid__session_failed(s, hybrid__fail(&s->error, HYBRID_ERROR_INVALID, "hybrid_session_complete: text is NULL"));
+    if ((r = hybrid__session_keep_answer(s, &s->error)) != HYBRID_OK) return hybrid__session_failed(s, r);
+    tok = hybrid_model_tokenizer(s->model);
+    length = s->n_ids;
+    r = hybrid__session_tokenize(s, text, strlen(text), HYBRID_TOKENIZE_PARSE_SPECIAL | (length ? 0u : HYBRID_TOKENIZE_ADD_SPECIAL), &ids, &n, &s->error);
+    if (!r && n > 1 && !length && hybrid_tokenizer_adds_eos(tok)) n--;                          /* text that goes on has no end */
+    if (!r && !n && !length && hybrid_token_role_id(tok, HYBRID_ROLE_BOS) >= 0) ids[n++] = hybrid_token_role_id(tok, HYBRID_ROLE_BOS);
+    if (!r && !n && !length) r = hybrid__fail(&s->error, HYBRID_ERROR_INVALID, "the prompt is empty, and this model has no token to begin with: give it some text");
+    if (!r && n + (size_t)length >= (size_t)s->info.n_ctx)
+        r = hybrid__fail(&s->error, HYBRID_ERROR_CONTEXT_FULL, "%llu tokens of text behind the %d that are there do not fit the context of %d", (unsigned long long)n, length, s->info.n_ctx);
+    if (!r && !(all = (int32_t *)hybrid__calloc(s->rt, n + (size_t)length, sizeof *all))) r = hybrid__fail_memory(&s->error, (n + (size_t)length) * sizeof *all);
+    if (!r) {
+        memcpy(all, s->ids, (size_t)length * sizeof *all);
+        memcpy(all + length, ids, n * sizeof *all);
+        r = hybrid__session_prompt(s, all, length + (int32_t)n, &s->error);
+    }
+    hybrid__free(s->rt, ids);
+    hybrid__free(s->rt, all);
+    return r ? hybrid__session_failed(s, r) : HYBRID_OK;
+}
+
+/* ---- answers ---- */
+
+static bool hybrid__grow(hybrid_runtime *rt, char **data, size_t *capacity, size_t used, size_t need)
+{
+    size_t to = HYBRID__MAX(need, 2 * *capacity);
+    char *p;
+    if (need <= *capacity) return true;
+    if (!(p = (char *)hybrid__realloc(rt, *data, used, to))) return false;
+    *data = p;
+    *capacity = to;
+    return true;
+}
+
+/* Bytes that may be shown become characters, behind the `at` bytes of the piece. */
+static hybrid_result hybrid__session_show(hybrid_session *s, hybrid_string bytes, size_t *at)
+{
+    if (!hybrid__grow(s->rt, &s->piece, &s->piece_capacity, *at, *at + HYBRID_UTF8_ROOM(bytes.size) + 16)) return hybrid__fail_memory(&s->error, bytes.size);
+    *at += hybrid_utf8_feed(&s->utf8, bytes.data, bytes.size, s->piece + *at);
+    return HYBRID_OK;
+}
+
+/* The answer is over: what was held back is shown, unless a stop text ended it. */
+static hybrid_result hybrid__session_stop(hybrid_session *s, hybrid_stop stop, size_t *at)
+{
+    hybrid_result r = stop == HYBRID_STOP_TEXT ? HYBRID_OK : hybrid__session_show(s, hybrid_stop_flush(s->stops), at);
+    if (r) return r;
+    if (!hybrid__grow(s->rt, &s->piece, &s->piece_capacity, *at, *at + 16)) return hybrid__fail_memory(&s->error, *at + 16);
+    *at += hybrid_utf8_flush(&s->utf8, s->piece + *at);
+    s->info.stop = stop;
+    s->running = false;
+    return HYBRID_OK;
+}
+
+/* Runs the model on what is queued and takes the next token; *at counts the bytes of the piece. */
+static hybrid_result hybrid__session_token(hybrid_session *s, size_t *at)
+{
+    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
+    const uint64_t since = hybrid__now_us();
+    hybrid_string bytes;
+    int32_t id;
+    int which;
+    hybrid_result r = hybrid_decode(s->ctx, &s->error);
+    if (r) return r;
+    if (s->prompt_pending) s->info.prompt_us += hybrid__now_us() - since;
+    id = hybrid_sample(s->sampler, hybrid_logits(s->ctx, 0), s->n_vocab);
+    if (!s->prompt_pending) s->info.generate_us += hybrid__now_us() - since;
+    s->prompt_pending = false;
+    if (id < 0) return hybrid__fail(&s->error, (hybrid_result)id, "no next token: a logit is not a number, or all tokens are forbidden (damaged weights?)");
+    if (hybrid_token_is_end(tok, id)) return hybrid__session_stop(s, HYBRID_STOP_END, at);
+    hybrid_sampler_accept(s->sampler, id);
+    s->info.n_generated++;
+    if (hybrid_token_kind(tok, id) != HYBRID_TOKEN_CONTROL) {
+        bytes = hybrid_token_bytes(tok, id);
+        if ((r = hybrid_stop_feed(s->stops, bytes.data, bytes.size, &bytes, &which, &s->error)) != HYBRID_OK) return r;
+        if ((r = hybrid__session_show(s, bytes, at)) != HYBRID_OK) return r;
+        if (which >= 0) return hybrid__session_stop(s, HYBRID_STOP_TEXT, at);
+    }
+    if (s->n_ids == s->info.n_ctx) return hybrid__session_stop(s, HYBRID_STOP_CONTEXT, at);
+    if ((r = hybrid_batch_add(s->ctx, 0, &id, 1, &s->error)) != HYBRID_OK) return r;
+    s->ids[s->n_ids++] = id;
+    if (s->max_tokens && s->info.n_generated >= s->max_tokens) {
+        hybrid_batch_clear(s->ctx);                    /* known, but not needed now: it is decoded with the next prompt */
+        return hybrid__session_stop(s, HYBRID_STOP_LIMIT, at);
+    }
+    return HYBRID_OK;
+}
+
+HYBRID_API const char *hybrid_session_next(hybrid_session *session)
+{
+    hybrid_session *s = session;
+    size_t at = 0;
+    hybrid_result r = HYBRID_OK;
+    if (!s || !s->running) return NULL;
+    while (!r && s->running && !at) r = hybrid__session_token(s, &at);
+    if (!r && at && !hybrid__grow(s->rt, &s->answer, &s->answer_capacity, s->answer_size, s->answer_size + at)) r = hybrid__fail_memory(&s->error, s->answer_size + at);
+    if (r) {
+        hybrid__session_failed(s, r);
+        return NULL;
+    }
+    if (!at) return NULL;
+    memcpy(s->answer + s->answer_size, s->piece, at);
+    s->answer_size += at;
+    s->piece[at] = 0;                                  /* HYBRID_UTF8_ROOM and + 16 leave room for it */
+    return s->piece;
+}
+
+HYBRID_API hybrid_result hybrid_session_result(const hybrid_session *session, hybrid_error *error)
+{
+    if (!session) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_session_result: session is NULL");
+    if (session->result && error) *error = session->error;
+    return session->result;
+}
+
+HYBRID_API void hybrid_session_describe(const hybrid_session *session, hybrid_session_info *info)
+{
+    *info = session->info;
+    info->n_used = hybrid_seq_length(session->ctx, 0);
+}
+
+HYBRID_API void hybrid_session_reset(hybrid_session *session)
+{
+    hybrid__dialog *d;
+    if (!session) return;
+    d = &session->dialog;
+    hybrid_batch_clear(session->ctx);
+    hybrid_seq_remove(session->ctx, 0, 0, NULL);
+    hybrid_sampler_reset(session->sampler);
+    while (d->n && d->messages[d->n - 1].role != HYBRID__ROLE_SYSTEM) hybrid__dialog_drop(d, d->n - 1);
+    session->n_ids = 0;
+    session->running = session->is_chat = false;
+    session->info.stop = HYBRID_STOP_NONE;
+    session->info.n_forgotten = 0;
+}
+/* ==== end src/infer/session.c ==== */
+
 /* ==== begin src/core/end.h ==== */
 /* core/end: closes what core/begin opened. */
 #if defined(__clang__)
@@ -10827,6 +12958,7 @@ HYBRID_API void hybrid_sampler_reset(hybrid_sampler *s)
 #undef HYBRID__EACH16
 #undef HYBRID__EACH8
 #undef HYBRID__F4_EACH
+#undef HYBRID__FIND
 #undef HYBRID__FLOAT_GENERIC
 #undef HYBRID__GEMV256_AVX512
 #undef HYBRID__GEMV32_AVX512
