@@ -14,7 +14,7 @@ def first_command(text):
     """The build line of an example: in its first comment, starts with cc."""
     comment = re.match(r"\s*/\*.*?\*/|(?:\s*//[^\n]*\n)+", text, re.S)
     found = COMMAND.search(comment.group(0)) if comment else None
-    return re.split(r"\s{2,}", found.group(1))[0] if found else None
+    return re.split(r"\s{2,}|\s*&&", found.group(1))[0] if found else None
 
 
 def spoil_example(text):
