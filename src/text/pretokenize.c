@@ -262,18 +262,18 @@ static bool hybrid__is_deepseek_letter(unsigned k, uint32_t c)
         if (c <= hybrid__deepseek_letters[i + 1]) return true;
     return false;
 }
-static bool hybrid__is_deepseek_mark(unsigned k, uint32_t c)      /* [!-/:-~！-／：-～‘-‟　-。] */
+static bool hybrid__is_deepseek_mark(unsigned k, uint32_t c)      /* [!-/:-~\uFF01-\uFF0F\uFF1A-\uFF5E\u2018-\u201F\u3000-\u3002] */
 {
     HYBRID__UNUSED(k);
     return (c >= 0x21 && c <= 0x2F) || (c >= 0x3A && c <= 0x7E) || (c >= 0xFF01 && c <= 0xFF0F) || (c >= 0xFF1A && c <= 0xFF5E) ||
            (c >= 0x2018 && c <= 0x201F) || (c >= 0x3000 && c <= 0x3002);
 }
-static bool hybrid__is_deepseek_cjk(unsigned k, uint32_t c)       /* [一-龥ࠀ-一가-퟿] */
+static bool hybrid__is_deepseek_cjk(unsigned k, uint32_t c)       /* [\u4E00-\u9FA5\u0800-\u4E00\uAC00-\uD7FF] */
 {
     HYBRID__UNUSED(k);
     return (c >= 0x800 && c <= 0x9FA5) || (c >= 0xAC00 && c <= 0xD7FF);
 }
-static bool hybrid__is_deepseek3_cjk(unsigned k, uint32_t c)      /* [一-龥぀-ゟ゠-ヿ] */
+static bool hybrid__is_deepseek3_cjk(unsigned k, uint32_t c)      /* [\u4E00-\u9FA5\u3040-\u309F\u30A0-\u30FF] */
 {
     HYBRID__UNUSED(k);
     return (c >= 0x4E00 && c <= 0x9FA5) || (c >= 0x3040 && c <= 0x30FF);
