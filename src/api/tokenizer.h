@@ -42,7 +42,7 @@ typedef struct hybrid_tokenizer_desc {
     bool                 add_bos;    /* what HYBRID_TOKENIZE_ADD_SPECIAL adds */
     bool                 add_eos;
     bool                 no_space_prefix;   /* spm: no space before the first word */
-    bool                 strip_right;       /* white space after special tokens belongs to them */
+    bool                 strip_right;       /* white space after special tokens belongs to them (but <s>, <unk>, <|endoftext|>): phi-3 */
     const char          *roles[HYBRID_ROLE_COUNT_];   /* text of the token that has a role; NULL: a well-known one that is there, or none */
 } hybrid_tokenizer_desc;
 

@@ -100,6 +100,12 @@ static void hybrid__special_add_pair(hybrid_tokenizer *t, const uint8_t *p, size
     else for (i = 0; i < 8; i++) t->special_pairs[(pair >> 5) + i] = UINT32_MAX;
 }
 
+/* Phi-3's tokens that do not take the white space after them along, as its tokenizer.json says. */
+static bool hybrid__keeps_space(const uint8_t *p, size_t n)
+{
+    return (n == 3 && !memcmp(p, "<s>", 3)) || (n == 5 && !memcmp(p, "<unk>", 5)) || (n == 13 && !memcmp(p, "<|endoftext|>", 13));
+}
+
 /* Which tokens have roles, which end, and the tables that find them in a text. */
 static hybrid_result hybrid__vocab_make_specials(hybrid_tokenizer *t, bool strip_right, hybrid_error *error)
 {
@@ -117,7 +123,7 @@ static hybrid_result hybrid__vocab_make_specials(hybrid_tokenizer *t, bool strip
         t->special_first[*p] |= (uint8_t)(hybrid__token_type(t, (int32_t)i) == HYBRID_TOKEN_USER_DEFINED ? HYBRID__BEGINS_TEXT : HYBRID__BEGINS_CONTROL);
         t->special_begin[*p + 1]++;
         hybrid__special_add_pair(t, p, t->offsets[i + 1] - t->offsets[i]);
-        if (strip_right) t->kinds[i] |= HYBRID__TOKEN_STRIP;
+        if (strip_right && !hybrid__keeps_space(p, t->offsets[i + 1] - t->offsets[i])) t->kinds[i] |= HYBRID__TOKEN_STRIP;
     }
     for (i = 0; i < 256; i++) t->special_begin[i + 1] += t->special_begin[i];
     hybrid__special_sort(t, t->specials, n);

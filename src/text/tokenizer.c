@@ -196,6 +196,7 @@ HYBRID_API hybrid_result hybrid_tokenize(const hybrid_tokenizer *tokenizer, cons
     size_t words = HYBRID__COUNT(few);
     if (!t || (!text && size) || (!ids && capacity) || !n) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenize: tokenizer, text, ids or n is NULL");
     *n = 0;
+    if (!text) text = "";
     memset(&job, 0, sizeof job);
     job.t = t;
     job.ids = ids;
@@ -248,7 +249,7 @@ HYBRID_API hybrid_result hybrid_detokenize(const hybrid_tokenizer *tokenizer, co
         hybrid_string s = hybrid_token_bytes(tokenizer, ids[i]);
         if (ids[i] < 0) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_detokenize: ids[%llu] is %ld", (unsigned long long)i, (long)ids[i]);
         if ((type == HYBRID_TOKEN_CONTROL || type == HYBRID_TOKEN_UNKNOWN) && !(flags & HYBRID_DETOKENIZE_SPECIAL)) continue;
-        if (space && type != HYBRID_TOKEN_CONTROL && s.size) {
+        if (space && s.size) {
             space = false;
             if (*s.data == ' ') { s.data++; s.size--; }
         }

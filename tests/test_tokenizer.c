@@ -1,0 +1,777 @@
+/* Tokenizers against other people's vectors: llama.cpp's .inp/.out, tiktoken's test plans, HF's cases, llama.cpp and HF's regular
+ * expressions on random texts (tests/oracle/tok_vectors.py), and properties: round trips, streams, limits, no memory. */
+#define HYBRID_IMPLEMENTATION
+#include "../src/hybrid_all.c"
+#include "check.h"
+
+/* ---- helpers ---- */
+
+static hybrid_tokenizer *open_vocab(const char *name)
+{
+    char path[256];
+    const char *found;
+    hybrid_source source = { NULL, NULL, 0, { NULL, NULL, 0, NULL } };
+    hybrid_gguf *gguf;
+    hybrid_tokenizer *tok = NULL;
+    hybrid_error error = { HYBRID_OK, 0, "" };
+    snprintf(path, sizeof path, strchr(name, '/') ? "%s" : "vocab/%s", name);
+    if (!(found = data_path(path))) return NULL;
+    source.path = found;
+    if (hybrid_gguf_open(NULL, &source, &gguf, &error) == HYBRID_OK) {
+        hybrid_tokenizer_from_gguf(NULL, gguf, &tok, &error);
+        hybrid_gguf_destroy(gguf);
+    }
+    CHECK(tok, "%s: %s", name, error.message);
+    return tok;
+}
+
+/* Numbers of a list like "12 [3, 45" up to the end of the line; freed by the caller. */
+static int32_t *read_ids(const char *p, size_t *n)
+{
+    int32_t *ids = (int32_t *)malloc(sizeof *ids * (strcspn(p, "\n") + 1));
+    *n = 0;
+    while (*p && *p != '\n') {
+        if (*p >= '0' && *p <= '9') ids[(*n)++] = (int32_t)strtol(p, (char **)&p, 10);
+        else p++;
+    }
+    return ids;
+}
+
+static char *read_hex(const char *hex, size_t length, size_t *size)
+{
+    char *text = (char *)malloc(length / 2 + 1), pair[3] = "";
+    *size = 0;
+    if (*hex == '-') return text;
+    for (; *size < length / 2; ++*size) {
+        memcpy(pair, hex + 2 * *size, 2);
+        text[*size] = (char)strtol(pair, NULL, 16);
+    }
+    return text;
+}
+
+static void print_ids(char *out, size_t room, const int32_t *ids, size_t n)
+{
+    size_t i, at = 0;
+    out[0] = 0;
+    for (i = 0; i < n && at + 16 < room; i++) at += (size_t)snprintf(out + at, room - at, " %d", (int)ids[i]);
+}
+
+static int same_ids(const hybrid_tokenizer *tok, const char *text, size_t size, unsigned flags, const int32_t *expected, size_t n_expected, const char *what)
+{
+    int32_t *ids = (int32_t *)malloc(sizeof *ids * (3 * size + 8));
+    size_t n = 0;
+    char a[400], b[400];
+    hybrid_error error = { HYBRID_OK, 0, "" };
+    hybrid_result r = hybrid_tokenize(tok, text, size, flags, ids, 3 * size + 8, &n, &error);
+    int same = r == HYBRID_OK && n == n_expected && !memcmp(ids, expected, n * sizeof *ids);
+    print_ids(a, sizeof a, ids, n);
+    print_ids(b, sizeof b, expected, n_expected);
+    CHECK(same, "%s flags %u \"%.*s\": %s\n    ours  %s\n    theirs%s", what, flags, (int)(size < 200 ? size : 200), text, error.message, a, b);
+    free(ids);
+    return same;
+}
+
+static char *detokenize(const hybrid_tokenizer *tok, const int32_t *ids, size_t n, unsigned flags, size_t *size)
+{
+    char *text;
+    hybrid_detokenize(tok, ids, n, flags, NULL, 0, size, NULL);
+    text = (char *)malloc(*size + 1);
+    CHECK(hybrid_detokenize(tok, ids, n, flags, text, *size, size, NULL) == HYBRID_OK, "detokenize %zu ids", n);
+    return text;
+}
+
+/* The fields of a line between tabs; the number of fields. */
+static int fields(char *line, char *field[4])
+{
+    int n = 0;
+    for (field[n++] = line; *line && n < 4; line++) if (*line == '\t') { *line = 0; field[n++] = line + 1; }
+    return n;
+}
+
+/* ---- vectors ---- */
+
+static void test_llamacpp_vocab(const char *name)
+{
+    static const char separator[] = "\n__ggml_vocab_test__\n";
+    char path[128], *inputs, *outputs, *p, *q, *line;
+    size_t size, n, cases = 0;
+    hybrid_tokenizer *tok = open_vocab(name);
+    snprintf(path, sizeof path, "vocab/%s.inp", name);
+    inputs = read_file(data_path(path), &size);
+    snprintf(path, sizeof path, "vocab/%s.out", name);
+    outputs = read_file(data_path(path), NULL);
+    if (!tok || !inputs || !outputs) { SKIP("%s: not in the test data", name); free(inputs); free(outputs); hybrid_tokenizer_destroy(tok); return; }
+    for (p = inputs, line = outputs; (q = strstr(p, separator)) != NULL; p = q + sizeof separator - 1, cases++) {
+        int32_t *expected = read_ids(line, &n);
+        same_ids(tok, p, (size_t)(q - p), 0, expected, n, name);
+        free(expected);
+        line += strcspn(line, "\n") + (line[strcspn(line, "\n")] != 0);
+    }
+    CHECK(cases == 46, "%s: %zu cases", name, cases);
+    free(inputs);
+    free(outputs);
+    hybrid_tokenizer_destroy(tok);
+}
+
+static int base64_value(char c)
+{
+    return c >= 'A' && c <= 'Z' ? c - 'A' : c >= 'a' && c <= 'z' ? c - 'a' + 26 : c >= '0' && c <= '9' ? c - '0' + 52 : c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+/* A tiktoken file: "base64 rank" lines. extra: names of special tokens with their ids. */
+static hybrid_tokenizer *open_tiktoken(const char *file, const char *pre, const char *const *names, const int *name_ids, int n_names)
+{
+    char path[128], *data, *p, *bytes, *at;
+    size_t size, n_tokens = 0, i;
+    hybrid_string *tokens;
+    uint8_t *types;
+    hybrid_tokenizer_desc desc;
+    hybrid_tokenizer *tok = NULL;
+    hybrid_error error = { HYBRID_OK, 0, "" };
+    snprintf(path, sizeof path, "tokenizer/tiktoken/%s.tiktoken", file);
+    if (!(data = read_file(data_path(path), &size))) return NULL;
+    tokens = (hybrid_string *)calloc(210000, sizeof *tokens);
+    types = (uint8_t *)malloc(210000);
+    memset(types, HYBRID_TOKEN_NORMAL, 210000);
+    at = bytes = (char *)malloc(size);
+    for (p = data; *p; p++) {
+        char *begin = at;
+        unsigned bits = 0;
+        int n_bits = 0, v;
+        size_t id;
+        for (; (v = base64_value(*p)) >= 0; p++) {
+            bits = bits << 6 | (unsigned)v;
+            if ((n_bits += 6) >= 8) { n_bits -= 8; *at++ = (char)(bits >> n_bits); }
+        }
+        while (*p == '=') p++;
+        id = (size_t)strtol(p, &p, 10);
+        tokens[id].data = begin;
+        tokens[id].size = (size_t)(at - begin);
+        if (id >= n_tokens) n_tokens = id + 1;
+        while (*p && *p != '\n') p++;
+    }
+    for (i = 0; i < (size_t)n_names; i++) {
+        tokens[name_ids[i]].data = names[i];
+        tokens[name_ids[i]].size = strlen(names[i]);
+        types[name_ids[i]] = HYBRID_TOKEN_CONTROL;
+        if ((size_t)name_ids[i] >= n_tokens) n_tokens = (size_t)name_ids[i] + 1;
+    }
+    memset(&desc, 0, sizeof desc);
+    desc.pre = pre;
+    desc.tokens = tokens;
+    desc.n_tokens = n_tokens;
+    desc.types = types;
+    desc.raw_tokens = true;
+    CHECK(hybrid_tokenizer_create(NULL, &desc, &tok, &error) == HYBRID_OK, "%s: %s", file, error.message);
+    free(data); free(bytes); free(tokens); free(types);
+    return tok;
+}
+
+#define N_ENCODINGS 5
+static const char *const encoding_names[N_ENCODINGS] = { "r50k_base", "p50k_base", "p50k_edit", "cl100k_base", "o200k_base" };
+
+static hybrid_tokenizer *open_encoding(int i)
+{
+    static const char *const files[N_ENCODINGS] = { "r50k_base", "p50k_base", "p50k_base", "cl100k_base", "o200k_base" };
+    static const char *const pres[N_ENCODINGS] = { "r50k", "p50k", "gpt-2", "cl100k", "o200k" };
+    static const char *const names[] = { "<|endoftext|>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>" };
+    static const int ids[N_ENCODINGS][4] = { { 50256, 0, 0, 0 }, { 50256, 0, 0, 0 }, { 50256, 50281, 50282, 50283 }, { 100257, 100258, 100259, 100260 }, { 199999, 0, 0, 0 } };
+    return open_tiktoken(files[i], pres[i], names, ids[i], ids[i][1] ? 4 : 1);
+}
+
+static void test_tiktoken(void)
+{
+    hybrid_tokenizer *tok[N_ENCODINGS];
+    char *plan = read_file(data_path("tokenizer/tiktoken/TestPlans.txt"), NULL), *p = plan;
+    size_t cases = 0, n, size;
+    int i;
+    TEST("tiktoken test plans");
+    if (!plan) { SKIP("tokenizer/tiktoken/TestPlans.txt is not in the test data"); return; }
+    for (i = 0; i < N_ENCODINGS; i++) tok[i] = open_encoding(i);
+    while ((p = strstr(p, "EncodingName: ")) != NULL) {
+        char *sample = strstr(p, "\nSample: "), *encoded = sample ? strstr(sample, "\nEncoded: ") : NULL, *text;
+        int32_t *ids;
+        if (!encoded) break;
+        p += 14;
+        for (i = 0; i < N_ENCODINGS && strncmp(p, encoding_names[i], strlen(encoding_names[i])); i++) {}
+        sample += 9;
+        ids = read_ids(encoded + 10, &n);
+        if (i < N_ENCODINGS && tok[i] && same_ids(tok[i], sample, (size_t)(encoded - sample), 0, ids, n, encoding_names[i])) {
+            text = detokenize(tok[i], ids, n, 0, &size);
+            CHECK(size == (size_t)(encoded - sample) && !memcmp(text, sample, size), "%s: round trip of \"%.*s\"", encoding_names[i], (int)(encoded - sample), sample);
+            free(text);
+        }
+        free(ids);
+        cases++;
+        p = encoded;
+    }
+    CHECK(cases == 313, "%zu cases", cases);
+    for (i = 0; i < N_ENCODINGS; i++) hybrid_tokenizer_destroy(tok[i]);
+    free(plan);
+}
+
+/* 100 lines "text => 1,2,3" */
+static void test_ggml_prompts(const char *vocab, const char *name)
+{
+    char path[128], *data, *line, *end, *arrow;
+    hybrid_tokenizer *tok = open_vocab(vocab);
+    size_t n, cases = 0;
+    snprintf(path, sizeof path, "tokenizer/vectors/%s", name);
+    data = read_file(data_path(path), NULL);
+    if (!tok || !data) { SKIP("%s is not in the test data", name); free(data); hybrid_tokenizer_destroy(tok); return; }
+    for (line = data; *line; line = end + (*end != 0)) {
+        int32_t *ids;
+        end = line + strcspn(line, "\n");
+        arrow = strstr(line, " => ");
+        if (!arrow || arrow > end) continue;
+        ids = read_ids(arrow + 4, &n);
+        same_ids(tok, line, (size_t)(arrow - line), 0, ids, n, name);
+        free(ids);
+        cases++;
+    }
+    CHECK(cases == 100, "%s: %zu cases", name, cases);
+    free(data);
+    hybrid_tokenizer_destroy(tok);
+}
+
+/* Lines of tests/oracle/data: "vocabulary <tab> [flags <tab>] text in hex <tab> ids". */
+static void test_vocab_lines(const char *file, bool with_flags)
+{
+    char *data = read_file(file, NULL), *line, *end, *field[4], name[128] = "";
+    hybrid_tokenizer *tok = NULL;
+    size_t n, size, cases = 0;
+    TEST(file);
+    CHECK(data, "cannot read %s (run from the root of the repository)", file);
+    if (!data) return;
+    for (line = data; *line; line = end) {
+        int32_t *ids;
+        char *text;
+        unsigned flags = HYBRID_TOKENIZE_ADD_SPECIAL | HYBRID_TOKENIZE_PARSE_SPECIAL;
+        end = line + strcspn(line, "\n");
+        if (*end) *end++ = 0;
+        if (fields(line, field) != (with_flags ? 4 : 3)) { CHECK(0, "%s: a line has other fields", file); break; }
+        if (strcmp(name, field[0])) {
+            hybrid_tokenizer_destroy(tok);
+            snprintf(name, sizeof name, "%s", field[0]);
+            tok = strstr(name, ".gguf") ? open_vocab(name) : open_encoding(strstr(name, "o200k") ? 4 : 3);
+            if (!tok) SKIP("%s is not in the test data", name);
+        }
+        if (!tok) continue;
+        if (with_flags) flags = (unsigned)atoi(field[1]);
+        text = read_hex(field[with_flags ? 2 : 1], strlen(field[with_flags ? 2 : 1]), &size);
+        ids = read_ids(field[with_flags ? 3 : 2], &n);
+        same_ids(tok, text, size, flags, ids, n, name);
+        free(text);
+        free(ids);
+        cases++;
+    }
+    CHECK(cases > 100 || !data_path("README.md"), "%s: %zu cases", file, cases);
+    hybrid_tokenizer_destroy(tok);
+    free(data);
+}
+
+typedef struct splits {
+    const uint8_t *classes, *begin;
+    int32_t        ends[1024];
+    size_t         n;
+} splits;
+
+static void split(splits *out, const hybrid__split_fn *fn, const uint8_t *p, const uint8_t *end)
+{
+    const uint8_t *q;
+    for (; p < end; p = q) {
+        q = fn[0](out->classes, p, end);
+        if (q <= p || q > end) { CHECK(0, "a split of %zu bytes", (size_t)(q - p)); return; }
+        if (fn[1]) split(out, fn + 1, p, q);
+        else if (out->n < 1024) out->ends[out->n++] = (int32_t)(q - out->begin);
+    }
+}
+
+static void test_splits(void)
+{
+    static const char file[] = "tests/oracle/data/tok_split.txt";
+    static uint8_t classes[65536];
+    static splits out;
+    char *data = read_file(file, NULL), *line, *end, *field[4];
+    size_t n, size;
+    TEST("pre-tokenizers against regular expressions");
+    CHECK(data, "cannot read %s (run from the root of the repository)", file);
+    if (!data) return;
+    hybrid__unicode_expand(classes);
+    for (line = data; *line; line = end) {
+        const hybrid__pretokenizer *pre;
+        int32_t *ends;
+        char *text;
+        end = line + strcspn(line, "\n");
+        if (*end) *end++ = 0;
+        if (fields(line, field) != 3 || !(pre = hybrid__find_pretokenizer(field[0], strlen(field[0])))) { CHECK(0, "a line has other fields"); break; }
+        text = read_hex(field[1], strlen(field[1]), &size);
+        ends = read_ids(field[2], &n);
+        out.classes = classes;
+        out.begin = (const uint8_t *)text;
+        out.n = 0;
+        split(&out, pre->splits, out.begin, out.begin + size);
+        CHECK(out.n == n && !memcmp(out.ends, ends, n * sizeof *ends), "%s cuts %s differently", field[0], field[1]);
+        free(text);
+        free(ends);
+    }
+    free(data);
+}
+
+/* "ids":[...] of the JSON files beside the models. */
+static void test_models(void)
+{
+    hybrid_tokenizer *tok = open_vocab("models/stories260K/stories260K.gguf");
+    char *json = read_file(data_path("models/stories260K/ref_nll_tinystories_sample.json"), NULL);
+    char *texts = read_file(data_path("tokenizer/bpe-train/tinystories_sample.txt"), NULL), *p, *q, *text = texts;
+    size_t n, size, cases = 0;
+    int32_t *ids;
+    TEST("stories260K");
+    if (!tok || !json || !texts) SKIP("models/stories260K is not in the test data");
+    else for (p = json; (p = strstr(p, "\"ids\":[")) != NULL; p++, cases++) {
+        while (*text == '\n' || *text == ' ') text++;
+        q = strstr(text, "<|endoftext|>");
+        size = q ? (size_t)(q - text) : strlen(text);
+        while (size && (text[size - 1] == '\n' || text[size - 1] == ' ')) size--;
+        p[6 + strcspn(p + 6, "]")] = '\n';
+        ids = read_ids(p + 7, &n);
+        same_ids(tok, text, size, HYBRID_TOKENIZE_ADD_SPECIAL, ids, n, "stories260K");
+        free(ids);
+        if (!q) break;
+        text = q + 13;
+    }
+    CHECK(cases == 5 || !texts, "%zu cases", cases);
+    free(json);
+    free(texts);
+    hybrid_tokenizer_destroy(tok);
+
+    TEST("BabyLlama: no byte tokens");
+    if (!(tok = open_vocab("models/baby-llama-105/baby-llama-105.gguf"))) { SKIP("models/baby-llama-105 is not in the test data"); return; }
+    {   /* what sentencepiece 0.2.3 makes of them with tok105.model */
+        static const int32_t a[] = { 3, 5, 0, 44, 0, 3, 23 }, b[] = { 3, 0, 3, 23, 0, 3, 0 }, c[] = { 3, 37, 0, 15 };
+        same_ids(tok, "a\xE6\xBC\xA2\xE5\xAD\x97z\xD0\x96 b", 12, 0, a, 7, "unknown side by side");
+        same_ids(tok, "\xD0\x96\xD0\x96 b\xE6\xBC\xA2 \xE6\xBC\xA2", 13, 0, b, 7, "unknown and spaces");
+        same_ids(tok, "x\ny", 3, 0, c, 4, "unknown newline");
+    }
+    hybrid_tokenizer_destroy(tok);
+}
+
+/* ---- what tokens are ---- */
+
+static void test_roles(void)
+{
+    static const struct { const char *vocab; int bos, eos, eot; size_t size; int ends[7]; } expected[] = {      /* asked of llama.cpp */
+        { "ggml-vocab-gpt-2.gguf", 50256, 50256, 50256, 50257, { 50256, -1, 0, 0, 0, 0, 0 } },
+        { "ggml-vocab-qwen2.gguf", 151643, 151645, 151645, 151669, { 128247, 151643, 151645, 151662, 151663, 151664, -1 } },
+        { "ggml-vocab-phi-3.gguf", 1, 32000, 32007, 32064, { 2, 32000, 32007, -1, 0, 0, 0 } },
+        { "ggml-vocab-llama-spm.gguf", 1, 2, -1, 32000, { 2, -1, 0, 0, 0, 0, 0 } }
+    };
+    size_t i, k;
+    TEST("roles and end tokens");
+    for (i = 0; i < HYBRID__COUNT(expected); i++) {
+        hybrid_tokenizer *tok = open_vocab(expected[i].vocab);
+        int32_t id;
+        if (!tok) { SKIP("%s is not in the test data", expected[i].vocab); continue; }
+        CHECK(hybrid_vocab_size(tok) == expected[i].size, "%s: %zu tokens", expected[i].vocab, hybrid_vocab_size(tok));
+        CHECK(hybrid_token_role_id(tok, HYBRID_ROLE_BOS) == expected[i].bos, "%s: BOS %d", expected[i].vocab, (int)hybrid_token_role_id(tok, HYBRID_ROLE_BOS));
+        CHECK(hybrid_token_role_id(tok, HYBRID_ROLE_EOS) == expected[i].eos, "%s: EOS %d", expected[i].vocab, (int)hybrid_token_role_id(tok, HYBRID_ROLE_EOS));
+        CHECK(hybrid_token_role_id(tok, HYBRID_ROLE_EOT) == expected[i].eot, "%s: EOT %d", expected[i].vocab, (int)hybrid_token_role_id(tok, HYBRID_ROLE_EOT));
+        for (id = 0, k = 0; id < (int32_t)expected[i].size; id++) {
+            if (!hybrid_token_is_end(tok, id)) continue;
+            CHECK(expected[i].ends[k] == id, "%s: %d ends", expected[i].vocab, (int)id);
+            if (expected[i].ends[k] >= 0) k++;
+        }
+        CHECK(expected[i].ends[k] == -1, "%s: %zu end tokens", expected[i].vocab, k);
+        CHECK(hybrid_token_bytes(tok, (int32_t)expected[i].size + 5).size == 0 && hybrid_token_bytes(tok, -1).size == 0, "bytes beyond the vocabulary");
+        CHECK(hybrid_token_kind(tok, (int32_t)expected[i].size) == HYBRID_TOKEN_UNUSED && !hybrid_token_is_end(tok, (int32_t)expected[i].size), "padding rows");
+        hybrid_tokenizer_destroy(tok);
+    }
+}
+
+/* A small vocabulary with all bytes, for what needs no files. */
+typedef struct small_vocab {
+    char                  spelling[300][24];
+    hybrid_string         tokens[300], merges[8];
+    uint8_t               types[300];
+    hybrid_tokenizer_desc desc;
+} small_vocab;
+
+static void add_token(small_vocab *v, const char *text, hybrid_token_type type)
+{
+    size_t i = v->desc.n_tokens++;
+    snprintf(v->spelling[i], sizeof v->spelling[i], "%s", text);
+    v->tokens[i].data = v->spelling[i];
+    v->tokens[i].size = strlen(text);
+    v->types[i] = (uint8_t)type;
+}
+
+static void make_small(small_vocab *v, const char *pre)
+{
+    static const char *const merges[] = { "h e", "l l", "he ll", "hell o", "\xC4\xA0 w", "a a", "aa aa" };
+    static const char *const results[] = { "he", "ll", "hell", "hello", "\xC4\xA0w", "aa", "aaaa" };
+    int16_t to_byte[324];
+    uint8_t character[4];
+    char text[5];
+    uint32_t c;
+    size_t i, n;
+    memset(v, 0, sizeof *v);
+    hybrid__byte_spelling(to_byte);
+    for (c = 0; c < 324; c++) {
+        if (to_byte[c] < 0) continue;
+        n = hybrid__utf8_encode(c, character);
+        memcpy(text, character, n);
+        text[n] = 0;
+        add_token(v, text, HYBRID_TOKEN_NORMAL);
+    }
+    for (i = 0; i < HYBRID__COUNT(merges); i++) {
+        add_token(v, results[i], HYBRID_TOKEN_NORMAL);
+        v->merges[i].data = merges[i];
+        v->merges[i].size = strlen(merges[i]);
+    }
+    v->desc.n_merges = HYBRID__COUNT(merges);
+    add_token(v, "<|im_end|>", HYBRID_TOKEN_CONTROL);
+    add_token(v, "<|im", HYBRID_TOKEN_USER_DEFINED);
+    add_token(v, "<|end|>", HYBRID_TOKEN_CONTROL);
+    add_token(v, "<s>", HYBRID_TOKEN_CONTROL);
+    v->desc.tokens = v->tokens;
+    v->desc.types = v->types;
+    v->desc.merges = v->merges;
+    v->desc.pre = pre;
+    v->desc.add_bos = true;
+}
+
+static void test_small(void)
+{
+    static small_vocab v;
+    hybrid_tokenizer *tok;
+    hybrid_error error;
+    int32_t ids[64], first;
+    size_t n, size;
+    char *text;
+    TEST("a vocabulary in memory");
+    make_small(&v, NULL);
+    CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, &error) == HYBRID_OK, "%s", error.message);
+    first = 256;
+    {
+        const int32_t hello[] = { first + 10, first + 3 }, typed[] = { first + 8 }, plain[] = { first + 3, first + 8, hybrid_token_find(tok, "x", 1) };
+        same_ids(tok, "hello", 5, HYBRID_TOKENIZE_ADD_SPECIAL, hello, 2, "BOS by its well-known name");
+        same_ids(tok, "<|im", 4, 0, typed, 1, "user-defined tokens count always");
+        same_ids(tok, "hello<|imx", 10, HYBRID_TOKENIZE_PARSE_SPECIAL, plain, 3, "the shorter special token when the longer does not fit");
+    }
+    CHECK(hybrid_tokenize(tok, "<|im_end|>", 10, HYBRID_TOKENIZE_PARSE_SPECIAL, ids, 64, &n, NULL) == HYBRID_OK && n == 1 && ids[0] == first + 7, "the longest special token");
+    CHECK(hybrid_tokenize(tok, "<|im_end|>", 10, 0, ids, 64, &n, NULL) == HYBRID_OK && n == 7 && ids[0] == first + 8, "control tokens are text unless asked for: %zu", n);
+    CHECK(hybrid_token_is_end(tok, first + 7) && hybrid_token_is_end(tok, first + 9) && !hybrid_token_is_end(tok, first + 10), "end tokens");
+    CHECK(hybrid_tokenize(tok, "", 0, 0, NULL, 0, &n, NULL) == HYBRID_OK && n == 0, "empty text");
+    CHECK(hybrid_tokenize(tok, NULL, 0, HYBRID_TOKENIZE_ADD_SPECIAL, ids, 64, &n, NULL) == HYBRID_OK && n == 1, "empty text with BOS");
+
+    TEST("capacity");
+    memset(ids, 0x55, sizeof ids);
+    CHECK(hybrid_tokenize(tok, "abcdefgh", 8, 0, ids, 3, &n, &error) == HYBRID_ERROR_LIMIT && n == 8, "n is what is needed: %zu", n);
+    CHECK(ids[0] == hybrid_token_find(tok, "a", 1) && ids[2] == hybrid_token_find(tok, "c", 1) && ids[3] == 0x55555555, "no write beyond the capacity");
+    CHECK(hybrid_tokenize(tok, "a", 1, 0, NULL, 1, &n, &error) == HYBRID_ERROR_INVALID && hybrid_tokenize(tok, NULL, 1, 0, ids, 1, &n, &error) == HYBRID_ERROR_INVALID, "NULL");
+    ids[0] = first + 7; ids[1] = first + 3; ids[2] = 100000;
+    text = detokenize(tok, ids, 3, 0, &size);
+    CHECK(size == 5 && !memcmp(text, "hello", 5), "control tokens and padding are nothing: %.*s", (int)size, text);
+    free(text);
+    text = detokenize(tok, ids, 3, HYBRID_DETOKENIZE_SPECIAL, &size);
+    CHECK(size == 15 && !memcmp(text, "<|im_end|>hello", 15), "control tokens by name: %.*s", (int)size, text);
+    free(text);
+    ids[0] = -1;
+    CHECK(hybrid_detokenize(tok, ids, 1, 0, NULL, 0, &size, &error) == HYBRID_ERROR_INVALID, "a negative id");
+    hybrid_tokenizer_destroy(tok);
+
+    TEST("tables that are wrong");
+    v.desc.pre = "no-such";
+    CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, &error) == HYBRID_ERROR_UNSUPPORTED && !tok && strstr(error.message, "no-such"), "%s", error.message);
+    v.desc.pre = NULL;
+    v.desc.model = "unigram";
+    CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, &error) == HYBRID_ERROR_UNSUPPORTED && strstr(error.message, "unigram"), "%s", error.message);
+    v.desc.model = NULL;
+    v.desc.roles[HYBRID_ROLE_EOS] = "<nothing>";
+    CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, &error) == HYBRID_ERROR_INVALID && strstr(error.message, "<nothing>"), "%s", error.message);
+    v.desc.roles[HYBRID_ROLE_EOS] = "<|end|>";
+    v.merges[1].data = "nospace";
+    v.merges[1].size = 7;
+    v.merges[2].data = "\xFF \xFF";
+    v.merges[2].size = 3;
+    CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, &error) == HYBRID_OK, "merges without sense are left out: %s", error.message);
+    CHECK(hybrid_token_role_id(tok, HYBRID_ROLE_EOS) == first + 9, "EOS by its text");
+    hybrid_tokenizer_destroy(tok);
+    hybrid_tokenizer_destroy(NULL);
+    CHECK(hybrid_tokenizer_create(NULL, NULL, &tok, &error) == HYBRID_ERROR_INVALID && hybrid_tokenizer_from_gguf(NULL, NULL, &tok, &error) == HYBRID_ERROR_INVALID, "NULL");
+}
+
+/* ---- properties ---- */
+
+static uint32_t next_random(uint32_t *state) { *state = *state * 1664525u + 1013904223u; return *state >> 8; }
+
+static void test_round_trips(void)
+{
+    static const char *const vocabs[] = { "ggml-vocab-gpt-2.gguf", "ggml-vocab-qwen2.gguf", "ggml-vocab-llama-spm.gguf" };
+    static const char alphabet[] = "  \n\taeHl's0123.-<|\xC3\xA9\xE6\x97\xA5\xF0\x9F\x98\x80\xE2\x96\x81\x80\xFF";
+    char text[400], *back;
+    int32_t ids[1204];
+    uint32_t seed = 1;
+    size_t i, k, n, size, length;
+    TEST("any bytes come back");
+    for (i = 0; i < HYBRID__COUNT(vocabs); i++) {
+        hybrid_tokenizer *tok = open_vocab(vocabs[i]);
+        bool spm = i == 2;
+        if (!tok) { SKIP("%s is not in the test data", vocabs[i]); continue; }
+        for (k = 0; k < 2000; k++) {
+            length = next_random(&seed) % sizeof text;
+            for (n = 0; n < length; n++) text[n] = (char)(k & 1 ? (int)(next_random(&seed) & 255) : alphabet[next_random(&seed) % (sizeof alphabet - 1)]);
+            if (spm) for (n = 0; n + 2 < length; n++) if (!memcmp(text + n, "\xE2\x96\x81", 3)) text[n] = 'x';      /* spm reads it as a space */
+            CHECK(hybrid_tokenize(tok, text, length, 0, ids, 1204, &n, NULL) == HYBRID_OK, "%s: %zu bytes give %zu ids", vocabs[i], length, n);
+            back = detokenize(tok, ids, n, 0, &size);
+            CHECK(size == length && !memcmp(back, text, size), "%s: text %zu of %zu bytes comes back with %zu", vocabs[i], k, length, size);
+            free(back);
+        }
+        hybrid_tokenizer_destroy(tok);
+    }
+}
+
+/* Words of all sizes around the limits of the two ways to merge give the same tokens in both. */
+static void test_long_words(void)
+{
+    hybrid_tokenizer *tok = open_vocab("ggml-vocab-gpt-2.gguf");
+    uint32_t seed = 7;
+    int32_t ids[HYBRID__WORD_SHORT], *all;
+    size_t k, i, n, size, megabytes = 3000000;
+    char *text;
+    TEST("long words");
+    if (!tok) { SKIP("ggml-vocab-gpt-2.gguf is not in the test data"); return; }
+    for (k = 0; k < 500; k++) {
+        uint8_t word[HYBRID__WORD_SHORT];
+        int32_t heap_ids[HYBRID__WORD_SHORT];
+        hybrid__tokenize_job job;
+        size = 1 + next_random(&seed) % HYBRID__WORD_SHORT;
+        for (i = 0; i < size; i++) word[i] = (uint8_t)("etaoinshrdluaaaaee"[next_random(&seed) % 18]);
+        n = hybrid__merge_short(tok, word, size, ids);
+        memset(&job, 0, sizeof job);
+        job.t = tok;
+        job.ids = heap_ids;
+        job.capacity = HYBRID__WORD_SHORT;
+        job.last = -1;
+        hybrid__merge_long(&job, word, HYBRID__MAX(size, 1));
+        CHECK(job.n == n && !memcmp(ids, heap_ids, n * sizeof *ids), "\"%.*s\": %zu and %zu ids", (int)size, (const char *)word, n, job.n);
+    }
+    if (getenv("HYBRID_SANITIZER")) megabytes = 200000;
+    text = (char *)malloc(megabytes);
+    all = (int32_t *)malloc(megabytes * sizeof *all);
+    for (k = 0; k < 3; k++) {                             /* quadratic time would be hours */
+        for (i = 0; i < megabytes; i++) text[i] = k == 0 ? 'a' : k == 1 ? (char)('a' + next_random(&seed) % 26) : ' ';
+        CHECK(hybrid_tokenize(tok, text, megabytes, 0, all, megabytes, &n, NULL) == HYBRID_OK && n > 1000, "%zu bytes without a gap: %zu tokens", megabytes, n);
+    }
+    hybrid_tokenizer_destroy(tok);
+    if ((tok = open_vocab("ggml-vocab-llama-spm.gguf")) != NULL) {
+        for (k = 0; k < 2; k++) {
+            for (i = 0; i < megabytes / 3; i++) text[i] = k ? ' ' : (char)('a' + next_random(&seed) % 26);
+            CHECK(hybrid_tokenize(tok, text, megabytes / 3, 0, all, megabytes, &n, NULL) == HYBRID_OK && n > 1000, "spm: %zu bytes without a gap: %zu tokens", megabytes / 3, n);
+        }
+        hybrid_tokenizer_destroy(tok);
+    }
+    free(text);
+    free(all);
+}
+
+/* ---- streams ---- */
+
+static void test_utf8(void)
+{
+    static const struct { const char *in, *out; } cases[] = {          /* bytes.decode("utf-8", "replace") of Python 3.11 */
+        { "abc", "abc" }, { "\xC3\xA9\xF0\x9F\x98\x80", "\xC3\xA9\xF0\x9F\x98\x80" }, { "\x80", "\xEF\xBF\xBD" },
+        { "\xE2\x82" "A", "\xEF\xBF\xBD" "A" }, { "\xF0\x9F\x98", "\xEF\xBF\xBD" }, { "\xF0\x9F\x98\xF0\x9F\x98\x80", "\xEF\xBF\xBD\xF0\x9F\x98\x80" },
+        { "\xC0\xAF", "\xEF\xBF\xBD\xEF\xBF\xBD" }, { "\xED\xA0\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD" }, { "\xF4\x90\x80\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD" },
+        { "\xE0\x80\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD" }, { "\xFF\xFE", "\xEF\xBF\xBD\xEF\xBF\xBD" }, { "\xE1\x80\xE2\xF0\x91\x92\xF1\xBF" "A", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD" "A" }
+    };
+    char out[HYBRID_UTF8_ROOM(64) + 9], whole[HYBRID_UTF8_ROOM(64) + 9];
+    uint8_t bytes[64];
+    hybrid_utf8_stream stream;
+    uint32_t seed = 3;
+    size_t i, k, n, n_whole, size, step;
+    TEST("UTF-8 streams");
+    for (i = 0; i < HYBRID__COUNT(cases); i++) {
+        memset(&stream, 0, sizeof stream);
+        n = hybrid_utf8_feed(&stream, cases[i].in, strlen(cases[i].in), out);
+        n += hybrid_utf8_flush(&stream, out + n);
+        CHECK(n == strlen(cases[i].out) && !memcmp(out, cases[i].out, n), "case %zu gives %zu bytes", i, n);
+    }
+    for (k = 0; k < 20000; k++) {
+        size = next_random(&seed) % 64;
+        for (i = 0; i < size; i++) bytes[i] = "a\x80\xBF\xC3\xE2\x82\xAC\xF0\x9F\x98\xED\xA0\xF4\x90\xE0\xFF"[next_random(&seed) & 15];
+        memset(&stream, 0, sizeof stream);
+        n_whole = hybrid_utf8_feed(&stream, bytes, size, whole);
+        n_whole += hybrid_utf8_flush(&stream, whole + n_whole);
+        for (i = n = 0; i < size; i += step) {
+            step = next_random(&seed) % 5;
+            if (step > size - i) step = size - i;
+            n += hybrid_utf8_feed(&stream, bytes + i, step, out + n);
+            CHECK(stream.size <= 3, "%d bytes are held back", stream.size);
+        }
+        n += hybrid_utf8_flush(&stream, out + n);
+        CHECK(n == n_whole && !memcmp(out, whole, n), "pieces of %zu bytes give %zu, the whole %zu", size, n, n_whole);
+    }
+}
+
+static hybrid_string text_of(const char *s)
+{
+    hybrid_string r;
+    r.data = s;
+    r.size = strlen(s);
+    return r;
+}
+
+/* The slow way: the first place where a stop string is complete, of several there the longest. */
+static int find_stop(const char *text, size_t size, const hybrid_string *stops, int n, size_t *before)
+{
+    size_t end;
+    int i, found = -1;
+    for (end = 1; end <= size && found < 0; end++)
+        for (i = 0; i < n; i++)
+            if (stops[i].size <= end && !memcmp(text + end - stops[i].size, stops[i].data, stops[i].size) && (found < 0 || stops[i].size > stops[found].size)) {
+                found = i;
+                *before = end - stops[i].size;
+            }
+    return found;
+}
+
+static void test_stops(void)
+{
+    hybrid_string stops[4], safe;
+    hybrid_stop_matcher *m;
+    hybrid_error error;
+    char text[40], shown[64];
+    uint32_t seed = 5;
+    size_t k, i, n, size, step, before = 0;
+    int which, expected;
+    TEST("stop strings");
+    stops[0] = text_of("\nUser:");
+    stops[1] = text_of("</s>");
+    CHECK(hybrid_stop_create(NULL, stops, 2, &m, &error) == HYBRID_OK, "%s", error.message);
+    hybrid_stop_feed(m, "Hi\nUs", 5, &safe, &which, NULL);
+    CHECK(safe.size == 2 && !memcmp(safe.data, "Hi", 2) && which == -1, "held back: %zu shown", safe.size);
+    hybrid_stop_feed(m, "ers", 3, &safe, &which, NULL);
+    CHECK(safe.size == 6 && !memcmp(safe.data, "\nUsers", 6) && which == -1, "it was none: %zu shown", safe.size);
+    hybrid_stop_feed(m, "!</", 3, &safe, &which, NULL);
+    hybrid_stop_feed(m, "s>more", 6, &safe, &which, NULL);
+    CHECK(safe.size == 0 && which == 1, "found across pieces: %zu %d", safe.size, which);
+    hybrid_stop_feed(m, "more", 4, &safe, &which, NULL);
+    CHECK(safe.size == 0 && which == -1 && hybrid_stop_flush(m).size == 0, "nothing after it");
+    hybrid_stop_reset(m);
+    hybrid_stop_feed(m, "ok<", 3, &safe, &which, NULL);
+    safe = hybrid_stop_flush(m);
+    CHECK(safe.size == 1 && *safe.data == '<', "what was held back comes at the end");
+    hybrid_stop_destroy(m);
+    stops[0].size = 0;
+    CHECK(hybrid_stop_create(NULL, stops, 1, &m, &error) == HYBRID_ERROR_INVALID && !m, "an empty stop string");
+    CHECK(hybrid_stop_create(NULL, NULL, 0, &m, &error) == HYBRID_OK, "none at all");
+    hybrid_stop_feed(m, "abc", 3, &safe, &which, NULL);
+    CHECK(safe.size == 3, "without stop strings everything is shown");
+    hybrid_stop_destroy(m);
+    hybrid_stop_destroy(NULL);
+
+    stops[0] = text_of("aab");
+    stops[1] = text_of("abaa");
+    stops[2] = text_of("bb");
+    stops[3] = text_of("ababab");
+    hybrid_stop_create(NULL, stops, 4, &m, NULL);
+    for (k = 0; k < 20000; k++) {
+        size = next_random(&seed) % sizeof text;
+        for (i = 0; i < size; i++) text[i] = "aaabc"[next_random(&seed) % 5];
+        before = size;
+        expected = find_stop(text, size, stops, 4, &before);
+        hybrid_stop_reset(m);
+        which = -1;
+        for (i = n = 0; i < size && which < 0; i += step) {
+            step = 1 + next_random(&seed) % 4;
+            if (step > size - i) step = size - i;
+            hybrid_stop_feed(m, text + i, step, &safe, &which, NULL);
+            if (safe.size) memcpy(shown + n, safe.data, safe.size);
+            n += safe.size;
+        }
+        if (which < 0) { safe = hybrid_stop_flush(m); if (safe.size) memcpy(shown + n, safe.data, safe.size); n += safe.size; }
+        CHECK(which == expected && n == before && !memcmp(shown, text, n), "\"%.*s\": stop %d after %zu, expected %d after %zu", (int)size, text, which, n, expected, before);
+    }
+    hybrid_stop_destroy(m);
+}
+
+/* ---- no memory ---- */
+
+typedef struct meter {
+    long until, blocks;
+} meter;
+static void *meter_alloc(void *user, size_t size)
+{
+    meter *m = (meter *)user;
+    void *p = m->until-- > 0 ? malloc(size) : NULL;
+    if (p) m->blocks++;
+    return p;
+}
+static void meter_free(void *user, void *block) { ((meter *)user)->blocks--; free(block); }
+
+static void test_no_memory(void)
+{
+    static small_vocab v;
+    static char text[6000];
+    static int32_t ids[6000];
+    hybrid_runtime_desc rd;
+    hybrid_runtime *rt;
+    hybrid_string stop = { "stop", 4 }, safe;
+    meter m = { 1000, 0 };
+    long until;
+    int spm, done, which;
+    size_t n;
+    TEST("out of memory");
+    memset(text, 'a', sizeof text);
+    memset(&rd, 0, sizeof rd);
+    rd.allocator.alloc = meter_alloc;
+    rd.allocator.free = meter_free;
+    rd.allocator.user = &m;
+    CHECK(hybrid_runtime_create(&rd, &rt, NULL) == HYBRID_OK, "runtime");
+    for (spm = 0; spm < 2; spm++) {
+        make_small(&v, NULL);
+        if (spm) v.desc.model = "spm";
+        for (until = 0, done = 0; !done && until < 100; until++) {
+            hybrid_tokenizer *tok = NULL;
+            hybrid_stop_matcher *stops = NULL;
+            long blocks = m.blocks;
+            hybrid_result r;
+            m.until = until;
+            if ((r = hybrid_tokenizer_create(rt, &v.desc, &tok, NULL)) == HYBRID_OK && (r = hybrid_tokenize(tok, text, sizeof text, 0, ids, 6000, &n, NULL)) == HYBRID_OK &&
+                (r = hybrid_stop_create(rt, &stop, 1, &stops, NULL)) == HYBRID_OK) r = hybrid_stop_feed(stops, "abc", 3, &safe, &which, NULL);
+            done = r == HYBRID_OK;
+            CHECK(done || r == HYBRID_ERROR_MEMORY, "allocation %ld fails: %s", until, hybrid_result_text(r));
+            hybrid_stop_destroy(stops);
+            hybrid_tokenizer_destroy(tok);
+            CHECK(m.blocks == blocks, "allocation %ld fails: %ld blocks are left", until, m.blocks - blocks);
+        }
+        CHECK(done && until > 8, "with %ld allocations it works", until);
+    }
+    hybrid_runtime_destroy(rt);
+    CHECK(m.blocks == 0, "%ld blocks are left", m.blocks);
+}
+
+int main(void)
+{
+    static const char *const vocabs[] = { "ggml-vocab-gpt-2.gguf", "ggml-vocab-qwen2.gguf", "ggml-vocab-falcon.gguf", "ggml-vocab-deepseek-coder.gguf",
+                                          "ggml-vocab-llama-spm.gguf", "ggml-vocab-phi-3.gguf" };
+    size_t i;
+    for (i = 0; i < HYBRID__COUNT(vocabs); i++) { TEST("llama.cpp's vocabulary tests"); test_llamacpp_vocab(vocabs[i]); }
+    test_tiktoken();
+    TEST("ggml's prompts");
+    test_ggml_prompts("ggml-vocab-gpt-2.gguf", "ggml-prompts-gpt-2.txt");
+    test_ggml_prompts("ggml-vocab-gpt-neox.gguf", "ggml-prompts-gpt-neox.txt");
+    test_vocab_lines("tests/oracle/data/tok_hf.txt", false);
+    test_vocab_lines("tests/oracle/data/tok_llama.txt", true);
+    test_splits();
+    test_models();
+    test_roles();
+    test_small();
+    test_round_trips();
+    test_long_words();
+    test_utf8();
+    test_stops();
+    test_no_memory();
+    return test_end();
+}
