@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 734bf9981386ed10): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id f1b1ff8e257192cc): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -60,7 +60,7 @@
  *     1343  runtime.c          the object that everything hangs off: memory, log, workers
  *     1489  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
  *     1641  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *    12925  end.h              closes what core/begin opened
+ *    12932  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     1671  names.c            names that must differ, found by hash
@@ -87,45 +87,45 @@
  *     4746  pretokenize.c      cuts text into the words inside which BPE merges
  *     5156  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
  *     5532  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     5701  bpe.c              the merging
- *     5992  tokenizer.c        making tokenizers, text to ids, ids to text
- *     6280  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     6408  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     5707  bpe.c              the merging
+ *     5998  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     6287  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     6415  stop.c             finds strings that end an answer in bytes that come in pieces
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *     6575  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *     6708  target.c           the marks of functions that use instructions beyond the compiler's flags
- *     6723  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *     6748  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *     6820  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *     7173  cpu_x86.c          the row functions and attention of AVX2 and AVX-512: the same texts, stamped twice
- *     8665  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *     8694  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *     8802  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *     8872  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *     8967  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *     9335  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *     9669  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *     9907  cpu_int.c          the table of integer-block kernels
- *     9937  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *     9997  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    10167  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *     6582  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *     6715  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *     6730  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *     6755  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *     6827  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *     7180  cpu_x86.c          the row functions and attention of AVX2 and AVX-512: the same texts, stamped twice
+ *     8672  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *     8701  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *     8809  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *     8879  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *     8974  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *     9342  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *     9676  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *     9914  cpu_int.c          the table of integer-block kernels
+ *     9944  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    10004  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    10174  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    10472  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    10679  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    10873  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    10931  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
- *    11076  forward.c          one transformer for all families, over the op table
+ *    10479  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    10686  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    10880  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    10938  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    11083  forward.c          one transformer for all families, over the op table
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    11378  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    11671  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    11884  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    12014  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    12397  plan.c             the bytes of a model and a context before they are loaded
- *    12486  dialog.c           the messages of a conversation, and the prompt that they make
- *    12568  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    11385  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    11678  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    11891  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    12021  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    12404  plan.c             the bytes of a model and a context before they are loaded
+ *    12493  dialog.c           the messages of a conversation, and the prompt that they make
+ *    12575  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -512,7 +512,7 @@ typedef struct hybrid_tokenizer_desc {
     bool                 add_bos;    /* what HYBRID_TOKENIZE_ADD_SPECIAL adds */
     bool                 add_eos;
     bool                 no_space_prefix;   /* spm: no space before the first word */
-    bool                 strip_right;       /* white space after special tokens belongs to them */
+    bool                 strip_right;       /* white space after special tokens belongs to them (but <s>, <unk>, <|endoftext|>): phi-3 */
     const char          *roles[HYBRID_ROLE_COUNT_];   /* text of the token that has a role; NULL: a well-known one that is there, or none */
 } hybrid_tokenizer_desc;
 
@@ -809,7 +809,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "734bf9981386ed10"
+#define HYBRID__SOURCE_ID "f1b1ff8e257192cc"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -4593,9 +4593,9 @@ static const uint32_t hybrid__deepseek_letters[174] = {
     0x370, 0x373, 0x376, 0x376, 0x377, 0x377, 0x37B, 0x37D, 0x37F, 0x37F, 0x386, 0x386, 0x388, 0x38A, 0x38C, 0x38C, 0x38E, 0x3A1,
     0x3A3, 0x3F5, 0x3F7, 0x481, 0x48A, 0x52F, 0x531, 0x556, 0x10A0, 0x10C5, 0x13A0, 0x13F5, 0x13F8, 0x13FD, 0x1C90, 0x1CBA, 0x1CBD, 0x1CBF,
     0x1D00, 0x1D2B, 0x1D6B, 0x1D77, 0x1D79, 0x1D9A, 0x1E00, 0x1F15, 0x1F18, 0x1F1D, 0x1F20, 0x1F45, 0x1F48, 0x1F4D, 0x1F50, 0x1F57, 0x1F59, 0x1F59,
-    0x1F5B, 0x1F5B, 0x1F5D, 0x1F5D, 0x1F5F, 0x3CE, 0x1F80, 0x1FB4, 0x1FB6, 0x1FBC, 0x3B9, 0x3B9, 0x1FC2, 0x1FC4, 0x1FC6, 0x1FCC, 0x1FD0, 0x390,
-    0x1FD6, 0x38A, 0x1FE0, 0x1FEC, 0x1FF2, 0x1FF4, 0x1FF6, 0x1FFC, 0x2102, 0x2102, 0x2107, 0x2107, 0x210A, 0x2113, 0x2115, 0x2115, 0x2119, 0x211D,
-    0x2124, 0x2124, 0x3A9, 0x3A9, 0x2128, 0x2128, 0x4B, 0x212D, 0x212F, 0x2134, 0x2139, 0x2139, 0x213C, 0x213F, 0x2145, 0x2149, 0x214E, 0x214E,
+    0x1F5B, 0x1F5B, 0x1F5D, 0x1F5D, 0x1F5F, 0x1F7D, 0x1F80, 0x1FB4, 0x1FB6, 0x1FBC, 0x1FBE, 0x1FBE, 0x1FC2, 0x1FC4, 0x1FC6, 0x1FCC, 0x1FD0, 0x1FD3,
+    0x1FD6, 0x1FDB, 0x1FE0, 0x1FEC, 0x1FF2, 0x1FF4, 0x1FF6, 0x1FFC, 0x2102, 0x2102, 0x2107, 0x2107, 0x210A, 0x2113, 0x2115, 0x2115, 0x2119, 0x211D,
+    0x2124, 0x2124, 0x2126, 0x2126, 0x2128, 0x2128, 0x212A, 0x212D, 0x212F, 0x2134, 0x2139, 0x2139, 0x213C, 0x213F, 0x2145, 0x2149, 0x214E, 0x214E,
     0x2183, 0x2183, 0x2184, 0x2184, 0x2C00, 0x2C7B, 0x2C7E, 0x2CE4, 0x2CEB, 0x2CEE, 0x2CF2, 0x2CF2, 0x2CF3, 0x2CF3, 0xA640, 0xA66D, 0xA680, 0xA69B,
     0xA722, 0xA76F, 0xA771, 0xA787, 0xA78B, 0xA78E, 0xAB70, 0xABBF, 0xFB00, 0xFB06, 0xFB13, 0xFB17, 0xFF21, 0xFF3A, 0xFF41, 0xFF5A, 0x10400, 0x1044F,
     0x104B0, 0x104D3, 0x104D8, 0x104FB, 0x10C80, 0x10CB2, 0x10CC0, 0x10CF2, 0x118A0, 0x118DF, 0x1E900, 0x1E943
@@ -5008,18 +5008,18 @@ static bool hybrid__is_deepseek_letter(unsigned k, uint32_t c)
         if (c <= hybrid__deepseek_letters[i + 1]) return true;
     return false;
 }
-static bool hybrid__is_deepseek_mark(unsigned k, uint32_t c)      /* [!-/:-~！-／：-～‘-‟　-。] */
+static bool hybrid__is_deepseek_mark(unsigned k, uint32_t c)      /* [!-/:-~\uFF01-\uFF0F\uFF1A-\uFF5E\u2018-\u201F\u3000-\u3002] */
 {
     HYBRID__UNUSED(k);
     return (c >= 0x21 && c <= 0x2F) || (c >= 0x3A && c <= 0x7E) || (c >= 0xFF01 && c <= 0xFF0F) || (c >= 0xFF1A && c <= 0xFF5E) ||
            (c >= 0x2018 && c <= 0x201F) || (c >= 0x3000 && c <= 0x3002);
 }
-static bool hybrid__is_deepseek_cjk(unsigned k, uint32_t c)       /* [一-龥ࠀ-一가-퟿] */
+static bool hybrid__is_deepseek_cjk(unsigned k, uint32_t c)       /* [\u4E00-\u9FA5\u0800-\u4E00\uAC00-\uD7FF] */
 {
     HYBRID__UNUSED(k);
     return (c >= 0x800 && c <= 0x9FA5) || (c >= 0xAC00 && c <= 0xD7FF);
 }
-static bool hybrid__is_deepseek3_cjk(unsigned k, uint32_t c)      /* [一-龥぀-ゟ゠-ヿ] */
+static bool hybrid__is_deepseek3_cjk(unsigned k, uint32_t c)      /* [\u4E00-\u9FA5\u3040-\u309F\u30A0-\u30FF] */
 {
     HYBRID__UNUSED(k);
     return (c >= 0x4E00 && c <= 0x9FA5) || (c >= 0x3040 && c <= 0x30FF);
@@ -5632,6 +5632,12 @@ static void hybrid__special_add_pair(hybrid_tokenizer *t, const uint8_t *p, size
     else for (i = 0; i < 8; i++) t->special_pairs[(pair >> 5) + i] = UINT32_MAX;
 }
 
+/* Phi-3's tokens that do not take the white space after them along, as its tokenizer.json says. */
+static bool hybrid__keeps_space(const uint8_t *p, size_t n)
+{
+    return (n == 3 && !memcmp(p, "<s>", 3)) || (n == 5 && !memcmp(p, "<unk>", 5)) || (n == 13 && !memcmp(p, "<|endoftext|>", 13));
+}
+
 /* Which tokens have roles, which end, and the tables that find them in a text. */
 static hybrid_result hybrid__vocab_make_specials(hybrid_tokenizer *t, bool strip_right, hybrid_error *error)
 {
@@ -5649,7 +5655,7 @@ static hybrid_result hybrid__vocab_make_specials(hybrid_tokenizer *t, bool strip
         t->special_first[*p] |= (uint8_t)(hybrid__token_type(t, (int32_t)i) == HYBRID_TOKEN_USER_DEFINED ? HYBRID__BEGINS_TEXT : HYBRID__BEGINS_CONTROL);
         t->special_begin[*p + 1]++;
         hybrid__special_add_pair(t, p, t->offsets[i + 1] - t->offsets[i]);
-        if (strip_right) t->kinds[i] |= HYBRID__TOKEN_STRIP;
+        if (strip_right && !hybrid__keeps_space(p, t->offsets[i + 1] - t->offsets[i])) t->kinds[i] |= HYBRID__TOKEN_STRIP;
     }
     for (i = 0; i < 256; i++) t->special_begin[i + 1] += t->special_begin[i];
     hybrid__special_sort(t, t->specials, n);
@@ -6188,6 +6194,7 @@ HYBRID_API hybrid_result hybrid_tokenize(const hybrid_tokenizer *tokenizer, cons
     size_t words = HYBRID__COUNT(few);
     if (!t || (!text && size) || (!ids && capacity) || !n) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenize: tokenizer, text, ids or n is NULL");
     *n = 0;
+    if (!text) text = "";
     memset(&job, 0, sizeof job);
     job.t = t;
     job.ids = ids;
@@ -6240,7 +6247,7 @@ HYBRID_API hybrid_result hybrid_detokenize(const hybrid_tokenizer *tokenizer, co
         hybrid_string s = hybrid_token_bytes(tokenizer, ids[i]);
         if (ids[i] < 0) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_detokenize: ids[%llu] is %ld", (unsigned long long)i, (long)ids[i]);
         if ((type == HYBRID_TOKEN_CONTROL || type == HYBRID_TOKEN_UNKNOWN) && !(flags & HYBRID_DETOKENIZE_SPECIAL)) continue;
-        if (space && type != HYBRID_TOKEN_CONTROL && s.size) {
+        if (space && s.size) {
             space = false;
             if (*s.data == ' ') { s.data++; s.size--; }
         }
