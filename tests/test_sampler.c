@@ -442,6 +442,12 @@ static void test_edges(void)
     }
     hybrid_sampler_destroy(s);
 
+    d.top_k = 1;
+    logits[0] = -0.0f; logits[1] = 0.0f;
+    s = make(&d);
+    CHECK(hybrid_sample(s, logits, 2) == 0, "top-k: -0 equals 0");
+    hybrid_sampler_destroy(s);
+
     TEST("random numbers");
     d.top_k = 0;
     d.temperature = 2;

@@ -36,6 +36,7 @@ typedef struct hybrid__select {
     int64_t     count[HYBRID__SELECT_BINS];
     int32_t     id[HYBRID__SELECT_CHUNK]; /* what hybrid__select_next found */
     float       x[HYBRID__SELECT_CHUNK];
+    double      weight[HYBRID__SELECT_CHUNK];
 } hybrid__select;
 
 /* A walk over what is left, in order of id. */
@@ -47,9 +48,9 @@ typedef struct hybrid__walk {
 /* e^z for z in -700..0, relative error below 1e-13: z = n ln 2 + r, a polynomial in r, |r| <= ln 2 / 2. */
 HYBRID__INLINE double hybrid__exp_negative(double z)
 {
-    const double magic = 6755399441055744.0;         /* 1.5 * 2^52: adding it rounds to an integer */
-    double n = z * 1.4426950408889634 + magic - magic, r = z - n * 6.93147180369123816e-01 - n * 1.90821492927058770e-10, p, power;
-    uint64_t bits;
+    const double magic = 6755399441055744.0;         /* 1.5 * 2^52: adding it rounds to an integer, in the low bits */
+    double t = z * 1.4426950408889634 + magic, n = t - magic, r = z - n * 6.93147180369123816e-01 - n * 1.90821492927058770e-10, p;
+    uint64_t bits, power;
     p = 1.0 / 39916800.0;
     p = p * r + 1.0 / 3628800.0;
     p = p * r + 1.0 / 362880.0;
@@ -62,13 +63,23 @@ HYBRID__INLINE double hybrid__exp_negative(double z)
     p = p * r + 0.5;
     p = p * r + 1.0;
     p = p * r + 1.0;
-    bits = (uint64_t)((int64_t)n + 1023) << 52;
-    memcpy(&power, &bits, sizeof power);
-    return p * power;
+    memcpy(&power, &t, sizeof power);
+    memcpy(&bits, &p, sizeof bits);
+    bits += power << 52;                             /* times 2^n */
+    memcpy(&p, &bits, sizeof p);
+    return p;
 }
 
 HYBRID__INLINE double hybrid__select_exponent(const hybrid__select *s, float x) { return ((double)x - (double)s->max) * s->scale; }
 HYBRID__INLINE double hybrid__select_weight(const hybrid__select *s, float x) { return hybrid__exp_negative(hybrid__select_exponent(s, x)); }
+
+/* The weights of x[0..m-1], in rounds of a constant length, which compilers turn into vector code. */
+static void hybrid__select_weights(hybrid__select *s, int m)
+{
+    int first, i;
+    for (first = 0; first < m; first += 64)
+        for (i = first; i < first + 64; i++) s->weight[i] = hybrid__select_weight(s, s->x[i]);
+}
 
 /* Unsigned integers in the order of the floats (-0 = 0). */
 HYBRID__INLINE uint32_t hybrid__float_order(float x)
@@ -181,16 +192,18 @@ static void hybrid__select_gather_from(hybrid__select *s, int by, uint32_t lowes
 static void hybrid__select_histogram(hybrid__select *s, int by, bool by_weight, uint32_t prefix, int shift, int width)
 {
     const uint32_t mask = (1u << width) - 1;
+    const bool all = shift + width == 32;
     hybrid__walk walk;
     int i, m;
     memset(s->sum, 0, sizeof s->sum);
     memset(s->count, 0, sizeof s->count);
     for (hybrid__walk_begin(s, &walk); hybrid__select_next(s, &walk, &m); ) {
+        if (by_weight && all) hybrid__select_weights(s, m);
         for (i = 0; i < m; i++) {
             uint32_t key = hybrid__select_key(s, by, s->x[i]);
-            if (shift + width < 32 && key >> (shift + width) != prefix) continue;
+            if (!all && key >> (shift + width) != prefix) continue;
             s->count[key >> shift & mask]++;
-            if (by_weight) s->sum[key >> shift & mask] += hybrid__select_weight(s, s->x[i]);
+            if (by_weight) s->sum[key >> shift & mask] += all ? s->weight[i] : hybrid__select_weight(s, s->x[i]);
         }
     }
     if (!by_weight) for (i = 0; i < HYBRID__SELECT_BINS; i++) s->sum[i] = (double)s->count[i];
@@ -256,10 +269,10 @@ static void hybrid__select_typical(hybrid__select *s, double part)
     double whole = 0, mean = 0;
     int i, m;
     for (hybrid__walk_begin(s, &walk); hybrid__select_next(s, &walk, &m); ) {
+        hybrid__select_weights(s, m);
         for (i = 0; i < m; i++) {
-            double z = hybrid__select_exponent(s, s->x[i]), w = hybrid__exp_negative(z);
-            whole += w;
-            mean += w * z;
+            whole += s->weight[i];
+            mean += s->weight[i] * hybrid__select_exponent(s, s->x[i]);
         }
     }
     s->center = mean / whole;
@@ -275,8 +288,10 @@ static int32_t hybrid__select_draw(hybrid__select *s, double u)
     double whole = 0, passed = 0, target;
     hybrid__walk walk;
     memset(s->sum, 0, sizeof s->sum);
-    for (chunk = 0, hybrid__walk_begin(s, &walk); hybrid__select_next(s, &walk, &m); chunk++)
-        for (i = 0; i < m; i++) s->sum[chunk / per_bin] += hybrid__select_weight(s, s->x[i]);
+    for (chunk = 0, hybrid__walk_begin(s, &walk); hybrid__select_next(s, &walk, &m); chunk++) {
+        hybrid__select_weights(s, m);
+        for (i = 0; i < m; i++) s->sum[chunk / per_bin] += s->weight[i];
+    }
     for (bin = 0; bin < HYBRID__SELECT_BINS; bin++) whole += s->sum[bin];
     target = u * whole;
     for (bin = 0; bin < HYBRID__SELECT_BINS - 1 && passed + s->sum[bin] <= target; bin++) passed += s->sum[bin];
