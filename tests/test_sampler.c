@@ -156,7 +156,7 @@ static void test_reference(void)
     int round, near = 0, done = 0, i, k;
     TEST("against a slow reference");
     for (round = 0; round < 600; round++) {
-        int n = sizes[pick(round % 20 ? 9 : 11)], n_history = pick(40), kind = pick(6);
+        int n = sizes[pick(round % 5 ? 9 : 11)], n_history = pick(40), kind = pick(6);
         float *logits = (float *)malloc((size_t)n * sizeof *logits);
         double *probs = (double *)malloc((size_t)n * sizeof *probs), margin, worst, u, sum;
         int32_t history[40], id;

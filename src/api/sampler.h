@@ -27,7 +27,7 @@ typedef struct hybrid_sampler_desc {
     uint64_t seed;                        /* the same seed gives the same tokens, on every machine; 0 is a seed like any other */
 } hybrid_sampler_desc;
 
-/* desc may be NULL. HYBRID_ERROR_INVALID names the field that is out of range. All memory is taken here (about 50 KB, whatever the
+/* desc may be NULL. HYBRID_ERROR_INVALID names the field that is out of range. All memory is taken here (about 64 KB, whatever the
  * vocabulary's size). A sampler is used by one thread at a time; every sequence has its own. */
 HYBRID_API hybrid_result hybrid_sampler_create(hybrid_runtime *runtime, const hybrid_sampler_desc *desc, hybrid_sampler **sampler, hybrid_error *error);
 HYBRID_API void hybrid_sampler_destroy(hybrid_sampler *sampler);

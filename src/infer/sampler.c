@@ -152,7 +152,7 @@ static void hybrid__sampler_filter(hybrid_sampler *s, int32_t n_vocab)
 {
     const hybrid_sampler_desc *d = &s->desc;
     hybrid__select_temperature(&s->select, d->temperature);
-    if (d->top_k > 0 && d->top_k < n_vocab) hybrid__select_keep(&s->select, HYBRID__BY_LOGIT, false, (double)d->top_k);
+    if (d->top_k > 0 && d->top_k < n_vocab) hybrid__select_top(&s->select, d->top_k);
     if (d->top_p > 0 && d->top_p < 1) hybrid__select_keep(&s->select, HYBRID__BY_LOGIT, true, (double)d->top_p);
     if (d->min_p > 0) hybrid__select_min(&s->select, (double)d->min_p);
     if (d->typical_p > 0 && d->typical_p < 1) hybrid__select_typical(&s->select, (double)d->typical_p);

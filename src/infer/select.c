@@ -27,6 +27,8 @@ typedef struct hybrid__select {
     double      scale;                    /* 1 / temperature; a logit x weighs e^z, z = (x - max) * scale */
     double      min_weight;               /* what weighs less is out; 0: nothing */
     double      center;                   /* the mean of z */
+    int         n_peaks;
+    float       peak[HYBRID__SELECT_BINS]; /* the largest logit of each of the first chunks */
     hybrid__cut cut[HYBRID__CUTS];
     bool        gathered;                 /* everything that is left is in the candidates, in order of id */
     int32_t     n_candidates;
@@ -131,7 +133,8 @@ static bool hybrid__select_next(hybrid__select *s, hybrid__walk *walk, int *n)
     return true;
 }
 
-/* Starts over with n_vocab logits and finds the best. False when one is NaN or +inf, or none is above -inf. */
+/* Starts over with n_vocab logits and finds the best, and in passing the best of every chunk. False when one is NaN or +inf, or none
+ * is above -inf. */
 static bool hybrid__select_begin(hybrid__select *s, int32_t n_vocab)
 {
     int32_t first, i, size;
@@ -139,14 +142,22 @@ static bool hybrid__select_begin(hybrid__select *s, int32_t n_vocab)
     s->gathered = false;
     s->best = -1;
     s->max = -INFINITY;
+    s->n_peaks = 0;
     for (first = 0; first < n_vocab; first += size) {
+        float peak = -INFINITY;
+        int32_t at = 0;
         size = HYBRID__MIN(n_vocab - first, HYBRID__SELECT_CHUNK);
         s->load(s->user, first, size, s->x);
         for (i = 0; i < size; i++) {
-            if (HYBRID__LIKELY(s->x[i] <= s->max)) continue;
+            if (HYBRID__LIKELY(s->x[i] <= peak)) continue;
             if (!(s->x[i] < INFINITY)) return false;
-            s->max = s->x[i];
-            s->best = first + i;
+            peak = s->x[i];
+            at = i;
+        }
+        if (s->n_peaks < HYBRID__SELECT_BINS) s->peak[s->n_peaks++] = peak;
+        if (peak > s->max) {
+            s->max = peak;
+            s->best = first + at;
         }
     }
     return s->best >= 0;
@@ -248,6 +259,23 @@ static void hybrid__select_keep(hybrid__select *s, int by, bool by_weight, doubl
     }
     s->cut[by].key = prefix;
     s->cut[by].equal = equal;
+}
+
+static int hybrid__falling(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x < y) - (x > y);
+}
+
+/* Keeps the k likeliest. The first filter: nothing below the k-th of the chunks' peaks can be among them, which spares the histograms
+ * nearly all of a large vocabulary. */
+static void hybrid__select_top(hybrid__select *s, int k)
+{
+    if (k <= s->n_peaks) {
+        qsort(s->peak, (size_t)s->n_peaks, sizeof *s->peak, hybrid__falling);
+        s->low = HYBRID__MAX(s->low, s->peak[k - 1]);
+    }
+    hybrid__select_keep(s, HYBRID__BY_LOGIT, false, (double)k);
 }
 
 /* Drops what weighs less than part (0..1) of the best. */
