@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id f1b1ff8e257192cc): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id c80183b894ba852d): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -60,7 +60,7 @@
  *     1343  runtime.c          the object that everything hangs off: memory, log, workers
  *     1489  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
  *     1641  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *    12932  end.h              closes what core/begin opened
+ *    12975  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     1671  names.c            names that must differ, found by hash
@@ -120,12 +120,12 @@
  *
  *   src/infer: KV cache, sequences, sampling, sessions
  *    11385  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    11678  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    11891  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    12021  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    12404  plan.c             the bytes of a model and a context before they are loaded
- *    12493  dialog.c           the messages of a conversation, and the prompt that they make
- *    12575  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    11721  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    11934  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    12064  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    12447  plan.c             the bytes of a model and a context before they are loaded
+ *    12536  dialog.c           the messages of a conversation, and the prompt that they make
+ *    12618  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -729,7 +729,7 @@ typedef struct hybrid_sampler_desc {
     uint64_t seed;                        /* the same seed gives the same tokens, on every machine; 0 is a seed like any other */
 } hybrid_sampler_desc;
 
-/* desc may be NULL. HYBRID_ERROR_INVALID names the field that is out of range. All memory is taken here (about 50 KB, whatever the
+/* desc may be NULL. HYBRID_ERROR_INVALID names the field that is out of range. All memory is taken here (about 64 KB, whatever the
  * vocabulary's size). A sampler is used by one thread at a time; every sequence has its own. */
 HYBRID_API hybrid_result hybrid_sampler_create(hybrid_runtime *runtime, const hybrid_sampler_desc *desc, hybrid_sampler **sampler, hybrid_error *error);
 HYBRID_API void hybrid_sampler_destroy(hybrid_sampler *sampler);
@@ -809,7 +809,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "f1b1ff8e257192cc"
+#define HYBRID__SOURCE_ID "c80183b894ba852d"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -11412,6 +11412,8 @@ typedef struct hybrid__select {
     double      scale;                    /* 1 / temperature; a logit x weighs e^z, z = (x - max) * scale */
     double      min_weight;               /* what weighs less is out; 0: nothing */
     double      center;                   /* the mean of z */
+    int         n_peaks;
+    float       peak[HYBRID__SELECT_BINS]; /* the largest logit of each of the first chunks */
     hybrid__cut cut[HYBRID__CUTS];
     bool        gathered;                 /* everything that is left is in the candidates, in order of id */
     int32_t     n_candidates;
@@ -11421,6 +11423,7 @@ typedef struct hybrid__select {
     int64_t     count[HYBRID__SELECT_BINS];
     int32_t     id[HYBRID__SELECT_CHUNK]; /* what hybrid__select_next found */
     float       x[HYBRID__SELECT_CHUNK];
+    double      weight[HYBRID__SELECT_CHUNK];
 } hybrid__select;
 
 /* A walk over what is left, in order of id. */
@@ -11432,9 +11435,9 @@ typedef struct hybrid__walk {
 /* e^z for z in -700..0, relative error below 1e-13: z = n ln 2 + r, a polynomial in r, |r| <= ln 2 / 2. */
 HYBRID__INLINE double hybrid__exp_negative(double z)
 {
-    const double magic = 6755399441055744.0;         /* 1.5 * 2^52: adding it rounds to an integer */
-    double n = z * 1.4426950408889634 + magic - magic, r = z - n * 6.93147180369123816e-01 - n * 1.90821492927058770e-10, p, power;
-    uint64_t bits;
+    const double magic = 6755399441055744.0;         /* 1.5 * 2^52: adding it rounds to an integer, in the low bits */
+    double t = z * 1.4426950408889634 + magic, n = t - magic, r = z - n * 6.93147180369123816e-01 - n * 1.90821492927058770e-10, p;
+    uint64_t bits, power;
     p = 1.0 / 39916800.0;
     p = p * r + 1.0 / 3628800.0;
     p = p * r + 1.0 / 362880.0;
@@ -11447,13 +11450,23 @@ HYBRID__INLINE double hybrid__exp_negative(double z)
     p = p * r + 0.5;
     p = p * r + 1.0;
     p = p * r + 1.0;
-    bits = (uint64_t)((int64_t)n + 1023) << 52;
-    memcpy(&power, &bits, sizeof power);
-    return p * power;
+    memcpy(&power, &t, sizeof power);
+    memcpy(&bits, &p, sizeof bits);
+    bits += power << 52;                             /* times 2^n */
+    memcpy(&p, &bits, sizeof p);
+    return p;
 }
 
 HYBRID__INLINE double hybrid__select_exponent(const hybrid__select *s, float x) { return ((double)x - (double)s->max) * s->scale; }
 HYBRID__INLINE double hybrid__select_weight(const hybrid__select *s, float x) { return hybrid__exp_negative(hybrid__select_exponent(s, x)); }
+
+/* The weights of x[0..m-1], in rounds of a constant length, which compilers turn into vector code. */
+static void hybrid__select_weights(hybrid__select *s, int m)
+{
+    int first, i;
+    for (first = 0; first < m; first += 64)
+        for (i = first; i < first + 64; i++) s->weight[i] = hybrid__select_weight(s, s->x[i]);
+}
 
 /* Unsigned integers in the order of the floats (-0 = 0). */
 HYBRID__INLINE uint32_t hybrid__float_order(float x)
@@ -11505,7 +11518,8 @@ static bool hybrid__select_next(hybrid__select *s, hybrid__walk *walk, int *n)
     return true;
 }
 
-/* Starts over with n_vocab logits and finds the best. False when one is NaN or +inf, or none is above -inf. */
+/* Starts over with n_vocab logits and finds the best, and in passing the best of every chunk. False when one is NaN or +inf, or none
+ * is above -inf. */
 static bool hybrid__select_begin(hybrid__select *s, int32_t n_vocab)
 {
     int32_t first, i, size;
@@ -11513,14 +11527,22 @@ static bool hybrid__select_begin(hybrid__select *s, int32_t n_vocab)
     s->gathered = false;
     s->best = -1;
     s->max = -INFINITY;
+    s->n_peaks = 0;
     for (first = 0; first < n_vocab; first += size) {
+        float peak = -INFINITY;
+        int32_t at = 0;
         size = HYBRID__MIN(n_vocab - first, HYBRID__SELECT_CHUNK);
         s->load(s->user, first, size, s->x);
         for (i = 0; i < size; i++) {
-            if (HYBRID__LIKELY(s->x[i] <= s->max)) continue;
+            if (HYBRID__LIKELY(s->x[i] <= peak)) continue;
             if (!(s->x[i] < INFINITY)) return false;
-            s->max = s->x[i];
-            s->best = first + i;
+            peak = s->x[i];
+            at = i;
+        }
+        if (s->n_peaks < HYBRID__SELECT_BINS) s->peak[s->n_peaks++] = peak;
+        if (peak > s->max) {
+            s->max = peak;
+            s->best = first + at;
         }
     }
     return s->best >= 0;
@@ -11566,16 +11588,18 @@ static void hybrid__select_gather_from(hybrid__select *s, int by, uint32_t lowes
 static void hybrid__select_histogram(hybrid__select *s, int by, bool by_weight, uint32_t prefix, int shift, int width)
 {
     const uint32_t mask = (1u << width) - 1;
+    const bool all = shift + width == 32;
     hybrid__walk walk;
     int i, m;
     memset(s->sum, 0, sizeof s->sum);
     memset(s->count, 0, sizeof s->count);
     for (hybrid__walk_begin(s, &walk); hybrid__select_next(s, &walk, &m); ) {
+        if (by_weight && all) hybrid__select_weights(s, m);
         for (i = 0; i < m; i++) {
             uint32_t key = hybrid__select_key(s, by, s->x[i]);
-            if (shift + width < 32 && key >> (shift + width) != prefix) continue;
+            if (!all && key >> (shift + width) != prefix) continue;
             s->count[key >> shift & mask]++;
-            if (by_weight) s->sum[key >> shift & mask] += hybrid__select_weight(s, s->x[i]);
+            if (by_weight) s->sum[key >> shift & mask] += all ? s->weight[i] : hybrid__select_weight(s, s->x[i]);
         }
     }
     if (!by_weight) for (i = 0; i < HYBRID__SELECT_BINS; i++) s->sum[i] = (double)s->count[i];
@@ -11622,6 +11646,23 @@ static void hybrid__select_keep(hybrid__select *s, int by, bool by_weight, doubl
     s->cut[by].equal = equal;
 }
 
+static int hybrid__falling(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x < y) - (x > y);
+}
+
+/* Keeps the k likeliest. The first filter: nothing below the k-th of the chunks' peaks can be among them, which spares the histograms
+ * nearly all of a large vocabulary. */
+static void hybrid__select_top(hybrid__select *s, int k)
+{
+    if (k <= s->n_peaks) {
+        qsort(s->peak, (size_t)s->n_peaks, sizeof *s->peak, hybrid__falling);
+        s->low = HYBRID__MAX(s->low, s->peak[k - 1]);
+    }
+    hybrid__select_keep(s, HYBRID__BY_LOGIT, false, (double)k);
+}
+
 /* Drops what weighs less than part (0..1) of the best. */
 static void hybrid__select_min(hybrid__select *s, double part)
 {
@@ -11641,10 +11682,10 @@ static void hybrid__select_typical(hybrid__select *s, double part)
     double whole = 0, mean = 0;
     int i, m;
     for (hybrid__walk_begin(s, &walk); hybrid__select_next(s, &walk, &m); ) {
+        hybrid__select_weights(s, m);
         for (i = 0; i < m; i++) {
-            double z = hybrid__select_exponent(s, s->x[i]), w = hybrid__exp_negative(z);
-            whole += w;
-            mean += w * z;
+            whole += s->weight[i];
+            mean += s->weight[i] * hybrid__select_exponent(s, s->x[i]);
         }
     }
     s->center = mean / whole;
@@ -11660,8 +11701,10 @@ static int32_t hybrid__select_draw(hybrid__select *s, double u)
     double whole = 0, passed = 0, target;
     hybrid__walk walk;
     memset(s->sum, 0, sizeof s->sum);
-    for (chunk = 0, hybrid__walk_begin(s, &walk); hybrid__select_next(s, &walk, &m); chunk++)
-        for (i = 0; i < m; i++) s->sum[chunk / per_bin] += hybrid__select_weight(s, s->x[i]);
+    for (chunk = 0, hybrid__walk_begin(s, &walk); hybrid__select_next(s, &walk, &m); chunk++) {
+        hybrid__select_weights(s, m);
+        for (i = 0; i < m; i++) s->sum[chunk / per_bin] += s->weight[i];
+    }
     for (bin = 0; bin < HYBRID__SELECT_BINS; bin++) whole += s->sum[bin];
     target = u * whole;
     for (bin = 0; bin < HYBRID__SELECT_BINS - 1 && passed + s->sum[bin] <= target; bin++) passed += s->sum[bin];
@@ -11830,7 +11873,7 @@ static void hybrid__sampler_filter(hybrid_sampler *s, int32_t n_vocab)
 {
     const hybrid_sampler_desc *d = &s->desc;
     hybrid__select_temperature(&s->select, d->temperature);
-    if (d->top_k > 0 && d->top_k < n_vocab) hybrid__select_keep(&s->select, HYBRID__BY_LOGIT, false, (double)d->top_k);
+    if (d->top_k > 0 && d->top_k < n_vocab) hybrid__select_top(&s->select, d->top_k);
     if (d->top_p > 0 && d->top_p < 1) hybrid__select_keep(&s->select, HYBRID__BY_LOGIT, true, (double)d->top_p);
     if (d->min_p > 0) hybrid__select_min(&s->select, (double)d->min_p);
     if (d->typical_p > 0 && d->typical_p < 1) hybrid__select_typical(&s->select, (double)d->typical_p);
