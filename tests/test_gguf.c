@@ -858,6 +858,23 @@ static void test_misuse(void)
 #undef WRONG
     CHECK(out.calls == 0, "a refused file was written");
 
+    TEST("replacing a key");
+    CHECK(!hybrid_gguf_writer_create(NULL, &w, NULL), "writer");
+    for (i = 0; i < 5; i++) {
+        CHECK(!hybrid_gguf_set_int(w, "number", HYBRID_GGUF_I32, i, &error) && !hybrid_gguf_set_string(w, "text", i % 2 ? "odd" : "even, and longer", &error), "%s", error.message);
+    }
+    CHECK(!hybrid_gguf_begin(w, sink_write, &out, &error) && !hybrid_gguf_end(w, &error), "%s", error.message);
+    hybrid_gguf_writer_destroy(w);
+    {
+        hybrid_source source = memory_source(out.data, out.size);
+        hybrid_gguf *g;
+        CHECK(!hybrid_gguf_open(NULL, &source, &g, &error) && hybrid_gguf_key_count(g) == 2 && hybrid_gguf_find(g, "number", &v) && hybrid_gguf_item_i64(&v, 0) == 4
+              && hybrid_gguf_find(g, "text", &v) && hybrid_gguf_item_string(&v, 0).size == 16, "the last values count");
+        hybrid_gguf_destroy(g);
+    }
+    free(out.data);
+    memset(&out, 0, sizeof out);
+
     TEST("order of calls");
     CHECK(!hybrid_gguf_writer_create(NULL, &w, NULL), "writer");
     for (i = 0; i < 40; i++) { snprintf(name, sizeof name, "key %d", i); hybrid_gguf_set_int(w, name, HYBRID_GGUF_I32, i, NULL); }

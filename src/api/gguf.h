@@ -1,7 +1,8 @@
 /* ---- gguf: what is in a model file, and writing one ----------------------------------------------------------------
  *
  *     hybrid_gguf *file;
- *     hybrid_source source = { "model.gguf" };
+ *     hybrid_source source = { 0 };
+ *     source.path = "model.gguf";
  *     if (hybrid_gguf_open(NULL, &source, &file, &error)) puts(error.message);
  *
  * A file is untrusted: opening it checks everything but the numbers inside the tensors. Versions 2 and 3, little-endian. */
