@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id c80183b894ba852d): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 940f540e8fe93293): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -45,87 +45,87 @@
  *      233  runtime.h          what models and sessions share: memory, log, worker threads
  *      262  quant.h            names, sizes, encode, decode
  *      327  gguf.h             what is in a model file, and writing one
- *      470  tokenizer.h        text to tokens and back
- *      584  model.h            load, describe
- *      628  context.h          batches of (sequence, tokens), logits, the KV cache
- *      702  sampler.h          from logits to the next token
- *      750  session.h          a conversation
+ *      471  tokenizer.h        text to tokens and back
+ *      585  model.h            load, describe
+ *      629  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      703  sampler.h          from logits to the next token
+ *      751  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *      814  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      873  base.c             what every room uses: macros of compilers, results, errors, checked sizes
- *      947  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *      996  thread.c           atomics, threads, and the worker pool
- *     1275  cpu.c              what this processor and its operating system can do
- *     1343  runtime.c          the object that everything hangs off: memory, log, workers
- *     1489  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     1641  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *    12975  end.h              closes what core/begin opened
+ *      815  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *      874  base.c             what every room uses: macros of compilers, results, errors, checked sizes
+ *      948  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *      997  thread.c           atomics, threads, and the worker pool
+ *     1276  cpu.c              what this processor and its operating system can do
+ *     1344  runtime.c          the object that everything hangs off: memory, log, workers
+ *     1490  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     1642  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *    12976  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     1671  names.c            names that must differ, found by hash
- *     1771  value.c            the 13 types of metadata values and their items
- *     1887  scan.c             a walk over the metadata, which checks every length before it is believed
- *     2090  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     2457  output.c           a file that appears under its name only when it is complete
- *     2556  write.c            makes a GGUF file
+ *     1672  names.c            names that must differ, found by hash
+ *     1772  value.c            the 13 types of metadata values and their items
+ *     1888  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     2091  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     2458  output.c           a file that appears under its name only when it is complete
+ *     2557  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     3037  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     3118  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     3417  floats.c           the types that are plain numbers
- *     3456  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     3649  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     3877  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     4017  types.c            the table of all types, and the public functions over it
- *     4118  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     4187  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     3038  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     3119  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     3418  floats.c           the types that are plain numbers
+ *     3457  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     3650  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     3878  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     4018  types.c            the table of all types, and the public functions over it
+ *     4119  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     4188  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     4360  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     4605  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     4746  pretokenize.c      cuts text into the words inside which BPE merges
- *     5156  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     5532  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     5707  bpe.c              the merging
- *     5998  tokenizer.c        making tokenizers, text to ids, ids to text
- *     6287  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     6415  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     4361  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     4606  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     4747  pretokenize.c      cuts text into the words inside which BPE merges
+ *     5157  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     5533  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     5708  bpe.c              the merging
+ *     5999  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     6288  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     6416  stop.c             finds strings that end an answer in bytes that come in pieces
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *     6582  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *     6715  target.c           the marks of functions that use instructions beyond the compiler's flags
- *     6730  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *     6755  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *     6827  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *     7180  cpu_x86.c          the row functions and attention of AVX2 and AVX-512: the same texts, stamped twice
- *     8672  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *     8701  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *     8809  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *     8879  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *     8974  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *     9342  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *     9676  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *     9914  cpu_int.c          the table of integer-block kernels
- *     9944  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    10004  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    10174  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *     6583  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *     6716  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *     6731  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *     6756  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *     6828  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *     7181  cpu_x86.c          the row functions and attention of AVX2 and AVX-512: the same texts, stamped twice
+ *     8673  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *     8702  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *     8810  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *     8880  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *     8975  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *     9343  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *     9677  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *     9915  cpu_int.c          the table of integer-block kernels
+ *     9945  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    10005  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    10175  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    10479  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    10686  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    10880  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    10938  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
- *    11083  forward.c          one transformer for all families, over the op table
+ *    10480  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    10687  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    10881  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    10939  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    11084  forward.c          one transformer for all families, over the op table
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    11385  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    11721  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    11934  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    12064  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    12447  plan.c             the bytes of a model and a context before they are loaded
- *    12536  dialog.c           the messages of a conversation, and the prompt that they make
- *    12618  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    11386  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    11722  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    11935  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    12065  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    12448  plan.c             the bytes of a model and a context before they are loaded
+ *    12537  dialog.c           the messages of a conversation, and the prompt that they make
+ *    12619  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -328,7 +328,8 @@ HYBRID_API hybrid_type hybrid_quantize_type_for(hybrid_mix mix, const hybrid_mix
 /* ---- gguf: what is in a model file, and writing one ----------------------------------------------------------------
  *
  *     hybrid_gguf *file;
- *     hybrid_source source = { "model.gguf" };
+ *     hybrid_source source = { 0 };
+ *     source.path = "model.gguf";
  *     if (hybrid_gguf_open(NULL, &source, &file, &error)) puts(error.message);
  *
  * A file is untrusted: opening it checks everything but the numbers inside the tensors. Versions 2 and 3, little-endian. */
@@ -809,7 +810,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "c80183b894ba852d"
+#define HYBRID__SOURCE_ID "940f540e8fe93293"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
