@@ -1,4 +1,4 @@
-/* The types of tensors: layouts, decoders, encoders. Oracles: llama.cpp's bytes and values (shared/data/quant), gguf-py's values and
+/* [tsan] The types of tensors: layouts, decoders, encoders. Oracles: llama.cpp's bytes and values (shared/data/quant), gguf-py's values and
  * llama.cpp's errors (tests/oracle/quant.py), and plain statements in this file. */
 #define HYBRID_IMPLEMENTATION
 #include "../src/hybrid_all.c"
@@ -407,6 +407,90 @@ static void test_special_values(void)
     }
 }
 
+/* Mixes: llama.cpp's type of every tensor of models of several kinds. */
+static void test_mixes(void)
+{
+    enum { MOST = 200 };
+    static struct { char name[64]; int n_dims; uint64_t ne[4]; } t[MOST];
+    char arch[32], *text = read_file("tests/oracle/data/quant_mix.txt", NULL), *p = text;
+    hybrid_mix_model model;
+    hybrid_mix mix;
+    int n = 0, tied, at, i, number, type, seen = 0;
+    TEST("mixes");
+    CHECK(text != NULL, "tests/oracle/data/quant_mix.txt: run from the root of the repository");
+    memset(&model, 0, sizeof model);
+    while (p && *p) {
+        if (sscanf(p, "model %31s %d %d %d %d %d %d\n%n", arch, &model.n_layer, &model.n_expert, &model.n_head, &model.n_head_kv, &tied, &n, &at) == 7) {
+            model.architecture = arch;
+            model.tied_output = tied != 0;
+            p += at;
+            CHECK(n > 0 && n <= MOST, "%d tensors", n);
+            for (i = 0; i < n && n <= MOST; i++) {
+                int d;
+                sscanf(p, "%63s %d%n", t[i].name, &t[i].n_dims, &at);
+                for (d = 0, p += at; d < 4; d++) t[i].ne[d] = d < t[i].n_dims ? strtoull(p, &p, 10) : 1;
+                p += strspn(p, "\n");
+            }
+        } else if (sscanf(p, "mix %d%n", &number, &at) == 1) {
+            for (i = 0, p += at; i < n; i++) {
+                hybrid_type got = hybrid_quantize_type_for((hybrid_mix)number, &model, t[i].name, t[i].n_dims, t[i].ne, HYBRID_TYPE_F32);
+                type = (int)strtol(p, &p, 10);
+                CHECK((int)got == type, "%s, %s: %s is %s, not %s", arch, hybrid_mix_name((hybrid_mix)number), t[i].name, hybrid_type_name(got), hybrid_type_name((hybrid_type)type));
+                seen++;
+            }
+            p += strspn(p, "\n");
+        } else break;
+    }
+    CHECK(p && !*p && seen > 3000, "%d types", seen);
+    free(text);
+    for (i = 0; hybrid_mix_at((size_t)i, &mix); i++) {
+        hybrid_mix again = HYBRID_MIX_F32;
+        CHECK(hybrid_mix_find(hybrid_mix_name(mix), &again) && again == mix, "mix %d", (int)mix);
+    }
+    CHECK(i == 17 && !hybrid_mix_name((hybrid_mix)99) && !hybrid_mix_find("Q9_K", &mix) && !hybrid_mix_find("", &mix) && !hybrid_mix_find(NULL, &mix), "%d mixes", i);
+    CHECK(hybrid_mix_find("q4_k_m", &mix) && mix == HYBRID_MIX_Q4_K_M && hybrid_mix_find("q5_K", &mix) && mix == HYBRID_MIX_Q5_K_M, "other spellings");
+    CHECK(hybrid_quantize_type_for((hybrid_mix)99, &model, "output.weight", 2, t[0].ne, HYBRID_TYPE_Q8_0) == HYBRID_TYPE_Q8_0, "an unknown mix changes nothing");
+}
+
+/* hybrid_convert is hybrid_dequantize and hybrid_quantize of every row, on any number of threads. */
+static void test_convert(void)
+{
+    static float x[N], y[WIDTH], w[N];
+    static uint16_t a[MOST_BYTES / 2], b[MOST_BYTES / 2], want[MOST_BYTES / 2];
+    hybrid_error err;
+    int threads, t, r;
+    TEST("convert");
+    make_rows(0, 4, x);
+    make_importance(w);
+    hybrid_quantize(HYBRID_TYPE_F16, x, a, N, NULL);
+    for (threads = 1; threads <= 3; threads++) {
+        hybrid_runtime_desc desc = { { NULL, NULL, NULL }, { NULL, NULL }, 0, NULL, NULL, NULL };
+        hybrid_runtime *rt;
+        desc.n_threads = threads;
+        CHECK(hybrid_runtime_create(&desc, &rt, &err) == HYBRID_OK, "%s", err.message);
+        for (t = 0; t < N_TYPES; t++) {
+            size_t bytes = hybrid_type_row_bytes(all_types[t], WIDTH);
+            for (r = 0; r < ROWS; r++) {
+                hybrid_dequantize(HYBRID_TYPE_F16, a + r * WIDTH, y, WIDTH);
+                hybrid_quantize(all_types[t], y, (char *)want + (size_t)r * bytes, WIDTH, w);
+            }
+            memset(b, 0xEE, sizeof b);
+            CHECK(hybrid_convert(rt, HYBRID_TYPE_F16, a, all_types[t], b, ROWS, WIDTH, w, &err) == HYBRID_OK && !memcmp(b, want, ROWS * bytes),
+                  "%s, %d threads", hybrid_type_name(all_types[t]), threads);
+        }
+        hybrid_runtime_destroy(rt);
+    }
+    CHECK(hybrid_convert(NULL, HYBRID_TYPE_F32, x, HYBRID_TYPE_Q4_K, b, ROWS, 128, NULL, &err) == HYBRID_ERROR_INVALID, "rows of 128");
+    CHECK(hybrid_convert(NULL, (hybrid_type)99, x, HYBRID_TYPE_Q4_K, b, ROWS, WIDTH, NULL, &err) == HYBRID_ERROR_INVALID, "an unknown type");
+    CHECK(hybrid_convert(NULL, HYBRID_TYPE_F32, NULL, HYBRID_TYPE_Q4_K, b, ROWS, WIDTH, NULL, &err) == HYBRID_ERROR_INVALID, "no source");
+    CHECK(hybrid_convert(NULL, HYBRID_TYPE_F32, x, HYBRID_TYPE_Q4_K, b, SIZE_MAX / WIDTH, 0, NULL, &err) == HYBRID_OK, "nothing to do");
+    w[3] = -1;
+    CHECK(hybrid_convert(NULL, HYBRID_TYPE_F32, x, HYBRID_TYPE_Q4_K, b, ROWS, WIDTH, w, &err) == HYBRID_ERROR_INVALID, "negative importance");
+    x[5] = NAN;
+    CHECK(hybrid_convert(NULL, HYBRID_TYPE_F32, x, HYBRID_TYPE_Q4_K, b, ROWS, WIDTH, NULL, &err) == HYBRID_ERROR_NUMERIC, "NaN");
+    CHECK(hybrid_convert(NULL, HYBRID_TYPE_F32, x, HYBRID_TYPE_F16, b, ROWS, WIDTH, NULL, &err) == HYBRID_OK, "NaN in halves");
+}
+
 /* The bytes of the encoders, as one number: equal under every compiler, optimisation level and instruction set. A change of an encoder
  * changes it; then this constant is to be changed with it, on purpose. */
 static void test_same_everywhere(void)
@@ -437,6 +521,8 @@ int main(void)
     test_shared_rows();
     test_encode_error();
     test_special_values();
+    test_mixes();
+    test_convert();
     test_same_everywhere();
     return test_end();
 }

@@ -5,12 +5,15 @@
     quant_error.txt    per type and kind of rows: the error (RMS, in 1e-9 of the unit) that llama.cpp's encoders leave
                        (pip: llama-cpp-python 0.3.36, for its libggml); the rows are made by the same arithmetic in test_quant.c
 
+    quant_mix.txt      for small models of several kinds, the type that llama.cpp gives each tensor in each mix
+
     python3 tests/oracle/quant.py
 """
 import ctypes
 import glob
 import os
 import struct
+import tempfile
 
 import gguf
 import llama_cpp
@@ -102,5 +105,87 @@ def error():
                 f.write(f"{number} {row_kind} {e * 1e9:.6g}\n")
 
 
+MIXES = [0, 1, 2, 3, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 32]
+MODELS = [  # name, architecture, layers, experts, heads, kv heads, width, feed-forward, tied output
+    ("usual", "llama", 18, 0, 4, 4, 256, 512, False),
+    ("tied, few kv heads", "qwen2", 10, 0, 8, 2, 256, 768, True),
+    ("one matrix for q, k, v", "phi3", 9, 0, 4, 4, 256, 512, False),
+    ("experts", "llama", 8, 8, 8, 2, 256, 512, False),
+    ("experts", "qwen3moe", 8, 16, 8, 2, 256, 512, False),
+    ("rows of 64 and of 40", "llama", 8, 0, 4, 2, 64, 40, False),
+    ("its own rules", "falcon", 16, 0, 4, 4, 256, 512, False),
+    ("its own rules", "gpt2", 8, 0, 4, 4, 256, 512, False),
+]
+
+
+def tensors(arch, layers, experts, width, ff, tied):
+    yield "token_embd.weight", (2, width)
+    if arch == "gpt2":
+        yield "position_embd.weight", (2, width)
+    if not tied:
+        yield "output.weight", (2, width)
+    yield "output_norm.weight", (width,)
+    for i in range(layers):
+        b = f"blk.{i}."
+        if i == 0:                          # nothing about these depends on the layer
+            yield b + "attn_norm.weight", (width,)
+            yield b + "attn_output.bias", (width,)
+            yield b + "attn_output.weight", (2, width)
+            yield b + ("ffn_up_exps.weight" if experts else "ffn_up.weight"), (2, 2, width) if experts else (2, width)
+            if experts:
+                yield b + "ffn_gate_inp.weight", (2, width)
+            if arch not in ("phi3", "falcon", "gpt2"):
+                yield b + "attn_q.weight", (2, width)
+                yield b + "attn_k.weight", (2, width)
+        yield b + ("attn_qkv.weight" if arch in ("phi3", "falcon", "gpt2") else "attn_v.weight"), (2, width)
+        yield b + ("ffn_down_exps.weight" if experts else "ffn_down.weight"), (2, 2, ff) if experts else (2, ff)
+
+
+def mix():
+    quiet = llama_cpp.llama_log_callback(lambda level, text, user: None)
+    llama_cpp.llama_log_set(quiet, ctypes.c_void_p(0))
+    with tempfile.TemporaryDirectory() as folder, open(os.path.join(HERE, "quant_mix.txt"), "w") as f:
+        source, result = os.path.join(folder, "in.gguf"), os.path.join(folder, "out.gguf")
+        for what, arch, layers, experts, heads, kv, width, ff, tied in MODELS:
+            w = gguf.GGUFWriter(source, arch)
+            w.add_block_count(layers)
+            w.add_context_length(64)
+            w.add_embedding_length(width)
+            w.add_feed_forward_length(ff)
+            w.add_head_count(heads)
+            w.add_head_count_kv(kv)
+            w.add_layer_norm_rms_eps(1e-5)
+            w.add_layer_norm_eps(1e-5)
+            w.add_vocab_size(2)
+            w.add_tokenizer_model("no_vocab")
+            if arch == "phi3":
+                w.add_rope_dimension_count(width // heads)
+                w.add_sliding_window(64)
+            if experts:
+                w.add_expert_count(experts)
+                w.add_expert_used_count(2)
+                w.add_expert_feed_forward_length(ff)
+            names = []
+            for name, shape in tensors(arch, layers, experts, width, ff, tied):
+                names.append(name)
+                w.add_tensor(name, np.ones(shape, np.float32))
+            w.write_header_to_file()
+            w.write_kv_data_to_file()
+            w.write_tensors_to_file()
+            w.close()
+            f.write(f"model {arch} {layers} {experts} {heads} {kv} {int(tied)} {len(names)}\n")
+            for name, shape in tensors(arch, layers, experts, width, ff, tied):
+                f.write(" ".join(map(str, [name, len(shape), *shape[::-1]])) + "\n")
+            for number in MIXES:
+                p = llama_cpp.llama_model_quantize_default_params()
+                p.ftype = number
+                p.nthread = 1
+                if llama_cpp.llama_model_quantize(source.encode(), result.encode(), ctypes.byref(p)):
+                    raise SystemExit(f"llama.cpp does not make mix {number} of {what} {arch}")
+                types = {t.name: int(t.tensor_type) for t in gguf.GGUFReader(result).tensors}
+                f.write(f"mix {number} " + " ".join(str(types[n]) for n in names) + "\n")
+
+
 decode()
 error()
+mix()
