@@ -51,7 +51,6 @@
 #include "compute/trig.c"
 #include "compute/cpu_kernels.c"
 #include "compute/cpu_generic.c"
-#include "compute/cpu_x86.c"
 #include "compute/matmul_kernel.c"
 #include "compute/cpu_int_unpack.c"
 #include "compute/cpu_int_act.c"
@@ -61,6 +60,8 @@
 #include "compute/cpu_int_gemm.c"
 #include "compute/cpu_int.c"
 #include "compute/cpu_float.c"
+#include "compute/cpu_x86.c"
+#include "compute/cpu_select.c"
 #include "compute/matmul.c"
 #include "compute/cpu.c"
 

@@ -264,16 +264,6 @@ static void hybrid__cpu_destroy(hybrid__backend *be)
     hybrid__runtime_release(rt);
 }
 
-static const hybrid__cpu_kernels *hybrid__cpu_kernels_for(hybrid__isa isa)
-{
-#if defined(HYBRID__X86)
-    const hybrid__cpu_kernels *kernels = hybrid__cpu_kernels_x86(isa);
-    if (kernels) return kernels;
-#endif
-    HYBRID__UNUSED(isa);
-    return hybrid__cpu_kernels_generic();
-}
-
 /* A back end for ops within limits. Keeps rt alive. One thread at a time. HYBRID_ERROR_MEMORY. */
 static hybrid_result hybrid__cpu_backend_create(hybrid_runtime *rt, const hybrid__cpu_limits *limits, hybrid__backend **be, hybrid_error *error)
 {

@@ -47,11 +47,3 @@ HYBRID__FLOAT_GENERIC(f16, HYBRID_TYPE_F16)
 HYBRID__FLOAT_GENERIC(bf16, HYBRID_TYPE_BF16)
 #undef HYBRID__FLOAT_GENERIC
 
-/* NULL when type is not one of the three. */
-static const hybrid__matmul_kernel *hybrid__matmul_float_kernel(hybrid__isa isa, hybrid_type type)
-{
-    HYBRID__UNUSED(isa);
-    if (type == HYBRID_TYPE_F32) return &hybrid__matmul_f32_generic;
-    if (type == HYBRID_TYPE_F16) return &hybrid__matmul_f16_generic;
-    return type == HYBRID_TYPE_BF16 ? &hybrid__matmul_bf16_generic : NULL;
-}

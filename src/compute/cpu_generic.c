@@ -169,11 +169,7 @@ static void hybrid__attention_generic(const hybrid__op_attention *op, const hybr
                 op->out + (run->first_row + r) * op->out_stride + (int64_t)h * op->kv->head_dim_v);
 }
 
-static const hybrid__cpu_kernels *hybrid__cpu_kernels_generic(void)
-{
-    static const hybrid__cpu_kernels kernels = {
-        hybrid__norm_generic, hybrid__rope_generic, hybrid__glu_generic, hybrid__add_generic, hybrid__add_scaled_generic, hybrid__scale_generic,
-        hybrid__softcap_generic, hybrid__kv_row_generic, hybrid__attention_generic
-    };
-    return &kernels;
-}
+static const hybrid__cpu_kernels hybrid__cpu_kernels_generic = {
+    hybrid__norm_generic, hybrid__rope_generic, hybrid__glu_generic, hybrid__add_generic, hybrid__add_scaled_generic, hybrid__scale_generic,
+    hybrid__softcap_generic, hybrid__kv_row_generic, hybrid__attention_generic
+};
