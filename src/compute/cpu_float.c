@@ -47,3 +47,18 @@ HYBRID__FLOAT_GENERIC(f16, HYBRID_TYPE_F16)
 HYBRID__FLOAT_GENERIC(bf16, HYBRID_TYPE_BF16)
 #undef HYBRID__FLOAT_GENERIC
 
+/* ---- what cpu_float.inc needs once ---------------------------------------------------------------------------------- */
+
+/* x[32 i + l] goes to act[hybrid__residue(l) * run + i], run = k / 32 rounded up: residues in the order of halving, 0 16 8 24 4 .. */
+HYBRID__INLINE int hybrid__residue(int l) { return (l & 1) << 4 | (l & 2) << 2 | (l & 4) | (l & 8) >> 2 | (l & 16) >> 4; }
+
+/* The 64 bytes more keep rows from falling on the same lines of a cache. */
+static size_t hybrid__act_split_bytes(int64_t k) { return hybrid__align((size_t)k, 32) * sizeof(float) + 64; }
+
+/* A chunk of residues (their panel stays in a near cache while all columns pass), and where its sums wait for the next chunks. */
+typedef struct hybrid__gemm_chunk {
+    int64_t run;
+    int     residues, index, last;         /* residues: a power of 2. Chunk index of 0 .. last */
+    float  *waiting;                       /* [level][column of all][R] */
+    int64_t level_size;
+} hybrid__gemm_chunk;

@@ -1,0 +1,255 @@
+/* Speed of the CPU back end's float matrices, attention and rows, next to what this machine can do at all, measured in the same run.
+ *     cc -O2 -o bench_ops tests/bench_ops.c -lm -lpthread && ./bench_ops [isa] [threads]
+ * Best of several rounds each. */
+#define HYBRID_IMPLEMENTATION
+#include "../src/hybrid_all.c"
+
+/* With one thread: the time that it had a core, for the machine may be shared. */
+static bool alone;
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(alone ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+static hybrid__backend *be;
+static volatile float sink;
+
+static float *floats(size_t n)
+{
+    float *p = (float *)malloc(n * sizeof *p + 64);
+    uint32_t u = 1;
+    size_t i;
+    for (i = 0; i < n; i++) { u = u * 1664525u + 1013904223u; p[i] = (float)(int32_t)u * (1.0f / 2147483648.0f); }
+    return p;
+}
+
+/* ---- roofs ---------------------------------------------------------------------------------------------------------- */
+
+#if defined(HYBRID__X86)
+static HYBRID__TARGET_AVX2 void peak_avx2(void)
+{
+    __m256 a = _mm256_set1_ps(0.5f), b = a, c = a, d = a, e = a, f = a, g = a, h = a, k = a, l = a, m = _mm256_set1_ps(0.9999f);
+    int i;
+    for (i = 0; i < 100000; i++) {
+        a = _mm256_fmadd_ps(a, m, m); b = _mm256_fmadd_ps(b, m, m); c = _mm256_fmadd_ps(c, m, m); d = _mm256_fmadd_ps(d, m, m); e = _mm256_fmadd_ps(e, m, m);
+        f = _mm256_fmadd_ps(f, m, m); g = _mm256_fmadd_ps(g, m, m); h = _mm256_fmadd_ps(h, m, m); k = _mm256_fmadd_ps(k, m, m); l = _mm256_fmadd_ps(l, m, m);
+    }
+    a = _mm256_add_ps(_mm256_add_ps(_mm256_add_ps(a, b), _mm256_add_ps(c, d)), _mm256_add_ps(_mm256_add_ps(e, f), _mm256_add_ps(g, _mm256_add_ps(h, _mm256_add_ps(k, l)))));
+    sink = _mm256_cvtss_f32(a);
+}
+static HYBRID__TARGET_AVX512 void peak_avx512(void)
+{
+    __m512 a = _mm512_set1_ps(0.5f), b = a, c = a, d = a, e = a, f = a, g = a, h = a, k = a, l = a, m = _mm512_set1_ps(0.9999f);
+    int i;
+    for (i = 0; i < 100000; i++) {
+        a = _mm512_fmadd_ps(a, m, m); b = _mm512_fmadd_ps(b, m, m); c = _mm512_fmadd_ps(c, m, m); d = _mm512_fmadd_ps(d, m, m); e = _mm512_fmadd_ps(e, m, m);
+        f = _mm512_fmadd_ps(f, m, m); g = _mm512_fmadd_ps(g, m, m); h = _mm512_fmadd_ps(h, m, m); k = _mm512_fmadd_ps(k, m, m); l = _mm512_fmadd_ps(l, m, m);
+    }
+    a = _mm512_add_ps(_mm512_add_ps(_mm512_add_ps(a, b), _mm512_add_ps(c, d)), _mm512_add_ps(_mm512_add_ps(e, f), _mm512_add_ps(g, _mm512_add_ps(h, _mm512_add_ps(k, l)))));
+    sink = _mm512_cvtss_f32(a);
+}
+static HYBRID__TARGET_AVX2 void read_all(const char *p, size_t n)
+{
+    __m256i a = _mm256_setzero_si256(), b = a, c = a, d = a;
+    size_t i;
+    for (i = 0; i + 128 <= n; i += 128) {
+        a = _mm256_xor_si256(a, _mm256_loadu_si256((const __m256i *)(const void *)(p + i)));
+        b = _mm256_xor_si256(b, _mm256_loadu_si256((const __m256i *)(const void *)(p + i + 32)));
+        c = _mm256_xor_si256(c, _mm256_loadu_si256((const __m256i *)(const void *)(p + i + 64)));
+        d = _mm256_xor_si256(d, _mm256_loadu_si256((const __m256i *)(const void *)(p + i + 96)));
+    }
+    a = _mm256_xor_si256(_mm256_xor_si256(a, b), _mm256_xor_si256(c, d));
+    sink = (float)_mm256_extract_epi32(a, 0);
+}
+#endif
+
+enum { BIG = 512 << 20 };
+static const char *big;
+static void peak_chunk(void *arg, int chunk, int lane)
+{
+    HYBRID__UNUSED(arg); HYBRID__UNUSED(chunk); HYBRID__UNUSED(lane);
+#if defined(HYBRID__X86)
+    if (be->rt->isa == HYBRID__ISA_AVX512) peak_avx512();
+    else if (be->rt->isa == HYBRID__ISA_AVX2) peak_avx2();
+#endif
+}
+static void read_chunk(void *arg, int chunk, int lane)
+{
+    HYBRID__UNUSED(arg); HYBRID__UNUSED(lane);
+#if defined(HYBRID__X86)
+    if (be->rt->isa != HYBRID__ISA_GENERIC) read_all(big + (size_t)chunk * (1 << 20), 1 << 20);
+#else
+    HYBRID__UNUSED(chunk);
+#endif
+}
+
+static double peak(void)
+{
+    double best = 1e9;
+    int r;
+    for (r = 0; r < 20; r++) {
+        double t = now();
+        hybrid__parallel(be->rt, 8, peak_chunk, NULL);
+        t = now() - t;
+        best = t < best ? t : best;
+    }
+    return 8 * 100000.0 * 10 * 2 * (be->rt->isa == HYBRID__ISA_AVX512 ? 16 : 8) / best * 1e-9;
+}
+static double bandwidth(void)
+{
+    double best = 1e9;
+    int r;
+    for (r = 0; r < 5; r++) {
+        double t = now();
+        hybrid__parallel(be->rt, BIG >> 20, read_chunk, NULL);
+        t = now() - t;
+        best = t < best ? t : best;
+    }
+    return BIG / best * 1e-9;
+}
+
+/* ---- ours ----------------------------------------------------------------------------------------------------------- */
+
+static void bench_matmul(hybrid_type type, int k, int out, int n, const void *data, int rounds)
+{
+    hybrid__tensor w;
+    hybrid__op_matmul op;
+    hybrid__cpu_limits limits;
+    hybrid__backend *mine;
+    float *x = floats((size_t)k * (size_t)n), *y = floats((size_t)out * (size_t)n);
+    double best = 1e9, t, roof;
+    int r;
+    memset(&w, 0, sizeof w); memset(&op, 0, sizeof op); memset(&limits, 0, sizeof limits);
+    w.type = type; w.ne[0] = k; w.ne[1] = out; w.nb[1] = hybrid_type_row_bytes(type, (size_t)k); w.data = data;
+    limits.n_rows = n;
+    hybrid__cpu_limits_matrix(be->rt, &limits, &w);
+    hybrid__cpu_backend_create(be->rt, &limits, &mine, NULL);
+    op.x = x; op.x_stride = k; op.n = n; op.n_out = 1; op.out[0].w = &w; op.out[0].y = y; op.out[0].y_stride = out;
+    roof = n == 1 ? bandwidth() : peak();
+    for (r = 0; r < rounds; r++) {
+        t = now();
+        mine->ops->matmul(mine, &op);
+        t = now() - t;
+        best = t < best ? t : best;
+    }
+    if (n == 1) printf("  %-4s k %5d out %6d       : %7.1f GB/s     %3.0f %% of reading\n", hybrid_type_name(type), k, out, (double)w.nb[1] * out / best * 1e-9, (double)w.nb[1] * out / best * 1e-7 / roof);
+    else printf("  %-4s k %5d out %6d n %4d: %7.1f GFLOP/s  %3.0f %% of FMA peak\n", hybrid_type_name(type), k, out, n, 2.0 * k * out * n / best * 1e-9, 2.0 * k * out * n / best * 1e-7 / roof);
+    mine->ops->destroy(mine);
+    free(x); free(y);
+}
+
+static void bench_attention(hybrid_type type, int heads, int heads_kv, int dim, int length, int rows, int rounds)
+{
+    hybrid__kv_view kv;
+    hybrid__op_attention op;
+    hybrid__op_kv_store store;
+    hybrid__run run, all;
+    int32_t *pages = (int32_t *)malloc(sizeof(int32_t) * (size_t)(length / 32 + 1));
+    float *q = floats((size_t)rows * (size_t)(heads * dim)), *k = floats((size_t)length * (size_t)(heads_kv * dim)), *out = floats((size_t)rows * (size_t)(heads * dim));
+    double best = 1e9, t, work = 0, roof = rows == 1 ? bandwidth() : peak();
+    int r;
+    memset(&kv, 0, sizeof kv); memset(&op, 0, sizeof op);
+    for (r = 0; r <= length / 32; r++) pages[r] = r;
+    kv.type = type; kv.n_head_kv = heads_kv; kv.head_dim_k = kv.head_dim_v = dim;
+    kv.row_bytes_k = kv.row_bytes_v = hybrid_type_row_bytes(type, (size_t)dim);
+    kv.page_bytes_k = kv.page_bytes_v = kv.row_bytes_k * 32 * (size_t)heads_kv;
+    kv.k = (char *)malloc(kv.page_bytes_k * (size_t)(length / 32 + 1)); kv.v = (char *)malloc(kv.page_bytes_v * (size_t)(length / 32 + 1));
+    all.first_row = 0; all.n_rows = length; all.pos = 0; all.pages = pages;
+    store.kv = &kv; store.k = store.v = k; store.k_stride = store.v_stride = heads_kv * dim; store.runs = &all; store.n_runs = 1;
+    be->ops->kv_store(be, &store);
+    run.first_row = 0; run.n_rows = rows; run.pos = length - rows; run.pages = pages;
+    op.kv = &kv; op.q = q; op.q_stride = op.out_stride = heads * dim; op.out = out; op.runs = &run; op.n_runs = 1; op.n_head = heads; op.scale = 1.0f / sqrtf((float)dim);
+    for (r = 0; r < rounds; r++) {
+        t = now();
+        be->ops->attention(be, &op);
+        t = now() - t;
+        best = t < best ? t : best;
+    }
+    for (r = 0; r < rows; r++) work += 4.0 * heads * dim * (run.pos + r + 1);
+    if (rows == 1) {
+        double bytes = 2.0 * length * heads_kv * (double)kv.row_bytes_k;
+        printf("  %-4s %2d/%2d heads of %3d, 1 row at %5d     : %7.1f GB/s     %3.0f %% of reading\n", hybrid_type_name(type), heads, heads_kv, dim, length, bytes / best * 1e-9, bytes / best * 1e-7 / roof);
+    } else printf("  %-4s %2d/%2d heads of %3d, %4d rows to %5d : %7.1f GFLOP/s  %3.0f %% of FMA peak\n", hybrid_type_name(type), heads, heads_kv, dim, rows, length, work / best * 1e-9, work / best * 1e-7 / roof);
+    free(pages); free(q); free(k); free(out); free(kv.k); free(kv.v);
+}
+
+static void bench_rows(int n, int rows)
+{
+    float *x = floats((size_t)n * (size_t)rows), *y = floats((size_t)n * (size_t)rows), *w = floats((size_t)n);
+    int kind, r;
+    static const char *const names[] = { "rms norm", "layer norm", "silu glu", "gelu glu", "gelu_tanh glu", "add", "softcap", "rope neox", "rope norm" };
+    for (kind = 0; kind < 9; kind++) {
+        double best = 1e9;
+        for (r = 0; r < 30; r++) {
+            double t = now();
+            hybrid__op_norm norm;
+            hybrid__op_glu glu;
+            hybrid__op_rope rope;
+            norm.kind = kind == 0 ? HYBRID__NORM_RMS : HYBRID__NORM_LAYER; norm.x = x; norm.out = y; norm.x_stride = norm.out_stride = n; norm.w = w; norm.b = NULL; norm.n_rows = rows; norm.n = n; norm.eps = 1e-5f;
+            glu.act = kind == 2 ? HYBRID__ACT_SILU : kind == 3 ? HYBRID__ACT_GELU : HYBRID__ACT_GELU_TANH; glu.gate = x; glu.up = x; glu.out = y; glu.gate_stride = glu.up_stride = glu.out_stride = n; glu.n_rows = rows; glu.n = n;
+            rope.kind = kind == 7 ? HYBRID__ROPE_NEOX : HYBRID__ROPE_NORM; rope.x = y; rope.x_stride = n; rope.n = rows; rope.n_head = n / 64; rope.head_dim = rope.n_rot = 64; rope.table = x;
+            if (kind < 2) be->ops->norm(be, &norm);
+            else if (kind < 5) be->ops->glu(be, &glu);
+            else if (kind == 5) be->ops->add(be, y, x, (int64_t)n * rows);
+            else if (kind == 6) be->ops->softcap(be, y, 30, (int64_t)n * rows);
+            else be->ops->rope(be, &rope);
+            t = now() - t;
+            best = t < best ? t : best;
+        }
+        printf("  %-14s %5d x %4d: %6.3f ns a value\n", names[kind], n, rows, best * 1e9 / ((double)n * rows));
+    }
+    free(x); free(y); free(w);
+}
+
+int main(int argc, char **argv)
+{
+    hybrid_runtime_desc desc;
+    hybrid_runtime *rt;
+    hybrid__cpu_limits limits;
+    uint16_t *half;
+    size_t i;
+    memset(&desc, 0, sizeof desc); memset(&limits, 0, sizeof limits);
+    desc.isa = argc > 1 ? argv[1] : NULL;
+    desc.n_threads = argc > 2 ? atoi(argv[2]) : 1;
+    alone = desc.n_threads == 1;
+    if (hybrid_runtime_create(&desc, &rt, NULL)) return 1;
+    limits.n_rows = 1; limits.head_dim_k = limits.head_dim_v = 256;
+    if (hybrid__cpu_backend_create(rt, &limits, &be, NULL)) return 1;
+    half = (uint16_t *)malloc(BIG);
+    for (i = 0; i < BIG / 2; i++) half[i] = (uint16_t)(0x2C00 + i % 1000);
+    big = (const char *)half;
+    printf("%s, %d threads: FMA peak %.1f GFLOP/s, reading %.1f GB/s\n", hybrid_runtime_isa(rt), hybrid_runtime_threads(rt), peak(), bandwidth());
+    printf("prefill\n");
+    bench_matmul(HYBRID_TYPE_F16, 896, 4864, 512, half, 4);
+    bench_matmul(HYBRID_TYPE_F16, 2048, 2048, 512, half, 4);
+    bench_matmul(HYBRID_TYPE_F16, 8192, 2048, 512, half, 2);
+    bench_matmul(HYBRID_TYPE_BF16, 2048, 2048, 512, half, 4);
+    bench_matmul(HYBRID_TYPE_F32, 2048, 2048, 512, half, 4);
+    bench_matmul(HYBRID_TYPE_F16, 2048, 2048, 64, half, 10);
+    bench_matmul(HYBRID_TYPE_F16, 2048, 2048, 16, half, 10);
+    bench_matmul(HYBRID_TYPE_F16, 2048, 2048, 4, half, 10);
+    bench_matmul(HYBRID_TYPE_F16, 2048, 2048, 3, half, 10);
+    printf("decode\n");
+    bench_matmul(HYBRID_TYPE_F16, 896, BIG / 2 / 896, 1, half, 5);
+    bench_matmul(HYBRID_TYPE_F16, 2048, BIG / 2 / 2048, 1, half, 5);
+    bench_matmul(HYBRID_TYPE_F16, 8192, BIG / 2 / 8192, 1, half, 5);
+    bench_matmul(HYBRID_TYPE_BF16, 2048, BIG / 2 / 2048, 1, half, 5);
+    bench_matmul(HYBRID_TYPE_F32, 2048, BIG / 4 / 2048, 1, half, 5);
+    printf("attention\n");
+    bench_attention(HYBRID_TYPE_F16, 32, 8, 64, 512, 512, 5);
+    bench_attention(HYBRID_TYPE_F16, 32, 8, 64, 4096, 512, 3);
+    bench_attention(HYBRID_TYPE_F16, 16, 16, 128, 2048, 512, 3);
+    bench_attention(HYBRID_TYPE_Q8_0, 32, 8, 128, 2048, 512, 3);
+    bench_attention(HYBRID_TYPE_F16, 32, 8, 64, 16384, 1, 5);
+    bench_attention(HYBRID_TYPE_F16, 32, 8, 128, 16384, 1, 5);
+    bench_attention(HYBRID_TYPE_F16, 16, 16, 128, 16384, 1, 5);
+    bench_attention(HYBRID_TYPE_F16, 14, 2, 64, 16384, 1, 5);
+    bench_attention(HYBRID_TYPE_Q8_0, 32, 8, 128, 16384, 1, 5);
+    printf("rows\n");
+    bench_rows(2048, 512);
+    be->ops->destroy(be);
+    hybrid_runtime_destroy(rt);
+    free(half);
+    return 0;
+}
