@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 940f540e8fe93293): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 86f4395651c29531): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -41,91 +41,92 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      136  base.h             version, linkage, results, errors, allocator, log
- *      233  runtime.h          what models and sessions share: memory, log, worker threads
- *      262  quant.h            names, sizes, encode, decode
- *      327  gguf.h             what is in a model file, and writing one
- *      471  tokenizer.h        text to tokens and back
- *      585  model.h            load, describe
- *      629  context.h          batches of (sequence, tokens), logits, the KV cache
- *      703  sampler.h          from logits to the next token
- *      751  session.h          a conversation
+ *      137  base.h             version, linkage, results, errors, allocator, log
+ *      234  runtime.h          what models and sessions share: memory, log, worker threads
+ *      263  quant.h            names, sizes, encode, decode
+ *      328  gguf.h             what is in a model file, and writing one
+ *      472  tokenizer.h        text to tokens and back
+ *      586  model.h            load, describe
+ *      630  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      704  sampler.h          from logits to the next token
+ *      752  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *      815  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      874  base.c             what every room uses: macros of compilers, results, errors, checked sizes
- *      948  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *      997  thread.c           atomics, threads, and the worker pool
- *     1276  cpu.c              what this processor and its operating system can do
- *     1344  runtime.c          the object that everything hangs off: memory, log, workers
- *     1490  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     1642  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *    12976  end.h              closes what core/begin opened
+ *      816  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *      875  base.c             what every room uses: macros of compilers, results, errors, checked sizes
+ *      949  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *      998  thread.c           atomics, threads, and the worker pool
+ *     1277  cpu.c              what this processor and its operating system can do
+ *     1345  runtime.c          the object that everything hangs off: memory, log, workers
+ *     1491  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     1643  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *    13505  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     1672  names.c            names that must differ, found by hash
- *     1772  value.c            the 13 types of metadata values and their items
- *     1888  scan.c             a walk over the metadata, which checks every length before it is believed
- *     2091  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     2458  output.c           a file that appears under its name only when it is complete
- *     2557  write.c            makes a GGUF file
+ *     1673  names.c            names that must differ, found by hash
+ *     1773  value.c            the 13 types of metadata values and their items
+ *     1889  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     2092  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     2459  output.c           a file that appears under its name only when it is complete
+ *     2558  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     3038  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     3119  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     3418  floats.c           the types that are plain numbers
- *     3457  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     3650  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     3878  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     4018  types.c            the table of all types, and the public functions over it
- *     4119  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     4188  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     3039  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     3120  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     3419  floats.c           the types that are plain numbers
+ *     3458  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     3651  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     3879  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     4019  types.c            the table of all types, and the public functions over it
+ *     4120  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     4189  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     4361  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     4606  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     4747  pretokenize.c      cuts text into the words inside which BPE merges
- *     5157  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     5533  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     5708  bpe.c              the merging
- *     5999  tokenizer.c        making tokenizers, text to ids, ids to text
- *     6288  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     6416  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     4362  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     4607  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     4748  pretokenize.c      cuts text into the words inside which BPE merges
+ *     5158  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     5534  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     5709  bpe.c              the merging
+ *     6000  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     6289  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     6417  stop.c             finds strings that end an answer in bytes that come in pieces
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *     6583  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *     6716  target.c           the marks of functions that use instructions beyond the compiler's flags
- *     6731  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *     6756  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *     6828  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *     7181  cpu_x86.c          the row functions and attention of AVX2 and AVX-512: the same texts, stamped twice
- *     8673  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *     8702  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *     8810  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *     8880  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *     8975  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *     9343  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *     9677  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *     9915  cpu_int.c          the table of integer-block kernels
- *     9945  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    10005  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    10175  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *     6584  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *     6717  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *     6732  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *     6757  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *     6829  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *     7179  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *     7208  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *     7316  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *     7386  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *     7481  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *     7849  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *     8183  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *     8421  cpu_int.c          the table of integer-block kernels
+ *     8451  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *     8518  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    10514  cpu_select.c       the kernels of an instruction set
+ *    10544  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    10714  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    10480  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    10687  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    10881  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    10939  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
- *    11084  forward.c          one transformer for all families, over the op table
+ *    11009  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    11216  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    11410  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    11468  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    11613  forward.c          one transformer for all families, over the op table
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    11386  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    11722  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    11935  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    12065  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    12448  plan.c             the bytes of a model and a context before they are loaded
- *    12537  dialog.c           the messages of a conversation, and the prompt that they make
- *    12619  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    11915  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    12251  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    12464  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    12594  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    12977  plan.c             the bytes of a model and a context before they are loaded
+ *    13066  dialog.c           the messages of a conversation, and the prompt that they make
+ *    13148  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -810,7 +811,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "940f540e8fe93293"
+#define HYBRID__SOURCE_ID "86f4395651c29531"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -6968,6 +6969,7 @@ HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu)(HYBRID__V x)
 #undef HYBRID__V_FN
 #undef HYBRID__V_TARGET
 #undef HYBRID__V_TILE
+#undef HYBRID__V_COLUMNS
 #undef HYBRID__V_SET1
 #undef HYBRID__V_ADD
 #undef HYBRID__V_SUB
@@ -7168,1507 +7170,11 @@ static void hybrid__attention_generic(const hybrid__op_attention *op, const hybr
                 op->out + (run->first_row + r) * op->out_stride + (int64_t)h * op->kv->head_dim_v);
 }
 
-static const hybrid__cpu_kernels *hybrid__cpu_kernels_generic(void)
-{
-    static const hybrid__cpu_kernels kernels = {
-        hybrid__norm_generic, hybrid__rope_generic, hybrid__glu_generic, hybrid__add_generic, hybrid__add_scaled_generic, hybrid__scale_generic,
-        hybrid__softcap_generic, hybrid__kv_row_generic, hybrid__attention_generic
-    };
-    return &kernels;
-}
+static const hybrid__cpu_kernels hybrid__cpu_kernels_generic = {
+    hybrid__norm_generic, hybrid__rope_generic, hybrid__glu_generic, hybrid__add_generic, hybrid__add_scaled_generic, hybrid__scale_generic,
+    hybrid__softcap_generic, hybrid__kv_row_generic, hybrid__attention_generic
+};
 /* ==== end src/compute/cpu_generic.c ==== */
-
-/* ==== begin src/compute/cpu_x86.c ==== */
-/* compute/cpu_x86: the row functions and attention of AVX2 and AVX-512: the same texts, stamped twice. */
-#if defined(HYBRID__X86)
-
-/* ==== begin src/compute/cpu_vec_avx2.inc ==== */
-/* compute/cpu_vec_avx2: the vector macros for AVX2 + FMA + F16C, and what each means. A file that is stamped for each instruction set (math.inc,
- * cpu_rows.inc, cpu_attention.inc, cpu_dot.inc) is written in these alone, so that a new instruction set is a file like this one.
- *
- * No macro rounds in another way than its scalar twin. With a NaN, MAX and MIN give the second operand or a NaN: use MAX(constant, x). */
-#define HYBRID__V                  __m256                       /* N floats */
-#define HYBRID__V_MASK             __m256                       /* a truth value for each */
-#define HYBRID__V_N                8
-#define HYBRID__V_FN(name)         hybrid__##name##_avx2
-#define HYBRID__V_TARGET           HYBRID__TARGET_AVX2
-#define HYBRID__V_TILE             3                            /* attention: queries a tile: 4 * TILE vectors are in registers */
-
-#define HYBRID__V_SET1(x)          _mm256_set1_ps(x)
-#define HYBRID__V_ADD(a, b)        _mm256_add_ps(a, b)
-#define HYBRID__V_SUB(a, b)        _mm256_sub_ps(a, b)
-#define HYBRID__V_MUL(a, b)        _mm256_mul_ps(a, b)
-#define HYBRID__V_DIV(a, b)        _mm256_div_ps(a, b)
-#define HYBRID__V_FMA(a, b, c)     _mm256_fmadd_ps(a, b, c)     /* a * b + c */
-#define HYBRID__V_MAX(a, b)        _mm256_max_ps(a, b)
-#define HYBRID__V_MIN(a, b)        _mm256_min_ps(a, b)
-#define HYBRID__V_LESS(a, b)       _mm256_cmp_ps(a, b, _CMP_LT_OQ)
-#define HYBRID__V_SELECT(m, a, b)  _mm256_blendv_ps(b, a, m)    /* m ? a : b */
-#define HYBRID__V_ABS(a)           _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a)
-#define HYBRID__V_NEG(a)           _mm256_xor_ps(_mm256_set1_ps(-0.0f), a)
-#define HYBRID__V_COPYSIGN(a, s)   _mm256_or_ps(a, _mm256_and_ps(s, _mm256_set1_ps(-0.0f)))     /* a >= 0 */
-#define HYBRID__V_LDEXP(p, t)      hybrid__v_ldexp_avx2(p, t)     /* p * 2^n, t = n + 1.5 * 2^23 */
-#define HYBRID__V_MAX_BITS(a, b)   _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)))   /* of a, b >= 0: NaN is above inf */
-
-#define HYBRID__V_LOAD(p)          _mm256_loadu_ps(p)
-#define HYBRID__V_STORE(p, v)      _mm256_storeu_ps(p, v)
-#define HYBRID__V_LOAD_N(p, n)     _mm256_maskload_ps(p, hybrid__v_first_avx2(n))         /* the first n (any int), zeros above; touches no others */
-#define HYBRID__V_STORE_N(p, v, n) _mm256_maskstore_ps(p, hybrid__v_first_avx2(n), v)
-#define HYBRID__V_FIRST(n)         _mm256_castsi256_ps(hybrid__v_first_avx2(n))           /* lanes below n */
-#define HYBRID__V_LOAD_F16(p)      _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(p)))
-#define HYBRID__V_LOAD_BF16(p)     _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p))), 16))
-#define HYBRID__V_LOAD_I8(p)       _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p))))
-#define HYBRID__V_STORE_F16(p, v)  _mm_storeu_si128((__m128i *)(void *)(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
-#define HYBRID__V_STORE_I8(p, v)   hybrid__v_store_i8_avx2(p, v)  /* v: whole numbers, -128..127 */
-
-#define HYBRID__V_HALVE(v)         hybrid__v_halve_avx2(v)        /* the sum in the order of NUMERICS.md: lanes i and i + N/2, and so on */
-#define HYBRID__V_TRANSPOSE(v)     hybrid__v_transpose_avx2(v)    /* an array of N vectors, in place */
-#define HYBRID__V_PAIR_EVEN(v)     _mm256_moveldup_ps(v)        /* lanes 0 0 2 2 .. */
-#define HYBRID__V_PAIR_ODD(v)      _mm256_movehdup_ps(v)        /* lanes 1 1 3 3 .. */
-#define HYBRID__V_PAIR_SWAP(v)     _mm256_permute_ps(v, 0xB1)   /* lanes 1 0 3 2 .. */
-#define HYBRID__V_NEG_EVEN(v)      _mm256_xor_ps(v, _mm256_setr_ps(-0.0f, 0, -0.0f, 0, -0.0f, 0, -0.0f, 0))
-#define HYBRID__V_EVENS(a, b)      _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88)), 0xD8))     /* lanes 0 2 4 .. of a, then b */
-#define HYBRID__V_ODDS(a, b)       _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xDD)), 0xD8))
-
-HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__v_first_avx2(int n)
-{
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-
-HYBRID__INLINE HYBRID__TARGET_AVX2 __m256 hybrid__v_ldexp_avx2(__m256 p, __m256 t)
-{
-    __m256i n = _mm256_sub_epi32(_mm256_castps_si256(t), _mm256_set1_epi32(0x4B400000)), half = _mm256_srai_epi32(n, 1), one = _mm256_set1_epi32(127);
-    p = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, one), 23)));
-    return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(n, half), one), 23)));
-}
-
-HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__v_store_i8_avx2(void *p, __m256 v)
-{
-    __m256i i = _mm256_cvtps_epi32(v);
-    __m128i w = _mm_packs_epi32(_mm256_castsi256_si128(i), _mm256_extracti128_si256(i, 1));
-    _mm_storel_epi64((__m128i *)p, _mm_packs_epi16(w, w));
-}
-
-HYBRID__INLINE HYBRID__TARGET_AVX2 float hybrid__v_halve_avx2(__m256 v)
-{
-    __m128 x = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
-    return _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps(x, x, 1)));
-}
-
-HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__v_transpose_avx2(__m256 v[8])
-{
-    __m256 a[8], b[8];
-    int i;
-    HYBRID__UNROLL
-    for (i = 0; i < 4; i++) { a[2 * i] = _mm256_unpacklo_ps(v[2 * i], v[2 * i + 1]); a[2 * i + 1] = _mm256_unpackhi_ps(v[2 * i], v[2 * i + 1]); }
-    HYBRID__UNROLL
-    for (i = 0; i < 2; i++) {                                   /* b[4i + j]: column j (and j + 4 in the upper half) of rows 4i .. 4i + 3 */
-        b[4 * i] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0x44);
-        b[4 * i + 1] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0xEE);
-        b[4 * i + 2] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0x44);
-        b[4 * i + 3] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0xEE);
-    }
-    HYBRID__UNROLL
-    for (i = 0; i < 4; i++) { v[i] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x20); v[i + 4] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x31); }
-}
-/* ==== end src/compute/cpu_vec_avx2.inc ==== */
-
-/* ==== begin src/compute/math.inc ==== */
-/* compute/math: exp, tanh, silu, gelu and its tanh form. One text, stamped for each instruction set by the HYBRID__V_ macros; the same
- * operations in the same order everywhere, so the same bits. Errors against the true value are below 2 ulp over all floats whose result is
- * a normal number (tests/test_ops.c walks them). NaN gives NaN. The polynomials are minimax fits (relative error), coefficients rounded to float. */
-
-/* e^x * (1 + low): low is the part of the argument that did not fit in x, |low| << 1.
- * x = n ln 2 + r, |r| <= ln 2 / 2; e^r = 1 + r + r^2 Q(r). Below -104 and above 89 the result is 0 and inf anyway. */
-HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(exp2part)(HYBRID__V x, HYBRID__V low)
-{
-    const HYBRID__V magic = HYBRID__V_SET1(12582912.0f);         /* 1.5 * 2^23: adding it rounds to an integer, kept in the low bits */
-    HYBRID__V t, n, r, q;
-    x = HYBRID__V_MIN(HYBRID__V_SET1(89.0f), HYBRID__V_MAX(HYBRID__V_SET1(-104.0f), x));        /* these pass a NaN on */
-    t = HYBRID__V_FMA(x, HYBRID__V_SET1(1.44269504f), magic);
-    n = HYBRID__V_SUB(t, magic);
-    r = HYBRID__V_FMA(n, HYBRID__V_SET1(-0.693359375f), x);      /* 9 bits: n times it is exact */
-    r = HYBRID__V_FMA(n, HYBRID__V_SET1(2.12194440e-4f), r);
-    r = HYBRID__V_ADD(r, low);
-    q = HYBRID__V_SET1(1.381431590e-3f);
-    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(8.368850686e-3f));
-    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(4.166840017e-2f));
-    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(1.666651964e-1f));
-    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(4.999999404e-1f));
-    q = HYBRID__V_FMA(HYBRID__V_MUL(r, r), q, r);
-    return HYBRID__V_LDEXP(HYBRID__V_ADD(q, HYBRID__V_SET1(1.0f)), t);
-}
-
-HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(exp)(HYBRID__V x) { return HYBRID__V_FN(exp2part)(x, HYBRID__V_SET1(0.0f)); }
-
-/* Small: x + x^3 P(x^2). Else 1 - 2 / (e^2x + 1), with the sign of x. */
-HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(tanh)(HYBRID__V x)
-{
-    HYBRID__V a = HYBRID__V_ABS(x), z = HYBRID__V_MUL(a, a), p, e;
-    p = HYBRID__V_SET1(-5.717041902e-3f);
-    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(2.065058425e-2f));
-    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(-5.374349654e-2f));
-    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(1.333149076e-1f));
-    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(-3.333328366e-1f));
-    p = HYBRID__V_FMA(HYBRID__V_MUL(a, z), p, a);
-    e = HYBRID__V_ADD(HYBRID__V_FN(exp)(HYBRID__V_ADD(a, a)), HYBRID__V_SET1(1.0f));
-    e = HYBRID__V_SUB(HYBRID__V_SET1(1.0f), HYBRID__V_DIV(HYBRID__V_SET1(2.0f), e));
-    return HYBRID__V_COPYSIGN(HYBRID__V_SELECT(HYBRID__V_LESS(a, HYBRID__V_SET1(0.625f)), p, e), x);
-}
-
-/* x / (1 + e^-w) for w = (w + low) of the sign of x: for w < 0 as x e^w / (1 + e^w), which neither overflows nor cancels. */
-HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(times_sigmoid)(HYBRID__V x, HYBRID__V w, HYBRID__V low)
-{
-    const HYBRID__V zero = HYBRID__V_SET1(0.0f);
-    HYBRID__V_MASK negative = HYBRID__V_LESS(w, zero);
-    HYBRID__V e = HYBRID__V_FN(exp2part)(HYBRID__V_NEG(HYBRID__V_ABS(w)), HYBRID__V_SELECT(negative, low, HYBRID__V_NEG(low)));
-    HYBRID__V top = HYBRID__V_MUL(HYBRID__V_MAX(HYBRID__V_SET1(-3e38f), x), e);          /* -inf * 0 shall be 0 */
-    return HYBRID__V_DIV(HYBRID__V_SELECT(negative, top, x), HYBRID__V_ADD(e, HYBRID__V_SET1(1.0f)));
-}
-
-HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(silu)(HYBRID__V x) { return HYBRID__V_FN(times_sigmoid)(x, x, HYBRID__V_SET1(0.0f)); }
-
-/* x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = x sigmoid(w), w = x (a + b x^2), a = 2 sqrt(2 / pi), b = 0.044715 a.
- * For x < 0 an error of w is one of the result, |w| times enlarged: w is computed in two parts. */
-HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu_tanh)(HYBRID__V x)
-{
-    const HYBRID__V a = HYBRID__V_SET1(1.59576917f), a_low = HYBRID__V_SET1(-4.53407e-8f), b = HYBRID__V_SET1(0.0713548139f), b_low = HYBRID__V_SET1(2.39883e-9f);
-    HYBRID__V y = HYBRID__V_MIN(HYBRID__V_SET1(20.0f), HYBRID__V_MAX(HYBRID__V_SET1(-20.0f), x));  /* sigmoid is 0 or 1 beyond */
-    HYBRID__V s = HYBRID__V_MUL(y, y), s_low = HYBRID__V_FMA(y, y, HYBRID__V_NEG(s));
-    HYBRID__V p = HYBRID__V_MUL(b, s), p_low = HYBRID__V_FMA(b, s, HYBRID__V_NEG(p));
-    HYBRID__V u = HYBRID__V_ADD(a, p), part = HYBRID__V_SUB(u, a), low, w;
-    low = HYBRID__V_ADD(HYBRID__V_SUB(a, HYBRID__V_SUB(u, part)), HYBRID__V_SUB(p, part));         /* what a + p lost */
-    p_low = HYBRID__V_FMA(b, s_low, HYBRID__V_FMA(b_low, s, p_low));
-    low = HYBRID__V_ADD(low, HYBRID__V_ADD(p_low, a_low));
-    w = HYBRID__V_MUL(y, u);
-    low = HYBRID__V_FMA(y, low, HYBRID__V_FMA(y, u, HYBRID__V_NEG(w)));
-    return HYBRID__V_FN(times_sigmoid)(x, w, low);
-}
-
-/* x Phi(x). Phi(-t) = e^(-t^2 / 2) R(t), t = |x|; R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the result leaves the floats. */
-HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu)(HYBRID__V x)
-{
-    const HYBRID__V one = HYBRID__V_SET1(1.0f);
-    HYBRID__V t = HYBRID__V_MIN(HYBRID__V_SET1(14.6f), HYBRID__V_ABS(x)), s = HYBRID__V_MUL(t, t), s_low, inv, u, p, e;
-    s_low = HYBRID__V_FMA(t, t, HYBRID__V_NEG(s));
-    e = HYBRID__V_FN(exp2part)(HYBRID__V_MUL(HYBRID__V_SET1(-0.5f), s), HYBRID__V_MUL(HYBRID__V_SET1(-0.5f), s_low));
-    inv = HYBRID__V_DIV(one, HYBRID__V_ADD(t, HYBRID__V_SET1(3.0f)));
-    u = HYBRID__V_FMA(HYBRID__V_SET1(-6.0f), inv, one);
-    p = HYBRID__V_SET1(5.446403884e-5f);
-    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(1.312734094e-4f));
-    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-2.447491279e-4f));
-    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-1.032536966e-3f));
-    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(1.024776837e-3f));
-    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(6.969304755e-3f));
-    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-1.046251878e-2f));
-    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-4.726268724e-2f));
-    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(2.300177068e-1f));
-    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-5.093320012e-1f));
-    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(7.290837169e-1f));
-    p = HYBRID__V_MUL(p, inv);
-    s = HYBRID__V_MUL(HYBRID__V_MUL(HYBRID__V_MAX(HYBRID__V_SET1(-3e38f), x), p), e);
-    return HYBRID__V_SELECT(HYBRID__V_LESS(x, HYBRID__V_SET1(0.0f)), s, HYBRID__V_FMA(HYBRID__V_NEG(HYBRID__V_MUL(p, e)), t, x));
-}
-/* ==== end src/compute/math.inc ==== */
-
-/* ==== begin src/compute/cpu_rows.inc ==== */
-/* compute/cpu_rows: norms, rotations, activations, sums and the writing of the cache, in vectors. Stamped for each instruction set;
- * cpu_generic.c says what each does. */
-
-/* The next N of n values, or the left < N that there are (the plain forms are much faster than the masked ones on some processors). */
-HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(get)(const float *p, int64_t left)
-{
-    if (left >= HYBRID__V_N) return HYBRID__V_LOAD(p);
-    return HYBRID__V_LOAD_N(p, (int)left);
-}
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(put)(float *p, HYBRID__V v, int64_t left)
-{
-    if (left >= HYBRID__V_N) HYBRID__V_STORE(p, v);
-    else HYBRID__V_STORE_N(p, v, (int)left);
-}
-
-/* ---- norms ---------------------------------------------------------------------------------------------------------- */
-
-enum { HYBRID__V_FN(vectors) = 32 / HYBRID__V_N };         /* vectors that hold 32 partial sums */
-
-/* p[0 .. 32) by halves; p is spoilt. */
-HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(halve32)(HYBRID__V *p)
-{
-    int h, i;
-    HYBRID__UNROLL
-    for (h = 16 / HYBRID__V_N; h; h /= 2)
-        HYBRID__UNROLL
-        for (i = 0; i < h; i++) p[i] = HYBRID__V_ADD(p[i], p[i + h]);
-    return HYBRID__V_HALVE(p[0]);
-}
-
-HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(sum)(const float *x, int64_t n)
-{
-    HYBRID__V p[HYBRID__V_FN(vectors)];
-    int64_t i;
-    int j;
-    for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_SET1(0.0f);
-    for (i = 0; i + 32 <= n; i += 32)
-        HYBRID__UNROLL
-        for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_ADD(p[j], HYBRID__V_LOAD(x + i + j * HYBRID__V_N));
-    if (i < n)
-        HYBRID__UNROLL
-        for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_ADD(p[j], HYBRID__V_LOAD_N(x + i + j * HYBRID__V_N, (int)(n - i) - j * HYBRID__V_N));
-    return HYBRID__V_FN(halve32)(p);
-}
-
-/* Sum of (x - mean)^2. */
-HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(sum_squares)(const float *x, float mean, int64_t n)
-{
-    const HYBRID__V shift = HYBRID__V_SET1(mean);
-    HYBRID__V p[HYBRID__V_FN(vectors)];
-    int64_t i;
-    int j;
-    for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_SET1(0.0f);
-    for (i = 0; i + 32 <= n; i += 32)
-        HYBRID__UNROLL
-        for (j = 0; j < HYBRID__V_FN(vectors); j++) {
-            HYBRID__V d = HYBRID__V_SUB(HYBRID__V_LOAD(x + i + j * HYBRID__V_N), shift);
-            p[j] = HYBRID__V_FMA(d, d, p[j]);
-        }
-    if (i < n)
-        HYBRID__UNROLL
-        for (j = 0; j < HYBRID__V_FN(vectors); j++) {
-            int left = (int)(n - i) - j * HYBRID__V_N;
-            HYBRID__V d = HYBRID__V_SUB(HYBRID__V_LOAD_N(x + i + j * HYBRID__V_N, left), shift);
-            d = HYBRID__V_SELECT(HYBRID__V_FIRST(left), d, HYBRID__V_SET1(0.0f));
-            p[j] = HYBRID__V_FMA(d, d, p[j]);
-        }
-    return HYBRID__V_FN(halve32)(p);
-}
-
-static HYBRID__V_TARGET void HYBRID__V_FN(norm)(const hybrid__op_norm *op, int64_t row)
-{
-    const float *x = op->x + row * op->x_stride;
-    float *out = op->out + row * op->out_stride;
-    float mean = op->kind == HYBRID__NORM_LAYER ? HYBRID__V_FN(sum)(x, op->n) / (float)op->n : 0.0f;
-    float scale = 1.0f / sqrtf(HYBRID__V_FN(sum_squares)(x, mean, op->n) / (float)op->n + op->eps);
-    const HYBRID__V shift = HYBRID__V_SET1(mean), factor = HYBRID__V_SET1(scale);
-    int64_t i;
-    for (i = 0; i < op->n; i += HYBRID__V_N) {
-        HYBRID__V v = HYBRID__V_MUL(HYBRID__V_SUB(HYBRID__V_FN(get)(x + i, op->n - i), shift), factor);
-        if (op->w) v = HYBRID__V_MUL(v, HYBRID__V_FN(get)(op->w + i, op->n - i));
-        if (op->b) v = HYBRID__V_ADD(v, HYBRID__V_FN(get)(op->b + i, op->n - i));
-        HYBRID__V_FN(put)(out + i, v, op->n - i);
-    }
-}
-
-/* ---- element by element --------------------------------------------------------------------------------------------- */
-
-/* One head. A pair (a, b) becomes (a c - b s, a s + b c). */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(rope_head)(hybrid__rope_kind kind, float *x, int n_rot, const float *table)
-{
-    int half = n_rot / 2, i = 0, step = kind == HYBRID__ROPE_NORM ? 2 : 1, pair = kind == HYBRID__ROPE_NORM ? 1 : half;
-    if (kind == HYBRID__ROPE_NORM) {
-        for (; 2 * i + HYBRID__V_N <= n_rot; i += HYBRID__V_N / 2) {
-            HYBRID__V v = HYBRID__V_LOAD(x + 2 * i), t = HYBRID__V_LOAD(table + 2 * i);
-            HYBRID__V other = HYBRID__V_MUL(HYBRID__V_PAIR_SWAP(v), HYBRID__V_PAIR_ODD(t));
-            HYBRID__V_STORE(x + 2 * i, HYBRID__V_ADD(HYBRID__V_MUL(v, HYBRID__V_PAIR_EVEN(t)), HYBRID__V_NEG_EVEN(other)));
-        }
-    } else {
-        for (; i + HYBRID__V_N <= half; i += HYBRID__V_N) {
-            HYBRID__V a = HYBRID__V_LOAD(x + i), b = HYBRID__V_LOAD(x + half + i), t = HYBRID__V_LOAD(table + 2 * i), u = HYBRID__V_LOAD(table + 2 * i + HYBRID__V_N);
-            HYBRID__V c = HYBRID__V_EVENS(t, u), s = HYBRID__V_ODDS(t, u);
-            HYBRID__V_STORE(x + i, HYBRID__V_SUB(HYBRID__V_MUL(a, c), HYBRID__V_MUL(b, s)));
-            HYBRID__V_STORE(x + half + i, HYBRID__V_ADD(HYBRID__V_MUL(a, s), HYBRID__V_MUL(b, c)));
-        }
-    }
-    for (; i < half; i++) {
-        float c = table[2 * i], s = table[2 * i + 1], a = x[i * step], b = x[i * step + pair];
-        x[i * step] = a * c - b * s;
-        x[i * step + pair] = a * s + b * c;
-    }
-}
-static HYBRID__V_TARGET void HYBRID__V_FN(rope)(const hybrid__op_rope *op, int row)
-{
-    int h;
-    for (h = 0; h < op->n_head; h++)
-        HYBRID__V_FN(rope_head)(op->kind, op->x + row * op->x_stride + (int64_t)h * op->head_dim, op->n_rot, op->table + (int64_t)row * op->n_rot);
-}
-
-static HYBRID__V_TARGET void HYBRID__V_FN(glu)(hybrid__act_kind act, const float *gate, const float *up, float *out, int64_t n)
-{
-    int64_t i;
-    for (i = 0; i < n; i += HYBRID__V_N) {
-        HYBRID__V v = HYBRID__V_FN(get)(gate + i, n - i);
-        if (act == HYBRID__ACT_SILU) v = HYBRID__V_FN(silu)(v);
-        else if (act == HYBRID__ACT_GELU) v = HYBRID__V_FN(gelu)(v);
-        else v = HYBRID__V_FN(gelu_tanh)(v);
-        if (up) v = HYBRID__V_MUL(v, HYBRID__V_FN(get)(up + i, n - i));
-        HYBRID__V_FN(put)(out + i, v, n - i);
-    }
-}
-
-static HYBRID__V_TARGET void HYBRID__V_FN(add)(float *y, const float *x, int64_t n)
-{
-    int64_t i;
-    for (i = 0; i < n; i += HYBRID__V_N)
-        HYBRID__V_FN(put)(y + i, HYBRID__V_ADD(HYBRID__V_FN(get)(y + i, n - i), HYBRID__V_FN(get)(x + i, n - i)), n - i);
-}
-static HYBRID__V_TARGET void HYBRID__V_FN(add_scaled)(float *y, const float *x, float factor, int64_t n)
-{
-    const HYBRID__V f = HYBRID__V_SET1(factor);
-    int64_t i;
-    for (i = 0; i < n; i += HYBRID__V_N)
-        HYBRID__V_FN(put)(y + i, HYBRID__V_ADD(HYBRID__V_FN(get)(y + i, n - i), HYBRID__V_MUL(HYBRID__V_FN(get)(x + i, n - i), f)), n - i);
-}
-static HYBRID__V_TARGET void HYBRID__V_FN(scale)(float *y, float factor, int64_t n)
-{
-    const HYBRID__V f = HYBRID__V_SET1(factor);
-    int64_t i;
-    for (i = 0; i < n; i += HYBRID__V_N)
-        HYBRID__V_FN(put)(y + i, HYBRID__V_MUL(HYBRID__V_FN(get)(y + i, n - i), f), n - i);
-}
-static HYBRID__V_TARGET void HYBRID__V_FN(softcap)(float *y, float cap, int64_t n)
-{
-    const HYBRID__V c = HYBRID__V_SET1(cap);
-    int64_t i;
-    for (i = 0; i < n; i += HYBRID__V_N)
-        HYBRID__V_FN(put)(y + i, HYBRID__V_MUL(c, HYBRID__V_FN(tanh)(HYBRID__V_DIV(HYBRID__V_FN(get)(y + i, n - i), c))), n - i);
-}
-
-/* ---- the cache ------------------------------------------------------------------------------------------------------ */
-
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(kv_q8_0)(const float *x, hybrid__block_q8_0 *block)
-{
-    const HYBRID__V magic = HYBRID__V_SET1(12582912.0f);
-    HYBRID__V most = HYBRID__V_ABS(HYBRID__V_LOAD(x)), factor;
-    float lanes[HYBRID__V_N], d;
-    uint32_t bits = 0;
-    int i;
-    for (i = HYBRID__V_N; i < 32; i += HYBRID__V_N) most = HYBRID__V_MAX_BITS(most, HYBRID__V_ABS(HYBRID__V_LOAD(x + i)));
-    HYBRID__V_STORE(lanes, most);
-    for (i = 0; i < HYBRID__V_N; i++) bits = HYBRID__MAX(bits, hybrid__f32_bits(lanes[i]));
-    d = hybrid__bits_f32(bits) / 127.0f;
-    block->d = hybrid__f32_to_f16(d);
-    if (bits >= 0x7F800000u) { memset(block->qs, 0, sizeof block->qs); return; }
-    factor = HYBRID__V_SET1(d != 0.0f ? 1.0f / d : 0.0f);
-    for (i = 0; i < 32; i += HYBRID__V_N) {
-        HYBRID__V t = HYBRID__V_ADD(HYBRID__V_MUL(HYBRID__V_LOAD(x + i), factor), magic);
-        HYBRID__V_STORE_I8(block->qs + i, HYBRID__V_SUB(t, magic));
-    }
-}
-
-static HYBRID__V_TARGET void HYBRID__V_FN(kv_row)(hybrid_type type, const float *x, void *row, int n)
-{
-    int i = 0;
-    if (type == HYBRID_TYPE_F32) memcpy(row, x, (size_t)n * sizeof *x);
-    else if (type == HYBRID_TYPE_F16) {
-        for (; i + HYBRID__V_N <= n; i += HYBRID__V_N) HYBRID__V_STORE_F16((char *)row + 2 * i, HYBRID__V_LOAD(x + i));
-        for (; i < n; i++) hybrid__store_u16((char *)row + 2 * i, hybrid__f32_to_f16(x[i]));
-    } else for (; i < n / 32; i++) HYBRID__V_FN(kv_q8_0)(x + 32 * i, (hybrid__block_q8_0 *)row + i);
-}
-/* ==== end src/compute/cpu_rows.inc ==== */
-
-/* ==== begin src/compute/cpu_attention.inc ==== */
-/* compute/cpu_attention: attention of a block of rows over the pages of a cache, in vectors. Stamped for each instruction set.
- *
- * A query is one row's one head; all queries of a block share a kv head, so a page is turned into floats once for all of them. K is transposed:
- * a vector holds one number of 16 (8) slots, and the scores of a query are built without sums across lanes. For every page:
- *     scores (all queries) -> scale, soft-cap, mask, new maximum -> exp, sums -> acc = acc * c + e V.
- * A row's result is that of hybrid__attention_row_generic, bit for bit, whatever else is in the block. */
-
-enum { HYBRID__V_FN(page_vectors) = HYBRID__PAGE / HYBRID__V_N };      /* vectors over the slots of a page */
-
-/* ---- a page as floats ----------------------------------------------------------------------------------------------- */
-
-/* x[0 .. padded) = the n values of a cache row, then zeros. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(kv_load)(hybrid_type type, const char *row, int n, int padded, float *x)
-{
-    int i = 0;
-    if (type == HYBRID_TYPE_F16) {
-        for (; i + HYBRID__V_N <= n; i += HYBRID__V_N) HYBRID__V_STORE(x + i, HYBRID__V_LOAD_F16(row + 2 * i));
-        for (; i < n; i++) x[i] = hybrid__f16_to_f32(hybrid__load_u16(row + 2 * i));
-    } else if (type == HYBRID_TYPE_F32) {
-        memcpy(x, row, (size_t)n * sizeof *x);
-        i = n;
-    } else for (; i < n; i += 32) {
-        const hybrid__block_q8_0 *block = (const hybrid__block_q8_0 *)(const void *)row + i / 32;
-        const HYBRID__V d = HYBRID__V_SET1(hybrid__f16_to_f32(block->d));
-        int j;
-        for (j = 0; j < 32; j += HYBRID__V_N) HYBRID__V_STORE(x + i + j, HYBRID__V_MUL(d, HYBRID__V_LOAD_I8(block->qs + j)));
-    }
-    for (; i < padded; i++) x[i] = 0;
-}
-
-/* Slots low .. high of a page of one kv head; the others read as zeros, whatever is stored there. */
-static HYBRID__V_TARGET void HYBRID__V_FN(page_load)(const hybrid__kv_view *kv, int32_t page, int head, int low, int high, hybrid__attention_scratch *s)
-{
-    int slot, i, j;
-    for (slot = 0; slot < HYBRID__PAGE; slot++) {
-        float *k = s->page_k + slot * s->dim_k, *v = s->page_v + slot * s->dim_v;
-        if (slot < low || slot >= high) { memset(k, 0, (size_t)s->dim_k * sizeof *k); continue; }
-        HYBRID__V_FN(kv_load)(kv->type, hybrid__k_row(kv, page, head, slot), kv->head_dim_k, s->dim_k, k);
-        HYBRID__V_FN(kv_load)(kv->type, hybrid__v_row(kv, page, head, slot), kv->head_dim_v, s->dim_v, v);
-    }
-    for (slot = 0; slot < HYBRID__PAGE; slot += HYBRID__V_N)
-        for (i = 0; i < s->dim_k; i += HYBRID__V_N) {
-            HYBRID__V block[HYBRID__V_N];
-            HYBRID__UNROLL
-            for (j = 0; j < HYBRID__V_N; j++) block[j] = HYBRID__V_LOAD(s->page_k + (slot + j) * s->dim_k + i);
-            HYBRID__V_TRANSPOSE(block);
-            HYBRID__UNROLL
-            for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_STORE(s->page_k_t + (i + j) * HYBRID__PAGE + slot, block[j]);
-        }
-}
-
-/* ---- scores --------------------------------------------------------------------------------------------------------- */
-
-/* The dot products of n queries with two vectors of slots. The 32 partial sums of a product are taken two by two, i and i + 16, in the
- * order in which halving joins them; what waits for its partner lies on a stack. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(score_tile)(const int n, const hybrid__attention_scratch *s, const float *q, const float *k, float *e)
-{
-    static const unsigned char order[16] = { 0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15 };
-    HYBRID__V stack[4][HYBRID__V_TILE][2];
-    const int dim = s->dim_k;
-    int t, i, j;
-    for (t = 0; t < 16; t++) {
-        HYBRID__V a[HYBRID__V_TILE][2], b[HYBRID__V_TILE][2];
-        int level = 0;
-        HYBRID__UNROLL
-        for (j = 0; j < n; j++) a[j][0] = a[j][1] = b[j][0] = b[j][1] = HYBRID__V_SET1(0.0f);
-        for (i = order[t]; i < dim; i += 32) {
-            const float *ka = k + i * HYBRID__PAGE, *kb = ka + 16 * HYBRID__PAGE;
-            HYBRID__V k0 = HYBRID__V_LOAD(ka), k1 = HYBRID__V_LOAD(ka + HYBRID__V_N), x;
-            HYBRID__UNROLL
-            for (j = 0; j < n; j++) {
-                x = HYBRID__V_SET1(q[j * dim + i]);
-                a[j][0] = HYBRID__V_FMA(k0, x, a[j][0]);
-                a[j][1] = HYBRID__V_FMA(k1, x, a[j][1]);
-            }
-            k0 = HYBRID__V_LOAD(kb); k1 = HYBRID__V_LOAD(kb + HYBRID__V_N);
-            HYBRID__UNROLL
-            for (j = 0; j < n; j++) {
-                x = HYBRID__V_SET1(q[j * dim + i + 16]);
-                b[j][0] = HYBRID__V_FMA(k0, x, b[j][0]);
-                b[j][1] = HYBRID__V_FMA(k1, x, b[j][1]);
-            }
-        }
-        HYBRID__UNROLL
-        for (j = 0; j < n; j++) { a[j][0] = HYBRID__V_ADD(a[j][0], b[j][0]); a[j][1] = HYBRID__V_ADD(a[j][1], b[j][1]); }
-        for (; t >> level & 1; level++) {
-            HYBRID__UNROLL
-            for (j = 0; j < n; j++) { a[j][0] = HYBRID__V_ADD(stack[level][j][0], a[j][0]); a[j][1] = HYBRID__V_ADD(stack[level][j][1], a[j][1]); }
-        }
-        if (level < 4) {
-            HYBRID__UNROLL
-            for (j = 0; j < n; j++) { stack[level][j][0] = a[j][0]; stack[level][j][1] = a[j][1]; }
-        } else {
-            HYBRID__UNROLL
-            for (j = 0; j < n; j++) { HYBRID__V_STORE(e + j * HYBRID__PAGE, a[j][0]); HYBRID__V_STORE(e + j * HYBRID__PAGE + HYBRID__V_N, a[j][1]); }
-        }
-    }
-}
-
-/* ---- acc = acc + e V ------------------------------------------------------------------------------------------------ */
-
-/* n queries, width vectors of the head, slots low .. high. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_tile)(const int n, const int width, const float *e, const float *v, float *acc, int dim, int low, int high)
-{
-    HYBRID__V a[HYBRID__V_TILE][4], x[4];
-    int i, j, slot;
-    HYBRID__UNROLL
-    for (j = 0; j < n; j++)
-        HYBRID__UNROLL
-        for (i = 0; i < width; i++) a[j][i] = HYBRID__V_LOAD(acc + j * dim + i * HYBRID__V_N);
-    for (slot = low; slot < high; slot++) {
-        HYBRID__UNROLL
-        for (i = 0; i < width; i++) x[i] = HYBRID__V_LOAD(v + slot * dim + i * HYBRID__V_N);
-        HYBRID__UNROLL
-        for (j = 0; j < n; j++) {
-            HYBRID__V y = HYBRID__V_SET1(e[j * HYBRID__PAGE + slot]);
-            HYBRID__UNROLL
-            for (i = 0; i < width; i++) a[j][i] = HYBRID__V_FMA(y, x[i], a[j][i]);
-        }
-    }
-    HYBRID__UNROLL
-    for (j = 0; j < n; j++)
-        HYBRID__UNROLL
-        for (i = 0; i < width; i++) HYBRID__V_STORE(acc + j * dim + i * HYBRID__V_N, a[j][i]);
-}
-
-/* The whole head of n queries. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_rows)(const int n, const hybrid__attention_scratch *s, int q, int low, int high)
-{
-    int i = 0, dim = s->dim_v;
-    for (; i + 4 * HYBRID__V_N <= dim; i += 4 * HYBRID__V_N)
-        HYBRID__V_FN(value_tile)(n, 4, s->e + q * HYBRID__PAGE, s->page_v + i, s->acc + q * dim + i, dim, low, high);
-    if (i < dim) HYBRID__V_FN(value_tile)(n, 2, s->e + q * HYBRID__PAGE, s->page_v + i, s->acc + q * dim + i, dim, low, high);
-}
-
-/* Both steps are compiled for some numbers of queries; others are put together. */
-#define HYBRID__V_TILES(n)                                                                                                                   \
-    static HYBRID__V_TARGET void HYBRID__V_FN(score_##n)(const hybrid__attention_scratch *s, int q)                                          \
-    {                                                                                                                                        \
-        int slot;                                                                                                                            \
-        for (slot = 0; slot < HYBRID__PAGE; slot += 2 * HYBRID__V_N)                                                                         \
-            HYBRID__V_FN(score_tile)(n, s, s->q + q * s->dim_k, s->page_k_t + slot, s->e + q * HYBRID__PAGE + slot);                         \
-    }                                                                                                                                        \
-    static HYBRID__V_TARGET void HYBRID__V_FN(value_##n)(const hybrid__attention_scratch *s, int q, int low, int high) { HYBRID__V_FN(value_rows)(n, s, q, low, high); }
-HYBRID__V_TILES(1)
-HYBRID__V_TILES(2)
-HYBRID__V_TILES(3)
-#if HYBRID__V_TILE == 6
-HYBRID__V_TILES(4)
-HYBRID__V_TILES(6)
-#endif
-#undef HYBRID__V_TILES
-
-/* The largest compiled number of queries that is at most left. */
-HYBRID__INLINE int HYBRID__V_FN(tile)(int left)
-{
-    if (left >= HYBRID__V_TILE) return HYBRID__V_TILE;
-    return left == 5 ? 4 : left;
-}
-static HYBRID__V_TARGET void HYBRID__V_FN(scores)(const hybrid__attention_scratch *s, int q, int n)
-{
-    switch (n) {
-        case 1: HYBRID__V_FN(score_1)(s, q); break;
-        case 2: HYBRID__V_FN(score_2)(s, q); break;
-        case 3: HYBRID__V_FN(score_3)(s, q); break;
-#if HYBRID__V_TILE == 6
-        case 4: HYBRID__V_FN(score_4)(s, q); break;
-        case 6: HYBRID__V_FN(score_6)(s, q); break;
-#endif
-    }
-}
-static HYBRID__V_TARGET void HYBRID__V_FN(values)(const hybrid__attention_scratch *s, int q, int n, int low, int high)
-{
-    if (low >= high) return;
-    switch (n) {
-        case 1: HYBRID__V_FN(value_1)(s, q, low, high); break;
-        case 2: HYBRID__V_FN(value_2)(s, q, low, high); break;
-        case 3: HYBRID__V_FN(value_3)(s, q, low, high); break;
-#if HYBRID__V_TILE == 6
-        case 4: HYBRID__V_FN(value_4)(s, q, low, high); break;
-        case 6: HYBRID__V_FN(value_6)(s, q, low, high); break;
-#endif
-    }
-}
-
-/* ---- softmax -------------------------------------------------------------------------------------------------------- */
-
-HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(max_lanes)(HYBRID__V v)
-{
-    float x[HYBRID__V_N];
-    int i, h;
-    HYBRID__V_STORE(x, v);
-    for (h = HYBRID__V_N / 2; h; h /= 2)
-        HYBRID__UNROLL
-        for (i = 0; i < h; i++) x[i] = hybrid__max_scalar(x[i], x[i + h]);
-    return x[0];
-}
-
-/* Scores of slots low .. high become final, the others -inf; m becomes the new maximum and c the difference to the old one. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(softmax_max)(const hybrid__op_attention *op, float *e, int low, int high, float *m, float *c)
-{
-    const HYBRID__V scale = HYBRID__V_SET1(op->scale), cap = HYBRID__V_SET1(op->softcap), none = HYBRID__V_SET1(-HUGE_VALF);
-    HYBRID__V most = none;
-    float old = *m;
-    int i;
-    for (i = 0; i < HYBRID__PAGE; i += HYBRID__V_N) {
-        HYBRID__V x = HYBRID__V_MUL(HYBRID__V_LOAD(e + i), scale);
-        if (op->softcap > 0) x = HYBRID__V_MUL(cap, HYBRID__V_FN(tanh)(HYBRID__V_DIV(x, cap)));
-        x = HYBRID__V_SELECT(HYBRID__V_FIRST(high - i), x, none);
-        x = HYBRID__V_SELECT(HYBRID__V_FIRST(low - i), none, x);
-        HYBRID__V_STORE(e + i, x);
-        most = HYBRID__V_MAX(most, x);
-    }
-    *m = hybrid__max_scalar(old, HYBRID__V_FN(max_lanes)(most));
-    *c = old - *m;
-}
-
-/* e = exp(e - m), 0 outside low .. high; returns the sum. */
-HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(softmax_exp)(float *e, int low, int high, float m)
-{
-    const HYBRID__V shift = HYBRID__V_SET1(m), zero = HYBRID__V_SET1(0.0f);
-    HYBRID__V p[HYBRID__V_FN(page_vectors)];
-    int i;
-    HYBRID__UNROLL
-    for (i = 0; i < HYBRID__V_FN(page_vectors); i++) {
-        HYBRID__V x = HYBRID__V_FN(exp)(HYBRID__V_SUB(HYBRID__V_LOAD(e + i * HYBRID__V_N), shift));
-        x = HYBRID__V_SELECT(HYBRID__V_FIRST(high - i * HYBRID__V_N), x, zero);
-        x = HYBRID__V_SELECT(HYBRID__V_FIRST(low - i * HYBRID__V_N), zero, x);
-        HYBRID__V_STORE(e + i * HYBRID__V_N, x);
-        p[i] = x;
-    }
-    return HYBRID__V_FN(halve32)(p);
-}
-
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(times)(float *x, float factor, int n)
-{
-    const HYBRID__V f = HYBRID__V_SET1(factor);
-    int i;
-    for (i = 0; i < n; i += HYBRID__V_N) HYBRID__V_STORE(x + i, HYBRID__V_MUL(HYBRID__V_LOAD(x + i), f));
-}
-
-/* ---- one block ------------------------------------------------------------------------------------------------------ */
-
-/* What slots of a page a row sees: *low .. *high, empty when low >= high. */
-HYBRID__INLINE void HYBRID__V_FN(visible)(const hybrid__op_attention *op, int32_t pos, int32_t page, int *low, int *high)
-{
-    *low = HYBRID__MAX(hybrid__attention_first(op, pos) - page * HYBRID__PAGE, 0);
-    *high = HYBRID__MIN(pos - page * HYBRID__PAGE + 1, HYBRID__PAGE);
-}
-
-/* Queries q .. q + n take in a page. All their scores are final, their exps taken, their acc scaled. Where the rows see different slots, those
- * that all see are one tile's work, and the rest is done row by row, before and after: slots stay in order. */
-static HYBRID__V_TARGET void HYBRID__V_FN(page_values)(const hybrid__attention_scratch *s, const int *low, const int *high, int q, int n)
-{
-    int all_low = low[q], all_high = high[q], i;
-    for (i = q + 1; i < q + n; i++) { all_low = HYBRID__MAX(all_low, low[i]); all_high = HYBRID__MIN(all_high, high[i]); }
-    if (all_low >= all_high) {
-        for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, low[i], high[i]);
-        return;
-    }
-    for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, low[i], all_low);
-    HYBRID__V_FN(values)(s, q, n, all_low, all_high);
-    for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, all_high, high[i]);
-}
-
-static HYBRID__V_TARGET void HYBRID__V_FN(attention_page)(const hybrid__op_attention *op, hybrid__attention_scratch *s, int32_t pos0, int32_t page, int n_heads, int n)
-{
-    int low[HYBRID__ATTENTION_QUERIES], high[HYBRID__ATTENTION_QUERIES], q, step, from = n, to = 0;
-    for (q = 0; q < n; q++) {
-        HYBRID__V_FN(visible)(op, pos0 + q / n_heads, page, &low[q], &high[q]);
-        if (low[q] < high[q]) { from = HYBRID__MIN(from, q); to = q + 1; }             /* the rows that see a page are consecutive */
-    }
-    for (q = from; q < to; q += step) HYBRID__V_FN(scores)(s, q, step = HYBRID__V_FN(tile)(to - q));
-    for (q = from; q < to; q++) HYBRID__V_FN(softmax_max)(op, s->e + q * HYBRID__PAGE, low[q], high[q], &s->m[q], &s->c[q]);
-    for (q = from; q < to; q += HYBRID__V_N) HYBRID__V_FN(put)(s->c + q, HYBRID__V_FN(exp)(HYBRID__V_FN(get)(s->c + q, to - q)), to - q);
-    for (q = from; q < to; q++) {
-        float sum = HYBRID__V_FN(softmax_exp)(s->e + q * HYBRID__PAGE, low[q], high[q], s->m[q]);
-        s->l[q] = s->l[q] * s->c[q] + sum;
-        HYBRID__V_FN(times)(s->acc + q * s->dim_v, s->c[q], s->dim_v);
-    }
-    for (q = from; q < to; q += step) HYBRID__V_FN(page_values)(s, low, high, q, step = HYBRID__V_FN(tile)(to - q));
-}
-
-static HYBRID__V_TARGET void HYBRID__V_FN(attention)(const hybrid__op_attention *op, const hybrid__run *run, int row0, int n_rows, int head0, int n_heads, void *memory)
-{
-    const hybrid__kv_view *kv = op->kv;
-    hybrid__attention_scratch s;
-    int n = n_rows * n_heads, head_kv = head0 / (op->n_head / kv->n_head_kv), q, i;
-    int32_t pos0 = run->pos + row0, pos1 = pos0 + n_rows - 1, first = hybrid__attention_first(op, pos0), page;
-    hybrid__attention_layout(&s, (float *)memory, kv->head_dim_k, kv->head_dim_v);
-    memset(s.acc, 0, sizeof(float) * (size_t)n * (size_t)s.dim_v);
-    for (q = 0; q < n; q++) {
-        const float *x = op->q + (run->first_row + row0 + q / n_heads) * op->q_stride + (int64_t)(head0 + q % n_heads) * kv->head_dim_k;
-        memcpy(s.q + q * s.dim_k, x, (size_t)kv->head_dim_k * sizeof *x);
-        for (i = kv->head_dim_k; i < s.dim_k; i++) s.q[q * s.dim_k + i] = 0;
-        s.m[q] = -HUGE_VALF;
-        s.l[q] = 0;
-    }
-    for (page = first / HYBRID__PAGE; page <= pos1 / HYBRID__PAGE; page++) {
-        HYBRID__V_FN(page_load)(kv, run->pages[page], head_kv, HYBRID__MAX(first - page * HYBRID__PAGE, 0), HYBRID__MIN(pos1 - page * HYBRID__PAGE + 1, HYBRID__PAGE), &s);
-        HYBRID__V_FN(attention_page)(op, &s, pos0, page, n_heads, n);
-    }
-    for (q = 0; q < n; q++) {
-        float *out = op->out + (run->first_row + row0 + q / n_heads) * op->out_stride + (int64_t)(head0 + q % n_heads) * kv->head_dim_v, *acc = s.acc + q * s.dim_v;
-        if (op->sinks) {
-            float sink = op->sinks[head0 + q % n_heads], m = hybrid__max_scalar(s.m[q], sink), c = hybrid__exp_scalar(s.m[q] - m);
-            s.l[q] = s.l[q] * c + hybrid__exp_scalar(sink - m);
-            HYBRID__V_FN(times)(acc, c, s.dim_v);
-        }
-        HYBRID__V_FN(times)(acc, 1.0f / s.l[q], s.dim_v);
-        memcpy(out, acc, (size_t)kv->head_dim_v * sizeof *out);
-    }
-}
-/* ==== end src/compute/cpu_attention.inc ==== */
-
-/* ==== begin src/compute/cpu_vec_end.inc ==== */
-/* compute/cpu_vec_end: forgets the vector macros, before the next instruction set defines its own. */
-#undef HYBRID__V
-#undef HYBRID__V_MASK
-#undef HYBRID__V_N
-#undef HYBRID__V_FN
-#undef HYBRID__V_TARGET
-#undef HYBRID__V_TILE
-#undef HYBRID__V_SET1
-#undef HYBRID__V_ADD
-#undef HYBRID__V_SUB
-#undef HYBRID__V_MUL
-#undef HYBRID__V_DIV
-#undef HYBRID__V_FMA
-#undef HYBRID__V_MAX
-#undef HYBRID__V_MIN
-#undef HYBRID__V_LESS
-#undef HYBRID__V_SELECT
-#undef HYBRID__V_ABS
-#undef HYBRID__V_NEG
-#undef HYBRID__V_COPYSIGN
-#undef HYBRID__V_LDEXP
-#undef HYBRID__V_MAX_BITS
-#undef HYBRID__V_LOAD
-#undef HYBRID__V_STORE
-#undef HYBRID__V_LOAD_N
-#undef HYBRID__V_STORE_N
-#undef HYBRID__V_FIRST
-#undef HYBRID__V_LOAD_F16
-#undef HYBRID__V_LOAD_BF16
-#undef HYBRID__V_LOAD_I8
-#undef HYBRID__V_STORE_F16
-#undef HYBRID__V_STORE_I8
-#undef HYBRID__V_HALVE
-#undef HYBRID__V_TRANSPOSE
-#undef HYBRID__V_PAIR_EVEN
-#undef HYBRID__V_PAIR_ODD
-#undef HYBRID__V_PAIR_SWAP
-#undef HYBRID__V_NEG_EVEN
-#undef HYBRID__V_EVENS
-#undef HYBRID__V_ODDS
-/* ==== end src/compute/cpu_vec_end.inc ==== */
-
-/* ==== begin src/compute/cpu_vec_avx512.inc ==== */
-/* compute/cpu_vec_avx512: the vector macros for AVX-512 (F, BW, DQ, VL). cpu_vec_avx2.inc says what each means. */
-#define HYBRID__V                  __m512
-#define HYBRID__V_MASK             __mmask16
-#define HYBRID__V_N                16
-#define HYBRID__V_FN(name)         hybrid__##name##_avx512
-#define HYBRID__V_TARGET           HYBRID__TARGET_AVX512
-#define HYBRID__V_TILE             6
-
-#define HYBRID__V_SET1(x)          _mm512_set1_ps(x)
-#define HYBRID__V_ADD(a, b)        _mm512_add_ps(a, b)
-#define HYBRID__V_SUB(a, b)        _mm512_sub_ps(a, b)
-#define HYBRID__V_MUL(a, b)        _mm512_mul_ps(a, b)
-#define HYBRID__V_DIV(a, b)        _mm512_div_ps(a, b)
-#define HYBRID__V_FMA(a, b, c)     _mm512_fmadd_ps(a, b, c)
-#define HYBRID__V_MAX(a, b)        _mm512_max_ps(a, b)
-#define HYBRID__V_MIN(a, b)        _mm512_min_ps(a, b)
-#define HYBRID__V_LESS(a, b)       _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ)
-#define HYBRID__V_SELECT(m, a, b)  _mm512_mask_mov_ps(b, m, a)
-#define HYBRID__V_ABS(a)           _mm512_andnot_ps(_mm512_set1_ps(-0.0f), a)
-#define HYBRID__V_NEG(a)           _mm512_xor_ps(_mm512_set1_ps(-0.0f), a)
-#define HYBRID__V_COPYSIGN(a, s)   _mm512_or_ps(a, _mm512_and_ps(s, _mm512_set1_ps(-0.0f)))
-#define HYBRID__V_LDEXP(p, t)      _mm512_scalef_ps(p, _mm512_sub_ps(t, _mm512_set1_ps(12582912.0f)))
-#define HYBRID__V_MAX_BITS(a, b)   _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)))
-
-#define HYBRID__V_LOAD(p)          _mm512_loadu_ps(p)
-#define HYBRID__V_STORE(p, v)      _mm512_storeu_ps(p, v)
-#define HYBRID__V_LOAD_N(p, n)     _mm512_maskz_loadu_ps(hybrid__v_first_avx512(n), p)
-#define HYBRID__V_STORE_N(p, v, n) _mm512_mask_storeu_ps(p, hybrid__v_first_avx512(n), v)
-#define HYBRID__V_FIRST(n)         hybrid__v_first_avx512(n)
-#define HYBRID__V_LOAD_F16(p)      _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
-#define HYBRID__V_LOAD_BF16(p)     _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(p))), 16))
-#define HYBRID__V_LOAD_I8(p)       _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p))))
-#define HYBRID__V_STORE_F16(p, v)  _mm256_storeu_si256((__m256i *)(void *)(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
-#define HYBRID__V_STORE_I8(p, v)   _mm_storeu_si128((__m128i *)(void *)(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)))
-
-#define HYBRID__V_HALVE(v)         hybrid__v_halve_avx512(v)
-#define HYBRID__V_TRANSPOSE(v)     hybrid__v_transpose_avx512(v)
-#define HYBRID__V_PAIR_EVEN(v)     _mm512_moveldup_ps(v)
-#define HYBRID__V_PAIR_ODD(v)      _mm512_movehdup_ps(v)
-#define HYBRID__V_PAIR_SWAP(v)     _mm512_permute_ps(v, 0xB1)
-#define HYBRID__V_NEG_EVEN(v)      _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(v), _mm512_set1_epi64(0x80000000)))
-#define HYBRID__V_EVENS(a, b)      _mm512_permutex2var_ps(a, _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30), b)
-#define HYBRID__V_ODDS(a, b)       _mm512_permutex2var_ps(a, _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31), b)
-
-HYBRID__INLINE HYBRID__TARGET_AVX512 __mmask16 hybrid__v_first_avx512(int n)
-{
-    return (__mmask16)(n <= 0 ? 0 : n >= 16 ? 0xFFFF : (1 << n) - 1);
-}
-
-HYBRID__INLINE HYBRID__TARGET_AVX512 float hybrid__v_halve_avx512(__m512 v)
-{
-    __m256 y = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
-    __m128 x = _mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
-    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
-    return _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps(x, x, 1)));
-}
-
-HYBRID__INLINE HYBRID__TARGET_AVX512 void hybrid__v_transpose_avx512(__m512 v[16])
-{
-    __m512 a[16], b[16];
-    int i;
-    HYBRID__UNROLL
-    for (i = 0; i < 8; i++) { a[2 * i] = _mm512_unpacklo_ps(v[2 * i], v[2 * i + 1]); a[2 * i + 1] = _mm512_unpackhi_ps(v[2 * i], v[2 * i + 1]); }
-    HYBRID__UNROLL
-    for (i = 0; i < 4; i++) {                                   /* b[4i + j]: columns j, j + 4, j + 8, j + 12 of rows 4i .. 4i + 3, a quarter each */
-        b[4 * i] = _mm512_shuffle_ps(a[4 * i], a[4 * i + 2], 0x44);
-        b[4 * i + 1] = _mm512_shuffle_ps(a[4 * i], a[4 * i + 2], 0xEE);
-        b[4 * i + 2] = _mm512_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0x44);
-        b[4 * i + 3] = _mm512_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0xEE);
-    }
-    HYBRID__UNROLL
-    for (i = 0; i < 4; i++) {                                   /* a transposition of quarters, for each j */
-        __m512 lo = _mm512_shuffle_f32x4(b[i], b[i + 4], 0x88), lo2 = _mm512_shuffle_f32x4(b[i], b[i + 4], 0xDD);
-        __m512 hi = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0x88), hi2 = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0xDD);
-        v[i] = _mm512_shuffle_f32x4(lo, hi, 0x88);
-        v[i + 4] = _mm512_shuffle_f32x4(lo2, hi2, 0x88);
-        v[i + 8] = _mm512_shuffle_f32x4(lo, hi, 0xDD);
-        v[i + 12] = _mm512_shuffle_f32x4(lo2, hi2, 0xDD);
-    }
-}
-/* ==== end src/compute/cpu_vec_avx512.inc ==== */
-
-/* ==== begin src/compute/math.inc ==== */
-/* compute/math: exp, tanh, silu, gelu and its tanh form. One text, stamped for each instruction set by the HYBRID__V_ macros; the same
- * operations in the same order everywhere, so the same bits. Errors against the true value are below 2 ulp over all floats whose result is
- * a normal number (tests/test_ops.c walks them). NaN gives NaN. The polynomials are minimax fits (relative error), coefficients rounded to float. */
-
-/* e^x * (1 + low): low is the part of the argument that did not fit in x, |low| << 1.
- * x = n ln 2 + r, |r| <= ln 2 / 2; e^r = 1 + r + r^2 Q(r). Below -104 and above 89 the result is 0 and inf anyway. */
-HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(exp2part)(HYBRID__V x, HYBRID__V low)
-{
-    const HYBRID__V magic = HYBRID__V_SET1(12582912.0f);         /* 1.5 * 2^23: adding it rounds to an integer, kept in the low bits */
-    HYBRID__V t, n, r, q;
-    x = HYBRID__V_MIN(HYBRID__V_SET1(89.0f), HYBRID__V_MAX(HYBRID__V_SET1(-104.0f), x));        /* these pass a NaN on */
-    t = HYBRID__V_FMA(x, HYBRID__V_SET1(1.44269504f), magic);
-    n = HYBRID__V_SUB(t, magic);
-    r = HYBRID__V_FMA(n, HYBRID__V_SET1(-0.693359375f), x);      /* 9 bits: n times it is exact */
-    r = HYBRID__V_FMA(n, HYBRID__V_SET1(2.12194440e-4f), r);
-    r = HYBRID__V_ADD(r, low);
-    q = HYBRID__V_SET1(1.381431590e-3f);
-    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(8.368850686e-3f));
-    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(4.166840017e-2f));
-    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(1.666651964e-1f));
-    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(4.999999404e-1f));
-    q = HYBRID__V_FMA(HYBRID__V_MUL(r, r), q, r);
-    return HYBRID__V_LDEXP(HYBRID__V_ADD(q, HYBRID__V_SET1(1.0f)), t);
-}
-
-HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(exp)(HYBRID__V x) { return HYBRID__V_FN(exp2part)(x, HYBRID__V_SET1(0.0f)); }
-
-/* Small: x + x^3 P(x^2). Else 1 - 2 / (e^2x + 1), with the sign of x. */
-HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(tanh)(HYBRID__V x)
-{
-    HYBRID__V a = HYBRID__V_ABS(x), z = HYBRID__V_MUL(a, a), p, e;
-    p = HYBRID__V_SET1(-5.717041902e-3f);
-    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(2.065058425e-2f));
-    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(-5.374349654e-2f));
-    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(1.333149076e-1f));
-    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(-3.333328366e-1f));
-    p = HYBRID__V_FMA(HYBRID__V_MUL(a, z), p, a);
-    e = HYBRID__V_ADD(HYBRID__V_FN(exp)(HYBRID__V_ADD(a, a)), HYBRID__V_SET1(1.0f));
-    e = HYBRID__V_SUB(HYBRID__V_SET1(1.0f), HYBRID__V_DIV(HYBRID__V_SET1(2.0f), e));
-    return HYBRID__V_COPYSIGN(HYBRID__V_SELECT(HYBRID__V_LESS(a, HYBRID__V_SET1(0.625f)), p, e), x);
-}
-
-/* x / (1 + e^-w) for w = (w + low) of the sign of x: for w < 0 as x e^w / (1 + e^w), which neither overflows nor cancels. */
-HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(times_sigmoid)(HYBRID__V x, HYBRID__V w, HYBRID__V low)
-{
-    const HYBRID__V zero = HYBRID__V_SET1(0.0f);
-    HYBRID__V_MASK negative = HYBRID__V_LESS(w, zero);
-    HYBRID__V e = HYBRID__V_FN(exp2part)(HYBRID__V_NEG(HYBRID__V_ABS(w)), HYBRID__V_SELECT(negative, low, HYBRID__V_NEG(low)));
-    HYBRID__V top = HYBRID__V_MUL(HYBRID__V_MAX(HYBRID__V_SET1(-3e38f), x), e);          /* -inf * 0 shall be 0 */
-    return HYBRID__V_DIV(HYBRID__V_SELECT(negative, top, x), HYBRID__V_ADD(e, HYBRID__V_SET1(1.0f)));
-}
-
-HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(silu)(HYBRID__V x) { return HYBRID__V_FN(times_sigmoid)(x, x, HYBRID__V_SET1(0.0f)); }
-
-/* x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = x sigmoid(w), w = x (a + b x^2), a = 2 sqrt(2 / pi), b = 0.044715 a.
- * For x < 0 an error of w is one of the result, |w| times enlarged: w is computed in two parts. */
-HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu_tanh)(HYBRID__V x)
-{
-    const HYBRID__V a = HYBRID__V_SET1(1.59576917f), a_low = HYBRID__V_SET1(-4.53407e-8f), b = HYBRID__V_SET1(0.0713548139f), b_low = HYBRID__V_SET1(2.39883e-9f);
-    HYBRID__V y = HYBRID__V_MIN(HYBRID__V_SET1(20.0f), HYBRID__V_MAX(HYBRID__V_SET1(-20.0f), x));  /* sigmoid is 0 or 1 beyond */
-    HYBRID__V s = HYBRID__V_MUL(y, y), s_low = HYBRID__V_FMA(y, y, HYBRID__V_NEG(s));
-    HYBRID__V p = HYBRID__V_MUL(b, s), p_low = HYBRID__V_FMA(b, s, HYBRID__V_NEG(p));
-    HYBRID__V u = HYBRID__V_ADD(a, p), part = HYBRID__V_SUB(u, a), low, w;
-    low = HYBRID__V_ADD(HYBRID__V_SUB(a, HYBRID__V_SUB(u, part)), HYBRID__V_SUB(p, part));         /* what a + p lost */
-    p_low = HYBRID__V_FMA(b, s_low, HYBRID__V_FMA(b_low, s, p_low));
-    low = HYBRID__V_ADD(low, HYBRID__V_ADD(p_low, a_low));
-    w = HYBRID__V_MUL(y, u);
-    low = HYBRID__V_FMA(y, low, HYBRID__V_FMA(y, u, HYBRID__V_NEG(w)));
-    return HYBRID__V_FN(times_sigmoid)(x, w, low);
-}
-
-/* x Phi(x). Phi(-t) = e^(-t^2 / 2) R(t), t = |x|; R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the result leaves the floats. */
-HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu)(HYBRID__V x)
-{
-    const HYBRID__V one = HYBRID__V_SET1(1.0f);
-    HYBRID__V t = HYBRID__V_MIN(HYBRID__V_SET1(14.6f), HYBRID__V_ABS(x)), s = HYBRID__V_MUL(t, t), s_low, inv, u, p, e;
-    s_low = HYBRID__V_FMA(t, t, HYBRID__V_NEG(s));
-    e = HYBRID__V_FN(exp2part)(HYBRID__V_MUL(HYBRID__V_SET1(-0.5f), s), HYBRID__V_MUL(HYBRID__V_SET1(-0.5f), s_low));
-    inv = HYBRID__V_DIV(one, HYBRID__V_ADD(t, HYBRID__V_SET1(3.0f)));
-    u = HYBRID__V_FMA(HYBRID__V_SET1(-6.0f), inv, one);
-    p = HYBRID__V_SET1(5.446403884e-5f);
-    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(1.312734094e-4f));
-    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-2.447491279e-4f));
-    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-1.032536966e-3f));
-    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(1.024776837e-3f));
-    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(6.969304755e-3f));
-    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-1.046251878e-2f));
-    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-4.726268724e-2f));
-    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(2.300177068e-1f));
-    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-5.093320012e-1f));
-    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(7.290837169e-1f));
-    p = HYBRID__V_MUL(p, inv);
-    s = HYBRID__V_MUL(HYBRID__V_MUL(HYBRID__V_MAX(HYBRID__V_SET1(-3e38f), x), p), e);
-    return HYBRID__V_SELECT(HYBRID__V_LESS(x, HYBRID__V_SET1(0.0f)), s, HYBRID__V_FMA(HYBRID__V_NEG(HYBRID__V_MUL(p, e)), t, x));
-}
-/* ==== end src/compute/math.inc ==== */
-
-/* ==== begin src/compute/cpu_rows.inc ==== */
-/* compute/cpu_rows: norms, rotations, activations, sums and the writing of the cache, in vectors. Stamped for each instruction set;
- * cpu_generic.c says what each does. */
-
-/* The next N of n values, or the left < N that there are (the plain forms are much faster than the masked ones on some processors). */
-HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(get)(const float *p, int64_t left)
-{
-    if (left >= HYBRID__V_N) return HYBRID__V_LOAD(p);
-    return HYBRID__V_LOAD_N(p, (int)left);
-}
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(put)(float *p, HYBRID__V v, int64_t left)
-{
-    if (left >= HYBRID__V_N) HYBRID__V_STORE(p, v);
-    else HYBRID__V_STORE_N(p, v, (int)left);
-}
-
-/* ---- norms ---------------------------------------------------------------------------------------------------------- */
-
-enum { HYBRID__V_FN(vectors) = 32 / HYBRID__V_N };         /* vectors that hold 32 partial sums */
-
-/* p[0 .. 32) by halves; p is spoilt. */
-HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(halve32)(HYBRID__V *p)
-{
-    int h, i;
-    HYBRID__UNROLL
-    for (h = 16 / HYBRID__V_N; h; h /= 2)
-        HYBRID__UNROLL
-        for (i = 0; i < h; i++) p[i] = HYBRID__V_ADD(p[i], p[i + h]);
-    return HYBRID__V_HALVE(p[0]);
-}
-
-HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(sum)(const float *x, int64_t n)
-{
-    HYBRID__V p[HYBRID__V_FN(vectors)];
-    int64_t i;
-    int j;
-    for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_SET1(0.0f);
-    for (i = 0; i + 32 <= n; i += 32)
-        HYBRID__UNROLL
-        for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_ADD(p[j], HYBRID__V_LOAD(x + i + j * HYBRID__V_N));
-    if (i < n)
-        HYBRID__UNROLL
-        for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_ADD(p[j], HYBRID__V_LOAD_N(x + i + j * HYBRID__V_N, (int)(n - i) - j * HYBRID__V_N));
-    return HYBRID__V_FN(halve32)(p);
-}
-
-/* Sum of (x - mean)^2. */
-HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(sum_squares)(const float *x, float mean, int64_t n)
-{
-    const HYBRID__V shift = HYBRID__V_SET1(mean);
-    HYBRID__V p[HYBRID__V_FN(vectors)];
-    int64_t i;
-    int j;
-    for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_SET1(0.0f);
-    for (i = 0; i + 32 <= n; i += 32)
-        HYBRID__UNROLL
-        for (j = 0; j < HYBRID__V_FN(vectors); j++) {
-            HYBRID__V d = HYBRID__V_SUB(HYBRID__V_LOAD(x + i + j * HYBRID__V_N), shift);
-            p[j] = HYBRID__V_FMA(d, d, p[j]);
-        }
-    if (i < n)
-        HYBRID__UNROLL
-        for (j = 0; j < HYBRID__V_FN(vectors); j++) {
-            int left = (int)(n - i) - j * HYBRID__V_N;
-            HYBRID__V d = HYBRID__V_SUB(HYBRID__V_LOAD_N(x + i + j * HYBRID__V_N, left), shift);
-            d = HYBRID__V_SELECT(HYBRID__V_FIRST(left), d, HYBRID__V_SET1(0.0f));
-            p[j] = HYBRID__V_FMA(d, d, p[j]);
-        }
-    return HYBRID__V_FN(halve32)(p);
-}
-
-static HYBRID__V_TARGET void HYBRID__V_FN(norm)(const hybrid__op_norm *op, int64_t row)
-{
-    const float *x = op->x + row * op->x_stride;
-    float *out = op->out + row * op->out_stride;
-    float mean = op->kind == HYBRID__NORM_LAYER ? HYBRID__V_FN(sum)(x, op->n) / (float)op->n : 0.0f;
-    float scale = 1.0f / sqrtf(HYBRID__V_FN(sum_squares)(x, mean, op->n) / (float)op->n + op->eps);
-    const HYBRID__V shift = HYBRID__V_SET1(mean), factor = HYBRID__V_SET1(scale);
-    int64_t i;
-    for (i = 0; i < op->n; i += HYBRID__V_N) {
-        HYBRID__V v = HYBRID__V_MUL(HYBRID__V_SUB(HYBRID__V_FN(get)(x + i, op->n - i), shift), factor);
-        if (op->w) v = HYBRID__V_MUL(v, HYBRID__V_FN(get)(op->w + i, op->n - i));
-        if (op->b) v = HYBRID__V_ADD(v, HYBRID__V_FN(get)(op->b + i, op->n - i));
-        HYBRID__V_FN(put)(out + i, v, op->n - i);
-    }
-}
-
-/* ---- element by element --------------------------------------------------------------------------------------------- */
-
-/* One head. A pair (a, b) becomes (a c - b s, a s + b c). */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(rope_head)(hybrid__rope_kind kind, float *x, int n_rot, const float *table)
-{
-    int half = n_rot / 2, i = 0, step = kind == HYBRID__ROPE_NORM ? 2 : 1, pair = kind == HYBRID__ROPE_NORM ? 1 : half;
-    if (kind == HYBRID__ROPE_NORM) {
-        for (; 2 * i + HYBRID__V_N <= n_rot; i += HYBRID__V_N / 2) {
-            HYBRID__V v = HYBRID__V_LOAD(x + 2 * i), t = HYBRID__V_LOAD(table + 2 * i);
-            HYBRID__V other = HYBRID__V_MUL(HYBRID__V_PAIR_SWAP(v), HYBRID__V_PAIR_ODD(t));
-            HYBRID__V_STORE(x + 2 * i, HYBRID__V_ADD(HYBRID__V_MUL(v, HYBRID__V_PAIR_EVEN(t)), HYBRID__V_NEG_EVEN(other)));
-        }
-    } else {
-        for (; i + HYBRID__V_N <= half; i += HYBRID__V_N) {
-            HYBRID__V a = HYBRID__V_LOAD(x + i), b = HYBRID__V_LOAD(x + half + i), t = HYBRID__V_LOAD(table + 2 * i), u = HYBRID__V_LOAD(table + 2 * i + HYBRID__V_N);
-            HYBRID__V c = HYBRID__V_EVENS(t, u), s = HYBRID__V_ODDS(t, u);
-            HYBRID__V_STORE(x + i, HYBRID__V_SUB(HYBRID__V_MUL(a, c), HYBRID__V_MUL(b, s)));
-            HYBRID__V_STORE(x + half + i, HYBRID__V_ADD(HYBRID__V_MUL(a, s), HYBRID__V_MUL(b, c)));
-        }
-    }
-    for (; i < half; i++) {
-        float c = table[2 * i], s = table[2 * i + 1], a = x[i * step], b = x[i * step + pair];
-        x[i * step] = a * c - b * s;
-        x[i * step + pair] = a * s + b * c;
-    }
-}
-static HYBRID__V_TARGET void HYBRID__V_FN(rope)(const hybrid__op_rope *op, int row)
-{
-    int h;
-    for (h = 0; h < op->n_head; h++)
-        HYBRID__V_FN(rope_head)(op->kind, op->x + row * op->x_stride + (int64_t)h * op->head_dim, op->n_rot, op->table + (int64_t)row * op->n_rot);
-}
-
-static HYBRID__V_TARGET void HYBRID__V_FN(glu)(hybrid__act_kind act, const float *gate, const float *up, float *out, int64_t n)
-{
-    int64_t i;
-    for (i = 0; i < n; i += HYBRID__V_N) {
-        HYBRID__V v = HYBRID__V_FN(get)(gate + i, n - i);
-        if (act == HYBRID__ACT_SILU) v = HYBRID__V_FN(silu)(v);
-        else if (act == HYBRID__ACT_GELU) v = HYBRID__V_FN(gelu)(v);
-        else v = HYBRID__V_FN(gelu_tanh)(v);
-        if (up) v = HYBRID__V_MUL(v, HYBRID__V_FN(get)(up + i, n - i));
-        HYBRID__V_FN(put)(out + i, v, n - i);
-    }
-}
-
-static HYBRID__V_TARGET void HYBRID__V_FN(add)(float *y, const float *x, int64_t n)
-{
-    int64_t i;
-    for (i = 0; i < n; i += HYBRID__V_N)
-        HYBRID__V_FN(put)(y + i, HYBRID__V_ADD(HYBRID__V_FN(get)(y + i, n - i), HYBRID__V_FN(get)(x + i, n - i)), n - i);
-}
-static HYBRID__V_TARGET void HYBRID__V_FN(add_scaled)(float *y, const float *x, float factor, int64_t n)
-{
-    const HYBRID__V f = HYBRID__V_SET1(factor);
-    int64_t i;
-    for (i = 0; i < n; i += HYBRID__V_N)
-        HYBRID__V_FN(put)(y + i, HYBRID__V_ADD(HYBRID__V_FN(get)(y + i, n - i), HYBRID__V_MUL(HYBRID__V_FN(get)(x + i, n - i), f)), n - i);
-}
-static HYBRID__V_TARGET void HYBRID__V_FN(scale)(float *y, float factor, int64_t n)
-{
-    const HYBRID__V f = HYBRID__V_SET1(factor);
-    int64_t i;
-    for (i = 0; i < n; i += HYBRID__V_N)
-        HYBRID__V_FN(put)(y + i, HYBRID__V_MUL(HYBRID__V_FN(get)(y + i, n - i), f), n - i);
-}
-static HYBRID__V_TARGET void HYBRID__V_FN(softcap)(float *y, float cap, int64_t n)
-{
-    const HYBRID__V c = HYBRID__V_SET1(cap);
-    int64_t i;
-    for (i = 0; i < n; i += HYBRID__V_N)
-        HYBRID__V_FN(put)(y + i, HYBRID__V_MUL(c, HYBRID__V_FN(tanh)(HYBRID__V_DIV(HYBRID__V_FN(get)(y + i, n - i), c))), n - i);
-}
-
-/* ---- the cache ------------------------------------------------------------------------------------------------------ */
-
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(kv_q8_0)(const float *x, hybrid__block_q8_0 *block)
-{
-    const HYBRID__V magic = HYBRID__V_SET1(12582912.0f);
-    HYBRID__V most = HYBRID__V_ABS(HYBRID__V_LOAD(x)), factor;
-    float lanes[HYBRID__V_N], d;
-    uint32_t bits = 0;
-    int i;
-    for (i = HYBRID__V_N; i < 32; i += HYBRID__V_N) most = HYBRID__V_MAX_BITS(most, HYBRID__V_ABS(HYBRID__V_LOAD(x + i)));
-    HYBRID__V_STORE(lanes, most);
-    for (i = 0; i < HYBRID__V_N; i++) bits = HYBRID__MAX(bits, hybrid__f32_bits(lanes[i]));
-    d = hybrid__bits_f32(bits) / 127.0f;
-    block->d = hybrid__f32_to_f16(d);
-    if (bits >= 0x7F800000u) { memset(block->qs, 0, sizeof block->qs); return; }
-    factor = HYBRID__V_SET1(d != 0.0f ? 1.0f / d : 0.0f);
-    for (i = 0; i < 32; i += HYBRID__V_N) {
-        HYBRID__V t = HYBRID__V_ADD(HYBRID__V_MUL(HYBRID__V_LOAD(x + i), factor), magic);
-        HYBRID__V_STORE_I8(block->qs + i, HYBRID__V_SUB(t, magic));
-    }
-}
-
-static HYBRID__V_TARGET void HYBRID__V_FN(kv_row)(hybrid_type type, const float *x, void *row, int n)
-{
-    int i = 0;
-    if (type == HYBRID_TYPE_F32) memcpy(row, x, (size_t)n * sizeof *x);
-    else if (type == HYBRID_TYPE_F16) {
-        for (; i + HYBRID__V_N <= n; i += HYBRID__V_N) HYBRID__V_STORE_F16((char *)row + 2 * i, HYBRID__V_LOAD(x + i));
-        for (; i < n; i++) hybrid__store_u16((char *)row + 2 * i, hybrid__f32_to_f16(x[i]));
-    } else for (; i < n / 32; i++) HYBRID__V_FN(kv_q8_0)(x + 32 * i, (hybrid__block_q8_0 *)row + i);
-}
-/* ==== end src/compute/cpu_rows.inc ==== */
-
-/* ==== begin src/compute/cpu_attention.inc ==== */
-/* compute/cpu_attention: attention of a block of rows over the pages of a cache, in vectors. Stamped for each instruction set.
- *
- * A query is one row's one head; all queries of a block share a kv head, so a page is turned into floats once for all of them. K is transposed:
- * a vector holds one number of 16 (8) slots, and the scores of a query are built without sums across lanes. For every page:
- *     scores (all queries) -> scale, soft-cap, mask, new maximum -> exp, sums -> acc = acc * c + e V.
- * A row's result is that of hybrid__attention_row_generic, bit for bit, whatever else is in the block. */
-
-enum { HYBRID__V_FN(page_vectors) = HYBRID__PAGE / HYBRID__V_N };      /* vectors over the slots of a page */
-
-/* ---- a page as floats ----------------------------------------------------------------------------------------------- */
-
-/* x[0 .. padded) = the n values of a cache row, then zeros. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(kv_load)(hybrid_type type, const char *row, int n, int padded, float *x)
-{
-    int i = 0;
-    if (type == HYBRID_TYPE_F16) {
-        for (; i + HYBRID__V_N <= n; i += HYBRID__V_N) HYBRID__V_STORE(x + i, HYBRID__V_LOAD_F16(row + 2 * i));
-        for (; i < n; i++) x[i] = hybrid__f16_to_f32(hybrid__load_u16(row + 2 * i));
-    } else if (type == HYBRID_TYPE_F32) {
-        memcpy(x, row, (size_t)n * sizeof *x);
-        i = n;
-    } else for (; i < n; i += 32) {
-        const hybrid__block_q8_0 *block = (const hybrid__block_q8_0 *)(const void *)row + i / 32;
-        const HYBRID__V d = HYBRID__V_SET1(hybrid__f16_to_f32(block->d));
-        int j;
-        for (j = 0; j < 32; j += HYBRID__V_N) HYBRID__V_STORE(x + i + j, HYBRID__V_MUL(d, HYBRID__V_LOAD_I8(block->qs + j)));
-    }
-    for (; i < padded; i++) x[i] = 0;
-}
-
-/* Slots low .. high of a page of one kv head; the others read as zeros, whatever is stored there. */
-static HYBRID__V_TARGET void HYBRID__V_FN(page_load)(const hybrid__kv_view *kv, int32_t page, int head, int low, int high, hybrid__attention_scratch *s)
-{
-    int slot, i, j;
-    for (slot = 0; slot < HYBRID__PAGE; slot++) {
-        float *k = s->page_k + slot * s->dim_k, *v = s->page_v + slot * s->dim_v;
-        if (slot < low || slot >= high) { memset(k, 0, (size_t)s->dim_k * sizeof *k); continue; }
-        HYBRID__V_FN(kv_load)(kv->type, hybrid__k_row(kv, page, head, slot), kv->head_dim_k, s->dim_k, k);
-        HYBRID__V_FN(kv_load)(kv->type, hybrid__v_row(kv, page, head, slot), kv->head_dim_v, s->dim_v, v);
-    }
-    for (slot = 0; slot < HYBRID__PAGE; slot += HYBRID__V_N)
-        for (i = 0; i < s->dim_k; i += HYBRID__V_N) {
-            HYBRID__V block[HYBRID__V_N];
-            HYBRID__UNROLL
-            for (j = 0; j < HYBRID__V_N; j++) block[j] = HYBRID__V_LOAD(s->page_k + (slot + j) * s->dim_k + i);
-            HYBRID__V_TRANSPOSE(block);
-            HYBRID__UNROLL
-            for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_STORE(s->page_k_t + (i + j) * HYBRID__PAGE + slot, block[j]);
-        }
-}
-
-/* ---- scores --------------------------------------------------------------------------------------------------------- */
-
-/* The dot products of n queries with two vectors of slots. The 32 partial sums of a product are taken two by two, i and i + 16, in the
- * order in which halving joins them; what waits for its partner lies on a stack. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(score_tile)(const int n, const hybrid__attention_scratch *s, const float *q, const float *k, float *e)
-{
-    static const unsigned char order[16] = { 0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15 };
-    HYBRID__V stack[4][HYBRID__V_TILE][2];
-    const int dim = s->dim_k;
-    int t, i, j;
-    for (t = 0; t < 16; t++) {
-        HYBRID__V a[HYBRID__V_TILE][2], b[HYBRID__V_TILE][2];
-        int level = 0;
-        HYBRID__UNROLL
-        for (j = 0; j < n; j++) a[j][0] = a[j][1] = b[j][0] = b[j][1] = HYBRID__V_SET1(0.0f);
-        for (i = order[t]; i < dim; i += 32) {
-            const float *ka = k + i * HYBRID__PAGE, *kb = ka + 16 * HYBRID__PAGE;
-            HYBRID__V k0 = HYBRID__V_LOAD(ka), k1 = HYBRID__V_LOAD(ka + HYBRID__V_N), x;
-            HYBRID__UNROLL
-            for (j = 0; j < n; j++) {
-                x = HYBRID__V_SET1(q[j * dim + i]);
-                a[j][0] = HYBRID__V_FMA(k0, x, a[j][0]);
-                a[j][1] = HYBRID__V_FMA(k1, x, a[j][1]);
-            }
-            k0 = HYBRID__V_LOAD(kb); k1 = HYBRID__V_LOAD(kb + HYBRID__V_N);
-            HYBRID__UNROLL
-            for (j = 0; j < n; j++) {
-                x = HYBRID__V_SET1(q[j * dim + i + 16]);
-                b[j][0] = HYBRID__V_FMA(k0, x, b[j][0]);
-                b[j][1] = HYBRID__V_FMA(k1, x, b[j][1]);
-            }
-        }
-        HYBRID__UNROLL
-        for (j = 0; j < n; j++) { a[j][0] = HYBRID__V_ADD(a[j][0], b[j][0]); a[j][1] = HYBRID__V_ADD(a[j][1], b[j][1]); }
-        for (; t >> level & 1; level++) {
-            HYBRID__UNROLL
-            for (j = 0; j < n; j++) { a[j][0] = HYBRID__V_ADD(stack[level][j][0], a[j][0]); a[j][1] = HYBRID__V_ADD(stack[level][j][1], a[j][1]); }
-        }
-        if (level < 4) {
-            HYBRID__UNROLL
-            for (j = 0; j < n; j++) { stack[level][j][0] = a[j][0]; stack[level][j][1] = a[j][1]; }
-        } else {
-            HYBRID__UNROLL
-            for (j = 0; j < n; j++) { HYBRID__V_STORE(e + j * HYBRID__PAGE, a[j][0]); HYBRID__V_STORE(e + j * HYBRID__PAGE + HYBRID__V_N, a[j][1]); }
-        }
-    }
-}
-
-/* ---- acc = acc + e V ------------------------------------------------------------------------------------------------ */
-
-/* n queries, width vectors of the head, slots low .. high. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_tile)(const int n, const int width, const float *e, const float *v, float *acc, int dim, int low, int high)
-{
-    HYBRID__V a[HYBRID__V_TILE][4], x[4];
-    int i, j, slot;
-    HYBRID__UNROLL
-    for (j = 0; j < n; j++)
-        HYBRID__UNROLL
-        for (i = 0; i < width; i++) a[j][i] = HYBRID__V_LOAD(acc + j * dim + i * HYBRID__V_N);
-    for (slot = low; slot < high; slot++) {
-        HYBRID__UNROLL
-        for (i = 0; i < width; i++) x[i] = HYBRID__V_LOAD(v + slot * dim + i * HYBRID__V_N);
-        HYBRID__UNROLL
-        for (j = 0; j < n; j++) {
-            HYBRID__V y = HYBRID__V_SET1(e[j * HYBRID__PAGE + slot]);
-            HYBRID__UNROLL
-            for (i = 0; i < width; i++) a[j][i] = HYBRID__V_FMA(y, x[i], a[j][i]);
-        }
-    }
-    HYBRID__UNROLL
-    for (j = 0; j < n; j++)
-        HYBRID__UNROLL
-        for (i = 0; i < width; i++) HYBRID__V_STORE(acc + j * dim + i * HYBRID__V_N, a[j][i]);
-}
-
-/* The whole head of n queries. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_rows)(const int n, const hybrid__attention_scratch *s, int q, int low, int high)
-{
-    int i = 0, dim = s->dim_v;
-    for (; i + 4 * HYBRID__V_N <= dim; i += 4 * HYBRID__V_N)
-        HYBRID__V_FN(value_tile)(n, 4, s->e + q * HYBRID__PAGE, s->page_v + i, s->acc + q * dim + i, dim, low, high);
-    if (i < dim) HYBRID__V_FN(value_tile)(n, 2, s->e + q * HYBRID__PAGE, s->page_v + i, s->acc + q * dim + i, dim, low, high);
-}
-
-/* Both steps are compiled for some numbers of queries; others are put together. */
-#define HYBRID__V_TILES(n)                                                                                                                   \
-    static HYBRID__V_TARGET void HYBRID__V_FN(score_##n)(const hybrid__attention_scratch *s, int q)                                          \
-    {                                                                                                                                        \
-        int slot;                                                                                                                            \
-        for (slot = 0; slot < HYBRID__PAGE; slot += 2 * HYBRID__V_N)                                                                         \
-            HYBRID__V_FN(score_tile)(n, s, s->q + q * s->dim_k, s->page_k_t + slot, s->e + q * HYBRID__PAGE + slot);                         \
-    }                                                                                                                                        \
-    static HYBRID__V_TARGET void HYBRID__V_FN(value_##n)(const hybrid__attention_scratch *s, int q, int low, int high) { HYBRID__V_FN(value_rows)(n, s, q, low, high); }
-HYBRID__V_TILES(1)
-HYBRID__V_TILES(2)
-HYBRID__V_TILES(3)
-#if HYBRID__V_TILE == 6
-HYBRID__V_TILES(4)
-HYBRID__V_TILES(6)
-#endif
-#undef HYBRID__V_TILES
-
-/* The largest compiled number of queries that is at most left. */
-HYBRID__INLINE int HYBRID__V_FN(tile)(int left)
-{
-    if (left >= HYBRID__V_TILE) return HYBRID__V_TILE;
-    return left == 5 ? 4 : left;
-}
-static HYBRID__V_TARGET void HYBRID__V_FN(scores)(const hybrid__attention_scratch *s, int q, int n)
-{
-    switch (n) {
-        case 1: HYBRID__V_FN(score_1)(s, q); break;
-        case 2: HYBRID__V_FN(score_2)(s, q); break;
-        case 3: HYBRID__V_FN(score_3)(s, q); break;
-#if HYBRID__V_TILE == 6
-        case 4: HYBRID__V_FN(score_4)(s, q); break;
-        case 6: HYBRID__V_FN(score_6)(s, q); break;
-#endif
-    }
-}
-static HYBRID__V_TARGET void HYBRID__V_FN(values)(const hybrid__attention_scratch *s, int q, int n, int low, int high)
-{
-    if (low >= high) return;
-    switch (n) {
-        case 1: HYBRID__V_FN(value_1)(s, q, low, high); break;
-        case 2: HYBRID__V_FN(value_2)(s, q, low, high); break;
-        case 3: HYBRID__V_FN(value_3)(s, q, low, high); break;
-#if HYBRID__V_TILE == 6
-        case 4: HYBRID__V_FN(value_4)(s, q, low, high); break;
-        case 6: HYBRID__V_FN(value_6)(s, q, low, high); break;
-#endif
-    }
-}
-
-/* ---- softmax -------------------------------------------------------------------------------------------------------- */
-
-HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(max_lanes)(HYBRID__V v)
-{
-    float x[HYBRID__V_N];
-    int i, h;
-    HYBRID__V_STORE(x, v);
-    for (h = HYBRID__V_N / 2; h; h /= 2)
-        HYBRID__UNROLL
-        for (i = 0; i < h; i++) x[i] = hybrid__max_scalar(x[i], x[i + h]);
-    return x[0];
-}
-
-/* Scores of slots low .. high become final, the others -inf; m becomes the new maximum and c the difference to the old one. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(softmax_max)(const hybrid__op_attention *op, float *e, int low, int high, float *m, float *c)
-{
-    const HYBRID__V scale = HYBRID__V_SET1(op->scale), cap = HYBRID__V_SET1(op->softcap), none = HYBRID__V_SET1(-HUGE_VALF);
-    HYBRID__V most = none;
-    float old = *m;
-    int i;
-    for (i = 0; i < HYBRID__PAGE; i += HYBRID__V_N) {
-        HYBRID__V x = HYBRID__V_MUL(HYBRID__V_LOAD(e + i), scale);
-        if (op->softcap > 0) x = HYBRID__V_MUL(cap, HYBRID__V_FN(tanh)(HYBRID__V_DIV(x, cap)));
-        x = HYBRID__V_SELECT(HYBRID__V_FIRST(high - i), x, none);
-        x = HYBRID__V_SELECT(HYBRID__V_FIRST(low - i), none, x);
-        HYBRID__V_STORE(e + i, x);
-        most = HYBRID__V_MAX(most, x);
-    }
-    *m = hybrid__max_scalar(old, HYBRID__V_FN(max_lanes)(most));
-    *c = old - *m;
-}
-
-/* e = exp(e - m), 0 outside low .. high; returns the sum. */
-HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(softmax_exp)(float *e, int low, int high, float m)
-{
-    const HYBRID__V shift = HYBRID__V_SET1(m), zero = HYBRID__V_SET1(0.0f);
-    HYBRID__V p[HYBRID__V_FN(page_vectors)];
-    int i;
-    HYBRID__UNROLL
-    for (i = 0; i < HYBRID__V_FN(page_vectors); i++) {
-        HYBRID__V x = HYBRID__V_FN(exp)(HYBRID__V_SUB(HYBRID__V_LOAD(e + i * HYBRID__V_N), shift));
-        x = HYBRID__V_SELECT(HYBRID__V_FIRST(high - i * HYBRID__V_N), x, zero);
-        x = HYBRID__V_SELECT(HYBRID__V_FIRST(low - i * HYBRID__V_N), zero, x);
-        HYBRID__V_STORE(e + i * HYBRID__V_N, x);
-        p[i] = x;
-    }
-    return HYBRID__V_FN(halve32)(p);
-}
-
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(times)(float *x, float factor, int n)
-{
-    const HYBRID__V f = HYBRID__V_SET1(factor);
-    int i;
-    for (i = 0; i < n; i += HYBRID__V_N) HYBRID__V_STORE(x + i, HYBRID__V_MUL(HYBRID__V_LOAD(x + i), f));
-}
-
-/* ---- one block ------------------------------------------------------------------------------------------------------ */
-
-/* What slots of a page a row sees: *low .. *high, empty when low >= high. */
-HYBRID__INLINE void HYBRID__V_FN(visible)(const hybrid__op_attention *op, int32_t pos, int32_t page, int *low, int *high)
-{
-    *low = HYBRID__MAX(hybrid__attention_first(op, pos) - page * HYBRID__PAGE, 0);
-    *high = HYBRID__MIN(pos - page * HYBRID__PAGE + 1, HYBRID__PAGE);
-}
-
-/* Queries q .. q + n take in a page. All their scores are final, their exps taken, their acc scaled. Where the rows see different slots, those
- * that all see are one tile's work, and the rest is done row by row, before and after: slots stay in order. */
-static HYBRID__V_TARGET void HYBRID__V_FN(page_values)(const hybrid__attention_scratch *s, const int *low, const int *high, int q, int n)
-{
-    int all_low = low[q], all_high = high[q], i;
-    for (i = q + 1; i < q + n; i++) { all_low = HYBRID__MAX(all_low, low[i]); all_high = HYBRID__MIN(all_high, high[i]); }
-    if (all_low >= all_high) {
-        for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, low[i], high[i]);
-        return;
-    }
-    for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, low[i], all_low);
-    HYBRID__V_FN(values)(s, q, n, all_low, all_high);
-    for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, all_high, high[i]);
-}
-
-static HYBRID__V_TARGET void HYBRID__V_FN(attention_page)(const hybrid__op_attention *op, hybrid__attention_scratch *s, int32_t pos0, int32_t page, int n_heads, int n)
-{
-    int low[HYBRID__ATTENTION_QUERIES], high[HYBRID__ATTENTION_QUERIES], q, step, from = n, to = 0;
-    for (q = 0; q < n; q++) {
-        HYBRID__V_FN(visible)(op, pos0 + q / n_heads, page, &low[q], &high[q]);
-        if (low[q] < high[q]) { from = HYBRID__MIN(from, q); to = q + 1; }             /* the rows that see a page are consecutive */
-    }
-    for (q = from; q < to; q += step) HYBRID__V_FN(scores)(s, q, step = HYBRID__V_FN(tile)(to - q));
-    for (q = from; q < to; q++) HYBRID__V_FN(softmax_max)(op, s->e + q * HYBRID__PAGE, low[q], high[q], &s->m[q], &s->c[q]);
-    for (q = from; q < to; q += HYBRID__V_N) HYBRID__V_FN(put)(s->c + q, HYBRID__V_FN(exp)(HYBRID__V_FN(get)(s->c + q, to - q)), to - q);
-    for (q = from; q < to; q++) {
-        float sum = HYBRID__V_FN(softmax_exp)(s->e + q * HYBRID__PAGE, low[q], high[q], s->m[q]);
-        s->l[q] = s->l[q] * s->c[q] + sum;
-        HYBRID__V_FN(times)(s->acc + q * s->dim_v, s->c[q], s->dim_v);
-    }
-    for (q = from; q < to; q += step) HYBRID__V_FN(page_values)(s, low, high, q, step = HYBRID__V_FN(tile)(to - q));
-}
-
-static HYBRID__V_TARGET void HYBRID__V_FN(attention)(const hybrid__op_attention *op, const hybrid__run *run, int row0, int n_rows, int head0, int n_heads, void *memory)
-{
-    const hybrid__kv_view *kv = op->kv;
-    hybrid__attention_scratch s;
-    int n = n_rows * n_heads, head_kv = head0 / (op->n_head / kv->n_head_kv), q, i;
-    int32_t pos0 = run->pos + row0, pos1 = pos0 + n_rows - 1, first = hybrid__attention_first(op, pos0), page;
-    hybrid__attention_layout(&s, (float *)memory, kv->head_dim_k, kv->head_dim_v);
-    memset(s.acc, 0, sizeof(float) * (size_t)n * (size_t)s.dim_v);
-    for (q = 0; q < n; q++) {
-        const float *x = op->q + (run->first_row + row0 + q / n_heads) * op->q_stride + (int64_t)(head0 + q % n_heads) * kv->head_dim_k;
-        memcpy(s.q + q * s.dim_k, x, (size_t)kv->head_dim_k * sizeof *x);
-        for (i = kv->head_dim_k; i < s.dim_k; i++) s.q[q * s.dim_k + i] = 0;
-        s.m[q] = -HUGE_VALF;
-        s.l[q] = 0;
-    }
-    for (page = first / HYBRID__PAGE; page <= pos1 / HYBRID__PAGE; page++) {
-        HYBRID__V_FN(page_load)(kv, run->pages[page], head_kv, HYBRID__MAX(first - page * HYBRID__PAGE, 0), HYBRID__MIN(pos1 - page * HYBRID__PAGE + 1, HYBRID__PAGE), &s);
-        HYBRID__V_FN(attention_page)(op, &s, pos0, page, n_heads, n);
-    }
-    for (q = 0; q < n; q++) {
-        float *out = op->out + (run->first_row + row0 + q / n_heads) * op->out_stride + (int64_t)(head0 + q % n_heads) * kv->head_dim_v, *acc = s.acc + q * s.dim_v;
-        if (op->sinks) {
-            float sink = op->sinks[head0 + q % n_heads], m = hybrid__max_scalar(s.m[q], sink), c = hybrid__exp_scalar(s.m[q] - m);
-            s.l[q] = s.l[q] * c + hybrid__exp_scalar(sink - m);
-            HYBRID__V_FN(times)(acc, c, s.dim_v);
-        }
-        HYBRID__V_FN(times)(acc, 1.0f / s.l[q], s.dim_v);
-        memcpy(out, acc, (size_t)kv->head_dim_v * sizeof *out);
-    }
-}
-/* ==== end src/compute/cpu_attention.inc ==== */
-
-/* ==== begin src/compute/cpu_vec_end.inc ==== */
-/* compute/cpu_vec_end: forgets the vector macros, before the next instruction set defines its own. */
-#undef HYBRID__V
-#undef HYBRID__V_MASK
-#undef HYBRID__V_N
-#undef HYBRID__V_FN
-#undef HYBRID__V_TARGET
-#undef HYBRID__V_TILE
-#undef HYBRID__V_SET1
-#undef HYBRID__V_ADD
-#undef HYBRID__V_SUB
-#undef HYBRID__V_MUL
-#undef HYBRID__V_DIV
-#undef HYBRID__V_FMA
-#undef HYBRID__V_MAX
-#undef HYBRID__V_MIN
-#undef HYBRID__V_LESS
-#undef HYBRID__V_SELECT
-#undef HYBRID__V_ABS
-#undef HYBRID__V_NEG
-#undef HYBRID__V_COPYSIGN
-#undef HYBRID__V_LDEXP
-#undef HYBRID__V_MAX_BITS
-#undef HYBRID__V_LOAD
-#undef HYBRID__V_STORE
-#undef HYBRID__V_LOAD_N
-#undef HYBRID__V_STORE_N
-#undef HYBRID__V_FIRST
-#undef HYBRID__V_LOAD_F16
-#undef HYBRID__V_LOAD_BF16
-#undef HYBRID__V_LOAD_I8
-#undef HYBRID__V_STORE_F16
-#undef HYBRID__V_STORE_I8
-#undef HYBRID__V_HALVE
-#undef HYBRID__V_TRANSPOSE
-#undef HYBRID__V_PAIR_EVEN
-#undef HYBRID__V_PAIR_ODD
-#undef HYBRID__V_PAIR_SWAP
-#undef HYBRID__V_NEG_EVEN
-#undef HYBRID__V_EVENS
-#undef HYBRID__V_ODDS
-/* ==== end src/compute/cpu_vec_end.inc ==== */
-
-#define HYBRID__CPU_KERNELS(isa) { hybrid__norm_##isa, hybrid__rope_##isa, hybrid__glu_##isa, hybrid__add_##isa, hybrid__add_scaled_##isa, \
-    hybrid__scale_##isa, hybrid__softcap_##isa, hybrid__kv_row_##isa, hybrid__attention_##isa }
-static const hybrid__cpu_kernels *hybrid__cpu_kernels_x86(hybrid__isa isa)
-{
-    static const hybrid__cpu_kernels avx2 = HYBRID__CPU_KERNELS(avx2), avx512 = HYBRID__CPU_KERNELS(avx512);
-    return isa == HYBRID__ISA_AVX512 ? &avx512 : isa == HYBRID__ISA_AVX2 ? &avx2 : NULL;
-}
-#undef HYBRID__CPU_KERNELS
-#endif
-/* ==== end src/compute/cpu_x86.c ==== */
 
 /* ==== begin src/compute/matmul_kernel.c ==== */
 /* compute/matmul_kernel: what a matrix product needs of one weight type on one ISA: two ways to prepare activations, and two kernels.
@@ -9992,15 +8498,2048 @@ HYBRID__FLOAT_GENERIC(f16, HYBRID_TYPE_F16)
 HYBRID__FLOAT_GENERIC(bf16, HYBRID_TYPE_BF16)
 #undef HYBRID__FLOAT_GENERIC
 
-/* NULL when type is not one of the three. */
+/* ---- what cpu_float.inc needs once ---------------------------------------------------------------------------------- */
+
+/* x[32 i + l] goes to act[hybrid__residue(l) * run + i], run = k / 32 rounded up: residues in the order of halving, 0 16 8 24 4 .. */
+HYBRID__INLINE int hybrid__residue(int l) { return (l & 1) << 4 | (l & 2) << 2 | (l & 4) | (l & 8) >> 2 | (l & 16) >> 4; }
+
+/* The 64 bytes more keep rows from falling on the same lines of a cache. */
+static size_t hybrid__act_split_bytes(int64_t k) { return hybrid__align((size_t)k, 32) * sizeof(float) + 64; }
+
+/* A chunk of residues (their panel stays in a near cache while all columns pass), and where its sums wait for the next chunks. */
+typedef struct hybrid__gemm_chunk {
+    int64_t run;
+    int     residues, index, last;         /* residues: a power of 2. Chunk index of 0 .. last */
+    float  *waiting;                       /* [level][column of all][R] */
+    int64_t level_size;
+} hybrid__gemm_chunk;
+/* ==== end src/compute/cpu_float.c ==== */
+
+/* ==== begin src/compute/cpu_x86.c ==== */
+/* compute/cpu_x86: row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice. */
+#if defined(HYBRID__X86)
+
+/* ==== begin src/compute/cpu_vec_avx2.inc ==== */
+/* compute/cpu_vec_avx2: the vector macros for AVX2 + FMA + F16C, and what each means. A file that is stamped for each instruction set (math.inc,
+ * cpu_rows.inc, cpu_attention.inc, cpu_dot.inc) is written in these alone, so that a new instruction set is a file like this one.
+ *
+ * No macro rounds in another way than its scalar twin. With a NaN, MAX and MIN give the second operand or a NaN: use MAX(constant, x). */
+#define HYBRID__V                  __m256                       /* N floats */
+#define HYBRID__V_MASK             __m256                       /* a truth value for each */
+#define HYBRID__V_N                8
+#define HYBRID__V_FN(name)         hybrid__##name##_avx2
+#define HYBRID__V_TARGET           HYBRID__TARGET_AVX2
+#define HYBRID__V_TILE             3                            /* attention: queries a tile: 4 * TILE vectors are in registers */
+#define HYBRID__V_COLUMNS          6                            /* gemm: columns a tile: 2 * COLUMNS vectors are in registers */
+
+#define HYBRID__V_SET1(x)          _mm256_set1_ps(x)
+#define HYBRID__V_ADD(a, b)        _mm256_add_ps(a, b)
+#define HYBRID__V_SUB(a, b)        _mm256_sub_ps(a, b)
+#define HYBRID__V_MUL(a, b)        _mm256_mul_ps(a, b)
+#define HYBRID__V_DIV(a, b)        _mm256_div_ps(a, b)
+#define HYBRID__V_FMA(a, b, c)     _mm256_fmadd_ps(a, b, c)     /* a * b + c */
+#define HYBRID__V_MAX(a, b)        _mm256_max_ps(a, b)
+#define HYBRID__V_MIN(a, b)        _mm256_min_ps(a, b)
+#define HYBRID__V_LESS(a, b)       _mm256_cmp_ps(a, b, _CMP_LT_OQ)
+#define HYBRID__V_SELECT(m, a, b)  _mm256_blendv_ps(b, a, m)    /* m ? a : b */
+#define HYBRID__V_ABS(a)           _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a)
+#define HYBRID__V_NEG(a)           _mm256_xor_ps(_mm256_set1_ps(-0.0f), a)
+#define HYBRID__V_COPYSIGN(a, s)   _mm256_or_ps(a, _mm256_and_ps(s, _mm256_set1_ps(-0.0f)))     /* a >= 0 */
+#define HYBRID__V_LDEXP(p, t)      hybrid__v_ldexp_avx2(p, t)     /* p * 2^n, t = n + 1.5 * 2^23 */
+#define HYBRID__V_MAX_BITS(a, b)   _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)))   /* of a, b >= 0: NaN is above inf */
+
+#define HYBRID__V_LOAD(p)          _mm256_loadu_ps(p)
+#define HYBRID__V_STORE(p, v)      _mm256_storeu_ps(p, v)
+#define HYBRID__V_LOAD_N(p, n)     _mm256_maskload_ps(p, hybrid__v_first_avx2(n))         /* the first n (any int), zeros above; touches no others */
+#define HYBRID__V_STORE_N(p, v, n) _mm256_maskstore_ps(p, hybrid__v_first_avx2(n), v)
+#define HYBRID__V_FIRST(n)         _mm256_castsi256_ps(hybrid__v_first_avx2(n))           /* lanes below n */
+#define HYBRID__V_LOAD_F16(p)      _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(p)))
+#define HYBRID__V_LOAD_BF16(p)     _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p))), 16))
+#define HYBRID__V_LOAD_I8(p)       _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p))))
+#define HYBRID__V_STORE_F16(p, v)  _mm_storeu_si128((__m128i *)(void *)(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
+#define HYBRID__V_STORE_I8(p, v)   hybrid__v_store_i8_avx2(p, v)  /* v: whole numbers, -128..127 */
+
+#define HYBRID__V_HALVE(v)         hybrid__v_halve_avx2(v)        /* the sum in the order of NUMERICS.md: lanes i and i + N/2, and so on */
+#define HYBRID__V_TRANSPOSE(v)     hybrid__v_transpose_avx2(v)    /* an array of N vectors, in place */
+#define HYBRID__V_PAIR_EVEN(v)     _mm256_moveldup_ps(v)        /* lanes 0 0 2 2 .. */
+#define HYBRID__V_PAIR_ODD(v)      _mm256_movehdup_ps(v)        /* lanes 1 1 3 3 .. */
+#define HYBRID__V_PAIR_SWAP(v)     _mm256_permute_ps(v, 0xB1)   /* lanes 1 0 3 2 .. */
+#define HYBRID__V_NEG_EVEN(v)      _mm256_xor_ps(v, _mm256_setr_ps(-0.0f, 0, -0.0f, 0, -0.0f, 0, -0.0f, 0))
+#define HYBRID__V_EVENS(a, b)      _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88)), 0xD8))     /* lanes 0 2 4 .. of a, then b */
+#define HYBRID__V_ODDS(a, b)       _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xDD)), 0xD8))
+
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__v_first_avx2(int n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256 hybrid__v_ldexp_avx2(__m256 p, __m256 t)
+{
+    __m256i n = _mm256_sub_epi32(_mm256_castps_si256(t), _mm256_set1_epi32(0x4B400000)), half = _mm256_srai_epi32(n, 1), one = _mm256_set1_epi32(127);
+    p = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, one), 23)));
+    return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(n, half), one), 23)));
+}
+
+HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__v_store_i8_avx2(void *p, __m256 v)
+{
+    __m256i i = _mm256_cvtps_epi32(v);
+    __m128i w = _mm_packs_epi32(_mm256_castsi256_si128(i), _mm256_extracti128_si256(i, 1));
+    _mm_storel_epi64((__m128i *)p, _mm_packs_epi16(w, w));
+}
+
+HYBRID__INLINE HYBRID__TARGET_AVX2 float hybrid__v_halve_avx2(__m256 v)
+{
+    __m128 x = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps(x, x, 1)));
+}
+
+HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__v_transpose_avx2(__m256 v[8])
+{
+    __m256 a[8], b[8];
+    int i;
+    HYBRID__UNROLL
+    for (i = 0; i < 4; i++) { a[2 * i] = _mm256_unpacklo_ps(v[2 * i], v[2 * i + 1]); a[2 * i + 1] = _mm256_unpackhi_ps(v[2 * i], v[2 * i + 1]); }
+    HYBRID__UNROLL
+    for (i = 0; i < 2; i++) {                                   /* b[4i + j]: column j (and j + 4 in the upper half) of rows 4i .. 4i + 3 */
+        b[4 * i] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0x44);
+        b[4 * i + 1] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0xEE);
+        b[4 * i + 2] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0x44);
+        b[4 * i + 3] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0xEE);
+    }
+    HYBRID__UNROLL
+    for (i = 0; i < 4; i++) { v[i] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x20); v[i + 4] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x31); }
+}
+/* ==== end src/compute/cpu_vec_avx2.inc ==== */
+
+/* ==== begin src/compute/math.inc ==== */
+/* compute/math: exp, tanh, silu, gelu and its tanh form. One text, stamped for each instruction set by the HYBRID__V_ macros; the same
+ * operations in the same order everywhere, so the same bits. Errors against the true value are below 2 ulp over all floats whose result is
+ * a normal number (tests/test_ops.c walks them). NaN gives NaN. The polynomials are minimax fits (relative error), coefficients rounded to float. */
+
+/* e^x * (1 + low): low is the part of the argument that did not fit in x, |low| << 1.
+ * x = n ln 2 + r, |r| <= ln 2 / 2; e^r = 1 + r + r^2 Q(r). Below -104 and above 89 the result is 0 and inf anyway. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(exp2part)(HYBRID__V x, HYBRID__V low)
+{
+    const HYBRID__V magic = HYBRID__V_SET1(12582912.0f);         /* 1.5 * 2^23: adding it rounds to an integer, kept in the low bits */
+    HYBRID__V t, n, r, q;
+    x = HYBRID__V_MIN(HYBRID__V_SET1(89.0f), HYBRID__V_MAX(HYBRID__V_SET1(-104.0f), x));        /* these pass a NaN on */
+    t = HYBRID__V_FMA(x, HYBRID__V_SET1(1.44269504f), magic);
+    n = HYBRID__V_SUB(t, magic);
+    r = HYBRID__V_FMA(n, HYBRID__V_SET1(-0.693359375f), x);      /* 9 bits: n times it is exact */
+    r = HYBRID__V_FMA(n, HYBRID__V_SET1(2.12194440e-4f), r);
+    r = HYBRID__V_ADD(r, low);
+    q = HYBRID__V_SET1(1.381431590e-3f);
+    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(8.368850686e-3f));
+    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(4.166840017e-2f));
+    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(1.666651964e-1f));
+    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(4.999999404e-1f));
+    q = HYBRID__V_FMA(HYBRID__V_MUL(r, r), q, r);
+    return HYBRID__V_LDEXP(HYBRID__V_ADD(q, HYBRID__V_SET1(1.0f)), t);
+}
+
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(exp)(HYBRID__V x) { return HYBRID__V_FN(exp2part)(x, HYBRID__V_SET1(0.0f)); }
+
+/* Small: x + x^3 P(x^2). Else 1 - 2 / (e^2x + 1), with the sign of x. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(tanh)(HYBRID__V x)
+{
+    HYBRID__V a = HYBRID__V_ABS(x), z = HYBRID__V_MUL(a, a), p, e;
+    p = HYBRID__V_SET1(-5.717041902e-3f);
+    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(2.065058425e-2f));
+    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(-5.374349654e-2f));
+    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(1.333149076e-1f));
+    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(-3.333328366e-1f));
+    p = HYBRID__V_FMA(HYBRID__V_MUL(a, z), p, a);
+    e = HYBRID__V_ADD(HYBRID__V_FN(exp)(HYBRID__V_ADD(a, a)), HYBRID__V_SET1(1.0f));
+    e = HYBRID__V_SUB(HYBRID__V_SET1(1.0f), HYBRID__V_DIV(HYBRID__V_SET1(2.0f), e));
+    return HYBRID__V_COPYSIGN(HYBRID__V_SELECT(HYBRID__V_LESS(a, HYBRID__V_SET1(0.625f)), p, e), x);
+}
+
+/* x / (1 + e^-w) for w = (w + low) of the sign of x: for w < 0 as x e^w / (1 + e^w), which neither overflows nor cancels. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(times_sigmoid)(HYBRID__V x, HYBRID__V w, HYBRID__V low)
+{
+    const HYBRID__V zero = HYBRID__V_SET1(0.0f);
+    HYBRID__V_MASK negative = HYBRID__V_LESS(w, zero);
+    HYBRID__V e = HYBRID__V_FN(exp2part)(HYBRID__V_NEG(HYBRID__V_ABS(w)), HYBRID__V_SELECT(negative, low, HYBRID__V_NEG(low)));
+    HYBRID__V top = HYBRID__V_MUL(HYBRID__V_MAX(HYBRID__V_SET1(-3e38f), x), e);          /* -inf * 0 shall be 0 */
+    return HYBRID__V_DIV(HYBRID__V_SELECT(negative, top, x), HYBRID__V_ADD(e, HYBRID__V_SET1(1.0f)));
+}
+
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(silu)(HYBRID__V x) { return HYBRID__V_FN(times_sigmoid)(x, x, HYBRID__V_SET1(0.0f)); }
+
+/* x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = x sigmoid(w), w = x (a + b x^2), a = 2 sqrt(2 / pi), b = 0.044715 a.
+ * For x < 0 an error of w is one of the result, |w| times enlarged: w is computed in two parts. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu_tanh)(HYBRID__V x)
+{
+    const HYBRID__V a = HYBRID__V_SET1(1.59576917f), a_low = HYBRID__V_SET1(-4.53407e-8f), b = HYBRID__V_SET1(0.0713548139f), b_low = HYBRID__V_SET1(2.39883e-9f);
+    HYBRID__V y = HYBRID__V_MIN(HYBRID__V_SET1(20.0f), HYBRID__V_MAX(HYBRID__V_SET1(-20.0f), x));  /* sigmoid is 0 or 1 beyond */
+    HYBRID__V s = HYBRID__V_MUL(y, y), s_low = HYBRID__V_FMA(y, y, HYBRID__V_NEG(s));
+    HYBRID__V p = HYBRID__V_MUL(b, s), p_low = HYBRID__V_FMA(b, s, HYBRID__V_NEG(p));
+    HYBRID__V u = HYBRID__V_ADD(a, p), part = HYBRID__V_SUB(u, a), low, w;
+    low = HYBRID__V_ADD(HYBRID__V_SUB(a, HYBRID__V_SUB(u, part)), HYBRID__V_SUB(p, part));         /* what a + p lost */
+    p_low = HYBRID__V_FMA(b, s_low, HYBRID__V_FMA(b_low, s, p_low));
+    low = HYBRID__V_ADD(low, HYBRID__V_ADD(p_low, a_low));
+    w = HYBRID__V_MUL(y, u);
+    low = HYBRID__V_FMA(y, low, HYBRID__V_FMA(y, u, HYBRID__V_NEG(w)));
+    return HYBRID__V_FN(times_sigmoid)(x, w, low);
+}
+
+/* x Phi(x). Phi(-t) = e^(-t^2 / 2) R(t), t = |x|; R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the result leaves the floats. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu)(HYBRID__V x)
+{
+    const HYBRID__V one = HYBRID__V_SET1(1.0f);
+    HYBRID__V t = HYBRID__V_MIN(HYBRID__V_SET1(14.6f), HYBRID__V_ABS(x)), s = HYBRID__V_MUL(t, t), s_low, inv, u, p, e;
+    s_low = HYBRID__V_FMA(t, t, HYBRID__V_NEG(s));
+    e = HYBRID__V_FN(exp2part)(HYBRID__V_MUL(HYBRID__V_SET1(-0.5f), s), HYBRID__V_MUL(HYBRID__V_SET1(-0.5f), s_low));
+    inv = HYBRID__V_DIV(one, HYBRID__V_ADD(t, HYBRID__V_SET1(3.0f)));
+    u = HYBRID__V_FMA(HYBRID__V_SET1(-6.0f), inv, one);
+    p = HYBRID__V_SET1(5.446403884e-5f);
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(1.312734094e-4f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-2.447491279e-4f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-1.032536966e-3f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(1.024776837e-3f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(6.969304755e-3f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-1.046251878e-2f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-4.726268724e-2f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(2.300177068e-1f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-5.093320012e-1f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(7.290837169e-1f));
+    p = HYBRID__V_MUL(p, inv);
+    s = HYBRID__V_MUL(HYBRID__V_MUL(HYBRID__V_MAX(HYBRID__V_SET1(-3e38f), x), p), e);
+    return HYBRID__V_SELECT(HYBRID__V_LESS(x, HYBRID__V_SET1(0.0f)), s, HYBRID__V_FMA(HYBRID__V_NEG(HYBRID__V_MUL(p, e)), t, x));
+}
+/* ==== end src/compute/math.inc ==== */
+
+/* ==== begin src/compute/cpu_rows.inc ==== */
+/* compute/cpu_rows: norms, rotations, activations, sums and the writing of the cache, in vectors. Stamped for each instruction set;
+ * cpu_generic.c says what each does. */
+
+/* The next N of n values, or the left < N that there are (the plain forms are much faster than the masked ones on some processors). */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(get)(const float *p, int64_t left)
+{
+    if (left >= HYBRID__V_N) return HYBRID__V_LOAD(p);
+    return HYBRID__V_LOAD_N(p, (int)left);
+}
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(put)(float *p, HYBRID__V v, int64_t left)
+{
+    if (left >= HYBRID__V_N) HYBRID__V_STORE(p, v);
+    else HYBRID__V_STORE_N(p, v, (int)left);
+}
+
+/* ---- norms ---------------------------------------------------------------------------------------------------------- */
+
+enum { HYBRID__V_FN(vectors) = 32 / HYBRID__V_N };         /* vectors that hold 32 partial sums */
+
+/* p[0 .. 32) by halves; p is spoilt. */
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(halve32)(HYBRID__V *p)
+{
+    int h, i;
+    HYBRID__UNROLL
+    for (h = 16 / HYBRID__V_N; h; h /= 2)
+        HYBRID__UNROLL
+        for (i = 0; i < h; i++) p[i] = HYBRID__V_ADD(p[i], p[i + h]);
+    return HYBRID__V_HALVE(p[0]);
+}
+
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(sum)(const float *x, int64_t n)
+{
+    HYBRID__V p[HYBRID__V_FN(vectors)];
+    int64_t i;
+    int j;
+    for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_SET1(0.0f);
+    for (i = 0; i + 32 <= n; i += 32)
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_ADD(p[j], HYBRID__V_LOAD(x + i + j * HYBRID__V_N));
+    if (i < n)
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_ADD(p[j], HYBRID__V_LOAD_N(x + i + j * HYBRID__V_N, (int)(n - i) - j * HYBRID__V_N));
+    return HYBRID__V_FN(halve32)(p);
+}
+
+/* Sum of (x - mean)^2. */
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(sum_squares)(const float *x, float mean, int64_t n)
+{
+    const HYBRID__V shift = HYBRID__V_SET1(mean);
+    HYBRID__V p[HYBRID__V_FN(vectors)];
+    int64_t i;
+    int j;
+    for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_SET1(0.0f);
+    for (i = 0; i + 32 <= n; i += 32)
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++) {
+            HYBRID__V d = HYBRID__V_SUB(HYBRID__V_LOAD(x + i + j * HYBRID__V_N), shift);
+            p[j] = HYBRID__V_FMA(d, d, p[j]);
+        }
+    if (i < n)
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++) {
+            int left = (int)(n - i) - j * HYBRID__V_N;
+            HYBRID__V d = HYBRID__V_SUB(HYBRID__V_LOAD_N(x + i + j * HYBRID__V_N, left), shift);
+            d = HYBRID__V_SELECT(HYBRID__V_FIRST(left), d, HYBRID__V_SET1(0.0f));
+            p[j] = HYBRID__V_FMA(d, d, p[j]);
+        }
+    return HYBRID__V_FN(halve32)(p);
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(norm)(const hybrid__op_norm *op, int64_t row)
+{
+    const float *x = op->x + row * op->x_stride;
+    float *out = op->out + row * op->out_stride;
+    float mean = op->kind == HYBRID__NORM_LAYER ? HYBRID__V_FN(sum)(x, op->n) / (float)op->n : 0.0f;
+    float scale = 1.0f / sqrtf(HYBRID__V_FN(sum_squares)(x, mean, op->n) / (float)op->n + op->eps);
+    const HYBRID__V shift = HYBRID__V_SET1(mean), factor = HYBRID__V_SET1(scale);
+    int64_t i;
+    for (i = 0; i < op->n; i += HYBRID__V_N) {
+        HYBRID__V v = HYBRID__V_MUL(HYBRID__V_SUB(HYBRID__V_FN(get)(x + i, op->n - i), shift), factor);
+        if (op->w) v = HYBRID__V_MUL(v, HYBRID__V_FN(get)(op->w + i, op->n - i));
+        if (op->b) v = HYBRID__V_ADD(v, HYBRID__V_FN(get)(op->b + i, op->n - i));
+        HYBRID__V_FN(put)(out + i, v, op->n - i);
+    }
+}
+
+/* ---- element by element --------------------------------------------------------------------------------------------- */
+
+/* One head. A pair (a, b) becomes (a c - b s, a s + b c). */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(rope_head)(hybrid__rope_kind kind, float *x, int n_rot, const float *table)
+{
+    int half = n_rot / 2, i = 0, step = kind == HYBRID__ROPE_NORM ? 2 : 1, pair = kind == HYBRID__ROPE_NORM ? 1 : half;
+    if (kind == HYBRID__ROPE_NORM) {
+        for (; 2 * i + HYBRID__V_N <= n_rot; i += HYBRID__V_N / 2) {
+            HYBRID__V v = HYBRID__V_LOAD(x + 2 * i), t = HYBRID__V_LOAD(table + 2 * i);
+            HYBRID__V other = HYBRID__V_MUL(HYBRID__V_PAIR_SWAP(v), HYBRID__V_PAIR_ODD(t));
+            HYBRID__V_STORE(x + 2 * i, HYBRID__V_ADD(HYBRID__V_MUL(v, HYBRID__V_PAIR_EVEN(t)), HYBRID__V_NEG_EVEN(other)));
+        }
+    } else {
+        for (; i + HYBRID__V_N <= half; i += HYBRID__V_N) {
+            HYBRID__V a = HYBRID__V_LOAD(x + i), b = HYBRID__V_LOAD(x + half + i), t = HYBRID__V_LOAD(table + 2 * i), u = HYBRID__V_LOAD(table + 2 * i + HYBRID__V_N);
+            HYBRID__V c = HYBRID__V_EVENS(t, u), s = HYBRID__V_ODDS(t, u);
+            HYBRID__V_STORE(x + i, HYBRID__V_SUB(HYBRID__V_MUL(a, c), HYBRID__V_MUL(b, s)));
+            HYBRID__V_STORE(x + half + i, HYBRID__V_ADD(HYBRID__V_MUL(a, s), HYBRID__V_MUL(b, c)));
+        }
+    }
+    for (; i < half; i++) {
+        float c = table[2 * i], s = table[2 * i + 1], a = x[i * step], b = x[i * step + pair];
+        x[i * step] = a * c - b * s;
+        x[i * step + pair] = a * s + b * c;
+    }
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(rope)(const hybrid__op_rope *op, int row)
+{
+    int h;
+    for (h = 0; h < op->n_head; h++)
+        HYBRID__V_FN(rope_head)(op->kind, op->x + row * op->x_stride + (int64_t)h * op->head_dim, op->n_rot, op->table + (int64_t)row * op->n_rot);
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(glu)(hybrid__act_kind act, const float *gate, const float *up, float *out, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N) {
+        HYBRID__V v = HYBRID__V_FN(get)(gate + i, n - i);
+        if (act == HYBRID__ACT_SILU) v = HYBRID__V_FN(silu)(v);
+        else if (act == HYBRID__ACT_GELU) v = HYBRID__V_FN(gelu)(v);
+        else v = HYBRID__V_FN(gelu_tanh)(v);
+        if (up) v = HYBRID__V_MUL(v, HYBRID__V_FN(get)(up + i, n - i));
+        HYBRID__V_FN(put)(out + i, v, n - i);
+    }
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(add)(float *y, const float *x, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N)
+        HYBRID__V_FN(put)(y + i, HYBRID__V_ADD(HYBRID__V_FN(get)(y + i, n - i), HYBRID__V_FN(get)(x + i, n - i)), n - i);
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(add_scaled)(float *y, const float *x, float factor, int64_t n)
+{
+    const HYBRID__V f = HYBRID__V_SET1(factor);
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N)
+        HYBRID__V_FN(put)(y + i, HYBRID__V_ADD(HYBRID__V_FN(get)(y + i, n - i), HYBRID__V_MUL(HYBRID__V_FN(get)(x + i, n - i), f)), n - i);
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(scale)(float *y, float factor, int64_t n)
+{
+    const HYBRID__V f = HYBRID__V_SET1(factor);
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N)
+        HYBRID__V_FN(put)(y + i, HYBRID__V_MUL(HYBRID__V_FN(get)(y + i, n - i), f), n - i);
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(softcap)(float *y, float cap, int64_t n)
+{
+    const HYBRID__V c = HYBRID__V_SET1(cap);
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N)
+        HYBRID__V_FN(put)(y + i, HYBRID__V_MUL(c, HYBRID__V_FN(tanh)(HYBRID__V_DIV(HYBRID__V_FN(get)(y + i, n - i), c))), n - i);
+}
+
+/* ---- the cache ------------------------------------------------------------------------------------------------------ */
+
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(kv_q8_0)(const float *x, hybrid__block_q8_0 *block)
+{
+    const HYBRID__V magic = HYBRID__V_SET1(12582912.0f);
+    HYBRID__V most = HYBRID__V_ABS(HYBRID__V_LOAD(x)), factor;
+    float lanes[HYBRID__V_N], d;
+    uint32_t bits = 0;
+    int i;
+    for (i = HYBRID__V_N; i < 32; i += HYBRID__V_N) most = HYBRID__V_MAX_BITS(most, HYBRID__V_ABS(HYBRID__V_LOAD(x + i)));
+    HYBRID__V_STORE(lanes, most);
+    for (i = 0; i < HYBRID__V_N; i++) bits = HYBRID__MAX(bits, hybrid__f32_bits(lanes[i]));
+    d = hybrid__bits_f32(bits) / 127.0f;
+    block->d = hybrid__f32_to_f16(d);
+    if (bits >= 0x7F800000u) { memset(block->qs, 0, sizeof block->qs); return; }
+    factor = HYBRID__V_SET1(d != 0.0f ? 1.0f / d : 0.0f);
+    for (i = 0; i < 32; i += HYBRID__V_N) {
+        HYBRID__V t = HYBRID__V_ADD(HYBRID__V_MUL(HYBRID__V_LOAD(x + i), factor), magic);
+        HYBRID__V_STORE_I8(block->qs + i, HYBRID__V_SUB(t, magic));
+    }
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(kv_row)(hybrid_type type, const float *x, void *row, int n)
+{
+    int i = 0;
+    if (type == HYBRID_TYPE_F32) memcpy(row, x, (size_t)n * sizeof *x);
+    else if (type == HYBRID_TYPE_F16) {
+        for (; i + HYBRID__V_N <= n; i += HYBRID__V_N) HYBRID__V_STORE_F16((char *)row + 2 * i, HYBRID__V_LOAD(x + i));
+        for (; i < n; i++) hybrid__store_u16((char *)row + 2 * i, hybrid__f32_to_f16(x[i]));
+    } else for (; i < n / 32; i++) HYBRID__V_FN(kv_q8_0)(x + 32 * i, (hybrid__block_q8_0 *)row + i);
+}
+/* ==== end src/compute/cpu_rows.inc ==== */
+
+/* ==== begin src/compute/cpu_attention.inc ==== */
+/* compute/cpu_attention: attention of a block of rows over the pages of a cache, in vectors. Stamped for each instruction set.
+ *
+ * A query is one row's one head; all queries of a block share a kv head, so a page is turned into floats once for all of them. K is transposed:
+ * a vector holds one number of 16 (8) slots, and the scores of a query are built without sums across lanes. For every page:
+ *     scores (all queries) -> scale, soft-cap, mask, new maximum -> exp, sums -> acc = acc * c + e V.
+ * A row's result is that of hybrid__attention_row_generic, bit for bit, whatever else is in the block. */
+
+enum { HYBRID__V_FN(page_vectors) = HYBRID__PAGE / HYBRID__V_N };      /* vectors over the slots of a page */
+
+/* ---- a page as floats ----------------------------------------------------------------------------------------------- */
+
+/* x[0 .. padded) = the n values of a cache row, then zeros. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(kv_load)(hybrid_type type, const char *row, int n, int padded, float *x)
+{
+    int i = 0;
+    if (type == HYBRID_TYPE_F16) {
+        for (; i + HYBRID__V_N <= n; i += HYBRID__V_N) HYBRID__V_STORE(x + i, HYBRID__V_LOAD_F16(row + 2 * i));
+        for (; i < n; i++) x[i] = hybrid__f16_to_f32(hybrid__load_u16(row + 2 * i));
+    } else if (type == HYBRID_TYPE_F32) {
+        memcpy(x, row, (size_t)n * sizeof *x);
+        i = n;
+    } else for (; i < n; i += 32) {
+        const hybrid__block_q8_0 *block = (const hybrid__block_q8_0 *)(const void *)row + i / 32;
+        const HYBRID__V d = HYBRID__V_SET1(hybrid__f16_to_f32(block->d));
+        int j;
+        for (j = 0; j < 32; j += HYBRID__V_N) HYBRID__V_STORE(x + i + j, HYBRID__V_MUL(d, HYBRID__V_LOAD_I8(block->qs + j)));
+    }
+    for (; i < padded; i++) x[i] = 0;
+}
+
+/* Slots low .. high of a page of one kv head; the others read as zeros, whatever is stored there. */
+static HYBRID__V_TARGET void HYBRID__V_FN(page_load)(const hybrid__kv_view *kv, int32_t page, int head, int low, int high, hybrid__attention_scratch *s)
+{
+    int slot, i, j;
+    for (slot = 0; slot < HYBRID__PAGE; slot++) {
+        float *k = s->page_k + slot * s->dim_k, *v = s->page_v + slot * s->dim_v;
+        if (slot < low || slot >= high) { memset(k, 0, (size_t)s->dim_k * sizeof *k); continue; }
+        HYBRID__V_FN(kv_load)(kv->type, hybrid__k_row(kv, page, head, slot), kv->head_dim_k, s->dim_k, k);
+        HYBRID__V_FN(kv_load)(kv->type, hybrid__v_row(kv, page, head, slot), kv->head_dim_v, s->dim_v, v);
+    }
+    for (slot = 0; slot < HYBRID__PAGE; slot += HYBRID__V_N)
+        for (i = 0; i < s->dim_k; i += HYBRID__V_N) {
+            HYBRID__V block[HYBRID__V_N];
+            HYBRID__UNROLL
+            for (j = 0; j < HYBRID__V_N; j++) block[j] = HYBRID__V_LOAD(s->page_k + (slot + j) * s->dim_k + i);
+            HYBRID__V_TRANSPOSE(block);
+            HYBRID__UNROLL
+            for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_STORE(s->page_k_t + (i + j) * HYBRID__PAGE + slot, block[j]);
+        }
+}
+
+/* ---- scores --------------------------------------------------------------------------------------------------------- */
+
+/* The dot products of n queries with two vectors of slots. The 32 partial sums of a product are taken two by two, i and i + 16, in the
+ * order in which halving joins them; what waits for its partner lies on a stack. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(score_tile)(const int n, const hybrid__attention_scratch *s, const float *q, const float *k, float *e)
+{
+    static const unsigned char order[16] = { 0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15 };
+    HYBRID__V stack[4][HYBRID__V_TILE][2];
+    const int dim = s->dim_k;
+    int t, i, j;
+    for (t = 0; t < 16; t++) {
+        HYBRID__V a[HYBRID__V_TILE][2], b[HYBRID__V_TILE][2];
+        int level = 0;
+        HYBRID__UNROLL
+        for (j = 0; j < n; j++) a[j][0] = a[j][1] = b[j][0] = b[j][1] = HYBRID__V_SET1(0.0f);
+        for (i = order[t]; i < dim; i += 32) {
+            const float *ka = k + i * HYBRID__PAGE, *kb = ka + 16 * HYBRID__PAGE;
+            HYBRID__V k0 = HYBRID__V_LOAD(ka), k1 = HYBRID__V_LOAD(ka + HYBRID__V_N), x;
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++) {
+                x = HYBRID__V_SET1(q[j * dim + i]);
+                a[j][0] = HYBRID__V_FMA(k0, x, a[j][0]);
+                a[j][1] = HYBRID__V_FMA(k1, x, a[j][1]);
+            }
+            k0 = HYBRID__V_LOAD(kb); k1 = HYBRID__V_LOAD(kb + HYBRID__V_N);
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++) {
+                x = HYBRID__V_SET1(q[j * dim + i + 16]);
+                b[j][0] = HYBRID__V_FMA(k0, x, b[j][0]);
+                b[j][1] = HYBRID__V_FMA(k1, x, b[j][1]);
+            }
+        }
+        HYBRID__UNROLL
+        for (j = 0; j < n; j++) { a[j][0] = HYBRID__V_ADD(a[j][0], b[j][0]); a[j][1] = HYBRID__V_ADD(a[j][1], b[j][1]); }
+        for (; t >> level & 1; level++) {
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++) { a[j][0] = HYBRID__V_ADD(stack[level][j][0], a[j][0]); a[j][1] = HYBRID__V_ADD(stack[level][j][1], a[j][1]); }
+        }
+        if (level < 4) {
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++) { stack[level][j][0] = a[j][0]; stack[level][j][1] = a[j][1]; }
+        } else {
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++) { HYBRID__V_STORE(e + j * HYBRID__PAGE, a[j][0]); HYBRID__V_STORE(e + j * HYBRID__PAGE + HYBRID__V_N, a[j][1]); }
+        }
+    }
+}
+
+/* ---- acc = acc + e V ------------------------------------------------------------------------------------------------ */
+
+/* n queries, width vectors of the head, slots low .. high. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_tile)(const int n, const int width, const float *e, const float *v, float *acc, int dim, int low, int high)
+{
+    HYBRID__V a[HYBRID__V_TILE][4], x[4];
+    int i, j, slot;
+    HYBRID__UNROLL
+    for (j = 0; j < n; j++)
+        HYBRID__UNROLL
+        for (i = 0; i < width; i++) a[j][i] = HYBRID__V_LOAD(acc + j * dim + i * HYBRID__V_N);
+    for (slot = low; slot < high; slot++) {
+        HYBRID__UNROLL
+        for (i = 0; i < width; i++) x[i] = HYBRID__V_LOAD(v + slot * dim + i * HYBRID__V_N);
+        HYBRID__UNROLL
+        for (j = 0; j < n; j++) {
+            HYBRID__V y = HYBRID__V_SET1(e[j * HYBRID__PAGE + slot]);
+            HYBRID__UNROLL
+            for (i = 0; i < width; i++) a[j][i] = HYBRID__V_FMA(y, x[i], a[j][i]);
+        }
+    }
+    HYBRID__UNROLL
+    for (j = 0; j < n; j++)
+        HYBRID__UNROLL
+        for (i = 0; i < width; i++) HYBRID__V_STORE(acc + j * dim + i * HYBRID__V_N, a[j][i]);
+}
+
+/* The whole head of n queries. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_rows)(const int n, const hybrid__attention_scratch *s, int q, int low, int high)
+{
+    int i = 0, dim = s->dim_v;
+    for (; i + 4 * HYBRID__V_N <= dim; i += 4 * HYBRID__V_N)
+        HYBRID__V_FN(value_tile)(n, 4, s->e + q * HYBRID__PAGE, s->page_v + i, s->acc + q * dim + i, dim, low, high);
+    if (i < dim) HYBRID__V_FN(value_tile)(n, 2, s->e + q * HYBRID__PAGE, s->page_v + i, s->acc + q * dim + i, dim, low, high);
+}
+
+/* Both steps are compiled for some numbers of queries; others are put together. */
+#define HYBRID__V_TILES(n)                                                                                                                   \
+    static HYBRID__V_TARGET void HYBRID__V_FN(score_##n)(const hybrid__attention_scratch *s, int q)                                          \
+    {                                                                                                                                        \
+        int slot;                                                                                                                            \
+        for (slot = 0; slot < HYBRID__PAGE; slot += 2 * HYBRID__V_N)                                                                         \
+            HYBRID__V_FN(score_tile)(n, s, s->q + q * s->dim_k, s->page_k_t + slot, s->e + q * HYBRID__PAGE + slot);                         \
+    }                                                                                                                                        \
+    static HYBRID__V_TARGET void HYBRID__V_FN(value_##n)(const hybrid__attention_scratch *s, int q, int low, int high) { HYBRID__V_FN(value_rows)(n, s, q, low, high); }
+HYBRID__V_TILES(1)
+HYBRID__V_TILES(2)
+HYBRID__V_TILES(3)
+#if HYBRID__V_TILE == 6
+HYBRID__V_TILES(4)
+HYBRID__V_TILES(6)
+#endif
+#undef HYBRID__V_TILES
+
+/* The largest compiled number of queries that is at most left. */
+HYBRID__INLINE int HYBRID__V_FN(tile)(int left)
+{
+    if (left >= HYBRID__V_TILE) return HYBRID__V_TILE;
+    return left == 5 ? 4 : left;
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(scores)(const hybrid__attention_scratch *s, int q, int n)
+{
+    switch (n) {
+        case 1: HYBRID__V_FN(score_1)(s, q); break;
+        case 2: HYBRID__V_FN(score_2)(s, q); break;
+        case 3: HYBRID__V_FN(score_3)(s, q); break;
+#if HYBRID__V_TILE == 6
+        case 4: HYBRID__V_FN(score_4)(s, q); break;
+        case 6: HYBRID__V_FN(score_6)(s, q); break;
+#endif
+    }
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(values)(const hybrid__attention_scratch *s, int q, int n, int low, int high)
+{
+    if (low >= high) return;
+    switch (n) {
+        case 1: HYBRID__V_FN(value_1)(s, q, low, high); break;
+        case 2: HYBRID__V_FN(value_2)(s, q, low, high); break;
+        case 3: HYBRID__V_FN(value_3)(s, q, low, high); break;
+#if HYBRID__V_TILE == 6
+        case 4: HYBRID__V_FN(value_4)(s, q, low, high); break;
+        case 6: HYBRID__V_FN(value_6)(s, q, low, high); break;
+#endif
+    }
+}
+
+/* ---- softmax -------------------------------------------------------------------------------------------------------- */
+
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(max_lanes)(HYBRID__V v)
+{
+    float x[HYBRID__V_N];
+    int i, h;
+    HYBRID__V_STORE(x, v);
+    for (h = HYBRID__V_N / 2; h; h /= 2)
+        HYBRID__UNROLL
+        for (i = 0; i < h; i++) x[i] = hybrid__max_scalar(x[i], x[i + h]);
+    return x[0];
+}
+
+/* Scores of slots low .. high become final, the others -inf; m becomes the new maximum and c the difference to the old one. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(softmax_max)(const hybrid__op_attention *op, float *e, int low, int high, float *m, float *c)
+{
+    const HYBRID__V scale = HYBRID__V_SET1(op->scale), cap = HYBRID__V_SET1(op->softcap), none = HYBRID__V_SET1(-HUGE_VALF);
+    HYBRID__V most = none;
+    float old = *m;
+    int i;
+    for (i = 0; i < HYBRID__PAGE; i += HYBRID__V_N) {
+        HYBRID__V x = HYBRID__V_MUL(HYBRID__V_LOAD(e + i), scale);
+        if (op->softcap > 0) x = HYBRID__V_MUL(cap, HYBRID__V_FN(tanh)(HYBRID__V_DIV(x, cap)));
+        x = HYBRID__V_SELECT(HYBRID__V_FIRST(high - i), x, none);
+        x = HYBRID__V_SELECT(HYBRID__V_FIRST(low - i), none, x);
+        HYBRID__V_STORE(e + i, x);
+        most = HYBRID__V_MAX(most, x);
+    }
+    *m = hybrid__max_scalar(old, HYBRID__V_FN(max_lanes)(most));
+    *c = old - *m;
+}
+
+/* e = exp(e - m), 0 outside low .. high; returns the sum. */
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(softmax_exp)(float *e, int low, int high, float m)
+{
+    const HYBRID__V shift = HYBRID__V_SET1(m), zero = HYBRID__V_SET1(0.0f);
+    HYBRID__V p[HYBRID__V_FN(page_vectors)];
+    int i;
+    HYBRID__UNROLL
+    for (i = 0; i < HYBRID__V_FN(page_vectors); i++) {
+        HYBRID__V x = HYBRID__V_FN(exp)(HYBRID__V_SUB(HYBRID__V_LOAD(e + i * HYBRID__V_N), shift));
+        x = HYBRID__V_SELECT(HYBRID__V_FIRST(high - i * HYBRID__V_N), x, zero);
+        x = HYBRID__V_SELECT(HYBRID__V_FIRST(low - i * HYBRID__V_N), zero, x);
+        HYBRID__V_STORE(e + i * HYBRID__V_N, x);
+        p[i] = x;
+    }
+    return HYBRID__V_FN(halve32)(p);
+}
+
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(times)(float *x, float factor, int n)
+{
+    const HYBRID__V f = HYBRID__V_SET1(factor);
+    int i;
+    for (i = 0; i < n; i += HYBRID__V_N) HYBRID__V_STORE(x + i, HYBRID__V_MUL(HYBRID__V_LOAD(x + i), f));
+}
+
+/* ---- one block ------------------------------------------------------------------------------------------------------ */
+
+/* What slots of a page a row sees: *low .. *high, empty when low >= high. */
+HYBRID__INLINE void HYBRID__V_FN(visible)(const hybrid__op_attention *op, int32_t pos, int32_t page, int *low, int *high)
+{
+    *low = HYBRID__MAX(hybrid__attention_first(op, pos) - page * HYBRID__PAGE, 0);
+    *high = HYBRID__MIN(pos - page * HYBRID__PAGE + 1, HYBRID__PAGE);
+}
+
+/* Queries q .. q + n take in a page. All their scores are final, their exps taken, their acc scaled. Where the rows see different slots, those
+ * that all see are one tile's work, and the rest is done row by row, before and after: slots stay in order. */
+static HYBRID__V_TARGET void HYBRID__V_FN(page_values)(const hybrid__attention_scratch *s, const int *low, const int *high, int q, int n)
+{
+    int all_low = low[q], all_high = high[q], i;
+    for (i = q + 1; i < q + n; i++) { all_low = HYBRID__MAX(all_low, low[i]); all_high = HYBRID__MIN(all_high, high[i]); }
+    if (all_low >= all_high) {
+        for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, low[i], high[i]);
+        return;
+    }
+    for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, low[i], all_low);
+    HYBRID__V_FN(values)(s, q, n, all_low, all_high);
+    for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, all_high, high[i]);
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(attention_page)(const hybrid__op_attention *op, hybrid__attention_scratch *s, int32_t pos0, int32_t page, int n_heads, int n)
+{
+    int low[HYBRID__ATTENTION_QUERIES], high[HYBRID__ATTENTION_QUERIES], q, step, from = n, to = 0;
+    for (q = 0; q < n; q++) {
+        HYBRID__V_FN(visible)(op, pos0 + q / n_heads, page, &low[q], &high[q]);
+        if (low[q] < high[q]) { from = HYBRID__MIN(from, q); to = q + 1; }             /* the rows that see a page are consecutive */
+    }
+    for (q = from; q < to; q += step) HYBRID__V_FN(scores)(s, q, step = HYBRID__V_FN(tile)(to - q));
+    for (q = from; q < to; q++) HYBRID__V_FN(softmax_max)(op, s->e + q * HYBRID__PAGE, low[q], high[q], &s->m[q], &s->c[q]);
+    for (q = from; q < to; q += HYBRID__V_N) HYBRID__V_FN(put)(s->c + q, HYBRID__V_FN(exp)(HYBRID__V_FN(get)(s->c + q, to - q)), to - q);
+    for (q = from; q < to; q++) {
+        float sum = HYBRID__V_FN(softmax_exp)(s->e + q * HYBRID__PAGE, low[q], high[q], s->m[q]);
+        s->l[q] = s->l[q] * s->c[q] + sum;
+        HYBRID__V_FN(times)(s->acc + q * s->dim_v, s->c[q], s->dim_v);
+    }
+    for (q = from; q < to; q += step) HYBRID__V_FN(page_values)(s, low, high, q, step = HYBRID__V_FN(tile)(to - q));
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(attention)(const hybrid__op_attention *op, const hybrid__run *run, int row0, int n_rows, int head0, int n_heads, void *memory)
+{
+    const hybrid__kv_view *kv = op->kv;
+    hybrid__attention_scratch s;
+    int n = n_rows * n_heads, head_kv = head0 / (op->n_head / kv->n_head_kv), q, i;
+    int32_t pos0 = run->pos + row0, pos1 = pos0 + n_rows - 1, first = hybrid__attention_first(op, pos0), page;
+    hybrid__attention_layout(&s, (float *)memory, kv->head_dim_k, kv->head_dim_v);
+    memset(s.acc, 0, sizeof(float) * (size_t)n * (size_t)s.dim_v);
+    for (q = 0; q < n; q++) {
+        const float *x = op->q + (run->first_row + row0 + q / n_heads) * op->q_stride + (int64_t)(head0 + q % n_heads) * kv->head_dim_k;
+        memcpy(s.q + q * s.dim_k, x, (size_t)kv->head_dim_k * sizeof *x);
+        for (i = kv->head_dim_k; i < s.dim_k; i++) s.q[q * s.dim_k + i] = 0;
+        s.m[q] = -HUGE_VALF;
+        s.l[q] = 0;
+    }
+    for (page = first / HYBRID__PAGE; page <= pos1 / HYBRID__PAGE; page++) {
+        HYBRID__V_FN(page_load)(kv, run->pages[page], head_kv, HYBRID__MAX(first - page * HYBRID__PAGE, 0), HYBRID__MIN(pos1 - page * HYBRID__PAGE + 1, HYBRID__PAGE), &s);
+        HYBRID__V_FN(attention_page)(op, &s, pos0, page, n_heads, n);
+    }
+    for (q = 0; q < n; q++) {
+        float *out = op->out + (run->first_row + row0 + q / n_heads) * op->out_stride + (int64_t)(head0 + q % n_heads) * kv->head_dim_v, *acc = s.acc + q * s.dim_v;
+        if (op->sinks) {
+            float sink = op->sinks[head0 + q % n_heads], m = hybrid__max_scalar(s.m[q], sink), c = hybrid__exp_scalar(s.m[q] - m);
+            s.l[q] = s.l[q] * c + hybrid__exp_scalar(sink - m);
+            HYBRID__V_FN(times)(acc, c, s.dim_v);
+        }
+        HYBRID__V_FN(times)(acc, 1.0f / s.l[q], s.dim_v);
+        memcpy(out, acc, (size_t)kv->head_dim_v * sizeof *out);
+    }
+}
+
+static const hybrid__cpu_kernels HYBRID__V_FN(cpu_kernels) = {
+    HYBRID__V_FN(norm), HYBRID__V_FN(rope), HYBRID__V_FN(glu), HYBRID__V_FN(add), HYBRID__V_FN(add_scaled), HYBRID__V_FN(scale), HYBRID__V_FN(softcap),
+    HYBRID__V_FN(kv_row), HYBRID__V_FN(attention)
+};
+/* ==== end src/compute/cpu_attention.inc ==== */
+
+/* ==== begin src/compute/cpu_float.inc ==== */
+/* compute/cpu_float.inc: matrix products of F32, F16 and BF16 weights, in vectors. Stamped for each instruction set.
+ *
+ * The order (NUMERICS.md): 32 partial sums over k % 32, joined by halves. gemv has them in the lanes of one row of weights. gemm has rows of
+ * weights in lanes, so a partial sum is a run over the k of one residue: weights are packed and activations prepared residue by residue, in the
+ * order in which halving joins them, and finished sums wait for their partner on a stack. */
+
+enum {
+    HYBRID__V_FN(panel) = 2 * HYBRID__V_N,         /* rows of weights a tile: two vectors */
+    HYBRID__V_FN(panels) = 64 / (2 * HYBRID__V_N)  /* panels that are packed at once, at most */
+};
+
+/* N weights as floats. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(weights)(const hybrid_type type, const char *p)
+{
+    if (type == HYBRID_TYPE_F32) return HYBRID__V_LOAD((const float *)(const void *)p);
+    if (type == HYBRID_TYPE_F16) return HYBRID__V_LOAD_F16(p);
+    return HYBRID__V_LOAD_BF16(p);
+}
+
+/* ---- one row of x --------------------------------------------------------------------------------------------------- */
+
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(dot)(const hybrid_type type, const char *w, const float *x, int64_t k)
+{
+    const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
+    HYBRID__V p[HYBRID__V_FN(vectors)];
+    int64_t i;
+    int j;
+    HYBRID__UNROLL
+    for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_SET1(0.0f);
+    for (i = 0; i + 32 <= k; i += 32)
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++)
+            p[j] = HYBRID__V_FMA(HYBRID__V_FN(weights)(type, w + (i + j * HYBRID__V_N) * size), HYBRID__V_LOAD(x + i + j * HYBRID__V_N), p[j]);
+    if (i < k) {
+        char tail[32 * 4] = { 0 };
+        memcpy(tail, w + i * size, (size_t)(k - i) * (size_t)size);
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++)
+            p[j] = HYBRID__V_FMA(HYBRID__V_FN(weights)(type, tail + j * HYBRID__V_N * size), HYBRID__V_LOAD(x + i + j * HYBRID__V_N), p[j]);
+    }
+    return HYBRID__V_FN(halve32)(p);
+}
+
+/* ---- many rows: how x and w are laid out (cpu_float.c) ----------------------------------------------------------------- */
+
+static HYBRID__V_TARGET void HYBRID__V_FN(act_prepare)(const float *x, int64_t k, void *act)
+{
+    int64_t run = (k + 31) / 32, i;
+    int l, j;
+    for (i = 0; i < run; i += HYBRID__V_N)
+        for (l = 0; l < 32; l += HYBRID__V_N) {
+            HYBRID__V block[HYBRID__V_N];
+            HYBRID__UNROLL
+            for (j = 0; j < HYBRID__V_N; j++) {
+                int64_t at = (i + j) * 32 + l;
+                block[j] = at < k ? HYBRID__V_FN(get)(x + at, k - at) : HYBRID__V_SET1(0.0f);
+            }
+            HYBRID__V_TRANSPOSE(block);
+            HYBRID__UNROLL
+            for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_FN(put)((float *)act + hybrid__residue(l + j) * run + i, block[j], run - i);
+        }
+}
+
+/* panel[(residue(l) * run + i) * R + r] = w[r][32 i + l] for R rows, of which n exist. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k, int n, float *panel)
+{
+    const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
+    int64_t run = (k + 31) / 32, i;
+    int l, r, j;
+    for (i = 0; i < run; i++)
+        for (r = 0; r < HYBRID__V_FN(panel); r += HYBRID__V_N)
+            for (l = 0; l < 32; l += HYBRID__V_N) {
+                int64_t at = i * 32 + l, left = k - at;
+                HYBRID__V block[HYBRID__V_N];
+                HYBRID__UNROLL
+                for (j = 0; j < HYBRID__V_N; j++) {
+                    const char *p = w + (size_t)(r + j) * row_bytes + at * size;
+                    if (r + j >= n || left <= 0) block[j] = HYBRID__V_SET1(0.0f);
+                    else if (left >= HYBRID__V_N) block[j] = HYBRID__V_FN(weights)(type, p);
+                    else {
+                        char tail[HYBRID__V_N * 4] = { 0 };
+                        memcpy(tail, p, (size_t)left * (size_t)size);
+                        block[j] = HYBRID__V_FN(weights)(type, tail);
+                    }
+                }
+                HYBRID__V_TRANSPOSE(block);
+                HYBRID__UNROLL
+                for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_STORE(panel + (hybrid__residue(l + j) * run + i) * HYBRID__V_FN(panel) + r, block[j]);
+            }
+}
+
+/* ---- the tile ------------------------------------------------------------------------------------------------------- */
+
+/* A panel times n columns of x: x[c * x_stride + i]. y: n columns, y_stride apart, of which rows are written when the last chunk is done. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm_tile)(const int n, const hybrid__gemm_chunk *chunk, const float *panel, const float *x, int64_t x_stride,
+    float *waiting, float *y, int64_t y_stride, int rows)
+{
+    HYBRID__V stack[5][HYBRID__V_COLUMNS][2], a[HYBRID__V_COLUMNS][2];
+    int64_t i;
+    int t, c, level;
+    for (t = 0; t < chunk->residues; t++) {
+        HYBRID__UNROLL
+        for (c = 0; c < n; c++) a[c][0] = a[c][1] = HYBRID__V_SET1(0.0f);
+        for (i = 0; i < chunk->run; i++) {
+            HYBRID__V w0 = HYBRID__V_LOAD(panel), w1 = HYBRID__V_LOAD(panel + HYBRID__V_N);
+            HYBRID__UNROLL
+            for (c = 0; c < n; c++) {
+                HYBRID__V v = HYBRID__V_SET1(x[c / 3 * 3 * x_stride + c % 3 * x_stride]);
+                a[c][0] = HYBRID__V_FMA(w0, v, a[c][0]);
+                a[c][1] = HYBRID__V_FMA(w1, v, a[c][1]);
+            }
+            panel += HYBRID__V_FN(panel);
+            x++;
+        }
+        for (level = 0; t >> level & 1; level++) {
+            HYBRID__UNROLL
+            for (c = 0; c < n; c++) { a[c][0] = HYBRID__V_ADD(stack[level][c][0], a[c][0]); a[c][1] = HYBRID__V_ADD(stack[level][c][1], a[c][1]); }
+        }
+        if (t + 1 < chunk->residues) {
+            HYBRID__UNROLL
+            for (c = 0; c < n; c++) { stack[level][c][0] = a[c][0]; stack[level][c][1] = a[c][1]; }
+        }
+    }
+    for (level = 0; chunk->index >> level & 1; level++) {
+        const float *p = waiting + level * chunk->level_size;
+        HYBRID__UNROLL
+        for (c = 0; c < n; c++) {
+            a[c][0] = HYBRID__V_ADD(HYBRID__V_LOAD(p + c * HYBRID__V_FN(panel)), a[c][0]);
+            a[c][1] = HYBRID__V_ADD(HYBRID__V_LOAD(p + c * HYBRID__V_FN(panel) + HYBRID__V_N), a[c][1]);
+        }
+    }
+    if (chunk->index < chunk->last) {
+        float *p = waiting + level * chunk->level_size;
+        HYBRID__UNROLL
+        for (c = 0; c < n; c++) { HYBRID__V_STORE(p + c * HYBRID__V_FN(panel), a[c][0]); HYBRID__V_STORE(p + c * HYBRID__V_FN(panel) + HYBRID__V_N, a[c][1]); }
+    } else {
+        HYBRID__UNROLL
+        for (c = 0; c < n; c++) {
+            HYBRID__V_FN(put)(y + c * y_stride, a[c][0], rows);
+            if (rows > HYBRID__V_N) HYBRID__V_FN(put)(y + c * y_stride + HYBRID__V_N, a[c][1], rows - HYBRID__V_N);
+        }
+    }
+}
+
+#define HYBRID__V_TILE_OF(n)                                                                                                                \
+    static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(gemm_tile_##n)(const hybrid__gemm_chunk *chunk, const float *panel, const float *x, int64_t x_stride, \
+        float *waiting, float *y, int64_t y_stride, int rows)                                                                               \
+    {                                                                                                                                       \
+        HYBRID__V_FN(gemm_tile)(n, chunk, panel, x, x_stride, waiting, y, y_stride, rows);                                                  \
+    }
+HYBRID__V_TILE_OF(1)
+HYBRID__V_TILE_OF(2)
+HYBRID__V_TILE_OF(4)
+HYBRID__V_TILE_OF(6)
+#if HYBRID__V_COLUMNS == 12
+HYBRID__V_TILE_OF(12)
+#endif
+#undef HYBRID__V_TILE_OF
+
+/* ---- the loops around it ---------------------------------------------------------------------------------------------- */
+
+enum {
+    HYBRID__V_FN(chunk_bytes) = 48 << 10,          /* of a packed panel: what stays near while the columns pass */
+    HYBRID__V_FN(packed_bytes) = 1 << 20           /* of all panels that are packed at once */
+};
+
+/* How a product is cut: residues of a chunk, panels packed at once, levels of waiting sums. */
+static void HYBRID__V_FN(gemm_plan)(int64_t k, int *residues, int *panels, int *levels)
+{
+    int64_t panel = (k + 31) / 32 * 32 * HYBRID__V_FN(panel) * (int64_t)sizeof(float);
+    *levels = 0;
+    for (*residues = 32; *residues > 1 && panel * *residues / 32 > HYBRID__V_FN(chunk_bytes); *residues /= 2) ++*levels;
+    for (*panels = HYBRID__V_FN(panels); *panels > 1 && panel * *panels > HYBRID__V_FN(packed_bytes); *panels /= 2) {}
+}
+static size_t HYBRID__V_FN(gemm_scratch)(int64_t k, int n)
+{
+    int residues, panels, levels;
+    HYBRID__V_FN(gemm_plan)(k, &residues, &panels, &levels);
+    return sizeof(float) * (size_t)panels * HYBRID__V_FN(panel) * ((size_t)(k + 31) / 32 * 32 + (size_t)n * (size_t)levels);
+}
+
+/* Columns first .. first + n of one panel in one chunk. */
+static HYBRID__V_TARGET void HYBRID__V_FN(gemm_columns)(const hybrid__gemm_chunk *chunk, const float *panel, const char *acts, size_t act_bytes, int n, float *waiting, float *y, int64_t y_stride, int rows)
+{
+    int64_t x_stride = (int64_t)(act_bytes / sizeof(float));
+    int c = 0;
+#define HYBRID__V_TILE_OF(m)                                                                                                                \
+    for (; c + m <= n; c += m)                                                                                                              \
+        HYBRID__V_FN(gemm_tile_##m)(chunk, panel, (const float *)(const void *)(acts + (size_t)c * act_bytes) + chunk->index * chunk->residues * chunk->run, x_stride,   \
+            waiting + c * HYBRID__V_FN(panel), y + c * y_stride, y_stride, rows);
+#if HYBRID__V_COLUMNS == 12
+    HYBRID__V_TILE_OF(12)
+#endif
+    HYBRID__V_TILE_OF(6)
+    HYBRID__V_TILE_OF(4)
+    HYBRID__V_TILE_OF(2)
+    HYBRID__V_TILE_OF(1)
+#undef HYBRID__V_TILE_OF
+}
+
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm)(const hybrid_type type, const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,
+    int64_t r0, int64_t r1, void *scratch)
+{
+    const int R = HYBRID__V_FN(panel);
+    hybrid__gemm_chunk chunk;
+    int64_t r, panel_size = (k + 31) / 32 * 32 * R;
+    float *packed = (float *)scratch;
+    int panels, levels, p, c, step;
+    HYBRID__V_FN(gemm_plan)(k, &chunk.residues, &panels, &levels);
+    chunk.run = (k + 31) / 32;
+    chunk.last = 32 / chunk.residues - 1;
+    chunk.waiting = packed + panels * panel_size;
+    chunk.level_size = (int64_t)n * R * panels;
+    for (r = r0; r < r1; r += panels * R) {
+        int here = (int)HYBRID__MIN((r1 - r + R - 1) / R, (int64_t)panels);
+        for (p = 0; p < here; p++)
+            HYBRID__V_FN(pack)(type, (const char *)w + (size_t)(r + p * R) * row_bytes, row_bytes, k, (int)HYBRID__MIN(r1 - r - p * R, (int64_t)R), packed + p * panel_size);
+        for (chunk.index = 0; chunk.index <= chunk.last; chunk.index++)
+            for (c = 0; c < n; c += step)
+                for (step = HYBRID__MIN(n - c, HYBRID__V_COLUMNS), p = 0; p < here; p++)
+                    HYBRID__V_FN(gemm_columns)(&chunk, packed + p * panel_size + chunk.index * chunk.residues * chunk.run * R, (const char *)acts + (size_t)c * hybrid__act_split_bytes(k),
+                        hybrid__act_split_bytes(k), step, chunk.waiting + ((int64_t)p * n + c) * R, y + c * y_stride + (r - r0) + p * R, y_stride, (int)HYBRID__MIN(r1 - r - p * R, (int64_t)R));
+    }
+}
+
+/* ---- the three types ------------------------------------------------------------------------------------------------ */
+
+static const hybrid__act_format HYBRID__V_FN(act_format) = { hybrid__act_split_bytes, HYBRID__V_FN(act_prepare) };
+
+#define HYBRID__V_FLOAT(suffix, type)                                                                                                       \
+    static HYBRID__V_TARGET void HYBRID__V_FN(gemv_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *act, float *y, int64_t r0, int64_t r1) \
+    {                                                                                                                                       \
+        int64_t r;                                                                                                                          \
+        for (r = r0; r < r1; r++) y[r - r0] = HYBRID__V_FN(dot)(type, (const char *)w + (size_t)r * row_bytes, (const float *)act, k);      \
+    }                                                                                                                                       \
+    static HYBRID__V_TARGET void HYBRID__V_FN(gemm_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, \
+        int64_t y_stride, int64_t r0, int64_t r1, void *scratch)                                                                            \
+    {                                                                                                                                       \
+        HYBRID__V_FN(gemm)(type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch);                                                   \
+    }                                                                                                                                       \
+    static const hybrid__matmul_kernel HYBRID__V_FN(matmul_##suffix) = { &hybrid__act_f32, &HYBRID__V_FN(act_format), 3, HYBRID__V_FN(panel), \
+        HYBRID__V_FN(gemv_##suffix), HYBRID__V_FN(gemm_scratch), HYBRID__V_FN(gemm_##suffix) };
+HYBRID__V_FLOAT(f32, HYBRID_TYPE_F32)
+HYBRID__V_FLOAT(f16, HYBRID_TYPE_F16)
+HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
+#undef HYBRID__V_FLOAT
+/* ==== end src/compute/cpu_float.inc ==== */
+
+/* ==== begin src/compute/cpu_vec_end.inc ==== */
+/* compute/cpu_vec_end: forgets the vector macros, before the next instruction set defines its own. */
+#undef HYBRID__V
+#undef HYBRID__V_MASK
+#undef HYBRID__V_N
+#undef HYBRID__V_FN
+#undef HYBRID__V_TARGET
+#undef HYBRID__V_TILE
+#undef HYBRID__V_COLUMNS
+#undef HYBRID__V_SET1
+#undef HYBRID__V_ADD
+#undef HYBRID__V_SUB
+#undef HYBRID__V_MUL
+#undef HYBRID__V_DIV
+#undef HYBRID__V_FMA
+#undef HYBRID__V_MAX
+#undef HYBRID__V_MIN
+#undef HYBRID__V_LESS
+#undef HYBRID__V_SELECT
+#undef HYBRID__V_ABS
+#undef HYBRID__V_NEG
+#undef HYBRID__V_COPYSIGN
+#undef HYBRID__V_LDEXP
+#undef HYBRID__V_MAX_BITS
+#undef HYBRID__V_LOAD
+#undef HYBRID__V_STORE
+#undef HYBRID__V_LOAD_N
+#undef HYBRID__V_STORE_N
+#undef HYBRID__V_FIRST
+#undef HYBRID__V_LOAD_F16
+#undef HYBRID__V_LOAD_BF16
+#undef HYBRID__V_LOAD_I8
+#undef HYBRID__V_STORE_F16
+#undef HYBRID__V_STORE_I8
+#undef HYBRID__V_HALVE
+#undef HYBRID__V_TRANSPOSE
+#undef HYBRID__V_PAIR_EVEN
+#undef HYBRID__V_PAIR_ODD
+#undef HYBRID__V_PAIR_SWAP
+#undef HYBRID__V_NEG_EVEN
+#undef HYBRID__V_EVENS
+#undef HYBRID__V_ODDS
+/* ==== end src/compute/cpu_vec_end.inc ==== */
+
+/* ==== begin src/compute/cpu_vec_avx512.inc ==== */
+/* compute/cpu_vec_avx512: the vector macros for AVX-512 (F, BW, DQ, VL). cpu_vec_avx2.inc says what each means. */
+#define HYBRID__V                  __m512
+#define HYBRID__V_MASK             __mmask16
+#define HYBRID__V_N                16
+#define HYBRID__V_FN(name)         hybrid__##name##_avx512
+#define HYBRID__V_TARGET           HYBRID__TARGET_AVX512
+#define HYBRID__V_TILE             6
+#define HYBRID__V_COLUMNS          12
+
+#define HYBRID__V_SET1(x)          _mm512_set1_ps(x)
+#define HYBRID__V_ADD(a, b)        _mm512_add_ps(a, b)
+#define HYBRID__V_SUB(a, b)        _mm512_sub_ps(a, b)
+#define HYBRID__V_MUL(a, b)        _mm512_mul_ps(a, b)
+#define HYBRID__V_DIV(a, b)        _mm512_div_ps(a, b)
+#define HYBRID__V_FMA(a, b, c)     _mm512_fmadd_ps(a, b, c)
+#define HYBRID__V_MAX(a, b)        _mm512_max_ps(a, b)
+#define HYBRID__V_MIN(a, b)        _mm512_min_ps(a, b)
+#define HYBRID__V_LESS(a, b)       _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ)
+#define HYBRID__V_SELECT(m, a, b)  _mm512_mask_mov_ps(b, m, a)
+#define HYBRID__V_ABS(a)           _mm512_andnot_ps(_mm512_set1_ps(-0.0f), a)
+#define HYBRID__V_NEG(a)           _mm512_xor_ps(_mm512_set1_ps(-0.0f), a)
+#define HYBRID__V_COPYSIGN(a, s)   _mm512_or_ps(a, _mm512_and_ps(s, _mm512_set1_ps(-0.0f)))
+#define HYBRID__V_LDEXP(p, t)      _mm512_scalef_ps(p, _mm512_sub_ps(t, _mm512_set1_ps(12582912.0f)))
+#define HYBRID__V_MAX_BITS(a, b)   _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)))
+
+#define HYBRID__V_LOAD(p)          _mm512_loadu_ps(p)
+#define HYBRID__V_STORE(p, v)      _mm512_storeu_ps(p, v)
+#define HYBRID__V_LOAD_N(p, n)     _mm512_maskz_loadu_ps(hybrid__v_first_avx512(n), p)
+#define HYBRID__V_STORE_N(p, v, n) _mm512_mask_storeu_ps(p, hybrid__v_first_avx512(n), v)
+#define HYBRID__V_FIRST(n)         hybrid__v_first_avx512(n)
+#define HYBRID__V_LOAD_F16(p)      _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
+#define HYBRID__V_LOAD_BF16(p)     _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(p))), 16))
+#define HYBRID__V_LOAD_I8(p)       _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p))))
+#define HYBRID__V_STORE_F16(p, v)  _mm256_storeu_si256((__m256i *)(void *)(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
+#define HYBRID__V_STORE_I8(p, v)   _mm_storeu_si128((__m128i *)(void *)(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)))
+
+#define HYBRID__V_HALVE(v)         hybrid__v_halve_avx512(v)
+#define HYBRID__V_TRANSPOSE(v)     hybrid__v_transpose_avx512(v)
+#define HYBRID__V_PAIR_EVEN(v)     _mm512_moveldup_ps(v)
+#define HYBRID__V_PAIR_ODD(v)      _mm512_movehdup_ps(v)
+#define HYBRID__V_PAIR_SWAP(v)     _mm512_permute_ps(v, 0xB1)
+#define HYBRID__V_NEG_EVEN(v)      _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(v), _mm512_set1_epi64(0x80000000)))
+#define HYBRID__V_EVENS(a, b)      _mm512_permutex2var_ps(a, _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30), b)
+#define HYBRID__V_ODDS(a, b)       _mm512_permutex2var_ps(a, _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31), b)
+
+HYBRID__INLINE HYBRID__TARGET_AVX512 __mmask16 hybrid__v_first_avx512(int n)
+{
+    return (__mmask16)(n <= 0 ? 0 : n >= 16 ? 0xFFFF : (1 << n) - 1);
+}
+
+HYBRID__INLINE HYBRID__TARGET_AVX512 float hybrid__v_halve_avx512(__m512 v)
+{
+    __m256 y = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    __m128 x = _mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
+    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps(x, x, 1)));
+}
+
+HYBRID__INLINE HYBRID__TARGET_AVX512 void hybrid__v_transpose_avx512(__m512 v[16])
+{
+    __m512 a[16], b[16];
+    int i;
+    HYBRID__UNROLL
+    for (i = 0; i < 8; i++) { a[2 * i] = _mm512_unpacklo_ps(v[2 * i], v[2 * i + 1]); a[2 * i + 1] = _mm512_unpackhi_ps(v[2 * i], v[2 * i + 1]); }
+    HYBRID__UNROLL
+    for (i = 0; i < 4; i++) {                                   /* b[4i + j]: columns j, j + 4, j + 8, j + 12 of rows 4i .. 4i + 3, a quarter each */
+        b[4 * i] = _mm512_shuffle_ps(a[4 * i], a[4 * i + 2], 0x44);
+        b[4 * i + 1] = _mm512_shuffle_ps(a[4 * i], a[4 * i + 2], 0xEE);
+        b[4 * i + 2] = _mm512_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0x44);
+        b[4 * i + 3] = _mm512_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0xEE);
+    }
+    HYBRID__UNROLL
+    for (i = 0; i < 4; i++) {                                   /* a transposition of quarters, for each j */
+        __m512 lo = _mm512_shuffle_f32x4(b[i], b[i + 4], 0x88), lo2 = _mm512_shuffle_f32x4(b[i], b[i + 4], 0xDD);
+        __m512 hi = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0x88), hi2 = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0xDD);
+        v[i] = _mm512_shuffle_f32x4(lo, hi, 0x88);
+        v[i + 4] = _mm512_shuffle_f32x4(lo2, hi2, 0x88);
+        v[i + 8] = _mm512_shuffle_f32x4(lo, hi, 0xDD);
+        v[i + 12] = _mm512_shuffle_f32x4(lo2, hi2, 0xDD);
+    }
+}
+/* ==== end src/compute/cpu_vec_avx512.inc ==== */
+
+/* ==== begin src/compute/math.inc ==== */
+/* compute/math: exp, tanh, silu, gelu and its tanh form. One text, stamped for each instruction set by the HYBRID__V_ macros; the same
+ * operations in the same order everywhere, so the same bits. Errors against the true value are below 2 ulp over all floats whose result is
+ * a normal number (tests/test_ops.c walks them). NaN gives NaN. The polynomials are minimax fits (relative error), coefficients rounded to float. */
+
+/* e^x * (1 + low): low is the part of the argument that did not fit in x, |low| << 1.
+ * x = n ln 2 + r, |r| <= ln 2 / 2; e^r = 1 + r + r^2 Q(r). Below -104 and above 89 the result is 0 and inf anyway. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(exp2part)(HYBRID__V x, HYBRID__V low)
+{
+    const HYBRID__V magic = HYBRID__V_SET1(12582912.0f);         /* 1.5 * 2^23: adding it rounds to an integer, kept in the low bits */
+    HYBRID__V t, n, r, q;
+    x = HYBRID__V_MIN(HYBRID__V_SET1(89.0f), HYBRID__V_MAX(HYBRID__V_SET1(-104.0f), x));        /* these pass a NaN on */
+    t = HYBRID__V_FMA(x, HYBRID__V_SET1(1.44269504f), magic);
+    n = HYBRID__V_SUB(t, magic);
+    r = HYBRID__V_FMA(n, HYBRID__V_SET1(-0.693359375f), x);      /* 9 bits: n times it is exact */
+    r = HYBRID__V_FMA(n, HYBRID__V_SET1(2.12194440e-4f), r);
+    r = HYBRID__V_ADD(r, low);
+    q = HYBRID__V_SET1(1.381431590e-3f);
+    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(8.368850686e-3f));
+    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(4.166840017e-2f));
+    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(1.666651964e-1f));
+    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(4.999999404e-1f));
+    q = HYBRID__V_FMA(HYBRID__V_MUL(r, r), q, r);
+    return HYBRID__V_LDEXP(HYBRID__V_ADD(q, HYBRID__V_SET1(1.0f)), t);
+}
+
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(exp)(HYBRID__V x) { return HYBRID__V_FN(exp2part)(x, HYBRID__V_SET1(0.0f)); }
+
+/* Small: x + x^3 P(x^2). Else 1 - 2 / (e^2x + 1), with the sign of x. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(tanh)(HYBRID__V x)
+{
+    HYBRID__V a = HYBRID__V_ABS(x), z = HYBRID__V_MUL(a, a), p, e;
+    p = HYBRID__V_SET1(-5.717041902e-3f);
+    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(2.065058425e-2f));
+    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(-5.374349654e-2f));
+    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(1.333149076e-1f));
+    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(-3.333328366e-1f));
+    p = HYBRID__V_FMA(HYBRID__V_MUL(a, z), p, a);
+    e = HYBRID__V_ADD(HYBRID__V_FN(exp)(HYBRID__V_ADD(a, a)), HYBRID__V_SET1(1.0f));
+    e = HYBRID__V_SUB(HYBRID__V_SET1(1.0f), HYBRID__V_DIV(HYBRID__V_SET1(2.0f), e));
+    return HYBRID__V_COPYSIGN(HYBRID__V_SELECT(HYBRID__V_LESS(a, HYBRID__V_SET1(0.625f)), p, e), x);
+}
+
+/* x / (1 + e^-w) for w = (w + low) of the sign of x: for w < 0 as x e^w / (1 + e^w), which neither overflows nor cancels. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(times_sigmoid)(HYBRID__V x, HYBRID__V w, HYBRID__V low)
+{
+    const HYBRID__V zero = HYBRID__V_SET1(0.0f);
+    HYBRID__V_MASK negative = HYBRID__V_LESS(w, zero);
+    HYBRID__V e = HYBRID__V_FN(exp2part)(HYBRID__V_NEG(HYBRID__V_ABS(w)), HYBRID__V_SELECT(negative, low, HYBRID__V_NEG(low)));
+    HYBRID__V top = HYBRID__V_MUL(HYBRID__V_MAX(HYBRID__V_SET1(-3e38f), x), e);          /* -inf * 0 shall be 0 */
+    return HYBRID__V_DIV(HYBRID__V_SELECT(negative, top, x), HYBRID__V_ADD(e, HYBRID__V_SET1(1.0f)));
+}
+
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(silu)(HYBRID__V x) { return HYBRID__V_FN(times_sigmoid)(x, x, HYBRID__V_SET1(0.0f)); }
+
+/* x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = x sigmoid(w), w = x (a + b x^2), a = 2 sqrt(2 / pi), b = 0.044715 a.
+ * For x < 0 an error of w is one of the result, |w| times enlarged: w is computed in two parts. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu_tanh)(HYBRID__V x)
+{
+    const HYBRID__V a = HYBRID__V_SET1(1.59576917f), a_low = HYBRID__V_SET1(-4.53407e-8f), b = HYBRID__V_SET1(0.0713548139f), b_low = HYBRID__V_SET1(2.39883e-9f);
+    HYBRID__V y = HYBRID__V_MIN(HYBRID__V_SET1(20.0f), HYBRID__V_MAX(HYBRID__V_SET1(-20.0f), x));  /* sigmoid is 0 or 1 beyond */
+    HYBRID__V s = HYBRID__V_MUL(y, y), s_low = HYBRID__V_FMA(y, y, HYBRID__V_NEG(s));
+    HYBRID__V p = HYBRID__V_MUL(b, s), p_low = HYBRID__V_FMA(b, s, HYBRID__V_NEG(p));
+    HYBRID__V u = HYBRID__V_ADD(a, p), part = HYBRID__V_SUB(u, a), low, w;
+    low = HYBRID__V_ADD(HYBRID__V_SUB(a, HYBRID__V_SUB(u, part)), HYBRID__V_SUB(p, part));         /* what a + p lost */
+    p_low = HYBRID__V_FMA(b, s_low, HYBRID__V_FMA(b_low, s, p_low));
+    low = HYBRID__V_ADD(low, HYBRID__V_ADD(p_low, a_low));
+    w = HYBRID__V_MUL(y, u);
+    low = HYBRID__V_FMA(y, low, HYBRID__V_FMA(y, u, HYBRID__V_NEG(w)));
+    return HYBRID__V_FN(times_sigmoid)(x, w, low);
+}
+
+/* x Phi(x). Phi(-t) = e^(-t^2 / 2) R(t), t = |x|; R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the result leaves the floats. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu)(HYBRID__V x)
+{
+    const HYBRID__V one = HYBRID__V_SET1(1.0f);
+    HYBRID__V t = HYBRID__V_MIN(HYBRID__V_SET1(14.6f), HYBRID__V_ABS(x)), s = HYBRID__V_MUL(t, t), s_low, inv, u, p, e;
+    s_low = HYBRID__V_FMA(t, t, HYBRID__V_NEG(s));
+    e = HYBRID__V_FN(exp2part)(HYBRID__V_MUL(HYBRID__V_SET1(-0.5f), s), HYBRID__V_MUL(HYBRID__V_SET1(-0.5f), s_low));
+    inv = HYBRID__V_DIV(one, HYBRID__V_ADD(t, HYBRID__V_SET1(3.0f)));
+    u = HYBRID__V_FMA(HYBRID__V_SET1(-6.0f), inv, one);
+    p = HYBRID__V_SET1(5.446403884e-5f);
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(1.312734094e-4f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-2.447491279e-4f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-1.032536966e-3f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(1.024776837e-3f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(6.969304755e-3f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-1.046251878e-2f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-4.726268724e-2f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(2.300177068e-1f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-5.093320012e-1f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(7.290837169e-1f));
+    p = HYBRID__V_MUL(p, inv);
+    s = HYBRID__V_MUL(HYBRID__V_MUL(HYBRID__V_MAX(HYBRID__V_SET1(-3e38f), x), p), e);
+    return HYBRID__V_SELECT(HYBRID__V_LESS(x, HYBRID__V_SET1(0.0f)), s, HYBRID__V_FMA(HYBRID__V_NEG(HYBRID__V_MUL(p, e)), t, x));
+}
+/* ==== end src/compute/math.inc ==== */
+
+/* ==== begin src/compute/cpu_rows.inc ==== */
+/* compute/cpu_rows: norms, rotations, activations, sums and the writing of the cache, in vectors. Stamped for each instruction set;
+ * cpu_generic.c says what each does. */
+
+/* The next N of n values, or the left < N that there are (the plain forms are much faster than the masked ones on some processors). */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(get)(const float *p, int64_t left)
+{
+    if (left >= HYBRID__V_N) return HYBRID__V_LOAD(p);
+    return HYBRID__V_LOAD_N(p, (int)left);
+}
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(put)(float *p, HYBRID__V v, int64_t left)
+{
+    if (left >= HYBRID__V_N) HYBRID__V_STORE(p, v);
+    else HYBRID__V_STORE_N(p, v, (int)left);
+}
+
+/* ---- norms ---------------------------------------------------------------------------------------------------------- */
+
+enum { HYBRID__V_FN(vectors) = 32 / HYBRID__V_N };         /* vectors that hold 32 partial sums */
+
+/* p[0 .. 32) by halves; p is spoilt. */
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(halve32)(HYBRID__V *p)
+{
+    int h, i;
+    HYBRID__UNROLL
+    for (h = 16 / HYBRID__V_N; h; h /= 2)
+        HYBRID__UNROLL
+        for (i = 0; i < h; i++) p[i] = HYBRID__V_ADD(p[i], p[i + h]);
+    return HYBRID__V_HALVE(p[0]);
+}
+
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(sum)(const float *x, int64_t n)
+{
+    HYBRID__V p[HYBRID__V_FN(vectors)];
+    int64_t i;
+    int j;
+    for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_SET1(0.0f);
+    for (i = 0; i + 32 <= n; i += 32)
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_ADD(p[j], HYBRID__V_LOAD(x + i + j * HYBRID__V_N));
+    if (i < n)
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_ADD(p[j], HYBRID__V_LOAD_N(x + i + j * HYBRID__V_N, (int)(n - i) - j * HYBRID__V_N));
+    return HYBRID__V_FN(halve32)(p);
+}
+
+/* Sum of (x - mean)^2. */
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(sum_squares)(const float *x, float mean, int64_t n)
+{
+    const HYBRID__V shift = HYBRID__V_SET1(mean);
+    HYBRID__V p[HYBRID__V_FN(vectors)];
+    int64_t i;
+    int j;
+    for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_SET1(0.0f);
+    for (i = 0; i + 32 <= n; i += 32)
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++) {
+            HYBRID__V d = HYBRID__V_SUB(HYBRID__V_LOAD(x + i + j * HYBRID__V_N), shift);
+            p[j] = HYBRID__V_FMA(d, d, p[j]);
+        }
+    if (i < n)
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++) {
+            int left = (int)(n - i) - j * HYBRID__V_N;
+            HYBRID__V d = HYBRID__V_SUB(HYBRID__V_LOAD_N(x + i + j * HYBRID__V_N, left), shift);
+            d = HYBRID__V_SELECT(HYBRID__V_FIRST(left), d, HYBRID__V_SET1(0.0f));
+            p[j] = HYBRID__V_FMA(d, d, p[j]);
+        }
+    return HYBRID__V_FN(halve32)(p);
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(norm)(const hybrid__op_norm *op, int64_t row)
+{
+    const float *x = op->x + row * op->x_stride;
+    float *out = op->out + row * op->out_stride;
+    float mean = op->kind == HYBRID__NORM_LAYER ? HYBRID__V_FN(sum)(x, op->n) / (float)op->n : 0.0f;
+    float scale = 1.0f / sqrtf(HYBRID__V_FN(sum_squares)(x, mean, op->n) / (float)op->n + op->eps);
+    const HYBRID__V shift = HYBRID__V_SET1(mean), factor = HYBRID__V_SET1(scale);
+    int64_t i;
+    for (i = 0; i < op->n; i += HYBRID__V_N) {
+        HYBRID__V v = HYBRID__V_MUL(HYBRID__V_SUB(HYBRID__V_FN(get)(x + i, op->n - i), shift), factor);
+        if (op->w) v = HYBRID__V_MUL(v, HYBRID__V_FN(get)(op->w + i, op->n - i));
+        if (op->b) v = HYBRID__V_ADD(v, HYBRID__V_FN(get)(op->b + i, op->n - i));
+        HYBRID__V_FN(put)(out + i, v, op->n - i);
+    }
+}
+
+/* ---- element by element --------------------------------------------------------------------------------------------- */
+
+/* One head. A pair (a, b) becomes (a c - b s, a s + b c). */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(rope_head)(hybrid__rope_kind kind, float *x, int n_rot, const float *table)
+{
+    int half = n_rot / 2, i = 0, step = kind == HYBRID__ROPE_NORM ? 2 : 1, pair = kind == HYBRID__ROPE_NORM ? 1 : half;
+    if (kind == HYBRID__ROPE_NORM) {
+        for (; 2 * i + HYBRID__V_N <= n_rot; i += HYBRID__V_N / 2) {
+            HYBRID__V v = HYBRID__V_LOAD(x + 2 * i), t = HYBRID__V_LOAD(table + 2 * i);
+            HYBRID__V other = HYBRID__V_MUL(HYBRID__V_PAIR_SWAP(v), HYBRID__V_PAIR_ODD(t));
+            HYBRID__V_STORE(x + 2 * i, HYBRID__V_ADD(HYBRID__V_MUL(v, HYBRID__V_PAIR_EVEN(t)), HYBRID__V_NEG_EVEN(other)));
+        }
+    } else {
+        for (; i + HYBRID__V_N <= half; i += HYBRID__V_N) {
+            HYBRID__V a = HYBRID__V_LOAD(x + i), b = HYBRID__V_LOAD(x + half + i), t = HYBRID__V_LOAD(table + 2 * i), u = HYBRID__V_LOAD(table + 2 * i + HYBRID__V_N);
+            HYBRID__V c = HYBRID__V_EVENS(t, u), s = HYBRID__V_ODDS(t, u);
+            HYBRID__V_STORE(x + i, HYBRID__V_SUB(HYBRID__V_MUL(a, c), HYBRID__V_MUL(b, s)));
+            HYBRID__V_STORE(x + half + i, HYBRID__V_ADD(HYBRID__V_MUL(a, s), HYBRID__V_MUL(b, c)));
+        }
+    }
+    for (; i < half; i++) {
+        float c = table[2 * i], s = table[2 * i + 1], a = x[i * step], b = x[i * step + pair];
+        x[i * step] = a * c - b * s;
+        x[i * step + pair] = a * s + b * c;
+    }
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(rope)(const hybrid__op_rope *op, int row)
+{
+    int h;
+    for (h = 0; h < op->n_head; h++)
+        HYBRID__V_FN(rope_head)(op->kind, op->x + row * op->x_stride + (int64_t)h * op->head_dim, op->n_rot, op->table + (int64_t)row * op->n_rot);
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(glu)(hybrid__act_kind act, const float *gate, const float *up, float *out, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N) {
+        HYBRID__V v = HYBRID__V_FN(get)(gate + i, n - i);
+        if (act == HYBRID__ACT_SILU) v = HYBRID__V_FN(silu)(v);
+        else if (act == HYBRID__ACT_GELU) v = HYBRID__V_FN(gelu)(v);
+        else v = HYBRID__V_FN(gelu_tanh)(v);
+        if (up) v = HYBRID__V_MUL(v, HYBRID__V_FN(get)(up + i, n - i));
+        HYBRID__V_FN(put)(out + i, v, n - i);
+    }
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(add)(float *y, const float *x, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N)
+        HYBRID__V_FN(put)(y + i, HYBRID__V_ADD(HYBRID__V_FN(get)(y + i, n - i), HYBRID__V_FN(get)(x + i, n - i)), n - i);
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(add_scaled)(float *y, const float *x, float factor, int64_t n)
+{
+    const HYBRID__V f = HYBRID__V_SET1(factor);
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N)
+        HYBRID__V_FN(put)(y + i, HYBRID__V_ADD(HYBRID__V_FN(get)(y + i, n - i), HYBRID__V_MUL(HYBRID__V_FN(get)(x + i, n - i), f)), n - i);
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(scale)(float *y, float factor, int64_t n)
+{
+    const HYBRID__V f = HYBRID__V_SET1(factor);
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N)
+        HYBRID__V_FN(put)(y + i, HYBRID__V_MUL(HYBRID__V_FN(get)(y + i, n - i), f), n - i);
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(softcap)(float *y, float cap, int64_t n)
+{
+    const HYBRID__V c = HYBRID__V_SET1(cap);
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N)
+        HYBRID__V_FN(put)(y + i, HYBRID__V_MUL(c, HYBRID__V_FN(tanh)(HYBRID__V_DIV(HYBRID__V_FN(get)(y + i, n - i), c))), n - i);
+}
+
+/* ---- the cache ------------------------------------------------------------------------------------------------------ */
+
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(kv_q8_0)(const float *x, hybrid__block_q8_0 *block)
+{
+    const HYBRID__V magic = HYBRID__V_SET1(12582912.0f);
+    HYBRID__V most = HYBRID__V_ABS(HYBRID__V_LOAD(x)), factor;
+    float lanes[HYBRID__V_N], d;
+    uint32_t bits = 0;
+    int i;
+    for (i = HYBRID__V_N; i < 32; i += HYBRID__V_N) most = HYBRID__V_MAX_BITS(most, HYBRID__V_ABS(HYBRID__V_LOAD(x + i)));
+    HYBRID__V_STORE(lanes, most);
+    for (i = 0; i < HYBRID__V_N; i++) bits = HYBRID__MAX(bits, hybrid__f32_bits(lanes[i]));
+    d = hybrid__bits_f32(bits) / 127.0f;
+    block->d = hybrid__f32_to_f16(d);
+    if (bits >= 0x7F800000u) { memset(block->qs, 0, sizeof block->qs); return; }
+    factor = HYBRID__V_SET1(d != 0.0f ? 1.0f / d : 0.0f);
+    for (i = 0; i < 32; i += HYBRID__V_N) {
+        HYBRID__V t = HYBRID__V_ADD(HYBRID__V_MUL(HYBRID__V_LOAD(x + i), factor), magic);
+        HYBRID__V_STORE_I8(block->qs + i, HYBRID__V_SUB(t, magic));
+    }
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(kv_row)(hybrid_type type, const float *x, void *row, int n)
+{
+    int i = 0;
+    if (type == HYBRID_TYPE_F32) memcpy(row, x, (size_t)n * sizeof *x);
+    else if (type == HYBRID_TYPE_F16) {
+        for (; i + HYBRID__V_N <= n; i += HYBRID__V_N) HYBRID__V_STORE_F16((char *)row + 2 * i, HYBRID__V_LOAD(x + i));
+        for (; i < n; i++) hybrid__store_u16((char *)row + 2 * i, hybrid__f32_to_f16(x[i]));
+    } else for (; i < n / 32; i++) HYBRID__V_FN(kv_q8_0)(x + 32 * i, (hybrid__block_q8_0 *)row + i);
+}
+/* ==== end src/compute/cpu_rows.inc ==== */
+
+/* ==== begin src/compute/cpu_attention.inc ==== */
+/* compute/cpu_attention: attention of a block of rows over the pages of a cache, in vectors. Stamped for each instruction set.
+ *
+ * A query is one row's one head; all queries of a block share a kv head, so a page is turned into floats once for all of them. K is transposed:
+ * a vector holds one number of 16 (8) slots, and the scores of a query are built without sums across lanes. For every page:
+ *     scores (all queries) -> scale, soft-cap, mask, new maximum -> exp, sums -> acc = acc * c + e V.
+ * A row's result is that of hybrid__attention_row_generic, bit for bit, whatever else is in the block. */
+
+enum { HYBRID__V_FN(page_vectors) = HYBRID__PAGE / HYBRID__V_N };      /* vectors over the slots of a page */
+
+/* ---- a page as floats ----------------------------------------------------------------------------------------------- */
+
+/* x[0 .. padded) = the n values of a cache row, then zeros. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(kv_load)(hybrid_type type, const char *row, int n, int padded, float *x)
+{
+    int i = 0;
+    if (type == HYBRID_TYPE_F16) {
+        for (; i + HYBRID__V_N <= n; i += HYBRID__V_N) HYBRID__V_STORE(x + i, HYBRID__V_LOAD_F16(row + 2 * i));
+        for (; i < n; i++) x[i] = hybrid__f16_to_f32(hybrid__load_u16(row + 2 * i));
+    } else if (type == HYBRID_TYPE_F32) {
+        memcpy(x, row, (size_t)n * sizeof *x);
+        i = n;
+    } else for (; i < n; i += 32) {
+        const hybrid__block_q8_0 *block = (const hybrid__block_q8_0 *)(const void *)row + i / 32;
+        const HYBRID__V d = HYBRID__V_SET1(hybrid__f16_to_f32(block->d));
+        int j;
+        for (j = 0; j < 32; j += HYBRID__V_N) HYBRID__V_STORE(x + i + j, HYBRID__V_MUL(d, HYBRID__V_LOAD_I8(block->qs + j)));
+    }
+    for (; i < padded; i++) x[i] = 0;
+}
+
+/* Slots low .. high of a page of one kv head; the others read as zeros, whatever is stored there. */
+static HYBRID__V_TARGET void HYBRID__V_FN(page_load)(const hybrid__kv_view *kv, int32_t page, int head, int low, int high, hybrid__attention_scratch *s)
+{
+    int slot, i, j;
+    for (slot = 0; slot < HYBRID__PAGE; slot++) {
+        float *k = s->page_k + slot * s->dim_k, *v = s->page_v + slot * s->dim_v;
+        if (slot < low || slot >= high) { memset(k, 0, (size_t)s->dim_k * sizeof *k); continue; }
+        HYBRID__V_FN(kv_load)(kv->type, hybrid__k_row(kv, page, head, slot), kv->head_dim_k, s->dim_k, k);
+        HYBRID__V_FN(kv_load)(kv->type, hybrid__v_row(kv, page, head, slot), kv->head_dim_v, s->dim_v, v);
+    }
+    for (slot = 0; slot < HYBRID__PAGE; slot += HYBRID__V_N)
+        for (i = 0; i < s->dim_k; i += HYBRID__V_N) {
+            HYBRID__V block[HYBRID__V_N];
+            HYBRID__UNROLL
+            for (j = 0; j < HYBRID__V_N; j++) block[j] = HYBRID__V_LOAD(s->page_k + (slot + j) * s->dim_k + i);
+            HYBRID__V_TRANSPOSE(block);
+            HYBRID__UNROLL
+            for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_STORE(s->page_k_t + (i + j) * HYBRID__PAGE + slot, block[j]);
+        }
+}
+
+/* ---- scores --------------------------------------------------------------------------------------------------------- */
+
+/* The dot products of n queries with two vectors of slots. The 32 partial sums of a product are taken two by two, i and i + 16, in the
+ * order in which halving joins them; what waits for its partner lies on a stack. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(score_tile)(const int n, const hybrid__attention_scratch *s, const float *q, const float *k, float *e)
+{
+    static const unsigned char order[16] = { 0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15 };
+    HYBRID__V stack[4][HYBRID__V_TILE][2];
+    const int dim = s->dim_k;
+    int t, i, j;
+    for (t = 0; t < 16; t++) {
+        HYBRID__V a[HYBRID__V_TILE][2], b[HYBRID__V_TILE][2];
+        int level = 0;
+        HYBRID__UNROLL
+        for (j = 0; j < n; j++) a[j][0] = a[j][1] = b[j][0] = b[j][1] = HYBRID__V_SET1(0.0f);
+        for (i = order[t]; i < dim; i += 32) {
+            const float *ka = k + i * HYBRID__PAGE, *kb = ka + 16 * HYBRID__PAGE;
+            HYBRID__V k0 = HYBRID__V_LOAD(ka), k1 = HYBRID__V_LOAD(ka + HYBRID__V_N), x;
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++) {
+                x = HYBRID__V_SET1(q[j * dim + i]);
+                a[j][0] = HYBRID__V_FMA(k0, x, a[j][0]);
+                a[j][1] = HYBRID__V_FMA(k1, x, a[j][1]);
+            }
+            k0 = HYBRID__V_LOAD(kb); k1 = HYBRID__V_LOAD(kb + HYBRID__V_N);
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++) {
+                x = HYBRID__V_SET1(q[j * dim + i + 16]);
+                b[j][0] = HYBRID__V_FMA(k0, x, b[j][0]);
+                b[j][1] = HYBRID__V_FMA(k1, x, b[j][1]);
+            }
+        }
+        HYBRID__UNROLL
+        for (j = 0; j < n; j++) { a[j][0] = HYBRID__V_ADD(a[j][0], b[j][0]); a[j][1] = HYBRID__V_ADD(a[j][1], b[j][1]); }
+        for (; t >> level & 1; level++) {
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++) { a[j][0] = HYBRID__V_ADD(stack[level][j][0], a[j][0]); a[j][1] = HYBRID__V_ADD(stack[level][j][1], a[j][1]); }
+        }
+        if (level < 4) {
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++) { stack[level][j][0] = a[j][0]; stack[level][j][1] = a[j][1]; }
+        } else {
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++) { HYBRID__V_STORE(e + j * HYBRID__PAGE, a[j][0]); HYBRID__V_STORE(e + j * HYBRID__PAGE + HYBRID__V_N, a[j][1]); }
+        }
+    }
+}
+
+/* ---- acc = acc + e V ------------------------------------------------------------------------------------------------ */
+
+/* n queries, width vectors of the head, slots low .. high. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_tile)(const int n, const int width, const float *e, const float *v, float *acc, int dim, int low, int high)
+{
+    HYBRID__V a[HYBRID__V_TILE][4], x[4];
+    int i, j, slot;
+    HYBRID__UNROLL
+    for (j = 0; j < n; j++)
+        HYBRID__UNROLL
+        for (i = 0; i < width; i++) a[j][i] = HYBRID__V_LOAD(acc + j * dim + i * HYBRID__V_N);
+    for (slot = low; slot < high; slot++) {
+        HYBRID__UNROLL
+        for (i = 0; i < width; i++) x[i] = HYBRID__V_LOAD(v + slot * dim + i * HYBRID__V_N);
+        HYBRID__UNROLL
+        for (j = 0; j < n; j++) {
+            HYBRID__V y = HYBRID__V_SET1(e[j * HYBRID__PAGE + slot]);
+            HYBRID__UNROLL
+            for (i = 0; i < width; i++) a[j][i] = HYBRID__V_FMA(y, x[i], a[j][i]);
+        }
+    }
+    HYBRID__UNROLL
+    for (j = 0; j < n; j++)
+        HYBRID__UNROLL
+        for (i = 0; i < width; i++) HYBRID__V_STORE(acc + j * dim + i * HYBRID__V_N, a[j][i]);
+}
+
+/* The whole head of n queries. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_rows)(const int n, const hybrid__attention_scratch *s, int q, int low, int high)
+{
+    int i = 0, dim = s->dim_v;
+    for (; i + 4 * HYBRID__V_N <= dim; i += 4 * HYBRID__V_N)
+        HYBRID__V_FN(value_tile)(n, 4, s->e + q * HYBRID__PAGE, s->page_v + i, s->acc + q * dim + i, dim, low, high);
+    if (i < dim) HYBRID__V_FN(value_tile)(n, 2, s->e + q * HYBRID__PAGE, s->page_v + i, s->acc + q * dim + i, dim, low, high);
+}
+
+/* Both steps are compiled for some numbers of queries; others are put together. */
+#define HYBRID__V_TILES(n)                                                                                                                   \
+    static HYBRID__V_TARGET void HYBRID__V_FN(score_##n)(const hybrid__attention_scratch *s, int q)                                          \
+    {                                                                                                                                        \
+        int slot;                                                                                                                            \
+        for (slot = 0; slot < HYBRID__PAGE; slot += 2 * HYBRID__V_N)                                                                         \
+            HYBRID__V_FN(score_tile)(n, s, s->q + q * s->dim_k, s->page_k_t + slot, s->e + q * HYBRID__PAGE + slot);                         \
+    }                                                                                                                                        \
+    static HYBRID__V_TARGET void HYBRID__V_FN(value_##n)(const hybrid__attention_scratch *s, int q, int low, int high) { HYBRID__V_FN(value_rows)(n, s, q, low, high); }
+HYBRID__V_TILES(1)
+HYBRID__V_TILES(2)
+HYBRID__V_TILES(3)
+#if HYBRID__V_TILE == 6
+HYBRID__V_TILES(4)
+HYBRID__V_TILES(6)
+#endif
+#undef HYBRID__V_TILES
+
+/* The largest compiled number of queries that is at most left. */
+HYBRID__INLINE int HYBRID__V_FN(tile)(int left)
+{
+    if (left >= HYBRID__V_TILE) return HYBRID__V_TILE;
+    return left == 5 ? 4 : left;
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(scores)(const hybrid__attention_scratch *s, int q, int n)
+{
+    switch (n) {
+        case 1: HYBRID__V_FN(score_1)(s, q); break;
+        case 2: HYBRID__V_FN(score_2)(s, q); break;
+        case 3: HYBRID__V_FN(score_3)(s, q); break;
+#if HYBRID__V_TILE == 6
+        case 4: HYBRID__V_FN(score_4)(s, q); break;
+        case 6: HYBRID__V_FN(score_6)(s, q); break;
+#endif
+    }
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(values)(const hybrid__attention_scratch *s, int q, int n, int low, int high)
+{
+    if (low >= high) return;
+    switch (n) {
+        case 1: HYBRID__V_FN(value_1)(s, q, low, high); break;
+        case 2: HYBRID__V_FN(value_2)(s, q, low, high); break;
+        case 3: HYBRID__V_FN(value_3)(s, q, low, high); break;
+#if HYBRID__V_TILE == 6
+        case 4: HYBRID__V_FN(value_4)(s, q, low, high); break;
+        case 6: HYBRID__V_FN(value_6)(s, q, low, high); break;
+#endif
+    }
+}
+
+/* ---- softmax -------------------------------------------------------------------------------------------------------- */
+
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(max_lanes)(HYBRID__V v)
+{
+    float x[HYBRID__V_N];
+    int i, h;
+    HYBRID__V_STORE(x, v);
+    for (h = HYBRID__V_N / 2; h; h /= 2)
+        HYBRID__UNROLL
+        for (i = 0; i < h; i++) x[i] = hybrid__max_scalar(x[i], x[i + h]);
+    return x[0];
+}
+
+/* Scores of slots low .. high become final, the others -inf; m becomes the new maximum and c the difference to the old one. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(softmax_max)(const hybrid__op_attention *op, float *e, int low, int high, float *m, float *c)
+{
+    const HYBRID__V scale = HYBRID__V_SET1(op->scale), cap = HYBRID__V_SET1(op->softcap), none = HYBRID__V_SET1(-HUGE_VALF);
+    HYBRID__V most = none;
+    float old = *m;
+    int i;
+    for (i = 0; i < HYBRID__PAGE; i += HYBRID__V_N) {
+        HYBRID__V x = HYBRID__V_MUL(HYBRID__V_LOAD(e + i), scale);
+        if (op->softcap > 0) x = HYBRID__V_MUL(cap, HYBRID__V_FN(tanh)(HYBRID__V_DIV(x, cap)));
+        x = HYBRID__V_SELECT(HYBRID__V_FIRST(high - i), x, none);
+        x = HYBRID__V_SELECT(HYBRID__V_FIRST(low - i), none, x);
+        HYBRID__V_STORE(e + i, x);
+        most = HYBRID__V_MAX(most, x);
+    }
+    *m = hybrid__max_scalar(old, HYBRID__V_FN(max_lanes)(most));
+    *c = old - *m;
+}
+
+/* e = exp(e - m), 0 outside low .. high; returns the sum. */
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(softmax_exp)(float *e, int low, int high, float m)
+{
+    const HYBRID__V shift = HYBRID__V_SET1(m), zero = HYBRID__V_SET1(0.0f);
+    HYBRID__V p[HYBRID__V_FN(page_vectors)];
+    int i;
+    HYBRID__UNROLL
+    for (i = 0; i < HYBRID__V_FN(page_vectors); i++) {
+        HYBRID__V x = HYBRID__V_FN(exp)(HYBRID__V_SUB(HYBRID__V_LOAD(e + i * HYBRID__V_N), shift));
+        x = HYBRID__V_SELECT(HYBRID__V_FIRST(high - i * HYBRID__V_N), x, zero);
+        x = HYBRID__V_SELECT(HYBRID__V_FIRST(low - i * HYBRID__V_N), zero, x);
+        HYBRID__V_STORE(e + i * HYBRID__V_N, x);
+        p[i] = x;
+    }
+    return HYBRID__V_FN(halve32)(p);
+}
+
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(times)(float *x, float factor, int n)
+{
+    const HYBRID__V f = HYBRID__V_SET1(factor);
+    int i;
+    for (i = 0; i < n; i += HYBRID__V_N) HYBRID__V_STORE(x + i, HYBRID__V_MUL(HYBRID__V_LOAD(x + i), f));
+}
+
+/* ---- one block ------------------------------------------------------------------------------------------------------ */
+
+/* What slots of a page a row sees: *low .. *high, empty when low >= high. */
+HYBRID__INLINE void HYBRID__V_FN(visible)(const hybrid__op_attention *op, int32_t pos, int32_t page, int *low, int *high)
+{
+    *low = HYBRID__MAX(hybrid__attention_first(op, pos) - page * HYBRID__PAGE, 0);
+    *high = HYBRID__MIN(pos - page * HYBRID__PAGE + 1, HYBRID__PAGE);
+}
+
+/* Queries q .. q + n take in a page. All their scores are final, their exps taken, their acc scaled. Where the rows see different slots, those
+ * that all see are one tile's work, and the rest is done row by row, before and after: slots stay in order. */
+static HYBRID__V_TARGET void HYBRID__V_FN(page_values)(const hybrid__attention_scratch *s, const int *low, const int *high, int q, int n)
+{
+    int all_low = low[q], all_high = high[q], i;
+    for (i = q + 1; i < q + n; i++) { all_low = HYBRID__MAX(all_low, low[i]); all_high = HYBRID__MIN(all_high, high[i]); }
+    if (all_low >= all_high) {
+        for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, low[i], high[i]);
+        return;
+    }
+    for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, low[i], all_low);
+    HYBRID__V_FN(values)(s, q, n, all_low, all_high);
+    for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, all_high, high[i]);
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(attention_page)(const hybrid__op_attention *op, hybrid__attention_scratch *s, int32_t pos0, int32_t page, int n_heads, int n)
+{
+    int low[HYBRID__ATTENTION_QUERIES], high[HYBRID__ATTENTION_QUERIES], q, step, from = n, to = 0;
+    for (q = 0; q < n; q++) {
+        HYBRID__V_FN(visible)(op, pos0 + q / n_heads, page, &low[q], &high[q]);
+        if (low[q] < high[q]) { from = HYBRID__MIN(from, q); to = q + 1; }             /* the rows that see a page are consecutive */
+    }
+    for (q = from; q < to; q += step) HYBRID__V_FN(scores)(s, q, step = HYBRID__V_FN(tile)(to - q));
+    for (q = from; q < to; q++) HYBRID__V_FN(softmax_max)(op, s->e + q * HYBRID__PAGE, low[q], high[q], &s->m[q], &s->c[q]);
+    for (q = from; q < to; q += HYBRID__V_N) HYBRID__V_FN(put)(s->c + q, HYBRID__V_FN(exp)(HYBRID__V_FN(get)(s->c + q, to - q)), to - q);
+    for (q = from; q < to; q++) {
+        float sum = HYBRID__V_FN(softmax_exp)(s->e + q * HYBRID__PAGE, low[q], high[q], s->m[q]);
+        s->l[q] = s->l[q] * s->c[q] + sum;
+        HYBRID__V_FN(times)(s->acc + q * s->dim_v, s->c[q], s->dim_v);
+    }
+    for (q = from; q < to; q += step) HYBRID__V_FN(page_values)(s, low, high, q, step = HYBRID__V_FN(tile)(to - q));
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(attention)(const hybrid__op_attention *op, const hybrid__run *run, int row0, int n_rows, int head0, int n_heads, void *memory)
+{
+    const hybrid__kv_view *kv = op->kv;
+    hybrid__attention_scratch s;
+    int n = n_rows * n_heads, head_kv = head0 / (op->n_head / kv->n_head_kv), q, i;
+    int32_t pos0 = run->pos + row0, pos1 = pos0 + n_rows - 1, first = hybrid__attention_first(op, pos0), page;
+    hybrid__attention_layout(&s, (float *)memory, kv->head_dim_k, kv->head_dim_v);
+    memset(s.acc, 0, sizeof(float) * (size_t)n * (size_t)s.dim_v);
+    for (q = 0; q < n; q++) {
+        const float *x = op->q + (run->first_row + row0 + q / n_heads) * op->q_stride + (int64_t)(head0 + q % n_heads) * kv->head_dim_k;
+        memcpy(s.q + q * s.dim_k, x, (size_t)kv->head_dim_k * sizeof *x);
+        for (i = kv->head_dim_k; i < s.dim_k; i++) s.q[q * s.dim_k + i] = 0;
+        s.m[q] = -HUGE_VALF;
+        s.l[q] = 0;
+    }
+    for (page = first / HYBRID__PAGE; page <= pos1 / HYBRID__PAGE; page++) {
+        HYBRID__V_FN(page_load)(kv, run->pages[page], head_kv, HYBRID__MAX(first - page * HYBRID__PAGE, 0), HYBRID__MIN(pos1 - page * HYBRID__PAGE + 1, HYBRID__PAGE), &s);
+        HYBRID__V_FN(attention_page)(op, &s, pos0, page, n_heads, n);
+    }
+    for (q = 0; q < n; q++) {
+        float *out = op->out + (run->first_row + row0 + q / n_heads) * op->out_stride + (int64_t)(head0 + q % n_heads) * kv->head_dim_v, *acc = s.acc + q * s.dim_v;
+        if (op->sinks) {
+            float sink = op->sinks[head0 + q % n_heads], m = hybrid__max_scalar(s.m[q], sink), c = hybrid__exp_scalar(s.m[q] - m);
+            s.l[q] = s.l[q] * c + hybrid__exp_scalar(sink - m);
+            HYBRID__V_FN(times)(acc, c, s.dim_v);
+        }
+        HYBRID__V_FN(times)(acc, 1.0f / s.l[q], s.dim_v);
+        memcpy(out, acc, (size_t)kv->head_dim_v * sizeof *out);
+    }
+}
+
+static const hybrid__cpu_kernels HYBRID__V_FN(cpu_kernels) = {
+    HYBRID__V_FN(norm), HYBRID__V_FN(rope), HYBRID__V_FN(glu), HYBRID__V_FN(add), HYBRID__V_FN(add_scaled), HYBRID__V_FN(scale), HYBRID__V_FN(softcap),
+    HYBRID__V_FN(kv_row), HYBRID__V_FN(attention)
+};
+/* ==== end src/compute/cpu_attention.inc ==== */
+
+/* ==== begin src/compute/cpu_float.inc ==== */
+/* compute/cpu_float.inc: matrix products of F32, F16 and BF16 weights, in vectors. Stamped for each instruction set.
+ *
+ * The order (NUMERICS.md): 32 partial sums over k % 32, joined by halves. gemv has them in the lanes of one row of weights. gemm has rows of
+ * weights in lanes, so a partial sum is a run over the k of one residue: weights are packed and activations prepared residue by residue, in the
+ * order in which halving joins them, and finished sums wait for their partner on a stack. */
+
+enum {
+    HYBRID__V_FN(panel) = 2 * HYBRID__V_N,         /* rows of weights a tile: two vectors */
+    HYBRID__V_FN(panels) = 64 / (2 * HYBRID__V_N)  /* panels that are packed at once, at most */
+};
+
+/* N weights as floats. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(weights)(const hybrid_type type, const char *p)
+{
+    if (type == HYBRID_TYPE_F32) return HYBRID__V_LOAD((const float *)(const void *)p);
+    if (type == HYBRID_TYPE_F16) return HYBRID__V_LOAD_F16(p);
+    return HYBRID__V_LOAD_BF16(p);
+}
+
+/* ---- one row of x --------------------------------------------------------------------------------------------------- */
+
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(dot)(const hybrid_type type, const char *w, const float *x, int64_t k)
+{
+    const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
+    HYBRID__V p[HYBRID__V_FN(vectors)];
+    int64_t i;
+    int j;
+    HYBRID__UNROLL
+    for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_SET1(0.0f);
+    for (i = 0; i + 32 <= k; i += 32)
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++)
+            p[j] = HYBRID__V_FMA(HYBRID__V_FN(weights)(type, w + (i + j * HYBRID__V_N) * size), HYBRID__V_LOAD(x + i + j * HYBRID__V_N), p[j]);
+    if (i < k) {
+        char tail[32 * 4] = { 0 };
+        memcpy(tail, w + i * size, (size_t)(k - i) * (size_t)size);
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++)
+            p[j] = HYBRID__V_FMA(HYBRID__V_FN(weights)(type, tail + j * HYBRID__V_N * size), HYBRID__V_LOAD(x + i + j * HYBRID__V_N), p[j]);
+    }
+    return HYBRID__V_FN(halve32)(p);
+}
+
+/* ---- many rows: how x and w are laid out (cpu_float.c) ----------------------------------------------------------------- */
+
+static HYBRID__V_TARGET void HYBRID__V_FN(act_prepare)(const float *x, int64_t k, void *act)
+{
+    int64_t run = (k + 31) / 32, i;
+    int l, j;
+    for (i = 0; i < run; i += HYBRID__V_N)
+        for (l = 0; l < 32; l += HYBRID__V_N) {
+            HYBRID__V block[HYBRID__V_N];
+            HYBRID__UNROLL
+            for (j = 0; j < HYBRID__V_N; j++) {
+                int64_t at = (i + j) * 32 + l;
+                block[j] = at < k ? HYBRID__V_FN(get)(x + at, k - at) : HYBRID__V_SET1(0.0f);
+            }
+            HYBRID__V_TRANSPOSE(block);
+            HYBRID__UNROLL
+            for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_FN(put)((float *)act + hybrid__residue(l + j) * run + i, block[j], run - i);
+        }
+}
+
+/* panel[(residue(l) * run + i) * R + r] = w[r][32 i + l] for R rows, of which n exist. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k, int n, float *panel)
+{
+    const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
+    int64_t run = (k + 31) / 32, i;
+    int l, r, j;
+    for (i = 0; i < run; i++)
+        for (r = 0; r < HYBRID__V_FN(panel); r += HYBRID__V_N)
+            for (l = 0; l < 32; l += HYBRID__V_N) {
+                int64_t at = i * 32 + l, left = k - at;
+                HYBRID__V block[HYBRID__V_N];
+                HYBRID__UNROLL
+                for (j = 0; j < HYBRID__V_N; j++) {
+                    const char *p = w + (size_t)(r + j) * row_bytes + at * size;
+                    if (r + j >= n || left <= 0) block[j] = HYBRID__V_SET1(0.0f);
+                    else if (left >= HYBRID__V_N) block[j] = HYBRID__V_FN(weights)(type, p);
+                    else {
+                        char tail[HYBRID__V_N * 4] = { 0 };
+                        memcpy(tail, p, (size_t)left * (size_t)size);
+                        block[j] = HYBRID__V_FN(weights)(type, tail);
+                    }
+                }
+                HYBRID__V_TRANSPOSE(block);
+                HYBRID__UNROLL
+                for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_STORE(panel + (hybrid__residue(l + j) * run + i) * HYBRID__V_FN(panel) + r, block[j]);
+            }
+}
+
+/* ---- the tile ------------------------------------------------------------------------------------------------------- */
+
+/* A panel times n columns of x: x[c * x_stride + i]. y: n columns, y_stride apart, of which rows are written when the last chunk is done. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm_tile)(const int n, const hybrid__gemm_chunk *chunk, const float *panel, const float *x, int64_t x_stride,
+    float *waiting, float *y, int64_t y_stride, int rows)
+{
+    HYBRID__V stack[5][HYBRID__V_COLUMNS][2], a[HYBRID__V_COLUMNS][2];
+    int64_t i;
+    int t, c, level;
+    for (t = 0; t < chunk->residues; t++) {
+        HYBRID__UNROLL
+        for (c = 0; c < n; c++) a[c][0] = a[c][1] = HYBRID__V_SET1(0.0f);
+        for (i = 0; i < chunk->run; i++) {
+            HYBRID__V w0 = HYBRID__V_LOAD(panel), w1 = HYBRID__V_LOAD(panel + HYBRID__V_N);
+            HYBRID__UNROLL
+            for (c = 0; c < n; c++) {
+                HYBRID__V v = HYBRID__V_SET1(x[c / 3 * 3 * x_stride + c % 3 * x_stride]);
+                a[c][0] = HYBRID__V_FMA(w0, v, a[c][0]);
+                a[c][1] = HYBRID__V_FMA(w1, v, a[c][1]);
+            }
+            panel += HYBRID__V_FN(panel);
+            x++;
+        }
+        for (level = 0; t >> level & 1; level++) {
+            HYBRID__UNROLL
+            for (c = 0; c < n; c++) { a[c][0] = HYBRID__V_ADD(stack[level][c][0], a[c][0]); a[c][1] = HYBRID__V_ADD(stack[level][c][1], a[c][1]); }
+        }
+        if (t + 1 < chunk->residues) {
+            HYBRID__UNROLL
+            for (c = 0; c < n; c++) { stack[level][c][0] = a[c][0]; stack[level][c][1] = a[c][1]; }
+        }
+    }
+    for (level = 0; chunk->index >> level & 1; level++) {
+        const float *p = waiting + level * chunk->level_size;
+        HYBRID__UNROLL
+        for (c = 0; c < n; c++) {
+            a[c][0] = HYBRID__V_ADD(HYBRID__V_LOAD(p + c * HYBRID__V_FN(panel)), a[c][0]);
+            a[c][1] = HYBRID__V_ADD(HYBRID__V_LOAD(p + c * HYBRID__V_FN(panel) + HYBRID__V_N), a[c][1]);
+        }
+    }
+    if (chunk->index < chunk->last) {
+        float *p = waiting + level * chunk->level_size;
+        HYBRID__UNROLL
+        for (c = 0; c < n; c++) { HYBRID__V_STORE(p + c * HYBRID__V_FN(panel), a[c][0]); HYBRID__V_STORE(p + c * HYBRID__V_FN(panel) + HYBRID__V_N, a[c][1]); }
+    } else {
+        HYBRID__UNROLL
+        for (c = 0; c < n; c++) {
+            HYBRID__V_FN(put)(y + c * y_stride, a[c][0], rows);
+            if (rows > HYBRID__V_N) HYBRID__V_FN(put)(y + c * y_stride + HYBRID__V_N, a[c][1], rows - HYBRID__V_N);
+        }
+    }
+}
+
+#define HYBRID__V_TILE_OF(n)                                                                                                                \
+    static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(gemm_tile_##n)(const hybrid__gemm_chunk *chunk, const float *panel, const float *x, int64_t x_stride, \
+        float *waiting, float *y, int64_t y_stride, int rows)                                                                               \
+    {                                                                                                                                       \
+        HYBRID__V_FN(gemm_tile)(n, chunk, panel, x, x_stride, waiting, y, y_stride, rows);                                                  \
+    }
+HYBRID__V_TILE_OF(1)
+HYBRID__V_TILE_OF(2)
+HYBRID__V_TILE_OF(4)
+HYBRID__V_TILE_OF(6)
+#if HYBRID__V_COLUMNS == 12
+HYBRID__V_TILE_OF(12)
+#endif
+#undef HYBRID__V_TILE_OF
+
+/* ---- the loops around it ---------------------------------------------------------------------------------------------- */
+
+enum {
+    HYBRID__V_FN(chunk_bytes) = 48 << 10,          /* of a packed panel: what stays near while the columns pass */
+    HYBRID__V_FN(packed_bytes) = 1 << 20           /* of all panels that are packed at once */
+};
+
+/* How a product is cut: residues of a chunk, panels packed at once, levels of waiting sums. */
+static void HYBRID__V_FN(gemm_plan)(int64_t k, int *residues, int *panels, int *levels)
+{
+    int64_t panel = (k + 31) / 32 * 32 * HYBRID__V_FN(panel) * (int64_t)sizeof(float);
+    *levels = 0;
+    for (*residues = 32; *residues > 1 && panel * *residues / 32 > HYBRID__V_FN(chunk_bytes); *residues /= 2) ++*levels;
+    for (*panels = HYBRID__V_FN(panels); *panels > 1 && panel * *panels > HYBRID__V_FN(packed_bytes); *panels /= 2) {}
+}
+static size_t HYBRID__V_FN(gemm_scratch)(int64_t k, int n)
+{
+    int residues, panels, levels;
+    HYBRID__V_FN(gemm_plan)(k, &residues, &panels, &levels);
+    return sizeof(float) * (size_t)panels * HYBRID__V_FN(panel) * ((size_t)(k + 31) / 32 * 32 + (size_t)n * (size_t)levels);
+}
+
+/* Columns first .. first + n of one panel in one chunk. */
+static HYBRID__V_TARGET void HYBRID__V_FN(gemm_columns)(const hybrid__gemm_chunk *chunk, const float *panel, const char *acts, size_t act_bytes, int n, float *waiting, float *y, int64_t y_stride, int rows)
+{
+    int64_t x_stride = (int64_t)(act_bytes / sizeof(float));
+    int c = 0;
+#define HYBRID__V_TILE_OF(m)                                                                                                                \
+    for (; c + m <= n; c += m)                                                                                                              \
+        HYBRID__V_FN(gemm_tile_##m)(chunk, panel, (const float *)(const void *)(acts + (size_t)c * act_bytes) + chunk->index * chunk->residues * chunk->run, x_stride,   \
+            waiting + c * HYBRID__V_FN(panel), y + c * y_stride, y_stride, rows);
+#if HYBRID__V_COLUMNS == 12
+    HYBRID__V_TILE_OF(12)
+#endif
+    HYBRID__V_TILE_OF(6)
+    HYBRID__V_TILE_OF(4)
+    HYBRID__V_TILE_OF(2)
+    HYBRID__V_TILE_OF(1)
+#undef HYBRID__V_TILE_OF
+}
+
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm)(const hybrid_type type, const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,
+    int64_t r0, int64_t r1, void *scratch)
+{
+    const int R = HYBRID__V_FN(panel);
+    hybrid__gemm_chunk chunk;
+    int64_t r, panel_size = (k + 31) / 32 * 32 * R;
+    float *packed = (float *)scratch;
+    int panels, levels, p, c, step;
+    HYBRID__V_FN(gemm_plan)(k, &chunk.residues, &panels, &levels);
+    chunk.run = (k + 31) / 32;
+    chunk.last = 32 / chunk.residues - 1;
+    chunk.waiting = packed + panels * panel_size;
+    chunk.level_size = (int64_t)n * R * panels;
+    for (r = r0; r < r1; r += panels * R) {
+        int here = (int)HYBRID__MIN((r1 - r + R - 1) / R, (int64_t)panels);
+        for (p = 0; p < here; p++)
+            HYBRID__V_FN(pack)(type, (const char *)w + (size_t)(r + p * R) * row_bytes, row_bytes, k, (int)HYBRID__MIN(r1 - r - p * R, (int64_t)R), packed + p * panel_size);
+        for (chunk.index = 0; chunk.index <= chunk.last; chunk.index++)
+            for (c = 0; c < n; c += step)
+                for (step = HYBRID__MIN(n - c, HYBRID__V_COLUMNS), p = 0; p < here; p++)
+                    HYBRID__V_FN(gemm_columns)(&chunk, packed + p * panel_size + chunk.index * chunk.residues * chunk.run * R, (const char *)acts + (size_t)c * hybrid__act_split_bytes(k),
+                        hybrid__act_split_bytes(k), step, chunk.waiting + ((int64_t)p * n + c) * R, y + c * y_stride + (r - r0) + p * R, y_stride, (int)HYBRID__MIN(r1 - r - p * R, (int64_t)R));
+    }
+}
+
+/* ---- the three types ------------------------------------------------------------------------------------------------ */
+
+static const hybrid__act_format HYBRID__V_FN(act_format) = { hybrid__act_split_bytes, HYBRID__V_FN(act_prepare) };
+
+#define HYBRID__V_FLOAT(suffix, type)                                                                                                       \
+    static HYBRID__V_TARGET void HYBRID__V_FN(gemv_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *act, float *y, int64_t r0, int64_t r1) \
+    {                                                                                                                                       \
+        int64_t r;                                                                                                                          \
+        for (r = r0; r < r1; r++) y[r - r0] = HYBRID__V_FN(dot)(type, (const char *)w + (size_t)r * row_bytes, (const float *)act, k);      \
+    }                                                                                                                                       \
+    static HYBRID__V_TARGET void HYBRID__V_FN(gemm_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, \
+        int64_t y_stride, int64_t r0, int64_t r1, void *scratch)                                                                            \
+    {                                                                                                                                       \
+        HYBRID__V_FN(gemm)(type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch);                                                   \
+    }                                                                                                                                       \
+    static const hybrid__matmul_kernel HYBRID__V_FN(matmul_##suffix) = { &hybrid__act_f32, &HYBRID__V_FN(act_format), 3, HYBRID__V_FN(panel), \
+        HYBRID__V_FN(gemv_##suffix), HYBRID__V_FN(gemm_scratch), HYBRID__V_FN(gemm_##suffix) };
+HYBRID__V_FLOAT(f32, HYBRID_TYPE_F32)
+HYBRID__V_FLOAT(f16, HYBRID_TYPE_F16)
+HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
+#undef HYBRID__V_FLOAT
+/* ==== end src/compute/cpu_float.inc ==== */
+
+/* ==== begin src/compute/cpu_vec_end.inc ==== */
+/* compute/cpu_vec_end: forgets the vector macros, before the next instruction set defines its own. */
+#undef HYBRID__V
+#undef HYBRID__V_MASK
+#undef HYBRID__V_N
+#undef HYBRID__V_FN
+#undef HYBRID__V_TARGET
+#undef HYBRID__V_TILE
+#undef HYBRID__V_COLUMNS
+#undef HYBRID__V_SET1
+#undef HYBRID__V_ADD
+#undef HYBRID__V_SUB
+#undef HYBRID__V_MUL
+#undef HYBRID__V_DIV
+#undef HYBRID__V_FMA
+#undef HYBRID__V_MAX
+#undef HYBRID__V_MIN
+#undef HYBRID__V_LESS
+#undef HYBRID__V_SELECT
+#undef HYBRID__V_ABS
+#undef HYBRID__V_NEG
+#undef HYBRID__V_COPYSIGN
+#undef HYBRID__V_LDEXP
+#undef HYBRID__V_MAX_BITS
+#undef HYBRID__V_LOAD
+#undef HYBRID__V_STORE
+#undef HYBRID__V_LOAD_N
+#undef HYBRID__V_STORE_N
+#undef HYBRID__V_FIRST
+#undef HYBRID__V_LOAD_F16
+#undef HYBRID__V_LOAD_BF16
+#undef HYBRID__V_LOAD_I8
+#undef HYBRID__V_STORE_F16
+#undef HYBRID__V_STORE_I8
+#undef HYBRID__V_HALVE
+#undef HYBRID__V_TRANSPOSE
+#undef HYBRID__V_PAIR_EVEN
+#undef HYBRID__V_PAIR_ODD
+#undef HYBRID__V_PAIR_SWAP
+#undef HYBRID__V_NEG_EVEN
+#undef HYBRID__V_EVENS
+#undef HYBRID__V_ODDS
+/* ==== end src/compute/cpu_vec_end.inc ==== */
+
+#endif
+/* ==== end src/compute/cpu_x86.c ==== */
+
+/* ==== begin src/compute/cpu_select.c ==== */
+/* compute/cpu_select: the kernels of an instruction set. isa is at most what the machine has. */
+
+static const hybrid__cpu_kernels *hybrid__cpu_kernels_for(hybrid__isa isa)
+{
+#if defined(HYBRID__X86)
+    if (isa == HYBRID__ISA_AVX512) return &hybrid__cpu_kernels_avx512;
+    if (isa == HYBRID__ISA_AVX2) return &hybrid__cpu_kernels_avx2;
+#endif
+    HYBRID__UNUSED(isa);
+    return &hybrid__cpu_kernels_generic;
+}
+
+/* NULL when type is not one of F32, F16, BF16. */
 static const hybrid__matmul_kernel *hybrid__matmul_float_kernel(hybrid__isa isa, hybrid_type type)
 {
+#define HYBRID__FLOAT_KERNELS(isa_)                                            \
+    if (type == HYBRID_TYPE_F32) return &hybrid__matmul_f32_##isa_;            \
+    if (type == HYBRID_TYPE_F16) return &hybrid__matmul_f16_##isa_;            \
+    return type == HYBRID_TYPE_BF16 ? &hybrid__matmul_bf16_##isa_ : NULL
+#if defined(HYBRID__X86)
+    if (isa == HYBRID__ISA_AVX512) { HYBRID__FLOAT_KERNELS(avx512); }
+    if (isa == HYBRID__ISA_AVX2) { HYBRID__FLOAT_KERNELS(avx2); }
+#endif
     HYBRID__UNUSED(isa);
-    if (type == HYBRID_TYPE_F32) return &hybrid__matmul_f32_generic;
-    if (type == HYBRID_TYPE_F16) return &hybrid__matmul_f16_generic;
-    return type == HYBRID_TYPE_BF16 ? &hybrid__matmul_bf16_generic : NULL;
+    HYBRID__FLOAT_KERNELS(generic);
+#undef HYBRID__FLOAT_KERNELS
 }
-/* ==== end src/compute/cpu_float.c ==== */
+/* ==== end src/compute/cpu_select.c ==== */
 
 /* ==== begin src/compute/matmul.c ==== */
 /* compute/matmul: the matrix product of the CPU back end: which kernel, how the work is split, bias and accumulation.
@@ -10437,16 +10976,6 @@ static void hybrid__cpu_destroy(hybrid__backend *be)
     hybrid__free_aligned(rt, hybrid__cpu_of(be)->scratch);
     hybrid__free(rt, be);
     hybrid__runtime_release(rt);
-}
-
-static const hybrid__cpu_kernels *hybrid__cpu_kernels_for(hybrid__isa isa)
-{
-#if defined(HYBRID__X86)
-    const hybrid__cpu_kernels *kernels = hybrid__cpu_kernels_x86(isa);
-    if (kernels) return kernels;
-#endif
-    HYBRID__UNUSED(isa);
-    return hybrid__cpu_kernels_generic();
 }
 
 /* A back end for ops within limits. Keeps rt alive. One thread at a time. HYBRID_ERROR_MEMORY. */
@@ -13004,13 +13533,13 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__CASELESS
 #undef HYBRID__CHARS
 #undef HYBRID__COUNT
-#undef HYBRID__CPU_KERNELS
 #undef HYBRID__DEEPSEEK3
 #undef HYBRID__EACH16
 #undef HYBRID__EACH8
 #undef HYBRID__F4_EACH
 #undef HYBRID__FIND
 #undef HYBRID__FLOAT_GENERIC
+#undef HYBRID__FLOAT_KERNELS
 #undef HYBRID__GEMV256_AVX512
 #undef HYBRID__GEMV32_AVX512
 #undef HYBRID__GENERIC_TYPE
@@ -13067,10 +13596,12 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__V
 #undef HYBRID__V_ABS
 #undef HYBRID__V_ADD
+#undef HYBRID__V_COLUMNS
 #undef HYBRID__V_COPYSIGN
 #undef HYBRID__V_DIV
 #undef HYBRID__V_EVENS
 #undef HYBRID__V_FIRST
+#undef HYBRID__V_FLOAT
 #undef HYBRID__V_FMA
 #undef HYBRID__V_FN
 #undef HYBRID__V_HALVE
@@ -13103,6 +13634,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__V_TARGET
 #undef HYBRID__V_TILE
 #undef HYBRID__V_TILES
+#undef HYBRID__V_TILE_OF
 #undef HYBRID__V_TRANSPOSE
 #undef HYBRID__WIN32_LEAN
 #undef HYBRID__WORD_SHORT
