@@ -2,17 +2,20 @@
  *
  *     cc -O2 examples/inspect.c -o inspect -lm && ./inspect model.gguf
  *
- * A summary, the types of the tensors, and every key; --tensors lists those too. */
+ * A summary, the memory that running it takes, the types of the tensors, and every key; --tensors lists those too. */
 #define HYBRID_IMPLEMENTATION
 #include "hybrid.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const HELP =
-    "usage: inspect [--tensors] [--no-keys] FILE.gguf\n"
+    "usage: inspect [options] FILE.gguf\n"
     "\n"
-    "Prints what is in a GGUF file: the model, the types of its tensors with their bytes, and all keys.\n"
+    "Prints what is in a GGUF file: the model, the memory that it needs, the types of its tensors with their bytes, and all keys.\n"
     "\n"
+    "  --context N plan the memory for N tokens (default: the model's context, at most 4096)\n"
+    "  --kv TYPE   and for a KV cache of f16 (default), q8_0 or f32\n"
     "  --tensors   every tensor too: type, size of each dimension (contiguous first), bytes, place in the file\n"
     "  --no-keys   without the keys\n"
     "  --help      this text\n";
@@ -189,9 +192,38 @@ static void print_summary(const hybrid_gguf *file)
     print_line("licence", file, "general.license");
 }
 
+/* What loading it and running it would take. */
+static void print_plan(const char *path, int32_t n_ctx, hybrid_kv kv)
+{
+    hybrid_model_desc model;
+    hybrid_context_desc context;
+    hybrid_memory_plan plan;
+    hybrid_error error;
+    size_t i;
+    memset(&model, 0, sizeof model);
+    memset(&context, 0, sizeof context);
+    model.path = path;
+    context.n_ctx = n_ctx;
+    context.kv = kv;
+    printf("\nmemory\n");
+    if (hybrid_plan(NULL, &model, &context, &plan, &error)) { printf("  hybrid cannot run it: %s\n", error.message); return; }
+    {
+        const struct { const char *title; uint64_t bytes; } rows[] = {
+            { "in the file, mapped", plan.mapped }, { "weights", plan.weights }, { "keys, tokenizer", plan.model }, { "KV cache", plan.kv }, { "computing", plan.compute }, { "allocated in all", plan.total } };
+        for (i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+            printf("  %-20s", rows[i].title);
+            print_bytes((double)rows[i].bytes, 7);
+            printf("%s\n", i == 0 ? "  shared; the system may drop it" : "");
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
+    static const char *const kv_names[] = { "f16", "q8_0", "f32" };
     bool tensors = false, keys = true;
+    int kv = HYBRID_KV_F16;
+    long n_ctx = 0;
     hybrid_source source;
     hybrid_gguf *file;
     hybrid_error error;
@@ -202,6 +234,15 @@ int main(int argc, char **argv)
         if (!strcmp(argv[a], "--help") || !strcmp(argv[a], "-h")) { fputs(HELP, stdout); return 0; }
         else if (!strcmp(argv[a], "--tensors")) tensors = true;
         else if (!strcmp(argv[a], "--no-keys")) keys = false;
+        else if (!strcmp(argv[a], "--context") && a + 1 < argc) {
+            n_ctx = strtol(argv[++a], NULL, 10);
+            if (n_ctx < 1 || n_ctx > 1 << 30) { fprintf(stderr, "inspect: --context takes a number of tokens, not '%s'\n", argv[a]); return 2; }
+        }
+        else if (!strcmp(argv[a], "--kv") && a + 1 < argc) {
+            for (kv = 0; kv < 3 && strcmp(argv[a + 1], kv_names[kv]); kv++) {}
+            if (kv == 3) { fprintf(stderr, "inspect: --kv is f16, q8_0 or f32, not '%s'\n", argv[a + 1]); return 2; }
+            a++;
+        }
         else if (argv[a][0] == '-' || source.path) { fprintf(stderr, "inspect: what is '%s'? --help tells the options\n", argv[a]); return 2; }
         else source.path = argv[a];
     }
@@ -214,6 +255,7 @@ int main(int argc, char **argv)
     print_bytes((double)hybrid_gguf_file_size(file), 0);
     printf("\n");
     print_summary(file);
+    if (hybrid_gguf_tensor_count(file)) print_plan(source.path, (int32_t)n_ctx, (hybrid_kv)kv);
     print_types(file);
     if (tensors) print_tensors(file);
     if (keys) {

@@ -907,12 +907,15 @@ static void test_misuse(void)
     {
         hybrid_source none;
         hybrid_gguf *g;
+        file_log file;
         memset(&none, 0, sizeof none);
         CHECK(hybrid_gguf_open(NULL, &none, &g, &error) == HYBRID_ERROR_INVALID && !g, "no source");
         CHECK(hybrid_gguf_open(NULL, NULL, &g, &error) == HYBRID_ERROR_INVALID, "NULL");
         none.path = "/nowhere/at all";
         CHECK(hybrid_gguf_open(NULL, &none, &g, &error) == HYBRID_ERROR_IO && strstr(error.message, "/nowhere"), "%s", error.message);
         CHECK(hybrid_gguf_open(NULL, &none, NULL, NULL) == HYBRID_ERROR_IO, "no gguf");
+        none = reader_source(&file, "GGUF", 4);
+        CHECK(hybrid_gguf_open(NULL, &none, NULL, &error) == HYBRID_ERROR_INVALID && file.closed == 1, "no gguf: the reader was closed %d times", file.closed);
     }
 }
 
