@@ -1,5 +1,6 @@
 /* Matrix products with integer blocks: the scalar reference against double precision, every ISA of this machine against the reference bit
  * by bit, and the driver with its threads. Weights lie against pages that may not be touched. [aarch64] */
+#define _DEFAULT_SOURCE                 /* MAP_ANONYMOUS */
 #define HYBRID_IMPLEMENTATION
 #include "../src/hybrid_all.c"
 #include "check.h"
@@ -275,6 +276,15 @@ int main(void)
         if (isa == HYBRID__ISA_NEON ? best != isa : isa > best) { SKIP_PROCESSOR("this machine has no %s", hybrid__isa_name(isa)); continue; }
         TEST(hybrid__isa_name(isa));
         for (t = 0; t < N_TYPES; t++) test_kernel(hybrid__isa_name(isa), hybrid__int_kernel_for(isa, types[t]), types[t]);
+#if defined(HYBRID__AMX)
+        if (isa == HYBRID__ISA_AVX512) {                              /* above: what the machine takes; here: both sets */
+            TEST("avx512 without AMX");
+            for (t = 0; t < N_TYPES; t++) test_kernel("avx512 without AMX", hybrid__int_kernel_of(isa, false, types[t]), types[t]);
+            TEST("AMX");
+            if (!hybrid__amx_usable()) SKIP("this machine has no AMX");
+            else for (t = 0; t < N_TYPES; t++) test_kernel("AMX", hybrid__int_kernel_of(isa, true, types[t]), types[t]);
+        }
+#endif
         TEST("driver");
         for (threads = 1; threads <= 3; threads++)
             for (i = 0; i < (int)HYBRID__COUNT(ns); i++) {

@@ -15,13 +15,28 @@
         default: return NULL;                                             \
     }
 
-/* NULL: not an integer type. */
-static const hybrid__matmul_kernel *hybrid__int_kernel_for(hybrid__isa isa, hybrid_type type)
+/* Kernels of one set: as hybrid__isa, but AMX apart. NULL: not an integer type. */
+static const hybrid__matmul_kernel *hybrid__int_kernel_of(hybrid__isa isa, bool amx, hybrid_type type)
 {
+#if defined(HYBRID__AMX)
+    if (isa == HYBRID__ISA_AVX512 && amx) HYBRID__INT_KERNELS(amx)
+#endif
 #if defined(HYBRID__X86)
     if (isa == HYBRID__ISA_AVX512) HYBRID__INT_KERNELS(avx512)
 #endif
     HYBRID__UNUSED(isa);
+    HYBRID__UNUSED(amx);
     HYBRID__INT_KERNELS(generic)
 }
 #undef HYBRID__INT_KERNELS
+
+static const hybrid__matmul_kernel *hybrid__int_kernel_for(hybrid__isa isa, hybrid_type type)
+{
+#if defined(HYBRID__AMX)
+    static volatile int known;                                  /* 0: not asked yet; 1: no; 2: yes */
+    if (isa == HYBRID__ISA_AVX512 && !known) known = hybrid__amx_usable() ? 2 : 1;
+    return hybrid__int_kernel_of(isa, known == 2, type);
+#else
+    return hybrid__int_kernel_of(isa, false, type);
+#endif
+}

@@ -9,12 +9,19 @@ typedef struct hybrid__tile {
     const char *panel;
     float      *out;                    /* vectors of 16 */
 } hybrid__tile;
+#if defined(__GNUC__) || defined(__clang__)
+    #define HYBRID__ALIGN64 __attribute__((aligned(64)))
+#else
+    #define HYBRID__ALIGN64 __declspec(align(64))
+#endif
+
 typedef void (*hybrid__panel_fn)(const char *const *rows, char *panel);
 typedef void (*hybrid__tile_fn)(const hybrid__tile *tile);
 
 typedef struct hybrid__int_gemm {
     hybrid__panel_fn unpack;
     hybrid__tile_fn  tile;
+    void (*begin)(void), (*end)(void); /* around the work of a thread, or NULL */
     int     tile_rows;                  /* activation rows that `tile` takes: 8 or 16 */
     int     block, panel_bytes;         /* weights and panel bytes of a block */
     size_t  block_bytes;
@@ -59,6 +66,7 @@ static void hybrid__int_gemm_run(const hybrid__int_gemm *g, const void *w, size_
     tile.act_bytes = act_bytes;
     tile.k = k;
     tile.out = (float *)(void *)(pad + act_bytes * HYBRID__TILE_ROWS_MAX);
+    if (g->begin) g->begin();
     for (r = r0; r < r1; r += 16 * panels) {
         int count = (int)HYBRID__MIN((r1 - r + 15) / 16, panels);
         for (p = 0; p < count; p++) hybrid__int_gemm_unpack(g, (const char *)w, row_bytes, k, r + 16 * p, r1, packed + (size_t)p * panel_bytes);
@@ -78,6 +86,7 @@ static void hybrid__int_gemm_run(const hybrid__int_gemm *g, const void *w, size_
             }
         }
     }
+    if (g->end) g->end();
 }
 
 /* ---- VNNI: 8 rows of activations ---- */
@@ -88,14 +97,13 @@ static void hybrid__int_gemm_run(const hybrid__int_gemm *g, const void *w, size_
 /* Address of value `at` of row i (a constant) from four bases, so that all rows need 3 registers more. */
 #define HYBRID__ROW(base, i) ((base)[(i) / 4] + ((i) % 4 == 3 ? stride3 : (size_t)((i) % 4) * stride))
 
-/* A finished run (sums v[0..count)) joins the runs before it: run 0 waits; 1 joins 0; 2 waits; 3 joins 2, then both join 0 and 1; ... */
-HYBRID__INLINE HYBRID__TARGET_AVX512 void hybrid__merge_avx512(__m512 *v, int count, int run, __m512 (*waiting)[16], float *out)
+/* A finished run (sum v of one activation row) joins the runs before it: run 0 waits; 1 joins 0; 2 waits; 3 joins 2, then both join 0 and 1; ... */
+HYBRID__INLINE HYBRID__TARGET_AVX512 void hybrid__merge_avx512(__m512 v, int i, int run, float (*waiting)[256], float *out)
 {
-    int i;
-    if (run & 1) for (i = 0; i < count; i++) v[i] = _mm512_add_ps(waiting[0][i], v[i]);
-    if ((run & 3) == 3) for (i = 0; i < count; i++) v[i] = _mm512_add_ps(waiting[1][i], v[i]);
-    if (run == 7) for (i = 0; i < count; i++) _mm512_store_ps(out + 16 * i, _mm512_add_ps(waiting[2][i], v[i]));
-    else for (i = 0; i < count; i++) waiting[(run & 3) == 3 ? 2 : run & 1][i] = v[i];
+    if (run & 1) v = _mm512_add_ps(_mm512_load_ps(waiting[0] + 16 * i), v);
+    if ((run & 3) == 3) v = _mm512_add_ps(_mm512_load_ps(waiting[1] + 16 * i), v);
+    if (run == 7) _mm512_store_ps(out + 16 * i, _mm512_add_ps(_mm512_load_ps(waiting[2] + 16 * i), v));
+    else _mm512_store_ps(waiting[(run & 3) == 3 ? 2 : run & 1] + 16 * i, v);
 }
 
 HYBRID__INLINE HYBRID__TARGET_AVX512 __m512 hybrid__splat_avx512(const char *p) { return _mm512_set1_ps(hybrid__load_f32(p)); }
@@ -107,7 +115,7 @@ HYBRID__INLINE HYBRID__TARGET_AVX512 void hybrid__tile32_vnni(const hybrid__tile
     const __m512i top = _mm512_set1_epi8(-128);
     const size_t stride = tile->act_bytes, stride3 = 3 * stride, part = hybrid__many32_part(tile->k);
     const char *panel = tile->panel, *x[2], *d[2];
-    __m512 waiting[3][16];
+    HYBRID__ALIGN64 float waiting[3][256];
     int64_t run[9], at;
     int j, q;
     x[0] = tile->acts; x[1] = x[0] + 4 * stride;
@@ -141,7 +149,9 @@ HYBRID__INLINE HYBRID__TARGET_AVX512 void hybrid__tile32_vnni(const hybrid__tile
             x[0] += 32; x[1] += 32;
             d[0] += 4; d[1] += 4;
         }
-        hybrid__merge_avx512(v, 8, j, waiting, tile->out);
+#define HYBRID__X(i) hybrid__merge_avx512(v[i], i, j, waiting, tile->out);
+        HYBRID__EACH8(HYBRID__X)
+#undef HYBRID__X
     }
 }
 HYBRID__TARGET_AVX512 static void hybrid__tile32_vnni_plain(const hybrid__tile *tile) { hybrid__tile32_vnni(tile, false); }
@@ -152,7 +162,7 @@ HYBRID__INLINE HYBRID__TARGET_AVX512 void hybrid__tile256_vnni(const hybrid__til
 {
     const size_t stride = tile->act_bytes, stride3 = 3 * stride, part = hybrid__many256_part(tile->k);
     const char *panel = tile->panel, *x[2], *d[2], *s16[2];
-    __m512 waiting[3][16];
+    HYBRID__ALIGN64 float waiting[3][256];
     int64_t run[9], at;
     int j, q;
     x[0] = tile->acts; x[1] = x[0] + 4 * stride;
@@ -199,7 +209,9 @@ HYBRID__INLINE HYBRID__TARGET_AVX512 void hybrid__tile256_vnni(const hybrid__til
             d[0] += 4; d[1] += 4;
             s16[0] += 32; s16[1] += 32;
         }
-        hybrid__merge_avx512(v, 8, j, waiting, tile->out);
+#define HYBRID__X(i) hybrid__merge_avx512(v[i], i, j, waiting, tile->out);
+        HYBRID__EACH8(HYBRID__X)
+#undef HYBRID__X
     }
 }
 HYBRID__TARGET_AVX512 static void hybrid__tile256_vnni_q2(const hybrid__tile *tile) { hybrid__tile256_vnni(tile, false, true, 0); }
@@ -208,28 +220,28 @@ HYBRID__TARGET_AVX512 static void hybrid__tile256_vnni_q45(const hybrid__tile *t
 HYBRID__TARGET_AVX512 static void hybrid__tile256_vnni_q6(const hybrid__tile *tile) { hybrid__tile256_vnni(tile, true, false, 2); }
 
 /* ---- the kernels of every type ---- */
-#define HYBRID__KERNEL_AVX512(type, family, vnni)                                                                                               \
-    static const hybrid__int_gemm hybrid__gemm_plan_vnni_##type = {                                                                             \
-        hybrid__panel_##type, vnni, 8, family, HYBRID__PANEL##family, sizeof(hybrid__block_##type), hybrid__many##family##_bytes                \
+#define HYBRID__KERNEL_PANELS(isa, type, family, tile, tile_rows, begin, end)                                                                   \
+    static const hybrid__int_gemm hybrid__gemm_plan_##isa##_##type = {                                                                          \
+        hybrid__panel_##type, tile, begin, end, tile_rows, family, HYBRID__PANEL##family, sizeof(hybrid__block_##type),                         \
+        hybrid__many##family##_bytes                                                                                                            \
     };                                                                                                                                          \
-    static size_t hybrid__gemm_scratch_avx512_##type(int64_t k, int n) { HYBRID__UNUSED(n); return hybrid__int_gemm_scratch(&hybrid__gemm_plan_vnni_##type, k); } \
-    static void hybrid__gemm_avx512_##type(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,     \
-                                           int64_t r0, int64_t r1, void *scratch)                                                               \
-    { hybrid__int_gemm_run(&hybrid__gemm_plan_vnni_##type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch); }                           \
-    static const hybrid__matmul_kernel hybrid__kernel_avx512_##type = {                                                                         \
-        &hybrid__one##family##_avx512, &hybrid__many##family##_avx512, 6, 16, hybrid__gemv_avx512_##type, hybrid__gemm_scratch_avx512_##type,   \
-        hybrid__gemm_avx512_##type                                                                                                              \
+    static size_t hybrid__gemm_scratch_##isa##_##type(int64_t k, int n) { HYBRID__UNUSED(n); return hybrid__int_gemm_scratch(&hybrid__gemm_plan_##isa##_##type, k); } \
+    static void hybrid__gemm_##isa##_##type(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,    \
+                                            int64_t r0, int64_t r1, void *scratch)                                                              \
+    { hybrid__int_gemm_run(&hybrid__gemm_plan_##isa##_##type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch); }                        \
+    static const hybrid__matmul_kernel hybrid__kernel_##isa##_##type = {                                                                        \
+        &hybrid__one##family##_avx512, &hybrid__many##family##_avx512, 6, 16, hybrid__gemv_avx512_##type, hybrid__gemm_scratch_##isa##_##type,  \
+        hybrid__gemm_##isa##_##type                                                                                                             \
     };
-HYBRID__KERNEL_AVX512(q4_0, 32, hybrid__tile32_vnni_plain)
-HYBRID__KERNEL_AVX512(q4_1, 32, hybrid__tile32_vnni_affine)
-HYBRID__KERNEL_AVX512(q5_0, 32, hybrid__tile32_vnni_plain)
-HYBRID__KERNEL_AVX512(q5_1, 32, hybrid__tile32_vnni_affine)
-HYBRID__KERNEL_AVX512(q8_0, 32, hybrid__tile32_vnni_plain)
-HYBRID__KERNEL_AVX512(q2_K, 256, hybrid__tile256_vnni_q2)
-HYBRID__KERNEL_AVX512(q3_K, 256, hybrid__tile256_vnni_q3)
-HYBRID__KERNEL_AVX512(q4_K, 256, hybrid__tile256_vnni_q45)
-HYBRID__KERNEL_AVX512(q5_K, 256, hybrid__tile256_vnni_q45)
-HYBRID__KERNEL_AVX512(q6_K, 256, hybrid__tile256_vnni_q6)
-#undef HYBRID__KERNEL_AVX512
+HYBRID__KERNEL_PANELS(avx512, q4_0, 32, hybrid__tile32_vnni_plain, 8, NULL, NULL)
+HYBRID__KERNEL_PANELS(avx512, q4_1, 32, hybrid__tile32_vnni_affine, 8, NULL, NULL)
+HYBRID__KERNEL_PANELS(avx512, q5_0, 32, hybrid__tile32_vnni_plain, 8, NULL, NULL)
+HYBRID__KERNEL_PANELS(avx512, q5_1, 32, hybrid__tile32_vnni_affine, 8, NULL, NULL)
+HYBRID__KERNEL_PANELS(avx512, q8_0, 32, hybrid__tile32_vnni_plain, 8, NULL, NULL)
+HYBRID__KERNEL_PANELS(avx512, q2_K, 256, hybrid__tile256_vnni_q2, 8, NULL, NULL)
+HYBRID__KERNEL_PANELS(avx512, q3_K, 256, hybrid__tile256_vnni_q3, 8, NULL, NULL)
+HYBRID__KERNEL_PANELS(avx512, q4_K, 256, hybrid__tile256_vnni_q45, 8, NULL, NULL)
+HYBRID__KERNEL_PANELS(avx512, q5_K, 256, hybrid__tile256_vnni_q45, 8, NULL, NULL)
+HYBRID__KERNEL_PANELS(avx512, q6_K, 256, hybrid__tile256_vnni_q6, 8, NULL, NULL)
 
 #endif
