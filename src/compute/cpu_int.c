@@ -33,7 +33,7 @@ static const hybrid__matmul_kernel *hybrid__int_kernel_of(hybrid__isa isa, bool 
 static const hybrid__matmul_kernel *hybrid__int_kernel_for(hybrid__isa isa, hybrid_type type)
 {
 #if defined(HYBRID__AMX)
-    static volatile int known;                                  /* 0: not asked yet; 1: no; 2: yes */
+    static volatile int known;                          /* a CPU feature, idempotent. 0: not asked yet; 1: no; 2: yes */
     if (isa == HYBRID__ISA_AVX512 && !known) known = hybrid__amx_usable() ? 2 : 1;
     return hybrid__int_kernel_of(isa, known == 2, type);
 #else
