@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 86f4395651c29531): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id ee20f713b07f5ce2): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -41,92 +41,93 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      137  base.h             version, linkage, results, errors, allocator, log
- *      234  runtime.h          what models and sessions share: memory, log, worker threads
- *      263  quant.h            names, sizes, encode, decode
- *      328  gguf.h             what is in a model file, and writing one
- *      472  tokenizer.h        text to tokens and back
- *      586  model.h            load, describe
- *      630  context.h          batches of (sequence, tokens), logits, the KV cache
- *      704  sampler.h          from logits to the next token
- *      752  session.h          a conversation
+ *      138  base.h             version, linkage, results, errors, allocator, log
+ *      235  runtime.h          what models and sessions share: memory, log, worker threads
+ *      264  quant.h            names, sizes, encode, decode
+ *      329  gguf.h             what is in a model file, and writing one
+ *      473  tokenizer.h        text to tokens and back
+ *      587  model.h            load, describe
+ *      631  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      705  sampler.h          from logits to the next token
+ *      753  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *      816  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      875  base.c             what every room uses: macros of compilers, results, errors, checked sizes
- *      949  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *      998  thread.c           atomics, threads, and the worker pool
- *     1277  cpu.c              what this processor and its operating system can do
- *     1345  runtime.c          the object that everything hangs off: memory, log, workers
- *     1491  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     1643  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *    13505  end.h              closes what core/begin opened
+ *      817  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *      876  base.c             what every room uses: macros of compilers, results, errors, checked sizes
+ *      950  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *      999  thread.c           atomics, threads, and the worker pool
+ *     1278  cpu.c              what this processor and its operating system can do
+ *     1346  runtime.c          the object that everything hangs off: memory, log, workers
+ *     1492  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     1644  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *    13726  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     1673  names.c            names that must differ, found by hash
- *     1773  value.c            the 13 types of metadata values and their items
- *     1889  scan.c             a walk over the metadata, which checks every length before it is believed
- *     2092  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     2459  output.c           a file that appears under its name only when it is complete
- *     2558  write.c            makes a GGUF file
+ *     1674  names.c            names that must differ, found by hash
+ *     1774  value.c            the 13 types of metadata values and their items
+ *     1890  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     2093  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     2460  output.c           a file that appears under its name only when it is complete
+ *     2559  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     3039  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     3120  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     3419  floats.c           the types that are plain numbers
- *     3458  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     3651  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     3879  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     4019  types.c            the table of all types, and the public functions over it
- *     4120  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     4189  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     3040  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     3121  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     3420  floats.c           the types that are plain numbers
+ *     3459  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     3652  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     3880  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     4020  types.c            the table of all types, and the public functions over it
+ *     4121  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     4190  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     4362  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     4607  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     4748  pretokenize.c      cuts text into the words inside which BPE merges
- *     5158  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     5534  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     5709  bpe.c              the merging
- *     6000  tokenizer.c        making tokenizers, text to ids, ids to text
- *     6289  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     6417  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     4363  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     4608  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     4749  pretokenize.c      cuts text into the words inside which BPE merges
+ *     5159  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     5535  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     5710  bpe.c              the merging
+ *     6001  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     6290  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     6418  stop.c             finds strings that end an answer in bytes that come in pieces
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *     6584  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *     6717  target.c           the marks of functions that use instructions beyond the compiler's flags
- *     6732  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *     6757  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *     6829  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *     7179  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *     7208  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *     7316  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *     7386  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *     7481  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *     7849  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *     8183  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *     8421  cpu_int.c          the table of integer-block kernels
- *     8451  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *     8518  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    10514  cpu_select.c       the kernels of an instruction set
- *    10544  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    10714  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *     6585  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *     6718  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *     6733  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *     6758  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *     6830  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *     7180  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *     7209  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *     7317  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *     7387  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *     7482  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *     7850  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *     8184  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *     8434  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *     8627  cpu_int.c          the table of integer-block kernels
+ *     8672  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *     8739  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    10735  cpu_select.c       the kernels of an instruction set
+ *    10765  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    10935  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    11009  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    11216  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    11410  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    11468  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
- *    11613  forward.c          one transformer for all families, over the op table
+ *    11230  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    11437  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    11631  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    11689  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    11834  forward.c          one transformer for all families, over the op table
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    11915  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    12251  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    12464  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    12594  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    12977  plan.c             the bytes of a model and a context before they are loaded
- *    13066  dialog.c           the messages of a conversation, and the prompt that they make
- *    13148  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    12136  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    12472  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    12685  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    12815  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    13198  plan.c             the bytes of a model and a context before they are loaded
+ *    13287  dialog.c           the messages of a conversation, and the prompt that they make
+ *    13369  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -811,7 +812,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "86f4395651c29531"
+#define HYBRID__SOURCE_ID "ee20f713b07f5ce2"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -8192,12 +8193,19 @@ typedef struct hybrid__tile {
     const char *panel;
     float      *out;                    /* vectors of 16 */
 } hybrid__tile;
+#if defined(__GNUC__) || defined(__clang__)
+    #define HYBRID__ALIGN64 __attribute__((aligned(64)))
+#else
+    #define HYBRID__ALIGN64 __declspec(align(64))
+#endif
+
 typedef void (*hybrid__panel_fn)(const char *const *rows, char *panel);
 typedef void (*hybrid__tile_fn)(const hybrid__tile *tile);
 
 typedef struct hybrid__int_gemm {
     hybrid__panel_fn unpack;
     hybrid__tile_fn  tile;
+    void (*begin)(void), (*end)(void); /* around the work of a thread, or NULL */
     int     tile_rows;                  /* activation rows that `tile` takes: 8 or 16 */
     int     block, panel_bytes;         /* weights and panel bytes of a block */
     size_t  block_bytes;
@@ -8242,6 +8250,7 @@ static void hybrid__int_gemm_run(const hybrid__int_gemm *g, const void *w, size_
     tile.act_bytes = act_bytes;
     tile.k = k;
     tile.out = (float *)(void *)(pad + act_bytes * HYBRID__TILE_ROWS_MAX);
+    if (g->begin) g->begin();
     for (r = r0; r < r1; r += 16 * panels) {
         int count = (int)HYBRID__MIN((r1 - r + 15) / 16, panels);
         for (p = 0; p < count; p++) hybrid__int_gemm_unpack(g, (const char *)w, row_bytes, k, r + 16 * p, r1, packed + (size_t)p * panel_bytes);
@@ -8261,6 +8270,7 @@ static void hybrid__int_gemm_run(const hybrid__int_gemm *g, const void *w, size_
             }
         }
     }
+    if (g->end) g->end();
 }
 
 /* ---- VNNI: 8 rows of activations ---- */
@@ -8271,14 +8281,13 @@ static void hybrid__int_gemm_run(const hybrid__int_gemm *g, const void *w, size_
 /* Address of value `at` of row i (a constant) from four bases, so that all rows need 3 registers more. */
 #define HYBRID__ROW(base, i) ((base)[(i) / 4] + ((i) % 4 == 3 ? stride3 : (size_t)((i) % 4) * stride))
 
-/* A finished run (sums v[0..count)) joins the runs before it: run 0 waits; 1 joins 0; 2 waits; 3 joins 2, then both join 0 and 1; ... */
-HYBRID__INLINE HYBRID__TARGET_AVX512 void hybrid__merge_avx512(__m512 *v, int count, int run, __m512 (*waiting)[16], float *out)
+/* A finished run (sum v of one activation row) joins the runs before it: run 0 waits; 1 joins 0; 2 waits; 3 joins 2, then both join 0 and 1; ... */
+HYBRID__INLINE HYBRID__TARGET_AVX512 void hybrid__merge_avx512(__m512 v, int i, int run, float (*waiting)[256], float *out)
 {
-    int i;
-    if (run & 1) for (i = 0; i < count; i++) v[i] = _mm512_add_ps(waiting[0][i], v[i]);
-    if ((run & 3) == 3) for (i = 0; i < count; i++) v[i] = _mm512_add_ps(waiting[1][i], v[i]);
-    if (run == 7) for (i = 0; i < count; i++) _mm512_store_ps(out + 16 * i, _mm512_add_ps(waiting[2][i], v[i]));
-    else for (i = 0; i < count; i++) waiting[(run & 3) == 3 ? 2 : run & 1][i] = v[i];
+    if (run & 1) v = _mm512_add_ps(_mm512_load_ps(waiting[0] + 16 * i), v);
+    if ((run & 3) == 3) v = _mm512_add_ps(_mm512_load_ps(waiting[1] + 16 * i), v);
+    if (run == 7) _mm512_store_ps(out + 16 * i, _mm512_add_ps(_mm512_load_ps(waiting[2] + 16 * i), v));
+    else _mm512_store_ps(waiting[(run & 3) == 3 ? 2 : run & 1] + 16 * i, v);
 }
 
 HYBRID__INLINE HYBRID__TARGET_AVX512 __m512 hybrid__splat_avx512(const char *p) { return _mm512_set1_ps(hybrid__load_f32(p)); }
@@ -8290,7 +8299,7 @@ HYBRID__INLINE HYBRID__TARGET_AVX512 void hybrid__tile32_vnni(const hybrid__tile
     const __m512i top = _mm512_set1_epi8(-128);
     const size_t stride = tile->act_bytes, stride3 = 3 * stride, part = hybrid__many32_part(tile->k);
     const char *panel = tile->panel, *x[2], *d[2];
-    __m512 waiting[3][16];
+    HYBRID__ALIGN64 float waiting[3][256];
     int64_t run[9], at;
     int j, q;
     x[0] = tile->acts; x[1] = x[0] + 4 * stride;
@@ -8324,7 +8333,9 @@ HYBRID__INLINE HYBRID__TARGET_AVX512 void hybrid__tile32_vnni(const hybrid__tile
             x[0] += 32; x[1] += 32;
             d[0] += 4; d[1] += 4;
         }
-        hybrid__merge_avx512(v, 8, j, waiting, tile->out);
+#define HYBRID__X(i) hybrid__merge_avx512(v[i], i, j, waiting, tile->out);
+        HYBRID__EACH8(HYBRID__X)
+#undef HYBRID__X
     }
 }
 HYBRID__TARGET_AVX512 static void hybrid__tile32_vnni_plain(const hybrid__tile *tile) { hybrid__tile32_vnni(tile, false); }
@@ -8335,7 +8346,7 @@ HYBRID__INLINE HYBRID__TARGET_AVX512 void hybrid__tile256_vnni(const hybrid__til
 {
     const size_t stride = tile->act_bytes, stride3 = 3 * stride, part = hybrid__many256_part(tile->k);
     const char *panel = tile->panel, *x[2], *d[2], *s16[2];
-    __m512 waiting[3][16];
+    HYBRID__ALIGN64 float waiting[3][256];
     int64_t run[9], at;
     int j, q;
     x[0] = tile->acts; x[1] = x[0] + 4 * stride;
@@ -8382,7 +8393,9 @@ HYBRID__INLINE HYBRID__TARGET_AVX512 void hybrid__tile256_vnni(const hybrid__til
             d[0] += 4; d[1] += 4;
             s16[0] += 32; s16[1] += 32;
         }
-        hybrid__merge_avx512(v, 8, j, waiting, tile->out);
+#define HYBRID__X(i) hybrid__merge_avx512(v[i], i, j, waiting, tile->out);
+        HYBRID__EACH8(HYBRID__X)
+#undef HYBRID__X
     }
 }
 HYBRID__TARGET_AVX512 static void hybrid__tile256_vnni_q2(const hybrid__tile *tile) { hybrid__tile256_vnni(tile, false, true, 0); }
@@ -8391,32 +8404,225 @@ HYBRID__TARGET_AVX512 static void hybrid__tile256_vnni_q45(const hybrid__tile *t
 HYBRID__TARGET_AVX512 static void hybrid__tile256_vnni_q6(const hybrid__tile *tile) { hybrid__tile256_vnni(tile, true, false, 2); }
 
 /* ---- the kernels of every type ---- */
-#define HYBRID__KERNEL_AVX512(type, family, vnni)                                                                                               \
-    static const hybrid__int_gemm hybrid__gemm_plan_vnni_##type = {                                                                             \
-        hybrid__panel_##type, vnni, 8, family, HYBRID__PANEL##family, sizeof(hybrid__block_##type), hybrid__many##family##_bytes                \
+#define HYBRID__KERNEL_PANELS(isa, type, family, tile, tile_rows, begin, end)                                                                   \
+    static const hybrid__int_gemm hybrid__gemm_plan_##isa##_##type = {                                                                          \
+        hybrid__panel_##type, tile, begin, end, tile_rows, family, HYBRID__PANEL##family, sizeof(hybrid__block_##type),                         \
+        hybrid__many##family##_bytes                                                                                                            \
     };                                                                                                                                          \
-    static size_t hybrid__gemm_scratch_avx512_##type(int64_t k, int n) { HYBRID__UNUSED(n); return hybrid__int_gemm_scratch(&hybrid__gemm_plan_vnni_##type, k); } \
-    static void hybrid__gemm_avx512_##type(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,     \
-                                           int64_t r0, int64_t r1, void *scratch)                                                               \
-    { hybrid__int_gemm_run(&hybrid__gemm_plan_vnni_##type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch); }                           \
-    static const hybrid__matmul_kernel hybrid__kernel_avx512_##type = {                                                                         \
-        &hybrid__one##family##_avx512, &hybrid__many##family##_avx512, 6, 16, hybrid__gemv_avx512_##type, hybrid__gemm_scratch_avx512_##type,   \
-        hybrid__gemm_avx512_##type                                                                                                              \
+    static size_t hybrid__gemm_scratch_##isa##_##type(int64_t k, int n) { HYBRID__UNUSED(n); return hybrid__int_gemm_scratch(&hybrid__gemm_plan_##isa##_##type, k); } \
+    static void hybrid__gemm_##isa##_##type(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,    \
+                                            int64_t r0, int64_t r1, void *scratch)                                                              \
+    { hybrid__int_gemm_run(&hybrid__gemm_plan_##isa##_##type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch); }                        \
+    static const hybrid__matmul_kernel hybrid__kernel_##isa##_##type = {                                                                        \
+        &hybrid__one##family##_avx512, &hybrid__many##family##_avx512, 6, 16, hybrid__gemv_avx512_##type, hybrid__gemm_scratch_##isa##_##type,  \
+        hybrid__gemm_##isa##_##type                                                                                                             \
     };
-HYBRID__KERNEL_AVX512(q4_0, 32, hybrid__tile32_vnni_plain)
-HYBRID__KERNEL_AVX512(q4_1, 32, hybrid__tile32_vnni_affine)
-HYBRID__KERNEL_AVX512(q5_0, 32, hybrid__tile32_vnni_plain)
-HYBRID__KERNEL_AVX512(q5_1, 32, hybrid__tile32_vnni_affine)
-HYBRID__KERNEL_AVX512(q8_0, 32, hybrid__tile32_vnni_plain)
-HYBRID__KERNEL_AVX512(q2_K, 256, hybrid__tile256_vnni_q2)
-HYBRID__KERNEL_AVX512(q3_K, 256, hybrid__tile256_vnni_q3)
-HYBRID__KERNEL_AVX512(q4_K, 256, hybrid__tile256_vnni_q45)
-HYBRID__KERNEL_AVX512(q5_K, 256, hybrid__tile256_vnni_q45)
-HYBRID__KERNEL_AVX512(q6_K, 256, hybrid__tile256_vnni_q6)
-#undef HYBRID__KERNEL_AVX512
+HYBRID__KERNEL_PANELS(avx512, q4_0, 32, hybrid__tile32_vnni_plain, 8, NULL, NULL)
+HYBRID__KERNEL_PANELS(avx512, q4_1, 32, hybrid__tile32_vnni_affine, 8, NULL, NULL)
+HYBRID__KERNEL_PANELS(avx512, q5_0, 32, hybrid__tile32_vnni_plain, 8, NULL, NULL)
+HYBRID__KERNEL_PANELS(avx512, q5_1, 32, hybrid__tile32_vnni_affine, 8, NULL, NULL)
+HYBRID__KERNEL_PANELS(avx512, q8_0, 32, hybrid__tile32_vnni_plain, 8, NULL, NULL)
+HYBRID__KERNEL_PANELS(avx512, q2_K, 256, hybrid__tile256_vnni_q2, 8, NULL, NULL)
+HYBRID__KERNEL_PANELS(avx512, q3_K, 256, hybrid__tile256_vnni_q3, 8, NULL, NULL)
+HYBRID__KERNEL_PANELS(avx512, q4_K, 256, hybrid__tile256_vnni_q45, 8, NULL, NULL)
+HYBRID__KERNEL_PANELS(avx512, q5_K, 256, hybrid__tile256_vnni_q45, 8, NULL, NULL)
+HYBRID__KERNEL_PANELS(avx512, q6_K, 256, hybrid__tile256_vnni_q6, 8, NULL, NULL)
 
 #endif
 /* ==== end src/compute/cpu_int_gemm.c ==== */
+
+/* ==== begin src/compute/cpu_int_amx.c ==== */
+/* compute/cpu_int_amx: prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of cpu_int_panel.c.
+ *
+ * The tile unit sums a block's products as int32; the tile goes through memory, and vectors scale and add it while the unit works on the
+ * next one. While the unit is busy only one port is left for vectors, so their number is what counts: two for a 32-weight block (sums
+ * start at the bits of 1.5 * 2^23, see NUMERICS.md), and for a super-block scales are already in the weights: two planes of bytes. The mins of
+ * a super-block are products of small integers: exact in bfloat16, and they come out as floats. */
+#if defined(HYBRID__X86) && (defined(__GNUC__) || defined(__clang__)) && defined(__linux__)
+#define HYBRID__AMX 1
+
+#define HYBRID__TILE_LOAD(t, p, stride) __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #t : : "r"((const void *)(p)), "r"((size_t)(stride)) : "memory")
+#define HYBRID__TILE_STORE(t, p, stride) __asm__ volatile("tilestored %%tmm" #t ", (%0,%1,1)" : : "r"((void *)(p)), "r"((size_t)(stride)) : "memory")
+#define HYBRID__TILE_ZERO(t) __asm__ volatile("tilezero %%tmm" #t : : : "memory")
+#define HYBRID__TILE_DOT(c, a, b) __asm__ volatile("tdpbssd %%tmm" #b ", %%tmm" #a ", %%tmm" #c : : : "memory")     /* signed, signed */
+#define HYBRID__TILE_DOT_U(c, a, b) __asm__ volatile("tdpbsud %%tmm" #b ", %%tmm" #a ", %%tmm" #c : : : "memory")   /* signed a, unsigned b */
+#define HYBRID__TILE_DOT_BF16(c, a, b) __asm__ volatile("tdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #c : : : "memory")
+
+/* Tiles 0-2: sums; 3, 4: weights and activations of 64 k; 5, 6: of 32 k. */
+typedef struct hybrid__tile_config { uint8_t palette, start, zero[14]; uint16_t row_bytes[16]; uint8_t rows[16]; } hybrid__tile_config;
+HYBRID__TARGET_AMX static void hybrid__amx_begin(void)
+{
+    hybrid__tile_config c;
+    int i;
+    memset(&c, 0, sizeof c);
+    c.palette = 1;
+    for (i = 0; i < 7; i++) { c.rows[i] = 16; c.row_bytes[i] = 64; }
+    c.rows[5] = 8;
+    c.row_bytes[6] = 32;
+    __asm__ volatile("ldtilecfg %0" : : "m"(c));
+}
+HYBRID__TARGET_AMX static void hybrid__amx_end(void) { __asm__ volatile("tilerelease" : : : "memory"); }
+
+/* The system call, which the C library does not declare everywhere. */
+static int64_t hybrid__arch_prctl(uint64_t what, uint64_t argument)
+{
+    int64_t result;
+    __asm__ volatile("syscall" : "=a"(result) : "0"((uint64_t)158), "D"(what), "S"(argument) : "rcx", "r11", "memory");
+    return result;
+}
+
+/* Whether this process may use the tiles (int8 and bfloat16). Linux wants to be asked, once a process; asking again is harmless. */
+static bool hybrid__amx_usable(void)
+{
+    uint32_t r[4];
+    uint64_t granted = 0;
+    hybrid__cpuid(7, 0, r);
+    if ((r[3] >> 22 & 1) == 0 || (r[3] >> 24 & 3) != 3 || (hybrid__xgetbv() & 0x60000) != 0x60000) return false;
+    hybrid__arch_prctl(0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */);
+    return !hybrid__arch_prctl(0x1022 /* ARCH_GET_XCOMP_PERM */, (uint64_t)(uintptr_t)&granted) && (granted >> 18 & 1);
+}
+
+HYBRID__INLINE HYBRID__TARGET_AMX void hybrid__tile32_amx(const hybrid__tile *tile, bool affine)
+{
+    const __m512 magic = _mm512_set1_ps(-12582912.0f);
+    const size_t stride = tile->act_bytes, stride3 = 3 * stride, part = hybrid__many32_part(tile->k);
+    const char *panel = tile->panel, *x = tile->acts, *ahead = tile->panel, *d[4];
+    HYBRID__ALIGN64 float waiting[3][256], start[16];
+    HYBRID__ALIGN64 char sums[4][1024];
+    int64_t run[9], at, issued = 0;
+    int j;
+    for (j = 0; j < 16; j++) start[j] = 12582912.0f;
+    d[0] = tile->acts + hybrid__many32_d(tile->k);
+    for (j = 1; j < 4; j++) d[j] = d[j - 1] + 4 * stride;
+    hybrid__runs(tile->k / 32, run);
+#define HYBRID__ISSUE                                                                                        \
+    if (issued < run[8]) {                                                                                   \
+        HYBRID__TILE_LOAD(0, start, 0);                                                                      \
+        HYBRID__TILE_LOAD(6, x, stride);                                                                     \
+        HYBRID__TILE_LOAD(5, ahead, 64);                                                                     \
+        HYBRID__TILE_DOT(0, 6, 5);                                                                           \
+        HYBRID__TILE_STORE(0, sums[issued & 3], 64);                                                         \
+        issued++;                                                                                            \
+        x += 32;                                                                                             \
+        ahead += HYBRID__PANEL32;                                                                            \
+    }
+    HYBRID__ISSUE
+    HYBRID__ISSUE
+    for (j = 0; j < 8; j++) {
+        __m512 v[16];
+#define HYBRID__X(i) v[i] = _mm512_setzero_ps();
+        HYBRID__EACH16(HYBRID__X)
+#undef HYBRID__X
+        for (at = run[j]; at < run[j + 1]; at++) {
+            const char *sum = sums[at & 3];
+            __m512 dw = _mm512_load_ps((const float *)(const void *)(panel + HYBRID__PANEL32_D)), dm = _mm512_mul_ps(dw, magic), m = dw;
+            if (affine) m = _mm512_load_ps((const float *)(const void *)(panel + HYBRID__PANEL32_M));
+            HYBRID__ISSUE
+#define HYBRID__X(i) {                                                                                       \
+                __m512 t = _mm512_fmadd_ps(_mm512_load_ps((const float *)(const void *)(sum + 64 * i)), dw, dm);  \
+                if (affine) t = _mm512_fmadd_ps(m, hybrid__splat_avx512(HYBRID__ROW(d, i) + part), t);       \
+                v[i] = _mm512_fmadd_ps(t, hybrid__splat_avx512(HYBRID__ROW(d, i)), v[i]); }
+            HYBRID__EACH16(HYBRID__X)
+#undef HYBRID__X
+            panel += HYBRID__PANEL32;
+            d[0] += 4; d[1] += 4; d[2] += 4; d[3] += 4;
+        }
+#define HYBRID__X(i) hybrid__merge_avx512(v[i], i, j, waiting, tile->out);
+        HYBRID__EACH16(HYBRID__X)
+#undef HYBRID__X
+    }
+#undef HYBRID__ISSUE
+}
+HYBRID__TARGET_AMX static void hybrid__tile32_amx_plain(const hybrid__tile *tile) { hybrid__tile32_amx(tile, false); }
+HYBRID__TARGET_AMX static void hybrid__tile32_amx_affine(const hybrid__tile *tile) { hybrid__tile32_amx(tile, true); }
+
+HYBRID__INLINE HYBRID__TARGET_AMX void hybrid__tile256_amx(const hybrid__tile *tile, bool two, bool affine, int correction)
+{
+    const size_t stride = tile->act_bytes, stride3 = 3 * stride, part = hybrid__many256_part(tile->k);
+    const char *panel = tile->panel, *x = tile->acts, *b16 = tile->acts + hybrid__many256_b16(tile->k), *ahead = tile->panel, *d[4];
+    HYBRID__ALIGN64 float waiting[3][256];
+    HYBRID__ALIGN64 char sums[2][3][1024];
+    int64_t run[9], at, issued = 0;
+    int j, c;
+    d[0] = tile->acts + hybrid__many256_d(tile->k);
+    for (j = 1; j < 4; j++) d[j] = d[j - 1] + 4 * stride;
+    hybrid__runs(tile->k / 256, run);
+#define HYBRID__ISSUE                                                                                        \
+    if (issued < run[8]) {                                                                                   \
+        char (*to)[1024] = sums[issued & 1];                                                                 \
+        HYBRID__TILE_ZERO(0);                                                                                \
+        if (two) HYBRID__TILE_ZERO(1);                                                                       \
+        for (c = 0; c < 4; c++) {                                                                            \
+            HYBRID__TILE_LOAD(4, x + c * 64, stride);                                                        \
+            HYBRID__TILE_LOAD(3, ahead + c * 1024, 64);                                                      \
+            HYBRID__TILE_DOT_U(0, 4, 3);                                                                     \
+            if (two) {                                                                                       \
+                HYBRID__TILE_LOAD(3, ahead + HYBRID__PANEL256_HIGH + c * 1024, 64);                          \
+                HYBRID__TILE_DOT_U(1, 4, 3);                                                                 \
+            }                                                                                                \
+        }                                                                                                    \
+        HYBRID__TILE_STORE(0, to[0], 64);                                                                    \
+        if (two) HYBRID__TILE_STORE(1, to[1], 64);                                                           \
+        if (affine) {                                                                                        \
+            HYBRID__TILE_ZERO(2);                                                                            \
+            HYBRID__TILE_LOAD(4, b16, stride);                                                               \
+            HYBRID__TILE_LOAD(3, ahead + HYBRID__PANEL256_MB, 64);                                           \
+            HYBRID__TILE_DOT_BF16(2, 4, 3);                                                                  \
+            HYBRID__TILE_STORE(2, to[2], 64);                                                                \
+        }                                                                                                    \
+        issued++;                                                                                            \
+        x += 256;                                                                                            \
+        b16 += 64;                                                                                           \
+        ahead += HYBRID__PANEL256;                                                                           \
+    }
+    HYBRID__ISSUE
+    for (j = 0; j < 8; j++) {
+        __m512 v[16];
+#define HYBRID__X(i) v[i] = _mm512_setzero_ps();
+        HYBRID__EACH16(HYBRID__X)
+#undef HYBRID__X
+        for (at = run[j]; at < run[j + 1]; at++) {
+            char (*sum)[1024] = sums[at & 1];
+            __m512 dw = _mm512_load_ps((const float *)(const void *)(panel + HYBRID__PANEL256_D)), dm = dw;
+            if (affine) dm = _mm512_load_ps((const float *)(const void *)(panel + HYBRID__PANEL256_D + 64));
+            HYBRID__ISSUE
+#define HYBRID__X(i) {                                                                                                          \
+                __m512i s = _mm512_load_si512(sum[0] + 64 * i);                                                                 \
+                __m512 t;                                                                                                       \
+                if (two) s = _mm512_add_epi32(s, _mm512_slli_epi32(_mm512_load_si512(sum[1] + 64 * i), 8));                     \
+                if (correction) s = _mm512_add_epi32(s, hybrid__splat_int_avx512(HYBRID__ROW(d, i) + (size_t)correction * part)); \
+                t = _mm512_mul_ps(_mm512_cvtepi32_ps(s), dw);                                                                   \
+                if (affine) t = _mm512_fnmadd_ps(_mm512_load_ps((const float *)(const void *)(sum[2] + 64 * i)), dm, t);        \
+                v[i] = _mm512_fmadd_ps(t, hybrid__splat_avx512(HYBRID__ROW(d, i)), v[i]); }
+            HYBRID__EACH16(HYBRID__X)
+#undef HYBRID__X
+            panel += HYBRID__PANEL256;
+            d[0] += 4; d[1] += 4; d[2] += 4; d[3] += 4;
+        }
+#define HYBRID__X(i) hybrid__merge_avx512(v[i], i, j, waiting, tile->out);
+        HYBRID__EACH16(HYBRID__X)
+#undef HYBRID__X
+    }
+#undef HYBRID__ISSUE
+}
+HYBRID__TARGET_AMX static void hybrid__tile256_amx_q2(const hybrid__tile *tile) { hybrid__tile256_amx(tile, false, true, 0); }
+HYBRID__TARGET_AMX static void hybrid__tile256_amx_q3(const hybrid__tile *tile) { hybrid__tile256_amx(tile, false, false, 1); }
+HYBRID__TARGET_AMX static void hybrid__tile256_amx_q45(const hybrid__tile *tile) { hybrid__tile256_amx(tile, true, true, 0); }
+HYBRID__TARGET_AMX static void hybrid__tile256_amx_q6(const hybrid__tile *tile) { hybrid__tile256_amx(tile, true, false, 2); }
+
+HYBRID__KERNEL_PANELS(amx, q4_0, 32, hybrid__tile32_amx_plain, 16, hybrid__amx_begin, hybrid__amx_end)
+HYBRID__KERNEL_PANELS(amx, q4_1, 32, hybrid__tile32_amx_affine, 16, hybrid__amx_begin, hybrid__amx_end)
+HYBRID__KERNEL_PANELS(amx, q5_0, 32, hybrid__tile32_amx_plain, 16, hybrid__amx_begin, hybrid__amx_end)
+HYBRID__KERNEL_PANELS(amx, q5_1, 32, hybrid__tile32_amx_affine, 16, hybrid__amx_begin, hybrid__amx_end)
+HYBRID__KERNEL_PANELS(amx, q8_0, 32, hybrid__tile32_amx_plain, 16, hybrid__amx_begin, hybrid__amx_end)
+HYBRID__KERNEL_PANELS(amx, q2_K, 256, hybrid__tile256_amx_q2, 16, hybrid__amx_begin, hybrid__amx_end)
+HYBRID__KERNEL_PANELS(amx, q3_K, 256, hybrid__tile256_amx_q3, 16, hybrid__amx_begin, hybrid__amx_end)
+HYBRID__KERNEL_PANELS(amx, q4_K, 256, hybrid__tile256_amx_q45, 16, hybrid__amx_begin, hybrid__amx_end)
+HYBRID__KERNEL_PANELS(amx, q5_K, 256, hybrid__tile256_amx_q45, 16, hybrid__amx_begin, hybrid__amx_end)
+HYBRID__KERNEL_PANELS(amx, q6_K, 256, hybrid__tile256_amx_q6, 16, hybrid__amx_begin, hybrid__amx_end)
+
+#endif
+/* ==== end src/compute/cpu_int_amx.c ==== */
 
 /* ==== begin src/compute/cpu_int.c ==== */
 /* compute/cpu_int: the table of integer-block kernels. */
@@ -8436,16 +8642,31 @@ HYBRID__KERNEL_AVX512(q6_K, 256, hybrid__tile256_vnni_q6)
         default: return NULL;                                             \
     }
 
-/* NULL: not an integer type. */
-static const hybrid__matmul_kernel *hybrid__int_kernel_for(hybrid__isa isa, hybrid_type type)
+/* Kernels of one set: as hybrid__isa, but AMX apart. NULL: not an integer type. */
+static const hybrid__matmul_kernel *hybrid__int_kernel_of(hybrid__isa isa, bool amx, hybrid_type type)
 {
+#if defined(HYBRID__AMX)
+    if (isa == HYBRID__ISA_AVX512 && amx) HYBRID__INT_KERNELS(amx)
+#endif
 #if defined(HYBRID__X86)
     if (isa == HYBRID__ISA_AVX512) HYBRID__INT_KERNELS(avx512)
 #endif
     HYBRID__UNUSED(isa);
+    HYBRID__UNUSED(amx);
     HYBRID__INT_KERNELS(generic)
 }
 #undef HYBRID__INT_KERNELS
+
+static const hybrid__matmul_kernel *hybrid__int_kernel_for(hybrid__isa isa, hybrid_type type)
+{
+#if defined(HYBRID__AMX)
+    static volatile int known;                          /* a CPU feature, idempotent. 0: not asked yet; 1: no; 2: yes */
+    if (isa == HYBRID__ISA_AVX512 && !known) known = hybrid__amx_usable() ? 2 : 1;
+    return hybrid__int_kernel_of(isa, known == 2, type);
+#else
+    return hybrid__int_kernel_of(isa, false, type);
+#endif
+}
 /* ==== end src/compute/cpu_int.c ==== */
 
 /* ==== begin src/compute/cpu_float.c ==== */
@@ -13522,6 +13743,8 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #ifdef HYBRID__NOMINMAX
     #undef NOMINMAX
 #endif
+#undef HYBRID__ALIGN64
+#undef HYBRID__AMX
 #undef HYBRID__ARM
 #undef HYBRID__BEGINS_CONTROL
 #undef HYBRID__BEGINS_TEXT
@@ -13550,7 +13773,8 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__HEAD4
 #undef HYBRID__INLINE
 #undef HYBRID__INT_KERNELS
-#undef HYBRID__KERNEL_AVX512
+#undef HYBRID__ISSUE
+#undef HYBRID__KERNEL_PANELS
 #undef HYBRID__LETTERS
 #undef HYBRID__LIKELY
 #undef HYBRID__LLAMA3
@@ -13585,6 +13809,12 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__TARGET_AVX512
 #undef HYBRID__THREADS_POSIX
 #undef HYBRID__THREADS_WIN32
+#undef HYBRID__TILE_DOT
+#undef HYBRID__TILE_DOT_BF16
+#undef HYBRID__TILE_DOT_U
+#undef HYBRID__TILE_LOAD
+#undef HYBRID__TILE_STORE
+#undef HYBRID__TILE_ZERO
 #undef HYBRID__TOKEN_END
 #undef HYBRID__TOKEN_FOREIGN
 #undef HYBRID__TOKEN_STRIP
