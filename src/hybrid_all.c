@@ -9,11 +9,14 @@
 
 #include "core/base.c"
 #include "core/number.c"
+#include "core/utf8.c"
+#include "core/decimal.c"
 #include "core/thread.c"
 #include "core/cpu.c"
 #include "core/runtime.c"
 #include "core/file.c"
 #include "core/random.c"
+#include "core/json.c"
 
 /* gguf */
 #include "gguf/names.c"
@@ -44,6 +47,20 @@
 #include "text/tokenizer.c"
 #include "text/tokenizer_gguf.c"
 #include "text/stop.c"
+#include "text/jinja_value.c"
+#include "text/jinja_print.c"
+#include "text/jinja_call.c"
+#include "text/jinja_string.c"
+#include "text/jinja_format.c"
+#include "text/jinja_ops.c"
+#include "text/jinja_filter.c"
+#include "text/jinja_test.c"
+#include "text/jinja_lex.c"
+#include "text/jinja_parse.c"
+#include "text/jinja_statement.c"
+#include "text/jinja_eval.c"
+#include "text/template.c"
+#include "text/chat.c"
 
 /* compute */
 #include "compute/backend.c"

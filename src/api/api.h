@@ -6,6 +6,7 @@
 #include "quant.h"
 #include "gguf.h"
 #include "tokenizer.h"
+#include "chat.h"
 #include "model.h"
 #include "context.h"
 #include "sampler.h"
