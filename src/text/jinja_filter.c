@@ -479,7 +479,7 @@ static bool hybrid__jf_batch(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue 
         if (!hybrid__jinja_new_list(j, 0, HYBRID__J_PLAIN, &row)) return false;
         for (k = 0; k < take; k++) if (!hybrid__jinja_push(j, row, items->items[at + k])) return false;
         at += take;
-        if (fill && (slice ? extra && i >= extra : take < width))
+        if (fill && (slice ? i >= extra : take < width))
             for (k = take; k < (slice ? width + 1 : width); k++) if (!hybrid__jinja_push(j, row, c->a[1])) return false;
         if (!hybrid__jinja_push(j, *out, row)) return false;
     }

@@ -194,6 +194,7 @@ static bool hybrid__jm_format(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue
     hybrid__jbuffer b = { NULL, 0, 0 };
     const char *p = c->self.u.s->p, *end = p + c->self.u.s->n, *q;
     size_t next = 0, i;
+    bool automatic = false, numbered = false;
     while (p < end) {
         hybrid__jspec f;
         const char *name, *name_end;
@@ -217,6 +218,8 @@ static bool hybrid__jm_format(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue
         }
         v.type = HYBRID__J_MISSING;
         if (name == name_end || hybrid__is_digit(*name)) {
+            automatic = automatic || name == name_end;
+            numbered = numbered || name < name_end;
             if (name == name_end) index = (int64_t)next++;
             else if (hybrid__jspec_number(name, name_end, &index) != name_end) index = INT64_MAX;
             if (index < (int64_t)c->args->n) v = c->args->v[index];
@@ -224,6 +227,8 @@ static bool hybrid__jm_format(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue
             for (i = 0; i < c->args->n_named; i++)
                 if (c->args->names[i]->n == (size_t)(name_end - name) && !memcmp(c->args->names[i]->p, name, c->args->names[i]->n)) v = c->args->named[i];
         }
+        if (automatic && numbered) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: {} and {0} cannot be mixed");
+        if (!f.type && v.type == HYBRID__J_INT) f.type = 'd';
         if (v.type == HYBRID__J_MISSING) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: no argument for {%.*s}", (int)HYBRID__MIN(name_end - name, 60), name);
         if (!hybrid__jinja_format_value(j, &b, &f, v)) return false;
         p = q + 1;

@@ -165,9 +165,11 @@ static bool hybrid__jlex_number(hybrid__jlexer *x, hybrid__jtoken *t)
             if (q < x->end && hybrid__is_digit(*q)) { p = hybrid__jlex_digits(q, x->end); t->type = HYBRID__J_FLOAT_TOKEN; }
         }
     }
-    for (q = start; q < p && n < sizeof text; q++) if (*q != '_') text[n++] = *q;
-    if (n == sizeof text) return hybrid__jlex_fail(x, "a number is too long");
+    for (q = start; q < p && n + 1 < sizeof text; q++) if (*q != '_') text[n++] = *q;
+    text[n] = 0;
+    if (n + 1 == sizeof text) return hybrid__jlex_fail(x, "a number is too long");
     s.p = text; s.n = n; s.chars = n; s.buffer = NULL;
+    if (t->type == HYBRID__J_INT_TOKEN && base == 10 && text[0] == '0' && n > strspn(text, "0")) return hybrid__jlex_fail(x, "a number has a leading zero");
     if (t->type == HYBRID__J_FLOAT_TOKEN) hybrid__decimal_read(text, text + n, &t->d);
     else if (!hybrid__jparse_int(&s, base, &t->i)) return hybrid__jlex_fail(x, "an integer leaves the range of 64 bits");
     x->p = p;

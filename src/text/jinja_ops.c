@@ -69,7 +69,7 @@ static bool hybrid__jinja_integers(hybrid__jinja *j, hybrid__jop op, int64_t a, 
 static bool hybrid__jinja_reals(hybrid__jinja *j, hybrid__jop op, double a, double b, hybrid__jvalue *out)
 {
     double v = 0;
-    if (b == 0 && (op == HYBRID__J_DIV || op == HYBRID__J_FLOORDIV || op == HYBRID__J_MOD || (op == HYBRID__J_POW && a == 0 && signbit(b) && 0)))
+    if ((b == 0 && (op == HYBRID__J_DIV || op == HYBRID__J_FLOORDIV || op == HYBRID__J_MOD)) || (op == HYBRID__J_POW && a == 0 && b < 0))
         return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "division by zero");
     switch (op) {
     case HYBRID__J_ADD: v = a + b; break;
@@ -157,6 +157,8 @@ static bool hybrid__jinja_in(hybrid__jinja *j, hybrid__jvalue a, hybrid__jvalue 
         return hybrid__jarena_work(&j->arena, b.u.s->n / 16) || hybrid__jinja_spent(j);
     }
     if (b.type == HYBRID__J_DICT) {
+        uint32_t hash;
+        if (!hybrid__jhash(a, HYBRID__J_KEY_DEPTH, &hash)) return hybrid__jinja_spent(j);
         *in = hybrid__jdict_find(&j->arena, b.u.dict, a) != NULL;
         return !j->arena.result || hybrid__jinja_spent(j);
     }
@@ -316,7 +318,7 @@ static bool hybrid__jinja_item(hybrid__jinja *j, hybrid__jvalue v, hybrid__jvalu
     return true;
 }
 
-/* v[start:stop:step], MISSING where nothing is written. */
+/* v[start:stop:step], None where nothing is written. */
 static bool hybrid__jinja_slice(hybrid__jinja *j, hybrid__jvalue v, hybrid__jvalue start, hybrid__jvalue stop, hybrid__jvalue step, hybrid__jvalue *out)
 {
     bool text = v.type == HYBRID__J_STRING;
@@ -325,10 +327,13 @@ static bool hybrid__jinja_slice(hybrid__jinja *j, hybrid__jvalue v, hybrid__jval
     int64_t n, from, to, by, i;
     if (v.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, v);
     if (!text && v.type != HYBRID__J_LIST) { *out = hybrid__jundefined(NULL, true); return true; }
-    if (!hybrid__jinja_want_int(j, "a slice", step, 1, &by)) return false;
+    if ((start.type != HYBRID__J_NONE && !hybrid__jis_whole(start)) || (stop.type != HYBRID__J_NONE && !hybrid__jis_whole(stop))
+        || (step.type != HYBRID__J_NONE && !hybrid__jis_whole(step))) { *out = hybrid__jundefined(NULL, true); return true; }
+    by = step.type == HYBRID__J_NONE ? 1 : hybrid__jwhole(step);
     if (!by) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the step of a slice is zero");
     n = (int64_t)(text ? hybrid__jstring_chars(v.u.s) : v.u.list->n);
-    if (!hybrid__jinja_want_int(j, "a slice", start, by < 0 ? INT64_MAX : 0, &from) || !hybrid__jinja_want_int(j, "a slice", stop, by < 0 ? INT64_MIN : INT64_MAX, &to)) return false;
+    from = start.type == HYBRID__J_NONE ? (by < 0 ? INT64_MAX : 0) : hybrid__jwhole(start);
+    to = stop.type == HYBRID__J_NONE ? (by < 0 ? INT64_MIN : INT64_MAX) : hybrid__jwhole(stop);
     if (from < 0) from = from < -n ? (by < 0 ? -1 : 0) : from + n;
     if (from > n - (by < 0)) from = n - (by < 0);
     if (to < 0) to = to < -n ? (by < 0 ? -1 : 0) : to + n;

@@ -32,6 +32,14 @@ struct hybrid__jnode {
     hybrid__jvalue   value;
 };
 
+static bool hybrid__jinja_repr_function(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jvalue v)
+{
+    const hybrid__jfunction *f = v.u.function;
+    if (f->builtin) return hybrid__jinja_puts(j, b, "<function ") && hybrid__jinja_puts(j, b, f->builtin->name) && hybrid__jinja_put(j, b, ">", 1);
+    if (!f->node->name) return hybrid__jinja_puts(j, b, "<Macro None>");
+    return hybrid__jinja_puts(j, b, "<Macro ") && hybrid__jinja_repr_string(j, b, f->node->name) && hybrid__jinja_put(j, b, ">", 1);
+}
+
 typedef struct hybrid__jparser {
     hybrid__jarena *arena;
     hybrid__jlexer  lex;

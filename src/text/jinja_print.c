@@ -127,6 +127,7 @@ static bool hybrid__jinja_repr_string(hybrid__jinja *j, hybrid__jbuffer *b, cons
 }
 
 static bool hybrid__jinja_repr(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jvalue v);
+static bool hybrid__jinja_repr_function(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jvalue v);    /* knows macros: jinja_parse */
 
 static bool hybrid__jinja_repr_list(hybrid__jinja *j, hybrid__jbuffer *b, const hybrid__jlist *l)
 {
@@ -182,7 +183,7 @@ static bool hybrid__jinja_repr(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jva
     case HYBRID__J_NAMESPACE:
         ok = hybrid__jinja_puts(j, b, "<Namespace ") && hybrid__jinja_repr_dict(j, b, v.u.dict) && hybrid__jinja_put(j, b, ">", 1);
         break;
-    case HYBRID__J_FUNCTION: ok = hybrid__jinja_puts(j, b, "<function>"); break;
+    case HYBRID__J_FUNCTION: ok = hybrid__jinja_repr_function(j, b, v); break;
     case HYBRID__J_LOOP: ok = hybrid__jinja_puts(j, b, "<LoopContext>"); break;
     default: ok = hybrid__jinja_str(j, b, v); break;
     }
