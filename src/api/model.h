@@ -1,7 +1,6 @@
 /* ---- models: load, describe ---------------------------------------------------------------------------------------- */
 
 typedef struct hybrid_model hybrid_model;
-typedef struct hybrid_template hybrid_template;
 
 typedef struct hybrid_model_desc {
     /* The GGUF file: exactly one of path (UTF-8), data (must outlive the model; used in place) and reader. */
