@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id ee20f713b07f5ce2): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id de648706a355886f): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -41,93 +41,111 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      138  base.h             version, linkage, results, errors, allocator, log
- *      235  runtime.h          what models and sessions share: memory, log, worker threads
- *      264  quant.h            names, sizes, encode, decode
- *      329  gguf.h             what is in a model file, and writing one
- *      473  tokenizer.h        text to tokens and back
- *      587  model.h            load, describe
- *      631  context.h          batches of (sequence, tokens), logits, the KV cache
- *      705  sampler.h          from logits to the next token
- *      753  session.h          a conversation
+ *      156  base.h             version, linkage, results, errors, allocator, log
+ *      253  runtime.h          what models and sessions share: memory, log, worker threads
+ *      282  quant.h            names, sizes, encode, decode
+ *      347  gguf.h             what is in a model file, and writing one
+ *      491  tokenizer.h        text to tokens and back
+ *      605  chat.h             templates that make a prompt of a conversation
+ *      708  model.h            load, describe
+ *      751  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      825  sampler.h          from logits to the next token
+ *      873  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *      817  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      876  base.c             what every room uses: macros of compilers, results, errors, checked sizes
- *      950  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *      999  thread.c           atomics, threads, and the worker pool
- *     1278  cpu.c              what this processor and its operating system can do
- *     1346  runtime.c          the object that everything hangs off: memory, log, workers
- *     1492  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     1644  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *    13726  end.h              closes what core/begin opened
+ *      937  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *      996  base.c             what every room uses: macros of compilers, results, errors, checked sizes
+ *     1070  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1119  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1178  decimal.c          doubles as text, the same in every locale
+ *     1276  thread.c           atomics, threads, and the worker pool
+ *     1555  cpu.c              what this processor and its operating system can do
+ *     1623  runtime.c          the object that everything hangs off: memory, log, workers
+ *     1769  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     1921  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     1949  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    19179  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     1674  names.c            names that must differ, found by hash
- *     1774  value.c            the 13 types of metadata values and their items
- *     1890  scan.c             a walk over the metadata, which checks every length before it is believed
- *     2093  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     2460  output.c           a file that appears under its name only when it is complete
- *     2559  write.c            makes a GGUF file
+ *     2315  names.c            names that must differ, found by hash
+ *     2415  value.c            the 13 types of metadata values and their items
+ *     2531  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     2734  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     3101  output.c           a file that appears under its name only when it is complete
+ *     3200  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     3040  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     3121  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     3420  floats.c           the types that are plain numbers
- *     3459  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     3652  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     3880  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     4020  types.c            the table of all types, and the public functions over it
- *     4121  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     4190  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     3681  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     3762  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     4061  floats.c           the types that are plain numbers
+ *     4100  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     4293  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     4521  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     4661  types.c            the table of all types, and the public functions over it
+ *     4762  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     4831  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     4363  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     4608  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     4749  pretokenize.c      cuts text into the words inside which BPE merges
- *     5159  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     5535  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     5710  bpe.c              the merging
- *     6001  tokenizer.c        making tokenizers, text to ids, ids to text
- *     6290  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     6418  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     5004  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     5249  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     5390  pretokenize.c      cuts text into the words inside which BPE merges
+ *     5800  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     6176  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     6351  bpe.c              the merging
+ *     6642  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     6931  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     7059  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     7224  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     7706  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     8003  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     8248  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *     8752  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *     9088  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *     9447  jinja_filter.c     what stands behind '|'.
+ *    10034  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    10213  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    10462  jinja_parse.c      tokens to a tree
+ *    11012  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    11253  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    11736  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    11904  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *     6585  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *     6718  target.c           the marks of functions that use instructions beyond the compiler's flags
- *     6733  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *     6758  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *     6830  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *     7180  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *     7209  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *     7317  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *     7387  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *     7482  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *     7850  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *     8184  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *     8434  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *     8627  cpu_int.c          the table of integer-block kernels
- *     8672  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *     8739  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    10735  cpu_select.c       the kernels of an instruction set
- *    10765  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    10935  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12038  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    12171  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12186  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12211  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    12283  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    12633  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    12662  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    12770  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    12840  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    12935  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13303  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    13637  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    13887  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14080  cpu_int.c          the table of integer-block kernels
+ *    14125  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    14192  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    16188  cpu_select.c       the kernels of an instruction set
+ *    16218  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    16388  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    11230  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    11437  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    11631  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    11689  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
- *    11834  forward.c          one transformer for all families, over the op table
+ *    16683  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    16890  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    17084  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    17142  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    17287  forward.c          one transformer for all families, over the op table
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    12136  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    12472  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    12685  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    12815  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    13198  plan.c             the bytes of a model and a context before they are loaded
- *    13287  dialog.c           the messages of a conversation, and the prompt that they make
- *    13369  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    17589  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    17925  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    18138  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    18268  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    18651  plan.c             the bytes of a model and a context before they are loaded
+ *    18740  dialog.c           the messages of a conversation, and the prompt that they make
+ *    18822  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -584,11 +602,113 @@ HYBRID_API hybrid_string hybrid_stop_flush(hybrid_stop_matcher *matcher);
 HYBRID_API void hybrid_stop_reset(hybrid_stop_matcher *matcher);
 /* ==== end src/api/tokenizer.h ==== */
 
+/* ==== begin src/api/chat.h ==== */
+/* ---- chat: templates that make a prompt of a conversation ---------------------------------------------------------- */
+
+/* Models are trained on conversations written in one particular way; a file carries that way as a Jinja template. Templates are
+ * foreign text: they run in a sandbox (nothing but their input is within reach) and within limits, and whatever they do, the worst
+ * is an error.
+ *
+ *     hybrid_template *chatml;
+ *     hybrid_text prompt = { 0 };
+ *     hybrid_chat_message talk[] = { { "system", "Be brief." }, { "user", "Hello!" } };
+ *     hybrid_template_create(NULL, NULL, &chatml, &err);
+ *     hybrid_chat_render(chatml, talk, 2, &(hybrid_chat_desc){ .add_generation_prompt = true }, &prompt, &err);
+ *     puts(prompt.data);
+ *     hybrid_text_free(&prompt);
+ *     hybrid_template_destroy(chatml);
+ *
+ * What is understood: all expressions of Jinja; if, for (else, if, recursive), set, macro, call, filter, with, raw, print, break,
+ * continue, generation; range, dict, namespace, raise_exception, strftime_now; Jinja's filters and tests but for filesizeformat,
+ * random, striptags, wordwrap, xmlattr; Python's methods of str, and those of list and dict that change nothing.
+ * What is not: include, import, extends, block, trans, do; integers beyond 64 bits; the case of letters outside of the Latin, Greek,
+ * Cyrillic and Armenian alphabets. Errors name line and column of the template. */
+
+/* Text that hybrid makes for you. Start with zero; use it for as many calls as you like, its memory is used again; end with
+ * hybrid_text_free. data: size bytes and a zero byte (NULL until something was written). After a failure it is empty. */
+typedef struct hybrid_text {
+    char           *data;
+    size_t          size;
+    size_t          capacity;   /* yours to read only, like runtime: where the memory is from */
+    hybrid_runtime *runtime;
+} hybrid_text;
+
+/* Gives the memory back and makes text zero again. NULL is fine. */
+HYBRID_API void hybrid_text_free(hybrid_text *text);
+
+typedef struct hybrid_template hybrid_template;
+
+/* Whose Jinja: that of Python (jinja2 as transformers uses it: what models were trained with), or that of huggingface.js. They differ
+ * in little: the latter prints true, null and JSON where Python prints True, None and its own notation, and joins text and numbers by +. */
+typedef enum hybrid_template_dialect { HYBRID_TEMPLATE_PYTHON = 0, HYBRID_TEMPLATE_JS = 1 } hybrid_template_dialect;
+
+/* The template of ChatML: what NULL stands for, and the best guess for a model that carries none. */
+#define HYBRID_TEMPLATE_CHATML \
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}{% endfor %}" \
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+
+typedef struct hybrid_template_desc {
+    const char             *text;             /* the template, UTF-8, at most 16 MB; NULL: HYBRID_TEMPLATE_CHATML. It is copied. */
+    size_t                  size;             /* bytes; 0: text ends with a zero byte */
+    hybrid_template_dialect dialect;
+    bool                    no_trim_blocks;   /* keep the line break after a {% tag %} (chat templates are written for its removal) */
+    bool                    no_lstrip_blocks; /* keep the blanks before a {% tag %} that begins a line */
+} hybrid_template_desc;
+
+/* Parses a template; desc may be NULL. Errors: INVALID, FORMAT (the template is wrong: line and column), UNSUPPORTED (a tag that chat
+ * templates do not have), LIMIT (too large, nested deeper than 200), MEMORY. A template is not changed by rendering: several
+ * threads may use one at a time. */
+HYBRID_API hybrid_result hybrid_template_create(hybrid_runtime *runtime, const hybrid_template_desc *desc, hybrid_template **tmpl, hybrid_error *error);
+HYBRID_API void hybrid_template_destroy(hybrid_template *tmpl);
+
+/* What one rendering may use; beyond it the result is HYBRID_ERROR_LIMIT. 0 stands for the number in brackets. */
+typedef struct hybrid_template_limits {
+    size_t   max_memory;        /* bytes of all values together [256 MB] */
+    size_t   max_output;        /* bytes [64 MB] */
+    uint64_t max_steps;         /* about one a node that is computed, and one per 16 bytes that are moved [100 million: some seconds] */
+    int      max_depth;         /* of nested calls and values [300; each takes about 1 KB of the thread's stack, at most 10000] */
+} hybrid_template_limits;
+
+typedef struct hybrid_render_desc {
+    const char            *context;           /* a JSON object: the variables of the template; NULL: none */
+    size_t                 context_size;      /* bytes; 0: context ends with a zero byte */
+    int64_t                now;               /* for strftime_now: seconds since 1970 UTC; 0: the system's clock */
+    int                    utc_offset;        /* minutes that local time is ahead of UTC: 120 for UTC+2 */
+    hybrid_template_limits limits;
+} hybrid_render_desc;
+
+/* Renders a template with any variables (for conversations hybrid_chat_render is easier). desc may be NULL.
+ * Errors: INVALID (also: the template called raise_exception; the message holds its words), FORMAT (an operation that makes no sense,
+ * say a sum of text and a number; or context is no JSON object), UNSUPPORTED (an unknown filter or test), LIMIT, MEMORY. */
+HYBRID_API hybrid_result hybrid_template_render(const hybrid_template *tmpl, const hybrid_render_desc *desc, hybrid_text *out, hybrid_error *error);
+
+/* One turn. Zero-terminated UTF-8; role is "system", "user", "assistant", "tool" or what else the model knows. content may be NULL: None. */
+typedef struct hybrid_chat_message { const char *role, *content; } hybrid_chat_message;
+
+typedef struct hybrid_chat_desc {
+    bool        add_generation_prompt;        /* end with what opens the assistant's turn */
+    bool        merge_system;                 /* where a template refuses or drops a system message: put it before the first user message
+                                                 (text, newline, text) instead of failing or losing it. Transformers does not do this. */
+    const char *bos_token, *eos_token;        /* the model's; NULL: undefined in the template */
+    const char *messages;                     /* a JSON array of objects, used instead of the array: tool calls, parts, reasoning... */
+    const char *tools;                        /* a JSON array of tool definitions; NULL: None */
+    const char *extra;                        /* a JSON object with more variables: {"enable_thinking": false}; they win over all others */
+    int64_t     now;                          /* as in hybrid_render_desc */
+    int         utc_offset;
+    hybrid_template_limits limits;
+} hybrid_chat_desc;
+
+/* Makes the prompt of a conversation, with the variables that transformers' apply_chat_template gives: messages, tools, documents
+ * (None), add_generation_prompt, bos_token, eos_token. The text holds the special tokens in writing (often bos_token first): encode
+ * it with special tokens recognized and none added. n may be 0; desc may be NULL. Errors: as hybrid_template_render. */
+HYBRID_API hybrid_result hybrid_chat_render(const hybrid_template *tmpl, const hybrid_chat_message *messages, size_t n,
+    const hybrid_chat_desc *desc, hybrid_text *out, hybrid_error *error);
+/* ==== end src/api/chat.h ==== */
+
 /* ==== begin src/api/model.h ==== */
 /* ---- models: load, describe ---------------------------------------------------------------------------------------- */
 
 typedef struct hybrid_model hybrid_model;
-typedef struct hybrid_template hybrid_template;
 
 typedef struct hybrid_model_desc {
     /* The GGUF file: exactly one of path (UTF-8), data (must outlive the model; used in place) and reader. */
@@ -812,7 +932,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "ee20f713b07f5ce2"
+#define HYBRID__SOURCE_ID "de648706a355886f"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -995,6 +1115,163 @@ HYBRID__INLINE float hybrid__load_f32(const void *p) { float v; memcpy(&v, p, 4)
 HYBRID__INLINE void hybrid__store_u16(void *p, uint16_t v) { memcpy(p, &v, 2); }
 HYBRID__INLINE void hybrid__store_u32(void *p, uint32_t v) { memcpy(p, &v, 4); }
 /* ==== end src/core/number.c ==== */
+
+/* ==== begin src/core/utf8.c ==== */
+/* core/utf8: one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF. */
+
+/* Bytes of the code point at p (1..4), or 0 when [p, end) does not start with a valid one. */
+static size_t hybrid__utf8_read(const char *text, const char *end, uint32_t *code)
+{
+    const unsigned char *p = (const unsigned char *)text;
+    size_t left = (size_t)(end - text), n, i;
+    uint32_t c, low;
+    if (!left) return 0;
+    c = p[0];
+    if (c < 0x80) { *code = c; return 1; }
+    if (c < 0xC2 || c > 0xF4) return 0;
+    n = c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
+    if (left < n) return 0;
+    c &= 0x7Fu >> n;
+    for (i = 1; i < n; i++) {
+        if ((p[i] & 0xC0) != 0x80) return 0;
+        c = c << 6 | (p[i] & 0x3Fu);
+    }
+    low = n == 2 ? 0x80 : n == 3 ? 0x800 : 0x10000;
+    if (c < low || c > 0x10FFFF || (c >= 0xD800 && c < 0xE000)) return 0;
+    *code = c;
+    return n;
+}
+
+/* Writes code (made U+FFFD when it is none) and returns its 1..4 bytes. */
+static size_t hybrid__utf8_write(uint32_t code, char out[4])
+{
+    if (code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) code = 0xFFFD;
+    if (code < 0x80) { out[0] = (char)code; return 1; }
+    if (code < 0x800) {
+        out[0] = (char)(0xC0 | code >> 6);
+        out[1] = (char)(0x80 | (code & 0x3F));
+        return 2;
+    }
+    if (code < 0x10000) {
+        out[0] = (char)(0xE0 | code >> 12);
+        out[1] = (char)(0x80 | (code >> 6 & 0x3F));
+        out[2] = (char)(0x80 | (code & 0x3F));
+        return 3;
+    }
+    out[0] = (char)(0xF0 | code >> 18);
+    out[1] = (char)(0x80 | (code >> 12 & 0x3F));
+    out[2] = (char)(0x80 | (code >> 6 & 0x3F));
+    out[3] = (char)(0x80 | (code & 0x3F));
+    return 4;
+}
+
+/* A step that always advances: an invalid byte counts as one character, U+FFFD. p < end. */
+static size_t hybrid__utf8_next(const char *p, const char *end, uint32_t *code)
+{
+    size_t n = hybrid__utf8_read(p, end, code);
+    if (n) return n;
+    *code = 0xFFFD;
+    return 1;
+}
+/* ==== end src/core/utf8.c ==== */
+
+/* ==== begin src/core/decimal.c ==== */
+/* core/decimal: doubles as text, the same in every locale. The C library does the rounding, but never sees or makes a decimal
+ * point: it reads "125e-2" and of what it writes only the digits and the exponent are taken. */
+
+HYBRID__INLINE bool hybrid__is_digit(char c) { return c >= '0' && c <= '9'; }
+
+/* Reads [-]digits[.digits][(e|E)[+|-]digits] at p; returns the bytes used, 0 when there is no number. Correctly rounded. */
+static size_t hybrid__decimal_read(const char *p, const char *end, double *value)
+{
+    enum { DIGITS = 800 };                                   /* 768 are enough to round a double; what follows is only zero or not */
+    char buffer[DIGITS + 40];
+    const char *start = p;
+    size_t n = 0, any = 0;
+    bool point = false, seen = false, more = false;
+    int64_t scale = 0, exponent = 0;
+    if (p < end && *p == '-') { buffer[n++] = '-'; p++; }
+    for (; p < end; p++) {
+        if (*p == '.' && !point && p + 1 < end && hybrid__is_digit(p[1])) { point = true; continue; }
+        if (!hybrid__is_digit(*p)) break;
+        any++;
+        if (*p == '0' && !seen) { scale -= point; continue; } /* leading zeros must not fill the buffer */
+        seen = true;
+        if (n < DIGITS) { buffer[n++] = *p; scale -= point; }
+        else { more = more || *p != '0'; scale += !point; }
+    }
+    if (!any) return 0;
+    if (!seen) buffer[n++] = '0';
+    if (more) { buffer[n++] = '1'; scale--; }
+    if (p < end && (*p == 'e' || *p == 'E')) {
+        const char *e = p + 1;
+        bool minus = e < end && *e == '-';
+        if (e < end && (*e == '-' || *e == '+')) e++;
+        if (e < end && hybrid__is_digit(*e)) {
+            for (; e < end && hybrid__is_digit(*e); e++) if (exponent < 100000000) exponent = exponent * 10 + (*e - '0');
+            if (minus) exponent = -exponent;
+            p = e;
+        }
+    }
+    snprintf(buffer + n, 40, "e%lld", (long long)(scale + exponent));
+    *value = strtod(buffer, NULL);
+    return (size_t)(p - start);
+}
+
+/* The digits of a finite v rounded to `digits` (1..17): out gets d1 d2 d3..., zero-terminated; returns the exponent of d1. */
+static int hybrid__decimal_digits(double v, int digits, char out[20])
+{
+    char text[64];
+    const char *p = text;
+    int n = 0, exponent = 0;
+    bool minus;
+    snprintf(text, sizeof text, "%.*e", digits - 1, v < 0 ? -v : v);
+    for (; *p && *p != 'e'; p++) if (hybrid__is_digit(*p) && n < 19) out[n++] = *p;
+    out[n] = 0;
+    if (*p) p++;
+    minus = *p == '-';
+    if (*p == '-' || *p == '+') p++;
+    for (; hybrid__is_digit(*p); p++) exponent = exponent * 10 + (*p - '0');
+    return minus ? -exponent : exponent;
+}
+
+/* As Python's repr: the fewest digits that read back as v, always with ".0" or an exponent. Returns the length. */
+static size_t hybrid__decimal_write(double v, char out[40])
+{
+    char digits[20], text[48];
+    int count = 0, exponent = 0, i;
+    size_t n = 0;
+    double back = 0;
+    if (v != v) { memcpy(out, "nan", 4); return 3; }
+    if (v == HUGE_VAL || v == -HUGE_VAL) { memcpy(out, v < 0 ? "-inf" : "inf", v < 0 ? 5 : 4); return v < 0 ? 4 : 3; }
+    for (count = 1; count <= 17; count++) {
+        exponent = hybrid__decimal_digits(v, count, digits);
+        snprintf(text, sizeof text, "%se%d", digits, exponent - (count - 1));
+        if ((back = strtod(text, NULL)) == (v < 0 ? -v : v)) break;
+    }
+    if (count > 17) count = 17;
+    while (count > 1 && digits[count - 1] == '0') count--;
+    if (signbit(v)) out[n++] = '-';
+    if (exponent < -4 || exponent >= 16) {
+        out[n++] = digits[0];
+        if (count > 1) { out[n++] = '.'; for (i = 1; i < count; i++) out[n++] = digits[i]; }
+        n += (size_t)snprintf(out + n, 8, "e%c%02d", exponent < 0 ? '-' : '+', exponent < 0 ? -exponent : exponent);
+        return n;
+    }
+    if (exponent < 0) {
+        out[n++] = '0'; out[n++] = '.';
+        for (i = -1; i > exponent; i--) out[n++] = '0';
+        for (i = 0; i < count; i++) out[n++] = digits[i];
+    } else {
+        for (i = 0; i <= exponent; i++) out[n++] = i < count ? digits[i] : '0';
+        out[n++] = '.';
+        if (count <= exponent + 1) out[n++] = '0';
+        for (; i < count; i++) out[n++] = digits[i];
+    }
+    out[n] = 0;
+    return n;
+}
+/* ==== end src/core/decimal.c ==== */
 
 /* ==== begin src/core/thread.c ==== */
 /* core/thread: atomics, threads, and the worker pool.
@@ -1668,6 +1945,370 @@ static double hybrid__random_uniform(uint64_t seed, uint64_t stream, uint64_t co
     return (double)(((uint64_t)r[0] << 32 | r[1]) >> 11) * (1.0 / 9007199254740992.0);
 }
 /* ==== end src/core/random.c ==== */
+
+/* ==== begin src/core/json.c ==== */
+/* core/json: a JSON text as a flat tree of nodes in reading order: a container is followed by its children, an object's members
+ * are a key (a string) and a value each. Two allocations hold it all. Strict RFC 8259: what is not JSON is an error with its place.
+ * Parsing does not recurse; depth and number of nodes are limited by the caller. */
+
+typedef enum hybrid__json_type {
+    HYBRID__JSON_NULL, HYBRID__JSON_BOOL, HYBRID__JSON_INT, HYBRID__JSON_REAL, HYBRID__JSON_STRING, HYBRID__JSON_ARRAY, HYBRID__JSON_OBJECT
+} hybrid__json_type;
+
+typedef struct hybrid__json {
+    uint8_t  type;
+    uint32_t n;              /* bytes of a string (zero-terminated besides), elements of an array, members of an object */
+    uint32_t skip;           /* nodes of this value, itself included: this + skip is what follows it */
+    uint32_t at;             /* byte position in the text */
+    union { bool b; int64_t i; double d; const char *s; } u;
+} hybrid__json;
+
+typedef struct hybrid__json_doc {
+    hybrid_runtime *rt;
+    hybrid__json   *root;
+    char           *text;    /* all decoded strings */
+    size_t          count, capacity;
+} hybrid__json_doc;
+
+enum { HYBRID__JSON_DEPTH = 128 };                           /* a good limit for what has no reason to be deeper */
+
+typedef struct hybrid__json_reader {
+    hybrid__json_doc *doc;
+    const char *start, *p, *end;
+    char *text;                                              /* where the next string goes: strings never grow by decoding */
+    size_t max_nodes;
+    hybrid_error *error;
+} hybrid__json_reader;
+
+static void hybrid__json_free(hybrid__json_doc *doc)
+{
+    if (!doc->rt) return;
+    hybrid__free(doc->rt, doc->root);
+    hybrid__free(doc->rt, doc->text);
+    memset(doc, 0, sizeof *doc);
+}
+
+static hybrid_result hybrid__json_fail(hybrid__json_reader *r, const char *what)
+{
+    const char *p, *line = r->start;
+    unsigned lines = 1;
+    for (p = r->start; p < r->p; p++) if (*p == '\n') { lines++; line = p + 1; }
+    return hybrid__fail_at(r->error, HYBRID_ERROR_FORMAT, (uint64_t)(r->p - r->start), "JSON, line %u, column %u: %s",
+        lines, (unsigned)(r->p - line) + 1, what);
+}
+
+static void hybrid__json_space(hybrid__json_reader *r)
+{
+    while (r->p < r->end && (*r->p == ' ' || *r->p == '\n' || *r->p == '\r' || *r->p == '\t')) r->p++;
+}
+
+/* A new node at the end; the array may move. NULL: error set. */
+static hybrid__json *hybrid__json_push(hybrid__json_reader *r, hybrid__json_type type, hybrid_result *result)
+{
+    hybrid__json_doc *doc = r->doc;
+    hybrid__json *node;
+    if (doc->count >= r->max_nodes) {
+        *result = hybrid__fail_at(r->error, HYBRID_ERROR_LIMIT, (uint64_t)(r->p - r->start), "JSON: more than %llu values", (unsigned long long)r->max_nodes);
+        return NULL;
+    }
+    if (doc->count == doc->capacity) {
+        size_t capacity = doc->capacity ? doc->capacity * 2 : 32;
+        void *grown = capacity > SIZE_MAX / sizeof *node ? NULL
+            : hybrid__realloc(doc->rt, doc->root, doc->count * sizeof *node, capacity * sizeof *node);
+        if (!grown) { *result = hybrid__fail_memory(r->error, capacity * sizeof *node); return NULL; }
+        doc->root = (hybrid__json *)grown;
+        doc->capacity = capacity;
+    }
+    node = &doc->root[doc->count++];
+    memset(node, 0, sizeof *node);
+    node->type = (uint8_t)type;
+    node->skip = 1;
+    node->at = (uint32_t)(r->p - r->start);
+    return node;
+}
+
+/* Four hex digits at p, or -1. */
+static int32_t hybrid__json_hex(const char *p, const char *end)
+{
+    int32_t code = 0;
+    int i;
+    if (end - p < 4) return -1;
+    for (i = 0; i < 4; i++) {
+        char c = p[i];
+        int d = hybrid__is_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        if (d < 0) return -1;
+        code = code * 16 + d;
+    }
+    return code;
+}
+
+/* After a backslash: one escape to r->text. A surrogate without its partner becomes U+FFFD. */
+static bool hybrid__json_escape(hybrid__json_reader *r)
+{
+    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+    const char *found;
+    int32_t code, low;
+    char c;
+    if (r->p == r->end) return false;
+    c = *r->p++;
+    if (c && (found = strchr(from, c)) != NULL) { *r->text++ = to[found - from]; return true; }
+    if (c != 'u' || (code = hybrid__json_hex(r->p, r->end)) < 0) { r->p--; return false; }
+    r->p += 4;
+    if (code >= 0xD800 && code < 0xDC00 && r->end - r->p >= 6 && r->p[0] == '\\' && r->p[1] == 'u'
+        && (low = hybrid__json_hex(r->p + 2, r->end)) >= 0xDC00 && low < 0xE000) {
+        code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
+        r->p += 6;
+    }
+    r->text += hybrid__utf8_write((uint32_t)code, r->text);
+    return true;
+}
+
+static hybrid_result hybrid__json_string(hybrid__json_reader *r)
+{
+    hybrid_result result = HYBRID_OK;
+    hybrid__json *node = hybrid__json_push(r, HYBRID__JSON_STRING, &result);
+    char *start = r->text;
+    uint32_t code;
+    size_t n;
+    if (!node) return result;
+    for (r->p++; r->p < r->end && *r->p != '"'; ) {
+        unsigned char c = (unsigned char)*r->p;
+        if (c < 0x20) return hybrid__json_fail(r, "a control character in a string must be written as an escape");
+        if (c == '\\') {
+            r->p++;
+            if (!hybrid__json_escape(r)) return hybrid__json_fail(r, "no such escape in a string");
+        } else if (c < 0x80) {
+            *r->text++ = *r->p++;
+        } else {
+            if (!(n = hybrid__utf8_read(r->p, r->end, &code))) return hybrid__json_fail(r, "invalid UTF-8 in a string");
+            memcpy(r->text, r->p, n);
+            r->text += n;
+            r->p += n;
+        }
+    }
+    if (r->p == r->end) return hybrid__json_fail(r, "a string is not closed");
+    r->p++;
+    node->u.s = start;
+    node->n = (uint32_t)(r->text - start);
+    *r->text++ = 0;
+    return HYBRID_OK;
+}
+
+/* An integer where it is written as one and fits 64 bits, else the nearest double. */
+static hybrid_result hybrid__json_number(hybrid__json_reader *r)
+{
+    const char *p = r->p, *digits;
+    bool minus = *p == '-', whole = true, fits = true;
+    uint64_t v = 0, limit = (uint64_t)INT64_MAX + (minus ? 1 : 0);
+    hybrid_result result = HYBRID_OK;
+    hybrid__json *node;
+    if (minus) p++;
+    for (digits = p; p < r->end && hybrid__is_digit(*p); p++) {
+        unsigned d = (unsigned)(*p - '0');
+        if (v > (limit - d) / 10) fits = false;
+        else v = v * 10 + d;
+    }
+    if (p == digits) return hybrid__json_fail(r, minus ? "a digit must follow '-'" : "a value is expected here");
+    if (*digits == '0' && p - digits > 1) return hybrid__json_fail(r, "a number has a leading zero");
+    if (p < r->end && *p == '.') {
+        whole = false;
+        for (digits = ++p; p < r->end && hybrid__is_digit(*p); p++) {}
+        if (p == digits) return hybrid__json_fail(r, "a digit must follow the decimal point");
+    }
+    if (p < r->end && (*p == 'e' || *p == 'E')) {
+        whole = false;
+        p++;
+        if (p < r->end && (*p == '+' || *p == '-')) p++;
+        for (digits = p; p < r->end && hybrid__is_digit(*p); p++) {}
+        if (p == digits) return hybrid__json_fail(r, "an exponent has no digits");
+    }
+    if (!(node = hybrid__json_push(r, whole && fits ? HYBRID__JSON_INT : HYBRID__JSON_REAL, &result))) return result;
+    if (whole && fits) node->u.i = minus ? (int64_t)(0 - v) : (int64_t)v;
+    else hybrid__decimal_read(r->p, p, &node->u.d);
+    r->p = p;
+    return HYBRID_OK;
+}
+
+static hybrid_result hybrid__json_word(hybrid__json_reader *r, const char *word, hybrid__json_type type, bool value)
+{
+    size_t n = strlen(word);
+    hybrid_result result = HYBRID_OK;
+    hybrid__json *node;
+    if ((size_t)(r->end - r->p) < n || memcmp(r->p, word, n)) return hybrid__json_fail(r, "a value is expected here");
+    if (!(node = hybrid__json_push(r, type, &result))) return result;
+    node->u.b = value;
+    r->p += n;
+    return HYBRID_OK;
+}
+
+/* A scalar, or the opening of a container. */
+static hybrid_result hybrid__json_value(hybrid__json_reader *r)
+{
+    hybrid_result result = HYBRID_OK;
+    hybrid__json_space(r);
+    if (r->p == r->end) return hybrid__json_fail(r, "the text ends where a value is expected");
+    switch (*r->p) {
+    case '"': return hybrid__json_string(r);
+    case 't': return hybrid__json_word(r, "true", HYBRID__JSON_BOOL, true);
+    case 'f': return hybrid__json_word(r, "false", HYBRID__JSON_BOOL, false);
+    case 'n': return hybrid__json_word(r, "null", HYBRID__JSON_NULL, false);
+    case '[': case '{':
+        if (hybrid__json_push(r, *r->p == '[' ? HYBRID__JSON_ARRAY : HYBRID__JSON_OBJECT, &result)) r->p++;
+        return result;
+    default: return hybrid__json_number(r);
+    }
+}
+
+/* The loop over all values. An open container keeps its parent's index in u.i, and its own children count in n. */
+static hybrid_result hybrid__json_document(hybrid__json_reader *r, size_t max_depth)
+{
+    hybrid__json_doc *doc = r->doc;
+    int64_t open = -1;                                       /* index of the innermost open container */
+    size_t depth = 0, index;
+    hybrid_result result;
+    for (;;) {
+        bool object = open >= 0 && doc->root[open].type == HYBRID__JSON_OBJECT;
+        index = doc->count;
+        if (object) {
+            hybrid__json_space(r);
+            if (r->p == r->end || *r->p != '"') return hybrid__json_fail(r, "a member's name in quotes is expected here");
+            if ((result = hybrid__json_string(r))) return result;
+            hybrid__json_space(r);
+            if (r->p == r->end || *r->p != ':') return hybrid__json_fail(r, "':' is expected here");
+            r->p++;
+            index = doc->count;
+        }
+        if ((result = hybrid__json_value(r))) return result;
+        if (open >= 0) doc->root[open].n++;
+        if (doc->root[index].type >= HYBRID__JSON_ARRAY) {
+            if (++depth > max_depth)
+                return hybrid__fail_at(r->error, HYBRID_ERROR_LIMIT, doc->root[index].at, "JSON: nested deeper than %llu levels", (unsigned long long)max_depth);
+            doc->root[index].u.i = open;
+            open = (int64_t)index;
+            hybrid__json_space(r);
+            if (r->p == r->end || *r->p != (doc->root[index].type == HYBRID__JSON_ARRAY ? ']' : '}')) continue;
+        }
+        for (;;) {                                           /* close what ends here */
+            hybrid__json *c;
+            if (open < 0) return HYBRID_OK;
+            c = &doc->root[open];
+            hybrid__json_space(r);
+            if (r->p < r->end && *r->p == ',' && c->n) { r->p++; break; }
+            if (r->p == r->end || *r->p != (c->type == HYBRID__JSON_ARRAY ? ']' : '}'))
+                return hybrid__json_fail(r, c->type == HYBRID__JSON_ARRAY ? "',' or ']' is expected here" : "',' or '}' is expected here");
+            r->p++;
+            c->skip = (uint32_t)(doc->count - (size_t)open);
+            open = c->u.i;
+            c->u.i = 0;
+            depth--;
+        }
+    }
+}
+
+/* Reads n bytes at text. The tree does not point into them. On failure doc is empty. Errors: FORMAT, LIMIT, MEMORY. */
+static hybrid_result hybrid__json_parse(hybrid_runtime *rt, const char *text, size_t n, size_t max_depth, size_t max_nodes,
+    hybrid__json_doc *doc, hybrid_error *error)
+{
+    hybrid__json_reader r;
+    hybrid_result result;
+    memset(doc, 0, sizeof *doc);
+    if (n >= UINT32_MAX) return hybrid__fail(error, HYBRID_ERROR_LIMIT, "JSON: the text has %llu bytes, at most 4 GB are read", (unsigned long long)n);
+    doc->rt = rt;
+    if (!(doc->text = (char *)hybrid__alloc(rt, n + 1))) return hybrid__fail_memory(error, n + 1);
+    r.doc = doc; r.start = r.p = text; r.end = text + n; r.text = doc->text; r.error = error;
+    r.max_nodes = HYBRID__MIN(max_nodes, (size_t)UINT32_MAX);
+    if (!(result = hybrid__json_document(&r, max_depth))) {
+        hybrid__json_space(&r);
+        if (r.p < r.end) result = hybrid__json_fail(&r, "the value ended, but text follows it");
+    }
+    if (result) hybrid__json_free(doc);
+    return result;
+}
+
+/* Children: for (i = 0, v = hybrid__json_first(c); i < c->n; i++, v = hybrid__json_next(v)); of an object v is the key, v + 1 the value. */
+HYBRID__INLINE const hybrid__json *hybrid__json_first(const hybrid__json *c) { return c + 1; }
+HYBRID__INLINE const hybrid__json *hybrid__json_next(const hybrid__json *v) { return v + v->skip; }
+HYBRID__INLINE const hybrid__json *hybrid__json_next_member(const hybrid__json *key) { return key + 1 + key[1].skip; }
+
+/* The value of a member, or NULL; of several with one name the last, as Python reads it. NULL object: NULL. */
+static const hybrid__json *hybrid__json_get(const hybrid__json *object, const char *key)
+{
+    const hybrid__json *found = NULL, *k;
+    size_t n = strlen(key);
+    uint32_t i;
+    if (!object || object->type != HYBRID__JSON_OBJECT) return NULL;
+    for (i = 0, k = hybrid__json_first(object); i < object->n; i++, k = hybrid__json_next_member(k))
+        if (k->n == n && !memcmp(k->u.s, key, n)) found = k + 1;
+    return found;
+}
+
+/* A string in quotes, to a writer. ascii: everything else as \u escapes. Invalid UTF-8 becomes U+FFFD. */
+static bool hybrid__json_quote(const char *s, size_t n, bool ascii, hybrid_write_fn write, void *user)
+{
+    const char *end = s + n, *plain = s, *p = s;
+    if (!write(user, "\"", 1)) return false;
+    while (p < end) {
+        char out[16];
+        uint32_t code = 0;
+        size_t used = hybrid__utf8_read(p, end, &code), made = 0;
+        if (used && code >= 0x20 && code != '"' && code != '\\' && (code < 0x7F || !ascii)) { p += used; continue; }
+        if (p > plain && !write(user, plain, (size_t)(p - plain))) return false;
+        if (!used) { used = 1; code = 0xFFFD; }
+        if (code == '"' || code == '\\') { out[0] = '\\'; out[1] = (char)code; made = 2; }
+        else if (code == '\n' || code == '\r' || code == '\t' || code == '\b' || code == '\f') {
+            out[0] = '\\';
+            out[1] = code == '\n' ? 'n' : code == '\r' ? 'r' : code == '\t' ? 't' : code == '\b' ? 'b' : 'f';
+            made = 2;
+        } else if (code > 0xFFFF && ascii) {
+            code -= 0x10000;
+            made = (size_t)snprintf(out, sizeof out, "\\u%04x\\u%04x", 0xD800 + (unsigned)(code >> 10), 0xDC00 + (unsigned)(code & 0x3FF));
+        } else if (code < 0x20 || ascii) {
+            made = (size_t)snprintf(out, sizeof out, "\\u%04x", (unsigned)code);
+        } else {
+            made = hybrid__utf8_write(code, out);
+        }
+        if (!write(user, out, made)) return false;
+        p += used;
+        plain = p;
+    }
+    return (p == plain || write(user, plain, (size_t)(p - plain))) && write(user, "\"", 1);
+}
+
+/* A number as text: shortest form that reads back as the same double. Not-a-number and infinities as Python writes them. */
+static size_t hybrid__json_real(double v, char out[40])
+{
+    if (v != v) { memcpy(out, "NaN", 4); return 3; }
+    if (v == HUGE_VAL) { memcpy(out, "Infinity", 9); return 8; }
+    if (v == -HUGE_VAL) { memcpy(out, "-Infinity", 10); return 9; }
+    return hybrid__decimal_write(v, out);
+}
+
+/* A tree as compact JSON. Recurses as deep as the tree, which the parser limited. False: the writer said so. */
+static bool hybrid__json_write(const hybrid__json *v, hybrid_write_fn write, void *user)
+{
+    char text[40];
+    uint32_t i;
+    const hybrid__json *child;
+    switch (v->type) {
+    case HYBRID__JSON_NULL: return write(user, "null", 4);
+    case HYBRID__JSON_BOOL: return write(user, v->u.b ? "true" : "false", v->u.b ? 4 : 5);
+    case HYBRID__JSON_INT: return write(user, text, (size_t)snprintf(text, sizeof text, "%lld", (long long)v->u.i));
+    case HYBRID__JSON_REAL: return write(user, text, hybrid__json_real(v->u.d, text));
+    case HYBRID__JSON_STRING: return hybrid__json_quote(v->u.s, v->n, false, write, user);
+    case HYBRID__JSON_ARRAY:
+        if (!write(user, "[", 1)) return false;
+        for (i = 0, child = hybrid__json_first(v); i < v->n; i++, child = hybrid__json_next(child))
+            if ((i && !write(user, ",", 1)) || !hybrid__json_write(child, write, user)) return false;
+        return write(user, "]", 1);
+    default:
+        if (!write(user, "{", 1)) return false;
+        for (i = 0, child = hybrid__json_first(v); i < v->n; i++, child = hybrid__json_next_member(child))
+            if ((i && !write(user, ",", 1)) || !hybrid__json_quote(child->u.s, child->n, false, write, user) || !write(user, ":", 1)
+                || !hybrid__json_write(child + 1, write, user)) return false;
+        return write(user, "}", 1);
+    }
+}
+/* ==== end src/core/json.c ==== */
 
 /* gguf */
 
@@ -6579,6 +7220,4818 @@ HYBRID_API void hybrid_stop_reset(hybrid_stop_matcher *matcher)
     for (i = 0; i < matcher->n; i++) matcher->state[i] = 0;
 }
 /* ==== end src/text/stop.c ==== */
+
+/* ==== begin src/text/jinja_value.c ==== */
+/* text/jinja_value: what a template computes with: an arena that lives as long as one render, and values in it: strings, lists and
+ * dicts that are never changed once a template can see them, so that they can share memory. */
+
+/* Memory and steps of one render (or of one parsed template). When either is used up, result says so and every allocation fails. */
+typedef struct hybrid__jchunk { struct hybrid__jchunk *next; size_t size, used; } hybrid__jchunk;
+typedef struct hybrid__jarena {
+    hybrid_runtime *rt;
+    hybrid__jchunk *chunks;              /* the newest first; that is the one with room */
+    size_t          bytes, max_bytes;    /* of all chunks */
+    uint64_t        steps;               /* left */
+    hybrid_result   result;
+} hybrid__jarena;
+
+typedef enum hybrid__jtype {
+    HYBRID__J_UNDEFINED, HYBRID__J_NONE, HYBRID__J_BOOL, HYBRID__J_INT, HYBRID__J_FLOAT, HYBRID__J_STRING, HYBRID__J_LIST, HYBRID__J_DICT,
+    HYBRID__J_NAMESPACE, HYBRID__J_FUNCTION, HYBRID__J_LOOP,
+    HYBRID__J_MISSING                    /* an argument that was not given; no template sees it */
+} hybrid__jtype;
+
+typedef struct hybrid__jstring   hybrid__jstring;
+typedef struct hybrid__jlist     hybrid__jlist;
+typedef struct hybrid__jdict     hybrid__jdict;
+typedef struct hybrid__jfunction hybrid__jfunction;
+typedef struct hybrid__jloop     hybrid__jloop;
+
+typedef struct hybrid__jvalue {
+    uint8_t type;
+    uint8_t attribute;                   /* of an undefined value: it is a missing attribute, not a missing name */
+    union {
+        bool b; int64_t i; double d;
+        hybrid__jstring *s;              /* also the name of what is undefined, or NULL */
+        hybrid__jlist *list; hybrid__jdict *dict; hybrid__jfunction *function; hybrid__jloop *loop;
+    } u;
+} hybrid__jvalue;
+
+/* Bytes that grow: output, and long strings that a template builds up piece by piece. */
+typedef struct hybrid__jbuffer { char *data; size_t size, capacity; } hybrid__jbuffer;
+
+struct hybrid__jstring {
+    const char      *p;
+    size_t           n, chars;           /* bytes; code points, SIZE_MAX: not counted yet */
+    hybrid__jbuffer *buffer;             /* its bytes lie at the front of this one, or NULL */
+};
+
+/* ITERATOR: what Python gives as a generator: always true, and empty once it was walked. VIEW: a dict's keys, values, items. */
+typedef enum hybrid__jlist_kind { HYBRID__J_PLAIN, HYBRID__J_TUPLE, HYBRID__J_ITERATOR, HYBRID__J_VIEW } hybrid__jlist_kind;
+struct hybrid__jlist { hybrid__jvalue *items; size_t n, capacity; hybrid__jlist_kind kind; const char *label; };
+
+typedef struct hybrid__jentry { hybrid__jvalue key, value; uint32_t hash; } hybrid__jentry;
+struct hybrid__jdict {
+    hybrid__jentry *entries;             /* in the order of insertion */
+    uint32_t        n, capacity;
+    uint32_t       *slots;               /* open addressing, entry + 1; NULL while a walk is as fast */
+    uint32_t        n_slots;             /* a power of two */
+};
+
+/* ---- arena ---- */
+
+static void *hybrid__jarena_alloc(hybrid__jarena *arena, size_t size)
+{
+    enum { FIRST = 8192, LARGEST = 1 << 20, HEAD = (sizeof(hybrid__jchunk) + 15) / 16 * 16 };
+    hybrid__jchunk *c = arena->chunks;
+    size_t room;
+    if (arena->result) return NULL;
+    if (size > SIZE_MAX / 2) { arena->result = HYBRID_ERROR_LIMIT; return NULL; }
+    size = hybrid__align(size ? size : 1, 16);
+    if (!c || c->size - c->used < size) {
+        bool alone = c && size > c->size / 4;                /* a big block must not end a chunk that still has room */
+        room = alone ? size : HYBRID__MAX(size, c ? HYBRID__MIN(c->size * 2, (size_t)LARGEST) : (size_t)FIRST);
+        if (room + HEAD > arena->max_bytes - arena->bytes) room = size;
+        if (room + HEAD > arena->max_bytes - arena->bytes) { arena->result = HYBRID_ERROR_LIMIT; return NULL; }
+        if (!(c = (hybrid__jchunk *)hybrid__alloc(arena->rt, room + HEAD))) { arena->result = HYBRID_ERROR_MEMORY; return NULL; }
+        arena->bytes += room + HEAD;
+        c->size = room;
+        c->used = 0;
+        if (alone && arena->chunks) { c->next = arena->chunks->next; arena->chunks->next = c; }
+        else { c->next = arena->chunks; arena->chunks = c; }
+    }
+    c->used += size;
+    return (char *)c + HEAD + c->used - size;
+}
+
+static void hybrid__jarena_free(hybrid__jarena *arena)
+{
+    while (arena->chunks) {
+        hybrid__jchunk *c = arena->chunks;
+        arena->chunks = c->next;
+        hybrid__free(arena->rt, c);
+    }
+}
+
+/* Takes n steps; false when there are not as many. */
+static bool hybrid__jarena_work(hybrid__jarena *arena, uint64_t n)
+{
+    if (arena->result) return false;
+    if (n > arena->steps) { arena->steps = 0; arena->result = HYBRID_ERROR_LIMIT; return false; }
+    arena->steps -= n;
+    return true;
+}
+
+static bool hybrid__jbuffer_append(hybrid__jarena *arena, hybrid__jbuffer *b, const char *p, size_t n)
+{
+    if (!hybrid__jarena_work(arena, n / 16)) return false;
+    if (n > b->capacity - b->size) {
+        size_t total, capacity;
+        char *grown;
+        if (!hybrid__add_size(b->size, n, &total) || total > SIZE_MAX / 4) { arena->result = HYBRID_ERROR_LIMIT; return false; }
+        capacity = HYBRID__MAX(total * 2, (size_t)64);
+        if (!(grown = (char *)hybrid__jarena_alloc(arena, capacity))) return false;
+        if (b->size) memcpy(grown, b->data, b->size);
+        b->data = grown;
+        b->capacity = capacity;
+    }
+    if (n) memcpy(b->data + b->size, p, n);
+    b->size += n;
+    return true;
+}
+
+/* ---- making values ---- */
+
+static hybrid__jvalue hybrid__jnone(void) { hybrid__jvalue v; memset(&v, 0, sizeof v); v.type = HYBRID__J_NONE; return v; }
+static hybrid__jvalue hybrid__jbool(bool b) { hybrid__jvalue v = hybrid__jnone(); v.type = HYBRID__J_BOOL; v.u.b = b; return v; }
+static hybrid__jvalue hybrid__jint(int64_t i) { hybrid__jvalue v = hybrid__jnone(); v.type = HYBRID__J_INT; v.u.i = i; return v; }
+static hybrid__jvalue hybrid__jfloat(double d) { hybrid__jvalue v = hybrid__jnone(); v.type = HYBRID__J_FLOAT; v.u.d = d; return v; }
+static hybrid__jvalue hybrid__jundefined(hybrid__jstring *name, bool attribute)
+{
+    hybrid__jvalue v = hybrid__jnone();
+    v.type = HYBRID__J_UNDEFINED;
+    v.attribute = attribute;
+    v.u.s = name;
+    return v;
+}
+
+/* A string over bytes that live as long as the arena. */
+static bool hybrid__jstring_view(hybrid__jarena *arena, const char *p, size_t n, hybrid__jvalue *out)
+{
+    hybrid__jstring *s = (hybrid__jstring *)hybrid__jarena_alloc(arena, sizeof *s);
+    if (!s) return false;
+    s->p = p;
+    s->n = n;
+    s->chars = SIZE_MAX;
+    s->buffer = NULL;
+    out->type = HYBRID__J_STRING;
+    out->attribute = 0;
+    out->u.s = s;
+    return true;
+}
+static bool hybrid__jstring_copy(hybrid__jarena *arena, const char *p, size_t n, hybrid__jvalue *out)
+{
+    char *copy = (char *)hybrid__jarena_alloc(arena, n);
+    if (!copy || !hybrid__jarena_work(arena, n / 16)) return false;
+    if (n) memcpy(copy, p, n);
+    return hybrid__jstring_view(arena, copy, n, out);
+}
+static bool hybrid__jstring_buffer(hybrid__jarena *arena, const hybrid__jbuffer *b, hybrid__jvalue *out)
+{
+    return hybrid__jstring_view(arena, b->data ? b->data : "", b->size, out);
+}
+
+/* a + b. A long a that is the end of its buffer is continued in place, so that building a text in a loop takes linear time. */
+static bool hybrid__jstring_concat(hybrid__jarena *arena, hybrid__jstring *a, const char *p, size_t n, hybrid__jvalue *out)
+{
+    hybrid__jbuffer *b = a->buffer;
+    if (!b || b->data != a->p || b->size != a->n) {
+        if (!(b = (hybrid__jbuffer *)hybrid__jarena_alloc(arena, sizeof *b))) return false;
+        b->data = NULL;
+        b->size = b->capacity = 0;
+        if (a->n + n < 256) {                                /* short: no spare room */
+            b->capacity = a->n + n;
+            if (!(b->data = (char *)hybrid__jarena_alloc(arena, b->capacity))) return false;
+        }
+        if (!hybrid__jbuffer_append(arena, b, a->p, a->n)) return false;
+    }
+    if (!hybrid__jbuffer_append(arena, b, p, n) || !hybrid__jstring_view(arena, b->data, b->size, out)) return false;
+    out->u.s->buffer = b;
+    return true;
+}
+
+static bool hybrid__jlist_new(hybrid__jarena *arena, size_t capacity, hybrid__jlist_kind kind, hybrid__jvalue *out)
+{
+    hybrid__jlist *l = (hybrid__jlist *)hybrid__jarena_alloc(arena, sizeof *l);
+    if (!l || capacity > SIZE_MAX / 4 / sizeof(hybrid__jvalue)) return false;
+    memset(l, 0, sizeof *l);
+    l->kind = kind;
+    if (capacity && !(l->items = (hybrid__jvalue *)hybrid__jarena_alloc(arena, capacity * sizeof(hybrid__jvalue)))) return false;
+    l->capacity = capacity;
+    out->type = HYBRID__J_LIST;
+    out->attribute = 0;
+    out->u.list = l;
+    return true;
+}
+static bool hybrid__jlist_push(hybrid__jarena *arena, hybrid__jlist *l, hybrid__jvalue v)
+{
+    if (!hybrid__jarena_work(arena, 1)) return false;
+    if (l->n == l->capacity) {
+        size_t capacity = l->capacity ? l->capacity * 2 : 4;
+        hybrid__jvalue *grown = capacity > SIZE_MAX / 4 / sizeof v ? NULL : (hybrid__jvalue *)hybrid__jarena_alloc(arena, capacity * sizeof v);
+        if (!grown) return false;
+        if (l->n) memcpy(grown, l->items, l->n * sizeof v);
+        l->items = grown;
+        l->capacity = capacity;
+    }
+    l->items[l->n++] = v;
+    return true;
+}
+/* The elements [from, from + n), not copied. */
+static bool hybrid__jlist_view(hybrid__jarena *arena, const hybrid__jlist *of, size_t from, size_t n, hybrid__jlist_kind kind, hybrid__jvalue *out)
+{
+    if (!hybrid__jlist_new(arena, 0, kind, out)) return false;
+    out->u.list->items = n ? of->items + from : NULL;
+    out->u.list->n = out->u.list->capacity = n;              /* full: a push would move it, never write into the other */
+    return true;
+}
+
+/* ---- text ---- */
+
+/* What Python's str.isspace and strip() take for white space. */
+static bool hybrid__jspace(uint32_t c)
+{
+    return (c >= 9 && c <= 13) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A)
+        || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+}
+
+/* Where the last character of [p, end) starts; p < end. */
+static const char *hybrid__jlast_char(const char *p, const char *end)
+{
+    const char *q = end - 1;
+    uint32_t code;
+    while (q > p && end - q < 4 && ((unsigned char)*q & 0xC0) == 0x80) q--;
+    return hybrid__utf8_read(q, end, &code) == (size_t)(end - q) ? q : end - 1;
+}
+
+/* [*p, *end) without white space at its ends. */
+static void hybrid__jtrim(const char **p, const char **end, bool left, bool right)
+{
+    uint32_t code;
+    while (left && *p < *end) {
+        size_t n = hybrid__utf8_next(*p, *end, &code);
+        if (!hybrid__jspace(code)) break;
+        *p += n;
+    }
+    while (right && *p < *end) {
+        const char *q = hybrid__jlast_char(*p, *end);
+        hybrid__utf8_next(q, *end, &code);
+        if (!hybrid__jspace(code)) break;
+        *end = q;
+    }
+}
+
+static size_t hybrid__jstring_chars(hybrid__jstring *s)
+{
+    if (s->chars == SIZE_MAX) {
+        const char *p = s->p, *end = s->p + s->n;
+        size_t chars = 0;
+        uint32_t code;
+        for (; p < end; chars++) p += hybrid__utf8_next(p, end, &code);
+        s->chars = chars;
+    }
+    return s->chars;
+}
+/* The bytes before code point i (0..chars). */
+static size_t hybrid__jstring_at(hybrid__jstring *s, size_t i)
+{
+    const char *p = s->p, *end = s->p + s->n;
+    uint32_t code;
+    if (hybrid__jstring_chars(s) == s->n) return i;          /* ASCII */
+    for (; i && p < end; i--) p += hybrid__utf8_next(p, end, &code);
+    return (size_t)(p - s->p);
+}
+
+static bool hybrid__jstring_is(const hybrid__jstring *s, const char *word)
+{
+    size_t n = strlen(word);
+    return s->n == n && !memcmp(s->p, word, n);
+}
+
+/* The first place of needle at or after from, SIZE_MAX: none. */
+static size_t hybrid__jfind(const char *p, size_t n, const char *needle, size_t m, size_t from)
+{
+    if (from > n) return SIZE_MAX;
+    if (!m) return from;
+    for (; n - from >= m; from++) {
+        const char *hit = (const char *)memchr(p + from, needle[0], n - from - m + 1);
+        if (!hit) break;
+        from = (size_t)(hit - p);
+        if (!memcmp(hit, needle, m)) return from;
+    }
+    return SIZE_MAX;
+}
+
+/* ---- comparison ---- */
+
+HYBRID__INLINE bool hybrid__jis_number(hybrid__jvalue v) { return v.type == HYBRID__J_BOOL || v.type == HYBRID__J_INT || v.type == HYBRID__J_FLOAT; }
+HYBRID__INLINE bool hybrid__jis_whole(hybrid__jvalue v) { return v.type == HYBRID__J_BOOL || v.type == HYBRID__J_INT; }
+HYBRID__INLINE int64_t hybrid__jwhole(hybrid__jvalue v) { return v.type == HYBRID__J_BOOL ? (int64_t)v.u.b : v.u.i; }
+HYBRID__INLINE double hybrid__jreal(hybrid__jvalue v) { return v.type == HYBRID__J_FLOAT ? v.u.d : (double)hybrid__jwhole(v); }
+
+/* As Python's hash: equal numbers of different types have one. Only scalars and tuples can be keys. */
+static bool hybrid__jhash(hybrid__jvalue v, int depth, uint32_t *hash)
+{
+    uint64_t h = 14695981039346656037u, bits;
+    size_t i;
+    switch (v.type) {
+    case HYBRID__J_STRING:
+        for (i = 0; i < v.u.s->n; i++) h = (h ^ (unsigned char)v.u.s->p[i]) * 1099511628211u;
+        break;
+    case HYBRID__J_FLOAT:
+        if (v.u.d >= -9e18 && v.u.d <= 9e18 && v.u.d == (double)(int64_t)v.u.d) { h = (uint64_t)(int64_t)v.u.d * 0x9E3779B97F4A7C15u; break; }
+        memcpy(&bits, &v.u.d, 8);
+        h = bits * 0x9E3779B97F4A7C15u;
+        break;
+    case HYBRID__J_BOOL: case HYBRID__J_INT: h = (uint64_t)hybrid__jwhole(v) * 0x9E3779B97F4A7C15u; break;
+    case HYBRID__J_NONE: case HYBRID__J_UNDEFINED: h = v.type; break;
+    case HYBRID__J_LIST:
+        if (v.u.list->kind != HYBRID__J_TUPLE || depth <= 0) return false;
+        for (i = 0; i < v.u.list->n; i++) {
+            uint32_t one;
+            if (!hybrid__jhash(v.u.list->items[i], depth - 1, &one)) return false;
+            h = (h ^ one) * 1099511628211u;
+        }
+        break;
+    default: return false;
+    }
+    *hash = (uint32_t)(h ^ h >> 32);
+    return true;
+}
+
+static hybrid__jentry *hybrid__jdict_find(hybrid__jarena *arena, const hybrid__jdict *d, hybrid__jvalue key);
+
+/* 1 equal, 0 not, -1: a limit was met (depth bounds what refers to itself). */
+static int hybrid__jequal(hybrid__jarena *arena, hybrid__jvalue a, hybrid__jvalue b, int depth)
+{
+    size_t i;
+    int same;
+    if (depth <= 0) arena->result = arena->result ? arena->result : HYBRID_ERROR_LIMIT;
+    if (!hybrid__jarena_work(arena, 1)) return -1;
+    if (hybrid__jis_whole(a) && hybrid__jis_whole(b)) return hybrid__jwhole(a) == hybrid__jwhole(b);
+    if (hybrid__jis_number(a) && hybrid__jis_number(b)) return hybrid__jreal(a) == hybrid__jreal(b);
+    if (a.type != b.type) return 0;
+    switch (a.type) {
+    case HYBRID__J_STRING: return a.u.s->n == b.u.s->n && !memcmp(a.u.s->p, b.u.s->p, a.u.s->n);
+    case HYBRID__J_LIST:
+        if (a.u.list == b.u.list) return 1;
+        if (a.u.list->n != b.u.list->n || a.u.list->kind != b.u.list->kind || a.u.list->kind > HYBRID__J_TUPLE) return 0;
+        for (i = 0; i < a.u.list->n; i++)
+            if ((same = hybrid__jequal(arena, a.u.list->items[i], b.u.list->items[i], depth - 1)) != 1) return same;
+        return 1;
+    case HYBRID__J_DICT:
+        if (a.u.dict == b.u.dict) return 1;
+        if (a.u.dict->n != b.u.dict->n) return 0;
+        for (i = 0; i < a.u.dict->n; i++) {
+            const hybrid__jentry *e = hybrid__jdict_find(arena, b.u.dict, a.u.dict->entries[i].key);
+            if (arena->result) return -1;
+            if (!e) return 0;
+            if ((same = hybrid__jequal(arena, a.u.dict->entries[i].value, e->value, depth - 1)) != 1) return same;
+        }
+        return 1;
+    case HYBRID__J_NONE: case HYBRID__J_UNDEFINED: return 1;
+    default: return a.u.dict == b.u.dict;                    /* identity */
+    }
+}
+
+/* ---- dicts ---- */
+
+static bool hybrid__jdict_new(hybrid__jarena *arena, hybrid__jvalue *out)
+{
+    hybrid__jdict *d = (hybrid__jdict *)hybrid__jarena_alloc(arena, sizeof *d);
+    if (!d) return false;
+    memset(d, 0, sizeof *d);
+    out->type = HYBRID__J_DICT;
+    out->attribute = 0;
+    out->u.dict = d;
+    return true;
+}
+
+enum { HYBRID__J_KEY_DEPTH = 16 };
+
+static hybrid__jentry *hybrid__jdict_find(hybrid__jarena *arena, const hybrid__jdict *d, hybrid__jvalue key)
+{
+    uint32_t hash, i, slot;
+    if (!hybrid__jhash(key, HYBRID__J_KEY_DEPTH, &hash)) return NULL;
+    if (!d->slots) {
+        for (i = 0; i < d->n; i++)
+            if (d->entries[i].hash == hash && hybrid__jequal(arena, d->entries[i].key, key, HYBRID__J_KEY_DEPTH) == 1) return &d->entries[i];
+        return NULL;
+    }
+    for (i = hash & (d->n_slots - 1); (slot = d->slots[i]) != 0; i = (i + 1) & (d->n_slots - 1)) {
+        if (!hybrid__jarena_work(arena, 1)) return NULL;
+        if (d->entries[slot - 1].hash == hash && hybrid__jequal(arena, d->entries[slot - 1].key, key, HYBRID__J_KEY_DEPTH) == 1) return &d->entries[slot - 1];
+    }
+    return NULL;
+}
+
+static bool hybrid__jdict_grow(hybrid__jarena *arena, hybrid__jdict *d)
+{
+    uint32_t capacity = d->capacity ? d->capacity * 2 : 4, i;
+    hybrid__jentry *entries;
+    if (capacity > UINT32_MAX / 8) { arena->result = HYBRID_ERROR_LIMIT; return false; }
+    if (!(entries = (hybrid__jentry *)hybrid__jarena_alloc(arena, (size_t)capacity * sizeof *entries))) return false;
+    if (d->n) memcpy(entries, d->entries, d->n * sizeof *entries);
+    if (capacity > 8) {
+        uint32_t n_slots = capacity * 2, at;
+        uint32_t *slots = (uint32_t *)hybrid__jarena_alloc(arena, (size_t)n_slots * sizeof *slots);
+        if (!slots) return false;
+        memset(slots, 0, (size_t)n_slots * sizeof *slots);
+        for (i = 0; i < d->n; i++) {
+            for (at = entries[i].hash & (n_slots - 1); slots[at]; at = (at + 1) & (n_slots - 1)) {}
+            slots[at] = i + 1;
+        }
+        d->slots = slots;
+        d->n_slots = n_slots;
+    }
+    d->entries = entries;
+    d->capacity = capacity;
+    return true;
+}
+
+/* Only namespaces are changed once a template knows them. False: no memory, or the key is none (then arena->result is still OK). */
+static bool hybrid__jdict_set(hybrid__jarena *arena, hybrid__jdict *d, hybrid__jvalue key, hybrid__jvalue value)
+{
+    hybrid__jentry *e = hybrid__jdict_find(arena, d, key);
+    uint32_t hash, at;
+    if (arena->result || !hybrid__jhash(key, HYBRID__J_KEY_DEPTH, &hash)) return false;
+    if (e) { e->value = value; return true; }
+    if (d->n == d->capacity && !hybrid__jdict_grow(arena, d)) return false;
+    e = &d->entries[d->n++];
+    e->key = key;
+    e->value = value;
+    e->hash = hash;
+    if (d->slots) {
+        for (at = hash & (d->n_slots - 1); d->slots[at]; at = (at + 1) & (d->n_slots - 1)) {}
+        d->slots[at] = d->n;
+    }
+    return true;
+}
+
+/* A member by a C name, or NULL. */
+static hybrid__jvalue *hybrid__jdict_get(hybrid__jarena *arena, const hybrid__jdict *d, const char *name)
+{
+    hybrid__jstring s;
+    hybrid__jvalue key = hybrid__jnone();
+    hybrid__jentry *e;
+    s.p = name; s.n = strlen(name); s.chars = SIZE_MAX; s.buffer = NULL;
+    key.type = HYBRID__J_STRING;
+    key.u.s = &s;
+    e = hybrid__jdict_find(arena, d, key);
+    return e ? &e->value : NULL;
+}
+static bool hybrid__jdict_put(hybrid__jarena *arena, hybrid__jdict *d, const char *name, hybrid__jvalue value)
+{
+    hybrid__jvalue key;
+    return hybrid__jstring_view(arena, name, strlen(name), &key) && hybrid__jdict_set(arena, d, key, value);
+}
+
+/* A JSON tree as values; its strings are not copied, so the document must outlive them. Recurses as deep as the tree. */
+static bool hybrid__jfrom_json(hybrid__jarena *arena, const hybrid__json *json, hybrid__jvalue *out)
+{
+    const hybrid__json *child;
+    hybrid__jvalue key, value;
+    uint32_t i;
+    switch (json->type) {
+    case HYBRID__JSON_NULL: *out = hybrid__jnone(); return true;
+    case HYBRID__JSON_BOOL: *out = hybrid__jbool(json->u.b); return true;
+    case HYBRID__JSON_INT: *out = hybrid__jint(json->u.i); return true;
+    case HYBRID__JSON_REAL: *out = hybrid__jfloat(json->u.d); return true;
+    case HYBRID__JSON_STRING: return hybrid__jstring_view(arena, json->u.s, json->n, out);
+    case HYBRID__JSON_ARRAY:
+        if (!hybrid__jlist_new(arena, json->n, HYBRID__J_PLAIN, out)) return false;
+        for (i = 0, child = hybrid__json_first(json); i < json->n; i++, child = hybrid__json_next(child))
+            if (!hybrid__jfrom_json(arena, child, &value) || !hybrid__jlist_push(arena, out->u.list, value)) return false;
+        return true;
+    default:
+        if (!hybrid__jdict_new(arena, out)) return false;
+        for (i = 0, child = hybrid__json_first(json); i < json->n; i++, child = hybrid__json_next_member(child))
+            if (!hybrid__jstring_view(arena, child->u.s, child->n, &key) || !hybrid__jfrom_json(arena, child + 1, &value)
+                || !hybrid__jdict_set(arena, out->u.dict, key, value)) return false;
+        return true;
+    }
+}
+/* ==== end src/text/jinja_value.c ==== */
+
+/* ==== begin src/text/jinja_print.c ==== */
+/* text/jinja_print: the state of one render, its errors, and values as text: str, repr and JSON. */
+
+typedef struct hybrid__jnode  hybrid__jnode;
+typedef struct hybrid__jscope hybrid__jscope;
+typedef struct hybrid__jtree  hybrid__jtree;
+
+typedef struct hybrid__jinja {
+    hybrid__jarena   arena;
+    const char      *source;             /* of the template, newlines made "\n" */
+    size_t           n_source;
+    uint32_t         at;                 /* place in source of what is being computed */
+    hybrid_error    *error;
+    hybrid_result    result;
+    hybrid__jbuffer *out;                /* where output goes: the render's, or that of a macro or a block that is being captured */
+    hybrid__jbuffer  page;
+    size_t           max_output;
+    int              depth;              /* levels left */
+    bool             js;                 /* HYBRID_TEMPLATE_JS */
+    int64_t          now;                /* seconds since 1970, in the wanted time zone */
+    hybrid__jdict   *context;
+    const hybrid__jtree *tree;
+} hybrid__jinja;
+
+static void hybrid__jinja_place(const char *source, size_t n, size_t at, unsigned *line, unsigned *column)
+{
+    const char *p, *start = source, *end = source + HYBRID__MIN(at, n);
+    *line = 1;
+    for (p = source; p < end; p++) if (*p == '\n') { (*line)++; start = p + 1; }
+    for (*column = 1, p = start; p < end; p++) *column += ((unsigned char)*p & 0xC0) != 0x80;
+}
+
+/* Keeps the first failure, with its place. Always false. */
+static HYBRID__PRINTF(3, 4) bool hybrid__jinja_fail(hybrid__jinja *j, hybrid_result result, const char *format, ...)
+{
+    char text[256];
+    unsigned line, column;
+    va_list args;
+    if (j->result) return false;
+    j->result = result;
+    if (!j->error) return false;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    hybrid__jinja_place(j->source, j->n_source, j->at, &line, &column);
+    hybrid__fail_at(j->error, result, j->at, "template line %u, column %u: %s", line, column, text);
+    return false;
+}
+
+/* After a value function returned false: says why. Always false. */
+static bool hybrid__jinja_spent(hybrid__jinja *j)
+{
+    if (j->arena.result == HYBRID_ERROR_MEMORY) return hybrid__jinja_fail(j, HYBRID_ERROR_MEMORY, "out of memory");
+    if (j->arena.result && !j->arena.steps) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "the template takes more steps than max_steps allows");
+    if (j->arena.result) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "the template needs more memory than max_memory allows, or nests too deep");
+    return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "this value cannot be a key of a dict");
+}
+static bool hybrid__jinja_check(hybrid__jinja *j, bool ok) { return ok ? true : hybrid__jinja_spent(j); }
+
+/* Every recursion over a template or its values enters here and leaves by j->depth++. */
+static bool hybrid__jinja_enter(hybrid__jinja *j)
+{
+    if (j->depth <= 0) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "nested deeper than max_depth allows (does it refer to itself?)");
+    if (!hybrid__jarena_work(&j->arena, 1)) return hybrid__jinja_spent(j);
+    j->depth--;
+    return true;
+}
+
+/* The name of a value's type, as a Python programmer knows it. */
+static const char *hybrid__jtype_name(hybrid__jvalue v)
+{
+    static const char *const names[] = { "Undefined", "NoneType", "bool", "int", "float", "str", "list", "dict", "Namespace", "function", "LoopContext", "?" };
+    if (v.type == HYBRID__J_LIST && v.u.list->kind == HYBRID__J_TUPLE) return "tuple";
+    return names[v.type];
+}
+
+/* "'x' is undefined". Always false. */
+static bool hybrid__jinja_undefined(hybrid__jinja *j, hybrid__jvalue v)
+{
+    int n = v.u.s ? (int)HYBRID__MIN(v.u.s->n, (size_t)80) : 0;
+    if (!v.u.s) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a value that is undefined is used");
+    if (v.attribute) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the attribute '%.*s' is used, but the object has none", n, v.u.s->p);
+    return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "'%.*s' is undefined", n, v.u.s->p);
+}
+
+/* ---- text of values ---- */
+
+static bool hybrid__jinja_put(hybrid__jinja *j, hybrid__jbuffer *b, const char *p, size_t n)
+{
+    if (b == &j->page && n > j->max_output - b->size) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "the output is longer than max_output allows");
+    return hybrid__jbuffer_append(&j->arena, b, p, n) || hybrid__jinja_spent(j);
+}
+static bool hybrid__jinja_puts(hybrid__jinja *j, hybrid__jbuffer *b, const char *text) { return hybrid__jinja_put(j, b, text, strlen(text)); }
+
+/* A hybrid_write_fn over a buffer. */
+typedef struct hybrid__jsink { hybrid__jinja *j; hybrid__jbuffer *b; } hybrid__jsink;
+static bool hybrid__jsink_write(void *user, const void *data, size_t n)
+{
+    hybrid__jsink *sink = (hybrid__jsink *)user;
+    return hybrid__jinja_put(sink->j, sink->b, (const char *)data, n);
+}
+
+/* What Python's repr shows as itself; roughly, by ranges: no controls, no format characters, no odd spaces, no private use. */
+static bool hybrid__jprintable(uint32_t c)
+{
+    return !(c < 0x20 || (c >= 0x7F && c <= 0xA0) || c == 0xAD || c == 0x1680 || (c >= 0x2000 && c <= 0x200F) || (c >= 0x2028 && c <= 0x202F)
+        || (c >= 0x205F && c <= 0x206F) || c == 0x3000 || (c >= 0xE000 && c <= 0xF8FF) || c == 0xFEFF || (c >= 0xFFF0 && c <= 0xFFFB) || c >= 0xE0000);
+}
+
+/* 'text' as Python's repr: double quotes only when that spares escapes. */
+static bool hybrid__jinja_repr_string(hybrid__jinja *j, hybrid__jbuffer *b, const hybrid__jstring *s)
+{
+    const char *p = s->p, *end = p + s->n;
+    char quote = s->n && memchr(p, '\'', s->n) && !memchr(p, '"', s->n) ? '"' : '\'', out[16];
+    if (!hybrid__jinja_put(j, b, &quote, 1)) return false;
+    while (p < end) {
+        uint32_t c;
+        size_t used = hybrid__utf8_read(p, end, &c), made;
+        if (!used) { used = 1; c = (unsigned char)*p; made = (size_t)snprintf(out, sizeof out, "\\x%02x", (unsigned)c); }
+        else if (c == (uint32_t)quote || c == '\\') { out[0] = '\\'; out[1] = (char)c; made = 2; }
+        else if (c == '\n' || c == '\r' || c == '\t') { out[0] = '\\'; out[1] = c == '\n' ? 'n' : c == '\r' ? 'r' : 't'; made = 2; }
+        else if (hybrid__jprintable(c)) { memcpy(out, p, used); made = used; }
+        else made = (size_t)snprintf(out, sizeof out, c < 0x100 ? "\\x%02x" : c < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)c);
+        if (!hybrid__jinja_put(j, b, out, made)) return false;
+        p += used;
+    }
+    return hybrid__jinja_put(j, b, &quote, 1);
+}
+
+static bool hybrid__jinja_repr(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jvalue v);
+static bool hybrid__jinja_repr_function(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jvalue v);    /* knows macros: jinja_parse */
+
+static bool hybrid__jinja_repr_list(hybrid__jinja *j, hybrid__jbuffer *b, const hybrid__jlist *l)
+{
+    bool tuple = l->kind == HYBRID__J_TUPLE && !j->js;
+    size_t i;
+    if (l->label && !j->js && (!hybrid__jinja_puts(j, b, l->label) || !hybrid__jinja_put(j, b, "(", 1))) return false;
+    if (!hybrid__jinja_put(j, b, tuple ? "(" : "[", 1)) return false;
+    for (i = 0; i < l->n; i++)
+        if ((i && !hybrid__jinja_put(j, b, ", ", 2)) || !hybrid__jinja_repr(j, b, l->items[i])) return false;
+    if (tuple && l->n == 1 && !hybrid__jinja_put(j, b, ",", 1)) return false;
+    return hybrid__jinja_put(j, b, tuple ? ")" : "]", 1) && (!l->label || j->js || hybrid__jinja_put(j, b, ")", 1));
+}
+
+static bool hybrid__jinja_repr_dict(hybrid__jinja *j, hybrid__jbuffer *b, const hybrid__jdict *d)
+{
+    uint32_t i;
+    if (!hybrid__jinja_put(j, b, "{", 1)) return false;
+    for (i = 0; i < d->n; i++)
+        if ((i && !hybrid__jinja_put(j, b, ", ", 2)) || !hybrid__jinja_repr(j, b, d->entries[i].key) || !hybrid__jinja_put(j, b, ": ", 2)
+            || !hybrid__jinja_repr(j, b, d->entries[i].value)) return false;
+    return hybrid__jinja_put(j, b, "}", 1);
+}
+
+/* What {{ v }} prints; in the JS dialect constants are spelled as there. */
+static bool hybrid__jinja_str(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jvalue v)
+{
+    char text[40];
+    switch (v.type) {
+    case HYBRID__J_UNDEFINED: return true;
+    case HYBRID__J_NONE: return hybrid__jinja_puts(j, b, j->js ? "null" : "None");
+    case HYBRID__J_BOOL: return hybrid__jinja_puts(j, b, j->js ? (v.u.b ? "true" : "false") : (v.u.b ? "True" : "False"));
+    case HYBRID__J_INT: return hybrid__jinja_put(j, b, text, (size_t)snprintf(text, sizeof text, "%lld", (long long)v.u.i));
+    case HYBRID__J_FLOAT: return hybrid__jinja_put(j, b, text, hybrid__decimal_write(v.u.d, text));
+    case HYBRID__J_STRING: return hybrid__jinja_put(j, b, v.u.s->p, v.u.s->n);
+    default: return hybrid__jinja_repr(j, b, v);
+    }
+}
+
+/* How v is shown inside a container: strings in quotes. */
+static bool hybrid__jinja_repr(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jvalue v)
+{
+    hybrid__jsink sink;
+    bool ok;
+    if (!hybrid__jinja_enter(j)) return false;
+    switch (v.type) {
+    case HYBRID__J_UNDEFINED: ok = hybrid__jinja_puts(j, b, j->js ? "undefined" : "Undefined"); break;
+    case HYBRID__J_STRING:
+        sink.j = j; sink.b = b;
+        ok = j->js ? hybrid__json_quote(v.u.s->p, v.u.s->n, false, hybrid__jsink_write, &sink) : hybrid__jinja_repr_string(j, b, v.u.s);
+        break;
+    case HYBRID__J_LIST: ok = hybrid__jinja_repr_list(j, b, v.u.list); break;
+    case HYBRID__J_DICT: ok = hybrid__jinja_repr_dict(j, b, v.u.dict); break;
+    case HYBRID__J_NAMESPACE:
+        ok = hybrid__jinja_puts(j, b, "<Namespace ") && hybrid__jinja_repr_dict(j, b, v.u.dict) && hybrid__jinja_put(j, b, ">", 1);
+        break;
+    case HYBRID__J_FUNCTION: ok = hybrid__jinja_repr_function(j, b, v); break;
+    case HYBRID__J_LOOP: ok = hybrid__jinja_puts(j, b, "<LoopContext>"); break;
+    default: ok = hybrid__jinja_str(j, b, v); break;
+    }
+    j->depth++;
+    return ok;
+}
+
+/* v as a string value; a string is itself. */
+static bool hybrid__jinja_to_string(hybrid__jinja *j, hybrid__jvalue v, hybrid__jvalue *out)
+{
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    if (v.type == HYBRID__J_STRING) { *out = v; return true; }
+    return hybrid__jinja_str(j, &b, v) && hybrid__jinja_check(j, hybrid__jstring_buffer(&j->arena, &b, out));
+}
+
+/* ---- JSON ---- */
+
+typedef struct hybrid__jformat {
+    const char *comma, *colon;
+    size_t      n_comma, n_colon;
+    const char *indent;                  /* one level; NULL: all on one line */
+    size_t      n_indent;
+    bool        ascii, sort;
+} hybrid__jformat;
+
+static bool hybrid__jinja_json_break(hybrid__jinja *j, hybrid__jbuffer *b, const hybrid__jformat *f, int level)
+{
+    if (!f->indent) return true;
+    if (!hybrid__jinja_put(j, b, "\n", 1)) return false;
+    for (; level > 0; level--) if (!hybrid__jinja_put(j, b, f->indent, f->n_indent)) return false;
+    return true;
+}
+
+/* Keys are strings in JSON: numbers, booleans and None become theirs. */
+static bool hybrid__jinja_json_key(hybrid__jinja *j, hybrid__jbuffer *b, const hybrid__jformat *f, hybrid__jvalue key)
+{
+    char text[40];
+    hybrid__jsink sink;
+    size_t n;
+    sink.j = j; sink.b = b;
+    switch (key.type) {
+    case HYBRID__J_STRING: return hybrid__json_quote(key.u.s->p, key.u.s->n, f->ascii, hybrid__jsink_write, &sink);
+    case HYBRID__J_NONE: return hybrid__jinja_puts(j, b, "\"null\"");
+    case HYBRID__J_BOOL: return hybrid__jinja_puts(j, b, key.u.b ? "\"true\"" : "\"false\"");
+    case HYBRID__J_INT: n = (size_t)snprintf(text, sizeof text, "%lld", (long long)key.u.i); break;
+    case HYBRID__J_FLOAT: n = hybrid__json_real(key.u.d, text); break;
+    default: return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "tojson: a %s cannot be a key in JSON", hybrid__jtype_name(key));
+    }
+    return hybrid__jinja_put(j, b, "\"", 1) && hybrid__jinja_put(j, b, text, n) && hybrid__jinja_put(j, b, "\"", 1);
+}
+
+static bool hybrid__jinja_sort_keys(hybrid__jinja *j, const hybrid__jdict *d, hybrid__jlist **keys);
+
+static bool hybrid__jinja_json(hybrid__jinja *j, hybrid__jbuffer *b, const hybrid__jformat *f, hybrid__jvalue v, int level);
+
+static bool hybrid__jinja_json_list(hybrid__jinja *j, hybrid__jbuffer *b, const hybrid__jformat *f, const hybrid__jlist *l, int level)
+{
+    size_t i;
+    if (!l->n) return hybrid__jinja_put(j, b, "[]", 2);
+    if (!hybrid__jinja_put(j, b, "[", 1)) return false;
+    for (i = 0; i < l->n; i++)
+        if ((i && !hybrid__jinja_put(j, b, f->comma, f->n_comma)) || !hybrid__jinja_json_break(j, b, f, level + 1)
+            || !hybrid__jinja_json(j, b, f, l->items[i], level + 1)) return false;
+    return hybrid__jinja_json_break(j, b, f, level) && hybrid__jinja_put(j, b, "]", 1);
+}
+
+static bool hybrid__jinja_json_dict(hybrid__jinja *j, hybrid__jbuffer *b, const hybrid__jformat *f, const hybrid__jdict *d, int level)
+{
+    hybrid__jlist *sorted = NULL;
+    uint32_t i;
+    if (!d->n) return hybrid__jinja_put(j, b, "{}", 2);
+    if (f->sort && !hybrid__jinja_sort_keys(j, d, &sorted)) return false;
+    if (!hybrid__jinja_put(j, b, "{", 1)) return false;
+    for (i = 0; i < d->n; i++) {
+        const hybrid__jentry *e = sorted ? hybrid__jdict_find(&j->arena, d, sorted->items[i]) : &d->entries[i];
+        if (!e) return hybrid__jinja_spent(j);
+        if ((i && !hybrid__jinja_put(j, b, f->comma, f->n_comma)) || !hybrid__jinja_json_break(j, b, f, level + 1)
+            || !hybrid__jinja_json_key(j, b, f, e->key) || !hybrid__jinja_put(j, b, f->colon, f->n_colon)
+            || !hybrid__jinja_json(j, b, f, e->value, level + 1)) return false;
+    }
+    return hybrid__jinja_json_break(j, b, f, level) && hybrid__jinja_put(j, b, "}", 1);
+}
+
+/* As Python's json.dumps. */
+static bool hybrid__jinja_json(hybrid__jinja *j, hybrid__jbuffer *b, const hybrid__jformat *f, hybrid__jvalue v, int level)
+{
+    char text[40];
+    hybrid__jsink sink;
+    bool ok;
+    if (!hybrid__jinja_enter(j)) return false;
+    sink.j = j; sink.b = b;
+    switch (v.type) {
+    case HYBRID__J_NONE: ok = hybrid__jinja_puts(j, b, "null"); break;
+    case HYBRID__J_BOOL: ok = hybrid__jinja_puts(j, b, v.u.b ? "true" : "false"); break;
+    case HYBRID__J_FLOAT: ok = hybrid__jinja_put(j, b, text, hybrid__json_real(v.u.d, text)); break;
+    case HYBRID__J_INT: ok = hybrid__jinja_str(j, b, v); break;
+    case HYBRID__J_STRING: ok = hybrid__json_quote(v.u.s->p, v.u.s->n, f->ascii, hybrid__jsink_write, &sink); break;
+    case HYBRID__J_LIST: ok = hybrid__jinja_json_list(j, b, f, v.u.list, level); break;
+    case HYBRID__J_DICT: ok = hybrid__jinja_json_dict(j, b, f, v.u.dict, level); break;
+    case HYBRID__J_UNDEFINED:
+        if (j->js) { ok = hybrid__jinja_puts(j, b, "null"); break; }
+        ok = hybrid__jinja_undefined(j, v);
+        break;
+    default: ok = hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "tojson: a %s cannot be written as JSON", hybrid__jtype_name(v)); break;
+    }
+    j->depth++;
+    return ok;
+}
+/* ==== end src/text/jinja_print.c ==== */
+
+/* ==== begin src/text/jinja_call.c ==== */
+/* text/jinja_call: how the functions that templates know are described and get their arguments, and what all of them need:
+ * truth, order, iteration, attributes. */
+
+typedef struct hybrid__jargs {
+    size_t           n, n_named;
+    hybrid__jvalue  *v;                  /* the positional ones */
+    hybrid__jstring **names;
+    hybrid__jvalue  *named;
+} hybrid__jargs;
+
+enum { HYBRID__J_PARAMS = 6 };
+typedef struct hybrid__jcall {
+    hybrid__jvalue       self;           /* what a filter, test or method works on */
+    hybrid__jvalue       a[HYBRID__J_PARAMS];   /* by parameter; MISSING when not given */
+    const hybrid__jargs *args;           /* as written, for those that take any */
+    const char          *name;
+} hybrid__jcall;
+
+typedef bool (*hybrid__jfn)(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out);
+
+/* params: names in order, separated by one space; "*": anything goes. */
+typedef struct hybrid__jbuiltin { const char *name, *params; int required; hybrid__jfn fn; } hybrid__jbuiltin;
+
+static const hybrid__jbuiltin *hybrid__jbuiltin_find(const hybrid__jbuiltin *table, size_t n, const char *name, size_t n_name)
+{
+    size_t i;
+    for (i = 0; i < n; i++)
+        if (strlen(table[i].name) == n_name && !memcmp(table[i].name, name, n_name)) return &table[i];
+    return NULL;
+}
+
+/* The place of a name in a list of words separated by spaces, or -1. */
+static int hybrid__jword(const char *words, const char *name, size_t n)
+{
+    int index = 0;
+    for (; *words; index++) {
+        size_t length = strcspn(words, " ");
+        if (length == n && !memcmp(words, name, n)) return index;
+        words += length;
+        while (*words == ' ') words++;
+    }
+    return -1;
+}
+
+static bool hybrid__jbuiltin_call(hybrid__jinja *j, const hybrid__jbuiltin *f, hybrid__jvalue self, const hybrid__jargs *args, hybrid__jvalue *out)
+{
+    hybrid__jcall c;
+    int count = *f->params != 0, i;
+    const char *p;
+    size_t k;
+    c.self = self;
+    c.args = args;
+    c.name = f->name;
+    if (*f->params == '*') return f->fn(j, &c, out);
+    for (p = f->params; *p; p++) count += *p == ' ';
+    for (i = 0; i < HYBRID__J_PARAMS; i++) { c.a[i] = hybrid__jnone(); c.a[i].type = HYBRID__J_MISSING; }
+    if (args->n > (size_t)count) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s takes at most %d arguments, %lu are given", f->name, count, (unsigned long)args->n);
+    for (k = 0; k < args->n; k++) c.a[k] = args->v[k];
+    for (k = 0; k < args->n_named; k++) {
+        i = hybrid__jword(f->params, args->names[k]->p, args->names[k]->n);
+        if (i < 0) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s has no parameter '%.*s'", f->name, (int)HYBRID__MIN(args->names[k]->n, (size_t)60), args->names[k]->p);
+        if (c.a[i].type != HYBRID__J_MISSING) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s got two values for one parameter", f->name);
+        c.a[i] = args->named[k];
+    }
+    for (i = 0; i < f->required; i++)
+        if (c.a[i].type == HYBRID__J_MISSING) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s needs %d arguments", f->name, f->required);
+    return f->fn(j, &c, out);
+}
+
+/* ---- what functions need of values ---- */
+
+static bool hybrid__jtruth(hybrid__jvalue v)
+{
+    switch (v.type) {
+    case HYBRID__J_UNDEFINED: case HYBRID__J_NONE: case HYBRID__J_MISSING: return false;
+    case HYBRID__J_BOOL: case HYBRID__J_INT: return hybrid__jwhole(v) != 0;
+    case HYBRID__J_FLOAT: return v.u.d != 0;
+    case HYBRID__J_STRING: return v.u.s->n != 0;
+    case HYBRID__J_LIST: return v.u.list->n != 0 || v.u.list->kind == HYBRID__J_ITERATOR;
+    case HYBRID__J_DICT: return v.u.dict->n != 0;
+    default: return true;
+    }
+}
+
+/* An argument that is true, or that was not given and is true by default. */
+static bool hybrid__jflag(hybrid__jvalue v, bool missing) { return v.type == HYBRID__J_MISSING ? missing : hybrid__jtruth(v); }
+
+static bool hybrid__jinja_want_int(hybrid__jinja *j, const char *who, hybrid__jvalue v, int64_t missing, int64_t *out)
+{
+    *out = missing;
+    if (v.type == HYBRID__J_MISSING || v.type == HYBRID__J_NONE) return true;
+    if (!hybrid__jis_whole(v)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s expects an integer, not a %s", who, hybrid__jtype_name(v));
+    *out = hybrid__jwhole(v);
+    return true;
+}
+static bool hybrid__jinja_want_string(hybrid__jinja *j, const char *who, hybrid__jvalue v, hybrid__jstring **out)
+{
+    if (v.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, v);
+    if (v.type != HYBRID__J_STRING) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s expects a string, not a %s", who, hybrid__jtype_name(v));
+    *out = v.u.s;
+    return true;
+}
+
+/* -1, 0, 1 in order. Equal values compare, whatever their type; other pairs must be numbers, strings or lists. */
+static bool hybrid__jinja_order(hybrid__jinja *j, hybrid__jvalue a, hybrid__jvalue b, int *order)
+{
+    int same = hybrid__jequal(&j->arena, a, b, j->depth);
+    size_t i;
+    if (same < 0) return hybrid__jinja_spent(j);
+    *order = 0;
+    if (same) return true;
+    if (hybrid__jis_whole(a) && hybrid__jis_whole(b)) { *order = hybrid__jwhole(a) < hybrid__jwhole(b) ? -1 : 1; return true; }
+    if (hybrid__jis_number(a) && hybrid__jis_number(b)) { *order = hybrid__jreal(a) < hybrid__jreal(b) ? -1 : 1; return true; }
+    if (a.type == HYBRID__J_STRING && b.type == HYBRID__J_STRING) {
+        size_t n = HYBRID__MIN(a.u.s->n, b.u.s->n);
+        int bytes = n ? memcmp(a.u.s->p, b.u.s->p, n) : 0;
+        *order = bytes ? (bytes < 0 ? -1 : 1) : a.u.s->n < b.u.s->n ? -1 : 1;
+        return true;
+    }
+    if (a.type == HYBRID__J_LIST && b.type == HYBRID__J_LIST) {
+        const hybrid__jlist *x = a.u.list, *y = b.u.list;
+        bool ok = true;
+        if (!hybrid__jinja_enter(j)) return false;
+        for (i = 0; ok && !*order && i < x->n && i < y->n; i++) ok = hybrid__jinja_order(j, x->items[i], y->items[i], order);
+        j->depth++;
+        if (ok && !*order) *order = x->n < y->n ? -1 : x->n > y->n;
+        return ok;
+    }
+    if (a.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, a);
+    if (b.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, b);
+    return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a %s and a %s have no order", hybrid__jtype_name(a), hybrid__jtype_name(b));
+}
+
+/* What a for loop walks over: elements, characters, keys. An iterator is empty afterwards (but not for huggingface.js). */
+static bool hybrid__jinja_items(hybrid__jinja *j, hybrid__jvalue v, hybrid__jlist **items)
+{
+    hybrid__jvalue list, one;
+    const char *p, *end;
+    uint32_t code, i;
+    switch (v.type) {
+    case HYBRID__J_LIST:
+        *items = v.u.list;
+        if (v.u.list->kind != HYBRID__J_ITERATOR || j->js) return true;
+        if (!hybrid__jlist_view(&j->arena, v.u.list, 0, v.u.list->n, HYBRID__J_PLAIN, &list)) return hybrid__jinja_spent(j);
+        v.u.list->n = 0;
+        break;
+    case HYBRID__J_STRING:
+        if (!hybrid__jlist_new(&j->arena, hybrid__jstring_chars(v.u.s), HYBRID__J_PLAIN, &list)) return hybrid__jinja_spent(j);
+        for (p = v.u.s->p, end = p + v.u.s->n; p < end; p += code) {
+            code = (uint32_t)hybrid__utf8_next(p, end, &i);
+            if (!hybrid__jstring_view(&j->arena, p, code, &one) || !hybrid__jlist_push(&j->arena, list.u.list, one)) return hybrid__jinja_spent(j);
+        }
+        break;
+    case HYBRID__J_DICT:
+        if (!hybrid__jlist_new(&j->arena, v.u.dict->n, HYBRID__J_PLAIN, &list)) return hybrid__jinja_spent(j);
+        for (i = 0; i < v.u.dict->n; i++)
+            if (!hybrid__jlist_push(&j->arena, list.u.list, v.u.dict->entries[i].key)) return hybrid__jinja_spent(j);
+        break;
+    case HYBRID__J_UNDEFINED:
+        if (!hybrid__jlist_new(&j->arena, 0, HYBRID__J_PLAIN, &list)) return hybrid__jinja_spent(j);
+        break;
+    default: return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a %s cannot be iterated over", hybrid__jtype_name(v));
+    }
+    *items = list.u.list;
+    return true;
+}
+
+static bool hybrid__jinja_new_list(hybrid__jinja *j, size_t capacity, hybrid__jlist_kind kind, hybrid__jvalue *out)
+{
+    return hybrid__jlist_new(&j->arena, capacity, kind, out) || hybrid__jinja_spent(j);
+}
+static bool hybrid__jinja_push(hybrid__jinja *j, hybrid__jvalue list, hybrid__jvalue v)
+{
+    return hybrid__jlist_push(&j->arena, list.u.list, v) || hybrid__jinja_spent(j);
+}
+static bool hybrid__jinja_view(hybrid__jinja *j, const char *p, size_t n, hybrid__jvalue *out)
+{
+    return hybrid__jstring_view(&j->arena, p, n, out) || hybrid__jinja_spent(j);
+}
+static bool hybrid__jinja_text(hybrid__jinja *j, const hybrid__jbuffer *b, hybrid__jvalue *out)
+{
+    return hybrid__jstring_buffer(&j->arena, b, out) || hybrid__jinja_spent(j);
+}
+static bool hybrid__jinja_pair(hybrid__jinja *j, hybrid__jvalue a, hybrid__jvalue b, hybrid__jvalue *out)
+{
+    return hybrid__jinja_new_list(j, 2, HYBRID__J_TUPLE, out) && hybrid__jinja_push(j, *out, a) && hybrid__jinja_push(j, *out, b);
+}
+
+/* An index from the end when negative; false: outside of 0..n-1. */
+static bool hybrid__jindex(int64_t i, size_t n, size_t *index)
+{
+    if (i < 0) i += (int64_t)n;
+    if (i < 0 || (uint64_t)i >= n) return false;
+    *index = (size_t)i;
+    return true;
+}
+
+/* Merge sort of items by keys: stable, at most n log n comparisons, also when the order makes no sense. */
+static bool hybrid__jinja_sort(hybrid__jinja *j, hybrid__jvalue *items, hybrid__jvalue *keys, size_t n, bool reverse)
+{
+    hybrid__jvalue *spare, *from_items = items, *from_keys = keys, *to_items, *to_keys, *swap;
+    size_t width, i, k;
+    if (n < 2) return true;
+    if (!(spare = (hybrid__jvalue *)hybrid__jarena_alloc(&j->arena, n * 2 * sizeof *spare))) return hybrid__jinja_spent(j);
+    to_items = spare;
+    to_keys = spare + n;
+    for (width = 1; width < n; width *= 2) {
+        for (i = 0; i < n; i += 2 * width) {
+            size_t a = i, a_end = HYBRID__MIN(i + width, n), b = a_end, b_end = HYBRID__MIN(i + 2 * width, n);
+            for (k = i; k < b_end; k++) {
+                bool first = b >= b_end;
+                if (a < a_end && !first) {
+                    int order;
+                    if (!hybrid__jinja_order(j, from_keys[a], from_keys[b], &order)) return false;
+                    first = reverse ? order >= 0 : order <= 0;
+                }
+                to_items[k] = first ? from_items[a] : from_items[b];
+                to_keys[k] = first ? from_keys[a++] : from_keys[b++];
+            }
+        }
+        swap = from_items; from_items = to_items; to_items = swap;
+        swap = from_keys; from_keys = to_keys; to_keys = swap;
+    }
+    if (from_items != items) { memcpy(items, from_items, n * sizeof *items); memcpy(keys, from_keys, n * sizeof *keys); }
+    return true;
+}
+
+/* The keys of a dict in order, for tojson(sort_keys=true). */
+static bool hybrid__jinja_sort_keys(hybrid__jinja *j, const hybrid__jdict *d, hybrid__jlist **keys)
+{
+    hybrid__jvalue list;
+    hybrid__jvalue *order = (hybrid__jvalue *)hybrid__jarena_alloc(&j->arena, d->n * sizeof *order);
+    uint32_t i;
+    if (!order) return hybrid__jinja_spent(j);
+    if (!hybrid__jinja_new_list(j, d->n, HYBRID__J_PLAIN, &list)) return false;
+    for (i = 0; i < d->n; i++) {
+        order[i] = d->entries[i].key;
+        if (!hybrid__jinja_push(j, list, order[i])) return false;
+    }
+    *keys = list.u.list;
+    return hybrid__jinja_sort(j, list.u.list->items, order, d->n, false);
+}
+/* ==== end src/text/jinja_call.c ==== */
+
+/* ==== begin src/text/jinja_string.c ==== */
+/* text/jinja_string: the methods of strings, lists and dicts: what stands behind a dot. Those that would change a value are refused,
+ * as in the sandbox that transformers uses. */
+
+/* Simple case mapping of the alphabets that have case and are common (Latin, Greek, Cyrillic, Armenian, full width); others stay. */
+static uint32_t hybrid__jupper(uint32_t c)
+{
+    if (c < 0x80) return c >= 'a' && c <= 'z' ? c - 32 : c;
+    if (c == 0xB5) return 0x39C;
+    if (c >= 0xE0 && c <= 0xFE && c != 0xF7) return c - 32;
+    if (c == 0xFF) return 0x178;
+    if (c == 0x131) return 'I';
+    if (c == 0x17F) return 'S';
+    if ((c >= 0x100 && c <= 0x137) || (c >= 0x14A && c <= 0x177) || (c >= 0x460 && c <= 0x481) || (c >= 0x48A && c <= 0x4BF)
+        || (c >= 0x4D0 && c <= 0x52F) || (c >= 0x1E00 && c <= 0x1E95) || (c >= 0x1EA0 && c <= 0x1EFF)) return c & 1 && c != 0x131 ? c - 1 : c;
+    if ((c >= 0x139 && c <= 0x148) || (c >= 0x179 && c <= 0x17E)) return c & 1 ? c : c - 1;
+    if (c == 0x3C2) return 0x3A3;
+    if (c >= 0x3B1 && c <= 0x3CB) return c - 32;
+    if (c == 0x3AC) return 0x386;
+    if (c >= 0x3AD && c <= 0x3AF) return c - 37;
+    if (c == 0x3CC) return 0x38C;
+    if (c == 0x3CD || c == 0x3CE) return c - 63;
+    if (c >= 0x430 && c <= 0x44F) return c - 32;
+    if (c >= 0x450 && c <= 0x45F) return c - 80;
+    if (c >= 0x561 && c <= 0x586) return c - 48;
+    if (c >= 0xFF41 && c <= 0xFF5A) return c - 32;
+    return c;
+}
+static uint32_t hybrid__jlower(uint32_t c)
+{
+    if (c < 0x80) return c >= 'A' && c <= 'Z' ? c + 32 : c;
+    if (c >= 0xC0 && c <= 0xDE && c != 0xD7) return c + 32;
+    if (c == 0x178) return 0xFF;
+    if (c == 0x130 || c == 0x1E9E) return c == 0x130 ? 'i' : 0xDF;
+    if ((c >= 0x100 && c <= 0x137) || (c >= 0x14A && c <= 0x177) || (c >= 0x460 && c <= 0x481) || (c >= 0x48A && c <= 0x4BF)
+        || (c >= 0x4D0 && c <= 0x52F) || (c >= 0x1E00 && c <= 0x1E95) || (c >= 0x1EA0 && c <= 0x1EFF)) return c | 1;
+    if ((c >= 0x139 && c <= 0x148) || (c >= 0x179 && c <= 0x17E)) return c & 1 ? c + 1 : c;
+    if (c >= 0x391 && c <= 0x3AB && c != 0x3A2) return c + 32;
+    if (c == 0x386) return 0x3AC;
+    if (c >= 0x388 && c <= 0x38A) return c + 37;
+    if (c == 0x38C) return 0x3CC;
+    if (c == 0x38E || c == 0x38F) return c + 63;
+    if (c >= 0x410 && c <= 0x42F) return c + 32;
+    if (c >= 0x400 && c <= 0x40F) return c + 80;
+    if (c >= 0x531 && c <= 0x556) return c + 48;
+    if (c >= 0xFF21 && c <= 0xFF3A) return c + 32;
+    return c;
+}
+static bool hybrid__jcased(uint32_t c) { return hybrid__jupper(c) != c || hybrid__jlower(c) != c || c == 0xDF; }
+
+/* Letters: exact in ASCII; beyond it whatever is no space, no punctuation and no symbol by its block. */
+static bool hybrid__jletter(uint32_t c)
+{
+    if (c < 0x80) return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+    if (c < 0xC0) return c == 0xAA || c == 0xB5 || c == 0xBA;
+    return c != 0xD7 && c != 0xF7 && !hybrid__jspace(c) && !(c >= 0x2000 && c <= 0x2BFF) && !(c >= 0x3000 && c <= 0x3004)
+        && !(c >= 0x3007 && c <= 0x3030) && !(c >= 0xE000 && c <= 0xF8FF) && !(c >= 0xFE10 && c <= 0xFE6F) && !(c >= 0xFF00 && c <= 0xFF20)
+        && c < 0x1F000 && c != 0xFFFD;
+}
+
+typedef enum hybrid__jcasing { HYBRID__J_UPPER, HYBRID__J_LOWER, HYBRID__J_CAPITALIZE, HYBRID__J_TITLE, HYBRID__J_SWAP, HYBRID__J_TITLE_FILTER } hybrid__jcasing;
+
+/* TITLE starts a word after what has no case (str.title), TITLE_FILTER after blanks, dashes and opening brackets (the filter). */
+static bool hybrid__jinja_casing(hybrid__jinja *j, const hybrid__jstring *s, hybrid__jcasing how, hybrid__jvalue *out)
+{
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    const char *p = s->p, *end = p + s->n;
+    bool start = true;
+    while (p < end) {
+        char made[4];
+        uint32_t c, to;
+        size_t used = hybrid__utf8_read(p, end, &c);
+        bool upper = how == HYBRID__J_UPPER || (how == HYBRID__J_SWAP ? hybrid__jlower(c) == c : how != HYBRID__J_LOWER && start);
+        if (!used) {
+            if (!hybrid__jinja_put(j, &b, p++, 1)) return false;
+            continue;
+        }
+        to = upper ? hybrid__jupper(c) : hybrid__jlower(c);
+        if (upper && c == 0xDF) { if (!hybrid__jinja_put(j, &b, how == HYBRID__J_TITLE || how == HYBRID__J_CAPITALIZE ? "Ss" : "SS", 2)) return false; }
+        else if (!hybrid__jinja_put(j, &b, made, hybrid__utf8_write(to, made))) return false;
+        if (how == HYBRID__J_CAPITALIZE) start = false;
+        else if (how == HYBRID__J_TITLE) start = !hybrid__jcased(c);
+        else start = hybrid__jspace(c) || (c < 0x80 && c && strchr("-({[<", (int)c) != NULL);
+        p += used;
+    }
+    return hybrid__jinja_text(j, &b, out);
+}
+
+static bool hybrid__jm_upper(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_casing(j, c->self.u.s, HYBRID__J_UPPER, out); }
+static bool hybrid__jm_lower(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_casing(j, c->self.u.s, HYBRID__J_LOWER, out); }
+static bool hybrid__jm_title(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_casing(j, c->self.u.s, HYBRID__J_TITLE, out); }
+static bool hybrid__jm_capitalize(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_casing(j, c->self.u.s, HYBRID__J_CAPITALIZE, out); }
+static bool hybrid__jm_swapcase(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_casing(j, c->self.u.s, HYBRID__J_SWAP, out); }
+
+/* The text without characters of `set` (white space when there is none) at its ends. */
+static bool hybrid__jinja_strip(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue set, bool left, bool right, hybrid__jvalue *out)
+{
+    const char *p = c->self.u.s->p, *end = p + c->self.u.s->n;
+    hybrid__jstring *chars;
+    if (set.type == HYBRID__J_MISSING || set.type == HYBRID__J_NONE) {
+        hybrid__jtrim(&p, &end, left, right);
+        return hybrid__jinja_view(j, p, (size_t)(end - p), out);
+    }
+    if (!hybrid__jinja_want_string(j, c->name, set, &chars)) return false;
+    while (left && p < end) {
+        uint32_t code;
+        size_t n = hybrid__utf8_next(p, end, &code);
+        if (hybrid__jfind(chars->p, chars->n, p, n, 0) == SIZE_MAX) break;
+        p += n;
+        if (!hybrid__jarena_work(&j->arena, 1 + chars->n / 16)) return hybrid__jinja_spent(j);
+    }
+    while (right && p < end) {
+        const char *q = hybrid__jlast_char(p, end);
+        if (hybrid__jfind(chars->p, chars->n, q, (size_t)(end - q), 0) == SIZE_MAX) break;
+        end = q;
+        if (!hybrid__jarena_work(&j->arena, 1 + chars->n / 16)) return hybrid__jinja_spent(j);
+    }
+    return hybrid__jinja_view(j, p, (size_t)(end - p), out);
+}
+static bool hybrid__jm_strip(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_strip(j, c, c->a[0], true, true, out); }
+static bool hybrid__jm_lstrip(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_strip(j, c, c->a[0], true, false, out); }
+static bool hybrid__jm_rstrip(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_strip(j, c, c->a[0], false, true, out); }
+
+static bool hybrid__jinja_push_view(hybrid__jinja *j, hybrid__jvalue list, const char *p, const char *end)
+{
+    hybrid__jvalue piece;
+    return hybrid__jinja_view(j, p, (size_t)(end - p), &piece) && hybrid__jinja_push(j, list, piece);
+}
+static void hybrid__jlist_reverse(hybrid__jlist *l)
+{
+    size_t i;
+    for (i = 0; i < l->n / 2; i++) { hybrid__jvalue t = l->items[i]; l->items[i] = l->items[l->n - 1 - i]; l->items[l->n - 1 - i] = t; }
+}
+
+/* Words between white space, from the left or the right; after `most` cuts the rest is one piece, blanks at its far end included. */
+static bool hybrid__jinja_words(hybrid__jinja *j, const hybrid__jstring *s, uint64_t most, bool right, hybrid__jvalue *out)
+{
+    const char *p = s->p, *end = p + s->n, *q, *one;
+    uint32_t code;
+    if (!hybrid__jinja_new_list(j, 0, HYBRID__J_PLAIN, out)) return false;
+    for (hybrid__jtrim(&p, &end, !right, right); p < end; hybrid__jtrim(&p, &end, !right, right)) {
+        if (!most--) {
+            if (!hybrid__jinja_push_view(j, *out, p, end)) return false;
+            break;
+        }
+        if (right) {
+            for (q = end; q > p; q = one) {
+                one = hybrid__jlast_char(p, q);
+                hybrid__utf8_next(one, q, &code);
+                if (hybrid__jspace(code)) break;
+            }
+            if (!hybrid__jinja_push_view(j, *out, q, end)) return false;
+            end = q;
+        } else {
+            for (q = p; q < end; q = one) {
+                one = q + hybrid__utf8_next(q, end, &code);
+                if (hybrid__jspace(code)) break;
+            }
+            if (!hybrid__jinja_push_view(j, *out, p, q)) return false;
+            p = q;
+        }
+    }
+    if (right) hybrid__jlist_reverse(out->u.list);
+    return true;
+}
+
+static bool hybrid__jinja_cut(hybrid__jinja *j, const hybrid__jstring *s, const hybrid__jstring *by, uint64_t most, bool right, hybrid__jvalue *out)
+{
+    const char *p = s->p, *end = p + s->n;
+    size_t at;
+    if (!by->n) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "split: the separator is empty");
+    if (!hybrid__jarena_work(&j->arena, s->n / 16) || !hybrid__jinja_new_list(j, 0, HYBRID__J_PLAIN, out)) return hybrid__jinja_spent(j);
+    if (!right) {
+        for (; most && (at = hybrid__jfind(p, (size_t)(end - p), by->p, by->n, 0)) != SIZE_MAX; most--, p += at + by->n)
+            if (!hybrid__jinja_push_view(j, *out, p, p + at)) return false;
+        return hybrid__jinja_push_view(j, *out, p, end);
+    }
+    for (; most; most--) {
+        const char *q = (size_t)(end - p) < by->n ? NULL : end - by->n;
+        while (q && memcmp(q, by->p, by->n)) q = q > p ? q - 1 : NULL;
+        if (!q) break;
+        if (!hybrid__jinja_push_view(j, *out, q + by->n, end)) return false;
+        end = q;
+    }
+    if (!hybrid__jinja_push_view(j, *out, p, end)) return false;
+    hybrid__jlist_reverse(out->u.list);
+    return true;
+}
+
+static bool hybrid__jinja_split(hybrid__jinja *j, hybrid__jcall *c, bool right, hybrid__jvalue *out)
+{
+    hybrid__jstring *by;
+    int64_t most;
+    if (!hybrid__jinja_want_int(j, c->name, c->a[1], -1, &most)) return false;
+    if (c->a[0].type == HYBRID__J_MISSING || c->a[0].type == HYBRID__J_NONE)
+        return hybrid__jinja_words(j, c->self.u.s, most < 0 ? UINT64_MAX : (uint64_t)most, right, out);
+    return hybrid__jinja_want_string(j, c->name, c->a[0], &by) && hybrid__jinja_cut(j, c->self.u.s, by, most < 0 ? UINT64_MAX : (uint64_t)most, right, out);
+}
+static bool hybrid__jm_split(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_split(j, c, false, out); }
+static bool hybrid__jm_rsplit(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_split(j, c, true, out); }
+
+static bool hybrid__jm_splitlines(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    const char *p = c->self.u.s->p, *end = p + c->self.u.s->n;
+    bool keep = hybrid__jflag(c->a[0], false);
+    if (!hybrid__jinja_new_list(j, 0, HYBRID__J_PLAIN, out)) return false;
+    while (p < end) {
+        const char *q = p, *next;
+        while (q < end && *q != '\n' && *q != '\r') q++;
+        next = q + (q < end) + (q + 1 < end && q[0] == '\r' && q[1] == '\n');
+        if (!hybrid__jinja_push_view(j, *out, p, keep ? next : q)) return false;
+        p = next;
+    }
+    return true;
+}
+
+/* (before, separator, after) */
+static bool hybrid__jinja_partition(hybrid__jinja *j, hybrid__jcall *c, bool right, hybrid__jvalue *out)
+{
+    const hybrid__jstring *s = c->self.u.s;
+    hybrid__jstring *by;
+    size_t at = SIZE_MAX, i;
+    if (!hybrid__jinja_want_string(j, c->name, c->a[0], &by)) return false;
+    if (!by->n) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s: the separator is empty", c->name);
+    if (!hybrid__jarena_work(&j->arena, s->n / 16) || !hybrid__jinja_new_list(j, 3, HYBRID__J_TUPLE, out)) return hybrid__jinja_spent(j);
+    if (!right) at = hybrid__jfind(s->p, s->n, by->p, by->n, 0);
+    else for (i = s->n; at == SIZE_MAX && i >= by->n; i--) if (!memcmp(s->p + i - by->n, by->p, by->n)) at = i - by->n;
+    if (at == SIZE_MAX && right)
+        return hybrid__jinja_push_view(j, *out, "", "") && hybrid__jinja_push_view(j, *out, "", "") && hybrid__jinja_push(j, *out, c->self);
+    if (at == SIZE_MAX)
+        return hybrid__jinja_push(j, *out, c->self) && hybrid__jinja_push_view(j, *out, s->p, s->p) && hybrid__jinja_push_view(j, *out, s->p, s->p);
+    return hybrid__jinja_push_view(j, *out, s->p, s->p + at) && hybrid__jinja_push(j, *out, c->a[0])
+        && hybrid__jinja_push_view(j, *out, s->p + at + by->n, s->p + s->n);
+}
+static bool hybrid__jm_partition(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_partition(j, c, false, out); }
+static bool hybrid__jm_rpartition(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_partition(j, c, true, out); }
+
+/* startswith, endswith: one affix or a tuple of them. */
+static bool hybrid__jinja_affix(hybrid__jinja *j, hybrid__jcall *c, bool at_end, hybrid__jvalue *out)
+{
+    const hybrid__jstring *s = c->self.u.s;
+    hybrid__jvalue *one = &c->a[0];
+    size_t n = 1, i;
+    hybrid__jstring *affix;
+    if (c->a[0].type == HYBRID__J_LIST) { one = c->a[0].u.list->items; n = c->a[0].u.list->n; }
+    *out = hybrid__jbool(false);
+    for (i = 0; i < n && !out->u.b; i++) {
+        if (!hybrid__jinja_want_string(j, c->name, one[i], &affix)) return false;
+        out->u.b = affix->n <= s->n && !memcmp(at_end ? s->p + s->n - affix->n : s->p, affix->p, affix->n);
+    }
+    return true;
+}
+static bool hybrid__jm_startswith(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_affix(j, c, false, out); }
+static bool hybrid__jm_endswith(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_affix(j, c, true, out); }
+
+static bool hybrid__jm_removeprefix(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    const hybrid__jstring *s = c->self.u.s;
+    hybrid__jvalue has;
+    size_t n;
+    if (!hybrid__jinja_affix(j, c, false, &has) || c->a[0].type != HYBRID__J_STRING) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "removeprefix expects a string");
+    n = has.u.b ? c->a[0].u.s->n : 0;
+    return hybrid__jinja_view(j, s->p + n, s->n - n, out);
+}
+static bool hybrid__jm_removesuffix(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    const hybrid__jstring *s = c->self.u.s;
+    hybrid__jvalue has;
+    if (!hybrid__jinja_affix(j, c, true, &has) || c->a[0].type != HYBRID__J_STRING) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "removesuffix expects a string");
+    return hybrid__jinja_view(j, s->p, s->n - (has.u.b ? c->a[0].u.s->n : 0), out);
+}
+
+static bool hybrid__jinja_replace(hybrid__jinja *j, const hybrid__jstring *s, const hybrid__jstring *from, const hybrid__jstring *to, int64_t most, hybrid__jvalue *out)
+{
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    const char *p = s->p, *end = p + s->n;
+    uint64_t left = most < 0 ? UINT64_MAX : (uint64_t)most;
+    if (!hybrid__jarena_work(&j->arena, s->n / 16)) return hybrid__jinja_spent(j);
+    for (; left; left--) {
+        size_t at = from->n ? hybrid__jfind(p, (size_t)(end - p), from->p, from->n, 0) : 0;
+        if (at == SIZE_MAX) break;
+        if (!hybrid__jinja_put(j, &b, p, at) || !hybrid__jinja_put(j, &b, to->p, to->n)) return false;
+        p += at + from->n;
+        if (!from->n) {                                      /* between all characters */
+            uint32_t code;
+            if (p == end) break;
+            at = hybrid__utf8_next(p, end, &code);
+            if (!hybrid__jinja_put(j, &b, p, at)) return false;
+            p += at;
+        }
+        if (!hybrid__jarena_work(&j->arena, 1)) return hybrid__jinja_spent(j);
+    }
+    return hybrid__jinja_put(j, &b, p, (size_t)(end - p)) && hybrid__jinja_text(j, &b, out);
+}
+static bool hybrid__jm_replace(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jstring *from, *to;
+    int64_t most;
+    return hybrid__jinja_want_string(j, c->name, c->a[0], &from) && hybrid__jinja_want_string(j, c->name, c->a[1], &to)
+        && hybrid__jinja_want_int(j, c->name, c->a[2], -1, &most) && hybrid__jinja_replace(j, c->self.u.s, from, to, most, out);
+}
+
+/* A position of Python's slices: from the end when negative, then kept within 0..n. */
+static size_t hybrid__jclamp(int64_t i, size_t n)
+{
+    if (i < 0) i += (int64_t)n;
+    return i < 0 ? 0 : HYBRID__MIN((uint64_t)i, (uint64_t)n);
+}
+
+/* The place of a needle in code points, -1: none. */
+static bool hybrid__jinja_position(hybrid__jinja *j, hybrid__jcall *c, bool right, int64_t *place)
+{
+    hybrid__jstring *s = c->self.u.s, *needle;
+    size_t chars = hybrid__jstring_chars(s), from, to, at = SIZE_MAX, i;
+    int64_t a, b;
+    if (!hybrid__jinja_want_string(j, c->name, c->a[0], &needle) || !hybrid__jinja_want_int(j, c->name, c->a[1], 0, &a)
+        || !hybrid__jinja_want_int(j, c->name, c->a[2], INT64_MAX, &b)) return false;
+    if (!hybrid__jarena_work(&j->arena, 1 + s->n / 16)) return hybrid__jinja_spent(j);
+    from = hybrid__jstring_at(s, hybrid__jclamp(a, chars));
+    to = hybrid__jstring_at(s, hybrid__jclamp(b, chars));
+    *place = -1;
+    if (from > to || a > (int64_t)chars) return true;
+    if (!right) at = hybrid__jfind(s->p, to, needle->p, needle->n, from);
+    else for (i = to; at == SIZE_MAX && i >= from + needle->n; i--) {
+        if (!memcmp(s->p + i - needle->n, needle->p, needle->n)) at = i - needle->n;
+        if (!i) break;
+    }
+    if (at == SIZE_MAX) return true;
+    if (chars == s->n) *place = (int64_t)at;
+    else {
+        hybrid__jstring head;
+        head.p = s->p; head.n = at; head.chars = SIZE_MAX; head.buffer = NULL;
+        *place = (int64_t)hybrid__jstring_chars(&head);
+    }
+    return true;
+}
+static bool hybrid__jm_find(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { *out = hybrid__jint(0); return hybrid__jinja_position(j, c, false, &out->u.i); }
+static bool hybrid__jm_rfind(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { *out = hybrid__jint(0); return hybrid__jinja_position(j, c, true, &out->u.i); }
+static bool hybrid__jm_index(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    *out = hybrid__jint(0);
+    if (!hybrid__jinja_position(j, c, c->name[0] == 'r', &out->u.i)) return false;
+    return out->u.i >= 0 || hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s: the text does not occur", c->name);
+}
+static bool hybrid__jm_count(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jstring *s = c->self.u.s, *needle;
+    size_t at = 0;
+    if (!hybrid__jinja_want_string(j, c->name, c->a[0], &needle)) return false;
+    *out = hybrid__jint(0);
+    if (!needle->n) { out->u.i = (int64_t)hybrid__jstring_chars(s) + 1; return true; }
+    for (; (at = hybrid__jfind(s->p, s->n, needle->p, needle->n, at)) != SIZE_MAX; at += needle->n) out->u.i++;
+    return hybrid__jarena_work(&j->arena, s->n / 16) || hybrid__jinja_spent(j);
+}
+
+/* is...(): every character is of the kind, and there is one. For upper and lower: every one that has case. */
+static bool hybrid__jm_is(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    const char *p = c->self.u.s->p, *end = p + c->self.u.s->n, *kind = c->name + 2;
+    bool any = false, all = true;
+    uint32_t code;
+    if (!hybrid__jarena_work(&j->arena, c->self.u.s->n / 16)) return hybrid__jinja_spent(j);
+    for (; p < end && all; p += hybrid__utf8_next(p, end, &code)) {
+        bool digit, letter;
+        hybrid__utf8_next(p, end, &code);
+        digit = code >= '0' && code <= '9';
+        letter = hybrid__jletter(code);
+        if (*kind == 'u' || *kind == 'l') {
+            if (!hybrid__jcased(code)) continue;
+            all = *kind == 'u' ? hybrid__jlower(code) != code : hybrid__jupper(code) != code || code == 0xDF;
+        } else {
+            all = *kind == 's' ? hybrid__jspace(code) : *kind == 'd' || *kind == 'n' ? digit : kind[2] == 'n' ? digit || letter
+                : kind[1] == 's' ? code < 0x80 : letter;
+        }
+        any = true;
+    }
+    *out = hybrid__jbool(all && (any || (kind[0] == 'a' && kind[1] == 's')));
+    return true;
+}
+
+/* ljust, rjust, center, zfill */
+static bool hybrid__jm_pad(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    hybrid__jstring *s = c->self.u.s, *fill = NULL;
+    int64_t width, room, left, i;
+    bool zero = c->name[0] == 'z', sign = zero && s->n && (s->p[0] == '-' || s->p[0] == '+');
+    if (!hybrid__jinja_want_int(j, c->name, c->a[0], 0, &width)) return false;
+    if (c->a[1].type != HYBRID__J_MISSING && (!hybrid__jinja_want_string(j, c->name, c->a[1], &fill) || hybrid__jstring_chars(fill) != 1))
+        return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s: the fill must be one character", c->name);
+    room = width - (int64_t)hybrid__jstring_chars(s);
+    if (width < 0 || room <= 0) { *out = c->self; return true; }
+    left = c->name[0] == 'l' ? 0 : c->name[0] == 'c' ? room / 2 + (room & width & 1) : room;
+    if (sign && !hybrid__jinja_put(j, &b, s->p, 1)) return false;
+    for (i = 0; i <= room; i++) {
+        if (i == left && !hybrid__jinja_put(j, &b, s->p + sign, s->n - sign)) return false;
+        if (i < room && !hybrid__jinja_put(j, &b, zero ? "0" : fill ? fill->p : " ", zero || !fill ? 1 : fill->n)) return false;
+        if (!hybrid__jarena_work(&j->arena, 1)) return hybrid__jinja_spent(j);
+    }
+    return hybrid__jinja_text(j, &b, out);
+}
+
+/* 'sep'.join(items): in Python all must be strings. */
+static bool hybrid__jm_join(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    hybrid__jlist *items;
+    hybrid__jstring *one;
+    size_t i;
+    if (!hybrid__jinja_items(j, c->a[0], &items)) return false;
+    for (i = 0; i < items->n; i++)
+        if ((i && !hybrid__jinja_put(j, &b, c->self.u.s->p, c->self.u.s->n)) || !hybrid__jinja_want_string(j, c->name, items->items[i], &one)
+            || !hybrid__jinja_put(j, &b, one->p, one->n)) return false;
+    return hybrid__jinja_text(j, &b, out);
+}
+
+static bool hybrid__jm_format(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out);
+
+static const hybrid__jbuiltin hybrid__jstring_methods[] = {
+    { "strip", "chars", 0, hybrid__jm_strip }, { "lstrip", "chars", 0, hybrid__jm_lstrip }, { "rstrip", "chars", 0, hybrid__jm_rstrip },
+    { "split", "sep maxsplit", 0, hybrid__jm_split }, { "rsplit", "sep maxsplit", 0, hybrid__jm_rsplit },
+    { "splitlines", "keepends", 0, hybrid__jm_splitlines }, { "startswith", "prefix", 1, hybrid__jm_startswith },
+    { "endswith", "suffix", 1, hybrid__jm_endswith }, { "replace", "old new count", 2, hybrid__jm_replace },
+    { "upper", "", 0, hybrid__jm_upper }, { "lower", "", 0, hybrid__jm_lower }, { "casefold", "", 0, hybrid__jm_lower },
+    { "title", "", 0, hybrid__jm_title }, { "capitalize", "", 0, hybrid__jm_capitalize }, { "swapcase", "", 0, hybrid__jm_swapcase },
+    { "find", "sub start end", 1, hybrid__jm_find }, { "rfind", "sub start end", 1, hybrid__jm_rfind },
+    { "index", "sub start end", 1, hybrid__jm_index }, { "rindex", "sub start end", 1, hybrid__jm_index },
+    { "count", "sub", 1, hybrid__jm_count }, { "join", "iterable", 1, hybrid__jm_join }, { "format", "*", 0, hybrid__jm_format },
+    { "partition", "sep", 1, hybrid__jm_partition }, { "rpartition", "sep", 1, hybrid__jm_rpartition },
+    { "removeprefix", "prefix", 1, hybrid__jm_removeprefix }, { "removesuffix", "suffix", 1, hybrid__jm_removesuffix },
+    { "ljust", "width fillchar", 1, hybrid__jm_pad }, { "rjust", "width fillchar", 1, hybrid__jm_pad },
+    { "center", "width fillchar", 1, hybrid__jm_pad }, { "zfill", "width", 1, hybrid__jm_pad },
+    { "isdigit", "", 0, hybrid__jm_is }, { "isnumeric", "", 0, hybrid__jm_is }, { "isdecimal", "", 0, hybrid__jm_is },
+    { "isalpha", "", 0, hybrid__jm_is }, { "isalnum", "", 0, hybrid__jm_is }, { "isascii", "", 0, hybrid__jm_is },
+    { "isspace", "", 0, hybrid__jm_is }, { "isupper", "", 0, hybrid__jm_is }, { "islower", "", 0, hybrid__jm_is }
+};
+
+/* ---- lists and dicts ---- */
+
+static bool hybrid__jm_list_index(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    const hybrid__jlist *l = c->self.u.list;
+    size_t i;
+    *out = hybrid__jint(0);
+    for (i = 0; i < l->n; i++) {
+        int same = hybrid__jequal(&j->arena, l->items[i], c->a[0], j->depth);
+        if (same < 0) return hybrid__jinja_spent(j);
+        if (same && c->name[0] == 'i') { *out = hybrid__jint((int64_t)i); return true; }
+        out->u.i += same;
+    }
+    return c->name[0] == 'c' || hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "index: the value is not in the list");
+}
+static bool hybrid__jm_copy(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { HYBRID__UNUSED(j); *out = c->self; return true; }
+static bool hybrid__jm_forbidden(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    HYBRID__UNUSED(out);
+    return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "'%s' would change a %s: templates must not", c->name, hybrid__jtype_name(c->self));
+}
+
+static bool hybrid__jm_get(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    const hybrid__jentry *e = hybrid__jdict_find(&j->arena, c->self.u.dict, c->a[0]);
+    *out = e ? e->value : c->a[1].type != HYBRID__J_MISSING ? c->a[1] : hybrid__jnone();
+    return !j->arena.result || hybrid__jinja_spent(j);
+}
+static bool hybrid__jinja_dict_view(hybrid__jinja *j, const hybrid__jdict *d, char what, hybrid__jlist_kind kind, hybrid__jvalue *out)
+{
+    uint32_t i;
+    if (!hybrid__jinja_new_list(j, d->n, kind, out)) return false;
+    if (kind == HYBRID__J_VIEW) out->u.list->label = what == 'k' ? "dict_keys" : what == 'v' ? "dict_values" : "dict_items";
+    for (i = 0; i < d->n; i++) {
+        hybrid__jvalue v = what == 'k' ? d->entries[i].key : d->entries[i].value;
+        if ((what == 'i' && !hybrid__jinja_pair(j, d->entries[i].key, d->entries[i].value, &v)) || !hybrid__jinja_push(j, *out, v)) return false;
+    }
+    return true;
+}
+static bool hybrid__jm_dict_view(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    return hybrid__jinja_dict_view(j, c->self.u.dict, c->name[0], HYBRID__J_VIEW, out);
+}
+
+static const hybrid__jbuiltin hybrid__jlist_methods[] = {
+    { "index", "value", 1, hybrid__jm_list_index }, { "count", "value", 1, hybrid__jm_list_index }, { "copy", "", 0, hybrid__jm_copy },
+    { "append", "*", 0, hybrid__jm_forbidden }, { "extend", "*", 0, hybrid__jm_forbidden }, { "insert", "*", 0, hybrid__jm_forbidden },
+    { "pop", "*", 0, hybrid__jm_forbidden }, { "remove", "*", 0, hybrid__jm_forbidden }, { "clear", "*", 0, hybrid__jm_forbidden },
+    { "sort", "*", 0, hybrid__jm_forbidden }, { "reverse", "*", 0, hybrid__jm_forbidden }
+};
+static const hybrid__jbuiltin hybrid__jdict_methods[] = {
+    { "get", "key default", 1, hybrid__jm_get }, { "items", "", 0, hybrid__jm_dict_view }, { "keys", "", 0, hybrid__jm_dict_view },
+    { "values", "", 0, hybrid__jm_dict_view }, { "copy", "", 0, hybrid__jm_copy },
+    { "update", "*", 0, hybrid__jm_forbidden }, { "pop", "*", 0, hybrid__jm_forbidden }, { "popitem", "*", 0, hybrid__jm_forbidden },
+    { "setdefault", "*", 0, hybrid__jm_forbidden }, { "clear", "*", 0, hybrid__jm_forbidden }
+};
+
+/* What a value has behind a dot, NULL: no such method. */
+static const hybrid__jbuiltin *hybrid__jmethod(hybrid__jvalue v, const hybrid__jstring *name)
+{
+    if (v.type == HYBRID__J_STRING) return hybrid__jbuiltin_find(hybrid__jstring_methods, HYBRID__COUNT(hybrid__jstring_methods), name->p, name->n);
+    if (v.type == HYBRID__J_LIST) return hybrid__jbuiltin_find(hybrid__jlist_methods, HYBRID__COUNT(hybrid__jlist_methods), name->p, name->n);
+    if (v.type == HYBRID__J_DICT) return hybrid__jbuiltin_find(hybrid__jdict_methods, HYBRID__COUNT(hybrid__jdict_methods), name->p, name->n);
+    return NULL;
+}
+/* ==== end src/text/jinja_string.c ==== */
+
+/* ==== begin src/text/jinja_format.c ==== */
+/* text/jinja_format: values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y'). */
+
+/* v by a conversion of printf (f, e, g), with a decimal point whatever the locale says. */
+static size_t hybrid__jformat_real(double v, char conversion, int precision, char out[400])
+{
+    char raw[400];
+    size_t n = 0, i;
+    bool other = false;
+    switch (conversion) {
+    case 'e': snprintf(raw, sizeof raw, "%.*e", precision, v); break;
+    case 'E': snprintf(raw, sizeof raw, "%.*E", precision, v); break;
+    case 'g': snprintf(raw, sizeof raw, "%.*g", precision, v); break;
+    case 'G': snprintf(raw, sizeof raw, "%.*G", precision, v); break;
+    default:  snprintf(raw, sizeof raw, "%.*f", precision, v); break;
+    }
+    for (i = 0; raw[i]; i++) {
+        char c = raw[i];
+        bool known = hybrid__is_digit(c) || c == '-' || c == '+' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (known) out[n++] = c;
+        else if (!other) out[n++] = '.';
+        other = !known;
+    }
+    out[n] = 0;
+    return n;
+}
+
+typedef struct hybrid__jspec { char fill[4]; size_t n_fill; char align, sign, type; bool alternate, comma, given; int64_t width, precision; } hybrid__jspec;
+
+/* Text in a field. align: '<', '>', '^', or '=': the padding comes after the sign. */
+static bool hybrid__jinja_field(hybrid__jinja *j, hybrid__jbuffer *b, const hybrid__jspec *f, const char *p, size_t n)
+{
+    hybrid__jstring s;
+    int64_t room, left;
+    s.p = p; s.n = n; s.chars = SIZE_MAX; s.buffer = NULL;
+    room = f->width - (int64_t)hybrid__jstring_chars(&s);
+    if (room < 0) room = 0;
+    if (f->align == '=' && n && (*p == '-' || *p == '+' || *p == ' ')) {
+        if (!hybrid__jinja_put(j, b, p, 1)) return false;
+        p++; n--;
+    }
+    left = f->align == '<' ? 0 : f->align == '^' ? room / 2 : room;
+    if (!hybrid__jarena_work(&j->arena, (uint64_t)room)) return hybrid__jinja_spent(j);
+    for (room -= left; left > 0; left--) if (!hybrid__jinja_put(j, b, f->fill, f->n_fill)) return false;
+    if (!hybrid__jinja_put(j, b, p, n)) return false;
+    for (; room > 0; room--) if (!hybrid__jinja_put(j, b, f->fill, f->n_fill)) return false;
+    return true;
+}
+
+/* An integer in a base, with its sign. */
+static size_t hybrid__jformat_int(int64_t v, const hybrid__jspec *f, char out[100])
+{
+    const char *digits = f->type == 'X' ? "0123456789ABCDEF" : "0123456789abcdef";
+    unsigned base = f->type == 'x' || f->type == 'X' ? 16 : f->type == 'o' ? 8 : f->type == 'b' ? 2 : 10;
+    uint64_t u = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
+    char reversed[90];
+    size_t n = 0, m = 0, group = base == 10 ? 3 : 4;
+    do {
+        if (f->comma && m && m % (group + 1) == group) reversed[m++] = ',';
+        reversed[m++] = digits[u % base];
+    } while (u /= base);
+    if (v < 0) out[n++] = '-';
+    else if (f->sign != '-') out[n++] = f->sign;
+    if (f->alternate && base != 10) { out[n++] = '0'; out[n++] = f->type; }
+    while (m) out[n++] = reversed[--m];
+    return n;
+}
+
+/* One value by a parsed specification. */
+static bool hybrid__jinja_format_value(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jspec *f, hybrid__jvalue v)
+{
+    char text[420];
+    size_t n;
+    hybrid__jvalue s;
+    bool number = hybrid__jis_number(v);
+    if (f->width > 100000 || f->precision > 60) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "a format asks for a width or precision that is too large");
+    if (!f->align) f->align = number && f->type != 's' && f->type != 'r' ? '>' : '<';
+    if (f->type && strchr("dxXobc", f->type)) {
+        if (!number || (v.type == HYBRID__J_FLOAT && !(v.u.d > -9e18 && v.u.d < 9e18)))
+            return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the format %c expects an integer, not a %s", f->type, hybrid__jtype_name(v));
+        if (v.type == HYBRID__J_FLOAT) v = hybrid__jint((int64_t)v.u.d);
+        if (f->type != 'c') return hybrid__jinja_field(j, b, f, text, hybrid__jformat_int(hybrid__jwhole(v), f, text));
+        return hybrid__jinja_field(j, b, f, text, hybrid__utf8_write((uint32_t)HYBRID__MIN((uint64_t)hybrid__jwhole(v), (uint64_t)0x110000), text));
+    }
+    if (f->type && strchr("feEgGF%", f->type)) {
+        double d;
+        if (!number) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the format %c expects a number, not a %s", f->type, hybrid__jtype_name(v));
+        d = hybrid__jreal(v) * (f->type == '%' ? 100 : 1);
+        text[0] = f->sign;
+        n = d >= 0 && f->sign != '-' ? 1 : 0;
+        n += hybrid__jformat_real(d, f->type == '%' || f->type == 'F' ? 'f' : f->type, f->precision < 0 ? 6 : (int)f->precision, text + n);
+        if (f->type == '%') text[n++] = '%';
+        return hybrid__jinja_field(j, b, f, text, n);
+    }
+    if (f->type == 'r') {
+        hybrid__jbuffer repr = { NULL, 0, 0 };
+        if (!hybrid__jinja_repr(j, &repr, v) || !hybrid__jinja_text(j, &repr, &s)) return false;
+    } else if (!hybrid__jinja_to_string(j, v, &s)) {
+        return false;
+    }
+    n = s.u.s->n;
+    if (f->precision >= 0 && !number && (uint64_t)f->precision < hybrid__jstring_chars(s.u.s)) n = hybrid__jstring_at(s.u.s, (size_t)f->precision);
+    return hybrid__jinja_field(j, b, f, s.u.s->p, n);
+}
+
+static void hybrid__jspec_clear(hybrid__jspec *f)
+{
+    memset(f, 0, sizeof *f);
+    f->fill[0] = ' ';
+    f->n_fill = 1;
+    f->sign = '-';
+    f->precision = -1;
+}
+static const char *hybrid__jspec_number(const char *p, const char *end, int64_t *v)
+{
+    for (*v = 0; p < end && hybrid__is_digit(*p); p++) if (*v < 1000000) *v = *v * 10 + (*p - '0');
+    return p;
+}
+
+/* 'text' % values: values is a tuple, a dict for %(name)s, or one value. */
+static bool hybrid__jinja_percent(hybrid__jinja *j, const hybrid__jstring *pattern, hybrid__jvalue values, hybrid__jvalue *out)
+{
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    bool tuple = values.type == HYBRID__J_LIST && values.u.list->kind == HYBRID__J_TUPLE;
+    size_t used = 0, n = tuple ? values.u.list->n : 1;
+    const char *p = pattern->p, *end = p + pattern->n, *q;
+    while (p < end) {
+        hybrid__jspec f;
+        hybrid__jvalue v;
+        for (q = p; q < end && *q != '%'; q++) {}
+        if (!hybrid__jinja_put(j, &b, p, (size_t)(q - p))) return false;
+        if (q == end) break;
+        hybrid__jspec_clear(&f);
+        v = hybrid__jnone();
+        v.type = HYBRID__J_MISSING;
+        if ((p = q + 1) < end && *p == '(') {
+            hybrid__jvalue key;
+            const hybrid__jentry *e;
+            for (q = ++p; q < end && *q != ')'; q++) {}
+            if (q == end || values.type != HYBRID__J_DICT) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%%(name) needs a closing bracket and a dict");
+            if (!hybrid__jinja_view(j, p, (size_t)(q - p), &key)) return false;
+            if (!(e = hybrid__jdict_find(&j->arena, values.u.dict, key))) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%%(%.*s): the dict has no such key", (int)HYBRID__MIN(q - p, 60), p);
+            v = e->value;
+            n = used;
+            p = q + 1;
+        }
+        for (; p < end && *p && strchr("-+ 0#", *p); p++) {
+            if (*p == '-') f.align = '<';
+            else if (*p == '0') { if (!f.align) { f.align = '='; f.fill[0] = '0'; } }
+            else if (*p == '#') f.alternate = true;
+            else f.sign = *p;
+        }
+        p = hybrid__jspec_number(p, end, &f.width);
+        if (p < end && *p == '.') p = hybrid__jspec_number(p + 1, end, &f.precision);
+        if (p == end) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a format ends in the middle of a %%-sequence");
+        f.type = *p == 'i' || *p == 'u' ? 'd' : *p;
+        p++;
+        if (f.type == '%') { if (!hybrid__jinja_put(j, &b, "%", 1)) return false; continue; }
+        if (!strchr("srdxXocfFeEgG", f.type)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "there is no format character '%c'", f.type >= 32 ? f.type : '?');
+        if (v.type == HYBRID__J_MISSING) {
+            if (used >= n) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "there are fewer values than the format needs");
+            v = tuple ? values.u.list->items[used] : values;
+            used++;
+        }
+        if (!f.align) f.align = '>';
+        if (f.type == 's' || f.type == 'r') { f.fill[0] = ' '; if (f.align == '=') f.align = '>'; }
+        if (!hybrid__jinja_format_value(j, &b, &f, v)) return false;
+    }
+    if (used < n && values.type != HYBRID__J_DICT) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "there are more values than the format needs");
+    return hybrid__jinja_text(j, &b, out);
+}
+
+/* [[fill]align][sign][#][0][width][,][.precision][type] */
+static bool hybrid__jinja_spec(hybrid__jinja *j, const char *p, const char *end, hybrid__jspec *f)
+{
+    uint32_t code;
+    size_t n;
+    hybrid__jspec_clear(f);
+    n = p < end ? hybrid__utf8_next(p, end, &code) : 0;
+    if (n && p + n < end && p[n] && strchr("<>^=", p[n])) { memcpy(f->fill, p, n); f->n_fill = n; f->align = p[n]; p += n + 1; }
+    else if (p < end && *p && strchr("<>^=", *p)) f->align = *p++;
+    if (p < end && *p && strchr("+- ", *p)) f->sign = *p++;
+    if (p < end && *p == '#') { f->alternate = true; p++; }
+    if (p < end && *p == '0') { if (!f->align) { f->align = '='; f->fill[0] = '0'; f->n_fill = 1; } p++; }
+    p = hybrid__jspec_number(p, end, &f->width);
+    if (p < end && *p == ',') { f->comma = true; p++; }
+    if (p < end && *p == '.') p = hybrid__jspec_number(p + 1, end, &f->precision);
+    if (p < end && *p && strchr("sdxXobcfFeEgG%", *p)) f->type = *p++;
+    return p == end || hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: this specification of a field is not supported");
+}
+
+/* '{} {0} {name:>5}'.format(...). Attributes and indices inside of the braces are not supported. */
+static bool hybrid__jm_format(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    const char *p = c->self.u.s->p, *end = p + c->self.u.s->n, *q;
+    size_t next = 0, i;
+    bool automatic = false, numbered = false;
+    while (p < end) {
+        hybrid__jspec f;
+        const char *name, *name_end;
+        hybrid__jvalue v = hybrid__jnone();
+        int64_t index;
+        for (q = p; q < end && *q != '{' && *q != '}'; q++) {}
+        if (!hybrid__jinja_put(j, &b, p, (size_t)(q - p))) return false;
+        if (q == end) break;
+        if (q + 1 < end && q[1] == *q) { if (!hybrid__jinja_put(j, &b, q, 1)) return false; p = q + 2; continue; }
+        if (*q == '}') return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: a single '}'");
+        for (name = p = q + 1; p < end && *p != '}' && *p != ':' && *p != '!'; p++) {}
+        name_end = p;
+        hybrid__jspec_clear(&f);
+        if (p + 1 < end && *p == '!') { f.given = p[1] == 'r'; p += 2; }
+        for (q = p; q < end && *q != '}'; q++) {}
+        if (q == end) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: '}' is missing");
+        {
+            bool repr = f.given;
+            if (p < q && *p == ':' && !hybrid__jinja_spec(j, p + 1, q, &f)) return false;
+            if (repr) f.type = 'r';
+        }
+        v.type = HYBRID__J_MISSING;
+        if (name == name_end || hybrid__is_digit(*name)) {
+            automatic = automatic || name == name_end;
+            numbered = numbered || name < name_end;
+            if (name == name_end) index = (int64_t)next++;
+            else if (hybrid__jspec_number(name, name_end, &index) != name_end) index = INT64_MAX;
+            if (index < (int64_t)c->args->n) v = c->args->v[index];
+        } else {
+            for (i = 0; i < c->args->n_named; i++)
+                if (c->args->names[i]->n == (size_t)(name_end - name) && !memcmp(c->args->names[i]->p, name, c->args->names[i]->n)) v = c->args->named[i];
+        }
+        if (automatic && numbered) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: {} and {0} cannot be mixed");
+        if (!f.type && v.type == HYBRID__J_INT) f.type = 'd';
+        if (v.type == HYBRID__J_MISSING) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: no argument for {%.*s}", (int)HYBRID__MIN(name_end - name, 60), name);
+        if (!hybrid__jinja_format_value(j, &b, &f, v)) return false;
+        p = q + 1;
+    }
+    return hybrid__jinja_text(j, &b, out);
+}
+
+/* ---- time ---- */
+
+typedef struct hybrid__jtime { int64_t year; int month, day, hour, minute, second, weekday, yearday; } hybrid__jtime;   /* month 1.., Sunday 0, yearday 0.. */
+
+/* Proleptic Gregorian calendar; days are counted in years that begin in March, so that the leap day is the last one. */
+static void hybrid__jtime_of(int64_t seconds, hybrid__jtime *t)
+{
+    int64_t days = seconds / 86400, rest = seconds % 86400, era, year_of_era, march_day, day_of_era, jan1;
+    if (rest < 0) { rest += 86400; days--; }
+    t->hour = (int)(rest / 3600);
+    t->minute = (int)(rest / 60 % 60);
+    t->second = (int)(rest % 60);
+    t->weekday = (int)(((days + 4) % 7 + 7) % 7);
+    days += 719468;                                          /* since 0000-03-01 */
+    era = (days >= 0 ? days : days - 146096) / 146097;
+    day_of_era = days - era * 146097;
+    year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
+    march_day = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    t->month = (int)((5 * march_day + 2) / 153);
+    t->day = (int)(march_day - (153 * t->month + 2) / 5 + 1);
+    t->month += t->month < 10 ? 3 : -9;
+    t->year = year_of_era + era * 400 + (t->month <= 2);
+    jan1 = t->month <= 2 ? march_day - 306 : march_day + 59 + (t->year % 4 == 0 && (t->year % 100 != 0 || t->year % 400 == 0));
+    t->yearday = (int)jan1;
+}
+
+static const char *const hybrid__jtime_days[] = { "Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday" };
+static const char *const hybrid__jtime_months[] = { "January", "February", "March", "April", "May", "June", "July", "August",
+    "September", "October", "November", "December" };
+
+/* As strftime in the C locale. %-d and the like drop the leading zero. Unknown letters stay as they are. */
+static bool hybrid__jinja_strftime(hybrid__jinja *j, hybrid__jbuffer *b, const char *p, const char *end)
+{
+    hybrid__jtime t;
+    hybrid__jtime_of(j->now, &t);
+    for (; p < end; p++) {
+        const char *text = NULL, *again = NULL;
+        int64_t number = 0;
+        int width = 2, hour12 = t.hour % 12 ? t.hour % 12 : 12;
+        char fill = '0', out[24];
+        bool bare = false;
+        if (*p != '%' || p + 1 == end) { if (!hybrid__jinja_put(j, b, p, 1)) return false; continue; }
+        p++;
+        if (*p == '-' && p + 1 < end) { bare = true; p++; }
+        switch (*p) {
+        case 'Y': number = t.year; width = 1; break;
+        case 'y': number = t.year % 100; break;
+        case 'C': number = t.year / 100; break;
+        case 'm': number = t.month; break;
+        case 'd': number = t.day; break;
+        case 'e': number = t.day; fill = ' '; break;
+        case 'H': number = t.hour; break;
+        case 'k': number = t.hour; fill = ' '; break;
+        case 'I': number = hour12; break;
+        case 'l': number = hour12; fill = ' '; break;
+        case 'M': number = t.minute; break;
+        case 'S': number = t.second; break;
+        case 'f': number = 0; width = 6; break;
+        case 'j': number = t.yearday + 1; width = 3; break;
+        case 'u': number = t.weekday ? t.weekday : 7; width = 1; break;
+        case 'w': number = t.weekday; width = 1; break;
+        case 'U': number = (t.yearday + 7 - t.weekday) / 7; break;
+        case 'W': number = (t.yearday + 7 - (t.weekday + 6) % 7) / 7; break;
+        case 's': number = j->now; width = 1; break;
+        case 'A': text = hybrid__jtime_days[t.weekday]; break;
+        case 'B': text = hybrid__jtime_months[t.month - 1]; break;
+        case 'a': case 'b': case 'h':
+            memcpy(out, *p == 'a' ? hybrid__jtime_days[t.weekday] : hybrid__jtime_months[t.month - 1], 3);
+            out[3] = 0;
+            text = out;
+            break;
+        case 'p': text = t.hour < 12 ? "AM" : "PM"; break;
+        case 'P': text = t.hour < 12 ? "am" : "pm"; break;
+        case 'n': text = "\n"; break;
+        case 't': text = "\t"; break;
+        case '%': text = "%"; break;
+        case 'Z': case 'z': text = ""; break;
+        case 'F': again = "%Y-%m-%d"; break;
+        case 'T': case 'X': again = "%H:%M:%S"; break;
+        case 'R': again = "%H:%M"; break;
+        case 'r': again = "%I:%M:%S %p"; break;
+        case 'D': case 'x': again = "%m/%d/%y"; break;
+        case 'c': again = "%a %b %e %H:%M:%S %Y"; break;
+        default: out[0] = '%'; out[1] = *p; out[2] = 0; text = out; break;
+        }
+        if (again) { if (!hybrid__jinja_strftime(j, b, again, again + strlen(again))) return false; continue; }
+        if (!text) {
+            if (fill == '0') snprintf(out, sizeof out, "%0*lld", bare ? 1 : width, (long long)number);
+            else snprintf(out, sizeof out, "%*lld", bare ? 1 : width, (long long)number);
+            text = out;
+        }
+        if (!hybrid__jinja_puts(j, b, text)) return false;
+    }
+    return true;
+}
+/* ==== end src/text/jinja_format.c ==== */
+
+/* ==== begin src/text/jinja_ops.c ==== */
+/* text/jinja_ops: operators: arithmetic, membership, what stands behind dots and in brackets. */
+
+typedef enum hybrid__jop {
+    HYBRID__J_ADD, HYBRID__J_SUB, HYBRID__J_MUL, HYBRID__J_DIV, HYBRID__J_FLOORDIV, HYBRID__J_MOD, HYBRID__J_POW, HYBRID__J_TILDE,
+    HYBRID__J_EQ, HYBRID__J_NE, HYBRID__J_LT, HYBRID__J_LE, HYBRID__J_GT, HYBRID__J_GE, HYBRID__J_IN, HYBRID__J_NOT_IN
+} hybrid__jop;
+
+static const char *const hybrid__jop_names[] = { "+", "-", "*", "/", "//", "%", "**", "~", "==", "!=", "<", "<=", ">", ">=", "in", "not in" };
+
+static bool hybrid__jinja_overflow(hybrid__jinja *j)
+{
+    return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "an integer leaves the range of 64 bits");
+}
+static bool hybrid__jinja_bad_operands(hybrid__jinja *j, hybrid__jop op, hybrid__jvalue a, hybrid__jvalue b)
+{
+    if (a.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, a);
+    if (b.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, b);
+    return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a %s and a %s cannot be combined by %s", hybrid__jtype_name(a), hybrid__jtype_name(b), hybrid__jop_names[op]);
+}
+
+/* a * b in 64 bits, false on overflow. */
+static bool hybrid__jmul(int64_t a, int64_t b, int64_t *out)
+{
+    uint64_t x = a < 0 ? 0 - (uint64_t)a : (uint64_t)a, y = b < 0 ? 0 - (uint64_t)b : (uint64_t)b, limit;
+    bool minus = (a < 0) != (b < 0);
+    limit = (uint64_t)INT64_MAX + (minus ? 1 : 0);
+    if (x && y > limit / x) return false;
+    x *= y;
+    *out = minus ? (int64_t)(0 - x) : (int64_t)x;
+    return true;
+}
+
+static bool hybrid__jinja_integers(hybrid__jinja *j, hybrid__jop op, int64_t a, int64_t b, hybrid__jvalue *out)
+{
+    int64_t v = 0, base;
+    switch (op) {
+    case HYBRID__J_ADD:
+        if (b > 0 ? a > INT64_MAX - b : a < INT64_MIN - b) return hybrid__jinja_overflow(j);
+        v = a + b;
+        break;
+    case HYBRID__J_SUB:
+        if (b < 0 ? a > INT64_MAX + b : a < INT64_MIN + b) return hybrid__jinja_overflow(j);
+        v = a - b;
+        break;
+    case HYBRID__J_MUL:
+        if (!hybrid__jmul(a, b, &v)) return hybrid__jinja_overflow(j);
+        break;
+    case HYBRID__J_FLOORDIV: case HYBRID__J_MOD:
+        if (!b) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "division by zero");
+        if (b == -1) {                                       /* the one quotient that overflows */
+            if (op == HYBRID__J_FLOORDIV && a == INT64_MIN) return hybrid__jinja_overflow(j);
+            v = op == HYBRID__J_MOD ? 0 : -a;
+            break;
+        }
+        v = op == HYBRID__J_MOD ? a % b : a / b;
+        if (a % b && (a < 0) != (b < 0)) v += op == HYBRID__J_MOD ? b : -1;
+        break;
+    default:                                                 /* ** with b >= 0 */
+        for (v = 1, base = a; b; b >>= 1) {
+            if ((b & 1) && !hybrid__jmul(v, base, &v)) return hybrid__jinja_overflow(j);
+            if (b > 1 && !hybrid__jmul(base, base, &base)) return hybrid__jinja_overflow(j);
+        }
+        break;
+    }
+    *out = hybrid__jint(v);
+    return true;
+}
+
+static bool hybrid__jinja_reals(hybrid__jinja *j, hybrid__jop op, double a, double b, hybrid__jvalue *out)
+{
+    double v = 0;
+    if ((b == 0 && (op == HYBRID__J_DIV || op == HYBRID__J_FLOORDIV || op == HYBRID__J_MOD)) || (op == HYBRID__J_POW && a == 0 && b < 0))
+        return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "division by zero");
+    switch (op) {
+    case HYBRID__J_ADD: v = a + b; break;
+    case HYBRID__J_SUB: v = a - b; break;
+    case HYBRID__J_MUL: v = a * b; break;
+    case HYBRID__J_DIV: v = a / b; break;
+    case HYBRID__J_MOD: case HYBRID__J_FLOORDIV: {
+        double rest = fmod(a, b);
+        v = (a - rest) / b;
+        if (rest != 0 && (rest < 0) != (b < 0)) { rest += b; v -= 1; }
+        v = op == HYBRID__J_MOD ? rest : floor(v + 0.5);
+        break;
+    }
+    default: v = pow(a, b); break;
+    }
+    *out = hybrid__jfloat(v);
+    return true;
+}
+
+/* text * n, list * n */
+static bool hybrid__jinja_repeat(hybrid__jinja *j, hybrid__jvalue a, int64_t n, hybrid__jvalue *out)
+{
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    size_t total, i, one = a.type == HYBRID__J_STRING ? a.u.s->n : a.u.list->n;
+    uint64_t times = n < 0 || !one ? 0 : (uint64_t)n;
+    if (times > SIZE_MAX / 64 || !hybrid__mul_size(one, (size_t)times, &total) || total > j->arena.max_bytes || !hybrid__jarena_work(&j->arena, times)) {
+        if (!j->arena.result) j->arena.result = HYBRID_ERROR_LIMIT;
+        return hybrid__jinja_spent(j);
+    }
+    if (a.type == HYBRID__J_STRING) {
+        for (; times; times--) if (!hybrid__jinja_put(j, &b, a.u.s->p, a.u.s->n)) return false;
+        return hybrid__jinja_text(j, &b, out);
+    }
+    if (!hybrid__jinja_new_list(j, total, a.u.list->kind, out)) return false;
+    for (; times; times--) for (i = 0; i < one; i++) if (!hybrid__jinja_push(j, *out, a.u.list->items[i])) return false;
+    return true;
+}
+
+static bool hybrid__jinja_join_lists(hybrid__jinja *j, const hybrid__jlist *a, const hybrid__jlist *b, hybrid__jvalue *out)
+{
+    size_t i;
+    if (!hybrid__jinja_new_list(j, a->n + b->n, a->kind, out)) return false;
+    for (i = 0; i < a->n; i++) if (!hybrid__jinja_push(j, *out, a->items[i])) return false;
+    for (i = 0; i < b->n; i++) if (!hybrid__jinja_push(j, *out, b->items[i])) return false;
+    return true;
+}
+
+/* a ~ b, and + where one side is a string: both as text, one after the other. */
+static bool hybrid__jinja_tilde(hybrid__jinja *j, hybrid__jvalue a, hybrid__jvalue b, hybrid__jvalue *out)
+{
+    hybrid__jvalue x, y;
+    return hybrid__jinja_to_string(j, a, &x) && hybrid__jinja_to_string(j, b, &y)
+        && hybrid__jinja_check(j, hybrid__jstring_concat(&j->arena, x.u.s, y.u.s->p, y.u.s->n, out));
+}
+
+static bool hybrid__jinja_binary(hybrid__jinja *j, hybrid__jop op, hybrid__jvalue a, hybrid__jvalue b, hybrid__jvalue *out)
+{
+    if (op == HYBRID__J_TILDE) return hybrid__jinja_tilde(j, a, b, out);
+    if (hybrid__jis_number(a) && hybrid__jis_number(b)) {
+        if (hybrid__jis_whole(a) && hybrid__jis_whole(b) && op != HYBRID__J_DIV && !(op == HYBRID__J_POW && hybrid__jwhole(b) < 0))
+            return hybrid__jinja_integers(j, op, hybrid__jwhole(a), hybrid__jwhole(b), out);
+        return hybrid__jinja_reals(j, op, hybrid__jreal(a), hybrid__jreal(b), out);
+    }
+    if (op == HYBRID__J_ADD && a.type == HYBRID__J_STRING && b.type == HYBRID__J_STRING) return hybrid__jinja_tilde(j, a, b, out);
+    if (op == HYBRID__J_ADD && a.type == HYBRID__J_LIST && b.type == HYBRID__J_LIST && (a.u.list->kind == b.u.list->kind || j->js))
+        return hybrid__jinja_join_lists(j, a.u.list, b.u.list, out);
+    if (op == HYBRID__J_ADD && j->js && (a.type == HYBRID__J_STRING || b.type == HYBRID__J_STRING) && a.type > HYBRID__J_NONE && b.type > HYBRID__J_NONE)
+        return hybrid__jinja_tilde(j, a, b, out);
+    if (op == HYBRID__J_MUL && (a.type == HYBRID__J_STRING || a.type == HYBRID__J_LIST) && hybrid__jis_whole(b)) return hybrid__jinja_repeat(j, a, hybrid__jwhole(b), out);
+    if (op == HYBRID__J_MUL && (b.type == HYBRID__J_STRING || b.type == HYBRID__J_LIST) && hybrid__jis_whole(a)) return hybrid__jinja_repeat(j, b, hybrid__jwhole(a), out);
+    if (op == HYBRID__J_MOD && a.type == HYBRID__J_STRING) return hybrid__jinja_percent(j, a.u.s, b, out);
+    return hybrid__jinja_bad_operands(j, op, a, b);
+}
+
+/* a in b. huggingface.js tells true from 1 here, Python does not. */
+static bool hybrid__jinja_in(hybrid__jinja *j, hybrid__jvalue a, hybrid__jvalue b, bool *in)
+{
+    hybrid__jlist *items;
+    size_t i;
+    int same;
+    *in = false;
+    if (b.type == HYBRID__J_STRING) {
+        if (a.type != HYBRID__J_STRING) return j->js || hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "'in <string>' needs a string on its left, not a %s", hybrid__jtype_name(a));
+        *in = hybrid__jfind(b.u.s->p, b.u.s->n, a.u.s->p, a.u.s->n, 0) != SIZE_MAX;
+        return hybrid__jarena_work(&j->arena, b.u.s->n / 16) || hybrid__jinja_spent(j);
+    }
+    if (b.type == HYBRID__J_DICT) {
+        uint32_t hash;
+        if (!hybrid__jhash(a, HYBRID__J_KEY_DEPTH, &hash)) return hybrid__jinja_spent(j);
+        *in = hybrid__jdict_find(&j->arena, b.u.dict, a) != NULL;
+        return !j->arena.result || hybrid__jinja_spent(j);
+    }
+    if (b.type == HYBRID__J_NONE && j->js) return true;
+    if (!hybrid__jinja_items(j, b, &items)) return false;
+    for (i = 0; i < items->n && !*in; i++) {
+        if (j->js && (a.type == HYBRID__J_BOOL) != (items->items[i].type == HYBRID__J_BOOL)) continue;
+        if ((same = hybrid__jequal(&j->arena, a, items->items[i], j->depth)) < 0) return hybrid__jinja_spent(j);
+        *in = same != 0;
+    }
+    return true;
+}
+
+static bool hybrid__jinja_compare(hybrid__jinja *j, hybrid__jop op, hybrid__jvalue a, hybrid__jvalue b, bool *out)
+{
+    int order;
+    if (op == HYBRID__J_EQ || op == HYBRID__J_NE) {
+        int same = hybrid__jequal(&j->arena, a, b, j->depth);
+        if (same < 0) return hybrid__jinja_spent(j);
+        *out = (same != 0) == (op == HYBRID__J_EQ);
+        return true;
+    }
+    if (op == HYBRID__J_IN || op == HYBRID__J_NOT_IN) {
+        if (!hybrid__jinja_in(j, a, b, out)) return false;
+        *out = *out == (op == HYBRID__J_IN);
+        return true;
+    }
+    if ((a.type <= HYBRID__J_NONE || b.type <= HYBRID__J_NONE || a.type >= HYBRID__J_DICT || b.type >= HYBRID__J_DICT)) return hybrid__jinja_bad_operands(j, op, a, b);
+    if (!hybrid__jinja_order(j, a, b, &order)) return false;
+    *out = op == HYBRID__J_LT ? order < 0 : op == HYBRID__J_LE ? order <= 0 : op == HYBRID__J_GT ? order > 0 : order >= 0;
+    if (a.type == HYBRID__J_FLOAT || b.type == HYBRID__J_FLOAT)
+        if (hybrid__jreal(a) != hybrid__jreal(a) || hybrid__jreal(b) != hybrid__jreal(b)) *out = false;    /* NaN */
+    return true;
+}
+
+/* ---- members ---- */
+
+struct hybrid__jfunction {
+    const hybrid__jbuiltin *builtin;     /* or a macro: */
+    hybrid__jvalue          self;        /* of a method */
+    const hybrid__jnode    *node;
+    hybrid__jscope         *scope;       /* where the macro was defined */
+};
+
+struct hybrid__jloop {
+    const hybrid__jlist *items;
+    size_t               i;
+    int                  nesting;        /* of recursive loops, 0.. */
+    const hybrid__jnode *node;           /* to be called again: a recursive loop */
+    hybrid__jscope      *scope;
+    hybrid__jvalue       last;           /* what loop.changed saw */
+};
+
+static bool hybrid__jinja_method(hybrid__jinja *j, hybrid__jvalue self, const hybrid__jbuiltin *f, hybrid__jvalue *out)
+{
+    hybrid__jfunction *fn = (hybrid__jfunction *)hybrid__jarena_alloc(&j->arena, sizeof *fn);
+    if (!fn) return hybrid__jinja_spent(j);
+    memset(fn, 0, sizeof *fn);
+    fn->builtin = f;
+    fn->self = self;
+    *out = hybrid__jnone();
+    out->type = HYBRID__J_FUNCTION;
+    out->u.function = fn;
+    return true;
+}
+
+static bool hybrid__jl_cycle(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    if (!c->args->n) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "loop.cycle needs at least one value");
+    *out = c->args->v[c->self.u.loop->i % c->args->n];
+    return true;
+}
+static bool hybrid__jl_changed(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jvalue now = hybrid__jnone();
+    size_t i;
+    int same = 0;
+    if (!hybrid__jinja_new_list(j, c->args->n, HYBRID__J_TUPLE, &now)) return false;
+    for (i = 0; i < c->args->n; i++) if (!hybrid__jinja_push(j, now, c->args->v[i])) return false;
+    if (c->self.u.loop->last.type != HYBRID__J_MISSING && (same = hybrid__jequal(&j->arena, now, c->self.u.loop->last, j->depth)) < 0) return hybrid__jinja_spent(j);
+    c->self.u.loop->last = now;
+    *out = hybrid__jbool(!same);
+    return true;
+}
+static const hybrid__jbuiltin hybrid__jloop_methods[] = { { "cycle", "*", 0, hybrid__jl_cycle }, { "changed", "*", 0, hybrid__jl_changed } };
+
+static bool hybrid__jinja_loop_attribute(hybrid__jinja *j, hybrid__jvalue v, hybrid__jstring *name, hybrid__jvalue *out)
+{
+    static const char names[] = "index index0 revindex revindex0 first last length previtem nextitem depth depth0";
+    const hybrid__jloop *l = v.u.loop;
+    int64_t i = (int64_t)l->i, n = (int64_t)l->items->n;
+    const hybrid__jbuiltin *f = hybrid__jbuiltin_find(hybrid__jloop_methods, HYBRID__COUNT(hybrid__jloop_methods), name->p, name->n);
+    if (f) return hybrid__jinja_method(j, v, f, out);
+    switch (hybrid__jword(names, name->p, name->n)) {
+    case 0: *out = hybrid__jint(i + 1); break;
+    case 1: *out = hybrid__jint(i); break;
+    case 2: *out = hybrid__jint(n - i); break;
+    case 3: *out = hybrid__jint(n - i - 1); break;
+    case 4: *out = hybrid__jbool(i == 0); break;
+    case 5: *out = hybrid__jbool(i == n - 1); break;
+    case 6: *out = hybrid__jint(n); break;
+    case 7: *out = i > 0 ? l->items->items[i - 1] : hybrid__jundefined(name, true); break;
+    case 8: *out = i < n - 1 ? l->items->items[i + 1] : hybrid__jundefined(name, true); break;
+    case 9: *out = hybrid__jint(l->nesting + 1); break;
+    case 10: *out = hybrid__jint(l->nesting); break;
+    default: *out = hybrid__jundefined(name, true); break;
+    }
+    return true;
+}
+
+/* v.name: methods before members, as in Python (huggingface.js: members first). What is not there is undefined, not an error. */
+static bool hybrid__jinja_attribute(hybrid__jinja *j, hybrid__jvalue v, hybrid__jstring *name, hybrid__jvalue *out)
+{
+    hybrid__jvalue key = hybrid__jnone();
+    const hybrid__jbuiltin *f;
+    const hybrid__jentry *e = NULL;
+    int group;
+    if (v.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, v);
+    if (v.type == HYBRID__J_LOOP) return hybrid__jinja_loop_attribute(j, v, name, out);
+    key.type = HYBRID__J_STRING;
+    key.u.s = name;
+    if (v.type == HYBRID__J_DICT || v.type == HYBRID__J_NAMESPACE) e = hybrid__jdict_find(&j->arena, v.u.dict, key);
+    if (j->arena.result) return hybrid__jinja_spent(j);
+    if (e && j->js) { *out = e->value; return true; }
+    if ((f = hybrid__jmethod(v, name)) != NULL) return hybrid__jinja_method(j, v, f, out);
+    if (e) { *out = e->value; return true; }
+    if (v.type == HYBRID__J_LIST && v.u.list->n == 2 && v.u.list->kind == HYBRID__J_TUPLE && (group = hybrid__jword("grouper list", name->p, name->n)) >= 0) {
+        *out = v.u.list->items[group];                       /* the pairs of groupby */
+        return true;
+    }
+    *out = hybrid__jundefined(name, true);
+    return true;
+}
+
+/* v[key] */
+static bool hybrid__jinja_item(hybrid__jinja *j, hybrid__jvalue v, hybrid__jvalue key, hybrid__jvalue *out)
+{
+    const hybrid__jentry *e;
+    size_t i;
+    *out = hybrid__jundefined(key.type == HYBRID__J_STRING ? key.u.s : NULL, true);
+    if (v.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, v);
+    if (v.type == HYBRID__J_DICT || v.type == HYBRID__J_NAMESPACE) {
+        if ((e = hybrid__jdict_find(&j->arena, v.u.dict, key)) != NULL) { *out = e->value; return true; }
+        if (j->arena.result) return hybrid__jinja_spent(j);
+    } else if (v.type == HYBRID__J_LIST && hybrid__jis_whole(key)) {
+        if (hybrid__jindex(hybrid__jwhole(key), v.u.list->n, &i)) *out = v.u.list->items[i];
+        return true;
+    } else if (v.type == HYBRID__J_STRING && hybrid__jis_whole(key)) {
+        size_t at;
+        uint32_t code;
+        if (!hybrid__jarena_work(&j->arena, v.u.s->n / 64)) return hybrid__jinja_spent(j);
+        if (!hybrid__jindex(hybrid__jwhole(key), hybrid__jstring_chars(v.u.s), &i)) return true;
+        at = hybrid__jstring_at(v.u.s, i);
+        return hybrid__jinja_view(j, v.u.s->p + at, hybrid__utf8_next(v.u.s->p + at, v.u.s->p + v.u.s->n, &code), out);
+    }
+    if (key.type == HYBRID__J_STRING) return hybrid__jinja_attribute(j, v, key.u.s, out);
+    return true;
+}
+
+/* v[start:stop:step], None where nothing is written. */
+static bool hybrid__jinja_slice(hybrid__jinja *j, hybrid__jvalue v, hybrid__jvalue start, hybrid__jvalue stop, hybrid__jvalue step, hybrid__jvalue *out)
+{
+    bool text = v.type == HYBRID__J_STRING;
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    hybrid__jlist *items = NULL;
+    int64_t n, from, to, by, i;
+    if (v.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, v);
+    if (!text && v.type != HYBRID__J_LIST) { *out = hybrid__jundefined(NULL, true); return true; }
+    if ((start.type != HYBRID__J_NONE && !hybrid__jis_whole(start)) || (stop.type != HYBRID__J_NONE && !hybrid__jis_whole(stop))
+        || (step.type != HYBRID__J_NONE && !hybrid__jis_whole(step))) { *out = hybrid__jundefined(NULL, true); return true; }
+    by = step.type == HYBRID__J_NONE ? 1 : hybrid__jwhole(step);
+    if (!by) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the step of a slice is zero");
+    n = (int64_t)(text ? hybrid__jstring_chars(v.u.s) : v.u.list->n);
+    from = start.type == HYBRID__J_NONE ? (by < 0 ? INT64_MAX : 0) : hybrid__jwhole(start);
+    to = stop.type == HYBRID__J_NONE ? (by < 0 ? INT64_MIN : INT64_MAX) : hybrid__jwhole(stop);
+    if (from < 0) from = from < -n ? (by < 0 ? -1 : 0) : from + n;
+    if (from > n - (by < 0)) from = n - (by < 0);
+    if (to < 0) to = to < -n ? (by < 0 ? -1 : 0) : to + n;
+    if (to > n - (by < 0)) to = n - (by < 0);
+    if (by == 1) {
+        if (to < from) to = from;
+        if (!text) return hybrid__jlist_view(&j->arena, v.u.list, (size_t)from, (size_t)(to - from), v.u.list->kind == HYBRID__J_TUPLE ? HYBRID__J_TUPLE : HYBRID__J_PLAIN, out) || hybrid__jinja_spent(j);
+        if (!hybrid__jarena_work(&j->arena, v.u.s->n / 64)) return hybrid__jinja_spent(j);
+        n = (int64_t)hybrid__jstring_at(v.u.s, (size_t)from);
+        return hybrid__jinja_view(j, v.u.s->p + n, hybrid__jstring_at(v.u.s, (size_t)to) - (size_t)n, out);
+    }
+    if (text ? !hybrid__jinja_items(j, v, &items) : !hybrid__jinja_new_list(j, 0, v.u.list->kind == HYBRID__J_TUPLE ? HYBRID__J_TUPLE : HYBRID__J_PLAIN, out)) return false;
+    for (i = from; by > 0 ? i < to : i > to; ) {
+        if (!text && !hybrid__jinja_push(j, *out, v.u.list->items[i])) return false;
+        if (text && !hybrid__jinja_put(j, &b, items->items[i].u.s->p, items->items[i].u.s->n)) return false;
+        if (by > 0 ? by > to - i : by < to - i) break;       /* the next one would be past the end, or overflow */
+        i += by;
+    }
+    return !text || hybrid__jinja_text(j, &b, out);
+}
+/* ==== end src/text/jinja_ops.c ==== */
+
+/* ==== begin src/text/jinja_filter.c ==== */
+/* text/jinja_filter: what stands behind '|'. */
+
+/* What map, select, reversed and their like give: an iterator in Python, a list in huggingface.js. */
+HYBRID__INLINE hybrid__jlist_kind hybrid__jlazy(const hybrid__jinja *j) { return j->js ? HYBRID__J_PLAIN : HYBRID__J_ITERATOR; }
+
+/* The member that attribute= names: an index, a name, or names and indices separated by dots. */
+static bool hybrid__jinja_path(hybrid__jinja *j, hybrid__jvalue v, hybrid__jvalue path, hybrid__jvalue *out)
+{
+    const char *p, *end, *q;
+    if (path.type != HYBRID__J_STRING) return hybrid__jinja_item(j, v, path, out);
+    *out = v;
+    for (p = path.u.s->p, end = p + path.u.s->n; ; p = q + 1) {
+        hybrid__jvalue key;
+        bool number;
+        int64_t index = 0;
+        const char *d;
+        for (q = p; q < end && *q != '.'; q++) {}
+        number = q > p && q - p < 10;
+        for (d = p; d < q; d++) { number = number && hybrid__is_digit(*d); if (number) index = index * 10 + (*d - '0'); }
+        if (!hybrid__jinja_view(j, p, (size_t)(q - p), &key)) return false;
+        if (number) key = hybrid__jint(index);
+        if (!hybrid__jinja_item(j, *out, key, out)) return false;
+        if (q == end) return true;
+    }
+}
+
+/* What a value is compared by: its member, in lower case unless case matters. */
+static bool hybrid__jinja_sort_key(hybrid__jinja *j, hybrid__jvalue v, hybrid__jvalue attribute, bool exact, hybrid__jvalue *key)
+{
+    *key = v;
+    if (attribute.type != HYBRID__J_MISSING && attribute.type != HYBRID__J_NONE && !hybrid__jinja_path(j, v, attribute, key)) return false;
+    return exact || key->type != HYBRID__J_STRING || hybrid__jinja_casing(j, key->u.s, HYBRID__J_LOWER, key);
+}
+
+/* ---- text ---- */
+
+/* Filters of strings take any value, as its text. */
+#define HYBRID__J_TEXT_FILTER(name, method)                                                      \
+    static bool hybrid__jf_##name(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)       \
+    {                                                                                            \
+        return hybrid__jinja_to_string(j, c->self, &c->self) && method(j, c, out);               \
+    }
+HYBRID__J_TEXT_FILTER(upper, hybrid__jm_upper)
+HYBRID__J_TEXT_FILTER(lower, hybrid__jm_lower)
+HYBRID__J_TEXT_FILTER(capitalize, hybrid__jm_capitalize)
+HYBRID__J_TEXT_FILTER(trim, hybrid__jm_strip)
+HYBRID__J_TEXT_FILTER(center, hybrid__jm_pad)
+#undef HYBRID__J_TEXT_FILTER
+
+static bool hybrid__jf_title(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    return hybrid__jinja_to_string(j, c->self, &c->self) && hybrid__jinja_casing(j, c->self.u.s, HYBRID__J_TITLE_FILTER, out);
+}
+static bool hybrid__jf_string(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_to_string(j, c->self, out); }
+
+static bool hybrid__jf_replace(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jvalue s, from, to;
+    int64_t most;
+    return hybrid__jinja_to_string(j, c->self, &s) && hybrid__jinja_to_string(j, c->a[0], &from) && hybrid__jinja_to_string(j, c->a[1], &to)
+        && hybrid__jinja_want_int(j, c->name, c->a[2], -1, &most) && hybrid__jinja_replace(j, s.u.s, from.u.s, to.u.s, most, out);
+}
+
+static bool hybrid__jf_escape(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    hybrid__jvalue s;
+    size_t i;
+    if (!hybrid__jinja_to_string(j, c->self, &s)) return false;
+    for (i = 0; i < s.u.s->n; i++) {
+        char one = s.u.s->p[i];
+        const char *entity = one == '&' ? "&amp;" : one == '<' ? "&lt;" : one == '>' ? "&gt;" : one == '"' ? "&#34;" : one == '\'' ? "&#39;" : NULL;
+        if (entity ? !hybrid__jinja_puts(j, &b, entity) : !hybrid__jinja_put(j, &b, &one, 1)) return false;
+    }
+    return hybrid__jinja_text(j, &b, out);
+}
+
+static bool hybrid__jf_indent(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    hybrid__jvalue s, by;
+    bool first = hybrid__jflag(c->a[1], false), blank = hybrid__jflag(c->a[2], false), start = true;
+    int64_t width = 4;
+    const char *p, *end, *q;
+    if (!hybrid__jinja_to_string(j, c->self, &s)) return false;
+    if (c->a[0].type == HYBRID__J_STRING) by = c->a[0];
+    else if (!hybrid__jinja_want_int(j, c->name, c->a[0], 4, &width) || !hybrid__jinja_view(j, " ", 1, &by) || !hybrid__jinja_repeat(j, by, width, &by)) return false;
+    for (p = s.u.s->p, end = p + s.u.s->n; ; p = q + 1, start = false) {
+        for (q = p; q < end && *q != '\n' && *q != '\r'; q++) {}
+        if ((start ? first : blank || q > p) && !hybrid__jinja_put(j, &b, by.u.s->p, by.u.s->n)) return false;
+        if (!hybrid__jinja_put(j, &b, p, (size_t)(q - p))) return false;
+        if (q == end) return hybrid__jinja_text(j, &b, out);
+        if (*q == '\r' && q + 1 < end && q[1] == '\n') q++;
+        if (!hybrid__jinja_put(j, &b, "\n", 1)) return false;
+    }
+}
+
+static bool hybrid__jf_truncate(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jvalue s, end;
+    hybrid__jstring *tail;
+    int64_t length, leeway, keep;
+    size_t bytes, i;
+    if (!hybrid__jinja_to_string(j, c->self, &s) || !hybrid__jinja_want_int(j, c->name, c->a[0], 255, &length) || !hybrid__jinja_view(j, "...", 3, &end)
+        || !hybrid__jinja_want_string(j, c->name, c->a[2].type == HYBRID__J_MISSING ? end : c->a[2], &tail)
+        || !hybrid__jinja_want_int(j, c->name, c->a[3], 5, &leeway)) return false;
+    keep = length - (int64_t)hybrid__jstring_chars(tail);
+    if (length > INT32_MAX || length < 0 || leeway < 0 || leeway > INT32_MAX || keep < 0) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "truncate: length and leeway must hold the end mark");
+    if ((int64_t)hybrid__jstring_chars(s.u.s) <= length + leeway) { *out = s; return true; }
+    bytes = hybrid__jstring_at(s.u.s, (size_t)keep);
+    if (!hybrid__jflag(c->a[1], false)) for (i = bytes; i-- > 0; ) if (s.u.s->p[i] == ' ') { bytes = i; break; }
+    return hybrid__jinja_view(j, s.u.s->p, bytes, &s) && hybrid__jinja_check(j, hybrid__jstring_concat(&j->arena, s.u.s, tail->p, tail->n, out));
+}
+
+static bool hybrid__jf_wordcount(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jvalue s;
+    const char *p, *end;
+    bool inside = false;
+    uint32_t code;
+    if (!hybrid__jinja_to_string(j, c->self, &s)) return false;
+    *out = hybrid__jint(0);
+    for (p = s.u.s->p, end = p + s.u.s->n; p < end; ) {
+        bool word;
+        p += hybrid__utf8_next(p, end, &code);
+        word = hybrid__jletter(code) || (code >= '0' && code <= '9') || code == '_';
+        out->u.i += word && !inside;
+        inside = word;
+    }
+    return true;
+}
+
+static bool hybrid__jf_urlencode(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    hybrid__jvalue s;
+    size_t i;
+    if (!hybrid__jinja_to_string(j, c->self, &s)) return false;
+    for (i = 0; i < s.u.s->n; i++) {
+        unsigned char one = (unsigned char)s.u.s->p[i];
+        char text[8];
+        bool plain = one < 0x80 && one && (hybrid__jletter(one) || hybrid__is_digit((char)one) || strchr("_.-~/", one) != NULL);
+        snprintf(text, sizeof text, plain ? "%c" : "%%%02X", one);
+        if (!hybrid__jinja_puts(j, &b, text)) return false;
+    }
+    return hybrid__jinja_text(j, &b, out);
+}
+
+static bool hybrid__jf_format(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jvalue values = hybrid__jnone(), key = hybrid__jnone();
+    size_t i;
+    if (!hybrid__jinja_to_string(j, c->self, &c->self)) return false;
+    if (c->args->n_named) {
+        if (!hybrid__jinja_check(j, hybrid__jdict_new(&j->arena, &values))) return false;
+        key.type = HYBRID__J_STRING;
+        for (i = 0; i < c->args->n_named; i++) {
+            key.u.s = c->args->names[i];
+            if (!hybrid__jinja_check(j, hybrid__jdict_set(&j->arena, values.u.dict, key, c->args->named[i]))) return false;
+        }
+    } else {
+        if (!hybrid__jinja_new_list(j, c->args->n, HYBRID__J_TUPLE, &values)) return false;
+        for (i = 0; i < c->args->n; i++) if (!hybrid__jinja_push(j, values, c->args->v[i])) return false;
+    }
+    return hybrid__jinja_percent(j, c->self.u.s, values, out);
+}
+
+static bool hybrid__jf_tojson(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    hybrid__jformat f;
+    hybrid__jvalue by;
+    int64_t width;
+    memset(&f, 0, sizeof f);
+    f.ascii = hybrid__jflag(c->a[0], false);
+    f.sort = hybrid__jflag(c->a[3], false);
+    if (c->a[1].type == HYBRID__J_STRING) { f.indent = c->a[1].u.s->p; f.n_indent = c->a[1].u.s->n; }
+    else if (c->a[1].type != HYBRID__J_MISSING && c->a[1].type != HYBRID__J_NONE) {
+        if (!hybrid__jinja_want_int(j, c->name, c->a[1], 0, &width) || !hybrid__jinja_view(j, " ", 1, &by) || !hybrid__jinja_repeat(j, by, width, &by)) return false;
+        f.indent = by.u.s->p;
+        f.n_indent = by.u.s->n;
+    }
+    f.comma = f.indent ? "," : ", ";
+    f.colon = ": ";
+    f.n_comma = f.indent ? 1 : 2;
+    f.n_colon = 2;
+    if (c->a[2].type == HYBRID__J_LIST) {
+        hybrid__jstring *comma, *colon;
+        if (c->a[2].u.list->n != 2) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "tojson: separators must be two strings");
+        if (!hybrid__jinja_want_string(j, c->name, c->a[2].u.list->items[0], &comma) || !hybrid__jinja_want_string(j, c->name, c->a[2].u.list->items[1], &colon)) return false;
+        f.comma = comma->p; f.n_comma = comma->n;
+        f.colon = colon->p; f.n_colon = colon->n;
+    }
+    return hybrid__jinja_json(j, &b, &f, c->self, 0) && hybrid__jinja_text(j, &b, out);
+}
+
+/* ---- numbers ---- */
+
+static bool hybrid__jf_abs(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    if (!hybrid__jis_number(c->self)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "abs expects a number, not a %s", hybrid__jtype_name(c->self));
+    if (c->self.type == HYBRID__J_FLOAT) { *out = hybrid__jfloat(fabs(c->self.u.d)); return true; }
+    if (hybrid__jwhole(c->self) == INT64_MIN) return hybrid__jinja_overflow(j);
+    *out = hybrid__jint(hybrid__jwhole(c->self) < 0 ? -hybrid__jwhole(c->self) : hybrid__jwhole(c->self));
+    return true;
+}
+
+/* As Python's float(text): false when it is none. */
+static bool hybrid__jparse_real(const hybrid__jstring *s, double *v)
+{
+    const char *p = s->p, *end = p + s->n;
+    size_t used;
+    hybrid__jtrim(&p, &end, true, true);
+    if (p < end && *p == '+') p++;
+    used = hybrid__decimal_read(p, end, v);
+    if (used && p + used < end && p[used] == '.') used++;   /* "1." */
+    return used && p + used == end;
+}
+/* As Python's int(text, base). */
+static bool hybrid__jparse_int(const hybrid__jstring *s, int64_t base, int64_t *v)
+{
+    const char *p = s->p, *end = p + s->n;
+    bool minus, any = false;
+    hybrid__jtrim(&p, &end, true, true);
+    minus = p < end && *p == '-';
+    if (p < end && (*p == '-' || *p == '+')) p++;
+    if (end - p > 2 && p[0] == '0' && ((base == 16 && (p[1] | 32) == 'x') || (base == 8 && (p[1] | 32) == 'o') || (base == 2 && (p[1] | 32) == 'b'))) p += 2;
+    for (*v = 0; p < end; p++) {
+        int d = hybrid__is_digit(*p) ? *p - '0' : (*p | 32) >= 'a' && (*p | 32) <= 'z' ? (*p | 32) - 'a' + 10 : 99;
+        if (*p == '_' && any && p + 1 < end) continue;
+        if (d >= base || !hybrid__jmul(*v, base, v) || *v < INT64_MIN + d) return false;
+        *v -= d;                                             /* negative: it reaches further */
+        any = true;
+    }
+    if (!any || (!minus && *v == INT64_MIN)) return false;
+    if (!minus) *v = -*v;
+    return true;
+}
+
+static bool hybrid__jf_int(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    int64_t base, v;
+    double d = 0;
+    if (!hybrid__jinja_want_int(j, c->name, c->a[1], 10, &base)) return false;
+    if (base < 2 || base > 36) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "int: the base must be 2..36");
+    *out = c->a[0].type == HYBRID__J_MISSING ? hybrid__jint(0) : c->a[0];
+    if (hybrid__jis_whole(c->self)) { *out = hybrid__jint(hybrid__jwhole(c->self)); return true; }
+    if (c->self.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, c->self);
+    if (c->self.type == HYBRID__J_STRING && hybrid__jparse_int(c->self.u.s, base, &v)) { *out = hybrid__jint(v); return true; }
+    if (c->self.type == HYBRID__J_FLOAT) d = c->self.u.d;
+    else if (c->self.type != HYBRID__J_STRING || !hybrid__jparse_real(c->self.u.s, &d)) return true;
+    if (d > -9.2e18 && d < 9.2e18) *out = hybrid__jint((int64_t)d);
+    return true;
+}
+static bool hybrid__jf_float(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    double d;
+    *out = c->a[0].type == HYBRID__J_MISSING ? hybrid__jfloat(0) : c->a[0];
+    if (c->self.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, c->self);
+    if (hybrid__jis_number(c->self)) *out = hybrid__jfloat(hybrid__jreal(c->self));
+    else if (c->self.type == HYBRID__J_STRING && hybrid__jparse_real(c->self.u.s, &d)) *out = hybrid__jfloat(d);
+    return true;
+}
+
+static bool hybrid__jf_round(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jvalue common;
+    hybrid__jstring *method;
+    int64_t digits;
+    double d, scale;
+    char text[400];
+    if (!hybrid__jis_number(c->self)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "round expects a number, not a %s", hybrid__jtype_name(c->self));
+    if (!hybrid__jinja_want_int(j, c->name, c->a[0], 0, &digits) || !hybrid__jinja_view(j, "common", 6, &common)
+        || !hybrid__jinja_want_string(j, c->name, c->a[1].type == HYBRID__J_MISSING ? common : c->a[1], &method)) return false;
+    if (digits < -18 || digits > 40) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "round: the precision must be -18..40");
+    d = hybrid__jreal(c->self);
+    scale = pow(10, (double)digits);
+    if (hybrid__jstring_is(method, "ceil")) *out = hybrid__jfloat(ceil(d * scale) / scale);
+    else if (hybrid__jstring_is(method, "floor")) *out = hybrid__jfloat(floor(d * scale) / scale);
+    else if (!hybrid__jstring_is(method, "common")) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "round: the method must be common, ceil or floor");
+    else if (digits >= 0) {
+        if (hybrid__jis_whole(c->self)) { *out = hybrid__jint(hybrid__jwhole(c->self)); return true; }
+        hybrid__decimal_read(text, text + hybrid__jformat_real(d, 'f', (int)digits, text), &d);   /* rounded by its exact decimal value */
+        *out = hybrid__jfloat(d);
+    } else {
+        double units = d * scale, low = floor(units), rest = units - low;
+        low += rest > 0.5 || (rest == 0.5 && fmod(low, 2) != 0);
+        d = low / scale;
+        *out = hybrid__jis_whole(c->self) ? hybrid__jint((int64_t)d) : hybrid__jfloat(d);
+    }
+    return true;
+}
+
+static bool hybrid__jf_sum(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jlist *items;
+    size_t i;
+    if (!hybrid__jinja_items(j, c->self, &items)) return false;
+    *out = c->a[1].type == HYBRID__J_MISSING ? hybrid__jint(0) : c->a[1];
+    for (i = 0; i < items->n; i++) {
+        hybrid__jvalue v;
+        if (!hybrid__jinja_sort_key(j, items->items[i], c->a[0], true, &v) || !hybrid__jinja_binary(j, HYBRID__J_ADD, *out, v, out)) return false;
+    }
+    return true;
+}
+
+/* ---- any value ---- */
+
+static bool hybrid__jf_default(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    bool replace = c->self.type == HYBRID__J_UNDEFINED || (hybrid__jflag(c->a[1], false) && !hybrid__jtruth(c->self));
+    *out = c->self;
+    if (!replace) return true;
+    *out = c->a[0];
+    return c->a[0].type != HYBRID__J_MISSING || hybrid__jinja_view(j, "", 0, out);
+}
+static bool hybrid__jf_safe(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_to_string(j, c->self, out); }
+static bool hybrid__jf_pprint(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    return hybrid__jinja_repr(j, &b, c->self) && hybrid__jinja_text(j, &b, out);
+}
+static bool hybrid__jf_attr(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jstring *name;
+    const hybrid__jbuiltin *f;
+    if (!hybrid__jinja_want_string(j, c->name, c->a[0], &name)) return false;
+    if (c->self.type == HYBRID__J_NAMESPACE || c->self.type == HYBRID__J_LOOP) return hybrid__jinja_attribute(j, c->self, name, out);
+    if ((f = hybrid__jmethod(c->self, name)) != NULL) return hybrid__jinja_method(j, c->self, f, out);
+    *out = hybrid__jundefined(name, true);                   /* of dicts it never gives the members */
+    return true;
+}
+static bool hybrid__jf_length(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    switch (c->self.type) {
+    case HYBRID__J_STRING: *out = hybrid__jint((int64_t)hybrid__jstring_chars(c->self.u.s)); return true;
+    case HYBRID__J_LIST: *out = hybrid__jint((int64_t)c->self.u.list->n); return true;
+    case HYBRID__J_DICT: *out = hybrid__jint((int64_t)c->self.u.dict->n); return true;
+    case HYBRID__J_UNDEFINED: *out = hybrid__jint(0); return true;
+    default: return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a %s has no length", hybrid__jtype_name(c->self));
+    }
+}
+
+/* ---- sequences ---- */
+
+static bool hybrid__jf_list(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jlist *items;
+    return hybrid__jinja_items(j, c->self, &items) && (hybrid__jlist_view(&j->arena, items, 0, items->n, HYBRID__J_PLAIN, out) || hybrid__jinja_spent(j));
+}
+static bool hybrid__jf_first(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jlist *items;
+    if (!hybrid__jinja_items(j, c->self, &items)) return false;
+    *out = items->n ? items->items[c->name[0] == 'f' ? 0 : items->n - 1] : hybrid__jundefined(NULL, false);
+    return true;
+}
+static bool hybrid__jf_reverse(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jvalue none = hybrid__jnone();
+    if (c->self.type == HYBRID__J_STRING) return hybrid__jinja_slice(j, c->self, none, none, hybrid__jint(-1), out);
+    if (!hybrid__jf_list(j, c, out) || !hybrid__jinja_slice(j, *out, none, none, hybrid__jint(-1), out)) return false;
+    out->u.list->kind = hybrid__jlazy(j);
+    return true;
+}
+static bool hybrid__jf_items(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    if (c->self.type == HYBRID__J_UNDEFINED) return hybrid__jinja_new_list(j, 0, hybrid__jlazy(j), out);
+    if (c->self.type != HYBRID__J_DICT) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "items expects a dict, not a %s", hybrid__jtype_name(c->self));
+    return hybrid__jinja_dict_view(j, c->self.u.dict, 'i', hybrid__jlazy(j), out);
+}
+static bool hybrid__jf_join(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    hybrid__jlist *items;
+    size_t i;
+    if (!hybrid__jinja_items(j, c->self, &items)) return false;
+    for (i = 0; i < items->n; i++) {
+        hybrid__jvalue v;
+        if (!hybrid__jinja_sort_key(j, items->items[i], c->a[1], true, &v)) return false;
+        if (i && c->a[0].type != HYBRID__J_MISSING && !hybrid__jinja_str(j, &b, c->a[0])) return false;
+        if (!hybrid__jinja_str(j, &b, v)) return false;
+    }
+    return hybrid__jinja_text(j, &b, out);
+}
+
+/* A sorted copy of items by their keys. */
+static bool hybrid__jinja_sorted(hybrid__jinja *j, const hybrid__jlist *items, hybrid__jvalue attribute, bool exact, bool reverse, hybrid__jvalue *out)
+{
+    hybrid__jvalue keys;
+    size_t i;
+    if (!hybrid__jinja_new_list(j, items->n, HYBRID__J_PLAIN, out) || !hybrid__jinja_new_list(j, items->n, HYBRID__J_PLAIN, &keys)) return false;
+    for (i = 0; i < items->n; i++) {
+        hybrid__jvalue key;
+        if (!hybrid__jinja_push(j, *out, items->items[i]) || !hybrid__jinja_sort_key(j, items->items[i], attribute, exact, &key) || !hybrid__jinja_push(j, keys, key)) return false;
+    }
+    return hybrid__jinja_sort(j, out->u.list->items, keys.u.list->items, items->n, reverse);
+}
+static bool hybrid__jf_sort(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jlist *items;
+    return hybrid__jinja_items(j, c->self, &items) && hybrid__jinja_sorted(j, items, c->a[2], hybrid__jflag(c->a[1], false), hybrid__jflag(c->a[0], false), out);
+}
+static bool hybrid__jf_dictsort(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jvalue pairs;
+    bool by_value = c->a[1].type == HYBRID__J_STRING && hybrid__jstring_is(c->a[1].u.s, "value");
+    if (c->self.type != HYBRID__J_DICT) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "dictsort expects a dict, not a %s", hybrid__jtype_name(c->self));
+    return hybrid__jinja_dict_view(j, c->self.u.dict, 'i', HYBRID__J_PLAIN, &pairs)
+        && hybrid__jinja_sorted(j, pairs.u.list, hybrid__jint(by_value), hybrid__jflag(c->a[0], false), hybrid__jflag(c->a[2], false), out);
+}
+static bool hybrid__jf_minmax(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jlist *items;
+    hybrid__jvalue best = hybrid__jnone(), key;
+    size_t i;
+    int order;
+    if (!hybrid__jinja_items(j, c->self, &items)) return false;
+    *out = hybrid__jundefined(NULL, false);
+    for (i = 0; i < items->n; i++) {
+        if (!hybrid__jinja_sort_key(j, items->items[i], c->a[1], hybrid__jflag(c->a[0], false), &key)) return false;
+        if (i && (!hybrid__jinja_order(j, key, best, &order) || (c->name[1] == 'i' ? order >= 0 : order <= 0))) { if (j->result) return false; continue; }
+        best = key;
+        *out = items->items[i];
+    }
+    return true;
+}
+static bool hybrid__jf_unique(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jlist *items;
+    hybrid__jvalue seen, key;
+    size_t i;
+    if (!hybrid__jinja_items(j, c->self, &items) || !hybrid__jinja_check(j, hybrid__jdict_new(&j->arena, &seen)) || !hybrid__jinja_new_list(j, 0, hybrid__jlazy(j), out)) return false;
+    for (i = 0; i < items->n; i++) {
+        uint32_t before = seen.u.dict->n;
+        if (!hybrid__jinja_sort_key(j, items->items[i], c->a[1], hybrid__jflag(c->a[0], false), &key)
+            || !hybrid__jinja_check(j, hybrid__jdict_set(&j->arena, seen.u.dict, key, key))) return false;
+        if (seen.u.dict->n > before && !hybrid__jinja_push(j, *out, items->items[i])) return false;
+    }
+    return true;
+}
+static bool hybrid__jf_groupby(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jlist *items;
+    hybrid__jvalue sorted, key, last = hybrid__jnone(), group = hybrid__jnone(), pair;
+    bool exact = hybrid__jflag(c->a[2], false);
+    size_t i;
+    if (!hybrid__jinja_items(j, c->self, &items) || !hybrid__jinja_sorted(j, items, c->a[0], exact, false, &sorted) || !hybrid__jinja_new_list(j, 0, HYBRID__J_PLAIN, out)) return false;
+    for (i = 0; i < sorted.u.list->n; i++) {
+        int same = 0;
+        if (!hybrid__jinja_sort_key(j, sorted.u.list->items[i], c->a[0], exact, &key)) return false;
+        if (i && (same = hybrid__jequal(&j->arena, key, last, j->depth)) < 0) return hybrid__jinja_spent(j);
+        if (!same) {
+            hybrid__jvalue shown;
+            if (!hybrid__jinja_sort_key(j, sorted.u.list->items[i], c->a[0], true, &shown) || !hybrid__jinja_new_list(j, 0, HYBRID__J_PLAIN, &group)
+                || !hybrid__jinja_pair(j, shown, group, &pair) || !hybrid__jinja_push(j, *out, pair)) return false;
+        }
+        last = key;
+        if (!hybrid__jinja_push(j, group, sorted.u.list->items[i])) return false;
+    }
+    return true;
+}
+
+/* batch: rows of n; slice: n columns as even as can be. */
+static bool hybrid__jf_batch(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jlist *items;
+    hybrid__jvalue row;
+    bool slice = c->name[0] == 's', fill = c->a[1].type != HYBRID__J_MISSING && c->a[1].type != HYBRID__J_NONE;
+    int64_t n;
+    size_t i, k, rows, width, extra, at = 0;
+    if (!hybrid__jinja_items(j, c->self, &items) || !hybrid__jinja_want_int(j, c->name, c->a[0], 0, &n) || !hybrid__jinja_new_list(j, 0, hybrid__jlazy(j), out)) return false;
+    if (n < 1 || n > INT32_MAX) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s: the number must be positive", c->name);
+    rows = slice ? (size_t)n : (items->n + (size_t)n - 1) / (size_t)n;
+    width = slice ? items->n / (size_t)n : (size_t)n;
+    extra = slice ? items->n % (size_t)n : 0;
+    for (i = 0; i < rows; i++) {
+        size_t take = HYBRID__MIN(width + (i < extra), items->n - at);
+        if (!hybrid__jinja_new_list(j, 0, HYBRID__J_PLAIN, &row)) return false;
+        for (k = 0; k < take; k++) if (!hybrid__jinja_push(j, row, items->items[at + k])) return false;
+        at += take;
+        if (fill && (slice ? i >= extra : take < width))
+            for (k = take; k < (slice ? width + 1 : width); k++) if (!hybrid__jinja_push(j, row, c->a[1])) return false;
+        if (!hybrid__jinja_push(j, *out, row)) return false;
+    }
+    return true;
+}
+
+/* ---- filters and tests that take the name of another one ---- */
+
+static bool hybrid__jinja_filter(hybrid__jinja *j, const hybrid__jstring *name, hybrid__jvalue v, const hybrid__jargs *args, hybrid__jvalue *out);
+static bool hybrid__jinja_test(hybrid__jinja *j, const hybrid__jstring *name, hybrid__jvalue v, const hybrid__jargs *args, bool *out);
+
+static hybrid__jargs hybrid__jargs_from(const hybrid__jargs *args, size_t from)
+{
+    hybrid__jargs rest = *args;
+    rest.v += from;
+    rest.n -= from;
+    return rest;
+}
+
+static bool hybrid__jf_map(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jvalue attribute = hybrid__jnone(), missing = hybrid__jnone(), v;
+    hybrid__jstring *name = NULL;
+    hybrid__jargs rest = *c->args;
+    hybrid__jlist *items;
+    size_t i;
+    attribute.type = missing.type = HYBRID__J_MISSING;
+    for (i = 0; i < c->args->n_named; i++) {
+        if (hybrid__jstring_is(c->args->names[i], "attribute")) attribute = c->args->named[i];
+        if (hybrid__jstring_is(c->args->names[i], "default")) missing = c->args->named[i];
+    }
+    if (c->args->n) {
+        if (!hybrid__jinja_want_string(j, c->name, c->args->v[0], &name)) return false;
+        rest = hybrid__jargs_from(c->args, 1);
+    } else if (attribute.type == HYBRID__J_MISSING) {
+        return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "map needs the name of a filter, or attribute=");
+    }
+    if (!hybrid__jinja_items(j, c->self, &items) || !hybrid__jinja_new_list(j, items->n, hybrid__jlazy(j), out)) return false;
+    for (i = 0; i < items->n; i++) {
+        if (name ? !hybrid__jinja_filter(j, name, items->items[i], &rest, &v) : !hybrid__jinja_path(j, items->items[i], attribute, &v)) return false;
+        if (!name && v.type == HYBRID__J_UNDEFINED && missing.type != HYBRID__J_MISSING) v = missing;
+        if (!hybrid__jinja_push(j, *out, v)) return false;
+    }
+    return true;
+}
+
+/* select, reject, selectattr, rejectattr */
+static bool hybrid__jf_select(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    bool by_attribute = strlen(c->name) > 6, keep = c->name[0] == 's', yes;
+    size_t at = by_attribute ? 1 : 0, i;
+    hybrid__jstring *name = NULL;
+    hybrid__jargs rest;
+    hybrid__jlist *items;
+    if (c->args->n < at) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s needs the name of an attribute", c->name);
+    rest = hybrid__jargs_from(c->args, at);
+    if (rest.n) {
+        if (!hybrid__jinja_want_string(j, c->name, rest.v[0], &name)) return false;
+        rest = hybrid__jargs_from(&rest, 1);
+    }
+    if (!hybrid__jinja_items(j, c->self, &items) || !hybrid__jinja_new_list(j, 0, hybrid__jlazy(j), out)) return false;
+    for (i = 0; i < items->n; i++) {
+        hybrid__jvalue v = items->items[i];
+        if (by_attribute && !hybrid__jinja_path(j, v, c->args->v[0], &v)) return false;
+        yes = hybrid__jtruth(v);
+        if (name && !hybrid__jinja_test(j, name, v, &rest, &yes)) return false;
+        if (yes == keep && !hybrid__jinja_push(j, *out, items->items[i])) return false;
+    }
+    return true;
+}
+
+static const hybrid__jbuiltin hybrid__jfilters[] = {
+    { "abs", "", 0, hybrid__jf_abs }, { "attr", "name", 1, hybrid__jf_attr }, { "batch", "linecount fill_with", 1, hybrid__jf_batch },
+    { "capitalize", "", 0, hybrid__jf_capitalize }, { "center", "width", 0, hybrid__jf_center }, { "count", "", 0, hybrid__jf_length },
+    { "d", "default_value boolean", 0, hybrid__jf_default }, { "default", "default_value boolean", 0, hybrid__jf_default },
+    { "dictsort", "case_sensitive by reverse", 0, hybrid__jf_dictsort }, { "e", "", 0, hybrid__jf_escape }, { "escape", "", 0, hybrid__jf_escape },
+    { "first", "", 0, hybrid__jf_first }, { "float", "default", 0, hybrid__jf_float }, { "forceescape", "", 0, hybrid__jf_escape },
+    { "format", "*", 0, hybrid__jf_format }, { "groupby", "attribute default case_sensitive", 1, hybrid__jf_groupby },
+    { "indent", "width first blank", 0, hybrid__jf_indent }, { "int", "default base", 0, hybrid__jf_int }, { "items", "", 0, hybrid__jf_items },
+    { "join", "d attribute", 0, hybrid__jf_join }, { "last", "", 0, hybrid__jf_first }, { "length", "", 0, hybrid__jf_length },
+    { "list", "", 0, hybrid__jf_list }, { "lower", "", 0, hybrid__jf_lower }, { "map", "*", 0, hybrid__jf_map },
+    { "max", "case_sensitive attribute", 0, hybrid__jf_minmax }, { "min", "case_sensitive attribute", 0, hybrid__jf_minmax },
+    { "pprint", "", 0, hybrid__jf_pprint }, { "reject", "*", 0, hybrid__jf_select }, { "rejectattr", "*", 0, hybrid__jf_select },
+    { "replace", "old new count", 2, hybrid__jf_replace }, { "reverse", "", 0, hybrid__jf_reverse }, { "round", "precision method", 0, hybrid__jf_round },
+    { "safe", "", 0, hybrid__jf_safe }, { "select", "*", 0, hybrid__jf_select }, { "selectattr", "*", 0, hybrid__jf_select },
+    { "slice", "slices fill_with", 1, hybrid__jf_batch }, { "sort", "reverse case_sensitive attribute", 0, hybrid__jf_sort },
+    { "string", "", 0, hybrid__jf_string }, { "sum", "attribute start", 0, hybrid__jf_sum }, { "title", "", 0, hybrid__jf_title },
+    { "tojson", "ensure_ascii indent separators sort_keys", 0, hybrid__jf_tojson }, { "trim", "chars", 0, hybrid__jf_trim },
+    { "truncate", "length killwords end leeway", 0, hybrid__jf_truncate }, { "unique", "case_sensitive attribute", 0, hybrid__jf_unique },
+    { "upper", "", 0, hybrid__jf_upper }, { "urlencode", "", 0, hybrid__jf_urlencode }, { "wordcount", "", 0, hybrid__jf_wordcount }
+};
+
+static bool hybrid__jinja_filter(hybrid__jinja *j, const hybrid__jstring *name, hybrid__jvalue v, const hybrid__jargs *args, hybrid__jvalue *out)
+{
+    const hybrid__jbuiltin *f = hybrid__jbuiltin_find(hybrid__jfilters, HYBRID__COUNT(hybrid__jfilters), name->p, name->n);
+    bool ok;
+    if (!f) return hybrid__jinja_fail(j, HYBRID_ERROR_UNSUPPORTED, "there is no filter '%.*s'", (int)HYBRID__MIN(name->n, (size_t)60), name->p);
+    if (!hybrid__jinja_enter(j)) return false;               /* map('map', ...) */
+    ok = hybrid__jbuiltin_call(j, f, v, args, out);
+    j->depth++;
+    return ok;
+}
+/* ==== end src/text/jinja_filter.c ==== */
+
+/* ==== begin src/text/jinja_test.c ==== */
+/* text/jinja_test: what stands behind 'is', and the functions that every template has. */
+
+static bool hybrid__jt_defined(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    HYBRID__UNUSED(j);
+    *out = hybrid__jbool((c->self.type == HYBRID__J_UNDEFINED) == (c->name[0] == 'u'));
+    return true;
+}
+/* Tests of one word about the type or the value itself. */
+static bool hybrid__jt_kind(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jtype t = (hybrid__jtype)c->self.type;
+    bool yes = false;
+    HYBRID__UNUSED(j);
+    switch (hybrid__jword("none boolean true false integer float number string mapping iterable sequence callable escaped", c->name, strlen(c->name))) {
+    case 0: yes = t == HYBRID__J_NONE; break;
+    case 1: yes = t == HYBRID__J_BOOL; break;
+    case 2: yes = t == HYBRID__J_BOOL && c->self.u.b; break;
+    case 3: yes = t == HYBRID__J_BOOL && !c->self.u.b; break;
+    case 4: yes = t == HYBRID__J_INT; break;
+    case 5: yes = t == HYBRID__J_FLOAT; break;
+    case 6: yes = t == HYBRID__J_INT || t == HYBRID__J_FLOAT || (t == HYBRID__J_BOOL && !j->js); break;
+    case 7: yes = t == HYBRID__J_STRING; break;
+    case 8: yes = t == HYBRID__J_DICT; break;
+    case 9: yes = t == HYBRID__J_STRING || t == HYBRID__J_LIST || t == HYBRID__J_DICT || t == HYBRID__J_UNDEFINED || t == HYBRID__J_LOOP; break;
+    case 10: yes = t == HYBRID__J_STRING || t == HYBRID__J_DICT || t == HYBRID__J_UNDEFINED || (t == HYBRID__J_LIST && c->self.u.list->kind < HYBRID__J_ITERATOR); break;
+    case 11: yes = t == HYBRID__J_FUNCTION; break;
+    default: break;                                          /* escaped: nothing ever is */
+    }
+    *out = hybrid__jbool(yes);
+    return true;
+}
+static bool hybrid__jt_divisible(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jvalue by = c->name[0] == 'd' ? c->a[0] : hybrid__jint(2);
+    if (!hybrid__jinja_binary(j, HYBRID__J_MOD, c->self, by, out)) return false;
+    if (!hybrid__jis_number(*out)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s expects a number", c->name);
+    *out = hybrid__jbool((hybrid__jreal(*out) == 0) != (c->name[0] == 'o'));
+    return true;
+}
+static bool hybrid__jt_compare(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    static const char names[] = "eq equalto == ne != lt lessthan < le <= gt greaterthan > ge >= in";
+    static const hybrid__jop ops[] = { HYBRID__J_EQ, HYBRID__J_EQ, HYBRID__J_EQ, HYBRID__J_NE, HYBRID__J_NE, HYBRID__J_LT, HYBRID__J_LT, HYBRID__J_LT,
+        HYBRID__J_LE, HYBRID__J_LE, HYBRID__J_GT, HYBRID__J_GT, HYBRID__J_GT, HYBRID__J_GE, HYBRID__J_GE, HYBRID__J_IN };
+    int which = hybrid__jword(names, c->name, strlen(c->name));
+    *out = hybrid__jbool(false);
+    return hybrid__jinja_compare(j, ops[which], c->self, c->a[0], &out->u.b);
+}
+static bool hybrid__jt_sameas(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    int same = 0;
+    if (c->self.type == c->a[0].type && c->self.type <= HYBRID__J_STRING) same = hybrid__jequal(&j->arena, c->self, c->a[0], j->depth);
+    else if (c->self.type == c->a[0].type) same = c->self.u.dict == c->a[0].u.dict;
+    *out = hybrid__jbool(same > 0);
+    return same >= 0 || hybrid__jinja_spent(j);
+}
+static bool hybrid__jt_case(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    c->name = c->name[0] == 'u' ? "isupper" : "islower";
+    return hybrid__jinja_to_string(j, c->self, &c->self) && hybrid__jm_is(j, c, out);
+}
+static bool hybrid__jt_known(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out);
+
+static const hybrid__jbuiltin hybrid__jtests[] = {
+    { "defined", "", 0, hybrid__jt_defined }, { "undefined", "", 0, hybrid__jt_defined },
+    { "none", "", 0, hybrid__jt_kind }, { "boolean", "", 0, hybrid__jt_kind }, { "true", "", 0, hybrid__jt_kind }, { "false", "", 0, hybrid__jt_kind },
+    { "integer", "", 0, hybrid__jt_kind }, { "float", "", 0, hybrid__jt_kind }, { "number", "", 0, hybrid__jt_kind }, { "string", "", 0, hybrid__jt_kind },
+    { "mapping", "", 0, hybrid__jt_kind }, { "iterable", "", 0, hybrid__jt_kind }, { "sequence", "", 0, hybrid__jt_kind },
+    { "callable", "", 0, hybrid__jt_kind }, { "escaped", "", 0, hybrid__jt_kind },
+    { "odd", "", 0, hybrid__jt_divisible }, { "even", "", 0, hybrid__jt_divisible }, { "divisibleby", "num", 1, hybrid__jt_divisible },
+    { "eq", "other", 1, hybrid__jt_compare }, { "equalto", "other", 1, hybrid__jt_compare }, { "==", "other", 1, hybrid__jt_compare },
+    { "ne", "other", 1, hybrid__jt_compare }, { "!=", "other", 1, hybrid__jt_compare },
+    { "lt", "other", 1, hybrid__jt_compare }, { "lessthan", "other", 1, hybrid__jt_compare }, { "<", "other", 1, hybrid__jt_compare },
+    { "le", "other", 1, hybrid__jt_compare }, { "<=", "other", 1, hybrid__jt_compare },
+    { "gt", "other", 1, hybrid__jt_compare }, { "greaterthan", "other", 1, hybrid__jt_compare }, { ">", "other", 1, hybrid__jt_compare },
+    { "ge", "other", 1, hybrid__jt_compare }, { ">=", "other", 1, hybrid__jt_compare }, { "in", "seq", 1, hybrid__jt_compare },
+    { "sameas", "other", 1, hybrid__jt_sameas }, { "lower", "", 0, hybrid__jt_case }, { "upper", "", 0, hybrid__jt_case },
+    { "filter", "", 0, hybrid__jt_known }, { "test", "", 0, hybrid__jt_known }
+};
+
+/* 'tojson' is filter, 'odd' is test */
+static bool hybrid__jt_known(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jstring *s;
+    if (!hybrid__jinja_want_string(j, c->name, c->self, &s)) return false;
+    *out = hybrid__jbool(c->name[0] == 'f' ? hybrid__jbuiltin_find(hybrid__jfilters, HYBRID__COUNT(hybrid__jfilters), s->p, s->n) != NULL
+        : hybrid__jbuiltin_find(hybrid__jtests, HYBRID__COUNT(hybrid__jtests), s->p, s->n) != NULL);
+    return true;
+}
+
+static bool hybrid__jinja_test(hybrid__jinja *j, const hybrid__jstring *name, hybrid__jvalue v, const hybrid__jargs *args, bool *out)
+{
+    const hybrid__jbuiltin *f = hybrid__jbuiltin_find(hybrid__jtests, HYBRID__COUNT(hybrid__jtests), name->p, name->n);
+    hybrid__jvalue yes;
+    if (!f) return hybrid__jinja_fail(j, HYBRID_ERROR_UNSUPPORTED, "there is no test '%.*s'", (int)HYBRID__MIN(name->n, (size_t)60), name->p);
+    if (!hybrid__jbuiltin_call(j, f, v, args, &yes)) return false;
+    *out = yes.u.b;
+    return true;
+}
+
+/* ---- functions ---- */
+
+static bool hybrid__jg_range(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    enum { MOST = 100000 };                                  /* as in jinja2's sandbox */
+    bool two = c->a[1].type != HYBRID__J_MISSING;
+    int64_t start = 0, stop, step, i;
+    uint64_t count = 0;
+    for (i = 0; i < 3; i++)
+        if (c->a[i].type != HYBRID__J_MISSING && !hybrid__jis_whole(c->a[i]))
+            return c->a[i].type == HYBRID__J_UNDEFINED ? hybrid__jinja_undefined(j, c->a[i])
+                : hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "range expects integers, not a %s", hybrid__jtype_name(c->a[i]));
+    stop = hybrid__jwhole(c->a[two ? 1 : 0]);
+    if (two) start = hybrid__jwhole(c->a[0]);
+    step = c->a[2].type == HYBRID__J_MISSING ? 1 : hybrid__jwhole(c->a[2]);
+    if (!step) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "range: the step is zero");
+    if (step > 0 ? start < stop : start > stop) {
+        uint64_t span = step > 0 ? (uint64_t)stop - (uint64_t)start : (uint64_t)start - (uint64_t)stop, by = step > 0 ? (uint64_t)step : 0 - (uint64_t)step;
+        count = (span - 1) / by + 1;
+    }
+    if (count > MOST) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "range: more than %d numbers", (int)MOST);
+    if (!hybrid__jinja_new_list(j, (size_t)count, HYBRID__J_PLAIN, out)) return false;
+    for (i = 0; (uint64_t)i < count; i++) if (!hybrid__jinja_push(j, *out, hybrid__jint((int64_t)((uint64_t)start + (uint64_t)i * (uint64_t)step)))) return false;
+    return true;
+}
+
+/* dict(...) and namespace(...): a dict or pairs, then members by name. */
+static bool hybrid__jg_dict(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jvalue key = hybrid__jnone();
+    hybrid__jlist *items, *pair;
+    size_t i;
+    if (c->args->n > 1) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s takes at most one value without a name", c->name);
+    if (!hybrid__jinja_check(j, hybrid__jdict_new(&j->arena, out))) return false;
+    if (c->args->n && c->args->v[0].type == HYBRID__J_DICT) {
+        const hybrid__jdict *d = c->args->v[0].u.dict;
+        for (i = 0; i < d->n; i++) if (!hybrid__jinja_check(j, hybrid__jdict_set(&j->arena, out->u.dict, d->entries[i].key, d->entries[i].value))) return false;
+    } else if (c->args->n) {
+        if (!hybrid__jinja_items(j, c->args->v[0], &items)) return false;
+        for (i = 0; i < items->n; i++) {
+            if (!hybrid__jinja_items(j, items->items[i], &pair)) return false;
+            if (pair->n != 2) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s expects pairs", c->name);
+            if (!hybrid__jinja_check(j, hybrid__jdict_set(&j->arena, out->u.dict, pair->items[0], pair->items[1]))) return false;
+        }
+    }
+    key.type = HYBRID__J_STRING;
+    for (i = 0; i < c->args->n_named; i++) {
+        key.u.s = c->args->names[i];
+        if (!hybrid__jinja_check(j, hybrid__jdict_set(&j->arena, out->u.dict, key, c->args->named[i]))) return false;
+    }
+    if (c->name[0] == 'n') out->type = HYBRID__J_NAMESPACE;
+    return true;
+}
+
+static bool hybrid__jg_raise(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jvalue s;
+    size_t n;
+    if (!hybrid__jinja_to_string(j, c->a[0], &s)) return false;
+    n = HYBRID__MIN(s.u.s->n, (size_t)150);
+    while (n && n < s.u.s->n && ((unsigned char)s.u.s->p[n] & 0xC0) == 0x80) n--;
+    *out = hybrid__jnone();
+    return hybrid__jinja_fail(j, HYBRID_ERROR_INVALID, "the template refuses this input: %.*s", (int)n, s.u.s->p);
+}
+static bool hybrid__jg_strftime(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    hybrid__jstring *format;
+    return hybrid__jinja_want_string(j, c->name, c->a[0], &format) && hybrid__jinja_strftime(j, &b, format->p, format->p + format->n) && hybrid__jinja_text(j, &b, out);
+}
+
+static const hybrid__jbuiltin hybrid__jglobals[] = {
+    { "range", "start stop step", 1, hybrid__jg_range }, { "dict", "*", 0, hybrid__jg_dict }, { "namespace", "*", 0, hybrid__jg_dict },
+    { "raise_exception", "message", 1, hybrid__jg_raise }, { "strftime_now", "format", 1, hybrid__jg_strftime }
+};
+/* ==== end src/text/jinja_test.c ==== */
+
+/* ==== begin src/text/jinja_lex.c ==== */
+/* text/jinja_lex: a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blocks, lstrip_blocks. */
+
+typedef enum hybrid__jtoken_type {
+    HYBRID__J_END, HYBRID__J_TEXT, HYBRID__J_PRINT_BEGIN, HYBRID__J_PRINT_END, HYBRID__J_BLOCK_BEGIN, HYBRID__J_BLOCK_END,
+    HYBRID__J_NAME, HYBRID__J_STRING_TOKEN, HYBRID__J_INT_TOKEN, HYBRID__J_FLOAT_TOKEN, HYBRID__J_OPERATOR
+} hybrid__jtoken_type;
+
+typedef struct hybrid__jtoken {
+    hybrid__jtoken_type type;
+    uint32_t    at;                      /* in the source */
+    const char *p;                       /* text, name, string with its quotes */
+    size_t      n;
+    int         op;                      /* of an operator: its character, or first * 256 + second */
+    int64_t     i;
+    double      d;
+} hybrid__jtoken;
+
+enum { HYBRID__J_BRACKETS = 256 };
+
+typedef struct hybrid__jlexer {
+    const char *source, *p, *end;
+    bool        inside;                  /* of a tag */
+    bool        print;                   /* the tag is {{ }} */
+    bool        trim, lstrip;
+    char        brackets[HYBRID__J_BRACKETS];   /* the closing ones that are awaited */
+    int         n_brackets;
+    const char *problem;                 /* what is wrong, at p */
+} hybrid__jlexer;
+
+static bool hybrid__jlex_fail(hybrid__jlexer *x, const char *problem) { if (!x->problem) x->problem = problem; return false; }
+
+static const char *hybrid__jlex_skip_space(const char *p, const char *end)
+{
+    hybrid__jtrim(&p, &end, true, false);
+    return p;
+}
+
+/* After the sign of a closing delimiter was seen: eats what belongs to it. */
+static void hybrid__jlex_after(hybrid__jlexer *x, char sign, bool block)
+{
+    if (sign == '-') x->p = hybrid__jlex_skip_space(x->p, x->end);
+    else if (block && x->trim && sign != '+' && x->p < x->end && *x->p == '\n') x->p++;
+}
+
+/* The end of text before a tag: without its white space ('-'), or without the indentation of the tag's own line (lstrip_blocks). */
+static const char *hybrid__jlex_text_end(const hybrid__jlexer *x, const char *text, const char *tag, char sign, bool print)
+{
+    const char *end = tag, *line, *stop;
+    if (sign == '-') { hybrid__jtrim(&text, &end, false, true); return end; }
+    if (sign == '+' || print || !x->lstrip) return tag;
+    for (line = tag; line > text && line[-1] != '\n'; line--) {}
+    if (line == text && text > x->source && text[-1] != '\n') return tag;
+    stop = tag;
+    hybrid__jtrim(&line, &stop, true, false);
+    if (line < tag) return tag;
+    for (line = tag; line > text && line[-1] != '\n'; line--) {}
+    return line;
+}
+
+/* A closing delimiter "%}" with its sign at p: bytes, 0: none. */
+static size_t hybrid__jlex_close(const hybrid__jlexer *x, const char *p, const char *mark, bool plus, char *sign)
+{
+    size_t signed_ = p < x->end && (*p == '-' || (plus && *p == '+'));
+    *sign = signed_ ? *p : 0;
+    return (size_t)(x->end - p) >= signed_ + 2 && p[signed_] == mark[0] && p[signed_ + 1] == mark[1] ? signed_ + 2 : 0;
+}
+
+/* {% raw %}: p stands behind "{%" and its sign. Gives the text up to {% endraw %}. False with no problem: it is no raw block. */
+static bool hybrid__jlex_raw(hybrid__jlexer *x, const char *p, hybrid__jtoken *t)
+{
+    const char *text, *tag, *q;
+    char sign;
+    size_t n;
+    p = hybrid__jlex_skip_space(p, x->end);
+    if (x->end - p < 3 || memcmp(p, "raw", 3)) return false;
+    p = hybrid__jlex_skip_space(p + 3, x->end);
+    if (!(n = hybrid__jlex_close(x, p, "%}", false, &sign))) return false;
+    x->p = p + n;
+    if (sign == '-') x->p = hybrid__jlex_skip_space(x->p, x->end);
+    text = x->p;
+    for (tag = text; (n = hybrid__jfind(tag, (size_t)(x->end - tag), "{%", 2, 0)) != SIZE_MAX; tag += 2) {
+        char before = 0;
+        tag += n;
+        q = tag + 2;
+        if (q < x->end && (*q == '-' || *q == '+')) before = *q++;
+        q = hybrid__jlex_skip_space(q, x->end);
+        if (x->end - q < 6 || memcmp(q, "endraw", 6)) continue;
+        q = hybrid__jlex_skip_space(q + 6, x->end);
+        if (!(n = hybrid__jlex_close(x, q, "%}", true, &sign))) continue;
+        t->type = HYBRID__J_TEXT;
+        t->p = text;
+        t->n = (size_t)(hybrid__jlex_text_end(x, text, tag, before, false) - text);
+        x->p = q + n;
+        hybrid__jlex_after(x, sign, true);
+        return true;
+    }
+    return hybrid__jlex_fail(x, "{% raw %} is not closed by {% endraw %}");
+}
+
+/* Outside of tags: the text before the next one, or (at a tag) its beginning. */
+static bool hybrid__jlex_outside(hybrid__jlexer *x, hybrid__jtoken *t)
+{
+    while (x->p < x->end) {
+        const char *text = x->p, *tag = text, *end;
+        char sign;
+        bool print;
+        for (; tag < x->end && !(tag[0] == '{' && tag + 1 < x->end && (tag[1] == '{' || tag[1] == '%' || tag[1] == '#')); tag++) {}
+        t->at = (uint32_t)(text - x->source);
+        t->type = HYBRID__J_TEXT;
+        t->p = text;
+        if (tag == x->end) { t->n = (size_t)(tag - text); x->p = tag; return true; }
+        sign = tag + 2 < x->end && (tag[2] == '-' || tag[2] == '+') ? tag[2] : 0;
+        print = tag[1] == '{';
+        end = hybrid__jlex_text_end(x, text, tag, sign, print);
+        if (end > text) { t->n = (size_t)(end - text); x->p = tag; return true; }   /* the tag is next; its text is empty then */
+        x->p = tag;
+        t->at = (uint32_t)(tag - x->source);
+        if (tag[1] == '#') {
+            const char *inner = tag + 2 + (sign != 0);
+            size_t at = hybrid__jfind(inner, (size_t)(x->end - inner), "#}", 2, 0);
+            if (at == SIZE_MAX) return hybrid__jlex_fail(x, "a comment is not closed by #}");
+            x->p = inner + at + 2;
+            sign = at ? inner[at - 1] : 0;
+            hybrid__jlex_after(x, sign, true);
+            continue;
+        }
+        if (!print && hybrid__jlex_raw(x, tag + 2 + (sign != 0), t)) { if (t->n) return true; continue; }
+        if (x->problem) return false;
+        x->p = tag + 2 + (sign != 0);
+        x->inside = true;
+        x->print = print;
+        t->type = print ? HYBRID__J_PRINT_BEGIN : HYBRID__J_BLOCK_BEGIN;
+        return true;
+    }
+    t->type = HYBRID__J_END;
+    t->at = (uint32_t)(x->end - x->source);
+    return true;
+}
+
+/* Digits with single underscores between them. */
+static const char *hybrid__jlex_digits(const char *p, const char *end)
+{
+    while (p < end && (hybrid__is_digit(*p) || (*p == '_' && hybrid__is_digit(p[-1]) && p + 1 < end && hybrid__is_digit(p[1])))) p++;
+    return p;
+}
+
+static bool hybrid__jlex_number(hybrid__jlexer *x, hybrid__jtoken *t)
+{
+    char text[256];
+    const char *p = x->p, *q, *start = p;
+    size_t n = 0;
+    bool after_dot = p > x->source && p[-1] == '.';          /* a.0.1 are two indices */
+    int64_t base = 10;
+    hybrid__jstring s;
+    if (*p == '0' && p + 2 < x->end && strchr("xXoObB", p[1])) base = (p[1] | 32) == 'x' ? 16 : (p[1] | 32) == 'o' ? 8 : 2;
+    t->type = HYBRID__J_INT_TOKEN;
+    if (base != 10) {
+        for (p += 2; p < x->end && (hybrid__is_digit(*p) || ((*p | 32) >= 'a' && (*p | 32) <= 'f') || *p == '_'); p++) {}
+    } else {
+        p = hybrid__jlex_digits(p, x->end);
+        if (!after_dot && p + 1 < x->end && *p == '.' && hybrid__is_digit(p[1])) { p = hybrid__jlex_digits(p + 1, x->end); t->type = HYBRID__J_FLOAT_TOKEN; }
+        if (!after_dot && p < x->end && (*p | 32) == 'e') {
+            q = p + 1;
+            if (q < x->end && (*q == '+' || *q == '-')) q++;
+            if (q < x->end && hybrid__is_digit(*q)) { p = hybrid__jlex_digits(q, x->end); t->type = HYBRID__J_FLOAT_TOKEN; }
+        }
+    }
+    for (q = start; q < p && n + 1 < sizeof text; q++) if (*q != '_') text[n++] = *q;
+    text[n] = 0;
+    if (n + 1 == sizeof text) return hybrid__jlex_fail(x, "a number is too long");
+    s.p = text; s.n = n; s.chars = n; s.buffer = NULL;
+    if (t->type == HYBRID__J_INT_TOKEN && base == 10 && text[0] == '0' && n > strspn(text, "0")) return hybrid__jlex_fail(x, "a number has a leading zero");
+    if (t->type == HYBRID__J_FLOAT_TOKEN) hybrid__decimal_read(text, text + n, &t->d);
+    else if (!hybrid__jparse_int(&s, base, &t->i)) return hybrid__jlex_fail(x, "an integer leaves the range of 64 bits");
+    x->p = p;
+    return true;
+}
+
+static bool hybrid__jlex_operator(hybrid__jlexer *x, hybrid__jtoken *t)
+{
+    static const char pairs[] = "**//==!=>=<=", singles[] = "+-/*%~[](){}><=.:|,;";
+    const char *p = x->p;
+    size_t i;
+    t->type = HYBRID__J_OPERATOR;
+    for (i = 0; pairs[i] && x->end - p >= 2; i += 2)
+        if (p[0] == pairs[i] && p[1] == pairs[i + 1]) { t->op = p[0] * 256 + p[1]; x->p += 2; return true; }
+    if (!*p || !strchr(singles, *p)) return hybrid__jlex_fail(x, "this character has no meaning here");
+    t->op = *p;
+    if (*p == '(' || *p == '[' || *p == '{') {
+        if (x->n_brackets == HYBRID__J_BRACKETS) return hybrid__jlex_fail(x, "brackets are nested too deep");
+        x->brackets[x->n_brackets++] = *p == '(' ? ')' : *p == '[' ? ']' : '}';
+    } else if (*p == ')' || *p == ']' || *p == '}') {
+        if (!x->n_brackets || x->brackets[x->n_brackets - 1] != *p) return hybrid__jlex_fail(x, "this bracket closes nothing");
+        x->n_brackets--;
+    }
+    x->p++;
+    return true;
+}
+
+/* A character of names: a letter, a digit, '_', and whatever is not ASCII and no space. n: its bytes. */
+static bool hybrid__jlex_word(const char *p, const char *end, size_t *n)
+{
+    uint32_t code;
+    *n = hybrid__utf8_next(p, end, &code);
+    return code < 0x80 ? hybrid__jletter(code) || hybrid__is_digit((char)code) || code == '_' : !hybrid__jspace(code);
+}
+
+static bool hybrid__jlex_inside(hybrid__jlexer *x, hybrid__jtoken *t)
+{
+    const char *p;
+    char sign;
+    size_t n;
+    x->p = hybrid__jlex_skip_space(x->p, x->end);
+    t->at = (uint32_t)(x->p - x->source);
+    t->p = p = x->p;
+    if (p == x->end) return hybrid__jlex_fail(x, x->print ? "the template ends inside of {{ }}" : "the template ends inside of {% %}");
+    if (!x->n_brackets && (n = hybrid__jlex_close(x, p, x->print ? "}}" : "%}", !x->print, &sign)) != 0) {
+        x->p += n;
+        x->inside = false;
+        hybrid__jlex_after(x, sign, !x->print);
+        t->type = x->print ? HYBRID__J_PRINT_END : HYBRID__J_BLOCK_END;
+        return true;
+    }
+    if (hybrid__is_digit(*p)) return hybrid__jlex_number(x, t);
+    if (*p == '"' || *p == '\'') {
+        for (p++; p < x->end && *p != *x->p; p++) if (*p == '\\' && p + 1 < x->end) p++;
+        if (p == x->end) return hybrid__jlex_fail(x, "a string is not closed");
+        t->type = HYBRID__J_STRING_TOKEN;
+        t->n = (size_t)(p + 1 - x->p);
+        x->p = p + 1;
+        return true;
+    }
+    while (p < x->end && hybrid__jlex_word(p, x->end, &n)) p += n;
+    if (p == x->p) return hybrid__jlex_operator(x, t);
+    t->type = HYBRID__J_NAME;
+    t->n = (size_t)(p - x->p);
+    x->p = p;
+    return true;
+}
+
+/* The next token; false: x->problem says what is wrong at x->p. */
+static bool hybrid__jlex_next(hybrid__jlexer *x, hybrid__jtoken *t)
+{
+    memset(t, 0, sizeof *t);
+    return x->inside ? hybrid__jlex_inside(x, t) : hybrid__jlex_outside(x, t);
+}
+/* ==== end src/text/jinja_lex.c ==== */
+
+/* ==== begin src/text/jinja_parse.c ==== */
+/* text/jinja_parse: tokens to a tree. The grammar is Jinja's own, its odd corners included (a ** b ** c is (a ** b) ** c, a filter
+ * binds tighter than a sign, every word can be a name where a value is expected). */
+
+typedef enum hybrid__jkind {
+    /* expressions */
+    HYBRID__J_CONST, HYBRID__J_VARIABLE, HYBRID__J_LIST_OF, HYBRID__J_TUPLE_OF, HYBRID__J_DICT_OF, HYBRID__J_NOT, HYBRID__J_NEGATE, HYBRID__J_PLUS,
+    HYBRID__J_BINARY, HYBRID__J_AND, HYBRID__J_OR, HYBRID__J_COMPARE, HYBRID__J_CHOICE, HYBRID__J_ATTRIBUTE, HYBRID__J_ITEM, HYBRID__J_SLICE,
+    HYBRID__J_CALL, HYBRID__J_FILTER, HYBRID__J_TEST,
+    /* arguments and parts */
+    HYBRID__J_POSITIONAL, HYBRID__J_KEYWORD, HYBRID__J_STAR, HYBRID__J_STARSTAR, HYBRID__J_PART, HYBRID__J_MEMBER,
+    /* statements */
+    HYBRID__J_OUTPUT_TEXT, HYBRID__J_OUTPUT, HYBRID__J_IF, HYBRID__J_FOR, HYBRID__J_SET, HYBRID__J_SET_BLOCK, HYBRID__J_MACRO, HYBRID__J_CALL_BLOCK,
+    HYBRID__J_FILTER_BLOCK, HYBRID__J_WITH, HYBRID__J_BLOCK, HYBRID__J_BREAK, HYBRID__J_CONTINUE
+} hybrid__jkind;
+
+/* One node. What a, b, c, d hold by kind:
+ *   LIST_OF TUPLE_OF  a: PARTs            DICT_OF  a: MEMBERs (a: key, b: value)      NOT NEGATE PLUS  a
+ *   BINARY AND OR     a, b                COMPARE  a: first, b: PARTs with op         CHOICE  a if b else c
+ *   ATTRIBUTE a.name  ITEM a[b]           SLICE    a[b:c:d]                           CALL  a(b)   FILTER  a|name(b)   TEST  a is name(b)
+ *   OUTPUT a          IF   a: condition, b: then, c: the next IF or the else part (flag)
+ *   FOR  a: target, b: items, c: body, d: PART (a: condition, b: else part), flag: recursive
+ *   SET  a: target, b: value              SET_BLOCK  a: target, b: filters around NULL, c: body
+ *   MACRO name, b: parameters (KEYWORDs, a: default), c: body      CALL_BLOCK  a: CALL, b: parameters, c: body
+ *   FILTER_BLOCK  b: filters, c: body     WITH  b: SETs, c: body   BLOCK  c: body with a scope */
+struct hybrid__jnode {
+    uint8_t kind, op;
+    bool    flag;
+    uint32_t at;
+    hybrid__jnode *next;                 /* in the list it is part of */
+    hybrid__jnode *a, *b, *c, *d;
+    hybrid__jstring *name;               /* one string for all uses of a name: names are compared by address */
+    hybrid__jvalue   value;
+};
+
+static bool hybrid__jinja_repr_function(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jvalue v)
+{
+    const hybrid__jfunction *f = v.u.function;
+    if (f->builtin) return hybrid__jinja_puts(j, b, "<function ") && hybrid__jinja_puts(j, b, f->builtin->name) && hybrid__jinja_put(j, b, ">", 1);
+    if (!f->node->name) return hybrid__jinja_puts(j, b, "<Macro None>");
+    return hybrid__jinja_puts(j, b, "<Macro ") && hybrid__jinja_repr_string(j, b, f->node->name) && hybrid__jinja_put(j, b, ">", 1);
+}
+
+typedef struct hybrid__jparser {
+    hybrid__jarena *arena;
+    hybrid__jlexer  lex;
+    hybrid__jtoken  now, peek;           /* the token at hand, and the one after it */
+    hybrid__jdict  *names;
+    hybrid_error   *error;
+    hybrid_result   result;
+    int             depth, loops;        /* nesting left; loops around (for break) */
+} hybrid__jparser;
+
+static HYBRID__PRINTF(4, 5) void hybrid__jparse_fail(hybrid__jparser *p, hybrid_result result, size_t at, const char *format, ...)
+{
+    char text[200];
+    unsigned line, column;
+    va_list args;
+    if (p->result) return;
+    p->result = result;
+    if (!p->error) return;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    hybrid__jinja_place(p->lex.source, (size_t)(p->lex.end - p->lex.source), at, &line, &column);
+    hybrid__fail_at(p->error, result, at, "template line %u, column %u: %s", line, column, text);
+}
+static void hybrid__jparse_spent(hybrid__jparser *p)
+{
+    if (p->arena->result == HYBRID_ERROR_MEMORY) hybrid__jparse_fail(p, HYBRID_ERROR_MEMORY, p->now.at, "out of memory");
+    else hybrid__jparse_fail(p, HYBRID_ERROR_LIMIT, p->now.at, "the template is too large");
+}
+
+/* From the first error on, every token is the end: all loops of the parser come to their end then. */
+static void hybrid__jparse_advance(hybrid__jparser *p)
+{
+    p->now = p->peek;
+    if (!p->result && !hybrid__jlex_next(&p->lex, &p->peek))
+        hybrid__jparse_fail(p, HYBRID_ERROR_FORMAT, (size_t)(p->lex.p - p->lex.source), "%s", p->lex.problem);
+    if (p->result) { memset(&p->now, 0, sizeof p->now); memset(&p->peek, 0, sizeof p->peek); }
+}
+
+/* What stands at hand, for messages. */
+static void hybrid__jparse_unexpected(hybrid__jparser *p, const char *wanted)
+{
+    static const char *const types[] = { "the end of the template", "text", "{{", "}}", "{%", "%}", "", "a string", "a number", "a number", "" };
+    char op[4];
+    op[0] = (char)(p->now.op > 255 ? p->now.op >> 8 : p->now.op);
+    op[1] = (char)(p->now.op > 255 ? p->now.op & 255 : 0);
+    op[2] = 0;
+    if (p->now.type == HYBRID__J_NAME) hybrid__jparse_fail(p, HYBRID_ERROR_FORMAT, p->now.at, "%s is expected, not '%.*s'", wanted, (int)HYBRID__MIN(p->now.n, (size_t)60), p->now.p);
+    else hybrid__jparse_fail(p, HYBRID_ERROR_FORMAT, p->now.at, "%s is expected, not %s", wanted, p->now.type == HYBRID__J_OPERATOR ? op : types[p->now.type]);
+    hybrid__jparse_advance(p);
+}
+
+static bool hybrid__jparse_is_op(const hybrid__jparser *p, int op) { return p->now.type == HYBRID__J_OPERATOR && p->now.op == op; }
+static bool hybrid__jparse_is_word(const hybrid__jparser *p, const char *words) { return p->now.type == HYBRID__J_NAME && hybrid__jword(words, p->now.p, p->now.n) >= 0; }
+static bool hybrid__jparse_skip_op(hybrid__jparser *p, int op)
+{
+    if (!hybrid__jparse_is_op(p, op)) return false;
+    hybrid__jparse_advance(p);
+    return true;
+}
+static bool hybrid__jparse_skip_word(hybrid__jparser *p, const char *word)
+{
+    if (!hybrid__jparse_is_word(p, word)) return false;
+    hybrid__jparse_advance(p);
+    return true;
+}
+static void hybrid__jparse_want_op(hybrid__jparser *p, int op, const char *shown) { if (!hybrid__jparse_skip_op(p, op)) hybrid__jparse_unexpected(p, shown); }
+
+/* Every recursion of the parser enters here and leaves by p->depth++. */
+static bool hybrid__jparse_enter(hybrid__jparser *p)
+{
+    if (p->result) return false;
+    if (p->depth <= 0) {
+        hybrid__jparse_fail(p, HYBRID_ERROR_LIMIT, p->now.at, "the template is nested too deep");
+        hybrid__jparse_advance(p);
+        return false;
+    }
+    p->depth--;
+    return true;
+}
+
+/* A node at the place of the token at hand; NULL: error set. */
+static hybrid__jnode *hybrid__jparse_node(hybrid__jparser *p, hybrid__jkind kind)
+{
+    hybrid__jnode *n = (hybrid__jnode *)hybrid__jarena_alloc(p->arena, sizeof *n);
+    if (!n) { hybrid__jparse_spent(p); hybrid__jparse_advance(p); return NULL; }
+    memset(n, 0, sizeof *n);
+    n->kind = (uint8_t)kind;
+    n->at = p->now.at;
+    n->value = hybrid__jnone();
+    return n;
+}
+
+/* The one string of a name. */
+static hybrid__jstring *hybrid__jparse_intern(hybrid__jparser *p, const char *name, size_t n)
+{
+    hybrid__jvalue key;
+    hybrid__jentry *e;
+    if (!hybrid__jstring_view(p->arena, name, n, &key)) { hybrid__jparse_spent(p); return NULL; }
+    hybrid__jstring_chars(key.u.s);                          /* counted now: several threads may share a template */
+    if ((e = hybrid__jdict_find(p->arena, p->names, key)) != NULL) return e->value.u.s;
+    if (!hybrid__jdict_set(p->arena, p->names, key, key)) { hybrid__jparse_spent(p); return NULL; }
+    return key.u.s;
+}
+/* A name at hand, taken. */
+static hybrid__jstring *hybrid__jparse_name(hybrid__jparser *p)
+{
+    hybrid__jstring *name;
+    if (p->now.type != HYBRID__J_NAME) { hybrid__jparse_unexpected(p, "a name"); return NULL; }
+    name = hybrid__jparse_intern(p, p->now.p, p->now.n);
+    hybrid__jparse_advance(p);
+    return name;
+}
+
+/* The escapes of Python's strings; an unknown one stays as it is. Returns the bytes written (at most those read). */
+static size_t hybrid__jparse_unescape(const char *p, const char *end, char *out)
+{
+    static const char from[] = "\\'\"abfnrtv", to[] = "\\'\"\a\b\f\n\r\t\v";
+    char *start = out;
+    while (p < end) {
+        const char *known;
+        uint32_t code = 0;
+        int digits = 0, most;
+        if (*p != '\\' || p + 1 == end) { *out++ = *p++; continue; }
+        p++;
+        if (*p == '\n') { p++; continue; }
+        if (*p && (known = strchr(from, *p)) != NULL) { *out++ = to[known - from]; p++; continue; }
+        most = *p == 'x' ? 2 : *p == 'u' ? 4 : *p == 'U' ? 8 : 0;
+        if (most) {
+            for (digits = 0; digits < most && p + 1 + digits < end; digits++) {
+                char c = p[1 + digits];
+                int d = hybrid__is_digit(c) ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+                if (d < 0) break;
+                code = code << 4 | (uint32_t)d;
+            }
+            if (digits == most) { p += 1 + most; out += hybrid__utf8_write(code, out); continue; }
+        } else if (*p >= '0' && *p <= '7') {
+            for (; digits < 3 && p < end && *p >= '0' && *p <= '7'; digits++) code = code * 8 + (uint32_t)(*p++ - '0');
+            out += hybrid__utf8_write(code, out);
+            continue;
+        }
+        *out++ = '\\';
+    }
+    return (size_t)(out - start);
+}
+
+static hybrid__jnode *hybrid__jparse_const(hybrid__jparser *p, hybrid__jvalue v)
+{
+    hybrid__jnode *n = hybrid__jparse_node(p, HYBRID__J_CONST);
+    if (n) n->value = v;
+    return n;
+}
+
+/* Neighbouring strings are one. */
+static hybrid__jnode *hybrid__jparse_string(hybrid__jparser *p)
+{
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    hybrid__jnode *n = hybrid__jparse_node(p, HYBRID__J_CONST);
+    while (n && p->now.type == HYBRID__J_STRING_TOKEN) {
+        char *text = (char *)hybrid__jarena_alloc(p->arena, p->now.n * 2);    /* \7 is two bytes and makes one; \u0800 makes three */
+        if (!text || !hybrid__jbuffer_append(p->arena, &b, text, hybrid__jparse_unescape(p->now.p + 1, p->now.p + p->now.n - 1, text))) { hybrid__jparse_spent(p); return NULL; }
+        hybrid__jparse_advance(p);
+    }
+    if (!n || !hybrid__jstring_buffer(p->arena, &b, &n->value)) { hybrid__jparse_spent(p); return NULL; }
+    hybrid__jstring_chars(n->value.u.s);
+    return n;
+}
+
+static hybrid__jnode *hybrid__jparse_expression(hybrid__jparser *p);
+static hybrid__jnode *hybrid__jparse_or(hybrid__jparser *p);
+static hybrid__jnode *hybrid__jparse_primary(hybrid__jparser *p, bool target);
+
+static bool hybrid__jparse_tuple_ends(const hybrid__jparser *p, const char *stop)
+{
+    return p->now.type == HYBRID__J_PRINT_END || p->now.type == HYBRID__J_BLOCK_END || p->now.type == HYBRID__J_END || hybrid__jparse_is_op(p, ')')
+        || hybrid__jparse_is_word(p, stop);
+}
+
+typedef enum hybrid__jtuple { HYBRID__J_FULL, HYBRID__J_NO_CHOICE, HYBRID__J_TARGET } hybrid__jtuple;
+
+/* One expression, or several with commas: a tuple. NO_CHOICE: without "if", TARGET: names to assign to. stop: words that end it. */
+static hybrid__jnode *hybrid__jparse_tuple(hybrid__jparser *p, hybrid__jtuple how, const char *stop, bool brackets)
+{
+    hybrid__jnode *tuple = hybrid__jparse_node(p, HYBRID__J_TUPLE_OF), **tail, *part;
+    bool comma = false;
+    if (!tuple) return NULL;
+    for (tail = &tuple->a; !hybrid__jparse_tuple_ends(p, stop); tail = &part->next) {
+        if (!(part = hybrid__jparse_node(p, HYBRID__J_PART))) return NULL;
+        part->a = how == HYBRID__J_TARGET ? hybrid__jparse_primary(p, true) : how == HYBRID__J_FULL ? hybrid__jparse_expression(p) : hybrid__jparse_or(p);
+        if (!part->a) return NULL;
+        *tail = part;
+        if (!hybrid__jparse_skip_op(p, ',')) {
+            if (!comma) return part->a;
+            break;
+        }
+        comma = true;
+    }
+    if (!comma && !brackets) { hybrid__jparse_unexpected(p, "an expression"); return NULL; }
+    return tuple;
+}
+
+/* [a, b] and {a: b} */
+static hybrid__jnode *hybrid__jparse_list(hybrid__jparser *p, bool dict)
+{
+    hybrid__jnode *list = hybrid__jparse_node(p, dict ? HYBRID__J_DICT_OF : HYBRID__J_LIST_OF), **tail, *part;
+    int close = dict ? '}' : ']';
+    if (!list) return NULL;
+    hybrid__jparse_advance(p);
+    for (tail = &list->a; !hybrid__jparse_is_op(p, close); tail = &part->next) {
+        if (!(part = hybrid__jparse_node(p, dict ? HYBRID__J_MEMBER : HYBRID__J_PART)) || !(part->a = hybrid__jparse_expression(p))) return NULL;
+        if (dict) {
+            hybrid__jparse_want_op(p, ':', "':'");
+            if (!(part->b = hybrid__jparse_expression(p))) return NULL;
+        }
+        *tail = part;
+        if (!hybrid__jparse_skip_op(p, ',')) break;
+    }
+    hybrid__jparse_want_op(p, close, dict ? "',' or '}'" : "',' or ']'");
+    return p->result ? NULL : list;
+}
+
+static hybrid__jnode *hybrid__jparse_primary(hybrid__jparser *p, bool target)
+{
+    hybrid__jnode *n;
+    switch (p->now.type) {
+    case HYBRID__J_NAME:
+        if (hybrid__jparse_is_word(p, "true True")) n = hybrid__jparse_const(p, hybrid__jbool(true));
+        else if (hybrid__jparse_is_word(p, "false False")) n = hybrid__jparse_const(p, hybrid__jbool(false));
+        else if (hybrid__jparse_is_word(p, "none None")) n = hybrid__jparse_const(p, hybrid__jnone());
+        else {
+            if (!(n = hybrid__jparse_node(p, HYBRID__J_VARIABLE)) || !(n->name = hybrid__jparse_name(p))) return NULL;
+            if (target && hybrid__jparse_is_op(p, '.')) {                     /* a member of a namespace */
+                hybrid__jnode *member = hybrid__jparse_node(p, HYBRID__J_ATTRIBUTE);
+                hybrid__jparse_advance(p);
+                if (!member || !(member->name = hybrid__jparse_name(p))) return NULL;
+                member->a = n;
+                return member;
+            }
+            return n;
+        }
+        hybrid__jparse_advance(p);
+        return n;
+    case HYBRID__J_STRING_TOKEN: return hybrid__jparse_string(p);
+    case HYBRID__J_INT_TOKEN: n = hybrid__jparse_const(p, hybrid__jint(p->now.i)); hybrid__jparse_advance(p); return n;
+    case HYBRID__J_FLOAT_TOKEN: n = hybrid__jparse_const(p, hybrid__jfloat(p->now.d)); hybrid__jparse_advance(p); return n;
+    default: break;
+    }
+    if (hybrid__jparse_is_op(p, '(')) {
+        if (!hybrid__jparse_enter(p)) return NULL;
+        hybrid__jparse_advance(p);
+        n = hybrid__jparse_tuple(p, target ? HYBRID__J_TARGET : HYBRID__J_FULL, "", true);
+        p->depth++;
+        if (!n) return NULL;
+        hybrid__jparse_want_op(p, ')', "')'");
+        return p->result ? NULL : n;
+    }
+    if (hybrid__jparse_is_op(p, '[')) return hybrid__jparse_list(p, false);
+    if (hybrid__jparse_is_op(p, '{')) return hybrid__jparse_list(p, true);
+    hybrid__jparse_unexpected(p, "an expression");
+    return NULL;
+}
+
+/* (a, *b, name=c, **d), the bracket at hand. False: error. */
+static bool hybrid__jparse_args(hybrid__jparser *p, hybrid__jnode **args)
+{
+    hybrid__jnode *arg, **tail = args;
+    int last = HYBRID__J_POSITIONAL;
+    hybrid__jparse_advance(p);
+    while (!hybrid__jparse_is_op(p, ')')) {
+        hybrid__jkind kind = hybrid__jparse_is_op(p, '*') ? HYBRID__J_STAR : hybrid__jparse_is_op(p, '*' * 256 + '*') ? HYBRID__J_STARSTAR
+            : p->now.type == HYBRID__J_NAME && p->peek.type == HYBRID__J_OPERATOR && p->peek.op == '=' ? HYBRID__J_KEYWORD : HYBRID__J_POSITIONAL;
+        if (!(arg = hybrid__jparse_node(p, kind))) return false;
+        if ((kind == HYBRID__J_POSITIONAL && last != HYBRID__J_POSITIONAL) || last == HYBRID__J_STARSTAR) {
+            hybrid__jparse_fail(p, HYBRID_ERROR_FORMAT, p->now.at, "this argument must stand before those with a name or a star");
+            return false;
+        }
+        last = kind;
+        if (kind == HYBRID__J_KEYWORD && !(arg->name = hybrid__jparse_name(p))) return false;
+        if (kind != HYBRID__J_POSITIONAL) hybrid__jparse_advance(p);
+        if (!(arg->a = hybrid__jparse_expression(p))) return false;
+        *tail = arg;
+        tail = &arg->next;
+        if (!hybrid__jparse_skip_op(p, ',')) break;
+    }
+    hybrid__jparse_want_op(p, ')', "',' or ')'");
+    return !p->result;
+}
+
+/* What is in the brackets behind a value: an index or a slice. */
+static hybrid__jnode *hybrid__jparse_subscript(hybrid__jparser *p, hybrid__jnode *of)
+{
+    hybrid__jnode *n = hybrid__jparse_node(p, HYBRID__J_ITEM);
+    if (!n) return NULL;
+    n->a = of;
+    hybrid__jparse_advance(p);
+    if (!hybrid__jparse_is_op(p, ':') && !(n->b = hybrid__jparse_expression(p))) return NULL;
+    if (hybrid__jparse_skip_op(p, ':')) {
+        n->kind = HYBRID__J_SLICE;
+        if (!hybrid__jparse_is_op(p, ':') && !hybrid__jparse_is_op(p, ']') && !(n->c = hybrid__jparse_expression(p))) return NULL;
+        if (hybrid__jparse_skip_op(p, ':') && !hybrid__jparse_is_op(p, ']') && !(n->d = hybrid__jparse_expression(p))) return NULL;
+    }
+    hybrid__jparse_want_op(p, ']', "']'");
+    return p->result ? NULL : n;
+}
+
+static hybrid__jnode *hybrid__jparse_postfix(hybrid__jparser *p, hybrid__jnode *n)
+{
+    while (n) {
+        hybrid__jnode *outer;
+        if (hybrid__jparse_is_op(p, '.')) {
+            hybrid__jparse_advance(p);
+            if (!(outer = hybrid__jparse_node(p, p->now.type == HYBRID__J_INT_TOKEN ? HYBRID__J_ITEM : HYBRID__J_ATTRIBUTE))) return NULL;
+            if (p->now.type == HYBRID__J_INT_TOKEN) {
+                if (!(outer->b = hybrid__jparse_const(p, hybrid__jint(p->now.i)))) return NULL;
+                hybrid__jparse_advance(p);
+            } else if (!(outer->name = hybrid__jparse_name(p))) {
+                return NULL;
+            }
+            outer->a = n;
+            n = outer;
+        } else if (hybrid__jparse_is_op(p, '[')) {
+            n = hybrid__jparse_subscript(p, n);
+        } else if (hybrid__jparse_is_op(p, '(')) {
+            if (!(outer = hybrid__jparse_node(p, HYBRID__J_CALL))) return NULL;
+            outer->a = n;
+            if (!hybrid__jparse_args(p, &outer->b)) return NULL;
+            n = outer;
+        } else {
+            break;
+        }
+    }
+    return n;
+}
+
+/* name.more, as filters and tests of extensions are called: one name */
+static hybrid__jnode *hybrid__jparse_filter(hybrid__jparser *p, hybrid__jnode *of)
+{
+    hybrid__jnode *n = hybrid__jparse_node(p, HYBRID__J_FILTER);
+    if (!n || !(n->name = hybrid__jparse_name(p))) return NULL;
+    n->a = of;
+    if (hybrid__jparse_is_op(p, '(') && !hybrid__jparse_args(p, &n->b)) return NULL;
+    return n;
+}
+
+static hybrid__jnode *hybrid__jparse_test(hybrid__jparser *p, hybrid__jnode *of)
+{
+    bool negated = hybrid__jparse_skip_word(p, "not");
+    hybrid__jnode *n = hybrid__jparse_node(p, HYBRID__J_TEST), *outer;
+    if (!n || !(n->name = hybrid__jparse_name(p))) return NULL;
+    n->a = of;
+    if (hybrid__jparse_is_op(p, '(')) {
+        if (!hybrid__jparse_args(p, &n->b)) return NULL;
+    } else if (hybrid__jparse_is_word(p, "is")) {
+        hybrid__jparse_fail(p, HYBRID_ERROR_FORMAT, p->now.at, "tests cannot be chained with 'is'");
+        return NULL;
+    } else if (((p->now.type >= HYBRID__J_NAME && p->now.type <= HYBRID__J_FLOAT_TOKEN) || hybrid__jparse_is_op(p, '[') || hybrid__jparse_is_op(p, '{'))
+        && !hybrid__jparse_is_word(p, "else or and")) {
+        if (!(n->b = hybrid__jparse_node(p, HYBRID__J_POSITIONAL)) || !(n->b->a = hybrid__jparse_postfix(p, hybrid__jparse_primary(p, false)))) return NULL;
+    }
+    if (!negated) return n;
+    if ((outer = hybrid__jparse_node(p, HYBRID__J_NOT)) != NULL) outer->a = n;
+    return outer;
+}
+
+static hybrid__jnode *hybrid__jparse_unary(hybrid__jparser *p, bool filters)
+{
+    hybrid__jnode *n, *outer;
+    if (!hybrid__jparse_enter(p)) return NULL;
+    if (hybrid__jparse_is_op(p, '-') || hybrid__jparse_is_op(p, '+')) {
+        if ((n = hybrid__jparse_node(p, hybrid__jparse_is_op(p, '-') ? HYBRID__J_NEGATE : HYBRID__J_PLUS)) != NULL) {
+            hybrid__jparse_advance(p);
+            if (!(n->a = hybrid__jparse_unary(p, false))) n = NULL;
+        }
+    } else {
+        n = hybrid__jparse_primary(p, false);
+    }
+    n = hybrid__jparse_postfix(p, n);
+    while (n && filters) {
+        if (hybrid__jparse_skip_op(p, '|')) n = hybrid__jparse_filter(p, n);
+        else if (hybrid__jparse_skip_word(p, "is")) n = hybrid__jparse_test(p, n);
+        else if (hybrid__jparse_is_op(p, '(')) {
+            if ((outer = hybrid__jparse_node(p, HYBRID__J_CALL)) != NULL) {
+                outer->a = n;
+                if (!hybrid__jparse_args(p, &outer->b)) outer = NULL;
+            }
+            n = outer;
+        } else break;
+    }
+    p->depth++;
+    return n;
+}
+
+/* How tight an operator binds: + - 1, ~ 2, * / // % 3, ** 4; 0: it is none. All bind to the left, ** too. */
+static int hybrid__jparse_binary_op(const hybrid__jparser *p, hybrid__jop *op)
+{
+    if (p->now.type != HYBRID__J_OPERATOR) return 0;
+    switch (p->now.op) {
+    case '+': *op = HYBRID__J_ADD; return 1;
+    case '-': *op = HYBRID__J_SUB; return 1;
+    case '~': *op = HYBRID__J_TILDE; return 2;
+    case '*': *op = HYBRID__J_MUL; return 3;
+    case '/': *op = HYBRID__J_DIV; return 3;
+    case '/' * 256 + '/': *op = HYBRID__J_FLOORDIV; return 3;
+    case '%': *op = HYBRID__J_MOD; return 3;
+    case '*' * 256 + '*': *op = HYBRID__J_POW; return 4;
+    default: return 0;
+    }
+}
+static hybrid__jnode *hybrid__jparse_binary(hybrid__jparser *p, int least)
+{
+    hybrid__jnode *left = hybrid__jparse_unary(p, true), *n;
+    hybrid__jop op = HYBRID__J_ADD;
+    int level;
+    while (left && (level = hybrid__jparse_binary_op(p, &op)) >= least && level) {
+        if (!(n = hybrid__jparse_node(p, HYBRID__J_BINARY))) return NULL;
+        n->op = (uint8_t)op;
+        n->a = left;
+        hybrid__jparse_advance(p);
+        if (!(n->b = hybrid__jparse_binary(p, level + 1))) return NULL;
+        left = n;
+    }
+    return left;
+}
+
+static bool hybrid__jparse_compare_op(hybrid__jparser *p, hybrid__jop *op)
+{
+    if (hybrid__jparse_is_word(p, "in")) { *op = HYBRID__J_IN; return true; }
+    if (hybrid__jparse_is_word(p, "not") && p->peek.type == HYBRID__J_NAME && p->peek.n == 2 && !memcmp(p->peek.p, "in", 2)) {
+        hybrid__jparse_advance(p);
+        *op = HYBRID__J_NOT_IN;
+        return true;
+    }
+    if (p->now.type != HYBRID__J_OPERATOR) return false;
+    switch (p->now.op) {
+    case '=' * 256 + '=': *op = HYBRID__J_EQ; return true;
+    case '!' * 256 + '=': *op = HYBRID__J_NE; return true;
+    case '<' * 256 + '=': *op = HYBRID__J_LE; return true;
+    case '>' * 256 + '=': *op = HYBRID__J_GE; return true;
+    case '<': *op = HYBRID__J_LT; return true;
+    case '>': *op = HYBRID__J_GT; return true;
+    default: return false;
+    }
+}
+/* a < b <= c is one node. */
+static hybrid__jnode *hybrid__jparse_compare(hybrid__jparser *p)
+{
+    hybrid__jnode *first = hybrid__jparse_binary(p, 1), *n = NULL, **tail = NULL, *part;
+    hybrid__jop op = HYBRID__J_EQ;
+    while (first && hybrid__jparse_compare_op(p, &op)) {
+        if (!n) {
+            if (!(n = hybrid__jparse_node(p, HYBRID__J_COMPARE))) return NULL;
+            n->a = first;
+            tail = &n->b;
+        }
+        if (!(part = hybrid__jparse_node(p, HYBRID__J_PART))) return NULL;
+        part->op = (uint8_t)op;
+        hybrid__jparse_advance(p);
+        if (!(part->a = hybrid__jparse_binary(p, 1))) return NULL;
+        *tail = part;
+        tail = &part->next;
+    }
+    return n ? n : first;
+}
+static hybrid__jnode *hybrid__jparse_not(hybrid__jparser *p)
+{
+    hybrid__jnode *n;
+    if (!hybrid__jparse_is_word(p, "not")) return hybrid__jparse_compare(p);
+    if (!hybrid__jparse_enter(p)) return NULL;
+    if ((n = hybrid__jparse_node(p, HYBRID__J_NOT)) != NULL) {
+        hybrid__jparse_advance(p);
+        if (!(n->a = hybrid__jparse_not(p))) n = NULL;
+    }
+    p->depth++;
+    return n;
+}
+static hybrid__jnode *hybrid__jparse_logic(hybrid__jparser *p, hybrid__jkind kind)
+{
+    hybrid__jnode *left = kind == HYBRID__J_OR ? hybrid__jparse_logic(p, HYBRID__J_AND) : hybrid__jparse_not(p), *n;
+    while (left && hybrid__jparse_is_word(p, kind == HYBRID__J_OR ? "or" : "and")) {
+        if (!(n = hybrid__jparse_node(p, kind))) return NULL;
+        hybrid__jparse_advance(p);
+        n->a = left;
+        if (!(n->b = kind == HYBRID__J_OR ? hybrid__jparse_logic(p, HYBRID__J_AND) : hybrid__jparse_not(p))) return NULL;
+        left = n;
+    }
+    return left;
+}
+static hybrid__jnode *hybrid__jparse_or(hybrid__jparser *p) { return hybrid__jparse_logic(p, HYBRID__J_OR); }
+
+/* a if b else c; without else it is undefined */
+static hybrid__jnode *hybrid__jparse_expression(hybrid__jparser *p)
+{
+    hybrid__jnode *value, *n;
+    if (!hybrid__jparse_enter(p)) return NULL;
+    value = hybrid__jparse_or(p);
+    while (value && hybrid__jparse_is_word(p, "if")) {
+        if (!(n = hybrid__jparse_node(p, HYBRID__J_CHOICE))) { value = NULL; break; }
+        hybrid__jparse_advance(p);
+        n->a = value;
+        value = n;
+        if (!(n->b = hybrid__jparse_or(p)) || (hybrid__jparse_skip_word(p, "else") && !(n->c = hybrid__jparse_expression(p)))) value = NULL;
+    }
+    p->depth++;
+    return value;
+}
+/* ==== end src/text/jinja_parse.c ==== */
+
+/* ==== begin src/text/jinja_statement.c ==== */
+/* text/jinja_statement: {% ... %}: statements, and the parser of a whole template. */
+
+static bool hybrid__jparse_body(hybrid__jparser *p, const char *ends, hybrid__jnode **list);
+
+/* A body up to its end word, which is taken. The "%}" before the body is taken first. */
+static bool hybrid__jparse_enclosed(hybrid__jparser *p, const char *end, hybrid__jnode **list)
+{
+    if (p->now.type != HYBRID__J_BLOCK_END) { hybrid__jparse_unexpected(p, "%}"); return false; }
+    hybrid__jparse_advance(p);
+    if (!hybrid__jparse_body(p, end, list)) return false;
+    hybrid__jparse_advance(p);
+    return !p->result;
+}
+
+/* What can be assigned to: a name, a member of a namespace, a tuple of such. Names of constants are none. */
+static hybrid__jnode *hybrid__jparse_target(hybrid__jparser *p, const char *stop, bool members)
+{
+    hybrid__jnode *n = hybrid__jparse_tuple(p, HYBRID__J_TARGET, stop, false), *part;
+    bool ok = n && (n->kind == HYBRID__J_VARIABLE || (n->kind == HYBRID__J_ATTRIBUTE && members));
+    if (n && n->kind == HYBRID__J_TUPLE_OF && n->a)
+        for (part = n->a, ok = true; part; part = part->next)
+            if (part->a->kind != HYBRID__J_VARIABLE && part->a->kind != HYBRID__J_TUPLE_OF && (part->a->kind != HYBRID__J_ATTRIBUTE || !members)) ok = false;
+    if (n && !ok) { hybrid__jparse_fail(p, HYBRID_ERROR_FORMAT, n->at, "this cannot be assigned to"); return NULL; }
+    return n;
+}
+
+static bool hybrid__jparse_if(hybrid__jparser *p, hybrid__jnode *n)
+{
+    for (;;) {
+        if (!(n->a = hybrid__jparse_tuple(p, HYBRID__J_NO_CHOICE, "", false))) return false;
+        if (p->now.type != HYBRID__J_BLOCK_END) { hybrid__jparse_unexpected(p, "%}"); return false; }
+        hybrid__jparse_advance(p);
+        if (!hybrid__jparse_body(p, "elif else endif", &n->b)) return false;
+        if (hybrid__jparse_skip_word(p, "endif")) return !p->result;
+        if (hybrid__jparse_skip_word(p, "else")) {
+            n->flag = true;                                  /* c is a body, not another IF */
+            return hybrid__jparse_enclosed(p, "endif", &n->c);
+        }
+        hybrid__jparse_advance(p);
+        if (!(n->c = hybrid__jparse_node(p, HYBRID__J_IF))) return false;
+        n = n->c;
+    }
+}
+
+static bool hybrid__jparse_for(hybrid__jparser *p, hybrid__jnode *n)
+{
+    bool ok;
+    if (!(n->a = hybrid__jparse_target(p, "in", false))) return false;
+    if (!hybrid__jparse_skip_word(p, "in")) { hybrid__jparse_unexpected(p, "'in'"); return false; }
+    if (!(n->b = hybrid__jparse_tuple(p, HYBRID__J_NO_CHOICE, "recursive", false)) || !(n->d = hybrid__jparse_node(p, HYBRID__J_PART))) return false;
+    if (hybrid__jparse_skip_word(p, "if") && !(n->d->a = hybrid__jparse_expression(p))) return false;
+    n->flag = hybrid__jparse_skip_word(p, "recursive");
+    if (p->now.type != HYBRID__J_BLOCK_END) { hybrid__jparse_unexpected(p, "%}"); return false; }
+    hybrid__jparse_advance(p);
+    p->loops++;
+    ok = hybrid__jparse_body(p, "endfor else", &n->c);
+    p->loops--;
+    if (!ok) return false;
+    if (hybrid__jparse_skip_word(p, "endfor")) return !p->result;
+    hybrid__jparse_advance(p);
+    return hybrid__jparse_enclosed(p, "endfor", &n->d->b);
+}
+
+static bool hybrid__jparse_filters(hybrid__jparser *p, hybrid__jnode **filters)
+{
+    do {
+        if (!(*filters = hybrid__jparse_filter(p, *filters))) return false;
+    } while (hybrid__jparse_skip_op(p, '|'));
+    return true;
+}
+
+static bool hybrid__jparse_set(hybrid__jparser *p, hybrid__jnode *n)
+{
+    if (!(n->a = hybrid__jparse_target(p, "", true))) return false;
+    if (hybrid__jparse_skip_op(p, '=')) return (n->b = hybrid__jparse_tuple(p, HYBRID__J_FULL, "", false)) != NULL;
+    n->kind = HYBRID__J_SET_BLOCK;
+    if (hybrid__jparse_skip_op(p, '|') && !hybrid__jparse_filters(p, &n->b)) return false;
+    return hybrid__jparse_enclosed(p, "endset", &n->c);
+}
+
+/* (a, b=1): KEYWORDs */
+static bool hybrid__jparse_parameters(hybrid__jparser *p, hybrid__jnode **list)
+{
+    hybrid__jnode *one, **tail = list;
+    bool defaults = false;
+    hybrid__jparse_want_op(p, '(', "'('");
+    while (!p->result && !hybrid__jparse_is_op(p, ')')) {
+        if (!(one = hybrid__jparse_node(p, HYBRID__J_KEYWORD)) || !(one->name = hybrid__jparse_name(p))) return false;
+        if (hybrid__jparse_skip_op(p, '=')) {
+            if (!(one->a = hybrid__jparse_expression(p))) return false;
+            defaults = true;
+        } else if (defaults) {
+            hybrid__jparse_fail(p, HYBRID_ERROR_FORMAT, one->at, "a parameter without a default follows one with a default");
+            return false;
+        }
+        *tail = one;
+        tail = &one->next;
+        if (!hybrid__jparse_skip_op(p, ',')) break;
+    }
+    hybrid__jparse_want_op(p, ')', "',' or ')'");
+    return !p->result;
+}
+
+static bool hybrid__jparse_with(hybrid__jparser *p, hybrid__jnode *n)
+{
+    hybrid__jnode *set, **tail = &n->b;
+    while (p->now.type == HYBRID__J_NAME) {
+        if (!(set = hybrid__jparse_node(p, HYBRID__J_SET)) || !(set->a = hybrid__jparse_primary(p, true))) return false;
+        if (set->a->kind != HYBRID__J_VARIABLE) { hybrid__jparse_fail(p, HYBRID_ERROR_FORMAT, set->at, "this cannot be assigned to"); return false; }
+        hybrid__jparse_want_op(p, '=', "'='");
+        if (!(set->b = hybrid__jparse_expression(p))) return false;
+        *tail = set;
+        tail = &set->next;
+        if (!hybrid__jparse_skip_op(p, ',')) break;
+    }
+    return hybrid__jparse_enclosed(p, "endwith", &n->c);
+}
+
+/* A loop's body cannot be left from inside of a macro or a captured block. */
+static bool hybrid__jparse_captured(hybrid__jparser *p, const char *end, hybrid__jnode **list)
+{
+    int loops = p->loops;
+    bool ok;
+    p->loops = 0;
+    ok = hybrid__jparse_enclosed(p, end, list);
+    p->loops = loops;
+    return ok;
+}
+
+/* The statement whose word is at hand, up to its last "%}" (not taken). */
+static bool hybrid__jparse_statement(hybrid__jparser *p, hybrid__jnode *n)
+{
+    static const char words[] = "if for set macro call filter with generation print break continue autoescape do include import from extends block trans";
+    int which = p->now.type == HYBRID__J_NAME ? hybrid__jword(words, p->now.p, p->now.n) : -1;
+    if (which < 0) {
+        if (p->now.type == HYBRID__J_NAME) hybrid__jparse_fail(p, HYBRID_ERROR_FORMAT, p->now.at, "there is no tag '%.*s' here", (int)HYBRID__MIN(p->now.n, (size_t)60), p->now.p);
+        else hybrid__jparse_unexpected(p, "the name of a tag");
+        return false;
+    }
+    if (which >= 11) {
+        hybrid__jparse_fail(p, HYBRID_ERROR_UNSUPPORTED, p->now.at, "the tag '%.*s' is not supported: chat templates have none", (int)p->now.n, p->now.p);
+        return false;
+    }
+    hybrid__jparse_advance(p);
+    switch (which) {
+    case 0: n->kind = HYBRID__J_IF; return hybrid__jparse_if(p, n);
+    case 1: n->kind = HYBRID__J_FOR; return hybrid__jparse_for(p, n);
+    case 2: n->kind = HYBRID__J_SET; return hybrid__jparse_set(p, n);
+    case 3:
+        n->kind = HYBRID__J_MACRO;
+        return (n->name = hybrid__jparse_name(p)) != NULL && hybrid__jparse_parameters(p, &n->b) && hybrid__jparse_captured(p, "endmacro", &n->c);
+    case 4:
+        n->kind = HYBRID__J_CALL_BLOCK;
+        if (hybrid__jparse_is_op(p, '(') && !hybrid__jparse_parameters(p, &n->b)) return false;
+        if (!(n->a = hybrid__jparse_expression(p))) return false;
+        if (n->a->kind != HYBRID__J_CALL) { hybrid__jparse_fail(p, HYBRID_ERROR_FORMAT, n->a->at, "{%% call %%} needs a call of a macro"); return false; }
+        return hybrid__jparse_captured(p, "endcall", &n->c);
+    case 5: n->kind = HYBRID__J_FILTER_BLOCK; return hybrid__jparse_filters(p, &n->b) && hybrid__jparse_captured(p, "endfilter", &n->c);
+    case 6: n->kind = HYBRID__J_WITH; return hybrid__jparse_with(p, n);
+    case 7: n->kind = HYBRID__J_BLOCK; return hybrid__jparse_captured(p, "endgeneration", &n->c);
+    case 8: n->kind = HYBRID__J_OUTPUT; return (n->a = hybrid__jparse_tuple(p, HYBRID__J_FULL, "", false)) != NULL;
+    default:
+        n->kind = which == 9 ? HYBRID__J_BREAK : HYBRID__J_CONTINUE;
+        if (p->loops) return true;
+        hybrid__jparse_fail(p, HYBRID_ERROR_FORMAT, n->at, "this stands outside of a loop");
+        return false;
+    }
+}
+
+/* Text and tags up to a tag whose word is one of ends; the word is at hand then. ends NULL: up to the end of the template. */
+static bool hybrid__jparse_body(hybrid__jparser *p, const char *ends, hybrid__jnode **list)
+{
+    hybrid__jnode *n, **tail = list;
+    uint32_t start = p->now.at;
+    if (!hybrid__jparse_enter(p)) return false;
+    while (!p->result && p->now.type != HYBRID__J_END) {
+        if (p->now.type == HYBRID__J_BLOCK_BEGIN) {
+            hybrid__jparse_advance(p);
+            if (ends && hybrid__jparse_is_word(p, ends)) { p->depth++; return true; }
+            if (!(n = hybrid__jparse_node(p, HYBRID__J_OUTPUT)) || !hybrid__jparse_statement(p, n)) return false;
+            if (p->now.type != HYBRID__J_BLOCK_END) hybrid__jparse_unexpected(p, "%}");
+            else hybrid__jparse_advance(p);
+        } else if (p->now.type == HYBRID__J_PRINT_BEGIN) {
+            if (!(n = hybrid__jparse_node(p, HYBRID__J_OUTPUT))) return false;
+            hybrid__jparse_advance(p);
+            if (!(n->a = hybrid__jparse_tuple(p, HYBRID__J_FULL, "", false))) return false;
+            if (p->now.type != HYBRID__J_PRINT_END) hybrid__jparse_unexpected(p, "}}");
+            else hybrid__jparse_advance(p);
+        } else {
+            if (!(n = hybrid__jparse_node(p, HYBRID__J_OUTPUT_TEXT))) return false;
+            if (!hybrid__jstring_view(p->arena, p->now.p, p->now.n, &n->value)) { hybrid__jparse_spent(p); return false; }
+            hybrid__jparse_advance(p);
+        }
+        *tail = n;
+        tail = &n->next;
+    }
+    p->depth++;
+    if (ends) hybrid__jparse_fail(p, HYBRID_ERROR_FORMAT, start, "the template ends before the tag that closes this: %s", ends);
+    return !p->result;
+}
+
+/* A parsed template; the names are NULL where the template never says them. */
+struct hybrid__jtree {
+    hybrid__jnode   *body;
+    hybrid__jstring *loop, *caller, *varargs, *kwargs;
+};
+
+static hybrid__jstring *hybrid__jparse_mentioned(hybrid__jparser *p, const char *name)
+{
+    const hybrid__jvalue *v = hybrid__jdict_get(p->arena, p->names, name);
+    return v ? v->u.s : NULL;
+}
+
+/* A whole template. source lives as long as the arena. */
+static hybrid_result hybrid__jparse(hybrid__jarena *arena, const char *source, size_t n, bool trim, bool lstrip, hybrid__jtree *tree, hybrid_error *error)
+{
+    enum { DEPTH = 200 };
+    hybrid__jparser p;
+    hybrid__jvalue names;
+    memset(&p, 0, sizeof p);
+    p.arena = arena;
+    p.lex.source = p.lex.p = source;
+    p.lex.end = source + n;
+    p.lex.trim = trim;
+    p.lex.lstrip = lstrip;
+    p.error = error;
+    p.depth = DEPTH;
+    if (!hybrid__jdict_new(arena, &names)) { hybrid__jparse_spent(&p); return p.result; }
+    p.names = names.u.dict;
+    hybrid__jparse_advance(&p);
+    hybrid__jparse_advance(&p);
+    hybrid__jparse_body(&p, NULL, &tree->body);
+    tree->loop = hybrid__jparse_mentioned(&p, "loop");
+    tree->caller = hybrid__jparse_mentioned(&p, "caller");
+    tree->varargs = hybrid__jparse_mentioned(&p, "varargs");
+    tree->kwargs = hybrid__jparse_mentioned(&p, "kwargs");
+    return p.result;
+}
+/* ==== end src/text/jinja_statement.c ==== */
+
+/* ==== begin src/text/jinja_eval.c ==== */
+/* text/jinja_eval: runs a tree: expressions to values, statements to output. Every recursion is counted (max_depth), every node costs
+ * a step (max_steps). */
+
+/* Names that were set here; below them those of the block around. A macro keeps the scope it was defined in. */
+typedef struct hybrid__jbinding { const hybrid__jstring *name; hybrid__jvalue value; } hybrid__jbinding;
+struct hybrid__jscope {
+    hybrid__jscope   *parent;
+    hybrid__jbinding *vars;
+    size_t            n, capacity;
+    bool              kept;              /* by a macro: a loop must not use it for its next turn */
+};
+
+typedef enum hybrid__jflow { HYBRID__J_NEXT, HYBRID__J_BROKEN, HYBRID__J_CONTINUED, HYBRID__J_FAILED } hybrid__jflow;
+
+static bool hybrid__jinja_eval(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *out);
+static hybrid__jflow hybrid__jinja_run(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n);
+
+static void hybrid__jscope_open(hybrid__jscope *s, hybrid__jscope *parent) { memset(s, 0, sizeof *s); s->parent = parent; }
+/* One that a macro may keep. */
+static hybrid__jscope *hybrid__jscope_new(hybrid__jinja *j, hybrid__jscope *parent)
+{
+    hybrid__jscope *s = (hybrid__jscope *)hybrid__jarena_alloc(&j->arena, sizeof *s);
+    if (s) hybrid__jscope_open(s, parent);
+    else hybrid__jinja_spent(j);
+    return s;
+}
+static bool hybrid__jscope_set(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jstring *name, hybrid__jvalue value)
+{
+    size_t i;
+    if (!hybrid__jarena_work(&j->arena, 1 + s->n / 8)) return hybrid__jinja_spent(j);
+    for (i = 0; i < s->n; i++) if (s->vars[i].name == name) { s->vars[i].value = value; return true; }
+    if (s->n == s->capacity) {
+        size_t capacity = s->capacity ? s->capacity * 2 : 4;
+        hybrid__jbinding *vars = (hybrid__jbinding *)hybrid__jarena_alloc(&j->arena, capacity * sizeof *vars);
+        if (!vars) return hybrid__jinja_spent(j);
+        if (s->n) memcpy(vars, s->vars, s->n * sizeof *vars);
+        s->vars = vars;
+        s->capacity = capacity;
+    }
+    s->vars[s->n].name = name;
+    s->vars[s->n++].value = value;
+    return true;
+}
+
+/* From the inside out, then what the caller gave, then what every template has. */
+static bool hybrid__jinja_lookup(hybrid__jinja *j, const hybrid__jscope *s, hybrid__jstring *name, hybrid__jvalue *out)
+{
+    hybrid__jvalue key = hybrid__jnone();
+    const hybrid__jbuiltin *f;
+    const hybrid__jentry *e;
+    size_t i;
+    for (; s; s = s->parent) {
+        if (!hybrid__jarena_work(&j->arena, 1 + s->n / 8)) return hybrid__jinja_spent(j);
+        for (i = 0; i < s->n; i++) if (s->vars[i].name == name) { *out = s->vars[i].value; return true; }
+    }
+    key.type = HYBRID__J_STRING;
+    key.u.s = name;
+    if ((e = hybrid__jdict_find(&j->arena, j->context, key)) != NULL) { *out = e->value; return true; }
+    if (j->arena.result) return hybrid__jinja_spent(j);
+    if ((f = hybrid__jbuiltin_find(hybrid__jglobals, HYBRID__COUNT(hybrid__jglobals), name->p, name->n)) != NULL) return hybrid__jinja_method(j, hybrid__jnone(), f, out);
+    *out = hybrid__jundefined(name, false);
+    return true;
+}
+
+/* ---- capturing output ---- */
+
+static void hybrid__jinja_capture(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jbuffer **outer)
+{
+    b->data = NULL;
+    b->size = b->capacity = 0;
+    *outer = j->out;
+    j->out = b;
+}
+static bool hybrid__jinja_captured(hybrid__jinja *j, hybrid__jbuffer *outer, bool ok, hybrid__jvalue *out)
+{
+    hybrid__jbuffer *b = j->out;
+    j->out = outer;
+    return ok && hybrid__jinja_text(j, b, out);
+}
+
+/* ---- calls ---- */
+
+/* All arguments of a call, stars unfolded. */
+static bool hybrid__jinja_args(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *list, hybrid__jargs *args)
+{
+    hybrid__jvalue plain, named, v;
+    hybrid__jlist *items;
+    const hybrid__jnode *n;
+    size_t i, count = 0;
+    memset(args, 0, sizeof *args);
+    if (!list) return true;
+    for (n = list; n; n = n->next) count++;
+    if (!hybrid__jinja_new_list(j, count, HYBRID__J_PLAIN, &plain) || !hybrid__jinja_check(j, hybrid__jdict_new(&j->arena, &named))) return false;
+    for (n = list; n; n = n->next) {
+        if (!hybrid__jinja_eval(j, s, n->a, &v)) return false;
+        j->at = n->at;
+        if (n->kind == HYBRID__J_POSITIONAL) {
+            if (!hybrid__jinja_push(j, plain, v)) return false;
+        } else if (n->kind == HYBRID__J_STAR) {
+            if (!hybrid__jinja_items(j, v, &items)) return false;
+            for (i = 0; i < items->n; i++) if (!hybrid__jinja_push(j, plain, items->items[i])) return false;
+        } else if (n->kind == HYBRID__J_KEYWORD) {
+            hybrid__jvalue key = hybrid__jnone();
+            key.type = HYBRID__J_STRING;
+            key.u.s = n->name;
+            if (!hybrid__jinja_check(j, hybrid__jdict_set(&j->arena, named.u.dict, key, v))) return false;
+        } else {
+            if (v.type != HYBRID__J_DICT) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "** needs a dict, not a %s", hybrid__jtype_name(v));
+            for (i = 0; i < v.u.dict->n; i++) {
+                if (v.u.dict->entries[i].key.type != HYBRID__J_STRING) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "** needs a dict with strings as keys");
+                if (!hybrid__jinja_check(j, hybrid__jdict_set(&j->arena, named.u.dict, v.u.dict->entries[i].key, v.u.dict->entries[i].value))) return false;
+            }
+        }
+    }
+    args->v = plain.u.list->items;
+    args->n = plain.u.list->n;
+    if ((args->n_named = named.u.dict->n) == 0) return true;
+    args->names = (hybrid__jstring **)hybrid__jarena_alloc(&j->arena, args->n_named * sizeof *args->names);
+    args->named = (hybrid__jvalue *)hybrid__jarena_alloc(&j->arena, args->n_named * sizeof *args->named);
+    if (!args->names || !args->named) return hybrid__jinja_spent(j);
+    for (i = 0; i < args->n_named; i++) {
+        args->names[i] = named.u.dict->entries[i].key.u.s;
+        args->named[i] = named.u.dict->entries[i].value;
+    }
+    return true;
+}
+
+/* The parameter of a macro by the bytes of its name, or NULL. */
+static const hybrid__jnode *hybrid__jinja_parameter(const hybrid__jnode *macro, const hybrid__jstring *name)
+{
+    const hybrid__jnode *p = macro->b;
+    while (p && (p->name->n != name->n || memcmp(p->name->p, name->p, name->n))) p = p->next;
+    return p;
+}
+
+/* Puts the arguments into the macro's scope. What has no parameter goes to varargs and kwargs, if the template speaks of them. */
+static bool hybrid__jinja_bind(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *macro, const hybrid__jargs *args, hybrid__jvalue caller)
+{
+    hybrid__jvalue rest, more, v, key = hybrid__jnone();
+    const hybrid__jnode *p;
+    size_t i, at = 0;
+    if (j->tree->caller && !hybrid__jscope_set(j, s, j->tree->caller, caller)) return false;
+    if (!hybrid__jinja_new_list(j, 0, HYBRID__J_TUPLE, &rest) || !hybrid__jinja_check(j, hybrid__jdict_new(&j->arena, &more))) return false;
+    for (p = macro->b; p; p = p->next, at++) {
+        bool given = at < args->n;
+        v = given ? args->v[at] : hybrid__jundefined(p->name, false);
+        for (i = 0; !given && i < args->n_named; i++)
+            if (args->names[i]->n == p->name->n && !memcmp(args->names[i]->p, p->name->p, p->name->n)) { v = args->named[i]; given = true; }
+        if (!given && p->a && !hybrid__jinja_eval(j, s, p->a, &v)) return false;
+        if (!hybrid__jscope_set(j, s, p->name, v)) return false;
+    }
+    for (; at < args->n; at++) if (!hybrid__jinja_push(j, rest, args->v[at])) return false;
+    key.type = HYBRID__J_STRING;
+    for (i = 0; i < args->n_named; i++) {
+        key.u.s = args->names[i];
+        if (!hybrid__jinja_parameter(macro, key.u.s) && !hybrid__jinja_check(j, hybrid__jdict_set(&j->arena, more.u.dict, key, args->named[i]))) return false;
+    }
+    if (rest.u.list->n && !j->tree->varargs) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the macro has fewer parameters than arguments are given");
+    if (more.u.dict->n && !j->tree->kwargs)
+        return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the macro has no parameter '%.*s'", (int)HYBRID__MIN(more.u.dict->entries[0].key.u.s->n, (size_t)60), more.u.dict->entries[0].key.u.s->p);
+    return (!j->tree->varargs || hybrid__jscope_set(j, s, j->tree->varargs, rest)) && (!j->tree->kwargs || hybrid__jscope_set(j, s, j->tree->kwargs, more));
+}
+
+static bool hybrid__jinja_call_macro(hybrid__jinja *j, const hybrid__jfunction *f, const hybrid__jargs *args, hybrid__jvalue caller, hybrid__jvalue *out)
+{
+    hybrid__jbuffer text, *outer;
+    hybrid__jscope *s = hybrid__jscope_new(j, f->scope);
+    bool ok;
+    if (!s || !hybrid__jinja_bind(j, s, f->node, args, caller)) return false;
+    hybrid__jinja_capture(j, &text, &outer);
+    ok = hybrid__jinja_run(j, s, f->node->c) != HYBRID__J_FAILED;
+    return hybrid__jinja_captured(j, outer, ok, out);
+}
+
+static bool hybrid__jinja_loop(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue items, int nesting);
+
+/* A value called with arguments. caller: what a call block gives to the macro, undefined elsewhere. */
+static bool hybrid__jinja_call(hybrid__jinja *j, hybrid__jvalue f, const hybrid__jargs *args, hybrid__jvalue caller, hybrid__jvalue *out)
+{
+    if (f.type == HYBRID__J_FUNCTION && f.u.function->builtin) return hybrid__jbuiltin_call(j, f.u.function->builtin, f.u.function->self, args, out);
+    if (f.type == HYBRID__J_FUNCTION) return hybrid__jinja_call_macro(j, f.u.function, args, caller, out);
+    if (f.type == HYBRID__J_LOOP && f.u.loop->node->flag && args->n == 1) {
+        hybrid__jbuffer text, *outer;
+        bool ok;
+        hybrid__jinja_capture(j, &text, &outer);
+        ok = hybrid__jinja_loop(j, f.u.loop->scope, f.u.loop->node, args->v[0], f.u.loop->nesting + 1);
+        return hybrid__jinja_captured(j, outer, ok, out);
+    }
+    if (f.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, f);
+    return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a %s cannot be called", hybrid__jtype_name(f));
+}
+
+/* A macro as a value. */
+static bool hybrid__jinja_macro(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *out)
+{
+    hybrid__jscope *up;
+    if (!hybrid__jinja_method(j, hybrid__jnone(), NULL, out)) return false;
+    out->u.function->node = n;
+    out->u.function->scope = s;
+    for (up = s; up && !up->kept; up = up->parent) up->kept = true;
+    return true;
+}
+
+/* ---- expressions ---- */
+
+static bool hybrid__jinja_eval_list(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *out)
+{
+    const hybrid__jnode *part;
+    hybrid__jvalue v;
+    size_t count = 0;
+    for (part = n->a; part; part = part->next) count++;
+    if (!hybrid__jinja_new_list(j, count, n->kind == HYBRID__J_TUPLE_OF ? HYBRID__J_TUPLE : HYBRID__J_PLAIN, out)) return false;
+    for (part = n->a; part; part = part->next) if (!hybrid__jinja_eval(j, s, part->a, &v) || !hybrid__jinja_push(j, *out, v)) return false;
+    return true;
+}
+static bool hybrid__jinja_eval_dict(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *out)
+{
+    const hybrid__jnode *m;
+    hybrid__jvalue key, value;
+    if (!hybrid__jinja_check(j, hybrid__jdict_new(&j->arena, out))) return false;
+    for (m = n->a; m; m = m->next) {
+        if (!hybrid__jinja_eval(j, s, m->a, &key) || !hybrid__jinja_eval(j, s, m->b, &value)) return false;
+        j->at = m->at;
+        if (!hybrid__jinja_check(j, hybrid__jdict_set(&j->arena, out->u.dict, key, value))) return false;
+    }
+    return true;
+}
+static bool hybrid__jinja_eval_compare(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *out)
+{
+    const hybrid__jnode *part;
+    hybrid__jvalue left, right;
+    bool yes = true;
+    if (!hybrid__jinja_eval(j, s, n->a, &left)) return false;
+    for (part = n->b; part && yes; part = part->next, left = right) {
+        if (!hybrid__jinja_eval(j, s, part->a, &right)) return false;
+        j->at = part->at;
+        if (!hybrid__jinja_compare(j, (hybrid__jop)part->op, left, right, &yes)) return false;
+    }
+    *out = hybrid__jbool(yes);
+    return true;
+}
+static bool hybrid__jinja_eval_slice(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue of, hybrid__jvalue *out)
+{
+    hybrid__jvalue a = hybrid__jnone(), b = a, c = a;
+    if ((n->b && !hybrid__jinja_eval(j, s, n->b, &a)) || (n->c && !hybrid__jinja_eval(j, s, n->c, &b)) || (n->d && !hybrid__jinja_eval(j, s, n->d, &c))) return false;
+    j->at = n->at;
+    return hybrid__jinja_slice(j, of, a, b, c, out);
+}
+static bool hybrid__jinja_eval_call(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue caller, hybrid__jvalue *out)
+{
+    hybrid__jargs args;
+    hybrid__jvalue f;
+    if (!hybrid__jinja_eval(j, s, n->a, &f) || !hybrid__jinja_args(j, s, n->b, &args)) return false;
+    j->at = n->at;
+    return hybrid__jinja_call(j, f, &args, caller, out);
+}
+static bool hybrid__jinja_eval_test(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *out)
+{
+    hybrid__jargs args;
+    hybrid__jvalue v;
+    bool yes;
+    if (!hybrid__jinja_eval(j, s, n->a, &v) || !hybrid__jinja_args(j, s, n->b, &args)) return false;
+    j->at = n->at;
+    if (!hybrid__jinja_test(j, n->name, v, &args, &yes)) return false;
+    *out = hybrid__jbool(yes);
+    return true;
+}
+/* A filter over its input; one without input (of a filter block) takes the given one. */
+static bool hybrid__jinja_eval_filter(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue given, hybrid__jvalue *out)
+{
+    hybrid__jargs args;
+    hybrid__jvalue v = given;
+    bool ok;
+    if (!hybrid__jinja_enter(j)) return false;
+    ok = !n->a || (n->a->kind == HYBRID__J_FILTER ? hybrid__jinja_eval_filter(j, s, n->a, given, &v) : hybrid__jinja_eval(j, s, n->a, &v));
+    ok = ok && hybrid__jinja_args(j, s, n->b, &args);
+    j->at = n->at;
+    ok = ok && hybrid__jinja_filter(j, n->name, v, &args, out);
+    j->depth++;
+    return ok;
+}
+static bool hybrid__jinja_sign(hybrid__jinja *j, hybrid__jvalue v, bool minus, hybrid__jvalue *out)
+{
+    if (v.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, v);
+    if (!hybrid__jis_number(v)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a %s has no sign", hybrid__jtype_name(v));
+    if (v.type == HYBRID__J_FLOAT) { *out = hybrid__jfloat(minus ? -v.u.d : v.u.d); return true; }
+    return hybrid__jinja_integers(j, minus ? HYBRID__J_SUB : HYBRID__J_ADD, 0, hybrid__jwhole(v), out);
+}
+
+static bool hybrid__jinja_eval_node(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *out)
+{
+    hybrid__jvalue a, b;
+    switch (n->kind) {
+    case HYBRID__J_CONST: *out = n->value; return true;
+    case HYBRID__J_VARIABLE: return hybrid__jinja_lookup(j, s, n->name, out);
+    case HYBRID__J_LIST_OF: case HYBRID__J_TUPLE_OF: return hybrid__jinja_eval_list(j, s, n, out);
+    case HYBRID__J_DICT_OF: return hybrid__jinja_eval_dict(j, s, n, out);
+    case HYBRID__J_COMPARE: return hybrid__jinja_eval_compare(j, s, n, out);
+    case HYBRID__J_CALL: return hybrid__jinja_eval_call(j, s, n, hybrid__jundefined(j->tree->caller, false), out);
+    case HYBRID__J_FILTER: return hybrid__jinja_eval_filter(j, s, n, hybrid__jnone(), out);
+    case HYBRID__J_TEST: return hybrid__jinja_eval_test(j, s, n, out);
+    case HYBRID__J_CHOICE:
+        if (!hybrid__jinja_eval(j, s, n->b, &a)) return false;
+        if (hybrid__jtruth(a)) return hybrid__jinja_eval(j, s, n->a, out);
+        *out = hybrid__jundefined(NULL, false);
+        return !n->c || hybrid__jinja_eval(j, s, n->c, out);
+    default: break;
+    }
+    if (!hybrid__jinja_eval(j, s, n->a, &a)) return false;
+    j->at = n->at;
+    switch (n->kind) {
+    case HYBRID__J_NOT: *out = hybrid__jbool(!hybrid__jtruth(a)); return true;
+    case HYBRID__J_NEGATE: case HYBRID__J_PLUS: return hybrid__jinja_sign(j, a, n->kind == HYBRID__J_NEGATE, out);
+    case HYBRID__J_ATTRIBUTE: return hybrid__jinja_attribute(j, a, n->name, out);
+    case HYBRID__J_SLICE: return hybrid__jinja_eval_slice(j, s, n, a, out);
+    case HYBRID__J_AND: case HYBRID__J_OR:
+        *out = a;
+        return hybrid__jtruth(a) == (n->kind == HYBRID__J_OR) || hybrid__jinja_eval(j, s, n->b, out);
+    default: break;
+    }
+    if (!hybrid__jinja_eval(j, s, n->b, &b)) return false;
+    j->at = n->at;
+    return n->kind == HYBRID__J_ITEM ? hybrid__jinja_item(j, a, b, out) : hybrid__jinja_binary(j, (hybrid__jop)n->op, a, b, out);
+}
+static bool hybrid__jinja_eval(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *out)
+{
+    bool ok;
+    j->at = n->at;
+    if (!hybrid__jinja_enter(j)) return false;
+    ok = hybrid__jinja_eval_node(j, s, n, out);
+    j->depth++;
+    return ok;
+}
+
+/* ---- statements ---- */
+
+static bool hybrid__jinja_assign(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *target, hybrid__jvalue v)
+{
+    hybrid__jvalue holder, key = hybrid__jnone();
+    const hybrid__jnode *part;
+    hybrid__jlist *items;
+    size_t i = 0, count = 0;
+    bool ok = true;
+    j->at = target->at;
+    if (target->kind == HYBRID__J_VARIABLE) return hybrid__jscope_set(j, s, target->name, v);
+    if (target->kind == HYBRID__J_ATTRIBUTE) {
+        if (!hybrid__jinja_lookup(j, s, target->a->name, &holder)) return false;
+        if (holder.type != HYBRID__J_NAMESPACE) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "only members of a namespace can be set, not those of a %s", hybrid__jtype_name(holder));
+        key.type = HYBRID__J_STRING;
+        key.u.s = target->name;
+        return hybrid__jinja_check(j, hybrid__jdict_set(&j->arena, holder.u.dict, key, v));
+    }
+    if (!hybrid__jinja_items(j, v, &items)) return false;
+    for (part = target->a; part; part = part->next) count++;
+    if (items->n != count) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%lu values cannot be spread over %lu names", (unsigned long)items->n, (unsigned long)count);
+    if (!hybrid__jinja_enter(j)) return false;
+    for (part = target->a; part && ok; part = part->next) ok = hybrid__jinja_assign(j, s, part->a, items->items[i++]);
+    j->depth++;
+    return ok;
+}
+
+/* The items for which the loop's condition holds; the condition sees the loop's names. */
+static bool hybrid__jinja_choose(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jlist **items)
+{
+    hybrid__jvalue list, yes;
+    hybrid__jscope inner;
+    size_t i;
+    hybrid__jscope_open(&inner, s);
+    if (!hybrid__jinja_new_list(j, 0, HYBRID__J_PLAIN, &list)) return false;
+    for (i = 0; i < (*items)->n; i++) {
+        if (!hybrid__jinja_assign(j, &inner, n->a, (*items)->items[i]) || !hybrid__jinja_eval(j, &inner, n->d->a, &yes)) return false;
+        if (hybrid__jtruth(yes) && !hybrid__jinja_push(j, list, (*items)->items[i])) return false;
+    }
+    *items = list.u.list;
+    return true;
+}
+
+static bool hybrid__jinja_loop(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue of, int nesting)
+{
+    hybrid__jlist *items;
+    hybrid__jscope *inner = NULL;
+    hybrid__jvalue v = hybrid__jnone();
+    hybrid__jloop *loop;
+    hybrid__jflow flow = HYBRID__J_NEXT;
+    j->at = n->at;
+    if (!hybrid__jinja_items(j, of, &items) || (n->d->a && !hybrid__jinja_choose(j, s, n, &items))) return false;
+    if (!items->n) {
+        if (!(inner = hybrid__jscope_new(j, s))) return false;
+        return !n->d->b || hybrid__jinja_run(j, inner, n->d->b) != HYBRID__J_FAILED;
+    }
+    if (!(loop = (hybrid__jloop *)hybrid__jarena_alloc(&j->arena, sizeof *loop))) return hybrid__jinja_spent(j);
+    memset(loop, 0, sizeof *loop);
+    loop->items = items;
+    loop->nesting = nesting;
+    loop->node = n;
+    loop->scope = s;
+    loop->last.type = HYBRID__J_MISSING;
+    v.type = HYBRID__J_LOOP;
+    v.u.loop = loop;
+    for (; loop->i < items->n && flow != HYBRID__J_BROKEN; loop->i++) {
+        if (inner && !inner->kept) inner->n = 0;             /* every turn starts with what is set outside */
+        else if (!(inner = hybrid__jscope_new(j, s))) return false;
+        if ((j->tree->loop && !hybrid__jscope_set(j, inner, j->tree->loop, v)) || !hybrid__jinja_assign(j, inner, n->a, items->items[loop->i])) return false;
+        if ((flow = hybrid__jinja_run(j, inner, n->c)) == HYBRID__J_FAILED) return false;
+    }
+    return true;
+}
+
+/* A body whose output becomes a value, through filters if there are any. */
+static bool hybrid__jinja_block_value(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *out)
+{
+    hybrid__jbuffer text, *outer;
+    hybrid__jscope *inner = hybrid__jscope_new(j, s);
+    bool ok;
+    if (!inner) return false;
+    hybrid__jinja_capture(j, &text, &outer);
+    ok = hybrid__jinja_run(j, inner, n->c) != HYBRID__J_FAILED;
+    return hybrid__jinja_captured(j, outer, ok, out) && (!n->b || hybrid__jinja_eval_filter(j, s, n->b, *out, out));
+}
+
+static bool hybrid__jinja_with(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jflow *flow)
+{
+    hybrid__jscope *inner = hybrid__jscope_new(j, s);
+    const hybrid__jnode *set;
+    hybrid__jvalue v;
+    if (!inner) return false;
+    for (set = n->b; set; set = set->next) if (!hybrid__jinja_eval(j, s, set->b, &v) || !hybrid__jinja_assign(j, inner, set->a, v)) return false;
+    *flow = hybrid__jinja_run(j, inner, n->c);
+    return true;
+}
+
+static bool hybrid__jinja_if(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jflow *flow)
+{
+    hybrid__jvalue v;
+    for (; n; n = n->c) {
+        if (!hybrid__jinja_eval(j, s, n->a, &v)) return false;
+        if (hybrid__jtruth(v)) { *flow = hybrid__jinja_run(j, s, n->b); return true; }
+        if (n->flag) { *flow = hybrid__jinja_run(j, s, n->c); return true; }
+    }
+    return true;
+}
+
+static bool hybrid__jinja_print(hybrid__jinja *j, hybrid__jvalue v)
+{
+    return (j->js && v.type == HYBRID__J_NONE) || hybrid__jinja_str(j, j->out, v);
+}
+
+static bool hybrid__jinja_statement(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jflow *flow)
+{
+    hybrid__jscope *inner;
+    hybrid__jvalue v, caller;
+    j->at = n->at;
+    switch (n->kind) {
+    case HYBRID__J_OUTPUT_TEXT: return hybrid__jinja_put(j, j->out, n->value.u.s->p, n->value.u.s->n);
+    case HYBRID__J_OUTPUT: return hybrid__jinja_eval(j, s, n->a, &v) && hybrid__jinja_print(j, v);
+    case HYBRID__J_IF: return hybrid__jinja_if(j, s, n, flow);
+    case HYBRID__J_FOR: return hybrid__jinja_eval(j, s, n->b, &v) && hybrid__jinja_loop(j, s, n, v, 0);
+    case HYBRID__J_SET: return hybrid__jinja_eval(j, s, n->b, &v) && hybrid__jinja_assign(j, s, n->a, v);
+    case HYBRID__J_SET_BLOCK: return hybrid__jinja_block_value(j, s, n, &v) && hybrid__jinja_assign(j, s, n->a, v);
+    case HYBRID__J_FILTER_BLOCK: return hybrid__jinja_block_value(j, s, n, &v) && hybrid__jinja_print(j, v);
+    case HYBRID__J_MACRO: return hybrid__jinja_macro(j, s, n, &v) && hybrid__jscope_set(j, s, n->name, v);
+    case HYBRID__J_CALL_BLOCK:
+        return hybrid__jinja_macro(j, s, n, &caller) && hybrid__jinja_eval_call(j, s, n->a, caller, &v) && hybrid__jinja_print(j, v);
+    case HYBRID__J_WITH: return hybrid__jinja_with(j, s, n, flow);
+    case HYBRID__J_BLOCK: return (inner = hybrid__jscope_new(j, s)) != NULL && hybrid__jinja_run(j, inner, n->c) != HYBRID__J_FAILED;
+    default: *flow = n->kind == HYBRID__J_BREAK ? HYBRID__J_BROKEN : HYBRID__J_CONTINUED; return true;
+    }
+}
+
+static hybrid__jflow hybrid__jinja_run(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n)
+{
+    hybrid__jflow flow = HYBRID__J_NEXT;
+    if (!hybrid__jinja_enter(j)) return HYBRID__J_FAILED;
+    for (; n && flow == HYBRID__J_NEXT; n = n->next) {
+        if (!hybrid__jarena_work(&j->arena, 1)) { hybrid__jinja_spent(j); flow = HYBRID__J_FAILED; }
+        else if (!hybrid__jinja_statement(j, s, n, &flow)) flow = HYBRID__J_FAILED;
+    }
+    j->depth++;
+    return flow;
+}
+/* ==== end src/text/jinja_eval.c ==== */
+
+/* ==== begin src/text/template.c ==== */
+/* text/template: the public face of the template interpreter: create, render, and text that is handed out. */
+
+struct hybrid_template {
+    hybrid_runtime *rt;
+    hybrid__jarena  arena;               /* holds the tree and a copy of the text */
+    hybrid__jtree   tree;
+    const char     *source;
+    size_t          n_source;
+    bool            js;
+};
+
+HYBRID_API void hybrid_text_free(hybrid_text *text)
+{
+    if (!text) return;
+    if (text->runtime) {
+        hybrid__free(text->runtime, text->data);
+        hybrid__runtime_release(text->runtime);
+    }
+    memset(text, 0, sizeof *text);
+}
+
+static hybrid_result hybrid__text_set(hybrid_runtime *rt, hybrid_text *text, const char *p, size_t n, hybrid_error *error)
+{
+    if (text->runtime != rt) hybrid_text_free(text);
+    if (text->capacity <= n) {
+        char *data = (char *)hybrid__alloc(rt, n + 1);
+        if (!data) return hybrid__fail_memory(error, n + 1);
+        if (!text->runtime) { text->runtime = rt; hybrid__atomic_add(&rt->references, 1); }
+        else hybrid__free(rt, text->data);
+        text->data = data;
+        text->capacity = n + 1;
+    }
+    if (n) memcpy(text->data, p, n);
+    text->data[n] = 0;
+    text->size = n;
+    return HYBRID_OK;
+}
+
+/* Jinja's view of a text: every line break is "\n", and one at the very end is dropped. */
+static size_t hybrid__template_newlines(const char *p, size_t n, char *out)
+{
+    size_t i, m = 0;
+    for (i = 0; i < n; i++) {
+        if (p[i] == '\r') { out[m++] = '\n'; i += i + 1 < n && p[i + 1] == '\n'; }
+        else out[m++] = p[i];
+    }
+    return m - (m && out[m - 1] == '\n');
+}
+
+HYBRID_API hybrid_result hybrid_template_create(hybrid_runtime *runtime, const hybrid_template_desc *desc, hybrid_template **tmpl, hybrid_error *error)
+{
+    enum { LARGEST = 16 << 20, MEMORY = 512 << 20 };
+    const char *text = desc && desc->text ? desc->text : HYBRID_TEMPLATE_CHATML;
+    hybrid_template *t;
+    hybrid_runtime *rt;
+    hybrid_result result;
+    char *source;
+    size_t n = desc && desc->text && desc->size ? desc->size : strlen(text);
+    if (!tmpl) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_template_create: tmpl is NULL");
+    *tmpl = NULL;
+    if (desc && (unsigned)desc->dialect > HYBRID_TEMPLATE_JS) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_template_create: there is no dialect %d", (int)desc->dialect);
+    if (n > LARGEST) return hybrid__fail(error, HYBRID_ERROR_LIMIT, "hybrid_template_create: the template has %llu bytes, at most 16 MB are read", (unsigned long long)n);
+    if ((result = hybrid__runtime_retain(runtime, &rt, error))) return result;
+    if (!(t = (hybrid_template *)hybrid__calloc(rt, 1, sizeof *t))) {
+        hybrid__runtime_release(rt);
+        return hybrid__fail_memory(error, sizeof *t);
+    }
+    t->rt = t->arena.rt = rt;
+    t->arena.max_bytes = MEMORY;
+    t->arena.steps = UINT64_MAX;
+    t->js = desc && desc->dialect == HYBRID_TEMPLATE_JS;
+    if (!(source = (char *)hybrid__jarena_alloc(&t->arena, n))) result = hybrid__fail_memory(error, n);
+    else {
+        t->source = source;
+        t->n_source = hybrid__template_newlines(text, n, source);
+        result = hybrid__jparse(&t->arena, source, t->n_source, !desc || !desc->no_trim_blocks, !desc || !desc->no_lstrip_blocks, &t->tree, error);
+    }
+    if (result) hybrid_template_destroy(t);
+    else *tmpl = t;
+    return result;
+}
+
+HYBRID_API void hybrid_template_destroy(hybrid_template *tmpl)
+{
+    hybrid_runtime *rt;
+    if (!tmpl) return;
+    rt = tmpl->rt;
+    hybrid__jarena_free(&tmpl->arena);
+    hybrid__free(rt, tmpl);
+    hybrid__runtime_release(rt);
+}
+
+/* A render's state, before there are variables: they go into j->context. False: error set; the arena must be freed all the same. */
+static bool hybrid__render_begin(const hybrid_template *t, const hybrid_template_limits *limits, int64_t now, int utc_offset, hybrid__jinja *j, hybrid_error *error)
+{
+    enum { DEPTH = 300, DEEPEST = 10000 };
+    hybrid__jvalue context;
+    memset(j, 0, sizeof *j);
+    j->arena.rt = t->rt;
+    j->arena.max_bytes = limits->max_memory ? limits->max_memory : (size_t)256 << 20;
+    j->arena.steps = limits->max_steps ? limits->max_steps : 100000000;
+    j->max_output = limits->max_output ? limits->max_output : (size_t)64 << 20;
+    j->depth = limits->max_depth > 0 ? HYBRID__MIN(limits->max_depth, DEEPEST) : DEPTH;
+    j->source = t->source;
+    j->n_source = t->n_source;
+    j->tree = &t->tree;
+    j->js = t->js;
+    j->error = error;
+    j->out = &j->page;
+    j->now = HYBRID__MAX(HYBRID__MIN(now ? now : (int64_t)time(NULL), (int64_t)1 << 50), -((int64_t)1 << 50)) + (int64_t)utc_offset * 60;
+    if (!hybrid__jdict_new(&j->arena, &context)) return hybrid__jinja_spent(j);
+    j->context = context.u.dict;
+    return true;
+}
+/* A JSON text as a value. doc must be freed after the render (also after a failure). what: for the message. */
+static bool hybrid__render_json(hybrid__jinja *j, const char *what, const char *text, size_t n, hybrid__json_type type, hybrid__json_doc *doc, hybrid__jvalue *out)
+{
+    hybrid_error e;
+    hybrid_result result = hybrid__json_parse(j->arena.rt, text, n ? n : strlen(text), HYBRID__JSON_DEPTH, j->arena.max_bytes / sizeof(hybrid__json), doc, &e);
+    if (!result && doc->root->type != type) {
+        result = HYBRID_ERROR_FORMAT;
+        snprintf(e.message, sizeof e.message, "must be a JSON %s", type == HYBRID__JSON_ARRAY ? "array" : "object");
+        e.offset = 0;
+    }
+    if (!result) return hybrid__jfrom_json(&j->arena, doc->root, out) || hybrid__jinja_spent(j);
+    j->result = hybrid__fail_at(j->error, result, e.offset, "%s: %.200s", what, e.message);
+    return false;
+}
+
+static hybrid_result hybrid__render_page(hybrid__jinja *j, hybrid_text *out)
+{
+    hybrid__jscope root;
+    hybrid__jscope_open(&root, NULL);
+    if (hybrid__jinja_run(j, &root, j->tree->body) == HYBRID__J_FAILED) return j->result;
+    return hybrid__text_set(j->arena.rt, out, j->page.data, j->page.size, j->error);
+}
+
+static void hybrid__text_empty(hybrid_text *text)
+{
+    text->size = 0;
+    if (text->data) text->data[0] = 0;
+}
+
+HYBRID_API hybrid_result hybrid_template_render(const hybrid_template *tmpl, const hybrid_render_desc *desc, hybrid_text *out, hybrid_error *error)
+{
+    static const hybrid_render_desc zero = { NULL, 0, 0, 0, { 0, 0, 0, 0 } };
+    hybrid__json_doc doc;
+    hybrid__jinja j;
+    hybrid__jvalue context;
+    hybrid_result result;
+    bool ok;
+    if (!tmpl || !out) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_template_render: %s is NULL", tmpl ? "out" : "tmpl");
+    if (!desc) desc = &zero;
+    hybrid__text_empty(out);
+    memset(&doc, 0, sizeof doc);
+    ok = hybrid__render_begin(tmpl, &desc->limits, desc->now, desc->utc_offset, &j, error);
+    if (ok && desc->context) {
+        ok = hybrid__render_json(&j, "context", desc->context, desc->context_size, HYBRID__JSON_OBJECT, &doc, &context);
+        if (ok) j.context = context.u.dict;
+    }
+    result = ok ? hybrid__render_page(&j, out) : j.result;
+    hybrid__jarena_free(&j.arena);
+    hybrid__json_free(&doc);
+    return result;
+}
+/* ==== end src/text/template.c ==== */
+
+/* ==== begin src/text/chat.c ==== */
+/* text/chat: a conversation as the variables that chat templates expect. */
+
+static bool hybrid__chat_put_text(hybrid__jinja *j, hybrid__jdict *d, const char *name, const char *text)
+{
+    hybrid__jvalue v = hybrid__jnone();
+    if (text && !hybrid__jinja_view(j, text, strlen(text), &v)) return false;
+    return hybrid__jinja_check(j, hybrid__jdict_put(&j->arena, d, name, v));
+}
+
+static bool hybrid__chat_list(hybrid__jinja *j, const hybrid_chat_message *messages, size_t n, hybrid__jvalue *out)
+{
+    hybrid__jvalue one;
+    size_t i;
+    if (!hybrid__jinja_new_list(j, n, HYBRID__J_PLAIN, out)) return false;
+    for (i = 0; i < n; i++)
+        if (!hybrid__jinja_check(j, hybrid__jdict_new(&j->arena, &one)) || !hybrid__chat_put_text(j, one.u.dict, "role", messages[i].role)
+            || !hybrid__chat_put_text(j, one.u.dict, "content", messages[i].content) || !hybrid__jinja_push(j, *out, one)) return false;
+    return true;
+}
+
+/* The text of a member of a message, NULL: it has none. */
+static const hybrid__jstring *hybrid__chat_text(hybrid__jinja *j, hybrid__jvalue message, const char *name)
+{
+    const hybrid__jvalue *v = message.type == HYBRID__J_DICT ? hybrid__jdict_get(&j->arena, message.u.dict, name) : NULL;
+    return v && v->type == HYBRID__J_STRING ? v->u.s : NULL;
+}
+
+/* The text of the system message that the conversation begins with, or NULL. */
+static const hybrid__jstring *hybrid__chat_system(hybrid__jinja *j, hybrid__jvalue messages)
+{
+    const hybrid__jstring *role = messages.u.list->n ? hybrid__chat_text(j, messages.u.list->items[0], "role") : NULL;
+    return role && hybrid__jstring_is(role, "system") ? hybrid__chat_text(j, messages.u.list->items[0], "content") : NULL;
+}
+
+/* The same conversation with the system's text before the first user message's, or as one when there is none. */
+static bool hybrid__chat_merge(hybrid__jinja *j, const hybrid__jlist *from, const hybrid__jstring *system, hybrid__jvalue *out)
+{
+    const hybrid__jstring *role = NULL, *text = NULL;
+    hybrid__jvalue one, content;
+    size_t i, k, at;
+    for (at = 1; at < from->n; at++) {
+        role = hybrid__chat_text(j, from->items[at], "role");
+        text = hybrid__chat_text(j, from->items[at], "content");
+        if (role && text && hybrid__jstring_is(role, "user")) break;
+    }
+    if (!hybrid__jinja_new_list(j, from->n, HYBRID__J_PLAIN, out) || !hybrid__jinja_check(j, hybrid__jdict_new(&j->arena, &one))
+        || !hybrid__jinja_view(j, system->p, system->n, &content)) return false;
+    if (at == from->n) {
+        if (!hybrid__chat_put_text(j, one.u.dict, "role", "user") || !hybrid__jinja_check(j, hybrid__jdict_put(&j->arena, one.u.dict, "content", content))
+            || !hybrid__jinja_push(j, *out, one)) return false;
+    } else {
+        const hybrid__jdict *d = from->items[at].u.dict;     /* its other members stay */
+        for (k = 0; k < d->n; k++) if (!hybrid__jinja_check(j, hybrid__jdict_set(&j->arena, one.u.dict, d->entries[k].key, d->entries[k].value))) return false;
+        if (!hybrid__jinja_check(j, hybrid__jstring_concat(&j->arena, content.u.s, "\n", 1, &content))
+            || !hybrid__jinja_check(j, hybrid__jstring_concat(&j->arena, content.u.s, text->p, text->n, &content))
+            || !hybrid__jinja_check(j, hybrid__jdict_put(&j->arena, one.u.dict, "content", content))) return false;
+    }
+    for (i = 1; i < from->n; i++) if (!hybrid__jinja_push(j, *out, i == at ? one : from->items[i])) return false;
+    return true;
+}
+
+enum { HYBRID__CHAT_MESSAGES, HYBRID__CHAT_TOOLS, HYBRID__CHAT_EXTRA, HYBRID__CHAT_DOCS };
+
+/* The variables of apply_chat_template. */
+static bool hybrid__chat_context(hybrid__jinja *j, const hybrid_chat_desc *desc, hybrid__jvalue messages, hybrid__json_doc docs[HYBRID__CHAT_DOCS])
+{
+    hybrid__jvalue tools = hybrid__jnone(), extra;
+    hybrid__jdict *c = j->context;
+    size_t i;
+    if (desc->tools && !hybrid__render_json(j, "tools", desc->tools, 0, HYBRID__JSON_ARRAY, &docs[HYBRID__CHAT_TOOLS], &tools)) return false;
+    if (!hybrid__jinja_check(j, hybrid__jdict_put(&j->arena, c, "messages", messages) && hybrid__jdict_put(&j->arena, c, "tools", tools)
+            && hybrid__jdict_put(&j->arena, c, "documents", hybrid__jnone())
+            && hybrid__jdict_put(&j->arena, c, "add_generation_prompt", hybrid__jbool(desc->add_generation_prompt)))) return false;
+    if ((desc->bos_token && !hybrid__chat_put_text(j, c, "bos_token", desc->bos_token)) || (desc->eos_token && !hybrid__chat_put_text(j, c, "eos_token", desc->eos_token))) return false;
+    if (!desc->extra) return true;
+    if (!hybrid__render_json(j, "extra", desc->extra, 0, HYBRID__JSON_OBJECT, &docs[HYBRID__CHAT_EXTRA], &extra)) return false;
+    for (i = 0; i < extra.u.dict->n; i++)
+        if (!hybrid__jinja_check(j, hybrid__jdict_set(&j->arena, c, extra.u.dict->entries[i].key, extra.u.dict->entries[i].value))) return false;
+    return true;
+}
+
+/* One attempt. lost: the conversation begins with a system message, and the template refused it or did not write its text. */
+static hybrid_result hybrid__chat_attempt(const hybrid_template *tmpl, const hybrid_chat_message *messages, size_t n, const hybrid_chat_desc *desc,
+    bool merge, hybrid_text *out, bool *lost, hybrid_error *error)
+{
+    hybrid__json_doc docs[HYBRID__CHAT_DOCS];
+    const hybrid__jstring *system = NULL;
+    hybrid__jvalue list = hybrid__jnone();
+    hybrid__jinja j;
+    hybrid_result result;
+    bool ok;
+    int i;
+    memset(docs, 0, sizeof docs);
+    ok = hybrid__render_begin(tmpl, &desc->limits, desc->now, desc->utc_offset, &j, error)
+        && (desc->messages ? hybrid__render_json(&j, "messages", desc->messages, 0, HYBRID__JSON_ARRAY, &docs[HYBRID__CHAT_MESSAGES], &list)
+            : hybrid__chat_list(&j, messages, n, &list));
+    if (ok) system = hybrid__chat_system(&j, list);
+    ok = ok && (!merge || hybrid__chat_merge(&j, list.u.list, system, &list)) && hybrid__chat_context(&j, desc, list, docs);
+    result = ok ? hybrid__render_page(&j, out) : j.result;
+    *lost = false;
+    if (ok && system && !merge) {
+        const char *p = system->p, *end = p + system->n, *line;
+        hybrid__jtrim(&p, &end, true, true);
+        for (line = p; line < end && *line != '\n'; line++) {}    /* the first line: templates may indent or escape the others */
+        *lost = result == HYBRID_ERROR_INVALID || (!result && line > p && hybrid__jfind(out->data, out->size, p, (size_t)(line - p), 0) == SIZE_MAX);
+    }
+    hybrid__jarena_free(&j.arena);
+    for (i = 0; i < HYBRID__CHAT_DOCS; i++) hybrid__json_free(&docs[i]);
+    return result;
+}
+
+HYBRID_API hybrid_result hybrid_chat_render(const hybrid_template *tmpl, const hybrid_chat_message *messages, size_t n,
+    const hybrid_chat_desc *desc, hybrid_text *out, hybrid_error *error)
+{
+    static const hybrid_chat_desc zero = { false, false, NULL, NULL, NULL, NULL, NULL, 0, 0, { 0, 0, 0, 0 } };
+    hybrid_result result;
+    bool lost;
+    size_t i;
+    if (!tmpl || !out) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_chat_render: %s is NULL", tmpl ? "out" : "tmpl");
+    if (!desc) desc = &zero;
+    hybrid__text_empty(out);
+    if (n && !messages && !desc->messages) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_chat_render: messages is NULL");
+    for (i = 0; !desc->messages && i < n; i++)
+        if (!messages[i].role) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_chat_render: message %lu has no role", (unsigned long)i);
+    result = hybrid__chat_attempt(tmpl, messages, n, desc, false, out, &lost, error);
+    if (!lost || !desc->merge_system) return result;
+    hybrid__text_empty(out);
+    return hybrid__chat_attempt(tmpl, messages, n, desc, true, out, &lost, error);
+}
+/* ==== end src/text/chat.c ==== */
 
 /* compute */
 
@@ -13774,6 +19227,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__INLINE
 #undef HYBRID__INT_KERNELS
 #undef HYBRID__ISSUE
+#undef HYBRID__J_TEXT_FILTER
 #undef HYBRID__KERNEL_PANELS
 #undef HYBRID__LETTERS
 #undef HYBRID__LIKELY
