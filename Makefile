@@ -54,10 +54,12 @@ build/%: examples/%.c hybrid.h
 	$(CC) -O2 $< -o $@ -lm
 
 demo: build/generate build/chat
-	@./build/generate $(STORY) "Once upon a time"
-	@if [ -f $(REAL) ]; then ./build/generate $(REAL) "Why is the sky blue?"; \
-	   echo; echo "To talk to it: ./build/chat $(REAL)"; \
-	 else echo; echo "That was a model of 260 thousand weights. 'make model' fetches one of 135 million that answers (98 MB); then make demo again."; fi
+	@./build/generate $(STORY) "Once upon a time" -t 0.6 -s 1 -n 200
+	@echo
+	@if [ ! -f $(REAL) ]; then \
+	   echo "That was a model of 260 thousand weights. 'make model' fetches one of 135 million that answers (98 MB); then make demo again."; \
+	 elif [ -t 0 ]; then ./build/chat $(REAL); \
+	 else echo "Why is the sky blue?" | ./build/chat $(REAL) -n 160; fi
 
 clean:
 	rm -rf build
