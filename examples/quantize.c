@@ -3,7 +3,8 @@
  *     cc -O2 examples/quantize.c -o quantize -lm
  *     ./quantize model-F16.gguf model-Q4_K_M.gguf Q4_K_M
  *
- * ./quantize --help lists the types. Runs on all cores; the bytes do not depend on how many there are. */
+ * ./quantize --help lists the types. Runs on all cores; the bytes do not depend on how many there are. (Without -O2 it does the same, eight
+ * times slower.) */
 #define HYBRID_IMPLEMENTATION
 #include "hybrid.h"
 #include <stdio.h>
@@ -26,9 +27,18 @@ static int usage(FILE *out)
     return out == stdout ? 0 : 2;
 }
 
+static int progress_shown;
+
+static void clear_progress(void)
+{
+    if (progress_shown) fprintf(stderr, "\r%60s\r", "");
+    progress_shown = 0;
+}
+
 static int fail(const char *what, const char *why)
 {
-    fprintf(stderr, "\rquantize: %s: %s\n", what, why);
+    clear_progress();
+    fprintf(stderr, "quantize: %s: %s\n", what, why);
     return 1;
 }
 
@@ -48,7 +58,10 @@ static void show_progress(double part, const char *name)
 {
     static time_t last;
     time_t now = time(NULL);
-    if (last && now != last) fprintf(stderr, "\r%3.0f %%  %-48.48s", 100 * part, name);
+    if (last && now != last) {
+        fprintf(stderr, "\r%3.0f %%  %-48.48s", 100 * part, name);
+        progress_shown = 1;
+    }
     last = now;
 }
 
@@ -139,7 +152,8 @@ static int quantize(hybrid_runtime *rt, hybrid_gguf *in, hybrid_gguf_writer *out
     }
     free(types);
     if (hybrid_gguf_end(out, &err)) return fail(out_path, err.message);
-    printf("\r%s: %.1f MB, %.2f bits a weight; tensors:", out_path, bytes / 1e6, values ? 8 * bytes / values : 0.0);
+    clear_progress();
+    printf("%s: %.1f MB, %.2f bits a weight; tensors:", out_path, bytes / 1e6, values ? 8 * bytes / values : 0.0);
     for (i = 0; i < HYBRID_TYPE_LAST_; i++) if (counts[i]) printf(" %s %d", hybrid_type_name((hybrid_type)i), (int)counts[i]);
     printf("\n");
     return 0;
