@@ -1,5 +1,5 @@
 /* [tsan] The types of tensors: layouts, decoders, encoders. Oracles: llama.cpp's bytes and values (shared/data/quant), gguf-py's values and
- * llama.cpp's errors (tests/oracle/quant.py), and plain statements in this file. */
+ * llama.cpp's errors (tests/oracle/make_quant.py), and plain statements in this file. */
 #define HYBRID_IMPLEMENTATION
 #include "../src/hybrid_all.c"
 #include "check.h"
@@ -18,7 +18,7 @@ static double error_of(const float *y, const float *x, const float *w, size_t n)
     return sqrt(sum / (double)n);
 }
 
-/* ---- rows, the same as in tests/oracle/quant.py ---- */
+/* ---- rows, the same as in tests/oracle/make_quant.py ---- */
 
 static uint64_t random_state;
 static double random_unit(void)

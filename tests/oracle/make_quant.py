@@ -7,7 +7,7 @@
 
     quant_mix.txt      for small models of several kinds, the type that llama.cpp gives each tensor in each mix
 
-    python3 tests/oracle/quant.py
+    python3 tests/oracle/make_quant.py
 """
 import ctypes
 import glob
