@@ -45,6 +45,7 @@
 #elif defined(__GNUC__)
     #pragma GCC diagnostic push
     #pragma GCC diagnostic ignored "-Wunused-function"
+    #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"    /* arrays of registers, set in loops that gcc warns about before it unrolls them */
     #pragma GCC push_options
     #pragma GCC optimize("fp-contract=off")
 #elif defined(_MSC_VER)
