@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id de648706a355886f): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 2a9ad43be02a0e26): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -48,94 +48,94 @@
  *      491  tokenizer.h        text to tokens and back
  *      605  chat.h             templates that make a prompt of a conversation
  *      708  model.h            load, describe
- *      751  context.h          batches of (sequence, tokens), logits, the KV cache
- *      825  sampler.h          from logits to the next token
- *      873  session.h          a conversation
+ *      752  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      826  sampler.h          from logits to the next token
+ *      874  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *      937  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      996  base.c             what every room uses: macros of compilers, results, errors, checked sizes
- *     1070  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1119  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1178  decimal.c          doubles as text, the same in every locale
- *     1276  thread.c           atomics, threads, and the worker pool
- *     1555  cpu.c              what this processor and its operating system can do
- *     1623  runtime.c          the object that everything hangs off: memory, log, workers
- *     1769  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     1921  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     1949  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    19179  end.h              closes what core/begin opened
+ *      938  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *      998  base.c             what every room uses: macros of compilers, results, errors, checked sizes
+ *     1072  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1121  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1180  decimal.c          doubles as text, the same in every locale
+ *     1278  thread.c           atomics, threads, and the worker pool
+ *     1557  cpu.c              what this processor and its operating system can do
+ *     1625  runtime.c          the object that everything hangs off: memory, log, workers
+ *     1771  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     1923  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     1951  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    19210  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     2315  names.c            names that must differ, found by hash
- *     2415  value.c            the 13 types of metadata values and their items
- *     2531  scan.c             a walk over the metadata, which checks every length before it is believed
- *     2734  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     3101  output.c           a file that appears under its name only when it is complete
- *     3200  write.c            makes a GGUF file
+ *     2317  names.c            names that must differ, found by hash
+ *     2417  value.c            the 13 types of metadata values and their items
+ *     2533  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     2736  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     3103  output.c           a file that appears under its name only when it is complete
+ *     3202  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     3681  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     3762  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     4061  floats.c           the types that are plain numbers
- *     4100  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     4293  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     4521  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     4661  types.c            the table of all types, and the public functions over it
- *     4762  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     4831  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     3683  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     3764  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     4063  floats.c           the types that are plain numbers
+ *     4102  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     4295  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     4523  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     4663  types.c            the table of all types, and the public functions over it
+ *     4764  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     4833  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     5004  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     5249  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     5390  pretokenize.c      cuts text into the words inside which BPE merges
- *     5800  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     6176  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     6351  bpe.c              the merging
- *     6642  tokenizer.c        making tokenizers, text to ids, ids to text
- *     6931  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     7059  stop.c             finds strings that end an answer in bytes that come in pieces
- *     7224  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     7706  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     8003  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     8248  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *     8752  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *     9088  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *     9447  jinja_filter.c     what stands behind '|'.
- *    10034  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    10213  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    10462  jinja_parse.c      tokens to a tree
- *    11012  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    11253  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    11736  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    11904  chat.c             a conversation as the variables that chat templates expect
+ *     5006  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     5251  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     5392  pretokenize.c      cuts text into the words inside which BPE merges
+ *     5802  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     6178  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     6353  bpe.c              the merging
+ *     6644  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     6933  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     7061  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     7226  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     7708  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     8005  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     8250  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *     8754  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *     9090  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *     9449  jinja_filter.c     what stands behind '|'.
+ *    10036  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    10215  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    10464  jinja_parse.c      tokens to a tree
+ *    11014  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    11255  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    11738  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    11906  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    12038  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12171  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12186  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12211  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12283  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    12633  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    12662  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    12770  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    12840  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    12935  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13303  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    13637  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    13887  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14080  cpu_int.c          the table of integer-block kernels
- *    14125  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    14192  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    16188  cpu_select.c       the kernels of an instruction set
- *    16218  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    16388  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12040  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    12173  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12188  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12213  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    12285  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    12635  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    12664  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    12772  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    12842  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    12937  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13305  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    13639  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    13889  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14082  cpu_int.c          the table of integer-block kernels
+ *    14127  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    14194  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    16192  cpu_select.c       the kernels of an instruction set
+ *    16222  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    16392  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    16683  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    16890  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    17084  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    17142  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    16687  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    16894  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    17088  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    17146  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *    17287  forward.c          one transformer for all families, over the op table
  *
  *   src/infer: KV cache, sequences, sampling, sessions
@@ -145,7 +145,7 @@
  *    18268  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
  *    18651  plan.c             the bytes of a model and a context before they are loaded
  *    18740  dialog.c           the messages of a conversation, and the prompt that they make
- *    18822  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    18858  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -736,12 +736,13 @@ typedef struct hybrid_model_info {
     uint64_t n_params;           /* values in all tensors */
     uint64_t n_bytes;            /* their bytes */
     int32_t  n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff;
-    bool     has_template;       /* carries a chat template */
+    bool     has_template;       /* carries a chat template, or has the tokens of ChatML */
 } hybrid_model_info;
 
 HYBRID_API void hybrid_model_describe(const hybrid_model *model, hybrid_model_info *info);
 
-/* Parts of the model, valid as long as it. The template is NULL when the file has none. */
+/* Parts of the model, valid as long as it. The template is that of the file, or ChatML where the
+ * file has none but the vocabulary has its tokens; else NULL. */
 HYBRID_API const hybrid_tokenizer *hybrid_model_tokenizer(const hybrid_model *model);
 HYBRID_API const hybrid_gguf *hybrid_model_gguf(const hybrid_model *model);
 HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *model);
@@ -932,7 +933,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "de648706a355886f"
+#define HYBRID__SOURCE_ID "2a9ad43be02a0e26"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -982,6 +983,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #elif defined(__GNUC__)
     #pragma GCC diagnostic push
     #pragma GCC diagnostic ignored "-Wunused-function"
+    #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"    /* arrays of registers, set in loops that gcc warns about before it unrolls them */
     #pragma GCC push_options
     #pragma GCC optimize("fp-contract=off")
 #elif defined(_MSC_VER)
@@ -15000,6 +15002,7 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm_tile)(const int n, const 
     HYBRID__V stack[5][HYBRID__V_COLUMNS][2], a[HYBRID__V_COLUMNS][2];
     int64_t i;
     int t, c, level;
+    for (c = 0; c < HYBRID__V_COLUMNS; c++) a[c][0] = a[c][1] = HYBRID__V_SET1(0.0f);    /* costs nothing, and gcc can see that all are set */
     for (t = 0; t < chunk->residues; t++) {
         HYBRID__UNROLL
         for (c = 0; c < n; c++) a[c][0] = a[c][1] = HYBRID__V_SET1(0.0f);
@@ -15990,6 +15993,7 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm_tile)(const int n, const 
     HYBRID__V stack[5][HYBRID__V_COLUMNS][2], a[HYBRID__V_COLUMNS][2];
     int64_t i;
     int t, c, level;
+    for (c = 0; c < HYBRID__V_COLUMNS; c++) a[c][0] = a[c][1] = HYBRID__V_SET1(0.0f);    /* costs nothing, and gcc can see that all are set */
     for (t = 0; t < chunk->residues; t++) {
         HYBRID__UNROLL
         for (c = 0; c < n; c++) a[c][0] = a[c][1] = HYBRID__V_SET1(0.0f);
@@ -17148,25 +17152,31 @@ struct hybrid_model {
     hybrid__hparams   hp;
     hybrid__weights   weights;
     hybrid_tokenizer *tokenizer;
-#ifdef HYBRID__TEMPLATES
-    hybrid_template  *chat;
-#endif
+    hybrid_template  *chat;                /* NULL: none fits */
 };
 
+/* A template beyond us must not keep the model from being used: sessions fall back to plain text, and the log says so. */
 static hybrid_result hybrid__model_open_template(hybrid_model *m, hybrid_error *error)
 {
-#ifdef HYBRID__TEMPLATES
+    hybrid_template_desc desc;
     hybrid_string text;
     hybrid_error why;
     hybrid_result r;
-    if (!hybrid_gguf_get_string(m->gguf, "tokenizer.chat_template", &text)) return HYBRID_OK;
-    r = hybrid_template_create(m->rt, text.data, text.size, &m->chat, &why);
-    if (r == HYBRID_ERROR_MEMORY) { if (error) *error = why; return r; }
-    /* A template beyond us must not keep the model from being used: the session falls back to plain text, and says so. */
+    memset(&desc, 0, sizeof desc);
+    if (hybrid_gguf_get_string(m->gguf, "tokenizer.chat_template", &text) && text.size) {
+        desc.text = text.data;
+        desc.size = text.size;
+    } else {                                           /* some converters lose the template, but the vocabulary still shows ChatML */
+        const int32_t start = hybrid_token_find(m->tokenizer, "<|im_start|>", 12), end = hybrid_token_find(m->tokenizer, "<|im_end|>", 10);
+        if (start < 0 || end < 0 || !hybrid_token_is_end(m->tokenizer, end)) return HYBRID_OK;
+        desc.text = HYBRID_TEMPLATE_CHATML;
+    }
+    r = hybrid_template_create(m->rt, &desc, &m->chat, &why);
+    if (r == HYBRID_ERROR_MEMORY) {
+        if (error) *error = why;
+        return r;
+    }
     if (r) hybrid__log(m->rt, HYBRID_LOG_WARN, "the model's chat template is not usable: %s", why.message);
-#else
-    HYBRID__UNUSED(m); HYBRID__UNUSED(error);
-#endif
     return HYBRID_OK;
 }
 
@@ -17216,9 +17226,7 @@ HYBRID_API void hybrid_model_destroy(hybrid_model *model)
     hybrid_runtime *rt;
     if (!model) return;
     rt = model->rt;
-#ifdef HYBRID__TEMPLATES
     hybrid_template_destroy(model->chat);
-#endif
     hybrid_tokenizer_destroy(model->tokenizer);
     hybrid__weights_free(rt, &model->weights);
     hybrid_gguf_destroy(model->gguf);
@@ -17273,15 +17281,7 @@ HYBRID_API void hybrid_model_describe(const hybrid_model *model, hybrid_model_in
 HYBRID_API const hybrid_tokenizer *hybrid_model_tokenizer(const hybrid_model *model) { return model->tokenizer; }
 HYBRID_API const hybrid_gguf *hybrid_model_gguf(const hybrid_model *model) { return model->gguf; }
 HYBRID_API hybrid_runtime *hybrid_model_runtime(const hybrid_model *model) { return model->rt; }
-HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *model)
-{
-#ifdef HYBRID__TEMPLATES
-    return model->chat;
-#else
-    HYBRID__UNUSED(model);
-    return NULL;
-#endif
-}
+HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *model) { return model->chat; }
 /* ==== end src/model/model.c ==== */
 
 /* ==== begin src/model/forward.c ==== */
@@ -18796,16 +18796,16 @@ static bool hybrid__dialog_forget(hybrid__dialog *d, int32_t *n_forgotten)
     return true;
 }
 
-static const char *hybrid__message_role(int role) { return role == HYBRID__ROLE_SYSTEM ? "system" : role == HYBRID__ROLE_USER ? "user" : "assistant"; }
-
 /* Without a template: what a model that only continues text understands best. */
-static hybrid_result hybrid__dialog_plain(const hybrid__dialog *d, char **text, size_t *size, hybrid_error *error)
+static hybrid_result hybrid__dialog_plain(const hybrid__dialog *d, hybrid_text *out, hybrid_error *error)
 {
     static const char *const heads[] = { "", "User: ", "Assistant: " }, end[] = "Assistant:";
     size_t i, n = sizeof end;
     char *p;
     for (i = 0; i < d->n; i++) n += strlen(heads[d->messages[i].role]) + strlen(d->messages[i].text) + 2;
-    if (!(p = *text = (char *)hybrid__alloc(d->rt, n))) return hybrid__fail_memory(error, n);
+    if (!(p = out->data = (char *)hybrid__alloc(d->rt, n))) return hybrid__fail_memory(error, n);
+    out->runtime = d->rt;
+    out->capacity = n;
     for (i = 0; i < d->n; i++) {
         const char *head = heads[d->messages[i].role], *body = d->messages[i].text;
         memcpy(p, head, strlen(head)); p += strlen(head);
@@ -18814,8 +18814,44 @@ static hybrid_result hybrid__dialog_plain(const hybrid__dialog *d, char **text, 
         if (d->messages[i].role == HYBRID__ROLE_SYSTEM) *p++ = '\n';
     }
     memcpy(p, end, sizeof end);
-    *size = (size_t)(p - *text) + sizeof end - 1;
+    out->size = (size_t)(p - out->data) + sizeof end - 1;
     return HYBRID_OK;
+}
+
+/* The name of a special token, zero-terminated, or NULL. */
+static const char *hybrid__special_name(const hybrid_tokenizer *tok, hybrid_token_role role, char buffer[64])
+{
+    const hybrid_string s = hybrid_token_bytes(tok, hybrid_token_role_id(tok, role));
+    if (!s.size || s.size > 63) return NULL;
+    memcpy(buffer, s.data, s.size);
+    buffer[s.size] = 0;
+    return buffer;
+}
+
+/* The prompt of the whole dialog; out is empty before, and freed by the caller. */
+static hybrid_result hybrid__dialog_render(const hybrid__dialog *d, const hybrid_model *model, hybrid_text *out, hybrid_error *error)
+{
+    static const char *const roles[] = { "system", "user", "assistant" };
+    const hybrid_template *tmpl = hybrid_model_template(model);
+    hybrid_chat_message *list;
+    hybrid_chat_desc desc;
+    hybrid_result r;
+    char bos[64], eos[64];
+    size_t i;
+    if (!tmpl) return hybrid__dialog_plain(d, out, error);
+    if (!(list = (hybrid_chat_message *)hybrid__calloc(d->rt, d->n, sizeof *list))) return hybrid__fail_memory(error, d->n * sizeof *list);
+    for (i = 0; i < d->n; i++) {
+        list[i].role = roles[d->messages[i].role];
+        list[i].content = d->messages[i].text;
+    }
+    memset(&desc, 0, sizeof desc);
+    desc.add_generation_prompt = desc.merge_system = true;
+    desc.bos_token = hybrid__special_name(hybrid_model_tokenizer(model), HYBRID_ROLE_BOS, bos);
+    desc.eos_token = hybrid__special_name(hybrid_model_tokenizer(model), HYBRID_ROLE_EOS, eos);
+    out->runtime = d->rt;
+    r = hybrid_chat_render(tmpl, list, d->n, &desc, out, error);
+    hybrid__free(d->rt, list);
+    return r;
 }
 /* ==== end src/infer/dialog.c ==== */
 
@@ -18956,22 +18992,17 @@ static hybrid_result hybrid__session_prompt(hybrid_session *s, const int32_t *id
     return HYBRID_OK;
 }
 
-/* The prompt of the whole dialog, freed by the caller. */
-static hybrid_result hybrid__dialog_render(hybrid_session *s, char **text, size_t *size, hybrid_error *error)
-{
-    return hybrid__dialog_plain(&s->dialog, text, size, error);
-}
-
 /* The tokens of the whole dialog, BOS included where the model wants one and the template has none. */
 static hybrid_result hybrid__session_dialog_ids(hybrid_session *s, int32_t **ids, size_t *n, hybrid_error *error)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
     const int32_t bos = hybrid_token_role_id(tok, HYBRID_ROLE_BOS);
-    char *text = NULL;
-    size_t size = 0;
-    hybrid_result r = hybrid__dialog_render(s, &text, &size, error);
-    if (!r) r = hybrid__session_tokenize(s, text, size, HYBRID_TOKENIZE_PARSE_SPECIAL, ids, n, error);
-    hybrid__free(s->rt, text);
+    hybrid_text text;
+    hybrid_result r;
+    memset(&text, 0, sizeof text);
+    r = hybrid__dialog_render(&s->dialog, s->model, &text, error);
+    if (!r) r = hybrid__session_tokenize(s, text.data ? text.data : "", text.size, HYBRID_TOKENIZE_PARSE_SPECIAL, ids, n, error);
+    hybrid_text_free(&text);
     if (!r && hybrid_tokenizer_adds_bos(tok) && bos >= 0 && (!*n || (*ids)[0] != bos)) {
         memmove(*ids + 1, *ids, *n * sizeof **ids);    /* hybrid__session_tokenize leaves room for one more */
         (*ids)[0] = bos;

@@ -56,16 +56,15 @@ static bool hybrid__dialog_forget(hybrid__dialog *d, int32_t *n_forgotten)
     return true;
 }
 
-static const char *hybrid__message_role(int role) { return role == HYBRID__ROLE_SYSTEM ? "system" : role == HYBRID__ROLE_USER ? "user" : "assistant"; }
-
 /* Without a template: what a model that only continues text understands best. */
-static hybrid_result hybrid__dialog_plain(const hybrid__dialog *d, char **text, size_t *size, hybrid_error *error)
+static hybrid_result hybrid__dialog_plain(const hybrid__dialog *d, hybrid_text *out, hybrid_error *error)
 {
     static const char *const heads[] = { "", "User: ", "Assistant: " }, end[] = "Assistant:";
     size_t i, n = sizeof end;
-    char *p;
+    hybrid_result r;
+    char *text, *p;
     for (i = 0; i < d->n; i++) n += strlen(heads[d->messages[i].role]) + strlen(d->messages[i].text) + 2;
-    if (!(p = *text = (char *)hybrid__alloc(d->rt, n))) return hybrid__fail_memory(error, n);
+    if (!(text = p = (char *)hybrid__alloc(d->rt, n))) return hybrid__fail_memory(error, n);
     for (i = 0; i < d->n; i++) {
         const char *head = heads[d->messages[i].role], *body = d->messages[i].text;
         memcpy(p, head, strlen(head)); p += strlen(head);
@@ -73,7 +72,43 @@ static hybrid_result hybrid__dialog_plain(const hybrid__dialog *d, char **text, 
         *p++ = '\n';
         if (d->messages[i].role == HYBRID__ROLE_SYSTEM) *p++ = '\n';
     }
-    memcpy(p, end, sizeof end);
-    *size = (size_t)(p - *text) + sizeof end - 1;
-    return HYBRID_OK;
+    memcpy(p, end, sizeof end - 1); p += sizeof end - 1;
+    r = hybrid__text_set(d->rt, out, text, (size_t)(p - text), error);
+    hybrid__free(d->rt, text);
+    return r;
+}
+
+/* The name of a special token, zero-terminated, or NULL. */
+static const char *hybrid__special_name(const hybrid_tokenizer *tok, hybrid_token_role role, char buffer[64])
+{
+    const hybrid_string s = hybrid_token_bytes(tok, hybrid_token_role_id(tok, role));
+    if (!s.size || s.size > 63) return NULL;
+    memcpy(buffer, s.data, s.size);
+    buffer[s.size] = 0;
+    return buffer;
+}
+
+/* The prompt of the whole dialog; out is empty before, and freed by the caller. */
+static hybrid_result hybrid__dialog_render(const hybrid__dialog *d, const hybrid_model *model, hybrid_text *out, hybrid_error *error)
+{
+    static const char *const roles[] = { "system", "user", "assistant" };
+    const hybrid_template *tmpl = hybrid_model_template(model);
+    hybrid_chat_message *list;
+    hybrid_chat_desc desc;
+    hybrid_result r;
+    char bos[64], eos[64];
+    size_t i;
+    if (!tmpl) return hybrid__dialog_plain(d, out, error);
+    if (!(list = (hybrid_chat_message *)hybrid__calloc(d->rt, d->n, sizeof *list))) return hybrid__fail_memory(error, d->n * sizeof *list);
+    for (i = 0; i < d->n; i++) {
+        list[i].role = roles[d->messages[i].role];
+        list[i].content = d->messages[i].text;
+    }
+    memset(&desc, 0, sizeof desc);
+    desc.add_generation_prompt = desc.merge_system = true;
+    desc.bos_token = hybrid__special_name(hybrid_model_tokenizer(model), HYBRID_ROLE_BOS, bos);
+    desc.eos_token = hybrid__special_name(hybrid_model_tokenizer(model), HYBRID_ROLE_EOS, eos);
+    r = hybrid_chat_render(tmpl, list, d->n, &desc, out, error);
+    hybrid__free(d->rt, list);
+    return r;
 }

@@ -134,22 +134,17 @@ static hybrid_result hybrid__session_prompt(hybrid_session *s, const int32_t *id
     return HYBRID_OK;
 }
 
-/* The prompt of the whole dialog, freed by the caller. */
-static hybrid_result hybrid__dialog_render(hybrid_session *s, char **text, size_t *size, hybrid_error *error)
-{
-    return hybrid__dialog_plain(&s->dialog, text, size, error);
-}
-
 /* The tokens of the whole dialog, BOS included where the model wants one and the template has none. */
 static hybrid_result hybrid__session_dialog_ids(hybrid_session *s, int32_t **ids, size_t *n, hybrid_error *error)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
     const int32_t bos = hybrid_token_role_id(tok, HYBRID_ROLE_BOS);
-    char *text = NULL;
-    size_t size = 0;
-    hybrid_result r = hybrid__dialog_render(s, &text, &size, error);
-    if (!r) r = hybrid__session_tokenize(s, text, size, HYBRID_TOKENIZE_PARSE_SPECIAL, ids, n, error);
-    hybrid__free(s->rt, text);
+    hybrid_text text;
+    hybrid_result r;
+    memset(&text, 0, sizeof text);
+    r = hybrid__dialog_render(&s->dialog, s->model, &text, error);
+    if (!r) r = hybrid__session_tokenize(s, text.data ? text.data : "", text.size, HYBRID_TOKENIZE_PARSE_SPECIAL, ids, n, error);
+    hybrid_text_free(&text);
     if (!r && hybrid_tokenizer_adds_bos(tok) && bos >= 0 && (!*n || (*ids)[0] != bos)) {
         memmove(*ids + 1, *ids, *n * sizeof **ids);    /* hybrid__session_tokenize leaves room for one more */
         (*ids)[0] = bos;

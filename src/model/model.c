@@ -6,25 +6,31 @@ struct hybrid_model {
     hybrid__hparams   hp;
     hybrid__weights   weights;
     hybrid_tokenizer *tokenizer;
-#ifdef HYBRID__TEMPLATES
-    hybrid_template  *chat;
-#endif
+    hybrid_template  *chat;                /* NULL: none fits */
 };
 
+/* A template beyond us must not keep the model from being used: sessions fall back to plain text, and the log says so. */
 static hybrid_result hybrid__model_open_template(hybrid_model *m, hybrid_error *error)
 {
-#ifdef HYBRID__TEMPLATES
+    hybrid_template_desc desc;
     hybrid_string text;
     hybrid_error why;
     hybrid_result r;
-    if (!hybrid_gguf_get_string(m->gguf, "tokenizer.chat_template", &text)) return HYBRID_OK;
-    r = hybrid_template_create(m->rt, text.data, text.size, &m->chat, &why);
-    if (r == HYBRID_ERROR_MEMORY) { if (error) *error = why; return r; }
-    /* A template beyond us must not keep the model from being used: the session falls back to plain text, and says so. */
+    memset(&desc, 0, sizeof desc);
+    if (hybrid_gguf_get_string(m->gguf, "tokenizer.chat_template", &text) && text.size) {
+        desc.text = text.data;
+        desc.size = text.size;
+    } else {                                           /* some converters lose the template, but the vocabulary still shows ChatML */
+        const int32_t start = hybrid_token_find(m->tokenizer, "<|im_start|>", 12), end = hybrid_token_find(m->tokenizer, "<|im_end|>", 10);
+        if (start < 0 || end < 0 || !hybrid_token_is_end(m->tokenizer, end)) return HYBRID_OK;
+        desc.text = HYBRID_TEMPLATE_CHATML;
+    }
+    r = hybrid_template_create(m->rt, &desc, &m->chat, &why);
+    if (r == HYBRID_ERROR_MEMORY) {
+        if (error) *error = why;
+        return r;
+    }
     if (r) hybrid__log(m->rt, HYBRID_LOG_WARN, "the model's chat template is not usable: %s", why.message);
-#else
-    HYBRID__UNUSED(m); HYBRID__UNUSED(error);
-#endif
     return HYBRID_OK;
 }
 
@@ -74,9 +80,7 @@ HYBRID_API void hybrid_model_destroy(hybrid_model *model)
     hybrid_runtime *rt;
     if (!model) return;
     rt = model->rt;
-#ifdef HYBRID__TEMPLATES
     hybrid_template_destroy(model->chat);
-#endif
     hybrid_tokenizer_destroy(model->tokenizer);
     hybrid__weights_free(rt, &model->weights);
     hybrid_gguf_destroy(model->gguf);
@@ -131,12 +135,4 @@ HYBRID_API void hybrid_model_describe(const hybrid_model *model, hybrid_model_in
 HYBRID_API const hybrid_tokenizer *hybrid_model_tokenizer(const hybrid_model *model) { return model->tokenizer; }
 HYBRID_API const hybrid_gguf *hybrid_model_gguf(const hybrid_model *model) { return model->gguf; }
 HYBRID_API hybrid_runtime *hybrid_model_runtime(const hybrid_model *model) { return model->rt; }
-HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *model)
-{
-#ifdef HYBRID__TEMPLATES
-    return model->chat;
-#else
-    HYBRID__UNUSED(model);
-    return NULL;
-#endif
-}
+HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *model) { return model->chat; }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What llama.cpp says of the two real models: greedy continuations of a few prompts, and the perplexity on wikitext-2.
 
-    python tests/oracle/make_real.py MODELS_DIR WIKITEXT_FILE        needs numpy, llama-cpp-python==0.3.36
+    python tests/oracle/make_real.py MODELS_DIR WIKITEXT_FILE [NAME...]      needs numpy, llama-cpp-python==0.3.36
 
 Writes tests/oracle/data/real/NAME.txt, which tests/test_real.c reads: lines of
     prompt  JSON-free text, \\n for a newline       ids N n1 n2 ...       out N id:gap id:gap ...
@@ -28,11 +28,13 @@ def peer(*args):
 
 
 def main():
-    models, wikitext = sys.argv[1:3]
+    models, wikitext, *only = sys.argv[1:]
     for name, (file, prompts) in MODELS.items():
+        if only and name not in only:
+            continue
         path = os.path.join(models, file)
         out = os.path.join(HERE, "data", "real", name + ".txt")
-        with open(out, "w", encoding="utf-8") as f:
+        with open(out + ".new", "w", encoding="utf-8") as f:
             f.write("model %s\n" % file)
             for p in prompts:
                 r = peer("greedy", path, "--prompt", p, "-n", "48")
@@ -41,6 +43,7 @@ def main():
                 f.write("out %d %s\n" % (len(r["ids"]), " ".join("%d:%.4f" % (i, g[2]) for i, g in zip(r["ids"], r["best_two_and_gap"]))))
             r = peer("ppl", path, "--text", wikitext, "--ctx", "512", "--chunks", "20")
             f.write("ppl %.5f\n" % r["perplexity"])
+        os.replace(out + ".new", out)
         print(out, r["perplexity"])
 
 
