@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 2a9ad43be02a0e26): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 0b022bf7fb77edf9): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -64,7 +64,7 @@
  *     1771  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
  *     1923  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     1951  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    19210  end.h              closes what core/begin opened
+ *    19209  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     2317  names.c            names that must differ, found by hash
@@ -145,7 +145,7 @@
  *    18268  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
  *    18651  plan.c             the bytes of a model and a context before they are loaded
  *    18740  dialog.c           the messages of a conversation, and the prompt that they make
- *    18858  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    18857  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -933,7 +933,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "2a9ad43be02a0e26"
+#define HYBRID__SOURCE_ID "0b022bf7fb77edf9"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -18801,11 +18801,10 @@ static hybrid_result hybrid__dialog_plain(const hybrid__dialog *d, hybrid_text *
 {
     static const char *const heads[] = { "", "User: ", "Assistant: " }, end[] = "Assistant:";
     size_t i, n = sizeof end;
-    char *p;
+    hybrid_result r;
+    char *text, *p;
     for (i = 0; i < d->n; i++) n += strlen(heads[d->messages[i].role]) + strlen(d->messages[i].text) + 2;
-    if (!(p = out->data = (char *)hybrid__alloc(d->rt, n))) return hybrid__fail_memory(error, n);
-    out->runtime = d->rt;
-    out->capacity = n;
+    if (!(text = p = (char *)hybrid__alloc(d->rt, n))) return hybrid__fail_memory(error, n);
     for (i = 0; i < d->n; i++) {
         const char *head = heads[d->messages[i].role], *body = d->messages[i].text;
         memcpy(p, head, strlen(head)); p += strlen(head);
@@ -18813,9 +18812,10 @@ static hybrid_result hybrid__dialog_plain(const hybrid__dialog *d, hybrid_text *
         *p++ = '\n';
         if (d->messages[i].role == HYBRID__ROLE_SYSTEM) *p++ = '\n';
     }
-    memcpy(p, end, sizeof end);
-    out->size = (size_t)(p - out->data) + sizeof end - 1;
-    return HYBRID_OK;
+    memcpy(p, end, sizeof end - 1); p += sizeof end - 1;
+    r = hybrid__text_set(d->rt, out, text, (size_t)(p - text), error);
+    hybrid__free(d->rt, text);
+    return r;
 }
 
 /* The name of a special token, zero-terminated, or NULL. */
@@ -18848,7 +18848,6 @@ static hybrid_result hybrid__dialog_render(const hybrid__dialog *d, const hybrid
     desc.add_generation_prompt = desc.merge_system = true;
     desc.bos_token = hybrid__special_name(hybrid_model_tokenizer(model), HYBRID_ROLE_BOS, bos);
     desc.eos_token = hybrid__special_name(hybrid_model_tokenizer(model), HYBRID_ROLE_EOS, eos);
-    out->runtime = d->rt;
     r = hybrid_chat_render(tmpl, list, d->n, &desc, out, error);
     hybrid__free(d->rt, list);
     return r;
