@@ -29,7 +29,8 @@ static float *floats(size_t n)
 #if defined(HYBRID__X86)
 static HYBRID__TARGET_AVX2 void peak_avx2(void)
 {
-    __m256 a = _mm256_set1_ps(0.5f), b = a, c = a, d = a, e = a, f = a, g = a, h = a, k = a, l = a, m = _mm256_set1_ps(0.9999f);
+    __m256 m = _mm256_set1_ps(0.9999f), a = m, b = _mm256_add_ps(a, m), c = _mm256_add_ps(b, m), d = _mm256_add_ps(c, m), e = _mm256_add_ps(d, m);      /* all different, or they become one */
+    __m256 f = _mm256_add_ps(e, m), g = _mm256_add_ps(f, m), h = _mm256_add_ps(g, m), k = _mm256_add_ps(h, m), l = _mm256_add_ps(k, m);
     int i;
     for (i = 0; i < 100000; i++) {
         a = _mm256_fmadd_ps(a, m, m); b = _mm256_fmadd_ps(b, m, m); c = _mm256_fmadd_ps(c, m, m); d = _mm256_fmadd_ps(d, m, m); e = _mm256_fmadd_ps(e, m, m);
@@ -40,7 +41,8 @@ static HYBRID__TARGET_AVX2 void peak_avx2(void)
 }
 static HYBRID__TARGET_AVX512 void peak_avx512(void)
 {
-    __m512 a = _mm512_set1_ps(0.5f), b = a, c = a, d = a, e = a, f = a, g = a, h = a, k = a, l = a, m = _mm512_set1_ps(0.9999f);
+    __m512 m = _mm512_set1_ps(0.9999f), a = m, b = _mm512_add_ps(a, m), c = _mm512_add_ps(b, m), d = _mm512_add_ps(c, m), e = _mm512_add_ps(d, m);      /* all different, or they become one */
+    __m512 f = _mm512_add_ps(e, m), g = _mm512_add_ps(f, m), h = _mm512_add_ps(g, m), k = _mm512_add_ps(h, m), l = _mm512_add_ps(k, m);
     int i;
     for (i = 0; i < 100000; i++) {
         a = _mm512_fmadd_ps(a, m, m); b = _mm512_fmadd_ps(b, m, m); c = _mm512_fmadd_ps(c, m, m); d = _mm512_fmadd_ps(d, m, m); e = _mm512_fmadd_ps(e, m, m);

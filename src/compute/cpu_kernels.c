@@ -1,13 +1,22 @@
 /* compute/cpu_kernels: what the CPU back end needs of an instruction set besides matrix products: one table of row functions, in the order of
  * NUMERICS.md. cpu_generic.c fills it in scalar C and is the reference; every other table gives the same bits. */
 
+#if defined(__GNUC__) || defined(__clang__)
+    #define HYBRID__PREFETCH(p) __builtin_prefetch(p)
+#else
+    #define HYBRID__PREFETCH(p) HYBRID__UNUSED(p)
+#endif
+
 /* Before a loop of known, small length over an array of vectors: without it gcc -O2 leaves the array in memory. */
 #if defined(__clang__)
     #define HYBRID__UNROLL _Pragma("clang loop unroll(full)")
+    #define HYBRID__UNROLL_2 _Pragma("clang loop unroll_count(2)")
 #elif defined(__GNUC__)
     #define HYBRID__UNROLL _Pragma("GCC unroll 16")
+    #define HYBRID__UNROLL_2 _Pragma("GCC unroll 2")
 #else
     #define HYBRID__UNROLL
+    #define HYBRID__UNROLL_2
 #endif
 
 typedef struct hybrid__cpu_kernels {
