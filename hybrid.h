@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 0b022bf7fb77edf9): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 6802b246d65f38e7): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -64,7 +64,7 @@
  *     1771  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
  *     1923  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     1951  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    19209  end.h              closes what core/begin opened
+ *    19264  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     2317  names.c            names that must differ, found by hash
@@ -115,37 +115,37 @@
  *    12173  target.c           the marks of functions that use instructions beyond the compiler's flags
  *    12188  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
  *    12213  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12285  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    12635  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    12664  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    12772  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    12842  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    12937  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13305  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    13639  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    13889  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14082  cpu_int.c          the table of integer-block kernels
- *    14127  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    14194  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    16192  cpu_select.c       the kernels of an instruction set
- *    16222  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    16392  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12294  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    12645  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    12674  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    12782  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    12852  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    12947  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13315  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    13649  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    13899  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14092  cpu_int.c          the table of integer-block kernels
+ *    14137  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    14204  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    16247  cpu_select.c       the kernels of an instruction set
+ *    16277  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    16447  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    16687  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    16894  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    17088  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    17146  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
- *    17287  forward.c          one transformer for all families, over the op table
+ *    16742  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    16949  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    17143  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    17201  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    17342  forward.c          one transformer for all families, over the op table
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    17589  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    17925  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    18138  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    18268  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    18651  plan.c             the bytes of a model and a context before they are loaded
- *    18740  dialog.c           the messages of a conversation, and the prompt that they make
- *    18857  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    17644  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    17980  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    18193  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    18323  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    18706  plan.c             the bytes of a model and a context before they are loaded
+ *    18795  dialog.c           the messages of a conversation, and the prompt that they make
+ *    18912  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -933,7 +933,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "0b022bf7fb77edf9"
+#define HYBRID__SOURCE_ID "6802b246d65f38e7"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -12214,13 +12214,22 @@ static void hybrid__sincos(double x, double *sine, double *cosine)
 /* compute/cpu_kernels: what the CPU back end needs of an instruction set besides matrix products: one table of row functions, in the order of
  * NUMERICS.md. cpu_generic.c fills it in scalar C and is the reference; every other table gives the same bits. */
 
+#if defined(__GNUC__) || defined(__clang__)
+    #define HYBRID__PREFETCH(p) __builtin_prefetch(p)
+#else
+    #define HYBRID__PREFETCH(p) HYBRID__UNUSED(p)
+#endif
+
 /* Before a loop of known, small length over an array of vectors: without it gcc -O2 leaves the array in memory. */
 #if defined(__clang__)
     #define HYBRID__UNROLL _Pragma("clang loop unroll(full)")
+    #define HYBRID__UNROLL_2 _Pragma("clang loop unroll_count(2)")
 #elif defined(__GNUC__)
     #define HYBRID__UNROLL _Pragma("GCC unroll 16")
+    #define HYBRID__UNROLL_2 _Pragma("GCC unroll 2")
 #else
     #define HYBRID__UNROLL
+    #define HYBRID__UNROLL_2
 #endif
 
 typedef struct hybrid__cpu_kernels {
@@ -12452,6 +12461,7 @@ HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu)(HYBRID__V x)
 #undef HYBRID__V_STORE_F16
 #undef HYBRID__V_STORE_I8
 #undef HYBRID__V_HALVE
+#undef HYBRID__V_MAX_ALL
 #undef HYBRID__V_TRANSPOSE
 #undef HYBRID__V_PAIR_EVEN
 #undef HYBRID__V_PAIR_ODD
@@ -14236,6 +14246,7 @@ typedef struct hybrid__gemm_chunk {
 #define HYBRID__V_STORE_I8(p, v)   hybrid__v_store_i8_avx2(p, v)  /* v: whole numbers, -128..127 */
 
 #define HYBRID__V_HALVE(v)         hybrid__v_halve_avx2(v)        /* the sum in the order of NUMERICS.md: lanes i and i + N/2, and so on */
+#define HYBRID__V_MAX_ALL(v)       hybrid__v_max_all_avx2(v)    /* the largest lane; anything if one is NaN */
 #define HYBRID__V_TRANSPOSE(v)     hybrid__v_transpose_avx2(v)    /* an array of N vectors, in place */
 #define HYBRID__V_PAIR_EVEN(v)     _mm256_moveldup_ps(v)        /* lanes 0 0 2 2 .. */
 #define HYBRID__V_PAIR_ODD(v)      _mm256_movehdup_ps(v)        /* lanes 1 1 3 3 .. */
@@ -14268,6 +14279,13 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 float hybrid__v_halve_avx2(__m256 v)
     __m128 x = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     x = _mm_add_ps(x, _mm_movehl_ps(x, x));
     return _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps(x, x, 1)));
+}
+
+HYBRID__INLINE HYBRID__TARGET_AVX2 float hybrid__v_max_all_avx2(__m256 v)
+{
+    __m128 x = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_max_ss(x, _mm_shuffle_ps(x, x, 1)));
 }
 
 HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__v_transpose_avx2(__m256 v[8])
@@ -14611,12 +14629,21 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(kv_load)(hybrid_type type, con
     for (; i < padded; i++) x[i] = 0;
 }
 
-/* Slots low .. high of a page of one kv head; the others read as zeros, whatever is stored there. */
-static HYBRID__V_TARGET void HYBRID__V_FN(page_load)(const hybrid__kv_view *kv, int32_t page, int head, int low, int high, hybrid__attention_scratch *s)
+HYBRID__INLINE void HYBRID__V_FN(prefetch)(const char *row, size_t bytes)
+{
+    size_t i;
+    for (i = 0; i < bytes; i += 64) HYBRID__PREFETCH(row + i);
+}
+
+/* Slots low .. high of a page of one kv head; the others read as zeros, whatever is stored there. Meanwhile the page `next` is fetched: a head's
+ * part of a page is too short for the processor to see by itself what comes. */
+static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(page_load)(const hybrid__kv_view *kv, int32_t page, int32_t next, int head, int low, int high, hybrid__attention_scratch *s)
 {
     int slot, i, j;
     for (slot = 0; slot < HYBRID__PAGE; slot++) {
         float *k = s->page_k + slot * s->dim_k, *v = s->page_v + slot * s->dim_v;
+        HYBRID__V_FN(prefetch)(hybrid__k_row(kv, next, head, slot), kv->row_bytes_k);
+        HYBRID__V_FN(prefetch)(hybrid__v_row(kv, next, head, slot), kv->row_bytes_v);
         if (slot < low || slot >= high) { memset(k, 0, (size_t)s->dim_k * sizeof *k); continue; }
         HYBRID__V_FN(kv_load)(kv->type, hybrid__k_row(kv, page, head, slot), kv->head_dim_k, s->dim_k, k);
         HYBRID__V_FN(kv_load)(kv->type, hybrid__v_row(kv, page, head, slot), kv->head_dim_v, s->dim_v, v);
@@ -14682,8 +14709,8 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(score_tile)(const int n, const
 
 /* ---- acc = acc + e V ------------------------------------------------------------------------------------------------ */
 
-/* n queries, width vectors of the head, slots low .. high. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_tile)(const int n, const int width, const float *e, const float *v, float *acc, int dim, int low, int high)
+/* n queries, width vectors of the head, slots low .. high; c: factors that acc takes before, or NULL. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_tile)(const int n, const int width, const float *e, const float *v, const float *c, float *acc, int dim, int low, int high)
 {
     HYBRID__V a[HYBRID__V_TILE][4], x[4];
     int i, j, slot;
@@ -14691,6 +14718,11 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_tile)(const int n, const
     for (j = 0; j < n; j++)
         HYBRID__UNROLL
         for (i = 0; i < width; i++) a[j][i] = HYBRID__V_LOAD(acc + j * dim + i * HYBRID__V_N);
+    if (c)
+        HYBRID__UNROLL
+        for (j = 0; j < n; j++)
+            HYBRID__UNROLL
+            for (i = 0; i < width; i++) a[j][i] = HYBRID__V_MUL(a[j][i], HYBRID__V_SET1(c[j]));
     for (slot = low; slot < high; slot++) {
         HYBRID__UNROLL
         for (i = 0; i < width; i++) x[i] = HYBRID__V_LOAD(v + slot * dim + i * HYBRID__V_N);
@@ -14708,23 +14740,27 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_tile)(const int n, const
 }
 
 /* The whole head of n queries. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_rows)(const int n, const hybrid__attention_scratch *s, int q, int low, int high)
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_rows)(const int n, const hybrid__attention_scratch *s, int q, int low, int high, bool scale)
 {
     int i = 0, dim = s->dim_v;
+    const float *c = scale ? s->c + q : NULL;
     for (; i + 4 * HYBRID__V_N <= dim; i += 4 * HYBRID__V_N)
-        HYBRID__V_FN(value_tile)(n, 4, s->e + q * HYBRID__PAGE, s->page_v + i, s->acc + q * dim + i, dim, low, high);
-    if (i < dim) HYBRID__V_FN(value_tile)(n, 2, s->e + q * HYBRID__PAGE, s->page_v + i, s->acc + q * dim + i, dim, low, high);
+        HYBRID__V_FN(value_tile)(n, 4, s->e + q * HYBRID__PAGE, s->page_v + i, c, s->acc + q * dim + i, dim, low, high);
+    if (i < dim) HYBRID__V_FN(value_tile)(n, 2, s->e + q * HYBRID__PAGE, s->page_v + i, c, s->acc + q * dim + i, dim, low, high);
 }
 
 /* Both steps are compiled for some numbers of queries; others are put together. */
 #define HYBRID__V_TILES(n)                                                                                                                   \
-    static HYBRID__V_TARGET void HYBRID__V_FN(score_##n)(const hybrid__attention_scratch *s, int q)                                          \
+    static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(score_##n)(const hybrid__attention_scratch *s, int q)                         \
     {                                                                                                                                        \
         int slot;                                                                                                                            \
         for (slot = 0; slot < HYBRID__PAGE; slot += 2 * HYBRID__V_N)                                                                         \
             HYBRID__V_FN(score_tile)(n, s, s->q + q * s->dim_k, s->page_k_t + slot, s->e + q * HYBRID__PAGE + slot);                         \
     }                                                                                                                                        \
-    static HYBRID__V_TARGET void HYBRID__V_FN(value_##n)(const hybrid__attention_scratch *s, int q, int low, int high) { HYBRID__V_FN(value_rows)(n, s, q, low, high); }
+    static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(value_##n)(const hybrid__attention_scratch *s, int q, int low, int high, bool scale) \
+    {                                                                                                                                        \
+        HYBRID__V_FN(value_rows)(n, s, q, low, high, scale);                                                                                 \
+    }
 HYBRID__V_TILES(1)
 HYBRID__V_TILES(2)
 HYBRID__V_TILES(3)
@@ -14752,49 +14788,38 @@ static HYBRID__V_TARGET void HYBRID__V_FN(scores)(const hybrid__attention_scratc
 #endif
     }
 }
-static HYBRID__V_TARGET void HYBRID__V_FN(values)(const hybrid__attention_scratch *s, int q, int n, int low, int high)
+static HYBRID__V_TARGET void HYBRID__V_FN(values)(const hybrid__attention_scratch *s, int q, int n, int low, int high, bool scale)
 {
-    if (low >= high) return;
+    if (low >= high && !scale) return;
     switch (n) {
-        case 1: HYBRID__V_FN(value_1)(s, q, low, high); break;
-        case 2: HYBRID__V_FN(value_2)(s, q, low, high); break;
-        case 3: HYBRID__V_FN(value_3)(s, q, low, high); break;
+        case 1: HYBRID__V_FN(value_1)(s, q, low, high, scale); break;
+        case 2: HYBRID__V_FN(value_2)(s, q, low, high, scale); break;
+        case 3: HYBRID__V_FN(value_3)(s, q, low, high, scale); break;
 #if HYBRID__V_TILE == 6
-        case 4: HYBRID__V_FN(value_4)(s, q, low, high); break;
-        case 6: HYBRID__V_FN(value_6)(s, q, low, high); break;
+        case 4: HYBRID__V_FN(value_4)(s, q, low, high, scale); break;
+        case 6: HYBRID__V_FN(value_6)(s, q, low, high, scale); break;
 #endif
     }
 }
 
 /* ---- softmax -------------------------------------------------------------------------------------------------------- */
 
-HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(max_lanes)(HYBRID__V v)
-{
-    float x[HYBRID__V_N];
-    int i, h;
-    HYBRID__V_STORE(x, v);
-    for (h = HYBRID__V_N / 2; h; h /= 2)
-        HYBRID__UNROLL
-        for (i = 0; i < h; i++) x[i] = hybrid__max_scalar(x[i], x[i + h]);
-    return x[0];
-}
-
 /* Scores of slots low .. high become final, the others -inf; m becomes the new maximum and c the difference to the old one. */
 HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(softmax_max)(const hybrid__op_attention *op, float *e, int low, int high, float *m, float *c)
 {
     const HYBRID__V scale = HYBRID__V_SET1(op->scale), cap = HYBRID__V_SET1(op->softcap), none = HYBRID__V_SET1(-HUGE_VALF);
+    const bool whole = low == 0 && high == HYBRID__PAGE;
     HYBRID__V most = none;
     float old = *m;
     int i;
     for (i = 0; i < HYBRID__PAGE; i += HYBRID__V_N) {
         HYBRID__V x = HYBRID__V_MUL(HYBRID__V_LOAD(e + i), scale);
         if (op->softcap > 0) x = HYBRID__V_MUL(cap, HYBRID__V_FN(tanh)(HYBRID__V_DIV(x, cap)));
-        x = HYBRID__V_SELECT(HYBRID__V_FIRST(high - i), x, none);
-        x = HYBRID__V_SELECT(HYBRID__V_FIRST(low - i), none, x);
+        if (!whole) x = HYBRID__V_SELECT(HYBRID__V_FIRST(low - i), none, HYBRID__V_SELECT(HYBRID__V_FIRST(high - i), x, none));
         HYBRID__V_STORE(e + i, x);
         most = HYBRID__V_MAX(most, x);
     }
-    *m = hybrid__max_scalar(old, HYBRID__V_FN(max_lanes)(most));
+    *m = hybrid__max_scalar(old, HYBRID__V_MAX_ALL(most));
     *c = old - *m;
 }
 
@@ -14802,15 +14827,14 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(softmax_max)(const hybrid__op_
 HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(softmax_exp)(float *e, int low, int high, float m)
 {
     const HYBRID__V shift = HYBRID__V_SET1(m), zero = HYBRID__V_SET1(0.0f);
+    const bool whole = low == 0 && high == HYBRID__PAGE;
     HYBRID__V p[HYBRID__V_FN(page_vectors)];
     int i;
     HYBRID__UNROLL
     for (i = 0; i < HYBRID__V_FN(page_vectors); i++) {
-        HYBRID__V x = HYBRID__V_FN(exp)(HYBRID__V_SUB(HYBRID__V_LOAD(e + i * HYBRID__V_N), shift));
-        x = HYBRID__V_SELECT(HYBRID__V_FIRST(high - i * HYBRID__V_N), x, zero);
-        x = HYBRID__V_SELECT(HYBRID__V_FIRST(low - i * HYBRID__V_N), zero, x);
-        HYBRID__V_STORE(e + i * HYBRID__V_N, x);
-        p[i] = x;
+        p[i] = HYBRID__V_FN(exp)(HYBRID__V_SUB(HYBRID__V_LOAD(e + i * HYBRID__V_N), shift));
+        if (!whole) p[i] = HYBRID__V_SELECT(HYBRID__V_FIRST(low - i * HYBRID__V_N), zero, HYBRID__V_SELECT(HYBRID__V_FIRST(high - i * HYBRID__V_N), p[i], zero));
+        HYBRID__V_STORE(e + i * HYBRID__V_N, p[i]);
     }
     return HYBRID__V_FN(halve32)(p);
 }
@@ -14831,22 +14855,25 @@ HYBRID__INLINE void HYBRID__V_FN(visible)(const hybrid__op_attention *op, int32_
     *high = HYBRID__MIN(pos - page * HYBRID__PAGE + 1, HYBRID__PAGE);
 }
 
-/* Queries q .. q + n take in a page. All their scores are final, their exps taken, their acc scaled. Where the rows see different slots, those
+/* Queries q .. q + n take in a page. All their exps are taken. Where the rows see different slots, those
  * that all see are one tile's work, and the rest is done row by row, before and after: slots stay in order. */
 static HYBRID__V_TARGET void HYBRID__V_FN(page_values)(const hybrid__attention_scratch *s, const int *low, const int *high, int q, int n)
 {
     int all_low = low[q], all_high = high[q], i;
-    for (i = q + 1; i < q + n; i++) { all_low = HYBRID__MAX(all_low, low[i]); all_high = HYBRID__MIN(all_high, high[i]); }
-    if (all_low >= all_high) {
-        for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, low[i], high[i]);
-        return;
+    bool same = true;
+    for (i = q + 1; i < q + n; i++) {
+        same = same && low[i] == low[q] && high[i] == high[q];
+        all_low = HYBRID__MAX(all_low, low[i]);
+        all_high = HYBRID__MIN(all_high, high[i]);
     }
-    for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, low[i], all_low);
-    HYBRID__V_FN(values)(s, q, n, all_low, all_high);
-    for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, all_high, high[i]);
+    if (same) { HYBRID__V_FN(values)(s, q, n, all_low, all_high, true); return; }
+    if (all_low >= all_high) all_low = all_high = HYBRID__PAGE;                     /* no slot that all see: the first loop does everything */
+    for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, low[i], HYBRID__MIN(all_low, high[i]), true);
+    HYBRID__V_FN(values)(s, q, n, all_low, all_high, false);
+    for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, all_high, high[i], false);
 }
 
-static HYBRID__V_TARGET void HYBRID__V_FN(attention_page)(const hybrid__op_attention *op, hybrid__attention_scratch *s, int32_t pos0, int32_t page, int n_heads, int n)
+static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(attention_page)(const hybrid__op_attention *op, hybrid__attention_scratch *s, int32_t pos0, int32_t page, int n_heads, int n)
 {
     int low[HYBRID__ATTENTION_QUERIES], high[HYBRID__ATTENTION_QUERIES], q, step, from = n, to = 0;
     for (q = 0; q < n; q++) {
@@ -14859,7 +14886,6 @@ static HYBRID__V_TARGET void HYBRID__V_FN(attention_page)(const hybrid__op_atten
     for (q = from; q < to; q++) {
         float sum = HYBRID__V_FN(softmax_exp)(s->e + q * HYBRID__PAGE, low[q], high[q], s->m[q]);
         s->l[q] = s->l[q] * s->c[q] + sum;
-        HYBRID__V_FN(times)(s->acc + q * s->dim_v, s->c[q], s->dim_v);
     }
     for (q = from; q < to; q += step) HYBRID__V_FN(page_values)(s, low, high, q, step = HYBRID__V_FN(tile)(to - q));
 }
@@ -14880,7 +14906,7 @@ static HYBRID__V_TARGET void HYBRID__V_FN(attention)(const hybrid__op_attention 
         s.l[q] = 0;
     }
     for (page = first / HYBRID__PAGE; page <= pos1 / HYBRID__PAGE; page++) {
-        HYBRID__V_FN(page_load)(kv, run->pages[page], head_kv, HYBRID__MAX(first - page * HYBRID__PAGE, 0), HYBRID__MIN(pos1 - page * HYBRID__PAGE + 1, HYBRID__PAGE), &s);
+        HYBRID__V_FN(page_load)(kv, run->pages[page], run->pages[HYBRID__MIN(page + 1, pos1 / HYBRID__PAGE)], head_kv, HYBRID__MAX(first - page * HYBRID__PAGE, 0), HYBRID__MIN(pos1 - page * HYBRID__PAGE + 1, HYBRID__PAGE), &s);
         HYBRID__V_FN(attention_page)(op, &s, pos0, page, n_heads, n);
     }
     for (q = 0; q < n; q++) {
@@ -14965,11 +14991,14 @@ static HYBRID__V_TARGET void HYBRID__V_FN(act_prepare)(const float *x, int64_t k
         }
 }
 
-/* panel[(residue(l) * run + i) * R + r] = w[r][32 i + l] for R rows, of which n exist. */
+/* Floats from one residue of a panel to the next: 64 bytes more than they take, for the same reason as in hybrid__act_split_bytes. */
+HYBRID__INLINE int64_t HYBRID__V_FN(panel_stride)(int64_t k) { return (k + 31) / 32 * HYBRID__V_FN(panel) + 16; }
+
+/* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist. */
 HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k, int n, float *panel)
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
-    int64_t run = (k + 31) / 32, i;
+    int64_t run = (k + 31) / 32, stride = HYBRID__V_FN(panel_stride)(k), i;
     int l, r, j;
     for (i = 0; i < run; i++)
         for (r = 0; r < HYBRID__V_FN(panel); r += HYBRID__V_N)
@@ -14989,7 +15018,7 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, 
                 }
                 HYBRID__V_TRANSPOSE(block);
                 HYBRID__UNROLL
-                for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_STORE(panel + (hybrid__residue(l + j) * run + i) * HYBRID__V_FN(panel) + r, block[j]);
+                for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_STORE(panel + hybrid__residue(l + j) * stride + i * HYBRID__V_FN(panel) + r, block[j]);
             }
 }
 
@@ -15006,6 +15035,7 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm_tile)(const int n, const 
     for (t = 0; t < chunk->residues; t++) {
         HYBRID__UNROLL
         for (c = 0; c < n; c++) a[c][0] = a[c][1] = HYBRID__V_SET1(0.0f);
+        HYBRID__UNROLL_2
         for (i = 0; i < chunk->run; i++) {
             HYBRID__V w0 = HYBRID__V_LOAD(panel), w1 = HYBRID__V_LOAD(panel + HYBRID__V_N);
             HYBRID__UNROLL
@@ -15017,6 +15047,7 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm_tile)(const int n, const 
             panel += HYBRID__V_FN(panel);
             x++;
         }
+        panel += 16;
         for (level = 0; t >> level & 1; level++) {
             HYBRID__UNROLL
             for (c = 0; c < n; c++) { a[c][0] = HYBRID__V_ADD(stack[level][c][0], a[c][0]); a[c][1] = HYBRID__V_ADD(stack[level][c][1], a[c][1]); }
@@ -15065,14 +15096,14 @@ HYBRID__V_TILE_OF(12)
 /* ---- the loops around it ---------------------------------------------------------------------------------------------- */
 
 enum {
-    HYBRID__V_FN(chunk_bytes) = 48 << 10,          /* of a packed panel: what stays near while the columns pass */
+    HYBRID__V_FN(chunk_bytes) = HYBRID__V_N << 15, /* of a packed panel: what stays in L2 while the columns pass */
     HYBRID__V_FN(packed_bytes) = 1 << 20           /* of all panels that are packed at once */
 };
 
 /* How a product is cut: residues of a chunk, panels packed at once, levels of waiting sums. */
 static void HYBRID__V_FN(gemm_plan)(int64_t k, int *residues, int *panels, int *levels)
 {
-    int64_t panel = (k + 31) / 32 * 32 * HYBRID__V_FN(panel) * (int64_t)sizeof(float);
+    int64_t panel = 32 * HYBRID__V_FN(panel_stride)(k) * (int64_t)sizeof(float);
     *levels = 0;
     for (*residues = 32; *residues > 1 && panel * *residues / 32 > HYBRID__V_FN(chunk_bytes); *residues /= 2) ++*levels;
     for (*panels = HYBRID__V_FN(panels); *panels > 1 && panel * *panels > HYBRID__V_FN(packed_bytes); *panels /= 2) {}
@@ -15081,7 +15112,7 @@ static size_t HYBRID__V_FN(gemm_scratch)(int64_t k, int n)
 {
     int residues, panels, levels;
     HYBRID__V_FN(gemm_plan)(k, &residues, &panels, &levels);
-    return sizeof(float) * (size_t)panels * HYBRID__V_FN(panel) * ((size_t)(k + 31) / 32 * 32 + (size_t)n * (size_t)levels);
+    return sizeof(float) * (size_t)panels * (32 * (size_t)HYBRID__V_FN(panel_stride)(k) + (size_t)n * HYBRID__V_FN(panel) * (size_t)levels);
 }
 
 /* Columns first .. first + n of one panel in one chunk. */
@@ -15108,22 +15139,22 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm)(const hybrid_type type, 
 {
     const int R = HYBRID__V_FN(panel);
     hybrid__gemm_chunk chunk;
-    int64_t r, panel_size = (k + 31) / 32 * 32 * R;
+    int64_t r, stride = HYBRID__V_FN(panel_stride)(k);
     float *packed = (float *)scratch;
     int panels, levels, p, c, step;
     HYBRID__V_FN(gemm_plan)(k, &chunk.residues, &panels, &levels);
     chunk.run = (k + 31) / 32;
     chunk.last = 32 / chunk.residues - 1;
-    chunk.waiting = packed + panels * panel_size;
+    chunk.waiting = packed + panels * 32 * stride;
     chunk.level_size = (int64_t)n * R * panels;
     for (r = r0; r < r1; r += panels * R) {
         int here = (int)HYBRID__MIN((r1 - r + R - 1) / R, (int64_t)panels);
         for (p = 0; p < here; p++)
-            HYBRID__V_FN(pack)(type, (const char *)w + (size_t)(r + p * R) * row_bytes, row_bytes, k, (int)HYBRID__MIN(r1 - r - p * R, (int64_t)R), packed + p * panel_size);
+            HYBRID__V_FN(pack)(type, (const char *)w + (size_t)(r + p * R) * row_bytes, row_bytes, k, (int)HYBRID__MIN(r1 - r - p * R, (int64_t)R), packed + p * 32 * stride);
         for (chunk.index = 0; chunk.index <= chunk.last; chunk.index++)
             for (c = 0; c < n; c += step)
                 for (step = HYBRID__MIN(n - c, HYBRID__V_COLUMNS), p = 0; p < here; p++)
-                    HYBRID__V_FN(gemm_columns)(&chunk, packed + p * panel_size + chunk.index * chunk.residues * chunk.run * R, (const char *)acts + (size_t)c * hybrid__act_split_bytes(k),
+                    HYBRID__V_FN(gemm_columns)(&chunk, packed + (p * 32 + chunk.index * chunk.residues) * stride, (const char *)acts + (size_t)c * hybrid__act_split_bytes(k),
                         hybrid__act_split_bytes(k), step, chunk.waiting + ((int64_t)p * n + c) * R, y + c * y_stride + (r - r0) + p * R, y_stride, (int)HYBRID__MIN(r1 - r - p * R, (int64_t)R));
     }
 }
@@ -15186,6 +15217,7 @@ HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYBRID__V_STORE_F16
 #undef HYBRID__V_STORE_I8
 #undef HYBRID__V_HALVE
+#undef HYBRID__V_MAX_ALL
 #undef HYBRID__V_TRANSPOSE
 #undef HYBRID__V_PAIR_EVEN
 #undef HYBRID__V_PAIR_ODD
@@ -15233,6 +15265,7 @@ HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #define HYBRID__V_STORE_I8(p, v)   _mm_storeu_si128((__m128i *)(void *)(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)))
 
 #define HYBRID__V_HALVE(v)         hybrid__v_halve_avx512(v)
+#define HYBRID__V_MAX_ALL(v)       hybrid__v_max_all_avx512(v)
 #define HYBRID__V_TRANSPOSE(v)     hybrid__v_transpose_avx512(v)
 #define HYBRID__V_PAIR_EVEN(v)     _mm512_moveldup_ps(v)
 #define HYBRID__V_PAIR_ODD(v)      _mm512_movehdup_ps(v)
@@ -15252,6 +15285,14 @@ HYBRID__INLINE HYBRID__TARGET_AVX512 float hybrid__v_halve_avx512(__m512 v)
     __m128 x = _mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
     x = _mm_add_ps(x, _mm_movehl_ps(x, x));
     return _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps(x, x, 1)));
+}
+
+HYBRID__INLINE HYBRID__TARGET_AVX512 float hybrid__v_max_all_avx512(__m512 v)
+{
+    __m256 y = _mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    __m128 x = _mm_max_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
+    x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_max_ss(x, _mm_shuffle_ps(x, x, 1)));
 }
 
 HYBRID__INLINE HYBRID__TARGET_AVX512 void hybrid__v_transpose_avx512(__m512 v[16])
@@ -15602,12 +15643,21 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(kv_load)(hybrid_type type, con
     for (; i < padded; i++) x[i] = 0;
 }
 
-/* Slots low .. high of a page of one kv head; the others read as zeros, whatever is stored there. */
-static HYBRID__V_TARGET void HYBRID__V_FN(page_load)(const hybrid__kv_view *kv, int32_t page, int head, int low, int high, hybrid__attention_scratch *s)
+HYBRID__INLINE void HYBRID__V_FN(prefetch)(const char *row, size_t bytes)
+{
+    size_t i;
+    for (i = 0; i < bytes; i += 64) HYBRID__PREFETCH(row + i);
+}
+
+/* Slots low .. high of a page of one kv head; the others read as zeros, whatever is stored there. Meanwhile the page `next` is fetched: a head's
+ * part of a page is too short for the processor to see by itself what comes. */
+static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(page_load)(const hybrid__kv_view *kv, int32_t page, int32_t next, int head, int low, int high, hybrid__attention_scratch *s)
 {
     int slot, i, j;
     for (slot = 0; slot < HYBRID__PAGE; slot++) {
         float *k = s->page_k + slot * s->dim_k, *v = s->page_v + slot * s->dim_v;
+        HYBRID__V_FN(prefetch)(hybrid__k_row(kv, next, head, slot), kv->row_bytes_k);
+        HYBRID__V_FN(prefetch)(hybrid__v_row(kv, next, head, slot), kv->row_bytes_v);
         if (slot < low || slot >= high) { memset(k, 0, (size_t)s->dim_k * sizeof *k); continue; }
         HYBRID__V_FN(kv_load)(kv->type, hybrid__k_row(kv, page, head, slot), kv->head_dim_k, s->dim_k, k);
         HYBRID__V_FN(kv_load)(kv->type, hybrid__v_row(kv, page, head, slot), kv->head_dim_v, s->dim_v, v);
@@ -15673,8 +15723,8 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(score_tile)(const int n, const
 
 /* ---- acc = acc + e V ------------------------------------------------------------------------------------------------ */
 
-/* n queries, width vectors of the head, slots low .. high. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_tile)(const int n, const int width, const float *e, const float *v, float *acc, int dim, int low, int high)
+/* n queries, width vectors of the head, slots low .. high; c: factors that acc takes before, or NULL. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_tile)(const int n, const int width, const float *e, const float *v, const float *c, float *acc, int dim, int low, int high)
 {
     HYBRID__V a[HYBRID__V_TILE][4], x[4];
     int i, j, slot;
@@ -15682,6 +15732,11 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_tile)(const int n, const
     for (j = 0; j < n; j++)
         HYBRID__UNROLL
         for (i = 0; i < width; i++) a[j][i] = HYBRID__V_LOAD(acc + j * dim + i * HYBRID__V_N);
+    if (c)
+        HYBRID__UNROLL
+        for (j = 0; j < n; j++)
+            HYBRID__UNROLL
+            for (i = 0; i < width; i++) a[j][i] = HYBRID__V_MUL(a[j][i], HYBRID__V_SET1(c[j]));
     for (slot = low; slot < high; slot++) {
         HYBRID__UNROLL
         for (i = 0; i < width; i++) x[i] = HYBRID__V_LOAD(v + slot * dim + i * HYBRID__V_N);
@@ -15699,23 +15754,27 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_tile)(const int n, const
 }
 
 /* The whole head of n queries. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_rows)(const int n, const hybrid__attention_scratch *s, int q, int low, int high)
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_rows)(const int n, const hybrid__attention_scratch *s, int q, int low, int high, bool scale)
 {
     int i = 0, dim = s->dim_v;
+    const float *c = scale ? s->c + q : NULL;
     for (; i + 4 * HYBRID__V_N <= dim; i += 4 * HYBRID__V_N)
-        HYBRID__V_FN(value_tile)(n, 4, s->e + q * HYBRID__PAGE, s->page_v + i, s->acc + q * dim + i, dim, low, high);
-    if (i < dim) HYBRID__V_FN(value_tile)(n, 2, s->e + q * HYBRID__PAGE, s->page_v + i, s->acc + q * dim + i, dim, low, high);
+        HYBRID__V_FN(value_tile)(n, 4, s->e + q * HYBRID__PAGE, s->page_v + i, c, s->acc + q * dim + i, dim, low, high);
+    if (i < dim) HYBRID__V_FN(value_tile)(n, 2, s->e + q * HYBRID__PAGE, s->page_v + i, c, s->acc + q * dim + i, dim, low, high);
 }
 
 /* Both steps are compiled for some numbers of queries; others are put together. */
 #define HYBRID__V_TILES(n)                                                                                                                   \
-    static HYBRID__V_TARGET void HYBRID__V_FN(score_##n)(const hybrid__attention_scratch *s, int q)                                          \
+    static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(score_##n)(const hybrid__attention_scratch *s, int q)                         \
     {                                                                                                                                        \
         int slot;                                                                                                                            \
         for (slot = 0; slot < HYBRID__PAGE; slot += 2 * HYBRID__V_N)                                                                         \
             HYBRID__V_FN(score_tile)(n, s, s->q + q * s->dim_k, s->page_k_t + slot, s->e + q * HYBRID__PAGE + slot);                         \
     }                                                                                                                                        \
-    static HYBRID__V_TARGET void HYBRID__V_FN(value_##n)(const hybrid__attention_scratch *s, int q, int low, int high) { HYBRID__V_FN(value_rows)(n, s, q, low, high); }
+    static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(value_##n)(const hybrid__attention_scratch *s, int q, int low, int high, bool scale) \
+    {                                                                                                                                        \
+        HYBRID__V_FN(value_rows)(n, s, q, low, high, scale);                                                                                 \
+    }
 HYBRID__V_TILES(1)
 HYBRID__V_TILES(2)
 HYBRID__V_TILES(3)
@@ -15743,49 +15802,38 @@ static HYBRID__V_TARGET void HYBRID__V_FN(scores)(const hybrid__attention_scratc
 #endif
     }
 }
-static HYBRID__V_TARGET void HYBRID__V_FN(values)(const hybrid__attention_scratch *s, int q, int n, int low, int high)
+static HYBRID__V_TARGET void HYBRID__V_FN(values)(const hybrid__attention_scratch *s, int q, int n, int low, int high, bool scale)
 {
-    if (low >= high) return;
+    if (low >= high && !scale) return;
     switch (n) {
-        case 1: HYBRID__V_FN(value_1)(s, q, low, high); break;
-        case 2: HYBRID__V_FN(value_2)(s, q, low, high); break;
-        case 3: HYBRID__V_FN(value_3)(s, q, low, high); break;
+        case 1: HYBRID__V_FN(value_1)(s, q, low, high, scale); break;
+        case 2: HYBRID__V_FN(value_2)(s, q, low, high, scale); break;
+        case 3: HYBRID__V_FN(value_3)(s, q, low, high, scale); break;
 #if HYBRID__V_TILE == 6
-        case 4: HYBRID__V_FN(value_4)(s, q, low, high); break;
-        case 6: HYBRID__V_FN(value_6)(s, q, low, high); break;
+        case 4: HYBRID__V_FN(value_4)(s, q, low, high, scale); break;
+        case 6: HYBRID__V_FN(value_6)(s, q, low, high, scale); break;
 #endif
     }
 }
 
 /* ---- softmax -------------------------------------------------------------------------------------------------------- */
 
-HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(max_lanes)(HYBRID__V v)
-{
-    float x[HYBRID__V_N];
-    int i, h;
-    HYBRID__V_STORE(x, v);
-    for (h = HYBRID__V_N / 2; h; h /= 2)
-        HYBRID__UNROLL
-        for (i = 0; i < h; i++) x[i] = hybrid__max_scalar(x[i], x[i + h]);
-    return x[0];
-}
-
 /* Scores of slots low .. high become final, the others -inf; m becomes the new maximum and c the difference to the old one. */
 HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(softmax_max)(const hybrid__op_attention *op, float *e, int low, int high, float *m, float *c)
 {
     const HYBRID__V scale = HYBRID__V_SET1(op->scale), cap = HYBRID__V_SET1(op->softcap), none = HYBRID__V_SET1(-HUGE_VALF);
+    const bool whole = low == 0 && high == HYBRID__PAGE;
     HYBRID__V most = none;
     float old = *m;
     int i;
     for (i = 0; i < HYBRID__PAGE; i += HYBRID__V_N) {
         HYBRID__V x = HYBRID__V_MUL(HYBRID__V_LOAD(e + i), scale);
         if (op->softcap > 0) x = HYBRID__V_MUL(cap, HYBRID__V_FN(tanh)(HYBRID__V_DIV(x, cap)));
-        x = HYBRID__V_SELECT(HYBRID__V_FIRST(high - i), x, none);
-        x = HYBRID__V_SELECT(HYBRID__V_FIRST(low - i), none, x);
+        if (!whole) x = HYBRID__V_SELECT(HYBRID__V_FIRST(low - i), none, HYBRID__V_SELECT(HYBRID__V_FIRST(high - i), x, none));
         HYBRID__V_STORE(e + i, x);
         most = HYBRID__V_MAX(most, x);
     }
-    *m = hybrid__max_scalar(old, HYBRID__V_FN(max_lanes)(most));
+    *m = hybrid__max_scalar(old, HYBRID__V_MAX_ALL(most));
     *c = old - *m;
 }
 
@@ -15793,15 +15841,14 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(softmax_max)(const hybrid__op_
 HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(softmax_exp)(float *e, int low, int high, float m)
 {
     const HYBRID__V shift = HYBRID__V_SET1(m), zero = HYBRID__V_SET1(0.0f);
+    const bool whole = low == 0 && high == HYBRID__PAGE;
     HYBRID__V p[HYBRID__V_FN(page_vectors)];
     int i;
     HYBRID__UNROLL
     for (i = 0; i < HYBRID__V_FN(page_vectors); i++) {
-        HYBRID__V x = HYBRID__V_FN(exp)(HYBRID__V_SUB(HYBRID__V_LOAD(e + i * HYBRID__V_N), shift));
-        x = HYBRID__V_SELECT(HYBRID__V_FIRST(high - i * HYBRID__V_N), x, zero);
-        x = HYBRID__V_SELECT(HYBRID__V_FIRST(low - i * HYBRID__V_N), zero, x);
-        HYBRID__V_STORE(e + i * HYBRID__V_N, x);
-        p[i] = x;
+        p[i] = HYBRID__V_FN(exp)(HYBRID__V_SUB(HYBRID__V_LOAD(e + i * HYBRID__V_N), shift));
+        if (!whole) p[i] = HYBRID__V_SELECT(HYBRID__V_FIRST(low - i * HYBRID__V_N), zero, HYBRID__V_SELECT(HYBRID__V_FIRST(high - i * HYBRID__V_N), p[i], zero));
+        HYBRID__V_STORE(e + i * HYBRID__V_N, p[i]);
     }
     return HYBRID__V_FN(halve32)(p);
 }
@@ -15822,22 +15869,25 @@ HYBRID__INLINE void HYBRID__V_FN(visible)(const hybrid__op_attention *op, int32_
     *high = HYBRID__MIN(pos - page * HYBRID__PAGE + 1, HYBRID__PAGE);
 }
 
-/* Queries q .. q + n take in a page. All their scores are final, their exps taken, their acc scaled. Where the rows see different slots, those
+/* Queries q .. q + n take in a page. All their exps are taken. Where the rows see different slots, those
  * that all see are one tile's work, and the rest is done row by row, before and after: slots stay in order. */
 static HYBRID__V_TARGET void HYBRID__V_FN(page_values)(const hybrid__attention_scratch *s, const int *low, const int *high, int q, int n)
 {
     int all_low = low[q], all_high = high[q], i;
-    for (i = q + 1; i < q + n; i++) { all_low = HYBRID__MAX(all_low, low[i]); all_high = HYBRID__MIN(all_high, high[i]); }
-    if (all_low >= all_high) {
-        for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, low[i], high[i]);
-        return;
+    bool same = true;
+    for (i = q + 1; i < q + n; i++) {
+        same = same && low[i] == low[q] && high[i] == high[q];
+        all_low = HYBRID__MAX(all_low, low[i]);
+        all_high = HYBRID__MIN(all_high, high[i]);
     }
-    for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, low[i], all_low);
-    HYBRID__V_FN(values)(s, q, n, all_low, all_high);
-    for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, all_high, high[i]);
+    if (same) { HYBRID__V_FN(values)(s, q, n, all_low, all_high, true); return; }
+    if (all_low >= all_high) all_low = all_high = HYBRID__PAGE;                     /* no slot that all see: the first loop does everything */
+    for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, low[i], HYBRID__MIN(all_low, high[i]), true);
+    HYBRID__V_FN(values)(s, q, n, all_low, all_high, false);
+    for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, all_high, high[i], false);
 }
 
-static HYBRID__V_TARGET void HYBRID__V_FN(attention_page)(const hybrid__op_attention *op, hybrid__attention_scratch *s, int32_t pos0, int32_t page, int n_heads, int n)
+static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(attention_page)(const hybrid__op_attention *op, hybrid__attention_scratch *s, int32_t pos0, int32_t page, int n_heads, int n)
 {
     int low[HYBRID__ATTENTION_QUERIES], high[HYBRID__ATTENTION_QUERIES], q, step, from = n, to = 0;
     for (q = 0; q < n; q++) {
@@ -15850,7 +15900,6 @@ static HYBRID__V_TARGET void HYBRID__V_FN(attention_page)(const hybrid__op_atten
     for (q = from; q < to; q++) {
         float sum = HYBRID__V_FN(softmax_exp)(s->e + q * HYBRID__PAGE, low[q], high[q], s->m[q]);
         s->l[q] = s->l[q] * s->c[q] + sum;
-        HYBRID__V_FN(times)(s->acc + q * s->dim_v, s->c[q], s->dim_v);
     }
     for (q = from; q < to; q += step) HYBRID__V_FN(page_values)(s, low, high, q, step = HYBRID__V_FN(tile)(to - q));
 }
@@ -15871,7 +15920,7 @@ static HYBRID__V_TARGET void HYBRID__V_FN(attention)(const hybrid__op_attention 
         s.l[q] = 0;
     }
     for (page = first / HYBRID__PAGE; page <= pos1 / HYBRID__PAGE; page++) {
-        HYBRID__V_FN(page_load)(kv, run->pages[page], head_kv, HYBRID__MAX(first - page * HYBRID__PAGE, 0), HYBRID__MIN(pos1 - page * HYBRID__PAGE + 1, HYBRID__PAGE), &s);
+        HYBRID__V_FN(page_load)(kv, run->pages[page], run->pages[HYBRID__MIN(page + 1, pos1 / HYBRID__PAGE)], head_kv, HYBRID__MAX(first - page * HYBRID__PAGE, 0), HYBRID__MIN(pos1 - page * HYBRID__PAGE + 1, HYBRID__PAGE), &s);
         HYBRID__V_FN(attention_page)(op, &s, pos0, page, n_heads, n);
     }
     for (q = 0; q < n; q++) {
@@ -15956,11 +16005,14 @@ static HYBRID__V_TARGET void HYBRID__V_FN(act_prepare)(const float *x, int64_t k
         }
 }
 
-/* panel[(residue(l) * run + i) * R + r] = w[r][32 i + l] for R rows, of which n exist. */
+/* Floats from one residue of a panel to the next: 64 bytes more than they take, for the same reason as in hybrid__act_split_bytes. */
+HYBRID__INLINE int64_t HYBRID__V_FN(panel_stride)(int64_t k) { return (k + 31) / 32 * HYBRID__V_FN(panel) + 16; }
+
+/* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist. */
 HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k, int n, float *panel)
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
-    int64_t run = (k + 31) / 32, i;
+    int64_t run = (k + 31) / 32, stride = HYBRID__V_FN(panel_stride)(k), i;
     int l, r, j;
     for (i = 0; i < run; i++)
         for (r = 0; r < HYBRID__V_FN(panel); r += HYBRID__V_N)
@@ -15980,7 +16032,7 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, 
                 }
                 HYBRID__V_TRANSPOSE(block);
                 HYBRID__UNROLL
-                for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_STORE(panel + (hybrid__residue(l + j) * run + i) * HYBRID__V_FN(panel) + r, block[j]);
+                for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_STORE(panel + hybrid__residue(l + j) * stride + i * HYBRID__V_FN(panel) + r, block[j]);
             }
 }
 
@@ -15997,6 +16049,7 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm_tile)(const int n, const 
     for (t = 0; t < chunk->residues; t++) {
         HYBRID__UNROLL
         for (c = 0; c < n; c++) a[c][0] = a[c][1] = HYBRID__V_SET1(0.0f);
+        HYBRID__UNROLL_2
         for (i = 0; i < chunk->run; i++) {
             HYBRID__V w0 = HYBRID__V_LOAD(panel), w1 = HYBRID__V_LOAD(panel + HYBRID__V_N);
             HYBRID__UNROLL
@@ -16008,6 +16061,7 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm_tile)(const int n, const 
             panel += HYBRID__V_FN(panel);
             x++;
         }
+        panel += 16;
         for (level = 0; t >> level & 1; level++) {
             HYBRID__UNROLL
             for (c = 0; c < n; c++) { a[c][0] = HYBRID__V_ADD(stack[level][c][0], a[c][0]); a[c][1] = HYBRID__V_ADD(stack[level][c][1], a[c][1]); }
@@ -16056,14 +16110,14 @@ HYBRID__V_TILE_OF(12)
 /* ---- the loops around it ---------------------------------------------------------------------------------------------- */
 
 enum {
-    HYBRID__V_FN(chunk_bytes) = 48 << 10,          /* of a packed panel: what stays near while the columns pass */
+    HYBRID__V_FN(chunk_bytes) = HYBRID__V_N << 15, /* of a packed panel: what stays in L2 while the columns pass */
     HYBRID__V_FN(packed_bytes) = 1 << 20           /* of all panels that are packed at once */
 };
 
 /* How a product is cut: residues of a chunk, panels packed at once, levels of waiting sums. */
 static void HYBRID__V_FN(gemm_plan)(int64_t k, int *residues, int *panels, int *levels)
 {
-    int64_t panel = (k + 31) / 32 * 32 * HYBRID__V_FN(panel) * (int64_t)sizeof(float);
+    int64_t panel = 32 * HYBRID__V_FN(panel_stride)(k) * (int64_t)sizeof(float);
     *levels = 0;
     for (*residues = 32; *residues > 1 && panel * *residues / 32 > HYBRID__V_FN(chunk_bytes); *residues /= 2) ++*levels;
     for (*panels = HYBRID__V_FN(panels); *panels > 1 && panel * *panels > HYBRID__V_FN(packed_bytes); *panels /= 2) {}
@@ -16072,7 +16126,7 @@ static size_t HYBRID__V_FN(gemm_scratch)(int64_t k, int n)
 {
     int residues, panels, levels;
     HYBRID__V_FN(gemm_plan)(k, &residues, &panels, &levels);
-    return sizeof(float) * (size_t)panels * HYBRID__V_FN(panel) * ((size_t)(k + 31) / 32 * 32 + (size_t)n * (size_t)levels);
+    return sizeof(float) * (size_t)panels * (32 * (size_t)HYBRID__V_FN(panel_stride)(k) + (size_t)n * HYBRID__V_FN(panel) * (size_t)levels);
 }
 
 /* Columns first .. first + n of one panel in one chunk. */
@@ -16099,22 +16153,22 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm)(const hybrid_type type, 
 {
     const int R = HYBRID__V_FN(panel);
     hybrid__gemm_chunk chunk;
-    int64_t r, panel_size = (k + 31) / 32 * 32 * R;
+    int64_t r, stride = HYBRID__V_FN(panel_stride)(k);
     float *packed = (float *)scratch;
     int panels, levels, p, c, step;
     HYBRID__V_FN(gemm_plan)(k, &chunk.residues, &panels, &levels);
     chunk.run = (k + 31) / 32;
     chunk.last = 32 / chunk.residues - 1;
-    chunk.waiting = packed + panels * panel_size;
+    chunk.waiting = packed + panels * 32 * stride;
     chunk.level_size = (int64_t)n * R * panels;
     for (r = r0; r < r1; r += panels * R) {
         int here = (int)HYBRID__MIN((r1 - r + R - 1) / R, (int64_t)panels);
         for (p = 0; p < here; p++)
-            HYBRID__V_FN(pack)(type, (const char *)w + (size_t)(r + p * R) * row_bytes, row_bytes, k, (int)HYBRID__MIN(r1 - r - p * R, (int64_t)R), packed + p * panel_size);
+            HYBRID__V_FN(pack)(type, (const char *)w + (size_t)(r + p * R) * row_bytes, row_bytes, k, (int)HYBRID__MIN(r1 - r - p * R, (int64_t)R), packed + p * 32 * stride);
         for (chunk.index = 0; chunk.index <= chunk.last; chunk.index++)
             for (c = 0; c < n; c += step)
                 for (step = HYBRID__MIN(n - c, HYBRID__V_COLUMNS), p = 0; p < here; p++)
-                    HYBRID__V_FN(gemm_columns)(&chunk, packed + p * panel_size + chunk.index * chunk.residues * chunk.run * R, (const char *)acts + (size_t)c * hybrid__act_split_bytes(k),
+                    HYBRID__V_FN(gemm_columns)(&chunk, packed + (p * 32 + chunk.index * chunk.residues) * stride, (const char *)acts + (size_t)c * hybrid__act_split_bytes(k),
                         hybrid__act_split_bytes(k), step, chunk.waiting + ((int64_t)p * n + c) * R, y + c * y_stride + (r - r0) + p * R, y_stride, (int)HYBRID__MIN(r1 - r - p * R, (int64_t)R));
     }
 }
@@ -16177,6 +16231,7 @@ HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYBRID__V_STORE_F16
 #undef HYBRID__V_STORE_I8
 #undef HYBRID__V_HALVE
+#undef HYBRID__V_MAX_ALL
 #undef HYBRID__V_TRANSPOSE
 #undef HYBRID__V_PAIR_EVEN
 #undef HYBRID__V_PAIR_ODD
@@ -19271,6 +19326,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__NO_NAME
 #undef HYBRID__PANEL32_TYPE
 #undef HYBRID__PLACE
+#undef HYBRID__PREFETCH
 #undef HYBRID__PRINTF
 #undef HYBRID__Q3
 #undef HYBRID__Q5
@@ -19306,6 +19362,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__TYPE
 #undef HYBRID__UNLIKELY
 #undef HYBRID__UNROLL
+#undef HYBRID__UNROLL_2
 #undef HYBRID__UNUSED
 #undef HYBRID__V
 #undef HYBRID__V_ABS
@@ -19328,6 +19385,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__V_LOAD_N
 #undef HYBRID__V_MASK
 #undef HYBRID__V_MAX
+#undef HYBRID__V_MAX_ALL
 #undef HYBRID__V_MAX_BITS
 #undef HYBRID__V_MIN
 #undef HYBRID__V_MUL
