@@ -6,7 +6,8 @@
     python3 tests/run_tests.py --plain gguf     not under the sanitizers
 
 Every test is one C program, built three times: as a user would (cc -O2), with AddressSanitizer and UBSan, and, where its first
-comment says [tsan], with ThreadSanitizer. '[no-asan]' there keeps a test from the second. HYBRID_SANITIZER (address or thread)
+comment says [tsan], with ThreadSanitizer. '[no-asan]' there keeps a test from the second; '[simd]' lets the sanitized builds have
+the kernels of this machine instead of the scalar ones. HYBRID_SANITIZER (address or thread)
 tells a test how it was built, so that it can do less. What was built is kept in build/tests until a source changes.
 
 HYBRID_NO_SKIP   a skip is a failure (.ci/run sets it)     HYBRID_DATA     test data (default ../shared/data)
@@ -36,6 +37,7 @@ SANITIZERS = {
     "fuzz": ["-O1", "-g", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"],
 }
 TIME_LIMIT = {"plain": 420, "asan": 600, "tsan": 420}
+NO_SIMD = ["-DHYBRID_NO_SIMD"]        # instrumented kernels take minutes to compile: only tests that say [simd] carry them
 lock = threading.Lock()
 
 
@@ -188,7 +190,7 @@ def fuzz(total, names, seconds):
     if isinstance(offer, str):
         return total.skip("the fuzzers", offer)
     with ThreadPoolExecutor(JOBS) as pool:
-        list(pool.map(lambda s: run_fuzzer(s, offer[0], seconds, total), sources))
+        list(pool.map(lambda s: run_fuzzer(s, offer[0] + NO_SIMD, seconds, total), sources))
 
 
 def main():
@@ -218,7 +220,7 @@ def run_all(args, total, seconds):
         environment.pop("HYBRID_NO_SKIP", None)                   # vectors that are not here are not a tool that can be installed
 
     compiler = os.environ.get("CC", "cc").split()
-    offers = {} if args.plain else {"asan": sanitizer("asan", ["clang", "gcc"]), "tsan": sanitizer("tsan", ["clang", "gcc"])}
+    offers = {} if args.plain else {"asan": sanitizer("asan", ["gcc", "clang"]), "tsan": sanitizer("tsan", ["gcc", "clang"])}
     jobs = []
     for source in sorted(glob.glob("tests/test_*.c")):
         if args.names and not any(n in os.path.basename(source) for n in args.names):
@@ -232,7 +234,7 @@ def run_all(args, total, seconds):
             if isinstance(offer, str):
                 total.skip("%s under %s" % (os.path.basename(source), variant), offer)
             else:
-                jobs.append((source, variant, offer[0], offer[1]))
+                jobs.append((source, variant, offer[0] + ([] if "[simd]" in head else NO_SIMD), offer[1]))
     if not jobs:
         say("FAILED: no test fits %s" % args.names)
         total.add(0, 1, 0)

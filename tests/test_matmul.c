@@ -1,5 +1,5 @@
 /* Matrix products with integer blocks: the scalar reference against double precision, every ISA of this machine against the reference bit
- * by bit, and the driver with its threads. Weights lie against pages that may not be touched. [aarch64] */
+ * by bit, and the driver with its threads. Weights lie against pages that may not be touched. [simd] [aarch64] */
 #define _DEFAULT_SOURCE                 /* MAP_ANONYMOUS */
 #define HYBRID_IMPLEMENTATION
 #include "../src/hybrid_all.c"

@@ -1,5 +1,5 @@
 /* The operations of the CPU back end: against plain double-precision statements written here, against vectors made by PyTorch
- * (oracle/make_ops.py), and every instruction set against the scalar reference, bit by bit. [aarch64] */
+ * (oracle/make_ops.py), and every instruction set against the scalar reference, bit by bit. [simd] [aarch64] */
 #define HYBRID_IMPLEMENTATION
 #include "../src/hybrid_all.c"
 #include "check.h"

@@ -1,4 +1,4 @@
-/* Real models against other people's implementations: stories260K and BabyLlama in all their types (llama2.c, llama.cpp), gpt-nano-sort
+/* [no-asan] Real models against other people's implementations: stories260K and BabyLlama in all their types (llama2.c, llama.cpp), gpt-nano-sort
  * (PyTorch), the one-layer K-quant files (llama.cpp), SmolLM2 and Gemma 3 (llama.cpp: greedy tokens, perplexity). */
 #define HYBRID_IMPLEMENTATION
 #include "../src/hybrid_all.c"
