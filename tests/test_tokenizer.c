@@ -672,9 +672,9 @@ static void test_stops(void)
     hybrid_stop_destroy(NULL);
 
     stops[0] = text_of("aab");
-    stops[1] = text_of("abaa");
-    stops[2] = text_of("bb");
-    stops[3] = text_of("ababab");
+    stops[1] = text_of("ab");
+    stops[2] = text_of("acaac");
+    stops[3] = text_of("caa");
     hybrid_stop_create(NULL, stops, 4, &m, NULL);
     for (k = 0; k < 20000; k++) {
         size = next_random(&seed) % sizeof text;

@@ -52,13 +52,16 @@ def llama_cases(per_vocab=40):
     print("tok_llama.txt", len(lines))
 
 
+CORNERS = ["\u0301!!", "\u0301ABC", "\u0301Abc", "(\u0301)", "\u30fcAB", "A\u30fcB'S", "HELLOworld'll've", " \u0301x", "\u3000\u3000a", "a\u3000!", "12345\u0661\u0662", " 1234", "\n\n 1", "a \n\t b",
+           "x  ", "!?\r\n\r\n/", "\tx", "\u00a0\u00a0y", "'\u017f'S", "don\u2019t 'Tis", "a\u200db", "$1,000.00 #tag @me", "if(a<b){c;}", "\u65e5\u672cab\uac00\u304b1"]
+
+
 def split_cases(per_pre=25):
     """pre-tokenizer <tab> text (hex) <tab> ends of the words in bytes"""
     lines = []
     for pre in tok_random.REGEX:
         rng = random.Random("stored " + pre)
-        for _ in range(per_pre):
-            text = tok_random.text(rng, [], 10)
+        for text in CORNERS + [tok_random.text(rng, [], 10) for _ in range(per_pre)]:
             at, ends = 0, []
             for word in tok_random.regex_split(pre, text):
                 at += len(word.encode())
