@@ -5,7 +5,7 @@
 #define HYBRID__CACHE_TEXT  3           /* 8-byte pieces of a word that is remembered */
 #define HYBRID__CACHE_IDS   9
 
-typedef struct hybrid__cached_word {    /* a cache line */
+typedef struct hybrid__cached_word {    /* a cache line; where two words fall on one place, the newer stands first */
     uint64_t text[HYBRID__CACHE_TEXT];
     uint8_t  size, n;
     int32_t  ids[HYBRID__CACHE_IDS];
@@ -17,8 +17,8 @@ typedef struct hybrid__tokenize_job {
     int32_t                *ids;
     size_t                  capacity, n;
     int32_t                 last;       /* id */
-    hybrid__cached_word    *cache;      /* zero: empty */
-    size_t                  cache_mask;
+    hybrid__cached_word    *cache;      /* pairs; zero: empty */
+    size_t                  cache_mask; /* of the pairs */
     const uint8_t          *end;        /* of the memory that the words are in */
     bool                    out_of_memory;
 } hybrid__tokenize_job;
@@ -252,37 +252,50 @@ HYBRID__INLINE void hybrid__word_pieces(const uint8_t *word, size_t size, bool s
     w[2] = hybrid__load_u64(word + 16) & UINT64_MAX >> (192 - 8 * size);
 }
 
-/* A word (size > 0) to ids. */
-static void hybrid__tokenize_word(hybrid__tokenize_job *job, const uint8_t *word, size_t size)
+HYBRID__INLINE bool hybrid__is_cached(const hybrid__cached_word *e, const uint64_t w[HYBRID__CACHE_TEXT], size_t size)
+{
+    return e->size == size && e->text[0] == w[0] && e->text[1] == w[1] && e->text[2] == w[2];
+}
+
+HYBRID__INLINE void hybrid__emit_cached(hybrid__tokenize_job *job, const hybrid__cached_word *e)
+{
+    size_t i;
+    if (HYBRID__LIKELY(job->n + HYBRID__CACHE_IDS <= job->capacity && !job->t->fuse_unknown)) {
+        int32_t *out = job->ids + job->n;                 /* the first three without asking: most words have no more */
+        out[0] = e->ids[0];
+        out[1] = e->ids[1];
+        out[2] = e->ids[2];
+        for (i = 3; i < e->n; i++) out[i] = e->ids[i];
+        job->n += e->n;
+    }
+    else for (i = 0; i < e->n; i++) hybrid__emit_token(job, e->ids[i]);
+}
+
+/* A word that was not remembered: merges it and, when it is small enough, remembers it at e. */
+static HYBRID__NOINLINE void hybrid__new_word(hybrid__tokenize_job *job, const uint8_t *word, size_t size, hybrid__cached_word *e, const uint64_t w[HYBRID__CACHE_TEXT])
 {
     int32_t ids[HYBRID__WORD_SHORT];
-    hybrid__cached_word *e;
-    uint64_t w[HYBRID__CACHE_TEXT], h;
-    size_t i, n;
-    if (size > 8 * HYBRID__CACHE_TEXT) {
-        n = hybrid__merge_word(job, word, size, ids);
-        for (i = 0; i < n; i++) hybrid__emit_token(job, ids[i]);
-        return;
-    }
-    hybrid__word_pieces(word, size, (size_t)(job->end - word) >= sizeof w, w);
-    h = (w[0] * 0x9E3779B97F4A7C15u) ^ (w[1] * 0xD6E8FEB86659FD93u) ^ (w[2] * 0xC2B2AE3D27D4EB4Fu) ^ size;
-    h = (h ^ h >> 32) * 0x9E3779B97F4A7C15u;
-    e = &job->cache[(size_t)(h >> 40) & job->cache_mask];
-    if (HYBRID__LIKELY(e->size == size && e->text[0] == w[0] && e->text[1] == w[1] && e->text[2] == w[2])) {
-        if (HYBRID__LIKELY(job->n + HYBRID__CACHE_IDS <= job->capacity && !job->t->fuse_unknown)) {
-            int32_t *out = job->ids + job->n;             /* the first three without asking: most words have no more */
-            out[0] = e->ids[0]; out[1] = e->ids[1]; out[2] = e->ids[2];
-            for (i = 3; i < e->n; i++) out[i] = e->ids[i];
-            job->n += e->n;
-        }
-        else for (i = 0; i < e->n; i++) hybrid__emit_token(job, e->ids[i]);
-        return;
-    }
-    n = hybrid__merge_word(job, word, size, ids);
+    size_t i, n = hybrid__merge_word(job, word, size, ids);
     for (i = 0; i < n; i++) hybrid__emit_token(job, ids[i]);
-    if (n > HYBRID__CACHE_IDS) return;
+    if (!e || n > HYBRID__CACHE_IDS) return;
+    e[1] = e[0];
     memcpy(e->text, w, sizeof e->text);
     e->size = (uint8_t)size;
     e->n = (uint8_t)n;
     memcpy(e->ids, ids, n * sizeof *ids);
+}
+
+/* A word (size > 0) to ids. */
+HYBRID__INLINE void hybrid__tokenize_word(hybrid__tokenize_job *job, const uint8_t *word, size_t size)
+{
+    hybrid__cached_word *e;
+    uint64_t w[HYBRID__CACHE_TEXT], h;
+    if (HYBRID__UNLIKELY(size > sizeof w)) { hybrid__new_word(job, word, size, NULL, NULL); return; }
+    hybrid__word_pieces(word, size, (size_t)(job->end - word) >= sizeof w, w);
+    h = (w[0] * 0x9E3779B97F4A7C15u) ^ (w[1] * 0xD6E8FEB86659FD93u) ^ (w[2] * 0xC2B2AE3D27D4EB4Fu) ^ size;
+    h = (h ^ h >> 32) * 0x9E3779B97F4A7C15u;
+    e = &job->cache[2 * ((size_t)(h >> 40) & job->cache_mask)];
+    if (HYBRID__LIKELY(hybrid__is_cached(e, w, size))) hybrid__emit_cached(job, e);
+    else if (hybrid__is_cached(e + 1, w, size)) hybrid__emit_cached(job, e + 1);
+    else hybrid__new_word(job, word, size, e, w);
 }

@@ -206,14 +206,14 @@ HYBRID_API hybrid_result hybrid_tokenize(const hybrid_tokenizer *tokenizer, cons
     job.cache = few;
     if (size > 2048) {
         while (words < 32768 && words < size / 16) words *= 2;
-        if (!(job.cache = (hybrid__cached_word *)hybrid__alloc(t->rt, words * sizeof *job.cache))) return hybrid__fail_memory(error, words * sizeof *job.cache);
+        if (!(job.cache = (hybrid__cached_word *)hybrid__alloc_aligned(t->rt, words * sizeof *job.cache))) return hybrid__fail_memory(error, words * sizeof *job.cache);
     }
     memset(job.cache, 0, words * sizeof *job.cache);
-    job.cache_mask = words - 1;
+    job.cache_mask = words / 2 - 1;
     if (flags & HYBRID_TOKENIZE_ADD_SPECIAL && t->add_bos && t->roles[HYBRID_ROLE_BOS] >= 0) hybrid__emit_token(&job, t->roles[HYBRID_ROLE_BOS]);
     hybrid__tokenize_text(&job, (const uint8_t *)text, (const uint8_t *)text + size, flags);
     if (flags & HYBRID_TOKENIZE_ADD_SPECIAL && t->add_eos && t->roles[HYBRID_ROLE_EOS] >= 0) hybrid__emit_token(&job, t->roles[HYBRID_ROLE_EOS]);
-    if (job.cache != few) hybrid__free(t->rt, job.cache);
+    if (job.cache != few) hybrid__free_aligned(t->rt, job.cache);
     if (job.out_of_memory) return hybrid__fail(error, HYBRID_ERROR_MEMORY, "out of memory while tokenizing %llu bytes", (unsigned long long)size);
     *n = job.n;
     if (job.n > capacity) return hybrid__fail(error, HYBRID_ERROR_LIMIT, "the text has %llu tokens, there is room for %llu", (unsigned long long)job.n, (unsigned long long)capacity);
