@@ -225,13 +225,31 @@ static void hybrid__merge_long(hybrid__tokenize_job *job, const uint8_t *word, s
 
 /* ---- words ---- */
 
+/* Between two bytes that stand side by side in no token nothing can merge: there a text may be cut without a change of the result.
+ * The first such place after p, or end. Characters stay whole, because spm begins with them. */
+HYBRID__INLINE const uint8_t *hybrid__next_cut(const hybrid_tokenizer *t, const uint8_t *p, const uint8_t *end)
+{
+    for (p++; p < end; p++) {
+        uint32_t pair = (uint32_t)p[-1] << 8 | *p;
+        if (!(t->joined[pair >> 5] >> (pair & 31) & 1) && (*p & 0xC0) != 0x80) break;
+    }
+    return p;
+}
+
 /* A word that is not remembered. At most HYBRID__WORD_SHORT bytes go to out (the number of ids is returned), a longer one to the job. */
 static size_t hybrid__merge_word(hybrid__tokenize_job *job, const uint8_t *word, size_t size, int32_t *out)
 {
     const hybrid_tokenizer *t = job->t;
+    const uint8_t *end = word + size, *cut;
+    size_t i, n;
     if (t->whole_words && (*out = hybrid__vocab_find_mergeable(t, word, size)) >= 0) return 1;
     if (size <= HYBRID__WORD_SHORT) return hybrid__merge_short(t, word, size, out);
-    hybrid__merge_long(job, word, size);
+    for (; word < end && !job->out_of_memory; word = cut) {
+        cut = hybrid__next_cut(t, word, end);
+        if (cut - word > HYBRID__WORD_SHORT) { hybrid__merge_long(job, word, (size_t)(cut - word)); continue; }
+        n = hybrid__merge_short(t, word, (size_t)(cut - word), out);
+        for (i = 0; i < n; i++) hybrid__emit_token(job, out[i]);
+    }
     return 0;
 }
 

@@ -25,7 +25,7 @@ static hybrid_result hybrid__tokenizer_build(hybrid_tokenizer *t, const hybrid__
         if ((r = hybrid__vocab_make_ranks(t, source->scores, error)) != HYBRID_OK) return r;
     }
     else if ((r = hybrid__vocab_make_merges(t, source, error)) != HYBRID_OK) return r;
-    if (t->spm) return hybrid__vocab_make_joined(t, error);
+    if ((r = hybrid__vocab_make_joined(t, error)) != HYBRID_OK || t->spm) return r;
     if (!(t->classes = (uint8_t *)hybrid__alloc(t->rt, 65536))) return hybrid__fail_memory(error, 65536);
     hybrid__unicode_expand(t->classes);
     return HYBRID_OK;
@@ -122,17 +122,12 @@ static void hybrid__tokenize_piece(hybrid__tokenize_job *job, const hybrid__spli
     }
 }
 
-/* spm knows no words, but between two bytes that stand side by side in no token nothing can merge: there the text is cut, with the same
- * result, into words that come again. */
+/* spm knows no words; the places where nothing can merge make some that come again. */
 static void hybrid__tokenize_joined(hybrid__tokenize_job *job, const uint8_t *p, const uint8_t *end)
 {
-    const uint32_t *joined = job->t->joined;
     const uint8_t *q;
     for (; p < end; p = q) {
-        for (q = p + 1; q < end; q++) {
-            uint32_t pair = (uint32_t)q[-1] << 8 | *q;
-            if (!(joined[pair >> 5] >> (pair & 31) & 1) && (*q & 0xC0) != 0x80) break;
-        }
+        q = hybrid__next_cut(job->t, p, end);
         hybrid__tokenize_word(job, p, (size_t)(q - p));
     }
 }

@@ -33,7 +33,7 @@ struct hybrid_tokenizer {
     uint32_t        special_begin[257];   /* where those with a first byte begin in specials */
     uint8_t         special_first[256];   /* what a byte may begin: HYBRID__BEGINS_... */
     uint32_t       *special_pairs;    /* a bit for every pair of bytes that may begin one */
-    uint32_t       *joined;           /* spm: a bit for every pair of bytes that stand side by side in some token */
+    uint32_t       *joined;           /* a bit for every pair of bytes that stand side by side in some token */
     uint8_t        *classes;          /* bpe: of the code points below U+10000 */
     const hybrid__pretokenizer *pre;  /* bpe */
 };
@@ -337,8 +337,8 @@ static hybrid_result hybrid__vocab_make_joined(hybrid_tokenizer *t, hybrid_error
     for (i = 0; i < t->n_tokens; i++) {
         if (!hybrid__token_mergeable(t, (int32_t)i)) continue;
         for (at = t->offsets[i]; at + 1 < t->offsets[i + 1]; at++) {
-            uint32_t pair = (uint32_t)t->bytes[at] << 8 | t->bytes[at + 1];
-            t->joined[pair >> 5] |= 1u << (pair & 31);
+            uint32_t pair = (uint32_t)t->bytes[at] << 8 | t->bytes[at + 1], bit = 1u << (pair & 31);
+            if (!(t->joined[pair >> 5] & bit)) t->joined[pair >> 5] |= bit;      /* most are there: asking is faster than storing */
         }
     }
     return HYBRID_OK;
