@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 6802b246d65f38e7): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id acf0ba92bab25410): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -64,7 +64,7 @@
  *     1771  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
  *     1923  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     1951  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    19264  end.h              closes what core/begin opened
+ *    19290  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     2317  names.c            names that must differ, found by hash
@@ -92,60 +92,60 @@
  *     5802  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
  *     6178  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
  *     6353  bpe.c              the merging
- *     6644  tokenizer.c        making tokenizers, text to ids, ids to text
- *     6933  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     7061  stop.c             finds strings that end an answer in bytes that come in pieces
- *     7226  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     7708  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     8005  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     8250  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *     8754  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *     9090  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *     9449  jinja_filter.c     what stands behind '|'.
- *    10036  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    10215  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    10464  jinja_parse.c      tokens to a tree
- *    11014  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    11255  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    11738  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    11906  chat.c             a conversation as the variables that chat templates expect
+ *     6675  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     6959  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     7087  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     7252  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     7734  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     8031  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     8276  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *     8780  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *     9116  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *     9475  jinja_filter.c     what stands behind '|'.
+ *    10062  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    10241  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    10490  jinja_parse.c      tokens to a tree
+ *    11040  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    11281  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    11764  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    11932  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    12040  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12173  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12188  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12213  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12294  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    12645  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    12674  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    12782  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    12852  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    12947  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13315  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    13649  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    13899  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14092  cpu_int.c          the table of integer-block kernels
- *    14137  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    14204  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    16247  cpu_select.c       the kernels of an instruction set
- *    16277  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    16447  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12066  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    12199  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12214  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12239  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    12320  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    12671  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    12700  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    12808  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    12878  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    12973  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13341  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    13675  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    13925  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14118  cpu_int.c          the table of integer-block kernels
+ *    14163  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    14230  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    16273  cpu_select.c       the kernels of an instruction set
+ *    16303  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    16473  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    16742  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    16949  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    17143  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    17201  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
- *    17342  forward.c          one transformer for all families, over the op table
+ *    16768  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    16975  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    17169  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    17227  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    17368  forward.c          one transformer for all families, over the op table
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    17644  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    17980  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    18193  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    18323  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    18706  plan.c             the bytes of a model and a context before they are loaded
- *    18795  dialog.c           the messages of a conversation, and the prompt that they make
- *    18912  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    17670  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    18006  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    18219  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    18349  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    18732  plan.c             the bytes of a model and a context before they are loaded
+ *    18821  dialog.c           the messages of a conversation, and the prompt that they make
+ *    18938  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -933,7 +933,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "6802b246d65f38e7"
+#define HYBRID__SOURCE_ID "acf0ba92bab25410"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -5835,7 +5835,7 @@ struct hybrid_tokenizer {
     uint32_t        special_begin[257];   /* where those with a first byte begin in specials */
     uint8_t         special_first[256];   /* what a byte may begin: HYBRID__BEGINS_... */
     uint32_t       *special_pairs;    /* a bit for every pair of bytes that may begin one */
-    uint32_t       *joined;           /* spm: a bit for every pair of bytes that stand side by side in some token */
+    uint32_t       *joined;           /* a bit for every pair of bytes that stand side by side in some token */
     uint8_t        *classes;          /* bpe: of the code points below U+10000 */
     const hybrid__pretokenizer *pre;  /* bpe */
 };
@@ -6139,8 +6139,8 @@ static hybrid_result hybrid__vocab_make_joined(hybrid_tokenizer *t, hybrid_error
     for (i = 0; i < t->n_tokens; i++) {
         if (!hybrid__token_mergeable(t, (int32_t)i)) continue;
         for (at = t->offsets[i]; at + 1 < t->offsets[i + 1]; at++) {
-            uint32_t pair = (uint32_t)t->bytes[at] << 8 | t->bytes[at + 1];
-            t->joined[pair >> 5] |= 1u << (pair & 31);
+            uint32_t pair = (uint32_t)t->bytes[at] << 8 | t->bytes[at + 1], bit = 1u << (pair & 31);
+            if (!(t->joined[pair >> 5] & bit)) t->joined[pair >> 5] |= bit;      /* most are there: asking is faster than storing */
         }
     }
     return HYBRID_OK;
@@ -6358,7 +6358,7 @@ static const uint8_t *hybrid__special_search(const hybrid_tokenizer *t, const ui
 #define HYBRID__CACHE_TEXT  3           /* 8-byte pieces of a word that is remembered */
 #define HYBRID__CACHE_IDS   9
 
-typedef struct hybrid__cached_word {    /* a cache line */
+typedef struct hybrid__cached_word {    /* a cache line; where two words fall on one place, the newer stands first */
     uint64_t text[HYBRID__CACHE_TEXT];
     uint8_t  size, n;
     int32_t  ids[HYBRID__CACHE_IDS];
@@ -6370,8 +6370,8 @@ typedef struct hybrid__tokenize_job {
     int32_t                *ids;
     size_t                  capacity, n;
     int32_t                 last;       /* id */
-    hybrid__cached_word    *cache;      /* zero: empty */
-    size_t                  cache_mask;
+    hybrid__cached_word    *cache;      /* pairs; zero: empty */
+    size_t                  cache_mask; /* of the pairs */
     const uint8_t          *end;        /* of the memory that the words are in */
     bool                    out_of_memory;
 } hybrid__tokenize_job;
@@ -6578,13 +6578,31 @@ static void hybrid__merge_long(hybrid__tokenize_job *job, const uint8_t *word, s
 
 /* ---- words ---- */
 
+/* Between two bytes that stand side by side in no token nothing can merge: there a text may be cut without a change of the result.
+ * The first such place after p, or end. Characters stay whole, because spm begins with them. */
+HYBRID__INLINE const uint8_t *hybrid__next_cut(const hybrid_tokenizer *t, const uint8_t *p, const uint8_t *end)
+{
+    for (p++; p < end; p++) {
+        uint32_t pair = (uint32_t)p[-1] << 8 | *p;
+        if (!(t->joined[pair >> 5] >> (pair & 31) & 1) && (*p & 0xC0) != 0x80) break;
+    }
+    return p;
+}
+
 /* A word that is not remembered. At most HYBRID__WORD_SHORT bytes go to out (the number of ids is returned), a longer one to the job. */
 static size_t hybrid__merge_word(hybrid__tokenize_job *job, const uint8_t *word, size_t size, int32_t *out)
 {
     const hybrid_tokenizer *t = job->t;
+    const uint8_t *end = word + size, *cut;
+    size_t i, n;
     if (t->whole_words && (*out = hybrid__vocab_find_mergeable(t, word, size)) >= 0) return 1;
     if (size <= HYBRID__WORD_SHORT) return hybrid__merge_short(t, word, size, out);
-    hybrid__merge_long(job, word, size);
+    for (; word < end && !job->out_of_memory; word = cut) {
+        cut = hybrid__next_cut(t, word, end);
+        if (cut - word > HYBRID__WORD_SHORT) { hybrid__merge_long(job, word, (size_t)(cut - word)); continue; }
+        n = hybrid__merge_short(t, word, (size_t)(cut - word), out);
+        for (i = 0; i < n; i++) hybrid__emit_token(job, out[i]);
+    }
     return 0;
 }
 
@@ -6605,39 +6623,52 @@ HYBRID__INLINE void hybrid__word_pieces(const uint8_t *word, size_t size, bool s
     w[2] = hybrid__load_u64(word + 16) & UINT64_MAX >> (192 - 8 * size);
 }
 
-/* A word (size > 0) to ids. */
-static void hybrid__tokenize_word(hybrid__tokenize_job *job, const uint8_t *word, size_t size)
+HYBRID__INLINE bool hybrid__is_cached(const hybrid__cached_word *e, const uint64_t w[HYBRID__CACHE_TEXT], size_t size)
+{
+    return e->size == size && e->text[0] == w[0] && e->text[1] == w[1] && e->text[2] == w[2];
+}
+
+HYBRID__INLINE void hybrid__emit_cached(hybrid__tokenize_job *job, const hybrid__cached_word *e)
+{
+    size_t i;
+    if (HYBRID__LIKELY(job->n + HYBRID__CACHE_IDS <= job->capacity && !job->t->fuse_unknown)) {
+        int32_t *out = job->ids + job->n;                 /* the first three without asking: most words have no more */
+        out[0] = e->ids[0];
+        out[1] = e->ids[1];
+        out[2] = e->ids[2];
+        for (i = 3; i < e->n; i++) out[i] = e->ids[i];
+        job->n += e->n;
+    }
+    else for (i = 0; i < e->n; i++) hybrid__emit_token(job, e->ids[i]);
+}
+
+/* A word that was not remembered: merges it and, when it is small enough, remembers it at e. */
+static HYBRID__NOINLINE void hybrid__new_word(hybrid__tokenize_job *job, const uint8_t *word, size_t size, hybrid__cached_word *e, const uint64_t w[HYBRID__CACHE_TEXT])
 {
     int32_t ids[HYBRID__WORD_SHORT];
-    hybrid__cached_word *e;
-    uint64_t w[HYBRID__CACHE_TEXT], h;
-    size_t i, n;
-    if (size > 8 * HYBRID__CACHE_TEXT) {
-        n = hybrid__merge_word(job, word, size, ids);
-        for (i = 0; i < n; i++) hybrid__emit_token(job, ids[i]);
-        return;
-    }
-    hybrid__word_pieces(word, size, (size_t)(job->end - word) >= sizeof w, w);
-    h = (w[0] * 0x9E3779B97F4A7C15u) ^ (w[1] * 0xD6E8FEB86659FD93u) ^ (w[2] * 0xC2B2AE3D27D4EB4Fu) ^ size;
-    h = (h ^ h >> 32) * 0x9E3779B97F4A7C15u;
-    e = &job->cache[(size_t)(h >> 40) & job->cache_mask];
-    if (HYBRID__LIKELY(e->size == size && e->text[0] == w[0] && e->text[1] == w[1] && e->text[2] == w[2])) {
-        if (HYBRID__LIKELY(job->n + HYBRID__CACHE_IDS <= job->capacity && !job->t->fuse_unknown)) {
-            int32_t *out = job->ids + job->n;             /* the first three without asking: most words have no more */
-            out[0] = e->ids[0]; out[1] = e->ids[1]; out[2] = e->ids[2];
-            for (i = 3; i < e->n; i++) out[i] = e->ids[i];
-            job->n += e->n;
-        }
-        else for (i = 0; i < e->n; i++) hybrid__emit_token(job, e->ids[i]);
-        return;
-    }
-    n = hybrid__merge_word(job, word, size, ids);
+    size_t i, n = hybrid__merge_word(job, word, size, ids);
     for (i = 0; i < n; i++) hybrid__emit_token(job, ids[i]);
-    if (n > HYBRID__CACHE_IDS) return;
+    if (!e || n > HYBRID__CACHE_IDS) return;
+    e[1] = e[0];
     memcpy(e->text, w, sizeof e->text);
     e->size = (uint8_t)size;
     e->n = (uint8_t)n;
     memcpy(e->ids, ids, n * sizeof *ids);
+}
+
+/* A word (size > 0) to ids. */
+HYBRID__INLINE void hybrid__tokenize_word(hybrid__tokenize_job *job, const uint8_t *word, size_t size)
+{
+    hybrid__cached_word *e;
+    uint64_t w[HYBRID__CACHE_TEXT], h;
+    if (HYBRID__UNLIKELY(size > sizeof w)) { hybrid__new_word(job, word, size, NULL, NULL); return; }
+    hybrid__word_pieces(word, size, (size_t)(job->end - word) >= sizeof w, w);
+    h = (w[0] * 0x9E3779B97F4A7C15u) ^ (w[1] * 0xD6E8FEB86659FD93u) ^ (w[2] * 0xC2B2AE3D27D4EB4Fu) ^ size;
+    h = (h ^ h >> 32) * 0x9E3779B97F4A7C15u;
+    e = &job->cache[2 * ((size_t)(h >> 40) & job->cache_mask)];
+    if (HYBRID__LIKELY(hybrid__is_cached(e, w, size))) hybrid__emit_cached(job, e);
+    else if (hybrid__is_cached(e + 1, w, size)) hybrid__emit_cached(job, e + 1);
+    else hybrid__new_word(job, word, size, e, w);
 }
 /* ==== end src/text/bpe.c ==== */
 
@@ -6669,7 +6700,7 @@ static hybrid_result hybrid__tokenizer_build(hybrid_tokenizer *t, const hybrid__
         if ((r = hybrid__vocab_make_ranks(t, source->scores, error)) != HYBRID_OK) return r;
     }
     else if ((r = hybrid__vocab_make_merges(t, source, error)) != HYBRID_OK) return r;
-    if (t->spm) return hybrid__vocab_make_joined(t, error);
+    if ((r = hybrid__vocab_make_joined(t, error)) != HYBRID_OK || t->spm) return r;
     if (!(t->classes = (uint8_t *)hybrid__alloc(t->rt, 65536))) return hybrid__fail_memory(error, 65536);
     hybrid__unicode_expand(t->classes);
     return HYBRID_OK;
@@ -6766,17 +6797,12 @@ static void hybrid__tokenize_piece(hybrid__tokenize_job *job, const hybrid__spli
     }
 }
 
-/* spm knows no words, but between two bytes that stand side by side in no token nothing can merge: there the text is cut, with the same
- * result, into words that come again. */
+/* spm knows no words; the places where nothing can merge make some that come again. */
 static void hybrid__tokenize_joined(hybrid__tokenize_job *job, const uint8_t *p, const uint8_t *end)
 {
-    const uint32_t *joined = job->t->joined;
     const uint8_t *q;
     for (; p < end; p = q) {
-        for (q = p + 1; q < end; q++) {
-            uint32_t pair = (uint32_t)q[-1] << 8 | *q;
-            if (!(joined[pair >> 5] >> (pair & 31) & 1) && (*q & 0xC0) != 0x80) break;
-        }
+        q = hybrid__next_cut(job->t, p, end);
         hybrid__tokenize_word(job, p, (size_t)(q - p));
     }
 }
@@ -6850,14 +6876,14 @@ HYBRID_API hybrid_result hybrid_tokenize(const hybrid_tokenizer *tokenizer, cons
     job.cache = few;
     if (size > 2048) {
         while (words < 32768 && words < size / 16) words *= 2;
-        if (!(job.cache = (hybrid__cached_word *)hybrid__alloc(t->rt, words * sizeof *job.cache))) return hybrid__fail_memory(error, words * sizeof *job.cache);
+        if (!(job.cache = (hybrid__cached_word *)hybrid__alloc_aligned(t->rt, words * sizeof *job.cache))) return hybrid__fail_memory(error, words * sizeof *job.cache);
     }
     memset(job.cache, 0, words * sizeof *job.cache);
-    job.cache_mask = words - 1;
+    job.cache_mask = words / 2 - 1;
     if (flags & HYBRID_TOKENIZE_ADD_SPECIAL && t->add_bos && t->roles[HYBRID_ROLE_BOS] >= 0) hybrid__emit_token(&job, t->roles[HYBRID_ROLE_BOS]);
     hybrid__tokenize_text(&job, (const uint8_t *)text, (const uint8_t *)text + size, flags);
     if (flags & HYBRID_TOKENIZE_ADD_SPECIAL && t->add_eos && t->roles[HYBRID_ROLE_EOS] >= 0) hybrid__emit_token(&job, t->roles[HYBRID_ROLE_EOS]);
-    if (job.cache != few) hybrid__free(t->rt, job.cache);
+    if (job.cache != few) hybrid__free_aligned(t->rt, job.cache);
     if (job.out_of_memory) return hybrid__fail(error, HYBRID_ERROR_MEMORY, "out of memory while tokenizing %llu bytes", (unsigned long long)size);
     *n = job.n;
     if (job.n > capacity) return hybrid__fail(error, HYBRID_ERROR_LIMIT, "the text has %llu tokens, there is room for %llu", (unsigned long long)job.n, (unsigned long long)capacity);
