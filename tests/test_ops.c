@@ -639,6 +639,121 @@ static void test_threads(void)
     }
 }
 
+/* ---- what PyTorch says ---------------------------------------------------------------------------------------------- */
+
+static hybrid_gguf *oracle;
+static float *oracle_floats(const char *name)
+{
+    const hybrid_gguf_tensor *t = hybrid_gguf_find_tensor(oracle, name);
+    float *p = (float *)malloc(t ? (size_t)t->size + 64 : 64);
+    CHECK(t && !hybrid_gguf_read_tensor(oracle, t, p, NULL), "%s", name);
+    return p;
+}
+/* What the named vector and ours differ by at most, relative to the largest value. Frees ours. */
+static double oracle_distance(float *ours, const char *name, size_t n)
+{
+    float *theirs = oracle_floats(name);
+    double *exact = (double *)malloc(n * sizeof *exact), d;
+    size_t i;
+    for (i = 0; i < n; i++) exact[i] = theirs[i];
+    d = distance(ours, exact, n);
+    free(ours); free(theirs); free(exact);
+    return d;
+}
+
+static void oracle_rope(hybrid__backend *be)
+{
+    enum { N = 5, HEADS = 2, DIM = 32, ALL = N * HEADS * DIM };
+    float *x = oracle_floats("rope.x"), *pos = oracle_floats("rope.pos"), table[N * DIM], *y;
+    hybrid__op_rope op;
+    double d;
+    int r, j, kind;
+    for (r = 0; r < N; r++)
+        for (j = 0; j < DIM / 2; j++) {
+            double s, c;
+            hybrid__sincos((double)pos[r] * pow(10000.0, -2.0 * j / DIM), &s, &c);
+            table[r * DIM + 2 * j] = (float)c;
+            table[r * DIM + 2 * j + 1] = (float)s;
+        }
+    for (kind = 0; kind < 2; kind++) {
+        y = copy_floats(x, ALL);
+        op.kind = kind ? HYBRID__ROPE_NEOX : HYBRID__ROPE_NORM; op.x = y; op.x_stride = HEADS * DIM; op.n = N; op.n_head = HEADS; op.head_dim = op.n_rot = DIM; op.table = table;
+        be->ops->rope(be, &op);
+        d = oracle_distance(y, kind ? "rope.neox" : "rope.norm", ALL);
+        CHECK(d < 2e-7, "kind %d: %g", kind, d);
+    }
+    free(x); free(pos);
+}
+
+static void oracle_rows(hybrid__backend *be)
+{
+    static const char *const names[3] = { "glu.silu", "glu.gelu_tanh", "glu.gelu" };
+    float *x = oracle_floats("norm.x"), *w = oracle_floats("norm.w"), *b = oracle_floats("norm.b"), *gate = oracle_floats("glu.gate"), *up = oracle_floats("glu.up"), *y;
+    double d;
+    int kind;
+    for (kind = 0; kind < 2; kind++) {
+        hybrid__op_norm op;
+        op.kind = kind ? HYBRID__NORM_LAYER : HYBRID__NORM_RMS; op.x = x; op.out = y = copy_floats(x, 300); op.x_stride = op.out_stride = op.n = 100; op.n_rows = 3;
+        op.w = w; op.b = kind ? b : NULL; op.eps = 1e-5f;
+        be->ops->norm(be, &op);
+        d = oracle_distance(y, kind ? "norm.layer" : "norm.rms", 300);
+        CHECK(d < 3e-7, "norm %d: %g", kind, d);
+    }
+    for (kind = 0; kind < 3; kind++) {
+        hybrid__op_glu op;
+        op.act = (hybrid__act_kind)kind; op.gate = gate; op.up = up; op.out = y = copy_floats(gate, 500); op.gate_stride = op.up_stride = op.out_stride = op.n = 500; op.n_rows = 1;
+        be->ops->glu(be, &op);
+        d = oracle_distance(y, names[kind], 500);
+        CHECK(d < 1e-7, "%s: %g", names[kind], d);
+    }
+    free(x); free(w); free(b); free(gate); free(up);
+}
+
+static void oracle_attention(const target *t)
+{
+    static const attention_case cases[2] = { { HYBRID_TYPE_F32, 4, 2, 16, 16, 20, 2.0f, false, 1, { 40 }, { 40 } }, { HYBRID_TYPE_F32, 4, 2, 16, 16, 20, 0, true, 1, { 40 }, { 40 } } };
+    static const char *const names[2] = { "gemma2", "gpt_oss" };
+    int i, j;
+    for (i = 0; i < 2; i++) {
+        attention_data d;
+        hybrid__op_attention op;
+        float *out = (float *)malloc(sizeof(float) * 40 * 64), *part[4];
+        char name[64];
+        double far;
+        attention_create(&cases[i], &d);
+        for (j = 0; j < 3; j++) { snprintf(name, sizeof name, "attention.%s.%c", names[i], "qkv"[j]); part[j] = oracle_floats(name); }
+        part[3] = oracle_floats("attention.sinks");
+        memcpy(d.k, part[1], sizeof(float) * 40 * 32);
+        memcpy(d.v, part[2], sizeof(float) * 40 * 32);
+        attention_store(t, &cases[i], &d);
+        op.kv = &d.kv; op.q = part[0]; op.out = out; op.q_stride = op.out_stride = 64; op.runs = d.last; op.n_runs = 1; op.n_head = 4; op.scale = 0.25f;
+        op.softcap = cases[i].softcap; op.window = 20; op.sinks = cases[i].sinks ? part[3] : NULL;
+        t->be->ops->attention(t->be, &op);
+        snprintf(name, sizeof name, "attention.%s.out", names[i]);
+        far = oracle_distance(out, name, 40 * 64);
+        CHECK(far < 5e-7, "%s %s: %g", t->name, names[i], far);
+        for (j = 0; j < 4; j++) free(part[j]);
+        attention_destroy(&d);
+    }
+}
+
+static void test_oracle(void)
+{
+    hybrid_source source;
+    hybrid_error e;
+    int t;
+    TEST("PyTorch");
+    memset(&source, 0, sizeof source);
+    source.path = "tests/oracle/data/ops.gguf";
+    if (hybrid_gguf_open(NULL, &source, &oracle, &e)) { CHECK(0, "%s (run from the repository's root)", e.message); return; }
+    for (t = 0; t < n_targets; t++) {
+        oracle_rope(targets[t].be);
+        oracle_rows(targets[t].be);
+        oracle_attention(&targets[t]);
+    }
+    hybrid_gguf_destroy(oracle);
+}
+
 int main(int argc, char **argv)
 {
     uint32_t step = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 0) : 4093;      /* 1: all floats, minutes */
@@ -655,6 +770,7 @@ int main(int argc, char **argv)
     test_matmul();
     test_matmul_batch();
     test_threads();
+    test_oracle();
     for (i = 0; i < n_targets; i++) targets[i].be->ops->destroy(targets[i].be);
     return test_end();
 }
