@@ -49,11 +49,13 @@ static void hybrid__special_ends(hybrid_tokenizer *t)
 {
     static const char *const names[] = {
         "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>", "<|endoftext|>", "</s>",
-        "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>", "<turn|>"
+        "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>", "<turn|>",
+        "<\xEF\xBD\x9C\x65nd\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>"
     };
     static const hybrid_token_role roles[] = { HYBRID_ROLE_EOS, HYBRID_ROLE_EOT, HYBRID_ROLE_EOM, HYBRID_ROLE_FIM_PAD, HYBRID_ROLE_FIM_REPO, HYBRID_ROLE_FIM_SEPARATOR };
-    int32_t id, call = hybrid__find_name(t, "<|call|>"), result = hybrid__find_name(t, "<|return|>");
-    int32_t calls = hybrid__find_name(t, "<|calls|>"), flush = hybrid__find_name(t, "<|flush|>");
+    bool call = hybrid__find_name(t, "<|call|>") >= 0 || hybrid__find_name(t, "<|calls|>") >= 0;
+    bool result = hybrid__find_name(t, "<|return|>") >= 0 || hybrid__find_name(t, "<|flush|>") >= 0;
+    int32_t id;
     size_t i;
     for (i = 0; i < HYBRID__COUNT(names); i++) {
         if ((id = hybrid__find_name(t, names[i])) < 0) continue;
@@ -63,7 +65,7 @@ static void hybrid__special_ends(hybrid_tokenizer *t)
     for (i = 0; i < HYBRID__COUNT(roles); i++)
         if ((id = t->roles[roles[i]]) >= 0) t->kinds[id] |= HYBRID__TOKEN_END;
     /* Formats with channels: <|end|> ends a message there, not the answer. */
-    if (((call >= 0 && result >= 0) || (calls >= 0 && flush >= 0)) && (id = hybrid__find_name(t, "<|end|>")) >= 0) t->kinds[id] &= (uint8_t)~HYBRID__TOKEN_END;
+    if (call && result && (id = hybrid__find_name(t, "<|end|>")) >= 0) t->kinds[id] &= (uint8_t)~HYBRID__TOKEN_END;
 }
 
 static bool hybrid__is_special(const hybrid_tokenizer *t, int32_t id)
