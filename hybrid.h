@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id acf0ba92bab25410): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 94c03fafd9a66345): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -64,7 +64,7 @@
  *     1771  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
  *     1923  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     1951  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    19290  end.h              closes what core/begin opened
+ *    19292  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     2317  names.c            names that must differ, found by hash
@@ -91,61 +91,61 @@
  *     5392  pretokenize.c      cuts text into the words inside which BPE merges
  *     5802  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
  *     6178  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     6353  bpe.c              the merging
- *     6675  tokenizer.c        making tokenizers, text to ids, ids to text
- *     6959  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     7087  stop.c             finds strings that end an answer in bytes that come in pieces
- *     7252  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     7734  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     8031  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     8276  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *     8780  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *     9116  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *     9475  jinja_filter.c     what stands behind '|'.
- *    10062  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    10241  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    10490  jinja_parse.c      tokens to a tree
- *    11040  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    11281  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    11764  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    11932  chat.c             a conversation as the variables that chat templates expect
+ *     6355  bpe.c              the merging
+ *     6677  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     6961  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     7089  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     7254  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     7736  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     8033  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     8278  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *     8782  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *     9118  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *     9477  jinja_filter.c     what stands behind '|'.
+ *    10064  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    10243  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    10492  jinja_parse.c      tokens to a tree
+ *    11042  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    11283  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    11766  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    11934  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    12066  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12199  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12214  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12239  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12320  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    12671  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    12700  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    12808  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    12878  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    12973  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13341  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    13675  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    13925  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14118  cpu_int.c          the table of integer-block kernels
- *    14163  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    14230  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    16273  cpu_select.c       the kernels of an instruction set
- *    16303  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    16473  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12068  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    12201  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12216  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12241  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    12322  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    12673  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    12702  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    12810  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    12880  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    12975  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13343  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    13677  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    13927  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14120  cpu_int.c          the table of integer-block kernels
+ *    14165  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    14232  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    16275  cpu_select.c       the kernels of an instruction set
+ *    16305  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    16475  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    16768  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    16975  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    17169  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    17227  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
- *    17368  forward.c          one transformer for all families, over the op table
+ *    16770  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    16977  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    17171  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    17229  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    17370  forward.c          one transformer for all families, over the op table
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    17670  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    18006  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    18219  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    18349  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    18732  plan.c             the bytes of a model and a context before they are loaded
- *    18821  dialog.c           the messages of a conversation, and the prompt that they make
- *    18938  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    17672  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    18008  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    18221  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    18351  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    18734  plan.c             the bytes of a model and a context before they are loaded
+ *    18823  dialog.c           the messages of a conversation, and the prompt that they make
+ *    18940  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -933,7 +933,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "acf0ba92bab25410"
+#define HYBRID__SOURCE_ID "94c03fafd9a66345"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -6227,11 +6227,13 @@ static void hybrid__special_ends(hybrid_tokenizer *t)
 {
     static const char *const names[] = {
         "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>", "<|endoftext|>", "</s>",
-        "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>", "<turn|>"
+        "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>", "<turn|>",
+        "<\xEF\xBD\x9C\x65nd\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>"
     };
     static const hybrid_token_role roles[] = { HYBRID_ROLE_EOS, HYBRID_ROLE_EOT, HYBRID_ROLE_EOM, HYBRID_ROLE_FIM_PAD, HYBRID_ROLE_FIM_REPO, HYBRID_ROLE_FIM_SEPARATOR };
-    int32_t id, call = hybrid__find_name(t, "<|call|>"), result = hybrid__find_name(t, "<|return|>");
-    int32_t calls = hybrid__find_name(t, "<|calls|>"), flush = hybrid__find_name(t, "<|flush|>");
+    bool call = hybrid__find_name(t, "<|call|>") >= 0 || hybrid__find_name(t, "<|calls|>") >= 0;
+    bool result = hybrid__find_name(t, "<|return|>") >= 0 || hybrid__find_name(t, "<|flush|>") >= 0;
+    int32_t id;
     size_t i;
     for (i = 0; i < HYBRID__COUNT(names); i++) {
         if ((id = hybrid__find_name(t, names[i])) < 0) continue;
@@ -6241,7 +6243,7 @@ static void hybrid__special_ends(hybrid_tokenizer *t)
     for (i = 0; i < HYBRID__COUNT(roles); i++)
         if ((id = t->roles[roles[i]]) >= 0) t->kinds[id] |= HYBRID__TOKEN_END;
     /* Formats with channels: <|end|> ends a message there, not the answer. */
-    if (((call >= 0 && result >= 0) || (calls >= 0 && flush >= 0)) && (id = hybrid__find_name(t, "<|end|>")) >= 0) t->kinds[id] &= (uint8_t)~HYBRID__TOKEN_END;
+    if (call && result && (id = hybrid__find_name(t, "<|end|>")) >= 0) t->kinds[id] &= (uint8_t)~HYBRID__TOKEN_END;
 }
 
 static bool hybrid__is_special(const hybrid_tokenizer *t, int32_t id)
