@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 94c03fafd9a66345): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 6b45c19ac82cfb51): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -64,7 +64,7 @@
  *     1771  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
  *     1923  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     1951  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    19292  end.h              closes what core/begin opened
+ *    19325  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     2317  names.c            names that must differ, found by hash
@@ -116,36 +116,36 @@
  *    12216  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
  *    12241  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
  *    12322  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    12673  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    12702  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    12810  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    12880  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    12975  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13343  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    13677  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    13927  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14120  cpu_int.c          the table of integer-block kernels
- *    14165  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    14232  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    16275  cpu_select.c       the kernels of an instruction set
- *    16305  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    16475  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12684  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    12713  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    12821  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    12891  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    12986  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13354  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    13688  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    13938  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14131  cpu_int.c          the table of integer-block kernels
+ *    14176  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    14243  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    16308  cpu_select.c       the kernels of an instruction set
+ *    16338  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    16508  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    16770  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    16977  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    17171  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    17229  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
- *    17370  forward.c          one transformer for all families, over the op table
+ *    16803  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    17010  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    17204  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    17262  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    17403  forward.c          one transformer for all families, over the op table
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    17672  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    18008  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    18221  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    18351  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    18734  plan.c             the bytes of a model and a context before they are loaded
- *    18823  dialog.c           the messages of a conversation, and the prompt that they make
- *    18940  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    17705  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    18041  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    18254  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    18384  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    18767  plan.c             the bytes of a model and a context before they are loaded
+ *    18856  dialog.c           the messages of a conversation, and the prompt that they make
+ *    18973  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -933,7 +933,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "94c03fafd9a66345"
+#define HYBRID__SOURCE_ID "6b45c19ac82cfb51"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -12358,31 +12358,41 @@ HYBRID__INLINE float hybrid__v_ldexp_scalar(float p, float t)
 
 /* ==== begin src/compute/math.inc ==== */
 /* compute/math: exp, tanh, silu, gelu and its tanh form. One text, stamped for each instruction set by the HYBRID__V_ macros; the same
- * operations in the same order everywhere, so the same bits. Errors against the true value are below 2 ulp over all floats whose result is
- * a normal number (tests/test_ops.c walks them). NaN gives NaN. The polynomials are minimax fits (relative error), coefficients rounded to float. */
+ * operations in the same order everywhere, so the same bits. Largest errors over all floats (tests/test_ops.c walks them), in units of the last
+ * place of the result: exp 1, tanh 1.4, silu 2.3, gelu_tanh 2, gelu 4; results of the last three below 3e-37 may be any below it. NaN gives NaN.
+ * The polynomials are minimax fits (relative error), coefficients rounded to float. */
 
-/* e^x * (1 + low): low is the part of the argument that did not fit in x, |low| << 1.
+/* e^(x + low), |low| << 1: low is the part of the argument that did not fit in x. careful (a constant): what the reduction and the sum of the
+ * series lose is put back: a few operations more, an error of 0.6 instead of 1.
  * x = n ln 2 + r, |r| <= ln 2 / 2; e^r = 1 + r + r^2 Q(r). Below -104 and above 89 the result is 0 and inf anyway. */
-HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(exp2part)(HYBRID__V x, HYBRID__V low)
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(exp_of)(HYBRID__V x, HYBRID__V low, const bool careful)
 {
     const HYBRID__V magic = HYBRID__V_SET1(12582912.0f);         /* 1.5 * 2^23: adding it rounds to an integer, kept in the low bits */
-    HYBRID__V t, n, r, q;
+    const HYBRID__V one = HYBRID__V_SET1(1.0f), ln2_low = HYBRID__V_SET1(2.12194440e-4f);
+    HYBRID__V t, n, r, s, q;
     x = HYBRID__V_MIN(HYBRID__V_SET1(89.0f), HYBRID__V_MAX(HYBRID__V_SET1(-104.0f), x));        /* these pass a NaN on */
     t = HYBRID__V_FMA(x, HYBRID__V_SET1(1.44269504f), magic);
     n = HYBRID__V_SUB(t, magic);
-    r = HYBRID__V_FMA(n, HYBRID__V_SET1(-0.693359375f), x);      /* 9 bits: n times it is exact */
-    r = HYBRID__V_FMA(n, HYBRID__V_SET1(2.12194440e-4f), r);
-    r = HYBRID__V_ADD(r, low);
+    s = HYBRID__V_FMA(n, HYBRID__V_SET1(-0.693359375f), x);      /* 9 bits: n times it is exact */
+    r = HYBRID__V_FMA(n, ln2_low, s);
+    if (careful) {                                               /* r + low is the exact argument, |low| < half a last place of r */
+        low = HYBRID__V_ADD(low, HYBRID__V_FMA(n, ln2_low, HYBRID__V_SUB(s, r)));
+        s = HYBRID__V_ADD(r, low);
+        low = HYBRID__V_SUB(low, HYBRID__V_SUB(s, r));
+        r = s;
+    }
     q = HYBRID__V_SET1(1.381431590e-3f);
     q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(8.368850686e-3f));
     q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(4.166840017e-2f));
     q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(1.666651964e-1f));
     q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(4.999999404e-1f));
-    q = HYBRID__V_FMA(HYBRID__V_MUL(r, r), q, r);
-    return HYBRID__V_LDEXP(HYBRID__V_ADD(q, HYBRID__V_SET1(1.0f)), t);
+    if (!careful) return HYBRID__V_LDEXP(HYBRID__V_ADD(HYBRID__V_FMA(HYBRID__V_MUL(r, r), q, r), one), t);
+    q = HYBRID__V_FMA(HYBRID__V_MUL(r, r), q, HYBRID__V_FMA(low, r, low));
+    s = HYBRID__V_ADD(one, r);
+    return HYBRID__V_LDEXP(HYBRID__V_ADD(s, HYBRID__V_ADD(HYBRID__V_SUB(r, HYBRID__V_SUB(s, one)), q)), t);
 }
 
-HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(exp)(HYBRID__V x) { return HYBRID__V_FN(exp2part)(x, HYBRID__V_SET1(0.0f)); }
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(exp)(HYBRID__V x) { return HYBRID__V_FN(exp_of)(x, x, false); }
 
 /* Small: x + x^3 P(x^2). Else 1 - 2 / (e^2x + 1), with the sign of x. */
 HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(tanh)(HYBRID__V x)
@@ -12399,14 +12409,11 @@ HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(tanh)(HYBRID__V x)
     return HYBRID__V_COPYSIGN(HYBRID__V_SELECT(HYBRID__V_LESS(a, HYBRID__V_SET1(0.625f)), p, e), x);
 }
 
-/* x / (1 + e^-w) for w = (w + low) of the sign of x: for w < 0 as x e^w / (1 + e^w), which neither overflows nor cancels. */
+/* x / (1 + e^-(w + low)); 0 where e^-w leaves the floats, also for x = -inf. */
 HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(times_sigmoid)(HYBRID__V x, HYBRID__V w, HYBRID__V low)
 {
-    const HYBRID__V zero = HYBRID__V_SET1(0.0f);
-    HYBRID__V_MASK negative = HYBRID__V_LESS(w, zero);
-    HYBRID__V e = HYBRID__V_FN(exp2part)(HYBRID__V_NEG(HYBRID__V_ABS(w)), HYBRID__V_SELECT(negative, low, HYBRID__V_NEG(low)));
-    HYBRID__V top = HYBRID__V_MUL(HYBRID__V_MAX(HYBRID__V_SET1(-3e38f), x), e);          /* -inf * 0 shall be 0 */
-    return HYBRID__V_DIV(HYBRID__V_SELECT(negative, top, x), HYBRID__V_ADD(e, HYBRID__V_SET1(1.0f)));
+    HYBRID__V e = HYBRID__V_FN(exp_of)(HYBRID__V_NEG(w), HYBRID__V_NEG(low), true);
+    return HYBRID__V_DIV(HYBRID__V_MAX(HYBRID__V_SET1(-3e38f), x), HYBRID__V_ADD(e, HYBRID__V_SET1(1.0f)));
 }
 
 HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(silu)(HYBRID__V x) { return HYBRID__V_FN(times_sigmoid)(x, x, HYBRID__V_SET1(0.0f)); }
@@ -12428,15 +12435,20 @@ HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu_tanh)(HYBRID__V x)
     return HYBRID__V_FN(times_sigmoid)(x, w, low);
 }
 
-/* x Phi(x). Phi(-t) = e^(-t^2 / 2) R(t), t = |x|; R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the result leaves the floats. */
+/* x Phi(x). Phi(-t) = e^(-t^2 / 2) R(t), t = |x|; R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the result leaves the floats.
+ * What t^2 and t + 3 lose in rounding is put back. */
 HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu)(HYBRID__V x)
 {
-    const HYBRID__V one = HYBRID__V_SET1(1.0f);
-    HYBRID__V t = HYBRID__V_MIN(HYBRID__V_SET1(14.6f), HYBRID__V_ABS(x)), s = HYBRID__V_MUL(t, t), s_low, inv, u, p, e;
+    const HYBRID__V one = HYBRID__V_SET1(1.0f), three = HYBRID__V_SET1(3.0f), minus_half = HYBRID__V_SET1(-0.5f);
+    HYBRID__V t = HYBRID__V_MIN(HYBRID__V_SET1(14.6f), HYBRID__V_ABS(x)), s = HYBRID__V_MUL(t, t), s_low, d, d_low, inv, u, p, e;
+    d = HYBRID__V_ADD(t, three);
+    d_low = HYBRID__V_SUB(d, t);
+    d_low = HYBRID__V_ADD(HYBRID__V_SUB(three, d_low), HYBRID__V_SUB(t, HYBRID__V_SUB(d, d_low)));
+    inv = HYBRID__V_DIV(one, d);
+    d_low = HYBRID__V_MUL(d_low, inv);
+    u = HYBRID__V_FMA(HYBRID__V_MUL(HYBRID__V_SET1(6.0f), inv), d_low, HYBRID__V_FMA(HYBRID__V_SET1(-6.0f), inv, one));
     s_low = HYBRID__V_FMA(t, t, HYBRID__V_NEG(s));
-    e = HYBRID__V_FN(exp2part)(HYBRID__V_MUL(HYBRID__V_SET1(-0.5f), s), HYBRID__V_MUL(HYBRID__V_SET1(-0.5f), s_low));
-    inv = HYBRID__V_DIV(one, HYBRID__V_ADD(t, HYBRID__V_SET1(3.0f)));
-    u = HYBRID__V_FMA(HYBRID__V_SET1(-6.0f), inv, one);
+    e = HYBRID__V_FN(exp_of)(HYBRID__V_MUL(minus_half, s), HYBRID__V_FMA(minus_half, s_low, HYBRID__V_NEG(d_low)), true);
     p = HYBRID__V_SET1(5.446403884e-5f);
     p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(1.312734094e-4f));
     p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-2.447491279e-4f));
@@ -12448,9 +12460,8 @@ HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu)(HYBRID__V x)
     p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(2.300177068e-1f));
     p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-5.093320012e-1f));
     p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(7.290837169e-1f));
-    p = HYBRID__V_MUL(p, inv);
-    s = HYBRID__V_MUL(HYBRID__V_MUL(HYBRID__V_MAX(HYBRID__V_SET1(-3e38f), x), p), e);
-    return HYBRID__V_SELECT(HYBRID__V_LESS(x, HYBRID__V_SET1(0.0f)), s, HYBRID__V_FMA(HYBRID__V_NEG(HYBRID__V_MUL(p, e)), t, x));
+    e = HYBRID__V_MUL(HYBRID__V_DIV(p, d), e);
+    return HYBRID__V_SELECT(HYBRID__V_LESS(x, HYBRID__V_SET1(0.0f)), HYBRID__V_MUL(HYBRID__V_MAX(HYBRID__V_SET1(-3e38f), x), e), HYBRID__V_FMA(HYBRID__V_NEG(e), t, x));
 }
 /* ==== end src/compute/math.inc ==== */
 
@@ -14336,31 +14347,41 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__v_transpose_avx2(__m256 v[8])
 
 /* ==== begin src/compute/math.inc ==== */
 /* compute/math: exp, tanh, silu, gelu and its tanh form. One text, stamped for each instruction set by the HYBRID__V_ macros; the same
- * operations in the same order everywhere, so the same bits. Errors against the true value are below 2 ulp over all floats whose result is
- * a normal number (tests/test_ops.c walks them). NaN gives NaN. The polynomials are minimax fits (relative error), coefficients rounded to float. */
+ * operations in the same order everywhere, so the same bits. Largest errors over all floats (tests/test_ops.c walks them), in units of the last
+ * place of the result: exp 1, tanh 1.4, silu 2.3, gelu_tanh 2, gelu 4; results of the last three below 3e-37 may be any below it. NaN gives NaN.
+ * The polynomials are minimax fits (relative error), coefficients rounded to float. */
 
-/* e^x * (1 + low): low is the part of the argument that did not fit in x, |low| << 1.
+/* e^(x + low), |low| << 1: low is the part of the argument that did not fit in x. careful (a constant): what the reduction and the sum of the
+ * series lose is put back: a few operations more, an error of 0.6 instead of 1.
  * x = n ln 2 + r, |r| <= ln 2 / 2; e^r = 1 + r + r^2 Q(r). Below -104 and above 89 the result is 0 and inf anyway. */
-HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(exp2part)(HYBRID__V x, HYBRID__V low)
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(exp_of)(HYBRID__V x, HYBRID__V low, const bool careful)
 {
     const HYBRID__V magic = HYBRID__V_SET1(12582912.0f);         /* 1.5 * 2^23: adding it rounds to an integer, kept in the low bits */
-    HYBRID__V t, n, r, q;
+    const HYBRID__V one = HYBRID__V_SET1(1.0f), ln2_low = HYBRID__V_SET1(2.12194440e-4f);
+    HYBRID__V t, n, r, s, q;
     x = HYBRID__V_MIN(HYBRID__V_SET1(89.0f), HYBRID__V_MAX(HYBRID__V_SET1(-104.0f), x));        /* these pass a NaN on */
     t = HYBRID__V_FMA(x, HYBRID__V_SET1(1.44269504f), magic);
     n = HYBRID__V_SUB(t, magic);
-    r = HYBRID__V_FMA(n, HYBRID__V_SET1(-0.693359375f), x);      /* 9 bits: n times it is exact */
-    r = HYBRID__V_FMA(n, HYBRID__V_SET1(2.12194440e-4f), r);
-    r = HYBRID__V_ADD(r, low);
+    s = HYBRID__V_FMA(n, HYBRID__V_SET1(-0.693359375f), x);      /* 9 bits: n times it is exact */
+    r = HYBRID__V_FMA(n, ln2_low, s);
+    if (careful) {                                               /* r + low is the exact argument, |low| < half a last place of r */
+        low = HYBRID__V_ADD(low, HYBRID__V_FMA(n, ln2_low, HYBRID__V_SUB(s, r)));
+        s = HYBRID__V_ADD(r, low);
+        low = HYBRID__V_SUB(low, HYBRID__V_SUB(s, r));
+        r = s;
+    }
     q = HYBRID__V_SET1(1.381431590e-3f);
     q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(8.368850686e-3f));
     q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(4.166840017e-2f));
     q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(1.666651964e-1f));
     q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(4.999999404e-1f));
-    q = HYBRID__V_FMA(HYBRID__V_MUL(r, r), q, r);
-    return HYBRID__V_LDEXP(HYBRID__V_ADD(q, HYBRID__V_SET1(1.0f)), t);
+    if (!careful) return HYBRID__V_LDEXP(HYBRID__V_ADD(HYBRID__V_FMA(HYBRID__V_MUL(r, r), q, r), one), t);
+    q = HYBRID__V_FMA(HYBRID__V_MUL(r, r), q, HYBRID__V_FMA(low, r, low));
+    s = HYBRID__V_ADD(one, r);
+    return HYBRID__V_LDEXP(HYBRID__V_ADD(s, HYBRID__V_ADD(HYBRID__V_SUB(r, HYBRID__V_SUB(s, one)), q)), t);
 }
 
-HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(exp)(HYBRID__V x) { return HYBRID__V_FN(exp2part)(x, HYBRID__V_SET1(0.0f)); }
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(exp)(HYBRID__V x) { return HYBRID__V_FN(exp_of)(x, x, false); }
 
 /* Small: x + x^3 P(x^2). Else 1 - 2 / (e^2x + 1), with the sign of x. */
 HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(tanh)(HYBRID__V x)
@@ -14377,14 +14398,11 @@ HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(tanh)(HYBRID__V x)
     return HYBRID__V_COPYSIGN(HYBRID__V_SELECT(HYBRID__V_LESS(a, HYBRID__V_SET1(0.625f)), p, e), x);
 }
 
-/* x / (1 + e^-w) for w = (w + low) of the sign of x: for w < 0 as x e^w / (1 + e^w), which neither overflows nor cancels. */
+/* x / (1 + e^-(w + low)); 0 where e^-w leaves the floats, also for x = -inf. */
 HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(times_sigmoid)(HYBRID__V x, HYBRID__V w, HYBRID__V low)
 {
-    const HYBRID__V zero = HYBRID__V_SET1(0.0f);
-    HYBRID__V_MASK negative = HYBRID__V_LESS(w, zero);
-    HYBRID__V e = HYBRID__V_FN(exp2part)(HYBRID__V_NEG(HYBRID__V_ABS(w)), HYBRID__V_SELECT(negative, low, HYBRID__V_NEG(low)));
-    HYBRID__V top = HYBRID__V_MUL(HYBRID__V_MAX(HYBRID__V_SET1(-3e38f), x), e);          /* -inf * 0 shall be 0 */
-    return HYBRID__V_DIV(HYBRID__V_SELECT(negative, top, x), HYBRID__V_ADD(e, HYBRID__V_SET1(1.0f)));
+    HYBRID__V e = HYBRID__V_FN(exp_of)(HYBRID__V_NEG(w), HYBRID__V_NEG(low), true);
+    return HYBRID__V_DIV(HYBRID__V_MAX(HYBRID__V_SET1(-3e38f), x), HYBRID__V_ADD(e, HYBRID__V_SET1(1.0f)));
 }
 
 HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(silu)(HYBRID__V x) { return HYBRID__V_FN(times_sigmoid)(x, x, HYBRID__V_SET1(0.0f)); }
@@ -14406,15 +14424,20 @@ HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu_tanh)(HYBRID__V x)
     return HYBRID__V_FN(times_sigmoid)(x, w, low);
 }
 
-/* x Phi(x). Phi(-t) = e^(-t^2 / 2) R(t), t = |x|; R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the result leaves the floats. */
+/* x Phi(x). Phi(-t) = e^(-t^2 / 2) R(t), t = |x|; R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the result leaves the floats.
+ * What t^2 and t + 3 lose in rounding is put back. */
 HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu)(HYBRID__V x)
 {
-    const HYBRID__V one = HYBRID__V_SET1(1.0f);
-    HYBRID__V t = HYBRID__V_MIN(HYBRID__V_SET1(14.6f), HYBRID__V_ABS(x)), s = HYBRID__V_MUL(t, t), s_low, inv, u, p, e;
+    const HYBRID__V one = HYBRID__V_SET1(1.0f), three = HYBRID__V_SET1(3.0f), minus_half = HYBRID__V_SET1(-0.5f);
+    HYBRID__V t = HYBRID__V_MIN(HYBRID__V_SET1(14.6f), HYBRID__V_ABS(x)), s = HYBRID__V_MUL(t, t), s_low, d, d_low, inv, u, p, e;
+    d = HYBRID__V_ADD(t, three);
+    d_low = HYBRID__V_SUB(d, t);
+    d_low = HYBRID__V_ADD(HYBRID__V_SUB(three, d_low), HYBRID__V_SUB(t, HYBRID__V_SUB(d, d_low)));
+    inv = HYBRID__V_DIV(one, d);
+    d_low = HYBRID__V_MUL(d_low, inv);
+    u = HYBRID__V_FMA(HYBRID__V_MUL(HYBRID__V_SET1(6.0f), inv), d_low, HYBRID__V_FMA(HYBRID__V_SET1(-6.0f), inv, one));
     s_low = HYBRID__V_FMA(t, t, HYBRID__V_NEG(s));
-    e = HYBRID__V_FN(exp2part)(HYBRID__V_MUL(HYBRID__V_SET1(-0.5f), s), HYBRID__V_MUL(HYBRID__V_SET1(-0.5f), s_low));
-    inv = HYBRID__V_DIV(one, HYBRID__V_ADD(t, HYBRID__V_SET1(3.0f)));
-    u = HYBRID__V_FMA(HYBRID__V_SET1(-6.0f), inv, one);
+    e = HYBRID__V_FN(exp_of)(HYBRID__V_MUL(minus_half, s), HYBRID__V_FMA(minus_half, s_low, HYBRID__V_NEG(d_low)), true);
     p = HYBRID__V_SET1(5.446403884e-5f);
     p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(1.312734094e-4f));
     p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-2.447491279e-4f));
@@ -14426,9 +14449,8 @@ HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu)(HYBRID__V x)
     p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(2.300177068e-1f));
     p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-5.093320012e-1f));
     p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(7.290837169e-1f));
-    p = HYBRID__V_MUL(p, inv);
-    s = HYBRID__V_MUL(HYBRID__V_MUL(HYBRID__V_MAX(HYBRID__V_SET1(-3e38f), x), p), e);
-    return HYBRID__V_SELECT(HYBRID__V_LESS(x, HYBRID__V_SET1(0.0f)), s, HYBRID__V_FMA(HYBRID__V_NEG(HYBRID__V_MUL(p, e)), t, x));
+    e = HYBRID__V_MUL(HYBRID__V_DIV(p, d), e);
+    return HYBRID__V_SELECT(HYBRID__V_LESS(x, HYBRID__V_SET1(0.0f)), HYBRID__V_MUL(HYBRID__V_MAX(HYBRID__V_SET1(-3e38f), x), e), HYBRID__V_FMA(HYBRID__V_NEG(e), t, x));
 }
 /* ==== end src/compute/math.inc ==== */
 
@@ -15350,31 +15372,41 @@ HYBRID__INLINE HYBRID__TARGET_AVX512 void hybrid__v_transpose_avx512(__m512 v[16
 
 /* ==== begin src/compute/math.inc ==== */
 /* compute/math: exp, tanh, silu, gelu and its tanh form. One text, stamped for each instruction set by the HYBRID__V_ macros; the same
- * operations in the same order everywhere, so the same bits. Errors against the true value are below 2 ulp over all floats whose result is
- * a normal number (tests/test_ops.c walks them). NaN gives NaN. The polynomials are minimax fits (relative error), coefficients rounded to float. */
+ * operations in the same order everywhere, so the same bits. Largest errors over all floats (tests/test_ops.c walks them), in units of the last
+ * place of the result: exp 1, tanh 1.4, silu 2.3, gelu_tanh 2, gelu 4; results of the last three below 3e-37 may be any below it. NaN gives NaN.
+ * The polynomials are minimax fits (relative error), coefficients rounded to float. */
 
-/* e^x * (1 + low): low is the part of the argument that did not fit in x, |low| << 1.
+/* e^(x + low), |low| << 1: low is the part of the argument that did not fit in x. careful (a constant): what the reduction and the sum of the
+ * series lose is put back: a few operations more, an error of 0.6 instead of 1.
  * x = n ln 2 + r, |r| <= ln 2 / 2; e^r = 1 + r + r^2 Q(r). Below -104 and above 89 the result is 0 and inf anyway. */
-HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(exp2part)(HYBRID__V x, HYBRID__V low)
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(exp_of)(HYBRID__V x, HYBRID__V low, const bool careful)
 {
     const HYBRID__V magic = HYBRID__V_SET1(12582912.0f);         /* 1.5 * 2^23: adding it rounds to an integer, kept in the low bits */
-    HYBRID__V t, n, r, q;
+    const HYBRID__V one = HYBRID__V_SET1(1.0f), ln2_low = HYBRID__V_SET1(2.12194440e-4f);
+    HYBRID__V t, n, r, s, q;
     x = HYBRID__V_MIN(HYBRID__V_SET1(89.0f), HYBRID__V_MAX(HYBRID__V_SET1(-104.0f), x));        /* these pass a NaN on */
     t = HYBRID__V_FMA(x, HYBRID__V_SET1(1.44269504f), magic);
     n = HYBRID__V_SUB(t, magic);
-    r = HYBRID__V_FMA(n, HYBRID__V_SET1(-0.693359375f), x);      /* 9 bits: n times it is exact */
-    r = HYBRID__V_FMA(n, HYBRID__V_SET1(2.12194440e-4f), r);
-    r = HYBRID__V_ADD(r, low);
+    s = HYBRID__V_FMA(n, HYBRID__V_SET1(-0.693359375f), x);      /* 9 bits: n times it is exact */
+    r = HYBRID__V_FMA(n, ln2_low, s);
+    if (careful) {                                               /* r + low is the exact argument, |low| < half a last place of r */
+        low = HYBRID__V_ADD(low, HYBRID__V_FMA(n, ln2_low, HYBRID__V_SUB(s, r)));
+        s = HYBRID__V_ADD(r, low);
+        low = HYBRID__V_SUB(low, HYBRID__V_SUB(s, r));
+        r = s;
+    }
     q = HYBRID__V_SET1(1.381431590e-3f);
     q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(8.368850686e-3f));
     q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(4.166840017e-2f));
     q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(1.666651964e-1f));
     q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(4.999999404e-1f));
-    q = HYBRID__V_FMA(HYBRID__V_MUL(r, r), q, r);
-    return HYBRID__V_LDEXP(HYBRID__V_ADD(q, HYBRID__V_SET1(1.0f)), t);
+    if (!careful) return HYBRID__V_LDEXP(HYBRID__V_ADD(HYBRID__V_FMA(HYBRID__V_MUL(r, r), q, r), one), t);
+    q = HYBRID__V_FMA(HYBRID__V_MUL(r, r), q, HYBRID__V_FMA(low, r, low));
+    s = HYBRID__V_ADD(one, r);
+    return HYBRID__V_LDEXP(HYBRID__V_ADD(s, HYBRID__V_ADD(HYBRID__V_SUB(r, HYBRID__V_SUB(s, one)), q)), t);
 }
 
-HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(exp)(HYBRID__V x) { return HYBRID__V_FN(exp2part)(x, HYBRID__V_SET1(0.0f)); }
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(exp)(HYBRID__V x) { return HYBRID__V_FN(exp_of)(x, x, false); }
 
 /* Small: x + x^3 P(x^2). Else 1 - 2 / (e^2x + 1), with the sign of x. */
 HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(tanh)(HYBRID__V x)
@@ -15391,14 +15423,11 @@ HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(tanh)(HYBRID__V x)
     return HYBRID__V_COPYSIGN(HYBRID__V_SELECT(HYBRID__V_LESS(a, HYBRID__V_SET1(0.625f)), p, e), x);
 }
 
-/* x / (1 + e^-w) for w = (w + low) of the sign of x: for w < 0 as x e^w / (1 + e^w), which neither overflows nor cancels. */
+/* x / (1 + e^-(w + low)); 0 where e^-w leaves the floats, also for x = -inf. */
 HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(times_sigmoid)(HYBRID__V x, HYBRID__V w, HYBRID__V low)
 {
-    const HYBRID__V zero = HYBRID__V_SET1(0.0f);
-    HYBRID__V_MASK negative = HYBRID__V_LESS(w, zero);
-    HYBRID__V e = HYBRID__V_FN(exp2part)(HYBRID__V_NEG(HYBRID__V_ABS(w)), HYBRID__V_SELECT(negative, low, HYBRID__V_NEG(low)));
-    HYBRID__V top = HYBRID__V_MUL(HYBRID__V_MAX(HYBRID__V_SET1(-3e38f), x), e);          /* -inf * 0 shall be 0 */
-    return HYBRID__V_DIV(HYBRID__V_SELECT(negative, top, x), HYBRID__V_ADD(e, HYBRID__V_SET1(1.0f)));
+    HYBRID__V e = HYBRID__V_FN(exp_of)(HYBRID__V_NEG(w), HYBRID__V_NEG(low), true);
+    return HYBRID__V_DIV(HYBRID__V_MAX(HYBRID__V_SET1(-3e38f), x), HYBRID__V_ADD(e, HYBRID__V_SET1(1.0f)));
 }
 
 HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(silu)(HYBRID__V x) { return HYBRID__V_FN(times_sigmoid)(x, x, HYBRID__V_SET1(0.0f)); }
@@ -15420,15 +15449,20 @@ HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu_tanh)(HYBRID__V x)
     return HYBRID__V_FN(times_sigmoid)(x, w, low);
 }
 
-/* x Phi(x). Phi(-t) = e^(-t^2 / 2) R(t), t = |x|; R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the result leaves the floats. */
+/* x Phi(x). Phi(-t) = e^(-t^2 / 2) R(t), t = |x|; R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the result leaves the floats.
+ * What t^2 and t + 3 lose in rounding is put back. */
 HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu)(HYBRID__V x)
 {
-    const HYBRID__V one = HYBRID__V_SET1(1.0f);
-    HYBRID__V t = HYBRID__V_MIN(HYBRID__V_SET1(14.6f), HYBRID__V_ABS(x)), s = HYBRID__V_MUL(t, t), s_low, inv, u, p, e;
+    const HYBRID__V one = HYBRID__V_SET1(1.0f), three = HYBRID__V_SET1(3.0f), minus_half = HYBRID__V_SET1(-0.5f);
+    HYBRID__V t = HYBRID__V_MIN(HYBRID__V_SET1(14.6f), HYBRID__V_ABS(x)), s = HYBRID__V_MUL(t, t), s_low, d, d_low, inv, u, p, e;
+    d = HYBRID__V_ADD(t, three);
+    d_low = HYBRID__V_SUB(d, t);
+    d_low = HYBRID__V_ADD(HYBRID__V_SUB(three, d_low), HYBRID__V_SUB(t, HYBRID__V_SUB(d, d_low)));
+    inv = HYBRID__V_DIV(one, d);
+    d_low = HYBRID__V_MUL(d_low, inv);
+    u = HYBRID__V_FMA(HYBRID__V_MUL(HYBRID__V_SET1(6.0f), inv), d_low, HYBRID__V_FMA(HYBRID__V_SET1(-6.0f), inv, one));
     s_low = HYBRID__V_FMA(t, t, HYBRID__V_NEG(s));
-    e = HYBRID__V_FN(exp2part)(HYBRID__V_MUL(HYBRID__V_SET1(-0.5f), s), HYBRID__V_MUL(HYBRID__V_SET1(-0.5f), s_low));
-    inv = HYBRID__V_DIV(one, HYBRID__V_ADD(t, HYBRID__V_SET1(3.0f)));
-    u = HYBRID__V_FMA(HYBRID__V_SET1(-6.0f), inv, one);
+    e = HYBRID__V_FN(exp_of)(HYBRID__V_MUL(minus_half, s), HYBRID__V_FMA(minus_half, s_low, HYBRID__V_NEG(d_low)), true);
     p = HYBRID__V_SET1(5.446403884e-5f);
     p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(1.312734094e-4f));
     p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-2.447491279e-4f));
@@ -15440,9 +15474,8 @@ HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu)(HYBRID__V x)
     p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(2.300177068e-1f));
     p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-5.093320012e-1f));
     p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(7.290837169e-1f));
-    p = HYBRID__V_MUL(p, inv);
-    s = HYBRID__V_MUL(HYBRID__V_MUL(HYBRID__V_MAX(HYBRID__V_SET1(-3e38f), x), p), e);
-    return HYBRID__V_SELECT(HYBRID__V_LESS(x, HYBRID__V_SET1(0.0f)), s, HYBRID__V_FMA(HYBRID__V_NEG(HYBRID__V_MUL(p, e)), t, x));
+    e = HYBRID__V_MUL(HYBRID__V_DIV(p, d), e);
+    return HYBRID__V_SELECT(HYBRID__V_LESS(x, HYBRID__V_SET1(0.0f)), HYBRID__V_MUL(HYBRID__V_MAX(HYBRID__V_SET1(-3e38f), x), e), HYBRID__V_FMA(HYBRID__V_NEG(e), t, x));
 }
 /* ==== end src/compute/math.inc ==== */
 
