@@ -117,24 +117,6 @@ def hf_tokenizer(name):
     return tok
 
 
-def ours_tiktoken(encoding, pre):
-    """A hybrid tokenizer of the ranks of a tiktoken encoding."""
-    class String(C.Structure):
-        _fields_ = [("data", C.c_char_p), ("size", C.c_size_t)]
-
-    class Desc(C.Structure):
-        _fields_ = [("model", C.c_char_p), ("pre", C.c_char_p), ("tokens", C.POINTER(String)), ("n_tokens", C.c_size_t), ("types", C.c_void_p), ("scores", C.c_void_p),
-                    ("merges", C.c_void_p), ("n_merges", C.c_size_t), ("raw_tokens", C.c_bool), ("add_bos", C.c_bool), ("add_eos", C.c_bool), ("no_space_prefix", C.c_bool),
-                    ("strip_right", C.c_bool), ("roles", C.c_char_p * 14)]
-    ranks = encoding._mergeable_ranks
-    tokens = (String * (max(ranks.values()) + 1))()
-    for b, i in ranks.items():
-        tokens[i].data, tokens[i].size = b, len(b)
-    desc, handle = Desc(pre=pre.encode(), tokens=tokens, n_tokens=len(tokens), raw_tokens=True), C.c_void_p()
-    assert tok_lib.LIB.hybrid_tokenizer_create(None, C.byref(desc), C.byref(handle), None) == 0
-    return handle
-
-
 def race(name, peers, text, rounds):
     best, size = {}, len(text.encode())
     for peer in peers.values():
@@ -185,6 +167,6 @@ if __name__ == "__main__":
             if vocab == "gpt-2":
                 peers["tiktoken"] = Tiktoken(encodings["r50k"])
         else:
-            peers = {"hybrid": Ours(ours_tiktoken(encodings[vocab], vocab)), "tiktoken": Tiktoken(encodings[vocab])}
+            peers = {"hybrid": Ours(tok_lib.Tokenizer(ranks=encodings[vocab]._mergeable_ranks, pre=vocab).handle), "tiktoken": Tiktoken(encodings[vocab])}
         for t in TEXTS:
             race(f"{vocab:9} {t:16}", peers, open(f"{DATA}/corpus/{t}.txt", encoding="utf-8", newline="").read(), count)

@@ -1,4 +1,4 @@
-/* Tokenizers against other people's vectors: llama.cpp's .inp/.out, tiktoken's test plans, HF's cases, llama.cpp and HF's regular
+/* [tsan] Tokenizers against other people's vectors: llama.cpp's .inp/.out, tiktoken's test plans, HF's cases, llama.cpp and HF's regular
  * expressions on random texts (tests/oracle/tok_vectors.py), and properties: round trips, streams, limits, no memory. */
 #define HYBRID_IMPLEMENTATION
 #include "../src/hybrid_all.c"
@@ -696,6 +696,43 @@ static void test_stops(void)
     hybrid_stop_destroy(m);
 }
 
+/* ---- many threads, one tokenizer ---- */
+
+typedef struct shared_text {
+    const hybrid_tokenizer *tok;
+    char                    text[20000];
+    int32_t                 ids[8][20008];
+    size_t                  n[8];
+} shared_text;
+
+static void tokenize_shared(void *arg, int index, int lane)
+{
+    shared_text *s = (shared_text *)arg;
+    HYBRID__UNUSED(lane);
+    hybrid_tokenize(s->tok, s->text, sizeof s->text, 0, s->ids[index], 20008, &s->n[index], NULL);
+}
+
+static void test_threads(void)
+{
+    static shared_text s;
+    hybrid_tokenizer *tok = open_vocab("ggml-vocab-gpt-2.gguf");
+    hybrid_runtime_desc desc;
+    hybrid_runtime *rt;
+    uint32_t seed = 9;
+    size_t i;
+    TEST("many threads");
+    if (!tok) { SKIP("ggml-vocab-gpt-2.gguf is not in the test data"); return; }
+    for (i = 0; i < sizeof s.text; i++) s.text[i] = "etaoin shrdlu\n"[next_random(&seed) % 14];
+    memset(&desc, 0, sizeof desc);
+    desc.n_threads = 4;
+    s.tok = tok;
+    CHECK(hybrid_runtime_create(&desc, &rt, NULL) == HYBRID_OK, "runtime");
+    hybrid__parallel(rt, 8, tokenize_shared, &s);
+    for (i = 1; i < 8; i++) CHECK(s.n[i] == s.n[0] && s.n[0] > 1000 && !memcmp(s.ids[i], s.ids[0], s.n[0] * sizeof s.ids[0][0]), "thread %zu has other ids", i);
+    hybrid_runtime_destroy(rt);
+    hybrid_tokenizer_destroy(tok);
+}
+
 /* ---- no memory ---- */
 
 typedef struct meter {
@@ -772,6 +809,7 @@ int main(void)
     test_long_words();
     test_utf8();
     test_stops();
+    test_threads();
     test_no_memory();
     return test_end();
 }

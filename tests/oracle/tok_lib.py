@@ -40,12 +40,34 @@ def split(pre, text):
     return [b[x:y] for x, y in zip(at, at[1:])]
 
 
+class String(C.Structure):
+    _fields_ = [("data", C.c_char_p), ("size", C.c_size_t)]
+
+
+class Desc(C.Structure):
+    """hybrid_tokenizer_desc"""
+    _fields_ = [("model", C.c_char_p), ("pre", C.c_char_p), ("tokens", C.POINTER(String)), ("n_tokens", C.c_size_t), ("types", C.c_void_p), ("scores", C.c_void_p),
+                ("merges", C.c_void_p), ("n_merges", C.c_size_t), ("raw_tokens", C.c_bool), ("add_bos", C.c_bool), ("add_eos", C.c_bool), ("no_space_prefix", C.c_bool),
+                ("strip_right", C.c_bool), ("roles", C.c_char_p * 14)]
+
+
 class Tokenizer:
-    def __init__(self, path):
-        message = C.create_string_buffer(256)
-        self.handle = LIB.tok_open(os.fsencode(path), message)
-        if not self.handle:
-            raise RuntimeError(message.value.decode())
+    """Of a GGUF file, or of the ranks of a tiktoken encoding."""
+
+    def __init__(self, path=None, ranks=None, pre=None):
+        if path:
+            message = C.create_string_buffer(256)
+            self.handle = LIB.tok_open(os.fsencode(path), message)
+            if not self.handle:
+                raise RuntimeError(message.value.decode())
+            return
+        tokens, handle = (String * (max(ranks.values()) + 1))(), C.c_void_p()
+        for b, i in ranks.items():
+            tokens[i].data, tokens[i].size = b, len(b)
+        desc = Desc(pre=pre.encode(), tokens=tokens, n_tokens=len(tokens), raw_tokens=True)
+        if LIB.hybrid_tokenizer_create(None, C.byref(desc), C.byref(handle), None):
+            raise RuntimeError("hybrid_tokenizer_create")
+        self.handle = handle.value
 
     def encode(self, text, flags=0):
         b = text.encode() if isinstance(text, str) else text

@@ -185,8 +185,23 @@ def tiktoken_encoding(name, pattern):
     return tiktoken.Encoding(name, pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
 
 
+def compare_tiktoken(n, seed):
+    import tok_lib
+    for name, pre, pattern in (("r50k_base", "r50k", GPT2), ("cl100k_base", "cl100k", CL100K), ("o200k_base", "o200k", O200K)):
+        peer, rng = tiktoken_encoding(name, pattern), random.Random(f"{seed} {name}")
+        ours, bad = tok_lib.Tokenizer(ranks=peer._mergeable_ranks, pre=pre), 0
+        for _ in range(n):
+            s = text(rng, [], 14)
+            a, b = ours.encode(s), peer.encode_ordinary(s)
+            bad += a != b or ours.decode(a) != s.encode()
+            if a != b and bad < 4:
+                print("   ", repr(s), a, b, sep="\n      ")
+        print(f"tiktoken {name:14} {n} texts, {bad} differ")
+
+
 if __name__ == "__main__":
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
     which = sys.argv[2] if len(sys.argv) > 2 else "1"
     compare_splits(count, which)
     compare_llama(count, which)
+    compare_tiktoken(count, which)
