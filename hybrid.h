@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 6b45c19ac82cfb51): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 37c68faa2b5758af): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -64,7 +64,7 @@
  *     1771  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
  *     1923  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     1951  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    19325  end.h              closes what core/begin opened
+ *    19327  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     2317  names.c            names that must differ, found by hash
@@ -89,63 +89,63 @@
  *     5006  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
  *     5251  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
  *     5392  pretokenize.c      cuts text into the words inside which BPE merges
- *     5802  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     6178  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     6355  bpe.c              the merging
- *     6677  tokenizer.c        making tokenizers, text to ids, ids to text
- *     6961  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     7089  stop.c             finds strings that end an answer in bytes that come in pieces
- *     7254  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     7736  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     8033  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     8278  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *     8782  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *     9118  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *     9477  jinja_filter.c     what stands behind '|'.
- *    10064  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    10243  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    10492  jinja_parse.c      tokens to a tree
- *    11042  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    11283  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    11766  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    11934  chat.c             a conversation as the variables that chat templates expect
+ *     5804  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     6180  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     6357  bpe.c              the merging
+ *     6679  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     6963  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     7091  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     7256  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     7738  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     8035  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     8280  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *     8784  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *     9120  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *     9479  jinja_filter.c     what stands behind '|'.
+ *    10066  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    10245  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    10494  jinja_parse.c      tokens to a tree
+ *    11044  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    11285  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    11768  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    11936  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    12068  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12201  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12216  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12241  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12322  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    12684  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    12713  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    12821  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    12891  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    12986  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13354  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    13688  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    13938  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14131  cpu_int.c          the table of integer-block kernels
- *    14176  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    14243  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    16308  cpu_select.c       the kernels of an instruction set
- *    16338  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    16508  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12070  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    12203  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12218  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12243  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    12324  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    12686  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    12715  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    12823  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    12893  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    12988  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13356  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    13690  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    13940  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14133  cpu_int.c          the table of integer-block kernels
+ *    14178  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    14245  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    16310  cpu_select.c       the kernels of an instruction set
+ *    16340  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    16510  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    16803  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    17010  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    17204  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    17262  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
- *    17403  forward.c          one transformer for all families, over the op table
+ *    16805  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    17012  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    17206  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    17264  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    17405  forward.c          one transformer for all families, over the op table
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    17705  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    18041  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    18254  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    18384  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    18767  plan.c             the bytes of a model and a context before they are loaded
- *    18856  dialog.c           the messages of a conversation, and the prompt that they make
- *    18973  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    17707  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    18043  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    18256  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    18386  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    18769  plan.c             the bytes of a model and a context before they are loaded
+ *    18858  dialog.c           the messages of a conversation, and the prompt that they make
+ *    18975  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -549,7 +549,7 @@ HYBRID_API void hybrid_tokenizer_destroy(hybrid_tokenizer *tokenizer);
 
 /* size bytes of text to ids. *n is the number of tokens of the whole text, also when it is more than capacity: then the result is
  * HYBRID_ERROR_LIMIT, the first capacity ids are there, and nothing else is written (ids may be NULL when capacity is 0).
- * n_bytes + 2 ids are always enough for bpe, 3 * size + 3 for spm. HYBRID_ERROR_MEMORY, _INVALID. Thread-safe. */
+ * size + 2 ids are always enough for bpe, 3 * size + 3 for spm. HYBRID_ERROR_MEMORY, _INVALID. Thread-safe. */
 HYBRID_API hybrid_result hybrid_tokenize(const hybrid_tokenizer *tokenizer, const char *text, size_t size, unsigned flags,
                                          int32_t *ids, size_t capacity, size_t *n, hybrid_error *error);
 
@@ -933,7 +933,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "6b45c19ac82cfb51"
+#define HYBRID__SOURCE_ID "37c68faa2b5758af"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -5750,6 +5750,7 @@ static const hybrid__pretokenizer *hybrid__find_pretokenizer(const char *name, s
         { "jais",             HYBRID__GPT2,      false, false },
         { "trillion",         HYBRID__GPT2,      false, false },
         { "exaone4",          HYBRID__GPT2,      false, false },
+        { "granite-docling",  HYBRID__GPT2,      false, false },
         { "gigachat",         HYBRID__GPT2,      false, false },
         { "a.x-4.0",          HYBRID__GPT2,      false, false },
         { "llama-bpe",        HYBRID__LLAMA3,    true,  true  },
@@ -5770,6 +5771,7 @@ static const hybrid__pretokenizer *hybrid__find_pretokenizer(const char *name, s
         { "stablelm2",        HYBRID__QWEN2,     false, false },
         { "hunyuan",          HYBRID__QWEN2,     false, false },
         { "megrez",           HYBRID__QWEN2,     false, false },
+        { "bailingmoe",       HYBRID__QWEN2,     false, false },
         { "qwen35",           { hybrid__split_qwen35, NULL, NULL, NULL, NULL, NULL, NULL }, false, false },
         { "gpt-4o",           HYBRID__GPT4O,     false, false },
         { "o200k",            HYBRID__GPT4O,     false, false },
