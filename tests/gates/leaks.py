@@ -15,7 +15,7 @@ SOURCE = '#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\n'
 def symbols(box, name, flags):
     """(kind, name) of every symbol of the object; constants of pointers count as constants: no position-independent code."""
     path = box.write(name + ".c", SOURCE)
-    if not box.compiles(name, ["cc", "-O1", "-fno-pie", "-fno-pic", "-c", path, "-o", name + ".o", "-I", box.root] + flags):
+    if not box.compiles(name, ["cc", "-O0", "-fno-pie", "-fno-pic", "-c", path, "-o", name + ".o", "-I", box.root] + flags):
         return []
     _, out = box.run(["nm", name + ".o"])
     return [(m.group(1), m.group(2)) for m in re.finditer(r"^[0-9a-f ]* ([A-Za-z]) (\S+)$", out, re.M)]
