@@ -8,7 +8,7 @@ from house import in_declarations, in_header, replace
 FORBIDDEN = {"abort", "exit", "_exit", "_Exit", "quick_exit", "atexit", "signal", "raise", "printf", "vprintf", "puts", "putchar", "putc",
              "fputs", "perror", "stdout", "stderr", "stdin", "__assert_fail", "__printf_chk", "__fprintf_chk", "rand", "srand", "system", "getenv", "setenv", "setlocale"}
 # Idempotent caches: the only data that may change. Name -> reason.
-MUTABLE = {}
+MUTABLE = {"known": "compute/cpu_int.c: does the system lend this process its AMX tiles? Asked once"}
 SOURCE = '#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\n'
 
 
