@@ -76,6 +76,7 @@
 #include "compute/cpu_int_panel.c"
 #include "compute/cpu_int_gemm.c"
 #include "compute/cpu_int_amx.c"
+#include "compute/cpu_int_avx2.c"
 #include "compute/cpu_int.c"
 #include "compute/cpu_float.c"
 #include "compute/cpu_x86.c"

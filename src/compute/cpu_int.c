@@ -23,6 +23,7 @@ static const hybrid__matmul_kernel *hybrid__int_kernel_of(hybrid__isa isa, bool 
 #endif
 #if defined(HYBRID__X86)
     if (isa == HYBRID__ISA_AVX512) HYBRID__INT_KERNELS(avx512)
+    if (isa == HYBRID__ISA_AVX2) HYBRID__INT_KERNELS(avx2)
 #endif
     HYBRID__UNUSED(isa);
     HYBRID__UNUSED(amx);

@@ -7,6 +7,8 @@
 #if defined(HYBRID__X86) && (defined(__GNUC__) || defined(__clang__)) && defined(__linux__)
 #define HYBRID__AMX 1
 
+enum { HYBRID__AMX_AHEAD = 3 };          /* 32-weight blocks whose products are under way while one is scaled */
+
 #define HYBRID__TILE_LOAD(t, p, stride) __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #t : : "r"((const void *)(p)), "r"((size_t)(stride)) : "memory")
 #define HYBRID__TILE_STORE(t, p, stride) __asm__ volatile("tilestored %%tmm" #t ", (%0,%1,1)" : : "r"((void *)(p)), "r"((size_t)(stride)) : "memory")
 #define HYBRID__TILE_ZERO(t) __asm__ volatile("tilezero %%tmm" #t : : : "memory")
@@ -72,8 +74,7 @@ HYBRID__INLINE HYBRID__TARGET_AMX void hybrid__tile32_amx(const hybrid__tile *ti
         x += 32;                                                                                             \
         ahead += HYBRID__PANEL32;                                                                            \
     }
-    HYBRID__ISSUE
-    HYBRID__ISSUE
+    for (j = 0; j < HYBRID__AMX_AHEAD; j++) { HYBRID__ISSUE }
     for (j = 0; j < 8; j++) {
         __m512 v[16];
 #define HYBRID__X(i) v[i] = _mm512_setzero_ps();
@@ -85,7 +86,9 @@ HYBRID__INLINE HYBRID__TARGET_AMX void hybrid__tile32_amx(const hybrid__tile *ti
             if (affine) m = _mm512_load_ps((const float *)(const void *)(panel + HYBRID__PANEL32_M));
             HYBRID__ISSUE
 #define HYBRID__X(i) {                                                                                       \
-                __m512 t = _mm512_fmadd_ps(_mm512_load_ps((const float *)(const void *)(sum + 64 * i)), dw, dm);  \
+                __m512 t = _mm512_load_ps((const float *)(const void *)(sum + 64 * i));                      \
+                __asm__("" : "+v"(t));                                                                       \
+                t = _mm512_fmadd_ps(t, dw, dm);                                                              \
                 if (affine) t = _mm512_fmadd_ps(m, hybrid__splat_avx512(HYBRID__ROW(d, i) + part), t);       \
                 v[i] = _mm512_fmadd_ps(t, hybrid__splat_avx512(HYBRID__ROW(d, i)), v[i]); }
             HYBRID__EACH16(HYBRID__X)

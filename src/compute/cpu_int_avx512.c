@@ -251,12 +251,17 @@ HYBRID__INLINE HYBRID__TARGET_AVX512 uint32_t hybrid__super_avx512_q2_K(const vo
     *msum = hybrid__mins16_avx512(_mm_and_si128(_mm_srli_epi16(scales, 4), low4), s16);
     return hybrid__load_u32(&b->d);
 }
-/* The 16 scales, -32..31. */
+/* The 16 scales of Q3_K, plus 32, as two words (hybrid__scales_q3_unpack). */
+HYBRID__INLINE void hybrid__scales_q3_words(const uint8_t *p, uint64_t *s0, uint64_t *s1)
+{
+    uint64_t low = hybrid__load_u64(p), high = hybrid__load_u32(p + 8), two = 0x0303030303030303u, four = 0x0F0F0F0F0F0F0F0Fu;
+    *s0 = (low & four) | ((high | high << 30) & two) << 4;
+    *s1 = (low >> 4 & four) | ((high >> 4 | (high >> 6) << 32) & two) << 4;
+}
 HYBRID__INLINE HYBRID__TARGET_AVX512 __m128i hybrid__scales_q3_avx512(const uint8_t *p)
 {
-    uint64_t low = hybrid__load_u64(p), high = hybrid__load_u32(p + 8), two = 0x0303030303030303u;
-    uint64_t h0 = (high | high << 30) & two, h1 = (high >> 4 | (high >> 6) << 32) & two;
-    uint64_t s0 = (low & 0x0F0F0F0F0F0F0F0Fu) | h0 << 4, s1 = (low >> 4 & 0x0F0F0F0F0F0F0F0Fu) | h1 << 4;
+    uint64_t s0, s1;
+    hybrid__scales_q3_words(p, &s0, &s1);
     return _mm_sub_epi8(_mm_set_epi64x((int64_t)s1, (int64_t)s0), _mm_set1_epi8(32));
 }
 HYBRID__INLINE HYBRID__TARGET_AVX512 uint32_t hybrid__super_avx512_q3_K(const void *block, const int8_t *x, const int16_t *s16, const int16_t *s32, __m512i *isum, __m256i *msum)

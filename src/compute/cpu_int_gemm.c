@@ -89,6 +89,17 @@ static void hybrid__int_gemm_run(const hybrid__int_gemm *g, const void *w, size_
     if (g->end) g->end();
 }
 
+/* The two functions of a kernel that run a plan. */
+#define HYBRID__INT_GEMM_TYPE(isa, type)                                                                                                        \
+    static size_t hybrid__gemm_scratch_##isa##_##type(int64_t k, int n)                                                                         \
+    {                                                                                                                                           \
+        HYBRID__UNUSED(n);                                                                                                                      \
+        return hybrid__int_gemm_scratch(&hybrid__gemm_plan_##isa##_##type, k);                                                                  \
+    }                                                                                                                                           \
+    static void hybrid__gemm_##isa##_##type(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,    \
+                                            int64_t r0, int64_t r1, void *scratch)                                                              \
+    { hybrid__int_gemm_run(&hybrid__gemm_plan_##isa##_##type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch); }
+
 /* ---- VNNI: 8 rows of activations ---- */
 
 #define HYBRID__EACH8(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
@@ -225,10 +236,7 @@ HYBRID__TARGET_AVX512 static void hybrid__tile256_vnni_q6(const hybrid__tile *ti
         hybrid__panel_##type, tile, begin, end, tile_rows, family, HYBRID__PANEL##family, sizeof(hybrid__block_##type),                         \
         hybrid__many##family##_bytes                                                                                                            \
     };                                                                                                                                          \
-    static size_t hybrid__gemm_scratch_##isa##_##type(int64_t k, int n) { HYBRID__UNUSED(n); return hybrid__int_gemm_scratch(&hybrid__gemm_plan_##isa##_##type, k); } \
-    static void hybrid__gemm_##isa##_##type(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,    \
-                                            int64_t r0, int64_t r1, void *scratch)                                                              \
-    { hybrid__int_gemm_run(&hybrid__gemm_plan_##isa##_##type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch); }                        \
+    HYBRID__INT_GEMM_TYPE(isa, type)                                                                                                            \
     static const hybrid__matmul_kernel hybrid__kernel_##isa##_##type = {                                                                        \
         &hybrid__one##family##_avx512, &hybrid__many##family##_avx512, 6, 16, hybrid__gemv_avx512_##type, hybrid__gemm_scratch_##isa##_##type,  \
         hybrid__gemm_##isa##_##type                                                                                                             \
