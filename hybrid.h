@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 37c68faa2b5758af): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id f73844fe0dac3ece): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -41,111 +41,112 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      156  base.h             version, linkage, results, errors, allocator, log
- *      253  runtime.h          what models and sessions share: memory, log, worker threads
- *      282  quant.h            names, sizes, encode, decode
- *      347  gguf.h             what is in a model file, and writing one
- *      491  tokenizer.h        text to tokens and back
- *      605  chat.h             templates that make a prompt of a conversation
- *      708  model.h            load, describe
- *      752  context.h          batches of (sequence, tokens), logits, the KV cache
- *      826  sampler.h          from logits to the next token
- *      874  session.h          a conversation
+ *      157  base.h             version, linkage, results, errors, allocator, log
+ *      254  runtime.h          what models and sessions share: memory, log, worker threads
+ *      283  quant.h            names, sizes, encode, decode
+ *      348  gguf.h             what is in a model file, and writing one
+ *      492  tokenizer.h        text to tokens and back
+ *      606  chat.h             templates that make a prompt of a conversation
+ *      709  model.h            load, describe
+ *      753  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      827  sampler.h          from logits to the next token
+ *      875  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *      938  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      998  base.c             what every room uses: macros of compilers, results, errors, checked sizes
- *     1072  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1121  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1180  decimal.c          doubles as text, the same in every locale
- *     1278  thread.c           atomics, threads, and the worker pool
- *     1557  cpu.c              what this processor and its operating system can do
- *     1625  runtime.c          the object that everything hangs off: memory, log, workers
- *     1771  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     1923  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     1951  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    19327  end.h              closes what core/begin opened
+ *      939  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *      999  base.c             what every room uses: macros of compilers, results, errors, checked sizes
+ *     1073  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1122  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1181  decimal.c          doubles as text, the same in every locale
+ *     1279  thread.c           atomics, threads, and the worker pool
+ *     1558  cpu.c              what this processor and its operating system can do
+ *     1626  runtime.c          the object that everything hangs off: memory, log, workers
+ *     1772  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     1924  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     1952  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    19892  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     2317  names.c            names that must differ, found by hash
- *     2417  value.c            the 13 types of metadata values and their items
- *     2533  scan.c             a walk over the metadata, which checks every length before it is believed
- *     2736  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     3103  output.c           a file that appears under its name only when it is complete
- *     3202  write.c            makes a GGUF file
+ *     2318  names.c            names that must differ, found by hash
+ *     2418  value.c            the 13 types of metadata values and their items
+ *     2534  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     2737  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     3104  output.c           a file that appears under its name only when it is complete
+ *     3203  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     3683  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     3764  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     4063  floats.c           the types that are plain numbers
- *     4102  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     4295  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     4523  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     4663  types.c            the table of all types, and the public functions over it
- *     4764  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     4833  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     3684  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     3765  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     4064  floats.c           the types that are plain numbers
+ *     4103  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     4296  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     4524  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     4664  types.c            the table of all types, and the public functions over it
+ *     4765  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     4834  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     5006  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     5251  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     5392  pretokenize.c      cuts text into the words inside which BPE merges
- *     5804  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     6180  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     6357  bpe.c              the merging
- *     6679  tokenizer.c        making tokenizers, text to ids, ids to text
- *     6963  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     7091  stop.c             finds strings that end an answer in bytes that come in pieces
- *     7256  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     7738  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     8035  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     8280  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *     8784  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *     9120  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *     9479  jinja_filter.c     what stands behind '|'.
- *    10066  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    10245  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    10494  jinja_parse.c      tokens to a tree
- *    11044  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    11285  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    11768  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    11936  chat.c             a conversation as the variables that chat templates expect
+ *     5007  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     5252  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     5393  pretokenize.c      cuts text into the words inside which BPE merges
+ *     5805  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     6181  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     6358  bpe.c              the merging
+ *     6680  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     6964  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     7092  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     7257  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     7739  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     8036  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     8281  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *     8785  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *     9121  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *     9480  jinja_filter.c     what stands behind '|'.
+ *    10067  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    10246  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    10495  jinja_parse.c      tokens to a tree
+ *    11045  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    11286  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    11769  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    11937  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    12070  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12203  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12218  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12243  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12324  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    12686  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    12715  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    12823  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    12893  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    12988  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13356  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    13690  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    13940  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14133  cpu_int.c          the table of integer-block kernels
- *    14178  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    14245  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    16310  cpu_select.c       the kernels of an instruction set
- *    16340  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    16510  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12071  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    12204  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12219  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12244  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    12325  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    12687  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    12716  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    12824  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    12894  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    12989  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13362  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    13696  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    13954  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14150  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
+ *    14697  cpu_int.c          the table of integer-block kernels
+ *    14743  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    14810  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    16875  cpu_select.c       the kernels of an instruction set
+ *    16905  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    17075  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    16805  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    17012  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    17206  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    17264  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
- *    17405  forward.c          one transformer for all families, over the op table
+ *    17370  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    17577  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    17771  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    17829  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    17970  forward.c          one transformer for all families, over the op table
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    17707  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    18043  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    18256  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    18386  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    18769  plan.c             the bytes of a model and a context before they are loaded
- *    18858  dialog.c           the messages of a conversation, and the prompt that they make
- *    18975  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    18272  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    18608  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    18821  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    18951  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    19334  plan.c             the bytes of a model and a context before they are loaded
+ *    19423  dialog.c           the messages of a conversation, and the prompt that they make
+ *    19540  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -933,7 +934,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "37c68faa2b5758af"
+#define HYBRID__SOURCE_ID "f73844fe0dac3ece"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -13239,12 +13240,17 @@ HYBRID__INLINE HYBRID__TARGET_AVX512 uint32_t hybrid__super_avx512_q2_K(const vo
     *msum = hybrid__mins16_avx512(_mm_and_si128(_mm_srli_epi16(scales, 4), low4), s16);
     return hybrid__load_u32(&b->d);
 }
-/* The 16 scales, -32..31. */
+/* The 16 scales of Q3_K, plus 32, as two words (hybrid__scales_q3_unpack). */
+HYBRID__INLINE void hybrid__scales_q3_words(const uint8_t *p, uint64_t *s0, uint64_t *s1)
+{
+    uint64_t low = hybrid__load_u64(p), high = hybrid__load_u32(p + 8), two = 0x0303030303030303u, four = 0x0F0F0F0F0F0F0F0Fu;
+    *s0 = (low & four) | ((high | high << 30) & two) << 4;
+    *s1 = (low >> 4 & four) | ((high >> 4 | (high >> 6) << 32) & two) << 4;
+}
 HYBRID__INLINE HYBRID__TARGET_AVX512 __m128i hybrid__scales_q3_avx512(const uint8_t *p)
 {
-    uint64_t low = hybrid__load_u64(p), high = hybrid__load_u32(p + 8), two = 0x0303030303030303u;
-    uint64_t h0 = (high | high << 30) & two, h1 = (high >> 4 | (high >> 6) << 32) & two;
-    uint64_t s0 = (low & 0x0F0F0F0F0F0F0F0Fu) | h0 << 4, s1 = (low >> 4 & 0x0F0F0F0F0F0F0F0Fu) | h1 << 4;
+    uint64_t s0, s1;
+    hybrid__scales_q3_words(p, &s0, &s1);
     return _mm_sub_epi8(_mm_set_epi64x((int64_t)s1, (int64_t)s0), _mm_set1_epi8(32));
 }
 HYBRID__INLINE HYBRID__TARGET_AVX512 uint32_t hybrid__super_avx512_q3_K(const void *block, const int8_t *x, const int16_t *s16, const int16_t *s32, __m512i *isum, __m256i *msum)
@@ -13779,6 +13785,17 @@ static void hybrid__int_gemm_run(const hybrid__int_gemm *g, const void *w, size_
     if (g->end) g->end();
 }
 
+/* The two functions of a kernel that run a plan. */
+#define HYBRID__INT_GEMM_TYPE(isa, type)                                                                                                        \
+    static size_t hybrid__gemm_scratch_##isa##_##type(int64_t k, int n)                                                                         \
+    {                                                                                                                                           \
+        HYBRID__UNUSED(n);                                                                                                                      \
+        return hybrid__int_gemm_scratch(&hybrid__gemm_plan_##isa##_##type, k);                                                                  \
+    }                                                                                                                                           \
+    static void hybrid__gemm_##isa##_##type(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,    \
+                                            int64_t r0, int64_t r1, void *scratch)                                                              \
+    { hybrid__int_gemm_run(&hybrid__gemm_plan_##isa##_##type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch); }
+
 /* ---- VNNI: 8 rows of activations ---- */
 
 #define HYBRID__EACH8(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
@@ -13915,10 +13932,7 @@ HYBRID__TARGET_AVX512 static void hybrid__tile256_vnni_q6(const hybrid__tile *ti
         hybrid__panel_##type, tile, begin, end, tile_rows, family, HYBRID__PANEL##family, sizeof(hybrid__block_##type),                         \
         hybrid__many##family##_bytes                                                                                                            \
     };                                                                                                                                          \
-    static size_t hybrid__gemm_scratch_##isa##_##type(int64_t k, int n) { HYBRID__UNUSED(n); return hybrid__int_gemm_scratch(&hybrid__gemm_plan_##isa##_##type, k); } \
-    static void hybrid__gemm_##isa##_##type(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,    \
-                                            int64_t r0, int64_t r1, void *scratch)                                                              \
-    { hybrid__int_gemm_run(&hybrid__gemm_plan_##isa##_##type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch); }                        \
+    HYBRID__INT_GEMM_TYPE(isa, type)                                                                                                            \
     static const hybrid__matmul_kernel hybrid__kernel_##isa##_##type = {                                                                        \
         &hybrid__one##family##_avx512, &hybrid__many##family##_avx512, 6, 16, hybrid__gemv_avx512_##type, hybrid__gemm_scratch_##isa##_##type,  \
         hybrid__gemm_##isa##_##type                                                                                                             \
@@ -13946,6 +13960,8 @@ HYBRID__KERNEL_PANELS(avx512, q6_K, 256, hybrid__tile256_vnni_q6, 8, NULL, NULL)
  * a super-block are products of small integers: exact in bfloat16, and they come out as floats. */
 #if defined(HYBRID__X86) && (defined(__GNUC__) || defined(__clang__)) && defined(__linux__)
 #define HYBRID__AMX 1
+
+enum { HYBRID__AMX_AHEAD = 3 };          /* 32-weight blocks whose products are under way while one is scaled */
 
 #define HYBRID__TILE_LOAD(t, p, stride) __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #t : : "r"((const void *)(p)), "r"((size_t)(stride)) : "memory")
 #define HYBRID__TILE_STORE(t, p, stride) __asm__ volatile("tilestored %%tmm" #t ", (%0,%1,1)" : : "r"((void *)(p)), "r"((size_t)(stride)) : "memory")
@@ -14012,8 +14028,7 @@ HYBRID__INLINE HYBRID__TARGET_AMX void hybrid__tile32_amx(const hybrid__tile *ti
         x += 32;                                                                                             \
         ahead += HYBRID__PANEL32;                                                                            \
     }
-    HYBRID__ISSUE
-    HYBRID__ISSUE
+    for (j = 0; j < HYBRID__AMX_AHEAD; j++) { HYBRID__ISSUE }
     for (j = 0; j < 8; j++) {
         __m512 v[16];
 #define HYBRID__X(i) v[i] = _mm512_setzero_ps();
@@ -14025,7 +14040,9 @@ HYBRID__INLINE HYBRID__TARGET_AMX void hybrid__tile32_amx(const hybrid__tile *ti
             if (affine) m = _mm512_load_ps((const float *)(const void *)(panel + HYBRID__PANEL32_M));
             HYBRID__ISSUE
 #define HYBRID__X(i) {                                                                                       \
-                __m512 t = _mm512_fmadd_ps(_mm512_load_ps((const float *)(const void *)(sum + 64 * i)), dw, dm);  \
+                __m512 t = _mm512_load_ps((const float *)(const void *)(sum + 64 * i));                      \
+                __asm__("" : "+v"(t));                                                                       \
+                t = _mm512_fmadd_ps(t, dw, dm);                                                              \
                 if (affine) t = _mm512_fmadd_ps(m, hybrid__splat_avx512(HYBRID__ROW(d, i) + part), t);       \
                 v[i] = _mm512_fmadd_ps(t, hybrid__splat_avx512(HYBRID__ROW(d, i)), v[i]); }
             HYBRID__EACH16(HYBRID__X)
@@ -14130,6 +14147,553 @@ HYBRID__KERNEL_PANELS(amx, q6_K, 256, hybrid__tile256_amx_q6, 16, hybrid__amx_be
 #endif
 /* ==== end src/compute/cpu_int_amx.c ==== */
 
+/* ==== begin src/compute/cpu_int_avx2.c ==== */
+/* compute/cpu_int_avx2: integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of int16.
+ *
+ * Decode multiplies unsigned weights by signed activations (vpmaddubsw: pairs fit 16 bits up to 6-bit weights); prefill multiplies int16 by int16,
+ * where a super-block's weight already holds the scale of its sub-block: exact, and one kernel for all types of a family. */
+#if defined(HYBRID__X86)
+
+/* ---- activations ---- */
+
+/* 8 floats to int32, clamped; zeros when id is 0. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__quant8_avx2(const float *x, float id)
+{
+    __m256i q = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x), _mm256_set1_ps(id)));
+    q = _mm256_and_si256(q, _mm256_set1_epi32(id > 0 ? -1 : 0));
+    return _mm256_max_epi32(_mm256_min_epi32(q, _mm256_set1_epi32(127)), _mm256_set1_epi32(-127));
+}
+/* The largest |x| of 8 n floats, divided by 127. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 float hybrid__act_scale_avx2(const float *x, int n)
+{
+    __m256i a = _mm256_setzero_si256();
+    __m128i h;
+    int i;
+    for (i = 0; i < n; i++) a = _mm256_max_epu32(a, _mm256_and_si256(_mm256_castps_si256(_mm256_loadu_ps(x + 8 * i)), _mm256_set1_epi32(0x7FFFFFFF)));
+    h = _mm_max_epu32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    h = _mm_max_epu32(h, _mm_shuffle_epi32(h, 0x4E));
+    h = _mm_max_epu32(h, _mm_shuffle_epi32(h, 0xB1));
+    return hybrid__bits_f32((uint32_t)_mm_cvtsi128_si32(h)) / 127.0f;
+}
+/* 16 floats to 16 int16; adds their sum to *sum. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__quant16_avx2(const float *x, float id, int *sum)
+{
+    __m256i a = hybrid__quant8_avx2(x, id), b = hybrid__quant8_avx2(x + 8, id), s = _mm256_add_epi32(a, b);
+    __m128i h = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+    h = _mm_add_epi32(h, _mm_shuffle_epi32(h, 0x4E));
+    *sum += _mm_cvtsi128_si32(_mm_add_epi32(h, _mm_shuffle_epi32(h, 0xB1)));
+    return _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xD8);
+}
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m128i hybrid__bytes_avx2(__m256i words) { return _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)); }
+
+/* Decode, 32-weight blocks, in groups of 8: for e = 0..3: first halves of blocks e, e+4, second halves; then d[8] (float), sums of q [8] (int32). */
+enum { HYBRID__GROUP8 = 320, HYBRID__GROUP8_D = 256, HYBRID__GROUP8_S = 288 };
+static size_t hybrid__one32_bytes_avx2(int64_t k) { return (size_t)((k + 255) / 256) * HYBRID__GROUP8; }
+HYBRID__TARGET_AVX2 static void hybrid__one32_prepare_avx2(const float *x, int64_t k, void *act)
+{
+    int64_t b, blocks = k / 32;
+    if (blocks % 8) memset((char *)act + hybrid__one32_bytes_avx2(k) - HYBRID__GROUP8, 0, HYBRID__GROUP8);
+    for (b = 0; b < blocks; b++, x += 32) {
+        char *group = (char *)act + b / 8 * HYBRID__GROUP8, *at = group + b % 4 * 64 + b % 8 / 4 * 16;
+        float d = hybrid__act_scale_avx2(x, 4), id = hybrid__act_inverse(d);
+        int sum = 0;
+        _mm_storeu_si128((__m128i *)(void *)at, hybrid__bytes_avx2(hybrid__quant16_avx2(x, id, &sum)));
+        _mm_storeu_si128((__m128i *)(void *)(at + 32), hybrid__bytes_avx2(hybrid__quant16_avx2(x + 16, id, &sum)));
+        ((float *)(void *)(group + HYBRID__GROUP8_D))[b % 8] = d;
+        ((int32_t *)(void *)(group + HYBRID__GROUP8_S))[b % 8] = sum;
+    }
+}
+static const hybrid__act_format hybrid__one32_avx2 = { hybrid__one32_bytes_avx2, hybrid__one32_prepare_avx2 };
+
+/* Decode, super-blocks: the layout of cpu_int_act.c. */
+HYBRID__TARGET_AVX2 static void hybrid__one256_prepare_avx2(const float *x, int64_t k, void *act)
+{
+    float *d = (float *)(void *)((char *)act + hybrid__act256_d(k));
+    int16_t *s = (int16_t *)(void *)((char *)act + hybrid__act256_s(k));
+    int64_t b;
+    for (b = 0; b < k / 16; b++) {
+        int sum = 0;
+        if (b % 16 == 0) d[b / 16] = hybrid__act_scale_avx2(x + b * 16, 32);
+        _mm_storeu_si128((__m128i *)(void *)((char *)act + b * 16), hybrid__bytes_avx2(hybrid__quant16_avx2(x + b * 16, hybrid__act_inverse(d[b / 16]), &sum)));
+        s[b] = (int16_t)sum;
+    }
+}
+static const hybrid__act_format hybrid__one256_avx2 = { hybrid__act256_bytes, hybrid__one256_prepare_avx2 };
+
+/* Prefill: q as int16, d (floats), and of 32-weight blocks the sums of q (floats), of super-blocks sums of 16 q (int16); in the order of runs. */
+HYBRID__INLINE size_t hybrid__wide_s(int64_t k) { return (size_t)k * 2 + hybrid__align((size_t)k / 8, 64); }
+static size_t hybrid__wide_bytes(int64_t k) { return (hybrid__wide_s(k) + hybrid__align((size_t)k / 8, 64)) | 64; }
+HYBRID__TARGET_AVX2 static void hybrid__wide_prepare(const float *x, int64_t k, void *act, int block)
+{
+    float *d = (float *)(void *)((char *)act + (size_t)k * 2), *s32 = (float *)(void *)((char *)act + hybrid__wide_s(k));
+    int16_t *s16 = (int16_t *)(void *)s32;
+    int64_t run[9], b;
+    int i;
+    hybrid__runs(k / block, run);
+    for (b = 0; b < k / block; b++, x += block) {
+        int64_t at = hybrid__run_position(run, b);
+        float id;
+        int sum = 0;
+        d[at] = hybrid__act_scale_avx2(x, block / 8);
+        id = hybrid__act_inverse(d[at]);
+        for (i = 0; i < block / 16; i++) {
+            if (block == 256) sum = 0;
+            _mm256_store_si256((__m256i *)(void *)((int16_t *)act + at * block + 16 * i), hybrid__quant16_avx2(x + 16 * i, id, &sum));
+            if (block == 256) s16[at * 16 + i] = (int16_t)sum;
+        }
+        if (block == 32) s32[at] = (float)sum;
+    }
+}
+static void hybrid__wide32_prepare(const float *x, int64_t k, void *act) { hybrid__wide_prepare(x, k, act, 32); }
+static void hybrid__wide256_prepare(const float *x, int64_t k, void *act) { hybrid__wide_prepare(x, k, act, 256); }
+static const hybrid__act_format hybrid__many32_avx2 = { hybrid__wide_bytes, hybrid__wide32_prepare };
+static const hybrid__act_format hybrid__many256_avx2 = { hybrid__wide_bytes, hybrid__wide256_prepare };
+
+/* ---- decode, 32-weight blocks ---- */
+
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__two_avx2(const char *a, const char *b)
+{
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)a)), _mm_loadu_si128((const __m128i *)(const void *)b), 1);
+}
+/* 16 where the bit of a byte's number is set: two bytes of bits for each lane. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__bits_avx2(const char *a, const char *b)
+{
+    const __m256i each = _mm256_set1_epi64x((int64_t)0x8040201008040201);
+    __m256i v = _mm256_shuffle_epi8(_mm256_set_m128i(_mm_cvtsi32_si128(hybrid__load_u16(b)), _mm_cvtsi32_si128(hybrid__load_u16(a))),
+                                    _mm256_set_epi64x(0x0101010101010101, 0, 0x0101010101010101, 0));
+    return _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(v, each), each), _mm256_set1_epi8(16));
+}
+/* Sums of the dwords of 128-bit lanes: lane L, dword e: lane L of v_e. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__sum_lanes_avx2(__m256i v0, __m256i v1, __m256i v2, __m256i v3)
+{
+    __m256i a = _mm256_add_epi32(_mm256_unpacklo_epi32(v0, v1), _mm256_unpackhi_epi32(v0, v1));
+    __m256i b = _mm256_add_epi32(_mm256_unpacklo_epi32(v2, v3), _mm256_unpackhi_epi32(v2, v3));
+    return _mm256_add_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+}
+/* Low halves of 8 dwords as floats. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256 hybrid__halfs_avx2(__m256i v)
+{
+    v = _mm256_and_si256(v, _mm256_set1_epi32(0xFFFF));
+    return _mm256_cvtph_ps(_mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_packus_epi32(v, v), 0x08)));
+}
+
+/* Blocks e, e+4 of a group times their activations: 4 partial sums a block. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__dot_two_avx2(const char *w, size_t stride, size_t qs, size_t qh, bool bytes, const char *x)
+{
+    const __m256i low4 = _mm256_set1_epi8(15), one = _mm256_set1_epi16(1);
+    __m256i x0 = _mm256_load_si256((const __m256i *)(const void *)x), x1 = _mm256_load_si256((const __m256i *)(const void *)(x + 32)), lo, hi;
+    if (bytes) {
+        lo = hybrid__two_avx2(w + qs, w + 4 * stride + qs);
+        hi = hybrid__two_avx2(w + qs + 16, w + 4 * stride + qs + 16);
+        return _mm256_add_epi32(_mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(lo), _mm256_sign_epi8(x0, lo)), one),
+                                _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(hi), _mm256_sign_epi8(x1, hi)), one));
+    }
+    hi = hybrid__two_avx2(w + qs, w + 4 * stride + qs);
+    lo = _mm256_and_si256(hi, low4);
+    hi = _mm256_and_si256(_mm256_srli_epi16(hi, 4), low4);
+    if (qh) {
+        lo = _mm256_or_si256(lo, hybrid__bits_avx2(w + qh, w + 4 * stride + qh));
+        hi = _mm256_or_si256(hi, hybrid__bits_avx2(w + qh + 2, w + 4 * stride + qh + 2));
+    }
+    return _mm256_madd_epi16(_mm256_add_epi16(_mm256_maddubs_epi16(lo, x0), _mm256_maddubs_epi16(hi, x1)), one);
+}
+
+/* t of 8 blocks. shift: log2 of the offset of q (0: q is signed, or the block has a min). */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256 hybrid__dot8_avx2(const char *w, size_t stride, size_t qs, size_t qh, bool bytes, bool affine, int shift, const char *x)
+{
+    __m256i s = _mm256_load_si256((const __m256i *)(const void *)(x + HYBRID__GROUP8_S)), isum, heads;
+    __m256 t;
+    heads = _mm256_set_epi32((int)hybrid__load_u32(w + 7 * stride), (int)hybrid__load_u32(w + 6 * stride), (int)hybrid__load_u32(w + 5 * stride),
+                             (int)hybrid__load_u32(w + 4 * stride), (int)hybrid__load_u32(w + 3 * stride), (int)hybrid__load_u32(w + 2 * stride),
+                             (int)hybrid__load_u32(w + stride), (int)hybrid__load_u32(w));
+    isum = hybrid__sum_lanes_avx2(hybrid__dot_two_avx2(w, stride, qs, qh, bytes, x), hybrid__dot_two_avx2(w + stride, stride, qs, qh, bytes, x + 64),
+                                  hybrid__dot_two_avx2(w + 2 * stride, stride, qs, qh, bytes, x + 128), hybrid__dot_two_avx2(w + 3 * stride, stride, qs, qh, bytes, x + 192));
+    if (shift) isum = _mm256_sub_epi32(isum, _mm256_slli_epi32(s, shift));
+    t = _mm256_mul_ps(_mm256_cvtepi32_ps(isum), hybrid__halfs_avx2(heads));
+    if (affine) t = _mm256_fmadd_ps(hybrid__halfs_avx2(_mm256_srli_epi32(heads, 16)), _mm256_cvtepi32_ps(s), t);
+    return t;
+}
+
+/* p = fma(t, d, p) in the first count lanes. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256 hybrid__add_lanes_avx2(__m256 t, const float *d, __m256 p, int64_t count)
+{
+    __m256 sum = _mm256_fmadd_ps(t, _mm256_loadu_ps(d), p);
+    if (count >= 8) return sum;
+    return _mm256_blendv_ps(p, sum, _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32((int)count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))));
+}
+HYBRID__INLINE HYBRID__TARGET_AVX2 float hybrid__halve_avx2(__m256 p)
+{
+    __m128 h = _mm_add_ps(_mm256_castps256_ps128(p), _mm256_extractf128_ps(p, 1));
+    h = _mm_add_ps(h, _mm_movehl_ps(h, h));
+    return _mm_cvtss_f32(_mm_add_ss(h, _mm_shuffle_ps(h, h, 1)));
+}
+
+/* As in cpu_int_avx512.c: a row's last group reads on into the next rows; at the end of the rows it comes from a copy. */
+#define HYBRID__GEMV32_AVX2(type, qs, qh, bytes, affine, shift)                                                                                        \
+    HYBRID__TARGET_AVX2 static void hybrid__gemv_avx2_##type(const void *w, size_t row_bytes, int64_t k, const void *act, float *y,                    \
+                                                             int64_t r0, int64_t r1)                                                                   \
+    {                                                                                                                                                  \
+        const size_t stride = sizeof(hybrid__block_##type);                                                                                            \
+        const char *row_end = (const char *)w + (size_t)r1 * row_bytes;                                                                                \
+        int64_t blocks = k / 32, b, r;                                                                                                                 \
+        char copy[8 * sizeof(hybrid__block_##type)];                                                                                                   \
+        memset(copy, 0, sizeof copy);                                                                                                                  \
+        for (r = r0; r < r1; r++) {                                                                                                                    \
+            const char *row = (const char *)w + (size_t)r * row_bytes, *x = (const char *)act;                                                         \
+            __m256 p = _mm256_setzero_ps();                                                                                                            \
+            for (b = 0; b < blocks; b += 8, row += 8 * stride, x += HYBRID__GROUP8) {                                                                  \
+                const char *from = row;                                                                                                                \
+                if ((size_t)(row_end - row) < 8 * stride) from = (const char *)memcpy(copy, row, (size_t)(blocks - b) * stride);                       \
+                p = hybrid__add_lanes_avx2(hybrid__dot8_avx2(from, stride, qs, qh, bytes, affine, shift, x),                                           \
+                                           (const float *)(const void *)(x + HYBRID__GROUP8_D), p, blocks - b);                                        \
+            }                                                                                                                                          \
+            y[r - r0] = hybrid__halve_avx2(p);                                                                                                         \
+        }                                                                                                                                              \
+    }
+HYBRID__GEMV32_AVX2(q4_0, 2, 0, false, false, 3)
+HYBRID__GEMV32_AVX2(q4_1, 4, 0, false, true, 0)
+HYBRID__GEMV32_AVX2(q5_0, 6, 2, false, false, 4)
+HYBRID__GEMV32_AVX2(q5_1, 8, 4, false, true, 0)
+HYBRID__GEMV32_AVX2(q8_0, 2, 0, true, false, 0)
+#undef HYBRID__GEMV32_AVX2
+
+/* ---- super-blocks: weights 32g..32g+31 as unsigned bytes, 16 scales, 16 mins ---- */
+
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__load_avx2(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
+/* v >> by (left when negative), the bits of mask in every byte */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__field_avx2(__m256i v, int by, int mask)
+{
+    if (by > 0) v = _mm256_srl_epi16(v, _mm_cvtsi32_si128(by));
+    if (by < 0) v = _mm256_sll_epi16(v, _mm_cvtsi32_si128(-by));
+    return _mm256_and_si256(v, _mm256_set1_epi8((char)mask));
+}
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__group_avx2_q2_K(const void *block, int g)
+{
+    return hybrid__field_avx2(hybrid__load_avx2(((const hybrid__block_q2_K *)block)->qs + g / 4 * 32), g % 4 * 2, 3);
+}
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__group_avx2_q3_K(const void *block, int g)
+{
+    const hybrid__block_q3_K *b = (const hybrid__block_q3_K *)block;
+    return _mm256_or_si256(hybrid__field_avx2(hybrid__load_avx2(b->qs + g / 4 * 32), g % 4 * 2, 3), hybrid__field_avx2(hybrid__load_avx2(b->hmask), g - 2, 4));
+}
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__group_avx2_q4_K(const void *block, int g)
+{
+    return hybrid__field_avx2(hybrid__load_avx2(((const hybrid__block_q4_K *)block)->qs + g / 2 * 32), g % 2 * 4, 15);
+}
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__group_avx2_q5_K(const void *block, int g)
+{
+    const hybrid__block_q5_K *b = (const hybrid__block_q5_K *)block;
+    return _mm256_or_si256(hybrid__field_avx2(hybrid__load_avx2(b->qs + g / 2 * 32), g % 2 * 4, 15), hybrid__field_avx2(hybrid__load_avx2(b->qh), g - 4, 16));
+}
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__group_avx2_q6_K(const void *block, int g)
+{
+    const hybrid__block_q6_K *b = (const hybrid__block_q6_K *)block;
+    return _mm256_or_si256(hybrid__field_avx2(hybrid__load_avx2(b->ql + g / 4 * 64 + g % 2 * 32), g % 4 / 2 * 4, 15),
+                           hybrid__field_avx2(hybrid__load_avx2(b->qh + g / 4 * 32), g % 4 * 2 - 4, 0x30));
+}
+
+/* Scales (signed) and mins of 16 sub-blocks of 16; returns d | dmin << 16. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 uint32_t hybrid__scales_avx2_q2_K(const void *block, __m128i *sc, __m128i *m)
+{
+    const hybrid__block_q2_K *b = (const hybrid__block_q2_K *)block;
+    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)b->scales);
+    *sc = _mm_and_si128(v, _mm_set1_epi8(15));
+    *m = _mm_and_si128(_mm_srli_epi16(v, 4), _mm_set1_epi8(15));
+    return hybrid__load_u32(&b->d);
+}
+HYBRID__INLINE HYBRID__TARGET_AVX2 uint32_t hybrid__scales_avx2_q3_K(const void *block, __m128i *sc, __m128i *m)
+{
+    const hybrid__block_q3_K *b = (const hybrid__block_q3_K *)block;
+    uint64_t low, high;
+    hybrid__scales_q3_words(b->scales, &low, &high);
+    *m = *sc = _mm_sub_epi8(_mm_set_epi64x((int64_t)high, (int64_t)low), _mm_set1_epi8(32));
+    return hybrid__load_u16(&b->d);
+}
+HYBRID__INLINE HYBRID__TARGET_AVX2 uint32_t hybrid__scales_avx2_k45(const uint8_t *head, __m128i *sc, __m128i *m)
+{
+    uint64_t s8, m8;
+    hybrid__scales_k4_words(head + 4, &s8, &m8);
+    *sc = _mm_cvtsi64_si128((int64_t)s8);
+    *m = _mm_cvtsi64_si128((int64_t)m8);
+    *sc = _mm_unpacklo_epi8(*sc, *sc);
+    *m = _mm_unpacklo_epi8(*m, *m);
+    return hybrid__load_u32(head);
+}
+HYBRID__INLINE HYBRID__TARGET_AVX2 uint32_t hybrid__scales_avx2_q4_K(const void *block, __m128i *sc, __m128i *m) { return hybrid__scales_avx2_k45((const uint8_t *)block, sc, m); }
+HYBRID__INLINE HYBRID__TARGET_AVX2 uint32_t hybrid__scales_avx2_q5_K(const void *block, __m128i *sc, __m128i *m) { return hybrid__scales_avx2_k45((const uint8_t *)block, sc, m); }
+HYBRID__INLINE HYBRID__TARGET_AVX2 uint32_t hybrid__scales_avx2_q6_K(const void *block, __m128i *sc, __m128i *m)
+{
+    const hybrid__block_q6_K *b = (const hybrid__block_q6_K *)block;
+    *m = *sc = _mm_loadu_si128((const __m128i *)(const void *)b->scales);
+    return hybrid__load_u16(&b->d);
+}
+/* Scale of weights 32g..32g+15 in the words of the low, 32g+16.. of the high lane. sc: the 16 scales, in both lanes. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__scale_words_avx2(__m256i sc, int g)
+{
+    const __m256i first = _mm256_set_epi64x(0x0180018001800180, 0x0180018001800180, 0x0080008000800080, 0x0080008000800080);
+    return _mm256_srai_epi16(_mm256_shuffle_epi8(sc, _mm256_add_epi8(first, _mm256_set1_epi16((short)(g * 0x200)))), 8);
+}
+
+/* Vectors 0..7 of 8 partial sums each: the 8 sums. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__sum_sets_avx2(const __m256i *v)
+{
+    __m256i a = hybrid__sum_lanes_avx2(v[0], v[1], v[2], v[3]), b = hybrid__sum_lanes_avx2(v[4], v[5], v[6], v[7]);
+    return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
+}
+
+/* affine: mins; else q is unsigned by 1 << shift too much. */
+#define HYBRID__GEMV256_AVX2(type, affine, shift)                                                                                                      \
+    HYBRID__TARGET_AVX2 static void hybrid__gemv_avx2_##type(const void *w, size_t row_bytes, int64_t k, const void *act, float *y,                    \
+                                                             int64_t r0, int64_t r1)                                                                   \
+    {                                                                                                                                                  \
+        const char *s16 = (const char *)act + hybrid__act256_s(k);                                                                                     \
+        const float *d = (const float *)(const void *)((const char *)act + hybrid__act256_d(k));                                                       \
+        __m256i isum[8], msum[8];                                                                                                                      \
+        uint32_t heads[8];                                                                                                                             \
+        int64_t blocks = k / 256, b, r;                                                                                                                \
+        int j;                                                                                                                                         \
+        for (j = 0; j < 8; j++) { isum[j] = msum[j] = _mm256_setzero_si256(); heads[j] = 0; }                                                          \
+        for (r = r0; r < r1; r++) {                                                                                                                    \
+            const char *row = (const char *)w + (size_t)r * row_bytes;                                                                                 \
+            __m256 p = _mm256_setzero_ps(), t;                                                                                                         \
+            for (b = 0; b < blocks; b += 8) {                                                                                                          \
+                int count = (int)HYBRID__MIN(blocks - b, 8);                                                                                           \
+                __m256i i8, m8, h8;                                                                                                                    \
+                for (j = 0; j < count; j++, row += sizeof(hybrid__block_##type)) {                                                                     \
+                    const char *x = (const char *)act + (b + j) * 256;                                                                                 \
+                    __m128i sc, m;                                                                                                                     \
+                    __m256i sc2, sum = _mm256_setzero_si256();                                                                                         \
+                    heads[j] = hybrid__scales_avx2_##type(row, &sc, &m);                                                                               \
+                    sc2 = _mm256_broadcastsi128_si256(sc);                                                                                             \
+                    HYBRID__DOT32_AVX2(type, 0) HYBRID__DOT32_AVX2(type, 1) HYBRID__DOT32_AVX2(type, 2) HYBRID__DOT32_AVX2(type, 3)                    \
+                    HYBRID__DOT32_AVX2(type, 4) HYBRID__DOT32_AVX2(type, 5) HYBRID__DOT32_AVX2(type, 6) HYBRID__DOT32_AVX2(type, 7)                    \
+                    isum[j] = sum;                                                                                                                     \
+                    msum[j] = _mm256_madd_epi16(_mm256_cvtepi8_epi16(m), hybrid__load_avx2(s16 + (b + j) * 32));                                       \
+                }                                                                                                                                      \
+                i8 = hybrid__sum_sets_avx2(isum);                                                                                                      \
+                m8 = hybrid__sum_sets_avx2(msum);                                                                                                      \
+                h8 = hybrid__load_avx2(heads);                                                                                                         \
+                if (!affine) i8 = _mm256_sub_epi32(i8, _mm256_slli_epi32(m8, shift));                                                                  \
+                t = _mm256_mul_ps(_mm256_cvtepi32_ps(i8), hybrid__halfs_avx2(h8));                                                                     \
+                if (affine) t = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(m8), hybrid__halfs_avx2(_mm256_srli_epi32(h8, 16)), t);                            \
+                p = hybrid__add_lanes_avx2(t, d + b, p, count);                                                                                        \
+            }                                                                                                                                          \
+            y[r - r0] = hybrid__halve_avx2(p);                                                                                                         \
+        }                                                                                                                                              \
+    }
+#define HYBRID__DOT32_AVX2(type, g) \
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(hybrid__group_avx2_##type(row, g), hybrid__load_avx2(x + 32 * g)), hybrid__scale_words_avx2(sc2, g)));
+HYBRID__GEMV256_AVX2(q2_K, true, 0)
+HYBRID__GEMV256_AVX2(q3_K, false, 2)
+HYBRID__GEMV256_AVX2(q4_K, true, 0)
+HYBRID__GEMV256_AVX2(q5_K, true, 0)
+HYBRID__GEMV256_AVX2(q6_K, false, 5)
+#undef HYBRID__DOT32_AVX2
+#undef HYBRID__GEMV256_AVX2
+
+/* ---- prefill: panels of 16 rows: for every pair of weights 16 rows x 2 int16 ----
+ * Of a 32-weight block: 16 pairs, d[16], m[16] (floats). Of a super-block: 128 pairs, d[16], dmin[16], 8 pairs of mins (int16). */
+enum {
+    HYBRID__WIDE32_D = 1024, HYBRID__WIDE32 = 1152, HYBRID__WIDE256_D = 8192, HYBRID__WIDE256_M = 8320, HYBRID__WIDE256 = 8832
+};
+
+/* Dwords of 8 rows (rows i: 32 bytes at from + i * stride) to o[j] = dword j of the 8 rows, 64 bytes apart. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__transpose_avx2(const char *from, size_t stride, char *o)
+{
+    __m256i a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7;
+#define HYBRID__TWO(i) _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_load_si128((const __m128i *)(const void *)(from + (i) % 4 * stride + (i) / 4 * 16))), \
+                                               _mm_load_si128((const __m128i *)(const void *)(from + ((i) % 4 + 4) * stride + (i) / 4 * 16)), 1)
+    a0 = HYBRID__TWO(0); a1 = HYBRID__TWO(1); a2 = HYBRID__TWO(2); a3 = HYBRID__TWO(3);
+    a4 = HYBRID__TWO(4); a5 = HYBRID__TWO(5); a6 = HYBRID__TWO(6); a7 = HYBRID__TWO(7);
+#undef HYBRID__TWO
+    b0 = _mm256_unpacklo_epi32(a0, a1); b1 = _mm256_unpackhi_epi32(a0, a1); b2 = _mm256_unpacklo_epi32(a2, a3); b3 = _mm256_unpackhi_epi32(a2, a3);
+    b4 = _mm256_unpacklo_epi32(a4, a5); b5 = _mm256_unpackhi_epi32(a4, a5); b6 = _mm256_unpacklo_epi32(a6, a7); b7 = _mm256_unpackhi_epi32(a6, a7);
+    _mm256_store_si256((__m256i *)(void *)o, _mm256_unpacklo_epi64(b0, b2));
+    _mm256_store_si256((__m256i *)(void *)(o + 64), _mm256_unpackhi_epi64(b0, b2));
+    _mm256_store_si256((__m256i *)(void *)(o + 128), _mm256_unpacklo_epi64(b1, b3));
+    _mm256_store_si256((__m256i *)(void *)(o + 192), _mm256_unpackhi_epi64(b1, b3));
+    _mm256_store_si256((__m256i *)(void *)(o + 256), _mm256_unpacklo_epi64(b4, b6));
+    _mm256_store_si256((__m256i *)(void *)(o + 320), _mm256_unpackhi_epi64(b4, b6));
+    _mm256_store_si256((__m256i *)(void *)(o + 384), _mm256_unpacklo_epi64(b5, b7));
+    _mm256_store_si256((__m256i *)(void *)(o + 448), _mm256_unpackhi_epi64(b5, b7));
+}
+/* 16 rows of n int16 (n / 16 times 32 bytes; stride bytes a row) to pairs. */
+HYBRID__TARGET_AVX2 static void hybrid__pairs_avx2(const char *from, size_t stride, int n, char *o)
+{
+    int i;
+    for (i = 0; i < n / 16; i++) {
+        hybrid__transpose_avx2(from + i * 32, stride, o + i * 512);
+        hybrid__transpose_avx2(from + i * 32 + 8 * stride, stride, o + i * 512 + 32);
+    }
+}
+HYBRID__TARGET_AVX2 static void hybrid__heads_avx2(const uint32_t *heads, char *d)
+{
+    int i;
+    for (i = 0; i < 2; i++) {
+        __m256i h = hybrid__load_avx2(heads + 8 * i);
+        _mm256_store_ps((float *)(void *)(d + 32 * i), hybrid__halfs_avx2(h));
+        _mm256_store_ps((float *)(void *)(d + 64 + 32 * i), hybrid__halfs_avx2(_mm256_srli_epi32(h, 16)));
+    }
+}
+
+HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__wide32_avx2(const char *const *rows, size_t qs, size_t qh, bool bytes, int offset, char *panel)
+{
+    HYBRID__ALIGN64 char words[16][64];
+    uint32_t heads[16];
+    int i, half;
+    for (i = 0; i < 16; i++) {
+        heads[i] = hybrid__load_u32(rows[i]);
+        if (bytes) {
+            for (half = 0; half < 2; half++)
+                _mm256_store_si256((__m256i *)(void *)(words[i] + 32 * half), _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(rows[i] + qs + 16 * half))));
+        } else {
+            __m128i raw = _mm_loadu_si128((const __m128i *)(const void *)(rows[i] + qs)), low4 = _mm_set1_epi8(15);
+            __m256i q = _mm256_set_m128i(_mm_and_si128(_mm_srli_epi16(raw, 4), low4), _mm_and_si128(raw, low4));
+            if (qh) q = _mm256_or_si256(q, hybrid__bits_avx2(rows[i] + qh, rows[i] + qh + 2));
+            q = _mm256_sub_epi8(q, _mm256_set1_epi8((char)offset));
+            _mm256_store_si256((__m256i *)(void *)words[i], _mm256_cvtepi8_epi16(_mm256_castsi256_si128(q)));
+            _mm256_store_si256((__m256i *)(void *)(words[i] + 32), _mm256_cvtepi8_epi16(_mm256_extracti128_si256(q, 1)));
+        }
+    }
+    hybrid__pairs_avx2(words[0], 64, 32, panel);
+    hybrid__heads_avx2(heads, panel + HYBRID__WIDE32_D);
+}
+#define HYBRID__WIDE32_TYPE(type, qs, qh, bytes, offset) \
+    HYBRID__TARGET_AVX2 static void hybrid__wide_##type(const char *const *rows, char *panel) { hybrid__wide32_avx2(rows, qs, qh, bytes, offset, panel); }
+HYBRID__WIDE32_TYPE(q4_0, 2, 0, false, 8)
+HYBRID__WIDE32_TYPE(q4_1, 4, 0, false, 0)
+HYBRID__WIDE32_TYPE(q5_0, 6, 2, false, 16)
+HYBRID__WIDE32_TYPE(q5_1, 8, 4, false, 0)
+HYBRID__WIDE32_TYPE(q8_0, 2, 0, true, 0)
+#undef HYBRID__WIDE32_TYPE
+
+#define HYBRID__WIDE256_TYPE(type, offset)                                                                                                \
+    HYBRID__TARGET_AVX2 static void hybrid__wide_##type(const char *const *rows, char *panel)                                             \
+    {                                                                                                                                     \
+        HYBRID__ALIGN64 char words[16][512 + 32], mins[16][32];                                                                           \
+        uint32_t heads[16];                                                                                                               \
+        int i, g;                                                                                                                         \
+        for (i = 0; i < 16; i++) {                                                                                                        \
+            __m128i sc, m;                                                                                                                \
+            __m256i sc2, off = _mm256_set1_epi16(offset), q, s;                                                                           \
+            heads[i] = hybrid__scales_avx2_##type(rows[i], &sc, &m);                                                                      \
+            sc2 = _mm256_broadcastsi128_si256(sc);                                                                                        \
+            _mm256_store_si256((__m256i *)(void *)mins[i], _mm256_cvtepi8_epi16(m));                                                      \
+            for (g = 0; g < 8; g++) {                                                                                                     \
+                q = hybrid__group_avx2_##type(rows[i], g);                                                                                \
+                s = hybrid__scale_words_avx2(sc2, g);                                                                                     \
+                _mm256_store_si256((__m256i *)(void *)(words[i] + g * 64),                                                                \
+                    _mm256_mullo_epi16(_mm256_sub_epi16(_mm256_cvtepu8_epi16(_mm256_castsi256_si128(q)), off), _mm256_permute2x128_si256(s, s, 0x00))); \
+                _mm256_store_si256((__m256i *)(void *)(words[i] + g * 64 + 32),                                                           \
+                    _mm256_mullo_epi16(_mm256_sub_epi16(_mm256_cvtepu8_epi16(_mm256_extracti128_si256(q, 1)), off), _mm256_permute2x128_si256(s, s, 0x11))); \
+            }                                                                                                                             \
+        }                                                                                                                                 \
+        hybrid__pairs_avx2(words[0], sizeof words[0], 256, panel);                                                                        \
+        hybrid__pairs_avx2(mins[0], 32, 16, panel + HYBRID__WIDE256_M);                                                                   \
+        hybrid__heads_avx2(heads, panel + HYBRID__WIDE256_D);                                                                             \
+    }
+HYBRID__WIDE256_TYPE(q2_K, 0)
+HYBRID__WIDE256_TYPE(q3_K, 4)
+HYBRID__WIDE256_TYPE(q4_K, 0)
+HYBRID__WIDE256_TYPE(q5_K, 0)
+HYBRID__WIDE256_TYPE(q6_K, 32)
+#undef HYBRID__WIDE256_TYPE
+
+/* ---- prefill: 16 rows of weights by 4 of activations ---- */
+
+#define HYBRID__EACH4(X) X(0) X(1) X(2) X(3)
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__splat_avx2(const char *p) { return _mm256_set1_epi32((int)hybrid__load_u32(p)); }
+
+/* s[2i], s[2i + 1]: sums of rows 0-7 and 8-15 with activation row i, over n pairs. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__madd_tile_avx2(const char *panel, const char *x, size_t stride, int n, __m256i s[8])
+{
+    __m256i s0 = _mm256_setzero_si256(), s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0, s7 = s0;
+    const size_t stride3 = 3 * stride;
+    int q;
+    for (q = 0; q < n; q++) {
+        __m256i w0 = _mm256_load_si256((const __m256i *)(const void *)(panel + q * 64)), w1 = _mm256_load_si256((const __m256i *)(const void *)(panel + q * 64 + 32)), v;
+        v = hybrid__splat_avx2(x + q * 4);
+        s0 = _mm256_add_epi32(s0, _mm256_madd_epi16(w0, v)); s1 = _mm256_add_epi32(s1, _mm256_madd_epi16(w1, v));
+        v = hybrid__splat_avx2(x + stride + q * 4);
+        s2 = _mm256_add_epi32(s2, _mm256_madd_epi16(w0, v)); s3 = _mm256_add_epi32(s3, _mm256_madd_epi16(w1, v));
+        v = hybrid__splat_avx2(x + 2 * stride + q * 4);
+        s4 = _mm256_add_epi32(s4, _mm256_madd_epi16(w0, v)); s5 = _mm256_add_epi32(s5, _mm256_madd_epi16(w1, v));
+        v = hybrid__splat_avx2(x + stride3 + q * 4);
+        s6 = _mm256_add_epi32(s6, _mm256_madd_epi16(w0, v)); s7 = _mm256_add_epi32(s7, _mm256_madd_epi16(w1, v));
+    }
+    s[0] = s0; s[1] = s1; s[2] = s2; s[3] = s3; s[4] = s4; s[5] = s5; s[6] = s6; s[7] = s7;
+}
+/* A finished run joins those before it, as hybrid__merge_avx512. */
+HYBRID__TARGET_AVX2 static void hybrid__merge_avx2(const float *v, int run, float (*waiting)[64], float *out)
+{
+    int i;
+    for (i = 0; i < 64; i += 8) {
+        __m256 a = _mm256_load_ps(v + i);
+        if (run & 1) a = _mm256_add_ps(_mm256_load_ps(waiting[0] + i), a);
+        if ((run & 3) == 3) a = _mm256_add_ps(_mm256_load_ps(waiting[1] + i), a);
+        if (run == 7) _mm256_store_ps(out + i, _mm256_add_ps(_mm256_load_ps(waiting[2] + i), a));
+        else _mm256_store_ps(waiting[(run & 3) == 3 ? 2 : run & 1] + i, a);
+    }
+}
+
+HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__int_tile_avx2(const hybrid__tile *tile, int block, bool affine)
+{
+    const size_t stride = tile->act_bytes, d_at = (size_t)tile->k * 2, s_at = hybrid__wide_s(tile->k);
+    const char *panel = tile->panel, *x = tile->acts;
+    HYBRID__ALIGN64 float waiting[3][64], v[64];
+    int64_t run[9], at;
+    int j, i, h;
+    hybrid__runs(tile->k / block, run);
+    for (j = 0; j < 8; j++) {
+        memset(v, 0, sizeof v);
+        for (at = run[j]; at < run[j + 1]; at++, x += 2 * block, panel += block == 32 ? HYBRID__WIDE32 : HYBRID__WIDE256) {
+            const char *scales = panel + (block == 32 ? HYBRID__WIDE32_D : HYBRID__WIDE256_D);
+            __m256i s[8], m[8];
+            hybrid__madd_tile_avx2(panel, x, stride, block / 2, s);
+            if (affine && block == 256) hybrid__madd_tile_avx2(panel + HYBRID__WIDE256_M, tile->acts + s_at + at * 32, stride, 8, m);
+            for (i = 0; i < 4; i++) {
+                const char *row = tile->acts + (size_t)i * stride;
+                __m256 d = _mm256_set1_ps(hybrid__load_f32(row + d_at + at * 4));
+                for (h = 0; h < 2; h++) {
+                    __m256 t = _mm256_mul_ps(_mm256_cvtepi32_ps(s[2 * i + h]), _mm256_load_ps((const float *)(const void *)(scales + 32 * h)));
+                    __m256 dm = _mm256_load_ps((const float *)(const void *)(scales + 64 + 32 * h));
+                    if (affine && block == 256) t = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(m[2 * i + h]), dm, t);
+                    if (affine && block == 32) t = _mm256_fmadd_ps(dm, _mm256_set1_ps(hybrid__load_f32(row + s_at + at * 4)), t);
+                    _mm256_store_ps(v + 16 * i + 8 * h, _mm256_fmadd_ps(t, d, _mm256_load_ps(v + 16 * i + 8 * h)));
+                }
+            }
+        }
+        hybrid__merge_avx2(v, j, waiting, tile->out);
+    }
+}
+HYBRID__TARGET_AVX2 static void hybrid__tile32_avx2_plain(const hybrid__tile *tile) { hybrid__int_tile_avx2(tile, 32, false); }
+HYBRID__TARGET_AVX2 static void hybrid__tile32_avx2_affine(const hybrid__tile *tile) { hybrid__int_tile_avx2(tile, 32, true); }
+HYBRID__TARGET_AVX2 static void hybrid__tile256_avx2_plain(const hybrid__tile *tile) { hybrid__int_tile_avx2(tile, 256, false); }
+HYBRID__TARGET_AVX2 static void hybrid__tile256_avx2_affine(const hybrid__tile *tile) { hybrid__int_tile_avx2(tile, 256, true); }
+
+#define HYBRID__KERNEL_AVX2(type, family, tile)                                                                                                    \
+    static const hybrid__int_gemm hybrid__gemm_plan_avx2_##type = {                                                                                \
+        hybrid__wide_##type, tile, NULL, NULL, 4, family, HYBRID__WIDE##family, sizeof(hybrid__block_##type), hybrid__wide_bytes                   \
+    };                                                                                                                                             \
+    HYBRID__INT_GEMM_TYPE(avx2, type)                                                                                                              \
+    static const hybrid__matmul_kernel hybrid__kernel_avx2_##type = {                                                                              \
+        &hybrid__one##family##_avx2, &hybrid__many##family##_avx2, 4, 16, hybrid__gemv_avx2_##type, hybrid__gemm_scratch_avx2_##type, hybrid__gemm_avx2_##type \
+    };
+HYBRID__KERNEL_AVX2(q4_0, 32, hybrid__tile32_avx2_plain)
+HYBRID__KERNEL_AVX2(q4_1, 32, hybrid__tile32_avx2_affine)
+HYBRID__KERNEL_AVX2(q5_0, 32, hybrid__tile32_avx2_plain)
+HYBRID__KERNEL_AVX2(q5_1, 32, hybrid__tile32_avx2_affine)
+HYBRID__KERNEL_AVX2(q8_0, 32, hybrid__tile32_avx2_plain)
+HYBRID__KERNEL_AVX2(q2_K, 256, hybrid__tile256_avx2_affine)
+HYBRID__KERNEL_AVX2(q3_K, 256, hybrid__tile256_avx2_plain)
+HYBRID__KERNEL_AVX2(q4_K, 256, hybrid__tile256_avx2_affine)
+HYBRID__KERNEL_AVX2(q5_K, 256, hybrid__tile256_avx2_affine)
+HYBRID__KERNEL_AVX2(q6_K, 256, hybrid__tile256_avx2_plain)
+#undef HYBRID__KERNEL_AVX2
+
+#endif
+/* ==== end src/compute/cpu_int_avx2.c ==== */
+
 /* ==== begin src/compute/cpu_int.c ==== */
 /* compute/cpu_int: the table of integer-block kernels. */
 
@@ -14156,6 +14720,7 @@ static const hybrid__matmul_kernel *hybrid__int_kernel_of(hybrid__isa isa, bool 
 #endif
 #if defined(HYBRID__X86)
     if (isa == HYBRID__ISA_AVX512) HYBRID__INT_KERNELS(avx512)
+    if (isa == HYBRID__ISA_AVX2) HYBRID__INT_KERNELS(avx2)
 #endif
     HYBRID__UNUSED(isa);
     HYBRID__UNUSED(amx);
@@ -19358,13 +19923,17 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__CHARS
 #undef HYBRID__COUNT
 #undef HYBRID__DEEPSEEK3
+#undef HYBRID__DOT32_AVX2
 #undef HYBRID__EACH16
+#undef HYBRID__EACH4
 #undef HYBRID__EACH8
 #undef HYBRID__F4_EACH
 #undef HYBRID__FIND
 #undef HYBRID__FLOAT_GENERIC
 #undef HYBRID__FLOAT_KERNELS
+#undef HYBRID__GEMV256_AVX2
 #undef HYBRID__GEMV256_AVX512
+#undef HYBRID__GEMV32_AVX2
 #undef HYBRID__GEMV32_AVX512
 #undef HYBRID__GENERIC_TYPE
 #undef HYBRID__GGUF_FIRST_BLOCK
@@ -19373,9 +19942,11 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__GPT4O
 #undef HYBRID__HEAD4
 #undef HYBRID__INLINE
+#undef HYBRID__INT_GEMM_TYPE
 #undef HYBRID__INT_KERNELS
 #undef HYBRID__ISSUE
 #undef HYBRID__J_TEXT_FILTER
+#undef HYBRID__KERNEL_AVX2
 #undef HYBRID__KERNEL_PANELS
 #undef HYBRID__LETTERS
 #undef HYBRID__LIKELY
@@ -19422,6 +19993,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__TOKEN_FOREIGN
 #undef HYBRID__TOKEN_STRIP
 #undef HYBRID__TOKEN_TYPE
+#undef HYBRID__TWO
 #undef HYBRID__TYPE
 #undef HYBRID__UNLIKELY
 #undef HYBRID__UNROLL
@@ -19471,6 +20043,8 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__V_TILES
 #undef HYBRID__V_TILE_OF
 #undef HYBRID__V_TRANSPOSE
+#undef HYBRID__WIDE256_TYPE
+#undef HYBRID__WIDE32_TYPE
 #undef HYBRID__WIN32_LEAN
 #undef HYBRID__WORD_SHORT
 #undef HYBRID__X
