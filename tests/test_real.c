@@ -97,6 +97,55 @@ static void along(const char *file, const char *ref_json, const char *ref_logits
     free(raw);
 }
 
+/* One layer, 256 wide, in each K-quant: llama.cpp's logits of 32 tokens. Both quantize activations to 8 bits, so only nearly the same. */
+static void one_layer(const char *type, double tolerance)
+{
+    char file[128];
+    size_t size = 0;
+    char *text, *raw, *p, *end;
+    const float *want;
+    int32_t ids[64];
+    int n = 0, i, k, same = 0;
+    double diff = 0, most = 0;
+    hybrid_model *m;
+    hybrid_context *c;
+    hybrid_error err;
+    TEST(type);
+    snprintf(file, sizeof file, "quant/models/rows-%s.gguf", type);
+    if (!data_path(file)) { SKIP("the shared data folder has no %s", file); return; }
+    m = load(data_path(file));
+    snprintf(file, sizeof file, "quant/models/rows-%s.logits_32x512.f32", type);
+    text = read_file(data_path("quant/models/tokens32.txt"), NULL);
+    raw = read_file(data_path(file), &size);
+    want = (const float *)(void *)raw;
+    for (p = text; p && n < 64; p = end) {
+        p += strspn(p, " ,\n");
+        ids[n] = (int32_t)strtol(p, &end, 10);
+        if (end == p) break;
+        n++;
+    }
+    CHECK(m && n == 32 && size == 32 * 512 * sizeof(float), "the reference cannot be read (%d ids, %d bytes)", n, (int)size);
+    c = m && n == 32 ? context_of(m, 64, 32, HYBRID_KV_F32) : NULL;
+    if (c && raw) {
+        CHECK(!hybrid_batch_add_logits(c, 0, ids, 32, 32, &err) && !hybrid_decode(c, &err), "%s", err.message);
+        for (i = 0; i < 32; i++) {
+            const float *got = hybrid_logits_at(c, 0, (size_t)i), *ref = want + i * 512;
+            for (k = 0; k < 512; k++) {
+                if (fabs(ref[k]) > most) most = fabs(ref[k]);
+                if (!(fabs(got[k] - ref[k]) <= diff)) diff = fabs(got[k] - ref[k]);
+            }
+            same += argmax(got, 512) == argmax(ref, 512);
+        }
+        CHECK(diff / most < tolerance, "logits differ by %.2e of the largest", diff / most);
+        CHECK(same >= 31, "the best token agrees %d times of 32", same);
+        printf("  rows-%-8s logits within %.1e, best token %d/32\n", type, diff / most, same);
+    }
+    hybrid_context_destroy(c);
+    hybrid_model_destroy(m);
+    free(text);
+    free(raw);
+}
+
 /* Greedy text of stories260K from BOS alone is the one that llama2.c's own test expects. */
 static void story(const char *file)
 {
@@ -296,6 +345,12 @@ int main(void)
         snprintf(file, sizeof file, BABY "%s", baby[i].end);
         along(file, "models/baby-llama-105/ref_greedy_256.json", "models/baby-llama-105/ref_greedy_logits_256x105.f32", 105, baby[i].tolerance, baby[i].agree);
     }
+    one_layer("F32", 1e-5);
+    one_layer("Q2_K", 0.02);
+    one_layer("Q3_K_S", 0.02);
+    one_layer("Q4_K_S", 0.02);
+    one_layer("Q5_K_S", 0.02);
+    one_layer("Q6_K", 0.02);
     story(STORIES ".gguf");
     for (i = 0; i < 3; i++) nano(sorts[i]);
     real("smollm2", 0.35);
