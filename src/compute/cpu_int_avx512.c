@@ -6,9 +6,11 @@
 #if defined(HYBRID__X86)
 
 /* One row for 32-weight blocks, in groups of 16 blocks: for e = 0..3: first halves of blocks e, e+4, e+8, e+12, then their second halves;
- * then d[16] (float) and the sums of q [16] (int32). Missing blocks of the last group are zeros. */
+ * then d[16] (float) and the sums of q [16] (int32). Missing blocks of the last group are zeros. Where the last group is half empty it
+ * follows once more with its first 8 blocks in both halves: the ends of two rows are then done as one group. */
 enum { HYBRID__GROUP16 = 640, HYBRID__GROUP16_D = 512, HYBRID__GROUP16_S = 576 };
-static size_t hybrid__one32_bytes_avx512(int64_t k) { return (size_t)((k + 511) / 512) * HYBRID__GROUP16; }
+static bool hybrid__one32_paired(int64_t k) { return k / 32 % 16 > 0 && k / 32 % 16 <= 8; }
+static size_t hybrid__one32_bytes_avx512(int64_t k) { return (size_t)((k + 511) / 512 + hybrid__one32_paired(k)) * HYBRID__GROUP16; }
 
 /* 16 floats to int8, all of one block, whose 1 / d is id (0: all zeros). */
 HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__quant16_avx512(__m512 x, float id)
@@ -32,7 +34,8 @@ HYBRID__INLINE HYBRID__TARGET_AVX512 float hybrid__quant32_avx512(const float *x
 HYBRID__TARGET_AVX512 static void hybrid__one32_prepare_avx512(const float *x, int64_t k, void *act)
 {
     int64_t b, blocks = k / 32;
-    char *last = (char *)act + hybrid__one32_bytes_avx512(k) - HYBRID__GROUP16;
+    char *last = (char *)act + (size_t)((k + 511) / 512 - 1) * HYBRID__GROUP16;
+    int i;
     if (blocks % 16) memset(last, 0, HYBRID__GROUP16);
     for (b = 0; b < blocks; b++) {
         char *group = (char *)act + b / 16 * HYBRID__GROUP16, *at = group + b % 4 * 128 + b % 16 / 4 * 16;
@@ -43,31 +46,36 @@ HYBRID__TARGET_AVX512 static void hybrid__one32_prepare_avx512(const float *x, i
         ((float *)(void *)(group + HYBRID__GROUP16_D))[b % 16] = d;
         ((int32_t *)(void *)(group + HYBRID__GROUP16_S))[b % 16] = _mm512_reduce_add_epi32(_mm512_add_epi32(q0, q1));
     }
+    for (i = 0; hybrid__one32_paired(k) && i < HYBRID__GROUP16 / 64; i++) {              /* the low 256 bits of every vector, twice */
+        __m256i half = _mm256_load_si256((const __m256i *)(const void *)(last + i * 64));
+        _mm512_store_si512(last + HYBRID__GROUP16 + i * 64, _mm512_broadcast_i64x4(half));
+    }
 }
 static const hybrid__act_format hybrid__one32_avx512 = { hybrid__one32_bytes_avx512, hybrid__one32_prepare_avx512 };
 
-/* 16 bytes from each of blocks 0, 4, 8, 12. */
-HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__four_avx512(const char *p, size_t stride)
+/* 16 bytes from each of blocks 0, 4, 8, 12. Block 8 is `far` bytes behind block 0: 8 strides, or a row. */
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__four_avx512(const char *p, size_t stride, size_t far)
 {
     __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(const void *)p));
     v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)(p + 4 * stride)), 1);
-    v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)(p + 8 * stride)), 2);
-    return _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)(p + 12 * stride)), 3);
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)(p + far)), 2);
+    return _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)(p + far + 4 * stride)), 3);
 }
 /* The same of two bytes each, as a mask of 64 bits. */
-HYBRID__INLINE uint64_t hybrid__four_bits(const char *p, size_t stride)
+HYBRID__INLINE uint64_t hybrid__four_bits(const char *p, size_t stride, size_t far)
 {
-    return (uint64_t)hybrid__load_u16(p) | (uint64_t)hybrid__load_u16(p + 4 * stride) << 16 | (uint64_t)hybrid__load_u16(p + 8 * stride) << 32 |
-           (uint64_t)hybrid__load_u16(p + 12 * stride) << 48;
+    return (uint64_t)hybrid__load_u16(p) | (uint64_t)hybrid__load_u16(p + 4 * stride) << 16 | (uint64_t)hybrid__load_u16(p + far) << 32 |
+           (uint64_t)hybrid__load_u16(p + far + 4 * stride) << 48;
 }
 /* The first 4 bytes of 16 blocks. */
-HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__heads_avx512(const char *p, size_t s)
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__heads_avx512(const char *p, size_t s, size_t far)
 {
 #define HYBRID__HEAD4(i) _mm_set_epi32((int)hybrid__load_u32(p + (i + 3) * s), (int)hybrid__load_u32(p + (i + 2) * s), (int)hybrid__load_u32(p + (i + 1) * s), (int)hybrid__load_u32(p + i * s))
     __m512i v = _mm512_castsi128_si512(HYBRID__HEAD4(0));
     v = _mm512_inserti32x4(v, HYBRID__HEAD4(4), 1);
-    v = _mm512_inserti32x4(v, HYBRID__HEAD4(8), 2);
-    return _mm512_inserti32x4(v, HYBRID__HEAD4(12), 3);
+    p += far;
+    v = _mm512_inserti32x4(v, HYBRID__HEAD4(0), 2);
+    return _mm512_inserti32x4(v, HYBRID__HEAD4(4), 3);
 #undef HYBRID__HEAD4
 }
 
@@ -80,33 +88,33 @@ HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__sum_lanes_avx512(__m512i v0
 }
 
 /* Blocks e, e+4, e+8, e+12 of a group times their activations: 4 partial sums a block. qs: where the numbers start, qh: the fifth bits (0: none). */
-HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__dot_four_avx512(const char *w, size_t stride, size_t qs, size_t qh, bool bytes, const char *x)
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__dot_four_avx512(const char *w, size_t stride, size_t far, size_t qs, size_t qh, bool bytes, const char *x)
 {
     const __m512i low4 = _mm512_set1_epi8(15), bit4 = _mm512_set1_epi8(16), top = _mm512_set1_epi8(-128);
     __m512i lo, hi;
     if (bytes) {
-        lo = _mm512_xor_si512(hybrid__four_avx512(w + qs, stride), top);                 /* signed q -> q + 128 */
-        hi = _mm512_xor_si512(hybrid__four_avx512(w + qs + 16, stride), top);
+        lo = _mm512_xor_si512(hybrid__four_avx512(w + qs, stride, far), top);                 /* signed q -> q + 128 */
+        hi = _mm512_xor_si512(hybrid__four_avx512(w + qs + 16, stride, far), top);
     } else {
-        hi = hybrid__four_avx512(w + qs, stride);
+        hi = hybrid__four_avx512(w + qs, stride, far);
         lo = _mm512_and_si512(hi, low4);
         hi = _mm512_and_si512(_mm512_srli_epi16(hi, 4), low4);
         if (qh) {
-            lo = _mm512_mask_add_epi8(lo, hybrid__four_bits(w + qh, stride), lo, bit4);
-            hi = _mm512_mask_add_epi8(hi, hybrid__four_bits(w + qh + 2, stride), hi, bit4);
+            lo = _mm512_mask_add_epi8(lo, hybrid__four_bits(w + qh, stride, far), lo, bit4);
+            hi = _mm512_mask_add_epi8(hi, hybrid__four_bits(w + qh + 2, stride, far), hi, bit4);
         }
     }
     return _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(_mm512_setzero_si512(), lo, _mm512_load_si512(x)), hi, _mm512_load_si512(x + 64));
 }
 
 /* t of 16 blocks. offset: log2 of what was added to the signed q; affine: q is unsigned and the block has a min. */
-HYBRID__INLINE HYBRID__TARGET_AVX512 __m512 hybrid__dot16_avx512(const char *w, size_t stride, size_t qs, size_t qh, bool bytes, bool affine, int offset, const char *x)
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512 hybrid__dot16_avx512(const char *w, size_t stride, size_t far, size_t qs, size_t qh, bool bytes, bool affine, int offset, const char *x)
 {
-    __m512i heads = hybrid__heads_avx512(w, stride), s = _mm512_load_si512(x + HYBRID__GROUP16_S), isum;
+    __m512i heads = hybrid__heads_avx512(w, stride, far), s = _mm512_load_si512(x + HYBRID__GROUP16_S), isum;
     __m512 t;
-    isum = hybrid__sum_lanes_avx512(hybrid__dot_four_avx512(w, stride, qs, qh, bytes, x), hybrid__dot_four_avx512(w + stride, stride, qs, qh, bytes, x + 128),
-                                    hybrid__dot_four_avx512(w + 2 * stride, stride, qs, qh, bytes, x + 256),
-                                    hybrid__dot_four_avx512(w + 3 * stride, stride, qs, qh, bytes, x + 384));
+    isum = hybrid__sum_lanes_avx512(hybrid__dot_four_avx512(w, stride, far, qs, qh, bytes, x), hybrid__dot_four_avx512(w + stride, stride, far, qs, qh, bytes, x + 128),
+                                    hybrid__dot_four_avx512(w + 2 * stride, stride, far, qs, qh, bytes, x + 256),
+                                    hybrid__dot_four_avx512(w + 3 * stride, stride, far, qs, qh, bytes, x + 384));
     if (!affine) isum = _mm512_sub_epi32(isum, _mm512_slli_epi32(s, (unsigned)offset));
     t = _mm512_mul_ps(_mm512_cvtepi32_ps(isum), _mm512_cvtph_ps(_mm512_cvtepi32_epi16(heads)));
     if (affine) t = _mm512_fmadd_ps(_mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(heads, 16))), _mm512_cvtepi32_ps(s), t);
@@ -121,30 +129,49 @@ HYBRID__INLINE HYBRID__TARGET_AVX512 float hybrid__halve_avx512(__m256 p)
     return _mm_cvtss_f32(_mm_add_ss(h, _mm_shuffle_ps(h, h, 1)));
 }
 
-/* A row's last group reads on into the next rows, whose blocks count for nothing; at the end of the rows it comes from a copy. */
+/* Two halves of the terms of 16 blocks, times d, to the sums they belong to. */
+#define HYBRID__ADD16_AVX512(t, d, lo, lo_valid, hi, hi_valid)                                                                                         \
+    (lo = _mm256_mask3_fmadd_ps(_mm512_castps512_ps256(t), _mm256_load_ps(d), lo, (__mmask8)(lo_valid)),                                              \
+     hi = _mm256_mask3_fmadd_ps(_mm512_extractf32x8_ps(t, 1), _mm256_load_ps((d) + 8), hi, (__mmask8)(hi_valid)))
+
+/* A row's last group reads on into the next rows, whose blocks count for nothing; at the end of the rows it comes from a copy. Half-empty
+ * last groups are done for two rows at a time, while there are more rows to read on into. */
 #define HYBRID__GEMV32_AVX512(type, qs, qh, bytes, affine, offset)                                                                                     \
     HYBRID__TARGET_AVX512 static void hybrid__gemv_avx512_##type(const void *w, size_t row_bytes, int64_t k, const void *act, float *y,                \
                                                                  int64_t r0, int64_t r1)                                                               \
     {                                                                                                                                                  \
         const size_t stride = sizeof(hybrid__block_##type);                                                                                            \
         const char *row_end = (const char *)w + (size_t)r1 * row_bytes;                                                                                \
-        int64_t blocks = k / 32, b, r;                                                                                                                 \
+        const int64_t blocks = k / 32, whole = hybrid__one32_paired(k) ? blocks / 16 * 16 : blocks;                                                    \
+        const unsigned tail = (1u << (blocks - whole)) - 1;                                                                                            \
+        const char *x_tail = (const char *)act + (size_t)(whole / 16 + 1) * HYBRID__GROUP16;                                                           \
         char copy[16 * sizeof(hybrid__block_##type)];                                                                                                  \
+        int64_t b, r;                                                                                                                                  \
         memset(copy, 0, sizeof copy);                                                                                                                  \
         for (r = r0; r < r1; r++) {                                                                                                                    \
-            const char *row = (const char *)w + (size_t)r * row_bytes, *x = (const char *)act;                                                         \
-            __m256 p = _mm256_setzero_ps();                                                                                                            \
-            for (b = 0; b < blocks; b += 16, row += 16 * stride, x += HYBRID__GROUP16) {                                                               \
-                unsigned valid = blocks - b < 16 ? (1u << (blocks - b)) - 1 : 0xFFFF;                                                                  \
-                const float *d = (const float *)(const void *)(x + HYBRID__GROUP16_D);                                                                 \
-                const char *from = row;                                                                                                                \
-                __m512 t;                                                                                                                              \
-                if ((size_t)(row_end - row) < 16 * stride) from = (const char *)memcpy(copy, row, (size_t)(blocks - b) * stride);                      \
-                t = hybrid__dot16_avx512(from, stride, qs, qh, bytes, affine, offset, x);                                                              \
-                p = _mm256_mask3_fmadd_ps(_mm512_castps512_ps256(t), _mm256_load_ps(d), p, (__mmask8)valid);                                           \
-                p = _mm256_mask3_fmadd_ps(_mm512_extractf32x8_ps(t, 1), _mm256_load_ps(d + 8), p, (__mmask8)(valid >> 8));                             \
+            __m256 p[2];                                                                                                                               \
+            const bool pair = whole < blocks && r + 2 < r1 && row_bytes >= 8 * stride;                                                                 \
+            int i;                                                                                                                                     \
+            for (i = 0; i <= pair; i++) {                                                                                                              \
+                const char *row = (const char *)w + (size_t)(r + i) * row_bytes, *x = (const char *)act;                                               \
+                p[i] = _mm256_setzero_ps();                                                                                                            \
+                for (b = 0; b < (pair ? whole : blocks); b += 16, row += 16 * stride, x += HYBRID__GROUP16) {                                          \
+                    const unsigned valid = blocks - b < 16 ? (1u << (blocks - b)) - 1 : 0xFFFF;                                                        \
+                    const char *from = row;                                                                                                            \
+                    __m512 t;                                                                                                                          \
+                    if ((size_t)(row_end - row) < 16 * stride) from = (const char *)memcpy(copy, row, (size_t)(blocks - b) * stride);                  \
+                    t = hybrid__dot16_avx512(from, stride, 8 * stride, qs, qh, bytes, affine, offset, x);                                              \
+                    HYBRID__ADD16_AVX512(t, (const float *)(const void *)(x + HYBRID__GROUP16_D), p[i], valid, p[i], valid >> 8);                      \
+                }                                                                                                                                      \
             }                                                                                                                                          \
-            y[r - r0] = hybrid__halve_avx512(p);                                                                                                       \
+            if (pair) {                                                                                                                                \
+                __m512 t = hybrid__dot16_avx512((const char *)w + (size_t)r * row_bytes + (size_t)whole * stride, stride, row_bytes, qs, qh, bytes,    \
+                                                affine, offset, x_tail);                                                                               \
+                HYBRID__ADD16_AVX512(t, (const float *)(const void *)(x_tail + HYBRID__GROUP16_D), p[0], tail, p[1], tail);                            \
+                y[r - r0] = hybrid__halve_avx512(p[0]);                                                                                                \
+                r++;                                                                                                                                   \
+            }                                                                                                                                          \
+            y[r - r0] = hybrid__halve_avx512(p[pair]);                                                                                                 \
         }                                                                                                                                              \
     }
 HYBRID__GEMV32_AVX512(q4_0, 2, 0, false, false, 3)
