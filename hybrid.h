@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id f73844fe0dac3ece): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id cc66e667325a9fa3): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -64,7 +64,7 @@
  *     1772  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
  *     1924  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     1952  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    19892  end.h              closes what core/begin opened
+ *    19919  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     2318  names.c            names that must differ, found by hash
@@ -121,32 +121,32 @@
  *    12824  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
  *    12894  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
  *    12989  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13362  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    13696  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    13954  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14150  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
- *    14697  cpu_int.c          the table of integer-block kernels
- *    14743  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    14810  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    16875  cpu_select.c       the kernels of an instruction set
- *    16905  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    17075  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    13389  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    13723  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    13981  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14177  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
+ *    14724  cpu_int.c          the table of integer-block kernels
+ *    14770  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    14837  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    16902  cpu_select.c       the kernels of an instruction set
+ *    16932  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    17102  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    17370  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    17577  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    17771  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    17829  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
- *    17970  forward.c          one transformer for all families, over the op table
+ *    17397  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    17604  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    17798  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    17856  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    17997  forward.c          one transformer for all families, over the op table
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    18272  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    18608  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    18821  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    18951  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    19334  plan.c             the bytes of a model and a context before they are loaded
- *    19423  dialog.c           the messages of a conversation, and the prompt that they make
- *    19540  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    18299  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    18635  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    18848  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    18978  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    19361  plan.c             the bytes of a model and a context before they are loaded
+ *    19450  dialog.c           the messages of a conversation, and the prompt that they make
+ *    19567  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -934,7 +934,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "f73844fe0dac3ece"
+#define HYBRID__SOURCE_ID "cc66e667325a9fa3"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -12995,9 +12995,11 @@ HYBRID__GENERIC_TYPE(q6_K, 256, false)
 #if defined(HYBRID__X86)
 
 /* One row for 32-weight blocks, in groups of 16 blocks: for e = 0..3: first halves of blocks e, e+4, e+8, e+12, then their second halves;
- * then d[16] (float) and the sums of q [16] (int32). Missing blocks of the last group are zeros. */
+ * then d[16] (float) and the sums of q [16] (int32). Missing blocks of the last group are zeros. Where the last group is half empty it
+ * follows once more with its first 8 blocks in both halves: the ends of two rows are then done as one group. */
 enum { HYBRID__GROUP16 = 640, HYBRID__GROUP16_D = 512, HYBRID__GROUP16_S = 576 };
-static size_t hybrid__one32_bytes_avx512(int64_t k) { return (size_t)((k + 511) / 512) * HYBRID__GROUP16; }
+static bool hybrid__one32_paired(int64_t k) { return k / 32 % 16 > 0 && k / 32 % 16 <= 8; }
+static size_t hybrid__one32_bytes_avx512(int64_t k) { return (size_t)((k + 511) / 512 + hybrid__one32_paired(k)) * HYBRID__GROUP16; }
 
 /* 16 floats to int8, all of one block, whose 1 / d is id (0: all zeros). */
 HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__quant16_avx512(__m512 x, float id)
@@ -13021,7 +13023,8 @@ HYBRID__INLINE HYBRID__TARGET_AVX512 float hybrid__quant32_avx512(const float *x
 HYBRID__TARGET_AVX512 static void hybrid__one32_prepare_avx512(const float *x, int64_t k, void *act)
 {
     int64_t b, blocks = k / 32;
-    char *last = (char *)act + hybrid__one32_bytes_avx512(k) - HYBRID__GROUP16;
+    char *last = (char *)act + (size_t)((k + 511) / 512 - 1) * HYBRID__GROUP16;
+    int i;
     if (blocks % 16) memset(last, 0, HYBRID__GROUP16);
     for (b = 0; b < blocks; b++) {
         char *group = (char *)act + b / 16 * HYBRID__GROUP16, *at = group + b % 4 * 128 + b % 16 / 4 * 16;
@@ -13032,31 +13035,36 @@ HYBRID__TARGET_AVX512 static void hybrid__one32_prepare_avx512(const float *x, i
         ((float *)(void *)(group + HYBRID__GROUP16_D))[b % 16] = d;
         ((int32_t *)(void *)(group + HYBRID__GROUP16_S))[b % 16] = _mm512_reduce_add_epi32(_mm512_add_epi32(q0, q1));
     }
+    for (i = 0; hybrid__one32_paired(k) && i < HYBRID__GROUP16 / 64; i++) {              /* the low 256 bits of every vector, twice */
+        __m256i half = _mm256_load_si256((const __m256i *)(const void *)(last + i * 64));
+        _mm512_store_si512(last + HYBRID__GROUP16 + i * 64, _mm512_broadcast_i64x4(half));
+    }
 }
 static const hybrid__act_format hybrid__one32_avx512 = { hybrid__one32_bytes_avx512, hybrid__one32_prepare_avx512 };
 
-/* 16 bytes from each of blocks 0, 4, 8, 12. */
-HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__four_avx512(const char *p, size_t stride)
+/* 16 bytes from each of blocks 0, 4, 8, 12. Block 8 is `far` bytes behind block 0: 8 strides, or a row. */
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__four_avx512(const char *p, size_t stride, size_t far)
 {
     __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(const void *)p));
     v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)(p + 4 * stride)), 1);
-    v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)(p + 8 * stride)), 2);
-    return _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)(p + 12 * stride)), 3);
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)(p + far)), 2);
+    return _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)(p + far + 4 * stride)), 3);
 }
 /* The same of two bytes each, as a mask of 64 bits. */
-HYBRID__INLINE uint64_t hybrid__four_bits(const char *p, size_t stride)
+HYBRID__INLINE uint64_t hybrid__four_bits(const char *p, size_t stride, size_t far)
 {
-    return (uint64_t)hybrid__load_u16(p) | (uint64_t)hybrid__load_u16(p + 4 * stride) << 16 | (uint64_t)hybrid__load_u16(p + 8 * stride) << 32 |
-           (uint64_t)hybrid__load_u16(p + 12 * stride) << 48;
+    return (uint64_t)hybrid__load_u16(p) | (uint64_t)hybrid__load_u16(p + 4 * stride) << 16 | (uint64_t)hybrid__load_u16(p + far) << 32 |
+           (uint64_t)hybrid__load_u16(p + far + 4 * stride) << 48;
 }
 /* The first 4 bytes of 16 blocks. */
-HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__heads_avx512(const char *p, size_t s)
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__heads_avx512(const char *p, size_t s, size_t far)
 {
 #define HYBRID__HEAD4(i) _mm_set_epi32((int)hybrid__load_u32(p + (i + 3) * s), (int)hybrid__load_u32(p + (i + 2) * s), (int)hybrid__load_u32(p + (i + 1) * s), (int)hybrid__load_u32(p + i * s))
     __m512i v = _mm512_castsi128_si512(HYBRID__HEAD4(0));
     v = _mm512_inserti32x4(v, HYBRID__HEAD4(4), 1);
-    v = _mm512_inserti32x4(v, HYBRID__HEAD4(8), 2);
-    return _mm512_inserti32x4(v, HYBRID__HEAD4(12), 3);
+    p += far;
+    v = _mm512_inserti32x4(v, HYBRID__HEAD4(0), 2);
+    return _mm512_inserti32x4(v, HYBRID__HEAD4(4), 3);
 #undef HYBRID__HEAD4
 }
 
@@ -13069,33 +13077,33 @@ HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__sum_lanes_avx512(__m512i v0
 }
 
 /* Blocks e, e+4, e+8, e+12 of a group times their activations: 4 partial sums a block. qs: where the numbers start, qh: the fifth bits (0: none). */
-HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__dot_four_avx512(const char *w, size_t stride, size_t qs, size_t qh, bool bytes, const char *x)
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__dot_four_avx512(const char *w, size_t stride, size_t far, size_t qs, size_t qh, bool bytes, const char *x)
 {
     const __m512i low4 = _mm512_set1_epi8(15), bit4 = _mm512_set1_epi8(16), top = _mm512_set1_epi8(-128);
     __m512i lo, hi;
     if (bytes) {
-        lo = _mm512_xor_si512(hybrid__four_avx512(w + qs, stride), top);                 /* signed q -> q + 128 */
-        hi = _mm512_xor_si512(hybrid__four_avx512(w + qs + 16, stride), top);
+        lo = _mm512_xor_si512(hybrid__four_avx512(w + qs, stride, far), top);                 /* signed q -> q + 128 */
+        hi = _mm512_xor_si512(hybrid__four_avx512(w + qs + 16, stride, far), top);
     } else {
-        hi = hybrid__four_avx512(w + qs, stride);
+        hi = hybrid__four_avx512(w + qs, stride, far);
         lo = _mm512_and_si512(hi, low4);
         hi = _mm512_and_si512(_mm512_srli_epi16(hi, 4), low4);
         if (qh) {
-            lo = _mm512_mask_add_epi8(lo, hybrid__four_bits(w + qh, stride), lo, bit4);
-            hi = _mm512_mask_add_epi8(hi, hybrid__four_bits(w + qh + 2, stride), hi, bit4);
+            lo = _mm512_mask_add_epi8(lo, hybrid__four_bits(w + qh, stride, far), lo, bit4);
+            hi = _mm512_mask_add_epi8(hi, hybrid__four_bits(w + qh + 2, stride, far), hi, bit4);
         }
     }
     return _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(_mm512_setzero_si512(), lo, _mm512_load_si512(x)), hi, _mm512_load_si512(x + 64));
 }
 
 /* t of 16 blocks. offset: log2 of what was added to the signed q; affine: q is unsigned and the block has a min. */
-HYBRID__INLINE HYBRID__TARGET_AVX512 __m512 hybrid__dot16_avx512(const char *w, size_t stride, size_t qs, size_t qh, bool bytes, bool affine, int offset, const char *x)
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512 hybrid__dot16_avx512(const char *w, size_t stride, size_t far, size_t qs, size_t qh, bool bytes, bool affine, int offset, const char *x)
 {
-    __m512i heads = hybrid__heads_avx512(w, stride), s = _mm512_load_si512(x + HYBRID__GROUP16_S), isum;
+    __m512i heads = hybrid__heads_avx512(w, stride, far), s = _mm512_load_si512(x + HYBRID__GROUP16_S), isum;
     __m512 t;
-    isum = hybrid__sum_lanes_avx512(hybrid__dot_four_avx512(w, stride, qs, qh, bytes, x), hybrid__dot_four_avx512(w + stride, stride, qs, qh, bytes, x + 128),
-                                    hybrid__dot_four_avx512(w + 2 * stride, stride, qs, qh, bytes, x + 256),
-                                    hybrid__dot_four_avx512(w + 3 * stride, stride, qs, qh, bytes, x + 384));
+    isum = hybrid__sum_lanes_avx512(hybrid__dot_four_avx512(w, stride, far, qs, qh, bytes, x), hybrid__dot_four_avx512(w + stride, stride, far, qs, qh, bytes, x + 128),
+                                    hybrid__dot_four_avx512(w + 2 * stride, stride, far, qs, qh, bytes, x + 256),
+                                    hybrid__dot_four_avx512(w + 3 * stride, stride, far, qs, qh, bytes, x + 384));
     if (!affine) isum = _mm512_sub_epi32(isum, _mm512_slli_epi32(s, (unsigned)offset));
     t = _mm512_mul_ps(_mm512_cvtepi32_ps(isum), _mm512_cvtph_ps(_mm512_cvtepi32_epi16(heads)));
     if (affine) t = _mm512_fmadd_ps(_mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(heads, 16))), _mm512_cvtepi32_ps(s), t);
@@ -13110,30 +13118,49 @@ HYBRID__INLINE HYBRID__TARGET_AVX512 float hybrid__halve_avx512(__m256 p)
     return _mm_cvtss_f32(_mm_add_ss(h, _mm_shuffle_ps(h, h, 1)));
 }
 
-/* A row's last group reads on into the next rows, whose blocks count for nothing; at the end of the rows it comes from a copy. */
+/* Two halves of the terms of 16 blocks, times d, to the sums they belong to. */
+#define HYBRID__ADD16_AVX512(t, d, lo, lo_valid, hi, hi_valid)                                                                                         \
+    (lo = _mm256_mask3_fmadd_ps(_mm512_castps512_ps256(t), _mm256_load_ps(d), lo, (__mmask8)(lo_valid)),                                              \
+     hi = _mm256_mask3_fmadd_ps(_mm512_extractf32x8_ps(t, 1), _mm256_load_ps((d) + 8), hi, (__mmask8)(hi_valid)))
+
+/* A row's last group reads on into the next rows, whose blocks count for nothing; at the end of the rows it comes from a copy. Half-empty
+ * last groups are done for two rows at a time, while there are more rows to read on into. */
 #define HYBRID__GEMV32_AVX512(type, qs, qh, bytes, affine, offset)                                                                                     \
     HYBRID__TARGET_AVX512 static void hybrid__gemv_avx512_##type(const void *w, size_t row_bytes, int64_t k, const void *act, float *y,                \
                                                                  int64_t r0, int64_t r1)                                                               \
     {                                                                                                                                                  \
         const size_t stride = sizeof(hybrid__block_##type);                                                                                            \
         const char *row_end = (const char *)w + (size_t)r1 * row_bytes;                                                                                \
-        int64_t blocks = k / 32, b, r;                                                                                                                 \
+        const int64_t blocks = k / 32, whole = hybrid__one32_paired(k) ? blocks / 16 * 16 : blocks;                                                    \
+        const unsigned tail = (1u << (blocks - whole)) - 1;                                                                                            \
+        const char *x_tail = (const char *)act + (size_t)(whole / 16 + 1) * HYBRID__GROUP16;                                                           \
         char copy[16 * sizeof(hybrid__block_##type)];                                                                                                  \
+        int64_t b, r;                                                                                                                                  \
         memset(copy, 0, sizeof copy);                                                                                                                  \
         for (r = r0; r < r1; r++) {                                                                                                                    \
-            const char *row = (const char *)w + (size_t)r * row_bytes, *x = (const char *)act;                                                         \
-            __m256 p = _mm256_setzero_ps();                                                                                                            \
-            for (b = 0; b < blocks; b += 16, row += 16 * stride, x += HYBRID__GROUP16) {                                                               \
-                unsigned valid = blocks - b < 16 ? (1u << (blocks - b)) - 1 : 0xFFFF;                                                                  \
-                const float *d = (const float *)(const void *)(x + HYBRID__GROUP16_D);                                                                 \
-                const char *from = row;                                                                                                                \
-                __m512 t;                                                                                                                              \
-                if ((size_t)(row_end - row) < 16 * stride) from = (const char *)memcpy(copy, row, (size_t)(blocks - b) * stride);                      \
-                t = hybrid__dot16_avx512(from, stride, qs, qh, bytes, affine, offset, x);                                                              \
-                p = _mm256_mask3_fmadd_ps(_mm512_castps512_ps256(t), _mm256_load_ps(d), p, (__mmask8)valid);                                           \
-                p = _mm256_mask3_fmadd_ps(_mm512_extractf32x8_ps(t, 1), _mm256_load_ps(d + 8), p, (__mmask8)(valid >> 8));                             \
+            __m256 p[2];                                                                                                                               \
+            const bool pair = whole < blocks && r + 2 < r1 && row_bytes >= 8 * stride;                                                                 \
+            int i;                                                                                                                                     \
+            for (i = 0; i <= pair; i++) {                                                                                                              \
+                const char *row = (const char *)w + (size_t)(r + i) * row_bytes, *x = (const char *)act;                                               \
+                p[i] = _mm256_setzero_ps();                                                                                                            \
+                for (b = 0; b < (pair ? whole : blocks); b += 16, row += 16 * stride, x += HYBRID__GROUP16) {                                          \
+                    const unsigned valid = blocks - b < 16 ? (1u << (blocks - b)) - 1 : 0xFFFF;                                                        \
+                    const char *from = row;                                                                                                            \
+                    __m512 t;                                                                                                                          \
+                    if ((size_t)(row_end - row) < 16 * stride) from = (const char *)memcpy(copy, row, (size_t)(blocks - b) * stride);                  \
+                    t = hybrid__dot16_avx512(from, stride, 8 * stride, qs, qh, bytes, affine, offset, x);                                              \
+                    HYBRID__ADD16_AVX512(t, (const float *)(const void *)(x + HYBRID__GROUP16_D), p[i], valid, p[i], valid >> 8);                      \
+                }                                                                                                                                      \
             }                                                                                                                                          \
-            y[r - r0] = hybrid__halve_avx512(p);                                                                                                       \
+            if (pair) {                                                                                                                                \
+                __m512 t = hybrid__dot16_avx512((const char *)w + (size_t)r * row_bytes + (size_t)whole * stride, stride, row_bytes, qs, qh, bytes,    \
+                                                affine, offset, x_tail);                                                                               \
+                HYBRID__ADD16_AVX512(t, (const float *)(const void *)(x_tail + HYBRID__GROUP16_D), p[0], tail, p[1], tail);                            \
+                y[r - r0] = hybrid__halve_avx512(p[0]);                                                                                                \
+                r++;                                                                                                                                   \
+            }                                                                                                                                          \
+            y[r - r0] = hybrid__halve_avx512(p[pair]);                                                                                                 \
         }                                                                                                                                              \
     }
 HYBRID__GEMV32_AVX512(q4_0, 2, 0, false, false, 3)
@@ -19909,6 +19936,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #ifdef HYBRID__NOMINMAX
     #undef NOMINMAX
 #endif
+#undef HYBRID__ADD16_AVX512
 #undef HYBRID__ALIGN64
 #undef HYBRID__AMX
 #undef HYBRID__ARM
