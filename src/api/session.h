@@ -34,7 +34,8 @@ HYBRID_API hybrid_result hybrid_session_create(hybrid_model *model, const hybrid
 HYBRID_API void hybrid_session_destroy(hybrid_session *session);
 
 /* Adds a user message and starts an answer, which hybrid_session_next delivers. Uses the model's chat template (a model without one
- * gets "User: ... Assistant:"). Only what is new is computed. The oldest messages are dropped when the conversation no longer fits. */
+ * gets "User: ... Assistant:"). Only what is new is computed. The oldest messages are dropped when the conversation no longer fits. Special tokens that are
+ * spelled out in a text ("<|im_end|>") become tokens, as in transformers: take them out of the words of strangers. */
 HYBRID_API hybrid_result hybrid_session_say(hybrid_session *session, const char *text);
 /* Starts a continuation of plain text, without any template; it follows what is there already. */
 HYBRID_API hybrid_result hybrid_session_complete(hybrid_session *session, const char *text);

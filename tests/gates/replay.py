@@ -1,0 +1,23 @@
+"""Equal results whatever the compiler does: tests/test_replay.c holds the hashes, the test runner builds it at -O2."""
+import os
+import re
+
+from gates import gate
+
+
+@gate("replay")
+def replay(box):
+    builds = [["gcc", "-O0"], ["gcc", "-O3", "-march=native"], ["clang", "-O2"]]
+
+    def one(build):
+        title = " ".join(build)
+        if not box.has(build[0]):
+            return box.skipped(title, "%s is not installed (tests/setup.sh does it)" % build[0])
+        program = os.path.join(box.folder(title.replace(" ", "")), "replay")
+        if not box.compiles(title, build + ["-I.", "-Itests", "tests/test_replay.c", "-o", program, "-lm", "-lpthread"], box.root):
+            return None
+        status, out = box.run([program], box.root, 400)
+        ran = re.findall(r"(\d+) runs, one hash", out)
+        return box.expect("%s gives the same hashes" % title, status == 0 and len(ran) >= 3 and all(int(n) > 10 for n in ran), out)
+
+    box.parallel(one, builds)
