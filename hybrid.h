@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id cc66e667325a9fa3): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id efb339608de3f31a): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -49,104 +49,104 @@
  *      606  chat.h             templates that make a prompt of a conversation
  *      709  model.h            load, describe
  *      753  context.h          batches of (sequence, tokens), logits, the KV cache
- *      827  sampler.h          from logits to the next token
- *      875  session.h          a conversation
+ *      833  sampler.h          from logits to the next token
+ *      881  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *      939  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      999  base.c             what every room uses: macros of compilers, results, errors, checked sizes
- *     1073  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1122  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1181  decimal.c          doubles as text, the same in every locale
- *     1279  thread.c           atomics, threads, and the worker pool
- *     1558  cpu.c              what this processor and its operating system can do
- *     1626  runtime.c          the object that everything hangs off: memory, log, workers
- *     1772  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     1924  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     1952  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    19919  end.h              closes what core/begin opened
+ *      946  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1006  base.c             what every room uses: macros of compilers, results, errors, checked sizes
+ *     1080  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1129  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1188  decimal.c          doubles as text, the same in every locale
+ *     1286  thread.c           atomics, threads, and the worker pool
+ *     1565  cpu.c              what this processor and its operating system can do
+ *     1633  runtime.c          the object that everything hangs off: memory, log, workers
+ *     1779  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     1931  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     1959  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    19926  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     2318  names.c            names that must differ, found by hash
- *     2418  value.c            the 13 types of metadata values and their items
- *     2534  scan.c             a walk over the metadata, which checks every length before it is believed
- *     2737  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     3104  output.c           a file that appears under its name only when it is complete
- *     3203  write.c            makes a GGUF file
+ *     2325  names.c            names that must differ, found by hash
+ *     2425  value.c            the 13 types of metadata values and their items
+ *     2541  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     2744  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     3111  output.c           a file that appears under its name only when it is complete
+ *     3210  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     3684  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     3765  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     4064  floats.c           the types that are plain numbers
- *     4103  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     4296  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     4524  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     4664  types.c            the table of all types, and the public functions over it
- *     4765  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     4834  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     3691  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     3772  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     4071  floats.c           the types that are plain numbers
+ *     4110  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     4303  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     4531  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     4671  types.c            the table of all types, and the public functions over it
+ *     4772  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     4841  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     5007  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     5252  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     5393  pretokenize.c      cuts text into the words inside which BPE merges
- *     5805  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     6181  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     6358  bpe.c              the merging
- *     6680  tokenizer.c        making tokenizers, text to ids, ids to text
- *     6964  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     7092  stop.c             finds strings that end an answer in bytes that come in pieces
- *     7257  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     7739  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     8036  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     8281  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *     8785  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *     9121  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *     9480  jinja_filter.c     what stands behind '|'.
- *    10067  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    10246  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    10495  jinja_parse.c      tokens to a tree
- *    11045  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    11286  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    11769  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    11937  chat.c             a conversation as the variables that chat templates expect
+ *     5014  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     5259  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     5400  pretokenize.c      cuts text into the words inside which BPE merges
+ *     5812  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     6188  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     6365  bpe.c              the merging
+ *     6687  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     6971  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     7099  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     7264  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     7746  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     8043  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     8288  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *     8792  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *     9128  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *     9487  jinja_filter.c     what stands behind '|'.
+ *    10074  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    10253  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    10502  jinja_parse.c      tokens to a tree
+ *    11052  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    11293  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    11776  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    11944  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    12071  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12204  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12219  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12244  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12325  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    12687  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    12716  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    12824  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    12894  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    12989  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13389  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    13723  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    13981  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14177  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
- *    14724  cpu_int.c          the table of integer-block kernels
- *    14770  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    14837  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    16902  cpu_select.c       the kernels of an instruction set
- *    16932  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    17102  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12078  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    12211  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12226  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12251  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    12332  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    12694  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    12723  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    12831  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    12901  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    12996  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13396  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    13730  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    13988  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14184  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
+ *    14731  cpu_int.c          the table of integer-block kernels
+ *    14777  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    14844  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    16909  cpu_select.c       the kernels of an instruction set
+ *    16939  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    17109  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    17397  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    17604  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    17798  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    17856  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
- *    17997  forward.c          one transformer for all families, over the op table
+ *    17404  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    17611  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    17805  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    17863  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    18004  forward.c          one transformer for all families, over the op table
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    18299  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    18635  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    18848  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    18978  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    19361  plan.c             the bytes of a model and a context before they are loaded
- *    19450  dialog.c           the messages of a conversation, and the prompt that they make
- *    19567  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    18306  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    18642  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    18855  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    18985  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    19368  plan.c             the bytes of a model and a context before they are loaded
+ *    19457  dialog.c           the messages of a conversation, and the prompt that they make
+ *    19574  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -753,6 +753,12 @@ HYBRID_API hybrid_runtime *hybrid_model_runtime(const hybrid_model *model);
 /* ==== begin src/api/context.h ==== */
 /* ---- engine: batches of (sequence, tokens), logits, the KV cache ----------------------------------------------------- */
 
+/* Equal results. The logits of a token depend on the model, on the tokens before it and on the type of the cache: not on the number of
+ * threads, nor on how the tokens are cut into batches, nor on which other sequences share a batch, nor on the optimisation level of the
+ * compiler. Every sum has one order (src/compute/NUMERICS.md), and all instruction sets keep it: scalar, AVX2 and AVX-512 give the same bits.
+ * Tested by tests/test_replay.c: one hash of all logits over threads 1, 2, 3, 8, three ways to cut the batch, alone and beside others, for
+ * F32, Q8_0 and Q4_K weights. Not promised: -ffast-math (refused), compilers told to contract a * b + c behind our back. */
+
 typedef struct hybrid_context hybrid_context;
 
 /* How the keys and values of past tokens are kept. Q8_0 halves the memory of F16 and needs head sizes that are multiples of 32. */
@@ -909,7 +915,8 @@ HYBRID_API hybrid_result hybrid_session_create(hybrid_model *model, const hybrid
 HYBRID_API void hybrid_session_destroy(hybrid_session *session);
 
 /* Adds a user message and starts an answer, which hybrid_session_next delivers. Uses the model's chat template (a model without one
- * gets "User: ... Assistant:"). Only what is new is computed. The oldest messages are dropped when the conversation no longer fits. */
+ * gets "User: ... Assistant:"). Only what is new is computed. The oldest messages are dropped when the conversation no longer fits. Special tokens that are
+ * spelled out in a text ("<|im_end|>") become tokens, as in transformers: take them out of the words of strangers. */
 HYBRID_API hybrid_result hybrid_session_say(hybrid_session *session, const char *text);
 /* Starts a continuation of plain text, without any template; it follows what is there already. */
 HYBRID_API hybrid_result hybrid_session_complete(hybrid_session *session, const char *text);
@@ -934,7 +941,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "cc66e667325a9fa3"
+#define HYBRID__SOURCE_ID "efb339608de3f31a"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
