@@ -33,7 +33,10 @@ typedef struct hybrid__cpu_kernels {
     void (*attention)(const hybrid__op_attention *op, const hybrid__run *run, int row0, int n_rows, int head0, int n_heads, void *scratch);
 } hybrid__cpu_kernels;
 
-enum { HYBRID__ATTENTION_QUERIES = 128 };
+enum {
+    HYBRID__ATTENTION_QUERIES = 128,       /* of a block at most */
+    HYBRID__ATTENTION_FEW = 16             /* up to this many do not pay for turning a page into floats */
+};
 
 /* Where attention keeps what it works on, for one lane. Rows are padded with zeros to a multiple of 32 values. */
 typedef struct hybrid__attention_scratch {
@@ -41,7 +44,11 @@ typedef struct hybrid__attention_scratch {
     float *q, *e, *acc;                    /* each query's row (dim_k), its scores of a page (32), its running sum of V (dim_v) */
     float *m, *l, *c;                      /* each query's running maximum and sum, and the factor that the new page puts on what came before */
     int    dim_k, dim_v;                   /* padded */
-    bool   transposed;                     /* whether page_k_t is made and used */
+    bool   transposed;                     /* many queries: whether page_k_t is made and used */
+    /* Where the rows of the page in work are read: page_k and page_v, or (few queries) the cache itself; and where those of the next page lie. */
+    hybrid_type type;
+    const char *k, *v, *next_k, *next_v;
+    size_t k_bytes, v_bytes;               /* from row to row */
 } hybrid__attention_scratch;
 
 /* Lays it out in memory (NULL: only counts) and returns its bytes. */
