@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id efb339608de3f31a): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 1c85351958980149): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -64,7 +64,7 @@
  *     1779  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
  *     1931  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     1959  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    19926  end.h              closes what core/begin opened
+ *    20115  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     2325  names.c            names that must differ, found by hash
@@ -115,38 +115,38 @@
  *    12211  target.c           the marks of functions that use instructions beyond the compiler's flags
  *    12226  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
  *    12251  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12332  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    12694  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    12723  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    12831  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    12901  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    12996  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13396  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    13730  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    13988  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14184  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
- *    14731  cpu_int.c          the table of integer-block kernels
- *    14777  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    14844  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    16909  cpu_select.c       the kernels of an instruction set
- *    16939  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    17109  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12340  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    12704  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    12733  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    12841  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    12911  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    13006  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13406  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    13740  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    13998  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14194  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
+ *    14741  cpu_int.c          the table of integer-block kernels
+ *    14787  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    14854  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    17098  cpu_select.c       the kernels of an instruction set
+ *    17128  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    17298  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    17404  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    17611  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    17805  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    17863  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
- *    18004  forward.c          one transformer for all families, over the op table
+ *    17593  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    17800  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    17994  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    18052  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    18193  forward.c          one transformer for all families, over the op table
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    18306  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    18642  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    18855  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    18985  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    19368  plan.c             the bytes of a model and a context before they are loaded
- *    19457  dialog.c           the messages of a conversation, and the prompt that they make
- *    19574  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    18495  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    18831  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    19044  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    19174  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    19557  plan.c             the bytes of a model and a context before they are loaded
+ *    19646  dialog.c           the messages of a conversation, and the prompt that they make
+ *    19763  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -941,7 +941,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "efb339608de3f31a"
+#define HYBRID__SOURCE_ID "1c85351958980149"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -12284,7 +12284,10 @@ typedef struct hybrid__cpu_kernels {
     void (*attention)(const hybrid__op_attention *op, const hybrid__run *run, int row0, int n_rows, int head0, int n_heads, void *scratch);
 } hybrid__cpu_kernels;
 
-enum { HYBRID__ATTENTION_QUERIES = 64 };
+enum {
+    HYBRID__ATTENTION_QUERIES = 128,       /* of a block at most */
+    HYBRID__ATTENTION_FEW = 16             /* up to this many do not pay for turning a page into floats */
+};
 
 /* Where attention keeps what it works on, for one lane. Rows are padded with zeros to a multiple of 32 values. */
 typedef struct hybrid__attention_scratch {
@@ -12292,6 +12295,11 @@ typedef struct hybrid__attention_scratch {
     float *q, *e, *acc;                    /* each query's row (dim_k), its scores of a page (32), its running sum of V (dim_v) */
     float *m, *l, *c;                      /* each query's running maximum and sum, and the factor that the new page puts on what came before */
     int    dim_k, dim_v;                   /* padded */
+    bool   transposed;                     /* many queries: whether page_k_t is made and used */
+    /* Where the rows of the page in work are read: page_k and page_v, or (few queries) the cache itself; and where those of the next page lie. */
+    hybrid_type type;
+    const char *k, *v, *next_k, *next_v;
+    size_t k_bytes, v_bytes;               /* from row to row */
 } hybrid__attention_scratch;
 
 /* Lays it out in memory (NULL: only counts) and returns its bytes. */
@@ -12507,9 +12515,11 @@ HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu)(HYBRID__V x)
 #undef HYBRID__V_LOAD_F16
 #undef HYBRID__V_LOAD_BF16
 #undef HYBRID__V_LOAD_I8
+#undef HYBRID__V_SET1_F16
 #undef HYBRID__V_STORE_F16
 #undef HYBRID__V_STORE_I8
 #undef HYBRID__V_HALVE
+#undef HYBRID__V_HALVE_EACH
 #undef HYBRID__V_MAX_ALL
 #undef HYBRID__V_TRANSPOSE
 #undef HYBRID__V_PAIR_EVEN
@@ -14882,10 +14892,12 @@ typedef struct hybrid__gemm_chunk {
 #define HYBRID__V_LOAD_F16(p)      _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(p)))
 #define HYBRID__V_LOAD_BF16(p)     _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p))), 16))
 #define HYBRID__V_LOAD_I8(p)       _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p))))
+#define HYBRID__V_SET1_F16(p)      _mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(hybrid__load_u16(p))))     /* of the half at p */
 #define HYBRID__V_STORE_F16(p, v)  _mm_storeu_si128((__m128i *)(void *)(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
 #define HYBRID__V_STORE_I8(p, v)   hybrid__v_store_i8_avx2(p, v)  /* v: whole numbers, -128..127 */
 
 #define HYBRID__V_HALVE(v)         hybrid__v_halve_avx2(v)        /* the sum in the order of NUMERICS.md: lanes i and i + N/2, and so on */
+#define HYBRID__V_HALVE_EACH(v)    hybrid__v_halve_each_avx2(v) /* HALVE of each of an array of N vectors, as one vector */
 #define HYBRID__V_MAX_ALL(v)       hybrid__v_max_all_avx2(v)    /* the largest lane; anything if one is NaN */
 #define HYBRID__V_TRANSPOSE(v)     hybrid__v_transpose_avx2(v)    /* an array of N vectors, in place */
 #define HYBRID__V_PAIR_EVEN(v)     _mm256_moveldup_ps(v)        /* lanes 0 0 2 2 .. */
@@ -14919,6 +14931,17 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 float hybrid__v_halve_avx2(__m256 v)
     __m128 x = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     x = _mm_add_ps(x, _mm_movehl_ps(x, x));
     return _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps(x, x, 1)));
+}
+
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256 hybrid__v_halve_each_avx2(const __m256 v[8])
+{
+    __m256 a[4], b[2];
+    int i;
+    HYBRID__UNROLL
+    for (i = 0; i < 4; i++) a[i] = _mm256_add_ps(_mm256_permute2f128_ps(v[i], v[i + 4], 0x20), _mm256_permute2f128_ps(v[i], v[i + 4], 0x31));
+    HYBRID__UNROLL
+    for (i = 0; i < 2; i++) b[i] = _mm256_add_ps(_mm256_shuffle_ps(a[2 * i], a[2 * i + 1], 0x44), _mm256_shuffle_ps(a[2 * i], a[2 * i + 1], 0xEE));
+    return _mm256_add_ps(_mm256_shuffle_ps(b[0], b[1], 0x88), _mm256_shuffle_ps(b[0], b[1], 0xDD));
 }
 
 HYBRID__INLINE HYBRID__TARGET_AVX2 float hybrid__v_max_all_avx2(__m256 v)
@@ -15075,16 +15098,17 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(put)(float *p, HYBRID__V v, in
 
 enum { HYBRID__V_FN(vectors) = 32 / HYBRID__V_N };         /* vectors that hold 32 partial sums */
 
-/* p[0 .. 32) by halves; p is spoilt. */
-HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(halve32)(HYBRID__V *p)
+/* 32 partial sums by halves: down to one vector, and to the end; p is spoilt. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(halve_vectors)(HYBRID__V *p)
 {
     int h, i;
     HYBRID__UNROLL
     for (h = 16 / HYBRID__V_N; h; h /= 2)
         HYBRID__UNROLL
         for (i = 0; i < h; i++) p[i] = HYBRID__V_ADD(p[i], p[i + h]);
-    return HYBRID__V_HALVE(p[0]);
+    return p[0];
 }
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(halve32)(HYBRID__V *p) { return HYBRID__V_HALVE(HYBRID__V_FN(halve_vectors)(p)); }
 
 HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(sum)(const float *x, int64_t n)
 {
@@ -15252,8 +15276,8 @@ static HYBRID__V_TARGET void HYBRID__V_FN(kv_row)(hybrid_type type, const float 
 /* ==== begin src/compute/cpu_attention.inc ==== */
 /* compute/cpu_attention: attention of a block of rows over the pages of a cache, in vectors. Stamped for each instruction set.
  *
- * A query is one row's one head; all queries of a block share a kv head, so a page is turned into floats once for all of them. K is transposed:
- * a vector holds one number of 16 (8) slots, and the scores of a query are built without sums across lanes. For every page:
+ * A query is one row's one head; all queries of a block share a kv head, so a page is turned into floats once for all of them. For many queries K
+ * is transposed: a vector holds one number of 16 (8) slots, and the scores of a query are built without sums across lanes. For every page:
  *     scores (all queries) -> scale, soft-cap, mask, new maximum -> exp, sums -> acc = acc * c + e V.
  * A row's result is that of hybrid__attention_row_generic, bit for bit, whatever else is in the block. */
 
@@ -15261,44 +15285,65 @@ enum { HYBRID__V_FN(page_vectors) = HYBRID__PAGE / HYBRID__V_N };      /* vector
 
 /* ---- a page as floats ----------------------------------------------------------------------------------------------- */
 
+/* Values i .. i + N of a cache row. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(kv_values)(const hybrid_type type, const char *row, int i)
+{
+    const hybrid__block_q8_0 *block = (const hybrid__block_q8_0 *)(const void *)row + i / 32;
+    if (type == HYBRID_TYPE_F32) return HYBRID__V_LOAD((const float *)(const void *)row + i);
+    if (type == HYBRID_TYPE_F16) return HYBRID__V_LOAD_F16(row + 2 * i);
+    return HYBRID__V_MUL(HYBRID__V_SET1_F16(&block->d), HYBRID__V_LOAD_I8(block->qs + i % 32));
+}
+
 /* x[0 .. padded) = the n values of a cache row, then zeros. */
 HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(kv_load)(hybrid_type type, const char *row, int n, int padded, float *x)
 {
     int i = 0;
-    if (type == HYBRID_TYPE_F16) {
-        for (; i + HYBRID__V_N <= n; i += HYBRID__V_N) HYBRID__V_STORE(x + i, HYBRID__V_LOAD_F16(row + 2 * i));
-        for (; i < n; i++) x[i] = hybrid__f16_to_f32(hybrid__load_u16(row + 2 * i));
-    } else if (type == HYBRID_TYPE_F32) {
-        memcpy(x, row, (size_t)n * sizeof *x);
-        i = n;
-    } else for (; i < n; i += 32) {
-        const hybrid__block_q8_0 *block = (const hybrid__block_q8_0 *)(const void *)row + i / 32;
-        const HYBRID__V d = HYBRID__V_SET1(hybrid__f16_to_f32(block->d));
-        int j;
-        for (j = 0; j < 32; j += HYBRID__V_N) HYBRID__V_STORE(x + i + j, HYBRID__V_MUL(d, HYBRID__V_LOAD_I8(block->qs + j)));
-    }
+    if (type == HYBRID_TYPE_Q8_0) for (; i < n; i += HYBRID__V_N) HYBRID__V_STORE(x + i, HYBRID__V_FN(kv_values)(HYBRID_TYPE_Q8_0, row, i));
+    else if (type == HYBRID_TYPE_F16) for (; i + HYBRID__V_N <= n; i += HYBRID__V_N) HYBRID__V_STORE(x + i, HYBRID__V_FN(kv_values)(HYBRID_TYPE_F16, row, i));
+    else if (type == HYBRID_TYPE_F32) { memcpy(x, row, (size_t)n * sizeof *x); i = n; }
+    for (; i < n; i++) x[i] = hybrid__kv_value_generic(type, row, i);
     for (; i < padded; i++) x[i] = 0;
 }
 
-HYBRID__INLINE void HYBRID__V_FN(prefetch)(const char *row, size_t bytes)
+/* Fetches one slot of the next page: a head's part of a page is too short for the processor to see by itself what comes. */
+HYBRID__INLINE void HYBRID__V_FN(prefetch)(const hybrid__attention_scratch *s, size_t k_bytes, size_t v_bytes, int slot)
 {
     size_t i;
-    for (i = 0; i < bytes; i += 64) HYBRID__PREFETCH(row + i);
+    for (i = 0; i < k_bytes; i += 64) HYBRID__PREFETCH(s->next_k + (size_t)slot * k_bytes + i);
+    for (i = 0; i < v_bytes; i += 64) HYBRID__PREFETCH(s->next_v + (size_t)slot * v_bytes + i);
 }
 
-/* Slots low .. high of a page of one kv head; the others read as zeros, whatever is stored there. Meanwhile the page `next` is fetched: a head's
- * part of a page is too short for the processor to see by itself what comes. */
-static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(page_load)(const hybrid__kv_view *kv, int32_t page, int32_t next, int head, int low, int high, hybrid__attention_scratch *s)
+/* Makes slots low .. high of a page of one kv head floats; the others read as zeros, whatever is stored there. */
+static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(page_load)(const hybrid__kv_view *kv, int32_t page, int head, int low, int high, hybrid__attention_scratch *s)
 {
-    int slot, i, j;
+    int slot;
     for (slot = 0; slot < HYBRID__PAGE; slot++) {
         float *k = s->page_k + slot * s->dim_k, *v = s->page_v + slot * s->dim_v;
-        HYBRID__V_FN(prefetch)(hybrid__k_row(kv, next, head, slot), kv->row_bytes_k);
-        HYBRID__V_FN(prefetch)(hybrid__v_row(kv, next, head, slot), kv->row_bytes_v);
+        HYBRID__V_FN(prefetch)(s, kv->row_bytes_k, kv->row_bytes_v, slot);
         if (slot < low || slot >= high) { memset(k, 0, (size_t)s->dim_k * sizeof *k); continue; }
         HYBRID__V_FN(kv_load)(kv->type, hybrid__k_row(kv, page, head, slot), kv->head_dim_k, s->dim_k, k);
         HYBRID__V_FN(kv_load)(kv->type, hybrid__v_row(kv, page, head, slot), kv->head_dim_v, s->dim_v, v);
     }
+    s->type = HYBRID_TYPE_F32;
+    s->k = (const char *)s->page_k;
+    s->v = (const char *)s->page_v;
+    s->k_bytes = (size_t)s->dim_k * sizeof(float);
+    s->v_bytes = (size_t)s->dim_v * sizeof(float);
+}
+
+/* Few queries: the rows are read where they lie. */
+HYBRID__INLINE void HYBRID__V_FN(page_use)(const hybrid__kv_view *kv, int32_t page, int head, hybrid__attention_scratch *s)
+{
+    s->type = kv->type;
+    s->k = hybrid__k_row(kv, page, head, 0);
+    s->v = hybrid__v_row(kv, page, head, 0);
+    s->k_bytes = kv->row_bytes_k;
+    s->v_bytes = kv->row_bytes_v;
+}
+
+static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(page_transpose)(hybrid__attention_scratch *s)
+{
+    int slot, i, j;
     for (slot = 0; slot < HYBRID__PAGE; slot += HYBRID__V_N)
         for (i = 0; i < s->dim_k; i += HYBRID__V_N) {
             HYBRID__V block[HYBRID__V_N];
@@ -15358,12 +15403,45 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(score_tile)(const int n, const
     }
 }
 
+/* The same for few queries, for whom transposing K does not pay: one slot after the other (low .. high, the others get 0), sums in lanes. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(score_slots)(const int n, const hybrid_type type, const hybrid__attention_scratch *s, const float *q, int low, int high, float *e)
+{
+    HYBRID__V sums[HYBRID__V_TILE][HYBRID__V_N], p[HYBRID__V_TILE][HYBRID__V_FN(page_vectors)];
+    const int dim = s->dim_k;
+    int first, slot, i, j, l;
+    for (first = 0; first < HYBRID__PAGE; first += HYBRID__V_N) {
+        for (slot = first; slot < first + HYBRID__V_N; slot++) {
+            const char *k = s->k + (size_t)slot * s->k_bytes;
+            if (q == s->q) HYBRID__V_FN(prefetch)(s, s->k_bytes, s->v_bytes, slot);
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++)
+                HYBRID__UNROLL
+                for (l = 0; l < HYBRID__V_FN(page_vectors); l++) p[j][l] = HYBRID__V_SET1(0.0f);
+            if (slot >= low && slot < high)
+                for (i = 0; i < dim; i += 32)
+                    HYBRID__UNROLL
+                    for (l = 0; l < HYBRID__V_FN(page_vectors); l++) {
+                        HYBRID__V x = HYBRID__V_FN(kv_values)(type, k, i + l * HYBRID__V_N);
+                        HYBRID__UNROLL
+                        for (j = 0; j < n; j++) p[j][l] = HYBRID__V_FMA(x, HYBRID__V_LOAD(q + j * dim + i + l * HYBRID__V_N), p[j][l]);
+                    }
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++) sums[j][slot - first] = HYBRID__V_FN(halve_vectors)(p[j]);
+        }
+        HYBRID__UNROLL
+        for (j = 0; j < n; j++) HYBRID__V_STORE(e + j * HYBRID__PAGE + first, HYBRID__V_HALVE_EACH(sums[j]));
+    }
+}
+
 /* ---- acc = acc + e V ------------------------------------------------------------------------------------------------ */
 
-/* n queries, width vectors of the head, slots low .. high; c: factors that acc takes before, or NULL. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_tile)(const int n, const int width, const float *e, const float *v, const float *c, float *acc, int dim, int low, int high)
+/* n queries from q, width vectors of the head from value `at`, slots low .. high; c: factors that acc takes before, or NULL. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_tile)(const int n, const int width, const hybrid_type type, const hybrid__attention_scratch *s, int q, int at, const float *c, int low, int high)
 {
     HYBRID__V a[HYBRID__V_TILE][4], x[4];
+    const float *e = s->e + q * HYBRID__PAGE;
+    const int dim = s->dim_v;
+    float *acc = s->acc + q * dim + at;
     int i, j, slot;
     HYBRID__UNROLL
     for (j = 0; j < n; j++)
@@ -15376,7 +15454,7 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_tile)(const int n, const
             for (i = 0; i < width; i++) a[j][i] = HYBRID__V_MUL(a[j][i], HYBRID__V_SET1(c[j]));
     for (slot = low; slot < high; slot++) {
         HYBRID__UNROLL
-        for (i = 0; i < width; i++) x[i] = HYBRID__V_LOAD(v + slot * dim + i * HYBRID__V_N);
+        for (i = 0; i < width; i++) x[i] = HYBRID__V_FN(kv_values)(type, s->v + (size_t)slot * s->v_bytes, at + i * HYBRID__V_N);
         HYBRID__UNROLL
         for (j = 0; j < n; j++) {
             HYBRID__V y = HYBRID__V_SET1(e[j * HYBRID__PAGE + slot]);
@@ -15391,26 +15469,32 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_tile)(const int n, const
 }
 
 /* The whole head of n queries. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_rows)(const int n, const hybrid__attention_scratch *s, int q, int low, int high, bool scale)
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_rows)(const int n, const hybrid_type type, const hybrid__attention_scratch *s, int q, int low, int high, bool scale)
 {
-    int i = 0, dim = s->dim_v;
     const float *c = scale ? s->c + q : NULL;
-    for (; i + 4 * HYBRID__V_N <= dim; i += 4 * HYBRID__V_N)
-        HYBRID__V_FN(value_tile)(n, 4, s->e + q * HYBRID__PAGE, s->page_v + i, c, s->acc + q * dim + i, dim, low, high);
-    if (i < dim) HYBRID__V_FN(value_tile)(n, 2, s->e + q * HYBRID__PAGE, s->page_v + i, c, s->acc + q * dim + i, dim, low, high);
+    int i = 0;
+    for (; i + 4 * HYBRID__V_N <= s->dim_v; i += 4 * HYBRID__V_N) HYBRID__V_FN(value_tile)(n, 4, type, s, q, i, c, low, high);
+    if (i < s->dim_v) HYBRID__V_FN(value_tile)(n, 2, type, s, q, i, c, low, high);
 }
 
 /* Both steps are compiled for some numbers of queries; others are put together. */
-#define HYBRID__V_TILES(n)                                                                                                                   \
-    static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(score_##n)(const hybrid__attention_scratch *s, int q)                         \
-    {                                                                                                                                        \
-        int slot;                                                                                                                            \
-        for (slot = 0; slot < HYBRID__PAGE; slot += 2 * HYBRID__V_N)                                                                         \
-            HYBRID__V_FN(score_tile)(n, s, s->q + q * s->dim_k, s->page_k_t + slot, s->e + q * HYBRID__PAGE + slot);                         \
-    }                                                                                                                                        \
+#define HYBRID__V_TILES(n)                                                                                                                          \
+    static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(score_##n)(const hybrid__attention_scratch *s, int q, int low, int high)             \
+    {                                                                                                                                               \
+        const float *x = s->q + q * s->dim_k;                                                                                                       \
+        float *e = s->e + q * HYBRID__PAGE;                                                                                                         \
+        int slot;                                                                                                                                   \
+        if (s->transposed)                                                                                                                          \
+            for (slot = 0; slot < HYBRID__PAGE; slot += 2 * HYBRID__V_N) HYBRID__V_FN(score_tile)(n, s, x, s->page_k_t + slot, e + slot);           \
+        else if (s->type == HYBRID_TYPE_F16) HYBRID__V_FN(score_slots)(n, HYBRID_TYPE_F16, s, x, low, high, e);                                     \
+        else if (s->type == HYBRID_TYPE_F32) HYBRID__V_FN(score_slots)(n, HYBRID_TYPE_F32, s, x, low, high, e);                                     \
+        else HYBRID__V_FN(score_slots)(n, HYBRID_TYPE_Q8_0, s, x, low, high, e);                                                                    \
+    }                                                                                                                                               \
     static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(value_##n)(const hybrid__attention_scratch *s, int q, int low, int high, bool scale) \
-    {                                                                                                                                        \
-        HYBRID__V_FN(value_rows)(n, s, q, low, high, scale);                                                                                 \
+    {                                                                                                                                               \
+        if (s->type == HYBRID_TYPE_F32) HYBRID__V_FN(value_rows)(n, HYBRID_TYPE_F32, s, q, low, high, scale);                                       \
+        else if (s->type == HYBRID_TYPE_F16) HYBRID__V_FN(value_rows)(n, HYBRID_TYPE_F16, s, q, low, high, scale);                                  \
+        else HYBRID__V_FN(value_rows)(n, HYBRID_TYPE_Q8_0, s, q, low, high, scale);                                                                 \
     }
 HYBRID__V_TILES(1)
 HYBRID__V_TILES(2)
@@ -15427,15 +15511,15 @@ HYBRID__INLINE int HYBRID__V_FN(tile)(int left)
     if (left >= HYBRID__V_TILE) return HYBRID__V_TILE;
     return left == 5 ? 4 : left;
 }
-static HYBRID__V_TARGET void HYBRID__V_FN(scores)(const hybrid__attention_scratch *s, int q, int n)
+static HYBRID__V_TARGET void HYBRID__V_FN(scores)(const hybrid__attention_scratch *s, int q, int n, int low, int high)
 {
     switch (n) {
-        case 1: HYBRID__V_FN(score_1)(s, q); break;
-        case 2: HYBRID__V_FN(score_2)(s, q); break;
-        case 3: HYBRID__V_FN(score_3)(s, q); break;
+        case 1: HYBRID__V_FN(score_1)(s, q, low, high); break;
+        case 2: HYBRID__V_FN(score_2)(s, q, low, high); break;
+        case 3: HYBRID__V_FN(score_3)(s, q, low, high); break;
 #if HYBRID__V_TILE == 6
-        case 4: HYBRID__V_FN(score_4)(s, q); break;
-        case 6: HYBRID__V_FN(score_6)(s, q); break;
+        case 4: HYBRID__V_FN(score_4)(s, q, low, high); break;
+        case 6: HYBRID__V_FN(score_6)(s, q, low, high); break;
 #endif
     }
 }
@@ -15531,7 +15615,10 @@ static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(attention_page)(const
         HYBRID__V_FN(visible)(op, pos0 + q / n_heads, page, &low[q], &high[q]);
         if (low[q] < high[q]) { from = HYBRID__MIN(from, q); to = q + 1; }             /* the rows that see a page are consecutive */
     }
-    for (q = from; q < to; q += step) HYBRID__V_FN(scores)(s, q, step = HYBRID__V_FN(tile)(to - q));
+    for (q = from; q < to; q += step) {
+        step = HYBRID__V_FN(tile)(to - q);
+        HYBRID__V_FN(scores)(s, q, step, low[q], high[q + step - 1]);                    /* low and high grow with the row */
+    }
     for (q = from; q < to; q++) HYBRID__V_FN(softmax_max)(op, s->e + q * HYBRID__PAGE, low[q], high[q], &s->m[q], &s->c[q]);
     for (q = from; q < to; q += HYBRID__V_N) HYBRID__V_FN(put)(s->c + q, HYBRID__V_FN(exp)(HYBRID__V_FN(get)(s->c + q, to - q)), to - q);
     for (q = from; q < to; q++) {
@@ -15547,7 +15634,9 @@ static HYBRID__V_TARGET void HYBRID__V_FN(attention)(const hybrid__op_attention 
     hybrid__attention_scratch s;
     int n = n_rows * n_heads, head_kv = head0 / (op->n_head / kv->n_head_kv), q, i;
     int32_t pos0 = run->pos + row0, pos1 = pos0 + n_rows - 1, first = hybrid__attention_first(op, pos0), page;
+    bool in_place = n <= HYBRID__ATTENTION_FEW && kv->head_dim_k % 32 == 0 && kv->head_dim_v % 32 == 0;
     hybrid__attention_layout(&s, (float *)memory, kv->head_dim_k, kv->head_dim_v);
+    s.transposed = !in_place;
     memset(s.acc, 0, sizeof(float) * (size_t)n * (size_t)s.dim_v);
     for (q = 0; q < n; q++) {
         const float *x = op->q + (run->first_row + row0 + q / n_heads) * op->q_stride + (int64_t)(head0 + q % n_heads) * kv->head_dim_k;
@@ -15557,7 +15646,14 @@ static HYBRID__V_TARGET void HYBRID__V_FN(attention)(const hybrid__op_attention 
         s.l[q] = 0;
     }
     for (page = first / HYBRID__PAGE; page <= pos1 / HYBRID__PAGE; page++) {
-        HYBRID__V_FN(page_load)(kv, run->pages[page], run->pages[HYBRID__MIN(page + 1, pos1 / HYBRID__PAGE)], head_kv, HYBRID__MAX(first - page * HYBRID__PAGE, 0), HYBRID__MIN(pos1 - page * HYBRID__PAGE + 1, HYBRID__PAGE), &s);
+        int32_t next = run->pages[HYBRID__MIN(page + 1, pos1 / HYBRID__PAGE)];
+        s.next_k = hybrid__k_row(kv, next, head_kv, 0);
+        s.next_v = hybrid__v_row(kv, next, head_kv, 0);
+        if (in_place) HYBRID__V_FN(page_use)(kv, run->pages[page], head_kv, &s);
+        else {
+            HYBRID__V_FN(page_load)(kv, run->pages[page], head_kv, HYBRID__MAX(first - page * HYBRID__PAGE, 0), HYBRID__MIN(pos1 - page * HYBRID__PAGE + 1, HYBRID__PAGE), &s);
+            HYBRID__V_FN(page_transpose)(&s);
+        }
         HYBRID__V_FN(attention_page)(op, &s, pos0, page, n_heads, n);
     }
     for (q = 0; q < n; q++) {
@@ -15865,9 +15961,11 @@ HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYBRID__V_LOAD_F16
 #undef HYBRID__V_LOAD_BF16
 #undef HYBRID__V_LOAD_I8
+#undef HYBRID__V_SET1_F16
 #undef HYBRID__V_STORE_F16
 #undef HYBRID__V_STORE_I8
 #undef HYBRID__V_HALVE
+#undef HYBRID__V_HALVE_EACH
 #undef HYBRID__V_MAX_ALL
 #undef HYBRID__V_TRANSPOSE
 #undef HYBRID__V_PAIR_EVEN
@@ -15912,10 +16010,12 @@ HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #define HYBRID__V_LOAD_F16(p)      _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
 #define HYBRID__V_LOAD_BF16(p)     _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(p))), 16))
 #define HYBRID__V_LOAD_I8(p)       _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p))))
+#define HYBRID__V_SET1_F16(p)      _mm512_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(hybrid__load_u16(p))))
 #define HYBRID__V_STORE_F16(p, v)  _mm256_storeu_si256((__m256i *)(void *)(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
 #define HYBRID__V_STORE_I8(p, v)   _mm_storeu_si128((__m128i *)(void *)(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)))
 
 #define HYBRID__V_HALVE(v)         hybrid__v_halve_avx512(v)
+#define HYBRID__V_HALVE_EACH(v)    hybrid__v_halve_each_avx512(v)
 #define HYBRID__V_MAX_ALL(v)       hybrid__v_max_all_avx512(v)
 #define HYBRID__V_TRANSPOSE(v)     hybrid__v_transpose_avx512(v)
 #define HYBRID__V_PAIR_EVEN(v)     _mm512_moveldup_ps(v)
@@ -15936,6 +16036,20 @@ HYBRID__INLINE HYBRID__TARGET_AVX512 float hybrid__v_halve_avx512(__m512 v)
     __m128 x = _mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
     x = _mm_add_ps(x, _mm_movehl_ps(x, x));
     return _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps(x, x, 1)));
+}
+
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512 hybrid__v_halve_each_avx512(const __m512 v[16])
+{
+    __m512 a[8], b[4], c[2];
+    int i;
+    HYBRID__UNROLL
+    for (i = 0; i < 8; i++) a[i] = _mm512_add_ps(_mm512_shuffle_f32x4(v[i], v[i + 8], 0x44), _mm512_shuffle_f32x4(v[i], v[i + 8], 0xEE));
+    HYBRID__UNROLL
+    for (i = 0; i < 4; i++) b[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a[i], a[i + 4], 0x88), _mm512_shuffle_f32x4(a[i], a[i + 4], 0xDD));
+    HYBRID__UNROLL
+    for (i = 0; i < 2; i++) c[i] = _mm512_add_ps(_mm512_shuffle_ps(b[2 * i], b[2 * i + 1], 0x44), _mm512_shuffle_ps(b[2 * i], b[2 * i + 1], 0xEE));
+    a[0] = _mm512_add_ps(_mm512_shuffle_ps(c[0], c[1], 0x88), _mm512_shuffle_ps(c[0], c[1], 0xDD));     /* quarters: v 0-3, 8-11, 4-7, 12-15 */
+    return _mm512_shuffle_f32x4(a[0], a[0], 0xD8);
 }
 
 HYBRID__INLINE HYBRID__TARGET_AVX512 float hybrid__v_max_all_avx512(__m512 v)
@@ -16100,16 +16214,17 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(put)(float *p, HYBRID__V v, in
 
 enum { HYBRID__V_FN(vectors) = 32 / HYBRID__V_N };         /* vectors that hold 32 partial sums */
 
-/* p[0 .. 32) by halves; p is spoilt. */
-HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(halve32)(HYBRID__V *p)
+/* 32 partial sums by halves: down to one vector, and to the end; p is spoilt. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(halve_vectors)(HYBRID__V *p)
 {
     int h, i;
     HYBRID__UNROLL
     for (h = 16 / HYBRID__V_N; h; h /= 2)
         HYBRID__UNROLL
         for (i = 0; i < h; i++) p[i] = HYBRID__V_ADD(p[i], p[i + h]);
-    return HYBRID__V_HALVE(p[0]);
+    return p[0];
 }
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(halve32)(HYBRID__V *p) { return HYBRID__V_HALVE(HYBRID__V_FN(halve_vectors)(p)); }
 
 HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(sum)(const float *x, int64_t n)
 {
@@ -16277,8 +16392,8 @@ static HYBRID__V_TARGET void HYBRID__V_FN(kv_row)(hybrid_type type, const float 
 /* ==== begin src/compute/cpu_attention.inc ==== */
 /* compute/cpu_attention: attention of a block of rows over the pages of a cache, in vectors. Stamped for each instruction set.
  *
- * A query is one row's one head; all queries of a block share a kv head, so a page is turned into floats once for all of them. K is transposed:
- * a vector holds one number of 16 (8) slots, and the scores of a query are built without sums across lanes. For every page:
+ * A query is one row's one head; all queries of a block share a kv head, so a page is turned into floats once for all of them. For many queries K
+ * is transposed: a vector holds one number of 16 (8) slots, and the scores of a query are built without sums across lanes. For every page:
  *     scores (all queries) -> scale, soft-cap, mask, new maximum -> exp, sums -> acc = acc * c + e V.
  * A row's result is that of hybrid__attention_row_generic, bit for bit, whatever else is in the block. */
 
@@ -16286,44 +16401,65 @@ enum { HYBRID__V_FN(page_vectors) = HYBRID__PAGE / HYBRID__V_N };      /* vector
 
 /* ---- a page as floats ----------------------------------------------------------------------------------------------- */
 
+/* Values i .. i + N of a cache row. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(kv_values)(const hybrid_type type, const char *row, int i)
+{
+    const hybrid__block_q8_0 *block = (const hybrid__block_q8_0 *)(const void *)row + i / 32;
+    if (type == HYBRID_TYPE_F32) return HYBRID__V_LOAD((const float *)(const void *)row + i);
+    if (type == HYBRID_TYPE_F16) return HYBRID__V_LOAD_F16(row + 2 * i);
+    return HYBRID__V_MUL(HYBRID__V_SET1_F16(&block->d), HYBRID__V_LOAD_I8(block->qs + i % 32));
+}
+
 /* x[0 .. padded) = the n values of a cache row, then zeros. */
 HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(kv_load)(hybrid_type type, const char *row, int n, int padded, float *x)
 {
     int i = 0;
-    if (type == HYBRID_TYPE_F16) {
-        for (; i + HYBRID__V_N <= n; i += HYBRID__V_N) HYBRID__V_STORE(x + i, HYBRID__V_LOAD_F16(row + 2 * i));
-        for (; i < n; i++) x[i] = hybrid__f16_to_f32(hybrid__load_u16(row + 2 * i));
-    } else if (type == HYBRID_TYPE_F32) {
-        memcpy(x, row, (size_t)n * sizeof *x);
-        i = n;
-    } else for (; i < n; i += 32) {
-        const hybrid__block_q8_0 *block = (const hybrid__block_q8_0 *)(const void *)row + i / 32;
-        const HYBRID__V d = HYBRID__V_SET1(hybrid__f16_to_f32(block->d));
-        int j;
-        for (j = 0; j < 32; j += HYBRID__V_N) HYBRID__V_STORE(x + i + j, HYBRID__V_MUL(d, HYBRID__V_LOAD_I8(block->qs + j)));
-    }
+    if (type == HYBRID_TYPE_Q8_0) for (; i < n; i += HYBRID__V_N) HYBRID__V_STORE(x + i, HYBRID__V_FN(kv_values)(HYBRID_TYPE_Q8_0, row, i));
+    else if (type == HYBRID_TYPE_F16) for (; i + HYBRID__V_N <= n; i += HYBRID__V_N) HYBRID__V_STORE(x + i, HYBRID__V_FN(kv_values)(HYBRID_TYPE_F16, row, i));
+    else if (type == HYBRID_TYPE_F32) { memcpy(x, row, (size_t)n * sizeof *x); i = n; }
+    for (; i < n; i++) x[i] = hybrid__kv_value_generic(type, row, i);
     for (; i < padded; i++) x[i] = 0;
 }
 
-HYBRID__INLINE void HYBRID__V_FN(prefetch)(const char *row, size_t bytes)
+/* Fetches one slot of the next page: a head's part of a page is too short for the processor to see by itself what comes. */
+HYBRID__INLINE void HYBRID__V_FN(prefetch)(const hybrid__attention_scratch *s, size_t k_bytes, size_t v_bytes, int slot)
 {
     size_t i;
-    for (i = 0; i < bytes; i += 64) HYBRID__PREFETCH(row + i);
+    for (i = 0; i < k_bytes; i += 64) HYBRID__PREFETCH(s->next_k + (size_t)slot * k_bytes + i);
+    for (i = 0; i < v_bytes; i += 64) HYBRID__PREFETCH(s->next_v + (size_t)slot * v_bytes + i);
 }
 
-/* Slots low .. high of a page of one kv head; the others read as zeros, whatever is stored there. Meanwhile the page `next` is fetched: a head's
- * part of a page is too short for the processor to see by itself what comes. */
-static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(page_load)(const hybrid__kv_view *kv, int32_t page, int32_t next, int head, int low, int high, hybrid__attention_scratch *s)
+/* Makes slots low .. high of a page of one kv head floats; the others read as zeros, whatever is stored there. */
+static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(page_load)(const hybrid__kv_view *kv, int32_t page, int head, int low, int high, hybrid__attention_scratch *s)
 {
-    int slot, i, j;
+    int slot;
     for (slot = 0; slot < HYBRID__PAGE; slot++) {
         float *k = s->page_k + slot * s->dim_k, *v = s->page_v + slot * s->dim_v;
-        HYBRID__V_FN(prefetch)(hybrid__k_row(kv, next, head, slot), kv->row_bytes_k);
-        HYBRID__V_FN(prefetch)(hybrid__v_row(kv, next, head, slot), kv->row_bytes_v);
+        HYBRID__V_FN(prefetch)(s, kv->row_bytes_k, kv->row_bytes_v, slot);
         if (slot < low || slot >= high) { memset(k, 0, (size_t)s->dim_k * sizeof *k); continue; }
         HYBRID__V_FN(kv_load)(kv->type, hybrid__k_row(kv, page, head, slot), kv->head_dim_k, s->dim_k, k);
         HYBRID__V_FN(kv_load)(kv->type, hybrid__v_row(kv, page, head, slot), kv->head_dim_v, s->dim_v, v);
     }
+    s->type = HYBRID_TYPE_F32;
+    s->k = (const char *)s->page_k;
+    s->v = (const char *)s->page_v;
+    s->k_bytes = (size_t)s->dim_k * sizeof(float);
+    s->v_bytes = (size_t)s->dim_v * sizeof(float);
+}
+
+/* Few queries: the rows are read where they lie. */
+HYBRID__INLINE void HYBRID__V_FN(page_use)(const hybrid__kv_view *kv, int32_t page, int head, hybrid__attention_scratch *s)
+{
+    s->type = kv->type;
+    s->k = hybrid__k_row(kv, page, head, 0);
+    s->v = hybrid__v_row(kv, page, head, 0);
+    s->k_bytes = kv->row_bytes_k;
+    s->v_bytes = kv->row_bytes_v;
+}
+
+static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(page_transpose)(hybrid__attention_scratch *s)
+{
+    int slot, i, j;
     for (slot = 0; slot < HYBRID__PAGE; slot += HYBRID__V_N)
         for (i = 0; i < s->dim_k; i += HYBRID__V_N) {
             HYBRID__V block[HYBRID__V_N];
@@ -16383,12 +16519,45 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(score_tile)(const int n, const
     }
 }
 
+/* The same for few queries, for whom transposing K does not pay: one slot after the other (low .. high, the others get 0), sums in lanes. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(score_slots)(const int n, const hybrid_type type, const hybrid__attention_scratch *s, const float *q, int low, int high, float *e)
+{
+    HYBRID__V sums[HYBRID__V_TILE][HYBRID__V_N], p[HYBRID__V_TILE][HYBRID__V_FN(page_vectors)];
+    const int dim = s->dim_k;
+    int first, slot, i, j, l;
+    for (first = 0; first < HYBRID__PAGE; first += HYBRID__V_N) {
+        for (slot = first; slot < first + HYBRID__V_N; slot++) {
+            const char *k = s->k + (size_t)slot * s->k_bytes;
+            if (q == s->q) HYBRID__V_FN(prefetch)(s, s->k_bytes, s->v_bytes, slot);
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++)
+                HYBRID__UNROLL
+                for (l = 0; l < HYBRID__V_FN(page_vectors); l++) p[j][l] = HYBRID__V_SET1(0.0f);
+            if (slot >= low && slot < high)
+                for (i = 0; i < dim; i += 32)
+                    HYBRID__UNROLL
+                    for (l = 0; l < HYBRID__V_FN(page_vectors); l++) {
+                        HYBRID__V x = HYBRID__V_FN(kv_values)(type, k, i + l * HYBRID__V_N);
+                        HYBRID__UNROLL
+                        for (j = 0; j < n; j++) p[j][l] = HYBRID__V_FMA(x, HYBRID__V_LOAD(q + j * dim + i + l * HYBRID__V_N), p[j][l]);
+                    }
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++) sums[j][slot - first] = HYBRID__V_FN(halve_vectors)(p[j]);
+        }
+        HYBRID__UNROLL
+        for (j = 0; j < n; j++) HYBRID__V_STORE(e + j * HYBRID__PAGE + first, HYBRID__V_HALVE_EACH(sums[j]));
+    }
+}
+
 /* ---- acc = acc + e V ------------------------------------------------------------------------------------------------ */
 
-/* n queries, width vectors of the head, slots low .. high; c: factors that acc takes before, or NULL. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_tile)(const int n, const int width, const float *e, const float *v, const float *c, float *acc, int dim, int low, int high)
+/* n queries from q, width vectors of the head from value `at`, slots low .. high; c: factors that acc takes before, or NULL. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_tile)(const int n, const int width, const hybrid_type type, const hybrid__attention_scratch *s, int q, int at, const float *c, int low, int high)
 {
     HYBRID__V a[HYBRID__V_TILE][4], x[4];
+    const float *e = s->e + q * HYBRID__PAGE;
+    const int dim = s->dim_v;
+    float *acc = s->acc + q * dim + at;
     int i, j, slot;
     HYBRID__UNROLL
     for (j = 0; j < n; j++)
@@ -16401,7 +16570,7 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_tile)(const int n, const
             for (i = 0; i < width; i++) a[j][i] = HYBRID__V_MUL(a[j][i], HYBRID__V_SET1(c[j]));
     for (slot = low; slot < high; slot++) {
         HYBRID__UNROLL
-        for (i = 0; i < width; i++) x[i] = HYBRID__V_LOAD(v + slot * dim + i * HYBRID__V_N);
+        for (i = 0; i < width; i++) x[i] = HYBRID__V_FN(kv_values)(type, s->v + (size_t)slot * s->v_bytes, at + i * HYBRID__V_N);
         HYBRID__UNROLL
         for (j = 0; j < n; j++) {
             HYBRID__V y = HYBRID__V_SET1(e[j * HYBRID__PAGE + slot]);
@@ -16416,26 +16585,32 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_tile)(const int n, const
 }
 
 /* The whole head of n queries. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_rows)(const int n, const hybrid__attention_scratch *s, int q, int low, int high, bool scale)
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_rows)(const int n, const hybrid_type type, const hybrid__attention_scratch *s, int q, int low, int high, bool scale)
 {
-    int i = 0, dim = s->dim_v;
     const float *c = scale ? s->c + q : NULL;
-    for (; i + 4 * HYBRID__V_N <= dim; i += 4 * HYBRID__V_N)
-        HYBRID__V_FN(value_tile)(n, 4, s->e + q * HYBRID__PAGE, s->page_v + i, c, s->acc + q * dim + i, dim, low, high);
-    if (i < dim) HYBRID__V_FN(value_tile)(n, 2, s->e + q * HYBRID__PAGE, s->page_v + i, c, s->acc + q * dim + i, dim, low, high);
+    int i = 0;
+    for (; i + 4 * HYBRID__V_N <= s->dim_v; i += 4 * HYBRID__V_N) HYBRID__V_FN(value_tile)(n, 4, type, s, q, i, c, low, high);
+    if (i < s->dim_v) HYBRID__V_FN(value_tile)(n, 2, type, s, q, i, c, low, high);
 }
 
 /* Both steps are compiled for some numbers of queries; others are put together. */
-#define HYBRID__V_TILES(n)                                                                                                                   \
-    static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(score_##n)(const hybrid__attention_scratch *s, int q)                         \
-    {                                                                                                                                        \
-        int slot;                                                                                                                            \
-        for (slot = 0; slot < HYBRID__PAGE; slot += 2 * HYBRID__V_N)                                                                         \
-            HYBRID__V_FN(score_tile)(n, s, s->q + q * s->dim_k, s->page_k_t + slot, s->e + q * HYBRID__PAGE + slot);                         \
-    }                                                                                                                                        \
+#define HYBRID__V_TILES(n)                                                                                                                          \
+    static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(score_##n)(const hybrid__attention_scratch *s, int q, int low, int high)             \
+    {                                                                                                                                               \
+        const float *x = s->q + q * s->dim_k;                                                                                                       \
+        float *e = s->e + q * HYBRID__PAGE;                                                                                                         \
+        int slot;                                                                                                                                   \
+        if (s->transposed)                                                                                                                          \
+            for (slot = 0; slot < HYBRID__PAGE; slot += 2 * HYBRID__V_N) HYBRID__V_FN(score_tile)(n, s, x, s->page_k_t + slot, e + slot);           \
+        else if (s->type == HYBRID_TYPE_F16) HYBRID__V_FN(score_slots)(n, HYBRID_TYPE_F16, s, x, low, high, e);                                     \
+        else if (s->type == HYBRID_TYPE_F32) HYBRID__V_FN(score_slots)(n, HYBRID_TYPE_F32, s, x, low, high, e);                                     \
+        else HYBRID__V_FN(score_slots)(n, HYBRID_TYPE_Q8_0, s, x, low, high, e);                                                                    \
+    }                                                                                                                                               \
     static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(value_##n)(const hybrid__attention_scratch *s, int q, int low, int high, bool scale) \
-    {                                                                                                                                        \
-        HYBRID__V_FN(value_rows)(n, s, q, low, high, scale);                                                                                 \
+    {                                                                                                                                               \
+        if (s->type == HYBRID_TYPE_F32) HYBRID__V_FN(value_rows)(n, HYBRID_TYPE_F32, s, q, low, high, scale);                                       \
+        else if (s->type == HYBRID_TYPE_F16) HYBRID__V_FN(value_rows)(n, HYBRID_TYPE_F16, s, q, low, high, scale);                                  \
+        else HYBRID__V_FN(value_rows)(n, HYBRID_TYPE_Q8_0, s, q, low, high, scale);                                                                 \
     }
 HYBRID__V_TILES(1)
 HYBRID__V_TILES(2)
@@ -16452,15 +16627,15 @@ HYBRID__INLINE int HYBRID__V_FN(tile)(int left)
     if (left >= HYBRID__V_TILE) return HYBRID__V_TILE;
     return left == 5 ? 4 : left;
 }
-static HYBRID__V_TARGET void HYBRID__V_FN(scores)(const hybrid__attention_scratch *s, int q, int n)
+static HYBRID__V_TARGET void HYBRID__V_FN(scores)(const hybrid__attention_scratch *s, int q, int n, int low, int high)
 {
     switch (n) {
-        case 1: HYBRID__V_FN(score_1)(s, q); break;
-        case 2: HYBRID__V_FN(score_2)(s, q); break;
-        case 3: HYBRID__V_FN(score_3)(s, q); break;
+        case 1: HYBRID__V_FN(score_1)(s, q, low, high); break;
+        case 2: HYBRID__V_FN(score_2)(s, q, low, high); break;
+        case 3: HYBRID__V_FN(score_3)(s, q, low, high); break;
 #if HYBRID__V_TILE == 6
-        case 4: HYBRID__V_FN(score_4)(s, q); break;
-        case 6: HYBRID__V_FN(score_6)(s, q); break;
+        case 4: HYBRID__V_FN(score_4)(s, q, low, high); break;
+        case 6: HYBRID__V_FN(score_6)(s, q, low, high); break;
 #endif
     }
 }
@@ -16556,7 +16731,10 @@ static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(attention_page)(const
         HYBRID__V_FN(visible)(op, pos0 + q / n_heads, page, &low[q], &high[q]);
         if (low[q] < high[q]) { from = HYBRID__MIN(from, q); to = q + 1; }             /* the rows that see a page are consecutive */
     }
-    for (q = from; q < to; q += step) HYBRID__V_FN(scores)(s, q, step = HYBRID__V_FN(tile)(to - q));
+    for (q = from; q < to; q += step) {
+        step = HYBRID__V_FN(tile)(to - q);
+        HYBRID__V_FN(scores)(s, q, step, low[q], high[q + step - 1]);                    /* low and high grow with the row */
+    }
     for (q = from; q < to; q++) HYBRID__V_FN(softmax_max)(op, s->e + q * HYBRID__PAGE, low[q], high[q], &s->m[q], &s->c[q]);
     for (q = from; q < to; q += HYBRID__V_N) HYBRID__V_FN(put)(s->c + q, HYBRID__V_FN(exp)(HYBRID__V_FN(get)(s->c + q, to - q)), to - q);
     for (q = from; q < to; q++) {
@@ -16572,7 +16750,9 @@ static HYBRID__V_TARGET void HYBRID__V_FN(attention)(const hybrid__op_attention 
     hybrid__attention_scratch s;
     int n = n_rows * n_heads, head_kv = head0 / (op->n_head / kv->n_head_kv), q, i;
     int32_t pos0 = run->pos + row0, pos1 = pos0 + n_rows - 1, first = hybrid__attention_first(op, pos0), page;
+    bool in_place = n <= HYBRID__ATTENTION_FEW && kv->head_dim_k % 32 == 0 && kv->head_dim_v % 32 == 0;
     hybrid__attention_layout(&s, (float *)memory, kv->head_dim_k, kv->head_dim_v);
+    s.transposed = !in_place;
     memset(s.acc, 0, sizeof(float) * (size_t)n * (size_t)s.dim_v);
     for (q = 0; q < n; q++) {
         const float *x = op->q + (run->first_row + row0 + q / n_heads) * op->q_stride + (int64_t)(head0 + q % n_heads) * kv->head_dim_k;
@@ -16582,7 +16762,14 @@ static HYBRID__V_TARGET void HYBRID__V_FN(attention)(const hybrid__op_attention 
         s.l[q] = 0;
     }
     for (page = first / HYBRID__PAGE; page <= pos1 / HYBRID__PAGE; page++) {
-        HYBRID__V_FN(page_load)(kv, run->pages[page], run->pages[HYBRID__MIN(page + 1, pos1 / HYBRID__PAGE)], head_kv, HYBRID__MAX(first - page * HYBRID__PAGE, 0), HYBRID__MIN(pos1 - page * HYBRID__PAGE + 1, HYBRID__PAGE), &s);
+        int32_t next = run->pages[HYBRID__MIN(page + 1, pos1 / HYBRID__PAGE)];
+        s.next_k = hybrid__k_row(kv, next, head_kv, 0);
+        s.next_v = hybrid__v_row(kv, next, head_kv, 0);
+        if (in_place) HYBRID__V_FN(page_use)(kv, run->pages[page], head_kv, &s);
+        else {
+            HYBRID__V_FN(page_load)(kv, run->pages[page], head_kv, HYBRID__MAX(first - page * HYBRID__PAGE, 0), HYBRID__MIN(pos1 - page * HYBRID__PAGE + 1, HYBRID__PAGE), &s);
+            HYBRID__V_FN(page_transpose)(&s);
+        }
         HYBRID__V_FN(attention_page)(op, &s, pos0, page, n_heads, n);
     }
     for (q = 0; q < n; q++) {
@@ -16890,9 +17077,11 @@ HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYBRID__V_LOAD_F16
 #undef HYBRID__V_LOAD_BF16
 #undef HYBRID__V_LOAD_I8
+#undef HYBRID__V_SET1_F16
 #undef HYBRID__V_STORE_F16
 #undef HYBRID__V_STORE_I8
 #undef HYBRID__V_HALVE
+#undef HYBRID__V_HALVE_EACH
 #undef HYBRID__V_MAX_ALL
 #undef HYBRID__V_TRANSPOSE
 #undef HYBRID__V_PAIR_EVEN
@@ -20046,6 +20235,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__V_FMA
 #undef HYBRID__V_FN
 #undef HYBRID__V_HALVE
+#undef HYBRID__V_HALVE_EACH
 #undef HYBRID__V_LDEXP
 #undef HYBRID__V_LESS
 #undef HYBRID__V_LOAD
@@ -20068,6 +20258,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__V_PAIR_SWAP
 #undef HYBRID__V_SELECT
 #undef HYBRID__V_SET1
+#undef HYBRID__V_SET1_F16
 #undef HYBRID__V_STORE
 #undef HYBRID__V_STORE_F16
 #undef HYBRID__V_STORE_I8
