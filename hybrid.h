@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 1c85351958980149): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 902eb9a43abb823c): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -941,7 +941,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "1c85351958980149"
+#define HYBRID__SOURCE_ID "902eb9a43abb823c"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -13059,27 +13059,27 @@ HYBRID__TARGET_AVX512 static void hybrid__one32_prepare_avx512(const float *x, i
 }
 static const hybrid__act_format hybrid__one32_avx512 = { hybrid__one32_bytes_avx512, hybrid__one32_prepare_avx512 };
 
-/* 16 bytes from each of blocks 0, 4, 8, 12. Block 8 is `far` bytes behind block 0: 8 strides, or a row. */
-HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__four_avx512(const char *p, size_t stride, size_t far)
+/* 16 bytes from each of blocks 0, 4, 8, 12. Block 8 is `jump` bytes behind block 0: 8 strides, or a row. */
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__four_avx512(const char *p, size_t stride, size_t jump)
 {
     __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(const void *)p));
     v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)(p + 4 * stride)), 1);
-    v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)(p + far)), 2);
-    return _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)(p + far + 4 * stride)), 3);
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)(p + jump)), 2);
+    return _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(const void *)(p + jump + 4 * stride)), 3);
 }
 /* The same of two bytes each, as a mask of 64 bits. */
-HYBRID__INLINE uint64_t hybrid__four_bits(const char *p, size_t stride, size_t far)
+HYBRID__INLINE uint64_t hybrid__four_bits(const char *p, size_t stride, size_t jump)
 {
-    return (uint64_t)hybrid__load_u16(p) | (uint64_t)hybrid__load_u16(p + 4 * stride) << 16 | (uint64_t)hybrid__load_u16(p + far) << 32 |
-           (uint64_t)hybrid__load_u16(p + far + 4 * stride) << 48;
+    return (uint64_t)hybrid__load_u16(p) | (uint64_t)hybrid__load_u16(p + 4 * stride) << 16 | (uint64_t)hybrid__load_u16(p + jump) << 32 |
+           (uint64_t)hybrid__load_u16(p + jump + 4 * stride) << 48;
 }
 /* The first 4 bytes of 16 blocks. */
-HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__heads_avx512(const char *p, size_t s, size_t far)
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__heads_avx512(const char *p, size_t s, size_t jump)
 {
 #define HYBRID__HEAD4(i) _mm_set_epi32((int)hybrid__load_u32(p + (i + 3) * s), (int)hybrid__load_u32(p + (i + 2) * s), (int)hybrid__load_u32(p + (i + 1) * s), (int)hybrid__load_u32(p + i * s))
     __m512i v = _mm512_castsi128_si512(HYBRID__HEAD4(0));
     v = _mm512_inserti32x4(v, HYBRID__HEAD4(4), 1);
-    p += far;
+    p += jump;
     v = _mm512_inserti32x4(v, HYBRID__HEAD4(0), 2);
     return _mm512_inserti32x4(v, HYBRID__HEAD4(4), 3);
 #undef HYBRID__HEAD4
@@ -13094,33 +13094,33 @@ HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__sum_lanes_avx512(__m512i v0
 }
 
 /* Blocks e, e+4, e+8, e+12 of a group times their activations: 4 partial sums a block. qs: where the numbers start, qh: the fifth bits (0: none). */
-HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__dot_four_avx512(const char *w, size_t stride, size_t far, size_t qs, size_t qh, bool bytes, const char *x)
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512i hybrid__dot_four_avx512(const char *w, size_t stride, size_t jump, size_t qs, size_t qh, bool bytes, const char *x)
 {
     const __m512i low4 = _mm512_set1_epi8(15), bit4 = _mm512_set1_epi8(16), top = _mm512_set1_epi8(-128);
     __m512i lo, hi;
     if (bytes) {
-        lo = _mm512_xor_si512(hybrid__four_avx512(w + qs, stride, far), top);                 /* signed q -> q + 128 */
-        hi = _mm512_xor_si512(hybrid__four_avx512(w + qs + 16, stride, far), top);
+        lo = _mm512_xor_si512(hybrid__four_avx512(w + qs, stride, jump), top);                 /* signed q -> q + 128 */
+        hi = _mm512_xor_si512(hybrid__four_avx512(w + qs + 16, stride, jump), top);
     } else {
-        hi = hybrid__four_avx512(w + qs, stride, far);
+        hi = hybrid__four_avx512(w + qs, stride, jump);
         lo = _mm512_and_si512(hi, low4);
         hi = _mm512_and_si512(_mm512_srli_epi16(hi, 4), low4);
         if (qh) {
-            lo = _mm512_mask_add_epi8(lo, hybrid__four_bits(w + qh, stride, far), lo, bit4);
-            hi = _mm512_mask_add_epi8(hi, hybrid__four_bits(w + qh + 2, stride, far), hi, bit4);
+            lo = _mm512_mask_add_epi8(lo, hybrid__four_bits(w + qh, stride, jump), lo, bit4);
+            hi = _mm512_mask_add_epi8(hi, hybrid__four_bits(w + qh + 2, stride, jump), hi, bit4);
         }
     }
     return _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(_mm512_setzero_si512(), lo, _mm512_load_si512(x)), hi, _mm512_load_si512(x + 64));
 }
 
 /* t of 16 blocks. offset: log2 of what was added to the signed q; affine: q is unsigned and the block has a min. */
-HYBRID__INLINE HYBRID__TARGET_AVX512 __m512 hybrid__dot16_avx512(const char *w, size_t stride, size_t far, size_t qs, size_t qh, bool bytes, bool affine, int offset, const char *x)
+HYBRID__INLINE HYBRID__TARGET_AVX512 __m512 hybrid__dot16_avx512(const char *w, size_t stride, size_t jump, size_t qs, size_t qh, bool bytes, bool affine, int offset, const char *x)
 {
-    __m512i heads = hybrid__heads_avx512(w, stride, far), s = _mm512_load_si512(x + HYBRID__GROUP16_S), isum;
+    __m512i heads = hybrid__heads_avx512(w, stride, jump), s = _mm512_load_si512(x + HYBRID__GROUP16_S), isum;
     __m512 t;
-    isum = hybrid__sum_lanes_avx512(hybrid__dot_four_avx512(w, stride, far, qs, qh, bytes, x), hybrid__dot_four_avx512(w + stride, stride, far, qs, qh, bytes, x + 128),
-                                    hybrid__dot_four_avx512(w + 2 * stride, stride, far, qs, qh, bytes, x + 256),
-                                    hybrid__dot_four_avx512(w + 3 * stride, stride, far, qs, qh, bytes, x + 384));
+    isum = hybrid__sum_lanes_avx512(hybrid__dot_four_avx512(w, stride, jump, qs, qh, bytes, x), hybrid__dot_four_avx512(w + stride, stride, jump, qs, qh, bytes, x + 128),
+                                    hybrid__dot_four_avx512(w + 2 * stride, stride, jump, qs, qh, bytes, x + 256),
+                                    hybrid__dot_four_avx512(w + 3 * stride, stride, jump, qs, qh, bytes, x + 384));
     if (!affine) isum = _mm512_sub_epi32(isum, _mm512_slli_epi32(s, (unsigned)offset));
     t = _mm512_mul_ps(_mm512_cvtepi32_ps(isum), _mm512_cvtph_ps(_mm512_cvtepi32_epi16(heads)));
     if (affine) t = _mm512_fmadd_ps(_mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(heads, 16))), _mm512_cvtepi32_ps(s), t);
