@@ -285,6 +285,12 @@ int main(void)
             else for (t = 0; t < N_TYPES; t++) test_kernel("AMX", hybrid__int_kernel_of(isa, true, types[t]), types[t]);
         }
 #endif
+#if defined(HYBRID__NEON_DOT)
+        if (isa == HYBRID__ISA_NEON) {                                /* as above */
+            TEST("neon without dot products");
+            for (t = 0; t < N_TYPES; t++) test_kernel("neon without dot products", hybrid__int_kernel_of(isa, false, types[t]), types[t]);
+        }
+#endif
         TEST("driver");
         for (threads = 1; threads <= 3; threads++)
             for (i = 0; i < (int)HYBRID__COUNT(ns); i++) {

@@ -15,18 +15,25 @@
         default: return NULL;                                             \
     }
 
-/* Kernels of one set: as hybrid__isa, but AMX apart. NULL: not an integer type. */
-static const hybrid__matmul_kernel *hybrid__int_kernel_of(hybrid__isa isa, bool amx, hybrid_type type)
+/* Kernels of one set: as hybrid__isa, but what only some of these machines have apart: extra is AMX, and the dot products of NEON.
+ * NULL: not an integer type. */
+static const hybrid__matmul_kernel *hybrid__int_kernel_of(hybrid__isa isa, bool extra, hybrid_type type)
 {
 #if defined(HYBRID__AMX)
-    if (isa == HYBRID__ISA_AVX512 && amx) HYBRID__INT_KERNELS(amx)
+    if (isa == HYBRID__ISA_AVX512 && extra) HYBRID__INT_KERNELS(amx)
 #endif
 #if defined(HYBRID__X86)
     if (isa == HYBRID__ISA_AVX512) HYBRID__INT_KERNELS(avx512)
     if (isa == HYBRID__ISA_AVX2) HYBRID__INT_KERNELS(avx2)
 #endif
+#if defined(HYBRID__NEON_DOT)
+    if (isa == HYBRID__ISA_NEON && extra) HYBRID__INT_KERNELS(neon_dot)
+#endif
+#if defined(HYBRID__ARM)
+    if (isa == HYBRID__ISA_NEON) HYBRID__INT_KERNELS(neon)
+#endif
     HYBRID__UNUSED(isa);
-    HYBRID__UNUSED(amx);
+    HYBRID__UNUSED(extra);
     HYBRID__INT_KERNELS(generic)
 }
 #undef HYBRID__INT_KERNELS
@@ -37,6 +44,8 @@ static const hybrid__matmul_kernel *hybrid__int_kernel_for(hybrid__isa isa, hybr
     static volatile int known;                          /* a CPU feature, idempotent. 0: not asked yet; 1: no; 2: yes */
     if (isa == HYBRID__ISA_AVX512 && !known) known = hybrid__amx_usable() ? 2 : 1;
     return hybrid__int_kernel_of(isa, known == 2, type);
+#elif defined(HYBRID__NEON_DOT)
+    return hybrid__int_kernel_of(isa, hybrid__neon_dot_usable(), type);
 #else
     return hybrid__int_kernel_of(isa, false, type);
 #endif

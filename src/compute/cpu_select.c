@@ -6,6 +6,9 @@ static const hybrid__cpu_kernels *hybrid__cpu_kernels_for(hybrid__isa isa)
     if (isa == HYBRID__ISA_AVX512) return &hybrid__cpu_kernels_avx512;
     if (isa == HYBRID__ISA_AVX2) return &hybrid__cpu_kernels_avx2;
 #endif
+#if defined(HYBRID__ARM)
+    if (isa == HYBRID__ISA_NEON) return &hybrid__cpu_kernels_neon;
+#endif
     HYBRID__UNUSED(isa);
     return &hybrid__cpu_kernels_generic;
 }
@@ -20,6 +23,9 @@ static const hybrid__matmul_kernel *hybrid__matmul_float_kernel(hybrid__isa isa,
 #if defined(HYBRID__X86)
     if (isa == HYBRID__ISA_AVX512) { HYBRID__FLOAT_KERNELS(avx512); }
     if (isa == HYBRID__ISA_AVX2) { HYBRID__FLOAT_KERNELS(avx2); }
+#endif
+#if defined(HYBRID__ARM)
+    if (isa == HYBRID__ISA_NEON) { HYBRID__FLOAT_KERNELS(neon); }
 #endif
     HYBRID__UNUSED(isa);
     HYBRID__FLOAT_KERNELS(generic);

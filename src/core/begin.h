@@ -35,6 +35,9 @@
 #endif
 #if !defined(HYBRID_NO_SIMD) && (defined(__aarch64__) || defined(_M_ARM64))
     #include <arm_neon.h>
+    #if defined(__linux__)
+        #include <sys/auxv.h>
+    #endif
 #endif
 
 /* Determinism: products and sums are fused only where the code says fma. */
