@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 902eb9a43abb823c): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 316e7c68caf66602): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -41,112 +41,114 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      157  base.h             version, linkage, results, errors, allocator, log
- *      254  runtime.h          what models and sessions share: memory, log, worker threads
- *      283  quant.h            names, sizes, encode, decode
- *      348  gguf.h             what is in a model file, and writing one
- *      492  tokenizer.h        text to tokens and back
- *      606  chat.h             templates that make a prompt of a conversation
- *      709  model.h            load, describe
- *      753  context.h          batches of (sequence, tokens), logits, the KV cache
- *      833  sampler.h          from logits to the next token
- *      881  session.h          a conversation
+ *      159  base.h             version, linkage, results, errors, allocator, log
+ *      256  runtime.h          what models and sessions share: memory, log, worker threads
+ *      285  quant.h            names, sizes, encode, decode
+ *      350  gguf.h             what is in a model file, and writing one
+ *      494  tokenizer.h        text to tokens and back
+ *      608  chat.h             templates that make a prompt of a conversation
+ *      711  model.h            load, describe
+ *      755  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      835  sampler.h          from logits to the next token
+ *      883  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *      946  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1006  base.c             what every room uses: macros of compilers, results, errors, checked sizes
- *     1080  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1129  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1188  decimal.c          doubles as text, the same in every locale
- *     1286  thread.c           atomics, threads, and the worker pool
- *     1565  cpu.c              what this processor and its operating system can do
- *     1633  runtime.c          the object that everything hangs off: memory, log, workers
- *     1779  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     1931  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     1959  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    20115  end.h              closes what core/begin opened
+ *      948  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1011  base.c             what every room uses: macros of compilers, results, errors, checked sizes
+ *     1085  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1134  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1193  decimal.c          doubles as text, the same in every locale
+ *     1291  thread.c           atomics, threads, and the worker pool
+ *     1570  cpu.c              what this processor and its operating system can do
+ *     1638  runtime.c          the object that everything hangs off: memory, log, workers
+ *     1784  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     1936  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     1964  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    21830  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     2325  names.c            names that must differ, found by hash
- *     2425  value.c            the 13 types of metadata values and their items
- *     2541  scan.c             a walk over the metadata, which checks every length before it is believed
- *     2744  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     3111  output.c           a file that appears under its name only when it is complete
- *     3210  write.c            makes a GGUF file
+ *     2330  names.c            names that must differ, found by hash
+ *     2430  value.c            the 13 types of metadata values and their items
+ *     2546  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     2749  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     3116  output.c           a file that appears under its name only when it is complete
+ *     3215  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     3691  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     3772  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     4071  floats.c           the types that are plain numbers
- *     4110  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     4303  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     4531  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     4671  types.c            the table of all types, and the public functions over it
- *     4772  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     4841  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     3696  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     3777  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     4076  floats.c           the types that are plain numbers
+ *     4115  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     4308  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     4536  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     4676  types.c            the table of all types, and the public functions over it
+ *     4777  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     4846  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     5014  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     5259  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     5400  pretokenize.c      cuts text into the words inside which BPE merges
- *     5812  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     6188  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     6365  bpe.c              the merging
- *     6687  tokenizer.c        making tokenizers, text to ids, ids to text
- *     6971  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     7099  stop.c             finds strings that end an answer in bytes that come in pieces
- *     7264  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     7746  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     8043  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     8288  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *     8792  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *     9128  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *     9487  jinja_filter.c     what stands behind '|'.
- *    10074  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    10253  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    10502  jinja_parse.c      tokens to a tree
- *    11052  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    11293  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    11776  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    11944  chat.c             a conversation as the variables that chat templates expect
+ *     5019  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     5264  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     5405  pretokenize.c      cuts text into the words inside which BPE merges
+ *     5817  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     6193  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     6370  bpe.c              the merging
+ *     6692  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     6976  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     7104  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     7269  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     7751  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     8048  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     8293  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *     8797  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *     9133  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *     9492  jinja_filter.c     what stands behind '|'.
+ *    10079  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    10258  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    10507  jinja_parse.c      tokens to a tree
+ *    11057  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    11298  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    11781  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    11949  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    12078  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12211  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12226  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12251  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12340  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    12704  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    12733  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    12841  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    12911  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    13006  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13406  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    13740  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    13998  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14194  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
- *    14741  cpu_int.c          the table of integer-block kernels
- *    14787  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    14854  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    17098  cpu_select.c       the kernels of an instruction set
- *    17128  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    17298  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12083  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    12216  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12231  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12256  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    12345  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    12709  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    12738  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    12846  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    12916  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    13011  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13411  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    13745  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    14003  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14199  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
+ *    14746  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    15327  cpu_int.c          the table of integer-block kernels
+ *    15382  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    15449  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    17693  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    18807  cpu_select.c       the kernels of an instruction set
+ *    18843  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    19013  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    17593  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    17800  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    17994  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    18052  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
- *    18193  forward.c          one transformer for all families, over the op table
+ *    19308  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    19515  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    19709  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    19767  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    19908  forward.c          one transformer for all families, over the op table
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    18495  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    18831  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    19044  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    19174  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    19557  plan.c             the bytes of a model and a context before they are loaded
- *    19646  dialog.c           the messages of a conversation, and the prompt that they make
- *    19763  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    20210  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    20546  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    20759  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    20889  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    21272  plan.c             the bytes of a model and a context before they are loaded
+ *    21361  dialog.c           the messages of a conversation, and the prompt that they make
+ *    21478  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -941,7 +943,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "902eb9a43abb823c"
+#define HYBRID__SOURCE_ID "316e7c68caf66602"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -981,6 +983,9 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #endif
 #if !defined(HYBRID_NO_SIMD) && (defined(__aarch64__) || defined(_M_ARM64))
     #include <arm_neon.h>
+    #if defined(__linux__)
+        #include <sys/auxv.h>
+    #endif
 #endif
 
 /* Determinism: products and sums are fused only where the code says fma. */
@@ -14738,6 +14743,587 @@ HYBRID__KERNEL_AVX2(q6_K, 256, hybrid__tile256_avx2_plain)
 #endif
 /* ==== end src/compute/cpu_int_avx2.c ==== */
 
+/* ==== begin src/compute/cpu_int_neon.c ==== */
+/* compute/cpu_int_neon: integer blocks with NEON: straight from the file, for decode and prefill. Two sets: one multiplies bytes to int16 and adds
+ * pairs, the other has the dot products of ARMv8.2 (sdot). */
+#if defined(HYBRID__ARM)
+
+/* The second set: always where the compiler may use sdot anyway, else by asking Linux. clang's header hides sdot without the flag. */
+#if defined(__ARM_FEATURE_DOTPROD)
+    #define HYBRID__NEON_DOT 1
+    #define HYBRID__TARGET_NEON_DOT
+    static bool hybrid__neon_dot_usable(void) { return true; }
+#elif defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
+    #define HYBRID__NEON_DOT 1
+    #define HYBRID__TARGET_NEON_DOT __attribute__((target("arch=armv8.2-a+dotprod")))
+    static bool hybrid__neon_dot_usable(void) { return getauxval(16 /* AT_HWCAP */) >> 20 & 1; }
+#endif
+
+/* ---- activations: the layout of cpu_int_act.c ---- */
+
+/* The largest |x| of 4 n floats, divided by 127. */
+HYBRID__INLINE float hybrid__act_scale_neon(const float *x, int n)
+{
+    uint32x4_t a = vdupq_n_u32(0);
+    int i;
+    for (i = 0; i < n; i++) a = vmaxq_u32(a, vandq_u32(vreinterpretq_u32_f32(vld1q_f32(x + 4 * i)), vdupq_n_u32(0x7FFFFFFFu)));
+    return hybrid__bits_f32(vmaxvq_u32(a)) / 127.0f;
+}
+/* 16 floats to bytes. |x id| is below 127.01, or NaN or 0 when id is 0: the conversion makes both 0, and nothing needs a clamp. */
+HYBRID__INLINE int8x16_t hybrid__quant16_neon(const float *x, float id)
+{
+    int16x4_t q[4];
+    int i;
+    HYBRID__UNROLL
+    for (i = 0; i < 4; i++) q[i] = vmovn_s32(vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(x + 4 * i), id)));
+    return vcombine_s8(vmovn_s16(vcombine_s16(q[0], q[1])), vmovn_s16(vcombine_s16(q[2], q[3])));
+}
+
+static void hybrid__act32_prepare_neon(const float *x, int64_t k, void *act)
+{
+    float *d = (float *)(void *)((char *)act + hybrid__act32_d(k)), *s = (float *)(void *)((char *)act + hybrid__act32_s(k));
+    int64_t b;
+    for (b = 0; b < k / 32; b++) {
+        int8x16_t q0, q1;
+        float id = hybrid__act_inverse(d[b] = hybrid__act_scale_neon(x + b * 32, 8));
+        q0 = hybrid__quant16_neon(x + b * 32, id);
+        q1 = hybrid__quant16_neon(x + b * 32 + 16, id);
+        vst1q_s8((int8_t *)act + b * 32, q0);
+        vst1q_s8((int8_t *)act + b * 32 + 16, q1);
+        s[b] = (float)(vaddlvq_s8(q0) + vaddlvq_s8(q1));
+    }
+}
+static void hybrid__act256_prepare_neon(const float *x, int64_t k, void *act)
+{
+    float *d = (float *)(void *)((char *)act + hybrid__act256_d(k)), id = 0;
+    int16_t *s = (int16_t *)(void *)((char *)act + hybrid__act256_s(k));
+    int64_t b;
+    for (b = 0; b < k / 16; b++) {
+        int8x16_t q;
+        if (b % 16 == 0) id = hybrid__act_inverse(d[b / 16] = hybrid__act_scale_neon(x + b * 16, 64));
+        q = hybrid__quant16_neon(x + b * 16, id);
+        vst1q_s8((int8_t *)act + b * 16, q);
+        s[b] = vaddlvq_s8(q);
+    }
+}
+static const hybrid__act_format hybrid__act32_neon = { hybrid__act32_bytes, hybrid__act32_prepare_neon };
+static const hybrid__act_format hybrid__act256_neon = { hybrid__act256_bytes, hybrid__act256_prepare_neon };
+
+/* ---- blocks in registers: 16 weights a vector, in order ---- */
+
+typedef struct hybrid__neon32 { int8x16_t q[2]; float d, m; } hybrid__neon32;
+typedef struct hybrid__neon256 {
+    int8x16_t q[16];                       /* without the scale of the sub-block */
+    int32x4_t scale[4];                    /* 16 sub-blocks, or (Q4_K, Q5_K) 8 */
+    int16x8_t m[2];                        /* of 16 weights each */
+    float     d, dmin;
+} hybrid__neon256;
+
+HYBRID__INLINE size_t hybrid__neon_block_bytes(const hybrid_type type)
+{
+    switch (type) {
+        case HYBRID_TYPE_Q4_0: return sizeof(hybrid__block_q4_0);
+        case HYBRID_TYPE_Q4_1: return sizeof(hybrid__block_q4_1);
+        case HYBRID_TYPE_Q5_0: return sizeof(hybrid__block_q5_0);
+        case HYBRID_TYPE_Q5_1: return sizeof(hybrid__block_q5_1);
+        case HYBRID_TYPE_Q8_0: return sizeof(hybrid__block_q8_0);
+        case HYBRID_TYPE_Q2_K: return sizeof(hybrid__block_q2_K);
+        case HYBRID_TYPE_Q3_K: return sizeof(hybrid__block_q3_K);
+        case HYBRID_TYPE_Q4_K: return sizeof(hybrid__block_q4_K);
+        case HYBRID_TYPE_Q5_K: return sizeof(hybrid__block_q5_K);
+        default: return sizeof(hybrid__block_q6_K);
+    }
+}
+
+HYBRID__INLINE float hybrid__neon_half(const void *p) { return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(hybrid__load_u16(p)))), 0); }
+HYBRID__INLINE uint8x16_t hybrid__neon_shift_right(uint8x16_t v, int by) { return vshlq_u8(v, vdupq_n_s8((int8_t)-by)); }
+HYBRID__INLINE int8x16_t hybrid__neon_minus(uint8x16_t v, int offset) { return vsubq_s8(vreinterpretq_s8_u8(v), vdupq_n_s8((int8_t)offset)); }
+/* value where bit number `bit` of each byte is set, else 0. */
+HYBRID__INLINE uint8x16_t hybrid__neon_bit(uint8x16_t v, int bit, int value) { return vandq_u8(vtstq_u8(v, vdupq_n_u8((uint8_t)(1 << bit))), vdupq_n_u8((uint8_t)value)); }
+
+/* 32 numbers: nibbles, and bit 4 of each from high. */
+HYBRID__INLINE void hybrid__neon_nibbles(const uint8_t *qs, bool five, uint32_t high, int offset, int8x16_t q[2])
+{
+    static const uint8_t each[8] = { 1, 2, 4, 8, 16, 32, 64, 128 };
+    uint8x16_t v = vld1q_u8(qs), low = vandq_u8(v, vdupq_n_u8(15)), top = vshrq_n_u8(v, 4);
+    if (five) {
+        const uint8x16_t bits = vcombine_u8(vld1_u8(each), vld1_u8(each)), sixteen = vdupq_n_u8(16);
+        low = vorrq_u8(low, vandq_u8(sixteen, vtstq_u8(bits, vcombine_u8(vdup_n_u8((uint8_t)high), vdup_n_u8((uint8_t)(high >> 8))))));
+        top = vorrq_u8(top, vandq_u8(sixteen, vtstq_u8(bits, vcombine_u8(vdup_n_u8((uint8_t)(high >> 16)), vdup_n_u8((uint8_t)(high >> 24))))));
+    }
+    q[0] = hybrid__neon_minus(low, offset);
+    q[1] = hybrid__neon_minus(top, offset);
+}
+
+HYBRID__INLINE void hybrid__neon_unpack32(const hybrid_type type, const char *w, hybrid__neon32 *o)
+{
+    o->d = hybrid__neon_half(w);
+    o->m = 0.0f;
+    if (type == HYBRID_TYPE_Q8_0) {
+        const hybrid__block_q8_0 *b = (const hybrid__block_q8_0 *)(const void *)w;
+        o->q[0] = vld1q_s8(b->qs);
+        o->q[1] = vld1q_s8(b->qs + 16);
+    } else if (type == HYBRID_TYPE_Q4_0) {
+        hybrid__neon_nibbles(((const hybrid__block_q4_0 *)(const void *)w)->qs, false, 0, 8, o->q);
+    } else if (type == HYBRID_TYPE_Q5_0) {
+        const hybrid__block_q5_0 *b = (const hybrid__block_q5_0 *)(const void *)w;
+        hybrid__neon_nibbles(b->qs, true, hybrid__load_u32(b->qh), 16, o->q);
+    } else if (type == HYBRID_TYPE_Q4_1) {
+        o->m = hybrid__neon_half(w + 2);
+        hybrid__neon_nibbles(((const hybrid__block_q4_1 *)(const void *)w)->qs, false, 0, 0, o->q);
+    } else {
+        const hybrid__block_q5_1 *b = (const hybrid__block_q5_1 *)(const void *)w;
+        o->m = hybrid__neon_half(w + 2);
+        hybrid__neon_nibbles(b->qs, true, hybrid__load_u32(b->qh), 0, o->q);
+    }
+}
+
+HYBRID__INLINE void hybrid__neon_scales(int8x16_t sc, hybrid__neon256 *o)
+{
+    int16x8_t a = vmovl_s8(vget_low_s8(sc)), b = vmovl_s8(vget_high_s8(sc));
+    o->scale[0] = vmovl_s16(vget_low_s16(a));
+    o->scale[1] = vmovl_s16(vget_high_s16(a));
+    o->scale[2] = vmovl_s16(vget_low_s16(b));
+    o->scale[3] = vmovl_s16(vget_high_s16(b));
+}
+
+/* Q2_K, Q3_K. i: 16 weights each, 8 to a half of the block, of which two share a place in their bytes. */
+HYBRID__INLINE void hybrid__neon_unpack_2bit(const uint8_t *qs, const uint8_t *hmask, hybrid__neon256 *o)
+{
+    int i;
+    HYBRID__UNROLL
+    for (i = 0; i < 16; i++) {
+        uint8x16_t q = vandq_u8(hybrid__neon_shift_right(vld1q_u8(qs + i / 8 * 32 + i % 2 * 16), i % 8 / 2 * 2), vdupq_n_u8(3));
+        if (hmask) q = vorrq_u8(q, hybrid__neon_bit(vld1q_u8(hmask + i % 2 * 16), i / 2, 4));
+        o->q[i] = hybrid__neon_minus(q, hmask ? 4 : 0);
+    }
+}
+HYBRID__INLINE void hybrid__neon_unpack_q2_K(const hybrid__block_q2_K *b, hybrid__neon256 *o)
+{
+    uint8x16_t sc = vld1q_u8(b->scales), m = vshrq_n_u8(sc, 4);
+    o->d = hybrid__neon_half(&b->d);
+    o->dmin = hybrid__neon_half(&b->dmin);
+    hybrid__neon_scales(vreinterpretq_s8_u8(vandq_u8(sc, vdupq_n_u8(15))), o);
+    o->m[0] = vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(m)));
+    o->m[1] = vreinterpretq_s16_u16(vmovl_u8(vget_high_u8(m)));
+    hybrid__neon_unpack_2bit(b->qs, NULL, o);
+}
+HYBRID__INLINE void hybrid__neon_unpack_q3_K(const hybrid__block_q3_K *b, hybrid__neon256 *o)
+{
+    int8_t sc[16];
+    hybrid__scales_q3_unpack(b->scales, sc);
+    o->d = hybrid__neon_half(&b->d);
+    hybrid__neon_scales(vld1q_s8(sc), o);
+    hybrid__neon_unpack_2bit(b->qs, b->hmask, o);
+}
+
+/* Q4_K and (qh is not NULL) Q5_K: d, dmin and scales lie in the same places. */
+HYBRID__INLINE void hybrid__neon_unpack_k4(const hybrid__block_q4_K *head, const uint8_t *qs, const uint8_t *qh, hybrid__neon256 *o)
+{
+    uint8_t sc[16], *m = sc + 8;
+    int16x8_t mins;
+    int i;
+    hybrid__scales_k4_unpack(head->scales, sc, m);
+    o->d = hybrid__neon_half(&head->d);
+    o->dmin = hybrid__neon_half(&head->dmin);
+    hybrid__neon_scales(vreinterpretq_s8_u8(vld1q_u8(sc)), o);
+    mins = vreinterpretq_s16_u16(vmovl_u8(vld1_u8(m)));
+    o->m[0] = vzip1q_s16(mins, mins);
+    o->m[1] = vzip2q_s16(mins, mins);
+    HYBRID__UNROLL
+    for (i = 0; i < 16; i++) {
+        uint8x16_t q = vld1q_u8(qs + i / 4 * 32 + i % 2 * 16);
+        q = i % 4 / 2 ? vshrq_n_u8(q, 4) : vandq_u8(q, vdupq_n_u8(15));
+        if (qh) q = vorrq_u8(q, hybrid__neon_bit(vld1q_u8(qh + i % 2 * 16), i / 2, 16));
+        o->q[i] = vreinterpretq_s8_u8(q);
+    }
+}
+HYBRID__INLINE void hybrid__neon_unpack_q6_K(const hybrid__block_q6_K *b, hybrid__neon256 *o)
+{
+    int i;
+    o->d = hybrid__neon_half(&b->d);
+    hybrid__neon_scales(vld1q_s8(b->scales), o);
+    HYBRID__UNROLL
+    for (i = 0; i < 16; i++) {
+        uint8x16_t q = vld1q_u8(b->ql + i / 8 * 64 + i % 4 * 16), high = hybrid__neon_shift_right(vld1q_u8(b->qh + i / 8 * 32 + i % 2 * 16), i % 8 / 2 * 2);
+        q = i % 8 / 4 ? vshrq_n_u8(q, 4) : vandq_u8(q, vdupq_n_u8(15));
+        o->q[i] = hybrid__neon_minus(vorrq_u8(q, vshlq_n_u8(vandq_u8(high, vdupq_n_u8(3)), 4)), 32);
+    }
+}
+
+HYBRID__INLINE void hybrid__neon_unpack256(const hybrid_type type, const char *w, hybrid__neon256 *o)
+{
+    const void *b = w;
+    if (type == HYBRID_TYPE_Q2_K) hybrid__neon_unpack_q2_K((const hybrid__block_q2_K *)b, o);
+    else if (type == HYBRID_TYPE_Q3_K) hybrid__neon_unpack_q3_K((const hybrid__block_q3_K *)b, o);
+    else if (type == HYBRID_TYPE_Q4_K) hybrid__neon_unpack_k4((const hybrid__block_q4_K *)b, ((const hybrid__block_q4_K *)b)->qs, NULL, o);
+    else if (type == HYBRID_TYPE_Q5_K) hybrid__neon_unpack_k4((const hybrid__block_q4_K *)b, ((const hybrid__block_q5_K *)b)->qs, ((const hybrid__block_q5_K *)b)->qh, o);
+    else hybrid__neon_unpack_q6_K((const hybrid__block_q6_K *)b, o);
+}
+
+/* ---- what follows the integer sums ---- */
+
+/* Sums whose total is the sum of m times the sums of 16 activations. */
+HYBRID__INLINE int32x4_t hybrid__neon_mins(const hybrid__neon256 *block, const int16_t *s)
+{
+    int16x8_t a = vld1q_s16(s), b = vld1q_s16(s + 8);
+    int32x4_t v = vmull_s16(vget_low_s16(block->m[0]), vget_low_s16(a));
+    v = vmlal_s16(v, vget_high_s16(block->m[0]), vget_high_s16(a));
+    v = vmlal_s16(v, vget_low_s16(block->m[1]), vget_low_s16(b));
+    return vmlal_s16(v, vget_high_s16(block->m[1]), vget_high_s16(b));
+}
+
+/* The first n of 4 floats, zeros above. */
+HYBRID__INLINE float32x4_t hybrid__neon_floats(const char *p, int n)
+{
+    float v[4] = { 0 };
+    if (n == 4) return vld1q_f32((const float *)(const void *)p);
+    memcpy(v, p, (size_t)n * sizeof *v);
+    return vld1q_f32(v);
+}
+
+/* p[b % 8 ..] = fma(t, d, p[b % 8 ..]) for blocks b .. b + here. Other lanes are left as they are: adding 0 would turn a -0 into 0. */
+HYBRID__INLINE void hybrid__neon_join(float32x4_t p[2], int64_t b, int here, float32x4_t t, float32x4_t d)
+{
+    static const int32_t number[4] = { 0, 1, 2, 3 };
+    uint32x4_t valid = vcltq_s32(vld1q_s32(number), vdupq_n_s32(here));
+    if (b & 4) p[1] = here == 4 ? vfmaq_f32(p[1], t, d) : vbslq_f32(valid, vfmaq_f32(p[1], t, d), p[1]);
+    else p[0] = here == 4 ? vfmaq_f32(p[0], t, d) : vbslq_f32(valid, vfmaq_f32(p[0], t, d), p[0]);
+}
+
+HYBRID__INLINE float hybrid__neon_halve8(const float32x4_t p[2])
+{
+    float32x4_t v = vaddq_f32(p[0], p[1]);
+    float32x2_t x = vadd_f32(vget_low_f32(v), vget_high_f32(v));
+    return vget_lane_f32(x, 0) + vget_lane_f32(x, 1);
+}
+
+static size_t hybrid__neon_no_scratch(int64_t k, int n) { HYBRID__UNUSED(k); HYBRID__UNUSED(n); return 0; }
+
+/* ---- the two sets ---- */
+
+/* Two products of bytes fit 16 bits: 2 * 128 * 127. */
+HYBRID__INLINE int32x4_t hybrid__neon_dot_plain(int32x4_t s, int8x16_t a, int8x16_t b)
+{
+    return vpadalq_s16(s, vmlal_s8(vmull_s8(vget_low_s8(a), vget_low_s8(b)), vget_high_s8(a), vget_high_s8(b)));
+}
+#define HYBRID__N_FN(name)      hybrid__##name##_neon
+#define HYBRID__N_KERNEL(type)  hybrid__kernel_neon_##type
+#define HYBRID__N_TARGET
+#define HYBRID__N_DOT(s, a, b)  s = hybrid__neon_dot_plain(s, a, b)
+
+/* ==== begin src/compute/cpu_int_neon.inc ==== */
+/* compute/cpu_int_neon: products with integer blocks, stamped twice by cpu_int_neon.c: HYBRID__N_DOT(s, a, b) adds 16 products of bytes to 4 int32.
+ *
+ * Four blocks of a row at a time, one in each lane of what follows their integer sums: p[0] and p[1] are the eight sums of NUMERICS.md. A block is
+ * unpacked once for n rows of activations (n: a constant, at most 4). */
+
+/* Sums of four vectors, one a lane. */
+HYBRID__INLINE HYBRID__N_TARGET int32x4_t HYBRID__N_FN(sum4)(int32x4_t a, int32x4_t b, int32x4_t c, int32x4_t d)
+{
+    return vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d));
+}
+
+/* Blocks b .. b + here of a row; here <= 4. The other lanes of p stay. */
+HYBRID__INLINE HYBRID__N_TARGET void HYBRID__N_FN(group32)(const hybrid_type type, const bool affine, const int n, const int here, const char *w, int64_t k, int64_t b,
+    const char *acts, float32x4_t p[4][2])
+{
+    const size_t block_bytes = hybrid__neon_block_bytes(type), act_bytes = hybrid__act32_bytes(k);
+    int32x4_t sum[4][4];
+    float d[4] = { 0 }, m[4] = { 0 };
+    int i, j;
+    HYBRID__UNROLL
+    for (j = 0; j < 4; j++) {
+        hybrid__neon32 block;
+        if (j < here) hybrid__neon_unpack32(type, w + (size_t)(b + j) * block_bytes, &block);
+        if (j < here) d[j] = block.d;
+        if (j < here && affine) m[j] = block.m;
+        HYBRID__UNROLL
+        for (i = 0; i < n; i++) {
+            const int8_t *x = (const int8_t *)acts + (size_t)i * act_bytes + (b + j) * 32;
+            sum[i][j] = vdupq_n_s32(0);
+            if (j >= here) continue;
+            HYBRID__N_DOT(sum[i][j], block.q[0], vld1q_s8(x));
+            HYBRID__N_DOT(sum[i][j], block.q[1], vld1q_s8(x + 16));
+        }
+    }
+    HYBRID__UNROLL
+    for (i = 0; i < n; i++) {
+        const char *act = acts + (size_t)i * act_bytes;
+        float32x4_t t = vmulq_f32(vcvtq_f32_s32(HYBRID__N_FN(sum4)(sum[i][0], sum[i][1], sum[i][2], sum[i][3])), vld1q_f32(d));
+        if (affine) t = vfmaq_f32(t, vld1q_f32(m), hybrid__neon_floats(act + hybrid__act32_s(k) + b * 4, here));
+        hybrid__neon_join(p[i], b, here, t, hybrid__neon_floats(act + hybrid__act32_d(k) + b * 4, here));
+    }
+}
+
+/* One super-block by one row of activations: sums whose total is isum. */
+HYBRID__INLINE HYBRID__N_TARGET int32x4_t HYBRID__N_FN(dot256)(const int per_scale, const hybrid__neon256 *block, const int8_t *x)
+{
+    int32x4_t total = vdupq_n_s32(0), s[4];
+    int g, j, i;
+    HYBRID__UNROLL
+    for (g = 0; g < 4 / per_scale; g++) {
+        HYBRID__UNROLL
+        for (j = 0; j < 4; j++) {
+            s[j] = vdupq_n_s32(0);
+            HYBRID__UNROLL
+            for (i = (4 * g + j) * per_scale; i < (4 * g + j + 1) * per_scale; i++) HYBRID__N_DOT(s[j], block->q[i], vld1q_s8(x + 16 * i));
+        }
+        total = vmlaq_s32(total, HYBRID__N_FN(sum4)(s[0], s[1], s[2], s[3]), block->scale[g]);
+    }
+    return total;
+}
+
+HYBRID__INLINE HYBRID__N_TARGET void HYBRID__N_FN(group256)(const hybrid_type type, const bool affine, const int n, const int here, const char *w, int64_t k, int64_t b,
+    const char *acts, float32x4_t p[4][2])
+{
+    const size_t block_bytes = hybrid__neon_block_bytes(type), act_bytes = hybrid__act256_bytes(k);
+    const int per_scale = type == HYBRID_TYPE_Q4_K || type == HYBRID_TYPE_Q5_K ? 2 : 1;         /* 16 weights each */
+    int32x4_t sum[4][4], min[4][4];
+    float d[4] = { 0 }, dmin[4] = { 0 };
+    int i, j;
+    for (i = 0; i < n; i++)
+        for (j = here; j < 4; j++) sum[i][j] = min[i][j] = vdupq_n_s32(0);
+    for (j = 0; j < here; j++) {
+        hybrid__neon256 block;
+        hybrid__neon_unpack256(type, w + (size_t)(b + j) * block_bytes, &block);
+        d[j] = block.d;
+        if (affine) dmin[j] = block.dmin;
+        HYBRID__UNROLL
+        for (i = 0; i < n; i++) {
+            const char *act = acts + (size_t)i * act_bytes;
+            sum[i][j] = HYBRID__N_FN(dot256)(per_scale, &block, (const int8_t *)act + (b + j) * 256);
+            if (affine) min[i][j] = hybrid__neon_mins(&block, (const int16_t *)(const void *)(act + hybrid__act256_s(k)) + (b + j) * 16);
+        }
+    }
+    HYBRID__UNROLL
+    for (i = 0; i < n; i++) {
+        const char *act = acts + (size_t)i * act_bytes;
+        float32x4_t t = vmulq_f32(vcvtq_f32_s32(HYBRID__N_FN(sum4)(sum[i][0], sum[i][1], sum[i][2], sum[i][3])), vld1q_f32(d));
+        if (affine) t = vfmsq_f32(t, vcvtq_f32_s32(HYBRID__N_FN(sum4)(min[i][0], min[i][1], min[i][2], min[i][3])), vld1q_f32(dmin));
+        hybrid__neon_join(p[i], b, here, t, hybrid__neon_floats(act + hybrid__act256_d(k) + b * 4, here));
+    }
+}
+
+/* One row of weights by n rows of activations. */
+#define HYBRID__N_ROW(family)                                                                                                               \
+    HYBRID__INLINE HYBRID__N_TARGET void HYBRID__N_FN(row##family)(const hybrid_type type, const bool affine, const int n, const char *w, int64_t k, \
+        const char *acts, float *y, int64_t y_stride)                                                                                       \
+    {                                                                                                                                       \
+        float32x4_t p[4][2];                                                                                                                \
+        int64_t b, blocks = k / family;                                                                                                     \
+        int i;                                                                                                                              \
+        for (i = 0; i < 4; i++) p[i][0] = p[i][1] = vdupq_n_f32(0.0f);                                                                      \
+        for (b = 0; b + 4 <= blocks; b += 4) HYBRID__N_FN(group##family)(type, affine, n, 4, w, k, b, acts, p);                             \
+        if (b < blocks) HYBRID__N_FN(group##family)(type, affine, n, (int)(blocks - b), w, k, b, acts, p);                                  \
+        for (i = 0; i < n; i++) y[i * y_stride] = hybrid__neon_halve8(p[i]);                                                                \
+    }
+HYBRID__N_ROW(32)
+HYBRID__N_ROW(256)
+#undef HYBRID__N_ROW
+
+/* A type's kernels. gemm: the rows of a chunk pass under 4 rows of activations, which stay in L1. */
+#define HYBRID__N_TYPE(suffix, type, family, affine)                                                                                        \
+    static HYBRID__N_TARGET void HYBRID__N_FN(gemm_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, \
+        int64_t y_stride, int64_t r0, int64_t r1, void *scratch)                                                                            \
+    {                                                                                                                                       \
+        const char *row, *first = (const char *)w + (size_t)r0 * row_bytes;                                                                 \
+        int64_t r;                                                                                                                          \
+        int c = 0;                                                                                                                          \
+        HYBRID__UNUSED(scratch);                                                                                                            \
+        HYBRID__N_COLUMNS(family, type, affine, 4)                                                                                          \
+        HYBRID__N_COLUMNS(family, type, affine, 2)                                                                                          \
+        HYBRID__N_COLUMNS(family, type, affine, 1)                                                                                          \
+    }                                                                                                                                       \
+    static HYBRID__N_TARGET void HYBRID__N_FN(gemv_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *act, float *y, int64_t r0, int64_t r1) \
+    {                                                                                                                                       \
+        HYBRID__N_FN(gemm_##suffix)(w, row_bytes, k, act, 1, y, 0, r0, r1, NULL);                                                           \
+    }                                                                                                                                       \
+    static const hybrid__matmul_kernel HYBRID__N_KERNEL(suffix) = { &hybrid__act##family##_neon, &hybrid__act##family##_neon, 1, 1,    \
+        HYBRID__N_FN(gemv_##suffix), hybrid__neon_no_scratch, HYBRID__N_FN(gemm_##suffix) };
+#define HYBRID__N_COLUMNS(family, type, affine, m)                                                                                          \
+    for (; c + m <= n; c += m)                                                                                                              \
+        for (r = r0, row = first; r < r1; r++, row += row_bytes)                                                                            \
+            HYBRID__N_FN(row##family)(type, affine, m, row, k, (const char *)acts + (size_t)c * hybrid__act##family##_bytes(k), y + c * y_stride + (r - r0), y_stride);
+HYBRID__N_TYPE(q4_0, HYBRID_TYPE_Q4_0, 32, false)
+HYBRID__N_TYPE(q4_1, HYBRID_TYPE_Q4_1, 32, true)
+HYBRID__N_TYPE(q5_0, HYBRID_TYPE_Q5_0, 32, false)
+HYBRID__N_TYPE(q5_1, HYBRID_TYPE_Q5_1, 32, true)
+HYBRID__N_TYPE(q8_0, HYBRID_TYPE_Q8_0, 32, false)
+HYBRID__N_TYPE(q2_K, HYBRID_TYPE_Q2_K, 256, true)
+HYBRID__N_TYPE(q3_K, HYBRID_TYPE_Q3_K, 256, false)
+HYBRID__N_TYPE(q4_K, HYBRID_TYPE_Q4_K, 256, true)
+HYBRID__N_TYPE(q5_K, HYBRID_TYPE_Q5_K, 256, true)
+HYBRID__N_TYPE(q6_K, HYBRID_TYPE_Q6_K, 256, false)
+#undef HYBRID__N_TYPE
+#undef HYBRID__N_COLUMNS
+#undef HYBRID__N_FN
+#undef HYBRID__N_KERNEL
+#undef HYBRID__N_TARGET
+#undef HYBRID__N_DOT
+/* ==== end src/compute/cpu_int_neon.inc ==== */
+
+#if defined(HYBRID__NEON_DOT)
+#define HYBRID__N_FN(name)      hybrid__##name##_neon_dot
+#define HYBRID__N_KERNEL(type)  hybrid__kernel_neon_dot_##type
+#define HYBRID__N_TARGET        HYBRID__TARGET_NEON_DOT
+#define HYBRID__N_DOT(s, a, b)  s = vdotq_s32(s, a, b)
+
+/* ==== begin src/compute/cpu_int_neon.inc ==== */
+/* compute/cpu_int_neon: products with integer blocks, stamped twice by cpu_int_neon.c: HYBRID__N_DOT(s, a, b) adds 16 products of bytes to 4 int32.
+ *
+ * Four blocks of a row at a time, one in each lane of what follows their integer sums: p[0] and p[1] are the eight sums of NUMERICS.md. A block is
+ * unpacked once for n rows of activations (n: a constant, at most 4). */
+
+/* Sums of four vectors, one a lane. */
+HYBRID__INLINE HYBRID__N_TARGET int32x4_t HYBRID__N_FN(sum4)(int32x4_t a, int32x4_t b, int32x4_t c, int32x4_t d)
+{
+    return vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d));
+}
+
+/* Blocks b .. b + here of a row; here <= 4. The other lanes of p stay. */
+HYBRID__INLINE HYBRID__N_TARGET void HYBRID__N_FN(group32)(const hybrid_type type, const bool affine, const int n, const int here, const char *w, int64_t k, int64_t b,
+    const char *acts, float32x4_t p[4][2])
+{
+    const size_t block_bytes = hybrid__neon_block_bytes(type), act_bytes = hybrid__act32_bytes(k);
+    int32x4_t sum[4][4];
+    float d[4] = { 0 }, m[4] = { 0 };
+    int i, j;
+    HYBRID__UNROLL
+    for (j = 0; j < 4; j++) {
+        hybrid__neon32 block;
+        if (j < here) hybrid__neon_unpack32(type, w + (size_t)(b + j) * block_bytes, &block);
+        if (j < here) d[j] = block.d;
+        if (j < here && affine) m[j] = block.m;
+        HYBRID__UNROLL
+        for (i = 0; i < n; i++) {
+            const int8_t *x = (const int8_t *)acts + (size_t)i * act_bytes + (b + j) * 32;
+            sum[i][j] = vdupq_n_s32(0);
+            if (j >= here) continue;
+            HYBRID__N_DOT(sum[i][j], block.q[0], vld1q_s8(x));
+            HYBRID__N_DOT(sum[i][j], block.q[1], vld1q_s8(x + 16));
+        }
+    }
+    HYBRID__UNROLL
+    for (i = 0; i < n; i++) {
+        const char *act = acts + (size_t)i * act_bytes;
+        float32x4_t t = vmulq_f32(vcvtq_f32_s32(HYBRID__N_FN(sum4)(sum[i][0], sum[i][1], sum[i][2], sum[i][3])), vld1q_f32(d));
+        if (affine) t = vfmaq_f32(t, vld1q_f32(m), hybrid__neon_floats(act + hybrid__act32_s(k) + b * 4, here));
+        hybrid__neon_join(p[i], b, here, t, hybrid__neon_floats(act + hybrid__act32_d(k) + b * 4, here));
+    }
+}
+
+/* One super-block by one row of activations: sums whose total is isum. */
+HYBRID__INLINE HYBRID__N_TARGET int32x4_t HYBRID__N_FN(dot256)(const int per_scale, const hybrid__neon256 *block, const int8_t *x)
+{
+    int32x4_t total = vdupq_n_s32(0), s[4];
+    int g, j, i;
+    HYBRID__UNROLL
+    for (g = 0; g < 4 / per_scale; g++) {
+        HYBRID__UNROLL
+        for (j = 0; j < 4; j++) {
+            s[j] = vdupq_n_s32(0);
+            HYBRID__UNROLL
+            for (i = (4 * g + j) * per_scale; i < (4 * g + j + 1) * per_scale; i++) HYBRID__N_DOT(s[j], block->q[i], vld1q_s8(x + 16 * i));
+        }
+        total = vmlaq_s32(total, HYBRID__N_FN(sum4)(s[0], s[1], s[2], s[3]), block->scale[g]);
+    }
+    return total;
+}
+
+HYBRID__INLINE HYBRID__N_TARGET void HYBRID__N_FN(group256)(const hybrid_type type, const bool affine, const int n, const int here, const char *w, int64_t k, int64_t b,
+    const char *acts, float32x4_t p[4][2])
+{
+    const size_t block_bytes = hybrid__neon_block_bytes(type), act_bytes = hybrid__act256_bytes(k);
+    const int per_scale = type == HYBRID_TYPE_Q4_K || type == HYBRID_TYPE_Q5_K ? 2 : 1;         /* 16 weights each */
+    int32x4_t sum[4][4], min[4][4];
+    float d[4] = { 0 }, dmin[4] = { 0 };
+    int i, j;
+    for (i = 0; i < n; i++)
+        for (j = here; j < 4; j++) sum[i][j] = min[i][j] = vdupq_n_s32(0);
+    for (j = 0; j < here; j++) {
+        hybrid__neon256 block;
+        hybrid__neon_unpack256(type, w + (size_t)(b + j) * block_bytes, &block);
+        d[j] = block.d;
+        if (affine) dmin[j] = block.dmin;
+        HYBRID__UNROLL
+        for (i = 0; i < n; i++) {
+            const char *act = acts + (size_t)i * act_bytes;
+            sum[i][j] = HYBRID__N_FN(dot256)(per_scale, &block, (const int8_t *)act + (b + j) * 256);
+            if (affine) min[i][j] = hybrid__neon_mins(&block, (const int16_t *)(const void *)(act + hybrid__act256_s(k)) + (b + j) * 16);
+        }
+    }
+    HYBRID__UNROLL
+    for (i = 0; i < n; i++) {
+        const char *act = acts + (size_t)i * act_bytes;
+        float32x4_t t = vmulq_f32(vcvtq_f32_s32(HYBRID__N_FN(sum4)(sum[i][0], sum[i][1], sum[i][2], sum[i][3])), vld1q_f32(d));
+        if (affine) t = vfmsq_f32(t, vcvtq_f32_s32(HYBRID__N_FN(sum4)(min[i][0], min[i][1], min[i][2], min[i][3])), vld1q_f32(dmin));
+        hybrid__neon_join(p[i], b, here, t, hybrid__neon_floats(act + hybrid__act256_d(k) + b * 4, here));
+    }
+}
+
+/* One row of weights by n rows of activations. */
+#define HYBRID__N_ROW(family)                                                                                                               \
+    HYBRID__INLINE HYBRID__N_TARGET void HYBRID__N_FN(row##family)(const hybrid_type type, const bool affine, const int n, const char *w, int64_t k, \
+        const char *acts, float *y, int64_t y_stride)                                                                                       \
+    {                                                                                                                                       \
+        float32x4_t p[4][2];                                                                                                                \
+        int64_t b, blocks = k / family;                                                                                                     \
+        int i;                                                                                                                              \
+        for (i = 0; i < 4; i++) p[i][0] = p[i][1] = vdupq_n_f32(0.0f);                                                                      \
+        for (b = 0; b + 4 <= blocks; b += 4) HYBRID__N_FN(group##family)(type, affine, n, 4, w, k, b, acts, p);                             \
+        if (b < blocks) HYBRID__N_FN(group##family)(type, affine, n, (int)(blocks - b), w, k, b, acts, p);                                  \
+        for (i = 0; i < n; i++) y[i * y_stride] = hybrid__neon_halve8(p[i]);                                                                \
+    }
+HYBRID__N_ROW(32)
+HYBRID__N_ROW(256)
+#undef HYBRID__N_ROW
+
+/* A type's kernels. gemm: the rows of a chunk pass under 4 rows of activations, which stay in L1. */
+#define HYBRID__N_TYPE(suffix, type, family, affine)                                                                                        \
+    static HYBRID__N_TARGET void HYBRID__N_FN(gemm_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, \
+        int64_t y_stride, int64_t r0, int64_t r1, void *scratch)                                                                            \
+    {                                                                                                                                       \
+        const char *row, *first = (const char *)w + (size_t)r0 * row_bytes;                                                                 \
+        int64_t r;                                                                                                                          \
+        int c = 0;                                                                                                                          \
+        HYBRID__UNUSED(scratch);                                                                                                            \
+        HYBRID__N_COLUMNS(family, type, affine, 4)                                                                                          \
+        HYBRID__N_COLUMNS(family, type, affine, 2)                                                                                          \
+        HYBRID__N_COLUMNS(family, type, affine, 1)                                                                                          \
+    }                                                                                                                                       \
+    static HYBRID__N_TARGET void HYBRID__N_FN(gemv_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *act, float *y, int64_t r0, int64_t r1) \
+    {                                                                                                                                       \
+        HYBRID__N_FN(gemm_##suffix)(w, row_bytes, k, act, 1, y, 0, r0, r1, NULL);                                                           \
+    }                                                                                                                                       \
+    static const hybrid__matmul_kernel HYBRID__N_KERNEL(suffix) = { &hybrid__act##family##_neon, &hybrid__act##family##_neon, 1, 1,    \
+        HYBRID__N_FN(gemv_##suffix), hybrid__neon_no_scratch, HYBRID__N_FN(gemm_##suffix) };
+#define HYBRID__N_COLUMNS(family, type, affine, m)                                                                                          \
+    for (; c + m <= n; c += m)                                                                                                              \
+        for (r = r0, row = first; r < r1; r++, row += row_bytes)                                                                            \
+            HYBRID__N_FN(row##family)(type, affine, m, row, k, (const char *)acts + (size_t)c * hybrid__act##family##_bytes(k), y + c * y_stride + (r - r0), y_stride);
+HYBRID__N_TYPE(q4_0, HYBRID_TYPE_Q4_0, 32, false)
+HYBRID__N_TYPE(q4_1, HYBRID_TYPE_Q4_1, 32, true)
+HYBRID__N_TYPE(q5_0, HYBRID_TYPE_Q5_0, 32, false)
+HYBRID__N_TYPE(q5_1, HYBRID_TYPE_Q5_1, 32, true)
+HYBRID__N_TYPE(q8_0, HYBRID_TYPE_Q8_0, 32, false)
+HYBRID__N_TYPE(q2_K, HYBRID_TYPE_Q2_K, 256, true)
+HYBRID__N_TYPE(q3_K, HYBRID_TYPE_Q3_K, 256, false)
+HYBRID__N_TYPE(q4_K, HYBRID_TYPE_Q4_K, 256, true)
+HYBRID__N_TYPE(q5_K, HYBRID_TYPE_Q5_K, 256, true)
+HYBRID__N_TYPE(q6_K, HYBRID_TYPE_Q6_K, 256, false)
+#undef HYBRID__N_TYPE
+#undef HYBRID__N_COLUMNS
+#undef HYBRID__N_FN
+#undef HYBRID__N_KERNEL
+#undef HYBRID__N_TARGET
+#undef HYBRID__N_DOT
+/* ==== end src/compute/cpu_int_neon.inc ==== */
+#endif
+
+#endif
+/* ==== end src/compute/cpu_int_neon.c ==== */
+
 /* ==== begin src/compute/cpu_int.c ==== */
 /* compute/cpu_int: the table of integer-block kernels. */
 
@@ -14756,18 +15342,25 @@ HYBRID__KERNEL_AVX2(q6_K, 256, hybrid__tile256_avx2_plain)
         default: return NULL;                                             \
     }
 
-/* Kernels of one set: as hybrid__isa, but AMX apart. NULL: not an integer type. */
-static const hybrid__matmul_kernel *hybrid__int_kernel_of(hybrid__isa isa, bool amx, hybrid_type type)
+/* Kernels of one set: as hybrid__isa, but what only some of these machines have apart: extra is AMX, and the dot products of NEON.
+ * NULL: not an integer type. */
+static const hybrid__matmul_kernel *hybrid__int_kernel_of(hybrid__isa isa, bool extra, hybrid_type type)
 {
 #if defined(HYBRID__AMX)
-    if (isa == HYBRID__ISA_AVX512 && amx) HYBRID__INT_KERNELS(amx)
+    if (isa == HYBRID__ISA_AVX512 && extra) HYBRID__INT_KERNELS(amx)
 #endif
 #if defined(HYBRID__X86)
     if (isa == HYBRID__ISA_AVX512) HYBRID__INT_KERNELS(avx512)
     if (isa == HYBRID__ISA_AVX2) HYBRID__INT_KERNELS(avx2)
 #endif
+#if defined(HYBRID__NEON_DOT)
+    if (isa == HYBRID__ISA_NEON && extra) HYBRID__INT_KERNELS(neon_dot)
+#endif
+#if defined(HYBRID__ARM)
+    if (isa == HYBRID__ISA_NEON) HYBRID__INT_KERNELS(neon)
+#endif
     HYBRID__UNUSED(isa);
-    HYBRID__UNUSED(amx);
+    HYBRID__UNUSED(extra);
     HYBRID__INT_KERNELS(generic)
 }
 #undef HYBRID__INT_KERNELS
@@ -14778,6 +15371,8 @@ static const hybrid__matmul_kernel *hybrid__int_kernel_for(hybrid__isa isa, hybr
     static volatile int known;                          /* a CPU feature, idempotent. 0: not asked yet; 1: no; 2: yes */
     if (isa == HYBRID__ISA_AVX512 && !known) known = hybrid__amx_usable() ? 2 : 1;
     return hybrid__int_kernel_of(isa, known == 2, type);
+#elif defined(HYBRID__NEON_DOT)
+    return hybrid__int_kernel_of(isa, hybrid__neon_dot_usable(), type);
 #else
     return hybrid__int_kernel_of(isa, false, type);
 #endif
@@ -17095,6 +17690,1120 @@ HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #endif
 /* ==== end src/compute/cpu_x86.c ==== */
 
+/* ==== begin src/compute/cpu_arm.c ==== */
+/* compute/cpu_arm: row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more. */
+#if defined(HYBRID__ARM)
+
+/* ==== begin src/compute/cpu_vec_neon.inc ==== */
+/* compute/cpu_vec_neon: the vector macros for NEON of aarch64 (every such processor has it). cpu_vec_avx2.inc says what each means. */
+#define HYBRID__V                  float32x4_t
+#define HYBRID__V_MASK             uint32x4_t
+#define HYBRID__V_N                4
+#define HYBRID__V_FN(name)         hybrid__##name##_neon
+#define HYBRID__V_TARGET
+#define HYBRID__V_TILE             6
+#define HYBRID__V_COLUMNS          12
+
+#define HYBRID__V_SET1(x)          vdupq_n_f32(x)
+#define HYBRID__V_ADD(a, b)        vaddq_f32(a, b)
+#define HYBRID__V_SUB(a, b)        vsubq_f32(a, b)
+#define HYBRID__V_MUL(a, b)        vmulq_f32(a, b)
+#define HYBRID__V_DIV(a, b)        vdivq_f32(a, b)
+#define HYBRID__V_FMA(a, b, c)     vfmaq_f32(c, a, b)
+#define HYBRID__V_MAX(a, b)        vmaxq_f32(a, b)
+#define HYBRID__V_MIN(a, b)        vminq_f32(a, b)
+#define HYBRID__V_LESS(a, b)       vcltq_f32(a, b)
+#define HYBRID__V_SELECT(m, a, b)  vbslq_f32(m, a, b)
+#define HYBRID__V_ABS(a)           vabsq_f32(a)
+#define HYBRID__V_NEG(a)           vnegq_f32(a)
+#define HYBRID__V_COPYSIGN(a, s)   vbslq_f32(vdupq_n_u32(0x80000000u), s, a)
+#define HYBRID__V_LDEXP(p, t)      hybrid__v_ldexp_neon(p, t)
+#define HYBRID__V_MAX_BITS(a, b)   vreinterpretq_f32_s32(vmaxq_s32(vreinterpretq_s32_f32(a), vreinterpretq_s32_f32(b)))
+
+#define HYBRID__V_LOAD(p)          vld1q_f32(p)
+#define HYBRID__V_STORE(p, v)      vst1q_f32(p, v)
+#define HYBRID__V_LOAD_N(p, n)     hybrid__v_load_n_neon(p, n)
+#define HYBRID__V_STORE_N(p, v, n) hybrid__v_store_n_neon(p, v, n)
+#define HYBRID__V_FIRST(n)         hybrid__v_first_neon(n)
+#define HYBRID__V_LOAD_F16(p)      vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8((const uint8_t *)(p))))
+#define HYBRID__V_LOAD_BF16(p)     vreinterpretq_f32_u32(vshlq_n_u32(vmovl_u16(vreinterpret_u16_u8(vld1_u8((const uint8_t *)(p)))), 16))
+#define HYBRID__V_LOAD_I8(p)       vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(hybrid__load_u32(p)))))))
+#define HYBRID__V_STORE_F16(p, v)  vst1_u8((uint8_t *)(p), vreinterpret_u8_f16(vcvt_f16_f32(v)))
+#define HYBRID__V_STORE_I8(p, v)   hybrid__v_store_i8_neon(p, v)
+
+#define HYBRID__V_HALVE(v)         hybrid__v_halve_neon(v)
+#define HYBRID__V_MAX_ALL(v)       vmaxvq_f32(v)
+#define HYBRID__V_TRANSPOSE(v)     hybrid__v_transpose_neon(v)
+#define HYBRID__V_PAIR_EVEN(v)     vtrn1q_f32(v, v)
+#define HYBRID__V_PAIR_ODD(v)      vtrn2q_f32(v, v)
+#define HYBRID__V_PAIR_SWAP(v)     vrev64q_f32(v)
+#define HYBRID__V_NEG_EVEN(v)      vreinterpretq_f32_u64(veorq_u64(vreinterpretq_u64_f32(v), vdupq_n_u64(0x80000000u)))
+#define HYBRID__V_EVENS(a, b)      vuzp1q_f32(a, b)
+#define HYBRID__V_ODDS(a, b)       vuzp2q_f32(a, b)
+
+HYBRID__INLINE uint32x4_t hybrid__v_first_neon(int n)
+{
+    static const int32_t number[4] = { 0, 1, 2, 3 };
+    return vcltq_s32(vld1q_s32(number), vdupq_n_s32(n));
+}
+
+HYBRID__INLINE float32x4_t hybrid__v_load_n_neon(const float *p, int n)
+{
+    float v[4] = { 0 };
+    int i;
+    for (i = 0; i < 4 && i < n; i++) v[i] = p[i];
+    return vld1q_f32(v);
+}
+
+HYBRID__INLINE void hybrid__v_store_n_neon(float *p, float32x4_t x, int n)
+{
+    float v[4];
+    int i;
+    vst1q_f32(v, x);
+    for (i = 0; i < 4 && i < n; i++) p[i] = v[i];
+}
+
+HYBRID__INLINE float32x4_t hybrid__v_ldexp_neon(float32x4_t p, float32x4_t t)
+{
+    const int32x4_t one = vdupq_n_s32(127);
+    int32x4_t n = vsubq_s32(vreinterpretq_s32_f32(t), vdupq_n_s32(0x4B400000)), half = vshrq_n_s32(n, 1);
+    p = vmulq_f32(p, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(half, one), 23)));
+    return vmulq_f32(p, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vsubq_s32(n, half), one), 23)));
+}
+
+HYBRID__INLINE void hybrid__v_store_i8_neon(void *p, float32x4_t v)
+{
+    int16x4_t w = vqmovn_s32(vcvtq_s32_f32(v));
+    hybrid__store_u32(p, vget_lane_u32(vreinterpret_u32_s8(vqmovn_s16(vcombine_s16(w, w))), 0));
+}
+
+HYBRID__INLINE float hybrid__v_halve_neon(float32x4_t v)
+{
+    float32x2_t x = vadd_f32(vget_low_f32(v), vget_high_f32(v));
+    return vget_lane_f32(x, 0) + vget_lane_f32(x, 1);
+}
+
+HYBRID__INLINE void hybrid__v_transpose_neon(float32x4_t v[4])
+{
+    float64x2_t a = vreinterpretq_f64_f32(vtrn1q_f32(v[0], v[1])), b = vreinterpretq_f64_f32(vtrn2q_f32(v[0], v[1]));      /* columns 0 2, 1 3 of rows 0, 1 */
+    float64x2_t c = vreinterpretq_f64_f32(vtrn1q_f32(v[2], v[3])), d = vreinterpretq_f64_f32(vtrn2q_f32(v[2], v[3]));
+    v[0] = vreinterpretq_f32_f64(vtrn1q_f64(a, c));
+    v[1] = vreinterpretq_f32_f64(vtrn1q_f64(b, d));
+    v[2] = vreinterpretq_f32_f64(vtrn2q_f64(a, c));
+    v[3] = vreinterpretq_f32_f64(vtrn2q_f64(b, d));
+}
+/* ==== end src/compute/cpu_vec_neon.inc ==== */
+
+/* ==== begin src/compute/math.inc ==== */
+/* compute/math: exp, tanh, silu, gelu and its tanh form. One text, stamped for each instruction set by the HYBRID__V_ macros; the same
+ * operations in the same order everywhere, so the same bits. Largest errors over all floats (tests/test_ops.c walks them), in units of the last
+ * place of the result: exp 1, tanh 1.4, silu 2.3, gelu_tanh 2, gelu 4; results of the last three below 3e-37 may be any below it. NaN gives NaN.
+ * The polynomials are minimax fits (relative error), coefficients rounded to float. */
+
+/* e^(x + low), |low| << 1: low is the part of the argument that did not fit in x. careful (a constant): what the reduction and the sum of the
+ * series lose is put back: a few operations more, an error of 0.6 instead of 1.
+ * x = n ln 2 + r, |r| <= ln 2 / 2; e^r = 1 + r + r^2 Q(r). Below -104 and above 89 the result is 0 and inf anyway. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(exp_of)(HYBRID__V x, HYBRID__V low, const bool careful)
+{
+    const HYBRID__V magic = HYBRID__V_SET1(12582912.0f);         /* 1.5 * 2^23: adding it rounds to an integer, kept in the low bits */
+    const HYBRID__V one = HYBRID__V_SET1(1.0f), ln2_low = HYBRID__V_SET1(2.12194440e-4f);
+    HYBRID__V t, n, r, s, q;
+    x = HYBRID__V_MIN(HYBRID__V_SET1(89.0f), HYBRID__V_MAX(HYBRID__V_SET1(-104.0f), x));        /* these pass a NaN on */
+    t = HYBRID__V_FMA(x, HYBRID__V_SET1(1.44269504f), magic);
+    n = HYBRID__V_SUB(t, magic);
+    s = HYBRID__V_FMA(n, HYBRID__V_SET1(-0.693359375f), x);      /* 9 bits: n times it is exact */
+    r = HYBRID__V_FMA(n, ln2_low, s);
+    if (careful) {                                               /* r + low is the exact argument, |low| < half a last place of r */
+        low = HYBRID__V_ADD(low, HYBRID__V_FMA(n, ln2_low, HYBRID__V_SUB(s, r)));
+        s = HYBRID__V_ADD(r, low);
+        low = HYBRID__V_SUB(low, HYBRID__V_SUB(s, r));
+        r = s;
+    }
+    q = HYBRID__V_SET1(1.381431590e-3f);
+    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(8.368850686e-3f));
+    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(4.166840017e-2f));
+    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(1.666651964e-1f));
+    q = HYBRID__V_FMA(q, r, HYBRID__V_SET1(4.999999404e-1f));
+    if (!careful) return HYBRID__V_LDEXP(HYBRID__V_ADD(HYBRID__V_FMA(HYBRID__V_MUL(r, r), q, r), one), t);
+    q = HYBRID__V_FMA(HYBRID__V_MUL(r, r), q, HYBRID__V_FMA(low, r, low));
+    s = HYBRID__V_ADD(one, r);
+    return HYBRID__V_LDEXP(HYBRID__V_ADD(s, HYBRID__V_ADD(HYBRID__V_SUB(r, HYBRID__V_SUB(s, one)), q)), t);
+}
+
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(exp)(HYBRID__V x) { return HYBRID__V_FN(exp_of)(x, x, false); }
+
+/* Small: x + x^3 P(x^2). Else 1 - 2 / (e^2x + 1), with the sign of x. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(tanh)(HYBRID__V x)
+{
+    HYBRID__V a = HYBRID__V_ABS(x), z = HYBRID__V_MUL(a, a), p, e;
+    p = HYBRID__V_SET1(-5.717041902e-3f);
+    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(2.065058425e-2f));
+    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(-5.374349654e-2f));
+    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(1.333149076e-1f));
+    p = HYBRID__V_FMA(p, z, HYBRID__V_SET1(-3.333328366e-1f));
+    p = HYBRID__V_FMA(HYBRID__V_MUL(a, z), p, a);
+    e = HYBRID__V_ADD(HYBRID__V_FN(exp)(HYBRID__V_ADD(a, a)), HYBRID__V_SET1(1.0f));
+    e = HYBRID__V_SUB(HYBRID__V_SET1(1.0f), HYBRID__V_DIV(HYBRID__V_SET1(2.0f), e));
+    return HYBRID__V_COPYSIGN(HYBRID__V_SELECT(HYBRID__V_LESS(a, HYBRID__V_SET1(0.625f)), p, e), x);
+}
+
+/* x / (1 + e^-(w + low)); 0 where e^-w leaves the floats, also for x = -inf. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(times_sigmoid)(HYBRID__V x, HYBRID__V w, HYBRID__V low)
+{
+    HYBRID__V e = HYBRID__V_FN(exp_of)(HYBRID__V_NEG(w), HYBRID__V_NEG(low), true);
+    return HYBRID__V_DIV(HYBRID__V_MAX(HYBRID__V_SET1(-3e38f), x), HYBRID__V_ADD(e, HYBRID__V_SET1(1.0f)));
+}
+
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(silu)(HYBRID__V x) { return HYBRID__V_FN(times_sigmoid)(x, x, HYBRID__V_SET1(0.0f)); }
+
+/* x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = x sigmoid(w), w = x (a + b x^2), a = 2 sqrt(2 / pi), b = 0.044715 a.
+ * For x < 0 an error of w is one of the result, |w| times enlarged: w is computed in two parts. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu_tanh)(HYBRID__V x)
+{
+    const HYBRID__V a = HYBRID__V_SET1(1.59576917f), a_low = HYBRID__V_SET1(-4.53407e-8f), b = HYBRID__V_SET1(0.0713548139f), b_low = HYBRID__V_SET1(2.39883e-9f);
+    HYBRID__V y = HYBRID__V_MIN(HYBRID__V_SET1(20.0f), HYBRID__V_MAX(HYBRID__V_SET1(-20.0f), x));  /* sigmoid is 0 or 1 beyond */
+    HYBRID__V s = HYBRID__V_MUL(y, y), s_low = HYBRID__V_FMA(y, y, HYBRID__V_NEG(s));
+    HYBRID__V p = HYBRID__V_MUL(b, s), p_low = HYBRID__V_FMA(b, s, HYBRID__V_NEG(p));
+    HYBRID__V u = HYBRID__V_ADD(a, p), part = HYBRID__V_SUB(u, a), low, w;
+    low = HYBRID__V_ADD(HYBRID__V_SUB(a, HYBRID__V_SUB(u, part)), HYBRID__V_SUB(p, part));         /* what a + p lost */
+    p_low = HYBRID__V_FMA(b, s_low, HYBRID__V_FMA(b_low, s, p_low));
+    low = HYBRID__V_ADD(low, HYBRID__V_ADD(p_low, a_low));
+    w = HYBRID__V_MUL(y, u);
+    low = HYBRID__V_FMA(y, low, HYBRID__V_FMA(y, u, HYBRID__V_NEG(w)));
+    return HYBRID__V_FN(times_sigmoid)(x, w, low);
+}
+
+/* x Phi(x). Phi(-t) = e^(-t^2 / 2) R(t), t = |x|; R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the result leaves the floats.
+ * What t^2 and t + 3 lose in rounding is put back. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu)(HYBRID__V x)
+{
+    const HYBRID__V one = HYBRID__V_SET1(1.0f), three = HYBRID__V_SET1(3.0f), minus_half = HYBRID__V_SET1(-0.5f);
+    HYBRID__V t = HYBRID__V_MIN(HYBRID__V_SET1(14.6f), HYBRID__V_ABS(x)), s = HYBRID__V_MUL(t, t), s_low, d, d_low, inv, u, p, e;
+    d = HYBRID__V_ADD(t, three);
+    d_low = HYBRID__V_SUB(d, t);
+    d_low = HYBRID__V_ADD(HYBRID__V_SUB(three, d_low), HYBRID__V_SUB(t, HYBRID__V_SUB(d, d_low)));
+    inv = HYBRID__V_DIV(one, d);
+    d_low = HYBRID__V_MUL(d_low, inv);
+    u = HYBRID__V_FMA(HYBRID__V_MUL(HYBRID__V_SET1(6.0f), inv), d_low, HYBRID__V_FMA(HYBRID__V_SET1(-6.0f), inv, one));
+    s_low = HYBRID__V_FMA(t, t, HYBRID__V_NEG(s));
+    e = HYBRID__V_FN(exp_of)(HYBRID__V_MUL(minus_half, s), HYBRID__V_FMA(minus_half, s_low, HYBRID__V_NEG(d_low)), true);
+    p = HYBRID__V_SET1(5.446403884e-5f);
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(1.312734094e-4f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-2.447491279e-4f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-1.032536966e-3f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(1.024776837e-3f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(6.969304755e-3f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-1.046251878e-2f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-4.726268724e-2f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(2.300177068e-1f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(-5.093320012e-1f));
+    p = HYBRID__V_FMA(p, u, HYBRID__V_SET1(7.290837169e-1f));
+    e = HYBRID__V_MUL(HYBRID__V_DIV(p, d), e);
+    return HYBRID__V_SELECT(HYBRID__V_LESS(x, HYBRID__V_SET1(0.0f)), HYBRID__V_MUL(HYBRID__V_MAX(HYBRID__V_SET1(-3e38f), x), e), HYBRID__V_FMA(HYBRID__V_NEG(e), t, x));
+}
+/* ==== end src/compute/math.inc ==== */
+
+/* ==== begin src/compute/cpu_rows.inc ==== */
+/* compute/cpu_rows: norms, rotations, activations, sums and the writing of the cache, in vectors. Stamped for each instruction set;
+ * cpu_generic.c says what each does. */
+
+/* The next N of n values, or the left < N that there are (the plain forms are much faster than the masked ones on some processors). */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(get)(const float *p, int64_t left)
+{
+    if (left >= HYBRID__V_N) return HYBRID__V_LOAD(p);
+    return HYBRID__V_LOAD_N(p, (int)left);
+}
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(put)(float *p, HYBRID__V v, int64_t left)
+{
+    if (left >= HYBRID__V_N) HYBRID__V_STORE(p, v);
+    else HYBRID__V_STORE_N(p, v, (int)left);
+}
+
+/* ---- norms ---------------------------------------------------------------------------------------------------------- */
+
+enum { HYBRID__V_FN(vectors) = 32 / HYBRID__V_N };         /* vectors that hold 32 partial sums */
+
+/* 32 partial sums by halves: down to one vector, and to the end; p is spoilt. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(halve_vectors)(HYBRID__V *p)
+{
+    int h, i;
+    HYBRID__UNROLL
+    for (h = 16 / HYBRID__V_N; h; h /= 2)
+        HYBRID__UNROLL
+        for (i = 0; i < h; i++) p[i] = HYBRID__V_ADD(p[i], p[i + h]);
+    return p[0];
+}
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(halve32)(HYBRID__V *p) { return HYBRID__V_HALVE(HYBRID__V_FN(halve_vectors)(p)); }
+
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(sum)(const float *x, int64_t n)
+{
+    HYBRID__V p[HYBRID__V_FN(vectors)];
+    int64_t i;
+    int j;
+    for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_SET1(0.0f);
+    for (i = 0; i + 32 <= n; i += 32)
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_ADD(p[j], HYBRID__V_LOAD(x + i + j * HYBRID__V_N));
+    if (i < n)
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_ADD(p[j], HYBRID__V_LOAD_N(x + i + j * HYBRID__V_N, (int)(n - i) - j * HYBRID__V_N));
+    return HYBRID__V_FN(halve32)(p);
+}
+
+/* Sum of (x - mean)^2. */
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(sum_squares)(const float *x, float mean, int64_t n)
+{
+    const HYBRID__V shift = HYBRID__V_SET1(mean);
+    HYBRID__V p[HYBRID__V_FN(vectors)];
+    int64_t i;
+    int j;
+    for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_SET1(0.0f);
+    for (i = 0; i + 32 <= n; i += 32)
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++) {
+            HYBRID__V d = HYBRID__V_SUB(HYBRID__V_LOAD(x + i + j * HYBRID__V_N), shift);
+            p[j] = HYBRID__V_FMA(d, d, p[j]);
+        }
+    if (i < n)
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++) {
+            int left = (int)(n - i) - j * HYBRID__V_N;
+            HYBRID__V d = HYBRID__V_SUB(HYBRID__V_LOAD_N(x + i + j * HYBRID__V_N, left), shift);
+            d = HYBRID__V_SELECT(HYBRID__V_FIRST(left), d, HYBRID__V_SET1(0.0f));
+            p[j] = HYBRID__V_FMA(d, d, p[j]);
+        }
+    return HYBRID__V_FN(halve32)(p);
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(norm)(const hybrid__op_norm *op, int64_t row)
+{
+    const float *x = op->x + row * op->x_stride;
+    float *out = op->out + row * op->out_stride;
+    float mean = op->kind == HYBRID__NORM_LAYER ? HYBRID__V_FN(sum)(x, op->n) / (float)op->n : 0.0f;
+    float scale = 1.0f / sqrtf(HYBRID__V_FN(sum_squares)(x, mean, op->n) / (float)op->n + op->eps);
+    const HYBRID__V shift = HYBRID__V_SET1(mean), factor = HYBRID__V_SET1(scale);
+    int64_t i;
+    for (i = 0; i < op->n; i += HYBRID__V_N) {
+        HYBRID__V v = HYBRID__V_MUL(HYBRID__V_SUB(HYBRID__V_FN(get)(x + i, op->n - i), shift), factor);
+        if (op->w) v = HYBRID__V_MUL(v, HYBRID__V_FN(get)(op->w + i, op->n - i));
+        if (op->b) v = HYBRID__V_ADD(v, HYBRID__V_FN(get)(op->b + i, op->n - i));
+        HYBRID__V_FN(put)(out + i, v, op->n - i);
+    }
+}
+
+/* ---- element by element --------------------------------------------------------------------------------------------- */
+
+/* One head. A pair (a, b) becomes (a c - b s, a s + b c). */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(rope_head)(hybrid__rope_kind kind, float *x, int n_rot, const float *table)
+{
+    int half = n_rot / 2, i = 0, step = kind == HYBRID__ROPE_NORM ? 2 : 1, pair = kind == HYBRID__ROPE_NORM ? 1 : half;
+    if (kind == HYBRID__ROPE_NORM) {
+        for (; 2 * i + HYBRID__V_N <= n_rot; i += HYBRID__V_N / 2) {
+            HYBRID__V v = HYBRID__V_LOAD(x + 2 * i), t = HYBRID__V_LOAD(table + 2 * i);
+            HYBRID__V other = HYBRID__V_MUL(HYBRID__V_PAIR_SWAP(v), HYBRID__V_PAIR_ODD(t));
+            HYBRID__V_STORE(x + 2 * i, HYBRID__V_ADD(HYBRID__V_MUL(v, HYBRID__V_PAIR_EVEN(t)), HYBRID__V_NEG_EVEN(other)));
+        }
+    } else {
+        for (; i + HYBRID__V_N <= half; i += HYBRID__V_N) {
+            HYBRID__V a = HYBRID__V_LOAD(x + i), b = HYBRID__V_LOAD(x + half + i), t = HYBRID__V_LOAD(table + 2 * i), u = HYBRID__V_LOAD(table + 2 * i + HYBRID__V_N);
+            HYBRID__V c = HYBRID__V_EVENS(t, u), s = HYBRID__V_ODDS(t, u);
+            HYBRID__V_STORE(x + i, HYBRID__V_SUB(HYBRID__V_MUL(a, c), HYBRID__V_MUL(b, s)));
+            HYBRID__V_STORE(x + half + i, HYBRID__V_ADD(HYBRID__V_MUL(a, s), HYBRID__V_MUL(b, c)));
+        }
+    }
+    for (; i < half; i++) {
+        float c = table[2 * i], s = table[2 * i + 1], a = x[i * step], b = x[i * step + pair];
+        x[i * step] = a * c - b * s;
+        x[i * step + pair] = a * s + b * c;
+    }
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(rope)(const hybrid__op_rope *op, int row)
+{
+    int h;
+    for (h = 0; h < op->n_head; h++)
+        HYBRID__V_FN(rope_head)(op->kind, op->x + row * op->x_stride + (int64_t)h * op->head_dim, op->n_rot, op->table + (int64_t)row * op->n_rot);
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(glu)(hybrid__act_kind act, const float *gate, const float *up, float *out, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N) {
+        HYBRID__V v = HYBRID__V_FN(get)(gate + i, n - i);
+        if (act == HYBRID__ACT_SILU) v = HYBRID__V_FN(silu)(v);
+        else if (act == HYBRID__ACT_GELU) v = HYBRID__V_FN(gelu)(v);
+        else v = HYBRID__V_FN(gelu_tanh)(v);
+        if (up) v = HYBRID__V_MUL(v, HYBRID__V_FN(get)(up + i, n - i));
+        HYBRID__V_FN(put)(out + i, v, n - i);
+    }
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(add)(float *y, const float *x, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N)
+        HYBRID__V_FN(put)(y + i, HYBRID__V_ADD(HYBRID__V_FN(get)(y + i, n - i), HYBRID__V_FN(get)(x + i, n - i)), n - i);
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(add_scaled)(float *y, const float *x, float factor, int64_t n)
+{
+    const HYBRID__V f = HYBRID__V_SET1(factor);
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N)
+        HYBRID__V_FN(put)(y + i, HYBRID__V_ADD(HYBRID__V_FN(get)(y + i, n - i), HYBRID__V_MUL(HYBRID__V_FN(get)(x + i, n - i), f)), n - i);
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(scale)(float *y, float factor, int64_t n)
+{
+    const HYBRID__V f = HYBRID__V_SET1(factor);
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N)
+        HYBRID__V_FN(put)(y + i, HYBRID__V_MUL(HYBRID__V_FN(get)(y + i, n - i), f), n - i);
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(softcap)(float *y, float cap, int64_t n)
+{
+    const HYBRID__V c = HYBRID__V_SET1(cap);
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N)
+        HYBRID__V_FN(put)(y + i, HYBRID__V_MUL(c, HYBRID__V_FN(tanh)(HYBRID__V_DIV(HYBRID__V_FN(get)(y + i, n - i), c))), n - i);
+}
+
+/* ---- the cache ------------------------------------------------------------------------------------------------------ */
+
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(kv_q8_0)(const float *x, hybrid__block_q8_0 *block)
+{
+    const HYBRID__V magic = HYBRID__V_SET1(12582912.0f);
+    HYBRID__V most = HYBRID__V_ABS(HYBRID__V_LOAD(x)), factor;
+    float lanes[HYBRID__V_N], d;
+    uint32_t bits = 0;
+    int i;
+    for (i = HYBRID__V_N; i < 32; i += HYBRID__V_N) most = HYBRID__V_MAX_BITS(most, HYBRID__V_ABS(HYBRID__V_LOAD(x + i)));
+    HYBRID__V_STORE(lanes, most);
+    for (i = 0; i < HYBRID__V_N; i++) bits = HYBRID__MAX(bits, hybrid__f32_bits(lanes[i]));
+    d = hybrid__bits_f32(bits) / 127.0f;
+    block->d = hybrid__f32_to_f16(d);
+    if (bits >= 0x7F800000u) { memset(block->qs, 0, sizeof block->qs); return; }
+    factor = HYBRID__V_SET1(d != 0.0f ? 1.0f / d : 0.0f);
+    for (i = 0; i < 32; i += HYBRID__V_N) {
+        HYBRID__V t = HYBRID__V_ADD(HYBRID__V_MUL(HYBRID__V_LOAD(x + i), factor), magic);
+        HYBRID__V_STORE_I8(block->qs + i, HYBRID__V_SUB(t, magic));
+    }
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(kv_row)(hybrid_type type, const float *x, void *row, int n)
+{
+    int i = 0;
+    if (type == HYBRID_TYPE_F32) memcpy(row, x, (size_t)n * sizeof *x);
+    else if (type == HYBRID_TYPE_F16) {
+        for (; i + HYBRID__V_N <= n; i += HYBRID__V_N) HYBRID__V_STORE_F16((char *)row + 2 * i, HYBRID__V_LOAD(x + i));
+        for (; i < n; i++) hybrid__store_u16((char *)row + 2 * i, hybrid__f32_to_f16(x[i]));
+    } else for (; i < n / 32; i++) HYBRID__V_FN(kv_q8_0)(x + 32 * i, (hybrid__block_q8_0 *)row + i);
+}
+/* ==== end src/compute/cpu_rows.inc ==== */
+
+/* ==== begin src/compute/cpu_attention.inc ==== */
+/* compute/cpu_attention: attention of a block of rows over the pages of a cache, in vectors. Stamped for each instruction set.
+ *
+ * A query is one row's one head; all queries of a block share a kv head, so a page is turned into floats once for all of them. For many queries K
+ * is transposed: a vector holds one number of 16 (8) slots, and the scores of a query are built without sums across lanes. For every page:
+ *     scores (all queries) -> scale, soft-cap, mask, new maximum -> exp, sums -> acc = acc * c + e V.
+ * A row's result is that of hybrid__attention_row_generic, bit for bit, whatever else is in the block. */
+
+enum { HYBRID__V_FN(page_vectors) = HYBRID__PAGE / HYBRID__V_N };      /* vectors over the slots of a page */
+
+/* ---- a page as floats ----------------------------------------------------------------------------------------------- */
+
+/* Values i .. i + N of a cache row. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(kv_values)(const hybrid_type type, const char *row, int i)
+{
+    const hybrid__block_q8_0 *block = (const hybrid__block_q8_0 *)(const void *)row + i / 32;
+    if (type == HYBRID_TYPE_F32) return HYBRID__V_LOAD((const float *)(const void *)row + i);
+    if (type == HYBRID_TYPE_F16) return HYBRID__V_LOAD_F16(row + 2 * i);
+    return HYBRID__V_MUL(HYBRID__V_SET1_F16(&block->d), HYBRID__V_LOAD_I8(block->qs + i % 32));
+}
+
+/* x[0 .. padded) = the n values of a cache row, then zeros. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(kv_load)(hybrid_type type, const char *row, int n, int padded, float *x)
+{
+    int i = 0;
+    if (type == HYBRID_TYPE_Q8_0) for (; i < n; i += HYBRID__V_N) HYBRID__V_STORE(x + i, HYBRID__V_FN(kv_values)(HYBRID_TYPE_Q8_0, row, i));
+    else if (type == HYBRID_TYPE_F16) for (; i + HYBRID__V_N <= n; i += HYBRID__V_N) HYBRID__V_STORE(x + i, HYBRID__V_FN(kv_values)(HYBRID_TYPE_F16, row, i));
+    else if (type == HYBRID_TYPE_F32) { memcpy(x, row, (size_t)n * sizeof *x); i = n; }
+    for (; i < n; i++) x[i] = hybrid__kv_value_generic(type, row, i);
+    for (; i < padded; i++) x[i] = 0;
+}
+
+/* Fetches one slot of the next page: a head's part of a page is too short for the processor to see by itself what comes. */
+HYBRID__INLINE void HYBRID__V_FN(prefetch)(const hybrid__attention_scratch *s, size_t k_bytes, size_t v_bytes, int slot)
+{
+    size_t i;
+    for (i = 0; i < k_bytes; i += 64) HYBRID__PREFETCH(s->next_k + (size_t)slot * k_bytes + i);
+    for (i = 0; i < v_bytes; i += 64) HYBRID__PREFETCH(s->next_v + (size_t)slot * v_bytes + i);
+}
+
+/* Makes slots low .. high of a page of one kv head floats; the others read as zeros, whatever is stored there. */
+static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(page_load)(const hybrid__kv_view *kv, int32_t page, int head, int low, int high, hybrid__attention_scratch *s)
+{
+    int slot;
+    for (slot = 0; slot < HYBRID__PAGE; slot++) {
+        float *k = s->page_k + slot * s->dim_k, *v = s->page_v + slot * s->dim_v;
+        HYBRID__V_FN(prefetch)(s, kv->row_bytes_k, kv->row_bytes_v, slot);
+        if (slot < low || slot >= high) { memset(k, 0, (size_t)s->dim_k * sizeof *k); continue; }
+        HYBRID__V_FN(kv_load)(kv->type, hybrid__k_row(kv, page, head, slot), kv->head_dim_k, s->dim_k, k);
+        HYBRID__V_FN(kv_load)(kv->type, hybrid__v_row(kv, page, head, slot), kv->head_dim_v, s->dim_v, v);
+    }
+    s->type = HYBRID_TYPE_F32;
+    s->k = (const char *)s->page_k;
+    s->v = (const char *)s->page_v;
+    s->k_bytes = (size_t)s->dim_k * sizeof(float);
+    s->v_bytes = (size_t)s->dim_v * sizeof(float);
+}
+
+/* Few queries: the rows are read where they lie. */
+HYBRID__INLINE void HYBRID__V_FN(page_use)(const hybrid__kv_view *kv, int32_t page, int head, hybrid__attention_scratch *s)
+{
+    s->type = kv->type;
+    s->k = hybrid__k_row(kv, page, head, 0);
+    s->v = hybrid__v_row(kv, page, head, 0);
+    s->k_bytes = kv->row_bytes_k;
+    s->v_bytes = kv->row_bytes_v;
+}
+
+static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(page_transpose)(hybrid__attention_scratch *s)
+{
+    int slot, i, j;
+    for (slot = 0; slot < HYBRID__PAGE; slot += HYBRID__V_N)
+        for (i = 0; i < s->dim_k; i += HYBRID__V_N) {
+            HYBRID__V block[HYBRID__V_N];
+            HYBRID__UNROLL
+            for (j = 0; j < HYBRID__V_N; j++) block[j] = HYBRID__V_LOAD(s->page_k + (slot + j) * s->dim_k + i);
+            HYBRID__V_TRANSPOSE(block);
+            HYBRID__UNROLL
+            for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_STORE(s->page_k_t + (i + j) * HYBRID__PAGE + slot, block[j]);
+        }
+}
+
+/* ---- scores --------------------------------------------------------------------------------------------------------- */
+
+/* The dot products of n queries with two vectors of slots. The 32 partial sums of a product are taken two by two, i and i + 16, in the
+ * order in which halving joins them; what waits for its partner lies on a stack. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(score_tile)(const int n, const hybrid__attention_scratch *s, const float *q, const float *k, float *e)
+{
+    static const unsigned char order[16] = { 0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15 };
+    HYBRID__V stack[4][HYBRID__V_TILE][2];
+    const int dim = s->dim_k;
+    int t, i, j;
+    for (t = 0; t < 16; t++) {
+        HYBRID__V a[HYBRID__V_TILE][2], b[HYBRID__V_TILE][2];
+        int level = 0;
+        HYBRID__UNROLL
+        for (j = 0; j < n; j++) a[j][0] = a[j][1] = b[j][0] = b[j][1] = HYBRID__V_SET1(0.0f);
+        for (i = order[t]; i < dim; i += 32) {
+            const float *ka = k + i * HYBRID__PAGE, *kb = ka + 16 * HYBRID__PAGE;
+            HYBRID__V k0 = HYBRID__V_LOAD(ka), k1 = HYBRID__V_LOAD(ka + HYBRID__V_N), x;
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++) {
+                x = HYBRID__V_SET1(q[j * dim + i]);
+                a[j][0] = HYBRID__V_FMA(k0, x, a[j][0]);
+                a[j][1] = HYBRID__V_FMA(k1, x, a[j][1]);
+            }
+            k0 = HYBRID__V_LOAD(kb); k1 = HYBRID__V_LOAD(kb + HYBRID__V_N);
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++) {
+                x = HYBRID__V_SET1(q[j * dim + i + 16]);
+                b[j][0] = HYBRID__V_FMA(k0, x, b[j][0]);
+                b[j][1] = HYBRID__V_FMA(k1, x, b[j][1]);
+            }
+        }
+        HYBRID__UNROLL
+        for (j = 0; j < n; j++) { a[j][0] = HYBRID__V_ADD(a[j][0], b[j][0]); a[j][1] = HYBRID__V_ADD(a[j][1], b[j][1]); }
+        for (; t >> level & 1; level++) {
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++) { a[j][0] = HYBRID__V_ADD(stack[level][j][0], a[j][0]); a[j][1] = HYBRID__V_ADD(stack[level][j][1], a[j][1]); }
+        }
+        if (level < 4) {
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++) { stack[level][j][0] = a[j][0]; stack[level][j][1] = a[j][1]; }
+        } else {
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++) { HYBRID__V_STORE(e + j * HYBRID__PAGE, a[j][0]); HYBRID__V_STORE(e + j * HYBRID__PAGE + HYBRID__V_N, a[j][1]); }
+        }
+    }
+}
+
+/* The same for few queries, for whom transposing K does not pay: one slot after the other (low .. high, the others get 0), sums in lanes. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(score_slots)(const int n, const hybrid_type type, const hybrid__attention_scratch *s, const float *q, int low, int high, float *e)
+{
+    HYBRID__V sums[HYBRID__V_TILE][HYBRID__V_N], p[HYBRID__V_TILE][HYBRID__V_FN(page_vectors)];
+    const int dim = s->dim_k;
+    int first, slot, i, j, l;
+    for (first = 0; first < HYBRID__PAGE; first += HYBRID__V_N) {
+        for (slot = first; slot < first + HYBRID__V_N; slot++) {
+            const char *k = s->k + (size_t)slot * s->k_bytes;
+            if (q == s->q) HYBRID__V_FN(prefetch)(s, s->k_bytes, s->v_bytes, slot);
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++)
+                HYBRID__UNROLL
+                for (l = 0; l < HYBRID__V_FN(page_vectors); l++) p[j][l] = HYBRID__V_SET1(0.0f);
+            if (slot >= low && slot < high)
+                for (i = 0; i < dim; i += 32)
+                    HYBRID__UNROLL
+                    for (l = 0; l < HYBRID__V_FN(page_vectors); l++) {
+                        HYBRID__V x = HYBRID__V_FN(kv_values)(type, k, i + l * HYBRID__V_N);
+                        HYBRID__UNROLL
+                        for (j = 0; j < n; j++) p[j][l] = HYBRID__V_FMA(x, HYBRID__V_LOAD(q + j * dim + i + l * HYBRID__V_N), p[j][l]);
+                    }
+            HYBRID__UNROLL
+            for (j = 0; j < n; j++) sums[j][slot - first] = HYBRID__V_FN(halve_vectors)(p[j]);
+        }
+        HYBRID__UNROLL
+        for (j = 0; j < n; j++) HYBRID__V_STORE(e + j * HYBRID__PAGE + first, HYBRID__V_HALVE_EACH(sums[j]));
+    }
+}
+
+/* ---- acc = acc + e V ------------------------------------------------------------------------------------------------ */
+
+/* n queries from q, width vectors of the head from value `at`, slots low .. high; c: factors that acc takes before, or NULL. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_tile)(const int n, const int width, const hybrid_type type, const hybrid__attention_scratch *s, int q, int at, const float *c, int low, int high)
+{
+    HYBRID__V a[HYBRID__V_TILE][4], x[4];
+    const float *e = s->e + q * HYBRID__PAGE;
+    const int dim = s->dim_v;
+    float *acc = s->acc + q * dim + at;
+    int i, j, slot;
+    HYBRID__UNROLL
+    for (j = 0; j < n; j++)
+        HYBRID__UNROLL
+        for (i = 0; i < width; i++) a[j][i] = HYBRID__V_LOAD(acc + j * dim + i * HYBRID__V_N);
+    if (c)
+        HYBRID__UNROLL
+        for (j = 0; j < n; j++)
+            HYBRID__UNROLL
+            for (i = 0; i < width; i++) a[j][i] = HYBRID__V_MUL(a[j][i], HYBRID__V_SET1(c[j]));
+    for (slot = low; slot < high; slot++) {
+        HYBRID__UNROLL
+        for (i = 0; i < width; i++) x[i] = HYBRID__V_FN(kv_values)(type, s->v + (size_t)slot * s->v_bytes, at + i * HYBRID__V_N);
+        HYBRID__UNROLL
+        for (j = 0; j < n; j++) {
+            HYBRID__V y = HYBRID__V_SET1(e[j * HYBRID__PAGE + slot]);
+            HYBRID__UNROLL
+            for (i = 0; i < width; i++) a[j][i] = HYBRID__V_FMA(y, x[i], a[j][i]);
+        }
+    }
+    HYBRID__UNROLL
+    for (j = 0; j < n; j++)
+        HYBRID__UNROLL
+        for (i = 0; i < width; i++) HYBRID__V_STORE(acc + j * dim + i * HYBRID__V_N, a[j][i]);
+}
+
+/* The whole head of n queries. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(value_rows)(const int n, const hybrid_type type, const hybrid__attention_scratch *s, int q, int low, int high, bool scale)
+{
+    const float *c = scale ? s->c + q : NULL;
+    int i = 0;
+    for (; i + 4 * HYBRID__V_N <= s->dim_v; i += 4 * HYBRID__V_N) HYBRID__V_FN(value_tile)(n, 4, type, s, q, i, c, low, high);
+    if (i < s->dim_v) HYBRID__V_FN(value_tile)(n, 2, type, s, q, i, c, low, high);
+}
+
+/* Both steps are compiled for some numbers of queries; others are put together. */
+#define HYBRID__V_TILES(n)                                                                                                                          \
+    static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(score_##n)(const hybrid__attention_scratch *s, int q, int low, int high)             \
+    {                                                                                                                                               \
+        const float *x = s->q + q * s->dim_k;                                                                                                       \
+        float *e = s->e + q * HYBRID__PAGE;                                                                                                         \
+        int slot;                                                                                                                                   \
+        if (s->transposed)                                                                                                                          \
+            for (slot = 0; slot < HYBRID__PAGE; slot += 2 * HYBRID__V_N) HYBRID__V_FN(score_tile)(n, s, x, s->page_k_t + slot, e + slot);           \
+        else if (s->type == HYBRID_TYPE_F16) HYBRID__V_FN(score_slots)(n, HYBRID_TYPE_F16, s, x, low, high, e);                                     \
+        else if (s->type == HYBRID_TYPE_F32) HYBRID__V_FN(score_slots)(n, HYBRID_TYPE_F32, s, x, low, high, e);                                     \
+        else HYBRID__V_FN(score_slots)(n, HYBRID_TYPE_Q8_0, s, x, low, high, e);                                                                    \
+    }                                                                                                                                               \
+    static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(value_##n)(const hybrid__attention_scratch *s, int q, int low, int high, bool scale) \
+    {                                                                                                                                               \
+        if (s->type == HYBRID_TYPE_F32) HYBRID__V_FN(value_rows)(n, HYBRID_TYPE_F32, s, q, low, high, scale);                                       \
+        else if (s->type == HYBRID_TYPE_F16) HYBRID__V_FN(value_rows)(n, HYBRID_TYPE_F16, s, q, low, high, scale);                                  \
+        else HYBRID__V_FN(value_rows)(n, HYBRID_TYPE_Q8_0, s, q, low, high, scale);                                                                 \
+    }
+HYBRID__V_TILES(1)
+HYBRID__V_TILES(2)
+HYBRID__V_TILES(3)
+#if HYBRID__V_TILE == 6
+HYBRID__V_TILES(4)
+HYBRID__V_TILES(6)
+#endif
+#undef HYBRID__V_TILES
+
+/* The largest compiled number of queries that is at most left. */
+HYBRID__INLINE int HYBRID__V_FN(tile)(int left)
+{
+    if (left >= HYBRID__V_TILE) return HYBRID__V_TILE;
+    return left == 5 ? 4 : left;
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(scores)(const hybrid__attention_scratch *s, int q, int n, int low, int high)
+{
+    switch (n) {
+        case 1: HYBRID__V_FN(score_1)(s, q, low, high); break;
+        case 2: HYBRID__V_FN(score_2)(s, q, low, high); break;
+        case 3: HYBRID__V_FN(score_3)(s, q, low, high); break;
+#if HYBRID__V_TILE == 6
+        case 4: HYBRID__V_FN(score_4)(s, q, low, high); break;
+        case 6: HYBRID__V_FN(score_6)(s, q, low, high); break;
+#endif
+    }
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(values)(const hybrid__attention_scratch *s, int q, int n, int low, int high, bool scale)
+{
+    if (low >= high && !scale) return;
+    switch (n) {
+        case 1: HYBRID__V_FN(value_1)(s, q, low, high, scale); break;
+        case 2: HYBRID__V_FN(value_2)(s, q, low, high, scale); break;
+        case 3: HYBRID__V_FN(value_3)(s, q, low, high, scale); break;
+#if HYBRID__V_TILE == 6
+        case 4: HYBRID__V_FN(value_4)(s, q, low, high, scale); break;
+        case 6: HYBRID__V_FN(value_6)(s, q, low, high, scale); break;
+#endif
+    }
+}
+
+/* ---- softmax -------------------------------------------------------------------------------------------------------- */
+
+/* Scores of slots low .. high become final, the others -inf; m becomes the new maximum and c the difference to the old one. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(softmax_max)(const hybrid__op_attention *op, float *e, int low, int high, float *m, float *c)
+{
+    const HYBRID__V scale = HYBRID__V_SET1(op->scale), cap = HYBRID__V_SET1(op->softcap), none = HYBRID__V_SET1(-HUGE_VALF);
+    const bool whole = low == 0 && high == HYBRID__PAGE;
+    HYBRID__V most = none;
+    float old = *m;
+    int i;
+    for (i = 0; i < HYBRID__PAGE; i += HYBRID__V_N) {
+        HYBRID__V x = HYBRID__V_MUL(HYBRID__V_LOAD(e + i), scale);
+        if (op->softcap > 0) x = HYBRID__V_MUL(cap, HYBRID__V_FN(tanh)(HYBRID__V_DIV(x, cap)));
+        if (!whole) x = HYBRID__V_SELECT(HYBRID__V_FIRST(low - i), none, HYBRID__V_SELECT(HYBRID__V_FIRST(high - i), x, none));
+        HYBRID__V_STORE(e + i, x);
+        most = HYBRID__V_MAX(most, x);
+    }
+    *m = hybrid__max_scalar(old, HYBRID__V_MAX_ALL(most));
+    *c = old - *m;
+}
+
+/* e = exp(e - m), 0 outside low .. high; returns the sum. */
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(softmax_exp)(float *e, int low, int high, float m)
+{
+    const HYBRID__V shift = HYBRID__V_SET1(m), zero = HYBRID__V_SET1(0.0f);
+    const bool whole = low == 0 && high == HYBRID__PAGE;
+    HYBRID__V p[HYBRID__V_FN(page_vectors)];
+    int i;
+    HYBRID__UNROLL
+    for (i = 0; i < HYBRID__V_FN(page_vectors); i++) {
+        p[i] = HYBRID__V_FN(exp)(HYBRID__V_SUB(HYBRID__V_LOAD(e + i * HYBRID__V_N), shift));
+        if (!whole) p[i] = HYBRID__V_SELECT(HYBRID__V_FIRST(low - i * HYBRID__V_N), zero, HYBRID__V_SELECT(HYBRID__V_FIRST(high - i * HYBRID__V_N), p[i], zero));
+        HYBRID__V_STORE(e + i * HYBRID__V_N, p[i]);
+    }
+    return HYBRID__V_FN(halve32)(p);
+}
+
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(times)(float *x, float factor, int n)
+{
+    const HYBRID__V f = HYBRID__V_SET1(factor);
+    int i;
+    for (i = 0; i < n; i += HYBRID__V_N) HYBRID__V_STORE(x + i, HYBRID__V_MUL(HYBRID__V_LOAD(x + i), f));
+}
+
+/* ---- one block ------------------------------------------------------------------------------------------------------ */
+
+/* What slots of a page a row sees: *low .. *high, empty when low >= high. */
+HYBRID__INLINE void HYBRID__V_FN(visible)(const hybrid__op_attention *op, int32_t pos, int32_t page, int *low, int *high)
+{
+    *low = HYBRID__MAX(hybrid__attention_first(op, pos) - page * HYBRID__PAGE, 0);
+    *high = HYBRID__MIN(pos - page * HYBRID__PAGE + 1, HYBRID__PAGE);
+}
+
+/* Queries q .. q + n take in a page. All their exps are taken. Where the rows see different slots, those
+ * that all see are one tile's work, and the rest is done row by row, before and after: slots stay in order. */
+static HYBRID__V_TARGET void HYBRID__V_FN(page_values)(const hybrid__attention_scratch *s, const int *low, const int *high, int q, int n)
+{
+    int all_low = low[q], all_high = high[q], i;
+    bool same = true;
+    for (i = q + 1; i < q + n; i++) {
+        same = same && low[i] == low[q] && high[i] == high[q];
+        all_low = HYBRID__MAX(all_low, low[i]);
+        all_high = HYBRID__MIN(all_high, high[i]);
+    }
+    if (same) { HYBRID__V_FN(values)(s, q, n, all_low, all_high, true); return; }
+    if (all_low >= all_high) all_low = all_high = HYBRID__PAGE;                     /* no slot that all see: the first loop does everything */
+    for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, low[i], HYBRID__MIN(all_low, high[i]), true);
+    HYBRID__V_FN(values)(s, q, n, all_low, all_high, false);
+    for (i = q; i < q + n; i++) HYBRID__V_FN(values)(s, i, 1, all_high, high[i], false);
+}
+
+static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(attention_page)(const hybrid__op_attention *op, hybrid__attention_scratch *s, int32_t pos0, int32_t page, int n_heads, int n)
+{
+    int low[HYBRID__ATTENTION_QUERIES], high[HYBRID__ATTENTION_QUERIES], q, step, from = n, to = 0;
+    for (q = 0; q < n; q++) {
+        HYBRID__V_FN(visible)(op, pos0 + q / n_heads, page, &low[q], &high[q]);
+        if (low[q] < high[q]) { from = HYBRID__MIN(from, q); to = q + 1; }             /* the rows that see a page are consecutive */
+    }
+    for (q = from; q < to; q += step) {
+        step = HYBRID__V_FN(tile)(to - q);
+        HYBRID__V_FN(scores)(s, q, step, low[q], high[q + step - 1]);                    /* low and high grow with the row */
+    }
+    for (q = from; q < to; q++) HYBRID__V_FN(softmax_max)(op, s->e + q * HYBRID__PAGE, low[q], high[q], &s->m[q], &s->c[q]);
+    for (q = from; q < to; q += HYBRID__V_N) HYBRID__V_FN(put)(s->c + q, HYBRID__V_FN(exp)(HYBRID__V_FN(get)(s->c + q, to - q)), to - q);
+    for (q = from; q < to; q++) {
+        float sum = HYBRID__V_FN(softmax_exp)(s->e + q * HYBRID__PAGE, low[q], high[q], s->m[q]);
+        s->l[q] = s->l[q] * s->c[q] + sum;
+    }
+    for (q = from; q < to; q += step) HYBRID__V_FN(page_values)(s, low, high, q, step = HYBRID__V_FN(tile)(to - q));
+}
+
+static HYBRID__V_TARGET void HYBRID__V_FN(attention)(const hybrid__op_attention *op, const hybrid__run *run, int row0, int n_rows, int head0, int n_heads, void *memory)
+{
+    const hybrid__kv_view *kv = op->kv;
+    hybrid__attention_scratch s;
+    int n = n_rows * n_heads, head_kv = head0 / (op->n_head / kv->n_head_kv), q, i;
+    int32_t pos0 = run->pos + row0, pos1 = pos0 + n_rows - 1, first = hybrid__attention_first(op, pos0), page;
+    bool in_place = n <= HYBRID__ATTENTION_FEW && kv->head_dim_k % 32 == 0 && kv->head_dim_v % 32 == 0;
+    hybrid__attention_layout(&s, (float *)memory, kv->head_dim_k, kv->head_dim_v);
+    s.transposed = !in_place;
+    memset(s.acc, 0, sizeof(float) * (size_t)n * (size_t)s.dim_v);
+    for (q = 0; q < n; q++) {
+        const float *x = op->q + (run->first_row + row0 + q / n_heads) * op->q_stride + (int64_t)(head0 + q % n_heads) * kv->head_dim_k;
+        memcpy(s.q + q * s.dim_k, x, (size_t)kv->head_dim_k * sizeof *x);
+        for (i = kv->head_dim_k; i < s.dim_k; i++) s.q[q * s.dim_k + i] = 0;
+        s.m[q] = -HUGE_VALF;
+        s.l[q] = 0;
+    }
+    for (page = first / HYBRID__PAGE; page <= pos1 / HYBRID__PAGE; page++) {
+        int32_t next = run->pages[HYBRID__MIN(page + 1, pos1 / HYBRID__PAGE)];
+        s.next_k = hybrid__k_row(kv, next, head_kv, 0);
+        s.next_v = hybrid__v_row(kv, next, head_kv, 0);
+        if (in_place) HYBRID__V_FN(page_use)(kv, run->pages[page], head_kv, &s);
+        else {
+            HYBRID__V_FN(page_load)(kv, run->pages[page], head_kv, HYBRID__MAX(first - page * HYBRID__PAGE, 0), HYBRID__MIN(pos1 - page * HYBRID__PAGE + 1, HYBRID__PAGE), &s);
+            HYBRID__V_FN(page_transpose)(&s);
+        }
+        HYBRID__V_FN(attention_page)(op, &s, pos0, page, n_heads, n);
+    }
+    for (q = 0; q < n; q++) {
+        float *out = op->out + (run->first_row + row0 + q / n_heads) * op->out_stride + (int64_t)(head0 + q % n_heads) * kv->head_dim_v, *acc = s.acc + q * s.dim_v;
+        if (op->sinks) {
+            float sink = op->sinks[head0 + q % n_heads], m = hybrid__max_scalar(s.m[q], sink), c = hybrid__exp_scalar(s.m[q] - m);
+            s.l[q] = s.l[q] * c + hybrid__exp_scalar(sink - m);
+            HYBRID__V_FN(times)(acc, c, s.dim_v);
+        }
+        HYBRID__V_FN(times)(acc, 1.0f / s.l[q], s.dim_v);
+        memcpy(out, acc, (size_t)kv->head_dim_v * sizeof *out);
+    }
+}
+
+static const hybrid__cpu_kernels HYBRID__V_FN(cpu_kernels) = {
+    HYBRID__V_FN(norm), HYBRID__V_FN(rope), HYBRID__V_FN(glu), HYBRID__V_FN(add), HYBRID__V_FN(add_scaled), HYBRID__V_FN(scale), HYBRID__V_FN(softcap),
+    HYBRID__V_FN(kv_row), HYBRID__V_FN(attention)
+};
+/* ==== end src/compute/cpu_attention.inc ==== */
+
+/* ==== begin src/compute/cpu_float.inc ==== */
+/* compute/cpu_float.inc: matrix products of F32, F16 and BF16 weights, in vectors. Stamped for each instruction set.
+ *
+ * The order (NUMERICS.md): 32 partial sums over k % 32, joined by halves. gemv has them in the lanes of one row of weights. gemm has rows of
+ * weights in lanes, so a partial sum is a run over the k of one residue: weights are packed and activations prepared residue by residue, in the
+ * order in which halving joins them, and finished sums wait for their partner on a stack. */
+
+enum {
+    HYBRID__V_FN(panel) = 2 * HYBRID__V_N,         /* rows of weights a tile: two vectors */
+    HYBRID__V_FN(panels) = 64 / (2 * HYBRID__V_N)  /* panels that are packed at once, at most */
+};
+
+/* N weights as floats. */
+HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(weights)(const hybrid_type type, const char *p)
+{
+    if (type == HYBRID_TYPE_F32) return HYBRID__V_LOAD((const float *)(const void *)p);
+    if (type == HYBRID_TYPE_F16) return HYBRID__V_LOAD_F16(p);
+    return HYBRID__V_LOAD_BF16(p);
+}
+
+/* ---- one row of x --------------------------------------------------------------------------------------------------- */
+
+HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(dot)(const hybrid_type type, const char *w, const float *x, int64_t k)
+{
+    const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
+    HYBRID__V p[HYBRID__V_FN(vectors)];
+    int64_t i;
+    int j;
+    HYBRID__UNROLL
+    for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_SET1(0.0f);
+    for (i = 0; i + 32 <= k; i += 32)
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++)
+            p[j] = HYBRID__V_FMA(HYBRID__V_FN(weights)(type, w + (i + j * HYBRID__V_N) * size), HYBRID__V_LOAD(x + i + j * HYBRID__V_N), p[j]);
+    if (i < k) {
+        char tail[32 * 4] = { 0 };
+        memcpy(tail, w + i * size, (size_t)(k - i) * (size_t)size);
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++)
+            p[j] = HYBRID__V_FMA(HYBRID__V_FN(weights)(type, tail + j * HYBRID__V_N * size), HYBRID__V_LOAD(x + i + j * HYBRID__V_N), p[j]);
+    }
+    return HYBRID__V_FN(halve32)(p);
+}
+
+/* ---- many rows: how x and w are laid out (cpu_float.c) ----------------------------------------------------------------- */
+
+static HYBRID__V_TARGET void HYBRID__V_FN(act_prepare)(const float *x, int64_t k, void *act)
+{
+    int64_t run = (k + 31) / 32, i;
+    int l, j;
+    for (i = 0; i < run; i += HYBRID__V_N)
+        for (l = 0; l < 32; l += HYBRID__V_N) {
+            HYBRID__V block[HYBRID__V_N];
+            HYBRID__UNROLL
+            for (j = 0; j < HYBRID__V_N; j++) {
+                int64_t at = (i + j) * 32 + l;
+                block[j] = at < k ? HYBRID__V_FN(get)(x + at, k - at) : HYBRID__V_SET1(0.0f);
+            }
+            HYBRID__V_TRANSPOSE(block);
+            HYBRID__UNROLL
+            for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_FN(put)((float *)act + hybrid__residue(l + j) * run + i, block[j], run - i);
+        }
+}
+
+/* Floats from one residue of a panel to the next: 64 bytes more than they take, for the same reason as in hybrid__act_split_bytes. */
+HYBRID__INLINE int64_t HYBRID__V_FN(panel_stride)(int64_t k) { return (k + 31) / 32 * HYBRID__V_FN(panel) + 16; }
+
+/* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k, int n, float *panel)
+{
+    const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
+    int64_t run = (k + 31) / 32, stride = HYBRID__V_FN(panel_stride)(k), i;
+    int l, r, j;
+    for (i = 0; i < run; i++)
+        for (r = 0; r < HYBRID__V_FN(panel); r += HYBRID__V_N)
+            for (l = 0; l < 32; l += HYBRID__V_N) {
+                int64_t at = i * 32 + l, left = k - at;
+                HYBRID__V block[HYBRID__V_N];
+                HYBRID__UNROLL
+                for (j = 0; j < HYBRID__V_N; j++) {
+                    const char *p = w + (size_t)(r + j) * row_bytes + at * size;
+                    if (r + j >= n || left <= 0) block[j] = HYBRID__V_SET1(0.0f);
+                    else if (left >= HYBRID__V_N) block[j] = HYBRID__V_FN(weights)(type, p);
+                    else {
+                        char tail[HYBRID__V_N * 4] = { 0 };
+                        memcpy(tail, p, (size_t)left * (size_t)size);
+                        block[j] = HYBRID__V_FN(weights)(type, tail);
+                    }
+                }
+                HYBRID__V_TRANSPOSE(block);
+                HYBRID__UNROLL
+                for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_STORE(panel + hybrid__residue(l + j) * stride + i * HYBRID__V_FN(panel) + r, block[j]);
+            }
+}
+
+/* ---- the tile ------------------------------------------------------------------------------------------------------- */
+
+/* A panel times n columns of x: x[c * x_stride + i]. y: n columns, y_stride apart, of which rows are written when the last chunk is done. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm_tile)(const int n, const hybrid__gemm_chunk *chunk, const float *panel, const float *x, int64_t x_stride,
+    float *waiting, float *y, int64_t y_stride, int rows)
+{
+    HYBRID__V stack[5][HYBRID__V_COLUMNS][2], a[HYBRID__V_COLUMNS][2];
+    int64_t i;
+    int t, c, level;
+    for (c = 0; c < HYBRID__V_COLUMNS; c++) a[c][0] = a[c][1] = HYBRID__V_SET1(0.0f);    /* costs nothing, and gcc can see that all are set */
+    for (t = 0; t < chunk->residues; t++) {
+        HYBRID__UNROLL
+        for (c = 0; c < n; c++) a[c][0] = a[c][1] = HYBRID__V_SET1(0.0f);
+        HYBRID__UNROLL_2
+        for (i = 0; i < chunk->run; i++) {
+            HYBRID__V w0 = HYBRID__V_LOAD(panel), w1 = HYBRID__V_LOAD(panel + HYBRID__V_N);
+            HYBRID__UNROLL
+            for (c = 0; c < n; c++) {
+                HYBRID__V v = HYBRID__V_SET1(x[c / 3 * 3 * x_stride + c % 3 * x_stride]);
+                a[c][0] = HYBRID__V_FMA(w0, v, a[c][0]);
+                a[c][1] = HYBRID__V_FMA(w1, v, a[c][1]);
+            }
+            panel += HYBRID__V_FN(panel);
+            x++;
+        }
+        panel += 16;
+        for (level = 0; t >> level & 1; level++) {
+            HYBRID__UNROLL
+            for (c = 0; c < n; c++) { a[c][0] = HYBRID__V_ADD(stack[level][c][0], a[c][0]); a[c][1] = HYBRID__V_ADD(stack[level][c][1], a[c][1]); }
+        }
+        if (t + 1 < chunk->residues) {
+            HYBRID__UNROLL
+            for (c = 0; c < n; c++) { stack[level][c][0] = a[c][0]; stack[level][c][1] = a[c][1]; }
+        }
+    }
+    for (level = 0; chunk->index >> level & 1; level++) {
+        const float *p = waiting + level * chunk->level_size;
+        HYBRID__UNROLL
+        for (c = 0; c < n; c++) {
+            a[c][0] = HYBRID__V_ADD(HYBRID__V_LOAD(p + c * HYBRID__V_FN(panel)), a[c][0]);
+            a[c][1] = HYBRID__V_ADD(HYBRID__V_LOAD(p + c * HYBRID__V_FN(panel) + HYBRID__V_N), a[c][1]);
+        }
+    }
+    if (chunk->index < chunk->last) {
+        float *p = waiting + level * chunk->level_size;
+        HYBRID__UNROLL
+        for (c = 0; c < n; c++) { HYBRID__V_STORE(p + c * HYBRID__V_FN(panel), a[c][0]); HYBRID__V_STORE(p + c * HYBRID__V_FN(panel) + HYBRID__V_N, a[c][1]); }
+    } else {
+        HYBRID__UNROLL
+        for (c = 0; c < n; c++) {
+            HYBRID__V_FN(put)(y + c * y_stride, a[c][0], rows);
+            if (rows > HYBRID__V_N) HYBRID__V_FN(put)(y + c * y_stride + HYBRID__V_N, a[c][1], rows - HYBRID__V_N);
+        }
+    }
+}
+
+#define HYBRID__V_TILE_OF(n)                                                                                                                \
+    static HYBRID__V_TARGET HYBRID__NOINLINE void HYBRID__V_FN(gemm_tile_##n)(const hybrid__gemm_chunk *chunk, const float *panel, const float *x, int64_t x_stride, \
+        float *waiting, float *y, int64_t y_stride, int rows)                                                                               \
+    {                                                                                                                                       \
+        HYBRID__V_FN(gemm_tile)(n, chunk, panel, x, x_stride, waiting, y, y_stride, rows);                                                  \
+    }
+HYBRID__V_TILE_OF(1)
+HYBRID__V_TILE_OF(2)
+HYBRID__V_TILE_OF(4)
+HYBRID__V_TILE_OF(6)
+#if HYBRID__V_COLUMNS == 12
+HYBRID__V_TILE_OF(12)
+#endif
+#undef HYBRID__V_TILE_OF
+
+/* ---- the loops around it ---------------------------------------------------------------------------------------------- */
+
+enum {
+    HYBRID__V_FN(chunk_bytes) = HYBRID__V_N << 15, /* of a packed panel: what stays in L2 while the columns pass */
+    HYBRID__V_FN(packed_bytes) = 1 << 20           /* of all panels that are packed at once */
+};
+
+/* How a product is cut: residues of a chunk, panels packed at once, levels of waiting sums. */
+static void HYBRID__V_FN(gemm_plan)(int64_t k, int *residues, int *panels, int *levels)
+{
+    int64_t panel = 32 * HYBRID__V_FN(panel_stride)(k) * (int64_t)sizeof(float);
+    *levels = 0;
+    for (*residues = 32; *residues > 1 && panel * *residues / 32 > HYBRID__V_FN(chunk_bytes); *residues /= 2) ++*levels;
+    for (*panels = HYBRID__V_FN(panels); *panels > 1 && panel * *panels > HYBRID__V_FN(packed_bytes); *panels /= 2) {}
+}
+static size_t HYBRID__V_FN(gemm_scratch)(int64_t k, int n)
+{
+    int residues, panels, levels;
+    HYBRID__V_FN(gemm_plan)(k, &residues, &panels, &levels);
+    return sizeof(float) * (size_t)panels * (32 * (size_t)HYBRID__V_FN(panel_stride)(k) + (size_t)n * HYBRID__V_FN(panel) * (size_t)levels);
+}
+
+/* Columns first .. first + n of one panel in one chunk. */
+static HYBRID__V_TARGET void HYBRID__V_FN(gemm_columns)(const hybrid__gemm_chunk *chunk, const float *panel, const char *acts, size_t act_bytes, int n, float *waiting, float *y, int64_t y_stride, int rows)
+{
+    int64_t x_stride = (int64_t)(act_bytes / sizeof(float));
+    int c = 0;
+#define HYBRID__V_TILE_OF(m)                                                                                                                \
+    for (; c + m <= n; c += m)                                                                                                              \
+        HYBRID__V_FN(gemm_tile_##m)(chunk, panel, (const float *)(const void *)(acts + (size_t)c * act_bytes) + chunk->index * chunk->residues * chunk->run, x_stride,   \
+            waiting + c * HYBRID__V_FN(panel), y + c * y_stride, y_stride, rows);
+#if HYBRID__V_COLUMNS == 12
+    HYBRID__V_TILE_OF(12)
+#endif
+    HYBRID__V_TILE_OF(6)
+    HYBRID__V_TILE_OF(4)
+    HYBRID__V_TILE_OF(2)
+    HYBRID__V_TILE_OF(1)
+#undef HYBRID__V_TILE_OF
+}
+
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm)(const hybrid_type type, const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,
+    int64_t r0, int64_t r1, void *scratch)
+{
+    const int R = HYBRID__V_FN(panel);
+    hybrid__gemm_chunk chunk;
+    int64_t r, stride = HYBRID__V_FN(panel_stride)(k);
+    float *packed = (float *)scratch;
+    int panels, levels, p, c, step;
+    HYBRID__V_FN(gemm_plan)(k, &chunk.residues, &panels, &levels);
+    chunk.run = (k + 31) / 32;
+    chunk.last = 32 / chunk.residues - 1;
+    chunk.waiting = packed + panels * 32 * stride;
+    chunk.level_size = (int64_t)n * R * panels;
+    for (r = r0; r < r1; r += panels * R) {
+        int here = (int)HYBRID__MIN((r1 - r + R - 1) / R, (int64_t)panels);
+        for (p = 0; p < here; p++)
+            HYBRID__V_FN(pack)(type, (const char *)w + (size_t)(r + p * R) * row_bytes, row_bytes, k, (int)HYBRID__MIN(r1 - r - p * R, (int64_t)R), packed + p * 32 * stride);
+        for (chunk.index = 0; chunk.index <= chunk.last; chunk.index++)
+            for (c = 0; c < n; c += step)
+                for (step = HYBRID__MIN(n - c, HYBRID__V_COLUMNS), p = 0; p < here; p++)
+                    HYBRID__V_FN(gemm_columns)(&chunk, packed + (p * 32 + chunk.index * chunk.residues) * stride, (const char *)acts + (size_t)c * hybrid__act_split_bytes(k),
+                        hybrid__act_split_bytes(k), step, chunk.waiting + ((int64_t)p * n + c) * R, y + c * y_stride + (r - r0) + p * R, y_stride, (int)HYBRID__MIN(r1 - r - p * R, (int64_t)R));
+    }
+}
+
+/* ---- the three types ------------------------------------------------------------------------------------------------ */
+
+static const hybrid__act_format HYBRID__V_FN(act_format) = { hybrid__act_split_bytes, HYBRID__V_FN(act_prepare) };
+
+#define HYBRID__V_FLOAT(suffix, type)                                                                                                       \
+    static HYBRID__V_TARGET void HYBRID__V_FN(gemv_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *act, float *y, int64_t r0, int64_t r1) \
+    {                                                                                                                                       \
+        int64_t r;                                                                                                                          \
+        for (r = r0; r < r1; r++) y[r - r0] = HYBRID__V_FN(dot)(type, (const char *)w + (size_t)r * row_bytes, (const float *)act, k);      \
+    }                                                                                                                                       \
+    static HYBRID__V_TARGET void HYBRID__V_FN(gemm_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, \
+        int64_t y_stride, int64_t r0, int64_t r1, void *scratch)                                                                            \
+    {                                                                                                                                       \
+        HYBRID__V_FN(gemm)(type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch);                                                   \
+    }                                                                                                                                       \
+    static const hybrid__matmul_kernel HYBRID__V_FN(matmul_##suffix) = { &hybrid__act_f32, &HYBRID__V_FN(act_format), 3, HYBRID__V_FN(panel), \
+        HYBRID__V_FN(gemv_##suffix), HYBRID__V_FN(gemm_scratch), HYBRID__V_FN(gemm_##suffix) };
+HYBRID__V_FLOAT(f32, HYBRID_TYPE_F32)
+HYBRID__V_FLOAT(f16, HYBRID_TYPE_F16)
+HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
+#undef HYBRID__V_FLOAT
+/* ==== end src/compute/cpu_float.inc ==== */
+
+/* ==== begin src/compute/cpu_vec_end.inc ==== */
+/* compute/cpu_vec_end: forgets the vector macros, before the next instruction set defines its own. */
+#undef HYBRID__V
+#undef HYBRID__V_MASK
+#undef HYBRID__V_N
+#undef HYBRID__V_FN
+#undef HYBRID__V_TARGET
+#undef HYBRID__V_TILE
+#undef HYBRID__V_COLUMNS
+#undef HYBRID__V_SET1
+#undef HYBRID__V_ADD
+#undef HYBRID__V_SUB
+#undef HYBRID__V_MUL
+#undef HYBRID__V_DIV
+#undef HYBRID__V_FMA
+#undef HYBRID__V_MAX
+#undef HYBRID__V_MIN
+#undef HYBRID__V_LESS
+#undef HYBRID__V_SELECT
+#undef HYBRID__V_ABS
+#undef HYBRID__V_NEG
+#undef HYBRID__V_COPYSIGN
+#undef HYBRID__V_LDEXP
+#undef HYBRID__V_MAX_BITS
+#undef HYBRID__V_LOAD
+#undef HYBRID__V_STORE
+#undef HYBRID__V_LOAD_N
+#undef HYBRID__V_STORE_N
+#undef HYBRID__V_FIRST
+#undef HYBRID__V_LOAD_F16
+#undef HYBRID__V_LOAD_BF16
+#undef HYBRID__V_LOAD_I8
+#undef HYBRID__V_SET1_F16
+#undef HYBRID__V_STORE_F16
+#undef HYBRID__V_STORE_I8
+#undef HYBRID__V_HALVE
+#undef HYBRID__V_HALVE_EACH
+#undef HYBRID__V_MAX_ALL
+#undef HYBRID__V_TRANSPOSE
+#undef HYBRID__V_PAIR_EVEN
+#undef HYBRID__V_PAIR_ODD
+#undef HYBRID__V_PAIR_SWAP
+#undef HYBRID__V_NEG_EVEN
+#undef HYBRID__V_EVENS
+#undef HYBRID__V_ODDS
+/* ==== end src/compute/cpu_vec_end.inc ==== */
+
+#endif
+/* ==== end src/compute/cpu_arm.c ==== */
+
 /* ==== begin src/compute/cpu_select.c ==== */
 /* compute/cpu_select: the kernels of an instruction set. isa is at most what the machine has. */
 
@@ -17103,6 +18812,9 @@ static const hybrid__cpu_kernels *hybrid__cpu_kernels_for(hybrid__isa isa)
 #if defined(HYBRID__X86)
     if (isa == HYBRID__ISA_AVX512) return &hybrid__cpu_kernels_avx512;
     if (isa == HYBRID__ISA_AVX2) return &hybrid__cpu_kernels_avx2;
+#endif
+#if defined(HYBRID__ARM)
+    if (isa == HYBRID__ISA_NEON) return &hybrid__cpu_kernels_neon;
 #endif
     HYBRID__UNUSED(isa);
     return &hybrid__cpu_kernels_generic;
@@ -17118,6 +18830,9 @@ static const hybrid__matmul_kernel *hybrid__matmul_float_kernel(hybrid__isa isa,
 #if defined(HYBRID__X86)
     if (isa == HYBRID__ISA_AVX512) { HYBRID__FLOAT_KERNELS(avx512); }
     if (isa == HYBRID__ISA_AVX2) { HYBRID__FLOAT_KERNELS(avx2); }
+#endif
+#if defined(HYBRID__ARM)
+    if (isa == HYBRID__ISA_NEON) { HYBRID__FLOAT_KERNELS(neon); }
 #endif
     HYBRID__UNUSED(isa);
     HYBRID__FLOAT_KERNELS(generic);
@@ -20179,9 +21894,17 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__MIN
 #undef HYBRID__MMAP_POSIX
 #undef HYBRID__MMAP_WIN32
+#undef HYBRID__NEON_DOT
 #undef HYBRID__NOINLINE
 #undef HYBRID__NOMINMAX
 #undef HYBRID__NO_NAME
+#undef HYBRID__N_COLUMNS
+#undef HYBRID__N_DOT
+#undef HYBRID__N_FN
+#undef HYBRID__N_KERNEL
+#undef HYBRID__N_ROW
+#undef HYBRID__N_TARGET
+#undef HYBRID__N_TYPE
 #undef HYBRID__PANEL32_TYPE
 #undef HYBRID__PLACE
 #undef HYBRID__PREFETCH
@@ -20205,6 +21928,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__TARGET_AMX
 #undef HYBRID__TARGET_AVX2
 #undef HYBRID__TARGET_AVX512
+#undef HYBRID__TARGET_NEON_DOT
 #undef HYBRID__THREADS_POSIX
 #undef HYBRID__THREADS_WIN32
 #undef HYBRID__TILE_DOT
