@@ -1,4 +1,4 @@
-/* Chat templates against the vectors of shared/data/jinja (huggingface.js and llama.cpp) and of tests/oracle/data/jinja.json (jinja2
+/* [tsan] Chat templates against the vectors of shared/data/jinja (huggingface.js and llama.cpp) and of tests/oracle/data/jinja.json (jinja2
  * and transformers, made by tests/oracle/jinja.py), limits, errors, and memory that runs out at every allocation. */
 #define HYBRID_IMPLEMENTATION
 #include "../src/hybrid_all.c"
@@ -289,6 +289,350 @@ static void vectors_chats(const char *path)
     hybrid__json_free(&doc);
 }
 
+/* ---- limits and errors ---- */
+
+static hybrid_result quick_with(const char *text, const char *context, const hybrid_template_limits *limits, hybrid_text *out, hybrid_error *err)
+{
+    hybrid_template_desc td;
+    hybrid_render_desc rd;
+    hybrid_template *t;
+    hybrid_result r;
+    memset(&td, 0, sizeof td);
+    memset(&rd, 0, sizeof rd);
+    memset(err, 0, sizeof *err);
+    td.text = text;
+    rd.context = context;
+    rd.now = FROZEN;
+    if (limits) rd.limits = *limits;
+    if ((r = hybrid_template_create(rt, &td, &t, err))) return r;
+    r = hybrid_template_render(t, &rd, out, err);
+    hybrid_template_destroy(t);
+    return r;
+}
+static hybrid_result quick(const char *text, hybrid_error *err)
+{
+    hybrid_text out = { NULL, 0, 0, NULL };
+    hybrid_template_limits l;
+    hybrid_result r;
+    memset(&l, 0, sizeof l);
+    if (getenv("HYBRID_SANITIZER")) { l.max_steps = 1000000; l.max_memory = 16 << 20; }    /* the defaults take minutes there */
+    r = quick_with(text, NULL, &l, &out, err);
+    hybrid_text_free(&out);
+    return r;
+}
+
+/* before, then `times` times `again`, then after. Freed by free(). */
+static char *repeat(const char *before, const char *again, size_t times, const char *after)
+{
+    size_t a = strlen(before), b = strlen(again), c = strlen(after), i;
+    char *p = (char *)malloc(a + b * times + c + 1);
+    memcpy(p, before, a);
+    for (i = 0; i < times; i++) memcpy(p + a + i * b, again, b);
+    memcpy(p + a + times * b, after, c + 1);
+    return p;
+}
+
+static void bombs(void)
+{
+    static const char *const limited[] = {
+        "{{ 'x' * 1000000000000 }}", "{{ 'x' * 9223372036854775807 }}", "{{ [1] * 9223372036854775807 }}", "{{ ('x' * 100000) * 100000 }}",
+        "{% set ns = namespace(s='x') %}{% for i in range(100) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+        "{% set ns = namespace(s=[1]) %}{% for i in range(100) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+        "{% set ns = namespace(s='x') %}{% for i in range(100) %}{% set ns.s = ns.s ~ ns.s|replace('x', 'xx') %}{% endfor %}",
+        "{{ range(100001) }}", "{{ range(-9223372036854775807, 9223372036854775807) }}", "{{ range(0, 9223372036854775807, 9223372036854775807)|length }}{{ range(9223372036854775807, -9223372036854775807, -1) }}",
+        "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}",
+        "{% for a in range(100000) %}{{ range(100000)|sum }}{% endfor %}", "{% for a in range(100000) %}{{ range(100000)|list|length }}{% endfor %}",
+        "{% set s = 'a' * 10000000 %}{% for a in range(100000) %}{{ s.strip('b')|length }}{% endfor %}",
+        "{% set s = 'a' * 10000000 %}{% for a in range(100000) %}{{ 'ab' in s }}{{ s == s ~ '' }}{% endfor %}",
+        "{% set s = ' ' * 10000000 %}{% for a in range(100000) %}{% if s.strip() or s.isalpha() or s|int or s|wordcount %}{% endif %}{% endfor %}",
+        "{% set s = 'a' * 1000000 %}{{ s.rfind('b' ~ s[:500000]) }}{{ s.rpartition('b' ~ s[:500000]) }}{{ s.rsplit('b' ~ s[:500000]) }}",
+        "{% set s = '\xC3\xA4' * 1000000 %}{% for i in range(100000) %}{{ s[i * 9] }}{% endfor %}",
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{% macro f() %}{{ caller() }}{% endmacro %}{% macro g() %}{% call f() %}{{ g() }}{% endcall %}{% endmacro %}{{ g() }}",
+        "{% for i in [1] recursive %}{{ loop([1]) }}{% endfor %}", "{% macro f(a=f()) %}{% endmacro %}{{ f() }}",
+        "{% set n = namespace() %}{% set n.x = [n] %}{{ n }}", "{% set n = namespace() %}{% set n.x = {'a': n} %}{{ n.x }}",
+        "{% set n = namespace() %}{% set n.f = [] %}{% for i in range(100000) %}{% set n.f = [n.f] %}{% endfor %}{{ n.f }}",
+        "{% set n = namespace() %}{% set n.f = [] %}{% for i in range(100000) %}{% set n.f = [n.f] %}{% endfor %}{{ n.f|tojson }}",
+        "{% set n = namespace(a=[], b=[]) %}{% for i in range(100000) %}{% set n.a = [n.a] %}{% set n.b = [n.b] %}{% endfor %}{{ n.a == n.b }}",
+        "{% set n = namespace(a=[1], b=[2]) %}{% for i in range(100000) %}{% set n.a = [n.a] %}{% set n.b = [n.b] %}{% endfor %}{{ n.a < n.b }}",
+        "{% set n = namespace(a=[1]) %}{% for i in range(60) %}{% set n.a = [n.a, n.a] %}{% endfor %}{{ n.a|tojson }}",
+        "{{ 9223372036854775807 + 1 }}", "{{ -9223372036854775807 - 2 }}", "{{ 9223372036854775807 * 2 }}", "{{ (-9223372036854775807 - 1) // -1 }}", "{{ -(-9223372036854775807 - 1) }}",
+        "{{ (-9223372036854775807 - 1)|abs }}", "{{ 2 ** 63 }}", "{{ 10 ** 1000000 }}", "{{ '%1000000000d' % 1 }}", "{{ '%.1000000000f' % 1 }}", "{{ '{:1000000000}'.format(1) }}", "{{ 'x'|indent(1000000000000) ~ 'a\n'|indent(1000000000000) }}",
+        "{{ 'x'.ljust(10000000000) }}", "{{ 'x'|center(1000000000000) }}", "{{ [1]|slice(1000000000)|list }}", "{{ [1]|batch(2000000000, 0)|list }}", "{{ [1]|tojson(indent=100000000000) }}",
+        "{{ '123456789' * 100000|int }}{{ ('1' * 10000000)|int }}{% for i in range(100000) %}{{ 'x' * 10000 }}{% endfor %}",
+        "{% set l = range(1000)|list %}{% for i in range(100000) %}{% if l|sort|first %}{% endif %}{% endfor %}" };
+    static const struct { const char *before, *again, *after; } deep[] = {
+        { "{{ ", "(", "1" }, { "{{ ", "[", "1" }, { "{{ ", "{1:", "1" }, { "{{ ", "not ", "1 }}" }, { "{{ ", "- ", "1 }}" }, { "", "{% if 1 %}", "" }, { "", "{% for x in y %}", "" },
+        { "", "{% macro x() %}", "" }, { "{{ 1", " if 1 else 1", " }}" }, { "{{ x", "[x", "" }, { "{{ x", "(x", "" }, { "{% for x, ", "(x, ", "" }, { "{% set ", "(", "" }, { "{{ 1", "**(1", "" }, { "", "{% set x %}", "" } };
+    static const struct { const char *before, *again, *after; } wide[] = {     /* long, not deep for the parser; what is deep in the tree is a limit at most */
+        { "{{ 1", " + 1", " }}" }, { "{{ x", ".a", " }}" }, { "{{ x", "|upper", " }}" }, { "{{ x", "[0]", " }}" }, { "{{ x", "()", " }}" }, { "{{ 1", " ~ 1", " }}" }, { "{{ 1", " and 1", " }}" },
+        { "{% if 0 %}", "{% elif 0 %}", "{% endif %}" }, { "{{ 1", " < 1", " }}" }, { "", "{{ 1 }}", "" }, { "{{ [", "1,", "] }}" }, { "{{ {", "1:1,", "} }}" }, { "{{ dict(", "a=1,", ") }}" },
+        { "", "{% set x = 1 %}", "" }, { "{{ 1", " is defined", " }}" }, { "{{ 'a'", " 'b'", "}}" }, { "", "{#", "" }, { "", "{%", "" }, { "", "{{", "" }, { "{% raw %}", "{% endra", "" }, { "", "{%raw", "" } };
+    hybrid_error err;
+    hybrid_result r;
+    size_t i;
+    char *text;
+    TEST("bombs");
+    for (i = 0; i < HYBRID__COUNT(limited); i++) {
+        r = quick(limited[i], &err);
+        CHECK(r == HYBRID_ERROR_LIMIT, "%s: %d %s", limited[i], (int)r, err.message);
+    }
+    for (i = 0; i < HYBRID__COUNT(deep); i++) {
+        text = repeat(deep[i].before, deep[i].again, 100000, deep[i].after);
+        r = quick(text, &err);
+        CHECK(r == HYBRID_ERROR_LIMIT || (r == HYBRID_ERROR_FORMAT && i == 8), "%s%s...: %d %s", deep[i].before, deep[i].again, (int)r, err.message);
+        free(text);
+    }
+    for (i = 0; i < HYBRID__COUNT(wide); i++) {
+        text = repeat(wide[i].before, wide[i].again, 100000, wide[i].after);
+        r = quick(text, &err);
+        CHECK(!r || r == HYBRID_ERROR_LIMIT || r == HYBRID_ERROR_FORMAT, "%s%s...: %d %s", wide[i].before, wide[i].again, (int)r, err.message);
+        free(text);
+    }
+}
+
+static void limits(void)
+{
+    hybrid_template_limits l;
+    hybrid_text out = { NULL, 0, 0, NULL };
+    hybrid_error err;
+    TEST("limits");
+    memset(&l, 0, sizeof l);
+    l.max_output = 10;
+    CHECK(!quick_with("{{ 'x' * 10 }}", NULL, &l, &out, &err) && out.size == 10, "%s", err.message);
+    CHECK(quick_with("{{ 'x' * 11 }}", NULL, &l, &out, &err) == HYBRID_ERROR_LIMIT && strstr(err.message, "max_output") && out.size == 0, "%s", err.message);
+    memset(&l, 0, sizeof l);
+    l.max_steps = 1000;
+    CHECK(!quick_with("{% for i in range(50) %}{{ i }}{% endfor %}", NULL, &l, &out, &err), "%s", err.message);
+    CHECK(quick_with("{% for i in range(1000) %}{{ i }}{% endfor %}", NULL, &l, &out, &err) == HYBRID_ERROR_LIMIT && strstr(err.message, "max_steps"), "%s", err.message);
+    memset(&l, 0, sizeof l);
+    l.max_memory = 20000;
+    CHECK(!quick_with("{{ 'x' * 1000 }}", NULL, &l, &out, &err), "%s", err.message);
+    CHECK(quick_with("{{ 'x' * 20000 }}", NULL, &l, &out, &err) == HYBRID_ERROR_LIMIT && strstr(err.message, "max_memory"), "%s", err.message);
+    memset(&l, 0, sizeof l);
+    l.max_depth = 20;
+    CHECK(!quick_with("{{ [[[[[1]]]]] }}", NULL, &l, &out, &err), "%s", err.message);
+    CHECK(quick_with("{{ [[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]] }}", NULL, &l, &out, &err) == HYBRID_ERROR_LIMIT && strstr(err.message, "max_depth"), "%s", err.message);
+    CHECK(quick_with("x", "{\"a\": [1,", NULL, &out, &err) == HYBRID_ERROR_FORMAT && strstr(err.message, "context: JSON, line 1, column 10"), "%s", err.message);
+    CHECK(quick_with("x", "[1]", NULL, &out, &err) == HYBRID_ERROR_FORMAT && strstr(err.message, "object"), "%s", err.message);
+    CHECK(quick("{{ raise_exception('No \xC3\xA4 allowed') }}", &err) == HYBRID_ERROR_INVALID && strstr(err.message, "No \xC3\xA4 allowed"), "%s", err.message);
+    CHECK(quick("a\nb {{ x.y }}", &err) == HYBRID_ERROR_FORMAT && strstr(err.message, "template line 2, column 8: 'x' is undefined") && err.offset == 9, "%s (%d)", err.message, (int)err.offset);
+    CHECK(quick("{{ 1|nope }}", &err) == HYBRID_ERROR_UNSUPPORTED && strstr(err.message, "nope"), "%s", err.message);
+    CHECK(quick("{% include 'x' %}", &err) == HYBRID_ERROR_UNSUPPORTED, "%s", err.message);
+    CHECK(quick("\n\n  {% fi %}", &err) == HYBRID_ERROR_FORMAT && strstr(err.message, "line 3, column 6") && strstr(err.message, "'fi'"), "%s", err.message);
+    CHECK(hybrid_template_render(NULL, NULL, &out, NULL) == HYBRID_ERROR_INVALID && hybrid_chat_render(NULL, NULL, 0, NULL, &out, NULL) == HYBRID_ERROR_INVALID, "NULL");
+    hybrid_template_destroy(NULL);
+    hybrid_text_free(NULL);
+    hybrid_text_free(&out);
+}
+
+/* Bytes that are no UTF-8, in the template and in what it is given, come out as they went in, or as U+FFFD where JSON wants UTF-8. */
+static void bytes(void)
+{
+    static const char text[] = "\xFF{{ '\xC3' ~ messages[0].content }}{{ messages[0].content|tojson }}{{ messages[0].content|length }}{{ messages[0].content|upper }}{{ messages[0].content|list|last }}{{ messages[0].content[::-1] }}{# \xFE #}{{ \xE2\x82x }}";
+    hybrid_chat_message m[1];
+    hybrid_template_desc td;
+    hybrid_template *t;
+    hybrid_text out = { NULL, 0, 0, NULL };
+    hybrid_error err;
+    TEST("bytes");
+    m[0].role = "user";
+    m[0].content = "a\x80\xE2\x82\xACz\xF0\x9F";
+    memset(&td, 0, sizeof td);
+    td.text = text;
+    CHECK(!hybrid_template_create(rt, &td, &t, &err), "%s", err.message);
+    CHECK(!hybrid_chat_render(t, m, 1, NULL, &out, &err), "%s", err.message);
+    CHECK(out.data && !strcmp(out.data, "\xFF\xC3" "a\x80\xE2\x82\xACz\xF0\x9F" "\"a\xEF\xBF\xBD\xE2\x82\xACz\xEF\xBF\xBD\xEF\xBF\xBD\"6" "A\x80\xE2\x82\xACZ\xF0\x9F" "\x9F" "\x9F\xF0z\xE2\x82\xAC\x80" "a"), "%s", out.data);
+    hybrid_text_free(&out);
+    hybrid_template_destroy(t);
+}
+
+static void chat(void)
+{
+    hybrid_chat_message m[3] = { { "system", "Be brief." }, { "user", "Hi" }, { "assistant", NULL } };
+    static const char strict[] = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}{% endif %}{{ m.role }}:{{ m.content }};{% endfor %}";
+    static const char deaf[] = "{% for m in messages if m.role != 'system' %}{{ m.role }}:{{ m.content }};{% endfor %}";
+    hybrid_template_desc td;
+    hybrid_chat_desc d;
+    hybrid_template *t;
+    hybrid_text out = { NULL, 0, 0, NULL };
+    hybrid_error err;
+    char *before;
+    TEST("chat");
+    memset(&d, 0, sizeof d);
+    memset(&td, 0, sizeof td);
+    CHECK(!hybrid_template_create(NULL, NULL, &t, &err), "%s", err.message);
+    d.add_generation_prompt = true;
+    CHECK(!hybrid_chat_render(t, m, 2, &d, &out, &err) && !strcmp(out.data, "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"), "%s", out.data);
+    before = out.data;
+    CHECK(!hybrid_chat_render(t, m, 1, NULL, &out, &err) && !strcmp(out.data, "<|im_start|>system\nBe brief.<|im_end|>\n") && out.data == before, "%s", out.data);
+    CHECK(!hybrid_chat_render(t, NULL, 0, &d, &out, &err) && !strcmp(out.data, "<|im_start|>assistant\n"), "%s", out.data);
+    CHECK(hybrid_chat_render(t, m, 3, &d, &out, &err) == HYBRID_ERROR_FORMAT && !out.size && !*out.data, "None as content: ChatML adds texts");
+    hybrid_template_destroy(t);
+    td.text = strict;
+    hybrid_template_create(rt, &td, &t, NULL);
+    CHECK(hybrid_chat_render(t, m, 2, &d, &out, &err) == HYBRID_ERROR_INVALID && strstr(err.message, "no system"), "%s", err.message);
+    d.merge_system = true;
+    CHECK(!hybrid_chat_render(t, m, 3, &d, &out, &err) && !strcmp(out.data, "user:Be brief.\nHi;assistant:None;"), "%s", out.data);
+    CHECK(!hybrid_chat_render(t, m, 1, &d, &out, &err) && !strcmp(out.data, "user:Be brief.;"), "%s", out.data);
+    d.messages = "[{\"role\": \"system\", \"content\": \"S\"}, {\"role\": \"assistant\", \"content\": \"A\"}, {\"role\": \"user\", \"content\": [1]}, {\"role\": \"user\", \"content\": \"U\", \"x\": 1}]";
+    CHECK(!hybrid_chat_render(t, NULL, 0, &d, &out, &err) && !strcmp(out.data, "assistant:A;user:[1];user:S\nU;"), "%s", out.data);
+    d.messages = "[1, null]";
+    CHECK(hybrid_chat_render(t, NULL, 0, &d, &out, &err) == HYBRID_OK && !strcmp(out.data, ":;:;"), "%s", out.data);
+    d.messages = "{}";
+    CHECK(hybrid_chat_render(t, NULL, 0, &d, &out, &err) == HYBRID_ERROR_FORMAT && strstr(err.message, "messages"), "%s", err.message);
+    d.messages = NULL;
+    d.tools = "nope";
+    CHECK(hybrid_chat_render(t, m, 2, &d, &out, &err) == HYBRID_ERROR_FORMAT && strstr(err.message, "tools: JSON"), "%s", err.message);
+    d.tools = NULL;
+    hybrid_template_destroy(t);
+    td.text = deaf;
+    hybrid_template_create(rt, &td, &t, NULL);
+    CHECK(!hybrid_chat_render(t, m, 2, &d, &out, &err) && !strcmp(out.data, "user:Be brief.\nHi;"), "%s", out.data);
+    d.merge_system = false;
+    CHECK(!hybrid_chat_render(t, m, 2, &d, &out, &err) && !strcmp(out.data, "user:Hi;"), "%s", out.data);
+    hybrid_template_destroy(t);
+    td.text = "{{ x }}{{ strftime_now('%H:%M') }}{{ documents is none }}{{ tools is none }}{{ bos_token is defined }}";
+    hybrid_template_create(rt, &td, &t, NULL);
+    d.extra = "{\"x\": 1}";
+    d.now = FROZEN;
+    d.utc_offset = -150;
+    CHECK(!hybrid_chat_render(t, m, 2, &d, &out, &err) && !strcmp(out.data, "109:30TrueTrueFalse"), "%s", out.data);
+    hybrid_template_destroy(t);
+    hybrid_text_free(&out);
+}
+
+/* Leap days, centuries and the years before 1970, against the calendar of the C library. */
+static void calendar(void)
+{
+    int64_t t;
+    TEST("calendar");
+    for (t = -70000000000; t < 260000000000; t += 86400 * 397 + 12345) {
+        time_t seconds = (time_t)t;
+        struct tm *want = gmtime(&seconds);
+        hybrid__jtime got;
+        hybrid__jtime_of(t, &got);
+        CHECK(want && got.year == want->tm_year + 1900 && got.month == want->tm_mon + 1 && got.day == want->tm_mday && got.hour == want->tm_hour && got.minute == want->tm_min
+            && got.second == want->tm_sec && got.weekday == want->tm_wday && got.yearday == want->tm_yday, "%lld", (long long)t);
+    }
+}
+
+/* The two-way search against the naive one. */
+static void search(void)
+{
+    uint32_t seed = 1;
+    int round;
+    TEST("search");
+    for (round = 0; round < 50000; round++) {
+        char text[48], needle[24];
+        size_t n, m, i, want = SIZE_MAX, letters;
+#define NEXT (seed = seed * 1664525u + 1013904223u, seed >> 16)
+        letters = 1 + NEXT % 3;
+        n = NEXT % 48;
+        m = 1 + NEXT % 20;
+        for (i = 0; i < n; i++) text[i] = (char)('a' + NEXT % letters);
+        for (i = 0; i < m; i++) needle[i] = (char)('a' + NEXT % letters);
+        if (n > m && NEXT % 2) memcpy(needle, text + NEXT % (n - m), m);
+#undef NEXT
+        for (i = 0; i + m <= n && want == SIZE_MAX; i++) if (!memcmp(text + i, needle, m)) want = i;
+        i = hybrid__jfind_long((const unsigned char *)text, n, (const unsigned char *)needle, m);
+        if (i != want || hybrid__jfind(text, n, needle, m, 0) != want) { CHECK(0, "'%.*s' in '%.*s'", (int)m, needle, (int)n, text); return; }
+    }
+    CHECK(1, "all");
+}
+
+/* One template, several threads. */
+typedef struct shared { hybrid_template *t; bool good[64]; } shared;
+static void render_one(void *arg, int index, int lane)
+{
+    hybrid_chat_message m[2] = { { "system", "\xC3\xA4" "b" }, { "user", "x" } };
+    hybrid_text out = { NULL, 0, 0, NULL };
+    shared *s = (shared *)arg;
+    HYBRID__UNUSED(lane);
+    s->good[index] = !hybrid_chat_render(s->t, m, 2, NULL, &out, NULL) && !strcmp(out.data, "\xC3\xA4" "b4\xC3\xA4x4\xC3\xA4");
+    hybrid_text_free(&out);
+}
+static void threads(void)
+{
+    hybrid_template_desc td;
+    hybrid_runtime_desc desc;
+    hybrid_runtime *many;
+    shared s;
+    int i;
+    TEST("threads");
+    memset(&s, 0, sizeof s);
+    memset(&td, 0, sizeof td);
+    memset(&desc, 0, sizeof desc);
+    desc.n_threads = 4;
+    td.text = "{% macro f(a) %}{{ a }}{{ '\xC3\xA4' 'bcd'|length }}{{ 'x\xC3\xA4'[1] }}{% endmacro %}{% for m in messages %}{{ f(m.content) }}{% endfor %}";
+    hybrid_runtime_create(&desc, &many, NULL);
+    CHECK(!hybrid_template_create(many, &td, &s.t, NULL), "create");
+    hybrid__parallel(many, 64, render_one, &s);
+    for (i = 0; i < 64; i++) CHECK(s.good[i], "%d", i);
+    hybrid_template_destroy(s.t);
+    hybrid_runtime_destroy(many);
+}
+
+/* ---- memory that runs out ---- */
+
+static size_t countdown, live;
+static void *failing_alloc(void *user, size_t size)
+{
+    HYBRID__UNUSED(user);
+    if (!countdown) return NULL;
+    countdown--;
+    live++;
+    return malloc(size);
+}
+static void counting_free(void *user, void *block) { HYBRID__UNUSED(user); live -= block != NULL; free(block); }
+
+/* Fails the N-th allocation for all N of create + render, with small chunks so that every kind of allocation is the one that fails. */
+static void memory(void)
+{
+    static const char text[] =
+        "{% macro f(a, b=1) %}{{ a ~ b }}{{ kwargs }}{{ caller() if caller }}{% endmacro %}{% set ns = namespace(x=[], s='') %}{% for m in messages if m.role != 'z' %}"
+        "{% set ns.x = ns.x + [m.content|upper, {'k': m.role, (1, 2): 3}] %}{% set ns.s = ns.s ~ m.content * 50 %}{{ loop.index }}{{ f(m.content, q=2) }}{% endfor %}{{ ns.x|tojson if false else ns.x }}"
+        "{% call f(1) %}{% filter upper %}{{ ns.s|length }}x{% endfilter %}{% endcall %}{{ 'a-b-c'.split('-')|map('upper')|sort(reverse=true)|join }}{{ tools|tojson(indent=2) }}{{ '%s %5.1f' % ('a', 2.5) }}"
+        "{{ tools|groupby('a') }}{{ tools|selectattr('a')|list }}{% set q %}{% for i in [1, [2]] recursive %}{{ loop(i) if i is iterable else i }}{% endfor %}{% endset %}{{ q[::-1] }}{{ range(40)|list }}{{ dict(a=1, **{'b': 2}) }}"
+        "{{ 'abc'|replace('b', 'x')|list|unique|list }}{{ [3, 1, 2]|sort }}{{ strftime_now('%Y') }}{{ extra }}{{ 'x' * 30000 }}";
+    static const hybrid_chat_message m[3] = { { "system", "Be brief." }, { "user", "Hi" }, { "assistant", "Hello \xC3\xA4" } };
+    hybrid_runtime_desc desc;
+    hybrid_template_desc td;
+    hybrid_chat_desc d;
+    hybrid_runtime *poor;
+    hybrid_template *t;
+    hybrid_text out = { NULL, 0, 0, NULL };
+    hybrid_error err;
+    hybrid_result r = HYBRID_ERROR_MEMORY;
+    size_t n, before;
+    TEST("out of memory");
+    memset(&desc, 0, sizeof desc);
+    memset(&td, 0, sizeof td);
+    memset(&d, 0, sizeof d);
+    desc.allocator.alloc = failing_alloc;
+    desc.allocator.free = counting_free;
+    td.text = text;
+    d.tools = "[{\"a\": 1}, {\"a\": 2}]";
+    d.extra = "{\"extra\": {\"b\": [1, 2.5]}}";
+    d.merge_system = true;
+    countdown = SIZE_MAX;
+    hybrid_runtime_create(&desc, &poor, NULL);
+    before = live;
+    for (n = 0; r == HYBRID_ERROR_MEMORY && n < 10000; n++) {
+        countdown = n;
+        if (!(r = hybrid_template_create(poor, &td, &t, &err))) {
+            r = hybrid_chat_render(t, m, 3, &d, &out, &err);
+            CHECK(!r || (out.size == 0 && !out.data), "allocation %lu", (unsigned long)n);
+            hybrid_template_destroy(t);
+        }
+        countdown = SIZE_MAX;
+        hybrid_text_free(&out);
+        CHECK(live == before, "allocation %lu: %lu blocks are left", (unsigned long)n, (unsigned long)(live - before));
+    }
+    CHECK(!r && n > 15, "%lu: %s", (unsigned long)n, err.message);
+    hybrid_runtime_destroy(poor);
+    CHECK(!live, "%lu blocks are left", (unsigned long)live);
+}
+
 int main(void)
 {
     hybrid_error err;
@@ -299,6 +643,14 @@ int main(void)
     vectors_llamacpp();
     vectors_jinja2("tests/oracle/data/jinja.json");
     vectors_chats("tests/oracle/data/jinja.json");
+    limits();
+    if (!getenv("HYBRID_SANITIZER") || strcmp(getenv("HYBRID_SANITIZER"), "thread")) bombs();
+    bytes();
+    chat();
+    calendar();
+    search();
+    threads();
+    memory();
     hybrid_runtime_destroy(rt);
     return test_end();
 }

@@ -42,12 +42,21 @@ static int hybrid__jword(const char *words, const char *name, size_t n)
     return -1;
 }
 
+/* Bytes or elements. */
+static size_t hybrid__jsize(hybrid__jvalue v)
+{
+    return v.type == HYBRID__J_STRING ? v.u.s->n : v.type == HYBRID__J_LIST ? v.u.list->n : v.type == HYBRID__J_DICT ? v.u.dict->n : 0;
+}
+
 static bool hybrid__jbuiltin_call(hybrid__jinja *j, const hybrid__jbuiltin *f, hybrid__jvalue self, const hybrid__jargs *args, hybrid__jvalue *out)
 {
     hybrid__jcall c;
     int count = *f->params != 0, i;
     const char *p;
     size_t k;
+    uint64_t work = 1 + hybrid__jsize(self) / 8;             /* what it walks over, at least once */
+    for (k = 0; k < args->n; k++) work += hybrid__jsize(args->v[k]) / 16;
+    if (!hybrid__jarena_work(&j->arena, work)) return hybrid__jinja_spent(j);
     c.self = self;
     c.args = args;
     c.name = f->name;
@@ -145,7 +154,7 @@ static bool hybrid__jinja_items(hybrid__jinja *j, hybrid__jvalue v, hybrid__jlis
         v.u.list->n = 0;
         break;
     case HYBRID__J_STRING:
-        if (!hybrid__jlist_new(&j->arena, hybrid__jstring_chars(v.u.s), HYBRID__J_PLAIN, &list)) return hybrid__jinja_spent(j);
+        if (!hybrid__jlist_new(&j->arena, hybrid__jstring_chars(&j->arena, v.u.s), HYBRID__J_PLAIN, &list)) return hybrid__jinja_spent(j);
         for (p = v.u.s->p, end = p + v.u.s->n; p < end; p += code) {
             code = (uint32_t)hybrid__utf8_next(p, end, &i);
             if (!hybrid__jstring_view(&j->arena, p, code, &one) || !hybrid__jlist_push(&j->arena, list.u.list, one)) return hybrid__jinja_spent(j);

@@ -143,6 +143,7 @@ static bool hybrid__jinja_bind(hybrid__jinja *j, hybrid__jscope *s, const hybrid
     if (!hybrid__jinja_new_list(j, 0, HYBRID__J_TUPLE, &rest) || !hybrid__jinja_check(j, hybrid__jdict_new(&j->arena, &more))) return false;
     for (p = macro->b; p; p = p->next, at++) {
         bool given = at < args->n;
+        if (!hybrid__jarena_work(&j->arena, 1 + args->n_named)) return hybrid__jinja_spent(j);
         v = given ? args->v[at] : hybrid__jundefined(p->name, false);
         for (i = 0; !given && i < args->n_named; i++)
             if (args->names[i]->n == p->name->n && !memcmp(args->names[i]->p, p->name->p, p->name->n)) { v = args->named[i]; given = true; }
@@ -151,6 +152,7 @@ static bool hybrid__jinja_bind(hybrid__jinja *j, hybrid__jscope *s, const hybrid
     }
     for (; at < args->n; at++) if (!hybrid__jinja_push(j, rest, args->v[at])) return false;
     key.type = HYBRID__J_STRING;
+    if (!hybrid__jarena_work(&j->arena, args->n_named * at)) return hybrid__jinja_spent(j);
     for (i = 0; i < args->n_named; i++) {
         key.u.s = args->names[i];
         if (!hybrid__jinja_parameter(macro, key.u.s) && !hybrid__jinja_check(j, hybrid__jdict_set(&j->arena, more.u.dict, key, args->named[i]))) return false;

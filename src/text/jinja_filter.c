@@ -104,10 +104,10 @@ static bool hybrid__jf_truncate(hybrid__jinja *j, hybrid__jcall *c, hybrid__jval
     if (!hybrid__jinja_to_string(j, c->self, &s) || !hybrid__jinja_want_int(j, c->name, c->a[0], 255, &length) || !hybrid__jinja_view(j, "...", 3, &end)
         || !hybrid__jinja_want_string(j, c->name, c->a[2].type == HYBRID__J_MISSING ? end : c->a[2], &tail)
         || !hybrid__jinja_want_int(j, c->name, c->a[3], 5, &leeway)) return false;
-    keep = length - (int64_t)hybrid__jstring_chars(tail);
+    keep = length - (int64_t)hybrid__jstring_chars(&j->arena, tail);
     if (length > INT32_MAX || length < 0 || leeway < 0 || leeway > INT32_MAX || keep < 0) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "truncate: length and leeway must hold the end mark");
-    if ((int64_t)hybrid__jstring_chars(s.u.s) <= length + leeway) { *out = s; return true; }
-    bytes = hybrid__jstring_at(s.u.s, (size_t)keep);
+    if ((int64_t)hybrid__jstring_chars(&j->arena, s.u.s) <= length + leeway) { *out = s; return true; }
+    bytes = hybrid__jstring_at(&j->arena, s.u.s, (size_t)keep);
     if (!hybrid__jflag(c->a[1], false)) for (i = bytes; i-- > 0; ) if (s.u.s->p[i] == ' ') { bytes = i; break; }
     return hybrid__jinja_view(j, s.u.s->p, bytes, &s) && hybrid__jinja_check(j, hybrid__jstring_concat(&j->arena, s.u.s, tail->p, tail->n, out));
 }
@@ -333,7 +333,7 @@ static bool hybrid__jf_attr(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *
 static bool hybrid__jf_length(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
     switch (c->self.type) {
-    case HYBRID__J_STRING: *out = hybrid__jint((int64_t)hybrid__jstring_chars(c->self.u.s)); return true;
+    case HYBRID__J_STRING: *out = hybrid__jint((int64_t)hybrid__jstring_chars(&j->arena, c->self.u.s)); return true;
     case HYBRID__J_LIST: *out = hybrid__jint((int64_t)c->self.u.list->n); return true;
     case HYBRID__J_DICT: *out = hybrid__jint((int64_t)c->self.u.dict->n); return true;
     case HYBRID__J_UNDEFINED: *out = hybrid__jint(0); return true;
@@ -494,7 +494,7 @@ static bool hybrid__jinja_test(hybrid__jinja *j, const hybrid__jstring *name, hy
 static hybrid__jargs hybrid__jargs_from(const hybrid__jargs *args, size_t from)
 {
     hybrid__jargs rest = *args;
-    rest.v += from;
+    if (from) rest.v += from;
     rest.n -= from;
     return rest;
 }

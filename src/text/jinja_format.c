@@ -32,7 +32,7 @@ static bool hybrid__jinja_field(hybrid__jinja *j, hybrid__jbuffer *b, const hybr
     hybrid__jstring s;
     int64_t room, left;
     s.p = p; s.n = n; s.chars = SIZE_MAX; s.buffer = NULL;
-    room = f->width - (int64_t)hybrid__jstring_chars(&s);
+    room = f->width - (int64_t)hybrid__jstring_chars(&j->arena, &s);
     if (room < 0) room = 0;
     if (f->align == '=' && n && (*p == '-' || *p == '+' || *p == ' ')) {
         if (!hybrid__jinja_put(j, b, p, 1)) return false;
@@ -98,7 +98,7 @@ static bool hybrid__jinja_format_value(hybrid__jinja *j, hybrid__jbuffer *b, hyb
         return false;
     }
     n = s.u.s->n;
-    if (f->precision >= 0 && !number && (uint64_t)f->precision < hybrid__jstring_chars(s.u.s)) n = hybrid__jstring_at(s.u.s, (size_t)f->precision);
+    if (f->precision >= 0 && !number && (uint64_t)f->precision < hybrid__jstring_chars(&j->arena, s.u.s)) n = hybrid__jstring_at(&j->arena, s.u.s, (size_t)f->precision);
     return hybrid__jinja_field(j, b, f, s.u.s->p, n);
 }
 

@@ -25,6 +25,7 @@ typedef struct hybrid__jlexer {
     char        brackets[HYBRID__J_BRACKETS];   /* the closing ones that are awaited */
     int         n_brackets;
     const char *problem;                 /* what is wrong, at p */
+    bool        too_much;                /* it is a limit */
 } hybrid__jlexer;
 
 static bool hybrid__jlex_fail(hybrid__jlexer *x, const char *problem) { if (!x->problem) x->problem = problem; return false; }
@@ -171,7 +172,7 @@ static bool hybrid__jlex_number(hybrid__jlexer *x, hybrid__jtoken *t)
     s.p = text; s.n = n; s.chars = n; s.buffer = NULL;
     if (t->type == HYBRID__J_INT_TOKEN && base == 10 && text[0] == '0' && n > strspn(text, "0")) return hybrid__jlex_fail(x, "a number has a leading zero");
     if (t->type == HYBRID__J_FLOAT_TOKEN) hybrid__decimal_read(text, text + n, &t->d);
-    else if (!hybrid__jparse_int(&s, base, &t->i)) return hybrid__jlex_fail(x, "an integer leaves the range of 64 bits");
+    else if (!hybrid__jparse_int(&s, base, &t->i)) { x->too_much = true; return hybrid__jlex_fail(x, "an integer leaves the range of 64 bits"); }
     x->p = p;
     return true;
 }
@@ -187,7 +188,7 @@ static bool hybrid__jlex_operator(hybrid__jlexer *x, hybrid__jtoken *t)
     if (!*p || !strchr(singles, *p)) return hybrid__jlex_fail(x, "this character has no meaning here");
     t->op = *p;
     if (*p == '(' || *p == '[' || *p == '{') {
-        if (x->n_brackets == HYBRID__J_BRACKETS) return hybrid__jlex_fail(x, "brackets are nested too deep");
+        if (x->n_brackets == HYBRID__J_BRACKETS) { x->too_much = true; return hybrid__jlex_fail(x, "brackets are nested too deep"); }
         x->brackets[x->n_brackets++] = *p == '(' ? ')' : *p == '[' ? ']' : '}';
     } else if (*p == ')' || *p == ']' || *p == '}') {
         if (!x->n_brackets || x->brackets[x->n_brackets - 1] != *p) return hybrid__jlex_fail(x, "this bracket closes nothing");

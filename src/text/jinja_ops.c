@@ -309,9 +309,8 @@ static bool hybrid__jinja_item(hybrid__jinja *j, hybrid__jvalue v, hybrid__jvalu
     } else if (v.type == HYBRID__J_STRING && hybrid__jis_whole(key)) {
         size_t at;
         uint32_t code;
-        if (!hybrid__jarena_work(&j->arena, v.u.s->n / 64)) return hybrid__jinja_spent(j);
-        if (!hybrid__jindex(hybrid__jwhole(key), hybrid__jstring_chars(v.u.s), &i)) return true;
-        at = hybrid__jstring_at(v.u.s, i);
+        if (!hybrid__jindex(hybrid__jwhole(key), hybrid__jstring_chars(&j->arena, v.u.s), &i)) return true;
+        at = hybrid__jstring_at(&j->arena, v.u.s, i);
         return hybrid__jinja_view(j, v.u.s->p + at, hybrid__utf8_next(v.u.s->p + at, v.u.s->p + v.u.s->n, &code), out);
     }
     if (key.type == HYBRID__J_STRING) return hybrid__jinja_attribute(j, v, key.u.s, out);
@@ -331,7 +330,7 @@ static bool hybrid__jinja_slice(hybrid__jinja *j, hybrid__jvalue v, hybrid__jval
         || (step.type != HYBRID__J_NONE && !hybrid__jis_whole(step))) { *out = hybrid__jundefined(NULL, true); return true; }
     by = step.type == HYBRID__J_NONE ? 1 : hybrid__jwhole(step);
     if (!by) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the step of a slice is zero");
-    n = (int64_t)(text ? hybrid__jstring_chars(v.u.s) : v.u.list->n);
+    n = (int64_t)(text ? hybrid__jstring_chars(&j->arena, v.u.s) : v.u.list->n);
     from = start.type == HYBRID__J_NONE ? (by < 0 ? INT64_MAX : 0) : hybrid__jwhole(start);
     to = stop.type == HYBRID__J_NONE ? (by < 0 ? INT64_MIN : INT64_MAX) : hybrid__jwhole(stop);
     if (from < 0) from = from < -n ? (by < 0 ? -1 : 0) : from + n;
@@ -341,9 +340,10 @@ static bool hybrid__jinja_slice(hybrid__jinja *j, hybrid__jvalue v, hybrid__jval
     if (by == 1) {
         if (to < from) to = from;
         if (!text) return hybrid__jlist_view(&j->arena, v.u.list, (size_t)from, (size_t)(to - from), v.u.list->kind == HYBRID__J_TUPLE ? HYBRID__J_TUPLE : HYBRID__J_PLAIN, out) || hybrid__jinja_spent(j);
-        if (!hybrid__jarena_work(&j->arena, v.u.s->n / 64)) return hybrid__jinja_spent(j);
-        n = (int64_t)hybrid__jstring_at(v.u.s, (size_t)from);
-        return hybrid__jinja_view(j, v.u.s->p + n, hybrid__jstring_at(v.u.s, (size_t)to) - (size_t)n, out);
+        n = (int64_t)hybrid__jstring_at(&j->arena, v.u.s, (size_t)from);
+        if (!hybrid__jinja_view(j, v.u.s->p + n, hybrid__jstring_at(&j->arena, v.u.s, (size_t)to) - (size_t)n, out)) return false;
+        out->u.s->chars = (size_t)(to - from);
+        return true;
     }
     if (text ? !hybrid__jinja_items(j, v, &items) : !hybrid__jinja_new_list(j, 0, v.u.list->kind == HYBRID__J_TUPLE ? HYBRID__J_TUPLE : HYBRID__J_PLAIN, out)) return false;
     for (i = from; by > 0 ? i < to : i > to; ) {

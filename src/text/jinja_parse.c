@@ -75,7 +75,7 @@ static void hybrid__jparse_advance(hybrid__jparser *p)
 {
     p->now = p->peek;
     if (!p->result && !hybrid__jlex_next(&p->lex, &p->peek))
-        hybrid__jparse_fail(p, HYBRID_ERROR_FORMAT, (size_t)(p->lex.p - p->lex.source), "%s", p->lex.problem);
+        hybrid__jparse_fail(p, p->lex.too_much ? HYBRID_ERROR_LIMIT : HYBRID_ERROR_FORMAT, (size_t)(p->lex.p - p->lex.source), "%s", p->lex.problem);
     if (p->result) { memset(&p->now, 0, sizeof p->now); memset(&p->peek, 0, sizeof p->peek); }
 }
 
@@ -139,7 +139,7 @@ static hybrid__jstring *hybrid__jparse_intern(hybrid__jparser *p, const char *na
     hybrid__jvalue key;
     hybrid__jentry *e;
     if (!hybrid__jstring_view(p->arena, name, n, &key)) { hybrid__jparse_spent(p); return NULL; }
-    hybrid__jstring_chars(key.u.s);                          /* counted now: several threads may share a template */
+    hybrid__jstring_chars(p->arena, key.u.s);                          /* counted now: several threads may share a template */
     if ((e = hybrid__jdict_find(p->arena, p->names, key)) != NULL) return e->value.u.s;
     if (!hybrid__jdict_set(p->arena, p->names, key, key)) { hybrid__jparse_spent(p); return NULL; }
     return key.u.s;
@@ -204,7 +204,7 @@ static hybrid__jnode *hybrid__jparse_string(hybrid__jparser *p)
         hybrid__jparse_advance(p);
     }
     if (!n || !hybrid__jstring_buffer(p->arena, &b, &n->value)) { hybrid__jparse_spent(p); return NULL; }
-    hybrid__jstring_chars(n->value.u.s);
+    hybrid__jstring_chars(p->arena, n->value.u.s);
     return n;
 }
 

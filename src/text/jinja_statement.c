@@ -214,7 +214,7 @@ static hybrid__jstring *hybrid__jparse_mentioned(hybrid__jparser *p, const char 
 /* A whole template. source lives as long as the arena. */
 static hybrid_result hybrid__jparse(hybrid__jarena *arena, const char *source, size_t n, bool trim, bool lstrip, hybrid__jtree *tree, hybrid_error *error)
 {
-    enum { DEPTH = 200 };
+    enum { DEPTH = 400 };
     hybrid__jparser p;
     hybrid__jvalue names;
     memset(&p, 0, sizeof p);

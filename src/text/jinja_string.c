@@ -175,11 +175,9 @@ static bool hybrid__jinja_cut(hybrid__jinja *j, const hybrid__jstring *s, const 
         return hybrid__jinja_push_view(j, *out, p, end);
     }
     for (; most; most--) {
-        const char *q = (size_t)(end - p) < by->n ? NULL : end - by->n;
-        while (q && memcmp(q, by->p, by->n)) q = q > p ? q - 1 : NULL;
-        if (!q) break;
-        if (!hybrid__jinja_push_view(j, *out, q + by->n, end)) return false;
-        end = q;
+        if ((at = hybrid__jfind_last(&j->arena, p, (size_t)(end - p), by->p, by->n)) == SIZE_MAX) break;
+        if (!hybrid__jinja_push_view(j, *out, p + at + by->n, end)) return false;
+        end = p + at;
     }
     if (!hybrid__jinja_push_view(j, *out, p, end)) return false;
     hybrid__jlist_reverse(out->u.list);
@@ -218,12 +216,11 @@ static bool hybrid__jinja_partition(hybrid__jinja *j, hybrid__jcall *c, bool rig
 {
     const hybrid__jstring *s = c->self.u.s;
     hybrid__jstring *by;
-    size_t at = SIZE_MAX, i;
+    size_t at;
     if (!hybrid__jinja_want_string(j, c->name, c->a[0], &by)) return false;
     if (!by->n) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s: the separator is empty", c->name);
     if (!hybrid__jarena_work(&j->arena, s->n / 16) || !hybrid__jinja_new_list(j, 3, HYBRID__J_TUPLE, out)) return hybrid__jinja_spent(j);
-    if (!right) at = hybrid__jfind(s->p, s->n, by->p, by->n, 0);
-    else for (i = s->n; at == SIZE_MAX && i >= by->n; i--) if (!memcmp(s->p + i - by->n, by->p, by->n)) at = i - by->n;
+    at = right ? hybrid__jfind_last(&j->arena, s->p, s->n, by->p, by->n) : hybrid__jfind(s->p, s->n, by->p, by->n, 0);
     if (at == SIZE_MAX && right)
         return hybrid__jinja_push_view(j, *out, "", "") && hybrid__jinja_push_view(j, *out, "", "") && hybrid__jinja_push(j, *out, c->self);
     if (at == SIZE_MAX)
@@ -310,26 +307,23 @@ static size_t hybrid__jclamp(int64_t i, size_t n)
 static bool hybrid__jinja_position(hybrid__jinja *j, hybrid__jcall *c, bool right, int64_t *place)
 {
     hybrid__jstring *s = c->self.u.s, *needle;
-    size_t chars = hybrid__jstring_chars(s), from, to, at = SIZE_MAX, i;
+    size_t chars = hybrid__jstring_chars(&j->arena, s), from, to, at;
     int64_t a, b;
     if (!hybrid__jinja_want_string(j, c->name, c->a[0], &needle) || !hybrid__jinja_want_int(j, c->name, c->a[1], 0, &a)
         || !hybrid__jinja_want_int(j, c->name, c->a[2], INT64_MAX, &b)) return false;
     if (!hybrid__jarena_work(&j->arena, 1 + s->n / 16)) return hybrid__jinja_spent(j);
-    from = hybrid__jstring_at(s, hybrid__jclamp(a, chars));
-    to = hybrid__jstring_at(s, hybrid__jclamp(b, chars));
+    from = hybrid__jstring_at(&j->arena, s, hybrid__jclamp(a, chars));
+    to = hybrid__jstring_at(&j->arena, s, hybrid__jclamp(b, chars));
     *place = -1;
     if (from > to || a > (int64_t)chars) return true;
     if (!right) at = hybrid__jfind(s->p, to, needle->p, needle->n, from);
-    else for (i = to; at == SIZE_MAX && i >= from + needle->n; i--) {
-        if (!memcmp(s->p + i - needle->n, needle->p, needle->n)) at = i - needle->n;
-        if (!i) break;
-    }
+    else if ((at = hybrid__jfind_last(&j->arena, s->p + from, to - from, needle->p, needle->n)) != SIZE_MAX) at += from;
     if (at == SIZE_MAX) return true;
     if (chars == s->n) *place = (int64_t)at;
     else {
         hybrid__jstring head;
         head.p = s->p; head.n = at; head.chars = SIZE_MAX; head.buffer = NULL;
-        *place = (int64_t)hybrid__jstring_chars(&head);
+        *place = (int64_t)hybrid__jstring_chars(&j->arena, &head);
     }
     return true;
 }
@@ -347,7 +341,7 @@ static bool hybrid__jm_count(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue 
     size_t at = 0;
     if (!hybrid__jinja_want_string(j, c->name, c->a[0], &needle)) return false;
     *out = hybrid__jint(0);
-    if (!needle->n) { out->u.i = (int64_t)hybrid__jstring_chars(s) + 1; return true; }
+    if (!needle->n) { out->u.i = (int64_t)hybrid__jstring_chars(&j->arena, s) + 1; return true; }
     for (; (at = hybrid__jfind(s->p, s->n, needle->p, needle->n, at)) != SIZE_MAX; at += needle->n) out->u.i++;
     return hybrid__jarena_work(&j->arena, s->n / 16) || hybrid__jinja_spent(j);
 }
@@ -385,9 +379,9 @@ static bool hybrid__jm_pad(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *o
     int64_t width, room, left, i;
     bool zero = c->name[0] == 'z', sign = zero && s->n && (s->p[0] == '-' || s->p[0] == '+');
     if (!hybrid__jinja_want_int(j, c->name, c->a[0], 0, &width)) return false;
-    if (c->a[1].type != HYBRID__J_MISSING && (!hybrid__jinja_want_string(j, c->name, c->a[1], &fill) || hybrid__jstring_chars(fill) != 1))
+    if (c->a[1].type != HYBRID__J_MISSING && (!hybrid__jinja_want_string(j, c->name, c->a[1], &fill) || hybrid__jstring_chars(&j->arena, fill) != 1))
         return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s: the fill must be one character", c->name);
-    room = width - (int64_t)hybrid__jstring_chars(s);
+    room = width - (int64_t)hybrid__jstring_chars(&j->arena, s);
     if (width < 0 || room <= 0) { *out = c->self; return true; }
     left = c->name[0] == 'l' ? 0 : c->name[0] == 'c' ? room / 2 + (room & width & 1) : room;
     if (sign && !hybrid__jinja_put(j, &b, s->p, 1)) return false;

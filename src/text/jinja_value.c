@@ -247,7 +247,8 @@ static void hybrid__jtrim(const char **p, const char **end, bool left, bool righ
     }
 }
 
-static size_t hybrid__jstring_chars(hybrid__jstring *s)
+/* Counted once; takes steps like everything that walks over a text. */
+static size_t hybrid__jstring_chars(hybrid__jarena *arena, hybrid__jstring *s)
 {
     if (s->chars == SIZE_MAX) {
         const char *p = s->p, *end = s->p + s->n;
@@ -255,15 +256,17 @@ static size_t hybrid__jstring_chars(hybrid__jstring *s)
         uint32_t code;
         for (; p < end; chars++) p += hybrid__utf8_next(p, end, &code);
         s->chars = chars;
+        hybrid__jarena_work(arena, s->n / 8);
     }
     return s->chars;
 }
 /* The bytes before code point i (0..chars). */
-static size_t hybrid__jstring_at(hybrid__jstring *s, size_t i)
+static size_t hybrid__jstring_at(hybrid__jarena *arena, hybrid__jstring *s, size_t i)
 {
     const char *p = s->p, *end = s->p + s->n;
     uint32_t code;
-    if (hybrid__jstring_chars(s) == s->n) return i;          /* ASCII */
+    if (hybrid__jstring_chars(arena, s) == s->n) return i;   /* ASCII */
+    hybrid__jarena_work(arena, i / 4);
     for (; i && p < end; i--) p += hybrid__utf8_next(p, end, &code);
     return (size_t)(p - s->p);
 }
@@ -274,11 +277,57 @@ static bool hybrid__jstring_is(const hybrid__jstring *s, const char *word)
     return s->n == n && !memcmp(s->p, word, n);
 }
 
+/* The greatest suffix of x by one order of bytes or the other: where it starts, and its period. */
+static size_t hybrid__jmax_suffix(const unsigned char *x, size_t m, bool reverse, size_t *period)
+{
+    size_t start = 0, at = 1, k = 0, p = 1;
+    while (at + k < m) {
+        unsigned char a = x[at + k], b = x[start + k];
+        if (a == b) {
+            if (k + 1 == p) { at += p; k = 0; }
+            else k++;
+        } else if (reverse ? a > b : a < b) {
+            at += k + 1;
+            k = 0;
+            p = at - start;
+        } else {
+            start = at++;
+            k = 0;
+            p = 1;
+        }
+    }
+    *period = p;
+    return start;
+}
+
+/* A long needle by the two-way algorithm (Crochemore and Perrin): linear time, whatever the texts are. */
+static size_t hybrid__jfind_long(const unsigned char *y, size_t n, const unsigned char *x, size_t m)
+{
+    size_t p, q, cut = hybrid__jmax_suffix(x, m, false, &p), other = hybrid__jmax_suffix(x, m, true, &q), at, i, known = 0;
+    bool periodic;
+    if (other > cut) { cut = other; p = q; }
+    periodic = p + cut <= m && !memcmp(x, x + p, cut);
+    if (!periodic) p = HYBRID__MAX(cut, m - cut) + 1;
+    for (at = 0; at + m <= n; ) {
+        for (i = HYBRID__MAX(cut, known); i < m && x[i] == y[at + i]; i++) {}
+        if (i < m) { at += i - cut + 1; known = 0; continue; }
+        for (i = cut; i > known && x[i - 1] == y[at + i - 1]; i--) {}
+        if (i <= known) return at;
+        at += p;
+        known = periodic ? m - p : 0;
+    }
+    return SIZE_MAX;
+}
+
 /* The first place of needle at or after from, SIZE_MAX: none. */
 static size_t hybrid__jfind(const char *p, size_t n, const char *needle, size_t m, size_t from)
 {
-    if (from > n) return SIZE_MAX;
+    if (from > n || m > n - from) return SIZE_MAX;
     if (!m) return from;
+    if (m > 16) {
+        size_t at = hybrid__jfind_long((const unsigned char *)p + from, n - from, (const unsigned char *)needle, m);
+        return at == SIZE_MAX ? at : from + at;
+    }
     for (; n - from >= m; from++) {
         const char *hit = (const char *)memchr(p + from, needle[0], n - from - m + 1);
         if (!hit) break;
@@ -286,6 +335,18 @@ static size_t hybrid__jfind(const char *p, size_t n, const char *needle, size_t 
         if (!memcmp(hit, needle, m)) return from;
     }
     return SIZE_MAX;
+}
+
+/* The last place of needle that ends within n bytes, SIZE_MAX: none, or no steps are left: this walk may take n * m. */
+static size_t hybrid__jfind_last(hybrid__jarena *arena, const char *p, size_t n, const char *needle, size_t m)
+{
+    size_t at;
+    if (m > n) return SIZE_MAX;
+    for (at = n - m; ; at--) {
+        if ((at % 64 == 0 || m > 64) && !hybrid__jarena_work(arena, 1 + m / 16)) return SIZE_MAX;
+        if (!memcmp(p + at, needle, m)) return at;
+        if (!at) return SIZE_MAX;
+    }
 }
 
 /* ---- comparison ---- */
@@ -337,6 +398,7 @@ static int hybrid__jequal(hybrid__jarena *arena, hybrid__jvalue a, hybrid__jvalu
     if (hybrid__jis_whole(a) && hybrid__jis_whole(b)) return hybrid__jwhole(a) == hybrid__jwhole(b);
     if (hybrid__jis_number(a) && hybrid__jis_number(b)) return hybrid__jreal(a) == hybrid__jreal(b);
     if (a.type != b.type) return 0;
+    if (a.type == HYBRID__J_STRING && !hybrid__jarena_work(arena, a.u.s->n / 16)) return -1;
     switch (a.type) {
     case HYBRID__J_STRING: return a.u.s->n == b.u.s->n && !memcmp(a.u.s->p, b.u.s->p, a.u.s->n);
     case HYBRID__J_LIST:
@@ -378,6 +440,7 @@ enum { HYBRID__J_KEY_DEPTH = 16 };
 static hybrid__jentry *hybrid__jdict_find(hybrid__jarena *arena, const hybrid__jdict *d, hybrid__jvalue key)
 {
     uint32_t hash, i, slot;
+    if (key.type == HYBRID__J_STRING && !hybrid__jarena_work(arena, key.u.s->n / 16)) return NULL;
     if (!hybrid__jhash(key, HYBRID__J_KEY_DEPTH, &hash)) return NULL;
     if (!d->slots) {
         for (i = 0; i < d->n; i++)

@@ -93,7 +93,7 @@ HYBRID_API void hybrid_template_destroy(hybrid_template *tmpl)
 /* A render's state, before there are variables: they go into j->context. False: error set; the arena must be freed all the same. */
 static bool hybrid__render_begin(const hybrid_template *t, const hybrid_template_limits *limits, int64_t now, int utc_offset, hybrid__jinja *j, hybrid_error *error)
 {
-    enum { DEPTH = 300, DEEPEST = 10000 };
+    enum { DEPTH = 500, DEEPEST = 10000 };
     hybrid__jvalue context;
     memset(j, 0, sizeof *j);
     j->arena.rt = t->rt;
