@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 316e7c68caf66602): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id a652240ed7de7f6f): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -64,7 +64,7 @@
  *     1784  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
  *     1936  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     1964  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    21830  end.h              closes what core/begin opened
+ *    21899  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     2330  names.c            names that must differ, found by hash
@@ -96,59 +96,59 @@
  *     6976  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
  *     7104  stop.c             finds strings that end an answer in bytes that come in pieces
  *     7269  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     7751  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     8048  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     8293  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *     8797  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *     9133  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *     9492  jinja_filter.c     what stands behind '|'.
- *    10079  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    10258  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    10507  jinja_parse.c      tokens to a tree
- *    11057  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    11298  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    11781  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    11949  chat.c             a conversation as the variables that chat templates expect
+ *     7814  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     8111  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     8365  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *     8863  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *     9199  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *     9558  jinja_filter.c     what stands behind '|'.
+ *    10145  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    10324  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    10574  jinja_parse.c      tokens to a tree
+ *    11124  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    11365  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    11850  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    12018  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    12083  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12216  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12231  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12256  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12345  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    12709  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    12738  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    12846  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    12916  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    13011  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13411  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    13745  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    14003  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14199  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
- *    14746  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    15327  cpu_int.c          the table of integer-block kernels
- *    15382  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    15449  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    17693  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    18807  cpu_select.c       the kernels of an instruction set
- *    18843  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    19013  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12152  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    12285  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12300  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12325  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    12414  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    12778  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    12807  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    12915  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    12985  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    13080  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13480  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    13814  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    14072  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14268  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
+ *    14815  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    15396  cpu_int.c          the table of integer-block kernels
+ *    15451  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    15518  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    17762  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    18876  cpu_select.c       the kernels of an instruction set
+ *    18912  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    19082  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    19308  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    19515  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    19709  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    19767  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
- *    19908  forward.c          one transformer for all families, over the op table
+ *    19377  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    19584  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    19778  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    19836  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    19977  forward.c          one transformer for all families, over the op table
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    20210  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    20546  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    20759  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    20889  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    21272  plan.c             the bytes of a model and a context before they are loaded
- *    21361  dialog.c           the messages of a conversation, and the prompt that they make
- *    21478  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    20279  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    20615  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    20828  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    20958  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    21341  plan.c             the bytes of a model and a context before they are loaded
+ *    21430  dialog.c           the messages of a conversation, and the prompt that they make
+ *    21547  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -659,7 +659,7 @@ typedef struct hybrid_template_desc {
 } hybrid_template_desc;
 
 /* Parses a template; desc may be NULL. Errors: INVALID, FORMAT (the template is wrong: line and column), UNSUPPORTED (a tag that chat
- * templates do not have), LIMIT (too large, nested deeper than 200), MEMORY. A template is not changed by rendering: several
+ * templates do not have), LIMIT (too large, or more than a hundred brackets or blocks in each other), MEMORY. A template is not changed by rendering: several
  * threads may use one at a time. */
 HYBRID_API hybrid_result hybrid_template_create(hybrid_runtime *runtime, const hybrid_template_desc *desc, hybrid_template **tmpl, hybrid_error *error);
 HYBRID_API void hybrid_template_destroy(hybrid_template *tmpl);
@@ -669,7 +669,7 @@ typedef struct hybrid_template_limits {
     size_t   max_memory;        /* bytes of all values together [256 MB] */
     size_t   max_output;        /* bytes [64 MB] */
     uint64_t max_steps;         /* about one a node that is computed, and one per 16 bytes that are moved [100 million: some seconds] */
-    int      max_depth;         /* of nested calls and values [300; each takes about 1 KB of the thread's stack, at most 10000] */
+    int      max_depth;         /* of nested blocks, calls and values [500]; one takes up to 0.4 KB of the thread's stack; at most 10000 */
 } hybrid_template_limits;
 
 typedef struct hybrid_render_desc {
@@ -943,7 +943,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "316e7c68caf66602"
+#define HYBRID__SOURCE_ID "a652240ed7de7f6f"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -7516,7 +7516,8 @@ static void hybrid__jtrim(const char **p, const char **end, bool left, bool righ
     }
 }
 
-static size_t hybrid__jstring_chars(hybrid__jstring *s)
+/* Counted once; takes steps like everything that walks over a text. */
+static size_t hybrid__jstring_chars(hybrid__jarena *arena, hybrid__jstring *s)
 {
     if (s->chars == SIZE_MAX) {
         const char *p = s->p, *end = s->p + s->n;
@@ -7524,15 +7525,17 @@ static size_t hybrid__jstring_chars(hybrid__jstring *s)
         uint32_t code;
         for (; p < end; chars++) p += hybrid__utf8_next(p, end, &code);
         s->chars = chars;
+        hybrid__jarena_work(arena, s->n / 8);
     }
     return s->chars;
 }
 /* The bytes before code point i (0..chars). */
-static size_t hybrid__jstring_at(hybrid__jstring *s, size_t i)
+static size_t hybrid__jstring_at(hybrid__jarena *arena, hybrid__jstring *s, size_t i)
 {
     const char *p = s->p, *end = s->p + s->n;
     uint32_t code;
-    if (hybrid__jstring_chars(s) == s->n) return i;          /* ASCII */
+    if (hybrid__jstring_chars(arena, s) == s->n) return i;   /* ASCII */
+    hybrid__jarena_work(arena, i / 4);
     for (; i && p < end; i--) p += hybrid__utf8_next(p, end, &code);
     return (size_t)(p - s->p);
 }
@@ -7543,11 +7546,57 @@ static bool hybrid__jstring_is(const hybrid__jstring *s, const char *word)
     return s->n == n && !memcmp(s->p, word, n);
 }
 
+/* The greatest suffix of x by one order of bytes or the other: where it starts, and its period. */
+static size_t hybrid__jmax_suffix(const unsigned char *x, size_t m, bool reverse, size_t *period)
+{
+    size_t start = 0, at = 1, k = 0, p = 1;
+    while (at + k < m) {
+        unsigned char a = x[at + k], b = x[start + k];
+        if (a == b) {
+            if (k + 1 == p) { at += p; k = 0; }
+            else k++;
+        } else if (reverse ? a > b : a < b) {
+            at += k + 1;
+            k = 0;
+            p = at - start;
+        } else {
+            start = at++;
+            k = 0;
+            p = 1;
+        }
+    }
+    *period = p;
+    return start;
+}
+
+/* A long needle by the two-way algorithm (Crochemore and Perrin): linear time, whatever the texts are. */
+static size_t hybrid__jfind_long(const unsigned char *y, size_t n, const unsigned char *x, size_t m)
+{
+    size_t p, q, cut = hybrid__jmax_suffix(x, m, false, &p), other = hybrid__jmax_suffix(x, m, true, &q), at, i, known = 0;
+    bool periodic;
+    if (other > cut) { cut = other; p = q; }
+    periodic = p + cut <= m && !memcmp(x, x + p, cut);
+    if (!periodic) p = HYBRID__MAX(cut, m - cut) + 1;
+    for (at = 0; at + m <= n; ) {
+        for (i = HYBRID__MAX(cut, known); i < m && x[i] == y[at + i]; i++) {}
+        if (i < m) { at += i - cut + 1; known = 0; continue; }
+        for (i = cut; i > known && x[i - 1] == y[at + i - 1]; i--) {}
+        if (i <= known) return at;
+        at += p;
+        known = periodic ? m - p : 0;
+    }
+    return SIZE_MAX;
+}
+
 /* The first place of needle at or after from, SIZE_MAX: none. */
 static size_t hybrid__jfind(const char *p, size_t n, const char *needle, size_t m, size_t from)
 {
-    if (from > n) return SIZE_MAX;
+    if (from > n || m > n - from) return SIZE_MAX;
     if (!m) return from;
+    if (m > 16) {
+        size_t at = hybrid__jfind_long((const unsigned char *)p + from, n - from, (const unsigned char *)needle, m);
+        return at == SIZE_MAX ? at : from + at;
+    }
     for (; n - from >= m; from++) {
         const char *hit = (const char *)memchr(p + from, needle[0], n - from - m + 1);
         if (!hit) break;
@@ -7555,6 +7604,18 @@ static size_t hybrid__jfind(const char *p, size_t n, const char *needle, size_t 
         if (!memcmp(hit, needle, m)) return from;
     }
     return SIZE_MAX;
+}
+
+/* The last place of needle that ends within n bytes, SIZE_MAX: none, or no steps are left: this walk may take n * m. */
+static size_t hybrid__jfind_last(hybrid__jarena *arena, const char *p, size_t n, const char *needle, size_t m)
+{
+    size_t at;
+    if (m > n) return SIZE_MAX;
+    for (at = n - m; ; at--) {
+        if ((at % 64 == 0 || m > 64) && !hybrid__jarena_work(arena, 1 + m / 16)) return SIZE_MAX;
+        if (!memcmp(p + at, needle, m)) return at;
+        if (!at) return SIZE_MAX;
+    }
 }
 
 /* ---- comparison ---- */
@@ -7606,6 +7667,7 @@ static int hybrid__jequal(hybrid__jarena *arena, hybrid__jvalue a, hybrid__jvalu
     if (hybrid__jis_whole(a) && hybrid__jis_whole(b)) return hybrid__jwhole(a) == hybrid__jwhole(b);
     if (hybrid__jis_number(a) && hybrid__jis_number(b)) return hybrid__jreal(a) == hybrid__jreal(b);
     if (a.type != b.type) return 0;
+    if (a.type == HYBRID__J_STRING && !hybrid__jarena_work(arena, a.u.s->n / 16)) return -1;
     switch (a.type) {
     case HYBRID__J_STRING: return a.u.s->n == b.u.s->n && !memcmp(a.u.s->p, b.u.s->p, a.u.s->n);
     case HYBRID__J_LIST:
@@ -7647,6 +7709,7 @@ enum { HYBRID__J_KEY_DEPTH = 16 };
 static hybrid__jentry *hybrid__jdict_find(hybrid__jarena *arena, const hybrid__jdict *d, hybrid__jvalue key)
 {
     uint32_t hash, i, slot;
+    if (key.type == HYBRID__J_STRING && !hybrid__jarena_work(arena, key.u.s->n / 16)) return NULL;
     if (!hybrid__jhash(key, HYBRID__J_KEY_DEPTH, &hash)) return NULL;
     if (!d->slots) {
         for (i = 0; i < d->n; i++)
@@ -8090,12 +8153,21 @@ static int hybrid__jword(const char *words, const char *name, size_t n)
     return -1;
 }
 
+/* Bytes or elements. */
+static size_t hybrid__jsize(hybrid__jvalue v)
+{
+    return v.type == HYBRID__J_STRING ? v.u.s->n : v.type == HYBRID__J_LIST ? v.u.list->n : v.type == HYBRID__J_DICT ? v.u.dict->n : 0;
+}
+
 static bool hybrid__jbuiltin_call(hybrid__jinja *j, const hybrid__jbuiltin *f, hybrid__jvalue self, const hybrid__jargs *args, hybrid__jvalue *out)
 {
     hybrid__jcall c;
     int count = *f->params != 0, i;
     const char *p;
     size_t k;
+    uint64_t work = 1 + hybrid__jsize(self) / 8;             /* what it walks over, at least once */
+    for (k = 0; k < args->n; k++) work += hybrid__jsize(args->v[k]) / 16;
+    if (!hybrid__jarena_work(&j->arena, work)) return hybrid__jinja_spent(j);
     c.self = self;
     c.args = args;
     c.name = f->name;
@@ -8193,7 +8265,7 @@ static bool hybrid__jinja_items(hybrid__jinja *j, hybrid__jvalue v, hybrid__jlis
         v.u.list->n = 0;
         break;
     case HYBRID__J_STRING:
-        if (!hybrid__jlist_new(&j->arena, hybrid__jstring_chars(v.u.s), HYBRID__J_PLAIN, &list)) return hybrid__jinja_spent(j);
+        if (!hybrid__jlist_new(&j->arena, hybrid__jstring_chars(&j->arena, v.u.s), HYBRID__J_PLAIN, &list)) return hybrid__jinja_spent(j);
         for (p = v.u.s->p, end = p + v.u.s->n; p < end; p += code) {
             code = (uint32_t)hybrid__utf8_next(p, end, &i);
             if (!hybrid__jstring_view(&j->arena, p, code, &one) || !hybrid__jlist_push(&j->arena, list.u.list, one)) return hybrid__jinja_spent(j);
@@ -8468,11 +8540,9 @@ static bool hybrid__jinja_cut(hybrid__jinja *j, const hybrid__jstring *s, const 
         return hybrid__jinja_push_view(j, *out, p, end);
     }
     for (; most; most--) {
-        const char *q = (size_t)(end - p) < by->n ? NULL : end - by->n;
-        while (q && memcmp(q, by->p, by->n)) q = q > p ? q - 1 : NULL;
-        if (!q) break;
-        if (!hybrid__jinja_push_view(j, *out, q + by->n, end)) return false;
-        end = q;
+        if ((at = hybrid__jfind_last(&j->arena, p, (size_t)(end - p), by->p, by->n)) == SIZE_MAX) break;
+        if (!hybrid__jinja_push_view(j, *out, p + at + by->n, end)) return false;
+        end = p + at;
     }
     if (!hybrid__jinja_push_view(j, *out, p, end)) return false;
     hybrid__jlist_reverse(out->u.list);
@@ -8511,12 +8581,11 @@ static bool hybrid__jinja_partition(hybrid__jinja *j, hybrid__jcall *c, bool rig
 {
     const hybrid__jstring *s = c->self.u.s;
     hybrid__jstring *by;
-    size_t at = SIZE_MAX, i;
+    size_t at;
     if (!hybrid__jinja_want_string(j, c->name, c->a[0], &by)) return false;
     if (!by->n) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s: the separator is empty", c->name);
     if (!hybrid__jarena_work(&j->arena, s->n / 16) || !hybrid__jinja_new_list(j, 3, HYBRID__J_TUPLE, out)) return hybrid__jinja_spent(j);
-    if (!right) at = hybrid__jfind(s->p, s->n, by->p, by->n, 0);
-    else for (i = s->n; at == SIZE_MAX && i >= by->n; i--) if (!memcmp(s->p + i - by->n, by->p, by->n)) at = i - by->n;
+    at = right ? hybrid__jfind_last(&j->arena, s->p, s->n, by->p, by->n) : hybrid__jfind(s->p, s->n, by->p, by->n, 0);
     if (at == SIZE_MAX && right)
         return hybrid__jinja_push_view(j, *out, "", "") && hybrid__jinja_push_view(j, *out, "", "") && hybrid__jinja_push(j, *out, c->self);
     if (at == SIZE_MAX)
@@ -8603,26 +8672,23 @@ static size_t hybrid__jclamp(int64_t i, size_t n)
 static bool hybrid__jinja_position(hybrid__jinja *j, hybrid__jcall *c, bool right, int64_t *place)
 {
     hybrid__jstring *s = c->self.u.s, *needle;
-    size_t chars = hybrid__jstring_chars(s), from, to, at = SIZE_MAX, i;
+    size_t chars = hybrid__jstring_chars(&j->arena, s), from, to, at;
     int64_t a, b;
     if (!hybrid__jinja_want_string(j, c->name, c->a[0], &needle) || !hybrid__jinja_want_int(j, c->name, c->a[1], 0, &a)
         || !hybrid__jinja_want_int(j, c->name, c->a[2], INT64_MAX, &b)) return false;
     if (!hybrid__jarena_work(&j->arena, 1 + s->n / 16)) return hybrid__jinja_spent(j);
-    from = hybrid__jstring_at(s, hybrid__jclamp(a, chars));
-    to = hybrid__jstring_at(s, hybrid__jclamp(b, chars));
+    from = hybrid__jstring_at(&j->arena, s, hybrid__jclamp(a, chars));
+    to = hybrid__jstring_at(&j->arena, s, hybrid__jclamp(b, chars));
     *place = -1;
     if (from > to || a > (int64_t)chars) return true;
     if (!right) at = hybrid__jfind(s->p, to, needle->p, needle->n, from);
-    else for (i = to; at == SIZE_MAX && i >= from + needle->n; i--) {
-        if (!memcmp(s->p + i - needle->n, needle->p, needle->n)) at = i - needle->n;
-        if (!i) break;
-    }
+    else if ((at = hybrid__jfind_last(&j->arena, s->p + from, to - from, needle->p, needle->n)) != SIZE_MAX) at += from;
     if (at == SIZE_MAX) return true;
     if (chars == s->n) *place = (int64_t)at;
     else {
         hybrid__jstring head;
         head.p = s->p; head.n = at; head.chars = SIZE_MAX; head.buffer = NULL;
-        *place = (int64_t)hybrid__jstring_chars(&head);
+        *place = (int64_t)hybrid__jstring_chars(&j->arena, &head);
     }
     return true;
 }
@@ -8640,7 +8706,7 @@ static bool hybrid__jm_count(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue 
     size_t at = 0;
     if (!hybrid__jinja_want_string(j, c->name, c->a[0], &needle)) return false;
     *out = hybrid__jint(0);
-    if (!needle->n) { out->u.i = (int64_t)hybrid__jstring_chars(s) + 1; return true; }
+    if (!needle->n) { out->u.i = (int64_t)hybrid__jstring_chars(&j->arena, s) + 1; return true; }
     for (; (at = hybrid__jfind(s->p, s->n, needle->p, needle->n, at)) != SIZE_MAX; at += needle->n) out->u.i++;
     return hybrid__jarena_work(&j->arena, s->n / 16) || hybrid__jinja_spent(j);
 }
@@ -8678,9 +8744,9 @@ static bool hybrid__jm_pad(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *o
     int64_t width, room, left, i;
     bool zero = c->name[0] == 'z', sign = zero && s->n && (s->p[0] == '-' || s->p[0] == '+');
     if (!hybrid__jinja_want_int(j, c->name, c->a[0], 0, &width)) return false;
-    if (c->a[1].type != HYBRID__J_MISSING && (!hybrid__jinja_want_string(j, c->name, c->a[1], &fill) || hybrid__jstring_chars(fill) != 1))
+    if (c->a[1].type != HYBRID__J_MISSING && (!hybrid__jinja_want_string(j, c->name, c->a[1], &fill) || hybrid__jstring_chars(&j->arena, fill) != 1))
         return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s: the fill must be one character", c->name);
-    room = width - (int64_t)hybrid__jstring_chars(s);
+    room = width - (int64_t)hybrid__jstring_chars(&j->arena, s);
     if (width < 0 || room <= 0) { *out = c->self; return true; }
     left = c->name[0] == 'l' ? 0 : c->name[0] == 'c' ? room / 2 + (room & width & 1) : room;
     if (sign && !hybrid__jinja_put(j, &b, s->p, 1)) return false;
@@ -8829,7 +8895,7 @@ static bool hybrid__jinja_field(hybrid__jinja *j, hybrid__jbuffer *b, const hybr
     hybrid__jstring s;
     int64_t room, left;
     s.p = p; s.n = n; s.chars = SIZE_MAX; s.buffer = NULL;
-    room = f->width - (int64_t)hybrid__jstring_chars(&s);
+    room = f->width - (int64_t)hybrid__jstring_chars(&j->arena, &s);
     if (room < 0) room = 0;
     if (f->align == '=' && n && (*p == '-' || *p == '+' || *p == ' ')) {
         if (!hybrid__jinja_put(j, b, p, 1)) return false;
@@ -8895,7 +8961,7 @@ static bool hybrid__jinja_format_value(hybrid__jinja *j, hybrid__jbuffer *b, hyb
         return false;
     }
     n = s.u.s->n;
-    if (f->precision >= 0 && !number && (uint64_t)f->precision < hybrid__jstring_chars(s.u.s)) n = hybrid__jstring_at(s.u.s, (size_t)f->precision);
+    if (f->precision >= 0 && !number && (uint64_t)f->precision < hybrid__jstring_chars(&j->arena, s.u.s)) n = hybrid__jstring_at(&j->arena, s.u.s, (size_t)f->precision);
     return hybrid__jinja_field(j, b, f, s.u.s->p, n);
 }
 
@@ -9442,9 +9508,8 @@ static bool hybrid__jinja_item(hybrid__jinja *j, hybrid__jvalue v, hybrid__jvalu
     } else if (v.type == HYBRID__J_STRING && hybrid__jis_whole(key)) {
         size_t at;
         uint32_t code;
-        if (!hybrid__jarena_work(&j->arena, v.u.s->n / 64)) return hybrid__jinja_spent(j);
-        if (!hybrid__jindex(hybrid__jwhole(key), hybrid__jstring_chars(v.u.s), &i)) return true;
-        at = hybrid__jstring_at(v.u.s, i);
+        if (!hybrid__jindex(hybrid__jwhole(key), hybrid__jstring_chars(&j->arena, v.u.s), &i)) return true;
+        at = hybrid__jstring_at(&j->arena, v.u.s, i);
         return hybrid__jinja_view(j, v.u.s->p + at, hybrid__utf8_next(v.u.s->p + at, v.u.s->p + v.u.s->n, &code), out);
     }
     if (key.type == HYBRID__J_STRING) return hybrid__jinja_attribute(j, v, key.u.s, out);
@@ -9464,7 +9529,7 @@ static bool hybrid__jinja_slice(hybrid__jinja *j, hybrid__jvalue v, hybrid__jval
         || (step.type != HYBRID__J_NONE && !hybrid__jis_whole(step))) { *out = hybrid__jundefined(NULL, true); return true; }
     by = step.type == HYBRID__J_NONE ? 1 : hybrid__jwhole(step);
     if (!by) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the step of a slice is zero");
-    n = (int64_t)(text ? hybrid__jstring_chars(v.u.s) : v.u.list->n);
+    n = (int64_t)(text ? hybrid__jstring_chars(&j->arena, v.u.s) : v.u.list->n);
     from = start.type == HYBRID__J_NONE ? (by < 0 ? INT64_MAX : 0) : hybrid__jwhole(start);
     to = stop.type == HYBRID__J_NONE ? (by < 0 ? INT64_MIN : INT64_MAX) : hybrid__jwhole(stop);
     if (from < 0) from = from < -n ? (by < 0 ? -1 : 0) : from + n;
@@ -9474,9 +9539,10 @@ static bool hybrid__jinja_slice(hybrid__jinja *j, hybrid__jvalue v, hybrid__jval
     if (by == 1) {
         if (to < from) to = from;
         if (!text) return hybrid__jlist_view(&j->arena, v.u.list, (size_t)from, (size_t)(to - from), v.u.list->kind == HYBRID__J_TUPLE ? HYBRID__J_TUPLE : HYBRID__J_PLAIN, out) || hybrid__jinja_spent(j);
-        if (!hybrid__jarena_work(&j->arena, v.u.s->n / 64)) return hybrid__jinja_spent(j);
-        n = (int64_t)hybrid__jstring_at(v.u.s, (size_t)from);
-        return hybrid__jinja_view(j, v.u.s->p + n, hybrid__jstring_at(v.u.s, (size_t)to) - (size_t)n, out);
+        n = (int64_t)hybrid__jstring_at(&j->arena, v.u.s, (size_t)from);
+        if (!hybrid__jinja_view(j, v.u.s->p + n, hybrid__jstring_at(&j->arena, v.u.s, (size_t)to) - (size_t)n, out)) return false;
+        out->u.s->chars = (size_t)(to - from);
+        return true;
     }
     if (text ? !hybrid__jinja_items(j, v, &items) : !hybrid__jinja_new_list(j, 0, v.u.list->kind == HYBRID__J_TUPLE ? HYBRID__J_TUPLE : HYBRID__J_PLAIN, out)) return false;
     for (i = from; by > 0 ? i < to : i > to; ) {
@@ -9596,10 +9662,10 @@ static bool hybrid__jf_truncate(hybrid__jinja *j, hybrid__jcall *c, hybrid__jval
     if (!hybrid__jinja_to_string(j, c->self, &s) || !hybrid__jinja_want_int(j, c->name, c->a[0], 255, &length) || !hybrid__jinja_view(j, "...", 3, &end)
         || !hybrid__jinja_want_string(j, c->name, c->a[2].type == HYBRID__J_MISSING ? end : c->a[2], &tail)
         || !hybrid__jinja_want_int(j, c->name, c->a[3], 5, &leeway)) return false;
-    keep = length - (int64_t)hybrid__jstring_chars(tail);
+    keep = length - (int64_t)hybrid__jstring_chars(&j->arena, tail);
     if (length > INT32_MAX || length < 0 || leeway < 0 || leeway > INT32_MAX || keep < 0) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "truncate: length and leeway must hold the end mark");
-    if ((int64_t)hybrid__jstring_chars(s.u.s) <= length + leeway) { *out = s; return true; }
-    bytes = hybrid__jstring_at(s.u.s, (size_t)keep);
+    if ((int64_t)hybrid__jstring_chars(&j->arena, s.u.s) <= length + leeway) { *out = s; return true; }
+    bytes = hybrid__jstring_at(&j->arena, s.u.s, (size_t)keep);
     if (!hybrid__jflag(c->a[1], false)) for (i = bytes; i-- > 0; ) if (s.u.s->p[i] == ' ') { bytes = i; break; }
     return hybrid__jinja_view(j, s.u.s->p, bytes, &s) && hybrid__jinja_check(j, hybrid__jstring_concat(&j->arena, s.u.s, tail->p, tail->n, out));
 }
@@ -9825,7 +9891,7 @@ static bool hybrid__jf_attr(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *
 static bool hybrid__jf_length(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
     switch (c->self.type) {
-    case HYBRID__J_STRING: *out = hybrid__jint((int64_t)hybrid__jstring_chars(c->self.u.s)); return true;
+    case HYBRID__J_STRING: *out = hybrid__jint((int64_t)hybrid__jstring_chars(&j->arena, c->self.u.s)); return true;
     case HYBRID__J_LIST: *out = hybrid__jint((int64_t)c->self.u.list->n); return true;
     case HYBRID__J_DICT: *out = hybrid__jint((int64_t)c->self.u.dict->n); return true;
     case HYBRID__J_UNDEFINED: *out = hybrid__jint(0); return true;
@@ -9986,7 +10052,7 @@ static bool hybrid__jinja_test(hybrid__jinja *j, const hybrid__jstring *name, hy
 static hybrid__jargs hybrid__jargs_from(const hybrid__jargs *args, size_t from)
 {
     hybrid__jargs rest = *args;
-    rest.v += from;
+    if (from) rest.v += from;
     rest.n -= from;
     return rest;
 }
@@ -10283,6 +10349,7 @@ typedef struct hybrid__jlexer {
     char        brackets[HYBRID__J_BRACKETS];   /* the closing ones that are awaited */
     int         n_brackets;
     const char *problem;                 /* what is wrong, at p */
+    bool        too_much;                /* it is a limit */
 } hybrid__jlexer;
 
 static bool hybrid__jlex_fail(hybrid__jlexer *x, const char *problem) { if (!x->problem) x->problem = problem; return false; }
@@ -10429,7 +10496,7 @@ static bool hybrid__jlex_number(hybrid__jlexer *x, hybrid__jtoken *t)
     s.p = text; s.n = n; s.chars = n; s.buffer = NULL;
     if (t->type == HYBRID__J_INT_TOKEN && base == 10 && text[0] == '0' && n > strspn(text, "0")) return hybrid__jlex_fail(x, "a number has a leading zero");
     if (t->type == HYBRID__J_FLOAT_TOKEN) hybrid__decimal_read(text, text + n, &t->d);
-    else if (!hybrid__jparse_int(&s, base, &t->i)) return hybrid__jlex_fail(x, "an integer leaves the range of 64 bits");
+    else if (!hybrid__jparse_int(&s, base, &t->i)) { x->too_much = true; return hybrid__jlex_fail(x, "an integer leaves the range of 64 bits"); }
     x->p = p;
     return true;
 }
@@ -10445,7 +10512,7 @@ static bool hybrid__jlex_operator(hybrid__jlexer *x, hybrid__jtoken *t)
     if (!*p || !strchr(singles, *p)) return hybrid__jlex_fail(x, "this character has no meaning here");
     t->op = *p;
     if (*p == '(' || *p == '[' || *p == '{') {
-        if (x->n_brackets == HYBRID__J_BRACKETS) return hybrid__jlex_fail(x, "brackets are nested too deep");
+        if (x->n_brackets == HYBRID__J_BRACKETS) { x->too_much = true; return hybrid__jlex_fail(x, "brackets are nested too deep"); }
         x->brackets[x->n_brackets++] = *p == '(' ? ')' : *p == '[' ? ']' : '}';
     } else if (*p == ')' || *p == ']' || *p == '}') {
         if (!x->n_brackets || x->brackets[x->n_brackets - 1] != *p) return hybrid__jlex_fail(x, "this bracket closes nothing");
@@ -10582,7 +10649,7 @@ static void hybrid__jparse_advance(hybrid__jparser *p)
 {
     p->now = p->peek;
     if (!p->result && !hybrid__jlex_next(&p->lex, &p->peek))
-        hybrid__jparse_fail(p, HYBRID_ERROR_FORMAT, (size_t)(p->lex.p - p->lex.source), "%s", p->lex.problem);
+        hybrid__jparse_fail(p, p->lex.too_much ? HYBRID_ERROR_LIMIT : HYBRID_ERROR_FORMAT, (size_t)(p->lex.p - p->lex.source), "%s", p->lex.problem);
     if (p->result) { memset(&p->now, 0, sizeof p->now); memset(&p->peek, 0, sizeof p->peek); }
 }
 
@@ -10646,7 +10713,7 @@ static hybrid__jstring *hybrid__jparse_intern(hybrid__jparser *p, const char *na
     hybrid__jvalue key;
     hybrid__jentry *e;
     if (!hybrid__jstring_view(p->arena, name, n, &key)) { hybrid__jparse_spent(p); return NULL; }
-    hybrid__jstring_chars(key.u.s);                          /* counted now: several threads may share a template */
+    hybrid__jstring_chars(p->arena, key.u.s);                          /* counted now: several threads may share a template */
     if ((e = hybrid__jdict_find(p->arena, p->names, key)) != NULL) return e->value.u.s;
     if (!hybrid__jdict_set(p->arena, p->names, key, key)) { hybrid__jparse_spent(p); return NULL; }
     return key.u.s;
@@ -10711,7 +10778,7 @@ static hybrid__jnode *hybrid__jparse_string(hybrid__jparser *p)
         hybrid__jparse_advance(p);
     }
     if (!n || !hybrid__jstring_buffer(p->arena, &b, &n->value)) { hybrid__jparse_spent(p); return NULL; }
-    hybrid__jstring_chars(n->value.u.s);
+    hybrid__jstring_chars(p->arena, n->value.u.s);
     return n;
 }
 
@@ -11271,7 +11338,7 @@ static hybrid__jstring *hybrid__jparse_mentioned(hybrid__jparser *p, const char 
 /* A whole template. source lives as long as the arena. */
 static hybrid_result hybrid__jparse(hybrid__jarena *arena, const char *source, size_t n, bool trim, bool lstrip, hybrid__jtree *tree, hybrid_error *error)
 {
-    enum { DEPTH = 200 };
+    enum { DEPTH = 400 };
     hybrid__jparser p;
     hybrid__jvalue names;
     memset(&p, 0, sizeof p);
@@ -11441,6 +11508,7 @@ static bool hybrid__jinja_bind(hybrid__jinja *j, hybrid__jscope *s, const hybrid
     if (!hybrid__jinja_new_list(j, 0, HYBRID__J_TUPLE, &rest) || !hybrid__jinja_check(j, hybrid__jdict_new(&j->arena, &more))) return false;
     for (p = macro->b; p; p = p->next, at++) {
         bool given = at < args->n;
+        if (!hybrid__jarena_work(&j->arena, 1 + args->n_named)) return hybrid__jinja_spent(j);
         v = given ? args->v[at] : hybrid__jundefined(p->name, false);
         for (i = 0; !given && i < args->n_named; i++)
             if (args->names[i]->n == p->name->n && !memcmp(args->names[i]->p, p->name->p, p->name->n)) { v = args->named[i]; given = true; }
@@ -11449,6 +11517,7 @@ static bool hybrid__jinja_bind(hybrid__jinja *j, hybrid__jscope *s, const hybrid
     }
     for (; at < args->n; at++) if (!hybrid__jinja_push(j, rest, args->v[at])) return false;
     key.type = HYBRID__J_STRING;
+    if (!hybrid__jarena_work(&j->arena, args->n_named * at)) return hybrid__jinja_spent(j);
     for (i = 0; i < args->n_named; i++) {
         key.u.s = args->names[i];
         if (!hybrid__jinja_parameter(macro, key.u.s) && !hybrid__jinja_check(j, hybrid__jdict_set(&j->arena, more.u.dict, key, args->named[i]))) return false;
@@ -11874,7 +11943,7 @@ HYBRID_API void hybrid_template_destroy(hybrid_template *tmpl)
 /* A render's state, before there are variables: they go into j->context. False: error set; the arena must be freed all the same. */
 static bool hybrid__render_begin(const hybrid_template *t, const hybrid_template_limits *limits, int64_t now, int utc_offset, hybrid__jinja *j, hybrid_error *error)
 {
-    enum { DEPTH = 300, DEEPEST = 10000 };
+    enum { DEPTH = 500, DEEPEST = 10000 };
     hybrid__jvalue context;
     memset(j, 0, sizeof *j);
     j->arena.rt = t->rt;
