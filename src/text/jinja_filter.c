@@ -82,6 +82,7 @@ static bool hybrid__jf_indent(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue
     bool first = hybrid__jflag(c->a[1], false), blank = hybrid__jflag(c->a[2], false), start = true;
     int64_t width = 4;
     const char *p, *end, *q;
+    if (c->self.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, c->self);
     if (!hybrid__jinja_to_string(j, c->self, &s)) return false;
     if (c->a[0].type == HYBRID__J_STRING) by = c->a[0];
     else if (!hybrid__jinja_want_int(j, c->name, c->a[0], 4, &width) || !hybrid__jinja_view(j, " ", 1, &by) || !hybrid__jinja_repeat(j, by, width, &by)) return false;
@@ -449,6 +450,7 @@ static bool hybrid__jf_groupby(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalu
     for (i = 0; i < sorted.u.list->n; i++) {
         int same = 0;
         if (!hybrid__jinja_sort_key(j, sorted.u.list->items[i], c->a[0], exact, &key)) return false;
+        if (key.type == HYBRID__J_UNDEFINED && sorted.u.list->n > 1) return hybrid__jinja_undefined(j, key);
         if (i && (same = hybrid__jequal(&j->arena, key, last, j->depth)) < 0) return hybrid__jinja_spent(j);
         if (!same) {
             hybrid__jvalue shown;
@@ -517,6 +519,7 @@ static bool hybrid__jf_map(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *o
     } else if (attribute.type == HYBRID__J_MISSING) {
         return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "map needs the name of a filter, or attribute=");
     }
+    if (!hybrid__jtruth(c->self)) return hybrid__jinja_new_list(j, 0, hybrid__jlazy(j), out);    /* None, 0: not even looked at */
     if (!hybrid__jinja_items(j, c->self, &items) || !hybrid__jinja_new_list(j, items->n, hybrid__jlazy(j), out)) return false;
     for (i = 0; i < items->n; i++) {
         if (name ? !hybrid__jinja_filter(j, name, items->items[i], &rest, &v) : !hybrid__jinja_path(j, items->items[i], attribute, &v)) return false;
@@ -540,6 +543,7 @@ static bool hybrid__jf_select(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue
         if (!hybrid__jinja_want_string(j, c->name, rest.v[0], &name)) return false;
         rest = hybrid__jargs_from(&rest, 1);
     }
+    if (!hybrid__jtruth(c->self)) return hybrid__jinja_new_list(j, 0, hybrid__jlazy(j), out);
     if (!hybrid__jinja_items(j, c->self, &items) || !hybrid__jinja_new_list(j, 0, hybrid__jlazy(j), out)) return false;
     for (i = 0; i < items->n; i++) {
         hybrid__jvalue v = items->items[i];

@@ -76,11 +76,13 @@ static bool hybrid__jinja_reals(hybrid__jinja *j, hybrid__jop op, double a, doub
     case HYBRID__J_SUB: v = a - b; break;
     case HYBRID__J_MUL: v = a * b; break;
     case HYBRID__J_DIV: v = a / b; break;
-    case HYBRID__J_MOD: case HYBRID__J_FLOORDIV: {
+    case HYBRID__J_MOD: case HYBRID__J_FLOORDIV: {           /* as Python: the rest has the sign of b, zeros too */
         double rest = fmod(a, b);
         v = (a - rest) / b;
-        if (rest != 0 && (rest < 0) != (b < 0)) { rest += b; v -= 1; }
-        v = op == HYBRID__J_MOD ? rest : floor(v + 0.5);
+        if (rest == 0) rest = b < 0 ? -0.0 : 0.0;
+        else if ((rest < 0) != (b < 0)) { rest += b; v -= 1; }
+        v = v != 0 ? floor(v + 0.5) : signbit(a / b) ? -0.0 : 0.0;
+        if (op == HYBRID__J_MOD) v = rest;
         break;
     }
     default: v = pow(a, b); break;
@@ -325,6 +327,7 @@ static bool hybrid__jinja_slice(hybrid__jinja *j, hybrid__jvalue v, hybrid__jval
     hybrid__jlist *items = NULL;
     int64_t n, from, to, by, i;
     if (v.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, v);
+    if (v.type == HYBRID__J_NONE || hybrid__jis_number(v)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a %s cannot be sliced", hybrid__jtype_name(v));
     if (!text && v.type != HYBRID__J_LIST) { *out = hybrid__jundefined(NULL, true); return true; }
     if ((start.type != HYBRID__J_NONE && !hybrid__jis_whole(start)) || (stop.type != HYBRID__J_NONE && !hybrid__jis_whole(stop))
         || (step.type != HYBRID__J_NONE && !hybrid__jis_whole(step))) { *out = hybrid__jundefined(NULL, true); return true; }

@@ -34,8 +34,7 @@ static bool hybrid__jt_divisible(hybrid__jinja *j, hybrid__jcall *c, hybrid__jva
 {
     hybrid__jvalue by = c->name[0] == 'd' ? c->a[0] : hybrid__jint(2);
     if (!hybrid__jinja_binary(j, HYBRID__J_MOD, c->self, by, out)) return false;
-    if (!hybrid__jis_number(*out)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s expects a number", c->name);
-    *out = hybrid__jbool((hybrid__jreal(*out) == 0) != (c->name[0] == 'o'));
+    *out = hybrid__jbool(hybrid__jis_number(*out) && hybrid__jreal(*out) == (c->name[0] == 'o'));
     return true;
 }
 static bool hybrid__jt_compare(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
