@@ -7,8 +7,8 @@
 
 Every test is one C program, built three times: as a user would (cc -O2), with AddressSanitizer and UBSan, and, where its first
 comment says [tsan], with ThreadSanitizer. '[no-asan]' there keeps a test from the second; '[simd]' lets the sanitized builds have
-the kernels of this machine instead of the scalar ones. HYBRID_SANITIZER (address or thread)
-tells a test how it was built, so that it can do less. What was built is kept in build/tests until a source changes.
+the kernels of this machine instead of the scalar ones. HYBRID_SANITIZER (address, thread,
+or emulator in the gate that runs tests under qemu) tells a test that it is slow here, so that it can do less. What was built is kept in build/tests until a source changes.
 
 HYBRID_NO_SKIP   a skip is a failure (.ci/run sets it)     HYBRID_DATA     test data (default ../shared/data)
 HYBRID_MODELS    real models (default models)              HYBRID_JOBS     how many at a time (default: the processors)
@@ -34,7 +34,7 @@ LAST_LINE = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$")
 SANITIZERS = {
     "asan": ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
     "tsan": ["-O1", "-g", "-fsanitize=thread"],
-    "fuzz": ["-O1", "-g", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all", "-DHYBRID_NO_SIMD"],   # parsers, not kernels
+    "fuzz": ["-O1", "-g", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"],
 }
 TIME_LIMIT = {"plain": 420, "asan": 600, "tsan": 420}
 NO_SIMD = ["-DHYBRID_NO_SIMD"]        # instrumented kernels take minutes to compile: only tests that say [simd] carry them
@@ -220,7 +220,6 @@ def run_all(args, total, seconds):
         environment.pop("HYBRID_NO_SKIP", None)                   # vectors that are not here are not a tool that can be installed
 
     compiler = os.environ.get("CC", "cc").split()
-    # gcc first: clang 14 takes many minutes over the vector kernels when both sanitizers are on.
     offers = {} if args.plain else {"asan": sanitizer("asan", ["gcc", "clang"]), "tsan": sanitizer("tsan", ["gcc", "clang"])}
     jobs = []
     for source in sorted(glob.glob("tests/test_*.c")):

@@ -75,7 +75,7 @@ def blocks_of(text):
 def quick_start(header):
     """The program in the first comment of the header."""
     text = header[header.index("QUICK START"):header.index("* LICENCE")]
-    return "\n".join(line[len(" *     "):] for line in text.split("\n") if line.startswith(" *     ") or line == " *") + "\n"
+    return "\n".join(line[len(" *     "):] for line in text.split("\n") if line.startswith(" *     ") or line == " *").strip() + "\n"
 
 
 def readme_with(text):
@@ -101,7 +101,10 @@ def readme(box):
         shutil.copytree(box.path("examples"), os.path.join(folder, "examples"))
     programs = 0
     blocks = [("README.md:%d" % line, language, block) for language, block, line in blocks_of(text)]
-    for where, language, block in [("the quick start of hybrid.h", "c", quick_start(box.read("hybrid.h")))] + blocks:
+    start = quick_start(box.read("hybrid.h"))
+    if ("c", start) not in [b[1:] for b in blocks]:               # one that the README shows word for word is built once
+        blocks.insert(0, ("the quick start of hybrid.h", "c", start))
+    for where, language, block in blocks:
         if language in ("c", "cpp") and re.search(r"\bmain\s*\(", block):
             programs += 1
             name = "app.c" if language == "c" else "app.cpp"
@@ -120,6 +123,6 @@ def readme(box):
                             box.expect("%s: make %s" % (where, target), status == 0, out)
                 elif re.match(r"(cc|gcc|clang|c\+\+)\s", command):
                     box.compiles("%s: %s" % (where, command), command, folder)
-    box.expect("the README shows a program", programs > 1, "no C block with a main")
+    box.expect("the README shows a program", programs > 0, "no C block with a main")
     for link in sorted(set(re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text))):
         box.expect("the link to %s" % link, os.path.exists(box.path(link)) or not os.path.exists(box.path("tests", "oracle")), "there is no such file")

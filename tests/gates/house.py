@@ -75,9 +75,12 @@ def house(box):
     header = box.read(HEADER)
     box.expect("no trailing blanks, tabs or carriage returns", not any(line != line.rstrip() or "\t" in line for line in header.split("\n")), "hybrid.h")
     box.expect("the first lines say what it is", all(word in "\n".join(header.split("\n")[:40]) for word in ("QUICK START", "LICENCE", "OPTIONS")), "hybrid.h")
-    for title, word, damage in RULES:
+
+    def refuses(rule):
+        title, word, damage = rule
         copy = os.path.join(box.tmp, title.replace(" ", "-"))
         copy_of(box.root, copy)
         damage(copy)
         status, out = amalgamate_says(box, copy)
         box.expect("amalgamate.py refuses " + title, status != 0 and word in out, "it said (%d): %s" % (status, out))
+    box.parallel(refuses, RULES)

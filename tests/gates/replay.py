@@ -3,9 +3,19 @@ import os
 import re
 
 from gates import gate
+from house import replace
 
 
-@gate("replay")
+def change_hash(path):
+    with open(path, encoding="utf-8") as f:
+        first = re.search(r"0x[0-9a-f]{16}(?=u, HYBRID_KV)", f.read()).group(0)
+    replace(path, first, first[:-1] + ("1" if first[-1] != "1" else "2"))
+
+
+@gate("replay", faults=[
+    ("products and sums that a compiler may fuse", lambda root: replace(os.path.join(root, "src", "core", "begin.h"), '#pragma GCC optimize("fp-contract=off")', "")),
+    ("a hash that is not the library's", lambda root: change_hash(os.path.join(root, "tests", "test_replay.c"))),
+])
 def replay(box):
     builds = [["gcc", "-O0"], ["gcc", "-O3", "-march=native"], ["clang", "-O2"]]
 
