@@ -13,7 +13,8 @@ typedef struct hybrid_runtime_desc {
      * It may run them all on the calling thread. Own threads are then never started. */
     void           (*parallel_for)(void *user, int n, hybrid_task_fn fn, void *arg);
     void            *parallel_user;
-    const char      *isa;        /* NULL: the best that this CPU has; "generic", "avx2", "avx512", "neon": at most that */
+    const char      *isa;        /* NULL: the best that this CPU has; "generic", "avx2", "avx512", "neon": at most that; one that this
+                                  * processor does not have, or of another kind of processor, limits nothing */
 } hybrid_runtime_desc;
 
 /* Creates a runtime; desc may be NULL. Objects keep it alive: it may be destroyed before them. Threads start on first use and

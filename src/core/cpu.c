@@ -7,7 +7,7 @@
     #define HYBRID__ARM 1
 #endif
 
-/* The ISA classes that kernels are written for. Each holds all of the one before it on the same machine. */
+/* The ISA classes that kernels are written for. Generic runs everywhere, AVX2 wherever AVX-512 does. */
 typedef enum hybrid__isa { HYBRID__ISA_GENERIC, HYBRID__ISA_AVX2, HYBRID__ISA_AVX512, HYBRID__ISA_NEON, HYBRID__ISA_COUNT } hybrid__isa;
 
 static const char *hybrid__isa_name(hybrid__isa isa)
@@ -15,6 +15,8 @@ static const char *hybrid__isa_name(hybrid__isa isa)
     static const char *const names[] = { "generic", "avx2", "avx512", "neon" };
     return (unsigned)isa < HYBRID__ISA_COUNT ? names[isa] : "?";
 }
+
+static bool hybrid__isa_below(hybrid__isa isa, hybrid__isa have) { return isa == HYBRID__ISA_GENERIC || (isa == HYBRID__ISA_AVX2 && have == HYBRID__ISA_AVX512); }
 
 #if defined(HYBRID__X86)
 static void hybrid__cpuid(uint32_t leaf, uint32_t sub, uint32_t r[4])

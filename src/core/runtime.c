@@ -102,7 +102,7 @@ HYBRID_API hybrid_result hybrid_runtime_create(const hybrid_runtime_desc *desc, 
             a.free(a.user, rt);
             return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: isa \"%.32s\" is none of generic, avx2, avx512, neon", desc->isa);
         }
-        if (i == HYBRID__ISA_NEON ? rt->isa == HYBRID__ISA_NEON : i < (int)rt->isa) rt->isa = (hybrid__isa)i;
+        if (hybrid__isa_below((hybrid__isa)i, rt->isa)) rt->isa = (hybrid__isa)i;
     }
     rt->pool.n_lanes = desc->n_threads ? desc->n_threads : HYBRID__MIN(hybrid__cpu_count(), 16);
     rt->pool.host_for = desc->parallel_for;
