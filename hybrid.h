@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id a652240ed7de7f6f): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id b684061b0e4844dd): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -43,112 +43,112 @@
  *   src/api: the public interface, documented
  *      159  base.h             version, linkage, results, errors, allocator, log
  *      256  runtime.h          what models and sessions share: memory, log, worker threads
- *      285  quant.h            names, sizes, encode, decode
- *      350  gguf.h             what is in a model file, and writing one
- *      494  tokenizer.h        text to tokens and back
- *      608  chat.h             templates that make a prompt of a conversation
- *      711  model.h            load, describe
- *      755  context.h          batches of (sequence, tokens), logits, the KV cache
- *      835  sampler.h          from logits to the next token
- *      883  session.h          a conversation
+ *      286  quant.h            names, sizes, encode, decode
+ *      351  gguf.h             what is in a model file, and writing one
+ *      495  tokenizer.h        text to tokens and back
+ *      609  chat.h             templates that make a prompt of a conversation
+ *      712  model.h            load, describe
+ *      756  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      836  sampler.h          from logits to the next token
+ *      884  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *      948  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1011  base.c             what every room uses: macros of compilers, results, errors, checked sizes
- *     1085  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1134  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1193  decimal.c          doubles as text, the same in every locale
- *     1291  thread.c           atomics, threads, and the worker pool
- *     1570  cpu.c              what this processor and its operating system can do
- *     1638  runtime.c          the object that everything hangs off: memory, log, workers
- *     1784  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     1936  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     1964  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    21899  end.h              closes what core/begin opened
+ *      949  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1012  base.c             what every room uses: macros of compilers, results, errors, checked sizes
+ *     1086  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1135  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1194  decimal.c          doubles as text, the same in every locale
+ *     1292  thread.c           atomics, threads, and the worker pool
+ *     1571  cpu.c              what this processor and its operating system can do
+ *     1641  runtime.c          the object that everything hangs off: memory, log, workers
+ *     1787  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     1939  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     1967  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    21919  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     2330  names.c            names that must differ, found by hash
- *     2430  value.c            the 13 types of metadata values and their items
- *     2546  scan.c             a walk over the metadata, which checks every length before it is believed
- *     2749  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     3116  output.c           a file that appears under its name only when it is complete
- *     3215  write.c            makes a GGUF file
+ *     2333  names.c            names that must differ, found by hash
+ *     2433  value.c            the 13 types of metadata values and their items
+ *     2549  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     2752  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     3119  output.c           a file that appears under its name only when it is complete
+ *     3218  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     3696  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     3777  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     4076  floats.c           the types that are plain numbers
- *     4115  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     4308  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     4536  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     4676  types.c            the table of all types, and the public functions over it
- *     4777  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     4846  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     3699  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     3780  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     4079  floats.c           the types that are plain numbers
+ *     4118  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     4311  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     4539  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     4679  types.c            the table of all types, and the public functions over it
+ *     4780  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     4849  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     5019  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     5264  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     5405  pretokenize.c      cuts text into the words inside which BPE merges
- *     5817  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     6193  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     6370  bpe.c              the merging
- *     6692  tokenizer.c        making tokenizers, text to ids, ids to text
- *     6976  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     7104  stop.c             finds strings that end an answer in bytes that come in pieces
- *     7269  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     7814  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     8111  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     8365  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *     8863  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *     9199  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *     9558  jinja_filter.c     what stands behind '|'.
- *    10145  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    10324  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    10574  jinja_parse.c      tokens to a tree
- *    11124  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    11365  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    11850  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    12018  chat.c             a conversation as the variables that chat templates expect
+ *     5022  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     5267  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     5408  pretokenize.c      cuts text into the words inside which BPE merges
+ *     5820  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     6196  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     6373  bpe.c              the merging
+ *     6695  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     6979  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     7107  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     7272  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     7817  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     8114  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     8368  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *     8866  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *     9202  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *     9564  jinja_filter.c     what stands behind '|'.
+ *    10155  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    10333  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    10583  jinja_parse.c      tokens to a tree
+ *    11133  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    11374  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    11859  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    12027  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    12152  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12285  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12300  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12325  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12414  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    12778  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    12807  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    12915  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    12985  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    13080  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13480  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    13814  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    14072  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14268  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
- *    14815  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    15396  cpu_int.c          the table of integer-block kernels
- *    15451  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    15518  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    17762  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    18876  cpu_select.c       the kernels of an instruction set
- *    18912  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    19082  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12161  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    12294  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12309  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12334  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    12423  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    12787  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    12816  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    12924  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    12994  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    13089  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13489  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    13823  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    14081  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14277  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
+ *    14824  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    15405  cpu_int.c          the table of integer-block kernels
+ *    15460  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    15527  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    17771  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    18896  cpu_select.c       the kernels of an instruction set
+ *    18932  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    19102  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    19377  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    19584  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    19778  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    19836  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
- *    19977  forward.c          one transformer for all families, over the op table
+ *    19397  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    19604  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    19798  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    19856  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    19997  forward.c          one transformer for all families, over the op table
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    20279  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    20615  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    20828  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    20958  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    21341  plan.c             the bytes of a model and a context before they are loaded
- *    21430  dialog.c           the messages of a conversation, and the prompt that they make
- *    21547  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    20299  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    20635  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    20848  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    20978  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    21361  plan.c             the bytes of a model and a context before they are loaded
+ *    21450  dialog.c           the messages of a conversation, and the prompt that they make
+ *    21567  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -269,7 +269,8 @@ typedef struct hybrid_runtime_desc {
      * It may run them all on the calling thread. Own threads are then never started. */
     void           (*parallel_for)(void *user, int n, hybrid_task_fn fn, void *arg);
     void            *parallel_user;
-    const char      *isa;        /* NULL: the best that this CPU has; "generic", "avx2", "avx512", "neon": at most that */
+    const char      *isa;        /* NULL: the best that this CPU has; "generic", "avx2", "avx512", "neon": at most that; one that this
+                                  * processor does not have, or of another kind of processor, limits nothing */
 } hybrid_runtime_desc;
 
 /* Creates a runtime; desc may be NULL. Objects keep it alive: it may be destroyed before them. Threads start on first use and
@@ -943,7 +944,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "a652240ed7de7f6f"
+#define HYBRID__SOURCE_ID "b684061b0e4844dd"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -1577,7 +1578,7 @@ static void hybrid__pool_stop(hybrid__pool *pool)
     #define HYBRID__ARM 1
 #endif
 
-/* The ISA classes that kernels are written for. Each holds all of the one before it on the same machine. */
+/* The ISA classes that kernels are written for. Generic runs everywhere, AVX2 wherever AVX-512 does. */
 typedef enum hybrid__isa { HYBRID__ISA_GENERIC, HYBRID__ISA_AVX2, HYBRID__ISA_AVX512, HYBRID__ISA_NEON, HYBRID__ISA_COUNT } hybrid__isa;
 
 static const char *hybrid__isa_name(hybrid__isa isa)
@@ -1585,6 +1586,8 @@ static const char *hybrid__isa_name(hybrid__isa isa)
     static const char *const names[] = { "generic", "avx2", "avx512", "neon" };
     return (unsigned)isa < HYBRID__ISA_COUNT ? names[isa] : "?";
 }
+
+static bool hybrid__isa_below(hybrid__isa isa, hybrid__isa have) { return isa == HYBRID__ISA_GENERIC || (isa == HYBRID__ISA_AVX2 && have == HYBRID__ISA_AVX512); }
 
 #if defined(HYBRID__X86)
 static void hybrid__cpuid(uint32_t leaf, uint32_t sub, uint32_t r[4])
@@ -1740,7 +1743,7 @@ HYBRID_API hybrid_result hybrid_runtime_create(const hybrid_runtime_desc *desc, 
             a.free(a.user, rt);
             return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: isa \"%.32s\" is none of generic, avx2, avx512, neon", desc->isa);
         }
-        if (i == HYBRID__ISA_NEON ? rt->isa == HYBRID__ISA_NEON : i < (int)rt->isa) rt->isa = (hybrid__isa)i;
+        if (hybrid__isa_below((hybrid__isa)i, rt->isa)) rt->isa = (hybrid__isa)i;
     }
     rt->pool.n_lanes = desc->n_threads ? desc->n_threads : HYBRID__MIN(hybrid__cpu_count(), 16);
     rt->pool.host_for = desc->parallel_for;
@@ -9275,11 +9278,13 @@ static bool hybrid__jinja_reals(hybrid__jinja *j, hybrid__jop op, double a, doub
     case HYBRID__J_SUB: v = a - b; break;
     case HYBRID__J_MUL: v = a * b; break;
     case HYBRID__J_DIV: v = a / b; break;
-    case HYBRID__J_MOD: case HYBRID__J_FLOORDIV: {
+    case HYBRID__J_MOD: case HYBRID__J_FLOORDIV: {           /* as Python: the rest has the sign of b, zeros too */
         double rest = fmod(a, b);
         v = (a - rest) / b;
-        if (rest != 0 && (rest < 0) != (b < 0)) { rest += b; v -= 1; }
-        v = op == HYBRID__J_MOD ? rest : floor(v + 0.5);
+        if (rest == 0) rest = b < 0 ? -0.0 : 0.0;
+        else if ((rest < 0) != (b < 0)) { rest += b; v -= 1; }
+        v = v != 0 ? floor(v + 0.5) : signbit(a / b) ? -0.0 : 0.0;
+        if (op == HYBRID__J_MOD) v = rest;
         break;
     }
     default: v = pow(a, b); break;
@@ -9524,6 +9529,7 @@ static bool hybrid__jinja_slice(hybrid__jinja *j, hybrid__jvalue v, hybrid__jval
     hybrid__jlist *items = NULL;
     int64_t n, from, to, by, i;
     if (v.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, v);
+    if (v.type == HYBRID__J_NONE || hybrid__jis_number(v)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a %s cannot be sliced", hybrid__jtype_name(v));
     if (!text && v.type != HYBRID__J_LIST) { *out = hybrid__jundefined(NULL, true); return true; }
     if ((start.type != HYBRID__J_NONE && !hybrid__jis_whole(start)) || (stop.type != HYBRID__J_NONE && !hybrid__jis_whole(stop))
         || (step.type != HYBRID__J_NONE && !hybrid__jis_whole(step))) { *out = hybrid__jundefined(NULL, true); return true; }
@@ -9640,6 +9646,7 @@ static bool hybrid__jf_indent(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue
     bool first = hybrid__jflag(c->a[1], false), blank = hybrid__jflag(c->a[2], false), start = true;
     int64_t width = 4;
     const char *p, *end, *q;
+    if (c->self.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, c->self);
     if (!hybrid__jinja_to_string(j, c->self, &s)) return false;
     if (c->a[0].type == HYBRID__J_STRING) by = c->a[0];
     else if (!hybrid__jinja_want_int(j, c->name, c->a[0], 4, &width) || !hybrid__jinja_view(j, " ", 1, &by) || !hybrid__jinja_repeat(j, by, width, &by)) return false;
@@ -10007,6 +10014,7 @@ static bool hybrid__jf_groupby(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalu
     for (i = 0; i < sorted.u.list->n; i++) {
         int same = 0;
         if (!hybrid__jinja_sort_key(j, sorted.u.list->items[i], c->a[0], exact, &key)) return false;
+        if (key.type == HYBRID__J_UNDEFINED && sorted.u.list->n > 1) return hybrid__jinja_undefined(j, key);
         if (i && (same = hybrid__jequal(&j->arena, key, last, j->depth)) < 0) return hybrid__jinja_spent(j);
         if (!same) {
             hybrid__jvalue shown;
@@ -10075,6 +10083,7 @@ static bool hybrid__jf_map(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *o
     } else if (attribute.type == HYBRID__J_MISSING) {
         return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "map needs the name of a filter, or attribute=");
     }
+    if (!hybrid__jtruth(c->self)) return hybrid__jinja_new_list(j, 0, hybrid__jlazy(j), out);    /* None, 0: not even looked at */
     if (!hybrid__jinja_items(j, c->self, &items) || !hybrid__jinja_new_list(j, items->n, hybrid__jlazy(j), out)) return false;
     for (i = 0; i < items->n; i++) {
         if (name ? !hybrid__jinja_filter(j, name, items->items[i], &rest, &v) : !hybrid__jinja_path(j, items->items[i], attribute, &v)) return false;
@@ -10098,6 +10107,7 @@ static bool hybrid__jf_select(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue
         if (!hybrid__jinja_want_string(j, c->name, rest.v[0], &name)) return false;
         rest = hybrid__jargs_from(&rest, 1);
     }
+    if (!hybrid__jtruth(c->self)) return hybrid__jinja_new_list(j, 0, hybrid__jlazy(j), out);
     if (!hybrid__jinja_items(j, c->self, &items) || !hybrid__jinja_new_list(j, 0, hybrid__jlazy(j), out)) return false;
     for (i = 0; i < items->n; i++) {
         hybrid__jvalue v = items->items[i];
@@ -10179,8 +10189,7 @@ static bool hybrid__jt_divisible(hybrid__jinja *j, hybrid__jcall *c, hybrid__jva
 {
     hybrid__jvalue by = c->name[0] == 'd' ? c->a[0] : hybrid__jint(2);
     if (!hybrid__jinja_binary(j, HYBRID__J_MOD, c->self, by, out)) return false;
-    if (!hybrid__jis_number(*out)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s expects a number", c->name);
-    *out = hybrid__jbool((hybrid__jreal(*out) == 0) != (c->name[0] == 'o'));
+    *out = hybrid__jbool(hybrid__jis_number(*out) && hybrid__jreal(*out) == (c->name[0] == 'o'));
     return true;
 }
 static bool hybrid__jt_compare(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
@@ -17797,10 +17806,12 @@ HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #define HYBRID__V_LOAD_F16(p)      vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8((const uint8_t *)(p))))
 #define HYBRID__V_LOAD_BF16(p)     vreinterpretq_f32_u32(vshlq_n_u32(vmovl_u16(vreinterpret_u16_u8(vld1_u8((const uint8_t *)(p)))), 16))
 #define HYBRID__V_LOAD_I8(p)       vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(hybrid__load_u32(p)))))))
+#define HYBRID__V_SET1_F16(p)      vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16((uint16_t)hybrid__load_u16(p))))
 #define HYBRID__V_STORE_F16(p, v)  vst1_u8((uint8_t *)(p), vreinterpret_u8_f16(vcvt_f16_f32(v)))
 #define HYBRID__V_STORE_I8(p, v)   hybrid__v_store_i8_neon(p, v)
 
 #define HYBRID__V_HALVE(v)         hybrid__v_halve_neon(v)
+#define HYBRID__V_HALVE_EACH(v)    hybrid__v_halve_each_neon(v)
 #define HYBRID__V_MAX_ALL(v)       vmaxvq_f32(v)
 #define HYBRID__V_TRANSPOSE(v)     hybrid__v_transpose_neon(v)
 #define HYBRID__V_PAIR_EVEN(v)     vtrn1q_f32(v, v)
@@ -17860,6 +17871,15 @@ HYBRID__INLINE void hybrid__v_transpose_neon(float32x4_t v[4])
     v[1] = vreinterpretq_f32_f64(vtrn1q_f64(b, d));
     v[2] = vreinterpretq_f32_f64(vtrn2q_f64(a, c));
     v[3] = vreinterpretq_f32_f64(vtrn2q_f64(b, d));
+}
+
+HYBRID__INLINE float32x4_t hybrid__v_halve_each_neon(const float32x4_t v[4])
+{
+    float32x4_t t[4];
+    int i;
+    for (i = 0; i < 4; i++) t[i] = v[i];
+    hybrid__v_transpose_neon(t);
+    return vaddq_f32(vaddq_f32(t[0], t[2]), vaddq_f32(t[1], t[3]));
 }
 /* ==== end src/compute/cpu_vec_neon.inc ==== */
 
