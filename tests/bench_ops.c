@@ -147,6 +147,7 @@ static void bench_attention(hybrid_type type, int heads, int heads_kv, int dim, 
     hybrid__op_attention op;
     hybrid__op_kv_store store;
     hybrid__run run, all;
+    hybrid__batch batch, batch_all;
     int32_t *pages = (int32_t *)malloc(sizeof(int32_t) * (size_t)(length / 32 + 1));
     float *q = floats((size_t)rows * (size_t)(heads * dim)), *k = floats((size_t)length * (size_t)(heads_kv * dim)), *out = floats((size_t)rows * (size_t)(heads * dim));
     double best = 1e9, t, work = 0, roof = rows == 1 ? bandwidth() : peak();
@@ -158,10 +159,15 @@ static void bench_attention(hybrid_type type, int heads, int heads_kv, int dim, 
     kv.page_bytes_k = kv.page_bytes_v = kv.row_bytes_k * 32 * (size_t)heads_kv;
     kv.k = (char *)malloc(kv.page_bytes_k * (size_t)(length / 32 + 1)); kv.v = (char *)malloc(kv.page_bytes_v * (size_t)(length / 32 + 1));
     all.first_row = 0; all.n_rows = length; all.pos = 0; all.pages = pages;
-    store.kv = &kv; store.k = store.v = k; store.k_stride = store.v_stride = heads_kv * dim; store.runs = &all; store.n_runs = 1;
+    store.kv = &kv; store.k = store.v = k; store.k_stride = store.v_stride = heads_kv * dim;
+    memset(&batch, 0, sizeof batch); memset(&batch_all, 0, sizeof batch_all);
+    batch_all.runs = &all; batch_all.n_runs = 1; batch_all.n = length;
+    batch.runs = &run; batch.n_runs = 1; batch.n = rows;
+    be->ops->begin(be, &batch_all);
     be->ops->kv_store(be, &store);
     run.first_row = 0; run.n_rows = rows; run.pos = length - rows; run.pages = pages;
-    op.kv = &kv; op.q = q; op.q_stride = op.out_stride = heads * dim; op.out = out; op.runs = &run; op.n_runs = 1; op.n_head = heads; op.scale = 1.0f / sqrtf((float)dim);
+    op.kv = &kv; op.q = q; op.q_stride = op.out_stride = heads * dim; op.out = out; op.n_head = heads; op.scale = 1.0f / sqrtf((float)dim);
+    be->ops->begin(be, &batch);
     for (r = 0; r < rounds; r++) {
         t = now();
         be->ops->attention(be, &op);
@@ -188,7 +194,7 @@ static void bench_rows(int n, int rows)
             hybrid__op_norm norm;
             hybrid__op_glu glu;
             hybrid__op_rope rope;
-            norm.kind = kind == 0 ? HYBRID__NORM_RMS : HYBRID__NORM_LAYER; norm.x = x; norm.out = y; norm.x_stride = norm.out_stride = n; norm.w = w; norm.b = NULL; norm.n_rows = rows; norm.n = n; norm.eps = 1e-5f;
+            norm.kind = kind == 0 ? HYBRID__NORM_RMS : HYBRID__NORM_LAYER; norm.x = x; norm.out = y; norm.x_stride = norm.out_stride = n; norm.w = w; norm.b = NULL; norm.n_rows = rows; norm.n_group = 1; norm.n = n; norm.eps = 1e-5f;
             glu.act = kind == 2 ? HYBRID__ACT_SILU : kind == 3 ? HYBRID__ACT_GELU : HYBRID__ACT_GELU_TANH; glu.gate = x; glu.up = x; glu.out = y; glu.gate_stride = glu.up_stride = glu.out_stride = n; glu.n_rows = rows; glu.n = n;
             rope.kind = kind == 7 ? HYBRID__ROPE_NEOX : HYBRID__ROPE_NORM; rope.x = y; rope.x_stride = n; rope.n = rows; rope.n_head = n / 64; rope.head_dim = rope.n_rot = 64; rope.table = x;
             if (kind < 2) be->ops->norm(be, &norm);

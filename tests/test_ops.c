@@ -211,7 +211,7 @@ static void test_norm(void)
                     out[t != 0] = (float *)calloc((size_t)(rows * n), sizeof(float));
                     memset(&op, 0, sizeof op);
                     op.kind = (hybrid__norm_kind)kind; op.x = x; op.x_stride = stride; op.out = out[t != 0]; op.out_stride = n;
-                    op.w = variant & 1 ? w : NULL; op.b = variant & 2 ? b : NULL; op.n_rows = rows; op.n = n; op.eps = 1e-5f;
+                    op.w = variant & 1 ? w : NULL; op.b = variant & 2 ? b : NULL; op.n_rows = rows; op.n_group = 1; op.n = n; op.eps = 1e-5f;
                     targets[t].be->ops->norm(targets[t].be, &op);
                     if (t) CHECK(first_difference(out[0], out[1], (size_t)(rows * n)) < 0, "%s kind %d n %d", targets[t].name, kind, n);
                     else CHECK(distance(out[0], exact, (size_t)(rows * n)) < 2e-6, "kind %d n %d: %g", kind, n, distance(out[0], exact, (size_t)(rows * n)));
@@ -324,7 +324,11 @@ static void test_embed(void)
             }
             for (t = 0; t < n_targets; t++) {
                 hybrid__op_embed op;
-                op.table = &table; op.ids = ids; op.n = 4; op.scale = 3.5f; op.add = add != 0;
+                hybrid__batch batch;
+                memset(&batch, 0, sizeof batch);
+                batch.ids = ids; batch.n = 4;
+                targets[t].be->ops->begin(targets[t].be, &batch);
+                op.table = &table; op.index = HYBRID__INDEX_ID; op.scale = 3.5f; op.add = add != 0;
                 op.out = y[t != 0] = copy_floats(start, (size_t)(4 * n_embd));
                 targets[t].be->ops->embed(targets[t].be, &op);
                 if (t) { CHECK(first_difference(y[0], y[1], (size_t)(4 * n_embd)) < 0, "%s type %d", targets[t].name, (int)types[i]); free(y[1]); }
@@ -381,10 +385,23 @@ static void attention_create(const attention_case *c, attention_data *d)
 }
 static void attention_destroy(attention_data *d) { free(d->kv.k); free(d->kv.v); free(d->k); free(d->v); free(d->q); free(d->sinks); }
 
+/* The ops that follow are about these runs. */
+static void begin_runs(hybrid__backend *be, hybrid__batch *batch, const hybrid__run *runs, int n_runs)
+{
+    int i;
+    memset(batch, 0, sizeof *batch);
+    batch->runs = runs;
+    batch->n_runs = n_runs;
+    for (i = 0; i < n_runs; i++) batch->n += runs[i].n_rows;
+    be->ops->begin(be, batch);
+}
+
 static void attention_store(const target *t, const attention_case *c, attention_data *d)
 {
     hybrid__op_kv_store op;
-    op.kv = &d->kv; op.k = d->k; op.k_stride = c->n_head_kv * c->dim_k; op.v = d->v; op.v_stride = c->n_head_kv * c->dim_v; op.runs = d->all; op.n_runs = c->n_seq;
+    hybrid__batch batch;
+    begin_runs(t->be, &batch, d->all, c->n_seq);
+    op.kv = &d->kv; op.k = d->k; op.k_stride = c->n_head_kv * c->dim_k; op.v = d->v; op.v_stride = c->n_head_kv * c->dim_v;
     t->be->ops->kv_store(t->be, &op);
 }
 
@@ -392,7 +409,9 @@ static float attention_scale(const attention_case *c) { return 1.5f / sqrtf((flo
 static void attention_run(hybrid__backend *be, const attention_case *c, const attention_data *d, const hybrid__run *runs, int n_runs, float *out)
 {
     hybrid__op_attention op;
-    op.kv = &d->kv; op.q = d->q; op.q_stride = c->n_head * c->dim_k; op.out = out; op.out_stride = c->n_head * c->dim_v; op.runs = runs; op.n_runs = n_runs;
+    hybrid__batch batch;
+    begin_runs(be, &batch, runs, n_runs);
+    op.kv = &d->kv; op.q = d->q; op.q_stride = c->n_head * c->dim_k; op.out = out; op.out_stride = c->n_head * c->dim_v;
     op.n_head = c->n_head; op.scale = attention_scale(c); op.softcap = c->softcap; op.window = c->window; op.sinks = c->sinks ? d->sinks : NULL;
     be->ops->attention(be, &op);
 }
@@ -694,7 +713,7 @@ static void oracle_rows(hybrid__backend *be)
     int kind;
     for (kind = 0; kind < 2; kind++) {
         hybrid__op_norm op;
-        op.kind = kind ? HYBRID__NORM_LAYER : HYBRID__NORM_RMS; op.x = x; op.out = y = copy_floats(x, 300); op.x_stride = op.out_stride = op.n = 100; op.n_rows = 3;
+        op.kind = kind ? HYBRID__NORM_LAYER : HYBRID__NORM_RMS; op.x = x; op.out = y = copy_floats(x, 300); op.x_stride = op.out_stride = op.n = 100; op.n_rows = 3; op.n_group = 1;
         op.w = w; op.b = kind ? b : NULL; op.eps = 1e-5f;
         be->ops->norm(be, &op);
         d = oracle_distance(y, kind ? "norm.layer" : "norm.rms", 300);
@@ -718,6 +737,7 @@ static void oracle_attention(const target *t)
     for (i = 0; i < 2; i++) {
         attention_data d;
         hybrid__op_attention op;
+        hybrid__batch batch;
         float *out = (float *)malloc(sizeof(float) * 40 * 64), *part[4];
         char name[64];
         double far;
@@ -727,7 +747,8 @@ static void oracle_attention(const target *t)
         memcpy(d.k, part[1], sizeof(float) * 40 * 32);
         memcpy(d.v, part[2], sizeof(float) * 40 * 32);
         attention_store(t, &cases[i], &d);
-        op.kv = &d.kv; op.q = part[0]; op.out = out; op.q_stride = op.out_stride = 64; op.runs = d.last; op.n_runs = 1; op.n_head = 4; op.scale = 0.25f;
+        begin_runs(t->be, &batch, d.last, 1);
+        op.kv = &d.kv; op.q = part[0]; op.out = out; op.q_stride = op.out_stride = 64; op.n_head = 4; op.scale = 0.25f;
         op.softcap = cases[i].softcap; op.window = 20; op.sinks = cases[i].sinks ? part[3] : NULL;
         t->be->ops->attention(t->be, &op);
         snprintf(name, sizeof name, "attention.%s.out", names[i]);

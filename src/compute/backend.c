@@ -1,7 +1,9 @@
 /* compute/backend: the seam between models and devices: tensors, and one table of operations that every back end fills.
  *
+ * Every pointer in an op is an address in the memory of the back end's device: it is computed with, but only the back end looks behind it.
  * Activations are float32 rows, contiguous inside a row, rows `stride` floats apart. Weights are tensors in the type of their file.
- * Calls are imperative and in order. A back end may defer them: results may be read after sync(). */
+ * Calls are imperative and in order. A back end may defer them: what they made can be read after read() and sync(), and a call that fails
+ * makes sync() fail. */
 
 typedef struct hybrid__tensor {
     const char *name;
@@ -13,25 +15,40 @@ typedef struct hybrid__tensor {
 
 typedef struct hybrid__backend hybrid__backend;
 
-/* out (n, n_embd) = table[ids] * scale (+ out, when add) */
+/* Consecutive rows of a batch that belong to one sequence at consecutive positions. */
+typedef struct hybrid__run {
+    int      first_row, n_rows;
+    int32_t  pos;                       /* position of the first row */
+    const int32_t *pages;               /* page table of the sequence: position p lives in page pages[p / HYBRID__PAGE] */
+} hybrid__run;
+enum { HYBRID__PAGE = 32 };             /* positions a page of the KV cache */
+
+/* The rows that go through the model together. In the host's memory, and unchanged until sync(). */
+typedef struct hybrid__batch {
+    const int32_t *ids, *pos; int n;    /* token and position of every row */
+    const hybrid__run *runs; int n_runs;
+    const int32_t *out; int n_out;      /* rows whose logits are wanted, ascending */
+} hybrid__batch;
+typedef enum hybrid__index { HYBRID__INDEX_ID, HYBRID__INDEX_POS, HYBRID__INDEX_OUT } hybrid__index;
+
+/* out (n, n_embd) = table[index] * scale (+ out, when add), for each id, position or wanted row of the batch */
 typedef struct hybrid__op_embed {
-    const hybrid__tensor *table;        /* (n_embd, n_vocab), any type */
-    const int32_t *ids;                 /* n, each checked by the caller */
-    int    n;
+    const hybrid__tensor *table;        /* (n_embd, n_vocab), any type; every index below n_vocab */
+    hybrid__index index;
     float  scale;                       /* 1 for none */
     bool   add;
     float *out;
 } hybrid__op_embed;
 
 /* RMS:   out = x / sqrt(mean(x^2) + eps) * w          Layer: out = (x - mean) / sqrt(var + eps) * w + b   (var is biased)
- * n_rows rows of n values. w, b may be NULL (1 and 0). out may be x. */
+ * n_rows rows of n_group groups of n values; groups are n apart, and each is normed alone. w, b (n) may be NULL (1 and 0). out may be x. */
 typedef enum hybrid__norm_kind { HYBRID__NORM_RMS, HYBRID__NORM_LAYER } hybrid__norm_kind;
 typedef struct hybrid__op_norm {
     hybrid__norm_kind kind;
     const float *x; int64_t x_stride;
     float *out; int64_t out_stride;
     const float *w, *b;
-    int64_t n_rows, n;
+    int64_t n_rows, n_group, n;
     float   eps;
 } hybrid__op_norm;
 
@@ -49,8 +66,15 @@ typedef struct hybrid__op_matmul {
     hybrid__matmul_out out[4];
 } hybrid__op_matmul;
 
-/* Rotates the first n_rot values of each head: NORM pairs (2i, 2i+1), NEOX pairs (i, i + n_rot/2). table (n, n_rot/2, 2) holds cos and sin
- * of every row's position. In place. */
+/* table (n, n_rot/2, 2) = cos and sin of pos * inv_freq for every row of the batch, times scale. Angles are double. */
+typedef struct hybrid__op_rope_table {
+    const double *inv_freq;             /* n_rot/2 */
+    int    n_rot;
+    float  scale;
+    float *table;
+} hybrid__op_rope_table;
+
+/* Rotates the first n_rot values of each head: NORM pairs (2i, 2i+1), NEOX pairs (i, i + n_rot/2). In place. */
 typedef enum hybrid__rope_kind { HYBRID__ROPE_NORM, HYBRID__ROPE_NEOX } hybrid__rope_kind;
 typedef struct hybrid__op_rope {
     hybrid__rope_kind kind;
@@ -58,14 +82,6 @@ typedef struct hybrid__op_rope {
     int    n, n_head, head_dim, n_rot;
     const float *table;
 } hybrid__op_rope;
-
-/* Consecutive rows of a batch that belong to one sequence at consecutive positions. */
-typedef struct hybrid__run {
-    int      first_row, n_rows;
-    int32_t  pos;                       /* position of the first row */
-    const int32_t *pages;               /* page table of the sequence: position p lives in page pages[p / HYBRID__PAGE] */
-} hybrid__run;
-enum { HYBRID__PAGE = 32 };             /* positions a page of the KV cache */
 
 /* One layer's cache. K: page p, kv head h, slot s, at k + p * page_bytes_k + (h * HYBRID__PAGE + s) * row_bytes_k; V alike. A row is
  * head_dim values of `type` (F16, Q8_0, F32; Q8_0 needs head_dim % 32 == 0). */
@@ -81,7 +97,6 @@ typedef struct hybrid__op_kv_store {
     const hybrid__kv_view *kv;
     const float *k; int64_t k_stride;
     const float *v; int64_t v_stride;
-    const hybrid__run *runs; int n_runs;
 } hybrid__op_kv_store;
 
 /* out (n, n_head * head_dim_v): causal attention of each row over its sequence's cache (its own position included, already stored).
@@ -91,7 +106,6 @@ typedef struct hybrid__op_attention {
     const hybrid__kv_view *kv;
     const float *q; int64_t q_stride;
     float *out; int64_t out_stride;
-    const hybrid__run *runs; int n_runs;
     int    n_head;
     float  scale, softcap;              /* softcap 0: none */
     int32_t window;
@@ -110,9 +124,11 @@ typedef struct hybrid__op_glu {
 
 typedef struct hybrid__backend_ops {
     const char *name;
+    void (*begin)(hybrid__backend *be, const hybrid__batch *batch);                             /* the batch of the ops that follow */
     void (*embed)(hybrid__backend *be, const hybrid__op_embed *op);
     void (*norm)(hybrid__backend *be, const hybrid__op_norm *op);
     void (*matmul)(hybrid__backend *be, const hybrid__op_matmul *op);
+    void (*rope_table)(hybrid__backend *be, const hybrid__op_rope_table *op);
     void (*rope)(hybrid__backend *be, const hybrid__op_rope *op);
     void (*kv_store)(hybrid__backend *be, const hybrid__op_kv_store *op);
     void (*attention)(hybrid__backend *be, const hybrid__op_attention *op);
@@ -120,6 +136,9 @@ typedef struct hybrid__backend_ops {
     void (*add)(hybrid__backend *be, float *y, const float *x, int64_t n);                      /* y += x */
     void (*scale)(hybrid__backend *be, float *y, float factor, int64_t n);                      /* y *= factor */
     void (*softcap)(hybrid__backend *be, float *y, float cap, int64_t n);                       /* y = cap * tanh(y / cap) */
+    void (*copy)(hybrid__backend *be, void *dst, const void *src, size_t bytes);                /* within the device */
+    void (*write)(hybrid__backend *be, void *dst, const void *host, size_t bytes);              /* host may change on return */
+    void (*read)(hybrid__backend *be, void *host, const void *src, size_t bytes);               /* host is filled after sync */
     hybrid_result (*sync)(hybrid__backend *be, hybrid_error *error);
     void (*destroy)(hybrid__backend *be);
 } hybrid__backend_ops;
@@ -127,4 +146,5 @@ typedef struct hybrid__backend_ops {
 struct hybrid__backend {
     const hybrid__backend_ops *ops;
     hybrid_runtime *rt;
+    const hybrid__batch *batch;         /* of begin */
 };

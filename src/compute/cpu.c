@@ -91,9 +91,11 @@ static void hybrid__cpu_embed_chunk(void *arg, int chunk, int lane)
     const hybrid__type_traits *type = hybrid__type_info(op->table->type);
     const hybrid__cpu_kernels *kernels = job->cpu->kernels;
     int64_t row, end = hybrid__cpu_row_end(job, chunk), i, n = op->table->ne[0];
+    const hybrid__batch *batch = job->cpu->base.batch;
+    const int32_t *index = op->index == HYBRID__INDEX_ID ? batch->ids : op->index == HYBRID__INDEX_POS ? batch->pos : batch->out;
     HYBRID__UNUSED(lane);
     for (row = hybrid__cpu_row_begin(job, chunk); row < end; row++) {
-        const char *src = (const char *)op->table->data + (size_t)op->ids[row] * op->table->nb[1];
+        const char *src = (const char *)op->table->data + (size_t)index[row] * op->table->nb[1];
         float *out = op->out + row * n, piece[HYBRID__QK_K];
         if (!op->add) {
             type->dequantize_row(src, out, (size_t)n);
@@ -105,16 +107,45 @@ static void hybrid__cpu_embed_chunk(void *arg, int chunk, int lane)
         }
     }
 }
-static void hybrid__cpu_embed(hybrid__backend *be, const hybrid__op_embed *op) { hybrid__cpu_rows(be, op, op->n, op->table->ne[0], hybrid__cpu_embed_chunk); }
+static void hybrid__cpu_embed(hybrid__backend *be, const hybrid__op_embed *op)
+{
+    hybrid__cpu_rows(be, op, op->index == HYBRID__INDEX_OUT ? be->batch->n_out : be->batch->n, op->table->ne[0], hybrid__cpu_embed_chunk);
+}
 
 static void hybrid__cpu_norm_chunk(void *arg, int chunk, int lane)
 {
     const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
+    const hybrid__op_norm *op = (const hybrid__op_norm *)job->op;
+    int64_t at, end = hybrid__cpu_row_end(job, chunk);
+    HYBRID__UNUSED(lane);
+    for (at = hybrid__cpu_row_begin(job, chunk); at < end; at++) {
+        int64_t row = at / op->n_group, group = at % op->n_group * op->n;
+        job->cpu->kernels->norm(op, op->x + row * op->x_stride + group, op->out + row * op->out_stride + group);
+    }
+}
+static void hybrid__cpu_norm(hybrid__backend *be, const hybrid__op_norm *op) { hybrid__cpu_rows(be, op, op->n_rows * op->n_group, op->n, hybrid__cpu_norm_chunk); }
+
+static void hybrid__cpu_rope_table_chunk(void *arg, int chunk, int lane)
+{
+    const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
+    const hybrid__op_rope_table *op = (const hybrid__op_rope_table *)job->op;
     int64_t row, end = hybrid__cpu_row_end(job, chunk);
     HYBRID__UNUSED(lane);
-    for (row = hybrid__cpu_row_begin(job, chunk); row < end; row++) job->cpu->kernels->norm((const hybrid__op_norm *)job->op, row);
+    for (row = hybrid__cpu_row_begin(job, chunk); row < end; row++) {
+        float *table = op->table + row * op->n_rot;
+        int i;
+        for (i = 0; i < op->n_rot / 2; i++) {
+            double c, s;
+            hybrid__sincos(job->cpu->base.batch->pos[row] * op->inv_freq[i], &s, &c);
+            table[2 * i] = (float)c * op->scale;
+            table[2 * i + 1] = (float)s * op->scale;
+        }
+    }
 }
-static void hybrid__cpu_norm(hybrid__backend *be, const hybrid__op_norm *op) { hybrid__cpu_rows(be, op, op->n_rows, op->n, hybrid__cpu_norm_chunk); }
+static void hybrid__cpu_rope_table(hybrid__backend *be, const hybrid__op_rope_table *op)
+{
+    hybrid__cpu_rows(be, op, be->batch->n, (int64_t)op->n_rot * 16, hybrid__cpu_rope_table_chunk);      /* a sine costs about 16 simple values */
+}
 
 static void hybrid__cpu_rope_chunk(void *arg, int chunk, int lane)
 {
@@ -170,13 +201,6 @@ static void hybrid__cpu_softcap(hybrid__backend *be, float *y, float cap, int64_
 
 /* ---- the cache ------------------------------------------------------------------------------------------------------ */
 
-static int hybrid__cpu_n_rows(const hybrid__run *runs, int n_runs)
-{
-    int i, n = 0;
-    for (i = 0; i < n_runs; i++) n += runs[i].n_rows;
-    return n;
-}
-
 static void hybrid__cpu_kv_chunk(void *arg, int chunk, int lane)
 {
     const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
@@ -186,7 +210,7 @@ static void hybrid__cpu_kv_chunk(void *arg, int chunk, int lane)
     int h;
     HYBRID__UNUSED(lane);
     for (at = hybrid__cpu_row_begin(job, chunk); at < hybrid__cpu_row_end(job, chunk); at++) {
-        const hybrid__run *run = op->runs;
+        const hybrid__run *run = job->cpu->base.batch->runs;
         int64_t r = at, row;
         int32_t pos, page, slot;
         while (r >= run->n_rows) r -= run++->n_rows;
@@ -203,7 +227,7 @@ static void hybrid__cpu_kv_chunk(void *arg, int chunk, int lane)
 static void hybrid__cpu_kv_store(hybrid__backend *be, const hybrid__op_kv_store *op)
 {
     const hybrid__kv_view *kv = op->kv;
-    hybrid__cpu_rows(be, op, hybrid__cpu_n_rows(op->runs, op->n_runs), (int64_t)kv->n_head_kv * (kv->head_dim_k + kv->head_dim_v), hybrid__cpu_kv_chunk);
+    hybrid__cpu_rows(be, op, be->batch->n, (int64_t)kv->n_head_kv * (kv->head_dim_k + kv->head_dim_v), hybrid__cpu_kv_chunk);
 }
 
 /* ---- attention ------------------------------------------------------------------------------------------------------ */
@@ -221,7 +245,7 @@ static void hybrid__cpu_attention_chunk(void *arg, int chunk, int lane)
 {
     const hybrid__cpu_attention_job *job = (const hybrid__cpu_attention_job *)arg;
     const hybrid__op_attention *op = job->op;
-    const hybrid__run *run = op->runs;
+    const hybrid__run *run = job->cpu->base.batch->runs;
     int group = op->n_head / op->kv->n_head_kv, per_group = (group + job->heads - 1) / job->heads;
     int h = chunk % job->head_chunks, head0 = h / per_group * group + h % per_group * job->heads, block = chunk / job->head_chunks, blocks;
     int n_heads = HYBRID__MIN(job->heads, h / per_group * group + group - head0), row0;
@@ -233,14 +257,14 @@ static void hybrid__cpu_attention_chunk(void *arg, int chunk, int lane)
 static void hybrid__cpu_attention(hybrid__backend *be, const hybrid__op_attention *op)
 {
     hybrid__cpu_attention_job job;
-    int group = op->n_head / op->kv->n_head_kv, n = hybrid__cpu_n_rows(op->runs, op->n_runs), lanes = hybrid__lanes(be->rt), blocks = 0, i;
+    int group = op->n_head / op->kv->n_head_kv, n = be->batch->n, lanes = hybrid__lanes(be->rt), blocks = 0, i;
     job.cpu = hybrid__cpu_of(be);
     job.op = op;
     job.heads = HYBRID__MIN(group, HYBRID__ATTENTION_QUERIES);
     while (job.heads > 1 && (int64_t)n * op->kv->n_head_kv * ((group + job.heads - 1) / job.heads) < 2 * lanes) job.heads = (job.heads + 1) / 2;
     job.rows = HYBRID__ATTENTION_QUERIES / job.heads;
     job.head_chunks = op->kv->n_head_kv * ((group + job.heads - 1) / job.heads);
-    for (i = 0; i < op->n_runs; i++) blocks += (op->runs[i].n_rows + job.rows - 1) / job.rows;
+    for (i = 0; i < be->batch->n_runs; i++) blocks += (be->batch->runs[i].n_rows + job.rows - 1) / job.rows;
     hybrid__parallel(be->rt, blocks * job.head_chunks, hybrid__cpu_attention_chunk, &job);
 }
 
@@ -252,6 +276,9 @@ static void hybrid__cpu_op_matmul(hybrid__backend *be, const hybrid__op_matmul *
     hybrid__cpu_matmul(be->rt, cpu->isa, cpu->scratch, op);
 }
 
+/* Host and device are the same memory. */
+static void hybrid__cpu_begin(hybrid__backend *be, const hybrid__batch *batch) { be->batch = batch; }
+static void hybrid__cpu_copy(hybrid__backend *be, void *dst, const void *src, size_t bytes) { HYBRID__UNUSED(be); memcpy(dst, src, bytes); }
 static hybrid_result hybrid__cpu_sync(hybrid__backend *be, hybrid_error *error) { HYBRID__UNUSED(be); HYBRID__UNUSED(error); return HYBRID_OK; }
 
 static void hybrid__cpu_destroy(hybrid__backend *be)
@@ -268,8 +295,8 @@ static void hybrid__cpu_destroy(hybrid__backend *be)
 static hybrid_result hybrid__cpu_backend_create(hybrid_runtime *rt, const hybrid__cpu_limits *limits, hybrid__backend **be, hybrid_error *error)
 {
     static const hybrid__backend_ops ops = {
-        "cpu", hybrid__cpu_embed, hybrid__cpu_norm, hybrid__cpu_op_matmul, hybrid__cpu_rope, hybrid__cpu_kv_store, hybrid__cpu_attention, hybrid__cpu_glu,
-        hybrid__cpu_add, hybrid__cpu_scale, hybrid__cpu_softcap, hybrid__cpu_sync, hybrid__cpu_destroy
+        "cpu", hybrid__cpu_begin, hybrid__cpu_embed, hybrid__cpu_norm, hybrid__cpu_op_matmul, hybrid__cpu_rope_table, hybrid__cpu_rope, hybrid__cpu_kv_store, hybrid__cpu_attention, hybrid__cpu_glu,
+        hybrid__cpu_add, hybrid__cpu_scale, hybrid__cpu_softcap, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_sync, hybrid__cpu_destroy
     };
     size_t bytes = hybrid__cpu_scratch_bytes(rt, limits);
     hybrid__cpu *cpu = (hybrid__cpu *)hybrid__calloc(rt, 1, sizeof *cpu);

@@ -32,10 +32,8 @@ static float hybrid__sum_squares_generic(const float *x, float mean, int64_t n)
     return hybrid__halve(p, 32);
 }
 
-static void hybrid__norm_generic(const hybrid__op_norm *op, int64_t row)
+static void hybrid__norm_generic(const hybrid__op_norm *op, const float *x, float *out)
 {
-    const float *x = op->x + row * op->x_stride;
-    float *out = op->out + row * op->out_stride;
     float mean = op->kind == HYBRID__NORM_LAYER ? hybrid__sum_generic(x, op->n) / (float)op->n : 0.0f;
     float scale = 1.0f / sqrtf(hybrid__sum_squares_generic(x, mean, op->n) / (float)op->n + op->eps);
     int64_t i;

@@ -20,7 +20,7 @@
 #endif
 
 typedef struct hybrid__cpu_kernels {
-    void (*norm)(const hybrid__op_norm *op, int64_t row);
+    void (*norm)(const hybrid__op_norm *op, const float *x, float *out);                               /* one group */
     void (*rope)(const hybrid__op_rope *op, int row);
     void (*glu)(hybrid__act_kind act, const float *gate, const float *up, float *out, int64_t n);      /* up may be NULL, out may be either */
     void (*add)(float *y, const float *x, int64_t n);

@@ -11,7 +11,7 @@ typedef struct hybrid__progress {
     int32_t next_entry, next_offset;
     int32_t layer;                         /* next layer of the chunk; -1: the chunk has not begun */
     int32_t n_rows_done;                   /* rows of logits made by earlier chunks */
-    hybrid__chunk chunk;
+    hybrid__batch chunk;
 } hybrid__progress;
 
 struct hybrid_context {
@@ -252,14 +252,13 @@ static hybrid_result hybrid__decode_begin(hybrid_context *c, hybrid_error *error
 static void hybrid__chunk_next(hybrid_context *c)
 {
     hybrid__progress *p = &c->progress;
-    hybrid__chunk *k = &p->chunk;
+    hybrid__batch *k = &p->chunk;
     int32_t entry = p->entry, offset = p->offset, i;
     memset(k, 0, sizeof *k);
     k->ids = c->ids + c->entries[entry].first_id + offset;
     k->pos = c->chunk_pos;
     k->runs = c->runs;
-    k->out_rows = c->chunk_out;
-    k->logits = c->logits + (size_t)p->n_rows_done * (size_t)c->model->hp.n_vocab;
+    k->out = c->chunk_out;
     while (entry < c->n_entries && k->n < c->desc.n_batch) {
         const hybrid__entry *e = &c->entries[entry];
         const hybrid__seq *s = &c->kv.seqs[e->seq];
@@ -301,7 +300,7 @@ static hybrid_result hybrid__decode_unit(hybrid_context *c, hybrid_error *error)
     }
     hybrid__forward_layer(&c->forward, &p->chunk, p->layer);
     if (++p->layer < c->model->hp.n_layer) return HYBRID_OK;
-    if ((r = hybrid__forward_end(&c->forward, &p->chunk, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__forward_end(&c->forward, &p->chunk, c->logits + (size_t)p->n_rows_done * (size_t)c->model->hp.n_vocab, error)) != HYBRID_OK) return r;
     p->n_rows_done += p->chunk.n_out;
     p->entry = p->next_entry;
     p->offset = p->next_offset;

@@ -1,15 +1,7 @@
 /* model/forward: one transformer for all families, over the op table.
  *
- * A chunk is up to n_batch tokens, of any mix of sequences, that go through the layers together. The pass is three kinds of calls that
+ * A batch is up to n_batch tokens, of any mix of sequences, that go through the layers together. The pass is three kinds of calls that
  * the caller makes one by one, so that it can be left and re-entered: forward_begin, forward_layer for each layer, forward_end. */
-
-typedef struct hybrid__chunk {
-    const int32_t *ids, *pos;              /* n each */
-    int n;
-    const hybrid__run *runs; int n_runs;
-    const int32_t *out_rows; int n_out;    /* rows whose logits are wanted, ascending */
-    float *logits;                         /* (n_out, n_vocab) */
-} hybrid__chunk;
 
 /* Memory of a pass, laid out by hybrid__activations_layout. E = n_embd, rows R = n_batch. */
 typedef struct hybrid__activations {
@@ -78,18 +70,35 @@ static void hybrid__traced(hybrid__forward *f, const char *name, int layer, cons
 
 static const float *hybrid__vector(const hybrid__tensor *t) { return (const float *)t->data; }
 
-static void hybrid__normed(hybrid__forward *f, float *out, int64_t out_stride, const float *x, int64_t x_stride, int64_t n_rows, int64_t n, const hybrid__tensor *w, const hybrid__tensor *b)
+static void hybrid__norm_begin(const hybrid__forward *f, hybrid__op_norm *op, const hybrid__tensor *w, const hybrid__tensor *b)
+{
+    op->kind = f->hp->arch->norm;
+    op->w = hybrid__vector(w); op->b = b ? hybrid__vector(b) : NULL;
+    op->eps = f->hp->norm_eps;
+}
+
+/* out (n_rows, E) = norm(x (n_rows, E)) */
+static void hybrid__normed(hybrid__forward *f, float *out, const float *x, int64_t n_rows, const hybrid__tensor *w, const hybrid__tensor *b)
 {
     hybrid__op_norm op;
-    op.kind = f->hp->arch->norm;
-    op.x = x; op.x_stride = x_stride;
-    op.out = out; op.out_stride = out_stride;
-    op.w = hybrid__vector(w); op.b = b ? hybrid__vector(b) : NULL;
-    op.n_rows = n_rows; op.n = n;
-    op.eps = f->hp->norm_eps;
+    hybrid__norm_begin(f, &op, w, b);
+    op.x = x; op.out = out;
+    op.x_stride = op.out_stride = op.n = f->hp->n_embd;
+    op.n_rows = n_rows; op.n_group = 1;
     f->be->ops->norm(f->be, &op);
 }
 
+/* Each head of x (n_rows, n_head, head_dim) by itself, in place, where the family does that. */
+static void hybrid__norm_heads(hybrid__forward *f, float *x, int64_t x_stride, int64_t n_rows, int n_head, const hybrid__tensor *w)
+{
+    hybrid__op_norm op;
+    if (!w->data) return;
+    hybrid__norm_begin(f, &op, w, NULL);
+    op.x = op.out = x;
+    op.x_stride = op.out_stride = x_stride;
+    op.n_rows = n_rows; op.n_group = n_head; op.n = f->hp->head_dim_k;
+    f->be->ops->norm(f->be, &op);
+}
 static void hybrid__matmul_out_set(hybrid__op_matmul *op, const hybrid__tensor *w, const hybrid__tensor *bias, float *y, int64_t y_stride, bool add)
 {
     hybrid__matmul_out *o = &op->out[op->n_out++];
@@ -119,30 +128,35 @@ static void hybrid__block_out(hybrid__forward *f, const char *name, int layer, i
     hybrid__matmul_out_set(&op, w, b, f->a.h, e, false);
     f->be->ops->matmul(f->be, &op);
     hybrid__traced(f, name, layer, f->a.h, n, e, e);
-    hybrid__normed(f, f->a.h, e, f->a.h, e, n, e, post_norm, NULL);
+    hybrid__normed(f, f->a.h, f->a.h, n, post_norm, NULL);
     f->be->ops->add(f->be, f->a.x, f->a.h, n * e);
 }
 
 /* ---- the pass ---- */
 
-static void hybrid__forward_begin(hybrid__forward *f, const hybrid__chunk *c)
+static void hybrid__forward_begin(hybrid__forward *f, const hybrid__batch *c)
 {
     const hybrid__hparams *hp = f->hp;
     hybrid__op_embed op;
-    op.table = &f->w->embd; op.ids = c->ids; op.n = c->n; op.scale = hp->embd_scale; op.add = false; op.out = f->a.x;
+    f->be->ops->begin(f->be, c);
+    op.table = &f->w->embd; op.index = HYBRID__INDEX_ID; op.scale = hp->embd_scale; op.add = false; op.out = f->a.x;
     f->be->ops->embed(f->be, &op);
     if (hp->arch->learned_pos) {
-        op.table = &f->w->pos_embd; op.ids = c->pos; op.scale = 1; op.add = true;
+        op.table = &f->w->pos_embd; op.index = HYBRID__INDEX_POS; op.scale = 1; op.add = true;
         f->be->ops->embed(f->be, &op);
     } else if (hp->n_rot) {
-        hybrid__rope_table(f->a.inv_freq, hp->n_rot / 2, f->a.rope_scale, c->pos, c->n, f->a.rope);
-        if (hp->arch->local_rope_base != 0) hybrid__rope_table(f->a.inv_freq_local, hp->n_rot / 2, f->a.rope_scale_local, c->pos, c->n, f->a.rope_local);
+        hybrid__op_rope_table rope;
+        rope.n_rot = hp->n_rot;
+        rope.inv_freq = f->a.inv_freq; rope.scale = f->a.rope_scale; rope.table = f->a.rope;
+        f->be->ops->rope_table(f->be, &rope);
+        rope.inv_freq = f->a.inv_freq_local; rope.scale = f->a.rope_scale_local; rope.table = f->a.rope_local;
+        if (hp->arch->local_rope_base != 0) f->be->ops->rope_table(f->be, &rope);
     }
     hybrid__traced(f, "embd", -1, f->a.x, c->n, hp->n_embd, hp->n_embd);
 }
 
 /* h -> q, k, v in their strided place, normed, rotated, k and v stored */
-static void hybrid__forward_qkv(hybrid__forward *f, const hybrid__chunk *c, int layer)
+static void hybrid__forward_qkv(hybrid__forward *f, const hybrid__batch *c, int layer)
 {
     const hybrid__hparams *hp = f->hp;
     const hybrid__layer *l = &f->w->layers[layer];
@@ -150,7 +164,7 @@ static void hybrid__forward_qkv(hybrid__forward *f, const hybrid__chunk *c, int 
     float *q = f->a.qkv, *k = q + hybrid__width_q(hp), *v = k + hybrid__width_k(hp);
     hybrid__op_matmul mm;
     hybrid__op_kv_store store;
-    int i, r;
+    int i;
     hybrid__matmul_begin(&mm, f->a.h, hp->n_embd, c->n);
     if (l->wqkv.data) hybrid__matmul_out_set(&mm, &l->wqkv, &l->bqkv, q, stride, false);
     else {
@@ -162,8 +176,8 @@ static void hybrid__forward_qkv(hybrid__forward *f, const hybrid__chunk *c, int 
     hybrid__traced(f, "q", layer, q, c->n, hybrid__width_q(hp), stride);
     hybrid__traced(f, "k", layer, k, c->n, hybrid__width_k(hp), stride);
     hybrid__traced(f, "v", layer, v, c->n, hybrid__width_v(hp), stride);
-    for (r = 0; l->q_norm.data && r < c->n; r++) hybrid__normed(f, q + r * stride, hp->head_dim_k, q + r * stride, hp->head_dim_k, hp->n_head, hp->head_dim_k, &l->q_norm, NULL);
-    for (r = 0; l->k_norm.data && r < c->n; r++) hybrid__normed(f, k + r * stride, hp->head_dim_k, k + r * stride, hp->head_dim_k, hp->n_head_kv, hp->head_dim_k, &l->k_norm, NULL);
+    hybrid__norm_heads(f, q, stride, c->n, hp->n_head, &l->q_norm);
+    hybrid__norm_heads(f, k, stride, c->n, hp->n_head_kv, &l->k_norm);
     for (i = 0; i < 2 && hp->n_rot; i++) {
         hybrid__op_rope rope;
         rope.kind = hp->arch->rope;
@@ -178,11 +192,10 @@ static void hybrid__forward_qkv(hybrid__forward *f, const hybrid__chunk *c, int 
     store.kv = &f->kv[layer];
     store.k = k; store.k_stride = stride;
     store.v = v; store.v_stride = stride;
-    store.runs = c->runs; store.n_runs = c->n_runs;
     f->be->ops->kv_store(f->be, &store);
 }
 
-static void hybrid__forward_attention(hybrid__forward *f, const hybrid__chunk *c, int layer)
+static void hybrid__forward_attention(hybrid__forward *f, const hybrid__batch *c, int layer)
 {
     const hybrid__hparams *hp = f->hp;
     hybrid__op_attention op;
@@ -190,7 +203,6 @@ static void hybrid__forward_attention(hybrid__forward *f, const hybrid__chunk *c
     op.kv = &f->kv[layer];
     op.q = f->a.qkv; op.q_stride = hybrid__width_qkv(hp);
     op.out = f->a.attn; op.out_stride = hybrid__width_attn(hp);
-    op.runs = c->runs; op.n_runs = c->n_runs;
     op.n_head = hp->n_head;
     op.scale = hp->attn_scale;
     op.softcap = hp->attn_softcap;
@@ -221,8 +233,8 @@ static void hybrid__forward_ffn(hybrid__forward *f, int n, int layer)
     hybrid__traced(f, "ffn_act", layer, f->a.ffn, n, hp->n_ff, stride);
 }
 
-/* dst (n_out, cols) = the rows of src whose logits are wanted */
-static void hybrid__gather(hybrid__forward *f, const hybrid__chunk *c, float *dst, const float *src, int64_t cols)
+/* dst (n_out, cols) = the rows of src (n, cols) whose logits are wanted */
+static void hybrid__gather(hybrid__forward *f, const hybrid__batch *c, float *dst, const float *src, int64_t cols)
 {
     hybrid__tensor table;
     hybrid__op_embed op;
@@ -231,7 +243,7 @@ static void hybrid__gather(hybrid__forward *f, const hybrid__chunk *c, float *ds
     table.ne[0] = cols; table.ne[1] = c->n; table.ne[2] = table.ne[3] = 1;
     table.nb[0] = sizeof(float); table.nb[1] = (size_t)cols * sizeof(float); table.nb[2] = table.nb[3] = table.nb[1] * (size_t)c->n;
     table.data = src;
-    op.table = &table; op.ids = c->out_rows; op.n = c->n_out; op.scale = 1; op.add = false; op.out = dst;
+    op.table = &table; op.index = HYBRID__INDEX_OUT; op.scale = 1; op.add = false; op.out = dst;
     f->be->ops->embed(f->be, &op);
 }
 
@@ -241,21 +253,21 @@ static void hybrid__swap_xh(hybrid__forward *f)
     f->a.x = f->a.h;
     f->a.h = x;
 }
-static void hybrid__gather_x(hybrid__forward *f, const hybrid__chunk *c)
+static void hybrid__gather_x(hybrid__forward *f, const hybrid__batch *c)
 {
     hybrid__gather(f, c, f->a.h, f->a.x, f->hp->n_embd);
     hybrid__swap_xh(f);
 }
 
 /* One layer. Behind the last attention only the rows with wanted logits go on, unless somebody watches. */
-static void hybrid__forward_layer(hybrid__forward *f, const hybrid__chunk *c, int layer)
+static void hybrid__forward_layer(hybrid__forward *f, const hybrid__batch *c, int layer)
 {
     const hybrid__hparams *hp = f->hp;
     const hybrid__layer *l = &f->w->layers[layer];
     const int64_t e = hp->n_embd;
     const bool last = layer + 1 == hp->n_layer && !f->trace && c->n_out < c->n;
     int n = c->n;
-    hybrid__normed(f, f->a.h, e, f->a.x, e, n, e, &l->attn_norm, &l->attn_norm_b);
+    hybrid__normed(f, f->a.h, f->a.x, n, &l->attn_norm, &l->attn_norm_b);
     hybrid__traced(f, "attn_norm", layer, f->a.h, n, e, e);
     hybrid__forward_qkv(f, c, layer);
     if (last && !c->n_out) return;
@@ -267,31 +279,31 @@ static void hybrid__forward_layer(hybrid__forward *f, const hybrid__chunk *c, in
         hybrid__block_out(f, "attn_out", layer, n, f->a.qkv, hybrid__width_attn(hp), &l->wo, &l->bo, &l->attn_post_norm);
     } else hybrid__block_out(f, "attn_out", layer, n, f->a.attn, hybrid__width_attn(hp), &l->wo, &l->bo, &l->attn_post_norm);
     hybrid__traced(f, "ffn_in", layer, f->a.x, n, e, e);
-    hybrid__normed(f, f->a.h, e, f->a.x, e, n, e, &l->ffn_norm, &l->ffn_norm_b);
+    hybrid__normed(f, f->a.h, f->a.x, n, &l->ffn_norm, &l->ffn_norm_b);
     hybrid__traced(f, "ffn_norm", layer, f->a.h, n, e, e);
     hybrid__forward_ffn(f, n, layer);
     hybrid__block_out(f, "ffn_out", layer, n, f->a.ffn, 2 * (int64_t)hp->n_ff, &l->down, &l->down_b, &l->ffn_post_norm);
     hybrid__traced(f, "l_out", layer, f->a.x, n, e, e);
 }
 
-/* x -> logits of the wanted rows */
-static hybrid_result hybrid__forward_end(hybrid__forward *f, const hybrid__chunk *c, hybrid_error *error)
+/* x -> logits (n_out, n_vocab) of the wanted rows */
+static hybrid_result hybrid__forward_end(hybrid__forward *f, const hybrid__batch *c, float *logits, hybrid_error *error)
 {
     const hybrid__hparams *hp = f->hp;
     const int64_t e = hp->n_embd;
     const int n = f->trace ? c->n : c->n_out;          /* the rows that the last layer left */
     hybrid__op_matmul mm;
     if (!c->n_out && !f->trace) return f->be->ops->sync(f->be, error);
-    hybrid__normed(f, f->a.h, e, f->a.x, e, n, e, &f->w->out_norm, &f->w->out_norm_b);
+    hybrid__normed(f, f->a.h, f->a.x, n, &f->w->out_norm, &f->w->out_norm_b);
     hybrid__traced(f, "result_norm", -1, f->a.h, n, e, e);
     if (f->trace && c->n_out < c->n) hybrid__gather(f, c, f->a.x, f->a.h, e);
     if (f->trace && c->n_out < c->n) hybrid__swap_xh(f);
     if (c->n_out) {
         hybrid__matmul_begin(&mm, f->a.h, e, c->n_out);
-        hybrid__matmul_out_set(&mm, &f->w->head, NULL, c->logits, hp->n_vocab, false);
+        hybrid__matmul_out_set(&mm, &f->w->head, NULL, logits, hp->n_vocab, false);
         f->be->ops->matmul(f->be, &mm);
-        if (hp->logit_softcap > 0) f->be->ops->softcap(f->be, c->logits, hp->logit_softcap, (int64_t)c->n_out * hp->n_vocab);
-        hybrid__traced(f, "logits", -1, c->logits, c->n_out, hp->n_vocab, hp->n_vocab);
+        if (hp->logit_softcap > 0) f->be->ops->softcap(f->be, logits, hp->logit_softcap, (int64_t)c->n_out * hp->n_vocab);
+        hybrid__traced(f, "logits", -1, logits, c->n_out, hp->n_vocab, hp->n_vocab);
     }
     return f->be->ops->sync(f->be, error);
 }

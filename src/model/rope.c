@@ -40,16 +40,3 @@ static float hybrid__rope_frequencies(const hybrid__hparams *hp, const hybrid__w
     if (hp->rope_scaling == HYBRID__SCALING_LONGROPE) return hp->rope_attn_factor;
     return 1;
 }
-
-/* table (n_rows, n_rot / 2, 2) = cos, sin of pos * inv_freq, times scale. */
-static void hybrid__rope_table(const double *inv_freq, int half, float scale, const int32_t *pos, int n_rows, float *table)
-{
-    int r, i;
-    for (r = 0; r < n_rows; r++)
-        for (i = 0; i < half; i++, table += 2) {
-            double c, s;
-            hybrid__sincos(pos[r] * inv_freq[i], &s, &c);
-            table[0] = (float)c * scale;
-            table[1] = (float)s * scale;
-        }
-}
