@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id b684061b0e4844dd): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 350e64e9082d804d): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -64,7 +64,7 @@
  *     1787  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
  *     1939  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     1967  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    21919  end.h              closes what core/begin opened
+ *    21956  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     2333  names.c            names that must differ, found by hash
@@ -112,43 +112,43 @@
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *    12161  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12294  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12309  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12334  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12423  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    12787  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    12816  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    12924  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    12994  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    13089  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13489  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    13823  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    14081  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14277  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
- *    14824  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    15405  cpu_int.c          the table of integer-block kernels
- *    15460  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    15527  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    17771  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    18896  cpu_select.c       the kernels of an instruction set
- *    18932  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    19102  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12314  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12329  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12354  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    12443  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    12805  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    12834  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    12942  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    13012  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    13107  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13507  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    13841  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    14099  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14295  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
+ *    14842  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    15423  cpu_int.c          the table of integer-block kernels
+ *    15478  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    15545  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    17785  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    18908  cpu_select.c       the kernels of an instruction set
+ *    18944  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    19114  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    19397  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    19604  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    19798  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    19856  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
- *    19997  forward.c          one transformer for all families, over the op table
+ *    19436  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    19643  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    19837  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    19882  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    20023  forward.c          one transformer for all families, over the op table
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    20299  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    20635  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    20848  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    20978  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    21361  plan.c             the bytes of a model and a context before they are loaded
- *    21450  dialog.c           the messages of a conversation, and the prompt that they make
- *    21567  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    20337  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    20673  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    20886  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    21016  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    21398  plan.c             the bytes of a model and a context before they are loaded
+ *    21487  dialog.c           the messages of a conversation, and the prompt that they make
+ *    21604  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -944,7 +944,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "b684061b0e4844dd"
+#define HYBRID__SOURCE_ID "350e64e9082d804d"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -12161,8 +12161,10 @@ HYBRID_API hybrid_result hybrid_chat_render(const hybrid_template *tmpl, const h
 /* ==== begin src/compute/backend.c ==== */
 /* compute/backend: the seam between models and devices: tensors, and one table of operations that every back end fills.
  *
+ * Every pointer in an op is an address in the memory of the back end's device: it is computed with, but only the back end looks behind it.
  * Activations are float32 rows, contiguous inside a row, rows `stride` floats apart. Weights are tensors in the type of their file.
- * Calls are imperative and in order. A back end may defer them: results may be read after sync(). */
+ * Calls are imperative and in order. A back end may defer them: what they made can be read after read() and sync(), and a call that fails
+ * makes sync() fail. */
 
 typedef struct hybrid__tensor {
     const char *name;
@@ -12174,25 +12176,40 @@ typedef struct hybrid__tensor {
 
 typedef struct hybrid__backend hybrid__backend;
 
-/* out (n, n_embd) = table[ids] * scale (+ out, when add) */
+/* Consecutive rows of a batch that belong to one sequence at consecutive positions. */
+typedef struct hybrid__run {
+    int      first_row, n_rows;
+    int32_t  pos;                       /* position of the first row */
+    const int32_t *pages;               /* page table of the sequence: position p lives in page pages[p / HYBRID__PAGE] */
+} hybrid__run;
+enum { HYBRID__PAGE = 32 };             /* positions a page of the KV cache */
+
+/* The rows that go through the model together. In the host's memory, and unchanged until sync(). */
+typedef struct hybrid__batch {
+    const int32_t *ids, *pos; int n;    /* token and position of every row */
+    const hybrid__run *runs; int n_runs;
+    const int32_t *out; int n_out;      /* rows whose logits are wanted, ascending */
+} hybrid__batch;
+typedef enum hybrid__index { HYBRID__INDEX_ID, HYBRID__INDEX_POS, HYBRID__INDEX_OUT } hybrid__index;
+
+/* out (n, n_embd) = table[index] * scale (+ out, when add), for each id, position or wanted row of the batch */
 typedef struct hybrid__op_embed {
-    const hybrid__tensor *table;        /* (n_embd, n_vocab), any type */
-    const int32_t *ids;                 /* n, each checked by the caller */
-    int    n;
+    const hybrid__tensor *table;        /* (n_embd, n_vocab), any type; every index below n_vocab */
+    hybrid__index index;
     float  scale;                       /* 1 for none */
     bool   add;
     float *out;
 } hybrid__op_embed;
 
 /* RMS:   out = x / sqrt(mean(x^2) + eps) * w          Layer: out = (x - mean) / sqrt(var + eps) * w + b   (var is biased)
- * n_rows rows of n values. w, b may be NULL (1 and 0). out may be x. */
+ * n_rows rows of n_group groups of n values; groups are n apart, and each is normed alone. w, b (n) may be NULL (1 and 0). out may be x. */
 typedef enum hybrid__norm_kind { HYBRID__NORM_RMS, HYBRID__NORM_LAYER } hybrid__norm_kind;
 typedef struct hybrid__op_norm {
     hybrid__norm_kind kind;
     const float *x; int64_t x_stride;
     float *out; int64_t out_stride;
     const float *w, *b;
-    int64_t n_rows, n;
+    int64_t n_rows, n_group, n;
     float   eps;
 } hybrid__op_norm;
 
@@ -12210,8 +12227,15 @@ typedef struct hybrid__op_matmul {
     hybrid__matmul_out out[4];
 } hybrid__op_matmul;
 
-/* Rotates the first n_rot values of each head: NORM pairs (2i, 2i+1), NEOX pairs (i, i + n_rot/2). table (n, n_rot/2, 2) holds cos and sin
- * of every row's position. In place. */
+/* table (n, n_rot/2, 2) = cos and sin of pos * inv_freq for every row of the batch, times scale. Angles are double. */
+typedef struct hybrid__op_rope_table {
+    const double *inv_freq;             /* n_rot/2 */
+    int    n_rot;
+    float  scale;
+    float *table;
+} hybrid__op_rope_table;
+
+/* Rotates the first n_rot values of each head: NORM pairs (2i, 2i+1), NEOX pairs (i, i + n_rot/2). In place. */
 typedef enum hybrid__rope_kind { HYBRID__ROPE_NORM, HYBRID__ROPE_NEOX } hybrid__rope_kind;
 typedef struct hybrid__op_rope {
     hybrid__rope_kind kind;
@@ -12219,14 +12243,6 @@ typedef struct hybrid__op_rope {
     int    n, n_head, head_dim, n_rot;
     const float *table;
 } hybrid__op_rope;
-
-/* Consecutive rows of a batch that belong to one sequence at consecutive positions. */
-typedef struct hybrid__run {
-    int      first_row, n_rows;
-    int32_t  pos;                       /* position of the first row */
-    const int32_t *pages;               /* page table of the sequence: position p lives in page pages[p / HYBRID__PAGE] */
-} hybrid__run;
-enum { HYBRID__PAGE = 32 };             /* positions a page of the KV cache */
 
 /* One layer's cache. K: page p, kv head h, slot s, at k + p * page_bytes_k + (h * HYBRID__PAGE + s) * row_bytes_k; V alike. A row is
  * head_dim values of `type` (F16, Q8_0, F32; Q8_0 needs head_dim % 32 == 0). */
@@ -12242,7 +12258,6 @@ typedef struct hybrid__op_kv_store {
     const hybrid__kv_view *kv;
     const float *k; int64_t k_stride;
     const float *v; int64_t v_stride;
-    const hybrid__run *runs; int n_runs;
 } hybrid__op_kv_store;
 
 /* out (n, n_head * head_dim_v): causal attention of each row over its sequence's cache (its own position included, already stored).
@@ -12252,7 +12267,6 @@ typedef struct hybrid__op_attention {
     const hybrid__kv_view *kv;
     const float *q; int64_t q_stride;
     float *out; int64_t out_stride;
-    const hybrid__run *runs; int n_runs;
     int    n_head;
     float  scale, softcap;              /* softcap 0: none */
     int32_t window;
@@ -12271,9 +12285,11 @@ typedef struct hybrid__op_glu {
 
 typedef struct hybrid__backend_ops {
     const char *name;
+    void (*begin)(hybrid__backend *be, const hybrid__batch *batch);                             /* the batch of the ops that follow */
     void (*embed)(hybrid__backend *be, const hybrid__op_embed *op);
     void (*norm)(hybrid__backend *be, const hybrid__op_norm *op);
     void (*matmul)(hybrid__backend *be, const hybrid__op_matmul *op);
+    void (*rope_table)(hybrid__backend *be, const hybrid__op_rope_table *op);
     void (*rope)(hybrid__backend *be, const hybrid__op_rope *op);
     void (*kv_store)(hybrid__backend *be, const hybrid__op_kv_store *op);
     void (*attention)(hybrid__backend *be, const hybrid__op_attention *op);
@@ -12281,6 +12297,9 @@ typedef struct hybrid__backend_ops {
     void (*add)(hybrid__backend *be, float *y, const float *x, int64_t n);                      /* y += x */
     void (*scale)(hybrid__backend *be, float *y, float factor, int64_t n);                      /* y *= factor */
     void (*softcap)(hybrid__backend *be, float *y, float cap, int64_t n);                       /* y = cap * tanh(y / cap) */
+    void (*copy)(hybrid__backend *be, void *dst, const void *src, size_t bytes);                /* within the device */
+    void (*write)(hybrid__backend *be, void *dst, const void *host, size_t bytes);              /* host may change on return */
+    void (*read)(hybrid__backend *be, void *host, const void *src, size_t bytes);               /* host is filled after sync */
     hybrid_result (*sync)(hybrid__backend *be, hybrid_error *error);
     void (*destroy)(hybrid__backend *be);
 } hybrid__backend_ops;
@@ -12288,6 +12307,7 @@ typedef struct hybrid__backend_ops {
 struct hybrid__backend {
     const hybrid__backend_ops *ops;
     hybrid_runtime *rt;
+    const hybrid__batch *batch;         /* of begin */
 };
 /* ==== end src/compute/backend.c ==== */
 
@@ -12354,7 +12374,7 @@ static void hybrid__sincos(double x, double *sine, double *cosine)
 #endif
 
 typedef struct hybrid__cpu_kernels {
-    void (*norm)(const hybrid__op_norm *op, int64_t row);
+    void (*norm)(const hybrid__op_norm *op, const float *x, float *out);                               /* one group */
     void (*rope)(const hybrid__op_rope *op, int row);
     void (*glu)(hybrid__act_kind act, const float *gate, const float *up, float *out, int64_t n);      /* up may be NULL, out may be either */
     void (*add)(float *y, const float *x, int64_t n);
@@ -12641,10 +12661,8 @@ static float hybrid__sum_squares_generic(const float *x, float mean, int64_t n)
     return hybrid__halve(p, 32);
 }
 
-static void hybrid__norm_generic(const hybrid__op_norm *op, int64_t row)
+static void hybrid__norm_generic(const hybrid__op_norm *op, const float *x, float *out)
 {
-    const float *x = op->x + row * op->x_stride;
-    float *out = op->out + row * op->out_stride;
     float mean = op->kind == HYBRID__NORM_LAYER ? hybrid__sum_generic(x, op->n) / (float)op->n : 0.0f;
     float scale = 1.0f / sqrtf(hybrid__sum_squares_generic(x, mean, op->n) / (float)op->n + op->eps);
     int64_t i;
@@ -15823,10 +15841,8 @@ HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(sum_squares)(const float *x, 
     return HYBRID__V_FN(halve32)(p);
 }
 
-static HYBRID__V_TARGET void HYBRID__V_FN(norm)(const hybrid__op_norm *op, int64_t row)
+static HYBRID__V_TARGET void HYBRID__V_FN(norm)(const hybrid__op_norm *op, const float *x, float *out)
 {
-    const float *x = op->x + row * op->x_stride;
-    float *out = op->out + row * op->out_stride;
     float mean = op->kind == HYBRID__NORM_LAYER ? HYBRID__V_FN(sum)(x, op->n) / (float)op->n : 0.0f;
     float scale = 1.0f / sqrtf(HYBRID__V_FN(sum_squares)(x, mean, op->n) / (float)op->n + op->eps);
     const HYBRID__V shift = HYBRID__V_SET1(mean), factor = HYBRID__V_SET1(scale);
@@ -16939,10 +16955,8 @@ HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(sum_squares)(const float *x, 
     return HYBRID__V_FN(halve32)(p);
 }
 
-static HYBRID__V_TARGET void HYBRID__V_FN(norm)(const hybrid__op_norm *op, int64_t row)
+static HYBRID__V_TARGET void HYBRID__V_FN(norm)(const hybrid__op_norm *op, const float *x, float *out)
 {
-    const float *x = op->x + row * op->x_stride;
-    float *out = op->out + row * op->out_stride;
     float mean = op->kind == HYBRID__NORM_LAYER ? HYBRID__V_FN(sum)(x, op->n) / (float)op->n : 0.0f;
     float scale = 1.0f / sqrtf(HYBRID__V_FN(sum_squares)(x, mean, op->n) / (float)op->n + op->eps);
     const HYBRID__V shift = HYBRID__V_SET1(mean), factor = HYBRID__V_SET1(scale);
@@ -18064,10 +18078,8 @@ HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(sum_squares)(const float *x, 
     return HYBRID__V_FN(halve32)(p);
 }
 
-static HYBRID__V_TARGET void HYBRID__V_FN(norm)(const hybrid__op_norm *op, int64_t row)
+static HYBRID__V_TARGET void HYBRID__V_FN(norm)(const hybrid__op_norm *op, const float *x, float *out)
 {
-    const float *x = op->x + row * op->x_stride;
-    float *out = op->out + row * op->out_stride;
     float mean = op->kind == HYBRID__NORM_LAYER ? HYBRID__V_FN(sum)(x, op->n) / (float)op->n : 0.0f;
     float scale = 1.0f / sqrtf(HYBRID__V_FN(sum_squares)(x, mean, op->n) / (float)op->n + op->eps);
     const HYBRID__V shift = HYBRID__V_SET1(mean), factor = HYBRID__V_SET1(scale);
@@ -19193,9 +19205,11 @@ static void hybrid__cpu_embed_chunk(void *arg, int chunk, int lane)
     const hybrid__type_traits *type = hybrid__type_info(op->table->type);
     const hybrid__cpu_kernels *kernels = job->cpu->kernels;
     int64_t row, end = hybrid__cpu_row_end(job, chunk), i, n = op->table->ne[0];
+    const hybrid__batch *batch = job->cpu->base.batch;
+    const int32_t *index = op->index == HYBRID__INDEX_ID ? batch->ids : op->index == HYBRID__INDEX_POS ? batch->pos : batch->out;
     HYBRID__UNUSED(lane);
     for (row = hybrid__cpu_row_begin(job, chunk); row < end; row++) {
-        const char *src = (const char *)op->table->data + (size_t)op->ids[row] * op->table->nb[1];
+        const char *src = (const char *)op->table->data + (size_t)index[row] * op->table->nb[1];
         float *out = op->out + row * n, piece[HYBRID__QK_K];
         if (!op->add) {
             type->dequantize_row(src, out, (size_t)n);
@@ -19207,16 +19221,45 @@ static void hybrid__cpu_embed_chunk(void *arg, int chunk, int lane)
         }
     }
 }
-static void hybrid__cpu_embed(hybrid__backend *be, const hybrid__op_embed *op) { hybrid__cpu_rows(be, op, op->n, op->table->ne[0], hybrid__cpu_embed_chunk); }
+static void hybrid__cpu_embed(hybrid__backend *be, const hybrid__op_embed *op)
+{
+    hybrid__cpu_rows(be, op, op->index == HYBRID__INDEX_OUT ? be->batch->n_out : be->batch->n, op->table->ne[0], hybrid__cpu_embed_chunk);
+}
 
 static void hybrid__cpu_norm_chunk(void *arg, int chunk, int lane)
 {
     const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
+    const hybrid__op_norm *op = (const hybrid__op_norm *)job->op;
+    int64_t at, end = hybrid__cpu_row_end(job, chunk);
+    HYBRID__UNUSED(lane);
+    for (at = hybrid__cpu_row_begin(job, chunk); at < end; at++) {
+        int64_t row = at / op->n_group, group = at % op->n_group * op->n;
+        job->cpu->kernels->norm(op, op->x + row * op->x_stride + group, op->out + row * op->out_stride + group);
+    }
+}
+static void hybrid__cpu_norm(hybrid__backend *be, const hybrid__op_norm *op) { hybrid__cpu_rows(be, op, op->n_rows * op->n_group, op->n, hybrid__cpu_norm_chunk); }
+
+static void hybrid__cpu_rope_table_chunk(void *arg, int chunk, int lane)
+{
+    const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
+    const hybrid__op_rope_table *op = (const hybrid__op_rope_table *)job->op;
     int64_t row, end = hybrid__cpu_row_end(job, chunk);
     HYBRID__UNUSED(lane);
-    for (row = hybrid__cpu_row_begin(job, chunk); row < end; row++) job->cpu->kernels->norm((const hybrid__op_norm *)job->op, row);
+    for (row = hybrid__cpu_row_begin(job, chunk); row < end; row++) {
+        float *table = op->table + row * op->n_rot;
+        int i;
+        for (i = 0; i < op->n_rot / 2; i++) {
+            double c, s;
+            hybrid__sincos(job->cpu->base.batch->pos[row] * op->inv_freq[i], &s, &c);
+            table[2 * i] = (float)c * op->scale;
+            table[2 * i + 1] = (float)s * op->scale;
+        }
+    }
 }
-static void hybrid__cpu_norm(hybrid__backend *be, const hybrid__op_norm *op) { hybrid__cpu_rows(be, op, op->n_rows, op->n, hybrid__cpu_norm_chunk); }
+static void hybrid__cpu_rope_table(hybrid__backend *be, const hybrid__op_rope_table *op)
+{
+    hybrid__cpu_rows(be, op, be->batch->n, (int64_t)op->n_rot * 16, hybrid__cpu_rope_table_chunk);      /* a sine costs about 16 simple values */
+}
 
 static void hybrid__cpu_rope_chunk(void *arg, int chunk, int lane)
 {
@@ -19272,13 +19315,6 @@ static void hybrid__cpu_softcap(hybrid__backend *be, float *y, float cap, int64_
 
 /* ---- the cache ------------------------------------------------------------------------------------------------------ */
 
-static int hybrid__cpu_n_rows(const hybrid__run *runs, int n_runs)
-{
-    int i, n = 0;
-    for (i = 0; i < n_runs; i++) n += runs[i].n_rows;
-    return n;
-}
-
 static void hybrid__cpu_kv_chunk(void *arg, int chunk, int lane)
 {
     const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
@@ -19288,7 +19324,7 @@ static void hybrid__cpu_kv_chunk(void *arg, int chunk, int lane)
     int h;
     HYBRID__UNUSED(lane);
     for (at = hybrid__cpu_row_begin(job, chunk); at < hybrid__cpu_row_end(job, chunk); at++) {
-        const hybrid__run *run = op->runs;
+        const hybrid__run *run = job->cpu->base.batch->runs;
         int64_t r = at, row;
         int32_t pos, page, slot;
         while (r >= run->n_rows) r -= run++->n_rows;
@@ -19305,7 +19341,7 @@ static void hybrid__cpu_kv_chunk(void *arg, int chunk, int lane)
 static void hybrid__cpu_kv_store(hybrid__backend *be, const hybrid__op_kv_store *op)
 {
     const hybrid__kv_view *kv = op->kv;
-    hybrid__cpu_rows(be, op, hybrid__cpu_n_rows(op->runs, op->n_runs), (int64_t)kv->n_head_kv * (kv->head_dim_k + kv->head_dim_v), hybrid__cpu_kv_chunk);
+    hybrid__cpu_rows(be, op, be->batch->n, (int64_t)kv->n_head_kv * (kv->head_dim_k + kv->head_dim_v), hybrid__cpu_kv_chunk);
 }
 
 /* ---- attention ------------------------------------------------------------------------------------------------------ */
@@ -19323,7 +19359,7 @@ static void hybrid__cpu_attention_chunk(void *arg, int chunk, int lane)
 {
     const hybrid__cpu_attention_job *job = (const hybrid__cpu_attention_job *)arg;
     const hybrid__op_attention *op = job->op;
-    const hybrid__run *run = op->runs;
+    const hybrid__run *run = job->cpu->base.batch->runs;
     int group = op->n_head / op->kv->n_head_kv, per_group = (group + job->heads - 1) / job->heads;
     int h = chunk % job->head_chunks, head0 = h / per_group * group + h % per_group * job->heads, block = chunk / job->head_chunks, blocks;
     int n_heads = HYBRID__MIN(job->heads, h / per_group * group + group - head0), row0;
@@ -19335,14 +19371,14 @@ static void hybrid__cpu_attention_chunk(void *arg, int chunk, int lane)
 static void hybrid__cpu_attention(hybrid__backend *be, const hybrid__op_attention *op)
 {
     hybrid__cpu_attention_job job;
-    int group = op->n_head / op->kv->n_head_kv, n = hybrid__cpu_n_rows(op->runs, op->n_runs), lanes = hybrid__lanes(be->rt), blocks = 0, i;
+    int group = op->n_head / op->kv->n_head_kv, n = be->batch->n, lanes = hybrid__lanes(be->rt), blocks = 0, i;
     job.cpu = hybrid__cpu_of(be);
     job.op = op;
     job.heads = HYBRID__MIN(group, HYBRID__ATTENTION_QUERIES);
     while (job.heads > 1 && (int64_t)n * op->kv->n_head_kv * ((group + job.heads - 1) / job.heads) < 2 * lanes) job.heads = (job.heads + 1) / 2;
     job.rows = HYBRID__ATTENTION_QUERIES / job.heads;
     job.head_chunks = op->kv->n_head_kv * ((group + job.heads - 1) / job.heads);
-    for (i = 0; i < op->n_runs; i++) blocks += (op->runs[i].n_rows + job.rows - 1) / job.rows;
+    for (i = 0; i < be->batch->n_runs; i++) blocks += (be->batch->runs[i].n_rows + job.rows - 1) / job.rows;
     hybrid__parallel(be->rt, blocks * job.head_chunks, hybrid__cpu_attention_chunk, &job);
 }
 
@@ -19354,6 +19390,9 @@ static void hybrid__cpu_op_matmul(hybrid__backend *be, const hybrid__op_matmul *
     hybrid__cpu_matmul(be->rt, cpu->isa, cpu->scratch, op);
 }
 
+/* Host and device are the same memory. */
+static void hybrid__cpu_begin(hybrid__backend *be, const hybrid__batch *batch) { be->batch = batch; }
+static void hybrid__cpu_copy(hybrid__backend *be, void *dst, const void *src, size_t bytes) { HYBRID__UNUSED(be); memcpy(dst, src, bytes); }
 static hybrid_result hybrid__cpu_sync(hybrid__backend *be, hybrid_error *error) { HYBRID__UNUSED(be); HYBRID__UNUSED(error); return HYBRID_OK; }
 
 static void hybrid__cpu_destroy(hybrid__backend *be)
@@ -19370,8 +19409,8 @@ static void hybrid__cpu_destroy(hybrid__backend *be)
 static hybrid_result hybrid__cpu_backend_create(hybrid_runtime *rt, const hybrid__cpu_limits *limits, hybrid__backend **be, hybrid_error *error)
 {
     static const hybrid__backend_ops ops = {
-        "cpu", hybrid__cpu_embed, hybrid__cpu_norm, hybrid__cpu_op_matmul, hybrid__cpu_rope, hybrid__cpu_kv_store, hybrid__cpu_attention, hybrid__cpu_glu,
-        hybrid__cpu_add, hybrid__cpu_scale, hybrid__cpu_softcap, hybrid__cpu_sync, hybrid__cpu_destroy
+        "cpu", hybrid__cpu_begin, hybrid__cpu_embed, hybrid__cpu_norm, hybrid__cpu_op_matmul, hybrid__cpu_rope_table, hybrid__cpu_rope, hybrid__cpu_kv_store, hybrid__cpu_attention, hybrid__cpu_glu,
+        hybrid__cpu_add, hybrid__cpu_scale, hybrid__cpu_softcap, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_sync, hybrid__cpu_destroy
     };
     size_t bytes = hybrid__cpu_scratch_bytes(rt, limits);
     hybrid__cpu *cpu = (hybrid__cpu *)hybrid__calloc(rt, 1, sizeof *cpu);
@@ -19838,19 +19877,6 @@ static float hybrid__rope_frequencies(const hybrid__hparams *hp, const hybrid__w
     if (hp->rope_scaling == HYBRID__SCALING_LONGROPE) return hp->rope_attn_factor;
     return 1;
 }
-
-/* table (n_rows, n_rot / 2, 2) = cos, sin of pos * inv_freq, times scale. */
-static void hybrid__rope_table(const double *inv_freq, int half, float scale, const int32_t *pos, int n_rows, float *table)
-{
-    int r, i;
-    for (r = 0; r < n_rows; r++)
-        for (i = 0; i < half; i++, table += 2) {
-            double c, s;
-            hybrid__sincos(pos[r] * inv_freq[i], &s, &c);
-            table[0] = (float)c * scale;
-            table[1] = (float)s * scale;
-        }
-}
 /* ==== end src/model/rope.c ==== */
 
 /* ==== begin src/model/model.c ==== */
@@ -19997,16 +20023,8 @@ HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *mode
 /* ==== begin src/model/forward.c ==== */
 /* model/forward: one transformer for all families, over the op table.
  *
- * A chunk is up to n_batch tokens, of any mix of sequences, that go through the layers together. The pass is three kinds of calls that
+ * A batch is up to n_batch tokens, of any mix of sequences, that go through the layers together. The pass is three kinds of calls that
  * the caller makes one by one, so that it can be left and re-entered: forward_begin, forward_layer for each layer, forward_end. */
-
-typedef struct hybrid__chunk {
-    const int32_t *ids, *pos;              /* n each */
-    int n;
-    const hybrid__run *runs; int n_runs;
-    const int32_t *out_rows; int n_out;    /* rows whose logits are wanted, ascending */
-    float *logits;                         /* (n_out, n_vocab) */
-} hybrid__chunk;
 
 /* Memory of a pass, laid out by hybrid__activations_layout. E = n_embd, rows R = n_batch. */
 typedef struct hybrid__activations {
@@ -20075,18 +20093,35 @@ static void hybrid__traced(hybrid__forward *f, const char *name, int layer, cons
 
 static const float *hybrid__vector(const hybrid__tensor *t) { return (const float *)t->data; }
 
-static void hybrid__normed(hybrid__forward *f, float *out, int64_t out_stride, const float *x, int64_t x_stride, int64_t n_rows, int64_t n, const hybrid__tensor *w, const hybrid__tensor *b)
+static void hybrid__norm_begin(const hybrid__forward *f, hybrid__op_norm *op, const hybrid__tensor *w, const hybrid__tensor *b)
+{
+    op->kind = f->hp->arch->norm;
+    op->w = hybrid__vector(w); op->b = b ? hybrid__vector(b) : NULL;
+    op->eps = f->hp->norm_eps;
+}
+
+/* out (n_rows, E) = norm(x (n_rows, E)) */
+static void hybrid__normed(hybrid__forward *f, float *out, const float *x, int64_t n_rows, const hybrid__tensor *w, const hybrid__tensor *b)
 {
     hybrid__op_norm op;
-    op.kind = f->hp->arch->norm;
-    op.x = x; op.x_stride = x_stride;
-    op.out = out; op.out_stride = out_stride;
-    op.w = hybrid__vector(w); op.b = b ? hybrid__vector(b) : NULL;
-    op.n_rows = n_rows; op.n = n;
-    op.eps = f->hp->norm_eps;
+    hybrid__norm_begin(f, &op, w, b);
+    op.x = x; op.out = out;
+    op.x_stride = op.out_stride = op.n = f->hp->n_embd;
+    op.n_rows = n_rows; op.n_group = 1;
     f->be->ops->norm(f->be, &op);
 }
 
+/* Each head of x (n_rows, n_head, head_dim) by itself, in place, where the family does that. */
+static void hybrid__norm_heads(hybrid__forward *f, float *x, int64_t x_stride, int64_t n_rows, int n_head, const hybrid__tensor *w)
+{
+    hybrid__op_norm op;
+    if (!w->data) return;
+    hybrid__norm_begin(f, &op, w, NULL);
+    op.x = op.out = x;
+    op.x_stride = op.out_stride = x_stride;
+    op.n_rows = n_rows; op.n_group = n_head; op.n = f->hp->head_dim_k;
+    f->be->ops->norm(f->be, &op);
+}
 static void hybrid__matmul_out_set(hybrid__op_matmul *op, const hybrid__tensor *w, const hybrid__tensor *bias, float *y, int64_t y_stride, bool add)
 {
     hybrid__matmul_out *o = &op->out[op->n_out++];
@@ -20116,30 +20151,35 @@ static void hybrid__block_out(hybrid__forward *f, const char *name, int layer, i
     hybrid__matmul_out_set(&op, w, b, f->a.h, e, false);
     f->be->ops->matmul(f->be, &op);
     hybrid__traced(f, name, layer, f->a.h, n, e, e);
-    hybrid__normed(f, f->a.h, e, f->a.h, e, n, e, post_norm, NULL);
+    hybrid__normed(f, f->a.h, f->a.h, n, post_norm, NULL);
     f->be->ops->add(f->be, f->a.x, f->a.h, n * e);
 }
 
 /* ---- the pass ---- */
 
-static void hybrid__forward_begin(hybrid__forward *f, const hybrid__chunk *c)
+static void hybrid__forward_begin(hybrid__forward *f, const hybrid__batch *c)
 {
     const hybrid__hparams *hp = f->hp;
     hybrid__op_embed op;
-    op.table = &f->w->embd; op.ids = c->ids; op.n = c->n; op.scale = hp->embd_scale; op.add = false; op.out = f->a.x;
+    f->be->ops->begin(f->be, c);
+    op.table = &f->w->embd; op.index = HYBRID__INDEX_ID; op.scale = hp->embd_scale; op.add = false; op.out = f->a.x;
     f->be->ops->embed(f->be, &op);
     if (hp->arch->learned_pos) {
-        op.table = &f->w->pos_embd; op.ids = c->pos; op.scale = 1; op.add = true;
+        op.table = &f->w->pos_embd; op.index = HYBRID__INDEX_POS; op.scale = 1; op.add = true;
         f->be->ops->embed(f->be, &op);
     } else if (hp->n_rot) {
-        hybrid__rope_table(f->a.inv_freq, hp->n_rot / 2, f->a.rope_scale, c->pos, c->n, f->a.rope);
-        if (hp->arch->local_rope_base != 0) hybrid__rope_table(f->a.inv_freq_local, hp->n_rot / 2, f->a.rope_scale_local, c->pos, c->n, f->a.rope_local);
+        hybrid__op_rope_table rope;
+        rope.n_rot = hp->n_rot;
+        rope.inv_freq = f->a.inv_freq; rope.scale = f->a.rope_scale; rope.table = f->a.rope;
+        f->be->ops->rope_table(f->be, &rope);
+        rope.inv_freq = f->a.inv_freq_local; rope.scale = f->a.rope_scale_local; rope.table = f->a.rope_local;
+        if (hp->arch->local_rope_base != 0) f->be->ops->rope_table(f->be, &rope);
     }
     hybrid__traced(f, "embd", -1, f->a.x, c->n, hp->n_embd, hp->n_embd);
 }
 
 /* h -> q, k, v in their strided place, normed, rotated, k and v stored */
-static void hybrid__forward_qkv(hybrid__forward *f, const hybrid__chunk *c, int layer)
+static void hybrid__forward_qkv(hybrid__forward *f, const hybrid__batch *c, int layer)
 {
     const hybrid__hparams *hp = f->hp;
     const hybrid__layer *l = &f->w->layers[layer];
@@ -20147,7 +20187,7 @@ static void hybrid__forward_qkv(hybrid__forward *f, const hybrid__chunk *c, int 
     float *q = f->a.qkv, *k = q + hybrid__width_q(hp), *v = k + hybrid__width_k(hp);
     hybrid__op_matmul mm;
     hybrid__op_kv_store store;
-    int i, r;
+    int i;
     hybrid__matmul_begin(&mm, f->a.h, hp->n_embd, c->n);
     if (l->wqkv.data) hybrid__matmul_out_set(&mm, &l->wqkv, &l->bqkv, q, stride, false);
     else {
@@ -20159,8 +20199,8 @@ static void hybrid__forward_qkv(hybrid__forward *f, const hybrid__chunk *c, int 
     hybrid__traced(f, "q", layer, q, c->n, hybrid__width_q(hp), stride);
     hybrid__traced(f, "k", layer, k, c->n, hybrid__width_k(hp), stride);
     hybrid__traced(f, "v", layer, v, c->n, hybrid__width_v(hp), stride);
-    for (r = 0; l->q_norm.data && r < c->n; r++) hybrid__normed(f, q + r * stride, hp->head_dim_k, q + r * stride, hp->head_dim_k, hp->n_head, hp->head_dim_k, &l->q_norm, NULL);
-    for (r = 0; l->k_norm.data && r < c->n; r++) hybrid__normed(f, k + r * stride, hp->head_dim_k, k + r * stride, hp->head_dim_k, hp->n_head_kv, hp->head_dim_k, &l->k_norm, NULL);
+    hybrid__norm_heads(f, q, stride, c->n, hp->n_head, &l->q_norm);
+    hybrid__norm_heads(f, k, stride, c->n, hp->n_head_kv, &l->k_norm);
     for (i = 0; i < 2 && hp->n_rot; i++) {
         hybrid__op_rope rope;
         rope.kind = hp->arch->rope;
@@ -20175,11 +20215,10 @@ static void hybrid__forward_qkv(hybrid__forward *f, const hybrid__chunk *c, int 
     store.kv = &f->kv[layer];
     store.k = k; store.k_stride = stride;
     store.v = v; store.v_stride = stride;
-    store.runs = c->runs; store.n_runs = c->n_runs;
     f->be->ops->kv_store(f->be, &store);
 }
 
-static void hybrid__forward_attention(hybrid__forward *f, const hybrid__chunk *c, int layer)
+static void hybrid__forward_attention(hybrid__forward *f, const hybrid__batch *c, int layer)
 {
     const hybrid__hparams *hp = f->hp;
     hybrid__op_attention op;
@@ -20187,7 +20226,6 @@ static void hybrid__forward_attention(hybrid__forward *f, const hybrid__chunk *c
     op.kv = &f->kv[layer];
     op.q = f->a.qkv; op.q_stride = hybrid__width_qkv(hp);
     op.out = f->a.attn; op.out_stride = hybrid__width_attn(hp);
-    op.runs = c->runs; op.n_runs = c->n_runs;
     op.n_head = hp->n_head;
     op.scale = hp->attn_scale;
     op.softcap = hp->attn_softcap;
@@ -20218,8 +20256,8 @@ static void hybrid__forward_ffn(hybrid__forward *f, int n, int layer)
     hybrid__traced(f, "ffn_act", layer, f->a.ffn, n, hp->n_ff, stride);
 }
 
-/* dst (n_out, cols) = the rows of src whose logits are wanted */
-static void hybrid__gather(hybrid__forward *f, const hybrid__chunk *c, float *dst, const float *src, int64_t cols)
+/* dst (n_out, cols) = the rows of src (n, cols) whose logits are wanted */
+static void hybrid__gather(hybrid__forward *f, const hybrid__batch *c, float *dst, const float *src, int64_t cols)
 {
     hybrid__tensor table;
     hybrid__op_embed op;
@@ -20228,7 +20266,7 @@ static void hybrid__gather(hybrid__forward *f, const hybrid__chunk *c, float *ds
     table.ne[0] = cols; table.ne[1] = c->n; table.ne[2] = table.ne[3] = 1;
     table.nb[0] = sizeof(float); table.nb[1] = (size_t)cols * sizeof(float); table.nb[2] = table.nb[3] = table.nb[1] * (size_t)c->n;
     table.data = src;
-    op.table = &table; op.ids = c->out_rows; op.n = c->n_out; op.scale = 1; op.add = false; op.out = dst;
+    op.table = &table; op.index = HYBRID__INDEX_OUT; op.scale = 1; op.add = false; op.out = dst;
     f->be->ops->embed(f->be, &op);
 }
 
@@ -20238,21 +20276,21 @@ static void hybrid__swap_xh(hybrid__forward *f)
     f->a.x = f->a.h;
     f->a.h = x;
 }
-static void hybrid__gather_x(hybrid__forward *f, const hybrid__chunk *c)
+static void hybrid__gather_x(hybrid__forward *f, const hybrid__batch *c)
 {
     hybrid__gather(f, c, f->a.h, f->a.x, f->hp->n_embd);
     hybrid__swap_xh(f);
 }
 
 /* One layer. Behind the last attention only the rows with wanted logits go on, unless somebody watches. */
-static void hybrid__forward_layer(hybrid__forward *f, const hybrid__chunk *c, int layer)
+static void hybrid__forward_layer(hybrid__forward *f, const hybrid__batch *c, int layer)
 {
     const hybrid__hparams *hp = f->hp;
     const hybrid__layer *l = &f->w->layers[layer];
     const int64_t e = hp->n_embd;
     const bool last = layer + 1 == hp->n_layer && !f->trace && c->n_out < c->n;
     int n = c->n;
-    hybrid__normed(f, f->a.h, e, f->a.x, e, n, e, &l->attn_norm, &l->attn_norm_b);
+    hybrid__normed(f, f->a.h, f->a.x, n, &l->attn_norm, &l->attn_norm_b);
     hybrid__traced(f, "attn_norm", layer, f->a.h, n, e, e);
     hybrid__forward_qkv(f, c, layer);
     if (last && !c->n_out) return;
@@ -20264,31 +20302,31 @@ static void hybrid__forward_layer(hybrid__forward *f, const hybrid__chunk *c, in
         hybrid__block_out(f, "attn_out", layer, n, f->a.qkv, hybrid__width_attn(hp), &l->wo, &l->bo, &l->attn_post_norm);
     } else hybrid__block_out(f, "attn_out", layer, n, f->a.attn, hybrid__width_attn(hp), &l->wo, &l->bo, &l->attn_post_norm);
     hybrid__traced(f, "ffn_in", layer, f->a.x, n, e, e);
-    hybrid__normed(f, f->a.h, e, f->a.x, e, n, e, &l->ffn_norm, &l->ffn_norm_b);
+    hybrid__normed(f, f->a.h, f->a.x, n, &l->ffn_norm, &l->ffn_norm_b);
     hybrid__traced(f, "ffn_norm", layer, f->a.h, n, e, e);
     hybrid__forward_ffn(f, n, layer);
     hybrid__block_out(f, "ffn_out", layer, n, f->a.ffn, 2 * (int64_t)hp->n_ff, &l->down, &l->down_b, &l->ffn_post_norm);
     hybrid__traced(f, "l_out", layer, f->a.x, n, e, e);
 }
 
-/* x -> logits of the wanted rows */
-static hybrid_result hybrid__forward_end(hybrid__forward *f, const hybrid__chunk *c, hybrid_error *error)
+/* x -> logits (n_out, n_vocab) of the wanted rows */
+static hybrid_result hybrid__forward_end(hybrid__forward *f, const hybrid__batch *c, float *logits, hybrid_error *error)
 {
     const hybrid__hparams *hp = f->hp;
     const int64_t e = hp->n_embd;
     const int n = f->trace ? c->n : c->n_out;          /* the rows that the last layer left */
     hybrid__op_matmul mm;
     if (!c->n_out && !f->trace) return f->be->ops->sync(f->be, error);
-    hybrid__normed(f, f->a.h, e, f->a.x, e, n, e, &f->w->out_norm, &f->w->out_norm_b);
+    hybrid__normed(f, f->a.h, f->a.x, n, &f->w->out_norm, &f->w->out_norm_b);
     hybrid__traced(f, "result_norm", -1, f->a.h, n, e, e);
     if (f->trace && c->n_out < c->n) hybrid__gather(f, c, f->a.x, f->a.h, e);
     if (f->trace && c->n_out < c->n) hybrid__swap_xh(f);
     if (c->n_out) {
         hybrid__matmul_begin(&mm, f->a.h, e, c->n_out);
-        hybrid__matmul_out_set(&mm, &f->w->head, NULL, c->logits, hp->n_vocab, false);
+        hybrid__matmul_out_set(&mm, &f->w->head, NULL, logits, hp->n_vocab, false);
         f->be->ops->matmul(f->be, &mm);
-        if (hp->logit_softcap > 0) f->be->ops->softcap(f->be, c->logits, hp->logit_softcap, (int64_t)c->n_out * hp->n_vocab);
-        hybrid__traced(f, "logits", -1, c->logits, c->n_out, hp->n_vocab, hp->n_vocab);
+        if (hp->logit_softcap > 0) f->be->ops->softcap(f->be, logits, hp->logit_softcap, (int64_t)c->n_out * hp->n_vocab);
+        hybrid__traced(f, "logits", -1, logits, c->n_out, hp->n_vocab, hp->n_vocab);
     }
     return f->be->ops->sync(f->be, error);
 }
@@ -20989,7 +21027,7 @@ typedef struct hybrid__progress {
     int32_t next_entry, next_offset;
     int32_t layer;                         /* next layer of the chunk; -1: the chunk has not begun */
     int32_t n_rows_done;                   /* rows of logits made by earlier chunks */
-    hybrid__chunk chunk;
+    hybrid__batch chunk;
 } hybrid__progress;
 
 struct hybrid_context {
@@ -21230,14 +21268,13 @@ static hybrid_result hybrid__decode_begin(hybrid_context *c, hybrid_error *error
 static void hybrid__chunk_next(hybrid_context *c)
 {
     hybrid__progress *p = &c->progress;
-    hybrid__chunk *k = &p->chunk;
+    hybrid__batch *k = &p->chunk;
     int32_t entry = p->entry, offset = p->offset, i;
     memset(k, 0, sizeof *k);
     k->ids = c->ids + c->entries[entry].first_id + offset;
     k->pos = c->chunk_pos;
     k->runs = c->runs;
-    k->out_rows = c->chunk_out;
-    k->logits = c->logits + (size_t)p->n_rows_done * (size_t)c->model->hp.n_vocab;
+    k->out = c->chunk_out;
     while (entry < c->n_entries && k->n < c->desc.n_batch) {
         const hybrid__entry *e = &c->entries[entry];
         const hybrid__seq *s = &c->kv.seqs[e->seq];
@@ -21279,7 +21316,7 @@ static hybrid_result hybrid__decode_unit(hybrid_context *c, hybrid_error *error)
     }
     hybrid__forward_layer(&c->forward, &p->chunk, p->layer);
     if (++p->layer < c->model->hp.n_layer) return HYBRID_OK;
-    if ((r = hybrid__forward_end(&c->forward, &p->chunk, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__forward_end(&c->forward, &p->chunk, c->logits + (size_t)p->n_rows_done * (size_t)c->model->hp.n_vocab, error)) != HYBRID_OK) return r;
     p->n_rows_done += p->chunk.n_out;
     p->entry = p->next_entry;
     p->offset = p->next_offset;
