@@ -318,14 +318,17 @@ class Header:
         return [" *" if r is None else r if isinstance(r, str) else " *   %6d  %-18s %s" % (r[1] + total + 1, os.path.basename(r[0]), self.title(r[0])) for r in rows]
 
     def cutouts(self, top):
-        described = dict(re.findall(r"^@cutout (HYBRID_NO_\w+)\s+(.*)$", top, re.M))
+        described = {m.group(1): m.groups() for m in re.finditer(r"^@cutout (HYBRID_NO_\w+)( \*)?\s+(.*)$", top, re.M)}
         used = {}
         for path in self.order:
             for kind, token, _ in tokens_of(self.texts[path]):
                 if kind == "directive" and re.match(r"\s*#\s*(if|elif)", token):
                     for name in re.findall(r"\bHYBRID_NO_\w+", token):
                         used.setdefault(name, []).append(path)
-        rows = [" *   %-22s %s" % (name, described.get(name, "(used by %s)" % ", ".join(sorted(set(used[name]))))) for name in sorted(used)]
+        rows = []
+        for name in sorted(used):
+            _, mark, words = described.get(name, (name, "", "(used by %s)" % ", ".join(sorted(set(used[name])))))
+            rows.append(" *   %-22s %s" % (name + (mark or ""), words))
         return rows or [" *   (none yet)"]
 
     def make(self):

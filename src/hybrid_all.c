@@ -38,6 +38,7 @@
 #include "quant/mix.c"
 
 /* text */
+#ifndef HYBRID_NO_TEXT
 #include "text/unicode_data.c"
 #include "text/unicode.c"
 #include "text/pretokenize.c"
@@ -61,6 +62,7 @@
 #include "text/jinja_eval.c"
 #include "text/template.c"
 #include "text/chat.c"
+#endif
 
 /* compute */
 #include "compute/backend.c"
@@ -99,8 +101,10 @@
 #include "infer/kv.c"
 #include "infer/context.c"
 #include "infer/plan.c"
+#ifndef HYBRID_NO_TEXT
 #include "infer/dialog.c"
 #include "infer/session.c"
+#endif
 
 #include "core/end.h"
 #endif

@@ -28,14 +28,16 @@ typedef struct hybrid_model_info {
     uint64_t n_params;           /* values in all tensors */
     uint64_t n_bytes;            /* their bytes */
     int32_t  n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff;
-    bool     has_template;       /* carries a chat template, or has the tokens of ChatML */
+    bool     has_template;       /* carries a chat template, or has the tokens of ChatML; false with HYBRID_NO_TEXT */
 } hybrid_model_info;
 
 HYBRID_API void hybrid_model_describe(const hybrid_model *model, hybrid_model_info *info);
 
 /* Parts of the model, valid as long as it. The template is that of the file, or ChatML where the
  * file has none but the vocabulary has its tokens; else NULL. */
-HYBRID_API const hybrid_tokenizer *hybrid_model_tokenizer(const hybrid_model *model);
 HYBRID_API const hybrid_gguf *hybrid_model_gguf(const hybrid_model *model);
-HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *model);
 HYBRID_API hybrid_runtime *hybrid_model_runtime(const hybrid_model *model);
+#ifndef HYBRID_NO_TEXT
+HYBRID_API const hybrid_tokenizer *hybrid_model_tokenizer(const hybrid_model *model);
+HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *model);
+#endif

@@ -86,6 +86,8 @@ static hybrid_string hybrid__string(const char *text)
     return s;
 }
 
+static bool hybrid__string_is(hybrid_string s, const char *text) { return s.size == strlen(text) && (!s.size || !memcmp(s.data, text, s.size)); }
+
 /* A name from a file, safe to print: shortened, with anything unusual as '?'. Returns text. */
 static const char *hybrid__printable(hybrid_string name, char text[64])
 {

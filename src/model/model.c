@@ -5,9 +5,13 @@ struct hybrid_model {
     hybrid_gguf      *gguf;
     hybrid__hparams   hp;
     hybrid__weights   weights;
+#ifndef HYBRID_NO_TEXT
     hybrid_tokenizer *tokenizer;
     hybrid_template  *chat;                /* NULL: none fits */
+#endif
 };
+
+#ifndef HYBRID_NO_TEXT
 
 /* A template beyond us must not keep the model from being used: sessions fall back to plain text, and the log says so. */
 static hybrid_result hybrid__model_open_template(hybrid_model *m, hybrid_error *error)
@@ -34,6 +38,25 @@ static hybrid_result hybrid__model_open_template(hybrid_model *m, hybrid_error *
     return HYBRID_OK;
 }
 
+static hybrid_result hybrid__model_open_text(hybrid_model *m, hybrid_error *error)
+{
+    hybrid_result r = hybrid_tokenizer_from_gguf(m->rt, m->gguf, &m->tokenizer, error);
+    if (r) return r;
+    if (hybrid_vocab_size(m->tokenizer) > (size_t)m->hp.n_vocab)
+        return hybrid__fail(error, HYBRID_ERROR_FORMAT, "the tokenizer has %llu tokens, but the model only %d: they do not belong together", (unsigned long long)hybrid_vocab_size(m->tokenizer), m->hp.n_vocab);
+    return hybrid__model_open_template(m, error);
+}
+
+static void hybrid__model_close_text(hybrid_model *m)
+{
+    hybrid_template_destroy(m->chat);
+    hybrid_tokenizer_destroy(m->tokenizer);
+}
+
+HYBRID_API const hybrid_tokenizer *hybrid_model_tokenizer(const hybrid_model *model) { return model ? model->tokenizer : NULL; }
+HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *model) { return model ? model->chat : NULL; }
+#endif
+
 /* Everything but the weights' bytes. */
 static hybrid_result hybrid__model_open(hybrid_model *m, const hybrid_model_desc *desc, hybrid_error *error)
 {
@@ -52,10 +75,10 @@ static hybrid_result hybrid__model_open(hybrid_model *m, const hybrid_model_desc
         hybrid__tensor *t;
         for (i = 0; (t = hybrid__weights_item(&m->weights, &m->hp, i)) != NULL; i++) t->data = NULL;
     }
-    if ((r = hybrid_tokenizer_from_gguf(m->rt, m->gguf, &m->tokenizer, error)) != HYBRID_OK) return r;
-    if (hybrid_vocab_size(m->tokenizer) > (size_t)m->hp.n_vocab)
-        return hybrid__fail(error, HYBRID_ERROR_FORMAT, "the tokenizer has %llu tokens, but the model only %d: they do not belong together", (unsigned long long)hybrid_vocab_size(m->tokenizer), m->hp.n_vocab);
-    return hybrid__model_open_template(m, error);
+#ifndef HYBRID_NO_TEXT
+    r = hybrid__model_open_text(m, error);
+#endif
+    return r;
 }
 
 static hybrid_result hybrid__model_create(hybrid_runtime *runtime, const hybrid_model_desc *desc, hybrid_model **model, hybrid_error *error)
@@ -80,8 +103,9 @@ HYBRID_API void hybrid_model_destroy(hybrid_model *model)
     hybrid_runtime *rt;
     if (!model) return;
     rt = model->rt;
-    hybrid_template_destroy(model->chat);
-    hybrid_tokenizer_destroy(model->tokenizer);
+#ifndef HYBRID_NO_TEXT
+    hybrid__model_close_text(model);
+#endif
     hybrid__weights_free(rt, &model->weights);
     hybrid_gguf_destroy(model->gguf);
     hybrid__free(rt, model);
@@ -129,10 +153,10 @@ HYBRID_API void hybrid_model_describe(const hybrid_model *model, hybrid_model_in
     info->n_head_kv = model->hp.n_head_kv;
     info->head_dim = model->hp.head_dim_k;
     info->n_ff = model->hp.n_ff;
-    info->has_template = hybrid_model_template(model) != NULL;
+#ifndef HYBRID_NO_TEXT
+    info->has_template = model->chat != NULL;
+#endif
 }
 
-HYBRID_API const hybrid_tokenizer *hybrid_model_tokenizer(const hybrid_model *model) { return model->tokenizer; }
-HYBRID_API const hybrid_gguf *hybrid_model_gguf(const hybrid_model *model) { return model->gguf; }
-HYBRID_API hybrid_runtime *hybrid_model_runtime(const hybrid_model *model) { return model->rt; }
-HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *model) { return model->chat; }
+HYBRID_API const hybrid_gguf *hybrid_model_gguf(const hybrid_model *model) { return model ? model->gguf : NULL; }
+HYBRID_API hybrid_runtime *hybrid_model_runtime(const hybrid_model *model) { return model ? model->rt : NULL; }

@@ -6,8 +6,6 @@ static bool hybrid__vocab_gguf_flag(const hybrid_gguf *g, const char *key, bool 
     return hybrid_gguf_get_i64(g, key, &v) ? v != 0 : value;
 }
 
-static bool hybrid__string_is(hybrid_string s, const char *text) { return s.size == strlen(text) && (!s.size || !memcmp(s.data, text, s.size)); }
-
 typedef struct hybrid__role_key {
     const char       *key;
     hybrid_token_role role;

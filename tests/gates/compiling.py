@@ -80,10 +80,18 @@ def cutouts_of(text):
     return sorted({name for line in re.findall(r"^[ \t]*#[ \t]*(?:if|elif|ifdef|ifndef)\b.*$", text, re.M) for name in re.findall(r"HYBRID_NO_\w+", line)})
 
 
+def without_text_only(before, statement):
+    """Adds a statement before a line of hybrid.h, under HYBRID_NO_TEXT."""
+    return lambda root: replace(os.path.join(root, "hybrid.h"), before, "#ifdef HYBRID_NO_TEXT\n%s\n#endif\n%s" % (statement, before))
+
+
 @gate("cutouts", faults=[
     ("a cut-out that does not compile", in_header("#ifdef HYBRID_NO_THREADS\nstatic hybrid__nothing hybrid__fault;\n#endif")),
     ("a cut-out that leaves a warning", in_header("#ifdef HYBRID_NO_SIMD\n%s\n#endif" % UNUSED)),
     ("a cut-out that the table does not explain", in_header("#ifdef HYBRID_NO_FAULT\n#endif")),
+    ("a model that computes otherwise without text", without_text_only("    *model = m;\n", "m->hp.norm_eps *= 1000;")),
+    ("memory without text that the plan does not know", without_text_only("    *model = m;\n", "(void)hybrid__alloc(m->rt, 100);")),
+    ("text in a model without text", in_header("#ifdef HYBRID_NO_TEXT\nHYBRID_API int hybrid_tokenize(void);\nHYBRID_API int hybrid_tokenize(void) { return 0; }\n#endif")),
 ])
 def cutouts(box):
     """Every HYBRID_NO_... that the header looks at: alone, and all at once."""
@@ -97,6 +105,74 @@ def cutouts(box):
     cases = [(" ".join(s) if len(s) < 3 else "all of them", "gcc", ["-std=c99", "-fsyntax-only"] + WARNINGS + ["-D" + name for name in s]) for s in sets]
     cases.append(("all of them, C++11", "g++", ["-std=c++11", "-x", "c++", "-fsyntax-only"] + WARNINGS + ["-D" + name for name in names]))
     build_all(box, IMPLEMENTATION, cases)
+    if "HYBRID_NO_TEXT" in names:
+        without_text(box)
+
+
+# Decodes and samples ids, prints them, and ends with 0 when the plan was what was then taken.
+IDS_ONLY = r"""
+#define HYBRID_IMPLEMENTATION
+#include "hybrid.h"
+typedef struct heap { uint64_t live; } heap;
+static void *take(void *user, size_t n)
+{
+    size_t *p = (size_t *)malloc(n + 16);
+    if (!p) return NULL;
+    *p = n;
+    ((heap *)user)->live += n;
+    return p + 2;
+}
+static void give(void *user, void *block) { ((heap *)user)->live -= ((size_t *)block)[-2]; free((size_t *)block - 2); }
+
+int main(int argc, char **argv)
+{
+    heap h = { 0 };
+    hybrid_runtime_desc rd = { 0 };
+    hybrid_model_desc md = { 0 };
+    hybrid_context_desc cd = { 0 };
+    hybrid_sampler_desc sd = { 0 };
+    hybrid_runtime *rt; hybrid_model *model; hybrid_context *context; hybrid_sampler *sampler;
+    hybrid_memory_plan plan; hybrid_model_info info; hybrid_error error;
+    int32_t ids[4] = { 1, 403, 407, 261 }, id, i;
+    uint64_t before;
+    rd.allocator.alloc = take; rd.allocator.free = give; rd.allocator.user = &h;
+    rd.n_threads = 1;
+    md.path = argc > 1 ? argv[1] : "";
+    cd.n_ctx = 128;
+    sd.temperature = 0.8f; sd.top_p = 0.9f; sd.seed = 7;
+    if (hybrid_runtime_create(&rd, &rt, &error)) return 2;
+    before = h.live;
+    if (hybrid_plan(rt, &md, &cd, &plan, &error) || hybrid_model_load(rt, &md, &model, &error) || hybrid_context_create(model, &cd, &context, &error))
+        return fprintf(stderr, "%s\n", error.message), 3;
+    if (h.live - before != plan.total) return fprintf(stderr, "planned %d, took %d\n", (int)plan.total, (int)(h.live - before)), 4;
+    if (hybrid_sampler_create(rt, &sd, &sampler, &error) || hybrid_batch_add(context, 0, ids, 4, &error)) return 5;
+    hybrid_model_describe(model, &info);
+    for (i = 0; i < 40; i++) {
+        if (hybrid_decode(context, &error)) return fprintf(stderr, "%s\n", error.message), 6;
+        id = hybrid_sample(sampler, hybrid_logits(context, 0), info.n_vocab);
+        hybrid_sampler_accept(sampler, id);
+        printf("%d ", id);
+        if (hybrid_batch_add(context, 0, &id, 1, &error)) return 7;
+    }
+    hybrid_sampler_destroy(sampler); hybrid_context_destroy(context); hybrid_model_destroy(model); hybrid_runtime_destroy(rt);
+    return h.live != 0;
+}
+"""
+
+
+def without_text(box):
+    """The same ids with and without text, the plan exact in both, and no name of the text room left in the object."""
+    path, story, said = box.write("ids.c", IDS_ONLY), box.path("examples", "data", "stories260K-q8_0.gguf"), []
+    for name, flags in (("whole", []), ("no-text", ["-DHYBRID_NO_TEXT"])):
+        if box.compiles("a program of ids, %s" % name, ["cc", "-O1", "-Wall", "-Wextra", "-DHYBRID_NO_SIMD"] + flags + ["-I", box.root, path, "-o", name, "-lm"]):
+            status, out = box.run([os.path.join(box.tmp, name), story])
+            box.expect("the program of ids runs, %s" % name, status == 0, "exit status %d: %s" % (status, out))
+            said.append(out)
+    box.expect("the same ids without text", len(said) == 2 and said[0] == said[1] and len(set(said[0].split())) > 10, "\n".join(said))
+    if box.has("nm"):
+        _, out = box.run(["nm", "no-text"])
+        left = re.findall(r" [A-Za-z] (hybrid_\w*(?:token|template|chat|session|stop_|jinja|unicode|utf8)\w*)$", out, re.M)
+        box.expect("nothing of text is left", not left, ", ".join(left))
 
 
 @gate("units", faults=[
