@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 350e64e9082d804d): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 3365ec95809e1363): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -36,119 +36,120 @@
  *   HYBRID_NO_MMAP         files are read, not mapped
  *   HYBRID_NO_SIMD         plain C only
  *   HYBRID_NO_STDIO        no files by path: memory and reader callbacks only
+ *   HYBRID_NO_TEXT *       token ids only: no tokenizers, chat templates and sessions
  *   HYBRID_NO_THREADS      everything runs on the calling thread (or on your parallel_for)
  *
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      159  base.h             version, linkage, results, errors, allocator, log
- *      256  runtime.h          what models and sessions share: memory, log, worker threads
- *      286  quant.h            names, sizes, encode, decode
- *      351  gguf.h             what is in a model file, and writing one
- *      495  tokenizer.h        text to tokens and back
- *      609  chat.h             templates that make a prompt of a conversation
- *      712  model.h            load, describe
- *      756  context.h          batches of (sequence, tokens), logits, the KV cache
- *      836  sampler.h          from logits to the next token
- *      884  session.h          a conversation
+ *      160  base.h             version, linkage, results, errors, allocator, log
+ *      257  runtime.h          what models and sessions share: memory, log, worker threads
+ *      287  quant.h            names, sizes, encode, decode
+ *      352  gguf.h             what is in a model file, and writing one
+ *      497  tokenizer.h        text to tokens and back
+ *      611  chat.h             templates that make a prompt of a conversation
+ *      715  model.h            load, describe
+ *      761  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      841  sampler.h          from logits to the next token
+ *      890  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *      949  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1012  base.c             what every room uses: macros of compilers, results, errors, checked sizes
- *     1086  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1135  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1194  decimal.c          doubles as text, the same in every locale
- *     1292  thread.c           atomics, threads, and the worker pool
- *     1571  cpu.c              what this processor and its operating system can do
- *     1641  runtime.c          the object that everything hangs off: memory, log, workers
- *     1787  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     1939  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     1967  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    21956  end.h              closes what core/begin opened
+ *      956  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1019  base.c             what every room uses: macros of compilers, results, errors, checked sizes
+ *     1093  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1142  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1201  decimal.c          doubles as text, the same in every locale
+ *     1299  thread.c           atomics, threads, and the worker pool
+ *     1578  cpu.c              what this processor and its operating system can do
+ *     1648  runtime.c          the object that everything hangs off: memory, log, workers
+ *     1794  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     1946  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     1974  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    21991  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     2333  names.c            names that must differ, found by hash
- *     2433  value.c            the 13 types of metadata values and their items
- *     2549  scan.c             a walk over the metadata, which checks every length before it is believed
- *     2752  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     3119  output.c           a file that appears under its name only when it is complete
- *     3218  write.c            makes a GGUF file
+ *     2340  names.c            names that must differ, found by hash
+ *     2442  value.c            the 13 types of metadata values and their items
+ *     2558  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     2761  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     3128  output.c           a file that appears under its name only when it is complete
+ *     3227  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     3699  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     3780  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     4079  floats.c           the types that are plain numbers
- *     4118  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     4311  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     4539  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     4679  types.c            the table of all types, and the public functions over it
- *     4780  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     4849  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     3708  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     3789  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     4088  floats.c           the types that are plain numbers
+ *     4127  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     4320  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     4548  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     4688  types.c            the table of all types, and the public functions over it
+ *     4789  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     4858  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     5022  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     5267  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     5408  pretokenize.c      cuts text into the words inside which BPE merges
- *     5820  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     6196  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     6373  bpe.c              the merging
- *     6695  tokenizer.c        making tokenizers, text to ids, ids to text
- *     6979  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     7107  stop.c             finds strings that end an answer in bytes that come in pieces
- *     7272  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     7817  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     8114  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     8368  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *     8866  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *     9202  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *     9564  jinja_filter.c     what stands behind '|'.
- *    10155  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    10333  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    10583  jinja_parse.c      tokens to a tree
- *    11133  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    11374  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    11859  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    12027  chat.c             a conversation as the variables that chat templates expect
+ *     5032  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     5277  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     5418  pretokenize.c      cuts text into the words inside which BPE merges
+ *     5830  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     6206  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     6383  bpe.c              the merging
+ *     6705  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     6989  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     7115  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     7280  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     7825  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     8122  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     8376  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *     8874  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *     9210  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *     9572  jinja_filter.c     what stands behind '|'.
+ *    10163  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    10341  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    10591  jinja_parse.c      tokens to a tree
+ *    11141  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    11382  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    11867  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    12035  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    12161  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12314  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12329  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12354  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12443  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    12805  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    12834  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    12942  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    13012  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    13107  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13507  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    13841  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    14099  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14295  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
- *    14842  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    15423  cpu_int.c          the table of integer-block kernels
- *    15478  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    15545  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    17785  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    18908  cpu_select.c       the kernels of an instruction set
- *    18944  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    19114  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12170  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    12323  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12338  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12363  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    12452  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    12814  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    12843  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    12951  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    13021  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    13116  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13516  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    13850  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    14108  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14304  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
+ *    14851  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    15432  cpu_int.c          the table of integer-block kernels
+ *    15487  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    15554  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    17794  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    18917  cpu_select.c       the kernels of an instruction set
+ *    18953  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    19123  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    19436  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    19643  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    19837  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    19882  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
- *    20023  forward.c          one transformer for all families, over the op table
+ *    19445  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    19652  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    19846  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    19891  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    20056  forward.c          one transformer for all families, over the op table
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    20337  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    20673  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    20886  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    21016  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    21398  plan.c             the bytes of a model and a context before they are loaded
- *    21487  dialog.c           the messages of a conversation, and the prompt that they make
- *    21604  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    20370  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    20706  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    20919  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    21049  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    21431  plan.c             the bytes of a model and a context before they are loaded
+ *    21521  dialog.c           the messages of a conversation, and the prompt that they make
+ *    21638  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -491,6 +492,7 @@ HYBRID_API hybrid_result hybrid_gguf_write(hybrid_gguf_writer *writer, const voi
 /* Checks that all tensors are complete, and gives a file its name, replacing what was there. */
 HYBRID_API hybrid_result hybrid_gguf_end(hybrid_gguf_writer *writer, hybrid_error *error);
 /* ==== end src/api/gguf.h ==== */
+#ifndef HYBRID_NO_TEXT
 
 /* ==== begin src/api/tokenizer.h ==== */
 /* ---- tokenizer: text to tokens and back ------------------------------------------------------------------------------
@@ -708,6 +710,7 @@ typedef struct hybrid_chat_desc {
 HYBRID_API hybrid_result hybrid_chat_render(const hybrid_template *tmpl, const hybrid_chat_message *messages, size_t n,
     const hybrid_chat_desc *desc, hybrid_text *out, hybrid_error *error);
 /* ==== end src/api/chat.h ==== */
+#endif
 
 /* ==== begin src/api/model.h ==== */
 /* ---- models: load, describe ---------------------------------------------------------------------------------------- */
@@ -740,17 +743,19 @@ typedef struct hybrid_model_info {
     uint64_t n_params;           /* values in all tensors */
     uint64_t n_bytes;            /* their bytes */
     int32_t  n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff;
-    bool     has_template;       /* carries a chat template, or has the tokens of ChatML */
+    bool     has_template;       /* carries a chat template, or has the tokens of ChatML; false with HYBRID_NO_TEXT */
 } hybrid_model_info;
 
 HYBRID_API void hybrid_model_describe(const hybrid_model *model, hybrid_model_info *info);
 
 /* Parts of the model, valid as long as it. The template is that of the file, or ChatML where the
  * file has none but the vocabulary has its tokens; else NULL. */
-HYBRID_API const hybrid_tokenizer *hybrid_model_tokenizer(const hybrid_model *model);
 HYBRID_API const hybrid_gguf *hybrid_model_gguf(const hybrid_model *model);
-HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *model);
 HYBRID_API hybrid_runtime *hybrid_model_runtime(const hybrid_model *model);
+#ifndef HYBRID_NO_TEXT
+HYBRID_API const hybrid_tokenizer *hybrid_model_tokenizer(const hybrid_model *model);
+HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *model);
+#endif
 /* ==== end src/api/model.h ==== */
 
 /* ==== begin src/api/context.h ==== */
@@ -880,6 +885,7 @@ HYBRID_API void hybrid_sampler_accept(hybrid_sampler *sampler, int32_t id);
 /* Back to the state after create: no tokens accepted, the random numbers from the start. */
 HYBRID_API void hybrid_sampler_reset(hybrid_sampler *sampler);
 /* ==== end src/api/sampler.h ==== */
+#ifndef HYBRID_NO_TEXT
 
 /* ==== begin src/api/session.h ==== */
 /* ---- easy: a conversation ---------------------------------------------------------------------------------------------- */
@@ -934,6 +940,7 @@ HYBRID_API void hybrid_session_describe(const hybrid_session *session, hybrid_se
 /* Forgets the conversation; the system prompt stays. */
 HYBRID_API void hybrid_session_reset(hybrid_session *session);
 /* ==== end src/api/session.h ==== */
+#endif
 
 #ifdef __cplusplus
 }
@@ -944,7 +951,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "350e64e9082d804d"
+#define HYBRID__SOURCE_ID "3365ec95809e1363"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -2418,6 +2425,8 @@ static hybrid_string hybrid__string(const char *text)
     s.size = text ? strlen(text) : 0;
     return s;
 }
+
+static bool hybrid__string_is(hybrid_string s, const char *text) { return s.size == strlen(text) && (!s.size || !memcmp(s.data, text, s.size)); }
 
 /* A name from a file, safe to print: shortened, with anything unusual as '?'. Returns text. */
 static const char *hybrid__printable(hybrid_string name, char text[64])
@@ -5018,6 +5027,7 @@ HYBRID_API hybrid_type hybrid_quantize_type_for(hybrid_mix mix, const hybrid_mix
 /* ==== end src/quant/mix.c ==== */
 
 /* text */
+#ifndef HYBRID_NO_TEXT
 
 /* ==== begin src/text/unicode_data.c ==== */
 /* text/unicode_data: made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit.
@@ -6984,8 +6994,6 @@ static bool hybrid__vocab_gguf_flag(const hybrid_gguf *g, const char *key, bool 
     int64_t v;
     return hybrid_gguf_get_i64(g, key, &v) ? v != 0 : value;
 }
-
-static bool hybrid__string_is(hybrid_string s, const char *text) { return s.size == strlen(text) && (!s.size || !memcmp(s.data, text, s.size)); }
 
 typedef struct hybrid__role_key {
     const char       *key;
@@ -12155,6 +12163,7 @@ HYBRID_API hybrid_result hybrid_chat_render(const hybrid_template *tmpl, const h
     return hybrid__chat_attempt(tmpl, messages, n, desc, true, out, &lost, error);
 }
 /* ==== end src/text/chat.c ==== */
+#endif
 
 /* compute */
 
@@ -19887,9 +19896,13 @@ struct hybrid_model {
     hybrid_gguf      *gguf;
     hybrid__hparams   hp;
     hybrid__weights   weights;
+#ifndef HYBRID_NO_TEXT
     hybrid_tokenizer *tokenizer;
     hybrid_template  *chat;                /* NULL: none fits */
+#endif
 };
+
+#ifndef HYBRID_NO_TEXT
 
 /* A template beyond us must not keep the model from being used: sessions fall back to plain text, and the log says so. */
 static hybrid_result hybrid__model_open_template(hybrid_model *m, hybrid_error *error)
@@ -19916,6 +19929,25 @@ static hybrid_result hybrid__model_open_template(hybrid_model *m, hybrid_error *
     return HYBRID_OK;
 }
 
+static hybrid_result hybrid__model_open_text(hybrid_model *m, hybrid_error *error)
+{
+    hybrid_result r = hybrid_tokenizer_from_gguf(m->rt, m->gguf, &m->tokenizer, error);
+    if (r) return r;
+    if (hybrid_vocab_size(m->tokenizer) > (size_t)m->hp.n_vocab)
+        return hybrid__fail(error, HYBRID_ERROR_FORMAT, "the tokenizer has %llu tokens, but the model only %d: they do not belong together", (unsigned long long)hybrid_vocab_size(m->tokenizer), m->hp.n_vocab);
+    return hybrid__model_open_template(m, error);
+}
+
+static void hybrid__model_close_text(hybrid_model *m)
+{
+    hybrid_template_destroy(m->chat);
+    hybrid_tokenizer_destroy(m->tokenizer);
+}
+
+HYBRID_API const hybrid_tokenizer *hybrid_model_tokenizer(const hybrid_model *model) { return model ? model->tokenizer : NULL; }
+HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *model) { return model ? model->chat : NULL; }
+#endif
+
 /* Everything but the weights' bytes. */
 static hybrid_result hybrid__model_open(hybrid_model *m, const hybrid_model_desc *desc, hybrid_error *error)
 {
@@ -19934,10 +19966,10 @@ static hybrid_result hybrid__model_open(hybrid_model *m, const hybrid_model_desc
         hybrid__tensor *t;
         for (i = 0; (t = hybrid__weights_item(&m->weights, &m->hp, i)) != NULL; i++) t->data = NULL;
     }
-    if ((r = hybrid_tokenizer_from_gguf(m->rt, m->gguf, &m->tokenizer, error)) != HYBRID_OK) return r;
-    if (hybrid_vocab_size(m->tokenizer) > (size_t)m->hp.n_vocab)
-        return hybrid__fail(error, HYBRID_ERROR_FORMAT, "the tokenizer has %llu tokens, but the model only %d: they do not belong together", (unsigned long long)hybrid_vocab_size(m->tokenizer), m->hp.n_vocab);
-    return hybrid__model_open_template(m, error);
+#ifndef HYBRID_NO_TEXT
+    r = hybrid__model_open_text(m, error);
+#endif
+    return r;
 }
 
 static hybrid_result hybrid__model_create(hybrid_runtime *runtime, const hybrid_model_desc *desc, hybrid_model **model, hybrid_error *error)
@@ -19962,8 +19994,9 @@ HYBRID_API void hybrid_model_destroy(hybrid_model *model)
     hybrid_runtime *rt;
     if (!model) return;
     rt = model->rt;
-    hybrid_template_destroy(model->chat);
-    hybrid_tokenizer_destroy(model->tokenizer);
+#ifndef HYBRID_NO_TEXT
+    hybrid__model_close_text(model);
+#endif
     hybrid__weights_free(rt, &model->weights);
     hybrid_gguf_destroy(model->gguf);
     hybrid__free(rt, model);
@@ -20011,13 +20044,13 @@ HYBRID_API void hybrid_model_describe(const hybrid_model *model, hybrid_model_in
     info->n_head_kv = model->hp.n_head_kv;
     info->head_dim = model->hp.head_dim_k;
     info->n_ff = model->hp.n_ff;
-    info->has_template = hybrid_model_template(model) != NULL;
+#ifndef HYBRID_NO_TEXT
+    info->has_template = model->chat != NULL;
+#endif
 }
 
-HYBRID_API const hybrid_tokenizer *hybrid_model_tokenizer(const hybrid_model *model) { return model->tokenizer; }
-HYBRID_API const hybrid_gguf *hybrid_model_gguf(const hybrid_model *model) { return model->gguf; }
-HYBRID_API hybrid_runtime *hybrid_model_runtime(const hybrid_model *model) { return model->rt; }
-HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *model) { return model->chat; }
+HYBRID_API const hybrid_gguf *hybrid_model_gguf(const hybrid_model *model) { return model ? model->gguf : NULL; }
+HYBRID_API hybrid_runtime *hybrid_model_runtime(const hybrid_model *model) { return model ? model->rt : NULL; }
 /* ==== end src/model/model.c ==== */
 
 /* ==== begin src/model/forward.c ==== */
@@ -21483,6 +21516,7 @@ HYBRID_API hybrid_result hybrid_plan(hybrid_runtime *runtime, const hybrid_model
     return r;
 }
 /* ==== end src/infer/plan.c ==== */
+#ifndef HYBRID_NO_TEXT
 
 /* ==== begin src/infer/dialog.c ==== */
 /* infer/dialog: the messages of a conversation, and the prompt that they make. */
@@ -21952,6 +21986,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
     session->info.n_forgotten = 0;
 }
 /* ==== end src/infer/session.c ==== */
+#endif
 
 /* ==== begin src/core/end.h ==== */
 /* core/end: closes what core/begin opened. */
