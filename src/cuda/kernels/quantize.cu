@@ -1,0 +1,30 @@
+/* quantize: activations into what the products of quantized weights read.
+ *
+ * Per row of k values (k % 32 == 0): q (k signed bytes), d (k / 32 scales; value = d * q), s (k / 16 sums d * sum(q) of 16 values each, for
+ * types whose blocks have an offset). Rows follow each other without gaps. One warp makes one block of 32; grid (ceil(k / 256), rows), 256 threads. */
+KERNEL __launch_bounds__(256) quantize(const float *__restrict__ x, i64 x_stride, int k, i8 *__restrict__ q, float *__restrict__ d, float *__restrict__ s)
+{
+    int i = (int)(blockIdx.x * 256 + threadIdx.x);
+    i64 row = blockIdx.y;
+    if (i >= k) return;                                             /* whole warps: k is a multiple of 32 */
+    float v = x[row * x_stride + i];
+    float top = warp_max(fabsf(v));
+    int whole = top > 1e-35f ? (int)rintf(v * (127.0f / top)) : 0;
+    int sum = whole;
+    for (int mask = 8; mask > 0; mask >>= 1) sum += shfl_xor(sum, mask);
+    float scale = top * (1.0f / 127.0f);
+    q[row * k + i] = (i8)whole;
+    if ((i & 31) == 0) d[(row * k + i) >> 5] = scale;
+    if ((i & 15) == 0) s[(row * k + i) >> 4] = scale * (float)sum;
+}
+
+/* Rows for the half-precision product: out (rows, k_out), zeros from k to k_out (a multiple of 8). A value beyond the range of a half becomes the
+ * largest half, not infinity: such an activation is off by its excess then, but the rest of the row is right. */
+KERNEL __launch_bounds__(256) to_half(const float *__restrict__ x, i64 x_stride, int k, half_t *__restrict__ out, int k_out)
+{
+    int i = (int)(blockIdx.x * 256 + threadIdx.x);
+    i64 row = blockIdx.y;
+    if (i >= k_out) return;
+    float v = i < k ? x[row * x_stride + i] : 0.0f;
+    out[row * k_out + i] = f2h(fminf(fmaxf(v, -65504.0f), 65504.0f));
+}

@@ -1,0 +1,32 @@
+/* cuda/modules: the programs that NVRTC compiles: which texts, with which -D, make which kernels. A module is compiled when one of its kernels
+ * is first asked for, so modules are small: per quantized type one, from the same text.
+ *
+ * A new module: a text (HYBRID__EMBED), an entry of the enumeration, a row of the table, in the same order. tests/nvrtc_check.py compiles all. */
+
+HYBRID__EMBED(hybrid__cuda_text_prelude, "kernels/prelude.cu")
+HYBRID__EMBED(hybrid__cuda_text_quantize, "kernels/quantize.cu")
+
+/* The 13 types of weights; the number is hybrid_type's, TYPE of the kernels. */
+#define HYBRID__CUDA_TYPES(X) \
+    X(F32, 0) X(F16, 1) X(Q4_0, 2) X(Q4_1, 3) X(Q5_0, 6) X(Q5_1, 7) X(Q8_0, 8) X(Q2_K, 10) X(Q3_K, 11) X(Q4_K, 12) X(Q5_K, 13) X(Q6_K, 14) X(BF16, 30)
+
+enum {
+    HYBRID__MODULE_QUANTIZE,
+    HYBRID__MODULE_COUNT
+};
+
+typedef struct hybrid__cuda_module_info {
+    const char *name;                       /* shown in logs, part of the cache's key */
+    const char *const *parts[4];            /* texts, joined in order; NULL behind the last */
+    const char *options[4];                 /* NULL behind the last */
+    const char *kernels[12];                /* extern "C" names, NULL behind the last; the index is hybrid__cuda_launch's `kernel` */
+} hybrid__cuda_module_info;
+
+static const hybrid__cuda_module_info *hybrid__cuda_module(int module)
+{
+    static const hybrid__cuda_module_info table[] = {
+        { "quantize", { hybrid__cuda_text_prelude, hybrid__cuda_text_quantize, NULL, NULL }, { NULL }, { "quantize", "to_half", NULL } },
+    };
+    typedef char every_module_has_a_row[(int)(sizeof(table) / sizeof(table[0])) == HYBRID__MODULE_COUNT ? 1 : -1];
+    return (void)sizeof(every_module_has_a_row), &table[module];
+}

@@ -1,0 +1,160 @@
+"""Compiles every module of src/cuda/modules.c with NVRTC for every architecture that it offers; no GPU and no driver are needed.
+
+Fails on errors, warnings of the kernels' texts and on spills; prints the registers of every kernel. This is the one proxy for speed that a
+machine without a GPU has. Without an NVRTC it says so and succeeds.
+
+    python3 tests/nvrtc_check.py [--arch 75,90] [--module matvec_Q4_0] [--nvrtc path/libnvrtc.so.13] [--quiet]
+"""
+import argparse, ctypes, glob, os, re, subprocess, sys, tempfile, time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+CUDA = os.path.join(ROOT, "src", "cuda")
+MAX_REGISTERS = 255
+
+# What modules.c holds, printed by itself: HYBRID__EMBED gives the name of the text instead of the text.
+PRINTER = r"""
+#include <stdio.h>
+#define HYBRID__EMBED(name, file) static const char *const name[] = { file, NULL };
+#include "%s"
+int main(void)
+{
+    int i, j;
+    for (i = 0; i < HYBRID__MODULE_COUNT; i++) {
+        const hybrid__cuda_module_info *m = hybrid__cuda_module(i);
+        printf("%%s\t", m->name);
+        for (j = 0; j < 4 && m->parts[j]; j++) printf("%%s ", m->parts[j][0]);
+        printf("\t");
+        for (j = 0; j < 4 && m->options[j]; j++) printf("%%s ", m->options[j]);
+        printf("\t");
+        for (j = 0; j < 12 && m->kernels[j]; j++) printf("%%s ", m->kernels[j]);
+        printf("\n");
+    }
+    return 0;
+}
+"""
+
+
+def modules():
+    with tempfile.TemporaryDirectory() as d:
+        c, exe = os.path.join(d, "modules.c"), os.path.join(d, "modules")
+        with open(c, "w") as f:
+            f.write(PRINTER % os.path.join(CUDA, "modules.c"))
+        subprocess.run([os.environ.get("CC", "cc"), "-o", exe, c], check=True)
+        out = subprocess.run([exe], check=True, stdout=subprocess.PIPE).stdout.decode()
+    for line in out.splitlines():
+        name, parts, options, kernels = line.split("\t")
+        yield name, parts.split(), options.split(), kernels.split()
+
+
+def find_nvrtc(given):
+    if given:
+        return given
+    places = [os.environ.get(v, "") for v in ("HYBRID_CUDA_PATH", "CUDA_PATH", "CUDA_HOME")] + sorted(glob.glob("/usr/local/cuda*"), reverse=True)
+    for place in places:
+        for folder in ("", "lib64", "lib", "targets/x86_64-linux/lib", "targets/sbsa-linux/lib"):
+            found = sorted(glob.glob(os.path.join(place, folder, "libnvrtc.so.[0-9]*"))) if place else []
+            if found:
+                return found[0]
+    for name in ("libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"):
+        try:
+            ctypes.CDLL(name)
+            return name
+        except OSError:
+            pass
+    return None
+
+
+class Nvrtc:
+    def __init__(self, path):
+        for builtins in glob.glob(os.path.join(os.path.dirname(path), "libnvrtc-builtins.so.*")):
+            ctypes.CDLL(builtins, ctypes.RTLD_GLOBAL)       # NVRTC opens it by its bare name
+        self.lib = ctypes.CDLL(path)
+
+    def architectures(self):
+        n = ctypes.c_int()
+        self.lib.nvrtcGetNumSupportedArchs(ctypes.byref(n))
+        a = (ctypes.c_int * n.value)()
+        self.lib.nvrtcGetSupportedArchs(a)
+        return list(a)
+
+    def compile(self, name, text, options):
+        """(result code, log)"""
+        program = ctypes.c_void_p()
+        self.lib.nvrtcCreateProgram(ctypes.byref(program), text.encode(), name.encode(), 0, None, None)
+        array = (ctypes.c_char_p * len(options))(*[o.encode() for o in options])
+        result = self.lib.nvrtcCompileProgram(program, len(options), array)
+        size = ctypes.c_size_t()
+        self.lib.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+        log = ctypes.create_string_buffer(size.value + 1)
+        self.lib.nvrtcGetProgramLog(program, log)
+        self.lib.nvrtcDestroyProgram(ctypes.byref(program))
+        return result, log.value.decode(errors="replace")
+
+
+def kernels_of(log):
+    """{kernel: (registers, spilled bytes, stack, shared bytes)} of ptxas's -v"""
+    table, name, stack, spill = {}, None, 0, 0
+    for line in log.splitlines():
+        m = re.search(r"(?:Compiling entry function|Function properties for) '?([\w$]+)'?", line)
+        if m:
+            name = m.group(1)
+        m = re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", line)
+        if m:
+            stack, spill = int(m.group(1)), int(m.group(2)) + int(m.group(3))
+        m = re.search(r"Used (\d+) registers", line)
+        if m and name:
+            shared = re.search(r"(\d+) bytes smem", line)
+            table[name] = (int(m.group(1)), spill, stack, int(shared.group(1)) if shared else 0)
+            stack = spill = 0
+    return table
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--arch", help="numbers like 75,90 (all that NVRTC offers when absent)")
+    parser.add_argument("--module", help="only modules whose name contains one of these words, separated by commas")
+    parser.add_argument("--nvrtc", help="the library")
+    parser.add_argument("--quiet", action="store_true", help="no table, only what is wrong")
+    args = parser.parse_args()
+    path = find_nvrtc(args.nvrtc)
+    if not path:
+        print("nvrtc_check: skipped, no libnvrtc was found (CUDA_PATH, /usr/local/cuda*, the loader's path)")
+        return 0
+    nvrtc = Nvrtc(path)
+    archs = [int(a) for a in args.arch.split(",")] if args.arch else nvrtc.architectures()
+    wrong, registers, n, start = [], {}, 0, time.time()
+    chosen = [m for m in modules() if not args.module or any(w in m[0] for w in args.module.split(","))]
+    for name, parts, options, kernels in chosen:
+        missing = [p for p in parts if not os.path.exists(os.path.join(CUDA, p))]
+        if missing:
+            wrong.append("%s: there is no %s" % (name, missing[0]))
+            continue
+        text = "".join("#line 1 \"%s\"\n%s" % (p, open(os.path.join(CUDA, p)).read()) for p in parts)
+        for arch in archs:
+            n += 1
+            result, log = nvrtc.compile(name + ".cu", text, ["--gpu-architecture=sm_%d" % arch, "--std=c++17", "--ptxas-options=-v"] + options)
+            found = kernels_of(log)
+            if result != 0 or "warning" in log:
+                wrong.append("%s sm_%d: result %d\n%s" % (name, arch, result, "\n".join(log.splitlines()[:40])))
+            for kernel in kernels if result == 0 else []:
+                if kernel not in found:
+                    wrong.append("%s sm_%d: no kernel %s" % (name, arch, kernel))
+                    continue
+                regs, spill, stack, shared = found[kernel]
+                registers.setdefault((name, kernel), {})[arch] = regs
+                if spill or stack:
+                    wrong.append("%s sm_%d: %s spills: %d bytes, stack frame %d bytes, %d registers" % (name, arch, kernel, spill, stack, regs))
+                if regs > MAX_REGISTERS:
+                    wrong.append("%s sm_%d: %s needs %d registers" % (name, arch, kernel, regs))
+    if not args.quiet:
+        print("registers a thread\n%-36s" % "" + "".join("%6d" % a for a in archs))
+        for (name, kernel), per_arch in registers.items():
+            print("%-36s" % (name + "." + kernel if name != kernel else name) + "".join("%6s" % per_arch.get(a, "-") for a in archs))
+    for w in wrong:
+        print("WRONG " + w)
+    print("nvrtc_check: %d modules x %d architectures in %.0f s with %s: %d wrong" % (len(chosen), len(archs), time.time() - start, path, len(wrong)))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
