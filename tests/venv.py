@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """venv: the Python packages that reference numbers and the benchmark need, in an environment outside the repository.
 
-    python3 tests/venv.py oracles     makes tests/oracle/data anew: runs tests/oracle/*.py
+    python3 tests/venv.py oracles     makes tests/oracle/data anew: runs tests/oracle/make_*.py
     python3 tests/venv.py bench       runs tests/bench/bench.py
 
 The environment is made once (about 7 minutes) in ~/.cache/hybrid/venv; HYBRID_VENV names another place. Neither the library nor
@@ -15,7 +15,7 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VENV = os.environ.get("HYBRID_VENV") or os.path.join(os.path.expanduser("~"), ".cache", "hybrid", "venv")
 PYTHON = os.path.join(VENV, "bin", "python")
-IMPORTS = "import torch, transformers, gguf, tokenizers, tiktoken, jinja2, sentencepiece, llama_cpp"
+IMPORTS = "import torch, transformers, gguf, tokenizers, tiktoken, jinja2, sentencepiece, unicodedata2, llama_cpp"
 
 
 def requirements():
@@ -60,6 +60,8 @@ def main():
     prepare()
     for script in scripts:
         run([PYTHON, os.path.relpath(script, ROOT)], "%s failed" % os.path.relpath(script, ROOT))
+    if goal == "oracles":
+        run([PYTHON, "tests/oracle/make_models.py", "--check"], "a reference model is not the same to llama.cpp")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes tests/oracle/data/json.json with Python's own json and float: what is JSON and what is not, and doubles as text, both ways.
 
-    python3 tests/oracle/json_cases.py
+    python3 tests/oracle/make_json.py
 
 texts: [text, canonical form or null when it is no JSON]. numbers: [decimal text, bits in hex, shortest text]."""
 import json, os, random, struct
@@ -118,7 +118,7 @@ def main():
     out = [[n, "%016x" % struct.unpack("<Q", struct.pack("<d", float(n)))[0], repr(float(n))] for n in numbers]
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "json.json")
     with open(path, "w") as f:
-        f.write('{"about": "made by tests/oracle/json_cases.py",\n"texts": [\n' + ",\n".join(map(json.dumps, rows)) + '\n],\n"numbers": [\n' + ",\n".join(map(json.dumps, out)) + "\n]}\n")
+        f.write('{"about": "made by tests/oracle/make_json.py",\n"texts": [\n' + ",\n".join(map(json.dumps, rows)) + '\n],\n"numbers": [\n' + ",\n".join(map(json.dumps, out)) + "\n]}\n")
     print(len(rows), "texts,", len(out), "numbers,", os.path.getsize(path), "bytes")
 
 

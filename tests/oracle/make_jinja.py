@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes tests/oracle/data/jinja.json: what jinja2, set up as transformers sets it up for chat templates, makes of small templates.
 
-    python tests/oracle/jinja.py            (needs jinja2 and transformers: the environment of `make oracles`)
+    python tests/oracle/make_jinja.py            (needs jinja2 and transformers: the environment of `make oracles`)
 
 A case is {template, context, expected} or {template, context, error: the exception, line: of a syntax error}. What is left out on purpose: what prints
 an address or a Python object (generators, methods), integers beyond 64 bits, and where hybrid is laxer than jinja2 (length of a
@@ -300,7 +300,7 @@ def main():
                 case.update(template=name, context={"conversation": i, "tools": tools is not None, "add_generation_prompt": prompt})
                 chats.append(case)
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "jinja.json")
-    note = "made by tests/oracle/jinja.py with jinja2 %s as transformers %s sets it up; the clock stands at 2025-07-10T12:00:00" % (chat.jinja2.__version__, sys.modules["transformers"].__version__)
+    note = "made by tests/oracle/make_jinja.py with jinja2 %s as transformers %s sets it up; the clock stands at 2025-07-10T12:00:00" % (chat.jinja2.__version__, sys.modules["transformers"].__version__)
     with open(path, "w") as f:
         f.write(json.dumps({"about": note, "context": CONTEXT, "templates": CHATS, "tools": TOOLS, "conversations": CONVERSATIONS, "extra": {"enable_thinking": False, "date_string": "1 Jan 2020"}}, ensure_ascii=False)[:-1] + ', "cases": [\n')
         f.write(",\n".join(json.dumps(c, ensure_ascii=False) for c in cases))
