@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 3365ec95809e1363): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 659c632c8625b0cb): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -46,110 +46,110 @@
  *      257  runtime.h          what models and sessions share: memory, log, worker threads
  *      287  quant.h            names, sizes, encode, decode
  *      352  gguf.h             what is in a model file, and writing one
- *      497  tokenizer.h        text to tokens and back
- *      611  chat.h             templates that make a prompt of a conversation
- *      715  model.h            load, describe
- *      761  context.h          batches of (sequence, tokens), logits, the KV cache
- *      841  sampler.h          from logits to the next token
- *      890  session.h          a conversation
+ *      500  tokenizer.h        text to tokens and back
+ *      614  chat.h             templates that make a prompt of a conversation
+ *      718  model.h            load, describe
+ *      764  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      844  sampler.h          from logits to the next token
+ *      893  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *      956  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1019  base.c             what every room uses: macros of compilers, results, errors, checked sizes
- *     1093  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1142  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1201  decimal.c          doubles as text, the same in every locale
- *     1299  thread.c           atomics, threads, and the worker pool
- *     1578  cpu.c              what this processor and its operating system can do
- *     1648  runtime.c          the object that everything hangs off: memory, log, workers
- *     1794  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     1946  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     1974  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    21991  end.h              closes what core/begin opened
+ *      959  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1022  base.c             what every room uses: macros of compilers, results, errors, checked sizes
+ *     1096  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1145  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1204  decimal.c          doubles as text, the same in every locale
+ *     1302  thread.c           atomics, threads, and the worker pool
+ *     1581  cpu.c              what this processor and its operating system can do
+ *     1651  runtime.c          the object that everything hangs off: memory, log, workers
+ *     1797  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     1949  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     1977  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    22004  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     2340  names.c            names that must differ, found by hash
- *     2442  value.c            the 13 types of metadata values and their items
- *     2558  scan.c             a walk over the metadata, which checks every length before it is believed
- *     2761  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     3128  output.c           a file that appears under its name only when it is complete
- *     3227  write.c            makes a GGUF file
+ *     2343  names.c            names that must differ, found by hash
+ *     2445  value.c            the 13 types of metadata values and their items
+ *     2570  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     2773  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     3140  output.c           a file that appears under its name only when it is complete
+ *     3239  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     3708  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     3789  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     4088  floats.c           the types that are plain numbers
- *     4127  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     4320  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     4548  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     4688  types.c            the table of all types, and the public functions over it
- *     4789  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     4858  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     3720  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     3801  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     4100  floats.c           the types that are plain numbers
+ *     4139  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     4332  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     4560  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     4700  types.c            the table of all types, and the public functions over it
+ *     4801  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     4870  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     5032  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     5277  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     5418  pretokenize.c      cuts text into the words inside which BPE merges
- *     5830  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     6206  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     6383  bpe.c              the merging
- *     6705  tokenizer.c        making tokenizers, text to ids, ids to text
- *     6989  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     7115  stop.c             finds strings that end an answer in bytes that come in pieces
- *     7280  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     7825  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     8122  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     8376  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *     8874  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *     9210  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *     9572  jinja_filter.c     what stands behind '|'.
- *    10163  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    10341  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    10591  jinja_parse.c      tokens to a tree
- *    11141  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    11382  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    11867  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    12035  chat.c             a conversation as the variables that chat templates expect
+ *     5044  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     5289  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     5430  pretokenize.c      cuts text into the words inside which BPE merges
+ *     5842  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     6218  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     6395  bpe.c              the merging
+ *     6717  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     7001  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     7127  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     7292  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     7837  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     8134  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     8388  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *     8886  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *     9222  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *     9584  jinja_filter.c     what stands behind '|'.
+ *    10175  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    10353  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    10603  jinja_parse.c      tokens to a tree
+ *    11153  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    11394  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    11879  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    12047  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    12170  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12323  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12338  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12363  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12452  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    12814  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    12843  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    12951  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    13021  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    13116  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13516  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    13850  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    14108  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14304  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
- *    14851  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    15432  cpu_int.c          the table of integer-block kernels
- *    15487  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    15554  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    17794  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    18917  cpu_select.c       the kernels of an instruction set
- *    18953  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    19123  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12182  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    12335  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12350  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12375  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    12464  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    12826  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    12855  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    12963  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    13033  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    13128  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13528  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    13862  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    14120  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14316  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
+ *    14863  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    15444  cpu_int.c          the table of integer-block kernels
+ *    15499  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    15566  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    17806  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    18929  cpu_select.c       the kernels of an instruction set
+ *    18965  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    19135  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    19445  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    19652  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    19846  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    19891  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
- *    20056  forward.c          one transformer for all families, over the op table
+ *    19457  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    19664  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    19859  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    19904  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    20069  forward.c          one transformer for all families, over the op table
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    20370  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    20706  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    20919  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    21049  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    21431  plan.c             the bytes of a model and a context before they are loaded
- *    21521  dialog.c           the messages of a conversation, and the prompt that they make
- *    21638  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    20383  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    20719  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    20932  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    21062  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    21444  plan.c             the bytes of a model and a context before they are loaded
+ *    21534  dialog.c           the messages of a conversation, and the prompt that they make
+ *    21651  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -381,6 +381,9 @@ typedef enum hybrid_gguf_type {
 
 /* "u8", "string", "array"...; NULL for a number that is no type. Thread-safe. */
 HYBRID_API const char *hybrid_gguf_type_name(hybrid_gguf_type type);
+
+/* The name of a tensor's type_id: "Q4_K", also of types that hybrid cannot run ("IQ3_S"); "unknown" for other numbers. Thread-safe. */
+HYBRID_API const char *hybrid_gguf_tensor_type_name(uint32_t type_id);
 
 /* The value of a key. A number or string looks like an array of one item, so that hybrid_gguf_item_... read it at index 0.
  * data is as in the file: little-endian, unaligned; for one string its characters; for an array its items one after another (strings
@@ -951,7 +954,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "3365ec95809e1363"
+#define HYBRID__SOURCE_ID "659c632c8625b0cb"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -2450,6 +2453,15 @@ HYBRID_API const char *hybrid_gguf_type_name(hybrid_gguf_type type)
     return (unsigned)type < HYBRID__GGUF_N_TYPES ? names[type] : NULL;
 }
 
+HYBRID_API const char *hybrid_gguf_tensor_type_name(uint32_t type_id)
+{
+    static const char *const names[] = {
+        "F32", "F16", "Q4_0", "Q4_1", NULL, NULL, "Q5_0", "Q5_1", "Q8_0", "Q8_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_K",
+        "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS", "I8", "I16", "I32", "I64", "F64", "IQ1_M", "BF16", NULL,
+        NULL, NULL, "TQ1_0", "TQ2_0", NULL, NULL, NULL, "MXFP4", "NVFP4", "Q1_0" };
+    return type_id < HYBRID__COUNT(names) && names[type_id] ? names[type_id] : "unknown";
+}
+
 HYBRID__INLINE void hybrid__gguf_store_u64(void *p, uint64_t v) { memcpy(p, &v, 8); }
 
 /* Bytes of a number; 0 for strings and arrays. */
@@ -3118,8 +3130,8 @@ HYBRID_API hybrid_result hybrid_gguf_read_tensor(hybrid_gguf *g, const hybrid_gg
     char text[64];
     if (!g || !tensor || !dst) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_read_tensor: an argument is NULL");
     if (tensor->type == HYBRID_TYPE_LAST_)
-        return hybrid__fail_at(error, HYBRID_ERROR_UNSUPPORTED, tensor->offset, "tensor '%s' has type %lu, which hybrid does not know: get this model in another quantization",
-                               hybrid__printable(tensor->name, text), (unsigned long)tensor->type_id);
+        return hybrid__fail_at(error, HYBRID_ERROR_UNSUPPORTED, tensor->offset, "tensor '%s' has type %lu (%s), which hybrid cannot read: get this model in another quantization, Q4_K_M or Q8_0",
+                               hybrid__printable(tensor->name, text), (unsigned long)tensor->type_id, hybrid_gguf_tensor_type_name(tensor->type_id));
     if (tensor->size > SIZE_MAX) return hybrid__fail_at(error, HYBRID_ERROR_MEMORY, tensor->offset, "tensor '%s' has more bytes than this machine can address", hybrid__printable(tensor->name, text));
     return hybrid__file_read(&g->file, tensor->offset, dst, (size_t)tensor->size, error);
 }
@@ -19697,7 +19709,8 @@ static void hybrid__weight(hybrid__weight_loader *wl, hybrid__tensor *t, bool re
         return;
     }
     if (!hybrid_type_block_bytes(src->type)) {
-        wl->result = hybrid__fail_at(wl->error, HYBRID_ERROR_UNSUPPORTED, src->offset, "tensor '%s' has type %d, which this version of hybrid does not run", name, (int)src->type);
+        wl->result = hybrid__fail_at(wl->error, HYBRID_ERROR_UNSUPPORTED, src->offset, "tensor '%s' has type %lu (%s), which hybrid cannot run: get this model in another quantization, Q4_K_M or Q8_0",
+                                     name, (unsigned long)src->type_id, hybrid_gguf_tensor_type_name(src->type_id));
         return;
     }
     if (!ne1 && src->type != HYBRID_TYPE_F32) {

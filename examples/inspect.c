@@ -75,19 +75,6 @@ static void print_key(const hybrid_gguf *file, size_t i)
 
 /* ---- types of tensors ---- */
 
-/* Types that llama.cpp has and hybrid cannot compute with, for their names. */
-static const char *foreign_name(uint32_t id)
-{
-    static const struct { uint32_t id; const char *name; } types[] = {
-        { 9, "Q8_1" }, { 15, "Q8_K" }, { 16, "IQ2_XXS" }, { 17, "IQ2_XS" }, { 18, "IQ3_XXS" }, { 19, "IQ1_S" }, { 20, "IQ4_NL" }, { 21, "IQ3_S" }, { 22, "IQ2_S" }, { 23, "IQ4_XS" },
-        { 24, "I8" }, { 25, "I16" }, { 26, "I32" }, { 27, "I64" }, { 28, "F64" }, { 29, "IQ1_M" }, { 34, "TQ1_0" }, { 35, "TQ2_0" }, { 39, "MXFP4" }, { 40, "NVFP4" } };
-    size_t i;
-    for (i = 0; i < sizeof types / sizeof types[0]; i++) if (types[i].id == id) return types[i].name;
-    return "?";
-}
-
-static const char *type_name(const hybrid_gguf_tensor *t) { return t->type == HYBRID_TYPE_LAST_ ? foreign_name(t->type_id) : hybrid_type_name(t->type); }
-
 /* Bytes of a tensor; of an unknown type what lies before the next tensor, padding included. */
 static uint64_t tensor_bytes(const hybrid_gguf *file, size_t i)
 {
@@ -119,12 +106,12 @@ static void print_types(const hybrid_gguf *file)
     }
     printf("\n%d tensors\n", (int)n);
     for (k = 0; k < n_rows; k++) {
-        printf("  %-8s %6d tensors ", type_name(row[k].first), (int)row[k].count);
+        printf("  %-8s %6d tensors ", hybrid_gguf_tensor_type_name(row[k].id), (int)row[k].count);
         print_bytes(row[k].bytes, 7);
         printf("  %5.1f %%  %6.3f bits a value%s\n", all > 0 ? 100 * row[k].bytes / all : 0, 8 * row[k].bytes / row[k].values,
                row[k].first->type == HYBRID_TYPE_LAST_ ? "   hybrid cannot run it" : "");
     }
-    if (unknown) printf("  hybrid does not know every type in this file: look for the model in another quantization, Q4_K_M or Q8_0 for example.\n");
+    if (unknown) printf("  hybrid cannot run every type in this file: look for the model in another quantization, Q4_K_M or Q8_0 for example.\n");
 }
 
 static void print_tensors(const hybrid_gguf *file)
@@ -138,7 +125,7 @@ static void print_tensors(const hybrid_gguf *file)
         int at = 0;
         shape[0] = 0;
         for (d = 0; d < t->n_dims; d++) at += snprintf(shape + at, sizeof shape - (size_t)at, "%s%llu", d ? " x " : "", (unsigned long long)t->ne[d]);
-        printf("  %-8s %-24s ", type_name(t), shape);
+        printf("  %-8s %-24s ", hybrid_gguf_tensor_type_name(t->type_id), shape);
         print_bytes((double)tensor_bytes(file, i), 7);
         printf("  at %-12llu ", (unsigned long long)t->offset);
         print_text(t->name, 100);

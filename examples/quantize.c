@@ -125,7 +125,7 @@ static int quantize(hybrid_runtime *rt, hybrid_gguf *in, hybrid_gguf_writer *out
         const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(in, i);
         snprintf(name, sizeof name, "%.*s", (int)(t->name.size < sizeof name ? t->name.size : sizeof name - 1), t->name.data);
         if (t->type == HYBRID_TYPE_LAST_) {
-            snprintf(err.message, sizeof err.message, "its type %u is none that hybrid can read", (unsigned)t->type_id);
+            snprintf(err.message, sizeof err.message, "its type %u (%s) is none that hybrid can read", (unsigned)t->type_id, hybrid_gguf_tensor_type_name(t->type_id));
             free(types);
             return fail(name, err.message);
         }

@@ -426,6 +426,28 @@ static void host_threads(hybrid_model *m)
     hybrid_runtime_destroy(rt);
 }
 
+/* The model with the type of one tensor replaced in its file. */
+static void foreign_type(const char *name, uint32_t type_id, const char *words)
+{
+    const size_t n = strlen(name);
+    size_t size, at;
+    char *data = read_file(model_path, &size);
+    hybrid_model_desc d;
+    hybrid_model *m = NULL;
+    hybrid_error err;
+    hybrid_result r;
+    uint32_t n_dims;
+    if (!data) { CHECK(false, "cannot read %s", model_path); return; }
+    for (at = 0; at + n + 64 < size && memcmp(data + at, name, n); at++) {}
+    memcpy(&n_dims, data + at + n, 4);
+    memcpy(data + at + n + 4 + 8 * n_dims, &type_id, 4);
+    memset(&d, 0, sizeof d);
+    d.data = data; d.size = size;
+    r = hybrid_model_load(NULL, &d, &m, &err);
+    CHECK(r == HYBRID_ERROR_UNSUPPORTED && !m && strstr(err.message, words) && strstr(err.message, name), "%d %s", r, err.message);
+    free(data);
+}
+
 static bool cancel(void *user, float fraction) { HYBRID__UNUSED(user); return fraction < 0; }
 
 static void refusals(void)
@@ -449,6 +471,10 @@ static void refusals(void)
     r = hybrid_model_load(NULL, &d, &m, &err);
     CHECK(r == HYBRID_ERROR_CANCELLED && !m, "%d %s", r, err.message);
     CHECK(hybrid_model_load(NULL, NULL, &m, NULL) == HYBRID_ERROR_INVALID, "no descriptor");
+    foreign_type("blk.1.attn_q.weight", 21, "type 21 (IQ3_S)");
+    foreign_type("blk.1.attn_q.weight", 31, "type 31 (unknown)");
+    foreign_type("blk.0.attn_norm.weight", 64, "type 64 (unknown)");
+    foreign_type("blk.0.attn_norm.weight", 4000000000u, "type 4000000000 (unknown)");
     hybrid_model_destroy(NULL);
     hybrid_context_destroy(NULL);
     hybrid_session_destroy(NULL);

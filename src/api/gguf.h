@@ -30,6 +30,9 @@ typedef enum hybrid_gguf_type {
 /* "u8", "string", "array"...; NULL for a number that is no type. Thread-safe. */
 HYBRID_API const char *hybrid_gguf_type_name(hybrid_gguf_type type);
 
+/* The name of a tensor's type_id: "Q4_K", also of types that hybrid cannot run ("IQ3_S"); "unknown" for other numbers. Thread-safe. */
+HYBRID_API const char *hybrid_gguf_tensor_type_name(uint32_t type_id);
+
 /* The value of a key. A number or string looks like an array of one item, so that hybrid_gguf_item_... read it at index 0.
  * data is as in the file: little-endian, unaligned; for one string its characters; for an array its items one after another (strings
  * with a u64 of their size before them, arrays with a u32 of their item type and a u64 of their count). */

@@ -45,7 +45,8 @@ static void hybrid__weight(hybrid__weight_loader *wl, hybrid__tensor *t, bool re
         return;
     }
     if (!hybrid_type_block_bytes(src->type)) {
-        wl->result = hybrid__fail_at(wl->error, HYBRID_ERROR_UNSUPPORTED, src->offset, "tensor '%s' has type %d, which this version of hybrid does not run", name, (int)src->type);
+        wl->result = hybrid__fail_at(wl->error, HYBRID_ERROR_UNSUPPORTED, src->offset, "tensor '%s' has type %lu (%s), which hybrid cannot run: get this model in another quantization, Q4_K_M or Q8_0",
+                                     name, (unsigned long)src->type_id, hybrid_gguf_tensor_type_name(src->type_id));
         return;
     }
     if (!ne1 && src->type != HYBRID_TYPE_F32) {
