@@ -182,6 +182,29 @@ static void seeds(hybrid_model *m)
     CHECK(other, "another seed, another text");
 }
 
+/* What llama.cpp (token_to_piece without special) and Hugging Face (skip_special_tokens) leave out of a text: control and unknown tokens. */
+static void not_text(hybrid_model *m)
+{
+    hybrid_logit_bias only = { 0, INFINITY };
+    hybrid_session_desc d;
+    int32_t id;
+    TEST("tokens that are no text");
+    for (id = 0; id < 2; id++) {
+        hybrid_session *s;
+        memset(&d, 0, sizeof d);
+        d.max_tokens = 3;
+        only.id = id;
+        d.sampler.bias = &only;
+        d.sampler.n_bias = 1;
+        CHECK(hybrid_token_kind(hybrid_model_tokenizer(m), id) == (id ? HYBRID_TOKEN_CONTROL : HYBRID_TOKEN_UNKNOWN), "the kind of %d", id);
+        s = session_of(m, d);
+        CHECK(!hybrid_session_complete(s, "Once"), "complete");
+        read_answer(s);
+        CHECK(!answer[0] && info_of(s).stop == HYBRID_STOP_LIMIT && info_of(s).n_generated == 3, "%d: '%s' %d", id, answer, info_of(s).stop);
+        hybrid_session_destroy(s);
+    }
+}
+
 int main(void)
 {
     hybrid_model_desc d;
@@ -196,6 +219,7 @@ int main(void)
         full(m);
         odd_input(m);
         seeds(m);
+        not_text(m);
     }
     hybrid_model_destroy(m);
     return test_end();

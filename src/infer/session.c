@@ -285,7 +285,7 @@ static hybrid_result hybrid__session_token(hybrid_session *s, size_t *at)
     if (hybrid_token_is_end(tok, id)) return hybrid__session_stop(s, HYBRID_STOP_END, at);
     hybrid_sampler_accept(s->sampler, id);
     s->info.n_generated++;
-    if (hybrid_token_kind(tok, id) != HYBRID_TOKEN_CONTROL) {
+    if (hybrid_token_kind(tok, id) != HYBRID_TOKEN_CONTROL && hybrid_token_kind(tok, id) != HYBRID_TOKEN_UNKNOWN) {      /* those are no text */
         bytes = hybrid_token_bytes(tok, id);
         if ((r = hybrid_stop_feed(s->stops, bytes.data, bytes.size, &bytes, &which, &s->error)) != HYBRID_OK) return r;
         if ((r = hybrid__session_show(s, bytes, at)) != HYBRID_OK) return r;
