@@ -135,7 +135,7 @@ def main():
             result, log = nvrtc.compile(name + ".cu", text, ["--gpu-architecture=sm_%d" % arch, "--std=c++17", "--ptxas-options=-v"] + options)
             found = kernels_of(log)
             if result != 0 or "warning" in log:
-                wrong.append("%s sm_%d: result %d\n%s" % (name, arch, result, "\n".join(log.splitlines()[:40])))
+                wrong.append("%s sm_%d: result %d\n%s" % (name, arch, result, "\n".join(log.splitlines()[:8])))
             for kernel in kernels if result == 0 else []:
                 if kernel not in found:
                     wrong.append("%s sm_%d: no kernel %s" % (name, arch, kernel))

@@ -28,3 +28,11 @@ KERNEL __launch_bounds__(256) to_half(const float *__restrict__ x, i64 x_stride,
     float v = i < k ? x[row * x_stride + i] : 0.0f;
     out[row * k_out + i] = f2h(fminf(fmaxf(v, -65504.0f), 65504.0f));
 }
+
+/* The same for bf16, which has the range of a float. */
+KERNEL __launch_bounds__(256) to_bf16(const float *__restrict__ x, i64 x_stride, int k, bf16_t *__restrict__ out, int k_out)
+{
+    int i = (int)(blockIdx.x * 256 + threadIdx.x);
+    i64 row = blockIdx.y;
+    if (i < k_out) out[row * k_out + i] = i < k ? f2bf(x[row * x_stride + i]) : (bf16_t)0;
+}

@@ -1,0 +1,241 @@
+/* matvec: y (n, rows) = x (n, k) . W (rows, k)^T + bias, or y += that, for 1 to 8 rows of x: limited by the bytes of W, which are read once, straight
+ * from the blocks of the file.
+ *
+ * A warp has ROWS neighbouring rows of W at a time and walks along them in segments of SEGMENT values. Segments are copied to the warp's own
+ * shared memory as they lie in the file, in aligned units of 16 bytes (rows begin at any even address), STAGES - 1 of them ahead: the
+ * copies need no registers, so enough bytes are under way to fill the memory's latency, also from one row of W to the next. Warps share nothing.
+ *
+ * Quantized types: x comes as q, d, s of quantize.cu. A lane has one piece of 32 values of a segment: 8 integer dot products of 4, then
+ * sum += s * d_x * (q . q_x) - m * s_x. Floats: x is float32, a lane has two groups of 16 bytes.
+ *
+ * Up to four matrices of one type and one k in a launch. Rows of x beyond n are computed as copies of the last and not stored.
+ * -DBATCH: the kernels for more than one row, which a program that answers one user may never need. */
+#define WARPS 4
+#define ROWS 2
+
+struct matrix { const u8 *w; const float *bias; float *y; i64 y_stride; int rows, add; };       /* w 16-aligned; bias may be NULL */
+struct matrices { matrix m[4]; int n; };
+
+#if IS_FLOAT
+#define VALUES (16 / BLOCK_BYTES)                           /* values in 16 bytes */
+#define SEGMENT (64 * VALUES)
+#else
+#define SEGMENT 1024
+#endif
+#define SEGMENT_BYTES (SEGMENT / BLOCK * BLOCK_BYTES)
+#define WINDOW ((SEGMENT_BYTES + 14 + 15) / 16 * 16)        /* a segment begins up to 14 bytes behind an aligned address */
+#define STAGES (SEGMENT_BYTES > 800 ? 3 : 4)
+
+struct operand { int k, n; i64 row_bytes; const void *x; i64 x_stride; const float *d, *s; };
+
+/* Where a warp is: which group of ROWS rows, and which segment of it. */
+struct place { int group, segment; };
+
+DEVICE int groups_of(const matrix &m) { return (m.rows + ROWS - 1) / ROWS; }
+
+/* The matrix of a group, and the group within it. */
+DEVICE const matrix &matrix_of(const matrices &ms, int *group)
+{
+    int i = 0;
+    while (i < ms.n - 1 && *group >= groups_of(ms.m[i])) *group -= groups_of(ms.m[i++]);
+    return ms.m[i];
+}
+
+/* The bytes of row r of a group at a segment: address of the first, and behind the last. */
+DEVICE const u8 *segment_begin(const matrix &m, int group, int r, int segment, i64 row_bytes, const u8 **end)
+{
+    const u8 *row = m.w + (i64)min(group * ROWS + r, m.rows - 1) * row_bytes, *begin = row + (i64)segment * SEGMENT_BYTES;
+    *end = (i64)(segment + 1) * SEGMENT_BYTES < row_bytes ? begin + SEGMENT_BYTES : row + row_bytes;
+    return begin;
+}
+
+DEVICE void fetch(const matrices &ms, place at, i64 row_bytes, u8 *stage, int lane)
+{
+    int group = at.group;
+    const matrix &m = matrix_of(ms, &group);
+    const u8 *limit = m.w + (i64)m.rows * row_bytes;
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) {
+        const u8 *end, *begin = segment_begin(m, group, r, at.segment, row_bytes, &end);
+        const u8 *first = begin - ((u64)begin & 15);
+#pragma unroll
+        for (int i = 0; i < (WINDOW / 16 + 31) / 32; i++) {
+            const u8 *from = first + 16 * (lane + 32 * i);
+            u8 *to = stage + r * WINDOW + 16 * (lane + 32 * i);
+            if (from >= end) continue;
+            if (from + 16 <= limit) cp_async16(to, from, true);
+            else for (int b = 0; b < 16 && from + b < limit; b += 2) *(u16 *)(to + b) = *(const u16 *)(from + b);    /* W ends within this unit */
+        }
+    }
+}
+
+#if IS_FLOAT
+/* VALUES values at p, of which the first `there` exist; the others are 0. */
+DEVICE void load_values(const u8 *p, int there, float *v)
+{
+    if (there >= VALUES && ((u64)p & 15) == 0) {
+        uint4 u = *(const uint4 *)p;
+        u32 w[4] = { u.x, u.y, u.z, u.w };
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+#if TYPE == TYPE_F32
+            v[i] = __uint_as_float(w[i]);
+#elif TYPE == TYPE_F16
+            v[2 * i] = h2f((half_t)w[i]); v[2 * i + 1] = h2f((half_t)(w[i] >> 16));
+#else
+            v[2 * i] = __uint_as_float(w[i] << 16); v[2 * i + 1] = __uint_as_float(w[i] & 0xFFFF0000u);
+#endif
+        }
+    } else {
+#pragma unroll
+        for (int i = 0; i < VALUES; i++) v[i] = i < there ? float_at(p, i) : 0.0f;
+    }
+}
+DEVICE void load_x(const float *p, int there, float *v)
+{
+    if (there >= VALUES && ((u64)p & 15) == 0) {
+#pragma unroll
+        for (int i = 0; i < VALUES / 4; i++) {
+            float4 u = ((const float4 *)p)[i];
+            v[4 * i] = u.x; v[4 * i + 1] = u.y; v[4 * i + 2] = u.z; v[4 * i + 3] = u.w;
+        }
+    } else {
+#pragma unroll
+        for (int i = 0; i < VALUES; i++) v[i] = i < there ? p[i] : 0.0f;
+    }
+}
+
+template<int N> DEVICE void consume(const operand &o, int segment, const u8 *const *row, int lane, float (*sum)[N])
+{
+#pragma unroll
+    for (int part = 0; part < 2; part++) {
+        int at = (part * 32 + lane) * VALUES, there = o.k - segment * SEGMENT - at;
+        if (there <= 0) continue;
+        float w[ROWS][VALUES];
+#pragma unroll
+        for (int r = 0; r < ROWS; r++) load_values(row[r] + at * BLOCK_BYTES, there, w[r]);
+#pragma unroll
+        for (int j = 0; j < N; j++) {
+            float x[VALUES];
+            load_x((const float *)o.x + (i64)min(j, o.n - 1) * o.x_stride + segment * SEGMENT + at, there, x);
+#pragma unroll
+            for (int r = 0; r < ROWS; r++)
+#pragma unroll
+                for (int i = 0; i < VALUES; i++) sum[r][j] = fmaf(w[r][i], x[i], sum[r][j]);
+        }
+    }
+}
+
+#else
+DEVICE int dot16(const int *w, uint4 x, int c)
+{
+    return dot4(w[3], (int)x.w, dot4(w[2], (int)x.z, dot4(w[1], (int)x.y, dot4(w[0], (int)x.x, c))));
+}
+
+template<int N> DEVICE void consume(const operand &o, int segment, const u8 *const *row, int lane, float (*sum)[N])
+{
+    int block = lane / PIECES, which = lane % PIECES, first = segment * SEGMENT + block * BLOCK;
+    if (first >= o.k) return;
+    piece p[ROWS];
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) decode_piece(row[r] + block * BLOCK_BYTES, which, &p[r]);
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+        i64 at = (i64)min(j, o.n - 1) * o.k + first, at0 = at + half_at(which, 0), at1 = at + half_at(which, 1);
+        uint4 x0 = *(const uint4 *)((const i8 *)o.x + at0), x1 = *(const uint4 *)((const i8 *)o.x + at1);
+#if ONE_SCALE
+        float d = o.d[at0 >> 5];
+#pragma unroll
+        for (int r = 0; r < ROWS; r++) sum[r][j] = fmaf(p[r].s[0] * d, (float)dot16(p[r].w + 4, x1, dot16(p[r].w, x0, 0)), sum[r][j]);
+#if HAS_MIN
+        float2 s = *(const float2 *)(o.s + (at0 >> 4));
+#pragma unroll
+        for (int r = 0; r < ROWS; r++) sum[r][j] = fmaf(-p[r].m[0], s.x + s.y, sum[r][j]);
+#endif
+#else
+        float d0 = o.d[at0 >> 5], d1 = o.d[at1 >> 5], s0 = o.s[at0 >> 4], s1 = o.s[at1 >> 4];
+#pragma unroll
+        for (int r = 0; r < ROWS; r++) {
+            sum[r][j] = fmaf(p[r].s[0] * d0, (float)dot16(p[r].w, x0, 0), fmaf(-p[r].m[0], s0, sum[r][j]));
+            sum[r][j] = fmaf(p[r].s[1] * d1, (float)dot16(p[r].w + 4, x1, 0), fmaf(-p[r].m[1], s1, sum[r][j]));
+        }
+#endif
+    }
+}
+#endif
+
+/* The sums of all lanes; lane r * N + j stores y[j][row r]. */
+template<int N> DEVICE void finish(const matrices &ms, int group, int n, int lane, float (*sum)[N])
+{
+    const matrix &m = matrix_of(ms, &group);
+    float mine = 0.0f;
+#pragma unroll
+    for (int r = 0; r < ROWS; r++)
+#pragma unroll
+        for (int j = 0; j < N; j++) {
+            float v = warp_sum(sum[r][j]);
+            if (lane == r * N + j) mine = v;
+            sum[r][j] = 0.0f;
+        }
+    int row = group * ROWS + lane / N, j = lane % N;
+    if (lane >= ROWS * N || row >= m.rows || j >= n) return;
+    float *y = m.y + j * m.y_stride + row;
+    if (m.bias) mine += m.bias[row];
+    if (m.add) mine += *y;
+    *y = mine;
+}
+
+DEVICE void step(place *at, int n_segments, int warps)
+{
+    if (++at->segment == n_segments) { at->segment = 0; at->group += warps; }
+}
+
+template<int N> DEVICE void matvec(const matrices &ms, const operand &o)
+{
+    __shared__ uint4 memory[WARPS * STAGES * ROWS * WINDOW / 16];
+    int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5, warps = (int)gridDim.x * WARPS, n_groups = 0, slot = 0;
+    int n_segments = (o.k + SEGMENT - 1) / SEGMENT;
+    u8 *stages = (u8 *)(memory + warp * (STAGES * ROWS * WINDOW / 16));
+    place now = { (int)blockIdx.x * WARPS + warp, 0 }, ahead = now;
+    float sum[ROWS][N];
+    for (int i = 0; i < ms.n; i++) n_groups += groups_of(ms.m[i]);
+#pragma unroll
+    for (int r = 0; r < ROWS; r++)
+#pragma unroll
+        for (int j = 0; j < N; j++) sum[r][j] = 0.0f;
+    for (int i = 0; i < STAGES - 1; i++) {
+        if (ahead.group < n_groups) fetch(ms, ahead, o.row_bytes, stages + i * ROWS * WINDOW, lane);
+        cp_commit();
+        step(&ahead, n_segments, warps);
+    }
+    while (now.group < n_groups) {
+        cp_wait<STAGES - 2>();
+        warp_sync();                                        /* all lanes' copies are there, and all are done with the slot before */
+        int free_slot = slot == 0 ? STAGES - 1 : slot - 1;
+        if (ahead.group < n_groups) fetch(ms, ahead, o.row_bytes, stages + free_slot * ROWS * WINDOW, lane);
+        cp_commit();
+        step(&ahead, n_segments, warps);
+        const u8 *row[ROWS];
+        int group = now.group;
+        const matrix &m = matrix_of(ms, &group);
+#pragma unroll
+        for (int r = 0; r < ROWS; r++) {
+            const u8 *end, *begin = segment_begin(m, group, r, now.segment, o.row_bytes, &end);
+            row[r] = stages + (slot * ROWS + r) * WINDOW + ((u64)begin & 15);
+        }
+        consume<N>(o, now.segment, row, lane, sum);
+        if (now.segment == n_segments - 1) finish<N>(ms, now.group, o.n, lane, sum);
+        step(&now, n_segments, warps);
+        slot = slot == STAGES - 1 ? 0 : slot + 1;
+    }
+}
+
+#define MATVEC(N) \
+    KERNEL __launch_bounds__(32 * WARPS, 4) matvec_##N(const matrices ms, const operand o) { matvec<N>(ms, o); }
+#ifdef BATCH
+MATVEC(2)
+MATVEC(4)
+MATVEC(8)
+#else
+MATVEC(1)
+#endif
