@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""amalgamate: makes hybrid.h from src/hybrid_all.c.
+"""amalgamate: makes hybrid.h from src/hybrid_all.c, and hybrid_cuda.h from src/hybrid_cuda_all.c.
 
-    python3 amalgamate.py            writes hybrid.h
-    python3 amalgamate.py --check    writes nothing; fails when hybrid.h is not what src/ makes
+    python3 amalgamate.py            writes both
+    python3 amalgamate.py --check    writes nothing; fails when one of them is not what src/ makes
 
 Every #include "file" of ours is replaced by the file, between fences that name it (a .inc file each time it is included, so
 that one text can be stamped per instruction set). Files of src/api are the declarations, everything else the implementation,
-at whose end all private macros are undefined again. The result depends on the sources only: no date, no git, no machine.
+at whose end all private macros are undefined again. A line HYBRID__EMBED(name, "file.cu") becomes an array of string literals with the text
+of that file, because a kernel is compiled on the user's machine. The result depends on the sources only: no date, no git, no machine.
 
 It also keeps the house rules that a compiler does not: every file of src/ is included by something, private functions are
 static, there is no global that can change, names are ours, no string literal is longer than compilers must accept.
@@ -31,6 +32,11 @@ ROOMS = [  # in the order of the header
     ("train", "training"),
     ("predict", "the hybrid predictive trainer"),
 ]
+HEADERS = [  # whole file in src, top of the header, the header
+    ("hybrid_all.c", "hybrid_top.h", "hybrid.h"),
+    ("hybrid_cuda_all.c", "hybrid_cuda_top.h", "hybrid_cuda.h"),
+]
+SOURCES = (".c", ".h", ".inc")
 LITERAL_LIMIT = 4000      # C99 promises 4095 characters, adjacent literals joined
 INCLUDE = re.compile(r'\s*#\s*include\s*("([^"]+)"|<([^>]+)>|\S+)')
 DEFINE = re.compile(r"\s*#\s*define\s+(\w+)")
@@ -198,8 +204,9 @@ def check_scope(path, text, static_macros, problems):
 # ---- inlining ----------------------------------------------------------------------------------------------------------
 
 class Header:
-    def __init__(self, root):
-        self.root = root
+    def __init__(self, root, whole, top, name):
+        self.root, self.whole, self.top, self.name = root, "src/" + whole, "src/" + top, name
+        self.guard = name[:-2].upper()                   # HYBRID or HYBRID_CUDA
         self.src = os.path.join(root, "src")
         self.problems = Problems()
         self.texts = {}              # path -> text with LF, no trailing blanks
@@ -221,6 +228,19 @@ class Header:
                 return candidate
         return None
 
+    def embed(self, array, child):
+        """The text of a file as an array of literals that every compiler takes."""
+        self.order.append(child)
+        rows = ['"%s\\n"' % line.replace("\\", "\\\\").replace('"', '\\"').replace("??", "?\\?") for line in self.read(child).split("\n")[:-1]]
+        self.out.append("static const char *const %s[] = {" % array)
+        size = 0
+        for i, row in enumerate(rows):
+            size += len(row)
+            last = i + 1 == len(rows) or size + len(rows[i + 1]) > LITERAL_LIMIT
+            self.out.append(row + ("," if last else ""))
+            size = 0 if last else size
+        self.out += ["NULL", "};"]
+
     def inline(self, path, stack, conditions):
         """Appends the text of a file to out. conditions: how many #if are open that may be false."""
         if path not in self.order:
@@ -232,10 +252,18 @@ class Header:
             in_comment = opened > closed or (in_comment and closed < 0)
             word = directive.group(1) if directive else ""
             if word in ("if", "ifdef", "ifndef"):
-                always = re.match(r"(HYBRID_H|HYBRID_IMPLEMENTATION|HYBRID_IMPLEMENTED)\b", directive.group(2))
+                always = re.match(r"(%s_H|HYBRID_IMPLEMENTATION|%s_IMPLEMENTED)\b" % (self.guard, self.guard), directive.group(2))
                 conditions.append(not always)
             elif word == "endif" and conditions:
                 conditions.pop()
+            text = re.match(r'HYBRID__EMBED\((\w+), "([^"]+)"\)', line) if not in_comment else None
+            if text:
+                child = self.find(text.group(2), path)
+                if child:
+                    self.embed(text.group(1), child)
+                else:
+                    self.problems.add(path, number, "cannot find the file of this line: %s" % line.strip())
+                continue
             if word != "include":
                 self.out.append(line)
                 continue
@@ -273,7 +301,7 @@ class Header:
         previous = None
         for m in re.finditer(r"^\s*#\s*define\s+(\w+)", text, re.M):
             name = m.group(1)
-            if name.startswith(("HYBRID__", "hybrid_")):
+            if name.startswith(("HYBRID__", "HYBRID_CUDA__", "hybrid_")):
                 if previous and previous not in markers and text[text.rindex(previous, 0, m.start()):m.start()].count("\n") == 1:
                     markers[previous] = name
                 if name not in own:
@@ -332,45 +360,42 @@ class Header:
         return rows or [" *   (none yet)"]
 
     def make(self):
-        whole = "src/hybrid_all.c"
-        conditions, last = [], max(i for i, line in enumerate(self.read(whole).split("\n")) if INCLUDE.match(line))
-        # the frame, hybrid_all.c, is read line by line, because two things are put into it
-        frame = self.read(whole)
-        body = frame[frame.index("*/") + 2:].lstrip("\n") if frame.startswith("/*") else frame
-        self.texts["src/hybrid_all.c"] = body
-        self.order.append(whole)
-        self.inline(whole, [whole], conditions)
-        self.texts["src/hybrid_all.c"] = frame
+        # The frame is read line by line as any file, but its first comment is about working on it.
+        frame = self.read(self.whole)
+        self.texts[self.whole] = frame[frame.index("*/") + 2:].lstrip("\n") if frame.startswith("/*") else frame
+        self.order.append(self.whole)
+        self.inline(self.whole, [self.whole], [])
+        self.texts[self.whole] = frame
         text = "\n".join(self.out)
-        if "#define HYBRID_IMPLEMENTED\n" not in text or "#ifdef HYBRID_IMPLEMENTATION\n" not in text:
-            sys.exit("amalgamate: src/hybrid_all.c must hold '#ifdef HYBRID_IMPLEMENTATION' and '#define HYBRID_IMPLEMENTED'")
-        del last
+        implemented = "#define %s_IMPLEMENTED\n" % self.guard
+        if implemented not in text or "#ifdef HYBRID_IMPLEMENTATION\n" not in text:
+            sys.exit("amalgamate: %s must hold '#ifdef HYBRID_IMPLEMENTATION' and '%s'" % (self.whole, implemented.strip()))
 
-        everything = sorted(os.path.join(folder, name) for folder, _, names in os.walk(self.src) for name in names if not name.startswith("."))
-        for path in (os.path.relpath(p, self.root).replace(os.sep, "/") for p in everything):
-            if path.endswith((".c", ".h", ".inc")) and path not in self.order and path != "src/hybrid_top.h":
-                self.problems.append("%s: nothing includes this file: add it to src/hybrid_all.c or remove it" % path)
         static_macros = {m.group(1) for p in self.order for m in re.finditer(r"^\s*#\s*define\s+(HYBRID__\w+)(?:\([^)]*\))?[^\n]*\bstatic\b", self.texts[p], re.M)}
+        static_macros.add("HYBRID__INLINE")
         for path in self.order:
+            if path.endswith(".cu"):
+                continue
             check_literals(path, self.texts[path], self.problems)
-            if path != whole:
+            if path != self.whole:
                 check_scope(path, self.texts[path], static_macros, self.problems)
 
         split = text.index("#ifdef HYBRID_IMPLEMENTATION\n")
-        for path in self.order[1:]:
+        for path in (p for p in self.order[1:] if not p.endswith(".cu")):
             where = text.index("/* ==== begin %s ==== */" % path)
             if (where < split) != path.startswith("src/api/"):
                 self.problems.append("%s: declarations are the files of src/api, included above HYBRID_IMPLEMENTATION, and no others" % path)
         end = text.rindex("\n#endif\n#endif")
-        identity = '#define HYBRID__SOURCE_ID "%s"\n' % self.source_id()
+        identity = '#define %s__SOURCE_ID "%s"\n' % (self.guard, self.source_id())
         undefines = "\n".join(self.undefine(text[split:end] + "\n" + identity, text[:split]))
         text = text[:end] + "\n" + undefines + text[end:]
-        text = text.replace("#define HYBRID_IMPLEMENTED\n", "#define HYBRID_IMPLEMENTED\n" + identity, 1)
+        text = text.replace(implemented, implemented + identity, 1)
         text = re.sub(r"\n{3,}", "\n\n", text)
         self.out = text.rstrip("\n").split("\n")
 
-        top = self.read("src/hybrid_top.h")
-        version = re.search(r'#define HYBRID_VERSION "([^"]+)"', text)
+        top = self.read(self.top)
+        with open(os.path.join(self.src, "api", "base.h"), encoding="utf-8") as f:
+            version = re.search(r'#define HYBRID_VERSION "([^"]+)"', f.read())
         lines = []
         for line in re.sub(r"^@cutout .*\n", "", top, flags=re.M).rstrip("\n").split("\n"):
             if line.strip() == "@cutouts":
@@ -386,31 +411,44 @@ class Header:
         return text
 
 
+def forgotten(root, headers):
+    """Files of src that no header holds."""
+    held = {path for header in headers for path in header.order + [header.top]}
+    everything = sorted(os.path.join(folder, name) for folder, _, names in os.walk(os.path.join(root, "src")) for name in names if not name.startswith("."))
+    for path in (os.path.relpath(p, root).replace(os.sep, "/") for p in everything):
+        if path.endswith(SOURCES) and path not in held:
+            yield "%s: nothing includes this file: add it to src/hybrid_all.c or src/hybrid_cuda_all.c, or remove it" % path
+
+
+def current(path):
+    if not os.path.exists(path):
+        return None
+    with open(path, encoding="utf-8", newline="") as f:
+        return f.read()
+
+
 def main():
-    parser = argparse.ArgumentParser(description="Makes hybrid.h from src/.")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when hybrid.h is out of date")
+    parser = argparse.ArgumentParser(description="Makes hybrid.h and hybrid_cuda.h from src/.")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when a header is out of date")
     parser.add_argument("--root", default=ROOT, help="the repository (default: where this file is)")
     args = parser.parse_args()
-    header = Header(args.root)
-    text = header.make()
-    if header.problems:
-        sys.exit("\n".join(header.problems) + "\namalgamate: hybrid.h was not made (%d problems)" % len(header.problems))
-    path = os.path.join(args.root, "hybrid.h")
-    old = None
-    if os.path.exists(path):
-        with open(path, encoding="utf-8", newline="") as f:
-            old = f.read()
-    if args.check:
-        if old != text:
-            sys.exit("hybrid.h is not what src/ makes. This fixes it:\n    python3 amalgamate.py")
-        print("hybrid.h is up to date")
-    elif old != text:
-        with open(path + ".new", "w", encoding="utf-8", newline="\n") as f:
-            f.write(text)
-        os.replace(path + ".new", path)
-        print("hybrid.h: %d lines, %d files, source id %s" % (text.count("\n"), len(header.order), header.source_id()))
-    else:
-        print("hybrid.h was up to date")
+    headers = [Header(args.root, *spec) for spec in HEADERS]
+    texts = [header.make() for header in headers]
+    problems = [problem for header in headers for problem in header.problems] + list(forgotten(args.root, headers))
+    if problems:
+        sys.exit("\n".join(dict.fromkeys(problems)) + "\namalgamate: nothing was made (%d problems)" % len(problems))
+    for header, text in zip(headers, texts):
+        path = os.path.join(args.root, header.name)
+        old = current(path)
+        if old == text:
+            print("%s is up to date" % header.name)
+        elif args.check:
+            sys.exit("%s is not what src/ makes. This fixes it:\n    python3 amalgamate.py" % header.name)
+        else:
+            with open(path + ".new", "w", encoding="utf-8", newline="\n") as f:
+                f.write(text)
+            os.replace(path + ".new", path)
+            print("%s: %d lines, %d files, source id %s" % (header.name, text.count("\n"), len(header.order), header.source_id()))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id a39842b0e9dab1a3): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id aa4679ebb6a01742): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -42,114 +42,118 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      160  base.h             version, linkage, results, errors, allocator, log
- *      257  runtime.h          what models and sessions share: memory, log, worker threads
- *      287  quant.h            names, sizes, encode, decode
- *      352  gguf.h             what is in a model file, and writing one
- *      500  tokenizer.h        text to tokens and back
- *      614  chat.h             templates that make a prompt of a conversation
- *      718  model.h            load, describe
- *      764  context.h          batches of (sequence, tokens), logits, the KV cache
- *      844  sampler.h          from logits to the next token
- *      893  session.h          a conversation
+ *      164  base.h             version, linkage, results, errors, allocator, log
+ *      262  runtime.h          what models and sessions share: memory, log, worker threads
+ *      321  quant.h            names, sizes, encode, decode
+ *      386  gguf.h             what is in a model file, and writing one
+ *      534  tokenizer.h        text to tokens and back
+ *      648  chat.h             templates that make a prompt of a conversation
+ *      752  model.h            load, describe
+ *      804  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      887  sampler.h          from logits to the next token
+ *      936  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *      959  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1022  base.c             what every room uses: macros of compilers, results, errors, checked sizes
- *     1096  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1145  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1204  decimal.c          doubles as text, the same in every locale
- *     1302  thread.c           atomics, threads, and the worker pool
- *     1581  cpu.c              what this processor and its operating system can do
- *     1651  runtime.c          the object that everything hangs off: memory, log, workers
- *     1797  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     1949  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     1977  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    22004  end.h              closes what core/begin opened
+ *     1002  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1065  macros.h           what compilers call things, and the macros that every room uses
+ *     1103  base.c             what every room uses: results, errors, checked sizes
+ *     1152  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1201  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1260  decimal.c          doubles as text, the same in every locale
+ *     1358  thread.c           atomics, threads, and the worker pool
+ *     1651  cpu.c              what this processor and its operating system can do
+ *     1721  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     1809  device.c           which GPU a runtime uses
+ *     1879  runtime.c          creates and ends runtimes
+ *     1995  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2147  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     2175  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    22625  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     2343  names.c            names that must differ, found by hash
- *     2445  value.c            the 13 types of metadata values and their items
- *     2570  scan.c             a walk over the metadata, which checks every length before it is believed
- *     2773  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     3140  output.c           a file that appears under its name only when it is complete
- *     3239  write.c            makes a GGUF file
+ *     2541  names.c            names that must differ, found by hash
+ *     2643  value.c            the 13 types of metadata values and their items
+ *     2768  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     2971  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     3338  output.c           a file that appears under its name only when it is complete
+ *     3437  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     3720  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     3801  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     4100  floats.c           the types that are plain numbers
- *     4139  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     4332  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     4560  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     4700  types.c            the table of all types, and the public functions over it
- *     4801  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     4870  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     3918  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     3999  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     4298  floats.c           the types that are plain numbers
+ *     4337  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     4530  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     4758  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     4898  types.c            the table of all types, and the public functions over it
+ *     4999  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     5068  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     5044  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     5289  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     5430  pretokenize.c      cuts text into the words inside which BPE merges
- *     5842  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     6218  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     6395  bpe.c              the merging
- *     6717  tokenizer.c        making tokenizers, text to ids, ids to text
- *     7001  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     7127  stop.c             finds strings that end an answer in bytes that come in pieces
- *     7292  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     7837  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     8134  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     8388  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *     8886  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *     9222  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *     9584  jinja_filter.c     what stands behind '|'.
- *    10175  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    10353  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    10603  jinja_parse.c      tokens to a tree
- *    11153  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    11394  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    11879  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    12047  chat.c             a conversation as the variables that chat templates expect
+ *     5242  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     5487  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     5628  pretokenize.c      cuts text into the words inside which BPE merges
+ *     6040  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     6416  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     6593  bpe.c              the merging
+ *     6915  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     7199  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     7325  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     7490  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     8035  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     8332  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     8586  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *     9084  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *     9420  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *     9782  jinja_filter.c     what stands behind '|'.
+ *    10373  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    10551  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    10801  jinja_parse.c      tokens to a tree
+ *    11351  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    11592  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    12077  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    12245  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    12182  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12335  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12350  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12375  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12464  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    12826  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    12855  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    12963  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    13033  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    13128  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13528  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    13862  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    14120  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14316  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
- *    14863  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    15444  cpu_int.c          the table of integer-block kernels
- *    15499  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    15566  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    17806  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    18929  cpu_select.c       the kernels of an instruction set
- *    18965  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    19135  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12380  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    12569  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12584  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12609  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    12698  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    13060  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    13089  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    13197  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    13267  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    13362  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13762  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    14096  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    14354  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14550  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
+ *    15097  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    15678  cpu_int.c          the table of integer-block kernels
+ *    15733  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    15800  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    18040  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    19163  cpu_select.c       the kernels of an instruction set
+ *    19199  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    19369  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    19457  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    19664  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    19859  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    19904  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
- *    20069  forward.c          one transformer for all families, over the op table
+ *    19716  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    19923  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    20118  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    20163  forward.c          one transformer for all families, over the op table
+ *    20544  place.c            which layers run where
+ *    20674  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    20383  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    20719  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    20932  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    21062  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    21444  plan.c             the bytes of a model and a context before they are loaded
- *    21534  dialog.c           the messages of a conversation, and the prompt that they make
- *    21651  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    20882  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    21218  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    21431  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    21576  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    22048  plan.c             the bytes of a model and a context before they are loaded
+ *    22155  dialog.c           the messages of a conversation, and the prompt that they make
+ *    22272  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -193,7 +197,8 @@ extern "C" {
     X(HYBRID_ERROR_LIMIT,          -7, "a limit was exceeded")                               \
     X(HYBRID_ERROR_CONTEXT_FULL,   -8, "the context has no room for that many tokens")       \
     X(HYBRID_ERROR_CANCELLED,      -9, "cancelled by the caller")                            \
-    X(HYBRID_ERROR_NUMERIC,       -10, "a result is not a number: the weights or inputs are damaged")
+    X(HYBRID_ERROR_NUMERIC,       -10, "a result is not a number: the weights or inputs are damaged") \
+    X(HYBRID_ERROR_DEVICE,        -11, "the GPU, its driver or its libraries failed")
 
 typedef enum hybrid_result {
 #define HYBRID__X(name, value, text) name = value,
@@ -262,6 +267,17 @@ typedef struct hybrid_runtime hybrid_runtime;
 /* One piece of parallel work. Called with every index in 0..n-1, in any order, from any thread. */
 typedef void (*hybrid_task_fn)(void *arg, int index);
 
+/* Where kernels that were compiled for a GPU are kept, so that the next start is fast. Zero: files in the user's cache folder
+ * (HYBRID_CUDA_CACHE, else XDG_CACHE_HOME/hybrid, ~/.cache/hybrid or %LOCALAPPDATA%\hybrid); one that cannot be written is no error. */
+typedef struct hybrid_kernel_cache {
+    const char *path;            /* a folder instead; "" for no cache */
+    /* The host's own store instead, for instance one that a game ships with. load fills up to capacity bytes and returns the size of the whole
+     * entry, 0 when there is none. key is a file name. Called from any thread that uses hybrid. */
+    size_t    (*load)(void *user, const char *key, void *data, size_t capacity);
+    void      (*store)(void *user, const char *key, const void *data, size_t size);
+    void       *user;
+} hybrid_kernel_cache;
+
 typedef struct hybrid_runtime_desc {
     hybrid_allocator allocator;
     hybrid_logger    logger;
@@ -272,6 +288,11 @@ typedef struct hybrid_runtime_desc {
     void            *parallel_user;
     const char      *isa;        /* NULL: the best that this CPU has; "generic", "avx2", "avx512", "neon": at most that; one that this
                                   * processor does not have, or of another kind of processor, limits nothing */
+    /* The GPU; needs hybrid_cuda.h. NULL: the environment's HYBRID_DEVICE, else "auto": a GPU when there is one, else the CPU, with the reason in
+     * the log. "cpu": none. "cuda", "cuda:1": this one; creating the runtime fails when it cannot be used. */
+    const char          *device;
+    uint64_t             max_device_bytes;  /* of GPU memory, over all models and contexts of the runtime; 0: what is free */
+    hybrid_kernel_cache  kernel_cache;
 } hybrid_runtime_desc;
 
 /* Creates a runtime; desc may be NULL. Objects keep it alive: it may be destroyed before them. Threads start on first use and
@@ -282,6 +303,19 @@ HYBRID_API void hybrid_runtime_destroy(hybrid_runtime *runtime);
 /* "avx512", "avx2", "neon" or "generic": what the kernels of this runtime use. */
 HYBRID_API const char *hybrid_runtime_isa(const hybrid_runtime *runtime);
 HYBRID_API int hybrid_runtime_threads(const hybrid_runtime *runtime);
+
+typedef struct hybrid_device_info {
+    char     id[16];             /* "cuda:0": for hybrid_runtime_desc.device */
+    char     name[96];           /* "NVIDIA H200" */
+    uint64_t total_bytes, free_bytes;
+    int32_t  capability;         /* CUDA: 10 * major + minor */
+} hybrid_device_info;
+
+/* Lists the GPUs that can be used: the first `capacity` of *count. None is a success too: then *count is 0 and error (if any) says what was looked
+ * for and what would help. runtime may be NULL. */
+HYBRID_API hybrid_result hybrid_devices(hybrid_runtime *runtime, hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error);
+/* "NVIDIA H200", or "" as long as the runtime computes on the CPU only. Opened when the first model is loaded. */
+HYBRID_API const char *hybrid_runtime_device(const hybrid_runtime *runtime);
 /* ==== end src/api/runtime.h ==== */
 
 /* ==== begin src/api/quant.h ==== */
@@ -731,6 +765,9 @@ typedef struct hybrid_model_desc {
     /* Called now and then while loading; fraction 0..1. Return false to cancel (HYBRID_ERROR_CANCELLED). */
     bool         (*progress)(void *user, float fraction);
     void          *progress_user;
+    /* With a GPU: room for contexts of so many positions in all is kept beside the weights; 0: as hybrid_context_desc.n_ctx. Layers that then do not
+     * fit run on the CPU. */
+    int32_t        device_n_ctx;
 } hybrid_model_desc;
 
 /* Loads a model. runtime NULL: one of its own, with default settings. On failure *model is NULL and nothing is left behind.
@@ -747,6 +784,9 @@ typedef struct hybrid_model_info {
     uint64_t n_bytes;            /* their bytes */
     int32_t  n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff;
     bool     has_template;       /* carries a chat template, or has the tokens of ChatML; false with HYBRID_NO_TEXT */
+    char     device[96];         /* "NVIDIA H200": the GPU that holds weights; "" for none */
+    int32_t  n_layer_device;     /* layers that run there */
+    uint64_t device_bytes;       /* of weights there */
 } hybrid_model_info;
 
 HYBRID_API void hybrid_model_describe(const hybrid_model *model, hybrid_model_info *info);
@@ -833,7 +873,10 @@ typedef struct hybrid_memory_plan {
     uint64_t model;              /* bytes of everything else that a loaded model keeps: keys, tokenizer, template */
     uint64_t kv;                 /* bytes of the KV cache */
     uint64_t compute;            /* bytes of activations, logits and scratch */
-    uint64_t total;              /* weights + model + kv + compute: what hybrid allocates in all */
+    uint64_t total;              /* weights + model + kv + compute: what hybrid allocates of the host's memory */
+    uint64_t device_weights, device_kv, device_compute;      /* bytes of the GPU's memory */
+    uint64_t device;             /* their sum */
+    int32_t  n_layer_device;     /* layers that run on the GPU */
 } hybrid_memory_plan;
 
 /* What loading the model and creating a context of it would allocate, without reading the weights. Equal to what is then used,
@@ -954,7 +997,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "a39842b0e9dab1a3"
+#define HYBRID__SOURCE_ID "aa4679ebb6a01742"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -1019,8 +1062,8 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #endif
 /* ==== end src/core/begin.h ==== */
 
-/* ==== begin src/core/base.c ==== */
-/* core/base: what every room uses: macros of compilers, results, errors, checked sizes. */
+/* ==== begin src/core/macros.h ==== */
+/* core/macros: what compilers call things, and the macros that every room uses. */
 
 #define HYBRID__UNUSED(x) ((void)(x))
 #define HYBRID__COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -1042,6 +1085,23 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
     #define HYBRID__RESTRICT __restrict
     #define HYBRID__PRINTF(fmt, args)
 #endif
+
+#ifndef HYBRID_NO_THREADS
+    #if defined(_WIN32)
+        #define HYBRID__THREADS_WIN32
+    #else
+        #define HYBRID__THREADS_POSIX
+    #endif
+#endif
+
+/* A failing line reads: return hybrid__fail(err, HYBRID_ERROR_FORMAT, "..."); see core/base.c. */
+#define hybrid__fail(err, result, ...) hybrid__fail_at(err, result, 0, __VA_ARGS__)
+#define hybrid__fail_memory(err, bytes) \
+    hybrid__fail_at(err, HYBRID_ERROR_MEMORY, 0, "out of memory: an allocation of %llu bytes failed", (unsigned long long)(bytes))
+/* ==== end src/core/macros.h ==== */
+
+/* ==== begin src/core/base.c ==== */
+/* core/base: what every room uses: results, errors, checked sizes. */
 
 HYBRID_API const char *hybrid_result_text(hybrid_result result)
 {
@@ -1073,10 +1133,6 @@ static HYBRID__PRINTF(4, 5) hybrid_result hybrid__fail_at(hybrid_error *err, hyb
     va_end(args);
     return result;
 }
-#define hybrid__fail(err, result, ...) hybrid__fail_at(err, result, 0, __VA_ARGS__)
-#define hybrid__fail_memory(err, bytes) \
-    hybrid__fail_at(err, HYBRID_ERROR_MEMORY, 0, "out of memory: an allocation of %llu bytes failed", (unsigned long long)(bytes))
-
 /* Checked arithmetic on sizes: false on overflow. */
 static bool hybrid__mul_size(size_t a, size_t b, size_t *out)
 {
@@ -1306,14 +1362,6 @@ static size_t hybrid__decimal_write(double v, char out[40])
  * the workers have said so: a worker that wakes late finds nothing and costs nothing, and a worker that lost its core delays the
  * others by one chunk at most. Workers spin for about a millisecond after a section, then sleep. */
 
-#ifndef HYBRID_NO_THREADS
-    #if defined(_WIN32)
-        #define HYBRID__THREADS_WIN32
-    #else
-        #define HYBRID__THREADS_POSIX
-    #endif
-#endif
-
 #if defined(_MSC_VER) && !defined(__clang__)
     HYBRID__INLINE uint64_t hybrid__atomic_load(volatile uint64_t *p) { return (uint64_t)_InterlockedOr64((volatile long long *)p, 0); }
     HYBRID__INLINE void hybrid__atomic_store(volatile uint64_t *p, uint64_t v) { _InterlockedExchange64((volatile long long *)p, (long long)v); }
@@ -1343,6 +1391,30 @@ static size_t hybrid__decimal_write(double v, char out[40])
     #endif
     }
 #endif
+
+/* Gives the core to another thread. */
+static void hybrid__yield(void)
+{
+#if defined(HYBRID__THREADS_WIN32)
+    SwitchToThread();
+#elif defined(HYBRID__THREADS_POSIX)
+    sched_yield();
+#endif
+}
+
+/* A lock for what is short or rare. */
+typedef volatile uint64_t hybrid__spin;
+static void hybrid__spin_take(hybrid__spin *lock)
+{
+    uint64_t open = 0;
+    int spins = 0;
+    while (!hybrid__atomic_cas(lock, &open, 1)) {
+        open = 0;
+        if (++spins < 1000) hybrid__pause();
+        else hybrid__yield();
+    }
+}
+static void hybrid__spin_give(hybrid__spin *lock) { hybrid__atomic_store(lock, 0); }
 
 /* Microseconds of a clock that does not go back. */
 static uint64_t hybrid__now_us(void)
@@ -1544,9 +1616,7 @@ static void hybrid__pool_run(hybrid__pool *pool, int n, hybrid__chunk_fn fn, voi
             hybrid__pool_work(pool, 0);
             for (i = 0; hybrid__atomic_load(&pool->done) < (uint64_t)n; i++) {
                 hybrid__pause();
-    #if defined(HYBRID__THREADS_POSIX)
-                if (i > 2000) sched_yield();                 /* a worker lost its core: give it ours */
-    #endif
+                if (i > 2000) hybrid__yield();               /* a worker lost its core: give it ours */
             }
 #endif
         }
@@ -1648,15 +1718,34 @@ static hybrid__isa hybrid__cpu_isa(void)
 }
 /* ==== end src/core/cpu.c ==== */
 
-/* ==== begin src/core/runtime.c ==== */
-/* core/runtime: the object that everything hangs off: memory, log, workers. Counted, so that objects may outlive the caller's handle. */
+/* ==== begin src/core/memory.c ==== */
+/* core/memory: the runtime, which everything hangs off, and memory and log through it. */
+
+typedef struct hybrid__device hybrid__device;          /* compute/backend.c says what it can do */
+
+/* A GPU back end, as hybrid_cuda.h registers it. */
+typedef struct hybrid__provider {
+    /* Fills up to capacity entries; *count: all. Without a usable one: OK, 0, and a sentence in error that says what was looked for. */
+    hybrid_result (*list)(hybrid_runtime *rt, hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error);
+    /* The device does not keep the runtime: it belongs to it. */
+    hybrid_result (*open)(hybrid_runtime *rt, int index, hybrid__device **device, hybrid_error *error);
+    void (*close)(hybrid__device *device);
+    const char *(*name)(const hybrid__device *device);
+} hybrid__provider;
 
 struct hybrid_runtime {
-    hybrid_allocator  allocator;
-    hybrid_logger     logger;
-    hybrid__isa       isa;
-    hybrid__pool      pool;
-    volatile uint64_t references;
+    hybrid_allocator    allocator;
+    hybrid_logger       logger;
+    hybrid__isa         isa;
+    hybrid__pool        pool;
+    volatile uint64_t   references;
+    hybrid__spin        gpu_lock;              /* of what follows */
+    char                device_wanted[24];
+    bool                gpu_tried;
+    hybrid__device     *gpu;                   /* NULL: none, or not yet opened */
+    uint64_t            max_device_bytes;
+    hybrid_kernel_cache kernel_cache;
+    char                kernel_cache_path[512];
 };
 
 static void *hybrid__default_alloc(void *user, size_t size) { HYBRID__UNUSED(user); return malloc(size); }
@@ -1687,11 +1776,12 @@ static void *hybrid__realloc(hybrid_runtime *rt, void *block, size_t old_size, s
 }
 
 /* For kernels: 64-byte aligned, freed by hybrid__free_aligned. */
+enum { HYBRID__ALIGNED_EXTRA = 64 + sizeof(void *) };
 static void *hybrid__alloc_aligned(hybrid_runtime *rt, size_t size)
 {
     size_t total;
     unsigned char *raw, *p;
-    if (!hybrid__add_size(size, 64 + sizeof(void *), &total) || !(raw = (unsigned char *)hybrid__alloc(rt, total))) return NULL;
+    if (!hybrid__add_size(size, HYBRID__ALIGNED_EXTRA, &total) || !(raw = (unsigned char *)hybrid__alloc(rt, total))) return NULL;
     p = raw + sizeof(void *) + (64 - ((uintptr_t)raw + sizeof(void *)) % 64) % 64;
     memcpy(p - sizeof(void *), &raw, sizeof(void *));
     return p;
@@ -1714,10 +1804,85 @@ static HYBRID__PRINTF(3, 4) void hybrid__log(hybrid_runtime *rt, hybrid_log_leve
     va_end(args);
     rt->logger.log(rt->logger.user, level, line);
 }
+/* ==== end src/core/memory.c ==== */
+
+/* ==== begin src/core/device.c ==== */
+/* core/device: which GPU a runtime uses. A GPU back end (hybrid_cuda.h) makes itself known before main; a device is opened when first needed. */
+
+static const hybrid__provider *hybrid__gpu_provider;       /* set once, before main, by a back end that is compiled in: idempotent */
+
+/* "cuda" or "cuda:N": N, or 0. "auto": -1. "cpu": -2. Anything else: -3. */
+static int hybrid__device_index(const char *device)
+{
+    int i, index = 0;
+    if (!strcmp(device, "auto")) return -1;
+    if (!strcmp(device, "cpu")) return -2;
+    if (strncmp(device, "cuda", 4) || (device[4] && device[4] != ':') || (device[4] && !device[5])) return -3;
+    for (i = 5; device[4] && device[i]; i++) {
+        if (device[i] < '0' || device[i] > '9' || i > 7) return -3;
+        index = index * 10 + device[i] - '0';
+    }
+    return index;
+}
+
+/* The caller holds the lock. */
+static hybrid_result hybrid__gpu_open(hybrid_runtime *rt, hybrid_error *error)
+{
+    const int index = hybrid__device_index(rt->device_wanted);
+    hybrid_error why;
+    hybrid_result r;
+    rt->gpu_tried = true;
+    if (index == -2 || (index < 0 && !hybrid__gpu_provider)) return HYBRID_OK;
+    why.message[0] = 0;
+    if (!hybrid__gpu_provider) r = hybrid__fail(&why, HYBRID_ERROR_NOT_FOUND, "no GPU back end is compiled in: include hybrid_cuda.h behind hybrid.h");
+    else r = hybrid__gpu_provider->open(rt, index < 0 ? 0 : index, &rt->gpu, &why);
+    if (!r) return HYBRID_OK;
+    rt->gpu = NULL;
+    if (index < 0) {
+        hybrid__log(rt, HYBRID_LOG_INFO, "computing on the CPU: %s", why.message);
+        return r == HYBRID_ERROR_MEMORY ? hybrid__fail(error, r, "%s", why.message) : HYBRID_OK;
+    }
+    rt->gpu_tried = false;                             /* the next call says it again */
+    return hybrid__fail(error, r, "%s", why.message);
+}
+
+/* *gpu: the device that the runtime computes on, opened by the first caller; NULL: the CPU. Belongs to the runtime. */
+static hybrid_result hybrid__runtime_gpu(hybrid_runtime *rt, hybrid__device **gpu, hybrid_error *error)
+{
+    hybrid_result r = HYBRID_OK;
+    hybrid__spin_take(&rt->gpu_lock);
+    if (!rt->gpu_tried) r = hybrid__gpu_open(rt, error);
+    *gpu = rt->gpu;
+    hybrid__spin_give(&rt->gpu_lock);
+    return r;
+}
+
+static void hybrid__gpu_close(hybrid_runtime *rt)
+{
+    if (rt->gpu) hybrid__gpu_provider->close(rt->gpu);
+}
+
+/* From the descriptor or the environment; a device that is asked for by name is opened now. */
+static hybrid_result hybrid__runtime_choose(hybrid_runtime *rt, const char *device, hybrid_error *error)
+{
+    const char *wanted = device;
+    hybrid__device *gpu;
+    if (!wanted || !wanted[0]) wanted = getenv("HYBRID_DEVICE");
+    if (!wanted || !wanted[0]) wanted = "auto";
+    if (hybrid__device_index(wanted) == -3)
+        return hybrid__fail(error, HYBRID_ERROR_INVALID, "the device is \"%.32s\"; it must be \"auto\", \"cpu\", \"cuda\" or \"cuda:N\"", wanted);
+    snprintf(rt->device_wanted, sizeof rt->device_wanted, "%s", wanted);
+    return hybrid__device_index(wanted) >= 0 ? hybrid__runtime_gpu(rt, &gpu, error) : HYBRID_OK;
+}
+/* ==== end src/core/device.c ==== */
+
+/* ==== begin src/core/runtime.c ==== */
+/* core/runtime: creates and ends runtimes. They are counted, so that objects may outlive the caller's handle. */
 
 static void hybrid__runtime_release(hybrid_runtime *rt)
 {
     if (!rt || hybrid__atomic_add(&rt->references, (uint64_t)-1) != 1) return;
+    hybrid__gpu_close(rt);
     hybrid__pool_stop(&rt->pool);
 #if defined(HYBRID__THREADS_POSIX)
     pthread_mutex_destroy(&rt->pool.mutex);
@@ -1729,15 +1894,20 @@ static void hybrid__runtime_release(hybrid_runtime *rt)
 
 HYBRID_API hybrid_result hybrid_runtime_create(const hybrid_runtime_desc *desc, hybrid_runtime **runtime, hybrid_error *error)
 {
-    static const hybrid_runtime_desc zero = { { NULL, NULL, NULL }, { NULL, NULL }, 0, NULL, NULL, NULL };
+    hybrid_runtime_desc zero;
     hybrid_allocator a;
     hybrid_runtime *rt;
+    hybrid_result r;
     int i;
     if (!runtime) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: runtime is NULL");
     *runtime = NULL;
+    memset(&zero, 0, sizeof zero);
     if (!desc) desc = &zero;
     a = desc->allocator;
     if (!a.alloc != !a.free) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: give both alloc and free, or neither");
+    if (!desc->kernel_cache.load != !desc->kernel_cache.store) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: give both load and store of the kernel cache, or neither");
+    if (desc->kernel_cache.path && strlen(desc->kernel_cache.path) >= sizeof rt->kernel_cache_path)
+        return hybrid__fail(error, HYBRID_ERROR_LIMIT, "hybrid_runtime_create: the path of the kernel cache is longer than %u bytes", (unsigned)sizeof rt->kernel_cache_path - 1);
     if (desc->n_threads < 0 || desc->n_threads > HYBRID__MAX_THREADS)
         return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: n_threads is %d, must be 0..%d", desc->n_threads, HYBRID__MAX_THREADS);
     if (!a.alloc) { a.alloc = hybrid__default_alloc; a.free = hybrid__default_free; }
@@ -1772,6 +1942,16 @@ HYBRID_API hybrid_result hybrid_runtime_create(const hybrid_runtime_desc *desc, 
         hybrid__runtime_release(rt);
         return hybrid__fail_memory(error, (size_t)desc->n_threads * sizeof(hybrid__worker));
     }
+    rt->max_device_bytes = desc->max_device_bytes;
+    rt->kernel_cache = desc->kernel_cache;
+    if (desc->kernel_cache.path) {                         /* the caller's text may go */
+        snprintf(rt->kernel_cache_path, sizeof rt->kernel_cache_path, "%s", desc->kernel_cache.path);
+        rt->kernel_cache.path = rt->kernel_cache_path;
+    }
+    if ((r = hybrid__runtime_choose(rt, desc->device, error)) != HYBRID_OK) {
+        hybrid__runtime_release(rt);
+        return r;
+    }
     *runtime = rt;
     return HYBRID_OK;
 }
@@ -1788,6 +1968,24 @@ static hybrid_result hybrid__runtime_retain(hybrid_runtime *runtime, hybrid_runt
     *own = runtime;
     return HYBRID_OK;
 }
+
+HYBRID_API hybrid_result hybrid_devices(hybrid_runtime *runtime, hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error)
+{
+    hybrid_runtime *rt;
+    hybrid_result r;
+    if (!count || (!list && capacity)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_devices: %s is NULL", count ? "list" : "count");
+    *count = 0;
+    if (!hybrid__gpu_provider) {
+        hybrid__fail(error, HYBRID_OK, "no GPU back end is compiled in: include hybrid_cuda.h behind hybrid.h");
+        return HYBRID_OK;
+    }
+    if ((r = hybrid__runtime_retain(runtime, &rt, error)) != HYBRID_OK) return r;
+    r = hybrid__gpu_provider->list(rt, list, capacity, count, error);
+    hybrid__runtime_release(rt);
+    return r;
+}
+
+HYBRID_API const char *hybrid_runtime_device(const hybrid_runtime *runtime) { return runtime && runtime->gpu ? hybrid__gpu_provider->name(runtime->gpu) : ""; }
 
 /* fn(arg, chunk, lane) for chunk 0..n-1; lane < hybrid__lanes(rt). The order of chunks is free: no result may depend on it. */
 static void hybrid__parallel(hybrid_runtime *rt, int n, hybrid__chunk_fn fn, void *arg) { hybrid__pool_run(&rt->pool, n, fn, arg); }
@@ -12330,6 +12528,42 @@ struct hybrid__backend {
     hybrid_runtime *rt;
     const hybrid__batch *batch;         /* of begin */
 };
+
+/* ---- devices ---- */
+
+enum { HYBRID__LIMIT_FORMATS = 8 };        /* distinct formats of activations that the matrices of one model may ask the CPU for */
+
+/* What a context will ask of its back end, so that all its memory is known beforehand. Zero it, set the sizes, then show it every matrix. */
+typedef struct hybrid__limits {
+    int     n_rows, n_out;                 /* rows of the largest batch; rows of logits of one */
+    int     n_seq, pages_a_seq;            /* sequences, entries of a page table */
+    int     n_head, n_head_kv, head_dim_k, head_dim_v;                             /* 0 without attention */
+    /* filled by the device's show() */
+    int64_t max_k, max_values;             /* the largest ne[0], and ne[0] * ne[1] */
+    const void *format[HYBRID__LIMIT_FORMATS];         /* CPU: formats of prepared rows */
+    size_t  format_bytes[HYBRID__LIMIT_FORMATS];
+    size_t  lanes_bytes;
+    int     n_formats;
+} hybrid__limits;
+
+/* A place with memory where back ends run: the host, or a GPU. Shared by all contexts; every call from any thread. */
+typedef struct hybrid__device_ops {
+    bool is_host;                          /* its addresses are plain pointers */
+    hybrid_result (*alloc)(hybrid__device *device, size_t bytes, void **address, hybrid_error *error);
+    void (*free)(hybrid__device *device, void *address);
+    uint64_t (*cost)(hybrid__device *device, size_t bytes);      /* what alloc takes for that */
+    bool (*fits)(hybrid__device *device, uint64_t bytes);        /* there is room for that, with a margin for others */
+    hybrid_result (*write)(hybrid__device *device, void *dst, const void *host, size_t bytes, hybrid_error *error);    /* host may change on return */
+    hybrid_result (*flush)(hybrid__device *device, hybrid_error *error);               /* what was written has arrived */
+    bool (*show)(hybrid__device *device, hybrid__limits *limits, const hybrid__tensor *w);     /* notes a matrix; false: no kernel for its type */
+    uint64_t (*backend_cost)(hybrid__device *device, const hybrid__limits *limits);
+    hybrid_result (*backend_create)(hybrid__device *device, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error);
+} hybrid__device_ops;
+
+struct hybrid__device {
+    const hybrid__device_ops *ops;
+    hybrid_runtime *rt;
+};
 /* ==== end src/compute/backend.c ==== */
 
 /* ==== begin src/compute/target.c ==== */
@@ -19137,20 +19371,8 @@ static void hybrid__cpu_matmul(hybrid_runtime *rt, hybrid__isa isa, void *scratc
  * output element only, so that no result depends on the number of lanes. */
 
 enum {
-    HYBRID__CPU_SPLIT = 4096,              /* values that are worth a chunk of their own in element-wise work (a few microseconds) */
-    HYBRID__CPU_FORMATS = 8                /* distinct formats of activations that the matrices of one model may ask for */
+    HYBRID__CPU_SPLIT = 4096               /* values that are worth a chunk of their own in element-wise work (a few microseconds) */
 };
-
-/* What a model will ask of its back end, so that scratch memory is known beforehand. Zero it, set the sizes, then show it every matrix. */
-typedef struct hybrid__cpu_limits {
-    int n_rows;                            /* rows of the largest batch */
-    int head_dim_k, head_dim_v;            /* the largest ones; 0 without attention */
-    /* filled by hybrid__cpu_limits_matrix */
-    const hybrid__act_format *format[HYBRID__CPU_FORMATS];
-    size_t format_bytes[HYBRID__CPU_FORMATS];      /* n_rows prepared rows */
-    size_t lanes_bytes;                            /* scratch of all lanes */
-    int    n_formats;
-} hybrid__cpu_limits;
 
 typedef struct hybrid__cpu {
     hybrid__backend base;
@@ -19161,7 +19383,7 @@ typedef struct hybrid__cpu {
 } hybrid__cpu;
 
 /* Notes one matrix (type and sizes; data is not read). n_rows must be set. False: no kernel for its type. */
-static bool hybrid__cpu_limits_matrix(const hybrid_runtime *rt, hybrid__cpu_limits *limits, const hybrid__tensor *w)
+static bool hybrid__cpu_limits_matrix(const hybrid_runtime *rt, hybrid__limits *limits, const hybrid__tensor *w)
 {
     hybrid__op_matmul op;
     hybrid__matmul_job job;
@@ -19178,7 +19400,7 @@ static bool hybrid__cpu_limits_matrix(const hybrid_runtime *rt, hybrid__cpu_limi
             limits->lanes_bytes = HYBRID__MAX(limits->lanes_bytes, job.lane_bytes * (size_t)lanes);
         }
         for (f = 0; f < limits->n_formats && limits->format[f] != job.format[0]; f++) {}
-        if (f == HYBRID__CPU_FORMATS) return false;
+        if (f == HYBRID__LIMIT_FORMATS) return false;
         limits->n_formats = HYBRID__MAX(limits->n_formats, f + 1);
         limits->format[f] = job.format[0];
         limits->format_bytes[f] = HYBRID__MAX(limits->format_bytes[f], job.part[0].act_bytes * (size_t)n);
@@ -19187,7 +19409,7 @@ static bool hybrid__cpu_limits_matrix(const hybrid_runtime *rt, hybrid__cpu_limi
 }
 
 /* Bytes of scratch that a back end with these limits allocates, and never exceeds. */
-static size_t hybrid__cpu_scratch_bytes(const hybrid_runtime *rt, const hybrid__cpu_limits *limits)
+static size_t hybrid__cpu_scratch_bytes(const hybrid_runtime *rt, const hybrid__limits *limits)
 {
     size_t attention = hybrid__attention_bytes(limits->head_dim_k, limits->head_dim_v) * (size_t)hybrid__lanes(rt), matmul = limits->lanes_bytes;
     int f;
@@ -19427,7 +19649,7 @@ static void hybrid__cpu_destroy(hybrid__backend *be)
 }
 
 /* A back end for ops within limits. Keeps rt alive. One thread at a time. HYBRID_ERROR_MEMORY. */
-static hybrid_result hybrid__cpu_backend_create(hybrid_runtime *rt, const hybrid__cpu_limits *limits, hybrid__backend **be, hybrid_error *error)
+static hybrid_result hybrid__cpu_backend_create(hybrid_runtime *rt, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error)
 {
     static const hybrid__backend_ops ops = {
         "cpu", hybrid__cpu_begin, hybrid__cpu_embed, hybrid__cpu_norm, hybrid__cpu_op_matmul, hybrid__cpu_rope_table, hybrid__cpu_rope, hybrid__cpu_kv_store, hybrid__cpu_attention, hybrid__cpu_glu,
@@ -19449,6 +19671,43 @@ static hybrid_result hybrid__cpu_backend_create(hybrid_runtime *rt, const hybrid
     hybrid__atomic_add(&rt->references, 1);
     *be = &cpu->base;
     return HYBRID_OK;
+}
+
+/* ---- the host as a device ---- */
+
+static hybrid_result hybrid__host_alloc(hybrid__device *device, size_t bytes, void **address, hybrid_error *error)
+{
+    *address = hybrid__alloc_aligned(device->rt, bytes);
+    return *address ? HYBRID_OK : hybrid__fail_memory(error, bytes);
+}
+static void hybrid__host_free(hybrid__device *device, void *address) { hybrid__free_aligned(device->rt, address); }
+static uint64_t hybrid__host_cost(hybrid__device *device, size_t bytes) { HYBRID__UNUSED(device); return (uint64_t)bytes + HYBRID__ALIGNED_EXTRA; }
+static bool hybrid__host_fits(hybrid__device *device, uint64_t bytes) { HYBRID__UNUSED(device); HYBRID__UNUSED(bytes); return true; }
+static hybrid_result hybrid__host_write(hybrid__device *device, void *dst, const void *host, size_t bytes, hybrid_error *error)
+{
+    HYBRID__UNUSED(device); HYBRID__UNUSED(error);
+    memcpy(dst, host, bytes);
+    return HYBRID_OK;
+}
+static hybrid_result hybrid__host_flush(hybrid__device *device, hybrid_error *error) { HYBRID__UNUSED(device); HYBRID__UNUSED(error); return HYBRID_OK; }
+static bool hybrid__host_show(hybrid__device *device, hybrid__limits *limits, const hybrid__tensor *w) { return hybrid__cpu_limits_matrix(device->rt, limits, w); }
+static uint64_t hybrid__host_backend_cost(hybrid__device *device, const hybrid__limits *limits)
+{
+    return sizeof(hybrid__cpu) + hybrid__host_cost(device, hybrid__cpu_scratch_bytes(device->rt, limits));
+}
+static hybrid_result hybrid__host_backend_create(hybrid__device *device, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error)
+{
+    return hybrid__cpu_backend_create(device->rt, limits, be, error);
+}
+
+static void hybrid__host_device(hybrid__device *device, hybrid_runtime *rt)
+{
+    static const hybrid__device_ops ops = {
+        true, hybrid__host_alloc, hybrid__host_free, hybrid__host_cost, hybrid__host_fits, hybrid__host_write, hybrid__host_flush, hybrid__host_show,
+        hybrid__host_backend_cost, hybrid__host_backend_create
+    };
+    device->ops = &ops;
+    device->rt = rt;
 }
 /* ==== end src/compute/cpu.c ==== */
 
@@ -19901,6 +20160,517 @@ static float hybrid__rope_frequencies(const hybrid__hparams *hp, const hybrid__w
 }
 /* ==== end src/model/rope.c ==== */
 
+/* ==== begin src/model/forward.c ==== */
+/* model/forward: one transformer for all families, over the op table.
+ *
+ * A batch is up to n_batch tokens, of any mix of sequences, that go through the layers together. The pass is three kinds of calls that
+ * the caller makes one by one, so that it can be left and re-entered: forward_begin, forward_layer for each layer, forward_end. */
+
+/* Memory of a pass, laid out by hybrid__activations_layout. E = n_embd, rows R = n_batch. */
+typedef struct hybrid__activations {
+    float *x;                              /* (R, E) the residual stream */
+    float *h;                              /* (R, E) a normed copy of it, or what a block adds to it */
+    float *qkv;                            /* (R, q + k + v) */
+    float *attn;                           /* (R, n_head * head_dim_v) */
+    float *ffn;                            /* (R, 2 * n_ff): gate, up; the product replaces gate */
+    float *rope, *rope_local;              /* (R, n_rot / 2, 2) */
+    double *inv_freq, *inv_freq_local;     /* n_rot / 2 */
+    float *logits;                         /* (n_out, V); only on a device whose memory the host cannot read */
+    float  rope_scale, rope_scale_local;
+    size_t bytes;
+} hybrid__activations;
+
+/* Layers that run one after the other on one device. */
+typedef struct hybrid__stage {
+    hybrid__device      *device;
+    hybrid__backend     *be;
+    hybrid__activations  a;
+    void                *memory;           /* of a */
+    int32_t              layer_end;        /* the layer that the next stage begins with; n_layer for the last stage */
+} hybrid__stage;
+enum { HYBRID__STAGES = 2 };               /* the first layers on the host, or none; the others on a GPU, or none */
+
+typedef struct hybrid__forward {
+    const hybrid__hparams *hp;
+    const hybrid__weights *w;              /* addresses of the device of each tensor's stage */
+    hybrid__stage stages[HYBRID__STAGES];
+    int n_stages;
+    hybrid__stage *at;                     /* where the pass is */
+    const hybrid__kv_view *kv;             /* one a layer */
+    hybrid_trace_fn trace;
+    void *trace_user;
+    float *trace_host;                     /* hybrid__trace_values floats, when a stage is not on the host */
+} hybrid__forward;
+
+static int64_t hybrid__width_q(const hybrid__hparams *hp) { return (int64_t)hp->n_head * hp->head_dim_k; }
+static int64_t hybrid__width_k(const hybrid__hparams *hp) { return (int64_t)hp->n_head_kv * hp->head_dim_k; }
+static int64_t hybrid__width_v(const hybrid__hparams *hp) { return (int64_t)hp->n_head_kv * hp->head_dim_v; }
+static int64_t hybrid__width_qkv(const hybrid__hparams *hp) { return hybrid__width_q(hp) + hybrid__width_k(hp) + hybrid__width_v(hp); }
+static int64_t hybrid__width_attn(const hybrid__hparams *hp) { return (int64_t)hp->n_head * hp->head_dim_v; }
+
+/* Places the buffers from base on (NULL: only counts). Every one is a multiple of 64 bytes. */
+static void hybrid__activations_layout(hybrid__activations *a, const hybrid__hparams *hp, int n_batch, int n_out, char *base)
+{
+    const size_t rows = (size_t)n_batch, half = (size_t)hp->n_rot / 2;
+    size_t at = 0;
+    memset(a, 0, sizeof *a);
+#define HYBRID__PLACE(field, type, count) \
+    (a->field = base ? (type *)(void *)(base + at) : NULL, at += hybrid__align(sizeof(type) * (count), 64))
+    HYBRID__PLACE(x, float, rows * (size_t)hp->n_embd);
+    HYBRID__PLACE(h, float, rows * (size_t)hp->n_embd);
+    HYBRID__PLACE(qkv, float, rows * (size_t)HYBRID__MAX(hybrid__width_qkv(hp), hybrid__width_attn(hp)));
+    HYBRID__PLACE(attn, float, rows * (size_t)hybrid__width_attn(hp));
+    HYBRID__PLACE(ffn, float, rows * (size_t)hp->n_ff * 2);
+    HYBRID__PLACE(rope, float, rows * half * 2);
+    HYBRID__PLACE(rope_local, float, hp->arch->local_rope_base != 0 ? rows * half * 2 : 0);
+    HYBRID__PLACE(inv_freq, double, half);
+    HYBRID__PLACE(inv_freq_local, double, half);
+    HYBRID__PLACE(logits, float, (size_t)n_out * (size_t)hp->n_vocab);
+#undef HYBRID__PLACE
+    a->bytes = at;
+}
+
+/* Fills the frequencies. w: the host's table. */
+static hybrid_result hybrid__stage_rope(hybrid__stage *stage, const hybrid__hparams *hp, const hybrid__weights *w, int32_t n_ctx, hybrid_error *error)
+{
+    hybrid__device *device = stage->device;
+    const size_t bytes = (size_t)hp->n_rot / 2 * sizeof(double);
+    double *freq;
+    hybrid_result r;
+    if (!hp->n_rot) return HYBRID_OK;
+    if (!(freq = (double *)hybrid__alloc(device->rt, bytes))) return hybrid__fail_memory(error, bytes);
+    stage->a.rope_scale = hybrid__rope_frequencies(hp, w, false, n_ctx, freq);
+    r = device->ops->write(device, stage->a.inv_freq, freq, bytes, error);
+    stage->a.rope_scale_local = hybrid__rope_frequencies(hp, w, true, n_ctx, freq);
+    if (!r) r = device->ops->write(device, stage->a.inv_freq_local, freq, bytes, error);
+    if (!r) r = device->ops->flush(device, error);
+    hybrid__free(device->rt, freq);
+    return r;
+}
+
+static void hybrid__stage_free(hybrid__stage *stage)
+{
+    if (stage->be) stage->be->ops->destroy(stage->be);
+    if (stage->memory) stage->device->ops->free(stage->device, stage->memory);
+    memset(stage, 0, sizeof *stage);
+}
+
+/* ---- pieces ---- */
+
+/* Floats of the largest thing that is traced: rows of a batch, with what lies between them. */
+static size_t hybrid__trace_values(const hybrid__hparams *hp, int n_batch, int n_out)
+{
+    size_t width = (size_t)HYBRID__MAX(hybrid__width_qkv(hp), 2 * (int64_t)hp->n_ff);
+    width = HYBRID__MAX(width, (size_t)HYBRID__MAX(hybrid__width_attn(hp), (int64_t)hp->n_embd));
+    return HYBRID__MAX(width * (size_t)n_batch, (size_t)n_out * (size_t)hp->n_vocab);
+}
+
+static void hybrid__traced(hybrid__forward *f, const char *name, int layer, const float *data, int64_t rows, int64_t cols, int64_t stride)
+{
+    hybrid__backend *be = f->at->be;
+    if (!f->trace) return;
+    if (!f->at->device->ops->is_host) {
+        be->ops->read(be, f->trace_host, data, (size_t)((rows - 1) * stride + cols) * sizeof *data);
+        data = f->trace_host;
+    }
+    if (!be->ops->sync(be, NULL)) f->trace(f->trace_user, name, layer, data, rows, cols, stride);
+}
+
+static const float *hybrid__vector(const hybrid__tensor *t) { return (const float *)t->data; }
+
+static void hybrid__norm_begin(const hybrid__forward *f, hybrid__op_norm *op, const hybrid__tensor *w, const hybrid__tensor *b)
+{
+    op->kind = f->hp->arch->norm;
+    op->w = hybrid__vector(w); op->b = b ? hybrid__vector(b) : NULL;
+    op->eps = f->hp->norm_eps;
+}
+
+/* out (n_rows, E) = norm(x (n_rows, E)) */
+static void hybrid__normed(hybrid__forward *f, float *out, const float *x, int64_t n_rows, const hybrid__tensor *w, const hybrid__tensor *b)
+{
+    hybrid__op_norm op;
+    hybrid__norm_begin(f, &op, w, b);
+    op.x = x; op.out = out;
+    op.x_stride = op.out_stride = op.n = f->hp->n_embd;
+    op.n_rows = n_rows; op.n_group = 1;
+    f->at->be->ops->norm(f->at->be, &op);
+}
+
+/* Each head of x (n_rows, n_head, head_dim) by itself, in place, where the family does that. */
+static void hybrid__norm_heads(hybrid__forward *f, float *x, int64_t x_stride, int64_t n_rows, int n_head, const hybrid__tensor *w)
+{
+    hybrid__op_norm op;
+    if (!w->data) return;
+    hybrid__norm_begin(f, &op, w, NULL);
+    op.x = op.out = x;
+    op.x_stride = op.out_stride = x_stride;
+    op.n_rows = n_rows; op.n_group = n_head; op.n = f->hp->head_dim_k;
+    f->at->be->ops->norm(f->at->be, &op);
+}
+static void hybrid__matmul_out_set(hybrid__op_matmul *op, const hybrid__tensor *w, const hybrid__tensor *bias, float *y, int64_t y_stride, bool add)
+{
+    hybrid__matmul_out *o = &op->out[op->n_out++];
+    o->w = w;
+    o->bias = bias && bias->data ? hybrid__vector(bias) : NULL;
+    o->y = y; o->y_stride = y_stride;
+    o->add = add;
+}
+
+static void hybrid__matmul_begin(hybrid__op_matmul *op, const float *x, int64_t x_stride, int n)
+{
+    memset(op, 0, sizeof *op);
+    op->x = x; op->x_stride = x_stride; op->n = n;
+}
+
+/* x (n, E) += y W^T + b, through a norm of its own where the family has one. */
+static void hybrid__block_out(hybrid__forward *f, const char *name, int layer, int n, const float *y, int64_t y_stride, const hybrid__tensor *w, const hybrid__tensor *b, const hybrid__tensor *post_norm)
+{
+    const int64_t e = f->hp->n_embd;
+    hybrid__op_matmul op;
+    hybrid__matmul_begin(&op, y, y_stride, n);
+    if (!post_norm->data) {
+        hybrid__matmul_out_set(&op, w, b, f->at->a.x, e, true);
+        f->at->be->ops->matmul(f->at->be, &op);
+        return;
+    }
+    hybrid__matmul_out_set(&op, w, b, f->at->a.h, e, false);
+    f->at->be->ops->matmul(f->at->be, &op);
+    hybrid__traced(f, name, layer, f->at->a.h, n, e, e);
+    hybrid__normed(f, f->at->a.h, f->at->a.h, n, post_norm, NULL);
+    f->at->be->ops->add(f->at->be, f->at->a.x, f->at->a.h, n * e);
+}
+
+/* ---- the pass ---- */
+
+static void hybrid__swap_xh(hybrid__stage *stage)
+{
+    float *x = stage->a.x;
+    stage->a.x = stage->a.h;
+    stage->a.h = x;
+}
+
+/* Makes a stage ready for a batch. */
+static void hybrid__stage_begin(hybrid__stage *stage, const hybrid__hparams *hp, const hybrid__batch *c)
+{
+    hybrid__op_rope_table op;
+    if (stage->a.h < stage->a.x) hybrid__swap_xh(stage);   /* the addresses are those of the last batch: a back end may have recorded them */
+    stage->be->ops->begin(stage->be, c);
+    if (!hp->n_rot) return;
+    op.n_rot = hp->n_rot;
+    op.inv_freq = stage->a.inv_freq; op.scale = stage->a.rope_scale; op.table = stage->a.rope;
+    stage->be->ops->rope_table(stage->be, &op);
+    op.inv_freq = stage->a.inv_freq_local; op.scale = stage->a.rope_scale_local; op.table = stage->a.rope_local;
+    if (hp->arch->local_rope_base != 0) stage->be->ops->rope_table(stage->be, &op);
+}
+
+static void hybrid__forward_begin(hybrid__forward *f, const hybrid__batch *c)
+{
+    const hybrid__hparams *hp = f->hp;
+    hybrid__op_embed op;
+    f->at = &f->stages[0];
+    hybrid__stage_begin(f->at, hp, c);
+    op.table = &f->w->embd; op.index = HYBRID__INDEX_ID; op.scale = hp->embd_scale; op.add = false; op.out = f->at->a.x;
+    f->at->be->ops->embed(f->at->be, &op);
+    if (hp->arch->learned_pos) {
+        op.table = &f->w->pos_embd; op.index = HYBRID__INDEX_POS; op.scale = 1; op.add = true;
+        f->at->be->ops->embed(f->at->be, &op);
+    }
+    hybrid__traced(f, "embd", -1, f->at->a.x, c->n, hp->n_embd, hp->n_embd);
+}
+
+/* The residual stream goes on to the next stage. The host is the first one: what it made is there. */
+static void hybrid__forward_cross(hybrid__forward *f, const hybrid__batch *c)
+{
+    const float *x = f->at->a.x;
+    f->at++;
+    hybrid__stage_begin(f->at, f->hp, c);
+    f->at->be->ops->write(f->at->be, f->at->a.x, x, (size_t)c->n * (size_t)f->hp->n_embd * sizeof *x);
+}
+
+/* h -> q, k, v in their strided place, normed, rotated, k and v stored */
+static void hybrid__forward_qkv(hybrid__forward *f, const hybrid__batch *c, int layer)
+{
+    const hybrid__hparams *hp = f->hp;
+    const hybrid__layer *l = &f->w->layers[layer];
+    const int64_t stride = hybrid__width_qkv(hp);
+    float *q = f->at->a.qkv, *k = q + hybrid__width_q(hp), *v = k + hybrid__width_k(hp);
+    hybrid__op_matmul mm;
+    hybrid__op_kv_store store;
+    int i;
+    hybrid__matmul_begin(&mm, f->at->a.h, hp->n_embd, c->n);
+    if (l->wqkv.data) hybrid__matmul_out_set(&mm, &l->wqkv, &l->bqkv, q, stride, false);
+    else {
+        hybrid__matmul_out_set(&mm, &l->wq, &l->bq, q, stride, false);
+        hybrid__matmul_out_set(&mm, &l->wk, &l->bk, k, stride, false);
+        hybrid__matmul_out_set(&mm, &l->wv, &l->bv, v, stride, false);
+    }
+    f->at->be->ops->matmul(f->at->be, &mm);
+    hybrid__traced(f, "q", layer, q, c->n, hybrid__width_q(hp), stride);
+    hybrid__traced(f, "k", layer, k, c->n, hybrid__width_k(hp), stride);
+    hybrid__traced(f, "v", layer, v, c->n, hybrid__width_v(hp), stride);
+    hybrid__norm_heads(f, q, stride, c->n, hp->n_head, &l->q_norm);
+    hybrid__norm_heads(f, k, stride, c->n, hp->n_head_kv, &l->k_norm);
+    for (i = 0; i < 2 && hp->n_rot; i++) {
+        hybrid__op_rope rope;
+        rope.kind = hp->arch->rope;
+        rope.x = i ? k : q; rope.x_stride = stride;
+        rope.n = c->n; rope.n_head = i ? hp->n_head_kv : hp->n_head;
+        rope.head_dim = hp->head_dim_k; rope.n_rot = hp->n_rot;
+        rope.table = hp->arch->local_rope_base != 0 && hybrid__layer_is_local(hp, layer) ? f->at->a.rope_local : f->at->a.rope;
+        f->at->be->ops->rope(f->at->be, &rope);
+    }
+    hybrid__traced(f, "q_rope", layer, q, c->n, hybrid__width_q(hp), stride);
+    hybrid__traced(f, "k_rope", layer, k, c->n, hybrid__width_k(hp), stride);
+    store.kv = &f->kv[layer];
+    store.k = k; store.k_stride = stride;
+    store.v = v; store.v_stride = stride;
+    f->at->be->ops->kv_store(f->at->be, &store);
+}
+
+static void hybrid__forward_attention(hybrid__forward *f, const hybrid__batch *c, int layer)
+{
+    const hybrid__hparams *hp = f->hp;
+    hybrid__op_attention op;
+    memset(&op, 0, sizeof op);
+    op.kv = &f->kv[layer];
+    op.q = f->at->a.qkv; op.q_stride = hybrid__width_qkv(hp);
+    op.out = f->at->a.attn; op.out_stride = hybrid__width_attn(hp);
+    op.n_head = hp->n_head;
+    op.scale = hp->attn_scale;
+    op.softcap = hp->attn_softcap;
+    op.window = hybrid__layer_is_local(hp, layer) ? hp->window : 0;
+    f->at->be->ops->attention(f->at->be, &op);
+    hybrid__traced(f, "attn", layer, op.out, c->n, op.out_stride, op.out_stride);
+}
+
+/* h (n, E) -> ffn (n, F) at stride 2F: act(gate) * up, or act(up) */
+static void hybrid__forward_ffn(hybrid__forward *f, int n, int layer)
+{
+    const hybrid__hparams *hp = f->hp;
+    const hybrid__layer *l = &f->w->layers[layer];
+    const int64_t stride = 2 * (int64_t)hp->n_ff;
+    const bool plain = !l->gate.data && l->up.ne[1] == hp->n_ff;
+    hybrid__op_matmul mm;
+    hybrid__op_glu glu;
+    hybrid__matmul_begin(&mm, f->at->a.h, hp->n_embd, n);
+    if (l->gate.data) hybrid__matmul_out_set(&mm, &l->gate, NULL, f->at->a.ffn, stride, false);
+    hybrid__matmul_out_set(&mm, &l->up, &l->up_b, l->gate.data ? f->at->a.ffn + hp->n_ff : f->at->a.ffn, stride, false);
+    f->at->be->ops->matmul(f->at->be, &mm);
+    glu.act = hp->arch->act;
+    glu.gate = f->at->a.ffn; glu.gate_stride = stride;
+    glu.up = plain ? NULL : f->at->a.ffn + hp->n_ff; glu.up_stride = stride;
+    glu.out = f->at->a.ffn; glu.out_stride = stride;
+    glu.n_rows = n; glu.n = hp->n_ff;
+    f->at->be->ops->glu(f->at->be, &glu);
+    hybrid__traced(f, "ffn_act", layer, f->at->a.ffn, n, hp->n_ff, stride);
+}
+
+/* dst (n_out, cols) = the rows of src (n, cols) whose logits are wanted */
+static void hybrid__gather(hybrid__forward *f, const hybrid__batch *c, float *dst, const float *src, int64_t cols)
+{
+    hybrid__tensor table;
+    hybrid__op_embed op;
+    memset(&table, 0, sizeof table);
+    table.type = HYBRID_TYPE_F32;
+    table.ne[0] = cols; table.ne[1] = c->n; table.ne[2] = table.ne[3] = 1;
+    table.nb[0] = sizeof(float); table.nb[1] = (size_t)cols * sizeof(float); table.nb[2] = table.nb[3] = table.nb[1] * (size_t)c->n;
+    table.data = src;
+    op.table = &table; op.index = HYBRID__INDEX_OUT; op.scale = 1; op.add = false; op.out = dst;
+    f->at->be->ops->embed(f->at->be, &op);
+}
+
+static void hybrid__gather_x(hybrid__forward *f, const hybrid__batch *c)
+{
+    hybrid__gather(f, c, f->at->a.h, f->at->a.x, f->hp->n_embd);
+    hybrid__swap_xh(f->at);
+}
+
+/* One layer. Behind the last attention only the rows with wanted logits go on, unless somebody watches. */
+static void hybrid__forward_layer(hybrid__forward *f, const hybrid__batch *c, int layer)
+{
+    const hybrid__hparams *hp = f->hp;
+    const hybrid__layer *l = &f->w->layers[layer];
+    const int64_t e = hp->n_embd;
+    const bool last = layer + 1 == hp->n_layer && !f->trace && c->n_out < c->n;
+    int n = c->n;
+    if (layer == f->at->layer_end) hybrid__forward_cross(f, c);
+    hybrid__normed(f, f->at->a.h, f->at->a.x, n, &l->attn_norm, &l->attn_norm_b);
+    hybrid__traced(f, "attn_norm", layer, f->at->a.h, n, e, e);
+    hybrid__forward_qkv(f, c, layer);
+    if (last && !c->n_out) return;
+    hybrid__forward_attention(f, c, layer);
+    if (last) {
+        n = c->n_out;
+        hybrid__gather_x(f, c);
+        hybrid__gather(f, c, f->at->a.qkv, f->at->a.attn, hybrid__width_attn(hp));
+        hybrid__block_out(f, "attn_out", layer, n, f->at->a.qkv, hybrid__width_attn(hp), &l->wo, &l->bo, &l->attn_post_norm);
+    } else hybrid__block_out(f, "attn_out", layer, n, f->at->a.attn, hybrid__width_attn(hp), &l->wo, &l->bo, &l->attn_post_norm);
+    hybrid__traced(f, "ffn_in", layer, f->at->a.x, n, e, e);
+    hybrid__normed(f, f->at->a.h, f->at->a.x, n, &l->ffn_norm, &l->ffn_norm_b);
+    hybrid__traced(f, "ffn_norm", layer, f->at->a.h, n, e, e);
+    hybrid__forward_ffn(f, n, layer);
+    hybrid__block_out(f, "ffn_out", layer, n, f->at->a.ffn, 2 * (int64_t)hp->n_ff, &l->down, &l->down_b, &l->ffn_post_norm);
+    hybrid__traced(f, "l_out", layer, f->at->a.x, n, e, e);
+}
+
+/* x -> logits (n_out, n_vocab) of the wanted rows, in the host's memory */
+static hybrid_result hybrid__forward_end(hybrid__forward *f, const hybrid__batch *c, float *logits, hybrid_error *error)
+{
+    const hybrid__hparams *hp = f->hp;
+    const int64_t e = hp->n_embd;
+    const int n = f->trace ? c->n : c->n_out;          /* the rows that the last layer left */
+    hybrid__backend *be = f->at->be;
+    float *y = f->at->device->ops->is_host ? logits : f->at->a.logits;
+    hybrid__op_matmul mm;
+    if (!c->n_out && !f->trace) return be->ops->sync(be, error);
+    hybrid__normed(f, f->at->a.h, f->at->a.x, n, &f->w->out_norm, &f->w->out_norm_b);
+    hybrid__traced(f, "result_norm", -1, f->at->a.h, n, e, e);
+    if (f->trace && c->n_out < c->n) {
+        hybrid__gather(f, c, f->at->a.x, f->at->a.h, e);
+        hybrid__swap_xh(f->at);
+    }
+    if (c->n_out) {
+        hybrid__matmul_begin(&mm, f->at->a.h, e, c->n_out);
+        hybrid__matmul_out_set(&mm, &f->w->head, NULL, y, hp->n_vocab, false);
+        be->ops->matmul(be, &mm);
+        if (hp->logit_softcap > 0) be->ops->softcap(be, y, hp->logit_softcap, (int64_t)c->n_out * hp->n_vocab);
+        hybrid__traced(f, "logits", -1, y, c->n_out, hp->n_vocab, hp->n_vocab);
+        if (y != logits) be->ops->read(be, logits, y, (size_t)c->n_out * (size_t)hp->n_vocab * sizeof *y);
+    }
+    return be->ops->sync(be, error);
+}
+/* ==== end src/model/forward.c ==== */
+
+/* ==== begin src/model/place.c ==== */
+/* model/place: which layers run where. What fits goes to the GPU, from the last layer backwards, the head before all (it is the largest matrix);
+ * the layers before stay on the host. The file remains the weights' home: on the host they are used from there. */
+
+typedef struct hybrid__place {
+    hybrid__device  *gpu;                  /* NULL: everything runs on the host */
+    int32_t          first;                /* layers first .. n_layer - 1, the last norm and the head are on the GPU */
+    bool             embd;                 /* and the embedding: then nothing runs on the host */
+    size_t           bytes;                /* of weights there, in one block */
+    void            *block;
+    hybrid__weights  w;                    /* the tensors as ops see them: addresses on the GPU for what is there */
+} hybrid__place;
+
+enum { HYBRID__PLACE_ALIGN = 256 };
+
+/* A descriptor with every zero replaced by what is used. */
+static hybrid_result hybrid__context_defaults(const hybrid__hparams *hp, const hybrid_context_desc *given, hybrid_context_desc *d, hybrid_error *error)
+{
+    if (given) *d = *given;
+    else memset(d, 0, sizeof *d);
+    if (d->n_ctx < 0 || d->n_seq < 0 || d->n_batch < 0 || d->n_logits < 0 || (unsigned)d->kv > HYBRID_KV_F32)
+        return hybrid__fail(error, HYBRID_ERROR_INVALID, "a number of the context's descriptor is out of range (n_ctx %d, n_seq %d, n_batch %d, n_logits %d)", d->n_ctx, d->n_seq, d->n_batch, d->n_logits);
+    if (!d->n_ctx) d->n_ctx = HYBRID__MIN(hp->n_ctx_train, 4096);
+    if (!d->n_seq) d->n_seq = 1;
+    if (!d->n_batch) d->n_batch = 512;
+    d->n_batch = HYBRID__MIN(d->n_batch, d->n_ctx);
+    if (!d->n_logits) d->n_logits = d->n_seq;
+    if (d->n_seq > 65536 || d->n_batch > 65536 || d->n_ctx > INT32_MAX - 65536 - HYBRID__PAGE)
+        return hybrid__fail(error, HYBRID_ERROR_LIMIT, "n_seq and n_batch may be 65536 at most, n_ctx %d", INT32_MAX - 65536 - HYBRID__PAGE);
+    if (hp->arch->learned_pos && d->n_ctx > hp->n_ctx_train && d->n_seq == 1)
+        return hybrid__fail(error, HYBRID_ERROR_LIMIT, "n_ctx is %d, but the model has a table of %d positions and cannot go beyond it", d->n_ctx, hp->n_ctx_train);
+    return HYBRID_OK;
+}
+
+/* What contexts of this size will ask of a back end for the layers from `first` on, with or without the embedding. */
+static hybrid_result hybrid__limits_of(hybrid__device *device, hybrid__weights *w, const hybrid__hparams *hp, const hybrid_context_desc *d, hybrid__limits *limits, hybrid_error *error)
+{
+    size_t i;
+    const hybrid__tensor *t;
+    memset(limits, 0, sizeof *limits);
+    limits->n_rows = d->n_batch;
+    limits->n_out = HYBRID__MIN(d->n_batch, d->n_logits);
+    limits->n_seq = d->n_seq;
+    limits->pages_a_seq = (d->n_ctx + HYBRID__PAGE - 1) / HYBRID__PAGE;
+    limits->n_head = hp->n_head;
+    limits->n_head_kv = hp->n_head_kv;
+    limits->head_dim_k = hp->head_dim_k;
+    limits->head_dim_v = hp->head_dim_v;
+    for (i = 0; (t = hybrid__weights_item(w, hp, i)) != NULL; i++)
+        if (t->name && t->ne[1] > 1 && t != &w->embd && t != &w->pos_embd && !device->ops->show(device, limits, t))
+            return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "there is no kernel for matrices of type %s", hybrid_type_name(t->type));
+    return HYBRID_OK;
+}
+
+/* Whether a tensor of the table w belongs on the GPU. Divisors of rope frequencies are read on the host only. */
+static bool hybrid__place_holds(const hybrid__place *place, const hybrid__weights *w, const hybrid__tensor *t)
+{
+    if (!t->name || !t->data) return false;
+    if (t == &w->embd || t == &w->pos_embd) return place->embd;
+    if (t == &w->rope_freqs || t == &w->rope_long || t == &w->rope_short) return false;
+    if (t == &w->out_norm || t == &w->out_norm_b || t == &w->head) return !(t == &w->head && place->embd && hybrid__weights_is_tied(w, t));
+    return t >= (const hybrid__tensor *)(const void *)&w->layers[place->first];
+}
+
+static size_t hybrid__place_bytes(const hybrid__place *place, hybrid__weights *w, const hybrid__hparams *hp)
+{
+    size_t i, bytes = 0;
+    const hybrid__tensor *t;
+    for (i = 0; (t = hybrid__weights_item(w, hp, i)) != NULL; i++)
+        if (hybrid__place_holds(place, w, t)) bytes += hybrid__align(t->nb[2], HYBRID__PLACE_ALIGN);
+    return bytes;
+}
+
+/* Decides. d: the context to leave room for, all numbers set. place->gpu stays NULL when not even one layer fits; why says so. */
+static void hybrid__place_choose(hybrid__place *place, hybrid__device *gpu, hybrid__weights *w, const hybrid__hparams *hp, const hybrid_context_desc *d, hybrid_error *why)
+{
+    const size_t kv_layer = (hybrid_type_row_bytes(HYBRID_TYPE_F16, (size_t)hp->head_dim_k) + hybrid_type_row_bytes(HYBRID_TYPE_F16, (size_t)hp->head_dim_v)) * (size_t)hp->n_head_kv * (size_t)d->n_ctx;
+    hybrid__activations a;
+    hybrid__limits limits;
+    uint64_t fixed, need = 0;
+    int step;
+    memset(place, 0, sizeof *place);
+    if (hybrid__limits_of(gpu, w, hp, d, &limits, why)) return;
+    hybrid__activations_layout(&a, hp, d->n_batch, HYBRID__MIN(d->n_batch, d->n_logits), NULL);
+    fixed = gpu->ops->cost(gpu, a.bytes) + gpu->ops->backend_cost(gpu, &limits);
+    for (step = 0; step <= hp->n_layer; step++) {              /* all with the embedding, all without it, all but one, ... */
+        place->embd = step == 0;
+        place->first = HYBRID__MAX(step - 1, 0);
+        place->bytes = hybrid__place_bytes(place, w, hp);
+        need = fixed + gpu->ops->cost(gpu, place->bytes) + gpu->ops->cost(gpu, kv_layer * (size_t)(hp->n_layer - place->first));
+        if (gpu->ops->fits(gpu, need)) {
+            place->gpu = gpu;
+            return;
+        }
+    }
+    hybrid__fail(why, HYBRID_ERROR_MEMORY, "one layer, the head and a context of %d positions need %llu MB of GPU memory, which are not free", d->n_ctx, (unsigned long long)(need >> 20) + 1);
+}
+
+/* Copies the chosen weights to the GPU. w: the host's table, with data. */
+static hybrid_result hybrid__place_upload(hybrid__place *place, hybrid_runtime *rt, hybrid__weights *w, const hybrid__hparams *hp, bool (*progress)(void *, float), void *user, hybrid_error *error)
+{
+    hybrid__device *gpu = place->gpu;
+    size_t i, at = 0;
+    hybrid__tensor *t, *mine;
+    hybrid_result r;
+    place->w = *w;
+    place->w.owned = NULL;
+    if (!(place->w.layers = (hybrid__layer *)hybrid__calloc(rt, (size_t)hp->n_layer, sizeof *w->layers))) return hybrid__fail_memory(error, (size_t)hp->n_layer * sizeof *w->layers);
+    memcpy(place->w.layers, w->layers, (size_t)hp->n_layer * sizeof *w->layers);
+    if ((r = gpu->ops->alloc(gpu, place->bytes, &place->block, error)) != HYBRID_OK) return r;
+    for (i = 0; (t = hybrid__weights_item(w, hp, i)) != NULL; i++) {
+        if (!hybrid__place_holds(place, w, t)) continue;
+        mine = hybrid__weights_item(&place->w, hp, i);
+        mine->data = (char *)place->block + at;
+        if ((r = gpu->ops->write(gpu, (char *)place->block + at, t->data, t->nb[2], error)) != HYBRID_OK) return r;
+        at += hybrid__align(t->nb[2], HYBRID__PLACE_ALIGN);
+        if (progress && !progress(user, (float)((double)at / (double)place->bytes))) return hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
+    }
+    if (place->embd && hybrid__weights_is_tied(w, &w->head)) place->w.head = place->w.embd;
+    return gpu->ops->flush(gpu, error);
+}
+
+static void hybrid__place_free(hybrid__place *place, hybrid_runtime *rt)
+{
+    if (place->block) place->gpu->ops->free(place->gpu, place->block);
+    hybrid__free(rt, place->w.layers);
+    memset(place, 0, sizeof *place);
+}
+/* ==== end src/model/place.c ==== */
+
 /* ==== begin src/model/model.c ==== */
 /* model/model: a loaded model: file, numbers, weights, tokenizer, chat template. */
 
@@ -19908,7 +20678,9 @@ struct hybrid_model {
     hybrid_runtime   *rt;
     hybrid_gguf      *gguf;
     hybrid__hparams   hp;
-    hybrid__weights   weights;
+    hybrid__weights   weights;             /* in the file, or read into the host's memory */
+    hybrid__device    host;
+    hybrid__place     place;               /* of those that are on a GPU as well */
 #ifndef HYBRID_NO_TEXT
     hybrid_tokenizer *tokenizer;
     hybrid_template  *chat;                /* NULL: none fits */
@@ -19999,6 +20771,7 @@ static hybrid_result hybrid__model_create(hybrid_runtime *runtime, const hybrid_
         return hybrid__fail_memory(error, sizeof **model);
     }
     (*model)->rt = rt;
+    hybrid__host_device(&(*model)->host, rt);
     return hybrid__model_open(*model, desc, error);
 }
 
@@ -20010,10 +20783,42 @@ HYBRID_API void hybrid_model_destroy(hybrid_model *model)
 #ifndef HYBRID_NO_TEXT
     hybrid__model_close_text(model);
 #endif
+    hybrid__place_free(&model->place, rt);
     hybrid__weights_free(rt, &model->weights);
     hybrid_gguf_destroy(model->gguf);
     hybrid__free(rt, model);
     hybrid__runtime_release(rt);
+}
+
+/* Decides what goes to the GPU, if there is one. A context of default size, or as the descriptor says, finds room beside it. */
+static hybrid_result hybrid__model_place(hybrid_model *m, hybrid__device *gpu, const hybrid_model_desc *desc, hybrid_error *error)
+{
+    hybrid_context_desc d;
+    hybrid_error why;
+    hybrid_result r;
+    if (!gpu) return HYBRID_OK;
+    memset(&d, 0, sizeof d);
+    d.n_ctx = desc->device_n_ctx;
+    d.n_seq = 1;
+    if ((r = hybrid__context_defaults(&m->hp, &d, &d, error)) != HYBRID_OK) return r;
+    hybrid__place_choose(&m->place, gpu, &m->weights, &m->hp, &d, &why);
+    if (!m->place.gpu) hybrid__log(m->rt, HYBRID_LOG_WARN, "the model runs on the CPU: %s", why.message);
+    else if (m->place.first) hybrid__log(m->rt, HYBRID_LOG_WARN, "layers 0 to %d of %d run on the CPU: they do not fit into the GPU's memory", m->place.first - 1, m->hp.n_layer);
+    return HYBRID_OK;
+}
+
+/* A GPU that fails is no reason to fail: the model runs on the CPU then. */
+static hybrid_result hybrid__model_upload(hybrid_model *m, const hybrid_model_desc *desc, hybrid_error *error)
+{
+    hybrid__device *gpu;
+    hybrid_error why;
+    hybrid_result r;
+    if ((r = hybrid__runtime_gpu(m->rt, &gpu, error)) != HYBRID_OK || (r = hybrid__model_place(m, gpu, desc, error)) != HYBRID_OK || !m->place.gpu) return r;
+    if ((r = hybrid__place_upload(&m->place, m->rt, &m->weights, &m->hp, desc->progress, desc->progress_user, &why)) == HYBRID_OK) return r;
+    hybrid__place_free(&m->place, m->rt);
+    if (r == HYBRID_ERROR_CANCELLED) return hybrid__fail(error, r, "%s", why.message);
+    hybrid__log(m->rt, HYBRID_LOG_WARN, "the model runs on the CPU: %s", why.message);
+    return HYBRID_OK;
 }
 
 HYBRID_API hybrid_result hybrid_model_load(hybrid_runtime *runtime, const hybrid_model_desc *desc, hybrid_model **model, hybrid_error *error)
@@ -20025,6 +20830,7 @@ HYBRID_API hybrid_result hybrid_model_load(hybrid_runtime *runtime, const hybrid
     r = hybrid__model_create(runtime, desc, &m, error);
     if (!r && desc->progress && !desc->progress(desc->progress_user, 0)) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     if (!r) r = hybrid__weights_read(m->rt, m->gguf, &m->hp, &m->weights, desc->progress, desc->progress_user, error);
+    if (!r) r = hybrid__model_upload(m, desc, error);
     if (!r && desc->progress && !desc->progress(desc->progress_user, 1)) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     if (r) {
         hybrid_model_destroy(m);
@@ -20057,6 +20863,11 @@ HYBRID_API void hybrid_model_describe(const hybrid_model *model, hybrid_model_in
     info->n_head_kv = model->hp.n_head_kv;
     info->head_dim = model->hp.head_dim_k;
     info->n_ff = model->hp.n_ff;
+    if (model->place.gpu) {
+        snprintf(info->device, sizeof info->device, "%s", hybrid_runtime_device(model->rt));
+        info->n_layer_device = model->hp.n_layer - model->place.first;
+        info->device_bytes = model->place.bytes;
+    }
 #ifndef HYBRID_NO_TEXT
     info->has_template = model->chat != NULL;
 #endif
@@ -20065,318 +20876,6 @@ HYBRID_API void hybrid_model_describe(const hybrid_model *model, hybrid_model_in
 HYBRID_API const hybrid_gguf *hybrid_model_gguf(const hybrid_model *model) { return model ? model->gguf : NULL; }
 HYBRID_API hybrid_runtime *hybrid_model_runtime(const hybrid_model *model) { return model ? model->rt : NULL; }
 /* ==== end src/model/model.c ==== */
-
-/* ==== begin src/model/forward.c ==== */
-/* model/forward: one transformer for all families, over the op table.
- *
- * A batch is up to n_batch tokens, of any mix of sequences, that go through the layers together. The pass is three kinds of calls that
- * the caller makes one by one, so that it can be left and re-entered: forward_begin, forward_layer for each layer, forward_end. */
-
-/* Memory of a pass, laid out by hybrid__activations_layout. E = n_embd, rows R = n_batch. */
-typedef struct hybrid__activations {
-    float *x;                              /* (R, E) the residual stream */
-    float *h;                              /* (R, E) a normed copy of it, or what a block adds to it */
-    float *qkv;                            /* (R, q + k + v) */
-    float *attn;                           /* (R, n_head * head_dim_v) */
-    float *ffn;                            /* (R, 2 * n_ff): gate, up; the product replaces gate */
-    float *rope, *rope_local;              /* (R, n_rot / 2, 2) */
-    double *inv_freq, *inv_freq_local;     /* n_rot / 2 */
-    float  rope_scale, rope_scale_local;
-    size_t bytes;
-} hybrid__activations;
-
-typedef struct hybrid__forward {
-    const hybrid__hparams *hp;
-    const hybrid__weights *w;
-    hybrid__backend *be;
-    const hybrid__kv_view *kv;             /* one a layer */
-    hybrid__activations a;
-    hybrid_trace_fn trace;
-    void *trace_user;
-} hybrid__forward;
-
-static int64_t hybrid__width_q(const hybrid__hparams *hp) { return (int64_t)hp->n_head * hp->head_dim_k; }
-static int64_t hybrid__width_k(const hybrid__hparams *hp) { return (int64_t)hp->n_head_kv * hp->head_dim_k; }
-static int64_t hybrid__width_v(const hybrid__hparams *hp) { return (int64_t)hp->n_head_kv * hp->head_dim_v; }
-static int64_t hybrid__width_qkv(const hybrid__hparams *hp) { return hybrid__width_q(hp) + hybrid__width_k(hp) + hybrid__width_v(hp); }
-static int64_t hybrid__width_attn(const hybrid__hparams *hp) { return (int64_t)hp->n_head * hp->head_dim_v; }
-
-/* Places the buffers from base on (NULL: only counts). Every one is a multiple of 64 bytes. */
-static void hybrid__activations_layout(hybrid__activations *a, const hybrid__hparams *hp, int n_batch, char *base)
-{
-    const size_t rows = (size_t)n_batch, half = (size_t)hp->n_rot / 2;
-    size_t at = 0;
-    memset(a, 0, sizeof *a);
-#define HYBRID__PLACE(field, type, count) \
-    (a->field = base ? (type *)(void *)(base + at) : NULL, at += hybrid__align(sizeof(type) * (count), 64))
-    HYBRID__PLACE(x, float, rows * (size_t)hp->n_embd);
-    HYBRID__PLACE(h, float, rows * (size_t)hp->n_embd);
-    HYBRID__PLACE(qkv, float, rows * (size_t)HYBRID__MAX(hybrid__width_qkv(hp), hybrid__width_attn(hp)));
-    HYBRID__PLACE(attn, float, rows * (size_t)hybrid__width_attn(hp));
-    HYBRID__PLACE(ffn, float, rows * (size_t)hp->n_ff * 2);
-    HYBRID__PLACE(rope, float, rows * half * 2);
-    HYBRID__PLACE(rope_local, float, hp->arch->local_rope_base != 0 ? rows * half * 2 : 0);
-    HYBRID__PLACE(inv_freq, double, half);
-    HYBRID__PLACE(inv_freq_local, double, half);
-#undef HYBRID__PLACE
-    a->bytes = at;
-}
-
-static void hybrid__activations_rope(hybrid__activations *a, const hybrid__hparams *hp, const hybrid__weights *w, int32_t n_ctx)
-{
-    if (!hp->n_rot) return;
-    a->rope_scale = hybrid__rope_frequencies(hp, w, false, n_ctx, a->inv_freq);
-    a->rope_scale_local = hybrid__rope_frequencies(hp, w, true, n_ctx, a->inv_freq_local);
-}
-
-/* ---- pieces ---- */
-
-static void hybrid__traced(hybrid__forward *f, const char *name, int layer, const float *data, int64_t rows, int64_t cols, int64_t stride)
-{
-    if (!f->trace || f->be->ops->sync(f->be, NULL)) return;
-    f->trace(f->trace_user, name, layer, data, rows, cols, stride);
-}
-
-static const float *hybrid__vector(const hybrid__tensor *t) { return (const float *)t->data; }
-
-static void hybrid__norm_begin(const hybrid__forward *f, hybrid__op_norm *op, const hybrid__tensor *w, const hybrid__tensor *b)
-{
-    op->kind = f->hp->arch->norm;
-    op->w = hybrid__vector(w); op->b = b ? hybrid__vector(b) : NULL;
-    op->eps = f->hp->norm_eps;
-}
-
-/* out (n_rows, E) = norm(x (n_rows, E)) */
-static void hybrid__normed(hybrid__forward *f, float *out, const float *x, int64_t n_rows, const hybrid__tensor *w, const hybrid__tensor *b)
-{
-    hybrid__op_norm op;
-    hybrid__norm_begin(f, &op, w, b);
-    op.x = x; op.out = out;
-    op.x_stride = op.out_stride = op.n = f->hp->n_embd;
-    op.n_rows = n_rows; op.n_group = 1;
-    f->be->ops->norm(f->be, &op);
-}
-
-/* Each head of x (n_rows, n_head, head_dim) by itself, in place, where the family does that. */
-static void hybrid__norm_heads(hybrid__forward *f, float *x, int64_t x_stride, int64_t n_rows, int n_head, const hybrid__tensor *w)
-{
-    hybrid__op_norm op;
-    if (!w->data) return;
-    hybrid__norm_begin(f, &op, w, NULL);
-    op.x = op.out = x;
-    op.x_stride = op.out_stride = x_stride;
-    op.n_rows = n_rows; op.n_group = n_head; op.n = f->hp->head_dim_k;
-    f->be->ops->norm(f->be, &op);
-}
-static void hybrid__matmul_out_set(hybrid__op_matmul *op, const hybrid__tensor *w, const hybrid__tensor *bias, float *y, int64_t y_stride, bool add)
-{
-    hybrid__matmul_out *o = &op->out[op->n_out++];
-    o->w = w;
-    o->bias = bias && bias->data ? hybrid__vector(bias) : NULL;
-    o->y = y; o->y_stride = y_stride;
-    o->add = add;
-}
-
-static void hybrid__matmul_begin(hybrid__op_matmul *op, const float *x, int64_t x_stride, int n)
-{
-    memset(op, 0, sizeof *op);
-    op->x = x; op->x_stride = x_stride; op->n = n;
-}
-
-/* x (n, E) += y W^T + b, through a norm of its own where the family has one. */
-static void hybrid__block_out(hybrid__forward *f, const char *name, int layer, int n, const float *y, int64_t y_stride, const hybrid__tensor *w, const hybrid__tensor *b, const hybrid__tensor *post_norm)
-{
-    const int64_t e = f->hp->n_embd;
-    hybrid__op_matmul op;
-    hybrid__matmul_begin(&op, y, y_stride, n);
-    if (!post_norm->data) {
-        hybrid__matmul_out_set(&op, w, b, f->a.x, e, true);
-        f->be->ops->matmul(f->be, &op);
-        return;
-    }
-    hybrid__matmul_out_set(&op, w, b, f->a.h, e, false);
-    f->be->ops->matmul(f->be, &op);
-    hybrid__traced(f, name, layer, f->a.h, n, e, e);
-    hybrid__normed(f, f->a.h, f->a.h, n, post_norm, NULL);
-    f->be->ops->add(f->be, f->a.x, f->a.h, n * e);
-}
-
-/* ---- the pass ---- */
-
-static void hybrid__forward_begin(hybrid__forward *f, const hybrid__batch *c)
-{
-    const hybrid__hparams *hp = f->hp;
-    hybrid__op_embed op;
-    f->be->ops->begin(f->be, c);
-    op.table = &f->w->embd; op.index = HYBRID__INDEX_ID; op.scale = hp->embd_scale; op.add = false; op.out = f->a.x;
-    f->be->ops->embed(f->be, &op);
-    if (hp->arch->learned_pos) {
-        op.table = &f->w->pos_embd; op.index = HYBRID__INDEX_POS; op.scale = 1; op.add = true;
-        f->be->ops->embed(f->be, &op);
-    } else if (hp->n_rot) {
-        hybrid__op_rope_table rope;
-        rope.n_rot = hp->n_rot;
-        rope.inv_freq = f->a.inv_freq; rope.scale = f->a.rope_scale; rope.table = f->a.rope;
-        f->be->ops->rope_table(f->be, &rope);
-        rope.inv_freq = f->a.inv_freq_local; rope.scale = f->a.rope_scale_local; rope.table = f->a.rope_local;
-        if (hp->arch->local_rope_base != 0) f->be->ops->rope_table(f->be, &rope);
-    }
-    hybrid__traced(f, "embd", -1, f->a.x, c->n, hp->n_embd, hp->n_embd);
-}
-
-/* h -> q, k, v in their strided place, normed, rotated, k and v stored */
-static void hybrid__forward_qkv(hybrid__forward *f, const hybrid__batch *c, int layer)
-{
-    const hybrid__hparams *hp = f->hp;
-    const hybrid__layer *l = &f->w->layers[layer];
-    const int64_t stride = hybrid__width_qkv(hp);
-    float *q = f->a.qkv, *k = q + hybrid__width_q(hp), *v = k + hybrid__width_k(hp);
-    hybrid__op_matmul mm;
-    hybrid__op_kv_store store;
-    int i;
-    hybrid__matmul_begin(&mm, f->a.h, hp->n_embd, c->n);
-    if (l->wqkv.data) hybrid__matmul_out_set(&mm, &l->wqkv, &l->bqkv, q, stride, false);
-    else {
-        hybrid__matmul_out_set(&mm, &l->wq, &l->bq, q, stride, false);
-        hybrid__matmul_out_set(&mm, &l->wk, &l->bk, k, stride, false);
-        hybrid__matmul_out_set(&mm, &l->wv, &l->bv, v, stride, false);
-    }
-    f->be->ops->matmul(f->be, &mm);
-    hybrid__traced(f, "q", layer, q, c->n, hybrid__width_q(hp), stride);
-    hybrid__traced(f, "k", layer, k, c->n, hybrid__width_k(hp), stride);
-    hybrid__traced(f, "v", layer, v, c->n, hybrid__width_v(hp), stride);
-    hybrid__norm_heads(f, q, stride, c->n, hp->n_head, &l->q_norm);
-    hybrid__norm_heads(f, k, stride, c->n, hp->n_head_kv, &l->k_norm);
-    for (i = 0; i < 2 && hp->n_rot; i++) {
-        hybrid__op_rope rope;
-        rope.kind = hp->arch->rope;
-        rope.x = i ? k : q; rope.x_stride = stride;
-        rope.n = c->n; rope.n_head = i ? hp->n_head_kv : hp->n_head;
-        rope.head_dim = hp->head_dim_k; rope.n_rot = hp->n_rot;
-        rope.table = hp->arch->local_rope_base != 0 && hybrid__layer_is_local(hp, layer) ? f->a.rope_local : f->a.rope;
-        f->be->ops->rope(f->be, &rope);
-    }
-    hybrid__traced(f, "q_rope", layer, q, c->n, hybrid__width_q(hp), stride);
-    hybrid__traced(f, "k_rope", layer, k, c->n, hybrid__width_k(hp), stride);
-    store.kv = &f->kv[layer];
-    store.k = k; store.k_stride = stride;
-    store.v = v; store.v_stride = stride;
-    f->be->ops->kv_store(f->be, &store);
-}
-
-static void hybrid__forward_attention(hybrid__forward *f, const hybrid__batch *c, int layer)
-{
-    const hybrid__hparams *hp = f->hp;
-    hybrid__op_attention op;
-    memset(&op, 0, sizeof op);
-    op.kv = &f->kv[layer];
-    op.q = f->a.qkv; op.q_stride = hybrid__width_qkv(hp);
-    op.out = f->a.attn; op.out_stride = hybrid__width_attn(hp);
-    op.n_head = hp->n_head;
-    op.scale = hp->attn_scale;
-    op.softcap = hp->attn_softcap;
-    op.window = hybrid__layer_is_local(hp, layer) ? hp->window : 0;
-    f->be->ops->attention(f->be, &op);
-    hybrid__traced(f, "attn", layer, op.out, c->n, op.out_stride, op.out_stride);
-}
-
-/* h (n, E) -> ffn (n, F) at stride 2F: act(gate) * up, or act(up) */
-static void hybrid__forward_ffn(hybrid__forward *f, int n, int layer)
-{
-    const hybrid__hparams *hp = f->hp;
-    const hybrid__layer *l = &f->w->layers[layer];
-    const int64_t stride = 2 * (int64_t)hp->n_ff;
-    const bool plain = !l->gate.data && l->up.ne[1] == hp->n_ff;
-    hybrid__op_matmul mm;
-    hybrid__op_glu glu;
-    hybrid__matmul_begin(&mm, f->a.h, hp->n_embd, n);
-    if (l->gate.data) hybrid__matmul_out_set(&mm, &l->gate, NULL, f->a.ffn, stride, false);
-    hybrid__matmul_out_set(&mm, &l->up, &l->up_b, l->gate.data ? f->a.ffn + hp->n_ff : f->a.ffn, stride, false);
-    f->be->ops->matmul(f->be, &mm);
-    glu.act = hp->arch->act;
-    glu.gate = f->a.ffn; glu.gate_stride = stride;
-    glu.up = plain ? NULL : f->a.ffn + hp->n_ff; glu.up_stride = stride;
-    glu.out = f->a.ffn; glu.out_stride = stride;
-    glu.n_rows = n; glu.n = hp->n_ff;
-    f->be->ops->glu(f->be, &glu);
-    hybrid__traced(f, "ffn_act", layer, f->a.ffn, n, hp->n_ff, stride);
-}
-
-/* dst (n_out, cols) = the rows of src (n, cols) whose logits are wanted */
-static void hybrid__gather(hybrid__forward *f, const hybrid__batch *c, float *dst, const float *src, int64_t cols)
-{
-    hybrid__tensor table;
-    hybrid__op_embed op;
-    memset(&table, 0, sizeof table);
-    table.type = HYBRID_TYPE_F32;
-    table.ne[0] = cols; table.ne[1] = c->n; table.ne[2] = table.ne[3] = 1;
-    table.nb[0] = sizeof(float); table.nb[1] = (size_t)cols * sizeof(float); table.nb[2] = table.nb[3] = table.nb[1] * (size_t)c->n;
-    table.data = src;
-    op.table = &table; op.index = HYBRID__INDEX_OUT; op.scale = 1; op.add = false; op.out = dst;
-    f->be->ops->embed(f->be, &op);
-}
-
-static void hybrid__swap_xh(hybrid__forward *f)
-{
-    float *x = f->a.x;
-    f->a.x = f->a.h;
-    f->a.h = x;
-}
-static void hybrid__gather_x(hybrid__forward *f, const hybrid__batch *c)
-{
-    hybrid__gather(f, c, f->a.h, f->a.x, f->hp->n_embd);
-    hybrid__swap_xh(f);
-}
-
-/* One layer. Behind the last attention only the rows with wanted logits go on, unless somebody watches. */
-static void hybrid__forward_layer(hybrid__forward *f, const hybrid__batch *c, int layer)
-{
-    const hybrid__hparams *hp = f->hp;
-    const hybrid__layer *l = &f->w->layers[layer];
-    const int64_t e = hp->n_embd;
-    const bool last = layer + 1 == hp->n_layer && !f->trace && c->n_out < c->n;
-    int n = c->n;
-    hybrid__normed(f, f->a.h, f->a.x, n, &l->attn_norm, &l->attn_norm_b);
-    hybrid__traced(f, "attn_norm", layer, f->a.h, n, e, e);
-    hybrid__forward_qkv(f, c, layer);
-    if (last && !c->n_out) return;
-    hybrid__forward_attention(f, c, layer);
-    if (last) {
-        n = c->n_out;
-        hybrid__gather_x(f, c);
-        hybrid__gather(f, c, f->a.qkv, f->a.attn, hybrid__width_attn(hp));
-        hybrid__block_out(f, "attn_out", layer, n, f->a.qkv, hybrid__width_attn(hp), &l->wo, &l->bo, &l->attn_post_norm);
-    } else hybrid__block_out(f, "attn_out", layer, n, f->a.attn, hybrid__width_attn(hp), &l->wo, &l->bo, &l->attn_post_norm);
-    hybrid__traced(f, "ffn_in", layer, f->a.x, n, e, e);
-    hybrid__normed(f, f->a.h, f->a.x, n, &l->ffn_norm, &l->ffn_norm_b);
-    hybrid__traced(f, "ffn_norm", layer, f->a.h, n, e, e);
-    hybrid__forward_ffn(f, n, layer);
-    hybrid__block_out(f, "ffn_out", layer, n, f->a.ffn, 2 * (int64_t)hp->n_ff, &l->down, &l->down_b, &l->ffn_post_norm);
-    hybrid__traced(f, "l_out", layer, f->a.x, n, e, e);
-}
-
-/* x -> logits (n_out, n_vocab) of the wanted rows */
-static hybrid_result hybrid__forward_end(hybrid__forward *f, const hybrid__batch *c, float *logits, hybrid_error *error)
-{
-    const hybrid__hparams *hp = f->hp;
-    const int64_t e = hp->n_embd;
-    const int n = f->trace ? c->n : c->n_out;          /* the rows that the last layer left */
-    hybrid__op_matmul mm;
-    if (!c->n_out && !f->trace) return f->be->ops->sync(f->be, error);
-    hybrid__normed(f, f->a.h, f->a.x, n, &f->w->out_norm, &f->w->out_norm_b);
-    hybrid__traced(f, "result_norm", -1, f->a.h, n, e, e);
-    if (f->trace && c->n_out < c->n) hybrid__gather(f, c, f->a.x, f->a.h, e);
-    if (f->trace && c->n_out < c->n) hybrid__swap_xh(f);
-    if (c->n_out) {
-        hybrid__matmul_begin(&mm, f->a.h, e, c->n_out);
-        hybrid__matmul_out_set(&mm, &f->w->head, NULL, logits, hp->n_vocab, false);
-        f->be->ops->matmul(f->be, &mm);
-        if (hp->logit_softcap > 0) f->be->ops->softcap(f->be, logits, hp->logit_softcap, (int64_t)c->n_out * hp->n_vocab);
-        hybrid__traced(f, "logits", -1, logits, c->n_out, hp->n_vocab, hp->n_vocab);
-    }
-    return f->be->ops->sync(f->be, error);
-}
-/* ==== end src/model/forward.c ==== */
 
 /* infer */
 
@@ -20946,8 +21445,8 @@ typedef struct hybrid__kv {
     int32_t         *refs;                 /* of each page */
     int32_t         *free_pages, n_free;   /* a stack */
     hybrid__seq     *seqs;
-    char            *data;
-    size_t           data_bytes, table_bytes;
+    int32_t         *ids;                  /* the token of each position of each page, so that a lost cache can be made again */
+    size_t           layer_bytes, table_bytes;
 } hybrid__kv;
 
 static hybrid_type hybrid__kv_type(hybrid_kv kv) { return kv == HYBRID_KV_F32 ? HYBRID_TYPE_F32 : kv == HYBRID_KV_Q8_0 ? HYBRID_TYPE_Q8_0 : HYBRID_TYPE_F16; }
@@ -20966,24 +21465,35 @@ static hybrid_result hybrid__kv_plan(hybrid__kv *kv, const hybrid__hparams *hp, 
     kv->pages_a_seq = (desc->n_ctx + HYBRID__PAGE - 1) / HYBRID__PAGE;
     kv->n_pages = kv->pages_a_seq + desc->n_seq - 1;
     page = (row_k + row_v) * (size_t)hp->n_head_kv * HYBRID__PAGE;
-    if (!hybrid__mul_size(page, (size_t)kv->n_pages, &all) || !hybrid__mul_size(all, (size_t)kv->n_layer, &kv->data_bytes))
+    if (!hybrid__mul_size(page, (size_t)kv->n_pages, &kv->layer_bytes) || !hybrid__mul_size(kv->layer_bytes, (size_t)kv->n_layer, &all))
         return hybrid__fail(error, HYBRID_ERROR_LIMIT, "a cache for %d positions is beyond the address space", desc->n_ctx);
     kv->table_bytes = hybrid__align((size_t)kv->n_layer * sizeof *kv->layers, 64) + hybrid__align((size_t)kv->n_seq * sizeof *kv->seqs, 64)
-                    + (size_t)kv->n_pages * 2 * sizeof(int32_t) + (size_t)kv->n_seq * (size_t)kv->pages_a_seq * sizeof(int32_t);
+                    + (size_t)kv->n_pages * (2 + HYBRID__PAGE) * sizeof(int32_t) + (size_t)kv->n_seq * (size_t)kv->pages_a_seq * sizeof(int32_t);
     return HYBRID_OK;
 }
 
-/* After hybrid__kv_plan: data and tables are the caller's blocks of data_bytes and table_bytes. */
-static void hybrid__kv_init(hybrid__kv *kv, const hybrid__hparams *hp, const hybrid_context_desc *desc, char *data, char *tables)
+/* Layers first..end live in data, (end - first) * layer_bytes. */
+static void hybrid__kv_set(hybrid__kv *kv, int32_t first, int32_t end, char *data)
+{
+    int32_t i;
+    for (i = first; i < end; i++) {
+        kv->layers[i].k = data;
+        kv->layers[i].v = data + kv->layers[i].page_bytes_k * (size_t)kv->n_pages;
+        data += kv->layer_bytes;
+    }
+}
+
+/* After hybrid__kv_plan. tables: a block of table_bytes. hybrid__kv_set gives the layers their memory. */
+static void hybrid__kv_init(hybrid__kv *kv, const hybrid__hparams *hp, const hybrid_context_desc *desc, char *tables)
 {
     const hybrid_type type = hybrid__kv_type(desc->kv);
     const size_t row_k = hybrid_type_row_bytes(type, (size_t)hp->head_dim_k), row_v = hybrid_type_row_bytes(type, (size_t)hp->head_dim_v);
     int32_t i;
-    kv->data = data;
     kv->layers = (hybrid__kv_view *)(void *)tables; tables += hybrid__align((size_t)kv->n_layer * sizeof *kv->layers, 64);
     kv->seqs = (hybrid__seq *)(void *)tables;       tables += hybrid__align((size_t)kv->n_seq * sizeof *kv->seqs, 64);
     kv->refs = (int32_t *)(void *)tables;
     kv->free_pages = kv->refs + kv->n_pages;
+    kv->ids = kv->free_pages + kv->n_pages;
     memset(kv->refs, 0, (size_t)kv->n_pages * sizeof *kv->refs);
     for (i = 0; i < kv->n_layer; i++) {
         hybrid__kv_view *v = &kv->layers[i];
@@ -20992,12 +21502,11 @@ static void hybrid__kv_init(hybrid__kv *kv, const hybrid__hparams *hp, const hyb
         v->n_head_kv = hp->n_head_kv; v->head_dim_k = hp->head_dim_k; v->head_dim_v = hp->head_dim_v;
         v->page_bytes_k = row_k * (size_t)hp->n_head_kv * HYBRID__PAGE;
         v->page_bytes_v = row_v * (size_t)hp->n_head_kv * HYBRID__PAGE;
-        v->k = data; data += v->page_bytes_k * (size_t)kv->n_pages;
-        v->v = data; data += v->page_bytes_v * (size_t)kv->n_pages;
+        v->k = v->v = NULL;
     }
     for (i = 0; i < kv->n_seq; i++) {
         kv->seqs[i].length = kv->seqs[i].n_pages = 0;
-        kv->seqs[i].pages = kv->free_pages + kv->n_pages + (size_t)i * (size_t)kv->pages_a_seq;
+        kv->seqs[i].pages = kv->ids + (size_t)kv->n_pages * HYBRID__PAGE + (size_t)i * (size_t)kv->pages_a_seq;
     }
     for (kv->n_free = 0; kv->n_free < kv->n_pages; kv->n_free++) kv->free_pages[kv->n_free] = kv->n_pages - 1 - kv->n_free;
 }
@@ -21015,23 +21524,28 @@ static int32_t hybrid__kv_need(const hybrid__kv *kv, const hybrid__seq *s, int32
     return need;
 }
 
-static void hybrid__page_copy(hybrid__kv *kv, int32_t to, int32_t from)
+static int32_t *hybrid__kv_id(const hybrid__kv *kv, const hybrid__seq *s, int32_t pos) { return &kv->ids[s->pages[pos / HYBRID__PAGE] * HYBRID__PAGE + pos % HYBRID__PAGE]; }
+
+static void hybrid__page_copy(hybrid__kv *kv, hybrid__forward *f, int32_t to, int32_t from)
 {
+    const hybrid__stage *stage = f->stages;
     int32_t i;
+    memcpy(kv->ids + to * HYBRID__PAGE, kv->ids + from * HYBRID__PAGE, HYBRID__PAGE * sizeof *kv->ids);
     for (i = 0; i < kv->n_layer; i++) {
         const hybrid__kv_view *v = &kv->layers[i];
-        memcpy(v->k + (size_t)to * v->page_bytes_k, v->k + (size_t)from * v->page_bytes_k, v->page_bytes_k);
-        memcpy(v->v + (size_t)to * v->page_bytes_v, v->v + (size_t)from * v->page_bytes_v, v->page_bytes_v);
+        while (i >= stage->layer_end) stage++;
+        stage->be->ops->copy(stage->be, v->k + (size_t)to * v->page_bytes_k, v->k + (size_t)from * v->page_bytes_k, v->page_bytes_k);
+        stage->be->ops->copy(stage->be, v->v + (size_t)to * v->page_bytes_v, v->v + (size_t)from * v->page_bytes_v, v->page_bytes_v);
     }
 }
 
 /* Takes the pages; the caller has made sure that there are enough. */
-static void hybrid__kv_take(hybrid__kv *kv, hybrid__seq *s, int32_t from, int32_t end)
+static void hybrid__kv_take(hybrid__kv *kv, hybrid__forward *f, hybrid__seq *s, int32_t from, int32_t end)
 {
     int32_t pages = (end + HYBRID__PAGE - 1) / HYBRID__PAGE, at = from / HYBRID__PAGE;
     if (from % HYBRID__PAGE && at < s->n_pages && kv->refs[s->pages[at]] > 1) {
         int32_t page = kv->free_pages[--kv->n_free];
-        hybrid__page_copy(kv, page, s->pages[at]);
+        hybrid__page_copy(kv, f, page, s->pages[at]);
         kv->refs[page] = 1;
         hybrid__page_drop(kv, s->pages[at]);
         s->pages[at] = page;
@@ -21090,36 +21604,18 @@ struct hybrid_context {
     int32_t             *logits_row, *logits_n;           /* per sequence, of the last decode: first row, rows */
     float               *logits;                          /* (n_logits, n_vocab) */
     int32_t              n_rows_queued;
-    char                *memory_kv, *memory;              /* the two blocks */
+    void                *memory_kv[HYBRID__STAGES];       /* of the layers of each stage, on its device */
+    char                *memory;                          /* everything else */
 };
 
 /* ---- creation: one plan for what is allocated and for hybrid_plan ---- */
 
-typedef struct hybrid__context_layout { hybrid__activations a; size_t table, entries, ids, chunk_pos, chunk_out, runs, logits_row, logits, bytes; } hybrid__context_layout;
+typedef struct hybrid__context_layout { size_t table, entries, ids, chunk_pos, chunk_out, runs, logits_row, logits, trace, bytes; } hybrid__context_layout;
 
-static hybrid_result hybrid__context_defaults(const hybrid__hparams *hp, const hybrid_context_desc *given, hybrid_context_desc *d, hybrid_error *error)
-{
-    if (given) *d = *given;
-    else memset(d, 0, sizeof *d);
-    if (d->n_ctx < 0 || d->n_seq < 0 || d->n_batch < 0 || d->n_logits < 0 || (unsigned)d->kv > HYBRID_KV_F32)
-        return hybrid__fail(error, HYBRID_ERROR_INVALID, "a number of the context's descriptor is out of range (n_ctx %d, n_seq %d, n_batch %d, n_logits %d)", d->n_ctx, d->n_seq, d->n_batch, d->n_logits);
-    if (!d->n_ctx) d->n_ctx = HYBRID__MIN(hp->n_ctx_train, 4096);
-    if (!d->n_seq) d->n_seq = 1;
-    if (!d->n_batch) d->n_batch = 512;
-    d->n_batch = HYBRID__MIN(d->n_batch, d->n_ctx);
-    if (!d->n_logits) d->n_logits = d->n_seq;
-    if (d->n_seq > 65536 || d->n_batch > 65536 || d->n_ctx > INT32_MAX - 65536 - HYBRID__PAGE)
-        return hybrid__fail(error, HYBRID_ERROR_LIMIT, "n_seq and n_batch may be 65536 at most, n_ctx %d", INT32_MAX - 65536 - HYBRID__PAGE);
-    if (hp->arch->learned_pos && d->n_ctx > hp->n_ctx_train && d->n_seq == 1)
-        return hybrid__fail(error, HYBRID_ERROR_LIMIT, "n_ctx is %d, but the model has a table of %d positions and cannot go beyond it", d->n_ctx, hp->n_ctx_train);
-    return HYBRID_OK;
-}
-
-static hybrid_result hybrid__context_layout_make(const hybrid__hparams *hp, const hybrid__kv *kv, const hybrid_context_desc *d, hybrid__context_layout *l, hybrid_error *error)
+static hybrid_result hybrid__context_layout_make(const hybrid__hparams *hp, const hybrid__kv *kv, const hybrid_context_desc *d, bool traced, hybrid__context_layout *l, hybrid_error *error)
 {
     size_t logits;
-    hybrid__activations_layout(&l->a, hp, d->n_batch, NULL);
-    l->bytes = l->a.bytes;
+    l->bytes = 0;
 #define HYBRID__PLACE(field, size) (l->field = l->bytes, l->bytes += hybrid__align(size, 64))
     HYBRID__PLACE(table, kv->table_bytes);
     HYBRID__PLACE(entries, (size_t)d->n_seq * sizeof(hybrid__entry));
@@ -21131,50 +21627,108 @@ static hybrid_result hybrid__context_layout_make(const hybrid__hparams *hp, cons
     if (!hybrid__mul_size((size_t)d->n_logits * sizeof(float), (size_t)hp->n_vocab, &logits))
         return hybrid__fail(error, HYBRID_ERROR_LIMIT, "%d rows of logits are beyond the address space", d->n_logits);
     HYBRID__PLACE(logits, logits);
+    HYBRID__PLACE(trace, traced ? hybrid__trace_values(hp, d->n_batch, HYBRID__MIN(d->n_batch, d->n_logits)) * sizeof(float) : 0);
 #undef HYBRID__PLACE
     return HYBRID_OK;
 }
 
-/* What the back end must be ready for: the largest of everything. */
-static hybrid_result hybrid__context_limits(hybrid_model *m, const hybrid_context_desc *d, hybrid__cpu_limits *limits, hybrid_error *error)
+/* Whether the trace needs a copy in the host's memory. */
+static bool hybrid__context_traced(const hybrid_model *m, const hybrid_context_desc *d) { return d->trace && m->place.gpu; }
+
+/* The devices of a context and the layers of each: stages without memory. Returns how many. */
+static int hybrid__stages_plan(hybrid_model *m, bool on_host, hybrid__stage *stages)
 {
-    size_t i;
-    const hybrid__tensor *t;
-    memset(limits, 0, sizeof *limits);
-    limits->n_rows = d->n_batch;
-    limits->head_dim_k = m->hp.head_dim_k;
-    limits->head_dim_v = m->hp.head_dim_v;
-    for (i = 0; (t = hybrid__weights_item(&m->weights, &m->hp, i)) != NULL; i++)
-        if (t->name && t->ne[1] > 1 && t != &m->weights.embd && t != &m->weights.pos_embd && !hybrid__cpu_limits_matrix(m->rt, limits, t))
-            return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "there is no kernel for matrices of type %s", hybrid_type_name(t->type));
-    return HYBRID_OK;
+    const hybrid__place *place = &m->place;
+    const bool gpu = place->gpu && !on_host;
+    int n = 0;
+    memset(stages, 0, HYBRID__STAGES * sizeof *stages);
+    if (!gpu || !place->embd) {
+        stages[n].device = &m->host;
+        stages[n++].layer_end = gpu ? place->first : m->hp.n_layer;
+    }
+    if (gpu) {
+        stages[n].device = place->gpu;
+        stages[n++].layer_end = m->hp.n_layer;
+    }
+    return n;
+}
+
+static int hybrid__stage_n_out(const hybrid__stage *stage, const hybrid_context_desc *d) { return stage->device->ops->is_host ? 0 : HYBRID__MIN(d->n_batch, d->n_logits); }
+
+static void hybrid__context_stages_free(hybrid_context *c)
+{
+    int i;
+    for (i = 0; i < c->forward.n_stages; i++) {
+        hybrid__stage *stage = &c->forward.stages[i];
+        hybrid__device *device = stage->device;
+        hybrid__stage_free(stage);
+        if (c->memory_kv[i]) device->ops->free(device, c->memory_kv[i]);
+        c->memory_kv[i] = NULL;
+    }
+    c->forward.n_stages = 0;
 }
 
 HYBRID_API void hybrid_context_destroy(hybrid_context *context)
 {
     if (!context) return;
-    if (context->forward.be) context->forward.be->ops->destroy(context->forward.be);
+    hybrid__context_stages_free(context);
     hybrid__free_aligned(context->rt, context->memory);
-    hybrid__free_aligned(context->rt, context->memory_kv);
     hybrid__free(context->rt, context);
+}
+
+static hybrid_result hybrid__context_stage(hybrid_context *c, hybrid__stage *stage, int32_t first, void **memory_kv, hybrid_error *error)
+{
+    hybrid_model *m = c->model;
+    hybrid__device *device = stage->device;
+    hybrid__activations a;
+    hybrid__limits limits;
+    hybrid_result r;
+    const size_t kv = c->kv.layer_bytes * (size_t)(stage->layer_end - first);
+    const int n_out = hybrid__stage_n_out(stage, &c->desc);
+    hybrid__activations_layout(&a, &m->hp, c->desc.n_batch, n_out, NULL);
+    if (kv && (r = device->ops->alloc(device, kv, memory_kv, error)) != HYBRID_OK) return r;
+    if (kv) hybrid__kv_set(&c->kv, first, stage->layer_end, (char *)*memory_kv);
+    if ((r = device->ops->alloc(device, a.bytes, &stage->memory, error)) != HYBRID_OK) return r;
+    hybrid__activations_layout(&stage->a, &m->hp, c->desc.n_batch, n_out, (char *)stage->memory);
+    if ((r = hybrid__stage_rope(stage, &m->hp, &m->weights, c->desc.n_ctx, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__limits_of(device, &m->weights, &m->hp, &c->desc, &limits, error)) != HYBRID_OK) return r;
+    return device->ops->backend_create(device, &limits, &stage->be, error);
+}
+
+/* Memory and back ends of all stages; on failure none are left. */
+static hybrid_result hybrid__context_stages(hybrid_context *c, bool on_host, hybrid_error *error)
+{
+    hybrid__forward *f = &c->forward;
+    hybrid_result r = HYBRID_OK;
+    int i;
+    f->n_stages = hybrid__stages_plan(c->model, on_host, f->stages);
+    f->w = on_host || !c->model->place.gpu ? &c->model->weights : &c->model->place.w;
+    for (i = 0; i < f->n_stages && !r; i++) r = hybrid__context_stage(c, &f->stages[i], i ? f->stages[i - 1].layer_end : 0, &c->memory_kv[i], error);
+    if (r) hybrid__context_stages_free(c);
+    return r;
+}
+
+/* With the GPU, or without when it fails. */
+static hybrid_result hybrid__context_stages_any(hybrid_context *c, hybrid_error *error)
+{
+    hybrid_error why;
+    hybrid_result r;
+    if (!c->model->place.gpu) return hybrid__context_stages(c, true, error);
+    if ((r = hybrid__context_stages(c, false, &why)) == HYBRID_OK) return r;
+    hybrid__log(c->rt, HYBRID_LOG_WARN, "this context runs on the CPU: %s", why.message);
+    return hybrid__context_stages(c, true, error);
 }
 
 static hybrid_result hybrid__context_build(hybrid_context *c, const hybrid_context_desc *desc, hybrid_error *error)
 {
     hybrid_model *m = c->model;
     hybrid__context_layout l;
-    hybrid__cpu_limits limits;
     hybrid_result r;
     if ((r = hybrid__context_defaults(&m->hp, desc, &c->desc, error)) != HYBRID_OK) return r;
     if ((r = hybrid__kv_plan(&c->kv, &m->hp, &c->desc, error)) != HYBRID_OK) return r;
-    if ((r = hybrid__context_layout_make(&m->hp, &c->kv, &c->desc, &l, error)) != HYBRID_OK) return r;
-    if (!(c->memory_kv = (char *)hybrid__alloc_aligned(c->rt, c->kv.data_bytes))) return hybrid__fail_memory(error, c->kv.data_bytes);
+    if ((r = hybrid__context_layout_make(&m->hp, &c->kv, &c->desc, hybrid__context_traced(m, &c->desc), &l, error)) != HYBRID_OK) return r;
     if (!(c->memory = (char *)hybrid__alloc_aligned(c->rt, l.bytes))) return hybrid__fail_memory(error, l.bytes);
-    if ((r = hybrid__context_limits(m, &c->desc, &limits, error)) != HYBRID_OK) return r;
-    if ((r = hybrid__cpu_backend_create(c->rt, &limits, &c->forward.be, error)) != HYBRID_OK) return r;
-    hybrid__kv_init(&c->kv, &m->hp, &c->desc, c->memory_kv, c->memory + l.table);
-    hybrid__activations_layout(&c->forward.a, &m->hp, c->desc.n_batch, c->memory);
-    hybrid__activations_rope(&c->forward.a, &m->hp, &m->weights, c->desc.n_ctx);
+    hybrid__kv_init(&c->kv, &m->hp, &c->desc, c->memory + l.table);
     c->entries = (hybrid__entry *)(void *)(c->memory + l.entries);
     c->ids = (int32_t *)(void *)(c->memory + l.ids);
     c->chunk_pos = (int32_t *)(void *)(c->memory + l.chunk_pos);
@@ -21185,11 +21739,11 @@ static hybrid_result hybrid__context_build(hybrid_context *c, const hybrid_conte
     c->logits = (float *)(void *)(c->memory + l.logits);
     memset(c->logits_row, 0, (size_t)c->desc.n_seq * 2 * sizeof(int32_t));
     c->forward.hp = &m->hp;
-    c->forward.w = &m->weights;
     c->forward.kv = c->kv.layers;
     c->forward.trace = c->desc.trace;
     c->forward.trace_user = c->desc.trace_user;
-    return HYBRID_OK;
+    c->forward.trace_host = (float *)(void *)(c->memory + l.trace);
+    return hybrid__context_stages_any(c, error);
 }
 
 HYBRID_API hybrid_result hybrid_context_create(hybrid_model *model, const hybrid_context_desc *desc, hybrid_context **context, hybrid_error *error)
@@ -21284,9 +21838,19 @@ HYBRID_API void hybrid_batch_clear(hybrid_context *context) { if (context) hybri
 
 /* ---- decode ---- */
 
+/* Back to the first token of the batch. */
+static void hybrid__decode_rewind(hybrid_context *c)
+{
+    memset(c->logits_n, 0, (size_t)c->desc.n_seq * sizeof *c->logits_n);
+    memset(&c->progress, 0, sizeof c->progress);
+    c->progress.running = true;
+    c->progress.layer = -1;
+}
+
 static hybrid_result hybrid__decode_begin(hybrid_context *c, hybrid_error *error)
 {
-    int32_t i, need = 0;
+    int32_t i, k, need = 0;
+    if (!c->forward.n_stages) return hybrid__fail(error, HYBRID_ERROR_DEVICE, "the context lost its GPU, and there was no memory to go on without: destroy it");
     if (!c->n_entries) return hybrid__fail(error, HYBRID_ERROR_INVALID, "the batch is empty: call hybrid_batch_add first");
     for (i = 0; i < c->n_entries; i++) {
         const hybrid__entry *e = &c->entries[i];
@@ -21301,12 +21865,10 @@ static hybrid_result hybrid__decode_begin(hybrid_context *c, hybrid_error *error
         return hybrid__fail(error, HYBRID_ERROR_CONTEXT_FULL, "the batch needs %d pages of %d positions, but only %d are free: remove sequences, or make a context with a larger n_ctx", need, HYBRID__PAGE, c->kv.n_free);
     for (i = 0; i < c->n_entries; i++) {
         hybrid__seq *s = &c->kv.seqs[c->entries[i].seq];
-        hybrid__kv_take(&c->kv, s, s->length, s->length + c->entries[i].n);
+        hybrid__kv_take(&c->kv, &c->forward, s, s->length, s->length + c->entries[i].n);
+        for (k = 0; k < c->entries[i].n; k++) *hybrid__kv_id(&c->kv, s, s->length + k) = c->ids[c->entries[i].first_id + k];
     }
-    memset(c->logits_n, 0, (size_t)c->desc.n_seq * sizeof *c->logits_n);
-    memset(&c->progress, 0, sizeof c->progress);
-    c->progress.running = true;
-    c->progress.layer = -1;
+    hybrid__decode_rewind(c);
     return HYBRID_OK;
 }
 
@@ -21371,6 +21933,44 @@ static hybrid_result hybrid__decode_unit(hybrid_context *c, hybrid_error *error)
     return HYBRID_OK;
 }
 
+/* The tokens of a sequence once more through the model, into the pages that it has. Forks that share pages write the same into them. */
+static hybrid_result hybrid__seq_again(hybrid_context *c, hybrid__seq *s, hybrid_error *error)
+{
+    hybrid__batch batch;
+    hybrid__run run;
+    hybrid_result r;
+    int32_t at, i, n;
+    for (at = 0; at < s->length; at += n) {
+        n = HYBRID__MIN(c->desc.n_batch, s->length - at);
+        memset(&batch, 0, sizeof batch);
+        run.first_row = 0; run.n_rows = n; run.pos = at; run.pages = s->pages;
+        for (i = 0; i < n; i++) c->chunk_pos[i] = at + i;
+        for (i = 0; i < n; i++) c->chunk_out[i] = *hybrid__kv_id(&c->kv, s, at + i);      /* no rows are wanted: its place is free */
+        batch.ids = c->chunk_out; batch.pos = c->chunk_pos; batch.n = n;
+        batch.runs = &run; batch.n_runs = 1;
+        hybrid__forward_begin(&c->forward, &batch);
+        for (i = 0; i < c->model->hp.n_layer; i++) hybrid__forward_layer(&c->forward, &batch, i);
+        if ((r = hybrid__forward_end(&c->forward, &batch, NULL, error)) != HYBRID_OK) return r;
+    }
+    return HYBRID_OK;
+}
+
+/* The GPU failed in the middle: the context goes on without it. What its cache held is computed again, and the batch begins anew. */
+static hybrid_result hybrid__context_fall_back(hybrid_context *c, const hybrid_error *why, hybrid_error *error)
+{
+    const hybrid_trace_fn trace = c->forward.trace;
+    hybrid_result r;
+    int32_t i;
+    hybrid__log(c->rt, HYBRID_LOG_WARN, "the context goes on without the GPU: %s", why->message);
+    hybrid__context_stages_free(c);
+    if ((r = hybrid__context_stages(c, true, error)) != HYBRID_OK) return r;
+    c->forward.trace = NULL;
+    for (i = 0; i < c->desc.n_seq && !r; i++) r = hybrid__seq_again(c, &c->kv.seqs[i], error);
+    c->forward.trace = trace;
+    hybrid__decode_rewind(c);
+    return r;
+}
+
 HYBRID_API hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t budget_us, bool *done, hybrid_error *error)
 {
     const uint64_t since = budget_us == UINT64_MAX ? 0 : hybrid__now_us();
@@ -21379,7 +21979,11 @@ HYBRID_API hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t bu
     if (!context || !done) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_decode_step: %s is NULL", context ? "done" : "context");
     if (!context->progress.running && (r = hybrid__decode_begin(context, error)) != HYBRID_OK) return r;
     do {
-        if ((r = hybrid__decode_unit(context, error)) != HYBRID_OK) {
+        hybrid_error why;
+        if ((r = hybrid__decode_unit(context, &why)) == HYBRID_OK) continue;
+        if (r == HYBRID_ERROR_DEVICE) r = hybrid__context_fall_back(context, &why, &why);
+        if (r) {
+            if (error) *error = why;
             hybrid__batch_forget(context);
             return r;
         }
@@ -21467,22 +22071,29 @@ static void hybrid__counter_free(void *user, void *block)
     c->base.free(c->base.user, p);
 }
 
-/* What hybrid__alloc_aligned takes for `size` bytes. */
-static uint64_t hybrid__aligned_cost(size_t size) { return (uint64_t)size + 64 + sizeof(void *); }
-
 static hybrid_result hybrid__plan_context(hybrid_model *m, const hybrid_context_desc *desc, hybrid_memory_plan *plan, hybrid_error *error)
 {
     hybrid_context_desc d;
     hybrid__kv kv;
     hybrid__context_layout l;
-    hybrid__cpu_limits limits;
+    hybrid__stage stages[HYBRID__STAGES];
     hybrid_result r;
+    int i, n;
     if ((r = hybrid__context_defaults(&m->hp, desc, &d, error)) != HYBRID_OK) return r;
     if ((r = hybrid__kv_plan(&kv, &m->hp, &d, error)) != HYBRID_OK) return r;
-    if ((r = hybrid__context_layout_make(&m->hp, &kv, &d, &l, error)) != HYBRID_OK) return r;
-    if ((r = hybrid__context_limits(m, &d, &limits, error)) != HYBRID_OK) return r;
-    plan->kv = hybrid__aligned_cost(kv.data_bytes);
-    plan->compute = sizeof(hybrid_context) + hybrid__aligned_cost(l.bytes) + sizeof(hybrid__cpu) + hybrid__aligned_cost(hybrid__cpu_scratch_bytes(m->rt, &limits));
+    if ((r = hybrid__context_layout_make(&m->hp, &kv, &d, hybrid__context_traced(m, &d), &l, error)) != HYBRID_OK) return r;
+    plan->compute = sizeof(hybrid_context) + m->host.ops->cost(&m->host, l.bytes);
+    n = hybrid__stages_plan(m, false, stages);
+    for (i = 0; i < n; i++) {
+        hybrid__device *device = stages[i].device;
+        const int32_t layers = stages[i].layer_end - (i ? stages[i - 1].layer_end : 0);
+        uint64_t *to_kv = device->ops->is_host ? &plan->kv : &plan->device_kv, *to = device->ops->is_host ? &plan->compute : &plan->device_compute;
+        hybrid__limits limits;
+        if ((r = hybrid__limits_of(device, &m->weights, &m->hp, &d, &limits, error)) != HYBRID_OK) return r;
+        hybrid__activations_layout(&stages[i].a, &m->hp, d.n_batch, hybrid__stage_n_out(&stages[i], &d), NULL);
+        if (layers) *to_kv += device->ops->cost(device, kv.layer_bytes * (size_t)layers);
+        *to += device->ops->cost(device, stages[i].a.bytes) + device->ops->backend_cost(device, &limits);
+    }
     return HYBRID_OK;
 }
 
@@ -21493,7 +22104,8 @@ HYBRID_API hybrid_result hybrid_plan(hybrid_runtime *runtime, const hybrid_model
     hybrid__counter counter;
     hybrid_model_desc desc;
     hybrid_model *m = NULL;
-    uint64_t before, owned;
+    hybrid__device *gpu = NULL;
+    uint64_t before;
     hybrid_result r;
     if (!model || !plan) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_plan: %s is NULL", model ? "plan" : "model");
     memset(plan, 0, sizeof *plan);
@@ -21509,20 +22121,29 @@ HYBRID_API hybrid_result hybrid_plan(hybrid_runtime *runtime, const hybrid_model
         rd.logger = runtime->logger;
         rd.n_threads = runtime->pool.n_lanes;
         rd.isa = hybrid__isa_name(runtime->isa);
+        rd.device = "cpu";                             /* the runtime's own is lent, below */
+        if ((r = hybrid__runtime_gpu(runtime, &gpu, error)) != HYBRID_OK) return r;
     }
     if ((r = hybrid_runtime_create(&rd, &rt, error)) != HYBRID_OK) return r;
+    if (!runtime) r = hybrid__runtime_gpu(rt, &gpu, error);
     before = counter.live;
     desc = *model;
     desc.reader.close = NULL;                          /* the caller's: it is used again for loading */
-    r = hybrid__model_create(rt, &desc, &m, error);
+    if (!r) r = hybrid__model_create(rt, &desc, &m, error);
     if (!r) {
         size_t i, bytes = hybrid__weights_bytes(&m->weights, &m->hp);
-        owned = bytes ? hybrid__aligned_cost(bytes) : 0;
+        plan->weights = bytes ? m->host.ops->cost(&m->host, bytes) : 0;
         plan->model = counter.live - before;
-        plan->weights = owned;
         for (i = 0; !bytes && i < hybrid_gguf_tensor_count(m->gguf); i++) plan->mapped += hybrid_gguf_tensor_at(m->gguf, i)->size;
-        r = hybrid__plan_context(m, context, plan, error);
+        r = hybrid__model_place(m, gpu, &desc, error);
+        if (m->place.gpu) {
+            plan->model += (uint64_t)m->hp.n_layer * sizeof(hybrid__layer);
+            plan->device_weights = gpu->ops->cost(gpu, m->place.bytes);
+            plan->n_layer_device = m->hp.n_layer - m->place.first;
+        }
+        if (!r) r = hybrid__plan_context(m, context, plan, error);
         plan->total = plan->model + plan->weights + plan->kv + plan->compute;
+        plan->device = plan->device_weights + plan->device_kv + plan->device_compute;
     }
     hybrid_model_destroy(m);
     hybrid_runtime_destroy(rt);

@@ -6,6 +6,7 @@
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
 #include "core/begin.h"
+#include "core/macros.h"
 
 #include "core/base.c"
 #include "core/number.c"
@@ -13,6 +14,8 @@
 #include "core/decimal.c"
 #include "core/thread.c"
 #include "core/cpu.c"
+#include "core/memory.c"
+#include "core/device.c"
 #include "core/runtime.c"
 #include "core/file.c"
 #include "core/random.c"
@@ -92,8 +95,9 @@
 #include "model/hparams.c"
 #include "model/weights.c"
 #include "model/rope.c"
-#include "model/model.c"
 #include "model/forward.c"
+#include "model/place.c"
+#include "model/model.c"
 
 /* infer */
 #include "infer/select.c"

@@ -117,7 +117,7 @@ static void bench_matmul(hybrid_type type, int k, int out, int n, const void *da
 {
     hybrid__tensor w;
     hybrid__op_matmul op;
-    hybrid__cpu_limits limits;
+    hybrid__limits limits;
     hybrid__backend *mine;
     float *x = floats((size_t)k * (size_t)n), *y = floats((size_t)out * (size_t)n);
     double best = 1e9, t, roof;
@@ -214,7 +214,7 @@ int main(int argc, char **argv)
 {
     hybrid_runtime_desc desc;
     hybrid_runtime *rt;
-    hybrid__cpu_limits limits;
+    hybrid__limits limits;
     uint16_t *half;
     size_t i;
     memset(&desc, 0, sizeof desc); memset(&limits, 0, sizeof limits);

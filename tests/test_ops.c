@@ -55,7 +55,7 @@ static int n_targets;
 static hybrid__backend *create_backend(const char *isa, int n_threads, const hybrid__tensor *w, int n_w)
 {
     hybrid_runtime_desc desc;
-    hybrid__cpu_limits limits;
+    hybrid__limits limits;
     hybrid_runtime *rt = NULL;
     hybrid__backend *be = NULL;
     int i;

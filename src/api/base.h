@@ -33,7 +33,8 @@ extern "C" {
     X(HYBRID_ERROR_LIMIT,          -7, "a limit was exceeded")                               \
     X(HYBRID_ERROR_CONTEXT_FULL,   -8, "the context has no room for that many tokens")       \
     X(HYBRID_ERROR_CANCELLED,      -9, "cancelled by the caller")                            \
-    X(HYBRID_ERROR_NUMERIC,       -10, "a result is not a number: the weights or inputs are damaged")
+    X(HYBRID_ERROR_NUMERIC,       -10, "a result is not a number: the weights or inputs are damaged") \
+    X(HYBRID_ERROR_DEVICE,        -11, "the GPU, its driver or its libraries failed")
 
 typedef enum hybrid_result {
 #define HYBRID__X(name, value, text) name = value,

@@ -69,7 +69,10 @@ typedef struct hybrid_memory_plan {
     uint64_t model;              /* bytes of everything else that a loaded model keeps: keys, tokenizer, template */
     uint64_t kv;                 /* bytes of the KV cache */
     uint64_t compute;            /* bytes of activations, logits and scratch */
-    uint64_t total;              /* weights + model + kv + compute: what hybrid allocates in all */
+    uint64_t total;              /* weights + model + kv + compute: what hybrid allocates of the host's memory */
+    uint64_t device_weights, device_kv, device_compute;      /* bytes of the GPU's memory */
+    uint64_t device;             /* their sum */
+    int32_t  n_layer_device;     /* layers that run on the GPU */
 } hybrid_memory_plan;
 
 /* What loading the model and creating a context of it would allocate, without reading the weights. Equal to what is then used,

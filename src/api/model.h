@@ -13,6 +13,9 @@ typedef struct hybrid_model_desc {
     /* Called now and then while loading; fraction 0..1. Return false to cancel (HYBRID_ERROR_CANCELLED). */
     bool         (*progress)(void *user, float fraction);
     void          *progress_user;
+    /* With a GPU: room for contexts of so many positions in all is kept beside the weights; 0: as hybrid_context_desc.n_ctx. Layers that then do not
+     * fit run on the CPU. */
+    int32_t        device_n_ctx;
 } hybrid_model_desc;
 
 /* Loads a model. runtime NULL: one of its own, with default settings. On failure *model is NULL and nothing is left behind.
@@ -29,6 +32,9 @@ typedef struct hybrid_model_info {
     uint64_t n_bytes;            /* their bytes */
     int32_t  n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff;
     bool     has_template;       /* carries a chat template, or has the tokens of ChatML; false with HYBRID_NO_TEXT */
+    char     device[96];         /* "NVIDIA H200": the GPU that holds weights; "" for none */
+    int32_t  n_layer_device;     /* layers that run there */
+    uint64_t device_bytes;       /* of weights there */
 } hybrid_model_info;
 
 HYBRID_API void hybrid_model_describe(const hybrid_model *model, hybrid_model_info *info);

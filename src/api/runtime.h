@@ -5,6 +5,17 @@ typedef struct hybrid_runtime hybrid_runtime;
 /* One piece of parallel work. Called with every index in 0..n-1, in any order, from any thread. */
 typedef void (*hybrid_task_fn)(void *arg, int index);
 
+/* Where kernels that were compiled for a GPU are kept, so that the next start is fast. Zero: files in the user's cache folder
+ * (HYBRID_CUDA_CACHE, else XDG_CACHE_HOME/hybrid, ~/.cache/hybrid or %LOCALAPPDATA%\hybrid); one that cannot be written is no error. */
+typedef struct hybrid_kernel_cache {
+    const char *path;            /* a folder instead; "" for no cache */
+    /* The host's own store instead, for instance one that a game ships with. load fills up to capacity bytes and returns the size of the whole
+     * entry, 0 when there is none. key is a file name. Called from any thread that uses hybrid. */
+    size_t    (*load)(void *user, const char *key, void *data, size_t capacity);
+    void      (*store)(void *user, const char *key, const void *data, size_t size);
+    void       *user;
+} hybrid_kernel_cache;
+
 typedef struct hybrid_runtime_desc {
     hybrid_allocator allocator;
     hybrid_logger    logger;
@@ -15,6 +26,11 @@ typedef struct hybrid_runtime_desc {
     void            *parallel_user;
     const char      *isa;        /* NULL: the best that this CPU has; "generic", "avx2", "avx512", "neon": at most that; one that this
                                   * processor does not have, or of another kind of processor, limits nothing */
+    /* The GPU; needs hybrid_cuda.h. NULL: the environment's HYBRID_DEVICE, else "auto": a GPU when there is one, else the CPU, with the reason in
+     * the log. "cpu": none. "cuda", "cuda:1": this one; creating the runtime fails when it cannot be used. */
+    const char          *device;
+    uint64_t             max_device_bytes;  /* of GPU memory, over all models and contexts of the runtime; 0: what is free */
+    hybrid_kernel_cache  kernel_cache;
 } hybrid_runtime_desc;
 
 /* Creates a runtime; desc may be NULL. Objects keep it alive: it may be destroyed before them. Threads start on first use and
@@ -25,3 +41,16 @@ HYBRID_API void hybrid_runtime_destroy(hybrid_runtime *runtime);
 /* "avx512", "avx2", "neon" or "generic": what the kernels of this runtime use. */
 HYBRID_API const char *hybrid_runtime_isa(const hybrid_runtime *runtime);
 HYBRID_API int hybrid_runtime_threads(const hybrid_runtime *runtime);
+
+typedef struct hybrid_device_info {
+    char     id[16];             /* "cuda:0": for hybrid_runtime_desc.device */
+    char     name[96];           /* "NVIDIA H200" */
+    uint64_t total_bytes, free_bytes;
+    int32_t  capability;         /* CUDA: 10 * major + minor */
+} hybrid_device_info;
+
+/* Lists the GPUs that can be used: the first `capacity` of *count. None is a success too: then *count is 0 and error (if any) says what was looked
+ * for and what would help. runtime may be NULL. */
+HYBRID_API hybrid_result hybrid_devices(hybrid_runtime *runtime, hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error);
+/* "NVIDIA H200", or "" as long as the runtime computes on the CPU only. Opened when the first model is loaded. */
+HYBRID_API const char *hybrid_runtime_device(const hybrid_runtime *runtime);

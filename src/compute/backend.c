@@ -148,3 +148,39 @@ struct hybrid__backend {
     hybrid_runtime *rt;
     const hybrid__batch *batch;         /* of begin */
 };
+
+/* ---- devices ---- */
+
+enum { HYBRID__LIMIT_FORMATS = 8 };        /* distinct formats of activations that the matrices of one model may ask the CPU for */
+
+/* What a context will ask of its back end, so that all its memory is known beforehand. Zero it, set the sizes, then show it every matrix. */
+typedef struct hybrid__limits {
+    int     n_rows, n_out;                 /* rows of the largest batch; rows of logits of one */
+    int     n_seq, pages_a_seq;            /* sequences, entries of a page table */
+    int     n_head, n_head_kv, head_dim_k, head_dim_v;                             /* 0 without attention */
+    /* filled by the device's show() */
+    int64_t max_k, max_values;             /* the largest ne[0], and ne[0] * ne[1] */
+    const void *format[HYBRID__LIMIT_FORMATS];         /* CPU: formats of prepared rows */
+    size_t  format_bytes[HYBRID__LIMIT_FORMATS];
+    size_t  lanes_bytes;
+    int     n_formats;
+} hybrid__limits;
+
+/* A place with memory where back ends run: the host, or a GPU. Shared by all contexts; every call from any thread. */
+typedef struct hybrid__device_ops {
+    bool is_host;                          /* its addresses are plain pointers */
+    hybrid_result (*alloc)(hybrid__device *device, size_t bytes, void **address, hybrid_error *error);
+    void (*free)(hybrid__device *device, void *address);
+    uint64_t (*cost)(hybrid__device *device, size_t bytes);      /* what alloc takes for that */
+    bool (*fits)(hybrid__device *device, uint64_t bytes);        /* there is room for that, with a margin for others */
+    hybrid_result (*write)(hybrid__device *device, void *dst, const void *host, size_t bytes, hybrid_error *error);    /* host may change on return */
+    hybrid_result (*flush)(hybrid__device *device, hybrid_error *error);               /* what was written has arrived */
+    bool (*show)(hybrid__device *device, hybrid__limits *limits, const hybrid__tensor *w);     /* notes a matrix; false: no kernel for its type */
+    uint64_t (*backend_cost)(hybrid__device *device, const hybrid__limits *limits);
+    hybrid_result (*backend_create)(hybrid__device *device, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error);
+} hybrid__device_ops;
+
+struct hybrid__device {
+    const hybrid__device_ops *ops;
+    hybrid_runtime *rt;
+};

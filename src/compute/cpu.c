@@ -2,20 +2,8 @@
  * output element only, so that no result depends on the number of lanes. */
 
 enum {
-    HYBRID__CPU_SPLIT = 4096,              /* values that are worth a chunk of their own in element-wise work (a few microseconds) */
-    HYBRID__CPU_FORMATS = 8                /* distinct formats of activations that the matrices of one model may ask for */
+    HYBRID__CPU_SPLIT = 4096               /* values that are worth a chunk of their own in element-wise work (a few microseconds) */
 };
-
-/* What a model will ask of its back end, so that scratch memory is known beforehand. Zero it, set the sizes, then show it every matrix. */
-typedef struct hybrid__cpu_limits {
-    int n_rows;                            /* rows of the largest batch */
-    int head_dim_k, head_dim_v;            /* the largest ones; 0 without attention */
-    /* filled by hybrid__cpu_limits_matrix */
-    const hybrid__act_format *format[HYBRID__CPU_FORMATS];
-    size_t format_bytes[HYBRID__CPU_FORMATS];      /* n_rows prepared rows */
-    size_t lanes_bytes;                            /* scratch of all lanes */
-    int    n_formats;
-} hybrid__cpu_limits;
 
 typedef struct hybrid__cpu {
     hybrid__backend base;
@@ -26,7 +14,7 @@ typedef struct hybrid__cpu {
 } hybrid__cpu;
 
 /* Notes one matrix (type and sizes; data is not read). n_rows must be set. False: no kernel for its type. */
-static bool hybrid__cpu_limits_matrix(const hybrid_runtime *rt, hybrid__cpu_limits *limits, const hybrid__tensor *w)
+static bool hybrid__cpu_limits_matrix(const hybrid_runtime *rt, hybrid__limits *limits, const hybrid__tensor *w)
 {
     hybrid__op_matmul op;
     hybrid__matmul_job job;
@@ -43,7 +31,7 @@ static bool hybrid__cpu_limits_matrix(const hybrid_runtime *rt, hybrid__cpu_limi
             limits->lanes_bytes = HYBRID__MAX(limits->lanes_bytes, job.lane_bytes * (size_t)lanes);
         }
         for (f = 0; f < limits->n_formats && limits->format[f] != job.format[0]; f++) {}
-        if (f == HYBRID__CPU_FORMATS) return false;
+        if (f == HYBRID__LIMIT_FORMATS) return false;
         limits->n_formats = HYBRID__MAX(limits->n_formats, f + 1);
         limits->format[f] = job.format[0];
         limits->format_bytes[f] = HYBRID__MAX(limits->format_bytes[f], job.part[0].act_bytes * (size_t)n);
@@ -52,7 +40,7 @@ static bool hybrid__cpu_limits_matrix(const hybrid_runtime *rt, hybrid__cpu_limi
 }
 
 /* Bytes of scratch that a back end with these limits allocates, and never exceeds. */
-static size_t hybrid__cpu_scratch_bytes(const hybrid_runtime *rt, const hybrid__cpu_limits *limits)
+static size_t hybrid__cpu_scratch_bytes(const hybrid_runtime *rt, const hybrid__limits *limits)
 {
     size_t attention = hybrid__attention_bytes(limits->head_dim_k, limits->head_dim_v) * (size_t)hybrid__lanes(rt), matmul = limits->lanes_bytes;
     int f;
@@ -292,7 +280,7 @@ static void hybrid__cpu_destroy(hybrid__backend *be)
 }
 
 /* A back end for ops within limits. Keeps rt alive. One thread at a time. HYBRID_ERROR_MEMORY. */
-static hybrid_result hybrid__cpu_backend_create(hybrid_runtime *rt, const hybrid__cpu_limits *limits, hybrid__backend **be, hybrid_error *error)
+static hybrid_result hybrid__cpu_backend_create(hybrid_runtime *rt, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error)
 {
     static const hybrid__backend_ops ops = {
         "cpu", hybrid__cpu_begin, hybrid__cpu_embed, hybrid__cpu_norm, hybrid__cpu_op_matmul, hybrid__cpu_rope_table, hybrid__cpu_rope, hybrid__cpu_kv_store, hybrid__cpu_attention, hybrid__cpu_glu,
@@ -314,4 +302,41 @@ static hybrid_result hybrid__cpu_backend_create(hybrid_runtime *rt, const hybrid
     hybrid__atomic_add(&rt->references, 1);
     *be = &cpu->base;
     return HYBRID_OK;
+}
+
+/* ---- the host as a device ---- */
+
+static hybrid_result hybrid__host_alloc(hybrid__device *device, size_t bytes, void **address, hybrid_error *error)
+{
+    *address = hybrid__alloc_aligned(device->rt, bytes);
+    return *address ? HYBRID_OK : hybrid__fail_memory(error, bytes);
+}
+static void hybrid__host_free(hybrid__device *device, void *address) { hybrid__free_aligned(device->rt, address); }
+static uint64_t hybrid__host_cost(hybrid__device *device, size_t bytes) { HYBRID__UNUSED(device); return (uint64_t)bytes + HYBRID__ALIGNED_EXTRA; }
+static bool hybrid__host_fits(hybrid__device *device, uint64_t bytes) { HYBRID__UNUSED(device); HYBRID__UNUSED(bytes); return true; }
+static hybrid_result hybrid__host_write(hybrid__device *device, void *dst, const void *host, size_t bytes, hybrid_error *error)
+{
+    HYBRID__UNUSED(device); HYBRID__UNUSED(error);
+    memcpy(dst, host, bytes);
+    return HYBRID_OK;
+}
+static hybrid_result hybrid__host_flush(hybrid__device *device, hybrid_error *error) { HYBRID__UNUSED(device); HYBRID__UNUSED(error); return HYBRID_OK; }
+static bool hybrid__host_show(hybrid__device *device, hybrid__limits *limits, const hybrid__tensor *w) { return hybrid__cpu_limits_matrix(device->rt, limits, w); }
+static uint64_t hybrid__host_backend_cost(hybrid__device *device, const hybrid__limits *limits)
+{
+    return sizeof(hybrid__cpu) + hybrid__host_cost(device, hybrid__cpu_scratch_bytes(device->rt, limits));
+}
+static hybrid_result hybrid__host_backend_create(hybrid__device *device, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error)
+{
+    return hybrid__cpu_backend_create(device->rt, limits, be, error);
+}
+
+static void hybrid__host_device(hybrid__device *device, hybrid_runtime *rt)
+{
+    static const hybrid__device_ops ops = {
+        true, hybrid__host_alloc, hybrid__host_free, hybrid__host_cost, hybrid__host_fits, hybrid__host_write, hybrid__host_flush, hybrid__host_show,
+        hybrid__host_backend_cost, hybrid__host_backend_create
+    };
+    device->ops = &ops;
+    device->rt = rt;
 }

@@ -1,25 +1,4 @@
-/* core/base: what every room uses: macros of compilers, results, errors, checked sizes. */
-
-#define HYBRID__UNUSED(x) ((void)(x))
-#define HYBRID__COUNT(a) (sizeof(a) / sizeof((a)[0]))
-#define HYBRID__MIN(a, b) ((a) < (b) ? (a) : (b))
-#define HYBRID__MAX(a, b) ((a) > (b) ? (a) : (b))
-
-#if defined(__GNUC__) || defined(__clang__)
-    #define HYBRID__INLINE static inline __attribute__((always_inline))
-    #define HYBRID__NOINLINE __attribute__((noinline))
-    #define HYBRID__LIKELY(x) __builtin_expect(!!(x), 1)
-    #define HYBRID__UNLIKELY(x) __builtin_expect(!!(x), 0)
-    #define HYBRID__RESTRICT __restrict__
-    #define HYBRID__PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
-#else
-    #define HYBRID__INLINE static __forceinline
-    #define HYBRID__NOINLINE __declspec(noinline)
-    #define HYBRID__LIKELY(x) (x)
-    #define HYBRID__UNLIKELY(x) (x)
-    #define HYBRID__RESTRICT __restrict
-    #define HYBRID__PRINTF(fmt, args)
-#endif
+/* core/base: what every room uses: results, errors, checked sizes. */
 
 HYBRID_API const char *hybrid_result_text(hybrid_result result)
 {
@@ -51,10 +30,6 @@ static HYBRID__PRINTF(4, 5) hybrid_result hybrid__fail_at(hybrid_error *err, hyb
     va_end(args);
     return result;
 }
-#define hybrid__fail(err, result, ...) hybrid__fail_at(err, result, 0, __VA_ARGS__)
-#define hybrid__fail_memory(err, bytes) \
-    hybrid__fail_at(err, HYBRID_ERROR_MEMORY, 0, "out of memory: an allocation of %llu bytes failed", (unsigned long long)(bytes))
-
 /* Checked arithmetic on sizes: false on overflow. */
 static bool hybrid__mul_size(size_t a, size_t b, size_t *out)
 {

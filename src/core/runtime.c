@@ -1,72 +1,9 @@
-/* core/runtime: the object that everything hangs off: memory, log, workers. Counted, so that objects may outlive the caller's handle. */
-
-struct hybrid_runtime {
-    hybrid_allocator  allocator;
-    hybrid_logger     logger;
-    hybrid__isa       isa;
-    hybrid__pool      pool;
-    volatile uint64_t references;
-};
-
-static void *hybrid__default_alloc(void *user, size_t size) { HYBRID__UNUSED(user); return malloc(size); }
-static void hybrid__default_free(void *user, void *block) { HYBRID__UNUSED(user); free(block); }
-
-/* Uninitialised memory, or NULL. size 0 gives a block too, so that NULL always means failure. */
-static void *hybrid__alloc(hybrid_runtime *rt, size_t size) { return rt->allocator.alloc(rt->allocator.user, size ? size : 1); }
-static void hybrid__free(hybrid_runtime *rt, void *block) { if (block) rt->allocator.free(rt->allocator.user, block); }
-
-/* Zeroed memory for count elements, or NULL (also when count * size overflows). */
-static void *hybrid__calloc(hybrid_runtime *rt, size_t count, size_t size)
-{
-    size_t bytes;
-    void *p;
-    if (!hybrid__mul_size(count, size, &bytes)) return NULL;
-    if ((p = hybrid__alloc(rt, bytes))) memset(p, 0, bytes);
-    return p;
-}
-
-/* Grows block from old_size to new_size bytes; on failure NULL, and the old block stands. */
-static void *hybrid__realloc(hybrid_runtime *rt, void *block, size_t old_size, size_t new_size)
-{
-    void *p = hybrid__alloc(rt, new_size);
-    if (!p) return NULL;
-    if (block) memcpy(p, block, HYBRID__MIN(old_size, new_size));
-    hybrid__free(rt, block);
-    return p;
-}
-
-/* For kernels: 64-byte aligned, freed by hybrid__free_aligned. */
-static void *hybrid__alloc_aligned(hybrid_runtime *rt, size_t size)
-{
-    size_t total;
-    unsigned char *raw, *p;
-    if (!hybrid__add_size(size, 64 + sizeof(void *), &total) || !(raw = (unsigned char *)hybrid__alloc(rt, total))) return NULL;
-    p = raw + sizeof(void *) + (64 - ((uintptr_t)raw + sizeof(void *)) % 64) % 64;
-    memcpy(p - sizeof(void *), &raw, sizeof(void *));
-    return p;
-}
-static void hybrid__free_aligned(hybrid_runtime *rt, void *block)
-{
-    void *raw;
-    if (!block) return;
-    memcpy(&raw, (unsigned char *)block - sizeof(void *), sizeof(void *));
-    hybrid__free(rt, raw);
-}
-
-static HYBRID__PRINTF(3, 4) void hybrid__log(hybrid_runtime *rt, hybrid_log_level level, const char *format, ...)
-{
-    char line[512];
-    va_list args;
-    if (!rt->logger.log) return;
-    va_start(args, format);
-    vsnprintf(line, sizeof line, format, args);
-    va_end(args);
-    rt->logger.log(rt->logger.user, level, line);
-}
+/* core/runtime: creates and ends runtimes. They are counted, so that objects may outlive the caller's handle. */
 
 static void hybrid__runtime_release(hybrid_runtime *rt)
 {
     if (!rt || hybrid__atomic_add(&rt->references, (uint64_t)-1) != 1) return;
+    hybrid__gpu_close(rt);
     hybrid__pool_stop(&rt->pool);
 #if defined(HYBRID__THREADS_POSIX)
     pthread_mutex_destroy(&rt->pool.mutex);
@@ -78,15 +15,20 @@ static void hybrid__runtime_release(hybrid_runtime *rt)
 
 HYBRID_API hybrid_result hybrid_runtime_create(const hybrid_runtime_desc *desc, hybrid_runtime **runtime, hybrid_error *error)
 {
-    static const hybrid_runtime_desc zero = { { NULL, NULL, NULL }, { NULL, NULL }, 0, NULL, NULL, NULL };
+    hybrid_runtime_desc zero;
     hybrid_allocator a;
     hybrid_runtime *rt;
+    hybrid_result r;
     int i;
     if (!runtime) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: runtime is NULL");
     *runtime = NULL;
+    memset(&zero, 0, sizeof zero);
     if (!desc) desc = &zero;
     a = desc->allocator;
     if (!a.alloc != !a.free) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: give both alloc and free, or neither");
+    if (!desc->kernel_cache.load != !desc->kernel_cache.store) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: give both load and store of the kernel cache, or neither");
+    if (desc->kernel_cache.path && strlen(desc->kernel_cache.path) >= sizeof rt->kernel_cache_path)
+        return hybrid__fail(error, HYBRID_ERROR_LIMIT, "hybrid_runtime_create: the path of the kernel cache is longer than %u bytes", (unsigned)sizeof rt->kernel_cache_path - 1);
     if (desc->n_threads < 0 || desc->n_threads > HYBRID__MAX_THREADS)
         return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: n_threads is %d, must be 0..%d", desc->n_threads, HYBRID__MAX_THREADS);
     if (!a.alloc) { a.alloc = hybrid__default_alloc; a.free = hybrid__default_free; }
@@ -121,6 +63,16 @@ HYBRID_API hybrid_result hybrid_runtime_create(const hybrid_runtime_desc *desc, 
         hybrid__runtime_release(rt);
         return hybrid__fail_memory(error, (size_t)desc->n_threads * sizeof(hybrid__worker));
     }
+    rt->max_device_bytes = desc->max_device_bytes;
+    rt->kernel_cache = desc->kernel_cache;
+    if (desc->kernel_cache.path) {                         /* the caller's text may go */
+        snprintf(rt->kernel_cache_path, sizeof rt->kernel_cache_path, "%s", desc->kernel_cache.path);
+        rt->kernel_cache.path = rt->kernel_cache_path;
+    }
+    if ((r = hybrid__runtime_choose(rt, desc->device, error)) != HYBRID_OK) {
+        hybrid__runtime_release(rt);
+        return r;
+    }
     *runtime = rt;
     return HYBRID_OK;
 }
@@ -137,6 +89,24 @@ static hybrid_result hybrid__runtime_retain(hybrid_runtime *runtime, hybrid_runt
     *own = runtime;
     return HYBRID_OK;
 }
+
+HYBRID_API hybrid_result hybrid_devices(hybrid_runtime *runtime, hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error)
+{
+    hybrid_runtime *rt;
+    hybrid_result r;
+    if (!count || (!list && capacity)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_devices: %s is NULL", count ? "list" : "count");
+    *count = 0;
+    if (!hybrid__gpu_provider) {
+        hybrid__fail(error, HYBRID_OK, "no GPU back end is compiled in: include hybrid_cuda.h behind hybrid.h");
+        return HYBRID_OK;
+    }
+    if ((r = hybrid__runtime_retain(runtime, &rt, error)) != HYBRID_OK) return r;
+    r = hybrid__gpu_provider->list(rt, list, capacity, count, error);
+    hybrid__runtime_release(rt);
+    return r;
+}
+
+HYBRID_API const char *hybrid_runtime_device(const hybrid_runtime *runtime) { return runtime && runtime->gpu ? hybrid__gpu_provider->name(runtime->gpu) : ""; }
 
 /* fn(arg, chunk, lane) for chunk 0..n-1; lane < hybrid__lanes(rt). The order of chunks is free: no result may depend on it. */
 static void hybrid__parallel(hybrid_runtime *rt, int n, hybrid__chunk_fn fn, void *arg) { hybrid__pool_run(&rt->pool, n, fn, arg); }

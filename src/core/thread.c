@@ -4,14 +4,6 @@
  * the workers have said so: a worker that wakes late finds nothing and costs nothing, and a worker that lost its core delays the
  * others by one chunk at most. Workers spin for about a millisecond after a section, then sleep. */
 
-#ifndef HYBRID_NO_THREADS
-    #if defined(_WIN32)
-        #define HYBRID__THREADS_WIN32
-    #else
-        #define HYBRID__THREADS_POSIX
-    #endif
-#endif
-
 #if defined(_MSC_VER) && !defined(__clang__)
     HYBRID__INLINE uint64_t hybrid__atomic_load(volatile uint64_t *p) { return (uint64_t)_InterlockedOr64((volatile long long *)p, 0); }
     HYBRID__INLINE void hybrid__atomic_store(volatile uint64_t *p, uint64_t v) { _InterlockedExchange64((volatile long long *)p, (long long)v); }
@@ -41,6 +33,30 @@
     #endif
     }
 #endif
+
+/* Gives the core to another thread. */
+static void hybrid__yield(void)
+{
+#if defined(HYBRID__THREADS_WIN32)
+    SwitchToThread();
+#elif defined(HYBRID__THREADS_POSIX)
+    sched_yield();
+#endif
+}
+
+/* A lock for what is short or rare. */
+typedef volatile uint64_t hybrid__spin;
+static void hybrid__spin_take(hybrid__spin *lock)
+{
+    uint64_t open = 0;
+    int spins = 0;
+    while (!hybrid__atomic_cas(lock, &open, 1)) {
+        open = 0;
+        if (++spins < 1000) hybrid__pause();
+        else hybrid__yield();
+    }
+}
+static void hybrid__spin_give(hybrid__spin *lock) { hybrid__atomic_store(lock, 0); }
 
 /* Microseconds of a clock that does not go back. */
 static uint64_t hybrid__now_us(void)
@@ -242,9 +258,7 @@ static void hybrid__pool_run(hybrid__pool *pool, int n, hybrid__chunk_fn fn, voi
             hybrid__pool_work(pool, 0);
             for (i = 0; hybrid__atomic_load(&pool->done) < (uint64_t)n; i++) {
                 hybrid__pause();
-    #if defined(HYBRID__THREADS_POSIX)
-                if (i > 2000) sched_yield();                 /* a worker lost its core: give it ours */
-    #endif
+                if (i > 2000) hybrid__yield();               /* a worker lost its core: give it ours */
             }
 #endif
         }

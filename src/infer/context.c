@@ -28,36 +28,18 @@ struct hybrid_context {
     int32_t             *logits_row, *logits_n;           /* per sequence, of the last decode: first row, rows */
     float               *logits;                          /* (n_logits, n_vocab) */
     int32_t              n_rows_queued;
-    char                *memory_kv, *memory;              /* the two blocks */
+    void                *memory_kv[HYBRID__STAGES];       /* of the layers of each stage, on its device */
+    char                *memory;                          /* everything else */
 };
 
 /* ---- creation: one plan for what is allocated and for hybrid_plan ---- */
 
-typedef struct hybrid__context_layout { hybrid__activations a; size_t table, entries, ids, chunk_pos, chunk_out, runs, logits_row, logits, bytes; } hybrid__context_layout;
+typedef struct hybrid__context_layout { size_t table, entries, ids, chunk_pos, chunk_out, runs, logits_row, logits, trace, bytes; } hybrid__context_layout;
 
-static hybrid_result hybrid__context_defaults(const hybrid__hparams *hp, const hybrid_context_desc *given, hybrid_context_desc *d, hybrid_error *error)
-{
-    if (given) *d = *given;
-    else memset(d, 0, sizeof *d);
-    if (d->n_ctx < 0 || d->n_seq < 0 || d->n_batch < 0 || d->n_logits < 0 || (unsigned)d->kv > HYBRID_KV_F32)
-        return hybrid__fail(error, HYBRID_ERROR_INVALID, "a number of the context's descriptor is out of range (n_ctx %d, n_seq %d, n_batch %d, n_logits %d)", d->n_ctx, d->n_seq, d->n_batch, d->n_logits);
-    if (!d->n_ctx) d->n_ctx = HYBRID__MIN(hp->n_ctx_train, 4096);
-    if (!d->n_seq) d->n_seq = 1;
-    if (!d->n_batch) d->n_batch = 512;
-    d->n_batch = HYBRID__MIN(d->n_batch, d->n_ctx);
-    if (!d->n_logits) d->n_logits = d->n_seq;
-    if (d->n_seq > 65536 || d->n_batch > 65536 || d->n_ctx > INT32_MAX - 65536 - HYBRID__PAGE)
-        return hybrid__fail(error, HYBRID_ERROR_LIMIT, "n_seq and n_batch may be 65536 at most, n_ctx %d", INT32_MAX - 65536 - HYBRID__PAGE);
-    if (hp->arch->learned_pos && d->n_ctx > hp->n_ctx_train && d->n_seq == 1)
-        return hybrid__fail(error, HYBRID_ERROR_LIMIT, "n_ctx is %d, but the model has a table of %d positions and cannot go beyond it", d->n_ctx, hp->n_ctx_train);
-    return HYBRID_OK;
-}
-
-static hybrid_result hybrid__context_layout_make(const hybrid__hparams *hp, const hybrid__kv *kv, const hybrid_context_desc *d, hybrid__context_layout *l, hybrid_error *error)
+static hybrid_result hybrid__context_layout_make(const hybrid__hparams *hp, const hybrid__kv *kv, const hybrid_context_desc *d, bool traced, hybrid__context_layout *l, hybrid_error *error)
 {
     size_t logits;
-    hybrid__activations_layout(&l->a, hp, d->n_batch, NULL);
-    l->bytes = l->a.bytes;
+    l->bytes = 0;
 #define HYBRID__PLACE(field, size) (l->field = l->bytes, l->bytes += hybrid__align(size, 64))
     HYBRID__PLACE(table, kv->table_bytes);
     HYBRID__PLACE(entries, (size_t)d->n_seq * sizeof(hybrid__entry));
@@ -69,50 +51,108 @@ static hybrid_result hybrid__context_layout_make(const hybrid__hparams *hp, cons
     if (!hybrid__mul_size((size_t)d->n_logits * sizeof(float), (size_t)hp->n_vocab, &logits))
         return hybrid__fail(error, HYBRID_ERROR_LIMIT, "%d rows of logits are beyond the address space", d->n_logits);
     HYBRID__PLACE(logits, logits);
+    HYBRID__PLACE(trace, traced ? hybrid__trace_values(hp, d->n_batch, HYBRID__MIN(d->n_batch, d->n_logits)) * sizeof(float) : 0);
 #undef HYBRID__PLACE
     return HYBRID_OK;
 }
 
-/* What the back end must be ready for: the largest of everything. */
-static hybrid_result hybrid__context_limits(hybrid_model *m, const hybrid_context_desc *d, hybrid__cpu_limits *limits, hybrid_error *error)
+/* Whether the trace needs a copy in the host's memory. */
+static bool hybrid__context_traced(const hybrid_model *m, const hybrid_context_desc *d) { return d->trace && m->place.gpu; }
+
+/* The devices of a context and the layers of each: stages without memory. Returns how many. */
+static int hybrid__stages_plan(hybrid_model *m, bool on_host, hybrid__stage *stages)
 {
-    size_t i;
-    const hybrid__tensor *t;
-    memset(limits, 0, sizeof *limits);
-    limits->n_rows = d->n_batch;
-    limits->head_dim_k = m->hp.head_dim_k;
-    limits->head_dim_v = m->hp.head_dim_v;
-    for (i = 0; (t = hybrid__weights_item(&m->weights, &m->hp, i)) != NULL; i++)
-        if (t->name && t->ne[1] > 1 && t != &m->weights.embd && t != &m->weights.pos_embd && !hybrid__cpu_limits_matrix(m->rt, limits, t))
-            return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "there is no kernel for matrices of type %s", hybrid_type_name(t->type));
-    return HYBRID_OK;
+    const hybrid__place *place = &m->place;
+    const bool gpu = place->gpu && !on_host;
+    int n = 0;
+    memset(stages, 0, HYBRID__STAGES * sizeof *stages);
+    if (!gpu || !place->embd) {
+        stages[n].device = &m->host;
+        stages[n++].layer_end = gpu ? place->first : m->hp.n_layer;
+    }
+    if (gpu) {
+        stages[n].device = place->gpu;
+        stages[n++].layer_end = m->hp.n_layer;
+    }
+    return n;
+}
+
+static int hybrid__stage_n_out(const hybrid__stage *stage, const hybrid_context_desc *d) { return stage->device->ops->is_host ? 0 : HYBRID__MIN(d->n_batch, d->n_logits); }
+
+static void hybrid__context_stages_free(hybrid_context *c)
+{
+    int i;
+    for (i = 0; i < c->forward.n_stages; i++) {
+        hybrid__stage *stage = &c->forward.stages[i];
+        hybrid__device *device = stage->device;
+        hybrid__stage_free(stage);
+        if (c->memory_kv[i]) device->ops->free(device, c->memory_kv[i]);
+        c->memory_kv[i] = NULL;
+    }
+    c->forward.n_stages = 0;
 }
 
 HYBRID_API void hybrid_context_destroy(hybrid_context *context)
 {
     if (!context) return;
-    if (context->forward.be) context->forward.be->ops->destroy(context->forward.be);
+    hybrid__context_stages_free(context);
     hybrid__free_aligned(context->rt, context->memory);
-    hybrid__free_aligned(context->rt, context->memory_kv);
     hybrid__free(context->rt, context);
+}
+
+static hybrid_result hybrid__context_stage(hybrid_context *c, hybrid__stage *stage, int32_t first, void **memory_kv, hybrid_error *error)
+{
+    hybrid_model *m = c->model;
+    hybrid__device *device = stage->device;
+    hybrid__activations a;
+    hybrid__limits limits;
+    hybrid_result r;
+    const size_t kv = c->kv.layer_bytes * (size_t)(stage->layer_end - first);
+    const int n_out = hybrid__stage_n_out(stage, &c->desc);
+    hybrid__activations_layout(&a, &m->hp, c->desc.n_batch, n_out, NULL);
+    if (kv && (r = device->ops->alloc(device, kv, memory_kv, error)) != HYBRID_OK) return r;
+    if (kv) hybrid__kv_set(&c->kv, first, stage->layer_end, (char *)*memory_kv);
+    if ((r = device->ops->alloc(device, a.bytes, &stage->memory, error)) != HYBRID_OK) return r;
+    hybrid__activations_layout(&stage->a, &m->hp, c->desc.n_batch, n_out, (char *)stage->memory);
+    if ((r = hybrid__stage_rope(stage, &m->hp, &m->weights, c->desc.n_ctx, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__limits_of(device, &m->weights, &m->hp, &c->desc, &limits, error)) != HYBRID_OK) return r;
+    return device->ops->backend_create(device, &limits, &stage->be, error);
+}
+
+/* Memory and back ends of all stages; on failure none are left. */
+static hybrid_result hybrid__context_stages(hybrid_context *c, bool on_host, hybrid_error *error)
+{
+    hybrid__forward *f = &c->forward;
+    hybrid_result r = HYBRID_OK;
+    int i;
+    f->n_stages = hybrid__stages_plan(c->model, on_host, f->stages);
+    f->w = on_host || !c->model->place.gpu ? &c->model->weights : &c->model->place.w;
+    for (i = 0; i < f->n_stages && !r; i++) r = hybrid__context_stage(c, &f->stages[i], i ? f->stages[i - 1].layer_end : 0, &c->memory_kv[i], error);
+    if (r) hybrid__context_stages_free(c);
+    return r;
+}
+
+/* With the GPU, or without when it fails. */
+static hybrid_result hybrid__context_stages_any(hybrid_context *c, hybrid_error *error)
+{
+    hybrid_error why;
+    hybrid_result r;
+    if (!c->model->place.gpu) return hybrid__context_stages(c, true, error);
+    if ((r = hybrid__context_stages(c, false, &why)) == HYBRID_OK) return r;
+    hybrid__log(c->rt, HYBRID_LOG_WARN, "this context runs on the CPU: %s", why.message);
+    return hybrid__context_stages(c, true, error);
 }
 
 static hybrid_result hybrid__context_build(hybrid_context *c, const hybrid_context_desc *desc, hybrid_error *error)
 {
     hybrid_model *m = c->model;
     hybrid__context_layout l;
-    hybrid__cpu_limits limits;
     hybrid_result r;
     if ((r = hybrid__context_defaults(&m->hp, desc, &c->desc, error)) != HYBRID_OK) return r;
     if ((r = hybrid__kv_plan(&c->kv, &m->hp, &c->desc, error)) != HYBRID_OK) return r;
-    if ((r = hybrid__context_layout_make(&m->hp, &c->kv, &c->desc, &l, error)) != HYBRID_OK) return r;
-    if (!(c->memory_kv = (char *)hybrid__alloc_aligned(c->rt, c->kv.data_bytes))) return hybrid__fail_memory(error, c->kv.data_bytes);
+    if ((r = hybrid__context_layout_make(&m->hp, &c->kv, &c->desc, hybrid__context_traced(m, &c->desc), &l, error)) != HYBRID_OK) return r;
     if (!(c->memory = (char *)hybrid__alloc_aligned(c->rt, l.bytes))) return hybrid__fail_memory(error, l.bytes);
-    if ((r = hybrid__context_limits(m, &c->desc, &limits, error)) != HYBRID_OK) return r;
-    if ((r = hybrid__cpu_backend_create(c->rt, &limits, &c->forward.be, error)) != HYBRID_OK) return r;
-    hybrid__kv_init(&c->kv, &m->hp, &c->desc, c->memory_kv, c->memory + l.table);
-    hybrid__activations_layout(&c->forward.a, &m->hp, c->desc.n_batch, c->memory);
-    hybrid__activations_rope(&c->forward.a, &m->hp, &m->weights, c->desc.n_ctx);
+    hybrid__kv_init(&c->kv, &m->hp, &c->desc, c->memory + l.table);
     c->entries = (hybrid__entry *)(void *)(c->memory + l.entries);
     c->ids = (int32_t *)(void *)(c->memory + l.ids);
     c->chunk_pos = (int32_t *)(void *)(c->memory + l.chunk_pos);
@@ -123,11 +163,11 @@ static hybrid_result hybrid__context_build(hybrid_context *c, const hybrid_conte
     c->logits = (float *)(void *)(c->memory + l.logits);
     memset(c->logits_row, 0, (size_t)c->desc.n_seq * 2 * sizeof(int32_t));
     c->forward.hp = &m->hp;
-    c->forward.w = &m->weights;
     c->forward.kv = c->kv.layers;
     c->forward.trace = c->desc.trace;
     c->forward.trace_user = c->desc.trace_user;
-    return HYBRID_OK;
+    c->forward.trace_host = (float *)(void *)(c->memory + l.trace);
+    return hybrid__context_stages_any(c, error);
 }
 
 HYBRID_API hybrid_result hybrid_context_create(hybrid_model *model, const hybrid_context_desc *desc, hybrid_context **context, hybrid_error *error)
@@ -222,9 +262,19 @@ HYBRID_API void hybrid_batch_clear(hybrid_context *context) { if (context) hybri
 
 /* ---- decode ---- */
 
+/* Back to the first token of the batch. */
+static void hybrid__decode_rewind(hybrid_context *c)
+{
+    memset(c->logits_n, 0, (size_t)c->desc.n_seq * sizeof *c->logits_n);
+    memset(&c->progress, 0, sizeof c->progress);
+    c->progress.running = true;
+    c->progress.layer = -1;
+}
+
 static hybrid_result hybrid__decode_begin(hybrid_context *c, hybrid_error *error)
 {
-    int32_t i, need = 0;
+    int32_t i, k, need = 0;
+    if (!c->forward.n_stages) return hybrid__fail(error, HYBRID_ERROR_DEVICE, "the context lost its GPU, and there was no memory to go on without: destroy it");
     if (!c->n_entries) return hybrid__fail(error, HYBRID_ERROR_INVALID, "the batch is empty: call hybrid_batch_add first");
     for (i = 0; i < c->n_entries; i++) {
         const hybrid__entry *e = &c->entries[i];
@@ -239,12 +289,10 @@ static hybrid_result hybrid__decode_begin(hybrid_context *c, hybrid_error *error
         return hybrid__fail(error, HYBRID_ERROR_CONTEXT_FULL, "the batch needs %d pages of %d positions, but only %d are free: remove sequences, or make a context with a larger n_ctx", need, HYBRID__PAGE, c->kv.n_free);
     for (i = 0; i < c->n_entries; i++) {
         hybrid__seq *s = &c->kv.seqs[c->entries[i].seq];
-        hybrid__kv_take(&c->kv, s, s->length, s->length + c->entries[i].n);
+        hybrid__kv_take(&c->kv, &c->forward, s, s->length, s->length + c->entries[i].n);
+        for (k = 0; k < c->entries[i].n; k++) *hybrid__kv_id(&c->kv, s, s->length + k) = c->ids[c->entries[i].first_id + k];
     }
-    memset(c->logits_n, 0, (size_t)c->desc.n_seq * sizeof *c->logits_n);
-    memset(&c->progress, 0, sizeof c->progress);
-    c->progress.running = true;
-    c->progress.layer = -1;
+    hybrid__decode_rewind(c);
     return HYBRID_OK;
 }
 
@@ -309,6 +357,44 @@ static hybrid_result hybrid__decode_unit(hybrid_context *c, hybrid_error *error)
     return HYBRID_OK;
 }
 
+/* The tokens of a sequence once more through the model, into the pages that it has. Forks that share pages write the same into them. */
+static hybrid_result hybrid__seq_again(hybrid_context *c, hybrid__seq *s, hybrid_error *error)
+{
+    hybrid__batch batch;
+    hybrid__run run;
+    hybrid_result r;
+    int32_t at, i, n;
+    for (at = 0; at < s->length; at += n) {
+        n = HYBRID__MIN(c->desc.n_batch, s->length - at);
+        memset(&batch, 0, sizeof batch);
+        run.first_row = 0; run.n_rows = n; run.pos = at; run.pages = s->pages;
+        for (i = 0; i < n; i++) c->chunk_pos[i] = at + i;
+        for (i = 0; i < n; i++) c->chunk_out[i] = *hybrid__kv_id(&c->kv, s, at + i);      /* no rows are wanted: its place is free */
+        batch.ids = c->chunk_out; batch.pos = c->chunk_pos; batch.n = n;
+        batch.runs = &run; batch.n_runs = 1;
+        hybrid__forward_begin(&c->forward, &batch);
+        for (i = 0; i < c->model->hp.n_layer; i++) hybrid__forward_layer(&c->forward, &batch, i);
+        if ((r = hybrid__forward_end(&c->forward, &batch, NULL, error)) != HYBRID_OK) return r;
+    }
+    return HYBRID_OK;
+}
+
+/* The GPU failed in the middle: the context goes on without it. What its cache held is computed again, and the batch begins anew. */
+static hybrid_result hybrid__context_fall_back(hybrid_context *c, const hybrid_error *why, hybrid_error *error)
+{
+    const hybrid_trace_fn trace = c->forward.trace;
+    hybrid_result r;
+    int32_t i;
+    hybrid__log(c->rt, HYBRID_LOG_WARN, "the context goes on without the GPU: %s", why->message);
+    hybrid__context_stages_free(c);
+    if ((r = hybrid__context_stages(c, true, error)) != HYBRID_OK) return r;
+    c->forward.trace = NULL;
+    for (i = 0; i < c->desc.n_seq && !r; i++) r = hybrid__seq_again(c, &c->kv.seqs[i], error);
+    c->forward.trace = trace;
+    hybrid__decode_rewind(c);
+    return r;
+}
+
 HYBRID_API hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t budget_us, bool *done, hybrid_error *error)
 {
     const uint64_t since = budget_us == UINT64_MAX ? 0 : hybrid__now_us();
@@ -317,7 +403,11 @@ HYBRID_API hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t bu
     if (!context || !done) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_decode_step: %s is NULL", context ? "done" : "context");
     if (!context->progress.running && (r = hybrid__decode_begin(context, error)) != HYBRID_OK) return r;
     do {
-        if ((r = hybrid__decode_unit(context, error)) != HYBRID_OK) {
+        hybrid_error why;
+        if ((r = hybrid__decode_unit(context, &why)) == HYBRID_OK) continue;
+        if (r == HYBRID_ERROR_DEVICE) r = hybrid__context_fall_back(context, &why, &why);
+        if (r) {
+            if (error) *error = why;
             hybrid__batch_forget(context);
             return r;
         }

@@ -14,8 +14,8 @@ typedef struct hybrid__kv {
     int32_t         *refs;                 /* of each page */
     int32_t         *free_pages, n_free;   /* a stack */
     hybrid__seq     *seqs;
-    char            *data;
-    size_t           data_bytes, table_bytes;
+    int32_t         *ids;                  /* the token of each position of each page, so that a lost cache can be made again */
+    size_t           layer_bytes, table_bytes;
 } hybrid__kv;
 
 static hybrid_type hybrid__kv_type(hybrid_kv kv) { return kv == HYBRID_KV_F32 ? HYBRID_TYPE_F32 : kv == HYBRID_KV_Q8_0 ? HYBRID_TYPE_Q8_0 : HYBRID_TYPE_F16; }
@@ -34,24 +34,35 @@ static hybrid_result hybrid__kv_plan(hybrid__kv *kv, const hybrid__hparams *hp, 
     kv->pages_a_seq = (desc->n_ctx + HYBRID__PAGE - 1) / HYBRID__PAGE;
     kv->n_pages = kv->pages_a_seq + desc->n_seq - 1;
     page = (row_k + row_v) * (size_t)hp->n_head_kv * HYBRID__PAGE;
-    if (!hybrid__mul_size(page, (size_t)kv->n_pages, &all) || !hybrid__mul_size(all, (size_t)kv->n_layer, &kv->data_bytes))
+    if (!hybrid__mul_size(page, (size_t)kv->n_pages, &kv->layer_bytes) || !hybrid__mul_size(kv->layer_bytes, (size_t)kv->n_layer, &all))
         return hybrid__fail(error, HYBRID_ERROR_LIMIT, "a cache for %d positions is beyond the address space", desc->n_ctx);
     kv->table_bytes = hybrid__align((size_t)kv->n_layer * sizeof *kv->layers, 64) + hybrid__align((size_t)kv->n_seq * sizeof *kv->seqs, 64)
-                    + (size_t)kv->n_pages * 2 * sizeof(int32_t) + (size_t)kv->n_seq * (size_t)kv->pages_a_seq * sizeof(int32_t);
+                    + (size_t)kv->n_pages * (2 + HYBRID__PAGE) * sizeof(int32_t) + (size_t)kv->n_seq * (size_t)kv->pages_a_seq * sizeof(int32_t);
     return HYBRID_OK;
 }
 
-/* After hybrid__kv_plan: data and tables are the caller's blocks of data_bytes and table_bytes. */
-static void hybrid__kv_init(hybrid__kv *kv, const hybrid__hparams *hp, const hybrid_context_desc *desc, char *data, char *tables)
+/* Layers first..end live in data, (end - first) * layer_bytes. */
+static void hybrid__kv_set(hybrid__kv *kv, int32_t first, int32_t end, char *data)
+{
+    int32_t i;
+    for (i = first; i < end; i++) {
+        kv->layers[i].k = data;
+        kv->layers[i].v = data + kv->layers[i].page_bytes_k * (size_t)kv->n_pages;
+        data += kv->layer_bytes;
+    }
+}
+
+/* After hybrid__kv_plan. tables: a block of table_bytes. hybrid__kv_set gives the layers their memory. */
+static void hybrid__kv_init(hybrid__kv *kv, const hybrid__hparams *hp, const hybrid_context_desc *desc, char *tables)
 {
     const hybrid_type type = hybrid__kv_type(desc->kv);
     const size_t row_k = hybrid_type_row_bytes(type, (size_t)hp->head_dim_k), row_v = hybrid_type_row_bytes(type, (size_t)hp->head_dim_v);
     int32_t i;
-    kv->data = data;
     kv->layers = (hybrid__kv_view *)(void *)tables; tables += hybrid__align((size_t)kv->n_layer * sizeof *kv->layers, 64);
     kv->seqs = (hybrid__seq *)(void *)tables;       tables += hybrid__align((size_t)kv->n_seq * sizeof *kv->seqs, 64);
     kv->refs = (int32_t *)(void *)tables;
     kv->free_pages = kv->refs + kv->n_pages;
+    kv->ids = kv->free_pages + kv->n_pages;
     memset(kv->refs, 0, (size_t)kv->n_pages * sizeof *kv->refs);
     for (i = 0; i < kv->n_layer; i++) {
         hybrid__kv_view *v = &kv->layers[i];
@@ -60,12 +71,11 @@ static void hybrid__kv_init(hybrid__kv *kv, const hybrid__hparams *hp, const hyb
         v->n_head_kv = hp->n_head_kv; v->head_dim_k = hp->head_dim_k; v->head_dim_v = hp->head_dim_v;
         v->page_bytes_k = row_k * (size_t)hp->n_head_kv * HYBRID__PAGE;
         v->page_bytes_v = row_v * (size_t)hp->n_head_kv * HYBRID__PAGE;
-        v->k = data; data += v->page_bytes_k * (size_t)kv->n_pages;
-        v->v = data; data += v->page_bytes_v * (size_t)kv->n_pages;
+        v->k = v->v = NULL;
     }
     for (i = 0; i < kv->n_seq; i++) {
         kv->seqs[i].length = kv->seqs[i].n_pages = 0;
-        kv->seqs[i].pages = kv->free_pages + kv->n_pages + (size_t)i * (size_t)kv->pages_a_seq;
+        kv->seqs[i].pages = kv->ids + (size_t)kv->n_pages * HYBRID__PAGE + (size_t)i * (size_t)kv->pages_a_seq;
     }
     for (kv->n_free = 0; kv->n_free < kv->n_pages; kv->n_free++) kv->free_pages[kv->n_free] = kv->n_pages - 1 - kv->n_free;
 }
@@ -83,23 +93,28 @@ static int32_t hybrid__kv_need(const hybrid__kv *kv, const hybrid__seq *s, int32
     return need;
 }
 
-static void hybrid__page_copy(hybrid__kv *kv, int32_t to, int32_t from)
+static int32_t *hybrid__kv_id(const hybrid__kv *kv, const hybrid__seq *s, int32_t pos) { return &kv->ids[s->pages[pos / HYBRID__PAGE] * HYBRID__PAGE + pos % HYBRID__PAGE]; }
+
+static void hybrid__page_copy(hybrid__kv *kv, hybrid__forward *f, int32_t to, int32_t from)
 {
+    const hybrid__stage *stage = f->stages;
     int32_t i;
+    memcpy(kv->ids + to * HYBRID__PAGE, kv->ids + from * HYBRID__PAGE, HYBRID__PAGE * sizeof *kv->ids);
     for (i = 0; i < kv->n_layer; i++) {
         const hybrid__kv_view *v = &kv->layers[i];
-        memcpy(v->k + (size_t)to * v->page_bytes_k, v->k + (size_t)from * v->page_bytes_k, v->page_bytes_k);
-        memcpy(v->v + (size_t)to * v->page_bytes_v, v->v + (size_t)from * v->page_bytes_v, v->page_bytes_v);
+        while (i >= stage->layer_end) stage++;
+        stage->be->ops->copy(stage->be, v->k + (size_t)to * v->page_bytes_k, v->k + (size_t)from * v->page_bytes_k, v->page_bytes_k);
+        stage->be->ops->copy(stage->be, v->v + (size_t)to * v->page_bytes_v, v->v + (size_t)from * v->page_bytes_v, v->page_bytes_v);
     }
 }
 
 /* Takes the pages; the caller has made sure that there are enough. */
-static void hybrid__kv_take(hybrid__kv *kv, hybrid__seq *s, int32_t from, int32_t end)
+static void hybrid__kv_take(hybrid__kv *kv, hybrid__forward *f, hybrid__seq *s, int32_t from, int32_t end)
 {
     int32_t pages = (end + HYBRID__PAGE - 1) / HYBRID__PAGE, at = from / HYBRID__PAGE;
     if (from % HYBRID__PAGE && at < s->n_pages && kv->refs[s->pages[at]] > 1) {
         int32_t page = kv->free_pages[--kv->n_free];
-        hybrid__page_copy(kv, page, s->pages[at]);
+        hybrid__page_copy(kv, f, page, s->pages[at]);
         kv->refs[page] = 1;
         hybrid__page_drop(kv, s->pages[at]);
         s->pages[at] = page;

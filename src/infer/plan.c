@@ -23,22 +23,29 @@ static void hybrid__counter_free(void *user, void *block)
     c->base.free(c->base.user, p);
 }
 
-/* What hybrid__alloc_aligned takes for `size` bytes. */
-static uint64_t hybrid__aligned_cost(size_t size) { return (uint64_t)size + 64 + sizeof(void *); }
-
 static hybrid_result hybrid__plan_context(hybrid_model *m, const hybrid_context_desc *desc, hybrid_memory_plan *plan, hybrid_error *error)
 {
     hybrid_context_desc d;
     hybrid__kv kv;
     hybrid__context_layout l;
-    hybrid__cpu_limits limits;
+    hybrid__stage stages[HYBRID__STAGES];
     hybrid_result r;
+    int i, n;
     if ((r = hybrid__context_defaults(&m->hp, desc, &d, error)) != HYBRID_OK) return r;
     if ((r = hybrid__kv_plan(&kv, &m->hp, &d, error)) != HYBRID_OK) return r;
-    if ((r = hybrid__context_layout_make(&m->hp, &kv, &d, &l, error)) != HYBRID_OK) return r;
-    if ((r = hybrid__context_limits(m, &d, &limits, error)) != HYBRID_OK) return r;
-    plan->kv = hybrid__aligned_cost(kv.data_bytes);
-    plan->compute = sizeof(hybrid_context) + hybrid__aligned_cost(l.bytes) + sizeof(hybrid__cpu) + hybrid__aligned_cost(hybrid__cpu_scratch_bytes(m->rt, &limits));
+    if ((r = hybrid__context_layout_make(&m->hp, &kv, &d, hybrid__context_traced(m, &d), &l, error)) != HYBRID_OK) return r;
+    plan->compute = sizeof(hybrid_context) + m->host.ops->cost(&m->host, l.bytes);
+    n = hybrid__stages_plan(m, false, stages);
+    for (i = 0; i < n; i++) {
+        hybrid__device *device = stages[i].device;
+        const int32_t layers = stages[i].layer_end - (i ? stages[i - 1].layer_end : 0);
+        uint64_t *to_kv = device->ops->is_host ? &plan->kv : &plan->device_kv, *to = device->ops->is_host ? &plan->compute : &plan->device_compute;
+        hybrid__limits limits;
+        if ((r = hybrid__limits_of(device, &m->weights, &m->hp, &d, &limits, error)) != HYBRID_OK) return r;
+        hybrid__activations_layout(&stages[i].a, &m->hp, d.n_batch, hybrid__stage_n_out(&stages[i], &d), NULL);
+        if (layers) *to_kv += device->ops->cost(device, kv.layer_bytes * (size_t)layers);
+        *to += device->ops->cost(device, stages[i].a.bytes) + device->ops->backend_cost(device, &limits);
+    }
     return HYBRID_OK;
 }
 
@@ -49,7 +56,8 @@ HYBRID_API hybrid_result hybrid_plan(hybrid_runtime *runtime, const hybrid_model
     hybrid__counter counter;
     hybrid_model_desc desc;
     hybrid_model *m = NULL;
-    uint64_t before, owned;
+    hybrid__device *gpu = NULL;
+    uint64_t before;
     hybrid_result r;
     if (!model || !plan) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_plan: %s is NULL", model ? "plan" : "model");
     memset(plan, 0, sizeof *plan);
@@ -65,20 +73,29 @@ HYBRID_API hybrid_result hybrid_plan(hybrid_runtime *runtime, const hybrid_model
         rd.logger = runtime->logger;
         rd.n_threads = runtime->pool.n_lanes;
         rd.isa = hybrid__isa_name(runtime->isa);
+        rd.device = "cpu";                             /* the runtime's own is lent, below */
+        if ((r = hybrid__runtime_gpu(runtime, &gpu, error)) != HYBRID_OK) return r;
     }
     if ((r = hybrid_runtime_create(&rd, &rt, error)) != HYBRID_OK) return r;
+    if (!runtime) r = hybrid__runtime_gpu(rt, &gpu, error);
     before = counter.live;
     desc = *model;
     desc.reader.close = NULL;                          /* the caller's: it is used again for loading */
-    r = hybrid__model_create(rt, &desc, &m, error);
+    if (!r) r = hybrid__model_create(rt, &desc, &m, error);
     if (!r) {
         size_t i, bytes = hybrid__weights_bytes(&m->weights, &m->hp);
-        owned = bytes ? hybrid__aligned_cost(bytes) : 0;
+        plan->weights = bytes ? m->host.ops->cost(&m->host, bytes) : 0;
         plan->model = counter.live - before;
-        plan->weights = owned;
         for (i = 0; !bytes && i < hybrid_gguf_tensor_count(m->gguf); i++) plan->mapped += hybrid_gguf_tensor_at(m->gguf, i)->size;
-        r = hybrid__plan_context(m, context, plan, error);
+        r = hybrid__model_place(m, gpu, &desc, error);
+        if (m->place.gpu) {
+            plan->model += (uint64_t)m->hp.n_layer * sizeof(hybrid__layer);
+            plan->device_weights = gpu->ops->cost(gpu, m->place.bytes);
+            plan->n_layer_device = m->hp.n_layer - m->place.first;
+        }
+        if (!r) r = hybrid__plan_context(m, context, plan, error);
         plan->total = plan->model + plan->weights + plan->kv + plan->compute;
+        plan->device = plan->device_weights + plan->device_kv + plan->device_compute;
     }
     hybrid_model_destroy(m);
     hybrid_runtime_destroy(rt);

@@ -12,18 +12,31 @@ typedef struct hybrid__activations {
     float *ffn;                            /* (R, 2 * n_ff): gate, up; the product replaces gate */
     float *rope, *rope_local;              /* (R, n_rot / 2, 2) */
     double *inv_freq, *inv_freq_local;     /* n_rot / 2 */
+    float *logits;                         /* (n_out, V); only on a device whose memory the host cannot read */
     float  rope_scale, rope_scale_local;
     size_t bytes;
 } hybrid__activations;
 
+/* Layers that run one after the other on one device. */
+typedef struct hybrid__stage {
+    hybrid__device      *device;
+    hybrid__backend     *be;
+    hybrid__activations  a;
+    void                *memory;           /* of a */
+    int32_t              layer_end;        /* the layer that the next stage begins with; n_layer for the last stage */
+} hybrid__stage;
+enum { HYBRID__STAGES = 2 };               /* the first layers on the host, or none; the others on a GPU, or none */
+
 typedef struct hybrid__forward {
     const hybrid__hparams *hp;
-    const hybrid__weights *w;
-    hybrid__backend *be;
+    const hybrid__weights *w;              /* addresses of the device of each tensor's stage */
+    hybrid__stage stages[HYBRID__STAGES];
+    int n_stages;
+    hybrid__stage *at;                     /* where the pass is */
     const hybrid__kv_view *kv;             /* one a layer */
-    hybrid__activations a;
     hybrid_trace_fn trace;
     void *trace_user;
+    float *trace_host;                     /* hybrid__trace_values floats, when a stage is not on the host */
 } hybrid__forward;
 
 static int64_t hybrid__width_q(const hybrid__hparams *hp) { return (int64_t)hp->n_head * hp->head_dim_k; }
@@ -33,7 +46,7 @@ static int64_t hybrid__width_qkv(const hybrid__hparams *hp) { return hybrid__wid
 static int64_t hybrid__width_attn(const hybrid__hparams *hp) { return (int64_t)hp->n_head * hp->head_dim_v; }
 
 /* Places the buffers from base on (NULL: only counts). Every one is a multiple of 64 bytes. */
-static void hybrid__activations_layout(hybrid__activations *a, const hybrid__hparams *hp, int n_batch, char *base)
+static void hybrid__activations_layout(hybrid__activations *a, const hybrid__hparams *hp, int n_batch, int n_out, char *base)
 {
     const size_t rows = (size_t)n_batch, half = (size_t)hp->n_rot / 2;
     size_t at = 0;
@@ -49,23 +62,55 @@ static void hybrid__activations_layout(hybrid__activations *a, const hybrid__hpa
     HYBRID__PLACE(rope_local, float, hp->arch->local_rope_base != 0 ? rows * half * 2 : 0);
     HYBRID__PLACE(inv_freq, double, half);
     HYBRID__PLACE(inv_freq_local, double, half);
+    HYBRID__PLACE(logits, float, (size_t)n_out * (size_t)hp->n_vocab);
 #undef HYBRID__PLACE
     a->bytes = at;
 }
 
-static void hybrid__activations_rope(hybrid__activations *a, const hybrid__hparams *hp, const hybrid__weights *w, int32_t n_ctx)
+/* Fills the frequencies. w: the host's table. */
+static hybrid_result hybrid__stage_rope(hybrid__stage *stage, const hybrid__hparams *hp, const hybrid__weights *w, int32_t n_ctx, hybrid_error *error)
 {
-    if (!hp->n_rot) return;
-    a->rope_scale = hybrid__rope_frequencies(hp, w, false, n_ctx, a->inv_freq);
-    a->rope_scale_local = hybrid__rope_frequencies(hp, w, true, n_ctx, a->inv_freq_local);
+    hybrid__device *device = stage->device;
+    const size_t bytes = (size_t)hp->n_rot / 2 * sizeof(double);
+    double *freq;
+    hybrid_result r;
+    if (!hp->n_rot) return HYBRID_OK;
+    if (!(freq = (double *)hybrid__alloc(device->rt, bytes))) return hybrid__fail_memory(error, bytes);
+    stage->a.rope_scale = hybrid__rope_frequencies(hp, w, false, n_ctx, freq);
+    r = device->ops->write(device, stage->a.inv_freq, freq, bytes, error);
+    stage->a.rope_scale_local = hybrid__rope_frequencies(hp, w, true, n_ctx, freq);
+    if (!r) r = device->ops->write(device, stage->a.inv_freq_local, freq, bytes, error);
+    if (!r) r = device->ops->flush(device, error);
+    hybrid__free(device->rt, freq);
+    return r;
+}
+
+static void hybrid__stage_free(hybrid__stage *stage)
+{
+    if (stage->be) stage->be->ops->destroy(stage->be);
+    if (stage->memory) stage->device->ops->free(stage->device, stage->memory);
+    memset(stage, 0, sizeof *stage);
 }
 
 /* ---- pieces ---- */
 
+/* Floats of the largest thing that is traced: rows of a batch, with what lies between them. */
+static size_t hybrid__trace_values(const hybrid__hparams *hp, int n_batch, int n_out)
+{
+    size_t width = (size_t)HYBRID__MAX(hybrid__width_qkv(hp), 2 * (int64_t)hp->n_ff);
+    width = HYBRID__MAX(width, (size_t)HYBRID__MAX(hybrid__width_attn(hp), (int64_t)hp->n_embd));
+    return HYBRID__MAX(width * (size_t)n_batch, (size_t)n_out * (size_t)hp->n_vocab);
+}
+
 static void hybrid__traced(hybrid__forward *f, const char *name, int layer, const float *data, int64_t rows, int64_t cols, int64_t stride)
 {
-    if (!f->trace || f->be->ops->sync(f->be, NULL)) return;
-    f->trace(f->trace_user, name, layer, data, rows, cols, stride);
+    hybrid__backend *be = f->at->be;
+    if (!f->trace) return;
+    if (!f->at->device->ops->is_host) {
+        be->ops->read(be, f->trace_host, data, (size_t)((rows - 1) * stride + cols) * sizeof *data);
+        data = f->trace_host;
+    }
+    if (!be->ops->sync(be, NULL)) f->trace(f->trace_user, name, layer, data, rows, cols, stride);
 }
 
 static const float *hybrid__vector(const hybrid__tensor *t) { return (const float *)t->data; }
@@ -85,7 +130,7 @@ static void hybrid__normed(hybrid__forward *f, float *out, const float *x, int64
     op.x = x; op.out = out;
     op.x_stride = op.out_stride = op.n = f->hp->n_embd;
     op.n_rows = n_rows; op.n_group = 1;
-    f->be->ops->norm(f->be, &op);
+    f->at->be->ops->norm(f->at->be, &op);
 }
 
 /* Each head of x (n_rows, n_head, head_dim) by itself, in place, where the family does that. */
@@ -97,7 +142,7 @@ static void hybrid__norm_heads(hybrid__forward *f, float *x, int64_t x_stride, i
     op.x = op.out = x;
     op.x_stride = op.out_stride = x_stride;
     op.n_rows = n_rows; op.n_group = n_head; op.n = f->hp->head_dim_k;
-    f->be->ops->norm(f->be, &op);
+    f->at->be->ops->norm(f->at->be, &op);
 }
 static void hybrid__matmul_out_set(hybrid__op_matmul *op, const hybrid__tensor *w, const hybrid__tensor *bias, float *y, int64_t y_stride, bool add)
 {
@@ -121,38 +166,62 @@ static void hybrid__block_out(hybrid__forward *f, const char *name, int layer, i
     hybrid__op_matmul op;
     hybrid__matmul_begin(&op, y, y_stride, n);
     if (!post_norm->data) {
-        hybrid__matmul_out_set(&op, w, b, f->a.x, e, true);
-        f->be->ops->matmul(f->be, &op);
+        hybrid__matmul_out_set(&op, w, b, f->at->a.x, e, true);
+        f->at->be->ops->matmul(f->at->be, &op);
         return;
     }
-    hybrid__matmul_out_set(&op, w, b, f->a.h, e, false);
-    f->be->ops->matmul(f->be, &op);
-    hybrid__traced(f, name, layer, f->a.h, n, e, e);
-    hybrid__normed(f, f->a.h, f->a.h, n, post_norm, NULL);
-    f->be->ops->add(f->be, f->a.x, f->a.h, n * e);
+    hybrid__matmul_out_set(&op, w, b, f->at->a.h, e, false);
+    f->at->be->ops->matmul(f->at->be, &op);
+    hybrid__traced(f, name, layer, f->at->a.h, n, e, e);
+    hybrid__normed(f, f->at->a.h, f->at->a.h, n, post_norm, NULL);
+    f->at->be->ops->add(f->at->be, f->at->a.x, f->at->a.h, n * e);
 }
 
 /* ---- the pass ---- */
+
+static void hybrid__swap_xh(hybrid__stage *stage)
+{
+    float *x = stage->a.x;
+    stage->a.x = stage->a.h;
+    stage->a.h = x;
+}
+
+/* Makes a stage ready for a batch. */
+static void hybrid__stage_begin(hybrid__stage *stage, const hybrid__hparams *hp, const hybrid__batch *c)
+{
+    hybrid__op_rope_table op;
+    if (stage->a.h < stage->a.x) hybrid__swap_xh(stage);   /* the addresses are those of the last batch: a back end may have recorded them */
+    stage->be->ops->begin(stage->be, c);
+    if (!hp->n_rot) return;
+    op.n_rot = hp->n_rot;
+    op.inv_freq = stage->a.inv_freq; op.scale = stage->a.rope_scale; op.table = stage->a.rope;
+    stage->be->ops->rope_table(stage->be, &op);
+    op.inv_freq = stage->a.inv_freq_local; op.scale = stage->a.rope_scale_local; op.table = stage->a.rope_local;
+    if (hp->arch->local_rope_base != 0) stage->be->ops->rope_table(stage->be, &op);
+}
 
 static void hybrid__forward_begin(hybrid__forward *f, const hybrid__batch *c)
 {
     const hybrid__hparams *hp = f->hp;
     hybrid__op_embed op;
-    f->be->ops->begin(f->be, c);
-    op.table = &f->w->embd; op.index = HYBRID__INDEX_ID; op.scale = hp->embd_scale; op.add = false; op.out = f->a.x;
-    f->be->ops->embed(f->be, &op);
+    f->at = &f->stages[0];
+    hybrid__stage_begin(f->at, hp, c);
+    op.table = &f->w->embd; op.index = HYBRID__INDEX_ID; op.scale = hp->embd_scale; op.add = false; op.out = f->at->a.x;
+    f->at->be->ops->embed(f->at->be, &op);
     if (hp->arch->learned_pos) {
         op.table = &f->w->pos_embd; op.index = HYBRID__INDEX_POS; op.scale = 1; op.add = true;
-        f->be->ops->embed(f->be, &op);
-    } else if (hp->n_rot) {
-        hybrid__op_rope_table rope;
-        rope.n_rot = hp->n_rot;
-        rope.inv_freq = f->a.inv_freq; rope.scale = f->a.rope_scale; rope.table = f->a.rope;
-        f->be->ops->rope_table(f->be, &rope);
-        rope.inv_freq = f->a.inv_freq_local; rope.scale = f->a.rope_scale_local; rope.table = f->a.rope_local;
-        if (hp->arch->local_rope_base != 0) f->be->ops->rope_table(f->be, &rope);
+        f->at->be->ops->embed(f->at->be, &op);
     }
-    hybrid__traced(f, "embd", -1, f->a.x, c->n, hp->n_embd, hp->n_embd);
+    hybrid__traced(f, "embd", -1, f->at->a.x, c->n, hp->n_embd, hp->n_embd);
+}
+
+/* The residual stream goes on to the next stage. The host is the first one: what it made is there. */
+static void hybrid__forward_cross(hybrid__forward *f, const hybrid__batch *c)
+{
+    const float *x = f->at->a.x;
+    f->at++;
+    hybrid__stage_begin(f->at, f->hp, c);
+    f->at->be->ops->write(f->at->be, f->at->a.x, x, (size_t)c->n * (size_t)f->hp->n_embd * sizeof *x);
 }
 
 /* h -> q, k, v in their strided place, normed, rotated, k and v stored */
@@ -161,18 +230,18 @@ static void hybrid__forward_qkv(hybrid__forward *f, const hybrid__batch *c, int 
     const hybrid__hparams *hp = f->hp;
     const hybrid__layer *l = &f->w->layers[layer];
     const int64_t stride = hybrid__width_qkv(hp);
-    float *q = f->a.qkv, *k = q + hybrid__width_q(hp), *v = k + hybrid__width_k(hp);
+    float *q = f->at->a.qkv, *k = q + hybrid__width_q(hp), *v = k + hybrid__width_k(hp);
     hybrid__op_matmul mm;
     hybrid__op_kv_store store;
     int i;
-    hybrid__matmul_begin(&mm, f->a.h, hp->n_embd, c->n);
+    hybrid__matmul_begin(&mm, f->at->a.h, hp->n_embd, c->n);
     if (l->wqkv.data) hybrid__matmul_out_set(&mm, &l->wqkv, &l->bqkv, q, stride, false);
     else {
         hybrid__matmul_out_set(&mm, &l->wq, &l->bq, q, stride, false);
         hybrid__matmul_out_set(&mm, &l->wk, &l->bk, k, stride, false);
         hybrid__matmul_out_set(&mm, &l->wv, &l->bv, v, stride, false);
     }
-    f->be->ops->matmul(f->be, &mm);
+    f->at->be->ops->matmul(f->at->be, &mm);
     hybrid__traced(f, "q", layer, q, c->n, hybrid__width_q(hp), stride);
     hybrid__traced(f, "k", layer, k, c->n, hybrid__width_k(hp), stride);
     hybrid__traced(f, "v", layer, v, c->n, hybrid__width_v(hp), stride);
@@ -184,15 +253,15 @@ static void hybrid__forward_qkv(hybrid__forward *f, const hybrid__batch *c, int 
         rope.x = i ? k : q; rope.x_stride = stride;
         rope.n = c->n; rope.n_head = i ? hp->n_head_kv : hp->n_head;
         rope.head_dim = hp->head_dim_k; rope.n_rot = hp->n_rot;
-        rope.table = hp->arch->local_rope_base != 0 && hybrid__layer_is_local(hp, layer) ? f->a.rope_local : f->a.rope;
-        f->be->ops->rope(f->be, &rope);
+        rope.table = hp->arch->local_rope_base != 0 && hybrid__layer_is_local(hp, layer) ? f->at->a.rope_local : f->at->a.rope;
+        f->at->be->ops->rope(f->at->be, &rope);
     }
     hybrid__traced(f, "q_rope", layer, q, c->n, hybrid__width_q(hp), stride);
     hybrid__traced(f, "k_rope", layer, k, c->n, hybrid__width_k(hp), stride);
     store.kv = &f->kv[layer];
     store.k = k; store.k_stride = stride;
     store.v = v; store.v_stride = stride;
-    f->be->ops->kv_store(f->be, &store);
+    f->at->be->ops->kv_store(f->at->be, &store);
 }
 
 static void hybrid__forward_attention(hybrid__forward *f, const hybrid__batch *c, int layer)
@@ -201,13 +270,13 @@ static void hybrid__forward_attention(hybrid__forward *f, const hybrid__batch *c
     hybrid__op_attention op;
     memset(&op, 0, sizeof op);
     op.kv = &f->kv[layer];
-    op.q = f->a.qkv; op.q_stride = hybrid__width_qkv(hp);
-    op.out = f->a.attn; op.out_stride = hybrid__width_attn(hp);
+    op.q = f->at->a.qkv; op.q_stride = hybrid__width_qkv(hp);
+    op.out = f->at->a.attn; op.out_stride = hybrid__width_attn(hp);
     op.n_head = hp->n_head;
     op.scale = hp->attn_scale;
     op.softcap = hp->attn_softcap;
     op.window = hybrid__layer_is_local(hp, layer) ? hp->window : 0;
-    f->be->ops->attention(f->be, &op);
+    f->at->be->ops->attention(f->at->be, &op);
     hybrid__traced(f, "attn", layer, op.out, c->n, op.out_stride, op.out_stride);
 }
 
@@ -220,17 +289,17 @@ static void hybrid__forward_ffn(hybrid__forward *f, int n, int layer)
     const bool plain = !l->gate.data && l->up.ne[1] == hp->n_ff;
     hybrid__op_matmul mm;
     hybrid__op_glu glu;
-    hybrid__matmul_begin(&mm, f->a.h, hp->n_embd, n);
-    if (l->gate.data) hybrid__matmul_out_set(&mm, &l->gate, NULL, f->a.ffn, stride, false);
-    hybrid__matmul_out_set(&mm, &l->up, &l->up_b, l->gate.data ? f->a.ffn + hp->n_ff : f->a.ffn, stride, false);
-    f->be->ops->matmul(f->be, &mm);
+    hybrid__matmul_begin(&mm, f->at->a.h, hp->n_embd, n);
+    if (l->gate.data) hybrid__matmul_out_set(&mm, &l->gate, NULL, f->at->a.ffn, stride, false);
+    hybrid__matmul_out_set(&mm, &l->up, &l->up_b, l->gate.data ? f->at->a.ffn + hp->n_ff : f->at->a.ffn, stride, false);
+    f->at->be->ops->matmul(f->at->be, &mm);
     glu.act = hp->arch->act;
-    glu.gate = f->a.ffn; glu.gate_stride = stride;
-    glu.up = plain ? NULL : f->a.ffn + hp->n_ff; glu.up_stride = stride;
-    glu.out = f->a.ffn; glu.out_stride = stride;
+    glu.gate = f->at->a.ffn; glu.gate_stride = stride;
+    glu.up = plain ? NULL : f->at->a.ffn + hp->n_ff; glu.up_stride = stride;
+    glu.out = f->at->a.ffn; glu.out_stride = stride;
     glu.n_rows = n; glu.n = hp->n_ff;
-    f->be->ops->glu(f->be, &glu);
-    hybrid__traced(f, "ffn_act", layer, f->a.ffn, n, hp->n_ff, stride);
+    f->at->be->ops->glu(f->at->be, &glu);
+    hybrid__traced(f, "ffn_act", layer, f->at->a.ffn, n, hp->n_ff, stride);
 }
 
 /* dst (n_out, cols) = the rows of src (n, cols) whose logits are wanted */
@@ -244,19 +313,13 @@ static void hybrid__gather(hybrid__forward *f, const hybrid__batch *c, float *ds
     table.nb[0] = sizeof(float); table.nb[1] = (size_t)cols * sizeof(float); table.nb[2] = table.nb[3] = table.nb[1] * (size_t)c->n;
     table.data = src;
     op.table = &table; op.index = HYBRID__INDEX_OUT; op.scale = 1; op.add = false; op.out = dst;
-    f->be->ops->embed(f->be, &op);
+    f->at->be->ops->embed(f->at->be, &op);
 }
 
-static void hybrid__swap_xh(hybrid__forward *f)
-{
-    float *x = f->a.x;
-    f->a.x = f->a.h;
-    f->a.h = x;
-}
 static void hybrid__gather_x(hybrid__forward *f, const hybrid__batch *c)
 {
-    hybrid__gather(f, c, f->a.h, f->a.x, f->hp->n_embd);
-    hybrid__swap_xh(f);
+    hybrid__gather(f, c, f->at->a.h, f->at->a.x, f->hp->n_embd);
+    hybrid__swap_xh(f->at);
 }
 
 /* One layer. Behind the last attention only the rows with wanted logits go on, unless somebody watches. */
@@ -267,43 +330,49 @@ static void hybrid__forward_layer(hybrid__forward *f, const hybrid__batch *c, in
     const int64_t e = hp->n_embd;
     const bool last = layer + 1 == hp->n_layer && !f->trace && c->n_out < c->n;
     int n = c->n;
-    hybrid__normed(f, f->a.h, f->a.x, n, &l->attn_norm, &l->attn_norm_b);
-    hybrid__traced(f, "attn_norm", layer, f->a.h, n, e, e);
+    if (layer == f->at->layer_end) hybrid__forward_cross(f, c);
+    hybrid__normed(f, f->at->a.h, f->at->a.x, n, &l->attn_norm, &l->attn_norm_b);
+    hybrid__traced(f, "attn_norm", layer, f->at->a.h, n, e, e);
     hybrid__forward_qkv(f, c, layer);
     if (last && !c->n_out) return;
     hybrid__forward_attention(f, c, layer);
     if (last) {
         n = c->n_out;
         hybrid__gather_x(f, c);
-        hybrid__gather(f, c, f->a.qkv, f->a.attn, hybrid__width_attn(hp));
-        hybrid__block_out(f, "attn_out", layer, n, f->a.qkv, hybrid__width_attn(hp), &l->wo, &l->bo, &l->attn_post_norm);
-    } else hybrid__block_out(f, "attn_out", layer, n, f->a.attn, hybrid__width_attn(hp), &l->wo, &l->bo, &l->attn_post_norm);
-    hybrid__traced(f, "ffn_in", layer, f->a.x, n, e, e);
-    hybrid__normed(f, f->a.h, f->a.x, n, &l->ffn_norm, &l->ffn_norm_b);
-    hybrid__traced(f, "ffn_norm", layer, f->a.h, n, e, e);
+        hybrid__gather(f, c, f->at->a.qkv, f->at->a.attn, hybrid__width_attn(hp));
+        hybrid__block_out(f, "attn_out", layer, n, f->at->a.qkv, hybrid__width_attn(hp), &l->wo, &l->bo, &l->attn_post_norm);
+    } else hybrid__block_out(f, "attn_out", layer, n, f->at->a.attn, hybrid__width_attn(hp), &l->wo, &l->bo, &l->attn_post_norm);
+    hybrid__traced(f, "ffn_in", layer, f->at->a.x, n, e, e);
+    hybrid__normed(f, f->at->a.h, f->at->a.x, n, &l->ffn_norm, &l->ffn_norm_b);
+    hybrid__traced(f, "ffn_norm", layer, f->at->a.h, n, e, e);
     hybrid__forward_ffn(f, n, layer);
-    hybrid__block_out(f, "ffn_out", layer, n, f->a.ffn, 2 * (int64_t)hp->n_ff, &l->down, &l->down_b, &l->ffn_post_norm);
-    hybrid__traced(f, "l_out", layer, f->a.x, n, e, e);
+    hybrid__block_out(f, "ffn_out", layer, n, f->at->a.ffn, 2 * (int64_t)hp->n_ff, &l->down, &l->down_b, &l->ffn_post_norm);
+    hybrid__traced(f, "l_out", layer, f->at->a.x, n, e, e);
 }
 
-/* x -> logits (n_out, n_vocab) of the wanted rows */
+/* x -> logits (n_out, n_vocab) of the wanted rows, in the host's memory */
 static hybrid_result hybrid__forward_end(hybrid__forward *f, const hybrid__batch *c, float *logits, hybrid_error *error)
 {
     const hybrid__hparams *hp = f->hp;
     const int64_t e = hp->n_embd;
     const int n = f->trace ? c->n : c->n_out;          /* the rows that the last layer left */
+    hybrid__backend *be = f->at->be;
+    float *y = f->at->device->ops->is_host ? logits : f->at->a.logits;
     hybrid__op_matmul mm;
-    if (!c->n_out && !f->trace) return f->be->ops->sync(f->be, error);
-    hybrid__normed(f, f->a.h, f->a.x, n, &f->w->out_norm, &f->w->out_norm_b);
-    hybrid__traced(f, "result_norm", -1, f->a.h, n, e, e);
-    if (f->trace && c->n_out < c->n) hybrid__gather(f, c, f->a.x, f->a.h, e);
-    if (f->trace && c->n_out < c->n) hybrid__swap_xh(f);
-    if (c->n_out) {
-        hybrid__matmul_begin(&mm, f->a.h, e, c->n_out);
-        hybrid__matmul_out_set(&mm, &f->w->head, NULL, logits, hp->n_vocab, false);
-        f->be->ops->matmul(f->be, &mm);
-        if (hp->logit_softcap > 0) f->be->ops->softcap(f->be, logits, hp->logit_softcap, (int64_t)c->n_out * hp->n_vocab);
-        hybrid__traced(f, "logits", -1, logits, c->n_out, hp->n_vocab, hp->n_vocab);
+    if (!c->n_out && !f->trace) return be->ops->sync(be, error);
+    hybrid__normed(f, f->at->a.h, f->at->a.x, n, &f->w->out_norm, &f->w->out_norm_b);
+    hybrid__traced(f, "result_norm", -1, f->at->a.h, n, e, e);
+    if (f->trace && c->n_out < c->n) {
+        hybrid__gather(f, c, f->at->a.x, f->at->a.h, e);
+        hybrid__swap_xh(f->at);
     }
-    return f->be->ops->sync(f->be, error);
+    if (c->n_out) {
+        hybrid__matmul_begin(&mm, f->at->a.h, e, c->n_out);
+        hybrid__matmul_out_set(&mm, &f->w->head, NULL, y, hp->n_vocab, false);
+        be->ops->matmul(be, &mm);
+        if (hp->logit_softcap > 0) be->ops->softcap(be, y, hp->logit_softcap, (int64_t)c->n_out * hp->n_vocab);
+        hybrid__traced(f, "logits", -1, y, c->n_out, hp->n_vocab, hp->n_vocab);
+        if (y != logits) be->ops->read(be, logits, y, (size_t)c->n_out * (size_t)hp->n_vocab * sizeof *y);
+    }
+    return be->ops->sync(be, error);
 }

@@ -4,7 +4,9 @@ struct hybrid_model {
     hybrid_runtime   *rt;
     hybrid_gguf      *gguf;
     hybrid__hparams   hp;
-    hybrid__weights   weights;
+    hybrid__weights   weights;             /* in the file, or read into the host's memory */
+    hybrid__device    host;
+    hybrid__place     place;               /* of those that are on a GPU as well */
 #ifndef HYBRID_NO_TEXT
     hybrid_tokenizer *tokenizer;
     hybrid_template  *chat;                /* NULL: none fits */
@@ -95,6 +97,7 @@ static hybrid_result hybrid__model_create(hybrid_runtime *runtime, const hybrid_
         return hybrid__fail_memory(error, sizeof **model);
     }
     (*model)->rt = rt;
+    hybrid__host_device(&(*model)->host, rt);
     return hybrid__model_open(*model, desc, error);
 }
 
@@ -106,10 +109,42 @@ HYBRID_API void hybrid_model_destroy(hybrid_model *model)
 #ifndef HYBRID_NO_TEXT
     hybrid__model_close_text(model);
 #endif
+    hybrid__place_free(&model->place, rt);
     hybrid__weights_free(rt, &model->weights);
     hybrid_gguf_destroy(model->gguf);
     hybrid__free(rt, model);
     hybrid__runtime_release(rt);
+}
+
+/* Decides what goes to the GPU, if there is one. A context of default size, or as the descriptor says, finds room beside it. */
+static hybrid_result hybrid__model_place(hybrid_model *m, hybrid__device *gpu, const hybrid_model_desc *desc, hybrid_error *error)
+{
+    hybrid_context_desc d;
+    hybrid_error why;
+    hybrid_result r;
+    if (!gpu) return HYBRID_OK;
+    memset(&d, 0, sizeof d);
+    d.n_ctx = desc->device_n_ctx;
+    d.n_seq = 1;
+    if ((r = hybrid__context_defaults(&m->hp, &d, &d, error)) != HYBRID_OK) return r;
+    hybrid__place_choose(&m->place, gpu, &m->weights, &m->hp, &d, &why);
+    if (!m->place.gpu) hybrid__log(m->rt, HYBRID_LOG_WARN, "the model runs on the CPU: %s", why.message);
+    else if (m->place.first) hybrid__log(m->rt, HYBRID_LOG_WARN, "layers 0 to %d of %d run on the CPU: they do not fit into the GPU's memory", m->place.first - 1, m->hp.n_layer);
+    return HYBRID_OK;
+}
+
+/* A GPU that fails is no reason to fail: the model runs on the CPU then. */
+static hybrid_result hybrid__model_upload(hybrid_model *m, const hybrid_model_desc *desc, hybrid_error *error)
+{
+    hybrid__device *gpu;
+    hybrid_error why;
+    hybrid_result r;
+    if ((r = hybrid__runtime_gpu(m->rt, &gpu, error)) != HYBRID_OK || (r = hybrid__model_place(m, gpu, desc, error)) != HYBRID_OK || !m->place.gpu) return r;
+    if ((r = hybrid__place_upload(&m->place, m->rt, &m->weights, &m->hp, desc->progress, desc->progress_user, &why)) == HYBRID_OK) return r;
+    hybrid__place_free(&m->place, m->rt);
+    if (r == HYBRID_ERROR_CANCELLED) return hybrid__fail(error, r, "%s", why.message);
+    hybrid__log(m->rt, HYBRID_LOG_WARN, "the model runs on the CPU: %s", why.message);
+    return HYBRID_OK;
 }
 
 HYBRID_API hybrid_result hybrid_model_load(hybrid_runtime *runtime, const hybrid_model_desc *desc, hybrid_model **model, hybrid_error *error)
@@ -121,6 +156,7 @@ HYBRID_API hybrid_result hybrid_model_load(hybrid_runtime *runtime, const hybrid
     r = hybrid__model_create(runtime, desc, &m, error);
     if (!r && desc->progress && !desc->progress(desc->progress_user, 0)) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     if (!r) r = hybrid__weights_read(m->rt, m->gguf, &m->hp, &m->weights, desc->progress, desc->progress_user, error);
+    if (!r) r = hybrid__model_upload(m, desc, error);
     if (!r && desc->progress && !desc->progress(desc->progress_user, 1)) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     if (r) {
         hybrid_model_destroy(m);
@@ -153,6 +189,11 @@ HYBRID_API void hybrid_model_describe(const hybrid_model *model, hybrid_model_in
     info->n_head_kv = model->hp.n_head_kv;
     info->head_dim = model->hp.head_dim_k;
     info->n_ff = model->hp.n_ff;
+    if (model->place.gpu) {
+        snprintf(info->device, sizeof info->device, "%s", hybrid_runtime_device(model->rt));
+        info->n_layer_device = model->hp.n_layer - model->place.first;
+        info->device_bytes = model->place.bytes;
+    }
 #ifndef HYBRID_NO_TEXT
     info->has_template = model->chat != NULL;
 #endif

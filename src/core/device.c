@@ -1,0 +1,67 @@
+/* core/device: which GPU a runtime uses. A GPU back end (hybrid_cuda.h) makes itself known before main; a device is opened when first needed. */
+
+static const hybrid__provider *hybrid__gpu_provider;       /* set once, before main, by a back end that is compiled in: idempotent */
+
+/* "cuda" or "cuda:N": N, or 0. "auto": -1. "cpu": -2. Anything else: -3. */
+static int hybrid__device_index(const char *device)
+{
+    int i, index = 0;
+    if (!strcmp(device, "auto")) return -1;
+    if (!strcmp(device, "cpu")) return -2;
+    if (strncmp(device, "cuda", 4) || (device[4] && device[4] != ':') || (device[4] && !device[5])) return -3;
+    for (i = 5; device[4] && device[i]; i++) {
+        if (device[i] < '0' || device[i] > '9' || i > 7) return -3;
+        index = index * 10 + device[i] - '0';
+    }
+    return index;
+}
+
+/* The caller holds the lock. */
+static hybrid_result hybrid__gpu_open(hybrid_runtime *rt, hybrid_error *error)
+{
+    const int index = hybrid__device_index(rt->device_wanted);
+    hybrid_error why;
+    hybrid_result r;
+    rt->gpu_tried = true;
+    if (index == -2 || (index < 0 && !hybrid__gpu_provider)) return HYBRID_OK;
+    why.message[0] = 0;
+    if (!hybrid__gpu_provider) r = hybrid__fail(&why, HYBRID_ERROR_NOT_FOUND, "no GPU back end is compiled in: include hybrid_cuda.h behind hybrid.h");
+    else r = hybrid__gpu_provider->open(rt, index < 0 ? 0 : index, &rt->gpu, &why);
+    if (!r) return HYBRID_OK;
+    rt->gpu = NULL;
+    if (index < 0) {
+        hybrid__log(rt, HYBRID_LOG_INFO, "computing on the CPU: %s", why.message);
+        return r == HYBRID_ERROR_MEMORY ? hybrid__fail(error, r, "%s", why.message) : HYBRID_OK;
+    }
+    rt->gpu_tried = false;                             /* the next call says it again */
+    return hybrid__fail(error, r, "%s", why.message);
+}
+
+/* *gpu: the device that the runtime computes on, opened by the first caller; NULL: the CPU. Belongs to the runtime. */
+static hybrid_result hybrid__runtime_gpu(hybrid_runtime *rt, hybrid__device **gpu, hybrid_error *error)
+{
+    hybrid_result r = HYBRID_OK;
+    hybrid__spin_take(&rt->gpu_lock);
+    if (!rt->gpu_tried) r = hybrid__gpu_open(rt, error);
+    *gpu = rt->gpu;
+    hybrid__spin_give(&rt->gpu_lock);
+    return r;
+}
+
+static void hybrid__gpu_close(hybrid_runtime *rt)
+{
+    if (rt->gpu) hybrid__gpu_provider->close(rt->gpu);
+}
+
+/* From the descriptor or the environment; a device that is asked for by name is opened now. */
+static hybrid_result hybrid__runtime_choose(hybrid_runtime *rt, const char *device, hybrid_error *error)
+{
+    const char *wanted = device;
+    hybrid__device *gpu;
+    if (!wanted || !wanted[0]) wanted = getenv("HYBRID_DEVICE");
+    if (!wanted || !wanted[0]) wanted = "auto";
+    if (hybrid__device_index(wanted) == -3)
+        return hybrid__fail(error, HYBRID_ERROR_INVALID, "the device is \"%.32s\"; it must be \"auto\", \"cpu\", \"cuda\" or \"cuda:N\"", wanted);
+    snprintf(rt->device_wanted, sizeof rt->device_wanted, "%s", wanted);
+    return hybrid__device_index(wanted) >= 0 ? hybrid__runtime_gpu(rt, &gpu, error) : HYBRID_OK;
+}

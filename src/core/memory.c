@@ -1,0 +1,85 @@
+/* core/memory: the runtime, which everything hangs off, and memory and log through it. */
+
+typedef struct hybrid__device hybrid__device;          /* compute/backend.c says what it can do */
+
+/* A GPU back end, as hybrid_cuda.h registers it. */
+typedef struct hybrid__provider {
+    /* Fills up to capacity entries; *count: all. Without a usable one: OK, 0, and a sentence in error that says what was looked for. */
+    hybrid_result (*list)(hybrid_runtime *rt, hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error);
+    /* The device does not keep the runtime: it belongs to it. */
+    hybrid_result (*open)(hybrid_runtime *rt, int index, hybrid__device **device, hybrid_error *error);
+    void (*close)(hybrid__device *device);
+    const char *(*name)(const hybrid__device *device);
+} hybrid__provider;
+
+struct hybrid_runtime {
+    hybrid_allocator    allocator;
+    hybrid_logger       logger;
+    hybrid__isa         isa;
+    hybrid__pool        pool;
+    volatile uint64_t   references;
+    hybrid__spin        gpu_lock;              /* of what follows */
+    char                device_wanted[24];
+    bool                gpu_tried;
+    hybrid__device     *gpu;                   /* NULL: none, or not yet opened */
+    uint64_t            max_device_bytes;
+    hybrid_kernel_cache kernel_cache;
+    char                kernel_cache_path[512];
+};
+
+static void *hybrid__default_alloc(void *user, size_t size) { HYBRID__UNUSED(user); return malloc(size); }
+static void hybrid__default_free(void *user, void *block) { HYBRID__UNUSED(user); free(block); }
+
+/* Uninitialised memory, or NULL. size 0 gives a block too, so that NULL always means failure. */
+static void *hybrid__alloc(hybrid_runtime *rt, size_t size) { return rt->allocator.alloc(rt->allocator.user, size ? size : 1); }
+static void hybrid__free(hybrid_runtime *rt, void *block) { if (block) rt->allocator.free(rt->allocator.user, block); }
+
+/* Zeroed memory for count elements, or NULL (also when count * size overflows). */
+static void *hybrid__calloc(hybrid_runtime *rt, size_t count, size_t size)
+{
+    size_t bytes;
+    void *p;
+    if (!hybrid__mul_size(count, size, &bytes)) return NULL;
+    if ((p = hybrid__alloc(rt, bytes))) memset(p, 0, bytes);
+    return p;
+}
+
+/* Grows block from old_size to new_size bytes; on failure NULL, and the old block stands. */
+static void *hybrid__realloc(hybrid_runtime *rt, void *block, size_t old_size, size_t new_size)
+{
+    void *p = hybrid__alloc(rt, new_size);
+    if (!p) return NULL;
+    if (block) memcpy(p, block, HYBRID__MIN(old_size, new_size));
+    hybrid__free(rt, block);
+    return p;
+}
+
+/* For kernels: 64-byte aligned, freed by hybrid__free_aligned. */
+enum { HYBRID__ALIGNED_EXTRA = 64 + sizeof(void *) };
+static void *hybrid__alloc_aligned(hybrid_runtime *rt, size_t size)
+{
+    size_t total;
+    unsigned char *raw, *p;
+    if (!hybrid__add_size(size, HYBRID__ALIGNED_EXTRA, &total) || !(raw = (unsigned char *)hybrid__alloc(rt, total))) return NULL;
+    p = raw + sizeof(void *) + (64 - ((uintptr_t)raw + sizeof(void *)) % 64) % 64;
+    memcpy(p - sizeof(void *), &raw, sizeof(void *));
+    return p;
+}
+static void hybrid__free_aligned(hybrid_runtime *rt, void *block)
+{
+    void *raw;
+    if (!block) return;
+    memcpy(&raw, (unsigned char *)block - sizeof(void *), sizeof(void *));
+    hybrid__free(rt, raw);
+}
+
+static HYBRID__PRINTF(3, 4) void hybrid__log(hybrid_runtime *rt, hybrid_log_level level, const char *format, ...)
+{
+    char line[512];
+    va_list args;
+    if (!rt->logger.log) return;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    rt->logger.log(rt->logger.user, level, line);
+}

@@ -1,0 +1,19 @@
+/* The CUDA back end as one translation unit with hybrid_all.c: amalgamate.py turns this file into hybrid_cuda.h. Kernels are texts of files,
+ * which C cannot include: so work on this half goes through the amalgamator. A file can use only what stands above it, and all of hybrid_all.c. */
+#ifndef HYBRID_CUDA_H
+#define HYBRID_CUDA_H
+#ifndef HYBRID_H
+    #error "hybrid_cuda.h adds a GPU to hybrid.h: include hybrid.h first"
+#endif
+#endif
+
+#ifdef HYBRID_IMPLEMENTATION
+#ifndef HYBRID_CUDA_IMPLEMENTED
+#define HYBRID_CUDA_IMPLEMENTED
+#include "core/begin.h"
+#include "core/macros.h"
+
+
+#include "core/end.h"
+#endif
+#endif
