@@ -1,6 +1,6 @@
 /* chat: a conversation with a GGUF model in the terminal.
  *
- *     cc chat.c -o chat -lm                              (hybrid.h beside it)
+ *     cc -O2 chat.c -o chat -lm                          (hybrid.h beside it)
  *     ./chat model.gguf
  */
 #define HYBRID_IMPLEMENTATION

@@ -1,6 +1,6 @@
 /* generate: continues a text with a GGUF model, streaming.
  *
- *     cc generate.c -o generate -lm                      (hybrid.h beside it)
+ *     cc -O2 generate.c -o generate -lm                  (hybrid.h beside it)
  *     ./generate model.gguf "Once upon a time"
  */
 #define HYBRID_IMPLEMENTATION

@@ -1,6 +1,7 @@
 /* inspect: what is in a GGUF file.
  *
- *     cc -O2 examples/inspect.c -o inspect -lm && ./inspect model.gguf
+ *     cc -O2 inspect.c -o inspect -lm                    (hybrid.h beside it)
+ *     ./inspect model.gguf
  *
  * A summary, the memory that running it takes, the types of the tensors, and every key; --tensors lists those too. */
 #define HYBRID_IMPLEMENTATION

@@ -1,6 +1,6 @@
 /* perplexity: how well a GGUF model predicts a text.
  *
- *     cc perplexity.c -o perplexity -lm                  (hybrid.h beside it)
+ *     cc -O2 perplexity.c -o perplexity -lm              (hybrid.h beside it)
  *     ./perplexity model.gguf text.txt
  *
  * The text is cut into windows; in each the second half is scored, given everything before it in the window. */

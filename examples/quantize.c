@@ -1,6 +1,6 @@
 /* quantize: makes a model file smaller (or converts it back to floats).
  *
- *     cc -O2 examples/quantize.c -o quantize -lm
+ *     cc -O2 quantize.c -o quantize -lm                  (hybrid.h beside it)
  *     ./quantize model-F16.gguf model-Q4_K_M.gguf Q4_K_M
  *
  * ./quantize --help lists the types. Runs on all cores; the bytes do not depend on how many there are. (Without -O2 it does the same, eight

@@ -448,6 +448,53 @@ static void foreign_type(const char *name, uint32_t type_id, const char *words)
     free(data);
 }
 
+typedef struct sink { char *data; size_t size; } sink;
+static bool put(void *user, const void *data, size_t n)
+{
+    sink *s = (sink *)user;
+    s->data = (char *)realloc(s->data, s->size + n);
+    memcpy(s->data + s->size, data, n);
+    s->size += n;
+    return true;
+}
+
+/* The model with a key more (a text when it is not NULL). */
+static void foreign_key(const char *key, const char *text, int number, hybrid_result expected, const char *words)
+{
+    hybrid_source source;
+    hybrid_gguf *g = NULL;
+    hybrid_gguf_writer *w = NULL;
+    hybrid_model_desc d;
+    hybrid_model *m = NULL;
+    hybrid_error err;
+    hybrid_result r;
+    sink out = { NULL, 0 };
+    char name[128];
+    size_t i;
+    memset(&source, 0, sizeof source);
+    source.path = model_path;
+    CHECK(!hybrid_gguf_open(NULL, &source, &g, &err) && !hybrid_gguf_writer_create(NULL, &w, &err) && !hybrid_gguf_copy_keys(w, g, &err), "%s", err.message);
+    if (text) hybrid_gguf_set_string(w, key, text, NULL);
+    else hybrid_gguf_set_int(w, key, HYBRID_GGUF_U32, number, NULL);
+    for (i = 0; i < hybrid_gguf_tensor_count(g); i++) {
+        const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(g, i);
+        snprintf(name, sizeof name, "%.*s", (int)t->name.size, t->name.data);
+        hybrid_gguf_add_tensor(w, name, t->type, t->n_dims, t->ne, NULL);
+    }
+    CHECK(!hybrid_gguf_begin(w, put, &out, &err), "%s", err.message);
+    for (i = 0; i < hybrid_gguf_tensor_count(g); i++) CHECK(!hybrid_gguf_write(w, hybrid_gguf_tensor_at(g, i)->data, (size_t)hybrid_gguf_tensor_at(g, i)->size, &err), "%s", err.message);
+    CHECK(!hybrid_gguf_end(w, &err), "%s", err.message);
+    hybrid_gguf_writer_destroy(w);
+    hybrid_gguf_destroy(g);
+    memset(&d, 0, sizeof d);
+    d.data = out.data; d.size = out.size;
+    err.message[0] = 0;
+    r = hybrid_model_load(NULL, &d, &m, &err);
+    CHECK(r == expected && !m == !!r && (!r || strstr(err.message, words)), "%d %s", r, err.message);
+    hybrid_model_destroy(m);
+    free(out.data);
+}
+
 static bool cancel(void *user, float fraction) { HYBRID__UNUSED(user); return fraction < 0; }
 
 static void refusals(void)
@@ -471,6 +518,14 @@ static void refusals(void)
     r = hybrid_model_load(NULL, &d, &m, &err);
     CHECK(r == HYBRID_ERROR_CANCELLED && !m, "%d %s", r, err.message);
     CHECK(hybrid_model_load(NULL, NULL, &m, NULL) == HYBRID_ERROR_INVALID, "no descriptor");
+    d.path = "";
+    d.progress = NULL;
+    r = hybrid_model_load(NULL, &d, &m, &err);
+    CHECK(r == HYBRID_ERROR_INVALID && strstr(err.message, "empty"), "%d %s", r, err.message);
+    foreign_key("llama.expert_count", NULL, 0, HYBRID_OK, "");
+    foreign_key("llama.expert_count", NULL, 8, HYBRID_ERROR_UNSUPPORTED, "mixture of 8 experts");
+    foreign_key("general.architecture", "bad\33[31m\nname", 0, HYBRID_ERROR_UNSUPPORTED, "'bad?[31m?name'");
+    foreign_key("llama.block_count", NULL, 5000, HYBRID_ERROR_FORMAT, "llama.block_count");
     foreign_type("blk.1.attn_q.weight", 21, "type 21 (IQ3_S)");
     foreign_type("blk.1.attn_q.weight", 31, "type 31 (unknown)");
     foreign_type("blk.0.attn_norm.weight", 64, "type 64 (unknown)");

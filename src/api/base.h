@@ -47,7 +47,7 @@ typedef enum hybrid_result {
 HYBRID_API const char *hybrid_result_text(hybrid_result result);
 
 /* What went wrong. Pass a pointer to any fallible call, or NULL when the code is enough. Written only on failure.
- * message: one sentence: what was wrong, where, and what to do. offset: byte position in the input, where that means something. */
+ * message: one sentence without control characters: what was wrong, where, and what to do. offset: byte position in the input, where that means something. */
 typedef struct hybrid_error {
     hybrid_result result;
     uint64_t      offset;

@@ -8,7 +8,8 @@ typedef struct hybrid_model_desc {
     const void    *data;
     size_t         size;
     hybrid_reader  reader;
-    /* A path is mapped and its pages are shared with other processes; true reads it into memory instead. A reader is always read. */
+    /* A path is mapped and its pages are shared with other processes (the file must stay as it is while the model lives); true reads it
+     * into memory instead. A reader is always read. */
     bool           no_map;
     /* Called now and then while loading; fraction 0..1. Return false to cancel (HYBRID_ERROR_CANCELLED). */
     bool         (*progress)(void *user, float fraction);

@@ -22,12 +22,14 @@ HYBRID_API const char *hybrid_source_id(void) { return HYBRID__SOURCE_ID; }
 static HYBRID__PRINTF(4, 5) hybrid_result hybrid__fail_at(hybrid_error *err, hybrid_result result, uint64_t offset, const char *format, ...)
 {
     va_list args;
+    char *p;
     if (!err) return result;
     err->result = result;
     err->offset = offset;
     va_start(args, format);
     vsnprintf(err->message, sizeof err->message, format, args);
     va_end(args);
+    for (p = err->message; *p; p++) if ((unsigned char)*p < 32 || *p == 127) *p = '?';       /* names from files end up on terminals */
     return result;
 }
 /* Checked arithmetic on sizes: false on overflow. */

@@ -120,6 +120,7 @@ static hybrid_result hybrid__file_open(const hybrid_source *source, hybrid__file
     f->reader = source->reader;
     if (given != 1) r = hybrid__fail(error, HYBRID_ERROR_INVALID, "give exactly one of path, data and reader, not %d of them", given);
     else if (source->data) { f->data = (const unsigned char *)source->data; f->size = source->size; }
+    else if (source->path && !*source->path) r = hybrid__fail(error, HYBRID_ERROR_INVALID, "the path is empty: name a GGUF file");
     else if (source->path) {
 #ifndef HYBRID_NO_STDIO
         r = hybrid__file_open_path(source->path, f, error);

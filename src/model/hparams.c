@@ -167,6 +167,8 @@ static void hybrid__read_window(hybrid__keys *keys, hybrid__hparams *hp)
 static hybrid_result hybrid__hparams_read(const hybrid_gguf *gguf, hybrid__hparams *hp, hybrid_error *error)
 {
     const int64_t most = 1 << 24;
+    char key[128];
+    hybrid_gguf_value experts;
     hybrid_string name;
     hybrid__keys keys;
     size_t i;
@@ -179,6 +181,8 @@ static hybrid_result hybrid__hparams_read(const hybrid_gguf *gguf, hybrid__hpara
                             (int)HYBRID__MIN(name.size, 40), name.data);
     hp->arch = &hybrid__archs[i];
     keys.gguf = gguf; keys.arch = hp->arch->name; keys.error = error; keys.result = HYBRID_OK;
+    if (hybrid__key_find(&keys, "expert_count", key, &experts) && hybrid_gguf_item_i64(&experts, 0) > 0)
+        return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "a mixture of %lld experts (key '%s'): hybrid does not run such models yet", (long long)hybrid_gguf_item_i64(&experts, 0), key);
     hp->n_embd = hybrid__key_int(&keys, "embedding_length", 1, most, 0);
     hp->n_layer = hybrid__key_int(&keys, "block_count", 1, 4096, 0);
     hp->n_ctx_train = hybrid__key_int(&keys, "context_length", 1, INT32_MAX, 0);
