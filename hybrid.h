@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id aa4679ebb6a01742): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 529ef6409643e97d): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -49,111 +49,111 @@
  *      534  tokenizer.h        text to tokens and back
  *      648  chat.h             templates that make a prompt of a conversation
  *      752  model.h            load, describe
- *      804  context.h          batches of (sequence, tokens), logits, the KV cache
- *      887  sampler.h          from logits to the next token
- *      936  session.h          a conversation
+ *      805  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      888  sampler.h          from logits to the next token
+ *      937  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1002  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1065  macros.h           what compilers call things, and the macros that every room uses
- *     1103  base.c             what every room uses: results, errors, checked sizes
- *     1152  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1201  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1260  decimal.c          doubles as text, the same in every locale
- *     1358  thread.c           atomics, threads, and the worker pool
- *     1651  cpu.c              what this processor and its operating system can do
- *     1721  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     1809  device.c           which GPU a runtime uses
- *     1879  runtime.c          creates and ends runtimes
- *     1995  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2147  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     2175  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    22625  end.h              closes what core/begin opened
+ *     1003  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1066  macros.h           what compilers call things, and the macros that every room uses
+ *     1104  base.c             what every room uses: results, errors, checked sizes
+ *     1155  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1204  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1263  decimal.c          doubles as text, the same in every locale
+ *     1361  thread.c           atomics, threads, and the worker pool
+ *     1654  cpu.c              what this processor and its operating system can do
+ *     1724  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     1812  device.c           which GPU a runtime uses
+ *     1882  runtime.c          creates and ends runtimes
+ *     1998  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2151  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     2179  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    22633  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     2541  names.c            names that must differ, found by hash
- *     2643  value.c            the 13 types of metadata values and their items
- *     2768  scan.c             a walk over the metadata, which checks every length before it is believed
- *     2971  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     3338  output.c           a file that appears under its name only when it is complete
- *     3437  write.c            makes a GGUF file
+ *     2545  names.c            names that must differ, found by hash
+ *     2647  value.c            the 13 types of metadata values and their items
+ *     2772  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     2975  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     3342  output.c           a file that appears under its name only when it is complete
+ *     3441  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     3918  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     3999  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     4298  floats.c           the types that are plain numbers
- *     4337  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     4530  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     4758  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     4898  types.c            the table of all types, and the public functions over it
- *     4999  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     5068  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     3922  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     4003  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     4302  floats.c           the types that are plain numbers
+ *     4341  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     4534  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     4762  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     4902  types.c            the table of all types, and the public functions over it
+ *     5003  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     5072  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     5242  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     5487  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     5628  pretokenize.c      cuts text into the words inside which BPE merges
- *     6040  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     6416  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     6593  bpe.c              the merging
- *     6915  tokenizer.c        making tokenizers, text to ids, ids to text
- *     7199  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     7325  stop.c             finds strings that end an answer in bytes that come in pieces
- *     7490  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     8035  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     8332  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     8586  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *     9084  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *     9420  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *     9782  jinja_filter.c     what stands behind '|'.
- *    10373  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    10551  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    10801  jinja_parse.c      tokens to a tree
- *    11351  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    11592  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    12077  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    12245  chat.c             a conversation as the variables that chat templates expect
+ *     5246  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     5491  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     5632  pretokenize.c      cuts text into the words inside which BPE merges
+ *     6044  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     6420  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     6597  bpe.c              the merging
+ *     6919  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     7203  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     7329  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     7494  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     8039  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     8336  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     8590  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *     9088  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *     9424  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *     9786  jinja_filter.c     what stands behind '|'.
+ *    10377  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    10555  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    10805  jinja_parse.c      tokens to a tree
+ *    11355  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    11596  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    12081  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    12249  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    12380  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12569  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12584  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12609  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12698  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    13060  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    13089  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    13197  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    13267  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    13362  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13762  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    14096  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    14354  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14550  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
- *    15097  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    15678  cpu_int.c          the table of integer-block kernels
- *    15733  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    15800  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    18040  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    19163  cpu_select.c       the kernels of an instruction set
- *    19199  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    19369  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12384  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    12573  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12588  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12613  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    12702  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    13064  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    13093  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    13201  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    13271  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    13366  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13766  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    14100  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    14358  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14554  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
+ *    15101  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    15682  cpu_int.c          the table of integer-block kernels
+ *    15737  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    15804  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    18044  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    19167  cpu_select.c       the kernels of an instruction set
+ *    19203  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    19373  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    19716  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    19923  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    20118  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    20163  forward.c          one transformer for all families, over the op table
- *    20544  place.c            which layers run where
- *    20674  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    19720  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    19931  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    20126  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    20171  forward.c          one transformer for all families, over the op table
+ *    20552  place.c            which layers run where
+ *    20682  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    20882  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    21218  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    21431  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    21576  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    22048  plan.c             the bytes of a model and a context before they are loaded
- *    22155  dialog.c           the messages of a conversation, and the prompt that they make
- *    22272  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    20890  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    21226  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    21439  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    21584  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    22056  plan.c             the bytes of a model and a context before they are loaded
+ *    22163  dialog.c           the messages of a conversation, and the prompt that they make
+ *    22280  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -211,7 +211,7 @@ typedef enum hybrid_result {
 HYBRID_API const char *hybrid_result_text(hybrid_result result);
 
 /* What went wrong. Pass a pointer to any fallible call, or NULL when the code is enough. Written only on failure.
- * message: one sentence: what was wrong, where, and what to do. offset: byte position in the input, where that means something. */
+ * message: one sentence without control characters: what was wrong, where, and what to do. offset: byte position in the input, where that means something. */
 typedef struct hybrid_error {
     hybrid_result result;
     uint64_t      offset;
@@ -760,7 +760,8 @@ typedef struct hybrid_model_desc {
     const void    *data;
     size_t         size;
     hybrid_reader  reader;
-    /* A path is mapped and its pages are shared with other processes; true reads it into memory instead. A reader is always read. */
+    /* A path is mapped and its pages are shared with other processes (the file must stay as it is while the model lives); true reads it
+     * into memory instead. A reader is always read. */
     bool           no_map;
     /* Called now and then while loading; fraction 0..1. Return false to cancel (HYBRID_ERROR_CANCELLED). */
     bool         (*progress)(void *user, float fraction);
@@ -997,7 +998,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "aa4679ebb6a01742"
+#define HYBRID__SOURCE_ID "529ef6409643e97d"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -1125,12 +1126,14 @@ HYBRID_API const char *hybrid_source_id(void) { return HYBRID__SOURCE_ID; }
 static HYBRID__PRINTF(4, 5) hybrid_result hybrid__fail_at(hybrid_error *err, hybrid_result result, uint64_t offset, const char *format, ...)
 {
     va_list args;
+    char *p;
     if (!err) return result;
     err->result = result;
     err->offset = offset;
     va_start(args, format);
     vsnprintf(err->message, sizeof err->message, format, args);
     va_end(args);
+    for (p = err->message; *p; p++) if ((unsigned char)*p < 32 || *p == 127) *p = '?';       /* names from files end up on terminals */
     return result;
 }
 /* Checked arithmetic on sizes: false on overflow. */
@@ -2115,6 +2118,7 @@ static hybrid_result hybrid__file_open(const hybrid_source *source, hybrid__file
     f->reader = source->reader;
     if (given != 1) r = hybrid__fail(error, HYBRID_ERROR_INVALID, "give exactly one of path, data and reader, not %d of them", given);
     else if (source->data) { f->data = (const unsigned char *)source->data; f->size = source->size; }
+    else if (source->path && !*source->path) r = hybrid__fail(error, HYBRID_ERROR_INVALID, "the path is empty: name a GGUF file");
     else if (source->path) {
 #ifndef HYBRID_NO_STDIO
         r = hybrid__file_open_path(source->path, f, error);
@@ -19882,6 +19886,8 @@ static void hybrid__read_window(hybrid__keys *keys, hybrid__hparams *hp)
 static hybrid_result hybrid__hparams_read(const hybrid_gguf *gguf, hybrid__hparams *hp, hybrid_error *error)
 {
     const int64_t most = 1 << 24;
+    char key[128];
+    hybrid_gguf_value experts;
     hybrid_string name;
     hybrid__keys keys;
     size_t i;
@@ -19894,6 +19900,8 @@ static hybrid_result hybrid__hparams_read(const hybrid_gguf *gguf, hybrid__hpara
                             (int)HYBRID__MIN(name.size, 40), name.data);
     hp->arch = &hybrid__archs[i];
     keys.gguf = gguf; keys.arch = hp->arch->name; keys.error = error; keys.result = HYBRID_OK;
+    if (hybrid__key_find(&keys, "expert_count", key, &experts) && hybrid_gguf_item_i64(&experts, 0) > 0)
+        return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "a mixture of %lld experts (key '%s'): hybrid does not run such models yet", (long long)hybrid_gguf_item_i64(&experts, 0), key);
     hp->n_embd = hybrid__key_int(&keys, "embedding_length", 1, most, 0);
     hp->n_layer = hybrid__key_int(&keys, "block_count", 1, 4096, 0);
     hp->n_ctx_train = hybrid__key_int(&keys, "context_length", 1, INT32_MAX, 0);
