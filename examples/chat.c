@@ -5,6 +5,11 @@
  */
 #define HYBRID_IMPLEMENTATION
 #include "hybrid.h"
+#if defined(__has_include)
+    #if __has_include("hybrid_cuda.h")
+        #include "hybrid_cuda.h"                        /* the GPU, when the header lies beside */
+    #endif
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +27,8 @@ static const char usage[] =
     "  -s, --seed N          for other answers (default 0)\n"
     "  -c, --context N       positions of the context (default: the model's, at most 4096)\n"
     "  -j, --threads N       threads (default: all cores, at most 16)\n"
+    "      --device D        auto (default: a GPU when there is one), cpu, cuda, cuda:1...; a GPU needs hybrid_cuda.h beside this file\n"
+    "      --vram SIZE       GPU memory that may be used, like 4G or 800M (default: what is free)\n"
     "  -v, --verbose         tokens and speed behind every answer\n"
     "\n"
     "In the conversation: /reset forgets it, /stats shows figures, /quit or end of input leaves.\n";
@@ -30,6 +37,27 @@ static int fail(const char *text, const char *what)
 {
     fprintf(stderr, "chat: %s%s%s\n", text, what ? ": " : "", what ? what : "");
     return 1;
+}
+
+/* "4G", "800M" -> bytes */
+static uint64_t size_of(const char *text)
+{
+    char *end;
+    double n = strtod(text, &end);
+    return (uint64_t)(n * (*end == 'G' || *end == 'g' ? 1073741824.0 : *end == 'M' || *end == 'm' ? 1048576.0 : 1));
+}
+
+/* One line: "NVIDIA H100, 24/24 layers, 0.6 GB", or why there is no GPU. */
+static void print_device(FILE *to, hybrid_runtime *rt, const hybrid_model_info *info)
+{
+#ifdef HYBRID_CUDA_H
+    hybrid_error why;
+    size_t n;
+    if (info->device[0]) fprintf(to, "%s, %d/%d layers, %.1f GB\n", info->device, info->n_layer_device, info->n_layer, (double)info->device_bytes / 1e9);
+    else if (!hybrid_devices(rt, NULL, 0, &n, &why) && !n) fprintf(to, "on the CPU: %s\n", why.message);
+#else
+    (void)to; (void)rt; (void)info;
+#endif
 }
 
 static void print_stats(hybrid_session *session)
@@ -112,6 +140,8 @@ int main(int argc, char **argv)
         else if (IS("-s", "--seed")) sd.sampler.seed = strtoull(v, NULL, 10);
         else if (IS("-c", "--context")) sd.context.n_ctx = atoi(v);
         else if (IS("-j", "--threads")) rd.n_threads = atoi(v);
+        else if (IS("--device", "--device")) rd.device = v;
+        else if (IS("--vram", "--vram")) rd.max_device_bytes = size_of(v);
         else return fail("unknown option (see --help)", a);
 #undef IS
         i++;
@@ -122,6 +152,7 @@ int main(int argc, char **argv)
         hybrid_model_describe(model, &info);
         printf("%s (%s, %.0f million parameters, %.0f MB) on %s with %d threads%s\n", info.name[0] ? info.name : md.path, info.architecture, (double)info.n_params / 1e6,
                (double)info.n_bytes / 1e6, hybrid_runtime_isa(rt), hybrid_runtime_threads(rt), info.has_template ? "" : "\n(it has no chat template: it may not be made for conversations)");
+        print_device(stdout, rt, &info);
         failed = talk(session, verbose);
     }
     hybrid_session_destroy(session);

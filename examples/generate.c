@@ -5,6 +5,11 @@
  */
 #define HYBRID_IMPLEMENTATION
 #include "hybrid.h"
+#if defined(__has_include)
+    #if __has_include("hybrid_cuda.h")
+        #include "hybrid_cuda.h"                        /* the GPU, when the header lies beside */
+    #endif
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +30,9 @@ static const char usage[] =
     "  -c, --context N       positions of the context (default: the model's, at most 4096)\n"
     "      --kv f16|q8_0     type of the cache (default f16; q8_0 takes half the memory)\n"
     "  -j, --threads N       threads (default: all cores, at most 16)\n"
-    "  -q, --quiet           no figures at the end\n";
+    "      --device D        auto (default: a GPU when there is one), cpu, cuda, cuda:1...; a GPU needs hybrid_cuda.h beside this file\n"
+    "      --vram SIZE       GPU memory that may be used, like 4G or 800M (default: what is free)\n"
+    "  -q, --quiet           no figures\n";
 
 typedef struct options {
     const char *model, *text;
@@ -38,6 +45,27 @@ static int fail(const char *text, const char *what)
 {
     fprintf(stderr, "generate: %s%s%s\n", text, what ? ": " : "", what ? what : "");
     return 1;
+}
+
+/* "4G", "800M" -> bytes */
+static uint64_t size_of(const char *text)
+{
+    char *end;
+    double n = strtod(text, &end);
+    return (uint64_t)(n * (*end == 'G' || *end == 'g' ? 1073741824.0 : *end == 'M' || *end == 'm' ? 1048576.0 : 1));
+}
+
+/* One line: "NVIDIA H100, 24/24 layers, 0.6 GB", or why there is no GPU. */
+static void print_device(FILE *to, hybrid_runtime *rt, const hybrid_model_info *info)
+{
+#ifdef HYBRID_CUDA_H
+    hybrid_error why;
+    size_t n;
+    if (info->device[0]) fprintf(to, "%s, %d/%d layers, %.1f GB\n", info->device, info->n_layer_device, info->n_layer, (double)info->device_bytes / 1e9);
+    else if (!hybrid_devices(rt, NULL, 0, &n, &why) && !n) fprintf(to, "on the CPU: %s\n", why.message);
+#else
+    (void)to; (void)rt; (void)info;
+#endif
 }
 
 static int parse(int argc, char **argv, options *o)
@@ -66,6 +94,8 @@ static int parse(int argc, char **argv, options *o)
         else if (IS("-c", "--context")) o->session.context.n_ctx = atoi(v);
         else if (IS("--kv", "--kv")) o->session.context.kv = !strcmp(v, "q8_0") ? HYBRID_KV_Q8_0 : HYBRID_KV_F16;
         else if (IS("-j", "--threads")) o->runtime.n_threads = atoi(v);
+        else if (IS("--device", "--device")) o->runtime.device = v;
+        else if (IS("--vram", "--vram")) o->runtime.max_device_bytes = size_of(v);
         else return fail("unknown option (see --help)", a);
 #undef IS
         i++;
@@ -106,6 +136,7 @@ int main(int argc, char **argv)
     hybrid_model *model = NULL;
     hybrid_session *session = NULL;
     hybrid_session_info info;
+    hybrid_model_info about;
     const char *piece;
     char *input = NULL;
     int shown = 0, failed = 1;
@@ -120,6 +151,8 @@ int main(int argc, char **argv)
         fail(err.message, NULL);
         goto end;
     }
+    hybrid_model_describe(model, &about);
+    if (!o.quiet) print_device(stderr, rt, &about);
     if (!o.quiet) printf("%s", o.text);
     fflush(stdout);
     if (!hybrid_session_complete(session, o.text))

@@ -6,6 +6,11 @@
  * A summary, the memory that running it takes, the types of the tensors, and every key; --tensors lists those too. */
 #define HYBRID_IMPLEMENTATION
 #include "hybrid.h"
+#if defined(__has_include)
+    #if __has_include("hybrid_cuda.h")
+        #include "hybrid_cuda.h"                        /* the plan for a GPU, when the header lies beside */
+    #endif
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -197,8 +202,9 @@ static void print_plan(const char *path, int32_t n_ctx, hybrid_kv kv)
     if (hybrid_plan(NULL, &model, &context, &plan, &error)) { printf("  hybrid cannot run it: %s\n", error.message); return; }
     {
         const struct { const char *title; uint64_t bytes; } rows[] = {
-            { "in the file, mapped", plan.mapped }, { "weights", plan.weights }, { "keys, tokenizer", plan.model }, { "KV cache", plan.kv }, { "computing", plan.compute }, { "allocated in all", plan.total } };
-        for (i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+            { "in the file, mapped", plan.mapped }, { "weights", plan.weights }, { "keys, tokenizer", plan.model }, { "KV cache", plan.kv }, { "computing", plan.compute }, { "allocated in all", plan.total },
+            { "GPU: weights", plan.device_weights }, { "GPU: KV cache", plan.device_kv }, { "GPU: computing", plan.device_compute }, { "GPU: in all", plan.device } };
+        for (i = 0; i < (plan.device ? 10u : 6u); i++) {
             printf("  %-20s", rows[i].title);
             print_bytes((double)rows[i].bytes, 7);
             printf("%s\n", i == 0 ? "  shared; the system may drop it" : "");
