@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 529ef6409643e97d): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id da66a124d36de72e): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -63,97 +63,97 @@
  *     1361  thread.c           atomics, threads, and the worker pool
  *     1654  cpu.c              what this processor and its operating system can do
  *     1724  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     1812  device.c           which GPU a runtime uses
- *     1882  runtime.c          creates and ends runtimes
- *     1998  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2151  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     2179  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    22633  end.h              closes what core/begin opened
+ *     1813  device.c           which GPU a runtime uses
+ *     1883  runtime.c          creates and ends runtimes
+ *     1999  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2152  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     2180  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    22634  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     2545  names.c            names that must differ, found by hash
- *     2647  value.c            the 13 types of metadata values and their items
- *     2772  scan.c             a walk over the metadata, which checks every length before it is believed
- *     2975  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     3342  output.c           a file that appears under its name only when it is complete
- *     3441  write.c            makes a GGUF file
+ *     2546  names.c            names that must differ, found by hash
+ *     2648  value.c            the 13 types of metadata values and their items
+ *     2773  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     2976  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     3343  output.c           a file that appears under its name only when it is complete
+ *     3442  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     3922  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     4003  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     4302  floats.c           the types that are plain numbers
- *     4341  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     4534  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     4762  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     4902  types.c            the table of all types, and the public functions over it
- *     5003  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     5072  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     3923  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     4004  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     4303  floats.c           the types that are plain numbers
+ *     4342  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     4535  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     4763  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     4903  types.c            the table of all types, and the public functions over it
+ *     5004  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     5073  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     5246  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     5491  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     5632  pretokenize.c      cuts text into the words inside which BPE merges
- *     6044  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     6420  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     6597  bpe.c              the merging
- *     6919  tokenizer.c        making tokenizers, text to ids, ids to text
- *     7203  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     7329  stop.c             finds strings that end an answer in bytes that come in pieces
- *     7494  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     8039  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     8336  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     8590  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *     9088  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *     9424  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *     9786  jinja_filter.c     what stands behind '|'.
- *    10377  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    10555  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    10805  jinja_parse.c      tokens to a tree
- *    11355  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    11596  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    12081  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    12249  chat.c             a conversation as the variables that chat templates expect
+ *     5247  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     5492  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     5633  pretokenize.c      cuts text into the words inside which BPE merges
+ *     6045  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     6421  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     6598  bpe.c              the merging
+ *     6920  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     7204  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     7330  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     7495  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     8040  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     8337  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     8591  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *     9089  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *     9425  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *     9787  jinja_filter.c     what stands behind '|'.
+ *    10378  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    10556  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    10806  jinja_parse.c      tokens to a tree
+ *    11356  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    11597  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    12082  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    12250  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    12384  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12573  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12588  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12613  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12702  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    13064  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    13093  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    13201  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    13271  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    13366  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13766  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    14100  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    14358  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14554  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
- *    15101  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    15682  cpu_int.c          the table of integer-block kernels
- *    15737  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    15804  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    18044  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    19167  cpu_select.c       the kernels of an instruction set
- *    19203  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    19373  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12385  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    12574  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12589  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12614  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    12703  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    13065  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    13094  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    13202  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    13272  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    13367  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13767  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    14101  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    14359  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14555  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
+ *    15102  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    15683  cpu_int.c          the table of integer-block kernels
+ *    15738  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    15805  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    18045  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    19168  cpu_select.c       the kernels of an instruction set
+ *    19204  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    19374  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    19720  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    19931  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    20126  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    20171  forward.c          one transformer for all families, over the op table
- *    20552  place.c            which layers run where
- *    20682  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    19721  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    19932  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    20127  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    20172  forward.c          one transformer for all families, over the op table
+ *    20553  place.c            which layers run where
+ *    20683  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    20890  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    21226  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    21439  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    21584  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    22056  plan.c             the bytes of a model and a context before they are loaded
- *    22163  dialog.c           the messages of a conversation, and the prompt that they make
- *    22280  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    20891  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    21227  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    21440  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    21585  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    22057  plan.c             the bytes of a model and a context before they are loaded
+ *    22164  dialog.c           the messages of a conversation, and the prompt that they make
+ *    22281  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -998,7 +998,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "529ef6409643e97d"
+#define HYBRID__SOURCE_ID "da66a124d36de72e"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -1734,6 +1734,7 @@ typedef struct hybrid__provider {
     hybrid_result (*open)(hybrid_runtime *rt, int index, hybrid__device **device, hybrid_error *error);
     void (*close)(hybrid__device *device);
     const char *(*name)(const hybrid__device *device);
+    const char *(*wanted)(void);               /* what the environment asks for, or NULL */
 } hybrid__provider;
 
 struct hybrid_runtime {
@@ -1870,7 +1871,7 @@ static hybrid_result hybrid__runtime_choose(hybrid_runtime *rt, const char *devi
 {
     const char *wanted = device;
     hybrid__device *gpu;
-    if (!wanted || !wanted[0]) wanted = getenv("HYBRID_DEVICE");
+    if ((!wanted || !wanted[0]) && hybrid__gpu_provider) wanted = hybrid__gpu_provider->wanted();
     if (!wanted || !wanted[0]) wanted = "auto";
     if (hybrid__device_index(wanted) == -3)
         return hybrid__fail(error, HYBRID_ERROR_INVALID, "the device is \"%.32s\"; it must be \"auto\", \"cpu\", \"cuda\" or \"cuda:N\"", wanted);

@@ -58,7 +58,7 @@ static hybrid_result hybrid__runtime_choose(hybrid_runtime *rt, const char *devi
 {
     const char *wanted = device;
     hybrid__device *gpu;
-    if (!wanted || !wanted[0]) wanted = getenv("HYBRID_DEVICE");
+    if ((!wanted || !wanted[0]) && hybrid__gpu_provider) wanted = hybrid__gpu_provider->wanted();
     if (!wanted || !wanted[0]) wanted = "auto";
     if (hybrid__device_index(wanted) == -3)
         return hybrid__fail(error, HYBRID_ERROR_INVALID, "the device is \"%.32s\"; it must be \"auto\", \"cpu\", \"cuda\" or \"cuda:N\"", wanted);

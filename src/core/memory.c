@@ -10,6 +10,7 @@ typedef struct hybrid__provider {
     hybrid_result (*open)(hybrid_runtime *rt, int index, hybrid__device **device, hybrid_error *error);
     void (*close)(hybrid__device *device);
     const char *(*name)(const hybrid__device *device);
+    const char *(*wanted)(void);               /* what the environment asks for, or NULL */
 } hybrid__provider;
 
 struct hybrid_runtime {

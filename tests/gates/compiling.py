@@ -10,8 +10,9 @@ from leaks import foreign_macros, left_behind
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror"]
 STANDARDS = [(["-x", "c"], "-std=c99"), (["-x", "c"], "-std=c11"), (["-x", "c++"], "-std=c++11")]
 COMPILERS = ["gcc", "clang"]
-IMPLEMENTATION = '#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\nint main(void) { return 0; }\n'
-DECLARATIONS = '#include "hybrid.h"\n#include "hybrid.h"\nint main(void) { return 0; }\n'
+ALONE = '#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\nint main(void) { return 0; }\n'
+IMPLEMENTATION = ALONE.replace("int main", '#include "hybrid_cuda.h"\nint main')
+DECLARATIONS = '#include "hybrid.h"\n#include "hybrid.h"\n#include "hybrid_cuda.h"\n#include "hybrid_cuda.h"\nint main(void) { return 0; }\n'
 TIME_BUDGET = 20.0      # seconds of processor time for cc -O2
 UNUSED = "static int hybrid__fault(int a) { int b = a; return a; }"
 
@@ -33,13 +34,14 @@ def build_all(box, source, cases):
     ("a warning in the implementation", in_header(UNUSED)),
     ("valid C that is not C++", in_header("static void *hybrid__fault(void) { int *p = malloc(4); return p; }")),
     ("C11 in a C99 header", in_header("_Static_assert(1, \"\");")),
+    ("a GPU part that clashes", lambda root: replace(os.path.join(root, "hybrid_cuda.h"), "#ifndef HYBRID_CUDA_IMPLEMENTED\n", "#if 1\n")),
     ("two implementations clash", lambda root: replace(os.path.join(root, "hybrid.h"), "#ifndef HYBRID_IMPLEMENTED\n", "#if 1\n")),
     ("a header that takes too long to compile", lambda root: replace(os.path.join(root, "tests", "gates", "compiling.py"), "TIME_BUDGET = 20.0", "TIME_BUDGET = 0.01")),
 ])
 def standards(box):
     """The implementation, included twice, in three languages by two compilers. The optimizer finds more, so each compiler has it on once;
     that is also when its time is taken."""
-    twice = IMPLEMENTATION.replace("int main", '#include "hybrid.h"\nint main')
+    twice = IMPLEMENTATION.replace("int main", '#include "hybrid.h"\n#include "hybrid_cuda.h"\nint main')
     cases = []
     for compiler in COMPILERS:
         for language, standard in STANDARDS:
@@ -224,7 +226,9 @@ def arm(box):
     qemu = next((q for q in ("qemu-aarch64", "qemu-aarch64-static") if box.has(q)), None)
     if not box.has(cross):
         return box.skipped("aarch64", "%s is not installed (tests/setup.sh installs it)" % cross)
-    path = box.write("one.c", IMPLEMENTATION)
+    path = box.write("both.c", IMPLEMENTATION)
+    box.compiles("both headers for aarch64", [cross, "-std=c99", "-fsyntax-only"] + WARNINGS + ["-I", box.root, path])
+    path = box.write("one.c", ALONE)
     if not box.compiles("the header for aarch64", [cross, "-O2", "-std=c99"] + WARNINGS + ["-I", box.root, path, "-o", "one", "-static", "-lm"]):
         return
     if not qemu:

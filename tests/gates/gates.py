@@ -139,7 +139,7 @@ def copy_of(root, target):
     for data in (os.path.join("tests", "oracle", "data"), os.path.join("examples", "data")):
         if os.path.isdir(os.path.join(root, data)):
             os.symlink(os.path.join(root, data), os.path.join(target, data))
-    for name in ("hybrid.h", "amalgamate.py", "Makefile", "README.md", "LICENSE"):
+    for name in ("hybrid.h", "hybrid_cuda.h", "amalgamate.py", "Makefile", "README.md", "LICENSE"):
         if os.path.exists(os.path.join(root, name)):
             shutil.copy2(os.path.join(root, name), target)
 
