@@ -29,10 +29,9 @@ template<int ROWS> DEVICE void fetch(uint4 *to, const u16 *from, i64 ld, int fir
     }
 }
 
-template<int TILE_N, int WARPS_N> DEVICE void gemm(const product &p)
+template<int TILE_N, int WARPS_N> DEVICE void gemm(const product &p, uint4 (*memory)[(TILE_N + TILE_OUT) * 4])
 {
     const int M = TILE_N / WARPS_N / 16, N = TILE_OUT / (8 / WARPS_N) / 8;      /* tiles of 16 x 8 of a warp */
-    __shared__ uint4 memory[STAGES][(TILE_N + TILE_OUT) * 4];
     int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5, n0 = (int)blockIdx.x * TILE_N, out0 = (int)blockIdx.y * TILE_OUT;
     int row_x = warp % WARPS_N * M * 16, row_w = warp / WARPS_N * N * 8, steps = (p.k + STEP - 1) / STEP;
     float sum[M][N][4];
@@ -89,5 +88,11 @@ template<int TILE_N, int WARPS_N> DEVICE void gemm(const product &p)
             }
 }
 
-KERNEL __launch_bounds__(256) gemm_128(const product p) { gemm<128, 2>(p); }
-KERNEL __launch_bounds__(256) gemm_32(const product p) { gemm<32, 1>(p); }
+#define GEMM(TILE_N, WARPS_N) \
+    KERNEL __launch_bounds__(256) gemm_##TILE_N(const product p) \
+    { \
+        __shared__ uint4 memory[STAGES][(TILE_N + TILE_OUT) * 4]; \
+        gemm<TILE_N, WARPS_N>(p, memory); \
+    }
+GEMM(128, 2)
+GEMM(32, 1)

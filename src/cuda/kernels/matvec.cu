@@ -190,9 +190,8 @@ DEVICE void step(place *at, int n_segments, int warps)
     if (++at->segment == n_segments) { at->segment = 0; at->group += warps; }
 }
 
-template<int N> DEVICE void matvec(const matrices &ms, const operand &o)
+template<int N> DEVICE void matvec(const matrices &ms, const operand &o, uint4 *memory)
 {
-    __shared__ uint4 memory[WARPS * STAGES * ROWS * WINDOW / 16];
     int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5, warps = (int)gridDim.x * WARPS, n_groups = 0, slot = 0;
     int n_segments = (o.k + SEGMENT - 1) / SEGMENT;
     u8 *stages = (u8 *)(memory + warp * (STAGES * ROWS * WINDOW / 16));
@@ -231,7 +230,11 @@ template<int N> DEVICE void matvec(const matrices &ms, const operand &o)
 }
 
 #define MATVEC(N) \
-    KERNEL __launch_bounds__(32 * WARPS, 4) matvec_##N(const matrices ms, const operand o) { matvec<N>(ms, o); }
+    KERNEL __launch_bounds__(32 * WARPS, 4) matvec_##N(const matrices ms, const operand o) \
+    { \
+        __shared__ uint4 memory[WARPS * STAGES * ROWS * WINDOW / 16]; \
+        matvec<N>(ms, o, memory); \
+    }
 #ifdef BATCH
 MATVEC(2)
 MATVEC(4)

@@ -36,3 +36,12 @@ KERNEL __launch_bounds__(256) to_bf16(const float *__restrict__ x, i64 x_stride,
     i64 row = blockIdx.y;
     if (i < k_out) out[row * k_out + i] = i < k ? f2bf(x[row * x_stride + i]) : (bf16_t)0;
 }
+
+/* y (n, out) = bias, or y += bias: what a product by cuBLAS, which adds to y, begins with. grid (ceil(out / 256), n), 256 threads. */
+KERNEL __launch_bounds__(256) begin_bias(const float *__restrict__ bias, float *__restrict__ y, i64 y_stride, int out, int add)
+{
+    int i = (int)(blockIdx.x * 256 + threadIdx.x);
+    if (i >= out) return;
+    float *to = y + (i64)blockIdx.y * y_stride + i;
+    *to = bias[i] + (add ? *to : 0.0f);
+}

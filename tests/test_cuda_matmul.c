@@ -1,0 +1,236 @@
+/* The op matmul on a CUDA device (the emulator's, or a real one) against dequantized weights in double precision: every type, odd sizes,
+ * every path: 1 row, 2-16 rows, many rows by tensor cores, sliced scratch. */
+#define HYBRID_IMPLEMENTATION
+#include "../hybrid.h"
+#include "../hybrid_cuda.h"
+#include "check.h"
+
+static const hybrid_type types[] = {
+    HYBRID_TYPE_F32, HYBRID_TYPE_F16, HYBRID_TYPE_BF16, HYBRID_TYPE_Q4_0, HYBRID_TYPE_Q4_1, HYBRID_TYPE_Q5_0, HYBRID_TYPE_Q5_1, HYBRID_TYPE_Q8_0,
+    HYBRID_TYPE_Q2_K, HYBRID_TYPE_Q3_K, HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q5_K, HYBRID_TYPE_Q6_K
+};
+enum { N_TYPES = (int)(sizeof types / sizeof types[0]) };
+
+static uint64_t rng_state = 1;
+static uint32_t rng(void)
+{
+    rng_state = rng_state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(rng_state >> 33);
+}
+static float rng_float(void) { return (float)rng() / 1073741824.0f - 1.0f; }
+
+static hybrid__cuda *cu;
+static hybrid__cuda_queue *queue;
+
+static void *device_copy(const void *host, size_t bytes)
+{
+    void *address = NULL;
+    hybrid_error error;
+    CHECK(hybrid__cuda_alloc(cu, bytes, &address, &error) == HYBRID_OK, "%s", error.message);
+    if (host && address) hybrid__cuda_write(queue, address, host, bytes);
+    return address;
+}
+
+/* A matrix: the file's bytes on the device, and what they mean. */
+typedef struct matrix { hybrid__tensor w; float *values; void *blocks; int64_t k, out; } matrix;
+
+static matrix matrix_make(hybrid_type type, int64_t k, int64_t out)
+{
+    matrix m;
+    const hybrid__type_traits *traits = hybrid__type_info(type);
+    size_t row = hybrid_type_row_bytes(type, (size_t)k);
+    float *random_row = (float *)malloc((size_t)k * sizeof(float));
+    int64_t r, i;
+    memset(&m, 0, sizeof m);
+    m.k = k; m.out = out;
+    m.blocks = malloc(row * (size_t)out);
+    m.values = (float *)malloc((size_t)(k * out) * sizeof(float));
+    for (r = 0; r < out; r++) {
+        for (i = 0; i < k; i++) random_row[i] = (rng_float() + 0.25f * (float)(r % 3)) * (float)(1 + i / 16 % 5);      /* blocks of unlike scales and offsets */
+        traits->quantize_row(random_row, (char *)m.blocks + (size_t)r * row, (size_t)k, NULL);
+        traits->dequantize_row((char *)m.blocks + (size_t)r * row, m.values + r * k, (size_t)k);
+    }
+    free(random_row);
+    m.w.name = "w"; m.w.type = type;
+    m.w.ne[0] = k; m.w.ne[1] = out; m.w.ne[2] = m.w.ne[3] = 1;
+    m.w.nb[0] = traits->block_bytes; m.w.nb[1] = row; m.w.nb[2] = m.w.nb[3] = row * (size_t)out;
+    m.w.data = device_copy(m.blocks, row * (size_t)out);
+    return m;
+}
+static void matrix_free(matrix *m)
+{
+    hybrid__cuda_free(cu, (void *)(uintptr_t)m->w.data);
+    free(m->values); free(m->blocks);
+}
+
+/* How far a result may be from the exact one, in units of |row of W| * |row of x|.
+ * 8-bit activations: each value is off by at most 1/254 of the largest of its 32, which for a uniform distribution is 0.4 % of the norm if all errors
+ * agree in sign. Halves (and bf16): both factors rounded, 2 * 2^-11 (2^-9) at worst. float32: sums of up to 4864 in some order. */
+static double tolerance(hybrid_type type, int n)
+{
+    if (type == HYBRID_TYPE_F32) return 1e-5;
+    if (n > HYBRID__CUDA_MATVEC_N) return 2e-3;
+    return hybrid__cuda_is_float(type) ? 1e-5 : 1e-2;
+}
+
+/* One op: n_out matrices of (out[i], k) and these types with n rows; scratch is `cut` of what is asked for. */
+static void product(const hybrid_type *type, const int64_t *out, int n_out, int64_t k, int n, bool bias, bool add, double cut)
+{
+    matrix m[4];
+    hybrid__op_matmul op;
+    hybrid_error error;
+    int64_t x_stride = k + 5, y_stride[4], i, r, c;
+    float *x = (float *)malloc((size_t)(n * x_stride) * sizeof(float)), *y0[4], *y[4], *b[4];
+    size_t scratch_bytes = 0, y_bytes[4];
+    void *x_device, *scratch;
+    int j;
+    memset(&op, 0, sizeof op);
+    for (i = 0; i < n * x_stride; i++) x[i] = rng_float() * (float)(1 + i / 32 % 3);
+    x_device = device_copy(x, (size_t)(n * x_stride) * sizeof(float));
+    op.x = (const float *)x_device; op.x_stride = x_stride; op.n = n; op.n_out = n_out;
+    for (j = 0; j < n_out; j++) {
+        size_t need = hybrid__cuda_matmul_scratch(type[j], k, out[j], n, cu->cc);
+        scratch_bytes = HYBRID__MAX(scratch_bytes, need);
+        m[j] = matrix_make(type[j], k, out[j]);
+        y_stride[j] = out[j] + 3;
+        y_bytes[j] = (size_t)(n * y_stride[j]) * sizeof(float);
+        y0[j] = (float *)malloc(y_bytes[j]); y[j] = (float *)malloc(y_bytes[j]);
+        b[j] = (float *)malloc((size_t)out[j] * sizeof(float));
+        for (i = 0; i < n * y_stride[j]; i++) y0[j][i] = rng_float() * 10;
+        for (i = 0; i < out[j]; i++) b[j][i] = rng_float() * 10;
+        op.out[j].w = &m[j].w;
+        op.out[j].bias = bias ? (const float *)device_copy(b[j], (size_t)out[j] * sizeof(float)) : NULL;
+        op.out[j].y = (float *)device_copy(y0[j], y_bytes[j]);
+        op.out[j].y_stride = y_stride[j];
+        op.out[j].add = add;
+    }
+    if (cut < 1) {                          /* fewer rows of W at a time: x, and some rows */
+        size_t x_bytes = hybrid__cuda_x_bytes(n, k), row = (size_t)hybrid__cuda_pad(k) * 2;
+        scratch_bytes = x_bytes + HYBRID__MAX((size_t)((double)(scratch_bytes - x_bytes) * cut), row);
+    }
+    scratch = device_copy(NULL, scratch_bytes);
+    hybrid__cuda_matmul(queue, &op, scratch, scratch_bytes);
+    for (j = 0; j < n_out; j++) hybrid__cuda_read(queue, y[j], op.out[j].y, y_bytes[j]);
+    CHECK(hybrid__cuda_sync(queue, &error) == HYBRID_OK, "%s", error.message);
+    for (j = 0; j < n_out; j++) {
+        double worst = 0, limit = tolerance(type[j], n);
+        int64_t at_row = 0, at_column = 0;
+        bool untouched = true;
+        for (r = 0; r < n; r++) {
+            for (c = 0; c < out[j]; c++) {
+                double sum = 0, ww = 0, xx = 0, off;
+                for (i = 0; i < k; i++) {
+                    double w = m[j].values[c * k + i], v = x[r * x_stride + i];
+                    sum += w * v; ww += w * w; xx += v * v;
+                }
+                sum += (bias ? b[j][c] : 0) + (add ? y0[j][r * y_stride[j] + c] : 0);
+                off = fabs(y[j][r * y_stride[j] + c] - sum) / (sqrt(ww * xx) + 1e-3);
+                if (!(off <= worst)) { worst = off; at_row = r; at_column = c; }
+            }
+            for (c = out[j]; c < y_stride[j]; c++) untouched = untouched && memcmp(&y[j][r * y_stride[j] + c], &y0[j][r * y_stride[j] + c], 4) == 0;
+        }
+        CHECK(worst <= limit, "%s (%d, %d) n %d bias %d add %d: %g of the norms at row %d, column %d (limit %g)", hybrid_type_name(type[j]), (int)out[j], (int)k, n, bias, add,
+              worst, (int)at_row, (int)at_column, limit);
+        CHECK(untouched, "%s (%d, %d) n %d: wrote beyond a row", hybrid_type_name(type[j]), (int)out[j], (int)k, n);
+        hybrid__cuda_free(cu, (void *)(uintptr_t)op.out[j].bias);
+        hybrid__cuda_free(cu, op.out[j].y);
+        matrix_free(&m[j]);
+        free(y0[j]); free(y[j]); free(b[j]);
+    }
+    hybrid__cuda_free(cu, x_device);
+    hybrid__cuda_free(cu, scratch);
+    free(x);
+}
+
+static void one(hybrid_type type, int64_t out, int64_t k, int n, bool bias, bool add) { product(&type, &out, 1, k, n, bias, add, 1); }
+
+static bool of_256(hybrid_type type) { return hybrid_type_block_size(type) == 256; }
+
+static void test_few_rows(void)
+{
+    static const int64_t k_32[] = { 32, 64, 288, 896, 1056 }, k_256[] = { 256, 512, 768, 1280, 2304 }, outs[] = { 1, 3, 17, 64, 151 };
+    static const int rows[] = { 1, 1, 1, 2, 3, 4, 7, 16 };
+    int t, i;
+    TEST("1 to 16 rows");
+    for (t = 0; t < N_TYPES; t++)
+        for (i = 0; i < 8; i++) {
+            int pick = (t + i) % 5;
+            int64_t k = of_256(types[t]) ? k_256[pick] : k_32[pick];
+            if (hybrid__cuda_is_float(types[t]) && i % 2) k += 3;               /* odd rows */
+            one(types[t], outs[(t + 3 * i) % 5], k, rows[i], i % 3 == 1, i % 4 == 2);
+        }
+}
+
+static void test_many_rows(void)
+{
+    static const int rows[] = { 17, 33, 70, 130 };
+    static const int64_t outs[] = { 17, 64, 151, 3 };
+    int t, i;
+    TEST("many rows");
+    for (t = 0; t < N_TYPES; t++)
+        for (i = 0; i < 3; i++) {
+            int64_t k = of_256(types[t]) ? (i % 2 ? 512 : 256) : i == 0 ? 32 : i == 1 ? 288 : 64;
+            if (hybrid__cuda_is_float(types[t]) && i == 1) k += 5;
+            one(types[t], outs[(t + i) % 4], k, rows[(t + i) % 4], i % 2 == 0, i == 1);
+        }
+}
+
+static void test_several(void)
+{
+    static const hybrid_type same[] = { HYBRID_TYPE_Q4_0, HYBRID_TYPE_Q4_0, HYBRID_TYPE_Q4_0 }, mixed[] = { HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q6_K };
+    static const hybrid_type floats[] = { HYBRID_TYPE_BF16, HYBRID_TYPE_Q8_0, HYBRID_TYPE_F16, HYBRID_TYPE_F32 };
+    static const int64_t outs[] = { 64, 7, 16, 5 };
+    static const int rows[] = { 1, 5, 20 };
+    int i;
+    TEST("several matrices");
+    for (i = 0; i < 3; i++) {
+        product(same, outs, 3, 288, rows[i], true, false, 1);
+        product(mixed, outs, 3, 512, rows[i], false, true, 1);
+        product(floats, outs, 4, 64, rows[i], true, true, 1);
+    }
+}
+
+static void test_slices(void)
+{
+    static const hybrid_type type = HYBRID_TYPE_Q5_1;
+    static const int64_t out = 200;
+    TEST("slices of W");
+    product(&type, &out, 1, 64, 18, true, false, 0.3);
+    product(&type, &out, 1, 64, 18, true, true, 0);
+}
+
+static void test_scratch(void)
+{
+    int t;
+    TEST("scratch");
+    for (t = 0; t < N_TYPES; t++) {
+        size_t few = hybrid__cuda_matmul_scratch(types[t], 4096, 151936, 16, 90), many = hybrid__cuda_matmul_scratch(types[t], 4096, 151936, 512, 90);
+        CHECK(few < 16 * 4096 * 2 && many >= 512 * 4096 * 2 && many <= 512 * 4096 * 2 + ((size_t)64 << 20), "%s: %zu, %zu", hybrid_type_name(types[t]), few, many);
+    }
+}
+
+int main(void)
+{
+    hybrid_runtime *rt = NULL;
+    hybrid__cuda_desc desc;
+    hybrid_error error;
+    memset(&desc, 0, sizeof desc);
+    desc.separate = true;
+    TEST("a device");
+    CHECK(hybrid_runtime_create(NULL, &rt, NULL) == HYBRID_OK, "runtime");
+    if (hybrid__cuda_open(rt, &desc, &cu, &error) != HYBRID_OK) {
+        SKIP("no CUDA device and no emulator: %s", error.message);
+        hybrid_runtime_destroy(rt);
+        return test_end();
+    }
+    CHECK(hybrid__cuda_queue_create(cu, &queue, &error) == HYBRID_OK, "%s", error.message);
+    test_scratch();
+    test_few_rows();
+    test_many_rows();
+    test_several();
+    test_slices();
+    hybrid__cuda_queue_destroy(queue);
+    hybrid__cuda_release(cu);
+    hybrid_runtime_destroy(rt);
+    return test_end();
+}
