@@ -12,6 +12,7 @@
 #define HYBRID_CUDA_IMPLEMENTED
 #include "core/begin.h"
 #include "core/macros.h"
+#include "cuda/modules.c"
 
 
 #include "core/end.h"
