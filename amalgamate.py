@@ -340,7 +340,7 @@ class Header:
             files = [p for p in self.order if p.startswith("src/%s/" % room) and not p.endswith("api/api.h")]
             if files:
                 rows += [None, " *   src/%s: %s" % (room, what)]
-                rows += [(p, at[p]) for p in files if not p.endswith(".inc")]
+                rows += [(p, at[p]) for p in files if p in at and not p.endswith(".inc")]        # texts of kernels have no fence
         rows = rows[1:]
         total = first_line + len(rows)
         return [" *" if r is None else r if isinstance(r, str) else " *   %6d  %-18s %s" % (r[1] + total + 1, os.path.basename(r[0]), self.title(r[0])) for r in rows]
