@@ -1,0 +1,363 @@
+/* cuda/queue: work in order on one stream of a device, used by one thread at a time. Calls return before the work is done.
+ *
+ * The first failure sticks: q->result and q->error keep it, and everything after it does nothing, so that a forward pass is checked
+ * once, at its end. A queue whose device is lost can still be synchronised and destroyed.
+ *
+ * Host memory crosses in pinned pieces. Writes are copied into a ring of them and are on their way while the caller reads on in its
+ * file; reads wait in one until the next sync. Without pinned memory both are plain, waiting copies. */
+
+enum { HYBRID__STAGE_COUNT = 4, HYBRID__STAGE_BYTES = 4 << 20, HYBRID__READS_MAX = 16 };
+
+typedef struct hybrid__stage { char *host; void *event; size_t used; } hybrid__stage;
+typedef struct hybrid__pending_read { void *host; size_t offset, bytes; } hybrid__pending_read;
+
+typedef struct hybrid__cuda_queue {
+    hybrid__cuda *cu;
+    void         *stream;
+    hybrid_result result;               /* the first failure; HYBRID_OK while there is none */
+    hybrid_error  error;
+    bool          capturing;            /* calls are recorded, not run */
+    bool          refused;              /* the failure is only that something cannot be captured */
+    uint64_t      capture_start;        /* n_launches then */
+    const char   *last;                 /* the kernel that was launched last: one of the suspects when the device fails */
+    uint64_t      n_launches, n_graph_launches, n_copies, n_writes, n_reads, n_syncs, bytes_written, bytes_read;
+    hybrid__stage stages[HYBRID__STAGE_COUNT];
+    int           stage;                /* the one that is being filled */
+    bool          pageable;             /* there is no pinned memory */
+    char         *back;                 /* pinned, of HYBRID__STAGE_BYTES: where reads land */
+    size_t        back_used;
+    int           n_pending;
+    hybrid__pending_read pending[HYBRID__READS_MAX];
+    void         *event;                /* of hybrid__cuda_wait */
+    hybrid__blas_handle blas;
+} hybrid__cuda_queue;
+
+typedef struct hybrid__cuda_graph { void *executable; uint64_t n_launches; } hybrid__cuda_graph;
+
+static void hybrid__cuda_break(hybrid__cuda_queue *q, int code, const char *what)
+{
+    if (code && !q->result) q->result = hybrid__driver_fail(&q->cu->driver, &q->error, code, what);
+}
+
+/* For what works in itself, but not inside a capture. */
+static bool hybrid__cuda_refuse(hybrid__cuda_queue *q, const char *what)
+{
+    if (!q->capturing) return false;
+    q->refused = true;
+    q->result = hybrid__fail(&q->error, HYBRID_ERROR_INVALID, "the GPU: %s cannot be part of a captured graph", what);
+    return true;
+}
+
+/* ---- life ---- */
+
+static hybrid_result hybrid__cuda_queue_create(hybrid__cuda *cu, hybrid__cuda_queue **out, hybrid_error *error)
+{
+    hybrid__cuda_queue *q = (hybrid__cuda_queue *)hybrid__calloc(cu->rt, 1, sizeof *q);
+    void *caller;
+    int code;
+    *out = NULL;
+    if (!q) return hybrid__fail_memory(error, sizeof *q);
+    q->cu = cu;
+    caller = hybrid__cuda_enter(cu);
+    code = cu->driver.api.cuStreamCreate(&q->stream, HYBRID__CU_STREAM_NON_BLOCKING);
+    hybrid__cuda_leave(cu, caller);
+    if (code) {
+        hybrid__free(cu->rt, q);
+        return hybrid__driver_fail(&cu->driver, error, code, "creating a stream");
+    }
+    hybrid__cuda_retain(cu);
+    *out = q;
+    return HYBRID_OK;
+}
+
+/* Waits for the work in flight. NULL is nothing. */
+static void hybrid__cuda_queue_destroy(hybrid__cuda_queue *q)
+{
+    const hybrid__driver_api *api;
+    hybrid__cuda *cu;
+    void *caller;
+    int i;
+    if (!q) return;
+    cu = q->cu;
+    api = &cu->driver.api;
+    caller = hybrid__cuda_enter(cu);
+    if (q->capturing) {
+        void *graph = NULL;
+        if (api->cuStreamEndCapture(q->stream, &graph) == 0 && graph) api->cuGraphDestroy(graph);
+    }
+    api->cuStreamSynchronize(q->stream);
+    hybrid__blas_destroy(cu, &q->blas);
+    for (i = 0; i < HYBRID__STAGE_COUNT; i++) {
+        if (q->stages[i].event) api->cuEventDestroy(q->stages[i].event);
+        if (q->stages[i].host) api->cuMemFreeHost(q->stages[i].host);
+    }
+    if (q->back) api->cuMemFreeHost(q->back);
+    if (q->event) api->cuEventDestroy(q->event);
+    api->cuStreamDestroy(q->stream);
+    hybrid__cuda_leave(cu, caller);
+    hybrid__free(cu->rt, q);
+    hybrid__cuda_release(cu);
+}
+
+/* Waits until everything is done; reads are valid then. Returns the first failure since the queue was made. */
+static hybrid_result hybrid__cuda_sync(hybrid__cuda_queue *q, hybrid_error *error)
+{
+    void *caller = hybrid__cuda_enter(q->cu);
+    char what[96];
+    int i, code;
+    if (!hybrid__cuda_refuse(q, "waiting")) {
+        code = q->cu->driver.api.cuStreamSynchronize(q->stream);          /* after a failure too: copies may be in flight */
+        snprintf(what, sizeof what, "running kernels, the last one %.40s", q->last ? q->last : "none");
+        hybrid__cuda_break(q, code, what);
+        for (i = 0; i < q->n_pending && !code; i++) memcpy(q->pending[i].host, q->back + q->pending[i].offset, q->pending[i].bytes);
+        q->n_pending = 0;
+        q->back_used = 0;
+        q->stages[q->stage].used = 0;
+        q->n_syncs++;
+    }
+    hybrid__cuda_leave(q->cu, caller);
+    if (q->result && error) *error = q->error;
+    return q->result;
+}
+
+/* What is put into q after this runs after all that is in other now. */
+static void hybrid__cuda_wait(hybrid__cuda_queue *q, hybrid__cuda_queue *other)
+{
+    const hybrid__driver_api *api = &q->cu->driver.api;
+    void *caller;
+    int code = 0;
+    if (q->result || q == other || hybrid__cuda_refuse(q, "waiting for another queue")) return;
+    caller = hybrid__cuda_enter(q->cu);
+    if (!other->event && (code = api->cuEventCreate(&other->event, HYBRID__CU_EVENT_DISABLE_TIMING)) != 0) other->event = NULL;
+    if (!code) code = api->cuEventRecord(other->event, other->stream);
+    if (!code) code = api->cuStreamWaitEvent(q->stream, other->event, 0);
+    hybrid__cuda_break(q, code, "waiting for another queue");
+    hybrid__cuda_leave(q->cu, caller);
+}
+
+/* ---- copies ---- */
+
+static bool hybrid__stage_create(hybrid__cuda_queue *q, hybrid__stage *s)
+{
+    const hybrid__driver_api *api = &q->cu->driver.api;
+    void *host = NULL;
+    if (api->cuMemHostAlloc(&host, HYBRID__STAGE_BYTES, HYBRID__CU_HOSTALLOC_PORTABLE)) return false;
+    if (api->cuEventCreate(&s->event, HYBRID__CU_EVENT_DISABLE_TIMING)) {
+        s->event = NULL;
+        api->cuMemFreeHost(host);
+        return false;
+    }
+    s->host = (char *)host;
+    s->used = 0;
+    return true;
+}
+
+/* The piece to fill: the current one while it has room, else one whose copies are done, else a new one, else the oldest, waited for.
+ * NULL when there is no pinned memory at all. */
+static hybrid__stage *hybrid__stage_next(hybrid__cuda_queue *q)
+{
+    const hybrid__driver_api *api = &q->cu->driver.api;
+    int i, k, oldest = -1;
+    if (q->pageable) return NULL;
+    if (q->stages[q->stage].host && q->stages[q->stage].used < HYBRID__STAGE_BYTES) return &q->stages[q->stage];
+    for (i = 1; i <= HYBRID__STAGE_COUNT; i++) {
+        k = (q->stage + i) % HYBRID__STAGE_COUNT;
+        if (!q->stages[k].host) continue;
+        if (oldest < 0) oldest = k;
+        if (api->cuEventQuery(q->stages[k].event) == 0) break;
+    }
+    if (i > HYBRID__STAGE_COUNT) {
+        for (k = 0; k < HYBRID__STAGE_COUNT && q->stages[k].host; k++) {}
+        if (k == HYBRID__STAGE_COUNT || !hybrid__stage_create(q, &q->stages[k])) {
+            if (oldest < 0) { q->pageable = true; return NULL; }
+            k = oldest;
+            hybrid__cuda_break(q, api->cuEventSynchronize(q->stages[k].event), "copying to the device");
+        }
+    }
+    q->stage = k;
+    q->stages[k].used = 0;
+    return &q->stages[k];
+}
+
+/* Host to device; the host's memory may be used again at once. */
+static void hybrid__cuda_write(hybrid__cuda_queue *q, void *device, const void *host, size_t bytes)
+{
+    const hybrid__driver_api *api = &q->cu->driver.api;
+    hybrid__cu_ptr to = (hybrid__cu_ptr)(uintptr_t)device;
+    const char *from = (const char *)host;
+    void *caller;
+    if (q->result || !bytes || hybrid__cuda_refuse(q, "a write from the host")) return;
+    caller = hybrid__cuda_enter(q->cu);
+    q->n_writes++;
+    q->bytes_written += bytes;
+    while (bytes && !q->result) {
+        hybrid__stage *s = hybrid__stage_next(q);
+        size_t n = s ? HYBRID__MIN(bytes, HYBRID__STAGE_BYTES - s->used) : bytes;
+        if (q->result) break;
+        if (s) memcpy(s->host + s->used, from, n);
+        hybrid__cuda_break(q, api->cuMemcpyHtoDAsync(to, s ? s->host + s->used : from, n, q->stream), "copying to the device");
+        if (!s) hybrid__cuda_break(q, api->cuStreamSynchronize(q->stream), "copying to the device");
+        if (s) {
+            s->used = HYBRID__MIN(hybrid__align(s->used + n, 64), (size_t)HYBRID__STAGE_BYTES);
+            if (s->used == HYBRID__STAGE_BYTES) hybrid__cuda_break(q, api->cuEventRecord(s->event, q->stream), "copying to the device");
+        }
+        to += n;
+        from += n;
+        bytes -= n;
+    }
+    hybrid__cuda_leave(q->cu, caller);
+}
+
+/* Device to host; valid after the next sync. */
+static void hybrid__cuda_read(hybrid__cuda_queue *q, void *host, const void *device, size_t bytes)
+{
+    const hybrid__driver_api *api = &q->cu->driver.api;
+    void *caller, *to = host;
+    if (q->result || !bytes || hybrid__cuda_refuse(q, "a read to the host")) return;
+    caller = hybrid__cuda_enter(q->cu);
+    q->n_reads++;
+    q->bytes_read += bytes;
+    if (!q->back && !q->pageable && bytes <= HYBRID__STAGE_BYTES) {
+        void *pinned = NULL;
+        if (api->cuMemHostAlloc(&pinned, HYBRID__STAGE_BYTES, HYBRID__CU_HOSTALLOC_PORTABLE)) pinned = NULL;
+        q->back = (char *)pinned;
+    }
+    if (q->back && q->n_pending < HYBRID__READS_MAX && bytes <= HYBRID__STAGE_BYTES - q->back_used) {
+        hybrid__pending_read *p = &q->pending[q->n_pending++];
+        p->host = host;
+        p->offset = q->back_used;
+        p->bytes = bytes;
+        to = q->back + q->back_used;
+        q->back_used = HYBRID__MIN(hybrid__align(q->back_used + bytes, 64), (size_t)HYBRID__STAGE_BYTES);
+    }
+    hybrid__cuda_break(q, api->cuMemcpyDtoHAsync(to, (hybrid__cu_ptr)(uintptr_t)device, bytes, q->stream), "copying from the device");
+    hybrid__cuda_leave(q->cu, caller);
+}
+
+static void hybrid__cuda_copy(hybrid__cuda_queue *q, void *dst, const void *src, size_t bytes)
+{
+    void *caller;
+    if (q->result || !bytes) return;
+    caller = hybrid__cuda_enter(q->cu);
+    q->n_copies++;
+    hybrid__cuda_break(q, q->cu->driver.api.cuMemcpyDtoDAsync((hybrid__cu_ptr)(uintptr_t)dst, (hybrid__cu_ptr)(uintptr_t)src, bytes, q->stream), "copying on the device");
+    hybrid__cuda_leave(q->cu, caller);
+}
+
+static void hybrid__cuda_zero(hybrid__cuda_queue *q, void *device, size_t bytes)
+{
+    void *caller;
+    if (q->result || !bytes) return;
+    caller = hybrid__cuda_enter(q->cu);
+    q->n_copies++;
+    hybrid__cuda_break(q, q->cu->driver.api.cuMemsetD8Async((hybrid__cu_ptr)(uintptr_t)device, 0, bytes, q->stream), "clearing device memory");
+    hybrid__cuda_leave(q->cu, caller);
+}
+
+/* ---- kernels ---- */
+
+/* Puts a kernel of a module into the queue. args: addresses of its arguments, read before this returns. The module is compiled on first
+ * use (not while capturing). A grid with a zero is no work. */
+static void hybrid__cuda_launch(hybrid__cuda_queue *q, int module, int kernel, const unsigned grid[3], const unsigned block[3], unsigned shared_bytes, void **args)
+{
+    hybrid__cuda *cu = q->cu;
+    hybrid__module_slot *slot;
+    char what[112];
+    void *caller;
+    int code = 0;
+    if (q->result || !grid[0] || !grid[1] || !grid[2]) return;
+    if (!hybrid__jit_ready(&cu->jit, module) && hybrid__cuda_refuse(q, "compiling kernels")) return;
+    caller = hybrid__cuda_enter(cu);
+    if ((q->result = hybrid__jit_module(&cu->jit, module, &q->error)) == HYBRID_OK) {
+        slot = &cu->jit.slots[module];
+        if (kernel < 0 || kernel >= HYBRID__MODULE_KERNELS || !slot->functions[kernel])
+            q->result = hybrid__fail(&q->error, HYBRID_ERROR_INVALID, "the CUDA module '%.60s' has no kernel %d", cu->jit.info(module)->name, kernel);
+        else {
+            if (shared_bytes > 48u << 10) code = hybrid__jit_shared(&cu->jit, module, kernel, shared_bytes);
+            if (!code) code = cu->driver.api.cuLaunchKernel(slot->functions[kernel], grid[0], grid[1], grid[2], block[0], block[1], block[2], shared_bytes, q->stream, args, NULL);
+            q->n_launches++;
+            q->last = cu->jit.info(module)->kernels[kernel];
+            if (code) {
+                snprintf(what, sizeof what, "kernel %.36s (grid %u,%u,%u block %u,%u,%u)", q->last, grid[0], grid[1], grid[2], block[0], block[1], block[2]);
+                hybrid__cuda_break(q, code, what);
+            }
+        }
+    }
+    hybrid__cuda_leave(cu, caller);
+}
+
+/* ---- graphs ---- */
+
+/* From here to hybrid__cuda_capture_end launches, copies and clears are recorded and not run. Modules must be loaded before, and what
+ * changes from one replay to the next must lie in device memory: arguments are kept as they are now. */
+static void hybrid__cuda_capture_begin(hybrid__cuda_queue *q)
+{
+    void *caller;
+    if (q->result) return;
+    caller = hybrid__cuda_enter(q->cu);
+    hybrid__cuda_break(q, q->cu->driver.api.cuStreamBeginCapture(q->stream, HYBRID__CU_CAPTURE_RELAXED), "beginning a capture");
+    q->capturing = !q->result;
+    q->capture_start = q->n_launches;
+    hybrid__cuda_leave(q->cu, caller);
+}
+
+/* The recorded work as a graph that can be launched. When only the capture failed, the queue is as good as before: run without a graph. */
+static hybrid_result hybrid__cuda_capture_end(hybrid__cuda_queue *q, hybrid__cuda_graph **out, hybrid_error *error)
+{
+    const hybrid__driver_api *api = &q->cu->driver.api;
+    hybrid__cuda_graph *g;
+    hybrid_result r = HYBRID_OK;
+    void *caller, *graph = NULL;
+    int code;
+    *out = NULL;
+    if (!q->capturing) {
+        if (q->result && error) *error = q->error;
+        return q->result ? q->result : hybrid__fail(error, HYBRID_ERROR_INVALID, "the GPU: there is no capture to end");
+    }
+    caller = hybrid__cuda_enter(q->cu);
+    code = api->cuStreamEndCapture(q->stream, &graph);
+    q->capturing = false;
+    if (q->result) {
+        r = q->result;
+        if (error) *error = q->error;
+        if (q->refused) q->result = HYBRID_OK;
+        q->refused = false;
+    }
+    else if (code || !graph) r = hybrid__driver_fail(&q->cu->driver, error, code ? code : HYBRID__CU_CAPTURE_INVALIDATED, "ending a capture");
+    else if (!(g = (hybrid__cuda_graph *)hybrid__calloc(q->cu->rt, 1, sizeof *g))) r = hybrid__fail_memory(error, sizeof *g);
+    else {
+        g->n_launches = q->n_launches - q->capture_start;
+        if (api->cuGraphInstantiateWithFlags) code = api->cuGraphInstantiateWithFlags(&g->executable, graph, 0);
+        else if (api->cuGraphInstantiate_v2) code = api->cuGraphInstantiate_v2(&g->executable, graph, NULL, NULL, 0);
+        else code = HYBRID__CU_CAPTURE_UNSUPPORTED;
+        if (!code) *out = g;
+        else {
+            hybrid__free(q->cu->rt, g);
+            r = hybrid__driver_fail(&q->cu->driver, error, code, "making a graph");
+        }
+    }
+    if (graph) api->cuGraphDestroy(graph);
+    hybrid__cuda_leave(q->cu, caller);
+    return r;
+}
+
+static void hybrid__cuda_graph_launch(hybrid__cuda_queue *q, const hybrid__cuda_graph *graph)
+{
+    void *caller;
+    if (q->result || hybrid__cuda_refuse(q, "another graph")) return;
+    caller = hybrid__cuda_enter(q->cu);
+    q->n_graph_launches++;
+    hybrid__cuda_break(q, q->cu->driver.api.cuGraphLaunch(graph->executable, q->stream), "running a captured graph");
+    hybrid__cuda_leave(q->cu, caller);
+}
+
+/* Nothing may be running it: sync first. NULL is nothing. */
+static void hybrid__cuda_graph_destroy(hybrid__cuda *cu, hybrid__cuda_graph *graph)
+{
+    void *caller;
+    if (!graph) return;
+    caller = hybrid__cuda_enter(cu);
+    cu->driver.api.cuGraphExecDestroy(graph->executable);
+    hybrid__cuda_leave(cu, caller);
+    hybrid__free(cu->rt, graph);
+}
