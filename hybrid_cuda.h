@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 5b596afc5a010987): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id d6403d2920d3619f): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -14,12 +14,23 @@
  * CONTENTS (line, file)
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *       36  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *       99  macros.h           what compilers call things, and the macros that every room uses
- *     1115  end.h              closes what core/begin opened
+ *       47  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *      110  macros.h           what compilers call things, and the macros that every room uses
+ *     3189  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
- *      137  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *      148  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
+ *      157  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
+ *      274  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
+ *      532  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
+ *      630  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
+ *      771  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     1749  cache.c            compiled kernels on disk, or in the host's own store
+ *     1990  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     2371  device.c           an opened GPU: its context, its memory, its kernels
+ *     2666  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     2784  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     3150  gemm.c             large products by cuBLAS.
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -31,7 +42,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "5b596afc5a010987"
+#define HYBRID_CUDA__SOURCE_ID "d6403d2920d3619f"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -133,6 +144,629 @@
 #define hybrid__fail_memory(err, bytes) \
     hybrid__fail_at(err, HYBRID_ERROR_MEMORY, 0, "out of memory: an allocation of %llu bytes failed", (unsigned long long)(bytes))
 /* ==== end src/core/macros.h ==== */
+
+/* ==== begin src/cuda/system.h ==== */
+/* cuda/system: system headers that only the GPU part needs: opening libraries, listing folders, keeping the locale. */
+#include <locale.h>
+#if !defined(_WIN32)
+    #include <dirent.h>
+    #include <dlfcn.h>
+#endif
+/* ==== end src/cuda/system.h ==== */
+
+/* ==== begin src/cuda/abi.c ==== */
+/* cuda/abi: what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to build, or ever included.
+ *
+ * A list gives for each function: is it required (1) or may it be missing in older versions (0), our name, the name in the library
+ * (the plain names of many are older ABIs with 32-bit sizes: always take _v2), and the parameters. Handles are void *, results and
+ * enums are int, CUdeviceptr is hybrid__cu_ptr. The gate cuda_abi compares all of it with the real headers where a toolkit is. */
+
+typedef unsigned long long hybrid__cu_ptr;
+
+enum {                                  /* CUresult */
+    HYBRID__CU_OK = 0, HYBRID__CU_INVALID = 1, HYBRID__CU_OUT_OF_MEMORY = 2, HYBRID__CU_NOT_INITIALIZED = 3, HYBRID__CU_DEINITIALIZED = 4,
+    HYBRID__CU_STUB_LIBRARY = 34, HYBRID__CU_DEVICE_UNAVAILABLE = 46, HYBRID__CU_NO_DEVICE = 100, HYBRID__CU_INVALID_DEVICE = 101,
+    HYBRID__CU_INVALID_IMAGE = 200, HYBRID__CU_INVALID_CONTEXT = 201, HYBRID__CU_NO_BINARY_FOR_GPU = 209, HYBRID__CU_ECC = 214,
+    HYBRID__CU_INVALID_PTX = 218, HYBRID__CU_NO_JIT = 221, HYBRID__CU_PTX_TOO_NEW = 222, HYBRID__CU_NOT_FOUND = 500,
+    HYBRID__CU_NOT_READY = 600, HYBRID__CU_ILLEGAL_ADDRESS = 700, HYBRID__CU_LAUNCH_RESOURCES = 701, HYBRID__CU_LAUNCH_TIMEOUT = 702,
+    HYBRID__CU_PEER_ALREADY_ON = 704, HYBRID__CU_ASSERT = 710, HYBRID__CU_LAUNCH_FAILED = 719, HYBRID__CU_SYSTEM_DRIVER_MISMATCH = 803,
+    HYBRID__CU_COMPAT_NOT_SUPPORTED = 804, HYBRID__CU_CAPTURE_UNSUPPORTED = 900, HYBRID__CU_CAPTURE_INVALIDATED = 901
+};
+enum {                                  /* CUdevice_attribute */
+    HYBRID__CU_DEVICE_THREADS_PER_BLOCK = 1, HYBRID__CU_DEVICE_SHARED_PER_BLOCK = 8, HYBRID__CU_DEVICE_WARP_SIZE = 10, HYBRID__CU_DEVICE_SM_COUNT = 16,
+    HYBRID__CU_DEVICE_INTEGRATED = 18, HYBRID__CU_DEVICE_L2_BYTES = 38, HYBRID__CU_DEVICE_CC_MAJOR = 75, HYBRID__CU_DEVICE_CC_MINOR = 76,
+    HYBRID__CU_DEVICE_SHARED_PER_SM = 81, HYBRID__CU_DEVICE_SHARED_OPTIN = 97
+};
+enum {                                  /* flags and other values */
+    HYBRID__CU_FUNC_MAX_DYNAMIC_SHARED = 8, HYBRID__CU_STREAM_NON_BLOCKING = 1, HYBRID__CU_EVENT_DISABLE_TIMING = 2,
+    HYBRID__CU_HOSTALLOC_PORTABLE = 1, HYBRID__CU_CAPTURE_RELAXED = 2,
+    HYBRID__CUBLAS_OP_N = 0, HYBRID__CUBLAS_OP_T = 1, HYBRID__CUDA_R_32F = 0, HYBRID__CUDA_R_16F = 2, HYBRID__CUDA_R_16BF = 14,
+    HYBRID__CUBLAS_COMPUTE_32F = 68, HYBRID__CUBLAS_GEMM_DEFAULT = -1, HYBRID__CUBLAS_NO_REDUCED_PRECISION = 16
+};
+
+#define HYBRID__DRIVER_LIST(X)                                                                                                                    \
+    X(1, cuInit,                     "cuInit",                       (unsigned flags))                                                            \
+    X(1, cuDriverGetVersion,         "cuDriverGetVersion",           (int *version))                                                              \
+    X(1, cuGetErrorName,             "cuGetErrorName",               (int result, const char **text))                                             \
+    X(1, cuGetErrorString,           "cuGetErrorString",             (int result, const char **text))                                             \
+    X(1, cuDeviceGetCount,           "cuDeviceGetCount",             (int *count))                                                                \
+    X(1, cuDeviceGet,                "cuDeviceGet",                  (int *device, int ordinal))                                                  \
+    X(1, cuDeviceGetName,            "cuDeviceGetName",              (char *name, int size, int device))                                          \
+    X(1, cuDeviceGetAttribute,       "cuDeviceGetAttribute",         (int *value, int attribute, int device))                                     \
+    X(1, cuDeviceTotalMem,           "cuDeviceTotalMem_v2",          (size_t *bytes, int device))                                                 \
+    X(1, cuDevicePrimaryCtxRetain,   "cuDevicePrimaryCtxRetain",     (void **context, int device))                                                \
+    X(1, cuDevicePrimaryCtxRelease,  "cuDevicePrimaryCtxRelease_v2", (int device))                                                                \
+    X(1, cuCtxSetCurrent,            "cuCtxSetCurrent",              (void *context))                                                             \
+    X(1, cuCtxGetCurrent,            "cuCtxGetCurrent",              (void **context))                                                            \
+    X(1, cuMemGetInfo,               "cuMemGetInfo_v2",              (size_t *available, size_t *total))                                          \
+    X(1, cuMemAlloc,                 "cuMemAlloc_v2",                (hybrid__cu_ptr *address, size_t bytes))                                     \
+    X(1, cuMemFree,                  "cuMemFree_v2",                 (hybrid__cu_ptr address))                                                    \
+    X(1, cuMemHostAlloc,             "cuMemHostAlloc",               (void **address, size_t bytes, unsigned flags))                              \
+    X(1, cuMemFreeHost,              "cuMemFreeHost",                (void *address))                                                             \
+    X(1, cuMemcpyHtoDAsync,          "cuMemcpyHtoDAsync_v2",         (hybrid__cu_ptr to, const void *from, size_t bytes, void *stream))           \
+    X(1, cuMemcpyDtoHAsync,          "cuMemcpyDtoHAsync_v2",         (void *to, hybrid__cu_ptr from, size_t bytes, void *stream))                 \
+    X(1, cuMemcpyDtoDAsync,          "cuMemcpyDtoDAsync_v2",         (hybrid__cu_ptr to, hybrid__cu_ptr from, size_t bytes, void *stream))        \
+    X(1, cuMemsetD8Async,            "cuMemsetD8Async",              (hybrid__cu_ptr to, unsigned char value, size_t count, void *stream))        \
+    X(1, cuStreamCreate,             "cuStreamCreate",               (void **stream, unsigned flags))                                             \
+    X(1, cuStreamDestroy,            "cuStreamDestroy_v2",           (void *stream))                                                              \
+    X(1, cuStreamSynchronize,        "cuStreamSynchronize",          (void *stream))                                                              \
+    X(1, cuStreamWaitEvent,          "cuStreamWaitEvent",            (void *stream, void *event, unsigned flags))                                 \
+    X(1, cuEventCreate,              "cuEventCreate",                (void **event, unsigned flags))                                              \
+    X(1, cuEventDestroy,             "cuEventDestroy_v2",            (void *event))                                                               \
+    X(1, cuEventRecord,              "cuEventRecord",                (void *event, void *stream))                                                 \
+    X(1, cuEventQuery,               "cuEventQuery",                 (void *event))                                                               \
+    X(1, cuEventSynchronize,         "cuEventSynchronize",           (void *event))                                                               \
+    X(1, cuModuleLoadData,           "cuModuleLoadData",             (void **module, const void *image))                                          \
+    X(1, cuModuleUnload,             "cuModuleUnload",               (void *module))                                                              \
+    X(1, cuModuleGetFunction,        "cuModuleGetFunction",          (void **function, void *module, const char *name))                           \
+    X(1, cuFuncSetAttribute,         "cuFuncSetAttribute",           (void *function, int attribute, int value))                                  \
+    X(1, cuLaunchKernel,             "cuLaunchKernel",               (void *function, unsigned grid_x, unsigned grid_y, unsigned grid_z,          \
+                                      unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared_bytes, void *stream, void **args,     \
+                                      void **extra))                                                                                              \
+    X(1, cuStreamBeginCapture,       "cuStreamBeginCapture_v2",      (void *stream, int mode))                                                    \
+    X(1, cuStreamEndCapture,         "cuStreamEndCapture",           (void *stream, void **graph))                                                \
+    X(1, cuGraphLaunch,              "cuGraphLaunch",                (void *executable, void *stream))                                            \
+    X(1, cuGraphExecDestroy,         "cuGraphExecDestroy",           (void *executable))                                                          \
+    X(1, cuGraphDestroy,             "cuGraphDestroy",               (void *graph))                                                               \
+    X(0, cuGraphInstantiateWithFlags, "cuGraphInstantiateWithFlags", (void **executable, void *graph, unsigned long long flags))
+
+/* Of drivers before 11.4; newer headers no longer declare it. */
+#define HYBRID__DRIVER_OLD_LIST(X)                                                                                                                \
+    X(0, cuGraphInstantiate_v2,      "cuGraphInstantiate_v2",        (void **executable, void *graph, void **node, char *log, size_t size))
+
+#define HYBRID__NVRTC_LIST(X)                                                                                                                     \
+    X(1, nvrtcVersion,               "nvrtcVersion",                 (int *major, int *minor))                                                    \
+    X(1, nvrtcGetNumSupportedArchs,  "nvrtcGetNumSupportedArchs",    (int *count))                                                                \
+    X(1, nvrtcGetSupportedArchs,     "nvrtcGetSupportedArchs",       (int *archs))                                                                \
+    X(1, nvrtcCreateProgram,         "nvrtcCreateProgram",           (void **program, const char *source, const char *name, int n_headers,        \
+                                      const char *const *headers, const char *const *header_names))                                               \
+    X(1, nvrtcCompileProgram,        "nvrtcCompileProgram",          (void *program, int n_options, const char *const *options))                  \
+    X(1, nvrtcDestroyProgram,        "nvrtcDestroyProgram",          (void **program))                                                            \
+    X(1, nvrtcGetPTXSize,            "nvrtcGetPTXSize",              (void *program, size_t *size))                                               \
+    X(1, nvrtcGetPTX,                "nvrtcGetPTX",                  (void *program, char *ptx))                                                  \
+    X(1, nvrtcGetCUBINSize,          "nvrtcGetCUBINSize",            (void *program, size_t *size))                                               \
+    X(1, nvrtcGetCUBIN,              "nvrtcGetCUBIN",                (void *program, char *cubin))                                                \
+    X(1, nvrtcGetProgramLogSize,     "nvrtcGetProgramLogSize",       (void *program, size_t *size))                                               \
+    X(1, nvrtcGetProgramLog,         "nvrtcGetProgramLog",           (void *program, char *log))
+
+#define HYBRID__CUBLAS_LIST(X)                                                                                                                    \
+    X(1, cublasCreate,               "cublasCreate_v2",              (void **handle))                                                             \
+    X(1, cublasDestroy,              "cublasDestroy_v2",             (void *handle))                                                              \
+    X(1, cublasGetProperty,          "cublasGetProperty",            (int type, int *value))                                                      \
+    X(1, cublasSetStream,            "cublasSetStream_v2",           (void *handle, void *stream))                                                \
+    X(1, cublasSetWorkspace,         "cublasSetWorkspace_v2",        (void *handle, void *workspace, size_t bytes))                               \
+    X(1, cublasSetMathMode,          "cublasSetMathMode",            (void *handle, int mode))                                                    \
+    X(1, cublasGemmEx,               "cublasGemmEx",                 (void *handle, int op_a, int op_b, int m, int n, int k, const void *alpha,   \
+                                      const void *a, int type_a, int lda, const void *b, int type_b, int ldb, const void *beta, void *c,          \
+                                      int type_c, int ldc, int compute, int algorithm))                                                           \
+    X(1, cublasGemmStridedBatchedEx, "cublasGemmStridedBatchedEx",   (void *handle, int op_a, int op_b, int m, int n, int k, const void *alpha,   \
+                                      const void *a, int type_a, int lda, long long stride_a, const void *b, int type_b, int ldb,                 \
+                                      long long stride_b, const void *beta, void *c, int type_c, int ldc, long long stride_c, int count,          \
+                                      int compute, int algorithm))
+
+#define HYBRID__X(required, name, symbol, parameters) int (*name) parameters;
+typedef struct hybrid__driver_api { HYBRID__DRIVER_LIST(HYBRID__X) HYBRID__DRIVER_OLD_LIST(HYBRID__X) } hybrid__driver_api;
+typedef struct hybrid__nvrtc_api { HYBRID__NVRTC_LIST(HYBRID__X) } hybrid__nvrtc_api;
+typedef struct hybrid__cublas_api { HYBRID__CUBLAS_LIST(HYBRID__X) } hybrid__cublas_api;
+#undef HYBRID__X
+/* ==== end src/cuda/abi.c ==== */
+
+/* ==== begin src/cuda/library.c ==== */
+/* cuda/library: finds and opens a dynamic library by a list of names, in the places where users have CUDA.
+ *
+ * Order: the folder in HYBRID_CUDA_PATH; what the process has already loaded (a host with PyTorch or an engine inside shares its
+ * copy with us); then name by name, newest first: the loader's own path, and the folders of toolkits and of Python wheels.
+ * Nothing that was opened is closed again: the driver does not survive it, and opening twice costs nothing. */
+
+enum { HYBRID__PATH_MAX = 512 };
+
+typedef struct hybrid__library {
+    void *handle;
+    char  path[HYBRID__PATH_MAX];       /* full path where the system tells it, else the name */
+    bool  is_override;                  /* found in HYBRID_CUDA_PATH */
+} hybrid__library;
+
+/* The text of an environment variable, or NULL when it is absent or empty. */
+static const char *hybrid__environment(const char *name)
+{
+    const char *text = getenv(name);
+    return text && *text ? text : NULL;
+}
+
+#if defined(_WIN32)
+    #define HYBRID__SEPARATOR '\\'
+static void *hybrid__library_load(const char *path, bool only_if_loaded)
+{
+    if (only_if_loaded) return (void *)GetModuleHandleA(path);
+    return (void *)LoadLibraryExA(path, NULL, strchr(path, '\\') ? LOAD_WITH_ALTERED_SEARCH_PATH : 0);
+}
+static bool hybrid__library_symbol(const hybrid__library *lib, const char *name, void *function)
+{
+    FARPROC address = GetProcAddress((HMODULE)lib->handle, name);
+    memcpy(function, &address, sizeof address);
+    return address != NULL;
+}
+static void hybrid__library_locate(hybrid__library *lib, const char *symbol)
+{
+    char path[HYBRID__PATH_MAX];
+    DWORD n = GetModuleFileNameA((HMODULE)lib->handle, path, sizeof path);
+    HYBRID__UNUSED(symbol);
+    if (n && n < sizeof path) memcpy(lib->path, path, n + 1);
+}
+#else
+    #define HYBRID__SEPARATOR '/'
+static void *hybrid__library_load(const char *path, bool only_if_loaded)
+{
+    #if defined(RTLD_NOLOAD)
+    return dlopen(path, RTLD_LAZY | RTLD_LOCAL | (only_if_loaded ? RTLD_NOLOAD : 0));
+    #else
+    return only_if_loaded ? NULL : dlopen(path, RTLD_LAZY | RTLD_LOCAL);
+    #endif
+}
+/* Stores the address of the function called name into *function, a pointer to a function pointer. */
+static bool hybrid__library_symbol(const hybrid__library *lib, const char *name, void *function)
+{
+    void *address = dlsym(lib->handle, name);
+    memcpy(function, &address, sizeof address);
+    return address != NULL;
+}
+/* Where a library came from that was opened by its bare name: dladdr tells, which -std=c99 hides but the process has. */
+static void hybrid__library_locate(hybrid__library *lib, const char *symbol)
+{
+    struct { const char *file; void *base; const char *name; void *address; } info = { NULL, NULL, NULL, NULL };
+    int (*find)(const void *address, void *info) = NULL;
+    void *self = dlopen(NULL, RTLD_LAZY), *address = dlsym(lib->handle, symbol), *function = self ? dlsym(self, "dladdr") : NULL;
+    memcpy(&find, &function, sizeof function);
+    if (address && find && find(address, &info) && info.file && strchr(info.file, '/') && strlen(info.file) < sizeof lib->path)
+        memcpy(lib->path, info.file, strlen(info.file) + 1);
+    if (self) dlclose(self);
+}
+#endif
+
+/* folder/file into path; false when it does not fit. */
+static bool hybrid__path_join(char path[HYBRID__PATH_MAX], const char *folder, const char *file)
+{
+    size_t n = strlen(folder);
+    const char *between = n && (folder[n - 1] == '/' || folder[n - 1] == HYBRID__SEPARATOR) ? "" : HYBRID__SEPARATOR == '/' ? "/" : "\\";
+    int length = snprintf(path, HYBRID__PATH_MAX, "%s%s%s", folder, between, file);
+    return length > 0 && length < HYBRID__PATH_MAX;
+}
+
+/* The folder of a path, with its last separator; "" for a bare name. */
+static void hybrid__path_folder(char folder[HYBRID__PATH_MAX], const char *path)
+{
+    size_t i, n = 0;
+    for (i = 0; path[i] && i + 1 < HYBRID__PATH_MAX; i++)
+        if (path[i] == '/' || path[i] == HYBRID__SEPARATOR) n = i + 1;
+    memcpy(folder, path, n);
+    folder[n] = 0;
+}
+
+/* ---- folders ---- */
+
+/* Called with one folder after the other; returns true to stop. */
+typedef bool (*hybrid__folder_fn)(void *user, const char *folder);
+
+static bool hybrid__star_match(const char *name, const char *pattern, size_t n)
+{
+    const char *star = (const char *)memchr(pattern, '*', n);
+    size_t head = (size_t)(star - pattern), tail = n - head - 1, length = strlen(name);
+    return name[0] != '.' && length >= head + tail && !memcmp(name, pattern, head) && !memcmp(name + length - tail, star + 1, tail);
+}
+
+/* cuda-9.2 stands behind cuda-12.8, python3.9 behind python3.11: longer is newer. */
+static int hybrid__star_compare(const char *a, const char *b)
+{
+    size_t la = strlen(a), lb = strlen(b);
+    return la != lb ? (la < lb ? -1 : 1) : strcmp(a, b);
+}
+
+/* The greatest name in folder that fits the pattern of n characters and is below `below` ("" = no limit). */
+static bool hybrid__folder_next(const char *folder, const char *pattern, size_t n, const char *below, char best[128])
+{
+    bool found = false;
+#if defined(_WIN32)
+    char all[HYBRID__PATH_MAX];
+    WIN32_FIND_DATAA entry;
+    HANDLE list = hybrid__path_join(all, folder, "*") ? FindFirstFileA(all, &entry) : INVALID_HANDLE_VALUE;
+    bool more = list != INVALID_HANDLE_VALUE;
+    for (; more; more = FindNextFileA(list, &entry) != 0) {
+        const char *name = entry.cFileName;
+#else
+    DIR *list = opendir(folder);
+    struct dirent *entry;
+    while (list && (entry = readdir(list)) != NULL) {
+        const char *name = entry->d_name;
+#endif
+        if (strlen(name) >= 128 || !hybrid__star_match(name, pattern, n)) continue;
+        if (*below && hybrid__star_compare(name, below) >= 0) continue;
+        if (found && hybrid__star_compare(name, best) <= 0) continue;
+        memcpy(best, name, strlen(name) + 1);
+        found = true;
+    }
+#if defined(_WIN32)
+    if (list != INVALID_HANDLE_VALUE) FindClose(list);
+#else
+    if (list) closedir(list);
+#endif
+    return found;
+}
+
+/* Calls fn with every folder that a pattern stands for: each part of the path may hold one star. '/' separates, on Windows too. */
+static bool hybrid__folder_expand(const char *pattern, hybrid__folder_fn fn, void *user)
+{
+    const char *star = strchr(pattern, '*'), *part = star, *end = star;
+    char folder[HYBRID__PATH_MAX], path[HYBRID__PATH_MAX], below[128] = "", name[128];
+    if (!star) return fn(user, pattern);
+    while (part > pattern && part[-1] != '/') part--;
+    end += strcspn(end, "/");
+    if ((size_t)(part - pattern) >= sizeof folder) return false;
+    memcpy(folder, pattern, (size_t)(part - pattern));
+    folder[part - pattern] = 0;
+    while (hybrid__folder_next(folder, part, (size_t)(end - part), below, name)) {
+        int length = snprintf(path, sizeof path, "%s%s%s", folder, name, end);
+        if (length > 0 && length < (int)sizeof path && hybrid__folder_expand(path, fn, user)) return true;
+        memcpy(below, name, sizeof below);
+    }
+    return false;
+}
+
+typedef struct hybrid__cuda_place { const char *variable, *pattern; } hybrid__cuda_place;
+
+/* All folders in which toolkits, distributions, Conda and Python wheels put the libraries of CUDA. Patterns that begin with a
+ * variable are skipped where it is not set. */
+static bool hybrid__cuda_folders(hybrid__folder_fn fn, void *user)
+{
+    static const hybrid__cuda_place places[] = {
+#if defined(_WIN32)
+        { "CUDA_PATH", "/bin/x64" }, { "CUDA_PATH", "/bin" }, { "CUDA_HOME", "/bin/x64" }, { "CUDA_HOME", "/bin" },
+        { "ProgramFiles", "/NVIDIA GPU Computing Toolkit/CUDA/v*/bin/x64" }, { "ProgramFiles", "/NVIDIA GPU Computing Toolkit/CUDA/v*/bin" },
+        { "VIRTUAL_ENV", "/Lib/site-packages/nvidia/*/bin" }, { "VIRTUAL_ENV", "/Lib/site-packages/nvidia/*/bin/x86_64" },
+        { "CONDA_PREFIX", "/Library/bin" }, { "CONDA_PREFIX", "/Lib/site-packages/nvidia/*/bin" }, { "CONDA_PREFIX", "/Lib/site-packages/nvidia/*/bin/x86_64" },
+        { "LOCALAPPDATA", "/Programs/Python/Python3*/Lib/site-packages/nvidia/*/bin" },
+        { "LOCALAPPDATA", "/Programs/Python/Python3*/Lib/site-packages/nvidia/*/bin/x86_64" },
+        { "APPDATA", "/Python/Python3*/site-packages/nvidia/*/bin" }
+#else
+        { "CUDA_PATH", "/lib64" }, { "CUDA_PATH", "/targets/*/lib" }, { "CUDA_PATH", "/lib" },
+        { "CUDA_HOME", "/lib64" }, { "CUDA_HOME", "/targets/*/lib" }, { "CUDA_HOME", "/lib" },
+        { NULL, "/usr/local/cuda/lib64" }, { NULL, "/usr/local/cuda-*/lib64" }, { NULL, "/usr/local/cuda-*/targets/*/lib" },
+        { NULL, "/opt/cuda/lib64" }, { NULL, "/opt/cuda-*/lib64" }, { NULL, "/usr/lib/cuda/lib64" },
+        { NULL, "/usr/lib/*-linux-gnu" }, { NULL, "/usr/lib64" }, { NULL, "/usr/lib/wsl/lib" }, { NULL, "/run/opengl-driver/lib" },
+        { "VIRTUAL_ENV", "/lib/python3*/site-packages/nvidia/*/lib" },
+        { "CONDA_PREFIX", "/lib" }, { "CONDA_PREFIX", "/targets/*/lib" }, { "CONDA_PREFIX", "/lib/python3*/site-packages/nvidia/*/lib" },
+        { "HOME", "/.local/lib/python3*/site-packages/nvidia/*/lib" },
+        { NULL, "/usr/local/lib/python3*/*-packages/nvidia/*/lib" }, { NULL, "/usr/lib/python3*/*-packages/nvidia/*/lib" }
+#endif
+    };
+    char pattern[HYBRID__PATH_MAX];
+    size_t i;
+    for (i = 0; i < HYBRID__COUNT(places); i++) {
+        const char *root = places[i].variable ? hybrid__environment(places[i].variable) : "";
+        int n = root ? snprintf(pattern, sizeof pattern, "%s%s", root, places[i].pattern) : 0;
+        if (n > 0 && n < (int)sizeof pattern && hybrid__folder_expand(pattern, fn, user)) return true;
+    }
+    return false;
+}
+
+/* ---- the search ---- */
+
+/* Looks at an opened library; returns true to take it, false to look for the next one. */
+typedef bool (*hybrid__library_fn)(void *user, hybrid__library *lib);
+
+typedef struct hybrid__library_search {
+    const char *name;
+    const char *first;                  /* a library that must come from the same folder and be opened before, or NULL */
+    hybrid__library_fn accept;
+    void *user;
+    bool  is_override;
+} hybrid__library_search;
+
+static bool hybrid__library_try(const hybrid__library_search *search, const char *path, bool only_if_loaded)
+{
+    hybrid__library lib;
+    memset(&lib, 0, sizeof lib);
+    if (strlen(path) >= sizeof lib.path || !(lib.handle = hybrid__library_load(path, only_if_loaded))) return false;
+    memcpy(lib.path, path, strlen(path) + 1);
+    lib.is_override = search->is_override;
+    return search->accept(search->user, &lib);
+}
+
+static bool hybrid__library_in_folder(void *user, const char *folder)
+{
+    const hybrid__library_search *search = (const hybrid__library_search *)user;
+    char path[HYBRID__PATH_MAX];
+    if (strstr(folder, "/stubs")) return false;                            /* the toolkit's: to link with, not to run */
+    if (search->first && hybrid__path_join(path, folder, search->first)) hybrid__library_load(path, false);
+    return hybrid__path_join(path, folder, search->name) && hybrid__library_try(search, path, false);
+}
+
+/* Offers the libraries that have one of the names (the best first, NULL behind the last) to accept, until it takes one.
+ * firsts: NULL, or for each name what must be opened before it. only_override: HYBRID_CUDA_PATH and nothing else. */
+static bool hybrid__library_find(const char *const *names, const char *const *firsts, bool only_override, hybrid__library_fn accept, void *user)
+{
+    const char *override_folder = hybrid__environment("HYBRID_CUDA_PATH");
+    hybrid__library_search search;
+    int i;
+    memset(&search, 0, sizeof search);
+    search.accept = accept;
+    search.user = user;
+    search.is_override = true;
+    for (i = 0; override_folder && names[i]; i++) {
+        search.name = names[i];
+        search.first = firsts ? firsts[i] : NULL;
+        if (hybrid__library_in_folder(&search, override_folder)) return true;
+    }
+    search.is_override = false;
+    if (only_override) return false;
+    for (i = 0; names[i]; i++)
+        if (hybrid__library_try(&search, names[i], true)) return true;
+    for (i = 0; names[i]; i++) {
+        search.name = names[i];
+        search.first = firsts ? firsts[i] : NULL;
+        if (hybrid__library_try(&search, names[i], false) || hybrid__cuda_folders(hybrid__library_in_folder, &search)) return true;
+    }
+    return false;
+}
+/* ==== end src/cuda/library.c ==== */
+
+/* ==== begin src/cuda/driver.c ==== */
+/* cuda/driver: the driver's functions, what its result codes mean in words, and the one message for a machine without CUDA. */
+
+typedef struct hybrid__driver {
+    hybrid__driver_api api;
+    hybrid__library    library;
+    int                version;         /* 13000: the newest CUDA that this driver knows */
+    const char        *missing;         /* a required function that the library lacks */
+} hybrid__driver;
+
+static bool hybrid__driver_accept(void *user, hybrid__library *lib)
+{
+    hybrid__driver *driver = (hybrid__driver *)user;
+    driver->missing = NULL;
+#define HYBRID__X(required, name, symbol, parameters) if (!hybrid__library_symbol(lib, symbol, &driver->api.name) && required) driver->missing = symbol;
+    HYBRID__DRIVER_LIST(HYBRID__X)
+    HYBRID__DRIVER_OLD_LIST(HYBRID__X)
+#undef HYBRID__X
+    hybrid__library_locate(lib, "cuInit");
+    driver->library = *lib;
+    return !driver->missing;
+}
+
+/* What a user can do about a result of the driver; "" where nobody knows. */
+static const char *hybrid__driver_advice(int result)
+{
+    switch (result) {
+        case HYBRID__CU_OUT_OF_MEMORY: return "; use a smaller context, fewer layers on the GPU, or close other programs that use it";
+        case HYBRID__CU_STUB_LIBRARY: return "; this is the toolkit's stub, not a driver: take the stubs folder out of the library path";
+        case HYBRID__CU_NO_DEVICE: return "; check that the GPU is visible (nvidia-smi, CUDA_VISIBLE_DEVICES, container flags)";
+        case HYBRID__CU_DEVICE_UNAVAILABLE: return "; another process holds it in exclusive mode";
+        case HYBRID__CU_SYSTEM_DRIVER_MISMATCH: case HYBRID__CU_COMPAT_NOT_SUPPORTED: return "; the driver's parts have different versions: reboot, or install the driver again";
+        case HYBRID__CU_INVALID_IMAGE: case HYBRID__CU_NO_BINARY_FOR_GPU: case HYBRID__CU_PTX_TOO_NEW: case HYBRID__CU_INVALID_PTX:
+            return "; NVRTC and driver do not fit: update the driver, or install an NVRTC of its CUDA version";
+        case HYBRID__CU_ILLEGAL_ADDRESS: case HYBRID__CU_LAUNCH_FAILED: case HYBRID__CU_ASSERT: case HYBRID__CU_ECC:
+            return "; this process cannot use the GPU any more: continue on the CPU, and please report it";
+        case HYBRID__CU_LAUNCH_TIMEOUT: return "; the system stopped a kernel that ran too long: use smaller batches";
+        case HYBRID__CU_DEINITIALIZED: return "; the process is ending";
+        default: return "";
+    }
+}
+
+static hybrid_result hybrid__driver_result(int result)
+{
+    switch (result) {
+        case HYBRID__CU_OK: return HYBRID_OK;
+        case HYBRID__CU_OUT_OF_MEMORY: return HYBRID_ERROR_MEMORY;
+        case HYBRID__CU_NO_DEVICE: case HYBRID__CU_INVALID_DEVICE: case HYBRID__CU_STUB_LIBRARY: case HYBRID__CU_NOT_INITIALIZED:
+        case HYBRID__CU_SYSTEM_DRIVER_MISMATCH: case HYBRID__CU_COMPAT_NOT_SUPPORTED: return HYBRID_ERROR_NOT_FOUND;
+        case HYBRID__CU_INVALID_IMAGE: case HYBRID__CU_NO_BINARY_FOR_GPU: case HYBRID__CU_PTX_TOO_NEW: case HYBRID__CU_INVALID_PTX:
+        case HYBRID__CU_NO_JIT: return HYBRID_ERROR_UNSUPPORTED;
+        default: return HYBRID_ERROR_DEVICE;
+    }
+}
+
+static const char *hybrid__driver_name(const hybrid__driver *driver, int result)
+{
+    const char *name = NULL;
+    return driver->api.cuGetErrorName && driver->api.cuGetErrorName(result, &name) == HYBRID__CU_OK && name ? name : "an unknown CUDA error";
+}
+
+/* "the GPU: what: CUDA_ERROR_X (code); advice" */
+static hybrid_result hybrid__driver_fail(const hybrid__driver *driver, hybrid_error *error, int result, const char *what)
+{
+    return hybrid__fail(error, hybrid__driver_result(result), "the GPU: %.80s: %.50s (%d)%s", what, hybrid__driver_name(driver, result), result, hybrid__driver_advice(result));
+}
+
+/* Loads and starts the driver and counts its devices (at least one). Safe to call from several threads, and again. */
+static hybrid_result hybrid__driver_open(hybrid__driver *driver, int *n_devices, hybrid_error *error)
+{
+#if defined(_WIN32)
+    static const char *const names[] = { "nvcuda.dll", NULL };
+#elif defined(__APPLE__)
+    static const char *const names[] = { NULL };
+#else
+    static const char *const names[] = { "libcuda.so.1", "libcuda.so", NULL };
+#endif
+    int result;
+    memset(driver, 0, sizeof *driver);
+    *n_devices = 0;
+    if (sizeof(void *) != 8) return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "no CUDA: this is a 32-bit program, and CUDA is 64-bit only; computing on the CPU");
+    if (!names[0]) return hybrid__fail(error, HYBRID_ERROR_NOT_FOUND, "no CUDA: there is no NVIDIA driver for this system; computing on the CPU");
+    if (!hybrid__library_find(names, NULL, false, hybrid__driver_accept, driver)) {
+        if (driver->missing)
+            return hybrid__fail(error, HYBRID_ERROR_NOT_FOUND, "no CUDA: the driver %.100s lacks %s, it is too old; install NVIDIA driver 470 or newer", driver->library.path, driver->missing);
+        return hybrid__fail(error, HYBRID_ERROR_NOT_FOUND, "no CUDA: no NVIDIA driver found (%s in the loader's path, HYBRID_CUDA_PATH and the usual folders); "
+                            "install the NVIDIA driver to use a GPU; computing on the CPU", names[0]);
+    }
+    if ((result = driver->api.cuInit(0)) != 0 || (result = driver->api.cuDriverGetVersion(&driver->version)) != 0 || (result = driver->api.cuDeviceGetCount(n_devices)) != 0 || *n_devices < 1) {
+        *n_devices = 0;
+        result = result ? result : HYBRID__CU_NO_DEVICE;
+        return hybrid__fail(error, hybrid__driver_result(result), "no CUDA: the driver %.60s answers %.40s (%d)%s", driver->library.path,
+                            hybrid__driver_name(driver, result), result, hybrid__driver_advice(result));
+    }
+    return HYBRID_OK;
+}
+/* ==== end src/cuda/driver.c ==== */
+
+/* ==== begin src/cuda/arena.c ==== */
+/* cuda/arena: hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbours joined when freed.
+ * Pure bookkeeping: addresses are numbers, the blocks come from the caller. A part is counted, so that a view into it keeps it. */
+
+enum { HYBRID__ARENA_ALIGN = 256 };
+
+typedef struct hybrid__range hybrid__range;
+struct hybrid__range {                  /* ranges cover their blocks without gaps, in the order of addresses within a block */
+    uint64_t       at, size;
+    unsigned       holders;             /* 0: free */
+    bool           starts_block;
+    hybrid__range *next, *previous;
+};
+
+typedef struct hybrid__arena {
+    hybrid_runtime *rt;
+    hybrid__range  *first;
+    uint64_t        total, used, peak;  /* bytes */
+    unsigned        n_blocks, n_used;
+} hybrid__arena;
+
+static void hybrid__arena_create(hybrid__arena *arena, hybrid_runtime *rt)
+{
+    memset(arena, 0, sizeof *arena);
+    arena->rt = rt;
+}
+
+/* Forgets everything; the blocks are the caller's to free. */
+static void hybrid__arena_destroy(hybrid__arena *arena)
+{
+    hybrid__range *r = arena->first, *next;
+    for (; r; r = next) { next = r->next; hybrid__free(arena->rt, r); }
+    arena->first = NULL;
+}
+
+/* A new range behind `after` (NULL: as the first). NULL when the host has no memory. */
+static hybrid__range *hybrid__range_insert(hybrid__arena *arena, hybrid__range *after, uint64_t at, uint64_t size)
+{
+    hybrid__range *r = (hybrid__range *)hybrid__calloc(arena->rt, 1, sizeof *r);
+    if (!r) return NULL;
+    r->at = at;
+    r->size = size;
+    r->previous = after;
+    r->next = after ? after->next : arena->first;
+    if (r->next) r->next->previous = r;
+    if (after) after->next = r;
+    else arena->first = r;
+    return r;
+}
+
+static void hybrid__range_remove(hybrid__arena *arena, hybrid__range *r)
+{
+    if (r->previous) r->previous->next = r->next;
+    else arena->first = r->next;
+    if (r->next) r->next->previous = r->previous;
+    hybrid__free(arena->rt, r);
+}
+
+/* The range that a range of the same block begins after, or NULL. */
+static hybrid__range *hybrid__range_before(hybrid__range *r) { return r->starts_block ? NULL : r->previous; }
+static hybrid__range *hybrid__range_after(hybrid__range *r) { return r->next && !r->next->starts_block ? r->next : NULL; }
+
+/* Adds a block: at and size are multiples of the alignment. False when the host has no memory. */
+static bool hybrid__arena_add(hybrid__arena *arena, uint64_t at, uint64_t size)
+{
+    hybrid__range *r = hybrid__range_insert(arena, NULL, at, size);
+    if (!r) return false;
+    r->starts_block = true;
+    arena->total += size;
+    arena->n_blocks++;
+    return true;
+}
+
+static uint64_t hybrid__arena_round(uint64_t size) { return (HYBRID__MAX(size, 1) + HYBRID__ARENA_ALIGN - 1) / HYBRID__ARENA_ALIGN * HYBRID__ARENA_ALIGN; }
+
+/* HYBRID_OK and an address; HYBRID_ERROR_LIMIT: no block has so much in one piece; HYBRID_ERROR_MEMORY: the host has none. */
+static hybrid_result hybrid__arena_take(hybrid__arena *arena, uint64_t size, uint64_t *at)
+{
+    hybrid__range *r, *best = NULL;
+    if (size > UINT64_MAX - HYBRID__ARENA_ALIGN) return HYBRID_ERROR_LIMIT;
+    size = hybrid__arena_round(size);
+    for (r = arena->first; r; r = r->next)
+        if (!r->holders && r->size >= size && (!best || r->size < best->size)) best = r;
+    if (!best) return HYBRID_ERROR_LIMIT;
+    if (best->size > size) {
+        if (!hybrid__range_insert(arena, best, best->at + size, best->size - size)) return HYBRID_ERROR_MEMORY;
+        best->size = size;
+    }
+    best->holders = 1;
+    arena->n_used++;
+    arena->used += size;
+    arena->peak = HYBRID__MAX(arena->peak, arena->used);
+    *at = best->at;
+    return HYBRID_OK;
+}
+
+/* The part in use that an address lies in, or NULL. */
+static hybrid__range *hybrid__arena_at(const hybrid__arena *arena, uint64_t address)
+{
+    hybrid__range *r = arena->first;
+    while (r && !(r->holders && address >= r->at && address - r->at < r->size)) r = r->next;
+    return r;
+}
+
+/* One more holder of the part around an address: a view. False when nothing is in use there. */
+static bool hybrid__arena_hold(hybrid__arena *arena, uint64_t address)
+{
+    hybrid__range *r = hybrid__arena_at(arena, address);
+    if (r) r->holders++;
+    return r != NULL;
+}
+
+/* One holder less; with the last one the part is free. An address anywhere in the part will do. When its whole block is free then,
+ * the block leaves the arena and its address goes to *block (else 0): the caller gives it back or adds it again. */
+static bool hybrid__arena_free(hybrid__arena *arena, uint64_t address, uint64_t *block)
+{
+    hybrid__range *r = hybrid__arena_at(arena, address), *other;
+    *block = 0;
+    if (!r) return false;
+    if (--r->holders) return true;
+    arena->n_used--;
+    arena->used -= r->size;
+    if ((other = hybrid__range_after(r)) != NULL && !other->holders) {
+        r->size += other->size;
+        hybrid__range_remove(arena, other);
+    }
+    if ((other = hybrid__range_before(r)) != NULL && !other->holders) {
+        other->size += r->size;
+        hybrid__range_remove(arena, r);
+        r = other;
+    }
+    if (r->starts_block && !hybrid__range_after(r)) {
+        *block = r->at;
+        arena->total -= r->size;
+        arena->n_blocks--;
+        hybrid__range_remove(arena, r);
+    }
+    return true;
+}
+/* ==== end src/cuda/arena.c ==== */
 
 /* ==== begin src/cuda/modules.c ==== */
 /* cuda/modules: the programs that NVRTC compiles: which texts, with which -D, make which kernels. A module is compiled when one of its kernels
@@ -1112,6 +1746,1446 @@ static const hybrid__cuda_module_info *hybrid__cuda_module(int module)
 }
 /* ==== end src/cuda/modules.c ==== */
 
+/* ==== begin src/cuda/cache.c ==== */
+/* cuda/cache: compiled kernels on disk, or in the host's own store. A cache is never a reason to fail: an entry that is damaged is
+ * no entry, a folder that cannot be written is no folder.
+ *
+ * An entry is a header of 64 bytes and the binary: "HYBRIDCU", version (u32), 1 when PTX (u32), key (2 x u64), size (u64),
+ * hash of the binary (u64), hash of the 48 bytes before (u64), 0 (u64). Written under a temporary name and renamed: readers
+ * see a whole entry or none, and of several writers the last one stays. */
+
+enum { HYBRID__CACHE_VERSION = 1, HYBRID__CACHE_HEADER = 64, HYBRID__CACHE_KEY_TEXT = 40 };
+
+typedef struct hybrid__cache {
+    hybrid_runtime     *rt;
+    hybrid_kernel_cache host;                            /* its load and store; path is not kept */
+    char                folder[HYBRID__PATH_MAX];        /* "": nothing on disk */
+} hybrid__cache;
+
+typedef struct hybrid__cache_key { uint64_t a, b; } hybrid__cache_key;
+
+/* ---- hashing: two independent lanes of 64 bits; names a text, defends against nobody ---- */
+
+static uint64_t hybrid__hash_step(uint64_t h, uint64_t word, uint64_t factor)
+{
+    h = (h ^ word) * factor;
+    return h ^ h >> 29;
+}
+
+static uint64_t hybrid__hash_bytes(uint64_t h, const void *data, size_t n, uint64_t factor)
+{
+    const unsigned char *p = (const unsigned char *)data;
+    unsigned char last[8] = { 0, 0, 0, 0, 0, 0, 0, 0 };
+    size_t i;
+    for (i = 0; i + 8 <= n; i += 8) h = hybrid__hash_step(h, hybrid__load_u64(p + i), factor);
+    memcpy(last, p + i, n - i);
+    return hybrid__hash_step(hybrid__hash_step(h, hybrid__load_u64(last), factor), (uint64_t)n, factor);
+}
+
+#define HYBRID__HASH_A 0x9E3779B97F4A7C15u
+#define HYBRID__HASH_B 0xD6E8FEB86659FD93u
+
+static void hybrid__cache_key_add(hybrid__cache_key *key, const void *data, size_t n)
+{
+    key->a = hybrid__hash_bytes(key->a, data, n, HYBRID__HASH_A);
+    key->b = hybrid__hash_bytes(key->b + 1, data, n, HYBRID__HASH_B);
+}
+
+/* ---- places ---- */
+
+/* An environment variable as UTF-8; false when it is absent or too long. */
+static bool hybrid__environment_path(const char *name, char path[HYBRID__PATH_MAX])
+{
+#if defined(_WIN32)
+    wchar_t wide_name[64], wide[HYBRID__PATH_MAX];
+    DWORD n;
+    if (MultiByteToWideChar(CP_UTF8, 0, name, -1, wide_name, 64) <= 0) return false;
+    SetLastError(0);
+    n = GetEnvironmentVariableW(wide_name, wide, HYBRID__PATH_MAX);
+    if (n >= HYBRID__PATH_MAX || (!n && GetLastError())) return false;
+    return WideCharToMultiByte(CP_UTF8, 0, wide, n ? -1 : 1, path, HYBRID__PATH_MAX, NULL, NULL) > 0;
+#else
+    const char *text = getenv(name);
+    if (!text || strlen(text) >= HYBRID__PATH_MAX) return false;
+    memcpy(path, text, strlen(text) + 1);
+    return true;
+#endif
+}
+
+/* Puts folder/hybrid/cuda into the cache; "" when root is relative or too long. */
+static void hybrid__cache_below(hybrid__cache *cache, const char *root, const char *tail)
+{
+    int n = snprintf(cache->folder, sizeof cache->folder, "%s%s", root, tail);
+    bool absolute = root[0] == '/' || (root[0] && root[1] == ':') || root[0] == '\\';
+    if (!absolute || n < 0 || n >= (int)sizeof cache->folder - HYBRID__CACHE_KEY_TEXT - 48) cache->folder[0] = 0;
+}
+
+/* From what the runtime's descriptor says. */
+static void hybrid__cache_create(hybrid__cache *cache, hybrid_runtime *rt, const hybrid_kernel_cache *desc)
+{
+    char root[HYBRID__PATH_MAX];
+    memset(cache, 0, sizeof *cache);
+    cache->rt = rt;
+    cache->host = *desc;
+    cache->host.path = NULL;
+    if (desc->load || desc->store) return;
+    if (desc->path) snprintf(cache->folder, sizeof cache->folder, "%.400s", desc->path);
+    else if (hybrid__environment_path("HYBRID_CUDA_CACHE", root)) snprintf(cache->folder, sizeof cache->folder, "%.400s", root);
+#if defined(_WIN32)
+    else if (hybrid__environment_path("LOCALAPPDATA", root)) hybrid__cache_below(cache, root, "\\hybrid\\cuda");
+#else
+    else if (hybrid__environment_path("XDG_CACHE_HOME", root) && root[0]) hybrid__cache_below(cache, root, "/hybrid/cuda");
+    else if (hybrid__environment_path("HOME", root)) hybrid__cache_below(cache, root, "/.cache/hybrid/cuda");
+#endif
+}
+
+static void hybrid__cache_name(const hybrid__cache_key *key, char name[HYBRID__CACHE_KEY_TEXT])
+{
+    snprintf(name, HYBRID__CACHE_KEY_TEXT, "%08lx%08lx%08lx%08lx.bin", (unsigned long)(key->a >> 32), (unsigned long)(key->a & 0xFFFFFFFFu),
+             (unsigned long)(key->b >> 32), (unsigned long)(key->b & 0xFFFFFFFFu));
+}
+
+/* ---- disk ---- */
+
+#ifdef HYBRID_NO_STDIO
+static bool hybrid__cache_write(const char *folder, const char *name, const void *data, size_t size)
+{
+    HYBRID__UNUSED(folder); HYBRID__UNUSED(name); HYBRID__UNUSED(data); HYBRID__UNUSED(size);
+    return false;
+}
+#else
+    #if defined(_WIN32)
+static bool hybrid__cache_wide(const char *path, wchar_t wide[HYBRID__PATH_MAX]) { return MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, HYBRID__PATH_MAX) > 0; }
+static void hybrid__cache_mkdir(const char *path) { wchar_t w[HYBRID__PATH_MAX]; if (hybrid__cache_wide(path, w)) CreateDirectoryW(w, NULL); }
+static FILE *hybrid__cache_open(const char *path) { wchar_t w[HYBRID__PATH_MAX]; return hybrid__cache_wide(path, w) ? _wfopen(w, L"wb") : NULL; }
+static void hybrid__cache_remove(const char *path) { wchar_t w[HYBRID__PATH_MAX]; if (hybrid__cache_wide(path, w)) DeleteFileW(w); }
+static bool hybrid__cache_rename(const char *from, const char *to)
+{
+    wchar_t a[HYBRID__PATH_MAX], b[HYBRID__PATH_MAX];
+    return hybrid__cache_wide(from, a) && hybrid__cache_wide(to, b) && MoveFileExW(a, b, MOVEFILE_REPLACE_EXISTING);
+}
+static unsigned long hybrid__process_id(void) { return GetCurrentProcessId(); }
+    #else
+static void hybrid__cache_mkdir(const char *path) { mkdir(path, 0700); }
+static FILE *hybrid__cache_open(const char *path) { return fopen(path, "wb"); }
+static void hybrid__cache_remove(const char *path) { remove(path); }
+static bool hybrid__cache_rename(const char *from, const char *to) { return rename(from, to) == 0; }
+static unsigned long hybrid__process_id(void) { return (unsigned long)getpid(); }
+    #endif
+
+/* Makes a folder and those above it. */
+static void hybrid__cache_folders(const char *folder)
+{
+    char path[HYBRID__PATH_MAX];
+    size_t i, n = strlen(folder);
+    memcpy(path, folder, n + 1);
+    for (i = 1; i <= n; i++) {
+        char c = path[i];
+        if (c && c != '/' && c != HYBRID__SEPARATOR) continue;
+        path[i] = 0;
+        hybrid__cache_mkdir(path);
+        path[i] = c;
+    }
+}
+
+static bool hybrid__cache_write(const char *folder, const char *name, const void *data, size_t size)
+{
+    char path[HYBRID__PATH_MAX], temporary_name[HYBRID__CACHE_KEY_TEXT + 64], temporary[HYBRID__PATH_MAX];
+    FILE *f;
+    bool ok;
+    /* Unlike any other writer's: of another process, or (by the address of a local) of another thread, or at another time. */
+    snprintf(temporary_name, sizeof temporary_name, "%.32s.%lx.%lx.%lx", name, hybrid__process_id(), (unsigned long)(uintptr_t)&ok, (unsigned long)hybrid__now_us());
+    if (!hybrid__path_join(path, folder, name) || !hybrid__path_join(temporary, folder, temporary_name)) return false;
+    if (!(f = hybrid__cache_open(temporary))) {
+        hybrid__cache_folders(folder);
+        if (!(f = hybrid__cache_open(temporary))) return false;
+    }
+    ok = fwrite(data, 1, size, f) == size;
+    ok = fclose(f) == 0 && ok;
+    ok = ok && hybrid__cache_rename(temporary, path);
+    if (!ok) hybrid__cache_remove(temporary);
+    return ok;
+}
+#endif
+
+/* ---- entries ---- */
+
+static void hybrid__cache_header(unsigned char header[HYBRID__CACHE_HEADER], const hybrid__cache_key *key, bool ptx, const void *data, uint64_t size)
+{
+    uint64_t hash = hybrid__hash_bytes(HYBRID__CACHE_VERSION, data, (size_t)size, HYBRID__HASH_A);
+    memset(header, 0, HYBRID__CACHE_HEADER);
+    memcpy(header, "HYBRIDCU", 8);
+    hybrid__store_u32(header + 8, HYBRID__CACHE_VERSION);
+    hybrid__store_u32(header + 12, ptx);
+    memcpy(header + 16, &key->a, 8);
+    memcpy(header + 24, &key->b, 8);
+    memcpy(header + 32, &size, 8);
+    memcpy(header + 40, &hash, 8);
+    hash = hybrid__hash_bytes(HYBRID__CACHE_VERSION, header, 48, HYBRID__HASH_B);
+    memcpy(header + 48, &hash, 8);
+}
+
+/* The whole entry, read from the host's store or the disk; NULL when there is none. */
+static unsigned char *hybrid__cache_read(hybrid__cache *cache, const char *name, size_t *size)
+{
+    unsigned char *entry = NULL;
+    if (cache->host.load) {
+        *size = cache->host.load(cache->host.user, name, NULL, 0);
+        if (*size < HYBRID__CACHE_HEADER || !(entry = (unsigned char *)hybrid__alloc(cache->rt, *size))) return NULL;
+        if (cache->host.load(cache->host.user, name, entry, *size) == *size) return entry;
+    } else if (cache->folder[0]) {
+        char path[HYBRID__PATH_MAX];
+        hybrid_source source;
+        hybrid__file f;
+        memset(&source, 0, sizeof source);
+        source.path = path;
+        if (!hybrid__path_join(path, cache->folder, name) || hybrid__file_open(&source, &f, NULL)) return NULL;
+        *size = (size_t)f.size;
+        if (f.size < HYBRID__CACHE_HEADER || f.size > SIZE_MAX || !(entry = (unsigned char *)hybrid__alloc(cache->rt, *size)) || !hybrid__file_read(&f, 0, entry, *size, NULL)) {
+            hybrid__file_close(&f);
+            return entry;
+        }
+        hybrid__file_close(&f);
+    }
+    hybrid__free(cache->rt, entry);
+    return NULL;
+}
+
+/* A binary from the cache: true, and a block of *size bytes with a zero behind it, freed by the caller. */
+static bool hybrid__cache_get(hybrid__cache *cache, const hybrid__cache_key *key, bool *ptx, void **data, size_t *size)
+{
+    unsigned char header[HYBRID__CACHE_HEADER], *entry;
+    char name[HYBRID__CACHE_KEY_TEXT], *copy = NULL;
+    size_t n = 0;
+    hybrid__cache_name(key, name);
+    if (!(entry = hybrid__cache_read(cache, name, &n))) return false;
+    *ptx = entry[12] != 0;
+    *size = n - HYBRID__CACHE_HEADER;
+    hybrid__cache_header(header, key, *ptx, entry + HYBRID__CACHE_HEADER, *size);
+    if (!memcmp(header, entry, HYBRID__CACHE_HEADER) && (copy = (char *)hybrid__alloc(cache->rt, *size + 1)) != NULL) {
+        memcpy(copy, entry + HYBRID__CACHE_HEADER, *size);
+        copy[*size] = 0;
+    }
+    hybrid__free(cache->rt, entry);
+    *data = copy;
+    return copy != NULL;
+}
+
+/* Keeps a binary, if that is possible. */
+static void hybrid__cache_put(hybrid__cache *cache, const hybrid__cache_key *key, bool ptx, const void *data, size_t size)
+{
+    unsigned char *entry;
+    char name[HYBRID__CACHE_KEY_TEXT];
+    if (!cache->host.store && !cache->folder[0]) return;
+    if (!(entry = (unsigned char *)hybrid__alloc(cache->rt, HYBRID__CACHE_HEADER + size))) return;
+    hybrid__cache_name(key, name);
+    hybrid__cache_header(entry, key, ptx, data, size);
+    memcpy(entry + HYBRID__CACHE_HEADER, data, size);
+    if (cache->host.store) cache->host.store(cache->host.user, name, entry, HYBRID__CACHE_HEADER + size);
+    else hybrid__cache_write(cache->folder, name, entry, HYBRID__CACHE_HEADER + size);
+    hybrid__free(cache->rt, entry);
+}
+/* ==== end src/cuda/cache.c ==== */
+
+/* ==== begin src/cuda/jit.c ==== */
+/* cuda/jit: from the text of kernels to functions on the device: which NVRTC, for which architecture, compiled or from the cache.
+ * Nothing is loaded or compiled before a kernel of it is first asked for. One compilation at a time: old versions need that, and
+ * newer ones gain nothing from two. */
+
+/* ---- architecture: a pure choice ---- */
+
+typedef struct hybrid__target { int number; bool ptx; } hybrid__target;      /* 90: sm_90 as a binary, or compute_90 as PTX; 0: none */
+
+/* Chips of the Jetson family: their binaries run on no other chip, and they run no other's. */
+static bool hybrid__is_tegra(int number) { return number == 53 || number == 62 || number == 72 || number == 87 || number == 101 || number == 110; }
+
+/* The best target for a device of capability cc (major * 10 + minor) among those that an NVRTC offers (in any order): the very same;
+ * a binary for an earlier minor version, which later ones run; PTX of an earlier version, which the driver translates; or none. */
+static hybrid__target hybrid__target_choose(int cc, const int *archs, int n)
+{
+    hybrid__target binary = { 0, false }, ptx = { 0, true };
+    int i;
+    for (i = 0; i < n; i++) {
+        if (archs[i] > cc || archs[i] <= 0) continue;
+        if (archs[i] == cc) { binary.number = cc; return binary; }
+        if (archs[i] / 10 == cc / 10 && !hybrid__is_tegra(archs[i]) && !hybrid__is_tegra(cc)) binary.number = HYBRID__MAX(binary.number, archs[i]);
+        ptx.number = HYBRID__MAX(ptx.number, archs[i]);
+    }
+    return binary.number ? binary : ptx;
+}
+
+/* ---- NVRTC ---- */
+
+typedef struct hybrid__nvrtc {
+    hybrid__nvrtc_api api;
+    hybrid__library   library;
+    int               major, minor;
+    hybrid__target    arch;             /* what this one makes for the device it was opened for */
+    int               cc;
+    char              refused[96];      /* what was found and could not be used, in words */
+} hybrid__nvrtc;
+
+/* NVRTC opens its library of built-ins by bare name when it compiles: outside the loader's path that fails, unless it is there already. */
+static void hybrid__nvrtc_builtins(const hybrid__nvrtc *nvrtc)
+{
+    char folder[HYBRID__PATH_MAX], path[HYBRID__PATH_MAX], name[64];
+    hybrid__path_folder(folder, nvrtc->library.path);
+#if defined(_WIN32)
+    snprintf(name, sizeof name, "nvrtc-builtins64_%d%d.dll", nvrtc->major, nvrtc->minor);
+#else
+    snprintf(name, sizeof name, "libnvrtc-builtins.so.%d.%d", nvrtc->major, nvrtc->minor);
+#endif
+    if (folder[0] && hybrid__path_join(path, folder, name)) hybrid__library_load(path, false);
+}
+
+static bool hybrid__nvrtc_accept(void *user, hybrid__library *lib)
+{
+    hybrid__nvrtc *nvrtc = (hybrid__nvrtc *)user;
+    const char *missing = NULL;
+    int archs[128], n = 0;
+#define HYBRID__X(required, name, symbol, parameters) if (!hybrid__library_symbol(lib, symbol, &nvrtc->api.name) && required) missing = symbol;
+    HYBRID__NVRTC_LIST(HYBRID__X)
+#undef HYBRID__X
+    hybrid__library_locate(lib, "nvrtcVersion");
+    nvrtc->library = *lib;
+    if (missing || nvrtc->api.nvrtcVersion(&nvrtc->major, &nvrtc->minor) || nvrtc->api.nvrtcGetNumSupportedArchs(&n) || n < 1 || n > 128 || nvrtc->api.nvrtcGetSupportedArchs(archs)) {
+        snprintf(nvrtc->refused, sizeof nvrtc->refused, "%.70s is too old", lib->path);
+        return false;
+    }
+    nvrtc->arch = hybrid__target_choose(nvrtc->cc, archs, n);
+    if (!nvrtc->arch.number) {
+        snprintf(nvrtc->refused, sizeof nvrtc->refused, "NVRTC %d.%d no longer knows a GPU of capability %d.%d", nvrtc->major, nvrtc->minor, nvrtc->cc / 10, nvrtc->cc % 10);
+        return false;
+    }
+    hybrid__nvrtc_builtins(nvrtc);
+    return true;
+}
+
+/* The names of NVRTC, that of a CUDA version first: binaries of a newer one may not load in an older driver. */
+static void hybrid__nvrtc_names(int driver_version, const char *names[5])
+{
+#if defined(_WIN32)
+    static const char *const all[] = { "nvrtc64_130_0.dll", "nvrtc64_120_0.dll", "nvrtc64_112_0.dll" };
+#else
+    static const char *const all[] = { "libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so.11.2" };
+#endif
+    int i, n = 0, newest = driver_version >= 13000 ? 0 : driver_version >= 12000 ? 1 : 2;
+    for (i = newest; i < 3; i++) names[n++] = all[i];
+    for (i = newest - 1; i >= 0; i--) names[n++] = all[i];
+#if !defined(_WIN32)
+    names[n++] = "libnvrtc.so";
+#endif
+    names[n] = NULL;
+}
+
+/* Opens the NVRTC that can compile for a device of capability cc: the newest that the driver fits, older ones for older devices. */
+static hybrid_result hybrid__nvrtc_open(hybrid__nvrtc *nvrtc, int cc, int driver_version, bool only_override, hybrid_error *error)
+{
+    const char *names[5];
+    memset(nvrtc, 0, sizeof *nvrtc);
+    nvrtc->cc = cc;
+    hybrid__nvrtc_names(driver_version, names);
+    if (hybrid__library_find(names, NULL, only_override, hybrid__nvrtc_accept, nvrtc)) return HYBRID_OK;
+    if (nvrtc->refused[0])
+        return hybrid__fail(error, HYBRID_ERROR_NOT_FOUND, "no CUDA compiler for this GPU: %s; an older one will do: pip install nvidia-cuda-nvrtc-cu12, "
+                            "or set HYBRID_CUDA_PATH to the folder of its library", nvrtc->refused);
+    return hybrid__fail(error, HYBRID_ERROR_NOT_FOUND, "driver found, but no NVRTC (%s in HYBRID_CUDA_PATH, the loader's path, CUDA_PATH, toolkit, Conda, Python folders); "
+                        "pip install nvidia-cuda-nvrtc, or set HYBRID_CUDA_PATH to its folder", names[0]);
+}
+
+/* ---- the locale: NVRTC before 12.6.2 leaves another one behind ---- */
+
+typedef struct hybrid__locale {
+#if defined(_WIN32)
+    int  threads;
+    char name[256];
+#else
+    void *(*use)(void *locale);         /* uselocale, which -std=c99 hides */
+    void *of_thread;
+#endif
+} hybrid__locale;
+
+static void hybrid__locale_keep(hybrid__locale *kept)
+{
+#if defined(_WIN32)
+    const char *name;
+    kept->threads = _configthreadlocale(_ENABLE_PER_THREAD_LOCALE);
+    name = setlocale(LC_ALL, NULL);
+    snprintf(kept->name, sizeof kept->name, "%s", name && strlen(name) < sizeof kept->name ? name : "");
+#else
+    void *self = dlopen(NULL, RTLD_LAZY), *function = self ? dlsym(self, "uselocale") : NULL;
+    memcpy(&kept->use, &function, sizeof function);
+    kept->of_thread = kept->use ? kept->use(NULL) : NULL;
+    if (self) dlclose(self);
+#endif
+}
+
+static void hybrid__locale_restore(const hybrid__locale *kept)
+{
+#if defined(_WIN32)
+    if (kept->name[0]) setlocale(LC_ALL, kept->name);
+    if (kept->threads > 0) _configthreadlocale(kept->threads);
+#else
+    if (kept->use && kept->of_thread && kept->use(NULL) != kept->of_thread) kept->use(kept->of_thread);
+#endif
+}
+
+/* ---- compiling ---- */
+
+/* The parts of a module in one text, freed by the caller; NULL when the host has no memory. */
+static char *hybrid__module_text(hybrid_runtime *rt, const hybrid__cuda_module_info *info, size_t *size)
+{
+    char *text = NULL, *at;
+    int pass, i, j;
+    for (pass = 0, at = NULL; pass < 2; pass++) {
+        size_t n = 0;
+        for (i = 0; i < 4 && info->parts[i]; i++)
+            for (j = 0; info->parts[i][j]; j++) {
+                size_t length = strlen(info->parts[i][j]);
+                if (at) memcpy(at + n, info->parts[i][j], length);
+                n += length;
+            }
+        *size = n;
+        if (pass) text[n] = 0;
+        else if (!(text = at = (char *)hybrid__alloc(rt, n + 1))) return NULL;
+    }
+    return text;
+}
+
+/* The compiler's words: all of them to the log, the first that names an error into `line`. */
+static void hybrid__nvrtc_log(hybrid_runtime *rt, const hybrid__nvrtc *nvrtc, void *program, char *line, size_t capacity)
+{
+    size_t size = 0;
+    char *log = NULL, *p, *end;
+    snprintf(line, capacity, "the compiler gives no reason");
+    if (nvrtc->api.nvrtcGetProgramLogSize(program, &size) || size < 2 || !(log = (char *)hybrid__calloc(rt, size + 1, 1))) return;
+    if (!nvrtc->api.nvrtcGetProgramLog(program, log)) {
+        bool found = false;
+        for (p = log; *p; p = *end ? end + 1 : end) {
+            end = p + strcspn(p, "\n");
+            hybrid__log(rt, HYBRID_LOG_ERROR, "nvrtc: %.*s", (int)HYBRID__MIN(end - p, 480), p);
+            if (end == p || found) continue;
+            snprintf(line, capacity, "%.*s", (int)(end - p), p);
+            found = strstr(line, "error") != NULL;
+        }
+    }
+    hybrid__free(rt, log);
+}
+
+/* Compiles text for nvrtc->arch. *data: the binary or PTX with a zero behind it, freed by the caller. */
+static hybrid_result hybrid__nvrtc_compile(hybrid_runtime *rt, const hybrid__nvrtc *nvrtc, const hybrid__cuda_module_info *info, const char *text,
+                                           void **data, size_t *size, hybrid_error *error)
+{
+    const char *options[8];
+    char arch[40], name[80], line[200];
+    void *program = NULL;
+    hybrid__locale locale;
+    hybrid_result r = HYBRID_OK;
+    int code, i, n = 0;
+    snprintf(arch, sizeof arch, "--gpu-architecture=%s_%d", nvrtc->arch.ptx ? "compute" : "sm", nvrtc->arch.number);
+    snprintf(name, sizeof name, "%.60s.cu", info->name);
+    options[n++] = arch;
+    options[n++] = "--std=c++17";
+    for (i = 0; i < 4 && info->options[i]; i++) options[n++] = info->options[i];
+    *data = NULL;
+    *size = 0;
+    hybrid__locale_keep(&locale);
+    if ((code = nvrtc->api.nvrtcCreateProgram(&program, text, name, 0, NULL, NULL)) == 0) code = nvrtc->api.nvrtcCompileProgram(program, n, options);
+    hybrid__locale_restore(&locale);
+    if (code) {
+        if (program) hybrid__nvrtc_log(rt, nvrtc, program, line, sizeof line);
+        else snprintf(line, sizeof line, "no memory for the compiler");
+        r = hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "NVRTC %d.%d cannot compile the kernels '%.40s' for %s (error %d): %.140s", nvrtc->major, nvrtc->minor, info->name,
+                         arch + 19, code, line);
+    } else if ((nvrtc->arch.ptx ? nvrtc->api.nvrtcGetPTXSize(program, size) : nvrtc->api.nvrtcGetCUBINSize(program, size)) || !*size) {
+        r = hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "NVRTC %d.%d made nothing of the kernels '%.40s' for %s", nvrtc->major, nvrtc->minor, info->name, arch + 19);
+    } else if (!(*data = hybrid__calloc(rt, *size + 1, 1))) {
+        r = hybrid__fail_memory(error, *size + 1);
+    } else {
+        code = nvrtc->arch.ptx ? nvrtc->api.nvrtcGetPTX(program, (char *)*data) : nvrtc->api.nvrtcGetCUBIN(program, (char *)*data);
+        if (code) r = hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "NVRTC %d.%d does not give the kernels '%.40s' (error %d)", nvrtc->major, nvrtc->minor, info->name, code);
+    }
+    if (program) nvrtc->api.nvrtcDestroyProgram(&program);
+    if (r) { hybrid__free(rt, *data); *data = NULL; }
+    return r;
+}
+
+/* ---- modules on a device ---- */
+
+enum { HYBRID__MODULE_KERNELS = 12 };
+
+typedef struct hybrid__module_slot {
+    volatile uint64_t ready;            /* 1: loaded, and all below stands */
+    void             *module;
+    void             *functions[HYBRID__MODULE_KERNELS];
+    unsigned          shared[HYBRID__MODULE_KERNELS];    /* bytes of dynamic shared memory that were asked for */
+    bool              failed;           /* for good: the same text will not compile the next time */
+    hybrid_error      why;
+} hybrid__module_slot;
+
+typedef struct hybrid__jit {
+    hybrid_runtime       *rt;
+    const hybrid__driver *driver;
+    const hybrid__cuda_module_info *(*info)(int module);
+    hybrid__module_slot  *slots;
+    int                   n_slots, cc;
+    hybrid__spin          lock;         /* held while anything is compiled or loaded */
+    hybrid__nvrtc         nvrtc;
+    int                   nvrtc_state;  /* 0 not looked for, 1 there, 2 absent */
+    hybrid_error          nvrtc_why;
+    hybrid__cache         cache;
+    unsigned              n_compiled, n_from_cache;
+} hybrid__jit;
+
+static hybrid_result hybrid__jit_create(hybrid__jit *jit, hybrid_runtime *rt, const hybrid__driver *driver, int cc,
+                                        const hybrid__cuda_module_info *(*info)(int module), int n_modules, const hybrid_kernel_cache *cache, hybrid_error *error)
+{
+    memset(jit, 0, sizeof *jit);
+    jit->rt = rt;
+    jit->driver = driver;
+    jit->info = info;
+    jit->n_slots = n_modules;
+    jit->cc = cc;
+    if (!(jit->slots = (hybrid__module_slot *)hybrid__calloc(rt, (size_t)n_modules, sizeof *jit->slots))) return hybrid__fail_memory(error, (size_t)n_modules * sizeof *jit->slots);
+    hybrid__cache_create(&jit->cache, rt, cache);
+    return HYBRID_OK;
+}
+
+/* The device's context must be current. */
+static void hybrid__jit_destroy(hybrid__jit *jit)
+{
+    int i;
+    for (i = 0; i < jit->n_slots; i++)
+        if (jit->slots[i].module) jit->driver->api.cuModuleUnload(jit->slots[i].module);
+    hybrid__free(jit->rt, jit->slots);
+}
+
+static hybrid_result hybrid__jit_nvrtc(hybrid__jit *jit, hybrid_error *error)
+{
+    if (jit->nvrtc_state == 0) {
+        uint64_t start = hybrid__now_us();
+        hybrid_result r = hybrid__nvrtc_open(&jit->nvrtc, jit->cc, jit->driver->version, jit->driver->library.is_override, &jit->nvrtc_why);
+        jit->nvrtc_state = r ? 2 : 1;
+        if (!r) hybrid__log(jit->rt, HYBRID_LOG_INFO, "cuda: NVRTC %d.%d (%s) makes %s_%d, opened in %.0f ms", jit->nvrtc.major, jit->nvrtc.minor, jit->nvrtc.library.path,
+                            jit->nvrtc.arch.ptx ? "compute" : "sm", jit->nvrtc.arch.number, (double)(hybrid__now_us() - start) / 1000);
+    }
+    if (jit->nvrtc_state == 2 && error) *error = jit->nvrtc_why;
+    return jit->nvrtc_state == 2 ? jit->nvrtc_why.result : HYBRID_OK;
+}
+
+static void hybrid__jit_key(const hybrid__jit *jit, const hybrid__cuda_module_info *info, const char *text, size_t size, hybrid__cache_key *key)
+{
+    char target[96];
+    int i, n = snprintf(target, sizeof target, "%.40s nvrtc %d.%d %s_%d", info->name, jit->nvrtc.major, jit->nvrtc.minor, jit->nvrtc.arch.ptx ? "compute" : "sm", jit->nvrtc.arch.number);
+    memset(key, 0, sizeof *key);
+    hybrid__cache_key_add(key, target, (size_t)n);
+    for (i = 0; i < 4 && info->options[i]; i++) hybrid__cache_key_add(key, info->options[i], strlen(info->options[i]));
+    hybrid__cache_key_add(key, text, size);
+}
+
+/* The driver's part: from a binary to functions. */
+static hybrid_result hybrid__jit_load(hybrid__jit *jit, const hybrid__cuda_module_info *info, hybrid__module_slot *slot, const void *binary, hybrid_error *error)
+{
+    char what[96];
+    int i, code = jit->driver->api.cuModuleLoadData(&slot->module, binary);
+    snprintf(what, sizeof what, "loading the kernels '%.40s'", info->name);
+    if (code) slot->module = NULL;
+    for (i = 0; !code && i < HYBRID__MODULE_KERNELS && info->kernels[i]; i++) {
+        code = jit->driver->api.cuModuleGetFunction(&slot->functions[i], slot->module, info->kernels[i]);
+        if (code) snprintf(what, sizeof what, "finding the kernel '%.32s' in '%.32s'", info->kernels[i], info->name);
+    }
+    if (!code) return HYBRID_OK;
+    if (slot->module) jit->driver->api.cuModuleUnload(slot->module);
+    slot->module = NULL;
+    return hybrid__driver_fail(jit->driver, error, code, what);
+}
+
+/* From the cache, else compiled. A cached binary that the driver refuses (another driver made it, or NVRTC was updated) is compiled anew. */
+static hybrid_result hybrid__jit_make(hybrid__jit *jit, const hybrid__cuda_module_info *info, hybrid__module_slot *slot, hybrid_error *error)
+{
+    hybrid__cache_key key;
+    uint64_t start = hybrid__now_us();
+    void *binary = NULL;
+    char *text;
+    size_t size = 0, text_size = 0;
+    bool ptx = false, done = false;
+    hybrid_result r = hybrid__jit_nvrtc(jit, error);
+    if (r) return r;
+    if (!(text = hybrid__module_text(jit->rt, info, &text_size))) return hybrid__fail_memory(error, text_size);
+    hybrid__jit_key(jit, info, text, text_size, &key);
+    if (hybrid__cache_get(&jit->cache, &key, &ptx, &binary, &size)) {
+        done = hybrid__jit_load(jit, info, slot, binary, NULL) == HYBRID_OK;
+        hybrid__free(jit->rt, binary);
+        jit->n_from_cache += done;
+    }
+    if (!done && !(r = hybrid__nvrtc_compile(jit->rt, &jit->nvrtc, info, text, &binary, &size, error))) {
+        jit->n_compiled++;
+        if (!(r = hybrid__jit_load(jit, info, slot, binary, error))) hybrid__cache_put(&jit->cache, &key, jit->nvrtc.arch.ptx, binary, size);
+        hybrid__free(jit->rt, binary);
+    }
+    hybrid__free(jit->rt, text);
+    if (!r) hybrid__log(jit->rt, HYBRID_LOG_DEBUG, "cuda: kernels '%s' %s in %.1f ms", info->name, done ? "from the cache" : "compiled", (double)(hybrid__now_us() - start) / 1000);
+    return r;
+}
+
+static bool hybrid__jit_ready(hybrid__jit *jit, int module)
+{
+    return module >= 0 && module < jit->n_slots && hybrid__atomic_load(&jit->slots[module].ready);
+}
+
+/* Makes a module ready. The device's context must be current. Safe to call from several threads. */
+static hybrid_result hybrid__jit_module(hybrid__jit *jit, int module, hybrid_error *error)
+{
+    hybrid__module_slot *slot;
+    hybrid_error why;
+    hybrid_result r = HYBRID_OK;
+    if (hybrid__jit_ready(jit, module)) return HYBRID_OK;
+    if (module < 0 || module >= jit->n_slots) return hybrid__fail(error, HYBRID_ERROR_INVALID, "there is no CUDA module %d", module);
+    slot = &jit->slots[module];
+    memset(&why, 0, sizeof why);
+    hybrid__spin_take(&jit->lock);
+    if (slot->failed) { why = slot->why; r = why.result; }
+    else if (!hybrid__atomic_load(&slot->ready)) {
+        r = hybrid__jit_make(jit, jit->info(module), slot, &why);
+        if (!r) hybrid__atomic_store(&slot->ready, 1);
+        else if (r != HYBRID_ERROR_MEMORY) { slot->failed = true; slot->why = why; }      /* memory may come back, a wrong text stays wrong */
+    }
+    hybrid__spin_give(&jit->lock);
+    if (r && error) *error = why;
+    return r;
+}
+
+/* Asks for more dynamic shared memory than every kernel may have (48 KB), once for each kernel and size. */
+static int hybrid__jit_shared(hybrid__jit *jit, int module, int kernel, unsigned bytes)
+{
+    hybrid__module_slot *slot = &jit->slots[module];
+    int code = 0;
+    hybrid__spin_take(&jit->lock);
+    if (slot->shared[kernel] < bytes && (code = jit->driver->api.cuFuncSetAttribute(slot->functions[kernel], HYBRID__CU_FUNC_MAX_DYNAMIC_SHARED, (int)bytes)) == 0)
+        slot->shared[kernel] = bytes;
+    hybrid__spin_give(&jit->lock);
+    return code;
+}
+/* ==== end src/cuda/jit.c ==== */
+
+/* ==== begin src/cuda/device.c ==== */
+/* cuda/device: an opened GPU: its context, its memory, its kernels. Counted, and usable by several threads at once. It belongs to a
+ * runtime, which must outlive it.
+ *
+ * The primary context is retained, never created or reset: the process may share it with PyTorch, an engine, or another model.
+ * Every function that talks to the driver makes it current and puts the caller's context back. */
+
+typedef struct hybrid__cuda_desc {
+    int                 device;         /* ordinal */
+    uint64_t            max_bytes;      /* device memory that may be taken in all; 0: what there is */
+    bool                separate;       /* every allocation is one of the driver's: slow, but overruns are seen by tools */
+    hybrid_kernel_cache cache;
+    const hybrid__cuda_module_info *(*modules)(int module);      /* NULL: those of hybrid */
+    int                 n_modules;
+} hybrid__cuda_desc;
+
+typedef struct hybrid__cuda {
+    hybrid_runtime    *rt;
+    volatile uint64_t  references;
+    hybrid__driver     driver;
+    int                device, cc, n_sm, warp;
+    unsigned           shared_block, shared_optin;     /* bytes of shared memory: of every kernel, and at most when asked for */
+    uint64_t           l2_bytes;
+    char               name[96];
+    void              *context;
+    hybrid__spin       lock;            /* of the arena and what is counted with it */
+    hybrid__arena      arena;
+    uint64_t           max_bytes;
+    bool               separate;
+    unsigned           n_device_allocations;           /* calls of cuMemAlloc */
+    hybrid__jit        jit;
+    struct hybrid__cublas *blas;        /* NULL: not there, or not asked for */
+    int                blas_state;
+    hybrid_error       blas_why;
+} hybrid__cuda;
+
+/* ---- context ---- */
+
+/* Makes the device's context current; returns the caller's for hybrid__cuda_leave. */
+static void *hybrid__cuda_enter(hybrid__cuda *cu)
+{
+    void *caller = NULL;
+    cu->driver.api.cuCtxGetCurrent(&caller);
+    if (caller != cu->context) cu->driver.api.cuCtxSetCurrent(cu->context);
+    return caller;
+}
+static void hybrid__cuda_leave(hybrid__cuda *cu, void *caller)
+{
+    if (caller != cu->context) cu->driver.api.cuCtxSetCurrent(caller);
+}
+
+/* ---- the list ---- */
+
+static int hybrid__cuda_attribute(const hybrid__driver *driver, int attribute, int device)
+{
+    int value = 0;
+    return driver->api.cuDeviceGetAttribute(&value, attribute, device) == 0 ? value : 0;
+}
+
+/* with_free starts the device for a moment, which takes time and some of its memory. */
+static void hybrid__cuda_describe(const hybrid__driver *driver, int device, int index, bool with_free, hybrid_device_info *info)
+{
+    size_t total = 0, available = 0;
+    void *context = NULL, *caller = NULL;
+    memset(info, 0, sizeof *info);
+    snprintf(info->id, sizeof info->id, "cuda:%d", index);
+    if (driver->api.cuDeviceGetName(info->name, (int)sizeof info->name - 1, device)) snprintf(info->name, sizeof info->name, "NVIDIA GPU");
+    if (driver->api.cuDeviceTotalMem(&total, device) == 0) info->total_bytes = total;
+    info->capability = hybrid__cuda_attribute(driver, HYBRID__CU_DEVICE_CC_MAJOR, device) * 10 + hybrid__cuda_attribute(driver, HYBRID__CU_DEVICE_CC_MINOR, device);
+    if (!with_free || driver->api.cuDevicePrimaryCtxRetain(&context, device)) return;
+    driver->api.cuCtxGetCurrent(&caller);
+    if (driver->api.cuCtxSetCurrent(context) == 0 && driver->api.cuMemGetInfo(&available, &total) == 0) info->free_bytes = available;
+    driver->api.cuCtxSetCurrent(caller);
+    driver->api.cuDevicePrimaryCtxRelease(device);
+}
+
+/* Describes up to capacity devices; *count: how many there are. Without a driver or a device: an error that says so, and 0. */
+static hybrid_result hybrid__cuda_list(hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error)
+{
+    hybrid__driver driver;
+    int i, device, n = 0;
+    hybrid_result r = hybrid__driver_open(&driver, &n, error);
+    *count = (size_t)n;
+    for (i = 0; !r && i < n && (size_t)i < capacity; i++) {
+        memset(&list[i], 0, sizeof list[i]);
+        if (driver.api.cuDeviceGet(&device, i) == 0) hybrid__cuda_describe(&driver, device, i, true, &list[i]);
+    }
+    return r;
+}
+
+/* ---- opening ---- */
+
+static void hybrid__cuda_retain(hybrid__cuda *cu) { hybrid__atomic_add(&cu->references, 1); }
+
+/* The last one gives everything back: memory that was not freed, modules, the context. Works after any error of the device. */
+static void hybrid__cuda_release(hybrid__cuda *cu)
+{
+    hybrid__range *r;
+    void *caller;
+    if (!cu || hybrid__atomic_add(&cu->references, (uint64_t)-1) != 1) return;
+    caller = hybrid__cuda_enter(cu);
+    hybrid__jit_destroy(&cu->jit);
+    for (r = cu->arena.first; r; r = r->next)
+        if (r->starts_block) cu->driver.api.cuMemFree(r->at);
+    hybrid__arena_destroy(&cu->arena);
+    hybrid__cuda_leave(cu, caller);
+    cu->driver.api.cuDevicePrimaryCtxRelease(cu->device);
+    hybrid__free(cu->rt, cu->blas);
+    hybrid__free(cu->rt, cu);
+}
+
+static hybrid_result hybrid__cuda_start(hybrid__cuda *cu, const hybrid__cuda_desc *desc, int n_devices, hybrid_error *error)
+{
+    const hybrid__driver *driver = &cu->driver;
+    hybrid_device_info info;
+    hybrid_result r;
+    int code;
+    if (desc->device < 0 || desc->device >= n_devices)
+        return hybrid__fail(error, HYBRID_ERROR_NOT_FOUND, "there is no CUDA device %d; the driver counts %d from 0", desc->device, n_devices);
+    if ((code = driver->api.cuDeviceGet(&cu->device, desc->device)) != 0) return hybrid__driver_fail(driver, error, code, "opening the device");
+    hybrid__cuda_describe(driver, cu->device, desc->device, false, &info);
+    memcpy(cu->name, info.name, sizeof cu->name);
+    cu->cc = info.capability;
+    cu->n_sm = hybrid__cuda_attribute(driver, HYBRID__CU_DEVICE_SM_COUNT, cu->device);
+    cu->warp = hybrid__cuda_attribute(driver, HYBRID__CU_DEVICE_WARP_SIZE, cu->device);
+    cu->shared_block = (unsigned)hybrid__cuda_attribute(driver, HYBRID__CU_DEVICE_SHARED_PER_BLOCK, cu->device);
+    cu->shared_optin = (unsigned)hybrid__cuda_attribute(driver, HYBRID__CU_DEVICE_SHARED_OPTIN, cu->device);
+    cu->shared_optin = HYBRID__MAX(cu->shared_optin, cu->shared_block);
+    cu->l2_bytes = (uint64_t)hybrid__cuda_attribute(driver, HYBRID__CU_DEVICE_L2_BYTES, cu->device);
+    cu->max_bytes = desc->max_bytes;
+    cu->separate = desc->separate;
+    if (cu->warp != 32) return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "'%.64s' has warps of %d threads, not 32", cu->name, cu->warp);
+    if ((code = driver->api.cuDevicePrimaryCtxRetain(&cu->context, cu->device)) != 0) return hybrid__driver_fail(driver, error, code, "starting the device");
+    hybrid__arena_create(&cu->arena, cu->rt);
+    r = hybrid__jit_create(&cu->jit, cu->rt, driver, cu->cc, desc->modules ? desc->modules : hybrid__cuda_module, desc->modules ? desc->n_modules : (int)HYBRID__MODULE_COUNT,
+                           &desc->cache, error);
+    if (r) driver->api.cuDevicePrimaryCtxRelease(cu->device);
+    return r;
+}
+
+/* Opens a device. The texts in desc are not kept; its callbacks are. Without CUDA: an error whose message says what is missing. */
+static hybrid_result hybrid__cuda_open(hybrid_runtime *rt, const hybrid__cuda_desc *desc, hybrid__cuda **out, hybrid_error *error)
+{
+    hybrid__cuda *cu = (hybrid__cuda *)hybrid__calloc(rt, 1, sizeof *cu);
+    hybrid_result r;
+    int n_devices = 0;
+    *out = NULL;
+    if (!cu) return hybrid__fail_memory(error, sizeof *cu);
+    cu->rt = rt;
+    cu->references = 1;
+    if ((r = hybrid__driver_open(&cu->driver, &n_devices, error)) != HYBRID_OK || (r = hybrid__cuda_start(cu, desc, n_devices, error)) != HYBRID_OK) {
+        hybrid__free(rt, cu);
+        return r;
+    }
+    hybrid__log(rt, HYBRID_LOG_INFO, "cuda: %s, capability %d.%d, %d multiprocessors, driver for CUDA %d.%d (%s)", cu->name, cu->cc / 10, cu->cc % 10, cu->n_sm,
+                cu->driver.version / 1000, cu->driver.version % 1000 / 10, cu->driver.library.path);
+    *out = cu;
+    return HYBRID_OK;
+}
+
+/* Are kernels to be had, from a compiler that fits? Opens it; compiles nothing. */
+static hybrid_result hybrid__cuda_can_compile(hybrid__cuda *cu, hybrid_error *error)
+{
+    hybrid_result r;
+    hybrid__spin_take(&cu->jit.lock);
+    r = hybrid__jit_nvrtc(&cu->jit, error);
+    hybrid__spin_give(&cu->jit.lock);
+    return r;
+}
+
+/* Makes n modules ready, and says how far it is: progress (or NULL) gets 0..n of n and returns false to stop. */
+static hybrid_result hybrid__cuda_warmup(hybrid__cuda *cu, const int *modules, int n, bool (*progress)(void *user, int done, int n), void *user, hybrid_error *error)
+{
+    void *caller = hybrid__cuda_enter(cu);
+    hybrid_result r = HYBRID_OK;
+    int i;
+    for (i = 0; !r && i <= n; i++) {
+        if (progress && !progress(user, i, n)) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "stopped by the caller after %d of %d CUDA modules", i, n);
+        else if (i < n) r = hybrid__jit_module(&cu->jit, modules[i], error);
+    }
+    hybrid__cuda_leave(cu, caller);
+    return r;
+}
+
+/* ---- memory ---- */
+
+/* Bytes that the driver has to give, and those in all. */
+static void hybrid__cuda_memory(hybrid__cuda *cu, uint64_t *available, uint64_t *total)
+{
+    size_t a = 0, t = 0;
+    void *caller = hybrid__cuda_enter(cu);
+    if (cu->driver.api.cuMemGetInfo(&a, &t)) a = t = 0;
+    hybrid__cuda_leave(cu, caller);
+    *available = a;
+    *total = t;
+}
+
+/* Bytes that hybrid__cuda_alloc can still give, in how many pieces ever: what the driver has, within the cap, and what lies free in blocks. */
+static uint64_t hybrid__cuda_room(hybrid__cuda *cu)
+{
+    uint64_t available, total, room;
+    hybrid__cuda_memory(cu, &available, &total);
+    hybrid__spin_take(&cu->lock);
+    room = cu->max_bytes ? HYBRID__MIN(available, cu->max_bytes - HYBRID__MIN(cu->arena.total, cu->max_bytes)) : available;
+    room += cu->arena.total - cu->arena.used;
+    hybrid__spin_give(&cu->lock);
+    return room;
+}
+
+static hybrid_result hybrid__cuda_fail_memory(hybrid__cuda *cu, uint64_t bytes, uint64_t block, int code, hybrid_error *error)
+{
+    uint64_t available, total;
+    double mb = 1024 * 1024;
+    if (code == 0)
+        return hybrid__fail(error, HYBRID_ERROR_MEMORY, "GPU memory: %.1f MB asked for, but the cap of %.1f MB has only %.1f MB left; raise the cap or put fewer layers on the GPU",
+                            (double)bytes / mb, (double)cu->max_bytes / mb, (double)(cu->max_bytes - HYBRID__MIN(cu->arena.total, cu->max_bytes)) / mb);
+    if (code != HYBRID__CU_OUT_OF_MEMORY) return hybrid__driver_fail(&cu->driver, error, code, "allocating device memory");
+    hybrid__cuda_memory(cu, &available, &total);
+    return hybrid__fail(error, HYBRID_ERROR_MEMORY, "GPU memory: a block of %.1f MB was refused: %.1f of %.1f MB of '%.40s' are free, hybrid holds %.1f MB; "
+                        "use a smaller context or fewer layers on the GPU", (double)block / mb, (double)available / mb, (double)total / mb, cu->name, (double)cu->arena.total / mb);
+}
+
+/* A new block from the driver that has room for bytes. The lock is held. */
+static hybrid_result hybrid__cuda_grow(hybrid__cuda *cu, uint64_t bytes, hybrid_error *error)
+{
+    const uint64_t unit = 2u << 20;                          /* the driver's own grain */
+    hybrid__cu_ptr address = 0;
+    uint64_t block;
+    void *caller;
+    int code = 0;
+    if (bytes > (uint64_t)1 << 60) return hybrid__fail(error, HYBRID_ERROR_MEMORY, "GPU memory: %llu bytes asked for", (unsigned long long)bytes);
+    block = hybrid__arena_round(bytes);
+    if (!cu->separate) block = (block + unit - 1) / unit * unit;
+    if (cu->max_bytes && (block > cu->max_bytes || cu->arena.total > cu->max_bytes - block)) {
+        block = hybrid__arena_round(bytes);                  /* the cap counts to the byte */
+        if (block > cu->max_bytes || cu->arena.total > cu->max_bytes - block) return hybrid__cuda_fail_memory(cu, bytes, block, 0, error);
+    }
+    caller = hybrid__cuda_enter(cu);
+    code = cu->driver.api.cuMemAlloc(&address, (size_t)block);
+    if (code == 0) {
+        cu->n_device_allocations++;
+        if (!hybrid__arena_add(&cu->arena, address, block)) {
+            cu->driver.api.cuMemFree(address);
+            hybrid__cuda_leave(cu, caller);
+            return hybrid__fail_memory(error, sizeof(hybrid__range));
+        }
+    }
+    hybrid__cuda_leave(cu, caller);
+    return code ? hybrid__cuda_fail_memory(cu, bytes, block, code, error) : HYBRID_OK;
+}
+
+/* Device memory, aligned to 256 bytes, not initialised. */
+static hybrid_result hybrid__cuda_alloc(hybrid__cuda *cu, size_t bytes, void **address, hybrid_error *error)
+{
+    uint64_t at = 0;
+    hybrid_result r = HYBRID_ERROR_LIMIT;
+    *address = NULL;
+    hybrid__spin_take(&cu->lock);
+    if (!cu->separate) r = hybrid__arena_take(&cu->arena, bytes, &at);
+    if (r == HYBRID_ERROR_LIMIT && (r = hybrid__cuda_grow(cu, bytes, error)) != HYBRID_OK) {
+        hybrid__spin_give(&cu->lock);
+        return r;
+    }
+    if (!at) r = hybrid__arena_take(&cu->arena, bytes, &at);
+    hybrid__spin_give(&cu->lock);
+    if (r) return hybrid__fail_memory(error, sizeof(hybrid__range));
+    *address = (void *)(uintptr_t)at;
+    return HYBRID_OK;
+}
+
+/* A view: one more hybrid__cuda_free is needed before the memory around address is free. */
+static void hybrid__cuda_hold(hybrid__cuda *cu, void *address)
+{
+    hybrid__spin_take(&cu->lock);
+    hybrid__arena_hold(&cu->arena, (uint64_t)(uintptr_t)address);
+    hybrid__spin_give(&cu->lock);
+}
+
+/* No queue may still be using it: sync first. NULL is nothing. */
+static void hybrid__cuda_free(hybrid__cuda *cu, void *address)
+{
+    uint64_t block = 0;
+    void *caller;
+    if (!address) return;
+    hybrid__spin_take(&cu->lock);
+    hybrid__arena_free(&cu->arena, (uint64_t)(uintptr_t)address, &block);
+    if (block) {
+        caller = hybrid__cuda_enter(cu);
+        cu->driver.api.cuMemFree(block);
+        hybrid__cuda_leave(cu, caller);
+    }
+    hybrid__spin_give(&cu->lock);
+}
+/* ==== end src/cuda/device.c ==== */
+
+/* ==== begin src/cuda/blas.c ==== */
+/* cuda/blas: cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole: libcublas with the
+ * libcublasLt of its own folder. A mixture of two installations computes wrong numbers without an error. */
+
+typedef struct hybrid__cublas {
+    hybrid__cublas_api api;
+    hybrid__library    library;
+    int                version[3];
+    const char        *refused;
+} hybrid__cublas;
+
+/* A handle belongs to one stream and one thread; its workspace is our memory, so that nothing is allocated while a graph is captured. */
+typedef struct hybrid__blas_handle { void *handle, *workspace; } hybrid__blas_handle;
+
+/* Whether the libcublasLt that the process uses lies beside this libcublas. */
+static bool hybrid__cublas_is_whole(const hybrid__library *lib)
+{
+#if defined(_WIN32)
+    HYBRID__UNUSED(lib);                                     /* loaded with its own folder first in the search */
+    return true;
+#else
+    char folder[HYBRID__PATH_MAX], other_folder[HYBRID__PATH_MAX];
+    struct stat a, b;
+    hybrid__library other;
+    const char *suffix = strstr(lib->path, "libcublas.so");
+    memset(&other, 0, sizeof other);
+    if (!suffix) return true;
+    snprintf(other.path, sizeof other.path, "libcublasLt.so%.8s", suffix + 12);
+    if (!(other.handle = hybrid__library_load(other.path, true))) return true;
+    hybrid__library_locate(&other, "cublasLtCreate");
+    hybrid__path_folder(folder, lib->path);
+    hybrid__path_folder(other_folder, other.path);
+    return !folder[0] || !other_folder[0] || stat(folder, &a) || stat(other_folder, &b) || (a.st_dev == b.st_dev && a.st_ino == b.st_ino);
+#endif
+}
+
+static bool hybrid__cublas_accept(void *user, hybrid__library *lib)
+{
+    hybrid__cublas *blas = (hybrid__cublas *)user;
+    const char *missing = NULL;
+    int i;
+#define HYBRID__X(required, name, symbol, parameters) if (!hybrid__library_symbol(lib, symbol, &blas->api.name) && required) missing = symbol;
+    HYBRID__CUBLAS_LIST(HYBRID__X)
+#undef HYBRID__X
+    hybrid__library_locate(lib, "cublasCreate_v2");
+    blas->library = *lib;
+    if (missing) { blas->refused = "it is too old"; return false; }
+    if (!hybrid__cublas_is_whole(lib)) { blas->refused = "libcublasLt comes from another folder: mixed installations compute wrong numbers"; return false; }
+    for (i = 0; i < 3; i++) blas->api.cublasGetProperty(i, &blas->version[i]);
+    return true;
+}
+
+static hybrid_result hybrid__cublas_open(hybrid__cublas *blas, int driver_version, bool only_override, hybrid_error *error)
+{
+#if defined(_WIN32)
+    static const char *const names[] = { "cublas64_13.dll", "cublas64_12.dll", "cublas64_11.dll", NULL };
+    static const char *const firsts[] = { "cublasLt64_13.dll", "cublasLt64_12.dll", "cublasLt64_11.dll", NULL };
+#else
+    static const char *const names[] = { "libcublas.so.13", "libcublas.so.12", "libcublas.so.11", NULL };
+    static const char *const firsts[] = { "libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so.11", NULL };
+#endif
+    int newest = driver_version >= 13000 ? 0 : driver_version >= 12000 ? 1 : 2;      /* one for a newer driver does not start */
+    if (hybrid__library_find(names + newest, firsts + newest, only_override, hybrid__cublas_accept, blas)) return HYBRID_OK;
+    if (blas->refused) return hybrid__fail(error, HYBRID_ERROR_NOT_FOUND, "cuBLAS at %.90s is not used: %s", blas->library.path, blas->refused);
+    return hybrid__fail(error, HYBRID_ERROR_NOT_FOUND, "no cuBLAS (%s in HYBRID_CUDA_PATH, the loader's path, toolkit and Python folders): own kernels do the large products; "
+                        "pip install nvidia-cublas would make prompts faster", names[newest]);
+}
+
+/* The table of cuBLAS, opened on the first call; NULL, and the reason, when there is none. Safe to call from several threads. */
+static const hybrid__cublas *hybrid__cuda_blas(hybrid__cuda *cu, hybrid_error *why)
+{
+    hybrid__cublas *blas;
+    hybrid__spin_take(&cu->lock);
+    if (!cu->blas_state) {
+        cu->blas_state = 2;
+        if (!(blas = (hybrid__cublas *)hybrid__calloc(cu->rt, 1, sizeof *blas))) hybrid__fail_memory(&cu->blas_why, sizeof *blas);
+        else if (hybrid__cublas_open(blas, cu->driver.version, cu->driver.library.is_override, &cu->blas_why)) hybrid__free(cu->rt, blas);
+        else {
+            cu->blas = blas;
+            cu->blas_state = 1;
+            hybrid__log(cu->rt, HYBRID_LOG_INFO, "cuda: cuBLAS %d.%d.%d (%s)", blas->version[0], blas->version[1], blas->version[2], blas->library.path);
+        }
+        if (cu->blas_state == 2) hybrid__log(cu->rt, HYBRID_LOG_INFO, "cuda: %s", cu->blas_why.message);
+    }
+    if (cu->blas_state == 2 && why) *why = cu->blas_why;
+    hybrid__spin_give(&cu->lock);
+    return cu->blas;
+}
+
+/* A handle for a stream. The device's context must be current, and nothing being captured. */
+static hybrid_result hybrid__blas_create(hybrid__cuda *cu, void *stream, hybrid__blas_handle *h, hybrid_error *error)
+{
+    const hybrid__cublas *blas = hybrid__cuda_blas(cu, error);
+    size_t bytes = (size_t)(cu->cc >= 90 ? 32 : 8) << 20;
+    hybrid_result r;
+    int code;
+    h->handle = h->workspace = NULL;
+    if (!blas) return HYBRID_ERROR_NOT_FOUND;
+    if ((r = hybrid__cuda_alloc(cu, bytes, &h->workspace, error)) != HYBRID_OK) return r;
+    code = blas->api.cublasCreate(&h->handle);
+    if (code) h->handle = NULL;
+    else if ((code = blas->api.cublasSetStream(h->handle, stream)) == 0 && (code = blas->api.cublasSetWorkspace(h->handle, h->workspace, bytes)) == 0)
+        code = blas->api.cublasSetMathMode(h->handle, HYBRID__CUBLAS_NO_REDUCED_PRECISION);
+    if (!code) return HYBRID_OK;
+    if (h->handle) blas->api.cublasDestroy(h->handle);
+    hybrid__cuda_free(cu, h->workspace);
+    h->handle = h->workspace = NULL;
+    return hybrid__fail(error, HYBRID_ERROR_DEVICE, "cuBLAS %d.%d does not start on '%.60s' (status %d)", blas->version[0], blas->version[1], cu->name, code);
+}
+
+static void hybrid__blas_destroy(hybrid__cuda *cu, hybrid__blas_handle *h)
+{
+    if (h->handle) cu->blas->api.cublasDestroy(h->handle);
+    hybrid__cuda_free(cu, h->workspace);
+    h->handle = h->workspace = NULL;
+}
+/* ==== end src/cuda/blas.c ==== */
+
+/* ==== begin src/cuda/queue.c ==== */
+/* cuda/queue: work in order on one stream of a device, used by one thread at a time. Calls return before the work is done.
+ *
+ * The first failure sticks: q->result and q->error keep it, and everything after it does nothing, so that a forward pass is checked
+ * once, at its end. A queue whose device is lost can still be synchronised and destroyed.
+ *
+ * Host memory crosses in pinned pieces. Writes are copied into a ring of them and are on their way while the caller reads on in its
+ * file; reads wait in one until the next sync. Without pinned memory both are plain, waiting copies. */
+
+enum { HYBRID__STAGE_COUNT = 4, HYBRID__STAGE_BYTES = 4 << 20, HYBRID__READS_MAX = 16 };
+
+typedef struct hybrid__pinned { char *host; void *event; size_t used; } hybrid__pinned;
+typedef struct hybrid__pending_read { void *host; size_t offset, bytes; } hybrid__pending_read;
+
+typedef struct hybrid__cuda_queue {
+    hybrid__cuda *cu;
+    void         *stream;
+    hybrid_result result;               /* the first failure; HYBRID_OK while there is none */
+    hybrid_error  error;
+    bool          capturing;            /* calls are recorded, not run */
+    bool          refused;              /* the failure is only that something cannot be captured */
+    uint64_t      capture_start;        /* n_launches then */
+    const char   *last;                 /* the kernel that was launched last: one of the suspects when the device fails */
+    uint64_t      n_launches, n_graph_launches, n_copies, n_writes, n_reads, n_syncs, bytes_written, bytes_read;
+    hybrid__pinned stages[HYBRID__STAGE_COUNT];
+    int           stage;                /* the one that is being filled */
+    bool          pageable;             /* there is no pinned memory */
+    char         *back;                 /* pinned, of HYBRID__STAGE_BYTES: where reads land */
+    size_t        back_used;
+    int           n_pending;
+    hybrid__pending_read pending[HYBRID__READS_MAX];
+    void         *event;                /* of hybrid__cuda_wait */
+    hybrid__blas_handle blas;
+} hybrid__cuda_queue;
+
+typedef struct hybrid__cuda_graph { void *executable; uint64_t n_launches; } hybrid__cuda_graph;
+
+static void hybrid__cuda_break(hybrid__cuda_queue *q, int code, const char *what)
+{
+    if (code && !q->result) q->result = hybrid__driver_fail(&q->cu->driver, &q->error, code, what);
+}
+
+/* For what works in itself, but not inside a capture. */
+static bool hybrid__cuda_refuse(hybrid__cuda_queue *q, const char *what)
+{
+    if (!q->capturing) return false;
+    q->refused = true;
+    q->result = hybrid__fail(&q->error, HYBRID_ERROR_INVALID, "the GPU: %s cannot be part of a captured graph", what);
+    return true;
+}
+
+/* ---- life ---- */
+
+static hybrid_result hybrid__cuda_queue_create(hybrid__cuda *cu, hybrid__cuda_queue **out, hybrid_error *error)
+{
+    hybrid__cuda_queue *q = (hybrid__cuda_queue *)hybrid__calloc(cu->rt, 1, sizeof *q);
+    void *caller;
+    int code;
+    *out = NULL;
+    if (!q) return hybrid__fail_memory(error, sizeof *q);
+    q->cu = cu;
+    caller = hybrid__cuda_enter(cu);
+    code = cu->driver.api.cuStreamCreate(&q->stream, HYBRID__CU_STREAM_NON_BLOCKING);
+    hybrid__cuda_leave(cu, caller);
+    if (code) {
+        hybrid__free(cu->rt, q);
+        return hybrid__driver_fail(&cu->driver, error, code, "creating a stream");
+    }
+    hybrid__cuda_retain(cu);
+    *out = q;
+    return HYBRID_OK;
+}
+
+/* Waits for the work in flight. NULL is nothing. */
+static void hybrid__cuda_queue_destroy(hybrid__cuda_queue *q)
+{
+    const hybrid__driver_api *api;
+    hybrid__cuda *cu;
+    void *caller;
+    int i;
+    if (!q) return;
+    cu = q->cu;
+    api = &cu->driver.api;
+    caller = hybrid__cuda_enter(cu);
+    if (q->capturing) {
+        void *graph = NULL;
+        if (api->cuStreamEndCapture(q->stream, &graph) == 0 && graph) api->cuGraphDestroy(graph);
+    }
+    api->cuStreamSynchronize(q->stream);
+    hybrid__blas_destroy(cu, &q->blas);
+    for (i = 0; i < HYBRID__STAGE_COUNT; i++) {
+        if (q->stages[i].event) api->cuEventDestroy(q->stages[i].event);
+        if (q->stages[i].host) api->cuMemFreeHost(q->stages[i].host);
+    }
+    if (q->back) api->cuMemFreeHost(q->back);
+    if (q->event) api->cuEventDestroy(q->event);
+    api->cuStreamDestroy(q->stream);
+    hybrid__cuda_leave(cu, caller);
+    hybrid__free(cu->rt, q);
+    hybrid__cuda_release(cu);
+}
+
+/* Waits until everything is done; reads are valid then. Returns the first failure since the queue was made. */
+static hybrid_result hybrid__cuda_sync(hybrid__cuda_queue *q, hybrid_error *error)
+{
+    void *caller = hybrid__cuda_enter(q->cu);
+    char what[96];
+    int i, code;
+    if (!hybrid__cuda_refuse(q, "waiting")) {
+        code = q->cu->driver.api.cuStreamSynchronize(q->stream);          /* after a failure too: copies may be in flight */
+        snprintf(what, sizeof what, "running kernels, the last one %.40s", q->last ? q->last : "none");
+        hybrid__cuda_break(q, code, what);
+        for (i = 0; i < q->n_pending && !code; i++) memcpy(q->pending[i].host, q->back + q->pending[i].offset, q->pending[i].bytes);
+        q->n_pending = 0;
+        q->back_used = 0;
+        q->stages[q->stage].used = 0;
+        q->n_syncs++;
+    }
+    hybrid__cuda_leave(q->cu, caller);
+    if (q->result && error) *error = q->error;
+    return q->result;
+}
+
+/* What is put into q after this runs after all that is in other now. */
+static void hybrid__cuda_wait(hybrid__cuda_queue *q, hybrid__cuda_queue *other)
+{
+    const hybrid__driver_api *api = &q->cu->driver.api;
+    void *caller;
+    int code = 0;
+    if (q->result || q == other || hybrid__cuda_refuse(q, "waiting for another queue")) return;
+    caller = hybrid__cuda_enter(q->cu);
+    if (!other->event && (code = api->cuEventCreate(&other->event, HYBRID__CU_EVENT_DISABLE_TIMING)) != 0) other->event = NULL;
+    if (!code) code = api->cuEventRecord(other->event, other->stream);
+    if (!code) code = api->cuStreamWaitEvent(q->stream, other->event, 0);
+    hybrid__cuda_break(q, code, "waiting for another queue");
+    hybrid__cuda_leave(q->cu, caller);
+}
+
+/* ---- copies ---- */
+
+static bool hybrid__pinned_create(hybrid__cuda_queue *q, hybrid__pinned *s)
+{
+    const hybrid__driver_api *api = &q->cu->driver.api;
+    void *host = NULL;
+    if (api->cuMemHostAlloc(&host, HYBRID__STAGE_BYTES, HYBRID__CU_HOSTALLOC_PORTABLE)) return false;
+    if (api->cuEventCreate(&s->event, HYBRID__CU_EVENT_DISABLE_TIMING)) {
+        s->event = NULL;
+        api->cuMemFreeHost(host);
+        return false;
+    }
+    s->host = (char *)host;
+    s->used = 0;
+    return true;
+}
+
+/* The piece to fill: the current one while it has room, else one whose copies are done, else a new one, else the oldest, waited for.
+ * NULL when there is no pinned memory at all. */
+static hybrid__pinned *hybrid__pinned_next(hybrid__cuda_queue *q)
+{
+    const hybrid__driver_api *api = &q->cu->driver.api;
+    int i, k, oldest = -1;
+    if (q->pageable) return NULL;
+    if (q->stages[q->stage].host && q->stages[q->stage].used < HYBRID__STAGE_BYTES) return &q->stages[q->stage];
+    for (i = 1; i <= HYBRID__STAGE_COUNT; i++) {
+        k = (q->stage + i) % HYBRID__STAGE_COUNT;
+        if (!q->stages[k].host) continue;
+        if (oldest < 0) oldest = k;
+        if (api->cuEventQuery(q->stages[k].event) == 0) break;
+    }
+    if (i > HYBRID__STAGE_COUNT) {
+        for (k = 0; k < HYBRID__STAGE_COUNT && q->stages[k].host; k++) {}
+        if (k == HYBRID__STAGE_COUNT || !hybrid__pinned_create(q, &q->stages[k])) {
+            if (oldest < 0) { q->pageable = true; return NULL; }
+            k = oldest;
+            hybrid__cuda_break(q, api->cuEventSynchronize(q->stages[k].event), "copying to the device");
+        }
+    }
+    q->stage = k;
+    q->stages[k].used = 0;
+    return &q->stages[k];
+}
+
+/* Host to device; the host's memory may be used again at once. */
+static void hybrid__cuda_write(hybrid__cuda_queue *q, void *device, const void *host, size_t bytes)
+{
+    const hybrid__driver_api *api = &q->cu->driver.api;
+    hybrid__cu_ptr to = (hybrid__cu_ptr)(uintptr_t)device;
+    const char *from = (const char *)host;
+    void *caller;
+    if (q->result || !bytes || hybrid__cuda_refuse(q, "a write from the host")) return;
+    caller = hybrid__cuda_enter(q->cu);
+    q->n_writes++;
+    q->bytes_written += bytes;
+    while (bytes && !q->result) {
+        hybrid__pinned *s = hybrid__pinned_next(q);
+        size_t n = s ? HYBRID__MIN(bytes, HYBRID__STAGE_BYTES - s->used) : bytes;
+        if (q->result) break;
+        if (s) memcpy(s->host + s->used, from, n);
+        hybrid__cuda_break(q, api->cuMemcpyHtoDAsync(to, s ? s->host + s->used : from, n, q->stream), "copying to the device");
+        if (!s) hybrid__cuda_break(q, api->cuStreamSynchronize(q->stream), "copying to the device");
+        if (s) {
+            s->used = HYBRID__MIN(hybrid__align(s->used + n, 64), (size_t)HYBRID__STAGE_BYTES);
+            if (s->used == HYBRID__STAGE_BYTES) hybrid__cuda_break(q, api->cuEventRecord(s->event, q->stream), "copying to the device");
+        }
+        to += n;
+        from += n;
+        bytes -= n;
+    }
+    hybrid__cuda_leave(q->cu, caller);
+}
+
+/* Device to host; valid after the next sync. */
+static void hybrid__cuda_read(hybrid__cuda_queue *q, void *host, const void *device, size_t bytes)
+{
+    const hybrid__driver_api *api = &q->cu->driver.api;
+    void *caller, *to = host;
+    if (q->result || !bytes || hybrid__cuda_refuse(q, "a read to the host")) return;
+    caller = hybrid__cuda_enter(q->cu);
+    q->n_reads++;
+    q->bytes_read += bytes;
+    if (!q->back && !q->pageable && bytes <= HYBRID__STAGE_BYTES) {
+        void *pinned = NULL;
+        if (api->cuMemHostAlloc(&pinned, HYBRID__STAGE_BYTES, HYBRID__CU_HOSTALLOC_PORTABLE)) pinned = NULL;
+        q->back = (char *)pinned;
+    }
+    if (q->back && q->n_pending < HYBRID__READS_MAX && bytes <= HYBRID__STAGE_BYTES - q->back_used) {
+        hybrid__pending_read *p = &q->pending[q->n_pending++];
+        p->host = host;
+        p->offset = q->back_used;
+        p->bytes = bytes;
+        to = q->back + q->back_used;
+        q->back_used = HYBRID__MIN(hybrid__align(q->back_used + bytes, 64), (size_t)HYBRID__STAGE_BYTES);
+    }
+    hybrid__cuda_break(q, api->cuMemcpyDtoHAsync(to, (hybrid__cu_ptr)(uintptr_t)device, bytes, q->stream), "copying from the device");
+    hybrid__cuda_leave(q->cu, caller);
+}
+
+static void hybrid__cuda_copy(hybrid__cuda_queue *q, void *dst, const void *src, size_t bytes)
+{
+    void *caller;
+    if (q->result || !bytes) return;
+    caller = hybrid__cuda_enter(q->cu);
+    q->n_copies++;
+    hybrid__cuda_break(q, q->cu->driver.api.cuMemcpyDtoDAsync((hybrid__cu_ptr)(uintptr_t)dst, (hybrid__cu_ptr)(uintptr_t)src, bytes, q->stream), "copying on the device");
+    hybrid__cuda_leave(q->cu, caller);
+}
+
+static void hybrid__cuda_zero(hybrid__cuda_queue *q, void *device, size_t bytes)
+{
+    void *caller;
+    if (q->result || !bytes) return;
+    caller = hybrid__cuda_enter(q->cu);
+    q->n_copies++;
+    hybrid__cuda_break(q, q->cu->driver.api.cuMemsetD8Async((hybrid__cu_ptr)(uintptr_t)device, 0, bytes, q->stream), "clearing device memory");
+    hybrid__cuda_leave(q->cu, caller);
+}
+
+/* ---- kernels ---- */
+
+/* Puts a kernel of a module into the queue. args: addresses of its arguments, read before this returns. The module is compiled on first
+ * use (not while capturing). A grid with a zero is no work. */
+static void hybrid__cuda_launch(hybrid__cuda_queue *q, int module, int kernel, const unsigned grid[3], const unsigned block[3], unsigned shared_bytes, void **args)
+{
+    hybrid__cuda *cu = q->cu;
+    hybrid__module_slot *slot;
+    char what[112];
+    void *caller;
+    int code = 0;
+    if (q->result || !grid[0] || !grid[1] || !grid[2]) return;
+    if (!hybrid__jit_ready(&cu->jit, module) && hybrid__cuda_refuse(q, "compiling kernels")) return;
+    caller = hybrid__cuda_enter(cu);
+    if ((q->result = hybrid__jit_module(&cu->jit, module, &q->error)) == HYBRID_OK) {
+        slot = &cu->jit.slots[module];
+        if (kernel < 0 || kernel >= HYBRID__MODULE_KERNELS || !slot->functions[kernel])
+            q->result = hybrid__fail(&q->error, HYBRID_ERROR_INVALID, "the CUDA module '%.60s' has no kernel %d", cu->jit.info(module)->name, kernel);
+        else {
+            if (shared_bytes > 48u << 10) code = hybrid__jit_shared(&cu->jit, module, kernel, shared_bytes);
+            if (!code) code = cu->driver.api.cuLaunchKernel(slot->functions[kernel], grid[0], grid[1], grid[2], block[0], block[1], block[2], shared_bytes, q->stream, args, NULL);
+            q->n_launches++;
+            q->last = cu->jit.info(module)->kernels[kernel];
+            if (code) {
+                snprintf(what, sizeof what, "kernel %.36s (grid %u,%u,%u block %u,%u,%u)", q->last, grid[0], grid[1], grid[2], block[0], block[1], block[2]);
+                hybrid__cuda_break(q, code, what);
+            }
+        }
+    }
+    hybrid__cuda_leave(cu, caller);
+}
+
+/* ---- graphs ---- */
+
+/* From here to hybrid__cuda_capture_end launches, copies and clears are recorded and not run. Modules must be loaded before, and what
+ * changes from one replay to the next must lie in device memory: arguments are kept as they are now. */
+static void hybrid__cuda_capture_begin(hybrid__cuda_queue *q)
+{
+    void *caller;
+    if (q->result) return;
+    caller = hybrid__cuda_enter(q->cu);
+    hybrid__cuda_break(q, q->cu->driver.api.cuStreamBeginCapture(q->stream, HYBRID__CU_CAPTURE_RELAXED), "beginning a capture");
+    q->capturing = !q->result;
+    q->capture_start = q->n_launches;
+    hybrid__cuda_leave(q->cu, caller);
+}
+
+/* The recorded work as a graph that can be launched. When only the capture failed, the queue is as good as before: run without a graph. */
+static hybrid_result hybrid__cuda_capture_end(hybrid__cuda_queue *q, hybrid__cuda_graph **out, hybrid_error *error)
+{
+    const hybrid__driver_api *api = &q->cu->driver.api;
+    hybrid__cuda_graph *g;
+    hybrid_result r = HYBRID_OK;
+    void *caller, *graph = NULL;
+    int code;
+    *out = NULL;
+    if (!q->capturing) {
+        if (q->result && error) *error = q->error;
+        return q->result ? q->result : hybrid__fail(error, HYBRID_ERROR_INVALID, "the GPU: there is no capture to end");
+    }
+    caller = hybrid__cuda_enter(q->cu);
+    code = api->cuStreamEndCapture(q->stream, &graph);
+    q->capturing = false;
+    if (q->result) {
+        r = q->result;
+        if (error) *error = q->error;
+        if (q->refused) q->result = HYBRID_OK;
+        q->refused = false;
+    }
+    else if (code || !graph) r = hybrid__driver_fail(&q->cu->driver, error, code ? code : HYBRID__CU_CAPTURE_INVALIDATED, "ending a capture");
+    else if (!(g = (hybrid__cuda_graph *)hybrid__calloc(q->cu->rt, 1, sizeof *g))) r = hybrid__fail_memory(error, sizeof *g);
+    else {
+        g->n_launches = q->n_launches - q->capture_start;
+        if (api->cuGraphInstantiateWithFlags) code = api->cuGraphInstantiateWithFlags(&g->executable, graph, 0);
+        else if (api->cuGraphInstantiate_v2) code = api->cuGraphInstantiate_v2(&g->executable, graph, NULL, NULL, 0);
+        else code = HYBRID__CU_CAPTURE_UNSUPPORTED;
+        if (!code) *out = g;
+        else {
+            hybrid__free(q->cu->rt, g);
+            r = hybrid__driver_fail(&q->cu->driver, error, code, "making a graph");
+        }
+    }
+    if (graph) api->cuGraphDestroy(graph);
+    hybrid__cuda_leave(q->cu, caller);
+    return r;
+}
+
+static void hybrid__cuda_graph_launch(hybrid__cuda_queue *q, const hybrid__cuda_graph *graph)
+{
+    void *caller;
+    if (q->result || hybrid__cuda_refuse(q, "another graph")) return;
+    caller = hybrid__cuda_enter(q->cu);
+    q->n_graph_launches++;
+    hybrid__cuda_break(q, q->cu->driver.api.cuGraphLaunch(graph->executable, q->stream), "running a captured graph");
+    hybrid__cuda_leave(q->cu, caller);
+}
+
+/* Nothing may be running it: sync first. NULL is nothing. */
+static void hybrid__cuda_graph_destroy(hybrid__cuda *cu, hybrid__cuda_graph *graph)
+{
+    void *caller;
+    if (!graph) return;
+    caller = hybrid__cuda_enter(cu);
+    cu->driver.api.cuGraphExecDestroy(graph->executable);
+    hybrid__cuda_leave(cu, caller);
+    hybrid__free(cu->rt, graph);
+}
+/* ==== end src/cuda/queue.c ==== */
+
+/* ==== begin src/cuda/gemm.c ==== */
+/* cuda/gemm: large products by cuBLAS. */
+
+/* The handle of a queue, made on the first call (not while capturing); NULL, and the reason, when there is none. */
+static void *hybrid__cuda_queue_blas(hybrid__cuda_queue *q, hybrid_error *why)
+{
+    void *caller;
+    if (q->blas.handle) return q->blas.handle;
+    if (q->capturing) {
+        hybrid__fail(why, HYBRID_ERROR_INVALID, "cuBLAS must be opened before a capture");
+        return NULL;
+    }
+    if (!hybrid__cuda_blas(q->cu, why)) return NULL;
+    caller = hybrid__cuda_enter(q->cu);
+    hybrid__blas_create(q->cu, q->stream, &q->blas, why);
+    hybrid__cuda_leave(q->cu, caller);
+    return q->blas.handle;
+}
+
+/* y (n_rows, n_out) = x (n_rows, n_in) * w (n_out, n_in)^T [+ y]: all row-major, ld*: elements from row to row. w and x are of w_type
+ * (HYBRID__CUDA_R_16F, _16BF or _32F), y of y_type; sums are float32. False: there is no cuBLAS, nothing was done. */
+static bool hybrid__cuda_gemm(hybrid__cuda_queue *q, int w_type, const void *w, int ldw, const void *x, int ldx, int y_type, void *y, int ldy,
+                              int n_rows, int n_out, int n_in, bool add)
+{
+    const float alpha = 1.0f, beta = add ? 1.0f : 0.0f;
+    void *handle, *caller;
+    int status;
+    if (!(handle = hybrid__cuda_queue_blas(q, NULL))) return false;
+    if (q->result || !n_rows || !n_out) return true;
+    caller = hybrid__cuda_enter(q->cu);
+    status = q->cu->blas->api.cublasGemmEx(handle, HYBRID__CUBLAS_OP_T, HYBRID__CUBLAS_OP_N, n_out, n_rows, n_in, &alpha, w, w_type, ldw, x, w_type, ldx, &beta, y, y_type, ldy,
+                                           HYBRID__CUBLAS_COMPUTE_32F, HYBRID__CUBLAS_GEMM_DEFAULT);
+    hybrid__cuda_leave(q->cu, caller);
+    q->n_launches++;
+    if (status) q->result = hybrid__fail(&q->error, HYBRID_ERROR_DEVICE, "the GPU: cuBLAS: a product of %d x %d with %d rows failed (status %d)", n_out, n_in, n_rows, status);
+    return true;
+}
+/* ==== end src/cuda/gemm.c ==== */
+
 /* ==== begin src/core/end.h ==== */
 /* core/end: closes what core/begin opened. */
 #if defined(__clang__)
@@ -1134,7 +3208,12 @@ static const hybrid__cuda_module_info *hybrid__cuda_module(int module)
 #endif
 #undef HYBRID_CUDA__SOURCE_ID
 #undef HYBRID__COUNT
+#undef HYBRID__CUBLAS_LIST
 #undef HYBRID__CUDA_TYPES
+#undef HYBRID__DRIVER_LIST
+#undef HYBRID__DRIVER_OLD_LIST
+#undef HYBRID__HASH_A
+#undef HYBRID__HASH_B
 #undef HYBRID__INLINE
 #undef HYBRID__LIKELY
 #undef HYBRID__MAX
@@ -1142,13 +3221,16 @@ static const hybrid__cuda_module_info *hybrid__cuda_module(int module)
 #undef HYBRID__MODULE_OF_TYPE
 #undef HYBRID__NOINLINE
 #undef HYBRID__NOMINMAX
+#undef HYBRID__NVRTC_LIST
 #undef HYBRID__PRINTF
 #undef HYBRID__RESTRICT
+#undef HYBRID__SEPARATOR
 #undef HYBRID__THREADS_POSIX
 #undef HYBRID__THREADS_WIN32
 #undef HYBRID__UNLIKELY
 #undef HYBRID__UNUSED
 #undef HYBRID__WIN32_LEAN
+#undef HYBRID__X
 #undef hybrid__fail
 #undef hybrid__fail_memory
 #endif

@@ -12,8 +12,19 @@
 #define HYBRID_CUDA_IMPLEMENTED
 #include "core/begin.h"
 #include "core/macros.h"
-#include "cuda/modules.c"
+#include "cuda/system.h"
 
+#include "cuda/abi.c"
+#include "cuda/library.c"
+#include "cuda/driver.c"
+#include "cuda/arena.c"
+#include "cuda/modules.c"
+#include "cuda/cache.c"
+#include "cuda/jit.c"
+#include "cuda/device.c"
+#include "cuda/blas.c"
+#include "cuda/queue.c"
+#include "cuda/gemm.c"
 
 #include "core/end.h"
 #endif

@@ -1,6 +1,7 @@
 /* The arena of device memory, against a model that is an array of bytes; no GPU is needed. */
 #define HYBRID_IMPLEMENTATION
-#include "../src/hybrid_cuda_all.c"
+#include "../hybrid.h"
+#include "../hybrid_cuda.h"
 #include "check.h"
 
 typedef struct counting { long blocks, calls, fail_at; } counting;

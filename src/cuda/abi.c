@@ -27,8 +27,6 @@ enum {                                  /* flags and other values */
     HYBRID__CUBLAS_COMPUTE_32F = 68, HYBRID__CUBLAS_GEMM_DEFAULT = -1, HYBRID__CUBLAS_NO_REDUCED_PRECISION = 16
 };
 
-typedef struct hybrid__cu_uuid { unsigned char bytes[16]; } hybrid__cu_uuid;
-
 #define HYBRID__DRIVER_LIST(X)                                                                                                                    \
     X(1, cuInit,                     "cuInit",                       (unsigned flags))                                                            \
     X(1, cuDriverGetVersion,         "cuDriverGetVersion",           (int *version))                                                              \
@@ -39,7 +37,6 @@ typedef struct hybrid__cu_uuid { unsigned char bytes[16]; } hybrid__cu_uuid;
     X(1, cuDeviceGetName,            "cuDeviceGetName",              (char *name, int size, int device))                                          \
     X(1, cuDeviceGetAttribute,       "cuDeviceGetAttribute",         (int *value, int attribute, int device))                                     \
     X(1, cuDeviceTotalMem,           "cuDeviceTotalMem_v2",          (size_t *bytes, int device))                                                 \
-    X(0, cuDeviceGetUuid_v2,         "cuDeviceGetUuid_v2",           (hybrid__cu_uuid *uuid, int device))                                         \
     X(1, cuDevicePrimaryCtxRetain,   "cuDevicePrimaryCtxRetain",     (void **context, int device))                                                \
     X(1, cuDevicePrimaryCtxRelease,  "cuDevicePrimaryCtxRelease_v2", (int device))                                                                \
     X(1, cuCtxSetCurrent,            "cuCtxSetCurrent",              (void *context))                                                             \

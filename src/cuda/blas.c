@@ -69,7 +69,7 @@ static hybrid_result hybrid__cublas_open(hybrid__cublas *blas, int driver_versio
 static const hybrid__cublas *hybrid__cuda_blas(hybrid__cuda *cu, hybrid_error *why)
 {
     hybrid__cublas *blas;
-    hybrid__lock_take(&cu->lock);
+    hybrid__spin_take(&cu->lock);
     if (!cu->blas_state) {
         cu->blas_state = 2;
         if (!(blas = (hybrid__cublas *)hybrid__calloc(cu->rt, 1, sizeof *blas))) hybrid__fail_memory(&cu->blas_why, sizeof *blas);
@@ -82,7 +82,7 @@ static const hybrid__cublas *hybrid__cuda_blas(hybrid__cuda *cu, hybrid_error *w
         if (cu->blas_state == 2) hybrid__log(cu->rt, HYBRID_LOG_INFO, "cuda: %s", cu->blas_why.message);
     }
     if (cu->blas_state == 2 && why) *why = cu->blas_why;
-    hybrid__lock_give(&cu->lock);
+    hybrid__spin_give(&cu->lock);
     return cu->blas;
 }
 
@@ -104,7 +104,7 @@ static hybrid_result hybrid__blas_create(hybrid__cuda *cu, void *stream, hybrid_
     if (h->handle) blas->api.cublasDestroy(h->handle);
     hybrid__cuda_free(cu, h->workspace);
     h->handle = h->workspace = NULL;
-    return hybrid__fail(error, HYBRID__ERROR_DEVICE, "cuBLAS %d.%d does not start on '%.60s' (status %d)", blas->version[0], blas->version[1], cu->name, code);
+    return hybrid__fail(error, HYBRID_ERROR_DEVICE, "cuBLAS %d.%d does not start on '%.60s' (status %d)", blas->version[0], blas->version[1], cu->name, code);
 }
 
 static void hybrid__blas_destroy(hybrid__cuda *cu, hybrid__blas_handle *h)

@@ -7,19 +7,10 @@
 
 enum { HYBRID__CACHE_VERSION = 1, HYBRID__CACHE_HEADER = 64, HYBRID__CACHE_KEY_TEXT = 40 };
 
-/* The host's store. load: copies the entry called name to data if capacity suffices, and returns its size, 0 when there is none
- * (called with capacity 0 first). store: keeps an entry. They may be called from any thread, one call at a time for each device. */
-typedef struct hybrid__cache_desc {
-    const char *folder;                 /* NULL: HYBRID_CUDA_CACHE or the user's cache folder; "": none */
-    size_t    (*load)(void *user, const char *name, void *data, size_t capacity);
-    void      (*store)(void *user, const char *name, const void *data, size_t size);
-    void       *user;
-} hybrid__cache_desc;
-
 typedef struct hybrid__cache {
-    hybrid_runtime    *rt;
-    hybrid__cache_desc host;
-    char               folder[HYBRID__PATH_MAX];        /* "": nothing on disk */
+    hybrid_runtime     *rt;
+    hybrid_kernel_cache host;                            /* its load and store; path is not kept */
+    char                folder[HYBRID__PATH_MAX];        /* "": nothing on disk */
 } hybrid__cache;
 
 typedef struct hybrid__cache_key { uint64_t a, b; } hybrid__cache_key;
@@ -80,14 +71,16 @@ static void hybrid__cache_below(hybrid__cache *cache, const char *root, const ch
     if (!absolute || n < 0 || n >= (int)sizeof cache->folder - HYBRID__CACHE_KEY_TEXT - 48) cache->folder[0] = 0;
 }
 
-static void hybrid__cache_create(hybrid__cache *cache, hybrid_runtime *rt, const hybrid__cache_desc *desc)
+/* From what the runtime's descriptor says. */
+static void hybrid__cache_create(hybrid__cache *cache, hybrid_runtime *rt, const hybrid_kernel_cache *desc)
 {
     char root[HYBRID__PATH_MAX];
     memset(cache, 0, sizeof *cache);
     cache->rt = rt;
-    if (desc) cache->host = *desc;
-    if (cache->host.load || cache->host.store) return;
-    if (cache->host.folder) snprintf(cache->folder, sizeof cache->folder, "%.400s", cache->host.folder);
+    cache->host = *desc;
+    cache->host.path = NULL;
+    if (desc->load || desc->store) return;
+    if (desc->path) snprintf(cache->folder, sizeof cache->folder, "%.400s", desc->path);
     else if (hybrid__environment_path("HYBRID_CUDA_CACHE", root)) snprintf(cache->folder, sizeof cache->folder, "%.400s", root);
 #if defined(_WIN32)
     else if (hybrid__environment_path("LOCALAPPDATA", root)) hybrid__cache_below(cache, root, "\\hybrid\\cuda");
@@ -95,7 +88,6 @@ static void hybrid__cache_create(hybrid__cache *cache, hybrid_runtime *rt, const
     else if (hybrid__environment_path("XDG_CACHE_HOME", root) && root[0]) hybrid__cache_below(cache, root, "/hybrid/cuda");
     else if (hybrid__environment_path("HOME", root)) hybrid__cache_below(cache, root, "/.cache/hybrid/cuda");
 #endif
-    cache->host.folder = NULL;                               /* the caller's text may go */
 }
 
 static void hybrid__cache_name(const hybrid__cache_key *key, char name[HYBRID__CACHE_KEY_TEXT])

@@ -1,25 +1,17 @@
-/* cuda/device: an opened GPU: its context, its memory, its kernels. Counted, and usable by several threads at once.
+/* cuda/device: an opened GPU: its context, its memory, its kernels. Counted, and usable by several threads at once. It belongs to a
+ * runtime, which must outlive it.
  *
  * The primary context is retained, never created or reset: the process may share it with PyTorch, an engine, or another model.
  * Every function that talks to the driver makes it current and puts the caller's context back. */
 
 typedef struct hybrid__cuda_desc {
-    int                device;          /* ordinal */
-    uint64_t           max_bytes;       /* device memory that may be taken in all; 0: what there is */
-    bool               separate;        /* every allocation is one of the driver's: slow, but overruns are seen by tools */
-    hybrid__cache_desc cache;
+    int                 device;         /* ordinal */
+    uint64_t            max_bytes;      /* device memory that may be taken in all; 0: what there is */
+    bool                separate;       /* every allocation is one of the driver's: slow, but overruns are seen by tools */
+    hybrid_kernel_cache cache;
     const hybrid__cuda_module_info *(*modules)(int module);      /* NULL: those of hybrid */
-    int                n_modules;
+    int                 n_modules;
 } hybrid__cuda_desc;
-
-typedef struct hybrid__cuda_device_info {
-    char     name[128];
-    uint64_t total_bytes, free_bytes;   /* free: 0 when not asked for */
-    int      cc;                        /* 90: capability 9.0 */
-    int      n_sm;
-    bool     integrated;                /* shares the host's memory */
-    unsigned char uuid[16];
-} hybrid__cuda_device_info;
 
 typedef struct hybrid__cuda {
     hybrid_runtime    *rt;
@@ -28,9 +20,9 @@ typedef struct hybrid__cuda {
     int                device, cc, n_sm, warp;
     unsigned           shared_block, shared_optin;     /* bytes of shared memory: of every kernel, and at most when asked for */
     uint64_t           l2_bytes;
-    char               name[128];
+    char               name[96];
     void              *context;
-    hybrid__lock       lock;            /* of the arena and what is counted with it */
+    hybrid__spin       lock;            /* of the arena and what is counted with it */
     hybrid__arena      arena;
     uint64_t           max_bytes;
     bool               separate;
@@ -64,19 +56,16 @@ static int hybrid__cuda_attribute(const hybrid__driver *driver, int attribute, i
     return driver->api.cuDeviceGetAttribute(&value, attribute, device) == 0 ? value : 0;
 }
 
-static void hybrid__cuda_describe(const hybrid__driver *driver, int device, bool with_free, hybrid__cuda_device_info *info)
+/* with_free starts the device for a moment, which takes time and some of its memory. */
+static void hybrid__cuda_describe(const hybrid__driver *driver, int device, int index, bool with_free, hybrid_device_info *info)
 {
     size_t total = 0, available = 0;
     void *context = NULL, *caller = NULL;
-    hybrid__cu_uuid uuid;
     memset(info, 0, sizeof *info);
-    memset(&uuid, 0, sizeof uuid);
-    if (driver->api.cuDeviceGetName(info->name, (int)sizeof info->name - 1, device)) snprintf(info->name, sizeof info->name, "GPU");
+    snprintf(info->id, sizeof info->id, "cuda:%d", index);
+    if (driver->api.cuDeviceGetName(info->name, (int)sizeof info->name - 1, device)) snprintf(info->name, sizeof info->name, "NVIDIA GPU");
     if (driver->api.cuDeviceTotalMem(&total, device) == 0) info->total_bytes = total;
-    if (driver->api.cuDeviceGetUuid_v2 && driver->api.cuDeviceGetUuid_v2(&uuid, device) == 0) memcpy(info->uuid, uuid.bytes, 16);
-    info->cc = hybrid__cuda_attribute(driver, HYBRID__CU_DEVICE_CC_MAJOR, device) * 10 + hybrid__cuda_attribute(driver, HYBRID__CU_DEVICE_CC_MINOR, device);
-    info->n_sm = hybrid__cuda_attribute(driver, HYBRID__CU_DEVICE_SM_COUNT, device);
-    info->integrated = hybrid__cuda_attribute(driver, HYBRID__CU_DEVICE_INTEGRATED, device) != 0;
+    info->capability = hybrid__cuda_attribute(driver, HYBRID__CU_DEVICE_CC_MAJOR, device) * 10 + hybrid__cuda_attribute(driver, HYBRID__CU_DEVICE_CC_MINOR, device);
     if (!with_free || driver->api.cuDevicePrimaryCtxRetain(&context, device)) return;
     driver->api.cuCtxGetCurrent(&caller);
     if (driver->api.cuCtxSetCurrent(context) == 0 && driver->api.cuMemGetInfo(&available, &total) == 0) info->free_bytes = available;
@@ -84,15 +73,16 @@ static void hybrid__cuda_describe(const hybrid__driver *driver, int device, bool
     driver->api.cuDevicePrimaryCtxRelease(device);
 }
 
-/* Describes up to capacity devices; *n: how many there are. with_free starts each of them, which takes time and some of their memory. */
-static hybrid_result hybrid__cuda_list(hybrid__cuda_device_info *infos, int capacity, bool with_free, int *n, hybrid_error *error)
+/* Describes up to capacity devices; *count: how many there are. Without a driver or a device: an error that says so, and 0. */
+static hybrid_result hybrid__cuda_list(hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error)
 {
     hybrid__driver driver;
-    hybrid_result r = hybrid__driver_open(&driver, n, error);
-    int i, device;
-    for (i = 0; !r && i < *n && i < capacity; i++) {
-        memset(&infos[i], 0, sizeof infos[i]);
-        if (driver.api.cuDeviceGet(&device, i) == 0) hybrid__cuda_describe(&driver, device, with_free, &infos[i]);
+    int i, device, n = 0;
+    hybrid_result r = hybrid__driver_open(&driver, &n, error);
+    *count = (size_t)n;
+    for (i = 0; !r && i < n && (size_t)i < capacity; i++) {
+        memset(&list[i], 0, sizeof list[i]);
+        if (driver.api.cuDeviceGet(&device, i) == 0) hybrid__cuda_describe(&driver, device, i, true, &list[i]);
     }
     return r;
 }
@@ -104,11 +94,9 @@ static void hybrid__cuda_retain(hybrid__cuda *cu) { hybrid__atomic_add(&cu->refe
 /* The last one gives everything back: memory that was not freed, modules, the context. Works after any error of the device. */
 static void hybrid__cuda_release(hybrid__cuda *cu)
 {
-    hybrid_runtime *rt;
     hybrid__range *r;
     void *caller;
     if (!cu || hybrid__atomic_add(&cu->references, (uint64_t)-1) != 1) return;
-    rt = cu->rt;
     caller = hybrid__cuda_enter(cu);
     hybrid__jit_destroy(&cu->jit);
     for (r = cu->arena.first; r; r = r->next)
@@ -116,25 +104,23 @@ static void hybrid__cuda_release(hybrid__cuda *cu)
     hybrid__arena_destroy(&cu->arena);
     hybrid__cuda_leave(cu, caller);
     cu->driver.api.cuDevicePrimaryCtxRelease(cu->device);
-    hybrid__lock_destroy(&cu->lock);
-    hybrid__free(rt, cu->blas);
-    hybrid__free(rt, cu);
-    hybrid__runtime_release(rt);
+    hybrid__free(cu->rt, cu->blas);
+    hybrid__free(cu->rt, cu);
 }
 
 static hybrid_result hybrid__cuda_start(hybrid__cuda *cu, const hybrid__cuda_desc *desc, int n_devices, hybrid_error *error)
 {
     const hybrid__driver *driver = &cu->driver;
-    hybrid__cuda_device_info info;
+    hybrid_device_info info;
     hybrid_result r;
     int code;
     if (desc->device < 0 || desc->device >= n_devices)
         return hybrid__fail(error, HYBRID_ERROR_NOT_FOUND, "there is no CUDA device %d; the driver counts %d from 0", desc->device, n_devices);
     if ((code = driver->api.cuDeviceGet(&cu->device, desc->device)) != 0) return hybrid__driver_fail(driver, error, code, "opening the device");
-    hybrid__cuda_describe(driver, cu->device, false, &info);
+    hybrid__cuda_describe(driver, cu->device, desc->device, false, &info);
     memcpy(cu->name, info.name, sizeof cu->name);
-    cu->cc = info.cc;
-    cu->n_sm = info.n_sm;
+    cu->cc = info.capability;
+    cu->n_sm = hybrid__cuda_attribute(driver, HYBRID__CU_DEVICE_SM_COUNT, cu->device);
     cu->warp = hybrid__cuda_attribute(driver, HYBRID__CU_DEVICE_WARP_SIZE, cu->device);
     cu->shared_block = (unsigned)hybrid__cuda_attribute(driver, HYBRID__CU_DEVICE_SHARED_PER_BLOCK, cu->device);
     cu->shared_optin = (unsigned)hybrid__cuda_attribute(driver, HYBRID__CU_DEVICE_SHARED_OPTIN, cu->device);
@@ -145,9 +131,8 @@ static hybrid_result hybrid__cuda_start(hybrid__cuda *cu, const hybrid__cuda_des
     if (cu->warp != 32) return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "'%.64s' has warps of %d threads, not 32", cu->name, cu->warp);
     if ((code = driver->api.cuDevicePrimaryCtxRetain(&cu->context, cu->device)) != 0) return hybrid__driver_fail(driver, error, code, "starting the device");
     hybrid__arena_create(&cu->arena, cu->rt);
-    if (!hybrid__lock_create(&cu->lock)) r = hybrid__fail(error, HYBRID_ERROR_LIMIT, "the system gives no mutex");
-    else if ((r = hybrid__jit_create(&cu->jit, cu->rt, driver, cu->cc, desc->modules ? desc->modules : hybrid__cuda_module, desc->modules ? desc->n_modules : (int)HYBRID__MODULE_COUNT,
-                                     &desc->cache, error)) != HYBRID_OK) hybrid__lock_destroy(&cu->lock);
+    r = hybrid__jit_create(&cu->jit, cu->rt, driver, cu->cc, desc->modules ? desc->modules : hybrid__cuda_module, desc->modules ? desc->n_modules : (int)HYBRID__MODULE_COUNT,
+                           &desc->cache, error);
     if (r) driver->api.cuDevicePrimaryCtxRelease(cu->device);
     return r;
 }
@@ -155,28 +140,18 @@ static hybrid_result hybrid__cuda_start(hybrid__cuda *cu, const hybrid__cuda_des
 /* Opens a device. The texts in desc are not kept; its callbacks are. Without CUDA: an error whose message says what is missing. */
 static hybrid_result hybrid__cuda_open(hybrid_runtime *rt, const hybrid__cuda_desc *desc, hybrid__cuda **out, hybrid_error *error)
 {
-    hybrid__cuda_desc none;
-    hybrid__cuda *cu;
-    hybrid_runtime *own = NULL;
+    hybrid__cuda *cu = (hybrid__cuda *)hybrid__calloc(rt, 1, sizeof *cu);
     hybrid_result r;
     int n_devices = 0;
     *out = NULL;
-    memset(&none, 0, sizeof none);
-    if (!desc) desc = &none;
-    if ((r = hybrid__runtime_retain(rt, &own, error)) != HYBRID_OK) return r;
-    if (!(cu = (hybrid__cuda *)hybrid__calloc(own, 1, sizeof *cu))) r = hybrid__fail_memory(error, sizeof *cu);
-    else {
-        cu->rt = own;
-        cu->references = 1;
-        r = hybrid__driver_open(&cu->driver, &n_devices, error);
-        if (!r) r = hybrid__cuda_start(cu, desc, n_devices, error);
-    }
-    if (r) {
-        hybrid__free(own, cu);
-        hybrid__runtime_release(own);
+    if (!cu) return hybrid__fail_memory(error, sizeof *cu);
+    cu->rt = rt;
+    cu->references = 1;
+    if ((r = hybrid__driver_open(&cu->driver, &n_devices, error)) != HYBRID_OK || (r = hybrid__cuda_start(cu, desc, n_devices, error)) != HYBRID_OK) {
+        hybrid__free(rt, cu);
         return r;
     }
-    hybrid__log(own, HYBRID_LOG_INFO, "cuda: %s, capability %d.%d, %d multiprocessors, driver for CUDA %d.%d (%s)", cu->name, cu->cc / 10, cu->cc % 10, cu->n_sm,
+    hybrid__log(rt, HYBRID_LOG_INFO, "cuda: %s, capability %d.%d, %d multiprocessors, driver for CUDA %d.%d (%s)", cu->name, cu->cc / 10, cu->cc % 10, cu->n_sm,
                 cu->driver.version / 1000, cu->driver.version % 1000 / 10, cu->driver.library.path);
     *out = cu;
     return HYBRID_OK;
@@ -186,9 +161,9 @@ static hybrid_result hybrid__cuda_open(hybrid_runtime *rt, const hybrid__cuda_de
 static hybrid_result hybrid__cuda_can_compile(hybrid__cuda *cu, hybrid_error *error)
 {
     hybrid_result r;
-    hybrid__lock_take(&cu->jit.lock);
+    hybrid__spin_take(&cu->jit.lock);
     r = hybrid__jit_nvrtc(&cu->jit, error);
-    hybrid__lock_give(&cu->jit.lock);
+    hybrid__spin_give(&cu->jit.lock);
     return r;
 }
 
@@ -208,7 +183,7 @@ static hybrid_result hybrid__cuda_warmup(hybrid__cuda *cu, const int *modules, i
 
 /* ---- memory ---- */
 
-/* Bytes that the driver has to give, those in all; what hybrid may still take is less under a cap. */
+/* Bytes that the driver has to give, and those in all. */
 static void hybrid__cuda_memory(hybrid__cuda *cu, uint64_t *available, uint64_t *total)
 {
     size_t a = 0, t = 0;
@@ -217,6 +192,18 @@ static void hybrid__cuda_memory(hybrid__cuda *cu, uint64_t *available, uint64_t 
     hybrid__cuda_leave(cu, caller);
     *available = a;
     *total = t;
+}
+
+/* Bytes that hybrid__cuda_alloc can still give, in how many pieces ever: what the driver has, within the cap, and what lies free in blocks. */
+static uint64_t hybrid__cuda_room(hybrid__cuda *cu)
+{
+    uint64_t available, total, room;
+    hybrid__cuda_memory(cu, &available, &total);
+    hybrid__spin_take(&cu->lock);
+    room = cu->max_bytes ? HYBRID__MIN(available, cu->max_bytes - HYBRID__MIN(cu->arena.total, cu->max_bytes)) : available;
+    room += cu->arena.total - cu->arena.used;
+    hybrid__spin_give(&cu->lock);
+    return room;
 }
 
 static hybrid_result hybrid__cuda_fail_memory(hybrid__cuda *cu, uint64_t bytes, uint64_t block, int code, hybrid_error *error)
@@ -267,14 +254,14 @@ static hybrid_result hybrid__cuda_alloc(hybrid__cuda *cu, size_t bytes, void **a
     uint64_t at = 0;
     hybrid_result r = HYBRID_ERROR_LIMIT;
     *address = NULL;
-    hybrid__lock_take(&cu->lock);
+    hybrid__spin_take(&cu->lock);
     if (!cu->separate) r = hybrid__arena_take(&cu->arena, bytes, &at);
     if (r == HYBRID_ERROR_LIMIT && (r = hybrid__cuda_grow(cu, bytes, error)) != HYBRID_OK) {
-        hybrid__lock_give(&cu->lock);
+        hybrid__spin_give(&cu->lock);
         return r;
     }
     if (!at) r = hybrid__arena_take(&cu->arena, bytes, &at);
-    hybrid__lock_give(&cu->lock);
+    hybrid__spin_give(&cu->lock);
     if (r) return hybrid__fail_memory(error, sizeof(hybrid__range));
     *address = (void *)(uintptr_t)at;
     return HYBRID_OK;
@@ -283,9 +270,9 @@ static hybrid_result hybrid__cuda_alloc(hybrid__cuda *cu, size_t bytes, void **a
 /* A view: one more hybrid__cuda_free is needed before the memory around address is free. */
 static void hybrid__cuda_hold(hybrid__cuda *cu, void *address)
 {
-    hybrid__lock_take(&cu->lock);
+    hybrid__spin_take(&cu->lock);
     hybrid__arena_hold(&cu->arena, (uint64_t)(uintptr_t)address);
-    hybrid__lock_give(&cu->lock);
+    hybrid__spin_give(&cu->lock);
 }
 
 /* No queue may still be using it: sync first. NULL is nothing. */
@@ -294,12 +281,12 @@ static void hybrid__cuda_free(hybrid__cuda *cu, void *address)
     uint64_t block = 0;
     void *caller;
     if (!address) return;
-    hybrid__lock_take(&cu->lock);
+    hybrid__spin_take(&cu->lock);
     hybrid__arena_free(&cu->arena, (uint64_t)(uintptr_t)address, &block);
     if (block) {
         caller = hybrid__cuda_enter(cu);
         cu->driver.api.cuMemFree(block);
         hybrid__cuda_leave(cu, caller);
     }
-    hybrid__lock_give(&cu->lock);
+    hybrid__spin_give(&cu->lock);
 }

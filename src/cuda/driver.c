@@ -1,10 +1,5 @@
 /* cuda/driver: the driver's functions, what its result codes mean in words, and the one message for a machine without CUDA. */
 
-/* A failure of the device itself: results are lost, the process lives on. */
-#ifndef HYBRID__ERROR_DEVICE
-    #define HYBRID__ERROR_DEVICE HYBRID_ERROR_IO
-#endif
-
 typedef struct hybrid__driver {
     hybrid__driver_api api;
     hybrid__library    library;
@@ -53,7 +48,7 @@ static hybrid_result hybrid__driver_result(int result)
         case HYBRID__CU_SYSTEM_DRIVER_MISMATCH: case HYBRID__CU_COMPAT_NOT_SUPPORTED: return HYBRID_ERROR_NOT_FOUND;
         case HYBRID__CU_INVALID_IMAGE: case HYBRID__CU_NO_BINARY_FOR_GPU: case HYBRID__CU_PTX_TOO_NEW: case HYBRID__CU_INVALID_PTX:
         case HYBRID__CU_NO_JIT: return HYBRID_ERROR_UNSUPPORTED;
-        default: return HYBRID__ERROR_DEVICE;
+        default: return HYBRID_ERROR_DEVICE;
     }
 }
 

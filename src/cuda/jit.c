@@ -239,7 +239,7 @@ typedef struct hybrid__jit {
     const hybrid__cuda_module_info *(*info)(int module);
     hybrid__module_slot  *slots;
     int                   n_slots, cc;
-    hybrid__lock          lock;         /* held while anything is compiled or loaded */
+    hybrid__spin          lock;         /* held while anything is compiled or loaded */
     hybrid__nvrtc         nvrtc;
     int                   nvrtc_state;  /* 0 not looked for, 1 there, 2 absent */
     hybrid_error          nvrtc_why;
@@ -248,7 +248,7 @@ typedef struct hybrid__jit {
 } hybrid__jit;
 
 static hybrid_result hybrid__jit_create(hybrid__jit *jit, hybrid_runtime *rt, const hybrid__driver *driver, int cc,
-                                        const hybrid__cuda_module_info *(*info)(int module), int n_modules, const hybrid__cache_desc *cache, hybrid_error *error)
+                                        const hybrid__cuda_module_info *(*info)(int module), int n_modules, const hybrid_kernel_cache *cache, hybrid_error *error)
 {
     memset(jit, 0, sizeof *jit);
     jit->rt = rt;
@@ -258,9 +258,7 @@ static hybrid_result hybrid__jit_create(hybrid__jit *jit, hybrid_runtime *rt, co
     jit->cc = cc;
     if (!(jit->slots = (hybrid__module_slot *)hybrid__calloc(rt, (size_t)n_modules, sizeof *jit->slots))) return hybrid__fail_memory(error, (size_t)n_modules * sizeof *jit->slots);
     hybrid__cache_create(&jit->cache, rt, cache);
-    if (hybrid__lock_create(&jit->lock)) return HYBRID_OK;
-    hybrid__free(rt, jit->slots);
-    return hybrid__fail(error, HYBRID_ERROR_LIMIT, "the system gives no mutex");
+    return HYBRID_OK;
 }
 
 /* The device's context must be current. */
@@ -269,7 +267,6 @@ static void hybrid__jit_destroy(hybrid__jit *jit)
     int i;
     for (i = 0; i < jit->n_slots; i++)
         if (jit->slots[i].module) jit->driver->api.cuModuleUnload(jit->slots[i].module);
-    hybrid__lock_destroy(&jit->lock);
     hybrid__free(jit->rt, jit->slots);
 }
 
@@ -356,14 +353,14 @@ static hybrid_result hybrid__jit_module(hybrid__jit *jit, int module, hybrid_err
     if (module < 0 || module >= jit->n_slots) return hybrid__fail(error, HYBRID_ERROR_INVALID, "there is no CUDA module %d", module);
     slot = &jit->slots[module];
     memset(&why, 0, sizeof why);
-    hybrid__lock_take(&jit->lock);
+    hybrid__spin_take(&jit->lock);
     if (slot->failed) { why = slot->why; r = why.result; }
     else if (!hybrid__atomic_load(&slot->ready)) {
         r = hybrid__jit_make(jit, jit->info(module), slot, &why);
         if (!r) hybrid__atomic_store(&slot->ready, 1);
         else if (r != HYBRID_ERROR_MEMORY) { slot->failed = true; slot->why = why; }      /* memory may come back, a wrong text stays wrong */
     }
-    hybrid__lock_give(&jit->lock);
+    hybrid__spin_give(&jit->lock);
     if (r && error) *error = why;
     return r;
 }
@@ -373,9 +370,9 @@ static int hybrid__jit_shared(hybrid__jit *jit, int module, int kernel, unsigned
 {
     hybrid__module_slot *slot = &jit->slots[module];
     int code = 0;
-    hybrid__lock_take(&jit->lock);
+    hybrid__spin_take(&jit->lock);
     if (slot->shared[kernel] < bytes && (code = jit->driver->api.cuFuncSetAttribute(slot->functions[kernel], HYBRID__CU_FUNC_MAX_DYNAMIC_SHARED, (int)bytes)) == 0)
         slot->shared[kernel] = bytes;
-    hybrid__lock_give(&jit->lock);
+    hybrid__spin_give(&jit->lock);
     return code;
 }

@@ -157,11 +157,13 @@ static bool hybrid__folder_expand(const char *pattern, hybrid__folder_fn fn, voi
     return false;
 }
 
+typedef struct hybrid__cuda_place { const char *variable, *pattern; } hybrid__cuda_place;
+
 /* All folders in which toolkits, distributions, Conda and Python wheels put the libraries of CUDA. Patterns that begin with a
  * variable are skipped where it is not set. */
 static bool hybrid__cuda_folders(hybrid__folder_fn fn, void *user)
 {
-    static const struct { const char *variable, *pattern; } places[] = {
+    static const hybrid__cuda_place places[] = {
 #if defined(_WIN32)
         { "CUDA_PATH", "/bin/x64" }, { "CUDA_PATH", "/bin" }, { "CUDA_HOME", "/bin/x64" }, { "CUDA_HOME", "/bin" },
         { "ProgramFiles", "/NVIDIA GPU Computing Toolkit/CUDA/v*/bin/x64" }, { "ProgramFiles", "/NVIDIA GPU Computing Toolkit/CUDA/v*/bin" },

@@ -8,7 +8,7 @@
 
 enum { HYBRID__STAGE_COUNT = 4, HYBRID__STAGE_BYTES = 4 << 20, HYBRID__READS_MAX = 16 };
 
-typedef struct hybrid__stage { char *host; void *event; size_t used; } hybrid__stage;
+typedef struct hybrid__pinned { char *host; void *event; size_t used; } hybrid__pinned;
 typedef struct hybrid__pending_read { void *host; size_t offset, bytes; } hybrid__pending_read;
 
 typedef struct hybrid__cuda_queue {
@@ -21,7 +21,7 @@ typedef struct hybrid__cuda_queue {
     uint64_t      capture_start;        /* n_launches then */
     const char   *last;                 /* the kernel that was launched last: one of the suspects when the device fails */
     uint64_t      n_launches, n_graph_launches, n_copies, n_writes, n_reads, n_syncs, bytes_written, bytes_read;
-    hybrid__stage stages[HYBRID__STAGE_COUNT];
+    hybrid__pinned stages[HYBRID__STAGE_COUNT];
     int           stage;                /* the one that is being filled */
     bool          pageable;             /* there is no pinned memory */
     char         *back;                 /* pinned, of HYBRID__STAGE_BYTES: where reads land */
@@ -137,7 +137,7 @@ static void hybrid__cuda_wait(hybrid__cuda_queue *q, hybrid__cuda_queue *other)
 
 /* ---- copies ---- */
 
-static bool hybrid__stage_create(hybrid__cuda_queue *q, hybrid__stage *s)
+static bool hybrid__pinned_create(hybrid__cuda_queue *q, hybrid__pinned *s)
 {
     const hybrid__driver_api *api = &q->cu->driver.api;
     void *host = NULL;
@@ -154,7 +154,7 @@ static bool hybrid__stage_create(hybrid__cuda_queue *q, hybrid__stage *s)
 
 /* The piece to fill: the current one while it has room, else one whose copies are done, else a new one, else the oldest, waited for.
  * NULL when there is no pinned memory at all. */
-static hybrid__stage *hybrid__stage_next(hybrid__cuda_queue *q)
+static hybrid__pinned *hybrid__pinned_next(hybrid__cuda_queue *q)
 {
     const hybrid__driver_api *api = &q->cu->driver.api;
     int i, k, oldest = -1;
@@ -168,7 +168,7 @@ static hybrid__stage *hybrid__stage_next(hybrid__cuda_queue *q)
     }
     if (i > HYBRID__STAGE_COUNT) {
         for (k = 0; k < HYBRID__STAGE_COUNT && q->stages[k].host; k++) {}
-        if (k == HYBRID__STAGE_COUNT || !hybrid__stage_create(q, &q->stages[k])) {
+        if (k == HYBRID__STAGE_COUNT || !hybrid__pinned_create(q, &q->stages[k])) {
             if (oldest < 0) { q->pageable = true; return NULL; }
             k = oldest;
             hybrid__cuda_break(q, api->cuEventSynchronize(q->stages[k].event), "copying to the device");
@@ -191,7 +191,7 @@ static void hybrid__cuda_write(hybrid__cuda_queue *q, void *device, const void *
     q->n_writes++;
     q->bytes_written += bytes;
     while (bytes && !q->result) {
-        hybrid__stage *s = hybrid__stage_next(q);
+        hybrid__pinned *s = hybrid__pinned_next(q);
         size_t n = s ? HYBRID__MIN(bytes, HYBRID__STAGE_BYTES - s->used) : bytes;
         if (q->result) break;
         if (s) memcpy(s->host + s->used, from, n);
