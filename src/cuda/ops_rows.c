@@ -1,0 +1,151 @@
+/* cuda/ops_rows: the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and the choice of the largest logits.
+ *
+ * What changes from one step to the next (ids, positions, page tables) is read by kernels from the buffers of hybrid__cuda_batch, whose
+ * addresses stay; so the launches of a decode step can be captured once and replayed. */
+
+/* The batch in device memory. Addresses are fixed for the life of a context; numbers are of the batch at hand and choose grids. */
+typedef struct hybrid__cuda_batch {
+    int32_t *ids, *pos, *out, *run_of_row;          /* n, n, n_out, n */
+    int32_t *pages; int32_t pages_a_seq;            /* (runs, pages_a_seq): row r is the page table of run r */
+    int32_t *tiles;                                 /* (n_tiles, 4): first row, rows (at most HYBRID__CUDA_TILE), run, 0: long runs in tiles */
+    int32_t *split_rows;                            /* rows of short runs: attention splits their cache over blocks */
+    float   *parts;                                 /* scratch of attention: hybrid__cuda_split_bytes */
+    int32_t  max_splits;                            /* of hybrid__cuda_split */
+    int32_t  n, n_out, n_runs, n_tiles, n_split;
+    int32_t  max_length_class;                      /* the longest sequence, its new rows included, rounded up to a power of two; at least 256 */
+} hybrid__cuda_batch;
+
+static void hybrid__cuda_launch3(hybrid__cuda_queue *q, int module, int kernel, int64_t x, int64_t y, int64_t z, unsigned block_x, unsigned block_y, unsigned shared, void **args)
+{
+    unsigned grid[3], block[3];
+    grid[0] = (unsigned)x; grid[1] = (unsigned)y; grid[2] = (unsigned)z;
+    block[0] = block_x; block[1] = block_y; block[2] = 1;
+    hybrid__cuda_launch(q, module, kernel, grid, block, shared, args);
+}
+
+static int64_t hybrid__div_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
+
+/* Whether 16 bytes at a time can be read at p and every `stride` floats behind it. NULL is fine. */
+static bool hybrid__cuda_by_4(const void *p, int64_t stride) { return ((uintptr_t)p & 15) == 0 && stride % 4 == 0; }
+
+static void hybrid__cuda_op_embed(hybrid__cuda_queue *q, const hybrid__cuda_batch *batch, const hybrid__op_embed *op)
+{
+    const void *table = op->table->data;
+    const int32_t *index = op->index == HYBRID__INDEX_ID ? batch->ids : op->index == HYBRID__INDEX_POS ? batch->pos : batch->out;
+    int64_t row_bytes = (int64_t)op->table->nb[1], n = op->index == HYBRID__INDEX_OUT ? batch->n_out : batch->n;
+    int32_t k = (int32_t)op->table->ne[0], add = op->add;
+    float scale = op->scale, *out = op->out;
+    bool blocks = hybrid_type_block_size(op->table->type) > 1;
+    void *args[7];
+    args[0] = &table; args[1] = &row_bytes; args[2] = &index; args[3] = &k; args[4] = &scale; args[5] = &add; args[6] = &out;
+    hybrid__cuda_launch3(q, hybrid__cuda_embed_module(op->table->type), 0, hybrid__div_up(k, blocks ? 32 * 64 : 256), n, 1, 64, 1, 0, args);
+}
+
+static void hybrid__cuda_op_norm(hybrid__cuda_queue *q, const hybrid__op_norm *op)
+{
+    const bool by_4 = op->n % 4 == 0 && hybrid__cuda_by_4(op->x, op->x_stride) && hybrid__cuda_by_4(op->out, op->out_stride)
+                      && hybrid__cuda_by_4(op->w, 0) && hybrid__cuda_by_4(op->b, 0);
+    const int64_t loads = hybrid__div_up(op->n, by_4 ? 4 : 1), groups = op->n_rows * op->n_group;
+    const unsigned threads = (unsigned)HYBRID__MIN(hybrid__div_up(loads, 32) * 32, 1024);
+    hybrid__op_norm o = *op;
+    int32_t n_rows = (int32_t)op->n_rows, n_group = (int32_t)op->n_group, n = (int32_t)op->n, layer = op->kind == HYBRID__NORM_LAYER;
+    void *args[11];
+    args[0] = &o.x; args[1] = &o.x_stride; args[2] = &o.out; args[3] = &o.out_stride; args[4] = &o.w; args[5] = &o.b;
+    args[6] = &n_rows; args[7] = &n_group; args[8] = &n; args[9] = &o.eps; args[10] = &layer;
+    if (threads <= 128) hybrid__cuda_launch3(q, HYBRID__MODULE_ROWS, !by_4, hybrid__div_up(groups, 4), 1, 1, 32, 4, 0, args);   /* a warp each */
+    else hybrid__cuda_launch3(q, HYBRID__MODULE_ROWS, !by_4, groups, 1, 1, threads, 1, 0, args);
+}
+
+static void hybrid__cuda_op_rope_table(hybrid__cuda_queue *q, const hybrid__cuda_batch *batch, const hybrid__op_rope_table *op)
+{
+    hybrid__op_rope_table o = *op;
+    const int32_t *pos = batch->pos;
+    int32_t half = op->n_rot / 2;
+    void *args[5];
+    args[0] = &pos; args[1] = &o.inv_freq; args[2] = &half; args[3] = &o.scale; args[4] = &o.table;
+    hybrid__cuda_launch3(q, HYBRID__MODULE_ROPE, 0, hybrid__div_up(half, 64), batch->n, 1, 64, 1, 0, args);
+}
+
+static void hybrid__cuda_op_rope(hybrid__cuda_queue *q, const hybrid__op_rope *op)
+{
+    hybrid__op_rope o = *op;
+    int32_t half = op->n_rot / 2, neox = op->kind == HYBRID__ROPE_NEOX;
+    void *args[7];
+    args[0] = &o.x; args[1] = &o.x_stride; args[2] = &o.table; args[3] = &o.n_head; args[4] = &o.head_dim; args[5] = &half; args[6] = &neox;
+    hybrid__cuda_launch3(q, HYBRID__MODULE_ROPE, 1, hybrid__div_up((int64_t)op->n_head * half, 128), op->n, 1, 128, 1, 0, args);
+}
+
+/* The numbers that kernels give the types of a cache. */
+static int32_t hybrid__cuda_kv_type(hybrid_type type) { return type == HYBRID_TYPE_F16 ? 0 : type == HYBRID_TYPE_Q8_0 ? 1 : 2; }
+
+static void hybrid__cuda_op_kv_store(hybrid__cuda_queue *q, const hybrid__cuda_batch *batch, const hybrid__op_kv_store *op)
+{
+    hybrid__cuda_batch b = *batch;
+    hybrid__op_kv_store o = *op;
+    hybrid__kv_view kv = *op->kv;
+    int64_t page_k = (int64_t)kv.page_bytes_k, page_v = (int64_t)kv.page_bytes_v;
+    int32_t row_k = (int32_t)kv.row_bytes_k, row_v = (int32_t)kv.row_bytes_v, type = hybrid__cuda_kv_type(kv.type);
+    void *args[18];
+    args[0] = &o.k; args[1] = &o.k_stride; args[2] = &o.v; args[3] = &o.v_stride; args[4] = &kv.k; args[5] = &kv.v;
+    args[6] = &page_k; args[7] = &page_v; args[8] = &row_k; args[9] = &row_v;
+    args[10] = &kv.n_head_kv; args[11] = &kv.head_dim_k; args[12] = &kv.head_dim_v;
+    args[13] = &b.pos; args[14] = &b.run_of_row; args[15] = &b.pages; args[16] = &b.pages_a_seq; args[17] = &type;
+    hybrid__cuda_launch3(q, HYBRID__MODULE_KV, 0, 2 * (int64_t)kv.n_head_kv, batch->n, 1, 128, 1, 0, args);
+}
+
+static void hybrid__cuda_op_glu(hybrid__cuda_queue *q, const hybrid__op_glu *op)
+{
+    const bool by_4 = op->n % 4 == 0 && hybrid__cuda_by_4(op->gate, op->gate_stride) && hybrid__cuda_by_4(op->out, op->out_stride)
+                      && hybrid__cuda_by_4(op->up, op->up ? op->up_stride : 0);
+    hybrid__op_glu o = *op;
+    int32_t n = (int32_t)op->n, act = op->act == HYBRID__ACT_SILU ? 0 : op->act == HYBRID__ACT_GELU_TANH ? 1 : 2;
+    void *args[8];
+    args[0] = &o.gate; args[1] = &o.gate_stride; args[2] = &o.up; args[3] = &o.up_stride; args[4] = &o.out; args[5] = &o.out_stride; args[6] = &n; args[7] = &act;
+    hybrid__cuda_launch3(q, HYBRID__MODULE_ROWS, by_4 ? 2 : 3, hybrid__div_up(op->n, by_4 ? 1024 : 256), op->n_rows, 1, 256, 1, 0, args);
+}
+
+typedef enum hybrid__cuda_values_kind { HYBRID__CUDA_ADD, HYBRID__CUDA_SCALE, HYBRID__CUDA_SOFTCAP } hybrid__cuda_values_kind;
+static void hybrid__cuda_values(hybrid__cuda_queue *q, float *y, const float *x, float factor, int64_t n, hybrid__cuda_values_kind which)
+{
+    const bool by_4 = n % 4 == 0 && hybrid__cuda_by_4(y, 0) && hybrid__cuda_by_4(x, 0);
+    int32_t kind = (int32_t)which;
+    void *args[5];
+    args[0] = &y; args[1] = &x; args[2] = &factor; args[3] = &n; args[4] = &kind;
+    hybrid__cuda_launch3(q, HYBRID__MODULE_ROWS, by_4 ? 4 : 5, hybrid__div_up(n, by_4 ? 1024 : 256), 1, 1, 256, 1, 0, args);
+}
+static void hybrid__cuda_op_add(hybrid__cuda_queue *q, float *y, const float *x, int64_t n) { hybrid__cuda_values(q, y, x, 0, n, HYBRID__CUDA_ADD); }
+static void hybrid__cuda_op_scale(hybrid__cuda_queue *q, float *y, float factor, int64_t n) { hybrid__cuda_values(q, y, NULL, factor, n, HYBRID__CUDA_SCALE); }
+static void hybrid__cuda_op_softcap(hybrid__cuda_queue *q, float *y, float cap, int64_t n) { hybrid__cuda_values(q, y, NULL, cap, n, HYBRID__CUDA_SOFTCAP); }
+
+/* ---- the largest logits --------------------------------------------------------------------------------------------- */
+
+enum { HYBRID__CUDA_TOP_K = 256, HYBRID__CUDA_TOP_K_CHUNK = 4096 };
+
+/* ids, values (n_rows, k): the k largest of each row of logits, the largest first, of equal ones the lower id; behind n_vocab of them id -1 and
+ * -inf. stats (n_rows, 2): the maximum, and the sum of e^(x - maximum) over the row: NaN when the row holds a NaN. */
+typedef struct hybrid__op_top_k {
+    const float *logits; int64_t stride;
+    int32_t  n_rows, n_vocab, k;                    /* 1 <= k <= HYBRID__CUDA_TOP_K */
+    int32_t *ids;
+    float   *values, *stats;
+    void    *scratch;                               /* hybrid__cuda_top_k_bytes */
+} hybrid__op_top_k;
+
+static size_t hybrid__cuda_top_k_bytes(int n_rows, int n_vocab, int k)
+{
+    return (size_t)n_rows * (size_t)hybrid__div_up(n_vocab, HYBRID__CUDA_TOP_K_CHUNK) * (8 * (size_t)k + 8);
+}
+
+static void hybrid__cuda_op_top_k(hybrid__cuda_queue *q, const hybrid__op_top_k *op)
+{
+    hybrid__op_top_k o = *op;
+    int32_t n_chunks = (int32_t)hybrid__div_up(op->n_vocab, HYBRID__CUDA_TOP_K_CHUNK);
+    const int64_t each = (int64_t)op->n_rows * n_chunks * op->k;
+    int32_t *keys = (int32_t *)op->scratch, *ids = keys + each;
+    float *parts = (float *)(ids + each);
+    void *args[10];
+    args[0] = &o.logits; args[1] = &o.stride; args[2] = &o.n_vocab; args[3] = &o.k; args[4] = &keys; args[5] = &ids; args[6] = &parts;
+    hybrid__cuda_launch3(q, HYBRID__MODULE_SELECT, 0, n_chunks, op->n_rows, 1, 256, 1, 0, args);
+    args[2] = &n_chunks; args[7] = &o.ids; args[8] = &o.values; args[9] = &o.stats;
+    hybrid__cuda_launch3(q, HYBRID__MODULE_SELECT, 1, op->n_rows, 1, 1, 1024, 1, 0, args);
+}
