@@ -1,0 +1,577 @@
+/* Every op of the GPU but the products, against the generic CPU functions or plain C. Runs on a GPU, or on the emulator of tests/emu
+ * when that is what the loader finds (make emu sets it up). Tolerances are stated where they are used. */
+#define HYBRID_IMPLEMENTATION
+#include "../hybrid.h"
+#include "../hybrid_cuda.h"
+#include "check.h"
+
+static hybrid_runtime *rt;
+static hybrid__cuda *cu;
+static hybrid__cuda_queue *queue;
+static uint64_t seed = 88172645463325252ull;
+
+/* ---- helpers -------------------------------------------------------------------------------------------------------- */
+
+static double uniform(void)
+{
+    seed ^= seed << 13; seed ^= seed >> 7; seed ^= seed << 17;
+    return (double)(seed >> 11) / 9007199254740992.0;
+}
+static float normal(void) { return (float)(uniform() + uniform() + uniform() + uniform() - 2) * 1.7f; }
+static float *normals(size_t n)
+{
+    float *x = (float *)malloc((n + 1) * sizeof *x);
+    size_t i;
+    for (i = 0; i < n; i++) x[i] = normal();
+    return x;
+}
+static void *device_new(size_t bytes)
+{
+    hybrid_error error;
+    void *p = NULL;
+    if (hybrid__cuda_alloc(cu, bytes ? bytes : 1, &p, &error)) { printf("%s\n", error.message); exit(1); }
+    return p;
+}
+static void *device_put(const void *host, size_t bytes)
+{
+    void *p = device_new(bytes);
+    hybrid__cuda_write(queue, p, host, bytes);
+    return p;
+}
+static bool device_get(void *host, const void *device, size_t bytes)
+{
+    hybrid_error error;
+    hybrid__cuda_read(queue, host, device, bytes);
+    if (hybrid__cuda_sync(queue, &error)) { CHECK(0, "%s", error.message); return false; }
+    return true;
+}
+static void device_free(void *p) { hybrid__cuda_free(cu, p); }
+
+/* The largest |a - b| / (|b| + floor) over rows of n values. NaN counts as infinite. */
+static double difference(const float *a, int64_t a_stride, const float *b, int64_t b_stride, int64_t rows, int64_t n, double least)
+{
+    double worst = 0;
+    int64_t r, i;
+    for (r = 0; r < rows; r++)
+        for (i = 0; i < n; i++) {
+            double x = a[r * a_stride + i], y = b[r * b_stride + i], d = fabs(x - y) / (fabs(y) + least);
+            if (!(d <= worst)) worst = d == d ? d : HUGE_VAL;
+        }
+    return worst;
+}
+
+/* A batch on the device, from runs. */
+typedef struct test_batch {
+    hybrid__batch host;
+    hybrid__cuda_batch b;
+    hybrid__cuda_split split;
+    int32_t ids[1024], pos[1024], out[1024], run_of_row[1024], tiles[4096], split_rows[1024];
+    int32_t *pages;
+} test_batch;
+
+static void batch_begin(test_batch *t, const hybrid__run *runs, int n_runs, int32_t pages_a_seq, int n_head, int head_dim_v, int max_splits)
+{
+    int i, r, n = 0;
+    for (i = 0; i < n_runs; i++) for (r = 0; r < runs[i].n_rows; r++) t->pos[n++] = runs[i].pos + r;
+    t->host.ids = t->ids; t->host.pos = t->pos; t->host.n = n;
+    t->host.runs = runs; t->host.n_runs = n_runs;
+    t->host.out = t->out;
+    memset(&t->b, 0, sizeof t->b);
+    t->split = hybrid__cuda_split_plan(n_runs, n, pages_a_seq * HYBRID__PAGE);
+    if (max_splits) t->split.max_splits = max_splits;
+    hybrid__cuda_batch_fill(&t->b, &t->split, &t->host, t->run_of_row, t->tiles, t->split_rows);
+    CHECK((size_t)t->b.n_tiles <= hybrid__cuda_tiles_max(n, n_runs), "%d tiles", t->b.n_tiles);
+    CHECK(t->b.n_split <= t->split.max_rows, "%d rows", t->b.n_split);
+    t->pages = (int32_t *)malloc((size_t)n_runs * (size_t)pages_a_seq * sizeof(int32_t));
+    for (i = 0; i < n_runs * pages_a_seq; i++) t->pages[i] = 0x7FFFFFFF;                        /* entries that no run has must not be used */
+    for (i = 0; i < n_runs; i++)
+        for (r = 0; r <= (runs[i].pos + runs[i].n_rows - 1) / HYBRID__PAGE; r++) t->pages[i * pages_a_seq + r] = runs[i].pages[r];
+    t->b.ids = (int32_t *)device_put(t->ids, (size_t)n * 4);
+    t->b.pos = (int32_t *)device_put(t->pos, (size_t)n * 4);
+    t->b.out = (int32_t *)device_put(t->out, (size_t)(t->host.n_out ? t->host.n_out : 1) * 4);
+    t->b.run_of_row = (int32_t *)device_put(t->run_of_row, (size_t)n * 4);
+    t->b.tiles = (int32_t *)device_put(t->tiles, (size_t)(t->b.n_tiles ? t->b.n_tiles : 1) * 16);
+    t->b.split_rows = (int32_t *)device_put(t->split_rows, (size_t)(t->b.n_split ? t->b.n_split : 1) * 4);
+    t->b.pages = (int32_t *)device_put(t->pages, (size_t)n_runs * (size_t)pages_a_seq * 4);
+    t->b.pages_a_seq = pages_a_seq;
+    t->b.parts = (float *)device_new(hybrid__cuda_split_bytes(&t->split, n_head, head_dim_v));
+}
+static void batch_end(test_batch *t)
+{
+    free(t->pages);
+    device_free(t->b.ids); device_free(t->b.pos); device_free(t->b.out); device_free(t->b.run_of_row);
+    device_free(t->b.tiles); device_free(t->b.split_rows); device_free(t->b.pages); device_free(t->b.parts);
+}
+
+/* ---- rows ----------------------------------------------------------------------------------------------------------- */
+
+static void test_norm_case(hybrid__norm_kind kind, int rows, int groups, int n, int stride, bool w, bool b, bool in_place)
+{
+    float *x = normals((size_t)(rows * stride)), *weight = normals((size_t)n), *bias = normals((size_t)n), *want = (float *)malloc((size_t)(rows * stride) * 4), *got = (float *)malloc((size_t)(rows * stride) * 4);
+    void *dx = device_put(x, (size_t)(rows * stride) * 4), *dw = device_put(weight, (size_t)n * 4), *db = device_put(bias, (size_t)n * 4);
+    void *dy = in_place ? dx : device_put(x, (size_t)(rows * stride) * 4);
+    hybrid__op_norm op;
+    int i, r, g;
+    double d;
+    for (i = 0; i < rows * stride; i++) want[i] = x[i];
+    for (r = 0; r < rows; r++)
+        for (g = 0; g < groups; g++) {
+            const float *p = x + r * stride + g * n;
+            double mean = 0, sum = 0;
+            if (kind == HYBRID__NORM_LAYER) { for (i = 0; i < n; i++) mean += p[i]; mean /= n; }
+            for (i = 0; i < n; i++) sum += (p[i] - mean) * (p[i] - mean);
+            for (i = 0; i < n; i++) want[r * stride + g * n + i] = (float)((p[i] - mean) / sqrt(sum / n + 1e-5) * (w ? weight[i] : 1) + (b ? bias[i] : 0));
+        }
+    memset(&op, 0, sizeof op);
+    op.kind = kind; op.x = (const float *)dx; op.x_stride = stride; op.out = (float *)dy; op.out_stride = stride;
+    op.w = w ? (const float *)dw : NULL; op.b = b ? (const float *)db : NULL;
+    op.n_rows = rows; op.n_group = groups; op.n = n; op.eps = 1e-5f;
+    hybrid__cuda_op_norm(queue, &op);
+    if (device_get(got, dy, (size_t)(rows * stride) * 4)) {
+        d = difference(got, stride, want, stride, rows, stride, 1);                  /* also what lies between the groups and the next row */
+        CHECK(d < 2e-6, "norm %d rows %d groups %d n %d: %g", (int)kind, rows, groups, n, d);
+    }
+    device_free(dx); device_free(dw); device_free(db);
+    if (!in_place) device_free(dy);
+    free(x); free(weight); free(bias); free(want); free(got);
+}
+
+static void test_norm(void)
+{
+    static const int sizes[] = { 1, 7, 8, 64, 80, 100, 128, 256, 512, 516, 896, 1000, 1001, 4096, 5000, 16385, 20000 };
+    size_t i;
+    int kind;
+    TEST("norm");
+    for (kind = 0; kind < 2; kind++)
+        for (i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+            int n = sizes[i], rows = n > 4096 ? 1 : 3;
+            test_norm_case((hybrid__norm_kind)kind, rows, 1, n, n + (int)i % 3 * 4 + (int)i % 2, i % 3 != 0, i % 2 != 0, i % 4 == 1);
+            if (n <= 1001) test_norm_case((hybrid__norm_kind)kind, 3, 5, n, 5 * n + 4, true, i % 2 == 0, i % 2 == 1);
+        }
+}
+
+static void test_glu(void)
+{
+    static const int sizes[] = { 1, 31, 64, 1000, 4864, 1023 };
+    int act, i, up;
+    TEST("glu");
+    for (act = 0; act < 3; act++)
+        for (i = 0; i < 6; i++)
+            for (up = 0; up < 2; up++) {
+                int n = sizes[i], rows = 3, stride = 2 * n + i % 2 * 3;
+                float *x = normals((size_t)(rows * stride)), *want = (float *)malloc((size_t)(rows * stride) * 4);
+                void *dx;
+                hybrid__op_glu op;
+                double d;
+                int r;
+                for (r = 0; r < rows * stride; r++) x[r] *= 4;
+                x[0] = 95; if (n > 1) x[1] = -95;
+                memcpy(want, x, (size_t)(rows * stride) * 4);
+                dx = device_put(x, (size_t)(rows * stride) * 4);
+                for (r = 0; r < rows; r++) hybrid__glu_generic((hybrid__act_kind)act, x + r * stride, up ? x + r * stride + n : NULL, want + r * stride, n);
+                op.act = (hybrid__act_kind)act;
+                op.gate = (const float *)dx; op.up = up ? (const float *)dx + n : NULL; op.out = (float *)dx;
+                op.gate_stride = op.up_stride = op.out_stride = stride;
+                op.n_rows = rows; op.n = n;
+                hybrid__cuda_op_glu(queue, &op);
+                if (device_get(x, dx, (size_t)(rows * stride) * 4)) {
+                    d = difference(x, stride, want, stride, rows, stride, 1);
+                    CHECK(d < 2e-6, "glu act %d n %d: %g", act, n, d);
+                }
+                device_free(dx);
+                free(x); free(want);
+            }
+}
+
+static void test_values(void)
+{
+    static const int sizes[] = { 1, 5, 1024, 1025, 5000 };
+    int i, k, j;
+    TEST("add, scale, softcap");
+    for (i = 0; i < 5; i++)
+        for (k = 0; k < 3; k++) {
+            int n = sizes[i];
+            float *x = normals((size_t)n), *y = normals((size_t)n), *got = (float *)malloc((size_t)n * 4);
+            void *dx = device_put(x, (size_t)n * 4), *dy = device_put(y, (size_t)n * 4);
+            double d;
+            if (k == 0) hybrid__cuda_op_add(queue, (float *)dy, (const float *)dx, n);
+            else if (k == 1) hybrid__cuda_op_scale(queue, (float *)dy, 0.37f, n);
+            else hybrid__cuda_op_softcap(queue, (float *)dy, 1.5f, n);
+            for (j = 0; j < n; j++) y[j] = k == 0 ? y[j] + x[j] : k == 1 ? y[j] * 0.37f : (float)(1.5 * tanh(y[j] / 1.5));
+            if (device_get(got, dy, (size_t)n * 4)) {
+                d = difference(got, n, y, n, 1, n, 1);
+                CHECK(d < (k == 2 ? 1e-6 : 1e-7), "values %d n %d: %g", k, n, d);
+            }
+            device_free(dx); device_free(dy);
+            free(x); free(y); free(got);
+        }
+}
+
+static void test_rope(void)
+{
+    static const struct { int dim, n_rot, heads; hybrid__rope_kind kind; } cases[] = {
+        { 64, 64, 3, HYBRID__ROPE_NEOX }, { 128, 128, 2, HYBRID__ROPE_NORM }, { 80, 20, 5, HYBRID__ROPE_NEOX }, { 8, 8, 4, HYBRID__ROPE_NORM }, { 256, 64, 1, HYBRID__ROPE_NORM } };
+    static const int32_t table[] = { 0 };
+    hybrid__run runs[3];
+    int c, i, r;
+    TEST("rope");
+    for (i = 0; i < 3; i++) { runs[i].first_row = 2 * i; runs[i].n_rows = 2; runs[i].pages = table; }
+    runs[0].pos = 0; runs[1].pos = 17; runs[2].pos = 29;
+    for (c = 0; c < 5; c++) {
+        int dim = cases[c].dim, half = cases[c].n_rot / 2, stride = dim * cases[c].heads + 3, n = 6;
+        static test_batch t;
+        double *freq = (double *)malloc((size_t)half * 8), worst = 0;
+        float *x = normals((size_t)(n * stride)), *got = (float *)malloc((size_t)(n * stride) * 4), *cs = (float *)malloc((size_t)(n * half * 2) * 4);
+        void *dx = device_put(x, (size_t)(n * stride) * 4), *df, *dt = device_new((size_t)(n * half * 2) * 4);
+        hybrid__op_rope_table to;
+        hybrid__op_rope op;
+        for (i = 0; i < half; i++) freq[i] = pow(10000, -2.0 * i / cases[c].n_rot);
+        df = device_put(freq, (size_t)half * 8);
+        t.host.n_out = 0;
+        batch_begin(&t, runs, 3, 1, 1, 8, 0);
+        for (i = 0; i < n; i++) t.pos[i] *= 1000;                                    /* far positions: the angles need a double */
+        hybrid__cuda_write(queue, t.b.pos, t.pos, (size_t)n * 4);
+        to.inv_freq = (const double *)df; to.n_rot = 2 * half; to.scale = 1.19f; to.table = (float *)dt;
+        hybrid__cuda_op_rope_table(queue, &t.b, &to);
+        op.kind = cases[c].kind; op.x = (float *)dx; op.x_stride = stride; op.n = n; op.n_head = cases[c].heads; op.head_dim = dim; op.n_rot = 2 * half; op.table = (const float *)dt;
+        hybrid__cuda_op_rope(queue, &op);
+        if (device_get(cs, dt, (size_t)(n * half * 2) * 4) && device_get(got, dx, (size_t)(n * stride) * 4)) {
+            for (r = 0; r < n; r++)
+                for (i = 0; i < half; i++) {
+                    worst = HYBRID__MAX(worst, fabs(cs[(r * half + i) * 2] - 1.19 * cos(t.pos[r] * freq[i])));
+                    worst = HYBRID__MAX(worst, fabs(cs[(r * half + i) * 2 + 1] - 1.19 * sin(t.pos[r] * freq[i])));
+                }
+            CHECK(worst < 3e-7, "table: %g", worst);
+            op.x = x; op.table = cs;
+            for (r = 0; r < n; r++) hybrid__rope_generic(&op, r);
+            CHECK(difference(got, stride, x, stride, n, stride, 1) < 1e-6, "rope %d of %d", 2 * half, dim);
+        }
+        batch_end(&t);
+        device_free(dx); device_free(df); device_free(dt);
+        free(freq); free(x); free(got); free(cs);
+    }
+}
+
+static void test_embed(void)
+{
+    static const hybrid_type types[] = { HYBRID_TYPE_F32, HYBRID_TYPE_F16, HYBRID_TYPE_BF16, HYBRID_TYPE_Q4_0, HYBRID_TYPE_Q4_1, HYBRID_TYPE_Q5_0, HYBRID_TYPE_Q5_1, HYBRID_TYPE_Q8_0,
+        HYBRID_TYPE_Q2_K, HYBRID_TYPE_Q3_K, HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q5_K, HYBRID_TYPE_Q6_K };
+    static const int32_t no_pages[] = { 0 };
+    hybrid__run run;
+    int i, r, c, add;
+    TEST("embed");
+    run.first_row = 0; run.n_rows = 5; run.pos = 3; run.pages = no_pages;
+    for (i = 0; i < 13; i++)
+        for (add = 0; add < 2; add++) {
+            const int vocab = 11, block = (int)hybrid_type_block_size(types[i]), k = block == 1 ? 301 : block == 32 ? 32 * 67 : 512;
+            const size_t row = hybrid_type_row_bytes(types[i], (size_t)k);
+            static test_batch t;
+            float *x = normals((size_t)(vocab * k)), *want = normals((size_t)(5 * k)), *got = (float *)malloc((size_t)(5 * k) * 4), *values = (float *)malloc((size_t)k * 4);
+            char *table = (char *)malloc(row * (size_t)vocab);
+            const hybrid__index index = add ? HYBRID__INDEX_OUT : i % 2 ? HYBRID__INDEX_POS : HYBRID__INDEX_ID;
+            hybrid__tensor w;
+            hybrid__op_embed op;
+            void *dt, *dy;
+            hybrid_quantize(types[i], x, table, (size_t)(vocab * k), NULL);
+            for (r = 0; r < 5; r++) { t.ids[r] = (r * 7 + 2) % vocab; t.out[r] = (r * 3 + 10) % vocab; }
+            t.host.n_out = 4;
+            batch_begin(&t, &run, 1, 1, 1, 8, 0);
+            dt = device_put(table, row * (size_t)vocab); dy = device_put(want, (size_t)(5 * k) * 4);
+            memset(&w, 0, sizeof w);
+            w.type = types[i]; w.ne[0] = k; w.ne[1] = vocab; w.nb[1] = row; w.data = dt;
+            op.table = &w; op.index = index; op.scale = 1.5f; op.add = add != 0; op.out = (float *)dy;
+            hybrid__cuda_op_embed(queue, &t.b, &op);
+            for (r = 0; r < (index == HYBRID__INDEX_OUT ? 4 : 5); r++) {
+                const int32_t *ids = index == HYBRID__INDEX_OUT ? t.out : index == HYBRID__INDEX_POS ? t.pos : t.ids;
+                hybrid_dequantize(types[i], table + (size_t)ids[r] * row, values, (size_t)k);
+                for (c = 0; c < k; c++) want[r * k + c] = values[c] * 1.5f + (add ? want[r * k + c] : 0);
+            }
+            if (device_get(got, dy, (size_t)(5 * k) * 4)) {
+                double d = difference(got, k, want, k, 5, k, 1);
+                CHECK(d < 1e-6, "%s: %g", hybrid_type_name(types[i]), d);
+            }
+            batch_end(&t);
+            device_free(dt); device_free(dy);
+            free(x); free(want); free(got); free(values); free(table);
+        }
+}
+
+/* ---- the cache, attention ------------------------------------------------------------------------------------------- */
+
+typedef struct attention_case {
+    hybrid_type type;
+    int dim_k, dim_v, n_head, n_head_kv, window;
+    float softcap;
+    bool sinks;
+    int max_splits;                        /* 0: as a context would */
+} attention_case;
+
+enum { RUNS = 9, PAGES_A_SEQ = 12, N_PAGES = RUNS * PAGES_A_SEQ };
+
+/* Lengths 1, 31, 32, 33, 100, 300 by decoding, and long runs: 100 rows from 0, 70 from 33, 9 from 291. Runs 4 and 5 share three pages. */
+static const struct { int pos, rows; } shapes[RUNS] = { { 0, 1 }, { 30, 1 }, { 31, 1 }, { 32, 1 }, { 99, 1 }, { 296, 4 }, { 0, 100 }, { 33, 70 }, { 291, 9 } };
+
+typedef struct attention_world {
+    hybrid__kv_view host, device;
+    size_t bytes_k, bytes_v;
+    int32_t pages[RUNS][PAGES_A_SEQ];
+    float *qkv, *out, *want;
+    int64_t stride, out_stride;
+    float sinks[64];
+    hybrid__run runs[RUNS];
+    int n_rows;
+} attention_world;
+
+static void world_create(attention_world *w, const attention_case *c)
+{
+    hybrid__kv_view *kv = &w->host;
+    int i, p, h, r, n = 0;
+    memset(w, 0, sizeof *w);
+    kv->type = c->type; kv->n_head_kv = c->n_head_kv; kv->head_dim_k = c->dim_k; kv->head_dim_v = c->dim_v;
+    kv->row_bytes_k = hybrid_type_row_bytes(c->type, (size_t)c->dim_k);
+    kv->row_bytes_v = hybrid_type_row_bytes(c->type, (size_t)c->dim_v);
+    kv->page_bytes_k = kv->row_bytes_k * (size_t)c->n_head_kv * HYBRID__PAGE;
+    kv->page_bytes_v = kv->row_bytes_v * (size_t)c->n_head_kv * HYBRID__PAGE;
+    w->bytes_k = kv->page_bytes_k * N_PAGES; w->bytes_v = kv->page_bytes_v * N_PAGES;
+    kv->k = (char *)malloc(w->bytes_k); kv->v = (char *)malloc(w->bytes_v);
+    memset(kv->k, 0xFF, w->bytes_k); memset(kv->v, 0xFF, w->bytes_v);                       /* NaN wherever nothing was stored */
+    for (i = 0; i < RUNS; i++) {
+        for (p = 0; p < PAGES_A_SEQ; p++) w->pages[i][p] = i == 5 && p < 3 ? w->pages[4][p] : (p * RUNS + i) * 5 % N_PAGES;
+        w->runs[i].first_row = n; w->runs[i].n_rows = shapes[i].rows; w->runs[i].pos = shapes[i].pos; w->runs[i].pages = w->pages[i];
+        n += shapes[i].rows;
+        for (p = 0; p < shapes[i].pos; p++)
+            for (h = 0; h < c->n_head_kv; h++) {
+                float *x = normals((size_t)(c->dim_k + c->dim_v));
+                if (i == 5 && p < 96) { free(x); continue; }
+                hybrid__kv_row_generic(c->type, x, (char *)(uintptr_t)hybrid__k_row(kv, w->pages[i][p / HYBRID__PAGE], h, p % HYBRID__PAGE), c->dim_k);
+                hybrid__kv_row_generic(c->type, x + c->dim_k, (char *)(uintptr_t)hybrid__v_row(kv, w->pages[i][p / HYBRID__PAGE], h, p % HYBRID__PAGE), c->dim_v);
+                free(x);
+            }
+    }
+    w->n_rows = n;
+    w->stride = c->n_head * c->dim_k + c->n_head_kv * (c->dim_k + c->dim_v) + 8;
+    w->out_stride = c->n_head * c->dim_v + 4;
+    w->qkv = normals((size_t)(n * w->stride));
+    w->out = (float *)malloc((size_t)(n * w->out_stride) * 4); w->want = (float *)malloc((size_t)(n * w->out_stride) * 4);
+    for (i = 0; i < n * w->out_stride; i++) w->want[i] = w->out[i] = -7;
+    for (i = 0; i < 64; i++) w->sinks[i] = normal();
+    w->device = w->host;
+    w->device.k = (char *)device_put(kv->k, w->bytes_k);
+    w->device.v = (char *)device_put(kv->v, w->bytes_v);
+    for (r = 0; r < RUNS; r++)                                                                  /* what kv_store should do */
+        for (i = 0; i < w->runs[r].n_rows; i++)
+            for (h = 0; h < c->n_head_kv; h++) {
+                const float *k = w->qkv + (w->runs[r].first_row + i) * w->stride + c->n_head * c->dim_k, *v = k + c->n_head_kv * c->dim_k;
+                p = w->runs[r].pos + i;
+                hybrid__kv_row_generic(c->type, k + h * c->dim_k, (char *)(uintptr_t)hybrid__k_row(kv, w->pages[r][p / HYBRID__PAGE], h, p % HYBRID__PAGE), c->dim_k);
+                hybrid__kv_row_generic(c->type, v + h * c->dim_v, (char *)(uintptr_t)hybrid__v_row(kv, w->pages[r][p / HYBRID__PAGE], h, p % HYBRID__PAGE), c->dim_v);
+            }
+}
+static void world_destroy(attention_world *w)
+{
+    device_free(w->device.k); device_free(w->device.v);
+    free(w->host.k); free(w->host.v); free(w->qkv); free(w->out); free(w->want);
+}
+
+/* Stores and attends runs first .. first + n (their rows renumbered from 0), out to the world's rows. */
+static void world_run(attention_world *w, const attention_case *c, int first, int n, bool store, float *out)
+{
+    static test_batch t;
+    hybrid__run runs[RUNS];
+    const int row0 = w->runs[first].first_row;
+    hybrid__op_kv_store st;
+    hybrid__op_attention op;
+    void *dq, *dout, *ds;
+    int i;
+    for (i = 0; i < n; i++) { runs[i] = w->runs[first + i]; runs[i].first_row -= row0; }
+    t.host.n_out = 0;
+    batch_begin(&t, runs, n, PAGES_A_SEQ, c->n_head, c->dim_v, c->max_splits);
+    dq = device_put(w->qkv + row0 * w->stride, (size_t)(t.b.n * w->stride) * 4);
+    dout = device_put(out + row0 * w->out_stride, (size_t)(t.b.n * w->out_stride) * 4);
+    ds = device_put(w->sinks, sizeof w->sinks);
+    st.kv = &w->device;
+    st.k = (const float *)dq + c->n_head * c->dim_k; st.k_stride = w->stride;
+    st.v = st.k + c->n_head_kv * c->dim_k; st.v_stride = w->stride;
+    if (store) hybrid__cuda_op_kv_store(queue, &t.b, &st);
+    memset(&op, 0, sizeof op);
+    op.kv = &w->device;
+    op.q = (const float *)dq; op.q_stride = w->stride;
+    op.out = (float *)dout; op.out_stride = w->out_stride;
+    op.n_head = c->n_head; op.scale = 1.0f / sqrtf((float)c->dim_k); op.softcap = c->softcap; op.window = c->window;
+    op.sinks = c->sinks ? (const float *)ds : NULL;
+    hybrid__cuda_op_attention(queue, &t.b, &op);
+    device_get(out + row0 * w->out_stride, dout, (size_t)(t.b.n * w->out_stride) * 4);
+    device_free(dq); device_free(dout); device_free(ds);
+    batch_end(&t);
+}
+
+static void test_attention_case(const attention_case *c)
+{
+    attention_world w;
+    char name[96], *cache;
+    int r, i, h;
+    double worst, square = 0, limit;
+    const bool half = c->type != HYBRID_TYPE_F32 && c->dim_k == c->dim_v && hybrid__cuda_attention_module(c->type, c->dim_k) >= 0;
+    snprintf(name, sizeof name, "attention %s %d/%d, %d of %d, window %d, cap %g", hybrid_type_name(c->type), c->dim_k, c->dim_v, c->n_head, c->n_head_kv, c->window, (double)c->softcap);
+    TEST(name);
+    world_create(&w, c);
+    for (r = 0; r < RUNS; r++)
+        for (i = 0; i < w.runs[r].n_rows; i++)
+            for (h = 0; h < c->n_head; h++) {
+                hybrid__op_attention op;
+                int64_t row = w.runs[r].first_row + i;
+                memset(&op, 0, sizeof op);
+                op.kv = &w.host; op.n_head = c->n_head; op.scale = 1.0f / sqrtf((float)c->dim_k); op.softcap = c->softcap; op.window = c->window;
+                op.sinks = c->sinks ? w.sinks : NULL;
+                hybrid__attention_row_generic(&op, w.pages[r], w.runs[r].pos + i, h, w.qkv + row * w.stride + h * c->dim_k, w.want + row * w.out_stride + h * c->dim_v);
+            }
+    world_run(&w, c, 0, RUNS, true, w.out);
+    cache = (char *)malloc(HYBRID__MAX(w.bytes_k, w.bytes_v));
+    if (device_get(cache, w.device.k, w.bytes_k)) CHECK(memcmp(cache, w.host.k, w.bytes_k) == 0, "kv_store: k");
+    if (device_get(cache, w.device.v, w.bytes_v)) CHECK(memcmp(cache, w.host.v, w.bytes_v) == 0, "kv_store: v");
+    /* By tensor cores, q and the weights of the softmax are rounded to halves (2^-11), Q8_0 values too; values are of size 1. */
+    limit = half ? 4e-3 : 1e-5;
+    for (r = 0; r < RUNS; r++) {
+        const int64_t at = w.runs[r].first_row * w.out_stride;
+        worst = difference(w.out + at, w.out_stride, w.want + at, w.out_stride, w.runs[r].n_rows, w.out_stride, 1);
+        CHECK(worst < limit, "run %d (%d rows from %d): %g", r, w.runs[r].n_rows, w.runs[r].pos, worst);
+    }
+    for (i = 0; i < w.n_rows * w.out_stride; i++) square += (w.out[i] - w.want[i]) * (w.out[i] - w.want[i]);
+    square = sqrt(square / (double)(w.n_rows * w.out_stride));
+    CHECK(square < limit / 8, "mean error %g", square);
+    for (r = 0; r < 2; r++) {                                                                   /* alone, the same bits */
+        const int run = r ? 8 : 5;
+        const int64_t at = w.runs[run].first_row * w.out_stride, n = w.runs[run].n_rows * w.out_stride;
+        memcpy(w.want + at, w.out + at, (size_t)n * 4);
+        attention_case one = *c;
+        if (!one.max_splits) one.max_splits = hybrid__cuda_split_plan(RUNS, w.n_rows, PAGES_A_SEQ * HYBRID__PAGE).max_splits;
+        if (r && w.runs[run].n_rows <= 8) continue;
+        world_run(&w, &one, run, 1, false, w.out);
+        CHECK(memcmp(w.want + at, w.out + at, (size_t)n * 4) == 0, "run %d alone", run);
+    }
+    free(cache);
+    world_destroy(&w);
+}
+
+static void test_attention(void)
+{
+    static const attention_case cases[] = {
+        { HYBRID_TYPE_F16, 64, 64, 4, 4, 0, 0, false, 0 },
+        { HYBRID_TYPE_F16, 64, 64, 14, 2, 0, 0, true, 2 },
+        { HYBRID_TYPE_F16, 64, 64, 16, 1, 50, 0, false, 0 },
+        { HYBRID_TYPE_F16, 80, 80, 4, 2, 0, 30, false, 1 },
+        { HYBRID_TYPE_F16, 96, 96, 2, 2, 33, 0, true, 0 },
+        { HYBRID_TYPE_F16, 112, 112, 2, 1, 0, 0, false, 0 },
+        { HYBRID_TYPE_F16, 128, 128, 8, 1, 0, 0, false, 0 },
+        { HYBRID_TYPE_F16, 128, 128, 2, 2, 100, 50, true, 0 },
+        { HYBRID_TYPE_F16, 192, 192, 1, 1, 1, 0, false, 0 },
+        { HYBRID_TYPE_F16, 256, 256, 4, 1, 64, 50, false, 0 },
+        { HYBRID_TYPE_F16, 16, 16, 4, 4, 0, 0, false, 0 },
+        { HYBRID_TYPE_Q8_0, 64, 64, 4, 2, 40, 0, false, 0 },
+        { HYBRID_TYPE_Q8_0, 96, 96, 3, 1, 0, 0, false, 0 },
+        { HYBRID_TYPE_Q8_0, 128, 128, 7, 1, 0, 0, true, 0 },
+        { HYBRID_TYPE_Q8_0, 256, 256, 2, 1, 0, 0, false, 0 },
+        { HYBRID_TYPE_Q8_0, 32, 32, 2, 1, 0, 0, false, 0 },
+        { HYBRID_TYPE_F32, 8, 8, 4, 2, 0, 0, false, 0 },
+        { HYBRID_TYPE_F32, 16, 16, 2, 2, 50, 20, true, 1 },
+        { HYBRID_TYPE_F32, 64, 64, 7, 1, 0, 0, true, 2 },
+        { HYBRID_TYPE_F32, 128, 128, 8, 2, 0, 0, false, 0 },
+        { HYBRID_TYPE_F32, 256, 256, 17, 1, 33, 0, false, 0 },
+        { HYBRID_TYPE_F32, 72, 40, 2, 1, 0, 0, false, 0 },
+    };
+    size_t i;
+    const char *only = getenv("ATTENTION_CASE");
+    for (i = 0; i < sizeof cases / sizeof *cases; i++)
+        if (!only || (size_t)atoi(only) == i) test_attention_case(&cases[i]);
+}
+
+/* ---- the largest logits --------------------------------------------------------------------------------------------- */
+
+static const float *sort_row;
+static int by_logit(const void *a, const void *b)
+{
+    const int i = *(const int *)a, j = *(const int *)b;
+    const float x = sort_row[i], y = sort_row[j];
+    return x > y ? -1 : x < y ? 1 : i - j;
+}
+
+static void test_top_k_case(int n_vocab, int k, int rows, int levels)
+{
+    const int stride = n_vocab + 3;
+    float *x = normals((size_t)(rows * stride)), *values = (float *)malloc((size_t)(rows * k) * 4), *stats = (float *)malloc((size_t)rows * 8);
+    int *order = (int *)malloc((size_t)n_vocab * sizeof(int)), *ids = (int *)malloc((size_t)(rows * k) * 4), r, i, wrong = 0;
+    hybrid__op_top_k op;
+    void *dx, *di, *dv, *ds, *scratch;
+    for (i = 0; i < rows * stride; i++) {
+        x[i] *= 5;
+        if (levels) x[i] = (float)((int)(uniform() * levels) - levels / 2);              /* many equal ones, and some -0 */
+        if (levels && x[i] == 0 && uniform() < 0.5) x[i] = -0.0f;
+        if (uniform() < 0.1) x[i] = -INFINITY;
+    }
+    for (r = 0; r < rows; r++) if (uniform() < 2) x[r * stride + (int)(uniform() * n_vocab)] = 3;   /* one at least is finite */
+    dx = device_put(x, (size_t)(rows * stride) * 4);
+    di = device_new((size_t)(rows * k) * 4); dv = device_new((size_t)(rows * k) * 4); ds = device_new((size_t)rows * 8);
+    scratch = device_new(hybrid__cuda_top_k_bytes(rows, n_vocab, k));
+    op.logits = (const float *)dx; op.stride = stride; op.n_rows = rows; op.n_vocab = n_vocab; op.k = k;
+    op.ids = (int32_t *)di; op.values = (float *)dv; op.stats = (float *)ds; op.scratch = scratch;
+    hybrid__cuda_op_top_k(queue, &op);
+    if (device_get(ids, di, (size_t)(rows * k) * 4) && device_get(values, dv, (size_t)(rows * k) * 4) && device_get(stats, ds, (size_t)rows * 8))
+        for (r = 0; r < rows; r++) {
+            double sum = 0;
+            sort_row = x + r * stride;
+            for (i = 0; i < n_vocab; i++) order[i] = i;
+            qsort(order, (size_t)n_vocab, sizeof(int), by_logit);
+            for (i = 0; i < k; i++) {
+                if (i < n_vocab) wrong += ids[r * k + i] != order[i] || values[r * k + i] != sort_row[order[i]];
+                else wrong += ids[r * k + i] != -1 || values[r * k + i] != -INFINITY;
+            }
+            for (i = 0; i < n_vocab; i++) sum += exp((double)sort_row[i] - sort_row[order[0]]);
+            CHECK(stats[2 * r] == sort_row[order[0]], "maximum %g", (double)stats[2 * r]);
+            CHECK(fabs(stats[2 * r + 1] / sum - 1) < 2e-6, "sum %g, not %g", (double)stats[2 * r + 1], sum);
+        }
+    CHECK(wrong == 0, "vocabulary %d, k %d: %d wrong", n_vocab, k, wrong);
+    device_free(dx); device_free(di); device_free(dv); device_free(ds); device_free(scratch);
+    free(x); free(values); free(stats); free(order); free(ids);
+}
+
+static void test_top_k(void)
+{
+    TEST("top k");
+    test_top_k_case(1, 1, 1, 0);
+    test_top_k_case(1, 4, 2, 0);
+    test_top_k_case(100, 40, 3, 0);
+    test_top_k_case(100, 256, 2, 0);
+    test_top_k_case(4096, 256, 2, 50);
+    test_top_k_case(4097, 1, 2, 3);
+    test_top_k_case(32001, 64, 2, 0);
+    test_top_k_case(50257, 256, 2, 9);
+    test_top_k_case(151936, 100, 1, 0);
+}
+
+int main(void)
+{
+    hybrid__cuda_desc desc;
+    hybrid_error error;
+    memset(&desc, 0, sizeof desc);
+    desc.separate = true;                                        /* every buffer ends where its memory ends */
+    if (hybrid_runtime_create(NULL, &rt, &error)) { printf("%s\n", error.message); return 1; }
+    if (hybrid__cuda_open(rt, &desc, &cu, &error) || hybrid__cuda_can_compile(cu, &error)) {
+        TEST("cuda ops");
+        SKIP_PROCESSOR("no GPU, no emulator on the loader's path: %s", error.message);
+        if (cu) hybrid__cuda_release(cu);
+        hybrid_runtime_destroy(rt);
+        return test_end();
+    }
+    if (hybrid__cuda_queue_create(cu, &queue, &error)) { printf("%s\n", error.message); return 1; }
+    test_norm();
+    test_glu();
+    test_values();
+    test_rope();
+    test_embed();
+    test_attention();
+    test_top_k();
+    hybrid__cuda_queue_destroy(queue);
+    hybrid__cuda_release(cu);
+    hybrid_runtime_destroy(rt);
+    return test_end();
+}
