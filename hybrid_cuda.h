@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id d6403d2920d3619f): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 8d0e294d091a867d): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -14,23 +14,25 @@
  * CONTENTS (line, file)
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *       47  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      110  macros.h           what compilers call things, and the macros that every room uses
- *     3189  end.h              closes what core/begin opened
+ *       49  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *      112  macros.h           what compilers call things, and the macros that every room uses
+ *     4509  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
- *      148  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
- *      157  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
- *      274  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
- *      532  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
- *      630  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
- *      771  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     1749  cache.c            compiled kernels on disk, or in the host's own store
- *     1990  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     2371  device.c           an opened GPU: its context, its memory, its kernels
- *     2666  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     2784  queue.c            work in order on one stream of a device, used by one thread at a time
- *     3150  gemm.c             large products by cuBLAS.
+ *      150  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
+ *      159  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
+ *      276  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
+ *      534  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
+ *      632  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
+ *      773  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     2770  cache.c            compiled kernels on disk, or in the host's own store
+ *     3011  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     3392  device.c           an opened GPU: its context, its memory, its kernels
+ *     3687  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     3805  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     4171  gemm.c             large products by cuBLAS.
+ *     4210  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     4364  ops_attention.c    which kernel of attention takes which rows
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -42,7 +44,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "d6403d2920d3619f"
+#define HYBRID_CUDA__SOURCE_ID "8d0e294d091a867d"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -1691,11 +1693,990 @@ static const char *const hybrid__cuda_text_gemm_f32[] = {
 "}\n",
 NULL
 };
+static const char *const hybrid__cuda_text_embed[] = {
+"/* embed: rows of a table of any type as floats. Needs prelude, quant (-DTYPE).\n"
+" *\n"
+" * out (n, k) = table[index] * scale (+ out, when add). Quantized types: a thread 32 values; grid (k / 32 / 64, n), block 64. Floats: a thread 4\n"
+" * values, block's width apart; grid (k / 256, n), block 64. */\n"
+"\n"
+"DEVICE void embed_value(float *to, float x, float scale, int add) { *to = add ? fmaf(x, scale, *to) : x * scale; }\n"
+"\n"
+"KERNEL __launch_bounds__(64) embed(const u8 *__restrict__ table, i64 row_bytes, const int *__restrict__ index, int k, float scale, int add, float *out)\n"
+"{\n"
+"    const u8 *from = table + index[blockIdx.y] * row_bytes;\n"
+"    float *to = out + (i64)blockIdx.y * k;\n"
+"#if IS_FLOAT\n"
+"    const int first = blockIdx.x * 256 + threadIdx.x;\n"
+"#pragma unroll\n"
+"    for (int i = first; i < first + 256; i += 64)\n"
+"        if (i < k) embed_value(to + i, float_at(from, i), scale, add);\n"
+"#else\n"
+"    const int at = blockIdx.x * 64 + threadIdx.x, block = at / PIECES, which = at % PIECES;\n"
+"    piece p;\n"
+"    if (at >= k / 32) return;\n"
+"    decode_piece(from + (i64)block * BLOCK_BYTES, which, &p);\n"
+"#pragma unroll\n"
+"    for (int half = 0; half < 2; half++)\n"
+"#pragma unroll\n"
+"        for (int i = 0; i < 16; i++) embed_value(to + block * BLOCK + half_at(which, half) + i, piece_value(p, 16 * half + i), scale, add);\n"
+"#endif\n"
+"}\n",
+NULL
+};
+static const char *const hybrid__cuda_text_rows[] = {
+"/* rows: norms and element-by-element work. Needs prelude.\n"
+" *\n"
+" * Where V is a number of floats that one load takes, the host chooses 4 when every address and stride allows it, else 1. */\n"
+"\n"
+"template <int V> struct vec;\n"
+"template <> struct vec<1> { float x[1]; };\n"
+"template <> struct vec<4> { float x[4]; };\n"
+"\n"
+"template <int V> __device__ __forceinline__ vec<V> load_vec(const float *p);\n"
+"template <> __device__ __forceinline__ vec<1> load_vec<1>(const float *p) { vec<1> v; v.x[0] = p[0]; return v; }\n"
+"template <> __device__ __forceinline__ vec<4> load_vec<4>(const float *p)\n"
+"{\n"
+"    const float4 f = *(const float4 *)p;\n"
+"    vec<4> v;\n"
+"    v.x[0] = f.x; v.x[1] = f.y; v.x[2] = f.z; v.x[3] = f.w;\n"
+"    return v;\n"
+"}\n"
+"__device__ __forceinline__ void store_vec(float *p, const vec<1> &v) { p[0] = v.x[0]; }\n"
+"__device__ __forceinline__ void store_vec(float *p, const vec<4> &v) { *(float4 *)p = make_float4(v.x[0], v.x[1], v.x[2], v.x[3]); }\n"
+"\n"
+"/* ---- norms ---------------------------------------------------------------------------------------------------------- */\n"
+"\n"
+"/* The sum over the threads of a group, in one order whatever the machine does: lanes by halves, then warps one by one. A group is\n"
+" * blockDim.x threads; with more than one warp it is the whole block (blockDim.y is 1). */\n"
+"__device__ __forceinline__ float group_sum(float x, float *shared)\n"
+"{\n"
+"    const int warp = threadIdx.x / 32, n_warps = blockDim.x / 32;\n"
+"#pragma unroll\n"
+"    for (int mask = 16; mask; mask /= 2) x += shfl_xor(x, mask);\n"
+"    if (n_warps == 1) return x;\n"
+"    block_sync();                                             /* the last sum has been read */\n"
+"    if (threadIdx.x % 32 == 0) shared[warp] = x;\n"
+"    block_sync();\n"
+"    x = 0;\n"
+"    for (int w = 0; w < n_warps; w++) x += shared[w];\n"
+"    return x;\n"
+"}\n"
+"\n"
+"/* One row of n values. The first HELD loads of a thread stay in registers; what is longer is read again. */\n"
+"enum { HELD = 4 };\n"
+"template <int V> __device__ __forceinline__ void norm_row(const float *x, float *out, const float *w, const float *b, int n, float eps, bool layer, float *shared)\n"
+"{\n"
+"    const int first = threadIdx.x * V, step = blockDim.x * V, last = first + HELD * step;\n"
+"    vec<V> v[HELD];\n"
+"    float mean = 0, sum = 0;\n"
+"#pragma unroll\n"
+"    for (int c = 0; c < HELD; c++) {\n"
+"        const int i = first + c * step;\n"
+"#pragma unroll\n"
+"        for (int j = 0; j < V; j++) v[c].x[j] = 0;\n"
+"        if (i < n) v[c] = load_vec<V>(x + i);\n"
+"    }\n"
+"    if (layer) {\n"
+"#pragma unroll\n"
+"        for (int c = 0; c < HELD; c++)\n"
+"#pragma unroll\n"
+"            for (int j = 0; j < V; j++) sum += v[c].x[j];\n"
+"        for (int i = last; i < n; i += step) {\n"
+"            const vec<V> u = load_vec<V>(x + i);\n"
+"#pragma unroll\n"
+"            for (int j = 0; j < V; j++) sum += u.x[j];\n"
+"        }\n"
+"        mean = group_sum(sum, shared) / (float)n;\n"
+"        sum = 0;\n"
+"    }\n"
+"#pragma unroll\n"
+"    for (int c = 0; c < HELD; c++)\n"
+"        if (first + c * step < n)\n"
+"#pragma unroll\n"
+"            for (int j = 0; j < V; j++) { v[c].x[j] -= mean; sum = fmaf(v[c].x[j], v[c].x[j], sum); }\n"
+"    for (int i = last; i < n; i += step) {\n"
+"        const vec<V> u = load_vec<V>(x + i);\n"
+"#pragma unroll\n"
+"        for (int j = 0; j < V; j++) sum = fmaf(u.x[j] - mean, u.x[j] - mean, sum);\n"
+"    }\n"
+"    const float scale = 1.0f / sqrtf(group_sum(sum, shared) / (float)n + eps);\n"
+"    int c = 0;\n"
+"#pragma unroll\n"
+"    for (; c < HELD; c++) {\n"
+"        const int i = first + c * step;\n"
+"        if (i >= n) break;\n"
+"#pragma unroll\n"
+"        for (int j = 0; j < V; j++) v[c].x[j] *= scale;\n"
+"        if (w) { const vec<V> f = load_vec<V>(w + i);\n"
+"#pragma unroll\n"
+"            for (int j = 0; j < V; j++) v[c].x[j] *= f.x[j]; }\n"
+"        if (b) { const vec<V> f = load_vec<V>(b + i);\n"
+"#pragma unroll\n"
+"            for (int j = 0; j < V; j++) v[c].x[j] += f.x[j]; }\n",
+"        store_vec(out + i, v[c]);\n"
+"    }\n"
+"    for (int i = last; i < n; i += step) {\n"
+"        vec<V> u = load_vec<V>(x + i);\n"
+"#pragma unroll\n"
+"        for (int j = 0; j < V; j++) {\n"
+"            u.x[j] = (u.x[j] - mean) * scale;\n"
+"            if (w) u.x[j] *= w[i + j];\n"
+"            if (b) u.x[j] += b[i + j];\n"
+"        }\n"
+"        store_vec(out + i, u);\n"
+"    }\n"
+"}\n"
+"\n"
+"/* RMS:   out = x / sqrt(mean(x^2) + eps) * w          Layer: out = (x - mean) / sqrt(var + eps) * w + b\n"
+" * n_rows rows of n_group groups of n values, a group behind the other. w, b (n) may be NULL; out may be x.\n"
+" * grid: groups of all rows / blockDim.y; block (threads of a group, groups). A warp a group, or a block a group. */\n"
+"template <int V> __device__ __forceinline__ void norm_groups(const float *x, i64 x_stride, float *out, i64 out_stride, const float *w, const float *b,\n"
+"                                                             int n_rows, int n_group, int n, float eps, int layer, float *shared)\n"
+"{\n"
+"    const i64 at = (i64)blockIdx.x * blockDim.y + threadIdx.y, row = at / n_group, group = at % n_group;\n"
+"    if (row >= n_rows) return;                                /* whole warps */\n"
+"    norm_row<V>(x + row * x_stride + group * n, out + row * out_stride + group * n, w, b, n, eps, layer != 0, shared);\n"
+"}\n"
+"KERNEL __launch_bounds__(1024) norm_4(const float *x, i64 x_stride, float *out, i64 out_stride, const float *w, const float *b,\n"
+"                                                          int n_rows, int n_group, int n, float eps, int layer)\n"
+"{\n"
+"    __shared__ float shared[32];\n"
+"    norm_groups<4>(x, x_stride, out, out_stride, w, b, n_rows, n_group, n, eps, layer, shared);\n"
+"}\n"
+"KERNEL __launch_bounds__(1024) norm_1(const float *x, i64 x_stride, float *out, i64 out_stride, const float *w, const float *b,\n"
+"                                                          int n_rows, int n_group, int n, float eps, int layer)\n"
+"{\n"
+"    __shared__ float shared[32];\n"
+"    norm_groups<1>(x, x_stride, out, out_stride, w, b, n_rows, n_group, n, eps, layer, shared);\n"
+"}\n"
+"\n"
+"/* ---- element by element --------------------------------------------------------------------------------------------- */\n"
+"\n"
+"enum { SILU, GELU_TANH, GELU };\n"
+"__device__ __forceinline__ float activate(float x, int act)\n"
+"{\n"
+"    if (act == SILU) return x / (1.0f + expf(-x));\n"
+"    if (act == GELU_TANH) return 0.5f * x * (1.0f + tanhf(0.7978845608028654f * (x + 0.044715f * x * x * x)));\n"
+"    return 0.5f * x * (1.0f + erff(x * 0.7071067811865476f));\n"
+"}\n"
+"\n"
+"/* out = act(gate) * up, or act(gate) when up is NULL. grid (n / (256 V), n_rows), block 256. out may be gate or up. */\n"
+"template <int V> __device__ __forceinline__ void glu_row(const float *gate, i64 gate_stride, const float *up, i64 up_stride, float *out, i64 out_stride, int n, int act)\n"
+"{\n"
+"    const int i = (int)(blockIdx.x * 256 + threadIdx.x) * V;\n"
+"    const i64 row = blockIdx.y;\n"
+"    if (i >= n) return;\n"
+"    vec<V> g = load_vec<V>(gate + row * gate_stride + i);\n"
+"#pragma unroll\n"
+"    for (int j = 0; j < V; j++) g.x[j] = activate(g.x[j], act);\n"
+"    if (up) {\n"
+"        const vec<V> u = load_vec<V>(up + row * up_stride + i);\n"
+"#pragma unroll\n"
+"        for (int j = 0; j < V; j++) g.x[j] *= u.x[j];\n"
+"    }\n"
+"    store_vec(out + row * out_stride + i, g);\n"
+"}\n"
+"KERNEL __launch_bounds__(256) glu_4(const float *gate, i64 gate_stride, const float *up, i64 up_stride, float *out, i64 out_stride, int n, int act)\n"
+"{\n"
+"    glu_row<4>(gate, gate_stride, up, up_stride, out, out_stride, n, act);\n"
+"}\n"
+"KERNEL __launch_bounds__(256) glu_1(const float *gate, i64 gate_stride, const float *up, i64 up_stride, float *out, i64 out_stride, int n, int act)\n"
+"{\n"
+"    glu_row<1>(gate, gate_stride, up, up_stride, out, out_stride, n, act);\n"
+"}\n"
+"\n"
+"/* y += x, y *= factor, y = factor * tanh(y / factor): n values. grid n / (256 V), block 256. */\n",
+"enum { ADD, SCALE, SOFTCAP };\n"
+"template <int V> __device__ __forceinline__ void values_row(float *y, const float *x, float factor, i64 n, int kind)\n"
+"{\n"
+"    const i64 i = ((i64)blockIdx.x * 256 + threadIdx.x) * V;\n"
+"    if (i >= n) return;\n"
+"    vec<V> v = load_vec<V>(y + i);\n"
+"    if (kind == ADD) {\n"
+"        const vec<V> u = load_vec<V>(x + i);\n"
+"#pragma unroll\n"
+"        for (int j = 0; j < V; j++) v.x[j] += u.x[j];\n"
+"    } else {\n"
+"#pragma unroll\n"
+"        for (int j = 0; j < V; j++) v.x[j] = kind == SCALE ? v.x[j] * factor : factor * tanhf(v.x[j] / factor);\n"
+"    }\n"
+"    store_vec(y + i, v);\n"
+"}\n"
+"KERNEL __launch_bounds__(256) values_4(float *y, const float *x, float factor, i64 n, int kind) { values_row<4>(y, x, factor, n, kind); }\n"
+"KERNEL __launch_bounds__(256) values_1(float *y, const float *x, float factor, i64 n, int kind) { values_row<1>(y, x, factor, n, kind); }\n",
+NULL
+};
+static const char *const hybrid__cuda_text_rope[] = {
+"/* rope: cosines and sines of the positions of a batch, and the rotation of heads. Needs prelude. */\n"
+"\n"
+"/* table (n, half, 2) = cos, sin of pos * inv_freq, times scale; angles in double. grid (half / 64, n), block 64. */\n"
+"KERNEL __launch_bounds__(64) rope_table(const int *pos, const double *inv_freq, int half, float scale, float *table)\n"
+"{\n"
+"    const int i = blockIdx.x * 64 + threadIdx.x, row = blockIdx.y;\n"
+"    double s, c;\n"
+"    if (i >= half) return;\n"
+"    sincos((double)pos[row] * inv_freq[i], &s, &c);\n"
+"    *(float2 *)(table + ((i64)row * half + i) * 2) = make_float2((float)c * scale, (float)s * scale);\n"
+"}\n"
+"\n"
+"/* Rotates the first 2 half values of each head in place: pairs (2i, 2i+1), or with neox (i, i + half). A pair (a, b) becomes\n"
+" * (a c - b s, a s + b c). grid (n_head * half / 128, n), block 128. */\n"
+"KERNEL __launch_bounds__(128) rope(float *x, i64 x_stride, const float *table, int n_head, int head_dim, int half, int neox)\n"
+"{\n"
+"    const int at = blockIdx.x * 128 + threadIdx.x, head = at / half, i = at % half;\n"
+"    const i64 row = blockIdx.y;\n"
+"    if (head >= n_head) return;\n"
+"    const float2 t = *(const float2 *)(table + (row * half + i) * 2);\n"
+"    float *p = x + row * x_stride + (i64)head * head_dim + (neox ? i : 2 * i), *q = p + (neox ? half : 1);\n"
+"    const float a = *p, b = *q;\n"
+"    *p = a * t.x - b * t.y;\n"
+"    *q = a * t.y + b * t.x;\n"
+"}\n",
+NULL
+};
+static const char *const hybrid__cuda_text_kv[] = {
+"/* kv: rows of k and v into the pages of a cache. Needs prelude.\n"
+" *\n"
+" * A page holds 32 positions of all kv heads: position slot s of head h lies at (h * 32 + s) * row_bytes of a page. */\n"
+"\n"
+"enum { KV_F16, KV_Q8_0, KV_F32 };\n"
+"\n"
+"/* Value x of lane i of 32 consecutive ones goes to row[0..n) at i. The 32 lanes of a warp come together; those at n and above have none. */\n"
+"__device__ __forceinline__ void kv_value(char *row, int i, int n, float x, int type)\n"
+"{\n"
+"    if (type == KV_F32) { if (i < n) ((float *)row)[i] = x; }\n"
+"    else if (type == KV_F16) { if (i < n) ((half_t *)row)[i] = f2h(x); }\n"
+"    else {                                                    /* d = max |x| / 127, q = x / d rounded to even; not finite: d is that, every q is 0 */\n"
+"        int most = __float_as_int(x) & 0x7FFFFFFF;            /* as bits: NaN is above inf */\n"
+"#pragma unroll\n"
+"        for (int mask = 16; mask; mask /= 2) most = max(most, shfl_xor(most, mask));\n"
+"        const float d = __int_as_float(most) / 127.0f, inverse = d != 0.0f ? 1.0f / d : 0.0f;\n"
+"        char *block = row + i / 32 * 34;\n"
+"        if (i >= n) return;\n"
+"        if (i % 32 == 0) *(half_t *)block = f2h(d);\n"
+"        ((i8 *)block)[2 + i % 32] = (i8)(most < 0x7F800000 ? (int)rintf(x * inverse) : 0);\n"
+"    }\n"
+"}\n"
+"\n"
+"/* grid (2 n_head_kv, n): k's heads, then v's; block 128 (whole warps share a block of 32 values). */\n"
+"KERNEL __launch_bounds__(128) kv_store(const float *k, i64 k_stride, const float *v, i64 v_stride, char *k_cache, char *v_cache,\n"
+"        i64 page_bytes_k, i64 page_bytes_v, int row_bytes_k, int row_bytes_v, int n_head_kv, int head_dim_k, int head_dim_v,\n"
+"        const int *pos, const int *run_of_row, const int *pages, int pages_a_seq, int type)\n"
+"{\n"
+"    const bool is_v = (int)blockIdx.x >= n_head_kv;\n"
+"    const int head = (int)blockIdx.x - (is_v ? n_head_kv : 0), n = is_v ? head_dim_v : head_dim_k, p = pos[blockIdx.y];\n"
+"    const i64 row = blockIdx.y, page = pages[(i64)run_of_row[row] * pages_a_seq + p / 32];\n"
+"    const float *x = is_v ? v + row * v_stride + (i64)head * n : k + row * k_stride + (i64)head * n;\n"
+"    char *to = is_v ? v_cache + page * page_bytes_v + (i64)(head * 32 + p % 32) * row_bytes_v\n"
+"                    : k_cache + page * page_bytes_k + (i64)(head * 32 + p % 32) * row_bytes_k;\n"
+"    for (int i = threadIdx.x; i < (n + 31) / 32 * 32; i += 128) kv_value(to, i, n, i < n ? x[i] : 0.0f, type);\n"
+"}\n",
+NULL
+};
+static const char *const hybrid__cuda_text_select[] = {
+"/* select: the k largest of a row of logits with their ids (equal ones: the lower id first), its maximum, and the sum of e^(x - maximum). Exact, and\n"
+" * the same every time. Needs prelude.\n"
+" *\n"
+" * Two steps: every chunk of 4096 logits keeps its k largest, in order of id; then one block a row selects among these and sorts. A selection\n"
+" * is a search for the key of the last one that is kept: by histograms over its bits, 11 + 11 + 10, from the top. */\n"
+"\n"
+"enum { CHUNK_VALUES = 4096, BINS = 2048, MOST = 256 };\n"
+"struct cut { u32 key; int equal; };                           /* keep the keys above key, and the first `equal` of those that are key */\n"
+"\n"
+"struct select_shared { int bins[BINS], warps[32], found, left; float most[32], sums[32]; };\n"
+"\n"
+"/* Unsigned integers in the order of the floats (-0 = 0). */\n"
+"DEVICE u32 order_of(float x)\n"
+"{\n"
+"    const u32 u = __float_as_uint(x + 0.0f);\n"
+"    return u & 0x80000000u ? ~u : u | 0x80000000u;\n"
+"}\n"
+"\n"
+"/* The sum of x over the threads below this one. */\n"
+"DEVICE int sum_below(int x, int *warps)\n"
+"{\n"
+"    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;\n"
+"    int sum = x;\n"
+"#pragma unroll\n"
+"    for (int d = 1; d < 32; d *= 2) {\n"
+"        const int other = shfl(sum, (lane - d) & 31);\n"
+"        if (lane >= d) sum += other;\n"
+"    }\n"
+"    block_sync();                                             /* the last sums have been read */\n"
+"    if (lane == 31) warps[warp] = sum;\n"
+"    block_sync();\n"
+"    sum -= x;\n"
+"    for (int w = 0; w < warp; w++) sum += warps[w];\n"
+"    return sum;\n"
+"}\n"
+"\n"
+"/* One digit: of the keys that agree with prefix in the bits of mask, the largest digit at which `left` keys are reached. */\n"
+"template <class Keys> DEVICE void find_digit(const Keys &key, int count, select_shared *s, u32 *prefix, u32 *mask, int *left, int shift, u32 digits)\n"
+"{\n"
+"    const int threads = blockDim.x, each = BINS / threads;\n"
+"    for (int i = threadIdx.x; i < BINS; i += threads) s->bins[i] = 0;\n"
+"    block_sync();\n"
+"#pragma unroll\n"
+"    for (int j = 0; j < count; j++) {\n"
+"        const u32 x = key(j);\n"
+"        if ((x & *mask) == *prefix) atomicAdd(&s->bins[BINS - 1 - (x >> shift & (digits - 1))], 1);     /* largest digit first */\n"
+"    }\n"
+"    block_sync();\n"
+"    int mine = 0;\n"
+"    for (int i = 0; i < each; i++) mine += s->bins[threadIdx.x * each + i];\n"
+"    const int below = sum_below(mine, s->warps);\n"
+"    if (below < *left && *left <= below + mine) {             /* one thread */\n"
+"        int at = threadIdx.x * each, n = below;\n"
+"        while (n + s->bins[at] < *left) n += s->bins[at++];\n"
+"        s->found = BINS - 1 - at;\n"
+"        s->left = *left - n;\n"
+"    }\n"
+"    block_sync();\n"
+"    *prefix |= (u32)s->found << shift;\n"
+"    *mask |= (digits - 1) << shift;\n"
+"    *left = s->left;\n"
+"}\n"
+"\n"
+"/* Of all threads' keys (in order of thread, then j), of which there are at least k, the cut that keeps k. */\n"
+"template <class Keys> DEVICE cut find_cut(const Keys &key, int count, int k, select_shared *s)\n"
+"{\n"
+"    u32 prefix = 0, mask = 0;\n"
+"    int left = k;\n"
+"    find_digit(key, count, s, &prefix, &mask, &left, 21, 2048);\n"
+"    find_digit(key, count, s, &prefix, &mask, &left, 10, 2048);\n"
+"    find_digit(key, count, s, &prefix, &mask, &left, 0, 1024);\n"
+"    cut c;\n"
+"    c.key = prefix;\n"
+"    c.equal = left;\n"
+"    return c;\n"
+"}\n"
+"\n"
+"/* Calls keep(place, j) for what a cut keeps, place = 0 .. k - 1 in order. */\n"
+"template <class Keys, class Keep> DEVICE void apply_cut(const Keys &key, int count, cut c, select_shared *s, const Keep &keep)\n"
+"{\n"
+"    int above = 0, equal = 0;\n"
+"#pragma unroll\n"
+"    for (int j = 0; j < count; j++) { above += key(j) > c.key; equal += key(j) == c.key; }\n"
+"    int equal_below = sum_below(equal, s->warps), place = sum_below(above, s->warps) + min(equal_below, c.equal);\n"
+"#pragma unroll\n"
+"    for (int j = 0; j < count; j++) {\n"
+"        const u32 x = key(j);\n",
+"        if (x > c.key || (x == c.key && equal_below++ < c.equal)) keep(place++, j);\n"
+"    }\n"
+"}\n"
+"\n"
+"/* grid (chunks, n_rows), block 256. keys, ids (n_rows, chunks, k); parts (n_rows, chunks, 2): maximum, sum. What is behind a row has id -1. */\n"
+"KERNEL __launch_bounds__(256) top_k_chunk(const float *logits, i64 stride, int n_vocab, int k, u32 *keys, int *ids, float *parts)\n"
+"{\n"
+"    __shared__ select_shared s;\n"
+"    const int first = blockIdx.x * CHUNK_VALUES + threadIdx.x * 16, lane = threadIdx.x % 32, warp = threadIdx.x / 32;\n"
+"    const i64 part = (i64)blockIdx.y * gridDim.x + blockIdx.x;\n"
+"    const float *x = logits + blockIdx.y * stride + first;\n"
+"    float v[16], most = -__int_as_float(0x7F800000), sum = 0;\n"
+"    u32 mine[16];\n"
+"    if (first + 16 <= n_vocab && ((u64)x & 15) == 0) {\n"
+"#pragma unroll\n"
+"        for (int j = 0; j < 4; j++) {\n"
+"            const float4 f = ((const float4 *)x)[j];\n"
+"            v[4 * j] = f.x; v[4 * j + 1] = f.y; v[4 * j + 2] = f.z; v[4 * j + 3] = f.w;\n"
+"        }\n"
+"    } else {\n"
+"#pragma unroll\n"
+"        for (int j = 0; j < 16; j++) v[j] = first + j < n_vocab ? x[j] : -__int_as_float(0x7F800000);\n"
+"    }\n"
+"#pragma unroll\n"
+"    for (int j = 0; j < 16; j++) {\n"
+"        mine[j] = first + j < n_vocab ? order_of(v[j]) : 0;\n"
+"        most = fmaxf(most, v[j]);\n"
+"    }\n"
+"    most = warp_max(most);\n"
+"    if (lane == 0) s.most[warp] = most;\n"
+"    block_sync();\n"
+"    for (int w = 0; w < 8; w++) most = fmaxf(most, s.most[w]);\n"
+"    const float base = most < -3.4e38f ? 0.0f : most;         /* all -inf: no NaN from it */\n"
+"#pragma unroll\n"
+"    for (int j = 0; j < 16; j++) sum += expf(v[j] - base);\n"
+"    sum = warp_sum(sum);\n"
+"    if (lane == 0) s.sums[warp] = sum;\n"
+"    const auto key = [&](int j) { return mine[j]; };\n"
+"    const cut c = find_cut(key, 16, k, &s);\n"
+"    apply_cut(key, 16, c, &s, [&](int place, int j) {\n"
+"        keys[part * k + place] = mine[j];\n"
+"        ids[part * k + place] = first + j < n_vocab ? first + j : -1;\n"
+"    });\n"
+"    if (threadIdx.x == 0) {\n"
+"        sum = 0;\n"
+"        for (int w = 0; w < 8; w++) sum += s.sums[w];\n"
+"        parts[2 * part] = most;\n"
+"        parts[2 * part + 1] = sum;\n"
+"    }\n"
+"}\n"
+"\n"
+"/* grid n_rows, block 1024. out_ids, out_values (n_rows, k): the largest first; behind n_vocab of them id -1, -inf. stats (n_rows, 2): maximum, sum.\n"
+" * A NaN in a row makes its sum NaN. */\n"
+"KERNEL __launch_bounds__(1024) top_k_row(const float *logits, i64 stride, int n_chunks, int k, const u32 *keys, const int *ids, const float *parts, int *out_ids, float *out_values, float *stats)\n"
+"{\n"
+"    __shared__ select_shared s;\n"
+"    __shared__ u32 kept_key[MOST];\n"
+"    __shared__ int kept_id[MOST];\n"
+"    const i64 row = blockIdx.x, at = row * n_chunks * k;\n"
+"    const int n = n_chunks * k, each = (n + 1023) / 1024, first = min((int)threadIdx.x * each, n), count = min(each, n - first);\n"
+"    const auto key = [&](int j) { return keys[at + first + j]; };\n"
+"    const cut c = find_cut(key, count, k, &s);\n"
+"    apply_cut(key, count, c, &s, [&](int place, int j) {\n"
+"        kept_key[place] = keys[at + first + j];\n"
+"        kept_id[place] = ids[at + first + j];\n"
+"    });\n"
+"    block_sync();\n"
+"    if ((int)threadIdx.x < k) {\n"
+"        const u32 mine = kept_key[threadIdx.x];\n"
+"        const int id = kept_id[threadIdx.x];\n"
+"        int rank = 0;\n"
+"        for (int j = 0; j < k; j++) rank += kept_key[j] > mine || (kept_key[j] == mine && j < (int)threadIdx.x);\n"
+"        out_ids[row * k + rank] = id;\n"
+"        out_values[row * k + rank] = id < 0 ? -__int_as_float(0x7F800000) : logits[row * stride + id];\n"
+"    }\n"
+"    if (threadIdx.x == 0) {\n"
+"        float most = -__int_as_float(0x7F800000), sum = 0;\n"
+"        for (int j = 0; j < n_chunks; j++) most = fmaxf(most, parts[2 * (row * n_chunks + j)]);\n"
+"        for (int j = 0; j < n_chunks; j++) {\n"
+"            const float m = parts[2 * (row * n_chunks + j)];\n",
+"            sum = fmaf(parts[2 * (row * n_chunks + j) + 1], m == most ? 1.0f : expf(m - most), sum);\n"
+"        }\n"
+"        stats[2 * row] = most;\n"
+"        stats[2 * row + 1] = sum;\n"
+"    }\n"
+"}\n",
+NULL
+};
+static const char *const hybrid__cuda_text_attention_args[] = {
+"/* attention_args: what all kernels of attention share. Needs prelude.\n"
+" *\n"
+" * Rows of runs with few rows go through kernels that split the cache of a row over blocks, each of which leaves a maximum, a sum and an\n"
+" * unscaled result (a part); attention_merge joins them. Long runs go in tiles of up to 64 rows, whole in one block.\n"
+" * How the cache of a row is split depends on its position alone: what else is in the batch never changes a result. */\n"
+"\n"
+"struct attention_args {\n"
+"    const float *q; float *out;              /* (n, n_head, head_dim) at strides in floats */\n"
+"    const char *k, *v;                       /* the pages of the layer */\n"
+"    const float *sinks;                      /* n_head, or NULL */\n"
+"    float *parts;                            /* (rows, n_head, max_splits, 4 + head_dim_v): maximum, sum, 2 unused, result */\n"
+"    const int *pos, *run_of_row, *pages;     /* of the batch */\n"
+"    const int *rows;                         /* tiles: (n, 4): first row, rows, run, 0. Split: rows */\n"
+"    i64 q_stride, out_stride, page_bytes_k, page_bytes_v;\n"
+"    int n_head, n_head_kv, pages_a_seq, window, max_splits;\n"
+"    float scale, softcap;\n"
+"    int head_dim_k, head_dim_v, row_bytes_k, row_bytes_v, type, split;   /* what attention_any asks for */\n"
+"};\n"
+"\n"
+"enum { PAGE = 32, PAGES_A_SPLIT = 4, TILE_ROWS = 64 };\n"
+"enum { KV_F16, KV_Q8_0, KV_F32 };\n"
+"#define NOTHING (-__int_as_float(0x7F800000))       /* -inf */\n"
+"\n"
+"/* The first position that the row at pos sees. */\n"
+"DEVICE int first_seen(int pos, int window) { return window > 0 ? max(pos - window + 1, 0) : 0; }\n"
+"\n"
+"/* Pages that one split of `total` pages takes: PAGES_A_SPLIT, more (by powers of two) when there would be more than max_splits. */\n"
+"DEVICE int pages_a_split(int total, int max_splits)\n"
+"{\n"
+"    int pages = PAGES_A_SPLIT;\n"
+"    while (pages * max_splits < total) pages *= 2;\n"
+"    return pages;\n"
+"}\n"
+"\n"
+"DEVICE float cap(float s, float softcap) { return softcap * (1.0f - 2.0f / (expf(2.0f * s / softcap) + 1.0f)); }\n"
+"\n"
+"/* e^(m - base) would be NaN where nothing was seen yet. */\n"
+"DEVICE float finite_or_0(float m) { return m == NOTHING ? 0.0f : m; }\n"
+"\n"
+"/* Joins the parts of one head of one row: in order, so that the sum is always the same. grid (n_head, rows), block 128. */\n"
+"KERNEL __launch_bounds__(128) attention_merge(const attention_args a)\n"
+"{\n"
+"    const int head = blockIdx.x, row = a.rows[blockIdx.y], pos = a.pos[row];\n"
+"    const int total = pos / PAGE - first_seen(pos, a.window) / PAGE + 1, pages = pages_a_split(total, a.max_splits), n = (total + pages - 1) / pages;\n"
+"    const float *part = a.parts + ((i64)blockIdx.y * a.n_head + head) * a.max_splits * (4 + a.head_dim_v);\n"
+"    float m = a.sinks ? a.sinks[head] : NOTHING, l = 0;\n"
+"    for (int s = 0; s < n; s++) m = fmaxf(m, part[(i64)s * (4 + a.head_dim_v)]);\n"
+"    m = finite_or_0(m);\n"
+"    for (int s = 0; s < n; s++) l = fmaf(part[(i64)s * (4 + a.head_dim_v) + 1], fast_exp(part[(i64)s * (4 + a.head_dim_v)] - m), l);\n"
+"    if (a.sinks) l += fast_exp(a.sinks[head] - m);\n"
+"    for (int i = threadIdx.x; i < a.head_dim_v; i += 128) {\n"
+"        float sum = 0;\n"
+"        for (int s = 0; s < n; s++) sum = fmaf(part[(i64)s * (4 + a.head_dim_v) + 4 + i], fast_exp(part[(i64)s * (4 + a.head_dim_v)] - m), sum);\n"
+"        a.out[row * a.out_stride + (i64)head * a.head_dim_v + i] = sum / l;\n"
+"    }\n"
+"}\n",
+NULL
+};
+static const char *const hybrid__cuda_text_attention[] = {
+"/* attention: tensor cores over a cache of halves or Q8_0. -DHEAD_DIM=d (a multiple of 16 up to 256, K and V alike) -DKV=0 F16, 1 Q8_0.\n"
+" * Needs prelude, attention_args. Products are of halves, sums are float.\n"
+" *\n"
+" * All query heads of a kv head share what is read of the cache: a \"query\" is one head of one row. g = lane / 4, t = lane % 4. */\n"
+"\n"
+"enum {\n"
+"    D = HEAD_DIM,\n"
+"    CHUNKS = D / 8,                          /* 16-byte pieces of a row of halves */\n"
+"    ROW_BYTES = KV == KV_F16 ? 2 * D : D / 32 * 34\n"
+"};\n"
+"\n"
+"/* 8 values from 8 * chunk of a row of the cache, as halves. */\n"
+"DEVICE uint4 load_8(const char *row, int chunk)\n"
+"{\n"
+"    if (KV == KV_F16) return load_stream(row + 16 * chunk);\n"
+"    const u16 *block = (const u16 *)(row + chunk / 4 * 34), *q = block + 1 + chunk % 4 * 4;\n"
+"    const float d = h2f(__ldg(block));\n"
+"    u32 r[4];\n"
+"#pragma unroll\n"
+"    for (int j = 0; j < 4; j++) {\n"
+"        const u32 two = __ldg(q + j);\n"
+"        r[j] = f2h2(d * (float)(i8)(two & 255), d * (float)(i8)(two >> 8));\n"
+"    }\n"
+"    return make_uint4(r[0], r[1], r[2], r[3]);\n"
+"}\n"
+"\n"
+"/* ---- few rows: one row, up to 8 query heads of a kv head, one part of the cache --------------------------------------- */\n"
+"\n"
+"/* Warps take pages in turn, and read K and V straight into the operands of mma: which of its values a thread calls number k of a product is\n"
+" * free as long as both operands agree. K: value 8t + j of 32 is k = 2t + j (j < 2), 2t + 8 + j - 2 (j < 4) of the first product, and so on in\n"
+" * the second. V: pairs of keys are joined by byte_perm. Rows 8-15 of the products are not used: reading the cache is all that takes time. */\n"
+"enum { FEW_QUERIES = 8, FEW_KEYS = D > 128 ? 16 : 32, K_STEPS = (D + 31) / 32, V_STEPS = (D + 63) / 64, FEW_Q = D > 128 && KV == KV_F16 ? 1 : K_STEPS };\n"
+"\n"
+"struct few_state { float o[V_STEPS * 8][2], m, l; };          /* of query g: o[8 v + j][i] is value 64 v + 8 (2t + i) + j */\n"
+"\n"
+"/* FEW_KEYS keys, of which those at low .. high count. */\n"
+"DEVICE void few_keys(few_state &state, const uint4 q[FEW_Q], const uint4 *q_shared, const char *k, const char *v, int low, int high, float scale, float softcap, int g, int t)\n"
+"{\n"
+"    const uint4 zero = make_uint4(0, 0, 0, 0);\n"
+"    const u32 none = 0;\n"
+"    if (FEW_Q == 1) warp_sync();                              /* lest the compiler carries q in registers through the loop */\n"
+"    float s[FEW_KEYS / 8][2], top = NOTHING;\n"
+"#pragma unroll\n"
+"    for (int j = 0; j < FEW_KEYS / 8; j++) {\n"
+"        const int key = 8 * j + g;\n"
+"        float d[4] = { 0, 0, 0, 0 };\n"
+"#pragma unroll\n"
+"        for (int c = 0; c < K_STEPS; c++) {\n"
+"            const bool there = key >= low && key < high && (D % 32 == 0 || 4 * c + t < CHUNKS);\n"
+"            const uint4 x = there ? load_8(k + key * ROW_BYTES, 4 * c + t) : zero;\n"
+"            const uint4 y = FEW_Q == 1 ? q_shared[32 * c + 4 * g + t] : q[FEW_Q == 1 ? 0 : c];\n"
+"            const u32 a0[4] = { y.x, none, y.y, none }, b0[2] = { x.x, x.y }, a1[4] = { y.z, none, y.w, none }, b1[2] = { x.z, x.w };\n"
+"            mma_f16(d, a0, b0);\n"
+"            mma_f16(d, a1, b1);\n"
+"        }\n"
+"#pragma unroll\n"
+"        for (int i = 0; i < 2; i++) {\n"
+"            const int at = 8 * j + 2 * t + i;\n"
+"            s[j][i] = d[i] * scale;\n"
+"            if (softcap > 0) s[j][i] = cap(s[j][i], softcap);\n"
+"            if (at < low || at >= high) s[j][i] = NOTHING;\n"
+"            top = fmaxf(top, s[j][i]);\n"
+"        }\n"
+"    }\n"
+"    top = fmaxf(top, shfl_xor(top, 1));\n"
+"    top = fmaxf(top, shfl_xor(top, 2));\n"
+"    const float m = fmaxf(state.m, top), base = finite_or_0(m), c = fast_exp(state.m - base);\n"
+"    float sum = 0;\n"
+"#pragma unroll\n"
+"    for (int j = 0; j < FEW_KEYS / 8; j++)\n"
+"#pragma unroll\n"
+"        for (int i = 0; i < 2; i++) { s[j][i] = fast_exp(s[j][i] - base); sum += s[j][i]; }\n"
+"    state.m = m;\n"
+"    state.l = fmaf(state.l, c, sum);\n"
+"#pragma unroll\n",
+"    for (int j = 0; j < V_STEPS * 8; j++) { state.o[j][0] *= c; state.o[j][1] *= c; }\n"
+"#pragma unroll\n"
+"    for (int half = 0; half < FEW_KEYS / 16; half++) {\n"
+"        const u32 p[4] = { f2h2(s[2 * half][0], s[2 * half][1]), none, f2h2(s[2 * half + 1][0], s[2 * half + 1][1]), none };\n"
+"#pragma unroll\n"
+"        for (int n = 0; n < V_STEPS; n++) {\n"
+"            uint4 x[4];\n"
+"#pragma unroll\n"
+"            for (int i = 0; i < 4; i++) {\n"
+"                const int key = 16 * half + 2 * t + i / 2 * 8 + i % 2;\n"
+"                x[i] = key >= low && key < high && (D % 64 == 0 || 8 * n + g < CHUNKS) ? load_8(v + key * ROW_BYTES, 8 * n + g) : zero;\n"
+"            }\n"
+"            const u32 w[4][4] = { { x[0].x, x[0].y, x[0].z, x[0].w }, { x[1].x, x[1].y, x[1].z, x[1].w }, { x[2].x, x[2].y, x[2].z, x[2].w }, { x[3].x, x[3].y, x[3].z, x[3].w } };\n"
+"#pragma unroll\n"
+"            for (int j = 0; j < 8; j++) {\n"
+"                const u32 order = j % 2 ? 0x7632 : 0x5410, b[2] = { __byte_perm(w[0][j / 2], w[1][j / 2], order), __byte_perm(w[2][j / 2], w[3][j / 2], order) };\n"
+"                float d[4] = { state.o[8 * n + j][0], state.o[8 * n + j][1], 0, 0 };\n"
+"                mma_f16(d, p, b);\n"
+"                state.o[8 * n + j][0] = d[0];\n"
+"                state.o[8 * n + j][1] = d[1];\n"
+"            }\n"
+"        }\n"
+"    }\n"
+"}\n"
+"\n"
+"/* grid (splits, n_head_kv * groups of 8 query heads, rows), block 128. */\n"
+"KERNEL __launch_bounds__(128) attention_few(const attention_args a)\n"
+"{\n"
+"    __shared__ float o[4][FEW_QUERIES][D], m[4][FEW_QUERIES], l[4][FEW_QUERIES];\n"
+"    __shared__ uint4 q_shared[FEW_Q == 1 ? 32 * K_STEPS : 1];\n"
+"    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;\n"
+"    const int row = a.rows[blockIdx.z], pos = a.pos[row], first = first_seen(pos, a.window), total = pos / PAGE - first / PAGE + 1;\n"
+"    const int step = pages_a_split(total, a.max_splits), from = first / PAGE + (int)blockIdx.x * step, to = min(from + step, pos / PAGE + 1);\n"
+"    const int group = a.n_head / a.n_head_kv, parts = (group + FEW_QUERIES - 1) / FEW_QUERIES, head_kv = blockIdx.y / parts;\n"
+"    const int head = head_kv * group + (int)blockIdx.y % parts * FEW_QUERIES, n_queries = min(head_kv * group + group - head, (int)FEW_QUERIES);\n"
+"    const int *pages = a.pages + (i64)a.run_of_row[row] * a.pages_a_seq;\n"
+"    uint4 q[FEW_Q];\n"
+"    few_state state;\n"
+"    if (from >= to) return;\n"
+"#pragma unroll\n"
+"    for (int c = 0; c < K_STEPS; c++) {\n"
+"        float4 x = make_float4(0, 0, 0, 0), y = x;\n"
+"        if (g < n_queries && (D % 32 == 0 || 4 * c + t < CHUNKS)) {\n"
+"            const float4 *from_q = (const float4 *)(a.q + row * a.q_stride + (i64)(head + g) * D + 32 * c + 8 * t);\n"
+"            x = from_q[0];\n"
+"            y = from_q[1];\n"
+"        }\n"
+"        const uint4 halves = make_uint4(f2h2(x.x, x.y), f2h2(x.z, x.w), f2h2(y.x, y.y), f2h2(y.z, y.w));\n"
+"        if (FEW_Q > 1) q[FEW_Q == 1 ? 0 : c] = halves;\n"
+"        else if (warp == 0) q_shared[32 * c + lane] = halves;\n"
+"    }\n"
+"    if (FEW_Q == 1) block_sync();\n"
+"    state.m = NOTHING;\n"
+"    state.l = 0;\n"
+"#pragma unroll\n"
+"    for (int j = 0; j < V_STEPS * 8; j++) state.o[j][0] = state.o[j][1] = 0;\n"
+"    for (int page = from + warp; page < to; page += 4) {\n"
+"        const i64 at = pages[page], inside = (i64)head_kv * PAGE * ROW_BYTES;\n"
+"        const char *k = a.k + at * a.page_bytes_k + inside, *v = a.v + at * a.page_bytes_v + inside;\n"
+"#pragma unroll 1\n"
+"        for (int key = 0; key < PAGE; key += FEW_KEYS)\n"
+"            few_keys(state, q, q_shared, k + key * ROW_BYTES, v + key * ROW_BYTES, first - page * PAGE - key, pos + 1 - page * PAGE - key, a.scale, a.softcap, g, t);\n"
+"    }\n"
+"    state.l += shfl_xor(state.l, 1);\n"
+"    state.l += shfl_xor(state.l, 2);\n"
+"    if (t == 0) { m[warp][g] = state.m; l[warp][g] = state.l; }\n"
+"#pragma unroll\n"
+"    for (int j = 0; j < V_STEPS * 8; j++)\n"
+"#pragma unroll\n",
+"        for (int i = 0; i < 2; i++) {\n"
+"            const int at = j / 8 * 64 + 8 * (2 * t + i) + j % 8;\n"
+"            if (D % 64 == 0 || at < D) o[warp][g][at] = state.o[j][i];\n"
+"        }\n"
+"    block_sync();\n"
+"    for (int i = threadIdx.x; i < n_queries * (D / 4); i += 128) {\n"
+"        const int query = i / (D / 4), at = i % (D / 4) * 4;\n"
+"        float *part = a.parts + (((i64)blockIdx.z * a.n_head + head + query) * a.max_splits + blockIdx.x) * (4 + D);\n"
+"        const float top = fmaxf(fmaxf(m[0][query], m[1][query]), fmaxf(m[2][query], m[3][query])), base = finite_or_0(top);\n"
+"        float4 sum = make_float4(0, 0, 0, 0);\n"
+"        float all = 0;\n"
+"#pragma unroll\n"
+"        for (int w = 0; w < 4; w++) {\n"
+"            const float c = fast_exp(m[w][query] - base);\n"
+"            const float4 x = *(const float4 *)&o[w][query][at];\n"
+"            all = fmaf(l[w][query], c, all);\n"
+"            sum.x = fmaf(x.x, c, sum.x); sum.y = fmaf(x.y, c, sum.y); sum.z = fmaf(x.z, c, sum.z); sum.w = fmaf(x.w, c, sum.w);\n"
+"        }\n"
+"        *(float4 *)(part + 4 + at) = sum;\n"
+"        if (at == 0) { part[0] = top; part[1] = all; }\n"
+"    }\n"
+"}\n"
+"\n"
+"/* ---- many rows: 64 queries of a kv head, all of the cache that they see ------------------------------------------------ */\n"
+"\n"
+"/* A block walks over tiles of KEYS positions: while the products with K run, V is fetched, and the other way round. Every warp has 16\n"
+" * queries. A row of a tile in shared memory is 16 bytes longer than its values: rows begin in different banks. */\n"
+"enum {\n"
+"    KEYS = D > 128 ? 32 : 64,\n"
+"    STRIDE = D + 8,                          /* halves between rows of a tile */\n"
+"    Q_SHARED = D > 128,                      /* so many values of q are kept in shared memory, not in registers */\n"
+"    TILE_QUERIES = 64\n"
+"};\n"
+"\n"
+"/* Rows base .. base + KEYS of one kv head; those outside low .. high read as zeros. */\n"
+"DEVICE void fetch_tile(half_t *tile, const char *cache, i64 page_bytes, i64 inside, const int *pages, int base, int low, int high)\n"
+"{\n"
+"#pragma unroll 4\n"
+"    for (int i = threadIdx.x; i < KEYS * CHUNKS; i += 128) {\n"
+"        const int key = i / CHUNKS, chunk = i % CHUNKS, at = base + key;\n"
+"        const bool there = at >= low && at < high;\n"
+"        const char *row = cache + inside;\n"
+"        if (there) row += pages[at / PAGE] * page_bytes + at % PAGE * ROW_BYTES;\n"
+"        if (KV == KV_F16) cp_async16(tile + key * STRIDE + 8 * chunk, there ? row + 16 * chunk : row, there);\n"
+"        else *(uint4 *)(tile + key * STRIDE + 8 * chunk) = there ? load_8(row, chunk) : make_uint4(0, 0, 0, 0);\n"
+"    }\n"
+"    cp_commit();\n"
+"}\n"
+"\n"
+"/* Scores of 16 queries with KEYS keys: s[j] = d of keys 8j .. 8j + 7. */\n"
+"DEVICE void many_scores(float s[KEYS / 8][4], const u32 q[Q_SHARED ? 1 : D / 16][4], const half_t *q_shared, const half_t *k, int lane)\n"
+"{\n"
+"    const half_t *at = k + (lane / 16 * 8 + lane % 8) * STRIDE + lane / 8 % 2 * 8;\n"
+"#pragma unroll\n"
+"    for (int j = 0; j < KEYS / 8; j++) s[j][0] = s[j][1] = s[j][2] = s[j][3] = 0;\n"
+"#pragma unroll\n"
+"    for (int c = 0; c < D / 16; c++) {\n"
+"        u32 from_shared[4];\n"
+"        if (Q_SHARED) ldsm_x4(from_shared, q_shared + lane % 16 * STRIDE + 16 * c + lane / 16 * 8);\n"
+"#pragma unroll\n"
+"        for (int j = 0; j < KEYS / 16; j++) {\n"
+"            u32 b[4];\n"
+"            ldsm_x4(b, at + 16 * j * STRIDE + 16 * c);\n"
+"            mma_f16(s[2 * j], Q_SHARED ? from_shared : q[Q_SHARED ? 0 : c], b);\n"
+"            mma_f16(s[2 * j + 1], Q_SHARED ? from_shared : q[Q_SHARED ? 0 : c], b + 2);\n"
+"        }\n"
+"    }\n"
+"}\n"
+"\n"
+"/* o += p V, p in s. */\n"
+"DEVICE void many_values(float o[D / 8][4], const float s[KEYS / 8][4], const half_t *v, int lane)\n"
+"{\n"
+"    const half_t *at = v + lane % 16 * STRIDE + lane / 16 * 8;\n"
+"#pragma unroll\n"
+"    for (int c = 0; c < KEYS / 16; c++) {\n",
+"        const u32 p[4] = { f2h2(s[2 * c][0], s[2 * c][1]), f2h2(s[2 * c][2], s[2 * c][3]), f2h2(s[2 * c + 1][0], s[2 * c + 1][1]), f2h2(s[2 * c + 1][2], s[2 * c + 1][3]) };\n"
+"#pragma unroll\n"
+"        for (int j = 0; j < D / 16; j++) {\n"
+"            u32 b[4];\n"
+"            ldsm_x4_trans(b, at + 16 * c * STRIDE + 16 * j);\n"
+"            mma_f16(o[2 * j], p, b);\n"
+"            mma_f16(o[2 * j + 1], p, b + 2);\n"
+"        }\n"
+"    }\n"
+"}\n"
+"\n"
+"/* Scores at base to exps, for the two queries of a thread (at positions pos[0], pos[1]); o, m and l follow the new maxima. */\n"
+"DEVICE void many_softmax(float s[KEYS / 8][4], float o[D / 8][4], float m[2], float l[2], const int pos[2], int base, float scale, float softcap, int window, bool masked)\n"
+"{\n"
+"    if (softcap > 0) {\n"
+"#pragma unroll\n"
+"        for (int j = 0; j < KEYS / 8; j++)\n"
+"#pragma unroll\n"
+"            for (int i = 0; i < 4; i++) s[j][i] = cap(s[j][i] * scale, softcap);\n"
+"        scale = 1;\n"
+"    }\n"
+"    if (masked) {\n"
+"#pragma unroll\n"
+"        for (int j = 0; j < KEYS / 8; j++)\n"
+"#pragma unroll\n"
+"            for (int i = 0; i < 4; i++) {\n"
+"                const int key = base + 8 * j + (int)threadIdx.x % 4 * 2 + i % 2;\n"
+"                if (key > pos[i / 2] || key < first_seen(pos[i / 2], window)) s[j][i] = NOTHING;\n"
+"            }\n"
+"    }\n"
+"#pragma unroll\n"
+"    for (int r = 0; r < 2; r++) {\n"
+"        float top = NOTHING, sum = 0;\n"
+"#pragma unroll\n"
+"        for (int j = 0; j < KEYS / 8; j++) top = fmaxf(top, fmaxf(s[j][2 * r], s[j][2 * r + 1]));\n"
+"        top = fmaxf(top, shfl_xor(top, 1));\n"
+"        top = fmaxf(top, shfl_xor(top, 2));\n"
+"        const float next = fmaxf(m[r], top * scale), zero = finite_or_0(next), c = fast_exp(m[r] - zero);\n"
+"#pragma unroll\n"
+"        for (int j = 0; j < KEYS / 8; j++)\n"
+"#pragma unroll\n"
+"            for (int i = 2 * r; i < 2 * r + 2; i++) { s[j][i] = fast_exp(fmaf(s[j][i], scale, -zero)); sum += s[j][i]; }\n"
+"        m[r] = next;\n"
+"        l[r] = fmaf(l[r], c, sum);\n"
+"#pragma unroll\n"
+"        for (int j = 0; j < D / 8; j++) { o[j][2 * r] *= c; o[j][2 * r + 1] *= c; }\n"
+"    }\n"
+"}\n"
+"\n"
+"/* grid (tiles, n_head_kv * (n_head / n_head_kv)), block 128, shared (2 KEYS + Q_SHARED * 64) * STRIDE halves. Tile 64 rows * group queries,\n"
+" * in order of row, is cut into group pieces of 64. */\n"
+"KERNEL __launch_bounds__(128) attention_many(const attention_args a)\n"
+"{\n"
+"    extern __shared__ uint4 shared[];\n"
+"    half_t *k = (half_t *)shared, *v = k + KEYS * STRIDE, *q_shared = v + KEYS * STRIDE;\n"
+"    const int *tile = a.rows + 4 * (gridDim.x - 1 - blockIdx.x);                         /* the long rows first */\n"
+"    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4, row0 = tile[0];\n"
+"    const int group = a.n_head / a.n_head_kv, head_kv = blockIdx.y / group, query0 = (int)blockIdx.y % group * TILE_QUERIES, n_queries = tile[1] * group;\n"
+"    const int pos0 = a.pos[row0], *pages = a.pages + (i64)tile[2] * a.pages_a_seq;\n"
+"    const int low = first_seen(pos0 + query0 / group, a.window), high = pos0 + min(query0 + TILE_QUERIES - 1, n_queries - 1) / group + 1;\n"
+"    const int mine = query0 + 16 * warp, warp_low = pos0 + min(mine, n_queries - 1) / group, warp_high = pos0 + min(mine + 15, n_queries - 1) / group;\n"
+"    const i64 inside = (i64)head_kv * PAGE * ROW_BYTES;\n"
+"    u32 q[Q_SHARED ? 1 : D / 16][4];\n"
+"    float o[D / 8][4], m[2], l[2];\n"
+"    int pos[2];\n"
+"    if (query0 >= n_queries) return;\n"
+"#pragma unroll\n"
+"    for (int r = 0; r < 2; r++) {\n"
+"        const int query = mine + g + 8 * r;\n"
+"        const float *from = a.q + (row0 + query / group) * a.q_stride + (i64)(head_kv * group + query % group) * D + 2 * t;\n"
+"        pos[r] = pos0 + min(query, n_queries - 1) / group;\n"
+"        m[r] = NOTHING;\n"
+"        l[r] = 0;\n"
+"#pragma unroll\n"
+"        for (int c = 0; c < D / 16; c++)\n"
+"#pragma unroll\n"
+"            for (int h = 0; h < 2; h++) {\n",
+"                float2 x = make_float2(0, 0);\n"
+"                if (query < n_queries) x = *(const float2 *)(from + 16 * c + 8 * h);\n"
+"                if (Q_SHARED) *(u32 *)(q_shared + (16 * warp + g + 8 * r) * STRIDE + 16 * c + 8 * h + 2 * t) = f2h2(x.x, x.y);\n"
+"                else q[Q_SHARED ? 0 : c][2 * h + r] = f2h2(x.x, x.y);\n"
+"            }\n"
+"    }\n"
+"#pragma unroll\n"
+"    for (int j = 0; j < D / 8; j++) o[j][0] = o[j][1] = o[j][2] = o[j][3] = 0;\n"
+"    fetch_tile(k, a.k, a.page_bytes_k, inside, pages, low / KEYS * KEYS, low, high);\n"
+"    for (int base = low / KEYS * KEYS; base < high; base += KEYS) {\n"
+"        float s[KEYS / 8][4];\n"
+"        cp_wait<0>();\n"
+"        block_sync();                                                                     /* K is there; nobody reads V any more */\n"
+"        fetch_tile(v, a.v, a.page_bytes_v, inside, pages, base, low, high);\n"
+"        many_scores(s, q, q_shared + 16 * warp * STRIDE, k, lane);\n"
+"        many_softmax(s, o, m, l, pos, base, a.scale, a.softcap, a.window, base + KEYS - 1 > warp_low || base < first_seen(warp_high, a.window));\n"
+"        cp_wait<0>();\n"
+"        block_sync();                                                                     /* V is there; nobody reads K any more */\n"
+"        if (base + KEYS < high) fetch_tile(k, a.k, a.page_bytes_k, inside, pages, base + KEYS, low, high);\n"
+"        many_values(o, s, v, lane);\n"
+"    }\n"
+"#pragma unroll\n"
+"    for (int r = 0; r < 2; r++) {\n"
+"        const int query = mine + g + 8 * r, head = head_kv * group + query % group;\n"
+"        float *to = a.out + (row0 + query / group) * a.out_stride + (i64)head * D + 2 * t, factor = 1;\n"
+"        l[r] += shfl_xor(l[r], 1);\n"
+"        l[r] += shfl_xor(l[r], 2);\n"
+"        if (a.sinks) {\n"
+"            const float top = fmaxf(m[r], a.sinks[head]);\n"
+"            factor = fast_exp(m[r] - top);\n"
+"            l[r] = fmaf(l[r], factor, fast_exp(a.sinks[head] - top));\n"
+"        }\n"
+"        factor /= l[r];\n"
+"        if (query < n_queries)\n"
+"#pragma unroll\n"
+"            for (int j = 0; j < D / 8; j++) *(float2 *)(to + 8 * j) = make_float2(o[j][2 * r] * factor, o[j][2 * r + 1] * factor);\n"
+"    }\n"
+"}\n",
+NULL
+};
+static const char *const hybrid__cuda_text_attention_any[] = {
+"/* attention_any: attention in float32 for what the tensor cores do not take: caches of F32, and any head size up to 256. Needs prelude,\n"
+" * attention_args. Same work as attention.cu: a block has up to 16 queries of a kv head, over one part of the cache of a row (split), or over all\n"
+" * that the rows of a tile see. Four queries a warp. */\n"
+"\n"
+"enum { ANY_QUERIES = 16, A_WARP = 4, DIMS = 256 / 32 };\n"
+"\n"
+"DEVICE float cache_value(const char *row, int i, int type)\n"
+"{\n"
+"    if (type == KV_F32) return ((const float *)row)[i];\n"
+"    if (type == KV_F16) return h2f(((const half_t *)row)[i]);\n"
+"    const char *block = row + i / 32 * 34;\n"
+"    return h2f(*(const half_t *)block) * (float)((const i8 *)block)[2 + i % 32];\n"
+"}\n"
+"\n"
+"/* Rows base .. base + 32 of a kv head as floats, stride apart; zeros outside low .. high and behind n values. */\n"
+"DEVICE void fetch_page(float *tile, int stride, const char *page, int row_bytes, int n, int low, int high, int type)\n"
+"{\n"
+"    for (int key = threadIdx.x / 32; key < PAGE; key += 4)\n"
+"        for (int i = threadIdx.x % 32; i < stride; i += 32)\n"
+"            tile[key * stride + i] = i < n && key >= low && key < high ? cache_value(page + (i64)key * row_bytes, i, type) : 0.0f;\n"
+"}\n"
+"\n"
+"/* grid: split: (splits, n_head_kv * groups of 16 query heads, rows); tiles: (tiles, n_head_kv * group * 4, 1). block 128.\n"
+" * shared floats: 16 * dim_k (q) + 16 * 32 (exps) + 32 * (4 + max(dim_k, dim_v)) (K, then V), dims rounded up to 4. */\n"
+"KERNEL __launch_bounds__(128, 2) attention_any(const attention_args a)\n"
+"{\n"
+"    extern __shared__ float4 shared[];\n"
+"    const int dim = (a.head_dim_k + 3) / 4 * 4, lane = threadIdx.x % 32, warp = threadIdx.x / 32, group = a.n_head / a.n_head_kv;\n"
+"    const int pieces = a.split ? (group + ANY_QUERIES - 1) / ANY_QUERIES : group * (TILE_ROWS / ANY_QUERIES), head_kv = blockIdx.y / pieces;\n"
+"    const int *tile = a.rows + (a.split ? blockIdx.z : 4 * blockIdx.x);\n"
+"    const int row0 = tile[0], n_queries = (a.split ? 1 : tile[1]) * group, query0 = (int)blockIdx.y % pieces * ANY_QUERIES;\n"
+"    const int pos0 = a.pos[row0], *pages = a.pages + (i64)a.run_of_row[row0] * a.pages_a_seq;\n"
+"    const int low = first_seen(pos0 + query0 / group, a.window), high = pos0 + min(query0 + ANY_QUERIES - 1, n_queries - 1) / group + 1;\n"
+"    int from = low / PAGE, to = (high - 1) / PAGE + 1;\n"
+"    float *q = (float *)shared, *p = q + ANY_QUERIES * dim, *kv = p + ANY_QUERIES * PAGE, acc[A_WARP][DIMS], m[A_WARP], l[A_WARP];\n"
+"    if (a.split) {\n"
+"        const int step = pages_a_split(to - from, a.max_splits);\n"
+"        from += (int)blockIdx.x * step;\n"
+"        to = min(from + step, to);\n"
+"    }\n"
+"    if (query0 >= n_queries || from >= to) return;\n"
+"    for (int i = threadIdx.x; i < ANY_QUERIES * dim; i += 128) {\n"
+"        const int query = query0 + i / dim, at = i % dim;\n"
+"        q[i] = query < n_queries && at < a.head_dim_k ? a.q[(row0 + query / group) * a.q_stride + (i64)(head_kv * group + query % group) * a.head_dim_k + at] : 0.0f;\n"
+"    }\n"
+"#pragma unroll\n"
+"    for (int j = 0; j < A_WARP; j++) {\n"
+"        m[j] = NOTHING;\n"
+"        l[j] = 0;\n"
+"#pragma unroll\n"
+"        for (int c = 0; c < DIMS; c++) acc[j][c] = 0;\n"
+"    }\n"
+"    for (int page = from; page < to; page++) {\n"
+"        const int base = page * PAGE, key = base + lane;\n"
+"        const i64 at = pages[page];\n"
+"        block_sync();                                                                     /* q is there; nobody reads V any more */\n"
+"        fetch_page(kv, dim + 4, a.k + at * a.page_bytes_k + (i64)head_kv * PAGE * a.row_bytes_k, a.row_bytes_k, a.head_dim_k, low - base, high - base, a.type);\n"
+"        block_sync();\n"
+"        float s[A_WARP] = { 0, 0, 0, 0 };\n"
+"#pragma unroll 2\n"
+"        for (int i = 0; i < dim; i += 4) {\n"
+"            const float4 x = *(const float4 *)(kv + lane * (dim + 4) + i);\n"
+"#pragma unroll\n"
+"            for (int j = 0; j < A_WARP; j++) {\n",
+"                const float4 y = *(const float4 *)(q + (A_WARP * warp + j) * dim + i);\n"
+"                s[j] = fmaf(x.x, y.x, s[j]); s[j] = fmaf(x.y, y.y, s[j]); s[j] = fmaf(x.z, y.z, s[j]); s[j] = fmaf(x.w, y.w, s[j]);\n"
+"            }\n"
+"        }\n"
+"#pragma unroll\n"
+"        for (int j = 0; j < A_WARP; j++) {\n"
+"            const int pos = pos0 + min(query0 + A_WARP * warp + j, n_queries - 1) / group;\n"
+"            s[j] *= a.scale;\n"
+"            if (a.softcap > 0) s[j] = cap(s[j], a.softcap);\n"
+"            if (key > pos || key < first_seen(pos, a.window)) s[j] = NOTHING;\n"
+"            const float next = fmaxf(m[j], warp_max(s[j])), zero = finite_or_0(next), c = fast_exp(m[j] - zero), e = fast_exp(s[j] - zero);\n"
+"            p[(A_WARP * warp + j) * PAGE + lane] = e;\n"
+"            m[j] = next;\n"
+"            l[j] = fmaf(l[j], c, warp_sum(e));\n"
+"#pragma unroll\n"
+"            for (int i = 0; i < DIMS; i++) acc[j][i] *= c;\n"
+"        }\n"
+"        block_sync();                                                                     /* p is there; nobody reads K any more */\n"
+"        fetch_page(kv, a.head_dim_v, a.v + at * a.page_bytes_v + (i64)head_kv * PAGE * a.row_bytes_v, a.row_bytes_v, a.head_dim_v, low - base, high - base, a.type);\n"
+"        block_sync();\n"
+"        for (int slot = 0; slot < PAGE; slot++) {\n"
+"            float e[A_WARP];\n"
+"#pragma unroll\n"
+"            for (int j = 0; j < A_WARP; j++) e[j] = p[(A_WARP * warp + j) * PAGE + slot];\n"
+"#pragma unroll\n"
+"            for (int i = 0; i < DIMS; i++) {\n"
+"                if (32 * i + lane >= a.head_dim_v) break;\n"
+"                const float x = kv[slot * a.head_dim_v + 32 * i + lane];\n"
+"#pragma unroll\n"
+"                for (int j = 0; j < A_WARP; j++) acc[j][i] = fmaf(e[j], x, acc[j][i]);\n"
+"            }\n"
+"        }\n"
+"    }\n"
+"#pragma unroll\n"
+"    for (int j = 0; j < A_WARP; j++) {\n"
+"        const int query = query0 + A_WARP * warp + j, head = head_kv * group + query % group;\n"
+"        float *to_row = a.out + (row0 + query / group) * a.out_stride + (i64)head * a.head_dim_v, factor = 1;\n"
+"        if (query >= n_queries) break;\n"
+"        if (a.split) {\n"
+"            float *part = a.parts + (((i64)blockIdx.z * a.n_head + head) * a.max_splits + blockIdx.x) * (4 + a.head_dim_v);\n"
+"            if (lane == 0) { part[0] = m[j]; part[1] = l[j]; }\n"
+"            to_row = part + 4;\n"
+"        } else {\n"
+"            if (a.sinks) {\n"
+"                const float top = fmaxf(m[j], a.sinks[head]);\n"
+"                factor = fast_exp(m[j] - top);\n"
+"                l[j] = fmaf(l[j], factor, fast_exp(a.sinks[head] - top));\n"
+"            }\n"
+"            factor /= l[j];\n"
+"        }\n"
+"#pragma unroll\n"
+"        for (int i = 0; i < DIMS; i++)\n"
+"            if (32 * i + lane < a.head_dim_v) to_row[32 * i + lane] = acc[j][i] * factor;\n"
+"    }\n"
+"}\n",
+NULL
+};
 
 /* The 13 types of weights; the number is hybrid_type's, TYPE of the kernels. */
 #define HYBRID__CUDA_TYPES(X) \
     X(F32, 0) X(F16, 1) X(Q4_0, 2) X(Q4_1, 3) X(Q5_0, 6) X(Q5_1, 7) X(Q8_0, 8) \
     X(Q2_K, 10) X(Q3_K, 11) X(Q4_K, 12) X(Q5_K, 13) X(Q6_K, 14) X(BF16, 30)
+
+/* Caches and head sizes with tensor-core kernels for attention; KV is that of kernels/attention_args.cu. The others: attention_any. */
+#define HYBRID__CUDA_HEADS(X) \
+    X(F16, 0, 64) X(F16, 0, 80) X(F16, 0, 96) X(F16, 0, 112) X(F16, 0, 128) X(F16, 0, 192) X(F16, 0, 256) \
+    X(Q8_0, 1, 64) X(Q8_0, 1, 96) X(Q8_0, 1, 128) X(Q8_0, 1, 192) X(Q8_0, 1, 256)
 
 enum {
 #define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_MATVEC_##type,
@@ -1708,6 +2689,14 @@ enum {
     HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
 #undef HYBRID__MODULE_OF_TYPE
     HYBRID__MODULE_QUANTIZE, HYBRID__MODULE_GEMM_F16, HYBRID__MODULE_GEMM_BF16, HYBRID__MODULE_GEMM_F32,
+#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_EMBED_##type,
+    HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+    HYBRID__MODULE_ROWS, HYBRID__MODULE_ROPE, HYBRID__MODULE_KV, HYBRID__MODULE_SELECT,
+#define HYBRID__MODULE_OF_HEAD(type, kv, dim) HYBRID__MODULE_ATTENTION_##type##_##dim,
+    HYBRID__CUDA_HEADS(HYBRID__MODULE_OF_HEAD)
+#undef HYBRID__MODULE_OF_HEAD
+    HYBRID__MODULE_ATTENTION_ANY,
     HYBRID__MODULE_COUNT
 };
 
@@ -1739,10 +2728,42 @@ static const hybrid__cuda_module_info *hybrid__cuda_module(int module)
         { "quantize", { hybrid__cuda_text_prelude, hybrid__cuda_text_quantize, NULL, NULL }, { NULL }, { "quantize", "to_half", "to_bf16", "begin_bias", NULL } },
         { "gemm_f16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { NULL }, { "gemm_128", "gemm_32", NULL } },
         { "gemm_bf16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DBF16", NULL }, { "gemm_128", "gemm_32", NULL } },
-        { "gemm_f32", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm_f32, NULL, NULL }, { NULL }, { "gemm_f32", NULL } }
+        { "gemm_f32", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm_f32, NULL, NULL }, { NULL }, { "gemm_f32", NULL } },
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "embed_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_embed, NULL }, \
+          { "-DTYPE=" #number, NULL }, { "embed", NULL } },
+        HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+        { "rows", { hybrid__cuda_text_prelude, hybrid__cuda_text_rows, NULL, NULL }, { NULL }, { "norm_4", "norm_1", "glu_4", "glu_1", "values_4", "values_1", NULL } },
+        { "rope", { hybrid__cuda_text_prelude, hybrid__cuda_text_rope, NULL, NULL }, { NULL }, { "rope_table", "rope", NULL } },
+        { "kv", { hybrid__cuda_text_prelude, hybrid__cuda_text_kv, NULL, NULL }, { NULL }, { "kv_store", NULL } },
+        { "select", { hybrid__cuda_text_prelude, hybrid__cuda_text_select, NULL, NULL }, { NULL }, { "top_k_chunk", "top_k_row", NULL } },
+#define HYBRID__MODULE_OF_HEAD(type, kv, dim) \
+        { "attention_" #type "_" #dim, { hybrid__cuda_text_prelude, hybrid__cuda_text_attention_args, hybrid__cuda_text_attention, NULL }, \
+          { "-DKV=" #kv, "-DHEAD_DIM=" #dim, NULL }, { "attention_few", "attention_merge", "attention_many", NULL } },
+        HYBRID__CUDA_HEADS(HYBRID__MODULE_OF_HEAD)
+#undef HYBRID__MODULE_OF_HEAD
+        { "attention_any", { hybrid__cuda_text_prelude, hybrid__cuda_text_attention_args, hybrid__cuda_text_attention_any, NULL }, { NULL },
+          { "attention_any", "attention_merge", NULL } }
     };
     typedef char every_module_has_a_row[(int)(sizeof(table) / sizeof(table[0])) == HYBRID__MODULE_COUNT ? 1 : -1];
     return (void)sizeof(every_module_has_a_row), &table[module];
+}
+
+/* -1: no such module. */
+static int hybrid__cuda_embed_module(hybrid_type type)
+{
+#define HYBRID__MODULE_OF_TYPE(name, number) case number: return HYBRID__MODULE_EMBED_##name;
+    switch ((int)type) { HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE) }
+#undef HYBRID__MODULE_OF_TYPE
+    return -1;
+}
+static int hybrid__cuda_attention_module(hybrid_type type, int dim)
+{
+#define HYBRID__MODULE_OF_HEAD(name, kv, d) if (type == HYBRID_TYPE_##name && dim == d) return HYBRID__MODULE_ATTENTION_##name##_##d;
+    HYBRID__CUDA_HEADS(HYBRID__MODULE_OF_HEAD)
+#undef HYBRID__MODULE_OF_HEAD
+    return -1;
 }
 /* ==== end src/cuda/modules.c ==== */
 
@@ -3186,6 +4207,305 @@ static bool hybrid__cuda_gemm(hybrid__cuda_queue *q, int w_type, const void *w, 
 }
 /* ==== end src/cuda/gemm.c ==== */
 
+/* ==== begin src/cuda/ops_rows.c ==== */
+/* cuda/ops_rows: the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and the choice of the largest logits.
+ *
+ * What changes from one step to the next (ids, positions, page tables) is read by kernels from the buffers of hybrid__cuda_batch, whose
+ * addresses stay; so the launches of a decode step can be captured once and replayed. */
+
+/* The batch in device memory. Addresses are fixed for the life of a context; numbers are of the batch at hand and choose grids. */
+typedef struct hybrid__cuda_batch {
+    int32_t *ids, *pos, *out, *run_of_row;          /* n, n, n_out, n */
+    int32_t *pages; int32_t pages_a_seq;            /* (runs, pages_a_seq): row r is the page table of run r */
+    int32_t *tiles;                                 /* (n_tiles, 4): first row, rows (at most HYBRID__CUDA_TILE), run, 0: long runs in tiles */
+    int32_t *split_rows;                            /* rows of short runs: attention splits their cache over blocks */
+    float   *parts;                                 /* scratch of attention: hybrid__cuda_split_bytes */
+    int32_t  max_splits;                            /* of hybrid__cuda_split */
+    int32_t  n, n_out, n_runs, n_tiles, n_split;
+    int32_t  max_length_class;                      /* the longest sequence, its new rows included, rounded up to a power of two; at least 256 */
+} hybrid__cuda_batch;
+
+static void hybrid__cuda_launch3(hybrid__cuda_queue *q, int module, int kernel, int64_t x, int64_t y, int64_t z, unsigned block_x, unsigned block_y, unsigned shared, void **args)
+{
+    unsigned grid[3], block[3];
+    grid[0] = (unsigned)x; grid[1] = (unsigned)y; grid[2] = (unsigned)z;
+    block[0] = block_x; block[1] = block_y; block[2] = 1;
+    hybrid__cuda_launch(q, module, kernel, grid, block, shared, args);
+}
+
+static int64_t hybrid__div_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
+
+/* Whether 16 bytes at a time can be read at p and every `stride` floats behind it. NULL is fine. */
+static bool hybrid__cuda_by_4(const void *p, int64_t stride) { return ((uintptr_t)p & 15) == 0 && stride % 4 == 0; }
+
+static void hybrid__cuda_op_embed(hybrid__cuda_queue *q, const hybrid__cuda_batch *batch, const hybrid__op_embed *op)
+{
+    const void *table = op->table->data;
+    const int32_t *index = op->index == HYBRID__INDEX_ID ? batch->ids : op->index == HYBRID__INDEX_POS ? batch->pos : batch->out;
+    int64_t row_bytes = (int64_t)op->table->nb[1], n = op->index == HYBRID__INDEX_OUT ? batch->n_out : batch->n;
+    int32_t k = (int32_t)op->table->ne[0], add = op->add;
+    float scale = op->scale, *out = op->out;
+    bool blocks = hybrid_type_block_size(op->table->type) > 1;
+    void *args[7];
+    args[0] = &table; args[1] = &row_bytes; args[2] = &index; args[3] = &k; args[4] = &scale; args[5] = &add; args[6] = &out;
+    hybrid__cuda_launch3(q, hybrid__cuda_embed_module(op->table->type), 0, hybrid__div_up(k, blocks ? 32 * 64 : 256), n, 1, 64, 1, 0, args);
+}
+
+static void hybrid__cuda_op_norm(hybrid__cuda_queue *q, const hybrid__op_norm *op)
+{
+    const bool by_4 = op->n % 4 == 0 && hybrid__cuda_by_4(op->x, op->x_stride) && hybrid__cuda_by_4(op->out, op->out_stride)
+                      && hybrid__cuda_by_4(op->w, 0) && hybrid__cuda_by_4(op->b, 0);
+    const int64_t loads = hybrid__div_up(op->n, by_4 ? 4 : 1), groups = op->n_rows * op->n_group;
+    const unsigned threads = (unsigned)HYBRID__MIN(hybrid__div_up(loads, 32) * 32, 1024);
+    hybrid__op_norm o = *op;
+    int32_t n_rows = (int32_t)op->n_rows, n_group = (int32_t)op->n_group, n = (int32_t)op->n, layer = op->kind == HYBRID__NORM_LAYER;
+    void *args[11];
+    args[0] = &o.x; args[1] = &o.x_stride; args[2] = &o.out; args[3] = &o.out_stride; args[4] = &o.w; args[5] = &o.b;
+    args[6] = &n_rows; args[7] = &n_group; args[8] = &n; args[9] = &o.eps; args[10] = &layer;
+    if (threads <= 128) hybrid__cuda_launch3(q, HYBRID__MODULE_ROWS, !by_4, hybrid__div_up(groups, 4), 1, 1, 32, 4, 0, args);   /* a warp each */
+    else hybrid__cuda_launch3(q, HYBRID__MODULE_ROWS, !by_4, groups, 1, 1, threads, 1, 0, args);
+}
+
+static void hybrid__cuda_op_rope_table(hybrid__cuda_queue *q, const hybrid__cuda_batch *batch, const hybrid__op_rope_table *op)
+{
+    hybrid__op_rope_table o = *op;
+    const int32_t *pos = batch->pos;
+    int32_t half = op->n_rot / 2;
+    void *args[5];
+    args[0] = &pos; args[1] = &o.inv_freq; args[2] = &half; args[3] = &o.scale; args[4] = &o.table;
+    hybrid__cuda_launch3(q, HYBRID__MODULE_ROPE, 0, hybrid__div_up(half, 64), batch->n, 1, 64, 1, 0, args);
+}
+
+static void hybrid__cuda_op_rope(hybrid__cuda_queue *q, const hybrid__op_rope *op)
+{
+    hybrid__op_rope o = *op;
+    int32_t half = op->n_rot / 2, neox = op->kind == HYBRID__ROPE_NEOX;
+    void *args[7];
+    args[0] = &o.x; args[1] = &o.x_stride; args[2] = &o.table; args[3] = &o.n_head; args[4] = &o.head_dim; args[5] = &half; args[6] = &neox;
+    hybrid__cuda_launch3(q, HYBRID__MODULE_ROPE, 1, hybrid__div_up((int64_t)op->n_head * half, 128), op->n, 1, 128, 1, 0, args);
+}
+
+/* The numbers that kernels give the types of a cache. */
+static int32_t hybrid__cuda_kv_type(hybrid_type type) { return type == HYBRID_TYPE_F16 ? 0 : type == HYBRID_TYPE_Q8_0 ? 1 : 2; }
+
+static void hybrid__cuda_op_kv_store(hybrid__cuda_queue *q, const hybrid__cuda_batch *batch, const hybrid__op_kv_store *op)
+{
+    hybrid__cuda_batch b = *batch;
+    hybrid__op_kv_store o = *op;
+    hybrid__kv_view kv = *op->kv;
+    int64_t page_k = (int64_t)kv.page_bytes_k, page_v = (int64_t)kv.page_bytes_v;
+    int32_t row_k = (int32_t)kv.row_bytes_k, row_v = (int32_t)kv.row_bytes_v, type = hybrid__cuda_kv_type(kv.type);
+    void *args[18];
+    args[0] = &o.k; args[1] = &o.k_stride; args[2] = &o.v; args[3] = &o.v_stride; args[4] = &kv.k; args[5] = &kv.v;
+    args[6] = &page_k; args[7] = &page_v; args[8] = &row_k; args[9] = &row_v;
+    args[10] = &kv.n_head_kv; args[11] = &kv.head_dim_k; args[12] = &kv.head_dim_v;
+    args[13] = &b.pos; args[14] = &b.run_of_row; args[15] = &b.pages; args[16] = &b.pages_a_seq; args[17] = &type;
+    hybrid__cuda_launch3(q, HYBRID__MODULE_KV, 0, 2 * (int64_t)kv.n_head_kv, batch->n, 1, 128, 1, 0, args);
+}
+
+static void hybrid__cuda_op_glu(hybrid__cuda_queue *q, const hybrid__op_glu *op)
+{
+    const bool by_4 = op->n % 4 == 0 && hybrid__cuda_by_4(op->gate, op->gate_stride) && hybrid__cuda_by_4(op->out, op->out_stride)
+                      && hybrid__cuda_by_4(op->up, op->up ? op->up_stride : 0);
+    hybrid__op_glu o = *op;
+    int32_t n = (int32_t)op->n, act = op->act == HYBRID__ACT_SILU ? 0 : op->act == HYBRID__ACT_GELU_TANH ? 1 : 2;
+    void *args[8];
+    args[0] = &o.gate; args[1] = &o.gate_stride; args[2] = &o.up; args[3] = &o.up_stride; args[4] = &o.out; args[5] = &o.out_stride; args[6] = &n; args[7] = &act;
+    hybrid__cuda_launch3(q, HYBRID__MODULE_ROWS, by_4 ? 2 : 3, hybrid__div_up(op->n, by_4 ? 1024 : 256), op->n_rows, 1, 256, 1, 0, args);
+}
+
+typedef enum hybrid__cuda_values_kind { HYBRID__CUDA_ADD, HYBRID__CUDA_SCALE, HYBRID__CUDA_SOFTCAP } hybrid__cuda_values_kind;
+static void hybrid__cuda_values(hybrid__cuda_queue *q, float *y, const float *x, float factor, int64_t n, hybrid__cuda_values_kind which)
+{
+    const bool by_4 = n % 4 == 0 && hybrid__cuda_by_4(y, 0) && hybrid__cuda_by_4(x, 0);
+    int32_t kind = (int32_t)which;
+    void *args[5];
+    args[0] = &y; args[1] = &x; args[2] = &factor; args[3] = &n; args[4] = &kind;
+    hybrid__cuda_launch3(q, HYBRID__MODULE_ROWS, by_4 ? 4 : 5, hybrid__div_up(n, by_4 ? 1024 : 256), 1, 1, 256, 1, 0, args);
+}
+static void hybrid__cuda_op_add(hybrid__cuda_queue *q, float *y, const float *x, int64_t n) { hybrid__cuda_values(q, y, x, 0, n, HYBRID__CUDA_ADD); }
+static void hybrid__cuda_op_scale(hybrid__cuda_queue *q, float *y, float factor, int64_t n) { hybrid__cuda_values(q, y, NULL, factor, n, HYBRID__CUDA_SCALE); }
+static void hybrid__cuda_op_softcap(hybrid__cuda_queue *q, float *y, float cap, int64_t n) { hybrid__cuda_values(q, y, NULL, cap, n, HYBRID__CUDA_SOFTCAP); }
+
+/* ---- the largest logits --------------------------------------------------------------------------------------------- */
+
+enum { HYBRID__CUDA_TOP_K = 256, HYBRID__CUDA_TOP_K_CHUNK = 4096 };
+
+/* ids, values (n_rows, k): the k largest of each row of logits, the largest first, of equal ones the lower id; behind n_vocab of them id -1 and
+ * -inf. stats (n_rows, 2): the maximum, and the sum of e^(x - maximum) over the row: NaN when the row holds a NaN. */
+typedef struct hybrid__op_top_k {
+    const float *logits; int64_t stride;
+    int32_t  n_rows, n_vocab, k;                    /* 1 <= k <= HYBRID__CUDA_TOP_K */
+    int32_t *ids;
+    float   *values, *stats;
+    void    *scratch;                               /* hybrid__cuda_top_k_bytes */
+} hybrid__op_top_k;
+
+static size_t hybrid__cuda_top_k_bytes(int n_rows, int n_vocab, int k)
+{
+    return (size_t)n_rows * (size_t)hybrid__div_up(n_vocab, HYBRID__CUDA_TOP_K_CHUNK) * (8 * (size_t)k + 8);
+}
+
+static void hybrid__cuda_op_top_k(hybrid__cuda_queue *q, const hybrid__op_top_k *op)
+{
+    hybrid__op_top_k o = *op;
+    int32_t n_chunks = (int32_t)hybrid__div_up(op->n_vocab, HYBRID__CUDA_TOP_K_CHUNK);
+    const int64_t each = (int64_t)op->n_rows * n_chunks * op->k;
+    int32_t *keys = (int32_t *)op->scratch, *ids = keys + each;
+    float *parts = (float *)(ids + each);
+    void *args[10];
+    args[0] = &o.logits; args[1] = &o.stride; args[2] = &o.n_vocab; args[3] = &o.k; args[4] = &keys; args[5] = &ids; args[6] = &parts;
+    hybrid__cuda_launch3(q, HYBRID__MODULE_SELECT, 0, n_chunks, op->n_rows, 1, 256, 1, 0, args);
+    args[2] = &n_chunks; args[7] = &o.ids; args[8] = &o.values; args[9] = &o.stats;
+    hybrid__cuda_launch3(q, HYBRID__MODULE_SELECT, 1, op->n_rows, 1, 1, 1024, 1, 0, args);
+}
+/* ==== end src/cuda/ops_rows.c ==== */
+
+/* ==== begin src/cuda/ops_attention.c ==== */
+/* cuda/ops_attention: which kernel of attention takes which rows.
+ *
+ * Rows of short runs (decoding, above all) are split: blocks share the cache of a row, and a second kernel joins their parts. Long runs go in
+ * tiles. F16 and Q8_0 caches of the usual head sizes go to tensor cores, the rest to attention_any in float32. */
+
+enum { HYBRID__CUDA_TILE = 64, HYBRID__CUDA_SPLIT_PAGES = 4, HYBRID__CUDA_SPLIT_MAX = 64 };
+
+/* How a context splits; fixed for its life, so that results depend on a row's own sequence alone. */
+typedef struct hybrid__cuda_split {
+    int few;                               /* runs of at most so many rows are split */
+    int max_rows, max_splits;
+} hybrid__cuda_split;
+
+static hybrid__cuda_split hybrid__cuda_split_plan(int n_seq, int n_rows, int max_length)
+{
+    const int pages = (max_length + HYBRID__PAGE - 1) / HYBRID__PAGE;
+    hybrid__cuda_split s;
+    s.few = HYBRID__MAX(HYBRID__MIN(64 / n_seq, 8), 1);
+    s.max_rows = (int)HYBRID__MIN((int64_t)n_seq * s.few, n_rows);
+    s.max_splits = HYBRID__MAX(HYBRID__MIN(2048 / s.max_rows, (int)HYBRID__CUDA_SPLIT_MAX), 4);
+    s.max_splits = HYBRID__MIN(s.max_splits, (pages + HYBRID__CUDA_SPLIT_PAGES - 1) / HYBRID__CUDA_SPLIT_PAGES);
+    return s;
+}
+
+/* Bytes of hybrid__cuda_batch.parts. */
+static size_t hybrid__cuda_split_bytes(const hybrid__cuda_split *s, int n_head, int head_dim_v)
+{
+    return (size_t)s->max_rows * (size_t)n_head * (size_t)s->max_splits * (size_t)(4 + head_dim_v) * sizeof(float);
+}
+
+/* Tiles of a batch of n_rows rows in n_runs runs, at most. */
+static size_t hybrid__cuda_tiles_max(int n_rows, int n_runs) { return (size_t)n_rows / HYBRID__CUDA_TILE + (size_t)n_runs; }
+
+/* For begin(): fills the host's copies of run_of_row (n), tiles and split_rows, and the numbers of b. */
+static void hybrid__cuda_batch_fill(hybrid__cuda_batch *b, const hybrid__cuda_split *s, const hybrid__batch *batch, int32_t *run_of_row, int32_t *tiles, int32_t *split_rows)
+{
+    int32_t i, r, length = 0;
+    b->n = batch->n;
+    b->n_out = batch->n_out;
+    b->n_runs = batch->n_runs;
+    b->n_tiles = b->n_split = 0;
+    b->max_splits = s->max_splits;
+    for (i = 0; i < batch->n_runs; i++) {
+        const hybrid__run *run = &batch->runs[i];
+        length = HYBRID__MAX(length, run->pos + run->n_rows);
+        for (r = 0; r < run->n_rows; r++) run_of_row[run->first_row + r] = i;
+        if (run->n_rows <= s->few && b->n_split + run->n_rows <= s->max_rows) for (r = 0; r < run->n_rows; r++) split_rows[b->n_split++] = run->first_row + r;
+        else for (r = 0; r < run->n_rows; r += HYBRID__CUDA_TILE, tiles += 4, b->n_tiles++) {
+            tiles[0] = run->first_row + r;
+            tiles[1] = HYBRID__MIN(run->n_rows - r, (int32_t)HYBRID__CUDA_TILE);
+            tiles[2] = i;
+            tiles[3] = 0;
+        }
+    }
+    for (b->max_length_class = 256; b->max_length_class < length; b->max_length_class *= 2) {}
+}
+
+/* As in kernels/attention_args.cu. */
+typedef struct hybrid__cuda_attention_args {
+    const float *q; float *out;
+    const char *k, *v;
+    const float *sinks;
+    float *parts;
+    const int32_t *pos, *run_of_row, *pages, *rows;
+    int64_t q_stride, out_stride, page_bytes_k, page_bytes_v;
+    int32_t n_head, n_head_kv, pages_a_seq, window, max_splits;
+    float   scale, softcap;
+    int32_t head_dim_k, head_dim_v, row_bytes_k, row_bytes_v, type, split;
+} hybrid__cuda_attention_args;
+
+static void hybrid__cuda_attention_set(hybrid__cuda_attention_args *a, const hybrid__cuda_batch *batch, const hybrid__op_attention *op)
+{
+    const hybrid__kv_view *kv = op->kv;
+    memset(a, 0, sizeof *a);
+    a->q = op->q; a->q_stride = op->q_stride;
+    a->out = op->out; a->out_stride = op->out_stride;
+    a->k = kv->k; a->page_bytes_k = (int64_t)kv->page_bytes_k; a->row_bytes_k = (int32_t)kv->row_bytes_k; a->head_dim_k = kv->head_dim_k;
+    a->v = kv->v; a->page_bytes_v = (int64_t)kv->page_bytes_v; a->row_bytes_v = (int32_t)kv->row_bytes_v; a->head_dim_v = kv->head_dim_v;
+    a->type = hybrid__cuda_kv_type(kv->type);
+    a->n_head = op->n_head; a->n_head_kv = kv->n_head_kv;
+    a->scale = op->scale; a->softcap = op->softcap; a->window = op->window; a->sinks = op->sinks;
+    a->pos = batch->pos; a->run_of_row = batch->run_of_row; a->pages = batch->pages; a->pages_a_seq = batch->pages_a_seq;
+    a->parts = batch->parts; a->max_splits = batch->max_splits;
+}
+
+/* The module of tensor-core kernels for this cache, or that of attention_any. */
+static int hybrid__cuda_attention_choose(const hybrid__op_attention *op)
+{
+    const hybrid__kv_view *kv = op->kv;
+    int module = kv->head_dim_k == kv->head_dim_v ? hybrid__cuda_attention_module(kv->type, kv->head_dim_k) : -1;
+    bool aligned = hybrid__cuda_by_4(op->q, op->q_stride) && hybrid__cuda_by_4(op->out, op->out_stride)
+                   && hybrid__cuda_by_4(kv->k, (int64_t)kv->page_bytes_k / 4) && hybrid__cuda_by_4(kv->v, (int64_t)kv->page_bytes_v / 4);
+    return module >= 0 && aligned ? module : HYBRID__MODULE_ATTENTION_ANY;
+}
+
+enum { HYBRID__CUDA_ATTENTION_FEW, HYBRID__CUDA_ATTENTION_MERGE, HYBRID__CUDA_ATTENTION_MANY };      /* kernels of a module; any, merge of the general one */
+
+static unsigned hybrid__cuda_attention_any_shared(const hybrid__kv_view *kv)
+{
+    const unsigned k = (unsigned)(kv->head_dim_k + 3) / 4 * 4, v = (unsigned)kv->head_dim_v;
+    return 4 * (16 * k + 16 * HYBRID__PAGE + HYBRID__PAGE * HYBRID__MAX(k + 4, v));
+}
+
+/* Rows of short runs: the grid is as large as the length class may ask for; blocks behind the end of a row leave. */
+static void hybrid__cuda_attention_split(hybrid__cuda_queue *q, const hybrid__cuda_batch *batch, const hybrid__op_attention *op, int module, hybrid__cuda_attention_args *a)
+{
+    const bool any = module == HYBRID__MODULE_ATTENTION_ANY;
+    const int group = op->n_head / op->kv->n_head_kv, queries = any ? 16 : 8;
+    int64_t pages = batch->max_length_class / HYBRID__PAGE, splits;
+    void *args[1];
+    args[0] = a;
+    if (op->window > 0) pages = HYBRID__MIN(pages, (int64_t)op->window / HYBRID__PAGE + 2);
+    splits = HYBRID__MIN(hybrid__div_up(pages, HYBRID__CUDA_SPLIT_PAGES), batch->max_splits);
+    a->rows = batch->split_rows;
+    a->split = 1;
+    hybrid__cuda_launch3(q, module, HYBRID__CUDA_ATTENTION_FEW, splits, op->kv->n_head_kv * hybrid__div_up(group, queries), batch->n_split, 128, 1,
+        any ? hybrid__cuda_attention_any_shared(op->kv) : 0, args);
+    hybrid__cuda_launch3(q, module, HYBRID__CUDA_ATTENTION_MERGE, op->n_head, batch->n_split, 1, 128, 1, 0, args);
+}
+
+static void hybrid__cuda_attention_tiles(hybrid__cuda_queue *q, const hybrid__cuda_batch *batch, const hybrid__op_attention *op, int module, hybrid__cuda_attention_args *a)
+{
+    const int dim = op->kv->head_dim_k, keys = dim > 128 ? 32 : 64;
+    const unsigned shared = (unsigned)((2 * keys + (dim > 128 ? HYBRID__CUDA_TILE : 0)) * (dim + 8) * 2);        /* K, V, and q of large heads */
+    void *args[1];
+    args[0] = a;
+    a->rows = batch->tiles;
+    a->split = 0;
+    if (module != HYBRID__MODULE_ATTENTION_ANY && shared <= q->cu->shared_optin)
+        hybrid__cuda_launch3(q, module, HYBRID__CUDA_ATTENTION_MANY, batch->n_tiles, op->n_head, 1, 128, 1, shared, args);
+    else hybrid__cuda_launch3(q, HYBRID__MODULE_ATTENTION_ANY, HYBRID__CUDA_ATTENTION_FEW, batch->n_tiles, 4 * (int64_t)op->n_head, 1, 128, 1,
+        hybrid__cuda_attention_any_shared(op->kv), args);
+}
+
+static void hybrid__cuda_op_attention(hybrid__cuda_queue *q, const hybrid__cuda_batch *batch, const hybrid__op_attention *op)
+{
+    hybrid__cuda_attention_args a;
+    const int module = hybrid__cuda_attention_choose(op);
+    hybrid__cuda_attention_set(&a, batch, op);
+    if (batch->n_split) hybrid__cuda_attention_split(q, batch, op, module, &a);
+    if (batch->n_tiles) hybrid__cuda_attention_tiles(q, batch, op, module, &a);
+}
+/* ==== end src/cuda/ops_attention.c ==== */
+
 /* ==== begin src/core/end.h ==== */
 /* core/end: closes what core/begin opened. */
 #if defined(__clang__)
@@ -3209,6 +4529,7 @@ static bool hybrid__cuda_gemm(hybrid__cuda_queue *q, int w_type, const void *w, 
 #undef HYBRID_CUDA__SOURCE_ID
 #undef HYBRID__COUNT
 #undef HYBRID__CUBLAS_LIST
+#undef HYBRID__CUDA_HEADS
 #undef HYBRID__CUDA_TYPES
 #undef HYBRID__DRIVER_LIST
 #undef HYBRID__DRIVER_OLD_LIST
@@ -3218,6 +4539,7 @@ static bool hybrid__cuda_gemm(hybrid__cuda_queue *q, int w_type, const void *w, 
 #undef HYBRID__LIKELY
 #undef HYBRID__MAX
 #undef HYBRID__MIN
+#undef HYBRID__MODULE_OF_HEAD
 #undef HYBRID__MODULE_OF_TYPE
 #undef HYBRID__NOINLINE
 #undef HYBRID__NOMINMAX

@@ -25,6 +25,8 @@
 #include "cuda/blas.c"
 #include "cuda/queue.c"
 #include "cuda/gemm.c"
+#include "cuda/ops_rows.c"
+#include "cuda/ops_attention.c"
 
 #include "core/end.h"
 #endif

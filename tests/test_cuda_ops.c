@@ -5,6 +5,7 @@
 #include "../hybrid_cuda.h"
 #include "check.h"
 
+#define LARGER(a, b) ((a) > (b) ? (a) : (b))
 static hybrid_runtime *rt;
 static hybrid__cuda *cu;
 static hybrid__cuda_queue *queue;
@@ -42,8 +43,10 @@ static bool device_get(void *host, const void *device, size_t bytes)
 {
     hybrid_error error;
     hybrid__cuda_read(queue, host, device, bytes);
-    if (hybrid__cuda_sync(queue, &error)) { CHECK(0, "%s", error.message); return false; }
-    return true;
+    if (!hybrid__cuda_sync(queue, &error)) return true;
+    CHECK(0, "%s", error.message);                               /* it sticks: nothing runs on this queue any more */
+    test_end();
+    exit(1);
 }
 static void device_free(void *p) { hybrid__cuda_free(cu, p); }
 
@@ -238,8 +241,8 @@ static void test_rope(void)
         if (device_get(cs, dt, (size_t)(n * half * 2) * 4) && device_get(got, dx, (size_t)(n * stride) * 4)) {
             for (r = 0; r < n; r++)
                 for (i = 0; i < half; i++) {
-                    worst = HYBRID__MAX(worst, fabs(cs[(r * half + i) * 2] - 1.19 * cos(t.pos[r] * freq[i])));
-                    worst = HYBRID__MAX(worst, fabs(cs[(r * half + i) * 2 + 1] - 1.19 * sin(t.pos[r] * freq[i])));
+                    worst = LARGER(worst, fabs(cs[(r * half + i) * 2] - 1.19 * cos(t.pos[r] * freq[i])));
+                    worst = LARGER(worst, fabs(cs[(r * half + i) * 2 + 1] - 1.19 * sin(t.pos[r] * freq[i])));
                 }
             CHECK(worst < 3e-7, "table: %g", worst);
             op.x = x; op.table = cs;
@@ -426,7 +429,7 @@ static void test_attention_case(const attention_case *c)
                 hybrid__attention_row_generic(&op, w.pages[r], w.runs[r].pos + i, h, w.qkv + row * w.stride + h * c->dim_k, w.want + row * w.out_stride + h * c->dim_v);
             }
     world_run(&w, c, 0, RUNS, true, w.out);
-    cache = (char *)malloc(HYBRID__MAX(w.bytes_k, w.bytes_v));
+    cache = (char *)malloc(LARGER(w.bytes_k, w.bytes_v));
     if (device_get(cache, w.device.k, w.bytes_k)) CHECK(memcmp(cache, w.host.k, w.bytes_k) == 0, "kv_store: k");
     if (device_get(cache, w.device.v, w.bytes_v)) CHECK(memcmp(cache, w.host.v, w.bytes_v) == 0, "kv_store: v");
     /* By tensor cores, q and the weights of the softmax are rounded to halves (2^-11), Q8_0 values too; values are of size 1. */

@@ -10,11 +10,24 @@ HYBRID__EMBED(hybrid__cuda_text_matvec, "kernels/matvec.cu")
 HYBRID__EMBED(hybrid__cuda_text_dequantize, "kernels/dequantize.cu")
 HYBRID__EMBED(hybrid__cuda_text_gemm, "kernels/gemm.cu")
 HYBRID__EMBED(hybrid__cuda_text_gemm_f32, "kernels/gemm_f32.cu")
+HYBRID__EMBED(hybrid__cuda_text_embed, "kernels/embed.cu")
+HYBRID__EMBED(hybrid__cuda_text_rows, "kernels/rows.cu")
+HYBRID__EMBED(hybrid__cuda_text_rope, "kernels/rope.cu")
+HYBRID__EMBED(hybrid__cuda_text_kv, "kernels/kv.cu")
+HYBRID__EMBED(hybrid__cuda_text_select, "kernels/select.cu")
+HYBRID__EMBED(hybrid__cuda_text_attention_args, "kernels/attention_args.cu")
+HYBRID__EMBED(hybrid__cuda_text_attention, "kernels/attention.cu")
+HYBRID__EMBED(hybrid__cuda_text_attention_any, "kernels/attention_any.cu")
 
 /* The 13 types of weights; the number is hybrid_type's, TYPE of the kernels. */
 #define HYBRID__CUDA_TYPES(X) \
     X(F32, 0) X(F16, 1) X(Q4_0, 2) X(Q4_1, 3) X(Q5_0, 6) X(Q5_1, 7) X(Q8_0, 8) \
     X(Q2_K, 10) X(Q3_K, 11) X(Q4_K, 12) X(Q5_K, 13) X(Q6_K, 14) X(BF16, 30)
+
+/* Caches and head sizes with tensor-core kernels for attention; KV is that of kernels/attention_args.cu. The others: attention_any. */
+#define HYBRID__CUDA_HEADS(X) \
+    X(F16, 0, 64) X(F16, 0, 80) X(F16, 0, 96) X(F16, 0, 112) X(F16, 0, 128) X(F16, 0, 192) X(F16, 0, 256) \
+    X(Q8_0, 1, 64) X(Q8_0, 1, 96) X(Q8_0, 1, 128) X(Q8_0, 1, 192) X(Q8_0, 1, 256)
 
 enum {
 #define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_MATVEC_##type,
@@ -27,6 +40,14 @@ enum {
     HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
 #undef HYBRID__MODULE_OF_TYPE
     HYBRID__MODULE_QUANTIZE, HYBRID__MODULE_GEMM_F16, HYBRID__MODULE_GEMM_BF16, HYBRID__MODULE_GEMM_F32,
+#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_EMBED_##type,
+    HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+    HYBRID__MODULE_ROWS, HYBRID__MODULE_ROPE, HYBRID__MODULE_KV, HYBRID__MODULE_SELECT,
+#define HYBRID__MODULE_OF_HEAD(type, kv, dim) HYBRID__MODULE_ATTENTION_##type##_##dim,
+    HYBRID__CUDA_HEADS(HYBRID__MODULE_OF_HEAD)
+#undef HYBRID__MODULE_OF_HEAD
+    HYBRID__MODULE_ATTENTION_ANY,
     HYBRID__MODULE_COUNT
 };
 
@@ -58,8 +79,40 @@ static const hybrid__cuda_module_info *hybrid__cuda_module(int module)
         { "quantize", { hybrid__cuda_text_prelude, hybrid__cuda_text_quantize, NULL, NULL }, { NULL }, { "quantize", "to_half", "to_bf16", "begin_bias", NULL } },
         { "gemm_f16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { NULL }, { "gemm_128", "gemm_32", NULL } },
         { "gemm_bf16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DBF16", NULL }, { "gemm_128", "gemm_32", NULL } },
-        { "gemm_f32", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm_f32, NULL, NULL }, { NULL }, { "gemm_f32", NULL } }
+        { "gemm_f32", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm_f32, NULL, NULL }, { NULL }, { "gemm_f32", NULL } },
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "embed_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_embed, NULL }, \
+          { "-DTYPE=" #number, NULL }, { "embed", NULL } },
+        HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+        { "rows", { hybrid__cuda_text_prelude, hybrid__cuda_text_rows, NULL, NULL }, { NULL }, { "norm_4", "norm_1", "glu_4", "glu_1", "values_4", "values_1", NULL } },
+        { "rope", { hybrid__cuda_text_prelude, hybrid__cuda_text_rope, NULL, NULL }, { NULL }, { "rope_table", "rope", NULL } },
+        { "kv", { hybrid__cuda_text_prelude, hybrid__cuda_text_kv, NULL, NULL }, { NULL }, { "kv_store", NULL } },
+        { "select", { hybrid__cuda_text_prelude, hybrid__cuda_text_select, NULL, NULL }, { NULL }, { "top_k_chunk", "top_k_row", NULL } },
+#define HYBRID__MODULE_OF_HEAD(type, kv, dim) \
+        { "attention_" #type "_" #dim, { hybrid__cuda_text_prelude, hybrid__cuda_text_attention_args, hybrid__cuda_text_attention, NULL }, \
+          { "-DKV=" #kv, "-DHEAD_DIM=" #dim, NULL }, { "attention_few", "attention_merge", "attention_many", NULL } },
+        HYBRID__CUDA_HEADS(HYBRID__MODULE_OF_HEAD)
+#undef HYBRID__MODULE_OF_HEAD
+        { "attention_any", { hybrid__cuda_text_prelude, hybrid__cuda_text_attention_args, hybrid__cuda_text_attention_any, NULL }, { NULL },
+          { "attention_any", "attention_merge", NULL } }
     };
     typedef char every_module_has_a_row[(int)(sizeof(table) / sizeof(table[0])) == HYBRID__MODULE_COUNT ? 1 : -1];
     return (void)sizeof(every_module_has_a_row), &table[module];
+}
+
+/* -1: no such module. */
+static int hybrid__cuda_embed_module(hybrid_type type)
+{
+#define HYBRID__MODULE_OF_TYPE(name, number) case number: return HYBRID__MODULE_EMBED_##name;
+    switch ((int)type) { HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE) }
+#undef HYBRID__MODULE_OF_TYPE
+    return -1;
+}
+static int hybrid__cuda_attention_module(hybrid_type type, int dim)
+{
+#define HYBRID__MODULE_OF_HEAD(name, kv, d) if (type == HYBRID_TYPE_##name && dim == d) return HYBRID__MODULE_ATTENTION_##name##_##d;
+    HYBRID__CUDA_HEADS(HYBRID__MODULE_OF_HEAD)
+#undef HYBRID__MODULE_OF_HEAD
+    return -1;
 }
