@@ -159,7 +159,7 @@ typedef struct hybrid__limits {
     int     n_seq, pages_a_seq;            /* sequences, entries of a page table */
     int     n_head, n_head_kv, head_dim_k, head_dim_v;                             /* 0 without attention */
     /* filled by the device's show() */
-    int64_t max_k, max_values;             /* the largest ne[0], and ne[0] * ne[1] */
+    size_t  scratch;                       /* GPU: bytes of scratch of the largest product */
     const void *format[HYBRID__LIMIT_FORMATS];         /* CPU: formats of prepared rows */
     size_t  format_bytes[HYBRID__LIMIT_FORMATS];
     size_t  lanes_bytes;

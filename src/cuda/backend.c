@@ -1,0 +1,167 @@
+/* cuda/backend: the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known beforehand. */
+
+/* Where the parts of a back end's one block of device memory are. The first ones are a picture of the batch, copied from the host in one piece. */
+typedef struct hybrid__cuda_layout {
+    size_t ids, pos, out, run_of_row, tiles, split_rows, pages, picture;       /* picture: bytes of all of these */
+    size_t parts, scratch, scratch_bytes, bytes;
+    hybrid__cuda_split split;
+} hybrid__cuda_layout;
+
+typedef struct hybrid__cuda_backend {
+    hybrid__backend     base;
+    hybrid__cuda       *cu;
+    hybrid__cuda_queue *queue;
+    hybrid__cuda_layout layout;
+    hybrid__cuda_batch  batch;
+    char               *memory;            /* on the device */
+    char               *picture;           /* on the host */
+} hybrid__cuda_backend;
+
+static void hybrid__cuda_layout_make(hybrid__cuda_layout *l, const hybrid__limits *limits)
+{
+    const size_t rows = (size_t)limits->n_rows;
+    size_t at = 0;
+    memset(l, 0, sizeof *l);
+    l->split = hybrid__cuda_split_plan(limits->n_seq, limits->n_rows, limits->pages_a_seq * HYBRID__PAGE);
+    l->scratch_bytes = limits->scratch;
+#define HYBRID__PLACE(field, size) (l->field = at, at += hybrid__align(size, 256))
+    HYBRID__PLACE(ids, rows * sizeof(int32_t));
+    HYBRID__PLACE(pos, rows * sizeof(int32_t));
+    HYBRID__PLACE(out, rows * sizeof(int32_t));
+    HYBRID__PLACE(run_of_row, rows * sizeof(int32_t));
+    HYBRID__PLACE(tiles, hybrid__cuda_tiles_max(limits->n_rows, limits->n_seq) * 4 * sizeof(int32_t));
+    HYBRID__PLACE(split_rows, (size_t)l->split.max_rows * sizeof(int32_t));
+    HYBRID__PLACE(pages, (size_t)limits->n_seq * (size_t)limits->pages_a_seq * sizeof(int32_t));
+    l->picture = at;
+    HYBRID__PLACE(parts, hybrid__cuda_split_bytes(&l->split, limits->n_head, limits->head_dim_v));
+    HYBRID__PLACE(scratch, l->scratch_bytes);
+#undef HYBRID__PLACE
+    l->bytes = at;
+}
+
+static hybrid__cuda_backend *hybrid__cuda_of(hybrid__backend *be) { return (hybrid__cuda_backend *)be; }
+
+/* ---- the batch ---- */
+
+enum { HYBRID__CUDA_WHOLE_PICTURE = 64 << 10 };    /* bytes up to which one copy of everything is cheaper than seven of what is used */
+
+static void hybrid__cuda_picture_write(hybrid__cuda_backend *self, size_t at, size_t bytes)
+{
+    if (bytes && self->layout.picture > HYBRID__CUDA_WHOLE_PICTURE) hybrid__cuda_write(self->queue, self->memory + at, self->picture + at, bytes);
+}
+
+static void hybrid__cuda_be_begin(hybrid__backend *be, const hybrid__batch *batch)
+{
+    hybrid__cuda_backend *self = hybrid__cuda_of(be);
+    const hybrid__cuda_layout *l = &self->layout;
+    hybrid__cuda_batch *b = &self->batch;
+    char *p = self->picture;
+    const size_t n = (size_t)batch->n * sizeof(int32_t), row = (size_t)b->pages_a_seq * sizeof(int32_t);
+    int i;
+    be->batch = batch;
+    memcpy(p + l->ids, batch->ids, n);
+    memcpy(p + l->pos, batch->pos, n);
+    memcpy(p + l->out, batch->out, (size_t)batch->n_out * sizeof(int32_t));
+    hybrid__cuda_batch_fill(b, &l->split, batch, (int32_t *)(void *)(p + l->run_of_row), (int32_t *)(void *)(p + l->tiles), (int32_t *)(void *)(p + l->split_rows));
+    for (i = 0; i < batch->n_runs; i++) {
+        const hybrid__run *run = &batch->runs[i];
+        memcpy(p + l->pages + (size_t)i * row, run->pages, (size_t)((run->pos + run->n_rows - 1) / HYBRID__PAGE + 1) * sizeof(int32_t));
+    }
+    if (l->picture <= HYBRID__CUDA_WHOLE_PICTURE) hybrid__cuda_write(self->queue, self->memory, p, l->picture);
+    hybrid__cuda_picture_write(self, l->ids, n);
+    hybrid__cuda_picture_write(self, l->pos, n);
+    hybrid__cuda_picture_write(self, l->out, (size_t)batch->n_out * sizeof(int32_t));
+    hybrid__cuda_picture_write(self, l->run_of_row, n);
+    hybrid__cuda_picture_write(self, l->tiles, (size_t)b->n_tiles * 4 * sizeof(int32_t));
+    hybrid__cuda_picture_write(self, l->split_rows, (size_t)b->n_split * sizeof(int32_t));
+    hybrid__cuda_picture_write(self, l->pages, (size_t)batch->n_runs * row);
+}
+
+/* ---- the table ---- */
+
+static void hybrid__cuda_be_embed(hybrid__backend *be, const hybrid__op_embed *op) { hybrid__cuda_op_embed(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op); }
+static void hybrid__cuda_be_norm(hybrid__backend *be, const hybrid__op_norm *op) { hybrid__cuda_op_norm(hybrid__cuda_of(be)->queue, op); }
+static void hybrid__cuda_be_matmul(hybrid__backend *be, const hybrid__op_matmul *op)
+{
+    hybrid__cuda_backend *self = hybrid__cuda_of(be);
+    hybrid__cuda_matmul(self->queue, op, self->memory + self->layout.scratch, self->layout.scratch_bytes);
+}
+static void hybrid__cuda_be_rope_table(hybrid__backend *be, const hybrid__op_rope_table *op) { hybrid__cuda_op_rope_table(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op); }
+static void hybrid__cuda_be_rope(hybrid__backend *be, const hybrid__op_rope *op) { hybrid__cuda_op_rope(hybrid__cuda_of(be)->queue, op); }
+static void hybrid__cuda_be_kv_store(hybrid__backend *be, const hybrid__op_kv_store *op) { hybrid__cuda_op_kv_store(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op); }
+static void hybrid__cuda_be_attention(hybrid__backend *be, const hybrid__op_attention *op) { hybrid__cuda_op_attention(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op); }
+static void hybrid__cuda_be_glu(hybrid__backend *be, const hybrid__op_glu *op) { hybrid__cuda_op_glu(hybrid__cuda_of(be)->queue, op); }
+static void hybrid__cuda_be_add(hybrid__backend *be, float *y, const float *x, int64_t n) { hybrid__cuda_op_add(hybrid__cuda_of(be)->queue, y, x, n); }
+static void hybrid__cuda_be_scale(hybrid__backend *be, float *y, float factor, int64_t n) { hybrid__cuda_op_scale(hybrid__cuda_of(be)->queue, y, factor, n); }
+static void hybrid__cuda_be_softcap(hybrid__backend *be, float *y, float cap, int64_t n) { hybrid__cuda_op_softcap(hybrid__cuda_of(be)->queue, y, cap, n); }
+static void hybrid__cuda_be_copy(hybrid__backend *be, void *dst, const void *src, size_t bytes) { hybrid__cuda_copy(hybrid__cuda_of(be)->queue, dst, src, bytes); }
+static void hybrid__cuda_be_write(hybrid__backend *be, void *dst, const void *host, size_t bytes) { hybrid__cuda_write(hybrid__cuda_of(be)->queue, dst, host, bytes); }
+static void hybrid__cuda_be_read(hybrid__backend *be, void *host, const void *src, size_t bytes) { hybrid__cuda_read(hybrid__cuda_of(be)->queue, host, src, bytes); }
+
+/* Whatever failed on the GPU, the remedy is the same, so it has one code: to go on without. */
+static hybrid_result hybrid__cuda_be_sync(hybrid__backend *be, hybrid_error *error)
+{
+    hybrid_error why;
+    if (!hybrid__cuda_sync(hybrid__cuda_of(be)->queue, &why)) return HYBRID_OK;
+    return hybrid__fail(error, HYBRID_ERROR_DEVICE, "%s", why.message);
+}
+
+static void hybrid__cuda_be_destroy(hybrid__backend *be)
+{
+    hybrid__cuda_backend *self = hybrid__cuda_of(be);
+    hybrid__cuda *cu;
+    hybrid_runtime *rt;
+    if (!be) return;
+    cu = self->cu;
+    rt = be->rt;
+    hybrid__cuda_queue_destroy(self->queue);
+    hybrid__cuda_free(cu, self->memory);
+    hybrid__free(rt, self->picture);
+    hybrid__free(rt, self);
+    hybrid__runtime_release(rt);
+}
+
+static hybrid_result hybrid__cuda_backend_fill(hybrid__cuda_backend *self, const hybrid__limits *limits, hybrid_error *error)
+{
+    const hybrid__cuda_layout *l = &self->layout;
+    hybrid__cuda_batch *b = &self->batch;
+    void *memory;
+    hybrid_result r;
+    if (!(self->picture = (char *)hybrid__calloc(self->base.rt, 1, l->picture))) return hybrid__fail_memory(error, l->picture);
+    if ((r = hybrid__cuda_alloc(self->cu, l->bytes, &memory, error)) != HYBRID_OK) return r;
+    self->memory = (char *)memory;
+    b->ids = (int32_t *)(void *)(self->memory + l->ids);
+    b->pos = (int32_t *)(void *)(self->memory + l->pos);
+    b->out = (int32_t *)(void *)(self->memory + l->out);
+    b->run_of_row = (int32_t *)(void *)(self->memory + l->run_of_row);
+    b->tiles = (int32_t *)(void *)(self->memory + l->tiles);
+    b->split_rows = (int32_t *)(void *)(self->memory + l->split_rows);
+    b->pages = (int32_t *)(void *)(self->memory + l->pages);
+    b->pages_a_seq = limits->pages_a_seq;
+    b->parts = (float *)(void *)(self->memory + l->parts);
+    return hybrid__cuda_queue_create(self->cu, &self->queue, error);
+}
+
+static hybrid_result hybrid__cuda_backend_create(hybrid__cuda *cu, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error)
+{
+    static const hybrid__backend_ops ops = {
+        "cuda", hybrid__cuda_be_begin, hybrid__cuda_be_embed, hybrid__cuda_be_norm, hybrid__cuda_be_matmul, hybrid__cuda_be_rope_table, hybrid__cuda_be_rope,
+        hybrid__cuda_be_kv_store, hybrid__cuda_be_attention, hybrid__cuda_be_glu, hybrid__cuda_be_add, hybrid__cuda_be_scale, hybrid__cuda_be_softcap,
+        hybrid__cuda_be_copy, hybrid__cuda_be_write, hybrid__cuda_be_read, hybrid__cuda_be_sync, hybrid__cuda_be_destroy
+    };
+    hybrid__cuda_backend *self = (hybrid__cuda_backend *)hybrid__calloc(cu->rt, 1, sizeof *self);
+    hybrid_result r;
+    *be = NULL;
+    if (!self) return hybrid__fail_memory(error, sizeof *self);
+    self->base.ops = &ops;
+    self->base.rt = cu->rt;
+    self->cu = cu;
+    hybrid__atomic_add(&cu->rt->references, 1);
+    hybrid__cuda_layout_make(&self->layout, limits);
+    if ((r = hybrid__cuda_backend_fill(self, limits, error)) != HYBRID_OK) {
+        hybrid__cuda_be_destroy(&self->base);
+        return r;
+    }
+    *be = &self->base;
+    return HYBRID_OK;
+}
