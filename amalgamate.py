@@ -36,7 +36,7 @@ HEADERS = [  # whole file in src, top of the header, the header
     ("hybrid_all.c", "hybrid_top.h", "hybrid.h"),
     ("hybrid_cuda_all.c", "hybrid_cuda_top.h", "hybrid_cuda.h"),
 ]
-SOURCES = (".c", ".h", ".inc")
+SOURCES = (".c", ".h", ".inc", ".cu")
 LITERAL_LIMIT = 4000      # C99 promises 4095 characters, adjacent literals joined
 INCLUDE = re.compile(r'\s*#\s*include\s*("([^"]+)"|<([^>]+)>|\S+)')
 DEFINE = re.compile(r"\s*#\s*define\s+(\w+)")

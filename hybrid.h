@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id da66a124d36de72e): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id f832c3ddf702f7b4): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -998,7 +998,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "da66a124d36de72e"
+#define HYBRID__SOURCE_ID "f832c3ddf702f7b4"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -12544,7 +12544,7 @@ typedef struct hybrid__limits {
     int     n_seq, pages_a_seq;            /* sequences, entries of a page table */
     int     n_head, n_head_kv, head_dim_k, head_dim_v;                             /* 0 without attention */
     /* filled by the device's show() */
-    int64_t max_k, max_values;             /* the largest ne[0], and ne[0] * ne[1] */
+    size_t  scratch;                       /* GPU: bytes of scratch of the largest product */
     const void *format[HYBRID__LIMIT_FORMATS];         /* CPU: formats of prepared rows */
     size_t  format_bytes[HYBRID__LIMIT_FORMATS];
     size_t  lanes_bytes;

@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 8d0e294d091a867d): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 7f24f2ab71edbddd): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -14,25 +14,28 @@
  * CONTENTS (line, file)
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *       49  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      112  macros.h           what compilers call things, and the macros that every room uses
- *     4509  end.h              closes what core/begin opened
+ *       52  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *      115  macros.h           what compilers call things, and the macros that every room uses
+ *     5071  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
- *      150  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
- *      159  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
- *      276  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
- *      534  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
- *      632  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
- *      773  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     2770  cache.c            compiled kernels on disk, or in the host's own store
- *     3011  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     3392  device.c           an opened GPU: its context, its memory, its kernels
- *     3687  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     3805  queue.c            work in order on one stream of a device, used by one thread at a time
- *     4171  gemm.c             large products by cuBLAS.
- *     4210  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     4364  ops_attention.c    which kernel of attention takes which rows
+ *      153  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
+ *      162  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
+ *      279  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
+ *      537  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
+ *      635  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
+ *      776  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     2773  cache.c            compiled kernels on disk, or in the host's own store
+ *     3014  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     3395  device.c           an opened GPU: its context, its memory, its kernels
+ *     3690  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     3808  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     4174  gemm.c             large products by cuBLAS.
+ *     4213  ops_matmul.c       the op matmul: which kernels a product takes
+ *     4467  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     4621  ops_attention.c    which kernel of attention takes which rows
+ *     4766  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     4936  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -44,7 +47,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "8d0e294d091a867d"
+#define HYBRID_CUDA__SOURCE_ID "7f24f2ab71edbddd"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -4207,6 +4210,260 @@ static bool hybrid__cuda_gemm(hybrid__cuda_queue *q, int w_type, const void *w, 
 }
 /* ==== end src/cuda/gemm.c ==== */
 
+/* ==== begin src/cuda/ops_matmul.c ==== */
+/* cuda/ops_matmul: the op matmul: which kernels a product takes.
+ *
+ *   n <= 16        matvec straight from the blocks of the file. Quantized types: x is quantized to 8 bits once for all matrices of the op, and the
+ *                  products are integers; float types: float32 products. Matrices of one type go in one launch.
+ *   n > 16, F32    float32 throughout
+ *   n > 16, BF16   from sm_80: x as bf16, tensor cores
+ *   n > 16, other  W as halves (F16: as it lies in the file; others: made in slices in the scratch), x as halves, tensor cores. Halves because they
+ *                  have three bits more than bf16, and no block format spans more than a half holds. |x| > 65504 is clamped; the hidden states that
+ *                  are that large in some models go through a norm before a product.
+ * Tensor-core products are cuBLAS's where it is there, else ours. Nothing depends on what is in device memory, so all of it can be captured in a graph. */
+
+enum {
+    HYBRID__CUDA_MATVEC_N = 16,             /* rows of x up to which the weights are read from their blocks */
+    HYBRID__CUDA_MATVEC_STEP = 8,           /* rows of x of a launch */
+    HYBRID__CUDA_MATVEC_WARPS = 4,          /* matvec.cu: WARPS, ROWS */
+    HYBRID__CUDA_MATVEC_ROWS = 2,
+    HYBRID__CUDA_SLICE = 64 << 20           /* at most this many bytes of W are there as halves at a time */
+};
+enum { HYBRID__KERNEL_QUANTIZE, HYBRID__KERNEL_TO_HALF, HYBRID__KERNEL_TO_BF16, HYBRID__KERNEL_BEGIN_BIAS };          /* of the module quantize */
+enum { HYBRID__KERNEL_GEMM_128, HYBRID__KERNEL_GEMM_32 };
+
+/* What the kernels take: the structures of matvec.cu and gemm.cu. */
+typedef struct hybrid__cuda_matrix { const void *w; const float *bias; float *y; int64_t y_stride; int rows, add; } hybrid__cuda_matrix;
+typedef struct hybrid__cuda_matrices { hybrid__cuda_matrix m[4]; int n; } hybrid__cuda_matrices;
+typedef struct hybrid__cuda_operand { int k, n; int64_t row_bytes; const void *x; int64_t x_stride; const float *d, *s; } hybrid__cuda_operand;
+typedef struct hybrid__cuda_product {
+    const void *x; int64_t ldx;
+    const void *w; int64_t ldw;
+    int n, out, k, add;
+    const float *bias;
+    float *y; int64_t y_stride;
+} hybrid__cuda_product;
+
+/* What the scratch holds of x; the matrices of an op may ask for different things. */
+typedef enum hybrid__cuda_x { HYBRID__CUDA_X_NOTHING, HYBRID__CUDA_X_Q8, HYBRID__CUDA_X_HALF, HYBRID__CUDA_X_BF16 } hybrid__cuda_x;
+
+typedef struct hybrid__cuda_matmul_job {
+    hybrid__cuda_queue *q;
+    const hybrid__op_matmul *op;
+    int     n;
+    int64_t k, k_pad;                       /* k, rounded up to 8 */
+    char   *x;                              /* scratch: x in the form that `form` says, */
+    hybrid__cuda_x form;
+    char   *w;                              /* then a slice of W */
+    size_t  w_bytes;
+} hybrid__cuda_matmul_job;
+
+static int64_t hybrid__cuda_pad(int64_t k) { return (k + 7) / 8 * 8; }
+
+/* Bytes of n rows of x in the scratch: signed bytes, scales and sums of quantize.cu, or 16-bit floats. */
+static size_t hybrid__cuda_x_bytes(int n, int64_t k)
+{
+    size_t k_pad = (size_t)hybrid__cuda_pad(k), few = (size_t)HYBRID__MIN(n, (int)HYBRID__CUDA_MATVEC_N);
+    size_t q8 = few * (k_pad + k_pad / 32 * 4 + k_pad / 16 * 4), half = n > HYBRID__CUDA_MATVEC_N ? (size_t)n * k_pad * 2 : 0;
+    return hybrid__align(HYBRID__MAX(q8, half), 256);
+}
+
+/* F16 and BF16 matrices with aligned rows go to the tensor cores as they lie in the file, the latter where there is bf16. */
+static bool hybrid__cuda_is_bf16(hybrid_type type, int64_t k, int cc) { return type == HYBRID_TYPE_BF16 && cc >= 80 && k % 8 == 0; }
+static bool hybrid__cuda_as_it_is(hybrid_type type, int64_t k, int cc) { return hybrid__cuda_is_bf16(type, k, cc) || (type == HYBRID_TYPE_F16 && k % 8 == 0); }
+
+/* Bytes of scratch that a product of up to n rows with a matrix (out, k) needs on a device of capability cc (90 for 9.0). The scratch of a model is the
+ * largest of its matrices'; matmul never touches more than it was given. */
+static size_t hybrid__cuda_matmul_scratch(hybrid_type type, int64_t k, int64_t out, int n, int cc)
+{
+    size_t x = hybrid__cuda_x_bytes(n, k), row = (size_t)hybrid__cuda_pad(k) * 2;
+    if (n <= HYBRID__CUDA_MATVEC_N || type == HYBRID_TYPE_F32 || hybrid__cuda_as_it_is(type, k, cc)) return x;
+    if ((size_t)out <= HYBRID__CUDA_SLICE / row) return x + (size_t)out * row;
+    return x + HYBRID__MAX((size_t)HYBRID__CUDA_SLICE / row, 1) * row;
+}
+
+static int hybrid__cuda_matmul_module(int first, hybrid_type type)
+{
+    switch ((int)type) {
+#define HYBRID__MODULE_OF_TYPE(name, number) case HYBRID_TYPE_##name: return first + (int)HYBRID__MODULE_MATVEC_##name - (int)HYBRID__MODULE_MATVEC_F32;
+        HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+    }
+    return -1;
+}
+static bool hybrid__cuda_is_float(hybrid_type type) { return type == HYBRID_TYPE_F32 || type == HYBRID_TYPE_F16 || type == HYBRID_TYPE_BF16; }
+
+static void hybrid__cuda_grid(hybrid__cuda_queue *q, int module, int kernel, int64_t x, int64_t y, unsigned threads, void **args)
+{
+    unsigned grid[3], block[3];
+    grid[0] = (unsigned)x; grid[1] = (unsigned)y; grid[2] = 1;
+    block[0] = threads; block[1] = block[2] = 1;
+    hybrid__cuda_launch(q, module, kernel, grid, block, 0, args);
+}
+
+/* ---- x ---- */
+static void hybrid__cuda_matmul_x(hybrid__cuda_matmul_job *job, hybrid__cuda_x form)
+{
+    const float *x = job->op->x;
+    int64_t x_stride = job->op->x_stride;
+    int k = (int)job->k, k_pad = (int)job->k_pad;
+    if (job->form == form) return;
+    job->form = form;
+    if (form == HYBRID__CUDA_X_Q8) {
+        char *d = job->x + (size_t)job->n * (size_t)k, *s = d + (size_t)job->n * (size_t)(k / 32) * 4;
+        void *args[6];
+        args[0] = &x; args[1] = &x_stride; args[2] = &k; args[3] = &job->x; args[4] = &d; args[5] = &s;
+        hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, HYBRID__KERNEL_QUANTIZE, (k + 255) / 256, job->n, 256, args);
+    } else {
+        void *args[5];
+        args[0] = &x; args[1] = &x_stride; args[2] = &k; args[3] = &job->x; args[4] = &k_pad;
+        hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, form == HYBRID__CUDA_X_HALF ? HYBRID__KERNEL_TO_HALF : HYBRID__KERNEL_TO_BF16,
+                          (k_pad + 255) / 256, job->n, 256, args);
+    }
+}
+
+/* ---- few rows ---- */
+
+/* Rows i .. i + n - 1 of x with up to four matrices of one type. */
+static void hybrid__cuda_matvec(hybrid__cuda_matmul_job *job, hybrid_type type, const hybrid__cuda_matrices *all, int64_t row_bytes, int i, int n)
+{
+    hybrid__cuda_matrices ms = *all;
+    hybrid__cuda_operand o;
+    int64_t groups = 0, blocks, most = (int64_t)HYBRID__MAX(job->q->cu->n_sm, 1) * 8, turns;
+    int m, module = hybrid__cuda_matmul_module(n == 1 ? HYBRID__MODULE_MATVEC_F32 : HYBRID__MODULE_MATBATCH_F32, type);
+    void *args[2];
+    o.k = (int)job->k; o.n = n; o.row_bytes = row_bytes;
+    if (hybrid__cuda_is_float(type)) {
+        o.x = job->op->x + i * job->op->x_stride; o.x_stride = job->op->x_stride;
+        o.d = o.s = NULL;
+    } else {
+        const float *d = (const float *)(const void *)(job->x + (size_t)job->n * (size_t)job->k), *s = d + job->n * (job->k / 32);
+        o.x = job->x + i * job->k; o.x_stride = job->k;
+        o.d = d + i * (job->k / 32); o.s = s + i * (job->k / 16);
+    }
+    for (m = 0; m < ms.n; m++) {
+        ms.m[m].y += i * ms.m[m].y_stride;
+        groups += (ms.m[m].rows + HYBRID__CUDA_MATVEC_ROWS - 1) / HYBRID__CUDA_MATVEC_ROWS;
+    }
+    blocks = (groups + HYBRID__CUDA_MATVEC_WARPS - 1) / HYBRID__CUDA_MATVEC_WARPS;
+    turns = (blocks + most - 1) / most;             /* every warp the same number of groups, or one less */
+    args[0] = &ms; args[1] = &o;
+    hybrid__cuda_grid(job->q, module, n <= 2 ? 0 : n <= 4 ? 1 : 2, (blocks + turns - 1) / turns, 1, 32 * HYBRID__CUDA_MATVEC_WARPS, args);
+}
+
+/* The matrices of the op that have the type of matrix `first` (and come behind it). */
+static void hybrid__cuda_matmul_few(hybrid__cuda_matmul_job *job, int first)
+{
+    const hybrid__tensor *w = job->op->out[first].w;
+    hybrid__cuda_matrices ms;
+    int i;
+    memset(&ms, 0, sizeof ms);
+    for (i = first; i < job->op->n_out; i++) {
+        const hybrid__matmul_out *out = &job->op->out[i];
+        hybrid__cuda_matrix *m = &ms.m[ms.n];
+        if (out->w->type != w->type || out->w->ne[1] < 1) continue;
+        m->w = out->w->data; m->bias = out->bias; m->y = out->y; m->y_stride = out->y_stride;
+        m->rows = (int)out->w->ne[1]; m->add = out->add;
+        ms.n++;
+    }
+    if (!ms.n) return;
+    if (!hybrid__cuda_is_float(w->type)) hybrid__cuda_matmul_x(job, HYBRID__CUDA_X_Q8);
+    for (i = 0; i < job->n; i += HYBRID__CUDA_MATVEC_STEP)
+        hybrid__cuda_matvec(job, w->type, &ms, (int64_t)w->nb[1], i, HYBRID__MIN(job->n - i, (int)HYBRID__CUDA_MATVEC_STEP));
+}
+
+/* ---- many rows ---- */
+static void hybrid__cuda_bias(hybrid__cuda_queue *q, const hybrid__cuda_product *p)
+{
+    hybrid__cuda_product copy = *p;
+    void *args[5];
+    args[0] = &copy.bias; args[1] = &copy.y; args[2] = &copy.y_stride; args[3] = &copy.out; args[4] = &copy.add;
+    hybrid__cuda_grid(q, HYBRID__MODULE_QUANTIZE, HYBRID__KERNEL_BEGIN_BIAS, (p->out + 255) / 256, p->n, 256, args);
+}
+
+static void hybrid__cuda_tensor_cores(hybrid__cuda_queue *q, bool bf16, hybrid__cuda_product *p)
+{
+    void *args[1];
+    bool wide = p->n > 64;
+    if (hybrid__cuda_queue_blas(q, NULL)) {
+        if (p->bias) hybrid__cuda_bias(q, p);
+        hybrid__cuda_gemm(q, bf16 ? HYBRID__CUDA_R_16BF : HYBRID__CUDA_R_16F, p->w, (int)p->ldw, p->x, (int)p->ldx, HYBRID__CUDA_R_32F, p->y, (int)p->y_stride,
+                          p->n, p->out, p->k, p->bias || p->add);
+        return;
+    }
+    args[0] = p;
+    hybrid__cuda_grid(q, bf16 ? HYBRID__MODULE_GEMM_BF16 : HYBRID__MODULE_GEMM_F16, wide ? HYBRID__KERNEL_GEMM_128 : HYBRID__KERNEL_GEMM_32,
+                      (p->n + (wide ? 127 : 31)) / (wide ? 128 : 32), (p->out + 127) / 128, 256, args);
+}
+
+static void hybrid__cuda_matmul_f32(hybrid__cuda_queue *q, hybrid__cuda_product *p)
+{
+    void *args[1];
+    args[0] = p;
+    hybrid__cuda_grid(q, HYBRID__MODULE_GEMM_F32, 0, (p->n + 63) / 64, (p->out + 63) / 64, 256, args);
+}
+
+/* Rows of w, from `first`, as halves at job->w. */
+static void hybrid__cuda_dequantize(hybrid__cuda_matmul_job *job, const hybrid__tensor *w, int64_t first, int rows)
+{
+    const char *from = (const char *)w->data + (size_t)first * w->nb[1];
+    int64_t row_bytes = (int64_t)w->nb[1], threads = (hybrid__cuda_is_float(w->type) ? job->k_pad / 8 : job->k / 32) * rows;
+    int k = (int)job->k, k_pad = (int)job->k_pad;
+    void *args[6];
+    args[0] = &from; args[1] = &row_bytes; args[2] = &rows; args[3] = &k; args[4] = &job->w; args[5] = &k_pad;
+    hybrid__cuda_grid(job->q, hybrid__cuda_matmul_module(HYBRID__MODULE_DEQUANTIZE_F32, w->type), 0, (threads + 255) / 256, 1, 256, args);
+}
+
+static void hybrid__cuda_matmul_many(hybrid__cuda_matmul_job *job, const hybrid__matmul_out *out)
+{
+    const hybrid__tensor *w = out->w;
+    hybrid__cuda_product p;
+    int cc = job->q->cu->cc;
+    bool bf16 = hybrid__cuda_is_bf16(w->type, job->k, cc), as_it_is = hybrid__cuda_as_it_is(w->type, job->k, cc);
+    int64_t rows = w->ne[1], first, slice = as_it_is ? rows : (int64_t)(job->w_bytes / ((size_t)job->k_pad * 2));
+    p.n = job->n; p.k = (int)job->k; p.add = out->add; p.y_stride = out->y_stride;
+    if (w->type == HYBRID_TYPE_F32) {
+        p.x = job->op->x; p.ldx = job->op->x_stride; p.w = w->data; p.ldw = job->k;
+        p.out = (int)rows; p.bias = out->bias; p.y = out->y;
+        hybrid__cuda_matmul_f32(job->q, &p);
+        return;
+    }
+    hybrid__cuda_matmul_x(job, bf16 ? HYBRID__CUDA_X_BF16 : HYBRID__CUDA_X_HALF);
+    p.k = (int)job->k_pad;
+    p.x = job->x; p.ldx = p.ldw = job->k_pad;
+    if (slice >= 128 && slice < rows) slice = slice / 128 * 128;        /* whole tiles */
+    slice = HYBRID__MAX(slice, 1);
+    for (first = 0; first < rows; first += slice) {
+        p.out = (int)HYBRID__MIN(slice, rows - first);
+        p.bias = out->bias ? out->bias + first : NULL;
+        p.y = out->y + first;
+        p.w = as_it_is ? w->data : (const void *)job->w;
+        if (!as_it_is) hybrid__cuda_dequantize(job, w, first, p.out);
+        hybrid__cuda_tensor_cores(job->q, bf16, &p);
+    }
+}
+
+/* scratch: as many bytes of device memory as hybrid__cuda_matmul_scratch says for this model; nothing in it outlives the call. */
+static void hybrid__cuda_matmul(hybrid__cuda_queue *q, const hybrid__op_matmul *op, void *scratch, size_t scratch_bytes)
+{
+    hybrid__cuda_matmul_job job;
+    size_t x_bytes;
+    int i, j;
+    if (op->n < 1 || op->n_out < 1) return;
+    memset(&job, 0, sizeof job);
+    job.q = q; job.op = op; job.n = op->n;
+    job.k = op->out[0].w->ne[0]; job.k_pad = hybrid__cuda_pad(job.k);
+    x_bytes = hybrid__cuda_x_bytes(job.n, job.k);
+    job.x = (char *)scratch; job.w = job.x + x_bytes;
+    job.w_bytes = scratch_bytes - HYBRID__MIN(x_bytes, scratch_bytes);
+    for (i = 0; i < op->n_out; i++) {
+        for (j = 0; j < i && op->out[j].w->type != op->out[i].w->type; j++) {}
+        if (op->n > HYBRID__CUDA_MATVEC_N) hybrid__cuda_matmul_many(&job, &op->out[i]);
+        else if (j == i) hybrid__cuda_matmul_few(&job, i);
+    }
+}
+/* ==== end src/cuda/ops_matmul.c ==== */
+
 /* ==== begin src/cuda/ops_rows.c ==== */
 /* cuda/ops_rows: the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and the choice of the largest logits.
  *
@@ -4506,6 +4763,311 @@ static void hybrid__cuda_op_attention(hybrid__cuda_queue *q, const hybrid__cuda_
 }
 /* ==== end src/cuda/ops_attention.c ==== */
 
+/* ==== begin src/cuda/backend.c ==== */
+/* cuda/backend: the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known beforehand. */
+
+/* Where the parts of a back end's one block of device memory are. The first ones are a picture of the batch, copied from the host in one piece. */
+typedef struct hybrid__cuda_layout {
+    size_t ids, pos, out, run_of_row, tiles, split_rows, pages, picture;       /* picture: bytes of all of these */
+    size_t parts, scratch, scratch_bytes, bytes;
+    hybrid__cuda_split split;
+} hybrid__cuda_layout;
+
+typedef struct hybrid__cuda_backend {
+    hybrid__backend     base;
+    hybrid__cuda       *cu;
+    hybrid__cuda_queue *queue;
+    hybrid__cuda_layout layout;
+    hybrid__cuda_batch  batch;
+    char               *memory;            /* on the device */
+    char               *picture;           /* on the host */
+} hybrid__cuda_backend;
+
+static void hybrid__cuda_layout_make(hybrid__cuda_layout *l, const hybrid__limits *limits)
+{
+    const size_t rows = (size_t)limits->n_rows;
+    size_t at = 0;
+    memset(l, 0, sizeof *l);
+    l->split = hybrid__cuda_split_plan(limits->n_seq, limits->n_rows, limits->pages_a_seq * HYBRID__PAGE);
+    l->scratch_bytes = limits->scratch;
+#define HYBRID__PLACE(field, size) (l->field = at, at += hybrid__align(size, 256))
+    HYBRID__PLACE(ids, rows * sizeof(int32_t));
+    HYBRID__PLACE(pos, rows * sizeof(int32_t));
+    HYBRID__PLACE(out, rows * sizeof(int32_t));
+    HYBRID__PLACE(run_of_row, rows * sizeof(int32_t));
+    HYBRID__PLACE(tiles, hybrid__cuda_tiles_max(limits->n_rows, limits->n_seq) * 4 * sizeof(int32_t));
+    HYBRID__PLACE(split_rows, (size_t)l->split.max_rows * sizeof(int32_t));
+    HYBRID__PLACE(pages, (size_t)limits->n_seq * (size_t)limits->pages_a_seq * sizeof(int32_t));
+    l->picture = at;
+    HYBRID__PLACE(parts, hybrid__cuda_split_bytes(&l->split, limits->n_head, limits->head_dim_v));
+    HYBRID__PLACE(scratch, l->scratch_bytes);
+#undef HYBRID__PLACE
+    l->bytes = at;
+}
+
+static hybrid__cuda_backend *hybrid__cuda_of(hybrid__backend *be) { return (hybrid__cuda_backend *)be; }
+
+/* ---- the batch ---- */
+
+enum { HYBRID__CUDA_WHOLE_PICTURE = 64 << 10 };    /* bytes up to which one copy of everything is cheaper than seven of what is used */
+
+static void hybrid__cuda_picture_write(hybrid__cuda_backend *self, size_t at, size_t bytes)
+{
+    if (bytes && self->layout.picture > HYBRID__CUDA_WHOLE_PICTURE) hybrid__cuda_write(self->queue, self->memory + at, self->picture + at, bytes);
+}
+
+static void hybrid__cuda_be_begin(hybrid__backend *be, const hybrid__batch *batch)
+{
+    hybrid__cuda_backend *self = hybrid__cuda_of(be);
+    const hybrid__cuda_layout *l = &self->layout;
+    hybrid__cuda_batch *b = &self->batch;
+    char *p = self->picture;
+    const size_t n = (size_t)batch->n * sizeof(int32_t), row = (size_t)b->pages_a_seq * sizeof(int32_t);
+    int i;
+    be->batch = batch;
+    memcpy(p + l->ids, batch->ids, n);
+    memcpy(p + l->pos, batch->pos, n);
+    memcpy(p + l->out, batch->out, (size_t)batch->n_out * sizeof(int32_t));
+    hybrid__cuda_batch_fill(b, &l->split, batch, (int32_t *)(void *)(p + l->run_of_row), (int32_t *)(void *)(p + l->tiles), (int32_t *)(void *)(p + l->split_rows));
+    for (i = 0; i < batch->n_runs; i++) {
+        const hybrid__run *run = &batch->runs[i];
+        memcpy(p + l->pages + (size_t)i * row, run->pages, (size_t)((run->pos + run->n_rows - 1) / HYBRID__PAGE + 1) * sizeof(int32_t));
+    }
+    if (l->picture <= HYBRID__CUDA_WHOLE_PICTURE) hybrid__cuda_write(self->queue, self->memory, p, l->picture);
+    hybrid__cuda_picture_write(self, l->ids, n);
+    hybrid__cuda_picture_write(self, l->pos, n);
+    hybrid__cuda_picture_write(self, l->out, (size_t)batch->n_out * sizeof(int32_t));
+    hybrid__cuda_picture_write(self, l->run_of_row, n);
+    hybrid__cuda_picture_write(self, l->tiles, (size_t)b->n_tiles * 4 * sizeof(int32_t));
+    hybrid__cuda_picture_write(self, l->split_rows, (size_t)b->n_split * sizeof(int32_t));
+    hybrid__cuda_picture_write(self, l->pages, (size_t)batch->n_runs * row);
+}
+
+/* ---- the table ---- */
+
+static void hybrid__cuda_be_embed(hybrid__backend *be, const hybrid__op_embed *op) { hybrid__cuda_op_embed(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op); }
+static void hybrid__cuda_be_norm(hybrid__backend *be, const hybrid__op_norm *op) { hybrid__cuda_op_norm(hybrid__cuda_of(be)->queue, op); }
+static void hybrid__cuda_be_matmul(hybrid__backend *be, const hybrid__op_matmul *op)
+{
+    hybrid__cuda_backend *self = hybrid__cuda_of(be);
+    hybrid__cuda_matmul(self->queue, op, self->memory + self->layout.scratch, self->layout.scratch_bytes);
+}
+static void hybrid__cuda_be_rope_table(hybrid__backend *be, const hybrid__op_rope_table *op) { hybrid__cuda_op_rope_table(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op); }
+static void hybrid__cuda_be_rope(hybrid__backend *be, const hybrid__op_rope *op) { hybrid__cuda_op_rope(hybrid__cuda_of(be)->queue, op); }
+static void hybrid__cuda_be_kv_store(hybrid__backend *be, const hybrid__op_kv_store *op) { hybrid__cuda_op_kv_store(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op); }
+static void hybrid__cuda_be_attention(hybrid__backend *be, const hybrid__op_attention *op) { hybrid__cuda_op_attention(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op); }
+static void hybrid__cuda_be_glu(hybrid__backend *be, const hybrid__op_glu *op) { hybrid__cuda_op_glu(hybrid__cuda_of(be)->queue, op); }
+static void hybrid__cuda_be_add(hybrid__backend *be, float *y, const float *x, int64_t n) { hybrid__cuda_op_add(hybrid__cuda_of(be)->queue, y, x, n); }
+static void hybrid__cuda_be_scale(hybrid__backend *be, float *y, float factor, int64_t n) { hybrid__cuda_op_scale(hybrid__cuda_of(be)->queue, y, factor, n); }
+static void hybrid__cuda_be_softcap(hybrid__backend *be, float *y, float cap, int64_t n) { hybrid__cuda_op_softcap(hybrid__cuda_of(be)->queue, y, cap, n); }
+static void hybrid__cuda_be_copy(hybrid__backend *be, void *dst, const void *src, size_t bytes) { hybrid__cuda_copy(hybrid__cuda_of(be)->queue, dst, src, bytes); }
+static void hybrid__cuda_be_write(hybrid__backend *be, void *dst, const void *host, size_t bytes) { hybrid__cuda_write(hybrid__cuda_of(be)->queue, dst, host, bytes); }
+static void hybrid__cuda_be_read(hybrid__backend *be, void *host, const void *src, size_t bytes) { hybrid__cuda_read(hybrid__cuda_of(be)->queue, host, src, bytes); }
+
+/* Whatever failed on the GPU, the remedy is the same, so it has one code: to go on without. */
+static hybrid_result hybrid__cuda_be_sync(hybrid__backend *be, hybrid_error *error)
+{
+    hybrid_error why;
+    if (!hybrid__cuda_sync(hybrid__cuda_of(be)->queue, &why)) return HYBRID_OK;
+    return hybrid__fail(error, HYBRID_ERROR_DEVICE, "%s", why.message);
+}
+
+static void hybrid__cuda_be_destroy(hybrid__backend *be)
+{
+    hybrid__cuda_backend *self = hybrid__cuda_of(be);
+    hybrid__cuda *cu;
+    hybrid_runtime *rt;
+    if (!be) return;
+    cu = self->cu;
+    rt = be->rt;
+    hybrid__cuda_queue_destroy(self->queue);
+    hybrid__cuda_free(cu, self->memory);
+    hybrid__free(rt, self->picture);
+    hybrid__free(rt, self);
+    hybrid__runtime_release(rt);
+}
+
+static hybrid_result hybrid__cuda_backend_fill(hybrid__cuda_backend *self, const hybrid__limits *limits, hybrid_error *error)
+{
+    const hybrid__cuda_layout *l = &self->layout;
+    hybrid__cuda_batch *b = &self->batch;
+    void *memory;
+    hybrid_result r;
+    if (!(self->picture = (char *)hybrid__calloc(self->base.rt, 1, l->picture))) return hybrid__fail_memory(error, l->picture);
+    if ((r = hybrid__cuda_alloc(self->cu, l->bytes, &memory, error)) != HYBRID_OK) return r;
+    self->memory = (char *)memory;
+    b->ids = (int32_t *)(void *)(self->memory + l->ids);
+    b->pos = (int32_t *)(void *)(self->memory + l->pos);
+    b->out = (int32_t *)(void *)(self->memory + l->out);
+    b->run_of_row = (int32_t *)(void *)(self->memory + l->run_of_row);
+    b->tiles = (int32_t *)(void *)(self->memory + l->tiles);
+    b->split_rows = (int32_t *)(void *)(self->memory + l->split_rows);
+    b->pages = (int32_t *)(void *)(self->memory + l->pages);
+    b->pages_a_seq = limits->pages_a_seq;
+    b->parts = (float *)(void *)(self->memory + l->parts);
+    return hybrid__cuda_queue_create(self->cu, &self->queue, error);
+}
+
+static hybrid_result hybrid__cuda_backend_create(hybrid__cuda *cu, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error)
+{
+    static const hybrid__backend_ops ops = {
+        "cuda", hybrid__cuda_be_begin, hybrid__cuda_be_embed, hybrid__cuda_be_norm, hybrid__cuda_be_matmul, hybrid__cuda_be_rope_table, hybrid__cuda_be_rope,
+        hybrid__cuda_be_kv_store, hybrid__cuda_be_attention, hybrid__cuda_be_glu, hybrid__cuda_be_add, hybrid__cuda_be_scale, hybrid__cuda_be_softcap,
+        hybrid__cuda_be_copy, hybrid__cuda_be_write, hybrid__cuda_be_read, hybrid__cuda_be_sync, hybrid__cuda_be_destroy
+    };
+    hybrid__cuda_backend *self = (hybrid__cuda_backend *)hybrid__calloc(cu->rt, 1, sizeof *self);
+    hybrid_result r;
+    *be = NULL;
+    if (!self) return hybrid__fail_memory(error, sizeof *self);
+    self->base.ops = &ops;
+    self->base.rt = cu->rt;
+    self->cu = cu;
+    hybrid__atomic_add(&cu->rt->references, 1);
+    hybrid__cuda_layout_make(&self->layout, limits);
+    if ((r = hybrid__cuda_backend_fill(self, limits, error)) != HYBRID_OK) {
+        hybrid__cuda_be_destroy(&self->base);
+        return r;
+    }
+    *be = &self->base;
+    return HYBRID_OK;
+}
+/* ==== end src/cuda/backend.c ==== */
+
+/* ==== begin src/cuda/provider.c ==== */
+/* cuda/provider: the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration of both before main. */
+
+typedef struct hybrid__cuda_device {
+    hybrid__device      base;
+    hybrid__cuda       *cu;
+    hybrid__cuda_queue *uploads;           /* of write and flush, under the lock; made by the first write */
+    hybrid__spin        lock;
+} hybrid__cuda_device;
+
+enum { HYBRID__CUDA_MARGIN = 100 << 20 };  /* bytes, or a tenth of the need: others use the GPU too, and the driver takes some for kernels */
+
+static hybrid__cuda_device *hybrid__cuda_device_of(hybrid__device *device) { return (hybrid__cuda_device *)device; }
+
+static hybrid_result hybrid__gpu_alloc(hybrid__device *device, size_t bytes, void **address, hybrid_error *error) { return hybrid__cuda_alloc(hybrid__cuda_device_of(device)->cu, bytes, address, error); }
+static void hybrid__gpu_free(hybrid__device *device, void *address) { hybrid__cuda_free(hybrid__cuda_device_of(device)->cu, address); }
+static uint64_t hybrid__gpu_cost(hybrid__device *device, size_t bytes) { HYBRID__UNUSED(device); return hybrid__arena_round(bytes); }
+
+static bool hybrid__gpu_fits(hybrid__device *device, uint64_t bytes)
+{
+    hybrid__cuda *cu = hybrid__cuda_device_of(device)->cu;
+    uint64_t available, total;
+    if (bytes > hybrid__cuda_room(cu)) return false;
+    hybrid__cuda_memory(cu, &available, &total);
+    available += cu->arena.total - cu->arena.used;             /* what hybrid holds and does not use */
+    return available >= bytes && available - bytes >= HYBRID__MAX(bytes / 10, (uint64_t)HYBRID__CUDA_MARGIN);
+}
+
+static hybrid_result hybrid__gpu_write(hybrid__device *device, void *dst, const void *host, size_t bytes, hybrid_error *error)
+{
+    hybrid__cuda_device *self = hybrid__cuda_device_of(device);
+    hybrid_result r = HYBRID_OK;
+    hybrid__spin_take(&self->lock);
+    if (!self->uploads) r = hybrid__cuda_queue_create(self->cu, &self->uploads, error);
+    if (!r) {
+        hybrid__cuda_write(self->uploads, dst, host, bytes);
+        if ((r = self->uploads->result) != HYBRID_OK && error) *error = self->uploads->error;
+    }
+    hybrid__spin_give(&self->lock);
+    return r;
+}
+static hybrid_result hybrid__gpu_flush(hybrid__device *device, hybrid_error *error)
+{
+    hybrid__cuda_device *self = hybrid__cuda_device_of(device);
+    hybrid_result r;
+    hybrid__spin_take(&self->lock);
+    r = self->uploads ? hybrid__cuda_sync(self->uploads, error) : HYBRID_OK;
+    hybrid__spin_give(&self->lock);
+    return r;
+}
+
+static bool hybrid__gpu_show(hybrid__device *device, hybrid__limits *limits, const hybrid__tensor *w)
+{
+    const size_t scratch = hybrid__cuda_matmul_scratch(w->type, w->ne[0], w->ne[1], limits->n_rows, hybrid__cuda_device_of(device)->cu->cc);
+    limits->scratch = HYBRID__MAX(limits->scratch, scratch);
+    return true;
+}
+static uint64_t hybrid__gpu_backend_cost(hybrid__device *device, const hybrid__limits *limits)
+{
+    hybrid__cuda_layout l;
+    hybrid__cuda_layout_make(&l, limits);
+    return hybrid__gpu_cost(device, l.bytes);
+}
+static hybrid_result hybrid__gpu_backend_create(hybrid__device *device, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error)
+{
+    return hybrid__cuda_backend_create(hybrid__cuda_device_of(device)->cu, limits, be, error);
+}
+
+/* ---- the provider ---- */
+
+static void hybrid__gpu_provider_close(hybrid__device *device)
+{
+    hybrid__cuda_device *self = hybrid__cuda_device_of(device);
+    hybrid_runtime *rt = device->rt;
+    hybrid__cuda_queue_destroy(self->uploads);
+    hybrid__cuda_release(self->cu);
+    hybrid__free(rt, self);
+}
+
+static hybrid_result hybrid__gpu_provider_open(hybrid_runtime *rt, int index, hybrid__device **device, hybrid_error *error)
+{
+    static const hybrid__device_ops ops = {
+        false, hybrid__gpu_alloc, hybrid__gpu_free, hybrid__gpu_cost, hybrid__gpu_fits, hybrid__gpu_write, hybrid__gpu_flush, hybrid__gpu_show,
+        hybrid__gpu_backend_cost, hybrid__gpu_backend_create
+    };
+    hybrid__cuda_device *self = (hybrid__cuda_device *)hybrid__calloc(rt, 1, sizeof *self);
+    hybrid__cuda_desc desc;
+    hybrid_result r;
+    *device = NULL;
+    if (!self) return hybrid__fail_memory(error, sizeof *self);
+    memset(&desc, 0, sizeof desc);
+    desc.device = index;
+    desc.max_bytes = rt->max_device_bytes;
+    desc.cache = rt->kernel_cache;
+    self->base.ops = &ops;
+    self->base.rt = rt;
+    r = hybrid__cuda_open(rt, &desc, &self->cu, error);
+    if (!r) r = hybrid__cuda_can_compile(self->cu, error);     /* without kernels it is of no use */
+    if (r) {
+        hybrid__cuda_release(self->cu);
+        hybrid__free(rt, self);
+        return r;
+    }
+    *device = &self->base;
+    return HYBRID_OK;
+}
+
+/* No driver, no device: a list without entries, and why. */
+static hybrid_result hybrid__gpu_provider_list(hybrid_runtime *rt, hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error)
+{
+    hybrid_error why;
+    hybrid_result r = hybrid__cuda_list(list, capacity, count, &why);
+    HYBRID__UNUSED(rt);
+    if (!r) return HYBRID_OK;
+    *count = 0;
+    return hybrid__fail(error, r == HYBRID_ERROR_MEMORY ? r : HYBRID_OK, "%s", why.message);
+}
+
+static const char *hybrid__gpu_provider_name(const hybrid__device *device) { return ((const hybrid__cuda_device *)(const void *)device)->cu->name; }
+static const char *hybrid__gpu_provider_wanted(void) { return getenv("HYBRID_DEVICE"); }
+
+static const hybrid__provider hybrid__cuda_provider = {
+    hybrid__gpu_provider_list, hybrid__gpu_provider_open, hybrid__gpu_provider_close, hybrid__gpu_provider_name, hybrid__gpu_provider_wanted
+};
+
+/* C has no other way for a header to say, behind another one, that it is there. It runs before main and only sets a pointer. */
+#if defined(__GNUC__) || defined(__clang__)
+__attribute__((constructor)) static void hybrid__cuda_register(void) { hybrid__gpu_provider = &hybrid__cuda_provider; }
+#elif defined(_MSC_VER)
+static void __cdecl hybrid__cuda_register(void) { hybrid__gpu_provider = &hybrid__cuda_provider; }
+#pragma section(".CRT$XCU", read)
+__declspec(allocate(".CRT$XCU")) static void(__cdecl *const hybrid__cuda_registration)(void) = hybrid__cuda_register;
+#endif
+/* ==== end src/cuda/provider.c ==== */
+
 /* ==== begin src/core/end.h ==== */
 /* core/end: closes what core/begin opened. */
 #if defined(__clang__)
@@ -4544,6 +5106,7 @@ static void hybrid__cuda_op_attention(hybrid__cuda_queue *q, const hybrid__cuda_
 #undef HYBRID__NOINLINE
 #undef HYBRID__NOMINMAX
 #undef HYBRID__NVRTC_LIST
+#undef HYBRID__PLACE
 #undef HYBRID__PRINTF
 #undef HYBRID__RESTRICT
 #undef HYBRID__SEPARATOR

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static const char usage[] =
     "generate: continues a text with a GGUF model\n"
@@ -117,13 +118,15 @@ static char *read_all(FILE *f)
     return NULL;
 }
 
-/* Reading from a slow disk can take a while; a mapped file does not. */
+/* Reading from a slow disk, or into a GPU, can take a while: shown from the second second on. */
+typedef struct loading { time_t since; int shown; } loading;
 static bool progress(void *user, float fraction)
 {
-    int *shown = (int *)user, percent = (int)(100 * fraction);
-    if (percent != *shown && percent > 0 && percent < 100) fprintf(stderr, "\rloading %d %%", percent);
-    if (percent == 100 && *shown > 0) fprintf(stderr, "\r              \r");
-    *shown = percent;
+    loading *l = (loading *)user;
+    int percent = (int)(100 * fraction);
+    if (!l->since) l->since = time(NULL);
+    if (percent < 100 && percent != l->shown && time(NULL) - l->since > 1) fprintf(stderr, "\rloading %d %%", l->shown = percent);
+    if (percent == 100 && l->shown) fprintf(stderr, "\r              \r");
     return true;
 }
 
@@ -139,14 +142,16 @@ int main(int argc, char **argv)
     hybrid_model_info about;
     const char *piece;
     char *input = NULL;
-    int shown = 0, failed = 1;
+    loading bar;
+    int failed = 1;
+    memset(&bar, 0, sizeof bar);
     memset(&o, 0, sizeof o);
     memset(&md, 0, sizeof md);
     if (parse(argc, argv, &o)) return 1;
     if (!strcmp(o.text, "-") && !(o.text = input = read_all(stdin))) return fail("cannot read standard input", NULL);
     md.path = o.model;
     md.progress = progress;
-    md.progress_user = &shown;
+    md.progress_user = &bar;
     if (hybrid_runtime_create(&o.runtime, &rt, &err) || hybrid_model_load(rt, &md, &model, &err) || hybrid_session_create(model, &o.session, &session, &err)) {
         fail(err.message, NULL);
         goto end;

@@ -25,8 +25,11 @@
 #include "cuda/blas.c"
 #include "cuda/queue.c"
 #include "cuda/gemm.c"
+#include "cuda/ops_matmul.c"
 #include "cuda/ops_rows.c"
 #include "cuda/ops_attention.c"
+#include "cuda/backend.c"
+#include "cuda/provider.c"
 
 #include "core/end.h"
 #endif

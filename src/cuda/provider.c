@@ -18,11 +18,11 @@ static uint64_t hybrid__gpu_cost(hybrid__device *device, size_t bytes) { HYBRID_
 static bool hybrid__gpu_fits(hybrid__device *device, uint64_t bytes)
 {
     hybrid__cuda *cu = hybrid__cuda_device_of(device)->cu;
-    uint64_t available, total, margin = HYBRID__MAX(bytes / 10, (uint64_t)HYBRID__CUDA_MARGIN);
+    uint64_t available, total;
+    if (bytes > hybrid__cuda_room(cu)) return false;
     hybrid__cuda_memory(cu, &available, &total);
-    if (cu->max_bytes && (cu->arena.used > cu->max_bytes || bytes > cu->max_bytes - cu->arena.used)) return false;
     available += cu->arena.total - cu->arena.used;             /* what hybrid holds and does not use */
-    return available >= bytes && available - bytes >= margin;
+    return available >= bytes && available - bytes >= HYBRID__MAX(bytes / 10, (uint64_t)HYBRID__CUDA_MARGIN);
 }
 
 static hybrid_result hybrid__gpu_write(hybrid__device *device, void *dst, const void *host, size_t bytes, hybrid_error *error)
@@ -104,30 +104,15 @@ static hybrid_result hybrid__gpu_provider_open(hybrid_runtime *rt, int index, hy
     return HYBRID_OK;
 }
 
+/* No driver, no device: a list without entries, and why. */
 static hybrid_result hybrid__gpu_provider_list(hybrid_runtime *rt, hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error)
 {
-    hybrid__cuda_device_info *infos;
     hybrid_error why;
-    hybrid_result r;
-    size_t i;
-    int n = 0;
-    capacity = HYBRID__MIN(capacity, 64);
-    if (!(infos = (hybrid__cuda_device_info *)hybrid__calloc(rt, capacity + 1, sizeof *infos))) return hybrid__fail_memory(error, (capacity + 1) * sizeof *infos);
-    why.message[0] = 0;
-    r = hybrid__cuda_list(infos, (int)capacity, true, &n, &why);
-    *count = r ? 0 : (size_t)n;
-    for (i = 0; !r && i < capacity && i < *count; i++) {
-        memset(&list[i], 0, sizeof list[i]);
-        snprintf(list[i].id, sizeof list[i].id, "cuda:%d", (int)i);
-        snprintf(list[i].name, sizeof list[i].name, "%.95s", infos[i].name);
-        list[i].total_bytes = infos[i].total_bytes;
-        list[i].free_bytes = infos[i].free_bytes;
-        list[i].capability = infos[i].cc;
-    }
-    hybrid__free(rt, infos);
-    if (r == HYBRID_ERROR_MEMORY) return hybrid__fail(error, r, "%s", why.message);
-    if (!*count) hybrid__fail(error, HYBRID_OK, "%s", why.message);
-    return HYBRID_OK;
+    hybrid_result r = hybrid__cuda_list(list, capacity, count, &why);
+    HYBRID__UNUSED(rt);
+    if (!r) return HYBRID_OK;
+    *count = 0;
+    return hybrid__fail(error, r == HYBRID_ERROR_MEMORY ? r : HYBRID_OK, "%s", why.message);
 }
 
 static const char *hybrid__gpu_provider_name(const hybrid__device *device) { return ((const hybrid__cuda_device *)(const void *)device)->cu->name; }

@@ -1,0 +1,251 @@
+/* cuda/ops_matmul: the op matmul: which kernels a product takes.
+ *
+ *   n <= 16        matvec straight from the blocks of the file. Quantized types: x is quantized to 8 bits once for all matrices of the op, and the
+ *                  products are integers; float types: float32 products. Matrices of one type go in one launch.
+ *   n > 16, F32    float32 throughout
+ *   n > 16, BF16   from sm_80: x as bf16, tensor cores
+ *   n > 16, other  W as halves (F16: as it lies in the file; others: made in slices in the scratch), x as halves, tensor cores. Halves because they
+ *                  have three bits more than bf16, and no block format spans more than a half holds. |x| > 65504 is clamped; the hidden states that
+ *                  are that large in some models go through a norm before a product.
+ * Tensor-core products are cuBLAS's where it is there, else ours. Nothing depends on what is in device memory, so all of it can be captured in a graph. */
+
+enum {
+    HYBRID__CUDA_MATVEC_N = 16,             /* rows of x up to which the weights are read from their blocks */
+    HYBRID__CUDA_MATVEC_STEP = 8,           /* rows of x of a launch */
+    HYBRID__CUDA_MATVEC_WARPS = 4,          /* matvec.cu: WARPS, ROWS */
+    HYBRID__CUDA_MATVEC_ROWS = 2,
+    HYBRID__CUDA_SLICE = 64 << 20           /* at most this many bytes of W are there as halves at a time */
+};
+enum { HYBRID__KERNEL_QUANTIZE, HYBRID__KERNEL_TO_HALF, HYBRID__KERNEL_TO_BF16, HYBRID__KERNEL_BEGIN_BIAS };          /* of the module quantize */
+enum { HYBRID__KERNEL_GEMM_128, HYBRID__KERNEL_GEMM_32 };
+
+/* What the kernels take: the structures of matvec.cu and gemm.cu. */
+typedef struct hybrid__cuda_matrix { const void *w; const float *bias; float *y; int64_t y_stride; int rows, add; } hybrid__cuda_matrix;
+typedef struct hybrid__cuda_matrices { hybrid__cuda_matrix m[4]; int n; } hybrid__cuda_matrices;
+typedef struct hybrid__cuda_operand { int k, n; int64_t row_bytes; const void *x; int64_t x_stride; const float *d, *s; } hybrid__cuda_operand;
+typedef struct hybrid__cuda_product {
+    const void *x; int64_t ldx;
+    const void *w; int64_t ldw;
+    int n, out, k, add;
+    const float *bias;
+    float *y; int64_t y_stride;
+} hybrid__cuda_product;
+
+/* What the scratch holds of x; the matrices of an op may ask for different things. */
+typedef enum hybrid__cuda_x { HYBRID__CUDA_X_NOTHING, HYBRID__CUDA_X_Q8, HYBRID__CUDA_X_HALF, HYBRID__CUDA_X_BF16 } hybrid__cuda_x;
+
+typedef struct hybrid__cuda_matmul_job {
+    hybrid__cuda_queue *q;
+    const hybrid__op_matmul *op;
+    int     n;
+    int64_t k, k_pad;                       /* k, rounded up to 8 */
+    char   *x;                              /* scratch: x in the form that `form` says, */
+    hybrid__cuda_x form;
+    char   *w;                              /* then a slice of W */
+    size_t  w_bytes;
+} hybrid__cuda_matmul_job;
+
+static int64_t hybrid__cuda_pad(int64_t k) { return (k + 7) / 8 * 8; }
+
+/* Bytes of n rows of x in the scratch: signed bytes, scales and sums of quantize.cu, or 16-bit floats. */
+static size_t hybrid__cuda_x_bytes(int n, int64_t k)
+{
+    size_t k_pad = (size_t)hybrid__cuda_pad(k), few = (size_t)HYBRID__MIN(n, (int)HYBRID__CUDA_MATVEC_N);
+    size_t q8 = few * (k_pad + k_pad / 32 * 4 + k_pad / 16 * 4), half = n > HYBRID__CUDA_MATVEC_N ? (size_t)n * k_pad * 2 : 0;
+    return hybrid__align(HYBRID__MAX(q8, half), 256);
+}
+
+/* F16 and BF16 matrices with aligned rows go to the tensor cores as they lie in the file, the latter where there is bf16. */
+static bool hybrid__cuda_is_bf16(hybrid_type type, int64_t k, int cc) { return type == HYBRID_TYPE_BF16 && cc >= 80 && k % 8 == 0; }
+static bool hybrid__cuda_as_it_is(hybrid_type type, int64_t k, int cc) { return hybrid__cuda_is_bf16(type, k, cc) || (type == HYBRID_TYPE_F16 && k % 8 == 0); }
+
+/* Bytes of scratch that a product of up to n rows with a matrix (out, k) needs on a device of capability cc (90 for 9.0). The scratch of a model is the
+ * largest of its matrices'; matmul never touches more than it was given. */
+static size_t hybrid__cuda_matmul_scratch(hybrid_type type, int64_t k, int64_t out, int n, int cc)
+{
+    size_t x = hybrid__cuda_x_bytes(n, k), row = (size_t)hybrid__cuda_pad(k) * 2;
+    if (n <= HYBRID__CUDA_MATVEC_N || type == HYBRID_TYPE_F32 || hybrid__cuda_as_it_is(type, k, cc)) return x;
+    if ((size_t)out <= HYBRID__CUDA_SLICE / row) return x + (size_t)out * row;
+    return x + HYBRID__MAX((size_t)HYBRID__CUDA_SLICE / row, 1) * row;
+}
+
+static int hybrid__cuda_matmul_module(int first, hybrid_type type)
+{
+    switch ((int)type) {
+#define HYBRID__MODULE_OF_TYPE(name, number) case HYBRID_TYPE_##name: return first + (int)HYBRID__MODULE_MATVEC_##name - (int)HYBRID__MODULE_MATVEC_F32;
+        HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+    }
+    return -1;
+}
+static bool hybrid__cuda_is_float(hybrid_type type) { return type == HYBRID_TYPE_F32 || type == HYBRID_TYPE_F16 || type == HYBRID_TYPE_BF16; }
+
+static void hybrid__cuda_grid(hybrid__cuda_queue *q, int module, int kernel, int64_t x, int64_t y, unsigned threads, void **args)
+{
+    unsigned grid[3], block[3];
+    grid[0] = (unsigned)x; grid[1] = (unsigned)y; grid[2] = 1;
+    block[0] = threads; block[1] = block[2] = 1;
+    hybrid__cuda_launch(q, module, kernel, grid, block, 0, args);
+}
+
+/* ---- x ---- */
+static void hybrid__cuda_matmul_x(hybrid__cuda_matmul_job *job, hybrid__cuda_x form)
+{
+    const float *x = job->op->x;
+    int64_t x_stride = job->op->x_stride;
+    int k = (int)job->k, k_pad = (int)job->k_pad;
+    if (job->form == form) return;
+    job->form = form;
+    if (form == HYBRID__CUDA_X_Q8) {
+        char *d = job->x + (size_t)job->n * (size_t)k, *s = d + (size_t)job->n * (size_t)(k / 32) * 4;
+        void *args[6];
+        args[0] = &x; args[1] = &x_stride; args[2] = &k; args[3] = &job->x; args[4] = &d; args[5] = &s;
+        hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, HYBRID__KERNEL_QUANTIZE, (k + 255) / 256, job->n, 256, args);
+    } else {
+        void *args[5];
+        args[0] = &x; args[1] = &x_stride; args[2] = &k; args[3] = &job->x; args[4] = &k_pad;
+        hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, form == HYBRID__CUDA_X_HALF ? HYBRID__KERNEL_TO_HALF : HYBRID__KERNEL_TO_BF16,
+                          (k_pad + 255) / 256, job->n, 256, args);
+    }
+}
+
+/* ---- few rows ---- */
+
+/* Rows i .. i + n - 1 of x with up to four matrices of one type. */
+static void hybrid__cuda_matvec(hybrid__cuda_matmul_job *job, hybrid_type type, const hybrid__cuda_matrices *all, int64_t row_bytes, int i, int n)
+{
+    hybrid__cuda_matrices ms = *all;
+    hybrid__cuda_operand o;
+    int64_t groups = 0, blocks, most = (int64_t)HYBRID__MAX(job->q->cu->n_sm, 1) * 8, turns;
+    int m, module = hybrid__cuda_matmul_module(n == 1 ? HYBRID__MODULE_MATVEC_F32 : HYBRID__MODULE_MATBATCH_F32, type);
+    void *args[2];
+    o.k = (int)job->k; o.n = n; o.row_bytes = row_bytes;
+    if (hybrid__cuda_is_float(type)) {
+        o.x = job->op->x + i * job->op->x_stride; o.x_stride = job->op->x_stride;
+        o.d = o.s = NULL;
+    } else {
+        const float *d = (const float *)(const void *)(job->x + (size_t)job->n * (size_t)job->k), *s = d + job->n * (job->k / 32);
+        o.x = job->x + i * job->k; o.x_stride = job->k;
+        o.d = d + i * (job->k / 32); o.s = s + i * (job->k / 16);
+    }
+    for (m = 0; m < ms.n; m++) {
+        ms.m[m].y += i * ms.m[m].y_stride;
+        groups += (ms.m[m].rows + HYBRID__CUDA_MATVEC_ROWS - 1) / HYBRID__CUDA_MATVEC_ROWS;
+    }
+    blocks = (groups + HYBRID__CUDA_MATVEC_WARPS - 1) / HYBRID__CUDA_MATVEC_WARPS;
+    turns = (blocks + most - 1) / most;             /* every warp the same number of groups, or one less */
+    args[0] = &ms; args[1] = &o;
+    hybrid__cuda_grid(job->q, module, n <= 2 ? 0 : n <= 4 ? 1 : 2, (blocks + turns - 1) / turns, 1, 32 * HYBRID__CUDA_MATVEC_WARPS, args);
+}
+
+/* The matrices of the op that have the type of matrix `first` (and come behind it). */
+static void hybrid__cuda_matmul_few(hybrid__cuda_matmul_job *job, int first)
+{
+    const hybrid__tensor *w = job->op->out[first].w;
+    hybrid__cuda_matrices ms;
+    int i;
+    memset(&ms, 0, sizeof ms);
+    for (i = first; i < job->op->n_out; i++) {
+        const hybrid__matmul_out *out = &job->op->out[i];
+        hybrid__cuda_matrix *m = &ms.m[ms.n];
+        if (out->w->type != w->type || out->w->ne[1] < 1) continue;
+        m->w = out->w->data; m->bias = out->bias; m->y = out->y; m->y_stride = out->y_stride;
+        m->rows = (int)out->w->ne[1]; m->add = out->add;
+        ms.n++;
+    }
+    if (!ms.n) return;
+    if (!hybrid__cuda_is_float(w->type)) hybrid__cuda_matmul_x(job, HYBRID__CUDA_X_Q8);
+    for (i = 0; i < job->n; i += HYBRID__CUDA_MATVEC_STEP)
+        hybrid__cuda_matvec(job, w->type, &ms, (int64_t)w->nb[1], i, HYBRID__MIN(job->n - i, (int)HYBRID__CUDA_MATVEC_STEP));
+}
+
+/* ---- many rows ---- */
+static void hybrid__cuda_bias(hybrid__cuda_queue *q, const hybrid__cuda_product *p)
+{
+    hybrid__cuda_product copy = *p;
+    void *args[5];
+    args[0] = &copy.bias; args[1] = &copy.y; args[2] = &copy.y_stride; args[3] = &copy.out; args[4] = &copy.add;
+    hybrid__cuda_grid(q, HYBRID__MODULE_QUANTIZE, HYBRID__KERNEL_BEGIN_BIAS, (p->out + 255) / 256, p->n, 256, args);
+}
+
+static void hybrid__cuda_tensor_cores(hybrid__cuda_queue *q, bool bf16, hybrid__cuda_product *p)
+{
+    void *args[1];
+    bool wide = p->n > 64;
+    if (hybrid__cuda_queue_blas(q, NULL)) {
+        if (p->bias) hybrid__cuda_bias(q, p);
+        hybrid__cuda_gemm(q, bf16 ? HYBRID__CUDA_R_16BF : HYBRID__CUDA_R_16F, p->w, (int)p->ldw, p->x, (int)p->ldx, HYBRID__CUDA_R_32F, p->y, (int)p->y_stride,
+                          p->n, p->out, p->k, p->bias || p->add);
+        return;
+    }
+    args[0] = p;
+    hybrid__cuda_grid(q, bf16 ? HYBRID__MODULE_GEMM_BF16 : HYBRID__MODULE_GEMM_F16, wide ? HYBRID__KERNEL_GEMM_128 : HYBRID__KERNEL_GEMM_32,
+                      (p->n + (wide ? 127 : 31)) / (wide ? 128 : 32), (p->out + 127) / 128, 256, args);
+}
+
+static void hybrid__cuda_matmul_f32(hybrid__cuda_queue *q, hybrid__cuda_product *p)
+{
+    void *args[1];
+    args[0] = p;
+    hybrid__cuda_grid(q, HYBRID__MODULE_GEMM_F32, 0, (p->n + 63) / 64, (p->out + 63) / 64, 256, args);
+}
+
+/* Rows of w, from `first`, as halves at job->w. */
+static void hybrid__cuda_dequantize(hybrid__cuda_matmul_job *job, const hybrid__tensor *w, int64_t first, int rows)
+{
+    const char *from = (const char *)w->data + (size_t)first * w->nb[1];
+    int64_t row_bytes = (int64_t)w->nb[1], threads = (hybrid__cuda_is_float(w->type) ? job->k_pad / 8 : job->k / 32) * rows;
+    int k = (int)job->k, k_pad = (int)job->k_pad;
+    void *args[6];
+    args[0] = &from; args[1] = &row_bytes; args[2] = &rows; args[3] = &k; args[4] = &job->w; args[5] = &k_pad;
+    hybrid__cuda_grid(job->q, hybrid__cuda_matmul_module(HYBRID__MODULE_DEQUANTIZE_F32, w->type), 0, (threads + 255) / 256, 1, 256, args);
+}
+
+static void hybrid__cuda_matmul_many(hybrid__cuda_matmul_job *job, const hybrid__matmul_out *out)
+{
+    const hybrid__tensor *w = out->w;
+    hybrid__cuda_product p;
+    int cc = job->q->cu->cc;
+    bool bf16 = hybrid__cuda_is_bf16(w->type, job->k, cc), as_it_is = hybrid__cuda_as_it_is(w->type, job->k, cc);
+    int64_t rows = w->ne[1], first, slice = as_it_is ? rows : (int64_t)(job->w_bytes / ((size_t)job->k_pad * 2));
+    p.n = job->n; p.k = (int)job->k; p.add = out->add; p.y_stride = out->y_stride;
+    if (w->type == HYBRID_TYPE_F32) {
+        p.x = job->op->x; p.ldx = job->op->x_stride; p.w = w->data; p.ldw = job->k;
+        p.out = (int)rows; p.bias = out->bias; p.y = out->y;
+        hybrid__cuda_matmul_f32(job->q, &p);
+        return;
+    }
+    hybrid__cuda_matmul_x(job, bf16 ? HYBRID__CUDA_X_BF16 : HYBRID__CUDA_X_HALF);
+    p.k = (int)job->k_pad;
+    p.x = job->x; p.ldx = p.ldw = job->k_pad;
+    if (slice >= 128 && slice < rows) slice = slice / 128 * 128;        /* whole tiles */
+    slice = HYBRID__MAX(slice, 1);
+    for (first = 0; first < rows; first += slice) {
+        p.out = (int)HYBRID__MIN(slice, rows - first);
+        p.bias = out->bias ? out->bias + first : NULL;
+        p.y = out->y + first;
+        p.w = as_it_is ? w->data : (const void *)job->w;
+        if (!as_it_is) hybrid__cuda_dequantize(job, w, first, p.out);
+        hybrid__cuda_tensor_cores(job->q, bf16, &p);
+    }
+}
+
+/* scratch: as many bytes of device memory as hybrid__cuda_matmul_scratch says for this model; nothing in it outlives the call. */
+static void hybrid__cuda_matmul(hybrid__cuda_queue *q, const hybrid__op_matmul *op, void *scratch, size_t scratch_bytes)
+{
+    hybrid__cuda_matmul_job job;
+    size_t x_bytes;
+    int i, j;
+    if (op->n < 1 || op->n_out < 1) return;
+    memset(&job, 0, sizeof job);
+    job.q = q; job.op = op; job.n = op->n;
+    job.k = op->out[0].w->ne[0]; job.k_pad = hybrid__cuda_pad(job.k);
+    x_bytes = hybrid__cuda_x_bytes(job.n, job.k);
+    job.x = (char *)scratch; job.w = job.x + x_bytes;
+    job.w_bytes = scratch_bytes - HYBRID__MIN(x_bytes, scratch_bytes);
+    for (i = 0; i < op->n_out; i++) {
+        for (j = 0; j < i && op->out[j].w->type != op->out[i].w->type; j++) {}
+        if (op->n > HYBRID__CUDA_MATVEC_N) hybrid__cuda_matmul_many(&job, &op->out[i]);
+        else if (j == i) hybrid__cuda_matmul_few(&job, i);
+    }
+}
