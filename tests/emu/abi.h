@@ -26,6 +26,7 @@ void emu_cp_commit(void);
 void emu_cp_wait(int groups_left);
 void emu_fence(void);                                  /* __threadfence */
 void emu_atomic(const void *p, int bytes);             /* told before each atomic operation (check mode) */
+void emu_misaligned(const void *p, int alignment, int line);
 void emu_trap(const char *text, int line);             /* __trap, failed assertion */
 
 /* One kernel of a module; `call` unpacks the parameters by the types of the kernel itself. */
@@ -44,7 +45,7 @@ struct emu_module {
     const struct emu_global *globals;
     char *shared, *shared_end;                         /* the static __shared__ variables of all kernels */
 };
-#define EMU_ABI 3
+#define EMU_ABI 4
 }
 
 /* Header of what the stand-in NVRTC returns as a "cubin": followed by `bytes` bytes of a shared library. */

@@ -1,9 +1,243 @@
+/* Check mode: kernels are compiled with -fsanitize=thread, but call these __tsan_ functions instead of the sanitizer's own, so
+   that every access to memory comes through check(). For each 4 bytes there is a cell with the last write and the last read
+   (block, thread, time) and a byte that says which of the 4 are initialised.
+
+   Time is counted per block: it advances at each barrier and each warp sync. An access comes before another one of the same block
+   when a barrier lies between, or a warp sync within the same warp. Blocks of one launch are unordered, but for those that have
+   passed a __threadfence() when the later one has done an atomic operation (the "last block sums up" pattern).
+
+   Limits: one write and one read are kept per cell; shuffles order nothing (as on the device); no weak memory order. */
 #include "device.h"
+#include <set>
+#include <sys/mman.h>
+#include <vector>
+
 bool emu_checking;
-void emu_check_setup(uintptr_t, uint64_t) {}
-void emu_check_allocated(uintptr_t, uint64_t, bool) {}
-void emu_check_written(uintptr_t, uint64_t) {}
-void emu_check_copied(uintptr_t, uintptr_t, uint64_t) {}
-void emu_check_launch(const emu_launch *, uintptr_t, uint64_t) {}
-void emu_check_block(char *, unsigned) {}
-void emu_check_access(const void *, int, int, const void *) {}
+
+struct cell { uint64_t write, read; };
+/* An access in 64 bits. serial: number of the block since the start, over all launches. */
+struct record {
+    static uint64_t make(uint64_t serial, unsigned thread, uint64_t time, unsigned mask, unsigned flags) {
+        return serial << 42 | (uint64_t)thread << 32 | (time & 0xffffffu) << 8 | mask << 4 | flags;
+    }
+    static uint64_t serial(uint64_t r) { return r >> 42; }
+    static unsigned thread(uint64_t r) { return (unsigned)(r >> 32) & 1023u; }
+    static uint64_t time(uint64_t r) { return r >> 8 & 0xffffffu; }
+    static unsigned mask(uint64_t r) { return (unsigned)(r >> 4) & 15u; }
+};
+enum { LANES = 1, WARPS = 2, BLOCKS = 4, ATOMIC = 8 };     /* flags: read by several lanes, warps, blocks; an atomic operation */
+enum { INITIALISED = 15, PENDING = 16 };                   /* state byte: 4 bits for 4 bytes; a cp.async is under way */
+
+struct region { uintptr_t base; uint64_t bytes; cell *cells; uint8_t *state; bool shared; };
+static region global_memory, static_shared, dynamic_shared;
+static uintptr_t stack_base, image_base, image_end;
+static uint64_t stack_bytes;
+static uint64_t serial = 1, launch_serial = 1;
+static bool acquired;
+static std::vector<bool> fenced;                           /* by block of this launch */
+static const uint64_t MAX_SERIAL = (1u << 22) - 2;
+
+static void *zero_pages(uint64_t bytes) {
+    void *p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) { fprintf(stderr, "emu: no address space for check mode\n"); abort(); }
+    return p;
+}
+static void resize(region *r, uintptr_t base, uint64_t bytes, bool shared) {
+    uint64_t granules = (bytes + (base & 3u) + 3) / 4 + 1;
+    static std::map<region *, uint64_t> size;
+    if (size[r] < granules) {
+        if (r->cells) { munmap(r->cells, size[r] * sizeof(cell)); munmap(r->state, size[r]); }
+        r->cells = (cell *)zero_pages(granules * sizeof(cell));
+        r->state = (uint8_t *)zero_pages(granules);
+        size[r] = granules;
+    }
+    r->base = base & ~(uintptr_t)3;
+    r->bytes = bytes + (base & 3u);
+    r->shared = shared;
+}
+
+void emu_check_setup(uintptr_t base, uint64_t bytes) { if (emu_checking) resize(&global_memory, base, bytes, false); }
+
+/* The initialised bits of a range: whole cells by memset, the ends bit by bit. */
+static void set_state(uintptr_t p, uint64_t bytes) {
+    if (!emu_checking || p - global_memory.base >= global_memory.bytes) return;
+    uint64_t at = p - global_memory.base, end = at + bytes;
+    for (; at < end && at & 3u; at++) global_memory.state[at >> 2] |= (uint8_t)(1u << (at & 3u));
+    if (at < end) memset(global_memory.state + (at >> 2), INITIALISED, (end - at) >> 2);
+    for (at = at < end ? end & ~(uint64_t)3 : end; at < end; at++) global_memory.state[at >> 2] |= (uint8_t)(1u << (at & 3u));
+}
+void emu_check_written(uintptr_t p, uint64_t bytes) { set_state(p, bytes); }
+void emu_check_copied(uintptr_t to, uintptr_t from, uint64_t bytes) {
+    if (!emu_checking) return;
+    uint8_t *s = global_memory.state;
+    uint64_t a = to - global_memory.base, b = from - global_memory.base;
+    if ((a | b | bytes) & 3u) set_state(to, bytes);
+    else memmove(s + (a >> 2), s + (b >> 2), bytes >> 2);
+}
+
+void emu_check_launch(const emu_launch *launch, uintptr_t stacks, uint64_t bytes) {
+    uint64_t blocks = (uint64_t)launch->grid.x * launch->grid.y * launch->grid.z;
+    stack_base = stacks;
+    stack_bytes = bytes;
+    image_base = launch->image_base;
+    image_end = launch->image_end;
+    resize(&static_shared, (uintptr_t)launch->module->shared, (uint64_t)(launch->module->shared_end - launch->module->shared), true);
+    if (serial + blocks >= MAX_SERIAL) {                   /* numbers have run out: forget all accesses */
+        madvise(global_memory.cells, global_memory.bytes / 4 * sizeof(cell), MADV_DONTNEED);
+        memset(static_shared.cells, 0, static_shared.bytes / 4 * sizeof(cell));
+        if (dynamic_shared.cells) memset(dynamic_shared.cells, 0, dynamic_shared.bytes / 4 * sizeof(cell));
+        serial = 1;
+    }
+    launch_serial = serial + 1;
+    fenced.assign((size_t)blocks, false);
+}
+void emu_check_block(char *dynamic, unsigned bytes) {
+    serial++;
+    acquired = false;
+    resize(&dynamic_shared, (uintptr_t)dynamic, bytes, true);
+    memset(dynamic_shared.state, 0, dynamic_shared.bytes / 4 + 1);
+    memset(static_shared.state, 0, static_shared.bytes / 4 + 1);
+}
+void emu_check_fence() { if (emu_checking) fenced[serial - launch_serial] = true; }
+
+/* Each place in the source is told once for each kind of fault. */
+static bool first_time(const void *pc, int what) {
+    static std::set<std::pair<const void *, int>> told;
+    return told.insert({pc, what}).second;
+}
+
+static bool before_me(uint64_t r, bool shared) {           /* the recorded access is ordered before the running thread's next one */
+    if (record::serial(r) < (shared ? serial : launch_serial)) return true;      /* shared memory of another block is other memory */
+    if (record::serial(r) != serial) return acquired && fenced[record::serial(r) - launch_serial] && !(r & BLOCKS);
+    if (r & BLOCKS) return false;
+    if (record::time(r) < emu_time.block_sync) return true;
+    if (r & WARPS) return false;
+    if (record::thread(r) >> 5 == emu_time.warp && record::time(r) < emu_time.warp_sync[emu_time.warp]) return true;
+    return !(r & LANES) && record::thread(r) == emu_time.thread;
+}
+
+static void tell_race(uint64_t r, const char *mine, const char *other, uintptr_t a, bool shared, const void *pc) {
+    if (!first_time(pc, 1)) return;
+    char who[80];
+    if (r & (LANES | WARPS | BLOCKS)) snprintf(who, sizeof who, "several threads");
+    else if (record::serial(r) == serial) snprintf(who, sizeof who, "thread %u (linear) of the block", record::thread(r));
+    else snprintf(who, sizeof who, "thread %u (linear) of block %llu (linear)", record::thread(r), (unsigned long long)(record::serial(r) - launch_serial));
+    emu_report("race in %s memory at %p: this %s and a %s by %s, with no barrier between %s", shared ? "shared" : "global", (void *)a, mine, other, who, emu_source(pc).c_str());
+}
+
+static inline void touch(const region *m, uint64_t at, unsigned mask, int kind, const void *pc) {
+    cell *c = &m->cells[at >> 2];
+    uint8_t *s = &m->state[at >> 2];
+    uintptr_t a = m->base + at;
+    const bool writes = kind != EMU_READ;
+    const unsigned atomic = kind == EMU_ATOMIC_ACCESS ? ATOMIC : 0;
+    if (kind == EMU_ASYNC_DONE) {
+        *s = (uint8_t)((*s | mask) & ~PENDING);
+        c->write = record::make(serial, emu_time.thread, emu_time.now, mask, 0);
+        return;
+    }
+    if (*s & PENDING && first_time(pc, 2)) emu_report("data of a cp.async is used before cp_wait (%p) %s", (void *)a, emu_source(pc).c_str());
+    if ((kind == EMU_READ || atomic) && (*s & mask) != mask && first_time(pc, 3))
+        emu_report("uninitialised %s memory is read (%p) %s", m->shared ? "shared" : "global", (void *)a, emu_source(pc).c_str());
+    if (record::mask(c->write) & mask && !(atomic & c->write) && !before_me(c->write, m->shared)) tell_race(c->write, writes ? "write" : "read", c->write & ATOMIC ? "atomic operation" : "write", a, m->shared, pc);
+    if (writes) {
+        if (record::mask(c->read) & mask && !atomic && !before_me(c->read, m->shared)) tell_race(c->read, "write", "read", a, m->shared, pc);
+        c->write = record::make(serial, emu_time.thread, emu_time.now, mask, atomic);
+        *s = (uint8_t)(*s | (kind == EMU_ASYNC_WRITE ? (unsigned)PENDING : mask));
+    } else {
+        uint64_t r = c->read, mine = record::make(serial, emu_time.thread, emu_time.now, mask, 0);
+        if (r && !before_me(r, m->shared)) {                          /* another reader: remember that there are several */
+            mine |= r & (0xf0u | LANES | WARPS | BLOCKS);
+            if (record::serial(r) != serial) mine |= BLOCKS;
+            else mine |= record::thread(r) >> 5 == emu_time.warp ? LANES : WARPS;
+        }
+        c->read = mine;
+    }
+}
+
+static void check(uintptr_t a, uint64_t bytes, int kind, const void *pc) {
+    const region *m;
+    if (a - (uintptr_t)&emu_now < sizeof emu_now) return;
+    if (a - global_memory.base < global_memory.bytes) {
+        if (!emu_inside(a, bytes)) {
+            emu_report("%s of %llu bytes at %p: %s %s", kind == EMU_READ ? "read" : "write", (unsigned long long)bytes, (void *)a, emu_about(a).c_str(), emu_source(pc).c_str());
+            emu_stop(700);
+        }
+        m = &global_memory;
+    } else if (a - stack_base < stack_bytes) {
+        if (!emu_own_stack(a) && first_time(pc, 4)) emu_report("local memory of another thread is used (%p) %s", (void *)a, emu_source(pc).c_str());
+        return;
+    } else if (a - static_shared.base < static_shared.bytes) m = &static_shared;
+    else if (a - dynamic_shared.base < dynamic_shared.bytes) m = &dynamic_shared;
+    else if (a >= image_base && a < image_end) return;     /* constants and __device__ variables of the module */
+    else if (emu_mapped_host(a)) return;
+    else {
+        emu_report("illegal address %p: neither device memory nor shared memory of this launch (%u bytes of dynamic shared memory) %s", (void *)a, (unsigned)dynamic_shared.bytes, emu_source(pc).c_str());
+        emu_stop(700);
+    }
+    uint64_t at = a - m->base;
+    if (at + bytes > m->bytes) {
+        emu_report("%s of %llu bytes at %p runs over the end of memory %s", kind == EMU_READ ? "read" : "write", (unsigned long long)bytes, (void *)a, emu_source(pc).c_str());
+        emu_stop(700);
+    }
+    if (kind == EMU_ATOMIC_ACCESS) acquired = true;
+    for (uint64_t end = at + bytes; at < end; ) {
+        unsigned from = (unsigned)(at & 3u), n = (unsigned)(end - at < 4 - from ? end - at : 4 - from);
+        touch(m, at, ((1u << n) - 1u) << from, kind, pc);
+        at += n;
+    }
+}
+void emu_check_access(const void *p, int bytes, int kind, const void *pc) { check((uintptr_t)p, (uint64_t)bytes, kind, pc); }
+
+/* ---- what instrumented code calls ---- */
+static inline void aligned(uintptr_t p, unsigned n, int kind, const void *pc) {
+    if (p & (n - 1) && first_time(pc, 7)) emu_report("misaligned: %u bytes at %p %s", n, (void *)p, emu_source(pc).c_str());
+    check(p, n, kind, pc);
+}
+#define HERE __builtin_return_address(0)
+#define ACCESS(n) \
+    EMU_API void __tsan_read##n(void *p) { aligned((uintptr_t)p, n, EMU_READ, HERE); } \
+    EMU_API void __tsan_write##n(void *p) { aligned((uintptr_t)p, n, EMU_WRITE, HERE); } \
+    EMU_API void __tsan_read_write##n(void *p) { check((uintptr_t)p, n, EMU_READ, HERE); check((uintptr_t)p, n, EMU_WRITE, HERE); } \
+    EMU_API void __tsan_volatile_read##n(void *p) { check((uintptr_t)p, n, EMU_READ, HERE); } \
+    EMU_API void __tsan_volatile_write##n(void *p) { check((uintptr_t)p, n, EMU_WRITE, HERE); } \
+    EMU_API void __tsan_unaligned_read##n(void *p) { check((uintptr_t)p, n, EMU_READ, HERE); } \
+    EMU_API void __tsan_unaligned_write##n(void *p) { check((uintptr_t)p, n, EMU_WRITE, HERE); }
+ACCESS(1) ACCESS(2) ACCESS(4) ACCESS(8) ACCESS(16)
+EMU_API void __tsan_read_range(void *p, unsigned long n) { check((uintptr_t)p, n, EMU_READ, HERE); }
+EMU_API void __tsan_write_range(void *p, unsigned long n) { check((uintptr_t)p, n, EMU_WRITE, HERE); }
+EMU_API void __tsan_func_entry(void *) {}
+EMU_API void __tsan_func_exit() {}
+EMU_API void __tsan_init() {}
+EMU_API void __tsan_vptr_update(void **, void *) {}
+EMU_API void __tsan_vptr_read(void **) {}
+
+static void *moved(void *to, const void *from, size_t n, const void *pc) {
+    if (n) { check((uintptr_t)from, n, EMU_READ, pc); check((uintptr_t)to, n, EMU_WRITE, pc); }
+    return memmove(to, from, n);
+}
+static void *filled(void *to, int value, size_t n, const void *pc) {
+    if (n) check((uintptr_t)to, n, EMU_WRITE, pc);
+    return memset(to, value, n);
+}
+/* Older compilers call plain memcpy for copies of structures: the linker sends those here (--wrap). */
+EMU_API void *__tsan_memcpy(void *to, const void *from, size_t n) { return moved(to, from, n, HERE); }
+EMU_API void *__tsan_memmove(void *to, const void *from, size_t n) { return moved(to, from, n, HERE); }
+EMU_API void *__tsan_memset(void *to, int value, size_t n) { return filled(to, value, n, HERE); }
+EMU_API void *__wrap_memcpy(void *to, const void *from, size_t n) { return moved(to, from, n, HERE); }
+EMU_API void *__wrap_memmove(void *to, const void *from, size_t n) { return moved(to, from, n, HERE); }
+EMU_API void *__wrap_memset(void *to, int value, size_t n) { return filled(to, value, n, HERE); }
+
+/* -fsanitize=alignment,bounds: the same trick with the handlers of the undefined-behaviour sanitizer */
+struct source_location { const char *file; uint32_t line, column; };
+struct type_description { uint16_t kind, info; char name[1]; };
+struct mismatch_data { source_location at; const type_description *type; unsigned char log_alignment, kind; };
+struct bounds_data { source_location at; const type_description *array, *index; };
+EMU_API void __ubsan_handle_type_mismatch_v1(mismatch_data *d, uintptr_t p) {
+    if (first_time(d, 5)) emu_report("misaligned: %p is used as %s, which needs an alignment of %u, at %s:%u", (void *)p, d->type->name, 1u << d->log_alignment, d->at.file, d->at.line);
+}
+EMU_API void __ubsan_handle_out_of_bounds(bounds_data *d, uintptr_t index) {
+    if (first_time(d, 6)) emu_report("out of bounds: index %lld of %s at %s:%u", (long long)index, d->array->name, d->at.file, d->at.line);
+}
+EMU_API void __ubsan_handle_type_mismatch_v1_abort(mismatch_data *d, uintptr_t p) { __ubsan_handle_type_mismatch_v1(d, p); emu_stop(716); }
+EMU_API void __ubsan_handle_out_of_bounds_abort(bounds_data *d, uintptr_t i) { __ubsan_handle_out_of_bounds(d, i); emu_stop(700); }

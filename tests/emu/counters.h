@@ -16,6 +16,6 @@ typedef struct emu_counts {
     unsigned long long findings;              /* faults of kernels reported on stderr */
 } emu_counts;
 typedef const emu_counts *(*emu_counters_function)(void);     /* emu_counters: the live numbers */
-typedef const char *(*emu_last_report_function)(void);        /* emu_last_report: text of the last finding, "" when none */
+typedef const char *(*emu_reports_function)(void);        /* emu_reports: text of the findings, "" when none */
 typedef void (*emu_forgive_function)(void);                   /* emu_forgive: forget the findings (a test that wanted them) */
 #endif

@@ -102,6 +102,8 @@ static fiber_point fresh_point(int i) {
 #endif
 }
 
+bool emu_own_stack(uintptr_t p) { return (p - (uintptr_t)stacks) / (STACK_BYTES + GUARD) == (uintptr_t)lanes[current].stack; }
+
 static void change(fiber_point *save, fiber_point load) {
 #ifdef EMU_UCONTEXT
     ucontext_t here;
@@ -195,7 +197,7 @@ static void release_barrier() {
         if (warps[w].at_barrier) { warps[w].ready |= warps[w].at_barrier; warps[w].at_barrier = 0; ready_warps |= 1u << w; }
 }
 
-extern "C" __attribute__((visibility("default"))) void emu_block_sync(int line) {
+EMU_API void emu_block_sync(int line) {
     warp_state *w = &warps[current >> 5];
     unsigned bit = 1u << (current & 31);
     if (!barrier_line) barrier_line = line;
@@ -243,7 +245,7 @@ static void collect(unsigned mask, collective run, void *record, int line) {
 }
 
 static void run_warp_sync(void **, unsigned) { emu_time.warp_sync[emu_time.warp] = ++emu_time.now; }
-extern "C" __attribute__((visibility("default"))) void emu_warp_sync(unsigned mask, int line) { collect(mask, run_warp_sync, nullptr, line); }
+EMU_API void emu_warp_sync(unsigned mask, int line) { collect(mask, run_warp_sync, nullptr, line); }
 
 struct shuffle_record { unsigned value, result; int source, line; };
 static void run_shuffle(void **lane, unsigned present) {
@@ -256,7 +258,7 @@ static void run_shuffle(void **lane, unsigned present) {
         }
     }
 }
-extern "C" __attribute__((visibility("default"))) unsigned emu_shuffle(unsigned value, int source, unsigned mask, int line) {
+EMU_API unsigned emu_shuffle(unsigned value, int source, unsigned mask, int line) {
     shuffle_record r = {value, 0, source, line};
     collect(mask, run_shuffle, &r, line);
     return r.result;
@@ -269,7 +271,7 @@ static void run_gather(void **lane, unsigned present) {
     for (int i = 0; i < 32; i++)
         if (present >> i & 1u) { gather_record *r = (gather_record *)lane[i]; memcpy(r->out, all, sizeof all); r->present = present; }
 }
-extern "C" __attribute__((visibility("default"))) unsigned emu_gather(unsigned value, unsigned out[32], unsigned mask, int line) {
+EMU_API unsigned emu_gather(unsigned value, unsigned out[32], unsigned mask, int line) {
     gather_record r = {value, 0, out};
     collect(mask, run_gather, &r, line);
     return r.present;
@@ -344,7 +346,7 @@ static void run_mma8(void **lane, unsigned present) {
         for (int i = 0; i < 4; i++) ((int *)((mma_record *)lane[l])->d)[i] = d[(l >> 2) + (i & 2 ? 8 : 0)][2 * (l & 3) + (i & 1)];
 }
 
-extern "C" __attribute__((visibility("default"))) void emu_mma(int kind, void *d, const unsigned *a, const unsigned *b, int line) {
+EMU_API void emu_mma(int kind, void *d, const unsigned *a, const unsigned *b, int line) {
     mma_record r = {d, a, b, line};
     collect(0xffffffffu, kind == 0 ? run_mma16<0> : kind == 1 ? run_mma16<1> : run_mma8, &r, line);
 }
@@ -373,7 +375,7 @@ template <int N, bool TRANSPOSED> static void run_ldmatrix(void **lane, unsigned
             ((ldmatrix_record *)lane[l])->r[i] = lo | hi << 16;
         }
 }
-extern "C" __attribute__((visibility("default"))) void emu_ldmatrix(unsigned *r, const void *row, int n, int transposed, int line) {
+EMU_API void emu_ldmatrix(unsigned *r, const void *row, int n, int transposed, int line) {
     ldmatrix_record x = {r, (const unsigned short *)row, line, __builtin_return_address(0)};
     collect(0xffffffffu, n == 4 ? (transposed ? run_ldmatrix<4, true> : run_ldmatrix<4, false>) : (transposed ? run_ldmatrix<2, true> : run_ldmatrix<2, false>), &x, line);
 }
@@ -384,7 +386,7 @@ static void copy_now(const copy &c) {
     if (c.from) memcpy(c.to, c.from, (size_t)c.bytes);
     else memset(c.to, 0, (size_t)c.bytes);
 }
-extern "C" __attribute__((visibility("default"))) void emu_cp_async(void *shared, const void *global, int bytes, int valid) {
+EMU_API void emu_cp_async(void *shared, const void *global, int bytes, int valid) {
     const void *pc = __builtin_return_address(0);
     if ((uintptr_t)shared % (unsigned)bytes || (valid && (uintptr_t)global % (unsigned)bytes)) {
         emu_report("cp.async with an address that is not %d-byte aligned %s", bytes, emu_source(pc).c_str());
@@ -398,20 +400,24 @@ extern "C" __attribute__((visibility("default"))) void emu_cp_async(void *shared
     if (eager) copy_now(c);
     else lanes[current].copies.push_back(c);
 }
-extern "C" __attribute__((visibility("default"))) void emu_cp_commit() { lanes[current].groups++; }
-extern "C" __attribute__((visibility("default"))) void emu_cp_wait(int groups_left) {
+EMU_API void emu_cp_commit() { lanes[current].groups++; }
+EMU_API void emu_cp_wait(int groups_left) {
     lane_state *me = &lanes[current];
     size_t n = 0;
     while (n < me->copies.size() && me->copies[n].group < me->groups - groups_left) copy_now(me->copies[n++]);
     me->copies.erase(me->copies.begin(), me->copies.begin() + (long)n);
 }
 
-extern "C" __attribute__((visibility("default"))) void emu_fence() { emu_time.fenced = true; }
-extern "C" __attribute__((visibility("default"))) void emu_atomic(const void *p, int bytes) {
+EMU_API void emu_fence() { emu_check_fence(); }
+EMU_API void emu_atomic(const void *p, int bytes) {
     if ((uintptr_t)p % (unsigned)bytes) { emu_report("atomic operation on an address that is not %d-byte aligned", bytes); emu_stop(716); }
     if (emu_checking) emu_check_access(p, bytes, EMU_ATOMIC_ACCESS, __builtin_return_address(0));
 }
-extern "C" __attribute__((visibility("default"))) void emu_trap(const char *text, int line) {
+EMU_API void emu_misaligned(const void *p, int alignment, int line) {
+    emu_report("misaligned: %p is used as a vector that needs an alignment of %d, in line %d", p, alignment, line);
+    emu_stop(716);
+}
+EMU_API void emu_trap(const char *text, int line) {
     emu_report("line %d: %s", line, text);
     emu_stop(715);
 }
@@ -447,10 +453,11 @@ static void tell_deadlock() {
 
 /* ---- faults: a touched guard page, a wild address, a stack that ran over ---- */
 static volatile bool running;
-static struct sigaction other_segv, other_bus;
+static const int fault_signals[4] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE};
+static struct sigaction others[4];
 static void on_fault(int number, siginfo_t *info, void *context) {
     if (!running) {                                    /* not ours: as if this handler were not there */
-        sigaction(number, number == SIGBUS ? &other_bus : &other_segv, nullptr);
+        for (int i = 0; i < 4; i++) if (fault_signals[i] == number) sigaction(number, &others[i], nullptr);
         return;
     }
     running = false;
@@ -462,8 +469,10 @@ static void on_fault(int number, siginfo_t *info, void *context) {
     pc = (void *)((ucontext_t *)context)->uc_mcontext.pc;
 #endif
     (void)context;
-    std::string at = emu_source(pc);
-    if (address - (uintptr_t)stacks < (uintptr_t)MAX_THREADS * (STACK_BYTES + GUARD)) emu_report("the stack of a thread ran over (%d KiB) %s", STACK_BYTES / 1024, at.c_str());
+    std::string at = emu_source((const char *)pc + 1);
+    if (number == SIGFPE) emu_report("integer division by zero %s", at.c_str());
+    else if (number == SIGILL) emu_report("undefined behaviour: the compiler found this place unreachable %s", at.c_str());
+    else if (address - (uintptr_t)stacks < (uintptr_t)MAX_THREADS * (STACK_BYTES + GUARD)) emu_report("the stack of a thread ran over (%d KiB) %s", STACK_BYTES / 1024, at.c_str());
     else if (!address) emu_report("misaligned access of a vector type, or a wild address %s", at.c_str());
     else emu_report("illegal address %p: %s %s", info->si_addr, emu_about(address).c_str(), at.c_str());
     siglongjmp(host_return, 700);
@@ -481,8 +490,9 @@ static void faults(bool on) {
     memset(&a, 0, sizeof a);
     a.sa_sigaction = on_fault;
     a.sa_flags = SA_SIGINFO | SA_ONSTACK;
-    if (on) { sigaction(SIGSEGV, &a, &other_segv); sigaction(SIGBUS, &a, &other_bus); }
-    else { sigaction(SIGSEGV, &other_segv, nullptr); sigaction(SIGBUS, &other_bus, nullptr); }
+    for (int i = 0; i < 4; i++)
+        if (on) sigaction(fault_signals[i], &a, &others[i]);
+        else sigaction(fault_signals[i], &others[i], nullptr);
     running = on;
 }
 
@@ -516,7 +526,6 @@ static void start_block() {
     emu_time.now = 1;
     emu_time.block_sync = 0;
     memset(emu_time.warp_sync, 0, sizeof emu_time.warp_sync);
-    emu_time.fenced = emu_time.acquired = false;
     if (emu_checking) emu_check_block(emu_now.dynamic, bytes);
 }
 

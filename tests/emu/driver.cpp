@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <functional>
+#include <link.h>
 #include <memory>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -28,7 +29,7 @@ static std::recursive_mutex lock;
 static emu_counts counts;
 static bool initialized;
 static int sticky;                                     /* a failed launch: every later call returns it until the context is gone */
-static std::string last_report;
+static std::string reports;
 
 static unsigned capability() { static unsigned c = (unsigned)emu_env("EMU_SM", 80); return c; }
 static uint64_t memory_total() { return (uint64_t)emu_env("EMU_MEMORY", 8l << 30); }
@@ -50,16 +51,16 @@ void emu_report(const char *format, ...) {
     va_end(list);
     static bool registered;
     if (!registered) { registered = true; atexit(at_exit); }
-    last_report = text;
+    if (reports.size() < 16384) reports += std::string(text) + "\n";
     if (++counts.findings <= (unsigned long long)emu_env("EMU_REPORTS", 50)) fprintf(stderr, "emu: %s\n  emu:   in %s\n", text, emu_where());
 }
 EMU_API const emu_counts *emu_counters() { return &counts; }
-EMU_API const char *emu_last_report() { return last_report.c_str(); }
-EMU_API void emu_forgive() { counts.findings = 0; last_report.clear(); }
+EMU_API const char *emu_reports() { return reports.c_str(); }
+EMU_API void emu_forgive() { counts.findings = 0; reports.clear(); }
 
 /* ---- objects ---- */
 struct Context { int device; unsigned references; };
-struct Module { void *library; const emu_module *info; const char *base; int fd; std::vector<struct Function *> functions; };
+struct Module { void *library; const emu_module *info; const char *base, *end; int fd; std::vector<struct Function *> functions; };
 struct Function { Module *module; const emu_kernel *kernel; unsigned dynamic_limit = 48 * 1024; };
 
 struct Op {                                            /* one piece of work of a stream, or one node of a graph */
@@ -128,7 +129,7 @@ static uint64_t range_bytes;
 enum { PAGE = 65536, POISON = 16 << 20 };
 
 static void reserve_range() {
-    for (range_bytes = 1ull << 40; range_bytes >= 1ull << 32; range_bytes >>= 1) {
+    for (range_bytes = 1ull << (emu_checking ? 38 : 40); range_bytes >= 1ull << 32; range_bytes >>= 1) {
         void *p = mmap(nullptr, range_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (p != MAP_FAILED) { range_base = range_next = ((uintptr_t)p + PAGE - 1) & ~(uintptr_t)(PAGE - 1); range_bytes -= PAGE; break; }
     }
@@ -159,7 +160,6 @@ static int allocate(devptr *out, uint64_t bytes) {
     range_next = base + mapped;
     uintptr_t p = base + mapped - rounded;
     blocks[p] = Block{bytes, mapped, base};
-    emu_check_allocated(p, bytes, true);
     counts.allocations++;
     counts.bytes += bytes;
     if (counts.bytes > counts.peak_bytes) counts.peak_bytes = counts.bytes;
@@ -169,7 +169,6 @@ static int allocate(devptr *out, uint64_t bytes) {
 static int release(devptr p) {
     auto it = blocks.find((uintptr_t)p);
     if (it == blocks.end()) return INVALID_VALUE;
-    emu_check_allocated(it->first, it->second.bytes, false);
     mmap((void *)it->second.base, it->second.mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
     counts.frees++;
     counts.bytes -= it->second.bytes;
@@ -182,12 +181,26 @@ static bool inside(uintptr_t p, uint64_t bytes) {
     --it;
     return p - it->first <= it->second.bytes && bytes <= it->second.bytes - (p - it->first);
 }
+bool emu_inside(uintptr_t p, uint64_t bytes) {            /* asked at each access of check mode: the last answer is kept */
+    static uintptr_t base;
+    static uint64_t size, version;
+    uint64_t state = counts.allocations + counts.frees;
+    if (version == state && p - base < size && bytes <= size - (p - base)) return true;
+    if (!inside(p, bytes)) return false;
+    auto it = std::prev(blocks.upper_bound(p));
+    base = it->first;
+    size = it->second.bytes;
+    version = state;
+    return true;
+}
 static bool is_pinned(const void *host) {
     auto it = pinned.upper_bound((uintptr_t)host);
     if (it == pinned.begin()) return false;
     --it;
     return (uintptr_t)host - it->first < it->second;
 }
+
+bool emu_mapped_host(uintptr_t p) { return is_pinned((const void *)p); }
 
 std::string emu_about(uintptr_t address) {
     char text[256];
@@ -267,7 +280,7 @@ EMU_API int cuInit(unsigned) {
     counts.calls++;
     if (int e = emu_injected(__func__, 999)) return e;
     if (n_devices() <= 0) return NO_DEVICE;
-    if (!initialized) { initialized = true; reserve_range(); null_stream(); }
+    if (!initialized) { initialized = true; emu_checking = emu_env("EMU_CHECK", 0) != 0; reserve_range(); null_stream(); }
     return OK;
 }
 EMU_API int cuDriverGetVersion(int *v) { *v = (int)emu_env("EMU_DRIVER", 13000); return OK; }
@@ -589,7 +602,14 @@ static int load(void **out, const void *image) {
         return INVALID_IMAGE;
     }
     Dl_info where;
-    m->base = dladdr(m->info, &where) ? (const char *)where.dli_fbase : nullptr;
+    m->base = m->end = dladdr(m->info, &where) ? (const char *)where.dli_fbase : nullptr;
+    dl_iterate_phdr([](dl_phdr_info *info, size_t, void *data) {
+        Module *x = (Module *)data;
+        if ((const char *)info->dlpi_addr != x->base) return 0;
+        for (int i = 0; i < info->dlpi_phnum; i++)
+            if (info->dlpi_phdr[i].p_type == PT_LOAD) x->end = std::max(x->end, x->base + info->dlpi_phdr[i].p_vaddr + info->dlpi_phdr[i].p_memsz);
+        return 1;
+    }, m);
     modules.push_back(m);
     counts.modules++;
     *out = m;
@@ -677,14 +697,18 @@ std::string emu_source(const void *pc) {
     for (Module *m : modules) {
         Dl_info where;
         if (!pc || !dladdr(pc, &where) || where.dli_fbase != (const void *)m->base) continue;
-        char command[200], line[300] = "";
-        snprintf(command, sizeof command, "addr2line -e /proc/%d/fd/%d 0x%lx 2>/dev/null", (int)getpid(), m->fd, (unsigned long)((const char *)pc - m->base - 1));
-        FILE *f = popen(command, "r");
-        if (f) { if (!fgets(line, sizeof line, f)) line[0] = 0; pclose(f); }
-        line[strcspn(line, " \n")] = 0;
-        if (!line[0] || strstr(line, ":?") || strstr(line, "??")) return "";
-        const char *name = strrchr(line, '/');
-        return std::string("at ") + (name ? name + 1 : line);
+        char command[200], line[300];
+        std::string found;
+        snprintf(command, sizeof command, "addr2line -i -e /proc/%d/fd/%d 0x%lx 2>/dev/null", (int)getpid(), m->fd, (unsigned long)((const char *)pc - m->base - 1));
+        FILE *f = popen(command, "r");                 /* with -i: from the innermost inlined function outwards */
+        while (f && fgets(line, sizeof line, f)) {
+            const char *name = strrchr(line, '/');
+            line[strcspn(line, " \n")] = 0;
+            if (strstr(line, ":?") || strstr(line, "shim.h")) continue;
+            found += std::string(found.empty() ? "at " : " in ") + (name ? name + 1 : line);
+        }
+        if (f) pclose(f);
+        return found;
     }
     return "";
 }
@@ -715,7 +739,7 @@ static int launch(Function *f, emu_uint3 grid, emu_uint3 block, unsigned shared,
         counts.launches++;
         n_launches++;
         if (int injected = emu_injected("launch", LAUNCH_FAILED)) return injected;
-        emu_launch x = {f->kernel, f->module->info, grid, block, shared, v->at.data()};
+        emu_launch x = {f->kernel, f->module->info, grid, block, shared, v->at.data(), (uintptr_t)f->module->base, (uintptr_t)f->module->end};
         double start = seconds();
         int r = emu_run(&x);
         if (emu_env("EMU_TRACE", 0))

@@ -2,6 +2,7 @@
    __device__ variables are found in the result, and it is compiled behind shim.h into a shared library: the "cubin". */
 #include "abi.h"
 #include "common.h"
+#include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -124,6 +125,42 @@ struct Rewriter {
             if (is(k + 1, "[") || is(k + 1, "=") || is(k + 1, ";") || is(k + 1, "{")) { globals += "EMU_GLOBAL(" + text(k) + ")\n"; return; }
         }
     }
+    /* (const float4 *)x, reinterpret_cast<float4 *>(x): vectors must be aligned, though this processor would not mind */
+    static bool is_vector(const std::string &s) {
+        size_t n = s.size();
+        if (n < 4 || (s[n - 1] != '2' && s[n - 1] != '4')) return false;
+        for (const char *name : {"float", "int", "uint", "short", "ushort", "uchar", "char", "double", "longlong", "ulonglong"}) if (s.compare(0, n - 1, name) == 0) return true;
+        return false;
+    }
+    size_t operand_end(size_t i) const {               /* behind the operand of a cast: prefix operators, one thing, its postfixes */
+        while (is(i, "*") || is(i, "&") || is(i, "-") || is(i, "~") || is(i, "!")) i++;
+        if (is(i, "(")) {
+            size_t end = behind_parentheses(i);
+            if (is(end - 2, "*") || (i < t.size() && end < t.size() && t[end].kind == 'i')) return operand_end(end);      /* another cast */
+            i = end;
+        } else i++;
+        for (;;) {
+            if (is(i, "(")) i = behind_parentheses(i);
+            else if (is(i, "[")) { int depth = 0; do { depth += is(i, "[") - is(i, "]"); i++; } while (depth && i < t.size()); }
+            else if (is(i, ".")) i += 2;
+            else if (is(i, "-") && is(i + 1, ">")) i += 3;
+            else return i;
+        }
+    }
+    void vector_cast(size_t i) {                       /* i at "(" of "([const] T *)": the operand is wrapped in a check */
+        size_t k = i + 1;
+        while (is(k, "const") || is(k, "volatile")) k++;
+        if (k >= t.size() || !is_vector(text(k))) return;
+        std::string type = text(k++);
+        while (is(k, "const")) k++;
+        if (!is(k, "*")) return;
+        while (is(k, "*") || is(k, "const") || is(k, "__restrict__")) k++;
+        if (!is(k, ")") || k + 1 >= t.size() || is(k - 2, "*") || is(k + 1, ",") || is(k + 1, ";") || is(k + 1, ")")) return;
+        size_t end = operand_end(k + 1);
+        opened[k + 1] += "emu_aligned<" + type + ">(";
+        closed[end - 1] += ")";
+    }
+    std::map<size_t, std::string> opened, closed;      /* text before and behind tokens */
     void run() {
         std::vector<bool> function_scope;              /* of each open brace */
         for (size_t i = 0; i < t.size(); i++) {
@@ -133,10 +170,26 @@ struct Rewriter {
                 function_scope.push_back(in_function || !outer);
             } else if (is(i, "}")) { if (!function_scope.empty()) function_scope.pop_back(); }
             else if (is(i, "__global__")) kernel(i);
+            else if (is(i, "(") && in_function) vector_cast(i);
             else if (is(i, "extern") && is(i + 1, "__shared__")) i = dynamic_shared(i, in_function);
             else if (!in_function && (is(i, "__constant__") || (is(i, "__device__") && !is(i + 1, "__constant__")))) variable(i);
         }
         out.append(s, copied, std::string::npos);
+    }
+    /* The casts, in a second pass over the result of the first */
+    std::string with_checks() {
+        std::string r;
+        size_t from = 0;
+        for (size_t i = 0; i < t.size(); i++) {
+            auto a = opened.find(i), b = closed.find(i);
+            if (a == opened.end() && b == closed.end()) continue;
+            r.append(s, from, t[i].at - from);
+            if (a != opened.end()) r += a->second;
+            r.append(s, t[i].at, t[i].end - t[i].at);
+            if (b != closed.end()) r += b->second;
+            from = t[i].end;
+        }
+        return r.append(s, from, std::string::npos);
     }
 };
 
@@ -247,13 +300,16 @@ static int build(Program *p, const std::vector<std::string> &defines, const std:
 
     std::string name = p->name;
     for (char &c : name) if (c == '/' || c == '"' || c == '\\') c = '_';
-    write_file(work + "/source.cu", "#line 1 \"" + name + "\"\n" + p->source);
+    write_file(work + "/source", "#line 1 \"" + name + "\"\n" + p->source);
     std::vector<std::string> pre = {cxx, "-E", "-x", "c++", "-std=c++17", "-w", "-nostdinc", "-DHYBRID_EMULATOR=1", "-D__CUDACC__=1", "-D__CUDACC_RTC__=1", "-D__NVCC__=1",
-        "-D__CUDA_ARCH__=" + std::to_string(p->arch * 10), "-D__CUDACC_VER_MAJOR__=13", "-D__CUDACC_VER_MINOR__=0", "-U__linux__", work + "/source.cu", "-o", work + "/pre.ii"};
+        "-D__CUDA_ARCH__=" + std::to_string(p->arch * 10), "-D__CUDACC_VER_MAJOR__=13", "-D__CUDACC_VER_MINOR__=0", "-U__linux__", work + "/source", "-o", work + "/pre.ii"};
     pre.insert(pre.begin() + 6, defines.begin(), defines.end());
     if (run(pre, log) != 0) { read_file(log, &p->log); return COMPILATION; }
     read_file(work + "/pre.ii", &text);
 
+    Rewriter casts(text);
+    casts.run();
+    text = casts.with_checks();
     Rewriter r(text);
     r.run();
     std::string unit = "#include \"shim.h\"\n#define alignas(n) __attribute__((aligned(n)))\nnamespace {\n" + r.out + "\n#line 1 \"registration\"\n#undef alignas\n"
@@ -270,8 +326,8 @@ static int build(Program *p, const std::vector<std::string> &defines, const std:
     if (check) {
         flags.push_back(clang ? "-O2" : "-O1");        /* g++ -O2 merges neighbouring loads before it instruments them */
         flags.push_back("-fsanitize=thread");
-        flags.push_back("-fsanitize=alignment,bounds");
-        flags.push_back("-fno-sanitize-recover=none");
+        flags.push_back(clang ? "-fsanitize=alignment,array-bounds" : "-fsanitize=alignment,bounds");
+        for (const char *f : {"memcpy", "memmove", "memset"}) flags.push_back(std::string("-Wl,--wrap=") + f);
         if (clang) { flags.push_back("-mllvm"); flags.push_back("-tsan-instrument-func-entry-exit=0"); flags.push_back("-fno-sanitize-link-runtime"); }
     } else flags.push_back("-O2");
 
@@ -282,8 +338,9 @@ static int build(Program *p, const std::vector<std::string> &defines, const std:
     std::string cache = getenv("EMU_CACHE") ? getenv("EMU_CACHE") : home + "/cache", library;
     if (read_file(cache + file, &library)) { p->image = header_of(p->arch, check, library); return OK; }
 
-    write_file(work + "/unit.cc", unit);
-    for (const std::string &f : {std::string("-I" + home), work + "/unit.cc", std::string("-o"), work + "/unit.so", std::string("-L" + home), std::string("-l:libcuda.so.1"), std::string("-Wl,--no-undefined")}) flags.push_back(f);
+    const std::string file_of_unit = work + "/" + name;        /* reports of the debug information name it */
+    write_file(file_of_unit, unit);
+    for (const std::string &f : {std::string("-I" + home), file_of_unit, std::string("-o"), work + "/unit.so", std::string("-L" + home), std::string("-l:libcuda.so.1"), std::string("-Wl,--no-undefined")}) flags.push_back(f);
     if (check) flags.pop_back();
     int status = run(flags, log);
     read_file(log, &p->log);
@@ -309,7 +366,10 @@ EMU_API int nvrtcCompileProgram(void *h, int n, const char *const *opts) {
     if (!mkdtemp(&work[0])) return INTERNAL;
     int result = build(p, defines, work);
     if (!emu_env("EMU_KEEP", 0)) {
-        for (const char *f : {"/source.cu", "/pre.ii", "/unit.cc", "/unit.so", "/log"}) unlink((work + f).c_str());
+        if (DIR *d = opendir(work.c_str())) {
+            while (dirent *e = readdir(d)) unlink((work + "/" + e->d_name).c_str());
+            closedir(d);
+        }
         rmdir(work.c_str());
     } else fprintf(stderr, "emu: kept %s\n", work.c_str());
     return result;

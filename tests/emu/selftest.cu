@@ -168,9 +168,9 @@ KERNEL neighbours(float *x, int n) {                       /* warp-wide exchange
 }
 KERNEL array_bounds(int *y, int i) {
     __shared__ int s[8];
-    s[threadIdx.x & 7] = 1;
+    if (threadIdx.x < 8) s[threadIdx.x] = 1;
     block_sync();
-    y[0] = s[i];
+    if (threadIdx.x == 0) y[0] = s[i];
 }
 KERNEL overlap(int *y) { y[threadIdx.x + blockIdx.x * 30] = (int)blockIdx.x; }     /* two blocks write the same places */
 KERNEL nothing(int n) { (void)n; }

@@ -155,15 +155,20 @@ EMU_INLINE int dot4(int a, int b, int c) {
 EMU_INLINE int __dp4a(int a, int b, int c) { return dot4(a, b, c); }
 
 /* ---- memory ---- */
+template <class V, class P> EMU_INLINE P emu_aligned(P p, EMU_LINE) {         /* put around the operand of casts to V * */
+    if ((size_t)p & (alignof(V) - 1)) emu_misaligned((const void *)p, (int)alignof(V), line);
+    return p;
+}
 template <class T> EMU_INLINE T __ldg(const T *p) { return *p; }
 template <class T> EMU_INLINE T __ldcs(const T *p) { return *p; }
 template <class T> EMU_INLINE T __ldca(const T *p) { return *p; }
 template <class T> EMU_INLINE T __ldcg(const T *p) { return *p; }
 template <class T> EMU_INLINE void __stcs(T *p, T v) { *p = v; }
-EMU_INLINE uint4 load_stream(const void *p) { return *(const uint4 *)p; }
+EMU_INLINE uint4 load_stream(const void *p, EMU_LINE) { return *(const uint4 *)emu_aligned<uint4>(p, line); }
 EMU_INLINE size_t __cvta_generic_to_shared(const void *p) { return (size_t)p; }
 EMU_INLINE void __threadfence() { emu_fence(); }
 EMU_INLINE void __threadfence_block() {}
+#define EMU_PLAIN __attribute__((no_sanitize("thread")))
 #define EMU_UNCHECKED static __attribute__((noinline, no_sanitize("thread")))           /* emu_atomic() has looked at the address */
 #define EMU_ATOMIC(name, T, expression) \
     EMU_UNCHECKED T name(T *p, T v) { emu_atomic(p, sizeof *p); T old = *p; *p = (expression); return old; }
@@ -277,8 +282,8 @@ template <class... A> struct emu_trampoline<void (*)(A...)> {
     template <int... I> struct list {};
     template <int N, int... I> struct upto : upto<N - 1, N - 1, I...> {};
     template <int... I> struct upto<0, I...> { typedef list<I...> type; };
-    template <int... I> static void apply(void (*f)(A...), void **p, list<I...>) { (void)p; f(*(A *)p[I]...); }
-    template <void (*f)(A...)> static void call(void **p) { apply(f, p, typename upto<n>::type()); }
+    template <int... I> EMU_PLAIN static void apply(void (*f)(A...), void **p, list<I...>) { (void)p; f(*(A *)p[I]...); }
+    template <void (*f)(A...)> EMU_PLAIN static void call(void **p) { apply(f, p, typename upto<n>::type()); }
 };
 #define EMU_KERNEL(name, bounds) { #name, &emu_trampoline<decltype(&name)>::call<&name>, emu_trampoline<decltype(&name)>::n, bounds, \
     emu_trampoline<decltype(&name)>::sizes, emu_trampoline<decltype(&name)>::is_pointer },
