@@ -1,4 +1,4 @@
-/* The op matmul on a CUDA device (the emulator's, or a real one) against dequantized weights in double precision: every type, odd sizes,
+/* The op matmul on a CUDA device (a GPU, or the emulator of tests/emu where the loader finds that) against dequantized weights in double precision: every type, odd sizes,
  * every path: 1 row, 2-16 rows, many rows by tensor cores, sliced scratch. */
 #define HYBRID_IMPLEMENTATION
 #include "../hybrid.h"
@@ -70,7 +70,7 @@ static double tolerance(hybrid_type type, int n)
 {
     if (type == HYBRID_TYPE_F32) return 1e-5;
     if (n > HYBRID__CUDA_MATVEC_N) return 2e-3;
-    return hybrid__cuda_is_float(type) ? 1e-5 : 1e-2;
+    return hybrid__cuda_is_float(type) ? 1e-5 : 4e-3;
 }
 
 /* One op: n_out matrices of (out[i], k) and these types with n rows; scratch is `cut` of what is asked for. */
