@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 7f24f2ab71edbddd): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 64d24e17e3386531): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,7 +16,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       52  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      115  macros.h           what compilers call things, and the macros that every room uses
- *     5071  end.h              closes what core/begin opened
+ *     5093  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
  *      153  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
@@ -25,17 +25,17 @@
  *      537  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
  *      635  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
  *      776  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     2773  cache.c            compiled kernels on disk, or in the host's own store
- *     3014  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     3395  device.c           an opened GPU: its context, its memory, its kernels
- *     3690  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     3808  queue.c            work in order on one stream of a device, used by one thread at a time
- *     4174  gemm.c             large products by cuBLAS.
- *     4213  ops_matmul.c       the op matmul: which kernels a product takes
- *     4467  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     4621  ops_attention.c    which kernel of attention takes which rows
- *     4766  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     4936  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *     2795  cache.c            compiled kernels on disk, or in the host's own store
+ *     3036  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     3417  device.c           an opened GPU: its context, its memory, its kernels
+ *     3712  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     3830  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     4196  gemm.c             large products by cuBLAS.
+ *     4235  ops_matmul.c       the op matmul: which kernels a product takes
+ *     4489  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     4643  ops_attention.c    which kernel of attention takes which rows
+ *     4788  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     4958  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -47,7 +47,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "7f24f2ab71edbddd"
+#define HYBRID_CUDA__SOURCE_ID "64d24e17e3386531"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -1912,13 +1912,35 @@ NULL
 static const char *const hybrid__cuda_text_rope[] = {
 "/* rope: cosines and sines of the positions of a batch, and the rotation of heads. Needs prelude. */\n"
 "\n"
+"/* Sine and cosine as compute/trig.c makes them (the built-in ones keep a table in local memory): the nearest quarter turn is taken off in\n"
+" * three parts, the rest goes into the two series. */\n"
+"DEVICE void sine_cosine(double x, double *sine, double *cosine)\n"
+"{\n"
+"    const double n = rint(x * 0.63661977236758134308), r = fma(-n, 5.170182981794105e-19, fma(-n, 9.920935791635221e-10, fma(-n, 1.57079632580280303955078125, x))), z = r * r;\n"
+"    const int quadrant = (int)((i64)n & 3);\n"
+"    double s = 1.0 / 355687428096000.0, c = -1.0 / 6402373705728000.0;\n"
+"    s = fma(s, z, -1.0 / 1307674368000.0); c = fma(c, z, 1.0 / 20922789888000.0);\n"
+"    s = fma(s, z, 1.0 / 6227020800.0);     c = fma(c, z, -1.0 / 87178291200.0);\n"
+"    s = fma(s, z, -1.0 / 39916800.0);      c = fma(c, z, 1.0 / 479001600);\n"
+"    s = fma(s, z, 1.0 / 362880);           c = fma(c, z, -1.0 / 3628800);\n"
+"    s = fma(s, z, -1.0 / 5040);            c = fma(c, z, 1.0 / 40320);\n"
+"    s = fma(s, z, 1.0 / 120);              c = fma(c, z, -1.0 / 720);\n"
+"    s = fma(s, z, -1.0 / 6);               c = fma(c, z, 1.0 / 24);\n"
+"    s = fma(r * z, s, r);\n"
+"    c = fma(z * z, c, 1 - z / 2);\n"
+"    *sine = quadrant & 1 ? c : s;\n"
+"    *cosine = quadrant & 1 ? s : c;\n"
+"    if (quadrant & 2) *sine = -*sine;\n"
+"    if ((quadrant + 1) & 2) *cosine = -*cosine;\n"
+"}\n"
+"\n"
 "/* table (n, half, 2) = cos, sin of pos * inv_freq, times scale; angles in double. grid (half / 64, n), block 64. */\n"
 "KERNEL __launch_bounds__(64) rope_table(const int *pos, const double *inv_freq, int half, float scale, float *table)\n"
 "{\n"
 "    const int i = blockIdx.x * 64 + threadIdx.x, row = blockIdx.y;\n"
 "    double s, c;\n"
 "    if (i >= half) return;\n"
-"    sincos((double)pos[row] * inv_freq[i], &s, &c);\n"
+"    sine_cosine((double)pos[row] * inv_freq[i], &s, &c);\n"
 "    *(float2 *)(table + ((i64)row * half + i) * 2) = make_float2((float)c * scale, (float)s * scale);\n"
 "}\n"
 "\n"
@@ -2313,7 +2335,7 @@ static const char *const hybrid__cuda_text_attention[] = {
 "}\n"
 "\n"
 "/* grid (splits, n_head_kv * groups of 8 query heads, rows), block 128. */\n"
-"KERNEL __launch_bounds__(128) attention_few(const attention_args a)\n"
+"KERNEL __launch_bounds__(128, 2) attention_few(const attention_args a)\n"
 "{\n"
 "    __shared__ float o[4][FEW_QUERIES][D], m[4][FEW_QUERIES], l[4][FEW_QUERIES];\n"
 "    __shared__ uint4 q_shared[FEW_Q == 1 ? 32 * K_STEPS : 1];\n"
@@ -2482,7 +2504,7 @@ static const char *const hybrid__cuda_text_attention[] = {
 "\n"
 "/* grid (tiles, n_head_kv * (n_head / n_head_kv)), block 128, shared (2 KEYS + Q_SHARED * 64) * STRIDE halves. Tile 64 rows * group queries,\n"
 " * in order of row, is cut into group pieces of 64. */\n"
-"KERNEL __launch_bounds__(128) attention_many(const attention_args a)\n"
+"KERNEL __launch_bounds__(128, 2) attention_many(const attention_args a)\n"
 "{\n"
 "    extern __shared__ uint4 shared[];\n"
 "    half_t *k = (half_t *)shared, *v = k + KEYS * STRIDE, *q_shared = v + KEYS * STRIDE;\n"
@@ -2753,17 +2775,17 @@ static const hybrid__cuda_module_info *hybrid__cuda_module(int module)
     return (void)sizeof(every_module_has_a_row), &table[module];
 }
 
-/* -1: no such module. */
-static int hybrid__cuda_embed_module(hybrid_type type)
+/* By hybrid_type; by the kernels' number of a cache's type and the size of a head. -1: no such module. */
+static int hybrid__cuda_embed_module(int type)
 {
 #define HYBRID__MODULE_OF_TYPE(name, number) case number: return HYBRID__MODULE_EMBED_##name;
-    switch ((int)type) { HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE) }
+    switch (type) { HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE) }
 #undef HYBRID__MODULE_OF_TYPE
     return -1;
 }
-static int hybrid__cuda_attention_module(hybrid_type type, int dim)
+static int hybrid__cuda_attention_module(int kv, int dim)
 {
-#define HYBRID__MODULE_OF_HEAD(name, kv, d) if (type == HYBRID_TYPE_##name && dim == d) return HYBRID__MODULE_ATTENTION_##name##_##d;
+#define HYBRID__MODULE_OF_HEAD(name, number, d) if (kv == number && dim == d) return HYBRID__MODULE_ATTENTION_##name##_##d;
     HYBRID__CUDA_HEADS(HYBRID__MODULE_OF_HEAD)
 #undef HYBRID__MODULE_OF_HEAD
     return -1;
@@ -4505,7 +4527,7 @@ static void hybrid__cuda_op_embed(hybrid__cuda_queue *q, const hybrid__cuda_batc
     bool blocks = hybrid_type_block_size(op->table->type) > 1;
     void *args[7];
     args[0] = &table; args[1] = &row_bytes; args[2] = &index; args[3] = &k; args[4] = &scale; args[5] = &add; args[6] = &out;
-    hybrid__cuda_launch3(q, hybrid__cuda_embed_module(op->table->type), 0, hybrid__div_up(k, blocks ? 32 * 64 : 256), n, 1, 64, 1, 0, args);
+    hybrid__cuda_launch3(q, hybrid__cuda_embed_module((int)op->table->type), 0, hybrid__div_up(k, blocks ? 32 * 64 : 256), n, 1, 64, 1, 0, args);
 }
 
 static void hybrid__cuda_op_norm(hybrid__cuda_queue *q, const hybrid__op_norm *op)
@@ -4708,7 +4730,7 @@ static void hybrid__cuda_attention_set(hybrid__cuda_attention_args *a, const hyb
 static int hybrid__cuda_attention_choose(const hybrid__op_attention *op)
 {
     const hybrid__kv_view *kv = op->kv;
-    int module = kv->head_dim_k == kv->head_dim_v ? hybrid__cuda_attention_module(kv->type, kv->head_dim_k) : -1;
+    int module = kv->head_dim_k == kv->head_dim_v ? hybrid__cuda_attention_module(hybrid__cuda_kv_type(kv->type), kv->head_dim_k) : -1;
     bool aligned = hybrid__cuda_by_4(op->q, op->q_stride) && hybrid__cuda_by_4(op->out, op->out_stride)
                    && hybrid__cuda_by_4(kv->k, (int64_t)kv->page_bytes_k / 4) && hybrid__cuda_by_4(kv->v, (int64_t)kv->page_bytes_v / 4);
     return module >= 0 && aligned ? module : HYBRID__MODULE_ATTENTION_ANY;

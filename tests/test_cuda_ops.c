@@ -414,7 +414,7 @@ static void test_attention_case(const attention_case *c)
     char name[96], *cache;
     int r, i, h;
     double worst, square = 0, limit;
-    const bool half = c->type != HYBRID_TYPE_F32 && c->dim_k == c->dim_v && hybrid__cuda_attention_module(c->type, c->dim_k) >= 0;
+    const bool half = c->type != HYBRID_TYPE_F32 && c->dim_k == c->dim_v && hybrid__cuda_attention_module(hybrid__cuda_kv_type(c->type), c->dim_k) >= 0;
     snprintf(name, sizeof name, "attention %s %d/%d, %d of %d, window %d, cap %g", hybrid_type_name(c->type), c->dim_k, c->dim_v, c->n_head, c->n_head_kv, c->window, (double)c->softcap);
     TEST(name);
     world_create(&w, c);

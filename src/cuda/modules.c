@@ -101,17 +101,17 @@ static const hybrid__cuda_module_info *hybrid__cuda_module(int module)
     return (void)sizeof(every_module_has_a_row), &table[module];
 }
 
-/* -1: no such module. */
-static int hybrid__cuda_embed_module(hybrid_type type)
+/* By hybrid_type; by the kernels' number of a cache's type and the size of a head. -1: no such module. */
+static int hybrid__cuda_embed_module(int type)
 {
 #define HYBRID__MODULE_OF_TYPE(name, number) case number: return HYBRID__MODULE_EMBED_##name;
-    switch ((int)type) { HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE) }
+    switch (type) { HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE) }
 #undef HYBRID__MODULE_OF_TYPE
     return -1;
 }
-static int hybrid__cuda_attention_module(hybrid_type type, int dim)
+static int hybrid__cuda_attention_module(int kv, int dim)
 {
-#define HYBRID__MODULE_OF_HEAD(name, kv, d) if (type == HYBRID_TYPE_##name && dim == d) return HYBRID__MODULE_ATTENTION_##name##_##d;
+#define HYBRID__MODULE_OF_HEAD(name, number, d) if (kv == number && dim == d) return HYBRID__MODULE_ATTENTION_##name##_##d;
     HYBRID__CUDA_HEADS(HYBRID__MODULE_OF_HEAD)
 #undef HYBRID__MODULE_OF_HEAD
     return -1;

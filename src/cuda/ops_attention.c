@@ -87,7 +87,7 @@ static void hybrid__cuda_attention_set(hybrid__cuda_attention_args *a, const hyb
 static int hybrid__cuda_attention_choose(const hybrid__op_attention *op)
 {
     const hybrid__kv_view *kv = op->kv;
-    int module = kv->head_dim_k == kv->head_dim_v ? hybrid__cuda_attention_module(kv->type, kv->head_dim_k) : -1;
+    int module = kv->head_dim_k == kv->head_dim_v ? hybrid__cuda_attention_module(hybrid__cuda_kv_type(kv->type), kv->head_dim_k) : -1;
     bool aligned = hybrid__cuda_by_4(op->q, op->q_stride) && hybrid__cuda_by_4(op->out, op->out_stride)
                    && hybrid__cuda_by_4(kv->k, (int64_t)kv->page_bytes_k / 4) && hybrid__cuda_by_4(kv->v, (int64_t)kv->page_bytes_v / 4);
     return module >= 0 && aligned ? module : HYBRID__MODULE_ATTENTION_ANY;

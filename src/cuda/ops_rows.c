@@ -38,7 +38,7 @@ static void hybrid__cuda_op_embed(hybrid__cuda_queue *q, const hybrid__cuda_batc
     bool blocks = hybrid_type_block_size(op->table->type) > 1;
     void *args[7];
     args[0] = &table; args[1] = &row_bytes; args[2] = &index; args[3] = &k; args[4] = &scale; args[5] = &add; args[6] = &out;
-    hybrid__cuda_launch3(q, hybrid__cuda_embed_module(op->table->type), 0, hybrid__div_up(k, blocks ? 32 * 64 : 256), n, 1, 64, 1, 0, args);
+    hybrid__cuda_launch3(q, hybrid__cuda_embed_module((int)op->table->type), 0, hybrid__div_up(k, blocks ? 32 * 64 : 256), n, 1, 64, 1, 0, args);
 }
 
 static void hybrid__cuda_op_norm(hybrid__cuda_queue *q, const hybrid__op_norm *op)

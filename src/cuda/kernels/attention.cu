@@ -99,7 +99,7 @@ DEVICE void few_keys(few_state &state, const uint4 q[FEW_Q], const uint4 *q_shar
 }
 
 /* grid (splits, n_head_kv * groups of 8 query heads, rows), block 128. */
-KERNEL __launch_bounds__(128) attention_few(const attention_args a)
+KERNEL __launch_bounds__(128, 2) attention_few(const attention_args a)
 {
     __shared__ float o[4][FEW_QUERIES][D], m[4][FEW_QUERIES], l[4][FEW_QUERIES];
     __shared__ uint4 q_shared[FEW_Q == 1 ? 32 * K_STEPS : 1];
@@ -268,7 +268,7 @@ DEVICE void many_softmax(float s[KEYS / 8][4], float o[D / 8][4], float m[2], fl
 
 /* grid (tiles, n_head_kv * (n_head / n_head_kv)), block 128, shared (2 KEYS + Q_SHARED * 64) * STRIDE halves. Tile 64 rows * group queries,
  * in order of row, is cut into group pieces of 64. */
-KERNEL __launch_bounds__(128) attention_many(const attention_args a)
+KERNEL __launch_bounds__(128, 2) attention_many(const attention_args a)
 {
     extern __shared__ uint4 shared[];
     half_t *k = (half_t *)shared, *v = k + KEYS * STRIDE, *q_shared = v + KEYS * STRIDE;
