@@ -187,7 +187,12 @@ HYBRID_API hybrid_result hybrid_context_create(hybrid_model *model, const hybrid
     return HYBRID_OK;
 }
 
-HYBRID_API void hybrid_context_describe(const hybrid_context *context, hybrid_context_desc *desc) { *desc = context->desc; }
+HYBRID_API void hybrid_context_describe(const hybrid_context *context, hybrid_context_desc *desc)
+{
+    if (!desc) return;
+    if (context) *desc = context->desc;
+    else memset(desc, 0, sizeof *desc);
+}
 
 /* ---- the batch ---- */
 
@@ -258,9 +263,28 @@ static void hybrid__batch_forget(hybrid_context *c)
     c->progress.running = false;
 }
 
-HYBRID_API void hybrid_batch_clear(hybrid_context *context) { if (context) hybrid__batch_forget(context); }
+
+/* Gives up a decode that is under way, too: it leaves no logits. */
+static void hybrid__batch_give_up(hybrid_context *c)
+{
+    if (c->progress.running) memset(c->logits_n, 0, (size_t)c->desc.n_seq * sizeof *c->logits_n);
+    hybrid__batch_forget(c);
+}
+
+HYBRID_API void hybrid_batch_clear(hybrid_context *context) { if (context) hybrid__batch_give_up(context); }
 
 /* ---- decode ---- */
+
+/* Pages that must be free before entry i can be written, when those before it have theirs. Of several that share a page and write into
+ * it, the last keeps it when nobody else has it. */
+static int32_t hybrid__entry_need(const hybrid_context *c, int32_t i)
+{
+    const hybrid__seq *s = &c->kv.seqs[c->entries[i].seq];
+    const int32_t page = hybrid__kv_open_page(s), pages = (s->length + c->entries[i].n + HYBRID__PAGE - 1) / HYBRID__PAGE;
+    int32_t refs = page < 0 ? 1 : c->kv.refs[page], k;
+    for (k = 0; k < i && refs > 1; k++) refs -= hybrid__kv_open_page(&c->kv.seqs[c->entries[k].seq]) == page;
+    return pages - s->n_pages + (refs > 1);
+}
 
 /* Back to the first token of the batch. */
 static void hybrid__decode_rewind(hybrid_context *c)
@@ -283,7 +307,7 @@ static hybrid_result hybrid__decode_begin(hybrid_context *c, hybrid_error *error
             return hybrid__fail(error, HYBRID_ERROR_CONTEXT_FULL, "sequence %d has %d tokens and %d more are queued, but n_ctx is %d", e->seq, s->length, e->n, c->desc.n_ctx);
         if (c->model->hp.arch->learned_pos && e->n > c->model->hp.n_ctx_train - s->length)
             return hybrid__fail(error, HYBRID_ERROR_CONTEXT_FULL, "sequence %d would pass position %d, the last one of the model", e->seq, c->model->hp.n_ctx_train - 1);
-        need += hybrid__kv_need(&c->kv, s, s->length, s->length + e->n);
+        need += hybrid__entry_need(c, i);
     }
     if (need > c->kv.n_free)
         return hybrid__fail(error, HYBRID_ERROR_CONTEXT_FULL, "the batch needs %d pages of %d positions, but only %d are free: remove sequences, or make a context with a larger n_ctx", need, HYBRID__PAGE, c->kv.n_free);
@@ -408,7 +432,7 @@ HYBRID_API hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t bu
         if (r == HYBRID_ERROR_DEVICE) r = hybrid__context_fall_back(context, &why, &why);
         if (r) {
             if (error) *error = why;
-            hybrid__batch_forget(context);
+            hybrid__batch_give_up(context);
             return r;
         }
     } while (context->progress.running && (budget_us == UINT64_MAX || hybrid__now_us() - since < budget_us));

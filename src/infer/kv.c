@@ -85,13 +85,8 @@ static void hybrid__page_drop(hybrid__kv *kv, int32_t page)
     if (--kv->refs[page] == 0) kv->free_pages[kv->n_free++] = page;
 }
 
-/* Pages that must be taken from the stack before a sequence can be written from `from` to `end`; shared ones are copied. */
-static int32_t hybrid__kv_need(const hybrid__kv *kv, const hybrid__seq *s, int32_t from, int32_t end)
-{
-    int32_t pages = (end + HYBRID__PAGE - 1) / HYBRID__PAGE, need = pages > s->n_pages ? pages - s->n_pages : 0;
-    if (from % HYBRID__PAGE && from / HYBRID__PAGE < s->n_pages && kv->refs[s->pages[from / HYBRID__PAGE]] > 1) need++;
-    return need;
-}
+/* The page in which a sequence goes on, which is copied before when others share it; -1: it goes on with a new one. */
+static int32_t hybrid__kv_open_page(const hybrid__seq *s) { return s->length % HYBRID__PAGE ? s->pages[s->length / HYBRID__PAGE] : -1; }
 
 static int32_t *hybrid__kv_id(const hybrid__kv *kv, const hybrid__seq *s, int32_t pos) { return &kv->ids[s->pages[pos / HYBRID__PAGE] * HYBRID__PAGE + pos % HYBRID__PAGE]; }
 

@@ -329,6 +329,9 @@ HYBRID_API hybrid_result hybrid_session_result(const hybrid_session *session, hy
 
 HYBRID_API void hybrid_session_describe(const hybrid_session *session, hybrid_session_info *info)
 {
+    if (!info) return;
+    memset(info, 0, sizeof *info);
+    if (!session) return;
     *info = session->info;
     info->n_used = hybrid_seq_length(session->ctx, 0);
 }

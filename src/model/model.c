@@ -172,6 +172,7 @@ HYBRID_API void hybrid_model_describe(const hybrid_model *model, hybrid_model_in
 {
     hybrid_string name;
     size_t i;
+    if (!info) return;
     memset(info, 0, sizeof *info);
     if (!model) return;
     snprintf(info->architecture, sizeof info->architecture, "%s", model->hp.arch->name);

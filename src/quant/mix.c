@@ -31,7 +31,7 @@ HYBRID_API bool hybrid_mix_at(size_t i, hybrid_mix *mix)
 {
     size_t n;
     const hybrid__mix_row *rows = hybrid__mix_rows(&n);
-    if (i >= n) return false;
+    if (i >= n || !mix) return false;
     *mix = rows[i].mix;
     return true;
 }

@@ -1,0 +1,260 @@
+/* Random walks through the engine, beside a model of what it promises: pages and lengths are counted here again, and every row of
+ * logits is computed once more from nothing, by a context of one sequence that gets all tokens at once. The bits must be equal.
+ *     HYBRID_WALKS=1000 HYBRID_SEED=5 build/tests/test_random-plain       more of them, or others */
+#define HYBRID_IMPLEMENTATION
+#include "../src/hybrid_all.c"
+#include "check.h"
+
+enum { PAGE = HYBRID__PAGE, MOST_CTX = 160, MOST_SEQ = 6, MOST_ROWS = 24, MOST_PAGES = MOST_CTX / PAGE + MOST_SEQ + 2 };
+
+static uint64_t state;
+static int below(int n) { state = state * 6364136223846793005u + 1442695040888963407u; return (int)((state >> 33) % (uint64_t)n); }
+static bool one_in(int n) { return below(n) == 0; }
+
+/* ---- what should be ---- */
+
+typedef struct seq { int32_t ids[MOST_CTX]; int length, n_pages, pages[MOST_PAGES]; } seq;
+typedef struct queued { int seq, n, n_rows; int32_t ids[MOST_CTX]; } queued;
+
+typedef struct world {
+    hybrid_context_desc desc;
+    int                 n_vocab, last_pos;             /* last_pos: of the model, where positions are learned */
+    seq                 seqs[MOST_SEQ];
+    int                 refs[1024], n_free;            /* refs of pages by our own numbers */
+    queued              batch[MOST_SEQ];
+    int                 n_batch, n_ids, n_rows;
+    bool                running;
+    int                 rows[MOST_SEQ];                /* rows of logits of the last decode */
+    uint64_t            hash[MOST_SEQ][MOST_ROWS];
+} world;
+
+static void drop_page(world *w, int page) { if (--w->refs[page] == 0) w->n_free++; }
+static void trim(world *w, seq *s) { while (s->n_pages > (s->length + PAGE - 1) / PAGE) drop_page(w, s->pages[--s->n_pages]); }
+static bool new_page(world *w, int *page)
+{
+    for (*page = 0; w->refs[*page]; ++*page) {}
+    w->refs[*page] = 1;
+    return w->n_free-- > 0;
+}
+
+/* Takes pages for all that is queued; false: there are too few, and the world is spoilt. */
+static bool take_pages(world *w)
+{
+    int i;
+    for (i = 0; i < w->n_batch; i++) {
+        seq *s = &w->seqs[w->batch[i].seq];
+        const int end = s->length + w->batch[i].n, at = s->length / PAGE;
+        if (end > w->desc.n_ctx || end > w->last_pos) return false;
+        if (s->length % PAGE && w->refs[s->pages[at]] > 1) {
+            int page;
+            if (!new_page(w, &page)) return false;
+            drop_page(w, s->pages[at]);
+            s->pages[at] = page;
+        }
+        while (s->n_pages * PAGE < end) if (!new_page(w, &s->pages[s->n_pages++])) return false;
+    }
+    return true;
+}
+
+static void forget_batch(world *w)
+{
+    int i;
+    for (i = 0; i < w->n_batch; i++) trim(w, &w->seqs[w->batch[i].seq]);
+    w->n_batch = w->n_ids = w->n_rows = 0;
+    w->running = false;
+}
+
+/* ---- what is ---- */
+
+typedef struct pair { hybrid_context *c, *from_nothing; hybrid_error err; } pair;
+
+static uint64_t hash_row(const float *row, int n)
+{
+    uint64_t h = 14695981039346656037u;
+    int i;
+    for (i = 0; i < n; i++) h = (h ^ hybrid__f32_bits(row[i])) * 1099511628211u;
+    return h;
+}
+
+/* All that can be asked without changing anything. */
+static void look(pair *p, world *w)
+{
+    int i, k;
+    CHECK(hybrid_context_free(p->c) == w->n_free * PAGE, "free: %d, not %d", hybrid_context_free(p->c), w->n_free * PAGE);
+    for (i = 0; i < w->desc.n_seq; i++) {
+        const float *last = hybrid_logits(p->c, i);
+        CHECK(hybrid_seq_length(p->c, i) == w->seqs[i].length, "sequence %d: %d, not %d", i, hybrid_seq_length(p->c, i), w->seqs[i].length);
+        if (w->running || !w->rows[i]) CHECK(!last && !hybrid_logits_at(p->c, i, 0), "there should be no logits of %d", i);
+        else CHECK(last && last == hybrid_logits_at(p->c, i, (size_t)w->rows[i] - 1) && !hybrid_logits_at(p->c, i, (size_t)w->rows[i]), "rows of %d", i);
+        for (k = 0; !w->running && k < w->rows[i]; k++) CHECK(hash_row(hybrid_logits_at(p->c, i, (size_t)k), w->n_vocab) == w->hash[i][k], "row %d of %d changed", k, i);
+    }
+}
+
+/* The decode is done: lengths grow, and every row is computed again. */
+static void finished(pair *p, world *w)
+{
+    int i, k;
+    for (i = 0; i < w->n_batch; i++) {
+        const queued *q = &w->batch[i];
+        seq *s = &w->seqs[q->seq];
+        memcpy(s->ids + s->length, q->ids, (size_t)q->n * sizeof *q->ids);
+        s->length += q->n;
+        w->rows[q->seq] = q->n_rows;
+        if (!q->n_rows) continue;
+        hybrid_seq_remove(p->from_nothing, 0, 0, NULL);
+        CHECK(!hybrid_batch_add_logits(p->from_nothing, 0, s->ids, (size_t)s->length, (size_t)q->n_rows, &p->err) && !hybrid_decode(p->from_nothing, &p->err), "%s", p->err.message);
+        for (k = 0; k < q->n_rows; k++) {
+            const float *a = hybrid_logits_at(p->c, q->seq, (size_t)k), *b = hybrid_logits_at(p->from_nothing, 0, (size_t)k);
+            CHECK(a && b && !memcmp(a, b, (size_t)w->n_vocab * sizeof *a), "row %d of %d of sequence %d, %d tokens: other bits", k, q->n_rows, q->seq, s->length);
+            w->hash[q->seq][k] = b ? hash_row(b, w->n_vocab) : 0;
+        }
+    }
+    forget_batch(w);
+}
+
+/* ---- steps ---- */
+
+static void step_add(pair *p, world *w)
+{
+    int32_t ids[MOST_CTX + 40];
+    const int s = below(w->desc.n_seq + (one_in(20) ? 2 : 0)) - one_in(60), n = below(one_in(3) ? 40 : 6) + (one_in(30) ? MOST_CTX : 0);
+    int i, n_rows = one_in(3) ? below(n + 2) : 1, bad = n && one_in(30) ? below(n) : -1, at;
+    hybrid_result r, expected = HYBRID_OK;
+    queued *q;
+    for (i = 0; i < n && i < MOST_CTX + 40; i++) ids[i] = below(w->n_vocab);
+    if (n > MOST_CTX + 40) return;
+    if (bad >= 0) ids[bad] = one_in(2) ? -1 - below(1000) : w->n_vocab + below(1000);
+    for (at = 0; at < w->n_batch && w->batch[at].seq != s; at++) {}
+    if (s < 0 || s >= w->desc.n_seq || w->running || !n || bad >= 0) expected = HYBRID_ERROR_INVALID;
+    else if (n > w->desc.n_ctx - w->n_ids) expected = HYBRID_ERROR_CONTEXT_FULL;
+    else if (at < w->n_batch - 1) expected = HYBRID_ERROR_INVALID;
+    else if (w->n_rows - (at < w->n_batch ? w->batch[at].n_rows : 0) + (n_rows < n ? n_rows : n) > w->desc.n_logits) expected = HYBRID_ERROR_LIMIT;
+    if (n_rows > n) n_rows = n;
+    r = n_rows == 1 && one_in(2) ? hybrid_batch_add(p->c, s, ids, (size_t)n, &p->err) : hybrid_batch_add_logits(p->c, s, ids, (size_t)n, (size_t)n_rows, &p->err);
+    CHECK(r == expected, "add %d tokens to %d: %d, not %d: %s", n, s, r, expected, r ? p->err.message : "");
+    if (r || expected) return;
+    q = &w->batch[at];
+    if (at == w->n_batch) { w->n_batch++; q->seq = s; q->n = q->n_rows = 0; }
+    memcpy(q->ids + q->n, ids, (size_t)n * sizeof *ids);
+    q->n += n;
+    w->n_ids += n;
+    w->n_rows += n_rows - q->n_rows;
+    q->n_rows = n_rows;
+}
+
+static void step_decode(pair *p, world *w)
+{
+    static world before;
+    hybrid_result r, expected = HYBRID_OK;
+    bool done = true;
+    int units;
+    before = *w;
+    if (!w->running && !w->n_batch) expected = HYBRID_ERROR_INVALID;
+    else if (!w->running && !take_pages(w)) { *w = before; expected = HYBRID_ERROR_CONTEXT_FULL; }
+    if (one_in(2)) r = hybrid_decode(p->c, &p->err);
+    else for (units = 1 + below(8), done = false, r = HYBRID_OK; units > 0 && !done && !r; units--) r = hybrid_decode_step(p->c, 0, &done, &p->err);
+    CHECK(r == expected, "decode: %d, not %d: %s", r, expected, r ? p->err.message : "");
+    if (r || expected) return;
+    w->running = !done;
+    memset(w->rows, 0, sizeof w->rows);
+    if (done) finished(p, w);
+}
+
+static void step_remove(pair *p, world *w)
+{
+    const int s = below(w->desc.n_seq + one_in(20)), length = s < w->desc.n_seq ? w->seqs[s].length : 0;
+    const int from = one_in(4) ? 0 : below(length + 1) + one_in(20) - (one_in(20) ? 200 : 0);
+    const hybrid_result r = hybrid_seq_remove(p->c, s, from, &p->err), expected = s >= w->desc.n_seq || w->running || from < 0 || from > length ? HYBRID_ERROR_INVALID : HYBRID_OK;
+    CHECK(r == expected, "remove from %d of %d: %d, not %d", from, s, r, expected);
+    if (r || expected) return;
+    w->seqs[s].length = from;
+    trim(w, &w->seqs[s]);
+}
+
+static void step_fork(pair *p, world *w)
+{
+    const int a = below(w->desc.n_seq), b = below(w->desc.n_seq + one_in(20));
+    hybrid_result r = hybrid_seq_fork(p->c, a, b, &p->err), expected = b >= w->desc.n_seq || w->running ? HYBRID_ERROR_INVALID : HYBRID_OK;
+    int i;
+    for (i = 0; i < w->n_batch; i++) if (w->batch[i].seq == b && a != b) expected = HYBRID_ERROR_INVALID;
+    CHECK(r == expected, "fork %d to %d: %d, not %d", a, b, r, expected);
+    if (r || expected || a == b) return;
+    w->seqs[b].length = 0;
+    trim(w, &w->seqs[b]);
+    w->seqs[b] = w->seqs[a];
+    for (i = 0; i < w->seqs[b].n_pages; i++) w->refs[w->seqs[b].pages[i]]++;
+}
+
+static void walk(hybrid_model *m, const char *name, int steps)
+{
+    static world w;
+    static const hybrid_kv kinds[] = { HYBRID_KV_F16, HYBRID_KV_F32, HYBRID_KV_Q8_0 };
+    hybrid_model_info info;
+    hybrid_context_desc d;
+    pair p;
+    int i, failed = check_failed;
+    const uint64_t start = state;
+    memset(&w, 0, sizeof w);
+    memset(&d, 0, sizeof d);
+    memset(&p, 0, sizeof p);
+    hybrid_model_describe(m, &info);
+    d.n_ctx = one_in(8) ? 1 + below(3) : one_in(2) ? 1 + below(2 * PAGE) : 1 + below(MOST_CTX);
+    w.last_pos = strcmp(info.architecture, "gpt2") ? INT32_MAX : info.n_ctx_train;
+    if (d.n_ctx > w.last_pos) d.n_ctx = w.last_pos;
+    d.n_seq = 1 + below(MOST_SEQ);
+    d.n_batch = one_in(3) ? 1 + below(3) : 1 + below(48);
+    d.n_logits = one_in(2) ? 0 : 1 + below(MOST_ROWS);
+    d.kv = kinds[below(info.head_dim % 32 ? 2 : 3)];
+    CHECK(!hybrid_context_create(m, &d, &p.c, &p.err), "%s", p.err.message);
+    if (!p.c) return;
+    hybrid_context_describe(p.c, &w.desc);
+    CHECK(w.desc.n_ctx == d.n_ctx && w.desc.n_logits <= MOST_ROWS, "%d positions, %d rows", w.desc.n_ctx, w.desc.n_logits);
+    d.n_seq = 1;
+    d.n_batch = 512;
+    d.n_logits = MOST_ROWS;
+    CHECK(!hybrid_context_create(m, &d, &p.from_nothing, &p.err), "%s", p.err.message);
+    w.n_vocab = info.n_vocab;
+    w.n_free = (d.n_ctx + PAGE - 1) / PAGE + w.desc.n_seq - 1;
+    for (i = 0; i < steps && check_failed == failed; i++) {
+        const int what = below(20);
+        if (what < 8) step_add(&p, &w);
+        else if (what < 14) step_decode(&p, &w);
+        else if (what < 16) step_remove(&p, &w);
+        else if (what < 19) step_fork(&p, &w);
+        else { hybrid_batch_clear(p.c); forget_batch(&w); }
+        look(&p, &w);
+    }
+    if (check_failed != failed) printf("    %s, step %d: n_ctx %d, n_seq %d, n_batch %d, n_logits %d, kv %d; HYBRID_SEED=%llu repeats it\n", name, i, w.desc.n_ctx, w.desc.n_seq,
+                                       w.desc.n_batch, w.desc.n_logits, (int)w.desc.kv, (unsigned long long)start);
+    hybrid_context_destroy(p.c);                       /* perhaps in the middle of a decode */
+    hybrid_context_destroy(p.from_nothing);
+}
+
+int main(void)
+{
+    static const char *const models[] = { "examples/data/stories260K-q8_0.gguf", "tests/oracle/data/models/llama.gguf", "tests/oracle/data/models/gemma3.gguf",
+                                          "tests/oracle/data/models/gpt2.gguf", "tests/oracle/data/models/phi3-window.gguf", "tests/oracle/data/models/mistral.gguf" };
+    const char *walks = getenv("HYBRID_WALKS"), *seed = getenv("HYBRID_SEED");
+    const int n = walks ? atoi(walks) : getenv("HYBRID_SANITIZER") ? 8 : 40;
+    hybrid_runtime_desc rd;
+    hybrid_runtime *rt = NULL;
+    hybrid_error err;
+    size_t i;
+    int k;
+    memset(&rd, 0, sizeof rd);
+    rd.n_threads = 2;
+    CHECK(!hybrid_runtime_create(&rd, &rt, &err), "%s", err.message);
+    state = seed ? strtoull(seed, NULL, 10) : 1;
+    for (i = 0; i < HYBRID__COUNT(models); i++) {
+        hybrid_model_desc d;
+        hybrid_model *m = NULL;
+        TEST(models[i]);
+        memset(&d, 0, sizeof d);
+        d.path = models[i];
+        CHECK(!hybrid_model_load(rt, &d, &m, &err), "%s", err.message);
+        for (k = 0; m && k < n; k++) walk(m, models[i], 80);
+        hybrid_model_destroy(m);
+    }
+    hybrid_runtime_destroy(rt);
+    return test_end();
+}
