@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id f832c3ddf702f7b4): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 6bf864ecabc97d39): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -50,110 +50,110 @@
  *      648  chat.h             templates that make a prompt of a conversation
  *      752  model.h            load, describe
  *      805  context.h          batches of (sequence, tokens), logits, the KV cache
- *      888  sampler.h          from logits to the next token
- *      937  session.h          a conversation
+ *      889  sampler.h          from logits to the next token
+ *      938  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1003  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1066  macros.h           what compilers call things, and the macros that every room uses
- *     1104  base.c             what every room uses: results, errors, checked sizes
- *     1155  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1204  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1263  decimal.c          doubles as text, the same in every locale
- *     1361  thread.c           atomics, threads, and the worker pool
- *     1654  cpu.c              what this processor and its operating system can do
- *     1724  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     1813  device.c           which GPU a runtime uses
- *     1883  runtime.c          creates and ends runtimes
- *     1999  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2152  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     2180  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    22634  end.h              closes what core/begin opened
+ *     1004  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1067  macros.h           what compilers call things, and the macros that every room uses
+ *     1105  base.c             what every room uses: results, errors, checked sizes
+ *     1156  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1205  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1264  decimal.c          doubles as text, the same in every locale
+ *     1362  thread.c           atomics, threads, and the worker pool
+ *     1655  cpu.c              what this processor and its operating system can do
+ *     1725  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     1814  device.c           which GPU a runtime uses
+ *     1884  runtime.c          creates and ends runtimes
+ *     2000  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2153  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     2181  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    22657  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     2546  names.c            names that must differ, found by hash
- *     2648  value.c            the 13 types of metadata values and their items
- *     2773  scan.c             a walk over the metadata, which checks every length before it is believed
- *     2976  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     3343  output.c           a file that appears under its name only when it is complete
- *     3442  write.c            makes a GGUF file
+ *     2547  names.c            names that must differ, found by hash
+ *     2649  value.c            the 13 types of metadata values and their items
+ *     2774  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     2977  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     3344  output.c           a file that appears under its name only when it is complete
+ *     3443  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     3923  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     4004  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     4303  floats.c           the types that are plain numbers
- *     4342  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     4535  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     4763  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     4903  types.c            the table of all types, and the public functions over it
- *     5004  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     5073  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     3924  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     4005  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     4304  floats.c           the types that are plain numbers
+ *     4343  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     4536  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     4764  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     4904  types.c            the table of all types, and the public functions over it
+ *     5005  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     5074  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     5247  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     5492  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     5633  pretokenize.c      cuts text into the words inside which BPE merges
- *     6045  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     6421  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     6598  bpe.c              the merging
- *     6920  tokenizer.c        making tokenizers, text to ids, ids to text
- *     7204  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     7330  stop.c             finds strings that end an answer in bytes that come in pieces
- *     7495  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     8040  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     8337  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     8591  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *     9089  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *     9425  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *     9787  jinja_filter.c     what stands behind '|'.
- *    10378  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    10556  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    10806  jinja_parse.c      tokens to a tree
- *    11356  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    11597  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    12082  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    12250  chat.c             a conversation as the variables that chat templates expect
+ *     5248  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     5493  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     5634  pretokenize.c      cuts text into the words inside which BPE merges
+ *     6046  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     6422  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     6599  bpe.c              the merging
+ *     6921  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     7205  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     7331  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     7496  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     8041  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     8338  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     8592  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *     9090  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *     9426  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *     9788  jinja_filter.c     what stands behind '|'.
+ *    10379  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    10557  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    10807  jinja_parse.c      tokens to a tree
+ *    11357  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    11598  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    12083  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    12251  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    12385  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12574  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12589  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12614  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12703  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    13065  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    13094  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    13202  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    13272  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    13367  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13767  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    14101  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    14359  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14555  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
- *    15102  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    15683  cpu_int.c          the table of integer-block kernels
- *    15738  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    15805  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    18045  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    19168  cpu_select.c       the kernels of an instruction set
- *    19204  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    19374  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12386  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    12575  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12590  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12615  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    12704  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    13066  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    13095  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    13203  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    13273  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    13368  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13768  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    14102  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    14360  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14556  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
+ *    15103  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    15684  cpu_int.c          the table of integer-block kernels
+ *    15739  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    15806  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    18046  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    19169  cpu_select.c       the kernels of an instruction set
+ *    19205  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    19375  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    19721  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    19932  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    20127  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    20172  forward.c          one transformer for all families, over the op table
- *    20553  place.c            which layers run where
- *    20683  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    19722  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    19933  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    20128  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    20173  forward.c          one transformer for all families, over the op table
+ *    20554  place.c            which layers run where
+ *    20684  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    20891  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    21227  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    21440  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    21585  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    22057  plan.c             the bytes of a model and a context before they are loaded
- *    22164  dialog.c           the messages of a conversation, and the prompt that they make
- *    22281  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    20893  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    21229  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    21442  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    21582  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    22077  plan.c             the bytes of a model and a context before they are loaded
+ *    22184  dialog.c           the messages of a conversation, and the prompt that they make
+ *    22301  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -837,7 +837,8 @@ HYBRID_API void hybrid_context_destroy(hybrid_context *context);
 HYBRID_API void hybrid_context_describe(const hybrid_context *context, hybrid_context_desc *desc);
 
 /* Queues n tokens behind the end of a sequence for the next decode; a mix of prompts and single tokens is fine. Copies ids.
- * INVALID: a bad sequence or token id. CONTEXT_FULL: more than n_ctx tokens queued. Nothing is queued on failure. */
+ * INVALID: a bad sequence or token id, or a sequence whose queued tokens have those of another behind them. CONTEXT_FULL: more than
+ * n_ctx tokens queued. Nothing is queued on failure. */
 HYBRID_API hybrid_result hybrid_batch_add(hybrid_context *context, int32_t seq, const int32_t *ids, size_t n, hybrid_error *error);
 /* The same, keeping the logits of the last n_logits tokens instead of the last one (0: none). LIMIT: more rows than the descriptor's n_logits. */
 HYBRID_API hybrid_result hybrid_batch_add_logits(hybrid_context *context, int32_t seq, const int32_t *ids, size_t n, size_t n_logits, hybrid_error *error);
@@ -998,7 +999,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "f832c3ddf702f7b4"
+#define HYBRID__SOURCE_ID "6bf864ecabc97d39"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -5104,7 +5105,7 @@ HYBRID_API bool hybrid_mix_at(size_t i, hybrid_mix *mix)
 {
     size_t n;
     const hybrid__mix_row *rows = hybrid__mix_rows(&n);
-    if (i >= n) return false;
+    if (i >= n || !mix) return false;
     *mix = rows[i].mix;
     return true;
 }
@@ -20571,7 +20572,7 @@ static hybrid_result hybrid__context_defaults(const hybrid__hparams *hp, const h
     if (given) *d = *given;
     else memset(d, 0, sizeof *d);
     if (d->n_ctx < 0 || d->n_seq < 0 || d->n_batch < 0 || d->n_logits < 0 || (unsigned)d->kv > HYBRID_KV_F32)
-        return hybrid__fail(error, HYBRID_ERROR_INVALID, "a number of the context's descriptor is out of range (n_ctx %d, n_seq %d, n_batch %d, n_logits %d)", d->n_ctx, d->n_seq, d->n_batch, d->n_logits);
+        return hybrid__fail(error, HYBRID_ERROR_INVALID, "a number of the context's descriptor is out of range (n_ctx %d, n_seq %d, n_batch %d, n_logits %d, kv %d)", d->n_ctx, d->n_seq, d->n_batch, d->n_logits, (int)d->kv);
     if (!d->n_ctx) d->n_ctx = HYBRID__MIN(hp->n_ctx_train, 4096);
     if (!d->n_seq) d->n_seq = 1;
     if (!d->n_batch) d->n_batch = 512;
@@ -20855,6 +20856,7 @@ HYBRID_API void hybrid_model_describe(const hybrid_model *model, hybrid_model_in
 {
     hybrid_string name;
     size_t i;
+    if (!info) return;
     memset(info, 0, sizeof *info);
     if (!model) return;
     snprintf(info->architecture, sizeof info->architecture, "%s", model->hp.arch->name);
@@ -21525,13 +21527,8 @@ static void hybrid__page_drop(hybrid__kv *kv, int32_t page)
     if (--kv->refs[page] == 0) kv->free_pages[kv->n_free++] = page;
 }
 
-/* Pages that must be taken from the stack before a sequence can be written from `from` to `end`; shared ones are copied. */
-static int32_t hybrid__kv_need(const hybrid__kv *kv, const hybrid__seq *s, int32_t from, int32_t end)
-{
-    int32_t pages = (end + HYBRID__PAGE - 1) / HYBRID__PAGE, need = pages > s->n_pages ? pages - s->n_pages : 0;
-    if (from % HYBRID__PAGE && from / HYBRID__PAGE < s->n_pages && kv->refs[s->pages[from / HYBRID__PAGE]] > 1) need++;
-    return need;
-}
+/* The page in which a sequence goes on, which is copied before when others share it; -1: it goes on with a new one. */
+static int32_t hybrid__kv_open_page(const hybrid__seq *s) { return s->length % HYBRID__PAGE ? s->pages[s->length / HYBRID__PAGE] : -1; }
 
 static int32_t *hybrid__kv_id(const hybrid__kv *kv, const hybrid__seq *s, int32_t pos) { return &kv->ids[s->pages[pos / HYBRID__PAGE] * HYBRID__PAGE + pos % HYBRID__PAGE]; }
 
@@ -21772,7 +21769,12 @@ HYBRID_API hybrid_result hybrid_context_create(hybrid_model *model, const hybrid
     return HYBRID_OK;
 }
 
-HYBRID_API void hybrid_context_describe(const hybrid_context *context, hybrid_context_desc *desc) { *desc = context->desc; }
+HYBRID_API void hybrid_context_describe(const hybrid_context *context, hybrid_context_desc *desc)
+{
+    if (!desc) return;
+    if (context) *desc = context->desc;
+    else memset(desc, 0, sizeof *desc);
+}
 
 /* ---- the batch ---- */
 
@@ -21843,9 +21845,27 @@ static void hybrid__batch_forget(hybrid_context *c)
     c->progress.running = false;
 }
 
-HYBRID_API void hybrid_batch_clear(hybrid_context *context) { if (context) hybrid__batch_forget(context); }
+/* Gives up a decode that is under way, too: it leaves no logits. */
+static void hybrid__batch_give_up(hybrid_context *c)
+{
+    if (c->progress.running) memset(c->logits_n, 0, (size_t)c->desc.n_seq * sizeof *c->logits_n);
+    hybrid__batch_forget(c);
+}
+
+HYBRID_API void hybrid_batch_clear(hybrid_context *context) { if (context) hybrid__batch_give_up(context); }
 
 /* ---- decode ---- */
+
+/* Pages that must be free before entry i can be written, when those before it have theirs. Of several that share a page and write into
+ * it, the last keeps it when nobody else has it. */
+static int32_t hybrid__entry_need(const hybrid_context *c, int32_t i)
+{
+    const hybrid__seq *s = &c->kv.seqs[c->entries[i].seq];
+    const int32_t page = hybrid__kv_open_page(s), pages = (s->length + c->entries[i].n + HYBRID__PAGE - 1) / HYBRID__PAGE;
+    int32_t refs = page < 0 ? 1 : c->kv.refs[page], k;
+    for (k = 0; k < i && refs > 1; k++) refs -= hybrid__kv_open_page(&c->kv.seqs[c->entries[k].seq]) == page;
+    return pages - s->n_pages + (refs > 1);
+}
 
 /* Back to the first token of the batch. */
 static void hybrid__decode_rewind(hybrid_context *c)
@@ -21868,7 +21888,7 @@ static hybrid_result hybrid__decode_begin(hybrid_context *c, hybrid_error *error
             return hybrid__fail(error, HYBRID_ERROR_CONTEXT_FULL, "sequence %d has %d tokens and %d more are queued, but n_ctx is %d", e->seq, s->length, e->n, c->desc.n_ctx);
         if (c->model->hp.arch->learned_pos && e->n > c->model->hp.n_ctx_train - s->length)
             return hybrid__fail(error, HYBRID_ERROR_CONTEXT_FULL, "sequence %d would pass position %d, the last one of the model", e->seq, c->model->hp.n_ctx_train - 1);
-        need += hybrid__kv_need(&c->kv, s, s->length, s->length + e->n);
+        need += hybrid__entry_need(c, i);
     }
     if (need > c->kv.n_free)
         return hybrid__fail(error, HYBRID_ERROR_CONTEXT_FULL, "the batch needs %d pages of %d positions, but only %d are free: remove sequences, or make a context with a larger n_ctx", need, HYBRID__PAGE, c->kv.n_free);
@@ -21993,7 +22013,7 @@ HYBRID_API hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t bu
         if (r == HYBRID_ERROR_DEVICE) r = hybrid__context_fall_back(context, &why, &why);
         if (r) {
             if (error) *error = why;
-            hybrid__batch_forget(context);
+            hybrid__batch_give_up(context);
             return r;
         }
     } while (context->progress.running && (budget_us == UINT64_MAX || hybrid__now_us() - since < budget_us));
@@ -22610,6 +22630,9 @@ HYBRID_API hybrid_result hybrid_session_result(const hybrid_session *session, hy
 
 HYBRID_API void hybrid_session_describe(const hybrid_session *session, hybrid_session_info *info)
 {
+    if (!info) return;
+    memset(info, 0, sizeof *info);
+    if (!session) return;
     *info = session->info;
     info->n_used = hybrid_seq_length(session->ctx, 0);
 }

@@ -32,7 +32,8 @@ HYBRID_API void hybrid_context_destroy(hybrid_context *context);
 HYBRID_API void hybrid_context_describe(const hybrid_context *context, hybrid_context_desc *desc);
 
 /* Queues n tokens behind the end of a sequence for the next decode; a mix of prompts and single tokens is fine. Copies ids.
- * INVALID: a bad sequence or token id, or a sequence whose queued tokens have those of another behind them. CONTEXT_FULL: more than n_ctx tokens queued. Nothing is queued on failure. */
+ * INVALID: a bad sequence or token id, or a sequence whose queued tokens have those of another behind them. CONTEXT_FULL: more than
+ * n_ctx tokens queued. Nothing is queued on failure. */
 HYBRID_API hybrid_result hybrid_batch_add(hybrid_context *context, int32_t seq, const int32_t *ids, size_t n, hybrid_error *error);
 /* The same, keeping the logits of the last n_logits tokens instead of the last one (0: none). LIMIT: more rows than the descriptor's n_logits. */
 HYBRID_API hybrid_result hybrid_batch_add_logits(hybrid_context *context, int32_t seq, const int32_t *ids, size_t n, size_t n_logits, hybrid_error *error);

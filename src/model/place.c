@@ -18,7 +18,7 @@ static hybrid_result hybrid__context_defaults(const hybrid__hparams *hp, const h
     if (given) *d = *given;
     else memset(d, 0, sizeof *d);
     if (d->n_ctx < 0 || d->n_seq < 0 || d->n_batch < 0 || d->n_logits < 0 || (unsigned)d->kv > HYBRID_KV_F32)
-        return hybrid__fail(error, HYBRID_ERROR_INVALID, "a number of the context's descriptor is out of range (n_ctx %d, n_seq %d, n_batch %d, n_logits %d)", d->n_ctx, d->n_seq, d->n_batch, d->n_logits);
+        return hybrid__fail(error, HYBRID_ERROR_INVALID, "a number of the context's descriptor is out of range (n_ctx %d, n_seq %d, n_batch %d, n_logits %d, kv %d)", d->n_ctx, d->n_seq, d->n_batch, d->n_logits, (int)d->kv);
     if (!d->n_ctx) d->n_ctx = HYBRID__MIN(hp->n_ctx_train, 4096);
     if (!d->n_seq) d->n_seq = 1;
     if (!d->n_batch) d->n_batch = 512;
