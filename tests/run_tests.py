@@ -6,7 +6,8 @@
     python3 tests/run_tests.py --plain gguf     not under the sanitizers
 
 Every test is one C program, built three times: as a user would (cc -O2), with AddressSanitizer and UBSan, and, where its first
-comment says [tsan], with ThreadSanitizer. '[no-asan]' there keeps a test from the second; '[simd]' lets the sanitized builds have
+comment says [tsan], with ThreadSanitizer. One that says [emu] runs on the emulated GPU of tests/emu; [emu-reordered] and [emu-check] run it there
+once more, with another order of threads and copies, and with every access of the kernels checked. '[no-asan]' there keeps a test from the second; '[simd]' lets the sanitized builds have
 the kernels of this machine instead of the scalar ones. HYBRID_SANITIZER (address, thread,
 or emulator in the gate that runs tests under qemu) tells a test that it is slow here, so that it can do less. What was built is kept in build/tests until a source changes.
 
@@ -37,6 +38,8 @@ SANITIZERS = {
     "fuzz": ["-O1", "-g", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"],
 }
 TIME_LIMIT = {"plain": 420, "asan": 600, "tsan": 420}
+EMU, EMU_CACHE = os.path.join("build", "emu"), os.path.join("build", "emu-cache")
+EMU_MODES = {"emu": {}, "emu-reordered": {"EMU_ORDER": "lifo", "EMU_DEFER": "1"}, "emu-check": {"EMU_CHECK": "1"}}
 NO_SIMD = ["-DHYBRID_NO_SIMD"]        # instrumented kernels take minutes to compile: only tests that say [simd] carry them
 lock = threading.Lock()
 
@@ -95,7 +98,7 @@ def stamp_of(source, command):
     """Changes when anything changes that the program is made of."""
     digest = hashlib.sha256(" ".join(command).encode())
     folder = os.path.dirname(source)
-    files = [source] + glob.glob("src/**/*", recursive=True) + glob.glob(folder + "/*.h") + glob.glob("tests/*.h") + glob.glob("tests/*.inc")
+    files = [source] + glob.glob("src/**/*", recursive=True) + glob.glob("hybrid*.h") + glob.glob(folder + "/*.h") + glob.glob("tests/*.h") + glob.glob("tests/*.inc")
     for path in sorted(set(files)):
         if os.path.isfile(path):
             with open(path, "rb") as f:
@@ -122,16 +125,38 @@ def tail(text, lines=40):
     return "\n".join("    " + row for row in (rows if len(rows) <= lines else ["..."] + rows[-lines:]))
 
 
+def build_emulator():
+    """None, or what went wrong."""
+    done = subprocess.run([sys.executable, "tests/emu/build.py", "--to", EMU], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return done.stdout.decode("utf-8", "replace") if done.returncode else None
+
+
+def emulated(environment, mode):
+    """The environment of a test on the emulated GPU. Kernels that one run compiled serve the next, in the same mode, of the same emulator."""
+    stamp = os.path.join(EMU, "stamp")
+    kept = hashlib.sha256(open(stamp, "rb").read()).hexdigest()[:12] if os.path.exists(stamp) else "none"
+    more = {"HYBRID_CUDA_PATH": os.path.abspath(EMU), "HYBRID_CUDA_CACHE": os.path.abspath(os.path.join(EMU_CACHE, kept + "-" + mode))}
+    return dict(environment, **more, **EMU_MODES[mode])
+
+
 def run_test(job, total, environment):
-    source, variant, command, prefix = job
+    """Builds a test, and runs it in each of its modes."""
+    source, variant, command, prefix, modes = job
     name = os.path.basename(source)[:-2]
     program = os.path.join(BUILD, "%s-%s" % (name, variant))
-    title = name if variant == "plain" else "%s (%s)" % (name, variant)
     start = time.time()
     words = build(source, command, program)
     if words:
-        say("FAILED %s: it does not compile:\n%s" % (title, tail(words)))
+        say("FAILED %s (%s): it does not compile:\n%s" % (name, variant, tail(words)))
         return total.add(0, 1, 0)
+    for mode in modes:
+        words = [w for w in (variant, mode) if w and w != "plain"]
+        title = "%s (%s)" % (name, ", ".join(words)) if words else name
+        run_program(title, variant, program, prefix, start, total, emulated(environment, mode) if mode else environment)
+        start = time.time()
+
+
+def run_program(title, variant, program, prefix, start, total, environment):
     built = time.time()
     env = dict(environment)
     if variant != "plain":
@@ -221,20 +246,26 @@ def run_all(args, total, seconds):
 
     compiler = os.environ.get("CC", "cc").split()
     offers = {} if args.plain else {"asan": sanitizer("asan", ["gcc", "clang"]), "tsan": sanitizer("tsan", ["gcc", "clang"])}
-    jobs = []
+    jobs, emulator = [], []
     for source in sorted(glob.glob("tests/test_*.c")):
         if args.names and not any(n in os.path.basename(source) for n in args.names):
             continue
         with open(source, encoding="utf-8") as f:
             head = f.read(2000)
-        jobs.append((source, "plain", compiler + ["-O2"], []))
+        modes = [mode for mode in EMU_MODES if "[%s]" % mode in head]
+        if modes and not emulator:
+            emulator.append(build_emulator())
+        if modes and emulator[0]:
+            total.skip(os.path.basename(source), "the emulated GPU could not be built: " + emulator[0])
+            continue
+        jobs.append((source, "plain", compiler + ["-O2"], [], modes or [None]))
         for variant, offer in offers.items():
             if (variant == "tsan" and "[tsan]" not in head) or (variant == "asan" and "[no-asan]" in head):
                 continue
             if isinstance(offer, str):
                 total.skip("%s under %s" % (os.path.basename(source), variant), offer)
             else:
-                jobs.append((source, variant, offer[0] + ([] if "[simd]" in head else NO_SIMD), offer[1]))
+                jobs.append((source, variant, offer[0] + ([] if "[simd]" in head else NO_SIMD), offer[1], modes[:1] or [None]))
     if not jobs:
         say("FAILED: no test fits %s" % args.names)
         total.add(0, 1, 0)

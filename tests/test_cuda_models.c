@@ -1,0 +1,75 @@
+/* Models on the GPU [emu] [emu-reordered] [emu-check] [no-asan]: against transformers as test_models does it on the CPU, through the headers that ship, and stories260K
+ * in several types against the CPU's own logits and text. */
+#define HYBRID_IMPLEMENTATION
+#include "../hybrid.h"
+#include "../hybrid_cuda.h"
+#include "check.h"
+
+static double relative(const float *a, int64_t stride, const float *b, int64_t rows, int64_t cols);
+
+/* Caches in F16 go through tensor cores, whose inputs are halves; with other rows beside, other kernels may be chosen. */
+#define TOLERANCE 1e-4
+#define SAME(a, b, n) (relative(a, n, b, 1, n) < 5e-3)
+#include "models.inc"
+
+/* Greedy text of the GPU against the CPU's, and how far the logits are apart on the way. near: at a gap this small the tokens may part. */
+static void check_against_cpu(const char *path, hybrid_kv kv, int n, double tolerance, double near)
+{
+    static const int32_t start[] = { 1, 403, 407, 261, 378 };
+    hybrid_runtime_desc rd;
+    hybrid_model_desc md;
+    hybrid_context_desc cd;
+    hybrid_runtime *rt[2] = { NULL, NULL };
+    hybrid_model *m[2] = { NULL, NULL };
+    hybrid_context *c[2] = { NULL, NULL };
+    hybrid_error err;
+    double worst = 0;
+    int i, k, n_vocab;
+    if (!path) { SKIP("no shared data"); return; }
+    for (k = 0; k < 2; k++) {
+        memset(&rd, 0, sizeof rd); memset(&md, 0, sizeof md); memset(&cd, 0, sizeof cd);
+        rd.device = k ? "cuda" : "cpu";
+        md.path = path;
+        cd.n_ctx = 256; cd.kv = kv;
+        CHECK(!hybrid_runtime_create(&rd, &rt[k], &err) && !hybrid_model_load(rt[k], &md, &m[k], &err) && !hybrid_context_create(m[k], &cd, &c[k], &err), "%s", err.message);
+        if (!c[k]) return;
+        CHECK(!hybrid_batch_add(c[k], 0, start, 5, &err) && !hybrid_decode(c[k], &err), "%s", err.message);
+    }
+    check_place(m[1]);
+    n_vocab = m[0]->hp.n_vocab;
+    for (i = 0; i < n; i++) {
+        const float *a = hybrid_logits(c[0], 0), *b = hybrid_logits(c[1], 0);
+        double d = relative(b, n_vocab, a, 1, n_vocab);
+        int32_t id = argmax(a, n_vocab);
+        if (d > worst) worst = d;
+        CHECK(argmax(b, n_vocab) == id || a[id] - a[argmax(b, n_vocab)] < near, "token %d is %d, the CPU's %d, %g better", i, argmax(b, n_vocab), id, a[id] - a[argmax(b, n_vocab)]);
+        for (k = 0; k < 2; k++) CHECK(!hybrid_batch_add(c[k], 0, &id, 1, &err) && !hybrid_decode(c[k], &err), "%s", err.message);
+    }
+    CHECK(worst < tolerance, "logits are %.1e apart", worst);
+    printf("  %-60s %d tokens, logits within %.1e\n", path, n, worst);
+    for (k = 0; k < 2; k++) {
+        hybrid_context_destroy(c[k]);
+        hybrid_model_destroy(m[k]);
+        hybrid_runtime_destroy(rt[k]);
+    }
+}
+
+int main(void)
+{
+    const int n = getenv("EMU_CHECK") ? 3 : 60;
+    hybrid_error why;
+    size_t count;
+    TEST("device");
+    if (hybrid_devices(NULL, NULL, 0, &count, &why) || !count) {
+        SKIP("no GPU: %s", why.message);
+        return test_end();
+    }
+    check_all_models();
+    TEST("stories260K");
+    check_against_cpu(data_path("models/stories260K/stories260K.gguf"), HYBRID_KV_F32, n, 1e-4, 0);
+    check_against_cpu(data_path("models/stories260K/stories260K.gguf"), HYBRID_KV_F16, n, 5e-3, 1e-2);
+    check_against_cpu(data_path("models/stories260K/stories260K-BF16.gguf"), HYBRID_KV_F16, n, 1e-2, 5e-2);
+    check_against_cpu(data_path("models/stories260K/stories260K-Q4_K_M.gguf"), HYBRID_KV_F16, n, 3e-2, 0.2);
+    check_against_cpu("examples/data/stories260K-q8_0.gguf", HYBRID_KV_F16, n, 3e-2, 0.2);
+    return test_end();
+}
