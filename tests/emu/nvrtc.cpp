@@ -247,10 +247,9 @@ static bool can_run(const char *compiler) {
     }
     return false;
 }
-static std::string compiler(bool check) {
+static std::string compiler() {
     const char *wish = getenv("EMU_COMPILER");
     if (wish && *wish) return wish;
-    (void)check;
     return can_run("clang++") ? "clang++" : "g++";
 }
 
@@ -292,59 +291,73 @@ static std::string header_of(unsigned arch, bool check, const std::string &libra
     return std::string((const char *)&head, sizeof head) + library;
 }
 
+static std::string preprocessed(Program *p, const std::string &cxx, const std::vector<std::string> &defines, const std::string &work, const std::string &name) {
+    std::string text;
+    write_file(work + "/source", "#line 1 \"" + name + "\"\n" + p->source);
+    std::vector<std::string> words = {cxx, "-E", "-x", "c++", "-std=c++17", "-w", "-nostdinc"};
+    words.insert(words.end(), defines.begin(), defines.end());
+    for (const std::string &w : {std::string("-DHYBRID_EMULATOR=1"), std::string("-D__CUDACC__=1"), std::string("-D__CUDACC_RTC__=1"), std::string("-D__NVCC__=1"),
+                                 "-D__CUDA_ARCH__=" + std::to_string(p->arch * 10), std::string("-D__CUDACC_VER_MAJOR__=13"), std::string("-D__CUDACC_VER_MINOR__=0"), work + "/source",
+                                 std::string("-o"), work + "/pre.ii"}) words.push_back(w);
+    if (run(words, work + "/log") != 0) { read_file(work + "/log", &p->log); return ""; }
+    read_file(work + "/pre.ii", &text);
+    return text + "\n";
+}
+
+/* The whole translation unit: shim, kernels with our changes, the table of their names. */
+static std::string unit_of(const std::string &text) {
+    Rewriter casts(text);
+    casts.run();
+    std::string checked = casts.with_checks();
+    Rewriter r(checked);
+    r.run();
+    return "#include \"shim.h\"\n#define alignas(n) __attribute__((aligned(n)))\nnamespace {\n" + r.out + "\n#line 1 \"registration\"\n#undef alignas\n"
+           "static const emu_kernel emu_kernels[] = {\n" + r.kernels + "{0, 0, 0, 0, 0, 0} };\n"
+           "static const emu_global emu_globals[] = {\n" + r.globals + "{0, 0, 0} };\n}\n"
+           "extern \"C\" __attribute__((visibility(\"default\"))) const emu_module emu_this_module = { EMU_ABI, (int)(sizeof emu_kernels / sizeof *emu_kernels) - 1,\n"
+           "    (int)(sizeof emu_globals / sizeof *emu_globals) - 1, emu_kernels, emu_globals, __start_emu_shared, __stop_emu_shared };\n";
+}
+
+static std::vector<std::string> compiler_flags(bool clang, bool check, bool fma) {
+    std::vector<std::string> flags = {"-x", "c++", "-std=c++17", "-w", "-fPIC", "-shared", "-ffp-contract=fast", "-fno-strict-aliasing", "-fwrapv", "-fvisibility=hidden", "-fno-exceptions",
+        "-fno-rtti", "-fno-math-errno", "-fno-trapping-math", "-fno-stack-protector", "-fno-threadsafe-statics", "-U_FORTIFY_SOURCE", clang ? "-gline-tables-only" : "-g1"};
+    if (!clang) flags.push_back("-fno-gnu-unique");
+    if (fma) flags.push_back("-march=haswell");
+    flags.push_back(check && !clang ? "-O1" : "-O2");      /* g++ -O2 merges neighbouring loads before it instruments them */
+    if (!check) { flags.push_back("-Wl,--no-undefined"); return flags; }
+    flags.push_back("-fsanitize=thread");
+    flags.push_back(clang ? "-fsanitize=alignment,array-bounds" : "-fsanitize=alignment,bounds");
+    for (const char *f : {"memcpy", "memmove", "memset"}) flags.push_back(std::string("-Wl,--wrap=") + f);
+    if (clang) for (const char *f : {"-mllvm", "-tsan-instrument-func-entry-exit=0", "-fno-sanitize-link-runtime"}) flags.push_back(f);
+    return flags;
+}
+
 static int build(Program *p, const std::vector<std::string> &defines, const std::string &work) {
     bool check = emu_env("EMU_CHECK", 0) != 0;
-    std::string home = folder(), cxx = compiler(check), log = work + "/log", shim, abi, text;
+    std::string home = folder(), cxx = compiler(), log = work + "/log", shim, abi, cpu, library;
     if (!read_file(home + "/shim.h", &shim) || !read_file(home + "/abi.h", &abi)) { p->log = "emu: no shim.h beside libnvrtc.so.13 in " + home + "\n"; return INTERNAL; }
-    bool clang = is_clang(cxx, log);
+    read_file("/proc/cpuinfo", &cpu);
+    bool fma = cpu.find(" f16c") != std::string::npos && cpu.find(" avx2") != std::string::npos && cpu.find(" fma") != std::string::npos;
+
+    std::string key = p->source + p->name + shim + abi + cxx + std::to_string(p->arch) + (check ? "check" : "") + (fma ? "fma" : "");
+    for (const std::string &d : defines) key += d + "\n";
+    char file[64];
+    snprintf(file, sizeof file, "/%016llx%016llx.so", (unsigned long long)hash(key), (unsigned long long)hash(key, 88172645463325252ull));
+    std::string cache = getenv("EMU_CACHE") ? getenv("EMU_CACHE") : home + "/cache";
+    if (read_file(cache + file, &library)) { p->image = header_of(p->arch, check, library); return OK; }
 
     std::string name = p->name;
     for (char &c : name) if (c == '/' || c == '"' || c == '\\') c = '_';
-    write_file(work + "/source", "#line 1 \"" + name + "\"\n" + p->source);
-    std::vector<std::string> pre = {cxx, "-E", "-x", "c++", "-std=c++17", "-w", "-nostdinc", "-DHYBRID_EMULATOR=1", "-D__CUDACC__=1", "-D__CUDACC_RTC__=1", "-D__NVCC__=1",
-        "-D__CUDA_ARCH__=" + std::to_string(p->arch * 10), "-D__CUDACC_VER_MAJOR__=13", "-D__CUDACC_VER_MINOR__=0", "-U__linux__", work + "/source", "-o", work + "/pre.ii"};
-    pre.insert(pre.begin() + 6, defines.begin(), defines.end());
-    if (run(pre, log) != 0) { read_file(log, &p->log); return COMPILATION; }
-    read_file(work + "/pre.ii", &text);
-
-    Rewriter casts(text);
-    casts.run();
-    text = casts.with_checks();
-    Rewriter r(text);
-    r.run();
-    std::string unit = "#include \"shim.h\"\n#define alignas(n) __attribute__((aligned(n)))\nnamespace {\n" + r.out + "\n#line 1 \"registration\"\n#undef alignas\n"
-        "static const emu_kernel emu_kernels[] = {\n" + r.kernels + "{0, 0, 0, 0, 0, 0} };\n"
-        "static const emu_global emu_globals[] = {\n" + r.globals + "{0, 0, 0} };\n}\n"
-        "extern \"C\" __attribute__((visibility(\"default\"))) const emu_module emu_this_module = { EMU_ABI, (int)(sizeof emu_kernels / sizeof *emu_kernels) - 1,\n"
-        "    (int)(sizeof emu_globals / sizeof *emu_globals) - 1, emu_kernels, emu_globals, __start_emu_shared, __stop_emu_shared };\n";
-    std::vector<std::string> flags = {cxx, "-x", "c++", "-std=c++17", "-w", "-fPIC", "-shared", "-ffp-contract=fast", "-fno-strict-aliasing", "-fwrapv", "-fvisibility=hidden", "-fno-exceptions",
-        "-fno-rtti", "-fno-math-errno", "-fno-trapping-math", "-fno-stack-protector", "-fno-threadsafe-statics", "-U_FORTIFY_SOURCE", clang ? "-gline-tables-only" : "-g1"};
-    if (!clang) flags.push_back("-fno-gnu-unique");
-    std::string cpu;
-    read_file("/proc/cpuinfo", &cpu);
-    if (cpu.find(" f16c") != std::string::npos && cpu.find(" avx2") != std::string::npos && cpu.find(" fma") != std::string::npos) flags.push_back("-march=haswell");
-    if (check) {
-        flags.push_back(clang ? "-O2" : "-O1");        /* g++ -O2 merges neighbouring loads before it instruments them */
-        flags.push_back("-fsanitize=thread");
-        flags.push_back(clang ? "-fsanitize=alignment,array-bounds" : "-fsanitize=alignment,bounds");
-        for (const char *f : {"memcpy", "memmove", "memset"}) flags.push_back(std::string("-Wl,--wrap=") + f);
-        if (clang) { flags.push_back("-mllvm"); flags.push_back("-tsan-instrument-func-entry-exit=0"); flags.push_back("-fno-sanitize-link-runtime"); }
-    } else flags.push_back("-O2");
-
-    std::string key = unit + shim + abi + p->name;
-    for (const std::string &f : flags) key += f + "\n";
-    char file[64];
-    snprintf(file, sizeof file, "/%016llx%016llx.so", (unsigned long long)hash(key), (unsigned long long)hash(key, 88172645463325252ull));
-    std::string cache = getenv("EMU_CACHE") ? getenv("EMU_CACHE") : home + "/cache", library;
-    if (read_file(cache + file, &library)) { p->image = header_of(p->arch, check, library); return OK; }
-
-    const std::string file_of_unit = work + "/" + name;        /* reports of the debug information name it */
-    write_file(file_of_unit, unit);
-    for (const std::string &f : {std::string("-I" + home), file_of_unit, std::string("-o"), work + "/unit.so", std::string("-L" + home), std::string("-l:libcuda.so.1"), std::string("-Wl,--no-undefined")}) flags.push_back(f);
-    if (check) flags.pop_back();
-    int status = run(flags, log);
+    std::string text = preprocessed(p, cxx, defines, work, name);
+    if (text.empty()) { if (p->log.empty()) p->log = "emu: no compiler \"" + cxx + "\"\n"; return COMPILATION; }
+    std::vector<std::string> words = compiler_flags(is_clang(cxx, log), check, fma);
+    const std::string file_of_unit = work + "/" + name;    /* reports of the debug information name it */
+    write_file(file_of_unit, unit_of(text));
+    words.insert(words.begin(), cxx);
+    for (const std::string &w : {"-I" + home, file_of_unit, std::string("-o"), work + "/unit.so", "-L" + home, std::string("-l:libcuda.so.1")}) words.push_back(w);
+    int status = run(words, log);
     read_file(log, &p->log);
-    if (status != 0) { if (status == 127) p->log = "emu: no compiler \"" + cxx + "\"\n"; return COMPILATION; }
+    if (status != 0) return COMPILATION;
     read_file(work + "/unit.so", &library);
     mkdir(cache.c_str(), 0777);
     std::string temporary = cache + "/" + std::to_string((long)getpid()) + "-" + std::to_string((unsigned long)(uintptr_t)p) + ".tmp";
