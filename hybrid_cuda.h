@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 64d24e17e3386531): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 0569002d13abb43f): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,26 +16,26 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       52  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      115  macros.h           what compilers call things, and the macros that every room uses
- *     5093  end.h              closes what core/begin opened
+ *     5103  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
  *      153  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
  *      162  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
  *      279  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
  *      537  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
- *      635  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
- *      776  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     2795  cache.c            compiled kernels on disk, or in the host's own store
- *     3036  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     3417  device.c           an opened GPU: its context, its memory, its kernels
- *     3712  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     3830  queue.c            work in order on one stream of a device, used by one thread at a time
- *     4196  gemm.c             large products by cuBLAS.
- *     4235  ops_matmul.c       the op matmul: which kernels a product takes
- *     4489  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     4643  ops_attention.c    which kernel of attention takes which rows
- *     4788  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     4958  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *      640  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
+ *      781  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     2800  cache.c            compiled kernels on disk, or in the host's own store
+ *     3041  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     3422  device.c           an opened GPU: its context, its memory, its kernels
+ *     3717  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     3835  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     4206  gemm.c             large products by cuBLAS.
+ *     4245  ops_matmul.c       the op matmul: which kernels a product takes
+ *     4499  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     4653  ops_attention.c    which kernel of attention takes which rows
+ *     4798  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     4968  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -47,7 +47,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "64d24e17e3386531"
+#define HYBRID_CUDA__SOURCE_ID "0569002d13abb43f"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -174,7 +174,7 @@ enum {                                  /* CUresult */
     HYBRID__CU_INVALID_IMAGE = 200, HYBRID__CU_INVALID_CONTEXT = 201, HYBRID__CU_NO_BINARY_FOR_GPU = 209, HYBRID__CU_ECC = 214,
     HYBRID__CU_INVALID_PTX = 218, HYBRID__CU_NO_JIT = 221, HYBRID__CU_PTX_TOO_NEW = 222, HYBRID__CU_NOT_FOUND = 500,
     HYBRID__CU_NOT_READY = 600, HYBRID__CU_ILLEGAL_ADDRESS = 700, HYBRID__CU_LAUNCH_RESOURCES = 701, HYBRID__CU_LAUNCH_TIMEOUT = 702,
-    HYBRID__CU_PEER_ALREADY_ON = 704, HYBRID__CU_ASSERT = 710, HYBRID__CU_LAUNCH_FAILED = 719, HYBRID__CU_SYSTEM_DRIVER_MISMATCH = 803,
+    HYBRID__CU_PEER_ALREADY_ON = 704, HYBRID__CU_ASSERT = 710, HYBRID__CU_HARDWARE_STACK = 714, HYBRID__CU_LAUNCH_FAILED = 719, HYBRID__CU_SYSTEM_DRIVER_MISMATCH = 803,
     HYBRID__CU_COMPAT_NOT_SUPPORTED = 804, HYBRID__CU_CAPTURE_UNSUPPORTED = 900, HYBRID__CU_CAPTURE_INVALIDATED = 901
 };
 enum {                                  /* CUdevice_attribute */
@@ -557,6 +557,13 @@ static bool hybrid__driver_accept(void *user, hybrid__library *lib)
     return !driver->missing;
 }
 
+/* A kernel did something that it must not, or the GPU broke: the context is lost, and every call says so from then on. */
+static bool hybrid__driver_is_fault(int result)
+{
+    return result == HYBRID__CU_ECC || result == HYBRID__CU_ILLEGAL_ADDRESS || result == HYBRID__CU_LAUNCH_TIMEOUT || result == HYBRID__CU_ASSERT ||
+           (result >= HYBRID__CU_HARDWARE_STACK && result <= HYBRID__CU_LAUNCH_FAILED);
+}
+
 /* What a user can do about a result of the driver; "" where nobody knows. */
 static const char *hybrid__driver_advice(int result)
 {
@@ -568,11 +575,9 @@ static const char *hybrid__driver_advice(int result)
         case HYBRID__CU_SYSTEM_DRIVER_MISMATCH: case HYBRID__CU_COMPAT_NOT_SUPPORTED: return "; the driver's parts have different versions: reboot, or install the driver again";
         case HYBRID__CU_INVALID_IMAGE: case HYBRID__CU_NO_BINARY_FOR_GPU: case HYBRID__CU_PTX_TOO_NEW: case HYBRID__CU_INVALID_PTX:
             return "; NVRTC and driver do not fit: update the driver, or install an NVRTC of its CUDA version";
-        case HYBRID__CU_ILLEGAL_ADDRESS: case HYBRID__CU_LAUNCH_FAILED: case HYBRID__CU_ASSERT: case HYBRID__CU_ECC:
-            return "; this process cannot use the GPU any more: continue on the CPU, and please report it";
         case HYBRID__CU_LAUNCH_TIMEOUT: return "; the system stopped a kernel that ran too long: use smaller batches";
         case HYBRID__CU_DEINITIALIZED: return "; the process is ending";
-        default: return "";
+        default: return hybrid__driver_is_fault(result) ? "; this process cannot use the GPU any more: continue on the CPU, and please report it" : "";
     }
 }
 
@@ -3864,9 +3869,16 @@ typedef struct hybrid__cuda_queue {
 
 typedef struct hybrid__cuda_graph { void *executable; uint64_t n_launches; } hybrid__cuda_graph;
 
+/* A kernel fails after its launch: what reports it, a copy perhaps, is not to blame. */
 static void hybrid__cuda_break(hybrid__cuda_queue *q, int code, const char *what)
 {
-    if (code && !q->result) q->result = hybrid__driver_fail(&q->cu->driver, &q->error, code, what);
+    char suspect[96];
+    if (!code || q->result) return;
+    if (q->last && hybrid__driver_is_fault(code)) {
+        snprintf(suspect, sizeof suspect, "running kernels, the last one %.40s", q->last);
+        what = suspect;
+    }
+    q->result = hybrid__driver_fail(&q->cu->driver, &q->error, code, what);
 }
 
 /* For what works in itself, but not inside a capture. */
@@ -3933,12 +3945,10 @@ static void hybrid__cuda_queue_destroy(hybrid__cuda_queue *q)
 static hybrid_result hybrid__cuda_sync(hybrid__cuda_queue *q, hybrid_error *error)
 {
     void *caller = hybrid__cuda_enter(q->cu);
-    char what[96];
     int i, code;
     if (!hybrid__cuda_refuse(q, "waiting")) {
         code = q->cu->driver.api.cuStreamSynchronize(q->stream);          /* after a failure too: copies may be in flight */
-        snprintf(what, sizeof what, "running kernels, the last one %.40s", q->last ? q->last : "none");
-        hybrid__cuda_break(q, code, what);
+        hybrid__cuda_break(q, code, "waiting");
         for (i = 0; i < q->n_pending && !code; i++) memcpy(q->pending[i].host, q->back + q->pending[i].offset, q->pending[i].bytes);
         q->n_pending = 0;
         q->back_used = 0;

@@ -20,6 +20,13 @@ static bool hybrid__driver_accept(void *user, hybrid__library *lib)
     return !driver->missing;
 }
 
+/* A kernel did something that it must not, or the GPU broke: the context is lost, and every call says so from then on. */
+static bool hybrid__driver_is_fault(int result)
+{
+    return result == HYBRID__CU_ECC || result == HYBRID__CU_ILLEGAL_ADDRESS || result == HYBRID__CU_LAUNCH_TIMEOUT || result == HYBRID__CU_ASSERT ||
+           (result >= HYBRID__CU_HARDWARE_STACK && result <= HYBRID__CU_LAUNCH_FAILED);
+}
+
 /* What a user can do about a result of the driver; "" where nobody knows. */
 static const char *hybrid__driver_advice(int result)
 {
@@ -31,11 +38,9 @@ static const char *hybrid__driver_advice(int result)
         case HYBRID__CU_SYSTEM_DRIVER_MISMATCH: case HYBRID__CU_COMPAT_NOT_SUPPORTED: return "; the driver's parts have different versions: reboot, or install the driver again";
         case HYBRID__CU_INVALID_IMAGE: case HYBRID__CU_NO_BINARY_FOR_GPU: case HYBRID__CU_PTX_TOO_NEW: case HYBRID__CU_INVALID_PTX:
             return "; NVRTC and driver do not fit: update the driver, or install an NVRTC of its CUDA version";
-        case HYBRID__CU_ILLEGAL_ADDRESS: case HYBRID__CU_LAUNCH_FAILED: case HYBRID__CU_ASSERT: case HYBRID__CU_ECC:
-            return "; this process cannot use the GPU any more: continue on the CPU, and please report it";
         case HYBRID__CU_LAUNCH_TIMEOUT: return "; the system stopped a kernel that ran too long: use smaller batches";
         case HYBRID__CU_DEINITIALIZED: return "; the process is ending";
-        default: return "";
+        default: return hybrid__driver_is_fault(result) ? "; this process cannot use the GPU any more: continue on the CPU, and please report it" : "";
     }
 }
 

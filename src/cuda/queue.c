@@ -34,9 +34,16 @@ typedef struct hybrid__cuda_queue {
 
 typedef struct hybrid__cuda_graph { void *executable; uint64_t n_launches; } hybrid__cuda_graph;
 
+/* A kernel fails after its launch: what reports it, a copy perhaps, is not to blame. */
 static void hybrid__cuda_break(hybrid__cuda_queue *q, int code, const char *what)
 {
-    if (code && !q->result) q->result = hybrid__driver_fail(&q->cu->driver, &q->error, code, what);
+    char suspect[96];
+    if (!code || q->result) return;
+    if (q->last && hybrid__driver_is_fault(code)) {
+        snprintf(suspect, sizeof suspect, "running kernels, the last one %.40s", q->last);
+        what = suspect;
+    }
+    q->result = hybrid__driver_fail(&q->cu->driver, &q->error, code, what);
 }
 
 /* For what works in itself, but not inside a capture. */
@@ -103,12 +110,10 @@ static void hybrid__cuda_queue_destroy(hybrid__cuda_queue *q)
 static hybrid_result hybrid__cuda_sync(hybrid__cuda_queue *q, hybrid_error *error)
 {
     void *caller = hybrid__cuda_enter(q->cu);
-    char what[96];
     int i, code;
     if (!hybrid__cuda_refuse(q, "waiting")) {
         code = q->cu->driver.api.cuStreamSynchronize(q->stream);          /* after a failure too: copies may be in flight */
-        snprintf(what, sizeof what, "running kernels, the last one %.40s", q->last ? q->last : "none");
-        hybrid__cuda_break(q, code, what);
+        hybrid__cuda_break(q, code, "waiting");
         for (i = 0; i < q->n_pending && !code; i++) memcpy(q->pending[i].host, q->back + q->pending[i].offset, q->pending[i].bytes);
         q->n_pending = 0;
         q->back_used = 0;

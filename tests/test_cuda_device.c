@@ -1,0 +1,759 @@
+/* The device: memory, queues, kernels compiled and cached, captured graphs, and every failure on the way. Runs on a GPU, or on the emulator of
+ * tests/emu in the folder that HYBRID_CUDA_PATH names (build/emu when it is not set); failures are injected in the emulator only. */
+#define HYBRID_IMPLEMENTATION
+#include "../hybrid.h"
+#include "../hybrid_cuda.h"
+#include "check.h"
+#include "emu/counters.h"
+
+#define COUNT(a) ((int)(sizeof(a) / sizeof((a)[0])))
+
+/* The leak checker cannot read the emulator's terabyte of address space; leaks of the host are counted here. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void) { return "detect_leaks=0"; }
+
+static char folder[400];                             /* an empty one, made for this run */
+static const emu_counts *counts;                     /* NULL on a real GPU */
+
+/* ---- a host that counts its memory, keeps the log, and has kernels of its own ---- */
+
+typedef struct counting { long blocks, calls, fail_at; } counting;
+static void *counting_alloc(void *user, size_t size)
+{
+    counting *c = (counting *)user;
+    void *p;
+    if (c->fail_at && ++c->calls >= c->fail_at) return NULL;
+    if ((p = malloc(size)) != NULL) c->blocks++;
+    return p;
+}
+static void counting_free(void *user, void *block) { ((counting *)user)->blocks--; free(block); }
+
+static char said[8000];
+static void listen_log(void *user, hybrid_log_level level, const char *message)
+{
+    (void)user; (void)level;
+    if (strlen(said) + strlen(message) + 2 < sizeof said) snprintf(said + strlen(said), sizeof said - strlen(said), "%s\n", message);
+}
+
+static hybrid_runtime *make_runtime(counting *c)
+{
+    hybrid_runtime_desc desc;
+    hybrid_runtime *rt = NULL;
+    memset(&desc, 0, sizeof desc);
+    if (c) {
+        memset(c, 0, sizeof *c);
+        desc.allocator.alloc = counting_alloc;
+        desc.allocator.free = counting_free;
+        desc.allocator.user = c;
+    }
+    desc.logger.log = listen_log;
+    desc.n_threads = 1;
+    desc.device = "cpu";
+    hybrid_runtime_create(&desc, &rt, NULL);
+    return rt;
+}
+
+enum { BASIC, BAD, BIG, NAMES, MODULES };
+enum { ADD, INDEXED, FAULT };
+static const char *const basic_text[] = {
+    "extern \"C\" __global__ void add(float *x, float a, int n)\n{ int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) x[i] += a * FACTOR; }\n",
+    "extern \"C\" __global__ void indexed(float *x, const int *at, float a)\n{ if (threadIdx.x == 0) x[*at] += a; }\n",
+    "extern \"C\" __global__ void fault(float **x)\n{ **x = 1.0f; }\n", NULL };
+static const char *const bad_text[] = { "extern \"C\" __global__ void bad(float *x) { x[0] = nowhere; }\n", NULL };
+static const char *const big_text[] = {
+    "extern \"C\" __global__ void big(float *x, int n)\n{ extern __shared__ float s[]; for (int i = threadIdx.x; i < n; i += blockDim.x) s[i] = (float)i;\n"
+    "  __syncthreads(); for (int i = threadIdx.x; i < n; i += blockDim.x) x[i] = s[n - 1 - i]; }\n", NULL };
+
+static const hybrid__cuda_module_info *own_modules(int module)
+{
+    static const hybrid__cuda_module_info table[MODULES] = {
+        { "basic", { basic_text, NULL, NULL, NULL }, { "-DFACTOR=1.0f", NULL, NULL, NULL }, { "add", "indexed", "fault", NULL } },
+        { "bad", { bad_text, NULL, NULL, NULL }, { NULL, NULL, NULL, NULL }, { "bad", NULL } },
+        { "big", { big_text, NULL, NULL, NULL }, { NULL, NULL, NULL, NULL }, { "big", NULL } },
+        { "names", { basic_text, NULL, NULL, NULL }, { "-DFACTOR=2.0f", NULL, NULL, NULL }, { "add", "no_such_kernel", NULL } }
+    };
+    return &table[module];
+}
+
+static hybrid_result open_device(hybrid_runtime *rt, uint64_t max_bytes, const char *cache, hybrid__cuda **cu, hybrid_error *err)
+{
+    hybrid__cuda_desc desc;
+    memset(&desc, 0, sizeof desc);
+    desc.max_bytes = max_bytes;
+    desc.cache.path = cache;
+    desc.modules = own_modules;
+    desc.n_modules = MODULES;
+    return hybrid__cuda_open(rt, &desc, cu, err);
+}
+
+static void launch_add(hybrid__cuda_queue *q, int module, void *x, float a, int n)
+{
+    unsigned grid[3] = { 0, 1, 1 }, block[3] = { 64, 1, 1 };
+    void *args[3];
+    grid[0] = (unsigned)(n + 63) / 64;
+    args[0] = &x; args[1] = &a; args[2] = &n;
+    hybrid__cuda_launch(q, module, ADD, grid, block, 0, args);
+}
+
+static float *ramp(int n)
+{
+    float *x = (float *)malloc(sizeof(float) * (size_t)n);
+    int i;
+    for (i = 0; i < n; i++) x[i] = (float)(i % 1000) * 0.5f;
+    return x;
+}
+
+/* ---- memory and copies ---- */
+
+static void test_memory(hybrid_runtime *rt)
+{
+    hybrid__cuda *cu = NULL;
+    hybrid_error err;
+    void *p[40], *x = NULL;
+    uint64_t available = 0, total = 0, room;
+    int i;
+    TEST("memory");
+    if (open_device(rt, 0, "", &cu, &err)) { CHECK(0, "%s", err.message); return; }
+    hybrid__cuda_memory(cu, &available, &total);
+    room = hybrid__cuda_room(cu);
+    CHECK(total > available / 2 && available > 100u << 20 && room == available, "%.0f of %.0f MB, room %.0f", (double)available / 1e6, (double)total / 1e6, (double)room / 1e6);
+    for (i = 0; i < 40; i++) CHECK(!hybrid__cuda_alloc(cu, 1000 + (size_t)i * 100, &p[i], &err) && (uintptr_t)p[i] % 256 == 0, "%d: %s", i, err.message);
+    CHECK(cu->n_device_allocations == 1 && cu->arena.total == 2u << 20, "40 tensors in one block: %u", cu->n_device_allocations);
+    CHECK(!hybrid__cuda_alloc(cu, 5u << 20, &x, &err) && cu->n_device_allocations == 2 && cu->arena.total == 8u << 20, "a big one has its own: %u", cu->n_device_allocations);
+    hybrid__cuda_hold(cu, (char *)x + 100);
+    hybrid__cuda_free(cu, x);
+    CHECK(cu->arena.total == 8u << 20, "a view keeps it");
+    hybrid__cuda_free(cu, (char *)x + 100);
+    CHECK(cu->arena.total == 2u << 20, "the block goes back");
+    for (i = 0; i < 40; i++) hybrid__cuda_free(cu, p[i * 7 % 40]);
+    hybrid__cuda_free(cu, NULL);
+    CHECK(cu->arena.total == 0 && (!counts || counts->bytes == 0), "all of them");
+    CHECK(hybrid__cuda_alloc(cu, (size_t)1 << 50, &x, &err) == HYBRID_ERROR_MEMORY && !x && strstr(err.message, "free") && strstr(err.message, "MB"), "%s", err.message);
+    CHECK(hybrid__cuda_alloc(cu, SIZE_MAX, &x, &err) == HYBRID_ERROR_MEMORY && !x, "%s", err.message);
+    CHECK(!hybrid__cuda_alloc(cu, 300, &x, &err), "and on: %s", err.message);
+    hybrid__cuda_release(cu);                            /* with something still in use */
+    CHECK(!counts || (counts->bytes == 0 && counts->pinned_bytes == 0), "nothing stays");
+
+    TEST("cap");
+    if (open_device(rt, 10u << 20, "", &cu, &err)) { CHECK(0, "%s", err.message); return; }
+    CHECK(hybrid__cuda_room(cu) == 10u << 20, "room is the cap");
+    CHECK(!hybrid__cuda_alloc(cu, 6u << 20, &p[0], &err) && hybrid__cuda_room(cu) == 4u << 20, "%s", err.message);
+    CHECK(hybrid__cuda_alloc(cu, 5u << 20, &p[1], &err) == HYBRID_ERROR_MEMORY && strstr(err.message, "5.0 MB") && strstr(err.message, "10.0 MB") && strstr(err.message, "4.0 MB"), "%s", err.message);
+    CHECK(!hybrid__cuda_alloc(cu, 3u << 20, &p[1], &err) && !hybrid__cuda_alloc(cu, 1u << 20, &p[2], &err), "to the byte: %s", err.message);
+    CHECK(hybrid__cuda_room(cu) == 0 && hybrid__cuda_alloc(cu, 1, &p[3], &err) == HYBRID_ERROR_MEMORY, "full: %llu", (unsigned long long)hybrid__cuda_room(cu));
+    hybrid__cuda_free(cu, p[0]);
+    CHECK(hybrid__cuda_room(cu) == 6u << 20 && !hybrid__cuda_alloc(cu, 6u << 20, &p[0], &err), "%s", err.message);
+    hybrid__cuda_release(cu);
+
+    TEST("separate");
+    {
+        hybrid__cuda_desc desc;
+        memset(&desc, 0, sizeof desc);
+        desc.separate = true;
+        desc.cache.path = "";
+        CHECK(!hybrid__cuda_open(rt, &desc, &cu, &err), "%s", err.message);
+        for (i = 0; i < 4; i++) CHECK(!hybrid__cuda_alloc(cu, 100, &p[i], &err), "%s", err.message);
+        CHECK(cu->n_device_allocations == 4 && cu->arena.total == 1024, "%u", cu->n_device_allocations);
+        hybrid__cuda_release(cu);
+    }
+}
+
+static void test_copies(hybrid_runtime *rt)
+{
+    static const size_t sizes[] = { 1, 3, 4095, 65536, (4u << 20) - 1, 4u << 20, (4u << 20) + 1, (19u << 20) + 7 };
+    hybrid__cuda *cu = NULL;
+    hybrid__cuda_queue *q = NULL, *q2 = NULL;
+    hybrid_error err;
+    char *data = (char *)malloc(20u << 20), *back = (char *)malloc(20u << 20);
+    void *x = NULL, *y = NULL;
+    size_t i;
+    int k;
+    TEST("copies");
+    CHECK(!open_device(rt, 0, "", &cu, &err) && !hybrid__cuda_queue_create(cu, &q, &err) && !hybrid__cuda_queue_create(cu, &q2, &err), "%s", err.message);
+    CHECK(!hybrid__cuda_alloc(cu, 20u << 20, &x, &err) && !hybrid__cuda_alloc(cu, 20u << 20, &y, &err), "%s", err.message);
+    for (k = 0; k < COUNT(sizes); k++) {
+        size_t n = sizes[k];
+        for (i = 0; i < n; i++) data[i] = (char)(i * 7 + i / 4096 + (size_t)k);
+        memset(back, 0, n);
+        hybrid__cuda_write(q, x, data, n);
+        memset(data, 0x55, n);                           /* the host's memory may be used again at once */
+        hybrid__cuda_copy(q, y, x, n);
+        hybrid__cuda_zero(q, x, n);
+        hybrid__cuda_read(q, back, y, n);
+        CHECK(!hybrid__cuda_sync(q, &err), "%s", err.message);
+        for (i = 0; i < n && back[i] == (char)(i * 7 + i / 4096 + (size_t)k); i++) {}
+        CHECK(i == n, "%zu bytes: wrong at %zu", n, i);
+        hybrid__cuda_read(q, back, x, n);
+        CHECK(!hybrid__cuda_sync(q, &err), "%s", err.message);
+        for (i = 0; i < n && back[i] == 0; i++) {}
+        CHECK(i == n, "%zu zeros: wrong at %zu", n, i);
+    }
+    for (i = 0; i < 3000; i++) {                         /* small pieces fill and go round the ring; more reads than are kept pending */
+        int v = (int)i;
+        hybrid__cuda_write(q, (char *)x + i * 4, &v, 4);
+    }
+    for (i = 0; i < 3000; i++) hybrid__cuda_read(q, back + i * 4, (char *)x + i * 4, 4);
+    hybrid__cuda_write(q, x, data, 0);
+    hybrid__cuda_read(q, back, x, 0);
+    CHECK(!hybrid__cuda_sync(q, &err), "%s", err.message);
+    for (i = 0; i < 3000; i++) { int v; memcpy(&v, back + i * 4, 4); if (v != (int)i) break; }
+    CHECK(i == 3000, "small pieces: %zu", i);
+    for (i = 0; i < 40; i++) {                           /* queue to queue */
+        memset(data, (int)i, 100000);
+        hybrid__cuda_write(q, x, data, 100000);
+        hybrid__cuda_wait(q2, q);
+        hybrid__cuda_copy(q2, y, x, 100000);
+        hybrid__cuda_wait(q, q2);
+        hybrid__cuda_zero(q, x, 100000);
+        hybrid__cuda_read(q2, back, y, 100000);
+        CHECK(!hybrid__cuda_sync(q2, &err) && back[0] == (char)i && back[99999] == (char)i, "%s %d", err.message, back[0]);
+    }
+    CHECK(q->n_writes == 3000 + 8 + 40 && q->bytes_written > 30u << 20 && q->n_syncs == 17, "%llu writes, %llu syncs", (unsigned long long)q->n_writes, (unsigned long long)q->n_syncs);
+    hybrid__cuda_queue_destroy(q);
+    hybrid__cuda_release(cu);                            /* the other queue keeps it */
+    hybrid__cuda_zero(q2, x, 10);
+    CHECK(!hybrid__cuda_sync(q2, &err), "%s", err.message);
+    hybrid__cuda_queue_destroy(q2);
+    hybrid__cuda_queue_destroy(NULL);
+    CHECK(!counts || (counts->bytes == 0 && counts->pinned_bytes == 0), "nothing stays");
+    free(data);
+    free(back);
+}
+
+/* ---- kernels ---- */
+
+static bool heard(void *user, int done, int n)
+{
+    int *seen = (int *)user;
+    seen[0]++;
+    seen[1] = done * 100 + n;
+    return seen[0] < seen[2];
+}
+
+static void test_kernels(hybrid_runtime *rt)
+{
+    static const int warm[] = { BASIC, BIG };
+    char cache[500], line[900];
+    hybrid__cuda *cu = NULL;
+    hybrid__cuda_queue *q = NULL;
+    hybrid_error err;
+    void *x = NULL, *caller = NULL, *own = NULL;
+    float *data = ramp(20000), *back = ramp(20000);
+    unsigned one[3] = { 1, 1, 1 }, block[3] = { 128, 1, 1 };
+    void *args[2];
+    int i, n = 20000, seen[3] = { 0, 0, 100 };
+    TEST("kernels");
+    snprintf(cache, sizeof cache, "%s/cache", folder);
+    CHECK(!open_device(rt, 0, cache, &cu, &err) && !hybrid__cuda_queue_create(cu, &q, &err), "%s", err.message);
+    CHECK(!hybrid__cuda_can_compile(cu, &err), "%s", err.message);
+    CHECK(cu->cc >= 75 && cu->n_sm > 0 && cu->shared_optin >= cu->shared_block && cu->name[0], "cc %d, %d SM, %u bytes shared, %s", cu->cc, cu->n_sm, cu->shared_optin, cu->name);
+    cu->driver.api.cuCtxGetCurrent(&caller);
+    CHECK(caller == NULL, "the caller has no context, before and after");
+    CHECK(!hybrid__cuda_alloc(cu, sizeof(float) * 20000, &x, &err), "%s", err.message);
+    hybrid__cuda_write(q, x, data, sizeof(float) * 20000);
+    launch_add(q, BASIC, x, 3.0f, n);
+    launch_add(q, BASIC, x, 0.25f, n / 2);
+    launch_add(q, BASIC, x, 99.0f, 0);                   /* no work */
+    hybrid__cuda_read(q, back, x, sizeof(float) * 20000);
+    CHECK(!hybrid__cuda_sync(q, &err), "%s", err.message);
+    for (i = 0; i < n && back[i] == data[i] + 3.0f + (i < n / 2 ? 0.25f : 0.0f); i++) {}
+    CHECK(i == n && q->n_launches == 2 && cu->jit.n_compiled == 1 && cu->jit.n_from_cache == 0, "wrong at %d; %llu launches, %u compiled", i, (unsigned long long)q->n_launches, cu->jit.n_compiled);
+    n = 40000 / 4;
+    if (cu->shared_optin >= (unsigned)n * 4 && n * 4 < 48 << 10) n = 15000;
+    args[0] = &x; args[1] = &n;
+    hybrid__cuda_launch(q, BIG, 0, one, block, (unsigned)n * 4, args);
+    hybrid__cuda_read(q, back, x, sizeof(float) * (size_t)n);
+    CHECK(!hybrid__cuda_sync(q, &err), "%u bytes of shared memory: %s", (unsigned)n * 4, err.message);
+    for (i = 0; i < n && back[i] == (float)(n - 1 - i); i++) {}
+    CHECK(i == n, "wrong at %d", i);
+    own = cu->context;
+    cu->driver.api.cuCtxSetCurrent(own);
+    launch_add(q, BASIC, x, 1.0f, 10);
+    cu->driver.api.cuCtxGetCurrent(&caller);
+    CHECK(caller == own, "a caller's context stays current");
+    cu->driver.api.cuCtxSetCurrent(NULL);
+    CHECK(!hybrid__cuda_sync(q, &err), "%s", err.message);
+
+    TEST("kernels that cannot be");
+    hybrid__cuda_launch(q, BASIC, 7, one, block, 0, args);
+    CHECK(q->result == HYBRID_ERROR_INVALID && strstr(q->error.message, "'basic'"), "%s", q->error.message);
+    launch_add(q, BASIC, x, 1.0f, 10);
+    CHECK(hybrid__cuda_sync(q, &err) == HYBRID_ERROR_INVALID && strstr(err.message, "no kernel 7"), "it sticks: %s", err.message);
+    hybrid__cuda_queue_destroy(q);
+    hybrid__cuda_queue_create(cu, &q, &err);
+    hybrid__cuda_launch(q, 77, 0, one, block, 0, args);
+    CHECK(hybrid__cuda_sync(q, &err) == HYBRID_ERROR_INVALID, "%s", err.message);
+    hybrid__cuda_queue_destroy(q);
+    for (i = 0; i < 2; i++) {                            /* the second time from memory: the compiler is not asked again */
+        said[0] = 0;
+        hybrid__cuda_queue_create(cu, &q, &err);
+        hybrid__cuda_launch(q, BAD, 0, one, block, 0, args);
+        CHECK(hybrid__cuda_sync(q, &err) == HYBRID_ERROR_UNSUPPORTED && strstr(err.message, "'bad'") && strstr(err.message, "nowhere"), "%s", err.message);
+        CHECK((i == 0) == (strstr(said, "nowhere") != NULL), "the log: %s", said);
+        hybrid__cuda_queue_destroy(q);
+    }
+    hybrid__cuda_queue_create(cu, &q, &err);
+    launch_add(q, NAMES, x, 1.0f, 10);
+    CHECK(hybrid__cuda_sync(q, &err) && strstr(err.message, "no_such_kernel"), "%s", err.message);
+    hybrid__cuda_queue_destroy(q);
+    hybrid__cuda_queue_create(cu, &q, &err);
+    block[0] = 4096;
+    hybrid__cuda_launch(q, BIG, 0, one, block, 0, args);
+    CHECK(hybrid__cuda_sync(q, &err) == HYBRID_ERROR_DEVICE && strstr(err.message, "kernel big") && strstr(err.message, "4096") && strstr(err.message, "CUDA_ERROR"), "%s", err.message);
+    hybrid__cuda_queue_destroy(q);
+    hybrid__cuda_release(cu);
+
+    TEST("cache on disk");
+    CHECK(!open_device(rt, 0, cache, &cu, &err), "%s", err.message);
+    CHECK(!hybrid__cuda_warmup(cu, warm, 2, heard, seen, &err) && seen[0] == 3 && seen[1] == 202, "%s: %d calls", err.message, seen[0]);
+    CHECK(cu->jit.n_compiled == 0 && cu->jit.n_from_cache == 2, "%u compiled, %u from the cache", cu->jit.n_compiled, cu->jit.n_from_cache);
+    hybrid__cuda_release(cu);
+    snprintf(line, sizeof line, "for f in '%s'/*; do printf 'damage' | dd of=$f bs=1 seek=200 conv=notrunc 2>/dev/null; done", cache);
+    CHECK(system(line) == 0, "damage");
+    for (i = 0; i < 2; i++) {
+        CHECK(!open_device(rt, 0, cache, &cu, &err) && !hybrid__cuda_warmup(cu, warm, 2, NULL, NULL, &err), "%s", err.message);
+        CHECK(cu->jit.n_compiled == (i ? 0u : 2u), "damaged entries are made anew, once: %u", cu->jit.n_compiled);
+        hybrid__cuda_release(cu);
+    }
+    seen[0] = 0;
+    seen[2] = 2;
+    CHECK(!open_device(rt, 0, cache, &cu, &err) && hybrid__cuda_warmup(cu, warm, 2, heard, seen, &err) == HYBRID_ERROR_CANCELLED && strstr(err.message, "1 of 2"), "%s", err.message);
+    hybrid__cuda_release(cu);
+    free(data);
+    free(back);
+}
+
+/* ---- graphs ---- */
+
+static void test_graphs(hybrid_runtime *rt)
+{
+    hybrid__cuda *cu = NULL;
+    hybrid__cuda_queue *q = NULL;
+    hybrid__cuda_graph *g = NULL;
+    hybrid_error err;
+    void *x = NULL, *at = NULL, *args[3];
+    unsigned one[3] = { 1, 1, 1 }, block[3] = { 32, 1, 1 };
+    float back[100], a = 1.0f;
+    int i, wrong = 0, basic = BASIC;
+    char cache[500];
+    TEST("graphs");
+    snprintf(cache, sizeof cache, "%s/cache", folder);
+    CHECK(!open_device(rt, 0, cache, &cu, &err) && !hybrid__cuda_queue_create(cu, &q, &err), "%s", err.message);
+    CHECK(!hybrid__cuda_alloc(cu, 400, &x, &err) && !hybrid__cuda_alloc(cu, 4, &at, &err), "%s", err.message);
+    hybrid__cuda_capture_begin(q);
+    launch_add(q, BASIC, x, 1.0f, 100);
+    CHECK(hybrid__cuda_capture_end(q, &g, &err) == HYBRID_ERROR_INVALID && !g && strstr(err.message, "compiling"), "a module must be there before: %s", err.message);
+    CHECK(q->result == HYBRID_OK, "the queue is as good as before");
+    CHECK(!hybrid__cuda_warmup(cu, &basic, 1, NULL, NULL, &err), "%s", err.message);
+    for (i = 0; i < 4; i++) {
+        hybrid__cuda_capture_begin(q);
+        if (i == 0) hybrid__cuda_write(q, at, &i, 4);
+        if (i == 1) hybrid__cuda_read(q, back, x, 4);
+        if (i == 2) CHECK(hybrid__cuda_sync(q, &err) == HYBRID_ERROR_INVALID, "%s", err.message);
+        if (i == 3) CHECK(!hybrid__cuda_queue_blas(q, &err), "no cuBLAS is opened in a capture: %s", err.message);
+        launch_add(q, BASIC, x, 1.0f, 100);
+        CHECK((hybrid__cuda_capture_end(q, &g, &err) == HYBRID_ERROR_INVALID) == (i < 3) && (i == 3) == (g != NULL) && !q->result, "case %d: %s", i, err.message);
+        hybrid__cuda_graph_destroy(cu, g);
+    }
+    CHECK(hybrid__cuda_capture_end(q, &g, &err) == HYBRID_ERROR_INVALID, "there is none: %s", err.message);
+    hybrid__cuda_zero(q, x, 400);
+    hybrid__cuda_capture_begin(q);
+    args[0] = &x; args[1] = &at; args[2] = &a;
+    hybrid__cuda_launch(q, BASIC, INDEXED, one, block, 0, args);
+    hybrid__cuda_copy(q, (char *)x + 360, x, 4);
+    launch_add(q, BASIC, x, 0.5f, 50);
+    CHECK(!hybrid__cuda_capture_end(q, &g, &err) && g && g->n_launches == 2, "%s", err.message);
+    for (i = 0; i < 10; i++) {                           /* what changes lies in device memory */
+        int where = i * 5;
+        hybrid__cuda_write(q, at, &where, 4);
+        hybrid__cuda_graph_launch(q, g);
+    }
+    hybrid__cuda_read(q, back, x, 400);
+    CHECK(!hybrid__cuda_sync(q, &err), "%s", err.message);
+    for (i = 0; i < 50; i++) wrong += back[i] != 5.0f + (i % 5 == 0 ? 1.0f : 0.0f);
+    for (i = 50; i < 90; i++) wrong += back[i] != 0.0f;
+    CHECK(!wrong && back[90] == 1.0f + 9 * 0.5f && q->n_graph_launches == 10, "%d wrong, copied %g", wrong, (double)back[90]);
+    hybrid__cuda_graph_destroy(cu, g);
+    hybrid__cuda_graph_destroy(cu, NULL);
+
+    TEST("graphs of old drivers");
+    if (cu->driver.api.cuGraphInstantiate_v2) {
+        cu->driver.api.cuGraphInstantiateWithFlags = NULL;
+        hybrid__cuda_zero(q, x, 400);
+        hybrid__cuda_capture_begin(q);
+        launch_add(q, BASIC, x, 2.0f, 100);
+        CHECK(!hybrid__cuda_capture_end(q, &g, &err), "%s", err.message);
+        hybrid__cuda_graph_launch(q, g);
+        hybrid__cuda_read(q, back, x, 400);
+        CHECK(!hybrid__cuda_sync(q, &err) && back[99] == 2.0f, "%s", err.message);
+        hybrid__cuda_graph_destroy(cu, g);
+    }
+    hybrid__cuda_capture_begin(q);                       /* destroyed in the middle */
+    launch_add(q, BASIC, x, 2.0f, 100);
+    hybrid__cuda_queue_destroy(q);
+    hybrid__cuda_release(cu);
+    CHECK(!counts || (counts->bytes == 0 && counts->pinned_bytes == 0), "nothing stays");
+}
+
+/* ---- cuBLAS ---- */
+
+static void test_blas(hybrid_runtime *rt)
+{
+    enum { ROWS = 5, OUT = 24, IN = 48 };
+    static uint16_t w[OUT * IN], x[ROWS * IN];
+    static float y[ROWS * (OUT + 3)];
+    hybrid__cuda *cu = NULL;
+    hybrid__cuda_queue *q = NULL;
+    hybrid_error err;
+    void *dw = NULL, *dx = NULL, *dy = NULL;
+    int i, j, k, pass;
+    TEST("cuBLAS");
+    CHECK(!open_device(rt, 0, "", &cu, &err) && !hybrid__cuda_queue_create(cu, &q, &err), "%s", err.message);
+    if (!hybrid__cuda_queue_blas(q, &err)) {
+        CHECK(strlen(err.message) > 20, "a reason");
+        SKIP_PROCESSOR("%s", err.message);
+    } else {
+        CHECK(q->blas.workspace && cu->blas->version[0] >= 11, "%d", cu->blas->version[0]);
+        for (i = 0; i < OUT * IN; i++) w[i] = hybrid__f32_to_f16((float)(i % 17 - 8) / 16);
+        for (i = 0; i < ROWS * IN; i++) x[i] = hybrid__f32_to_f16((float)(i % 13 - 6) / 8);
+        CHECK(!hybrid__cuda_alloc(cu, sizeof w, &dw, &err) && !hybrid__cuda_alloc(cu, sizeof x, &dx, &err) && !hybrid__cuda_alloc(cu, sizeof y, &dy, &err), "%s", err.message);
+        hybrid__cuda_write(q, dw, w, sizeof w);
+        hybrid__cuda_write(q, dx, x, sizeof x);
+        hybrid__cuda_zero(q, dy, sizeof y);
+        for (pass = 1; pass <= 2; pass++) {
+            double worst = 0;
+            CHECK(hybrid__cuda_gemm(q, HYBRID__CUDA_R_16F, dw, IN, dx, IN, HYBRID__CUDA_R_32F, dy, OUT + 3, ROWS, OUT, IN, pass == 2), "there is cuBLAS");
+            hybrid__cuda_read(q, y, dy, sizeof y);
+            CHECK(!hybrid__cuda_sync(q, &err), "%s", err.message);
+            for (i = 0; i < ROWS; i++)
+                for (j = 0; j < OUT + 3; j++) {
+                    double sum = 0, d;
+                    for (k = 0; k < IN && j < OUT; k++) sum += (double)hybrid__f16_to_f32(w[j * IN + k]) * (double)hybrid__f16_to_f32(x[i * IN + k]);
+                    d = fabs(y[i * (OUT + 3) + j] - pass * sum);
+                    if (!(d <= worst)) worst = d == d ? d : 1e9;
+                }
+            CHECK(worst < 1e-4, "pass %d: off by %g", pass, worst);
+        }
+    }
+    hybrid__cuda_queue_destroy(q);
+    hybrid__cuda_release(cu);
+    CHECK(!counts || counts->bytes == 0, "nothing stays");
+}
+
+/* ---- several threads ---- */
+
+typedef struct worker { hybrid__cuda *cu; int number, wrong; char message[256]; } worker;
+static void *work(void *arg)
+{
+    worker *w = (worker *)arg;
+    hybrid__cuda_queue *q = NULL;
+    hybrid_error err;
+    float back[500];
+    int round, i;
+    if (hybrid__cuda_queue_create(w->cu, &q, &err)) { w->wrong = 1; return NULL; }
+    for (round = 0; round < 20 && !w->wrong; round++) {
+        void *x = NULL;
+        if (hybrid__cuda_alloc(w->cu, 2000, &x, &err)) { w->wrong++; break; }
+        hybrid__cuda_zero(q, x, 2000);
+        for (i = 0; i < 5; i++) launch_add(q, BASIC, x, (float)w->number, 500);
+        hybrid__cuda_read(q, back, x, 2000);
+        w->wrong += hybrid__cuda_sync(q, &err) != HYBRID_OK;
+        for (i = 0; i < 500; i++) w->wrong += back[i] != 5.0f * (float)w->number;
+        hybrid__cuda_free(w->cu, x);
+    }
+    if (w->wrong) snprintf(w->message, sizeof w->message, "%s", err.message);
+    hybrid__cuda_queue_destroy(q);
+    return NULL;
+}
+
+static void test_threads(void)
+{
+    hybrid_runtime *rt = make_runtime(NULL);
+    hybrid__cuda *cu = NULL;
+    hybrid_error err;
+    pthread_t threads[4];
+    worker workers[4];
+    int i;
+    TEST("threads");
+    CHECK(!open_device(rt, 0, "", &cu, &err), "%s", err.message);
+    memset(workers, 0, sizeof workers);
+    for (i = 0; i < 4; i++) {
+        workers[i].cu = cu;
+        workers[i].number = i + 1;
+        CHECK(!pthread_create(&threads[i], NULL, work, &workers[i]), "thread");
+    }
+    for (i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+        CHECK(!workers[i].wrong, "thread %d: %d wrong, %s", i, workers[i].wrong, workers[i].message);
+    }
+    CHECK(cu->jit.n_compiled == 1, "compiled once: %u", cu->jit.n_compiled);
+    hybrid__cuda_release(cu);
+    hybrid_runtime_destroy(rt);
+}
+
+/* ---- failures at call N ---- */
+
+/* A bit of everything. HYBRID_OK only when the numbers are right. */
+static hybrid_result scenario(hybrid_runtime *rt, hybrid_error *err)
+{
+    hybrid__cuda *cu = NULL;
+    hybrid__cuda_queue *q = NULL;
+    hybrid__cuda_graph *g = NULL;
+    void *x = NULL, *y = NULL;
+    float *data = ramp(1300000), back[10];
+    hybrid_result r;
+    char cache[500];
+    int i;
+    snprintf(cache, sizeof cache, "%s/cache", folder);
+    if (!(r = open_device(rt, 0, cache, &cu, err)) && !(r = hybrid__cuda_queue_create(cu, &q, err)) && !(r = hybrid__cuda_alloc(cu, 5200000, &x, err)) && !(r = hybrid__cuda_alloc(cu, 100, &y, err))) {
+        for (i = 0; i < 4; i++) hybrid__cuda_write(q, x, data, 5200000);       /* once around the ring */
+        launch_add(q, BASIC, x, 1.0f, 1300000);
+        if (hybrid__jit_ready(&cu->jit, BASIC)) {
+            hybrid__cuda_capture_begin(q);
+            launch_add(q, BASIC, x, 1.0f, 1300000);
+            if (hybrid__cuda_capture_end(q, &g, err) == HYBRID_OK) hybrid__cuda_graph_launch(q, g);
+            else if (!q->result) launch_add(q, BASIC, x, 1.0f, 1300000);       /* no graph: the same work, call by call */
+        }
+        hybrid__cuda_copy(q, y, (char *)x + 5200000 - 40, 40);
+        hybrid__cuda_read(q, back, y, 40);
+        r = hybrid__cuda_sync(q, err);
+        for (i = 0; i < 10 && !r; i++) CHECK(back[i] == data[1300000 - 10 + i] + 2.0f, "a result that says ok and is wrong: %g", (double)back[i]);
+    }
+    hybrid__cuda_graph_destroy(cu, g);
+    hybrid__cuda_queue_destroy(q);
+    hybrid__cuda_release(cu);
+    free(data);
+    return r;
+}
+
+static void test_failures(void)
+{
+    static const char *const functions[] = { "cuInit", "cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetName", "cuDevicePrimaryCtxRetain", "cuMemAlloc", "cuMemHostAlloc", "cuStreamCreate",
+        "cuEventCreate", "cuEventRecord", "cuEventQuery", "cuEventSynchronize", "cuModuleLoadData", "cuModuleGetFunction", "cuLaunchKernel", "cuMemcpyHtoDAsync", "cuMemcpyDtoHAsync",
+        "cuMemcpyDtoDAsync", "cuStreamSynchronize", "cuStreamBeginCapture", "cuStreamEndCapture", "cuGraphInstantiateWithFlags", "cuGraphLaunch", "cuMemFree", "cuMemFreeHost", "cuStreamDestroy" };
+    counting c;
+    hybrid_runtime *rt = make_runtime(&c);
+    hybrid_error err;
+    hybrid_result r;
+    char fail[100];
+    long left = c.blocks, n, failed = 0;
+    unsigned long long pinned;
+    int k;
+    TEST("failures at call N");
+    CHECK(!scenario(rt, &err), "without a failure: %s", err.message);
+    for (k = 0; counts && k < COUNT(functions); k++)
+        for (n = 1; n <= 6; n++) {
+            const unsigned long long bytes = counts->bytes, pinned = counts->pinned_bytes;
+            snprintf(fail, sizeof fail, "%s:%ld", functions[k], n);
+            setenv("EMU_FAIL", fail, 1);
+            memset(&err, 0, sizeof err);
+            r = scenario(rt, &err);
+            unsetenv("EMU_FAIL");
+            failed += r != HYBRID_OK;
+            if (!r && n > 2) n = 6;                      /* it takes no more calls than that, or does without */
+            CHECK(r == HYBRID_OK || (err.result == r && strlen(err.message) > 20), "%s: %d, '%s'", fail, r, err.message);
+            CHECK(c.blocks == left, "%s: %ld blocks of the host left", fail, c.blocks - left);
+            CHECK(strstr(fail, "Free") || (counts->bytes == bytes && counts->pinned_bytes == pinned), "%s: %llu bytes of the device left, %llu pinned", fail, counts->bytes, counts->pinned_bytes);
+        }
+    CHECK(!counts || failed > 20, "%ld failed", failed);
+    setenv("EMU_FAIL", "cuMemHostAlloc:1+", 1);
+    CHECK(!scenario(rt, &err), "no pinned memory at all: plain copies: %s", err.message);
+    unsetenv("EMU_FAIL");
+    CHECK(!scenario(rt, &err), "and on: %s", err.message);
+
+    TEST("no host memory at allocation N");
+    pinned = counts ? counts->pinned_bytes : 0;          /* what a cuMemFreeHost that failed left */
+    for (n = 1; n < 100; n++) {
+        c.calls = 0;
+        c.fail_at = n;
+        memset(&err, 0, sizeof err);
+        r = scenario(rt, &err);
+        c.fail_at = 0;
+        CHECK(r == HYBRID_OK || (r == HYBRID_ERROR_MEMORY && err.result == r), "%ld: %d '%s'", n, r, err.message);
+        CHECK(c.blocks == left && (!counts || (counts->bytes == 0 && counts->pinned_bytes == pinned)), "%ld: %ld blocks left", n, c.blocks - left);
+        if (!r && c.calls < n) break;
+    }
+    CHECK(n > 8 && n < 100, "%ld allocations", n);
+    hybrid_runtime_destroy(rt);
+}
+
+/* ---- parts that need a process of their own: a lost device stays lost, and a driver is loaded once ---- */
+
+static int part_sticky(void)
+{
+    hybrid_runtime *rt = make_runtime(NULL);
+    hybrid__cuda *cu = NULL;
+    hybrid__cuda_queue *q = NULL, *q2 = NULL;
+    hybrid_error err, again;
+    unsigned one[3] = { 1, 1, 1 };
+    void *x = NULL, *args[1];
+    hybrid__cuda_graph *g = NULL;
+    float back[4] = { 0, 0, 0, 0 };
+    TEST("a lost device");
+    CHECK(!open_device(rt, 0, "", &cu, &err) && !hybrid__cuda_queue_create(cu, &q, &err) && !hybrid__cuda_queue_create(cu, &q2, &err) && !hybrid__cuda_alloc(cu, 400, &x, &err), "%s", err.message);
+    launch_add(q, BASIC, x, 1.0f, 4);
+    hybrid__cuda_capture_begin(q);
+    launch_add(q, BASIC, x, 1.0f, 4);
+    CHECK(!hybrid__cuda_capture_end(q, &g, &err), "%s", err.message);
+    hybrid__cuda_zero(q, x, 400);                        /* a pointer to nothing */
+    args[0] = &x;
+    hybrid__cuda_launch(q, BASIC, FAULT, one, one, 0, args);
+    hybrid__cuda_read(q, back, x, 16);
+    CHECK(hybrid__cuda_sync(q, &err) == HYBRID_ERROR_DEVICE && strstr(err.message, "fault") && strstr(err.message, "CUDA_ERROR") && strstr(err.message, "CPU"), "%s", err.message);
+    hybrid__cuda_write(q, x, back, 16);
+    hybrid__cuda_graph_launch(q, g);
+    hybrid__cuda_capture_begin(q);
+    CHECK(hybrid__cuda_sync(q, &again) == HYBRID_ERROR_DEVICE && !strcmp(again.message, err.message), "the first failure stays: %s", again.message);
+    hybrid__cuda_zero(q2, x, 4);
+    CHECK(hybrid__cuda_sync(q2, &err) == HYBRID_ERROR_DEVICE, "other queues see it: %s", err.message);
+    CHECK(hybrid__cuda_alloc(cu, 64u << 20, &x, &err) == HYBRID_ERROR_DEVICE && !x, "no memory from it: %s", err.message);
+    CHECK(hybrid__cuda_capture_end(q, &g, &err), "%s", err.message);
+    hybrid__cuda_queue_destroy(q);
+    hybrid__cuda_queue_destroy(q2);
+    hybrid__cuda_release(cu);
+    hybrid_runtime_destroy(rt);
+    if (counts) {
+        emu_forgive_function forgive = NULL;
+        void *self = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD), *f = self ? dlsym(self, "emu_forgive") : NULL;
+        memcpy(&forgive, &f, sizeof f);
+        if (forgive) forgive();
+    }
+    return 0;
+}
+
+static int part_no_device(void)
+{
+    hybrid_device_info list[2];
+    hybrid_runtime *rt = make_runtime(NULL);
+    hybrid__cuda *cu = NULL;
+    hybrid_error err;
+    size_t n = 7;
+    TEST("no device");
+    CHECK(open_device(rt, 0, "", &cu, &err) == HYBRID_ERROR_NOT_FOUND && !cu && strstr(err.message, "no CUDA") && strstr(err.message, "libcuda"), "%s", err.message);
+    CHECK(hybrid__cuda_list(list, 2, &n, &err) == HYBRID_ERROR_NOT_FOUND && n == 0, "%s", err.message);
+    hybrid_runtime_destroy(rt);
+    return 0;
+}
+
+static int part_no_nvrtc(void)
+{
+    hybrid_runtime *rt = make_runtime(NULL);
+    hybrid__cuda *cu = NULL;
+    hybrid__cuda_queue *q = NULL;
+    hybrid_error err;
+    TEST("no NVRTC, no cuBLAS");
+    CHECK(!open_device(rt, 0, "", &cu, &err) && !hybrid__cuda_queue_create(cu, &q, &err), "%s", err.message);
+    CHECK(hybrid__cuda_can_compile(cu, &err) == HYBRID_ERROR_NOT_FOUND && strstr(err.message, "no NVRTC") && strstr(err.message, "HYBRID_CUDA_PATH"), "%s", err.message);
+    launch_add(q, BASIC, NULL, 1.0f, 4);
+    CHECK(hybrid__cuda_sync(q, &err) == HYBRID_ERROR_NOT_FOUND && strstr(err.message, "no NVRTC"), "%s", err.message);
+    CHECK(!hybrid__cuda_queue_blas(q, &err) && strstr(err.message, "no cuBLAS"), "%s", err.message);
+    CHECK(!hybrid__cuda_gemm(q, 2, NULL, 1, NULL, 1, 0, NULL, 1, 1, 1, 1, false), "own kernels must do it");
+    hybrid__cuda_queue_destroy(q);
+    hybrid__cuda_release(cu);
+    hybrid_runtime_destroy(rt);
+    return 0;
+}
+
+static int part_list(void)
+{
+    hybrid_device_info list[2];
+    hybrid_runtime *rt = make_runtime(NULL);
+    hybrid__cuda_desc desc;
+    hybrid__cuda *cu = NULL;
+    hybrid_error err;
+    size_t n = 0;
+    TEST("three devices");
+    memset(list, 0, sizeof list);
+    CHECK(!hybrid__cuda_list(list, 2, &n, &err) && n == 3 && !strcmp(list[1].id, "cuda:1") && list[0].name[0] && list[1].total_bytes >= list[1].free_bytes && list[1].free_bytes > 0 && list[0].capability == 90, "%s %zu", err.message, n);
+    memset(&desc, 0, sizeof desc);
+    desc.device = 2;
+    desc.cache.path = "";
+    CHECK(!hybrid__cuda_open(rt, &desc, &cu, &err) && cu->cc == 90, "%s", err.message);
+    hybrid__cuda_release(cu);
+    desc.device = 3;
+    CHECK(hybrid__cuda_open(rt, &desc, &cu, &err) == HYBRID_ERROR_NOT_FOUND && !cu && strstr(err.message, "device 3"), "%s", err.message);
+    hybrid_runtime_destroy(rt);
+    return 0;
+}
+
+static void child(const char *self, const char *environment, const char *part)
+{
+    char line[1500];
+    int status;
+    snprintf(line, sizeof line, "%s '%s' %s", environment, self, part);
+    fflush(stdout);
+    status = system(line);
+    TEST(part);
+    CHECK(status == 0, "%s: status %d", line, status);
+}
+
+/* ---- */
+
+static bool find_emulator(hybrid__cuda *cu)
+{
+    emu_counters_function counters = NULL;
+    hybrid__library_symbol(&cu->driver.library, "emu_counters", &counters);
+    counts = counters ? counters() : NULL;
+    return counts != NULL;
+}
+
+int main(int argc, char **argv)
+{
+    hybrid_runtime *rt = NULL;
+    hybrid__cuda *cu = NULL;
+    hybrid_error err;
+    counting c;
+    FILE *f;
+    if (!getenv("HYBRID_CUDA_PATH") && (f = fopen("build/emu/libcuda.so.1", "rb")) != NULL) {
+        fclose(f);
+        setenv("HYBRID_CUDA_PATH", "build/emu", 1);
+    }
+    if (argc > 1) {
+        static const struct { const char *name; int (*run)(void); } parts[] = { { "sticky", part_sticky }, { "no_device", part_no_device }, { "no_nvrtc", part_no_nvrtc }, { "list", part_list } };
+        int i;
+        if (strcmp(argv[1], "no_device") && strcmp(argv[1], "no_nvrtc")) {
+            rt = make_runtime(NULL);
+            if (!open_device(rt, 0, "", &cu, &err)) { find_emulator(cu); hybrid__cuda_release(cu); }
+            hybrid_runtime_destroy(rt);
+        }
+        for (i = 0; i < COUNT(parts); i++) if (!strcmp(argv[1], parts[i].name)) parts[i].run();
+        if (check_failed) test_end();
+        return check_failed != 0;
+    }
+    rt = make_runtime(&c);
+    TEST("open");
+    if (open_device(rt, 0, "", &cu, &err)) {
+        CHECK(strstr(err.message, "CUDA") && strlen(err.message) > 40, "%s", err.message);
+        SKIP_PROCESSOR("%s (python3 tests/emu/build.py --to build/emu makes an emulator)", err.message);
+        hybrid_runtime_destroy(rt);
+        return test_end();
+    }
+    find_emulator(cu);
+    hybrid__cuda_retain(cu);
+    hybrid__cuda_release(cu);
+    hybrid__cuda_release(cu);
+    snprintf(folder, sizeof folder, "%s/hybrid-test-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+    if (!mkdtemp(folder)) { printf("cannot make a folder\n"); return 1; }
+    test_memory(rt);
+    test_copies(rt);
+    test_kernels(rt);
+    test_graphs(rt);
+    test_blas(rt);
+    test_threads();
+    test_failures();
+    CHECK(!counts || counts->findings == 0, "findings");
+    hybrid_runtime_destroy(rt);
+    CHECK(c.blocks == 0, "%ld blocks of the host left", c.blocks);
+    child(argv[0], "", "sticky");
+    if (counts) {
+        char environment[1200], line[900];
+        child(argv[0], "EMU_DEVICES=0", "no_device");
+        child(argv[0], "EMU_DEVICES=3 EMU_SM=90", "list");
+        snprintf(line, sizeof line, "mkdir '%s/driver' && cp \"$HYBRID_CUDA_PATH\"/libcuda.so.1 '%s/driver'", folder, folder);
+        CHECK(system(line) == 0, "%s", line);
+        snprintf(environment, sizeof environment, "HYBRID_CUDA_PATH='%s/driver'", folder);
+        child(argv[0], environment, "no_nvrtc");
+    }
+    { char line[900]; snprintf(line, sizeof line, "rm -rf '%s'", folder); CHECK(system(line) == 0, "%s", line); }
+    return test_end();
+}
