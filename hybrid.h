@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 6bf864ecabc97d39): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id fcecf9621bdf9bf7): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -68,7 +68,7 @@
  *     2000  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
  *     2153  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     2181  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    22657  end.h              closes what core/begin opened
+ *    22678  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     2547  names.c            names that must differ, found by hash
@@ -116,44 +116,44 @@
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *    12386  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12575  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12590  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12615  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12704  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    13066  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    13095  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    13203  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    13273  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    13368  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13768  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    14102  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    14360  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14556  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
- *    15103  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    15684  cpu_int.c          the table of integer-block kernels
- *    15739  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    15806  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    18046  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    19169  cpu_select.c       the kernels of an instruction set
- *    19205  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    19375  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12581  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12596  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12621  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    12710  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    13072  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    13101  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    13209  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    13279  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    13374  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13774  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    14108  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    14366  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14562  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
+ *    15109  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    15690  cpu_int.c          the table of integer-block kernels
+ *    15745  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    15812  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    18052  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    19175  cpu_select.c       the kernels of an instruction set
+ *    19211  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    19381  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    19722  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    19933  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    20128  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    20173  forward.c          one transformer for all families, over the op table
- *    20554  place.c            which layers run where
- *    20684  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    19731  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    19942  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    20137  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    20182  forward.c          one transformer for all families, over the op table
+ *    20575  place.c            which layers run where
+ *    20705  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    20893  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    21229  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    21442  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    21582  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    22077  plan.c             the bytes of a model and a context before they are loaded
- *    22184  dialog.c           the messages of a conversation, and the prompt that they make
- *    22301  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    20914  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    21250  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    21463  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    21603  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    22098  plan.c             the bytes of a model and a context before they are loaded
+ *    22205  dialog.c           the messages of a conversation, and the prompt that they make
+ *    22322  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -999,7 +999,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "6bf864ecabc97d39"
+#define HYBRID__SOURCE_ID "fcecf9621bdf9bf7"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -12508,9 +12508,15 @@ typedef struct hybrid__op_glu {
     int64_t n_rows, n;
 } hybrid__op_glu;
 
+/* How a pass goes on: its ops are called and run; or called and recorded, to be run at its end; or left out, since a record of an earlier pass over
+ * a batch of the same shape is run at its end. */
+typedef enum hybrid__pass { HYBRID__PASS_RUN, HYBRID__PASS_RECORD, HYBRID__PASS_REPLAY } hybrid__pass;
+
 typedef struct hybrid__backend_ops {
     const char *name;
     void (*begin)(hybrid__backend *be, const hybrid__batch *batch);                             /* the batch of the ops that follow */
+    hybrid__pass (*pass_begin)(hybrid__backend *be);        /* the ops up to pass_end are the same, with the same addresses, for every batch of this shape */
+    bool (*pass_end)(hybrid__backend *be);                  /* false: what was recorded cannot be run; call the ops again, without pass_begin */
     void (*embed)(hybrid__backend *be, const hybrid__op_embed *op);
     void (*norm)(hybrid__backend *be, const hybrid__op_norm *op);
     void (*matmul)(hybrid__backend *be, const hybrid__op_matmul *op);
@@ -19639,6 +19645,9 @@ static void hybrid__cpu_op_matmul(hybrid__backend *be, const hybrid__op_matmul *
     hybrid__cpu_matmul(be->rt, cpu->isa, cpu->scratch, op);
 }
 
+static hybrid__pass hybrid__cpu_pass_begin(hybrid__backend *be) { HYBRID__UNUSED(be); return HYBRID__PASS_RUN; }
+static bool hybrid__cpu_pass_end(hybrid__backend *be) { HYBRID__UNUSED(be); return true; }
+
 /* Host and device are the same memory. */
 static void hybrid__cpu_begin(hybrid__backend *be, const hybrid__batch *batch) { be->batch = batch; }
 static void hybrid__cpu_copy(hybrid__backend *be, void *dst, const void *src, size_t bytes) { HYBRID__UNUSED(be); memcpy(dst, src, bytes); }
@@ -19658,7 +19667,7 @@ static void hybrid__cpu_destroy(hybrid__backend *be)
 static hybrid_result hybrid__cpu_backend_create(hybrid_runtime *rt, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error)
 {
     static const hybrid__backend_ops ops = {
-        "cpu", hybrid__cpu_begin, hybrid__cpu_embed, hybrid__cpu_norm, hybrid__cpu_op_matmul, hybrid__cpu_rope_table, hybrid__cpu_rope, hybrid__cpu_kv_store, hybrid__cpu_attention, hybrid__cpu_glu,
+        "cpu", hybrid__cpu_begin, hybrid__cpu_pass_begin, hybrid__cpu_pass_end, hybrid__cpu_embed, hybrid__cpu_norm, hybrid__cpu_op_matmul, hybrid__cpu_rope_table, hybrid__cpu_rope, hybrid__cpu_kv_store, hybrid__cpu_attention, hybrid__cpu_glu,
         hybrid__cpu_add, hybrid__cpu_scale, hybrid__cpu_softcap, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_sync, hybrid__cpu_destroy
     };
     size_t bytes = hybrid__cpu_scratch_bytes(rt, limits);
@@ -20205,7 +20214,8 @@ typedef struct hybrid__forward {
     const hybrid__weights *w;              /* addresses of the device of each tensor's stage */
     hybrid__stage stages[HYBRID__STAGES];
     int n_stages;
-    hybrid__stage *at;                     /* where the pass is */
+    hybrid__stage *at;                     /* where the pass is, */
+    hybrid__pass pass;                     /* and how it goes on there */
     const hybrid__kv_view *kv;             /* one a layer */
     hybrid_trace_fn trace;
     void *trace_user;
@@ -20359,43 +20369,39 @@ static void hybrid__swap_xh(hybrid__stage *stage)
     stage->a.h = x;
 }
 
-/* Makes a stage ready for a batch. */
-static void hybrid__stage_begin(hybrid__stage *stage, const hybrid__hparams *hp, const hybrid__batch *c)
-{
-    hybrid__op_rope_table op;
-    if (stage->a.h < stage->a.x) hybrid__swap_xh(stage);   /* the addresses are those of the last batch: a back end may have recorded them */
-    stage->be->ops->begin(stage->be, c);
-    if (!hp->n_rot) return;
-    op.n_rot = hp->n_rot;
-    op.inv_freq = stage->a.inv_freq; op.scale = stage->a.rope_scale; op.table = stage->a.rope;
-    stage->be->ops->rope_table(stage->be, &op);
-    op.inv_freq = stage->a.inv_freq_local; op.scale = stage->a.rope_scale_local; op.table = stage->a.rope_local;
-    if (hp->arch->local_rope_base != 0) stage->be->ops->rope_table(stage->be, &op);
-}
-
-static void hybrid__forward_begin(hybrid__forward *f, const hybrid__batch *c)
+/* What a stage does before its layers: tables of rotations, and x = embeddings where it is the first. */
+static void hybrid__stage_open(hybrid__forward *f, const hybrid__batch *c)
 {
     const hybrid__hparams *hp = f->hp;
+    hybrid__stage *stage = f->at;
+    hybrid__backend *be = stage->be;
+    hybrid__op_rope_table rope;
     hybrid__op_embed op;
-    f->at = &f->stages[0];
-    hybrid__stage_begin(f->at, hp, c);
-    op.table = &f->w->embd; op.index = HYBRID__INDEX_ID; op.scale = hp->embd_scale; op.add = false; op.out = f->at->a.x;
-    f->at->be->ops->embed(f->at->be, &op);
-    if (hp->arch->learned_pos) {
-        op.table = &f->w->pos_embd; op.index = HYBRID__INDEX_POS; op.scale = 1; op.add = true;
-        f->at->be->ops->embed(f->at->be, &op);
-    }
-    hybrid__traced(f, "embd", -1, f->at->a.x, c->n, hp->n_embd, hp->n_embd);
+    rope.n_rot = hp->n_rot;
+    rope.inv_freq = stage->a.inv_freq; rope.scale = stage->a.rope_scale; rope.table = stage->a.rope;
+    if (hp->n_rot) be->ops->rope_table(be, &rope);
+    rope.inv_freq = stage->a.inv_freq_local; rope.scale = stage->a.rope_scale_local; rope.table = stage->a.rope_local;
+    if (hp->n_rot && hp->arch->local_rope_base != 0) be->ops->rope_table(be, &rope);
+    if (stage != f->stages) return;
+    op.table = &f->w->embd; op.index = HYBRID__INDEX_ID; op.scale = hp->embd_scale; op.add = false; op.out = stage->a.x;
+    be->ops->embed(be, &op);
+    op.table = &f->w->pos_embd; op.index = HYBRID__INDEX_POS; op.scale = 1; op.add = true;
+    if (hp->arch->learned_pos) be->ops->embed(be, &op);
+    hybrid__traced(f, "embd", -1, stage->a.x, c->n, hp->n_embd, hp->n_embd);
 }
 
-/* The residual stream goes on to the next stage. The host is the first one: what it made is there. */
-static void hybrid__forward_cross(hybrid__forward *f, const hybrid__batch *c)
+/* Begins a stage. x: what the stage before made (the host is the first one, so it is there), or NULL for the first. */
+static void hybrid__stage_begin(hybrid__forward *f, hybrid__stage *stage, const hybrid__batch *c, const float *x)
 {
-    const float *x = f->at->a.x;
-    f->at++;
-    hybrid__stage_begin(f->at, f->hp, c);
-    f->at->be->ops->write(f->at->be, f->at->a.x, x, (size_t)c->n * (size_t)f->hp->n_embd * sizeof *x);
+    f->at = stage;
+    if (stage->a.h < stage->a.x) hybrid__swap_xh(stage);   /* recorded addresses are those of the beginning */
+    stage->be->ops->begin(stage->be, c);
+    if (x) stage->be->ops->write(stage->be, stage->a.x, x, (size_t)c->n * (size_t)f->hp->n_embd * sizeof *x);
+    f->pass = f->trace ? HYBRID__PASS_RUN : stage->be->ops->pass_begin(stage->be);
+    if (f->pass != HYBRID__PASS_REPLAY) hybrid__stage_open(f, c);
 }
+
+static void hybrid__forward_begin(hybrid__forward *f, const hybrid__batch *c) { hybrid__stage_begin(f, f->stages, c, NULL); }
 
 /* h -> q, k, v in their strided place, normed, rotated, k and v stored */
 static void hybrid__forward_qkv(hybrid__forward *f, const hybrid__batch *c, int layer)
@@ -20503,7 +20509,8 @@ static void hybrid__forward_layer(hybrid__forward *f, const hybrid__batch *c, in
     const int64_t e = hp->n_embd;
     const bool last = layer + 1 == hp->n_layer && !f->trace && c->n_out < c->n;
     int n = c->n;
-    if (layer == f->at->layer_end) hybrid__forward_cross(f, c);
+    if (layer == f->at->layer_end) hybrid__stage_begin(f, f->at + 1, c, f->at->a.x);
+    if (f->pass == HYBRID__PASS_REPLAY) return;
     hybrid__normed(f, f->at->a.h, f->at->a.x, n, &l->attn_norm, &l->attn_norm_b);
     hybrid__traced(f, "attn_norm", layer, f->at->a.h, n, e, e);
     hybrid__forward_qkv(f, c, layer);
@@ -20523,30 +20530,44 @@ static void hybrid__forward_layer(hybrid__forward *f, const hybrid__batch *c, in
     hybrid__traced(f, "l_out", layer, f->at->a.x, n, e, e);
 }
 
-/* x -> logits (n_out, n_vocab) of the wanted rows, in the host's memory */
-static hybrid_result hybrid__forward_end(hybrid__forward *f, const hybrid__batch *c, float *logits, hybrid_error *error)
+/* x -> logits (n_out, n_vocab) of the wanted rows */
+static void hybrid__forward_head(hybrid__forward *f, const hybrid__batch *c, float *logits)
 {
     const hybrid__hparams *hp = f->hp;
     const int64_t e = hp->n_embd;
     const int n = f->trace ? c->n : c->n_out;          /* the rows that the last layer left */
     hybrid__backend *be = f->at->be;
-    float *y = f->at->device->ops->is_host ? logits : f->at->a.logits;
     hybrid__op_matmul mm;
-    if (!c->n_out && !f->trace) return be->ops->sync(be, error);
+    if (!c->n_out && !f->trace) return;
     hybrid__normed(f, f->at->a.h, f->at->a.x, n, &f->w->out_norm, &f->w->out_norm_b);
     hybrid__traced(f, "result_norm", -1, f->at->a.h, n, e, e);
     if (f->trace && c->n_out < c->n) {
         hybrid__gather(f, c, f->at->a.x, f->at->a.h, e);
         hybrid__swap_xh(f->at);
     }
-    if (c->n_out) {
-        hybrid__matmul_begin(&mm, f->at->a.h, e, c->n_out);
-        hybrid__matmul_out_set(&mm, &f->w->head, NULL, y, hp->n_vocab, false);
-        be->ops->matmul(be, &mm);
-        if (hp->logit_softcap > 0) be->ops->softcap(be, y, hp->logit_softcap, (int64_t)c->n_out * hp->n_vocab);
-        hybrid__traced(f, "logits", -1, y, c->n_out, hp->n_vocab, hp->n_vocab);
-        if (y != logits) be->ops->read(be, logits, y, (size_t)c->n_out * (size_t)hp->n_vocab * sizeof *y);
+    if (!c->n_out) return;
+    hybrid__matmul_begin(&mm, f->at->a.h, e, c->n_out);
+    hybrid__matmul_out_set(&mm, &f->w->head, NULL, logits, hp->n_vocab, false);
+    be->ops->matmul(be, &mm);
+    if (hp->logit_softcap > 0) be->ops->softcap(be, logits, hp->logit_softcap, (int64_t)c->n_out * hp->n_vocab);
+    hybrid__traced(f, "logits", -1, logits, c->n_out, hp->n_vocab, hp->n_vocab);
+}
+
+/* Ends the pass. logits: the host's memory for (n_out, n_vocab). */
+static hybrid_result hybrid__forward_end(hybrid__forward *f, const hybrid__batch *c, float *logits, hybrid_error *error)
+{
+    hybrid__backend *be = f->at->be;
+    float *y = f->at->device->ops->is_host ? logits : f->at->a.logits;
+    int layer;
+    if (f->pass != HYBRID__PASS_REPLAY) hybrid__forward_head(f, c, y);
+    if (!f->trace && !be->ops->pass_end(be)) {         /* the last stage once more: its x is there still, or made by the embedding */
+        if (f->at->a.h < f->at->a.x) hybrid__swap_xh(f->at);
+        f->pass = HYBRID__PASS_RUN;
+        hybrid__stage_open(f, c);
+        for (layer = f->at == f->stages ? 0 : f->at[-1].layer_end; layer < f->hp->n_layer; layer++) hybrid__forward_layer(f, c, layer);
+        hybrid__forward_head(f, c, y);
     }
+    if (y != logits && c->n_out) be->ops->read(be, logits, y, (size_t)c->n_out * (size_t)f->hp->n_vocab * sizeof *y);
     return be->ops->sync(be, error);
 }
 /* ==== end src/model/forward.c ==== */

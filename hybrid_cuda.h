@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 0569002d13abb43f): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id bb367f42b2de70ca): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,7 +16,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       52  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      115  macros.h           what compilers call things, and the macros that every room uses
- *     5103  end.h              closes what core/begin opened
+ *     5186  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
  *      153  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
@@ -35,7 +35,7 @@
  *     4499  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
  *     4653  ops_attention.c    which kernel of attention takes which rows
  *     4798  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     4968  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *     5051  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -47,7 +47,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "0569002d13abb43f"
+#define HYBRID_CUDA__SOURCE_ID "bb367f42b2de70ca"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -4805,6 +4805,14 @@ typedef struct hybrid__cuda_layout {
     hybrid__cuda_split split;
 } hybrid__cuda_layout;
 
+/* A batch of a shape has been here: what its pass launches is a graph, once it came a second time. The first time loads the kernels. */
+typedef struct hybrid__cuda_record {
+    int32_t n, n_out, n_runs, n_split, max_length_class;       /* all that chooses kernels and grids */
+    uint32_t used;                         /* when; 0: never */
+    hybrid__cuda_graph *graph;
+} hybrid__cuda_record;
+enum { HYBRID__CUDA_RECORDS = 8 };
+
 typedef struct hybrid__cuda_backend {
     hybrid__backend     base;
     hybrid__cuda       *cu;
@@ -4813,6 +4821,9 @@ typedef struct hybrid__cuda_backend {
     hybrid__cuda_batch  batch;
     char               *memory;            /* on the device */
     char               *picture;           /* on the host */
+    hybrid__cuda_record records[HYBRID__CUDA_RECORDS], *record;   /* record: of the pass at hand, or NULL */
+    uint32_t            clock;
+    bool                no_graphs;         /* they did not work here */
 } hybrid__cuda_backend;
 
 static void hybrid__cuda_layout_make(hybrid__cuda_layout *l, const hybrid__limits *limits)
@@ -4848,6 +4859,15 @@ static void hybrid__cuda_picture_write(hybrid__cuda_backend *self, size_t at, si
     if (bytes && self->layout.picture > HYBRID__CUDA_WHOLE_PICTURE) hybrid__cuda_write(self->queue, self->memory + at, self->picture + at, bytes);
 }
 
+/* A pass that was given up in the middle leaves a recording open. */
+static void hybrid__cuda_abandon(hybrid__cuda_backend *self)
+{
+    hybrid__cuda_graph *graph = NULL;
+    if (self->queue->capturing) hybrid__cuda_capture_end(self->queue, &graph, NULL);
+    hybrid__cuda_graph_destroy(self->cu, graph);
+    self->record = NULL;
+}
+
 static void hybrid__cuda_be_begin(hybrid__backend *be, const hybrid__batch *batch)
 {
     hybrid__cuda_backend *self = hybrid__cuda_of(be);
@@ -4856,6 +4876,7 @@ static void hybrid__cuda_be_begin(hybrid__backend *be, const hybrid__batch *batc
     char *p = self->picture;
     const size_t n = (size_t)batch->n * sizeof(int32_t), row = (size_t)b->pages_a_seq * sizeof(int32_t);
     int i;
+    hybrid__cuda_abandon(self);
     be->batch = batch;
     memcpy(p + l->ids, batch->ids, n);
     memcpy(p + l->pos, batch->pos, n);
@@ -4875,6 +4896,58 @@ static void hybrid__cuda_be_begin(hybrid__backend *be, const hybrid__batch *batc
     hybrid__cuda_picture_write(self, l->pages, (size_t)batch->n_runs * row);
 }
 
+/* ---- recorded passes: a decode step is hundreds of launches of a few microseconds, which one graph starts at once ---- */
+
+/* The record of this shape of batch; a new one takes the place of the one that was used longest ago. */
+static hybrid__cuda_record *hybrid__cuda_record_of(hybrid__cuda_backend *self)
+{
+    const hybrid__cuda_batch *b = &self->batch;
+    hybrid__cuda_record *oldest = self->records;
+    int i;
+    for (i = 0; i < HYBRID__CUDA_RECORDS; i++) {
+        hybrid__cuda_record *r = &self->records[i];
+        if (r->used && r->n == b->n && r->n_out == b->n_out && r->n_runs == b->n_runs && r->n_split == b->n_split && r->max_length_class == b->max_length_class) return r;
+        if (r->used < oldest->used) oldest = r;
+    }
+    hybrid__cuda_graph_destroy(self->cu, oldest->graph);
+    memset(oldest, 0, sizeof *oldest);
+    oldest->n = b->n; oldest->n_out = b->n_out; oldest->n_runs = b->n_runs; oldest->n_split = b->n_split; oldest->max_length_class = b->max_length_class;
+    return oldest;
+}
+
+static hybrid__pass hybrid__cuda_be_pass_begin(hybrid__backend *be)
+{
+    hybrid__cuda_backend *self = hybrid__cuda_of(be);
+    bool seen;
+    if (self->no_graphs || self->batch.n_tiles || self->queue->result) return HYBRID__PASS_RUN;      /* tiles: a prompt, which no other is like */
+    self->record = hybrid__cuda_record_of(self);
+    seen = self->record->used != 0;
+    self->record->used = ++self->clock;
+    if (self->record->graph) return HYBRID__PASS_REPLAY;
+    if (!seen) {
+        self->record = NULL;
+        return HYBRID__PASS_RUN;
+    }
+    hybrid__cuda_capture_begin(self->queue);
+    return HYBRID__PASS_RECORD;
+}
+
+static bool hybrid__cuda_be_pass_end(hybrid__backend *be)
+{
+    hybrid__cuda_backend *self = hybrid__cuda_of(be);
+    hybrid__cuda_record *record = self->record;
+    hybrid_error why;
+    self->record = NULL;
+    if (!record) return true;
+    if (!record->graph && hybrid__cuda_capture_end(self->queue, &record->graph, &why)) {
+        self->no_graphs = true;
+        hybrid__log(be->rt, HYBRID_LOG_WARN, "decoding without CUDA graphs: %s", why.message);
+        return self->queue->result != HYBRID_OK;               /* a lost device is sync's business */
+    }
+    hybrid__cuda_graph_launch(self->queue, record->graph);
+    return true;
+}
+
 /* ---- the table ---- */
 
 static void hybrid__cuda_be_embed(hybrid__backend *be, const hybrid__op_embed *op) { hybrid__cuda_op_embed(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op); }
@@ -4892,7 +4965,11 @@ static void hybrid__cuda_be_glu(hybrid__backend *be, const hybrid__op_glu *op) {
 static void hybrid__cuda_be_add(hybrid__backend *be, float *y, const float *x, int64_t n) { hybrid__cuda_op_add(hybrid__cuda_of(be)->queue, y, x, n); }
 static void hybrid__cuda_be_scale(hybrid__backend *be, float *y, float factor, int64_t n) { hybrid__cuda_op_scale(hybrid__cuda_of(be)->queue, y, factor, n); }
 static void hybrid__cuda_be_softcap(hybrid__backend *be, float *y, float cap, int64_t n) { hybrid__cuda_op_softcap(hybrid__cuda_of(be)->queue, y, cap, n); }
-static void hybrid__cuda_be_copy(hybrid__backend *be, void *dst, const void *src, size_t bytes) { hybrid__cuda_copy(hybrid__cuda_of(be)->queue, dst, src, bytes); }
+static void hybrid__cuda_be_copy(hybrid__backend *be, void *dst, const void *src, size_t bytes)
+{
+    hybrid__cuda_abandon(hybrid__cuda_of(be));                 /* no pass copies within the device */
+    hybrid__cuda_copy(hybrid__cuda_of(be)->queue, dst, src, bytes);
+}
 static void hybrid__cuda_be_write(hybrid__backend *be, void *dst, const void *host, size_t bytes) { hybrid__cuda_write(hybrid__cuda_of(be)->queue, dst, host, bytes); }
 static void hybrid__cuda_be_read(hybrid__backend *be, void *host, const void *src, size_t bytes) { hybrid__cuda_read(hybrid__cuda_of(be)->queue, host, src, bytes); }
 
@@ -4909,9 +4986,15 @@ static void hybrid__cuda_be_destroy(hybrid__backend *be)
     hybrid__cuda_backend *self = hybrid__cuda_of(be);
     hybrid__cuda *cu;
     hybrid_runtime *rt;
+    int i;
     if (!be) return;
     cu = self->cu;
     rt = be->rt;
+    if (self->queue) {
+        hybrid__cuda_abandon(self);
+        hybrid__cuda_sync(self->queue, NULL);
+    }
+    for (i = 0; i < HYBRID__CUDA_RECORDS; i++) hybrid__cuda_graph_destroy(cu, self->records[i].graph);
     hybrid__cuda_queue_destroy(self->queue);
     hybrid__cuda_free(cu, self->memory);
     hybrid__free(rt, self->picture);
@@ -4943,7 +5026,7 @@ static hybrid_result hybrid__cuda_backend_fill(hybrid__cuda_backend *self, const
 static hybrid_result hybrid__cuda_backend_create(hybrid__cuda *cu, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error)
 {
     static const hybrid__backend_ops ops = {
-        "cuda", hybrid__cuda_be_begin, hybrid__cuda_be_embed, hybrid__cuda_be_norm, hybrid__cuda_be_matmul, hybrid__cuda_be_rope_table, hybrid__cuda_be_rope,
+        "cuda", hybrid__cuda_be_begin, hybrid__cuda_be_pass_begin, hybrid__cuda_be_pass_end, hybrid__cuda_be_embed, hybrid__cuda_be_norm, hybrid__cuda_be_matmul, hybrid__cuda_be_rope_table, hybrid__cuda_be_rope,
         hybrid__cuda_be_kv_store, hybrid__cuda_be_attention, hybrid__cuda_be_glu, hybrid__cuda_be_add, hybrid__cuda_be_scale, hybrid__cuda_be_softcap,
         hybrid__cuda_be_copy, hybrid__cuda_be_write, hybrid__cuda_be_read, hybrid__cuda_be_sync, hybrid__cuda_be_destroy
     };

@@ -122,9 +122,15 @@ typedef struct hybrid__op_glu {
     int64_t n_rows, n;
 } hybrid__op_glu;
 
+/* How a pass goes on: its ops are called and run; or called and recorded, to be run at its end; or left out, since a record of an earlier pass over
+ * a batch of the same shape is run at its end. */
+typedef enum hybrid__pass { HYBRID__PASS_RUN, HYBRID__PASS_RECORD, HYBRID__PASS_REPLAY } hybrid__pass;
+
 typedef struct hybrid__backend_ops {
     const char *name;
     void (*begin)(hybrid__backend *be, const hybrid__batch *batch);                             /* the batch of the ops that follow */
+    hybrid__pass (*pass_begin)(hybrid__backend *be);        /* the ops up to pass_end are the same, with the same addresses, for every batch of this shape */
+    bool (*pass_end)(hybrid__backend *be);                  /* false: what was recorded cannot be run; call the ops again, without pass_begin */
     void (*embed)(hybrid__backend *be, const hybrid__op_embed *op);
     void (*norm)(hybrid__backend *be, const hybrid__op_norm *op);
     void (*matmul)(hybrid__backend *be, const hybrid__op_matmul *op);

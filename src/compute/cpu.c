@@ -264,6 +264,9 @@ static void hybrid__cpu_op_matmul(hybrid__backend *be, const hybrid__op_matmul *
     hybrid__cpu_matmul(be->rt, cpu->isa, cpu->scratch, op);
 }
 
+static hybrid__pass hybrid__cpu_pass_begin(hybrid__backend *be) { HYBRID__UNUSED(be); return HYBRID__PASS_RUN; }
+static bool hybrid__cpu_pass_end(hybrid__backend *be) { HYBRID__UNUSED(be); return true; }
+
 /* Host and device are the same memory. */
 static void hybrid__cpu_begin(hybrid__backend *be, const hybrid__batch *batch) { be->batch = batch; }
 static void hybrid__cpu_copy(hybrid__backend *be, void *dst, const void *src, size_t bytes) { HYBRID__UNUSED(be); memcpy(dst, src, bytes); }
@@ -283,7 +286,7 @@ static void hybrid__cpu_destroy(hybrid__backend *be)
 static hybrid_result hybrid__cpu_backend_create(hybrid_runtime *rt, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error)
 {
     static const hybrid__backend_ops ops = {
-        "cpu", hybrid__cpu_begin, hybrid__cpu_embed, hybrid__cpu_norm, hybrid__cpu_op_matmul, hybrid__cpu_rope_table, hybrid__cpu_rope, hybrid__cpu_kv_store, hybrid__cpu_attention, hybrid__cpu_glu,
+        "cpu", hybrid__cpu_begin, hybrid__cpu_pass_begin, hybrid__cpu_pass_end, hybrid__cpu_embed, hybrid__cpu_norm, hybrid__cpu_op_matmul, hybrid__cpu_rope_table, hybrid__cpu_rope, hybrid__cpu_kv_store, hybrid__cpu_attention, hybrid__cpu_glu,
         hybrid__cpu_add, hybrid__cpu_scale, hybrid__cpu_softcap, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_sync, hybrid__cpu_destroy
     };
     size_t bytes = hybrid__cpu_scratch_bytes(rt, limits);

@@ -32,7 +32,8 @@ typedef struct hybrid__forward {
     const hybrid__weights *w;              /* addresses of the device of each tensor's stage */
     hybrid__stage stages[HYBRID__STAGES];
     int n_stages;
-    hybrid__stage *at;                     /* where the pass is */
+    hybrid__stage *at;                     /* where the pass is, */
+    hybrid__pass pass;                     /* and how it goes on there */
     const hybrid__kv_view *kv;             /* one a layer */
     hybrid_trace_fn trace;
     void *trace_user;
@@ -186,43 +187,39 @@ static void hybrid__swap_xh(hybrid__stage *stage)
     stage->a.h = x;
 }
 
-/* Makes a stage ready for a batch. */
-static void hybrid__stage_begin(hybrid__stage *stage, const hybrid__hparams *hp, const hybrid__batch *c)
-{
-    hybrid__op_rope_table op;
-    if (stage->a.h < stage->a.x) hybrid__swap_xh(stage);   /* the addresses are those of the last batch: a back end may have recorded them */
-    stage->be->ops->begin(stage->be, c);
-    if (!hp->n_rot) return;
-    op.n_rot = hp->n_rot;
-    op.inv_freq = stage->a.inv_freq; op.scale = stage->a.rope_scale; op.table = stage->a.rope;
-    stage->be->ops->rope_table(stage->be, &op);
-    op.inv_freq = stage->a.inv_freq_local; op.scale = stage->a.rope_scale_local; op.table = stage->a.rope_local;
-    if (hp->arch->local_rope_base != 0) stage->be->ops->rope_table(stage->be, &op);
-}
-
-static void hybrid__forward_begin(hybrid__forward *f, const hybrid__batch *c)
+/* What a stage does before its layers: tables of rotations, and x = embeddings where it is the first. */
+static void hybrid__stage_open(hybrid__forward *f, const hybrid__batch *c)
 {
     const hybrid__hparams *hp = f->hp;
+    hybrid__stage *stage = f->at;
+    hybrid__backend *be = stage->be;
+    hybrid__op_rope_table rope;
     hybrid__op_embed op;
-    f->at = &f->stages[0];
-    hybrid__stage_begin(f->at, hp, c);
-    op.table = &f->w->embd; op.index = HYBRID__INDEX_ID; op.scale = hp->embd_scale; op.add = false; op.out = f->at->a.x;
-    f->at->be->ops->embed(f->at->be, &op);
-    if (hp->arch->learned_pos) {
-        op.table = &f->w->pos_embd; op.index = HYBRID__INDEX_POS; op.scale = 1; op.add = true;
-        f->at->be->ops->embed(f->at->be, &op);
-    }
-    hybrid__traced(f, "embd", -1, f->at->a.x, c->n, hp->n_embd, hp->n_embd);
+    rope.n_rot = hp->n_rot;
+    rope.inv_freq = stage->a.inv_freq; rope.scale = stage->a.rope_scale; rope.table = stage->a.rope;
+    if (hp->n_rot) be->ops->rope_table(be, &rope);
+    rope.inv_freq = stage->a.inv_freq_local; rope.scale = stage->a.rope_scale_local; rope.table = stage->a.rope_local;
+    if (hp->n_rot && hp->arch->local_rope_base != 0) be->ops->rope_table(be, &rope);
+    if (stage != f->stages) return;
+    op.table = &f->w->embd; op.index = HYBRID__INDEX_ID; op.scale = hp->embd_scale; op.add = false; op.out = stage->a.x;
+    be->ops->embed(be, &op);
+    op.table = &f->w->pos_embd; op.index = HYBRID__INDEX_POS; op.scale = 1; op.add = true;
+    if (hp->arch->learned_pos) be->ops->embed(be, &op);
+    hybrid__traced(f, "embd", -1, stage->a.x, c->n, hp->n_embd, hp->n_embd);
 }
 
-/* The residual stream goes on to the next stage. The host is the first one: what it made is there. */
-static void hybrid__forward_cross(hybrid__forward *f, const hybrid__batch *c)
+/* Begins a stage. x: what the stage before made (the host is the first one, so it is there), or NULL for the first. */
+static void hybrid__stage_begin(hybrid__forward *f, hybrid__stage *stage, const hybrid__batch *c, const float *x)
 {
-    const float *x = f->at->a.x;
-    f->at++;
-    hybrid__stage_begin(f->at, f->hp, c);
-    f->at->be->ops->write(f->at->be, f->at->a.x, x, (size_t)c->n * (size_t)f->hp->n_embd * sizeof *x);
+    f->at = stage;
+    if (stage->a.h < stage->a.x) hybrid__swap_xh(stage);   /* recorded addresses are those of the beginning */
+    stage->be->ops->begin(stage->be, c);
+    if (x) stage->be->ops->write(stage->be, stage->a.x, x, (size_t)c->n * (size_t)f->hp->n_embd * sizeof *x);
+    f->pass = f->trace ? HYBRID__PASS_RUN : stage->be->ops->pass_begin(stage->be);
+    if (f->pass != HYBRID__PASS_REPLAY) hybrid__stage_open(f, c);
 }
+
+static void hybrid__forward_begin(hybrid__forward *f, const hybrid__batch *c) { hybrid__stage_begin(f, f->stages, c, NULL); }
 
 /* h -> q, k, v in their strided place, normed, rotated, k and v stored */
 static void hybrid__forward_qkv(hybrid__forward *f, const hybrid__batch *c, int layer)
@@ -330,7 +327,8 @@ static void hybrid__forward_layer(hybrid__forward *f, const hybrid__batch *c, in
     const int64_t e = hp->n_embd;
     const bool last = layer + 1 == hp->n_layer && !f->trace && c->n_out < c->n;
     int n = c->n;
-    if (layer == f->at->layer_end) hybrid__forward_cross(f, c);
+    if (layer == f->at->layer_end) hybrid__stage_begin(f, f->at + 1, c, f->at->a.x);
+    if (f->pass == HYBRID__PASS_REPLAY) return;
     hybrid__normed(f, f->at->a.h, f->at->a.x, n, &l->attn_norm, &l->attn_norm_b);
     hybrid__traced(f, "attn_norm", layer, f->at->a.h, n, e, e);
     hybrid__forward_qkv(f, c, layer);
@@ -350,29 +348,43 @@ static void hybrid__forward_layer(hybrid__forward *f, const hybrid__batch *c, in
     hybrid__traced(f, "l_out", layer, f->at->a.x, n, e, e);
 }
 
-/* x -> logits (n_out, n_vocab) of the wanted rows, in the host's memory */
-static hybrid_result hybrid__forward_end(hybrid__forward *f, const hybrid__batch *c, float *logits, hybrid_error *error)
+/* x -> logits (n_out, n_vocab) of the wanted rows */
+static void hybrid__forward_head(hybrid__forward *f, const hybrid__batch *c, float *logits)
 {
     const hybrid__hparams *hp = f->hp;
     const int64_t e = hp->n_embd;
     const int n = f->trace ? c->n : c->n_out;          /* the rows that the last layer left */
     hybrid__backend *be = f->at->be;
-    float *y = f->at->device->ops->is_host ? logits : f->at->a.logits;
     hybrid__op_matmul mm;
-    if (!c->n_out && !f->trace) return be->ops->sync(be, error);
+    if (!c->n_out && !f->trace) return;
     hybrid__normed(f, f->at->a.h, f->at->a.x, n, &f->w->out_norm, &f->w->out_norm_b);
     hybrid__traced(f, "result_norm", -1, f->at->a.h, n, e, e);
     if (f->trace && c->n_out < c->n) {
         hybrid__gather(f, c, f->at->a.x, f->at->a.h, e);
         hybrid__swap_xh(f->at);
     }
-    if (c->n_out) {
-        hybrid__matmul_begin(&mm, f->at->a.h, e, c->n_out);
-        hybrid__matmul_out_set(&mm, &f->w->head, NULL, y, hp->n_vocab, false);
-        be->ops->matmul(be, &mm);
-        if (hp->logit_softcap > 0) be->ops->softcap(be, y, hp->logit_softcap, (int64_t)c->n_out * hp->n_vocab);
-        hybrid__traced(f, "logits", -1, y, c->n_out, hp->n_vocab, hp->n_vocab);
-        if (y != logits) be->ops->read(be, logits, y, (size_t)c->n_out * (size_t)hp->n_vocab * sizeof *y);
+    if (!c->n_out) return;
+    hybrid__matmul_begin(&mm, f->at->a.h, e, c->n_out);
+    hybrid__matmul_out_set(&mm, &f->w->head, NULL, logits, hp->n_vocab, false);
+    be->ops->matmul(be, &mm);
+    if (hp->logit_softcap > 0) be->ops->softcap(be, logits, hp->logit_softcap, (int64_t)c->n_out * hp->n_vocab);
+    hybrid__traced(f, "logits", -1, logits, c->n_out, hp->n_vocab, hp->n_vocab);
+}
+
+/* Ends the pass. logits: the host's memory for (n_out, n_vocab). */
+static hybrid_result hybrid__forward_end(hybrid__forward *f, const hybrid__batch *c, float *logits, hybrid_error *error)
+{
+    hybrid__backend *be = f->at->be;
+    float *y = f->at->device->ops->is_host ? logits : f->at->a.logits;
+    int layer;
+    if (f->pass != HYBRID__PASS_REPLAY) hybrid__forward_head(f, c, y);
+    if (!f->trace && !be->ops->pass_end(be)) {         /* the last stage once more: its x is there still, or made by the embedding */
+        if (f->at->a.h < f->at->a.x) hybrid__swap_xh(f->at);
+        f->pass = HYBRID__PASS_RUN;
+        hybrid__stage_open(f, c);
+        for (layer = f->at == f->stages ? 0 : f->at[-1].layer_end; layer < f->hp->n_layer; layer++) hybrid__forward_layer(f, c, layer);
+        hybrid__forward_head(f, c, y);
     }
+    if (y != logits && c->n_out) be->ops->read(be, logits, y, (size_t)c->n_out * (size_t)f->hp->n_vocab * sizeof *y);
     return be->ops->sync(be, error);
 }
