@@ -299,32 +299,40 @@ static float half_value(unsigned h) {
 }
 static float bf16_value(unsigned h) { unsigned u = h << 16; float f; memcpy(&f, &u, 4); return f; }
 
-static const float *half_table() {
-    static float *table;
-    if (!table) { table = new float[65536]; for (unsigned h = 0; h < 65536; h++) table[h] = half_value(h); }
-    return table;
+/* n 16-bit values of kind 0 (half) or 1 (bf16) */
+template <int KIND> static void widen(float *to, const unsigned short *from, int n) {
+#ifdef __F16C__
+    typedef short eight __attribute__((vector_size(16)));
+    if (!KIND) {
+        for (int i = 0; i < n; i += 8) { eight x; memcpy(&x, from + i, 16); auto y = __builtin_ia32_vcvtph2ps256(x); memcpy(to + i, &y, 32); }
+        return;
+    }
+#endif
+    for (int i = 0; i < n; i++) to[i] = KIND ? bf16_value(from[i]) : half_value(from[i]);
 }
 
 template <int KIND> static void run_mma16(void **lane, unsigned present) {
-    float a[16][16], b[16][8], d[16][8];
-    const float *halves = half_table();
+    unsigned a32[16][8], b32[8][8];                        /* pairs of neighbours along k; b by columns */
+    float a[16][16], columns[8][16], b[16][8], d[16][8];
     if (!whole_warp(present, ((mma_record *)lane[__builtin_ctz(present)])->line, "mma")) return;
     for (int l = 0; l < 32; l++) {
         const mma_record *r = (mma_record *)lane[l];
         int g = l >> 2, t = l & 3;
-        for (int i = 0; i < 8; i++) {
-            unsigned h = r->a[i >> 1] >> 16 * (i & 1) & 0xffffu;
-            a[g + (i & 2 ? 8 : 0)][2 * t + (i & 1) + (i & 4 ? 8 : 0)] = KIND ? bf16_value(h) : halves[h];
-        }
-        for (int i = 0; i < 4; i++) {
-            unsigned h = r->b[i >> 1] >> 16 * (i & 1) & 0xffffu;
-            b[2 * t + (i & 1) + (i & 2 ? 8 : 0)][g] = KIND ? bf16_value(h) : halves[h];
-            d[g + (i & 2 ? 8 : 0)][2 * t + (i & 1)] = ((float *)r->d)[i];
-        }
+        for (int i = 0; i < 4; i++) a32[g + (i & 1 ? 8 : 0)][t + (i & 2 ? 4 : 0)] = r->a[i];
+        for (int i = 0; i < 2; i++) b32[g][t + 4 * i] = r->b[i];
+        for (int i = 0; i < 4; i++) d[g + (i & 2 ? 8 : 0)][2 * t + (i & 1)] = ((float *)r->d)[i];
     }
-    for (int i = 0; i < 16; i++)
+    widen<KIND>(a[0], (const unsigned short *)a32, 256);
+    widen<KIND>(columns[0], (const unsigned short *)b32, 128);
+    for (int k = 0; k < 16; k++)
+        for (int j = 0; j < 8; j++) b[k][j] = columns[j][k];
+    for (int i = 0; i < 16; i++) {
+        float sum[8];
+        for (int j = 0; j < 8; j++) sum[j] = d[i][j];
         for (int k = 0; k < 16; k++)
-            for (int j = 0; j < 8; j++) d[i][j] += a[i][k] * b[k][j];
+            for (int j = 0; j < 8; j++) sum[j] += a[i][k] * b[k][j];
+        for (int j = 0; j < 8; j++) d[i][j] = sum[j];
+    }
     for (int l = 0; l < 32; l++)
         for (int i = 0; i < 4; i++) ((float *)((mma_record *)lane[l])->d)[i] = d[(l >> 2) + (i & 2 ? 8 : 0)][2 * (l & 3) + (i & 1)];
 }
