@@ -106,14 +106,15 @@ static bool first_time(const void *pc, int what) {
     return told.insert({pc, what}).second;
 }
 
+static unsigned my_warp() { return (unsigned)emu_current >> 5; }
 static bool before_me(uint64_t r, bool shared) {           /* the recorded access is ordered before the running thread's next one */
     if (record::serial(r) < (shared ? serial : launch_serial)) return true;      /* shared memory of another block is other memory */
     if (record::serial(r) != serial) return acquired && fenced[record::serial(r) - launch_serial] && !(r & BLOCKS);
     if (r & BLOCKS) return false;
     if (record::time(r) < emu_time.block_sync) return true;
     if (r & WARPS) return false;
-    if (record::thread(r) >> 5 == emu_time.warp && record::time(r) < emu_time.warp_sync[emu_time.warp]) return true;
-    return !(r & LANES) && record::thread(r) == emu_time.thread;
+    if (record::thread(r) >> 5 == my_warp() && record::time(r) < emu_time.warp_sync[my_warp()]) return true;
+    return !(r & LANES) && record::thread(r) == (unsigned)emu_current;
 }
 
 static void tell_race(uint64_t r, const char *mine, const char *other, uintptr_t a, bool shared, const void *pc) {
@@ -133,7 +134,7 @@ static inline void touch(const region *m, uint64_t at, unsigned mask, int kind, 
     const unsigned atomic = kind == EMU_ATOMIC_ACCESS ? ATOMIC : 0;
     if (kind == EMU_ASYNC_DONE) {
         *s = (uint8_t)((*s | mask) & ~PENDING);
-        c->write = record::make(serial, emu_time.thread, emu_time.now, mask, 0);
+        c->write = record::make(serial, (unsigned)emu_current, emu_time.now, mask, 0);
         return;
     }
     if (*s & PENDING && first_time(pc, 2)) emu_report("data of a cp.async is used before cp_wait (%p) %s", (void *)a, emu_source(pc).c_str());
@@ -142,14 +143,14 @@ static inline void touch(const region *m, uint64_t at, unsigned mask, int kind, 
     if (record::mask(c->write) & mask && !(atomic & c->write) && !before_me(c->write, m->shared)) tell_race(c->write, writes ? "write" : "read", c->write & ATOMIC ? "atomic operation" : "write", a, m->shared, pc);
     if (writes) {
         if (record::mask(c->read) & mask && !atomic && !before_me(c->read, m->shared)) tell_race(c->read, "write", "read", a, m->shared, pc);
-        c->write = record::make(serial, emu_time.thread, emu_time.now, mask, atomic);
+        c->write = record::make(serial, (unsigned)emu_current, emu_time.now, mask, atomic);
         *s = (uint8_t)(*s | (kind == EMU_ASYNC_WRITE ? (unsigned)PENDING : mask));
     } else {
-        uint64_t r = c->read, mine = record::make(serial, emu_time.thread, emu_time.now, mask, 0);
+        uint64_t r = c->read, mine = record::make(serial, (unsigned)emu_current, emu_time.now, mask, 0);
         if (r && !before_me(r, m->shared)) {                          /* another reader: remember that there are several */
             mine |= r & (0xf0u | LANES | WARPS | BLOCKS);
             if (record::serial(r) != serial) mine |= BLOCKS;
-            else mine |= record::thread(r) >> 5 == emu_time.warp ? LANES : WARPS;
+            else mine |= record::thread(r) >> 5 == my_warp() ? LANES : WARPS;
         }
         c->read = mine;
     }

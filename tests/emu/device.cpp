@@ -61,13 +61,18 @@ struct slot { unsigned mask, arrived; collective run; int line; void *record[32]
 struct warp_state {
     unsigned unstarted, ready, live, at_barrier;
     int n_slots;                                       /* in use */
+    unsigned meeting;                                  /* lanes that have come to a shuffle of the whole warp */
+    unsigned turn;                                     /* 0, 1: which of the two sets of values is being filled */
+    unsigned value[2][32], present[2];
     slot slots[SLOTS];
 };
 static lane_state lanes[MAX_THREADS];
 static emu_uint3 place[MAX_THREADS];                   /* threadIdx of each linear thread */
 static warp_state warps[32];
 static unsigned ready_warps;                           /* bit: the warp has a lane to start or to resume */
-static int n_threads, n_live, n_waiting, current, barrier_line, n_divergent;
+static int n_threads, n_live, n_waiting, barrier_line, n_divergent;
+int emu_current;
+#define current emu_current
 static const emu_launch *now;
 static bool lifo, eager;
 
@@ -121,12 +126,10 @@ static inline void become(int t) {
     current = t;
     emu_now.thread = place[t];
     emu_now.lane = (unsigned)t & 31u;
-    emu_time.thread = (unsigned)t;
-    emu_time.warp = (unsigned)t >> 5;
 }
 
 /* The next thread to go on with: >= 0 a waiting one, ~t an unstarted one; -MAX_THREADS-1: none. */
-static int choose() {
+static inline int choose() {
     int w = current >> 5;
     if (!(ready_warps >> w & 1u)) {
         if (!ready_warps) return -MAX_THREADS - 1;
@@ -141,7 +144,7 @@ static int choose() {
     return t;
 }
 
-static void wait_here(int line) {                      /* the running thread waits; comes back when made ready and chosen */
+static inline __attribute__((always_inline)) void wait_here(int line) {                      /* the running thread waits; comes back when made ready and chosen */
     lane_state *me = &lanes[current];
     int t = choose();
     me->line = line;
@@ -158,6 +161,7 @@ static void wait_here(int line) {                      /* the running thread wai
 }
 
 static void complete(warp_state *w, int s);
+static void end_meeting(warp_state *w);
 static void release_barrier();
 
 static void thread_ends() {
@@ -168,6 +172,7 @@ static void thread_ends() {
     if (lanes[current].groups || !lanes[current].copies.empty()) { lanes[current].copies.clear(); lanes[current].groups = 0; }
     for (int s = w->n_slots; s-- > 0; )                /* whoever waited for this lane only, goes on */
         if ((w->slots[s].mask & w->live) == w->slots[s].arrived) complete(w, s);
+    if (w->meeting && w->meeting == w->live) end_meeting(w);
     if (n_live && n_waiting == n_live) release_barrier();
 }
 
@@ -217,9 +222,15 @@ static void complete(warp_state *w, int s) {
     if (w->ready) ready_warps |= 1u << (w - warps);
 }
 
+static void stop_mixed(int one, int other) {
+    emu_report("lanes of one warp meet in different warp functions (lines %d and %d)", one, other);
+    emu_stop(719);
+}
+
 static void collect(unsigned mask, collective run, void *record, int line) {
     warp_state *w = &warps[current >> 5];
     unsigned bit = 1u << (current & 31);
+    if (w->meeting && mask == 0xffffffffu) stop_mixed(lanes[(current & ~31) + __builtin_ctz(w->meeting)].line, line);
     if (!(mask & bit)) { emu_report("line %d: the mask %08x of a warp function leaves out the calling lane", line, mask); emu_stop(719); }
     int s = 0;
     while (s < w->n_slots && w->slots[s].mask != mask) s++;
@@ -232,7 +243,7 @@ static void collect(unsigned mask, collective run, void *record, int line) {
         w->slots[s].line = line;
     }
     slot *x = &w->slots[s];
-    if (x->run != run) { emu_report("lanes of one warp meet in different warp functions (lines %d and %d)", x->line, line); emu_stop(719); }
+    if (x->run != run) stop_mixed(x->line, line);
     x->record[current & 31] = record;
     x->arrived |= bit;
     if (x->arrived == (mask & w->live)) {
@@ -244,24 +255,49 @@ static void collect(unsigned mask, collective run, void *record, int line) {
     wait_here(line);
 }
 
-static void run_warp_sync(void **, unsigned) { emu_time.warp_sync[emu_time.warp] = ++emu_time.now; }
+static void run_warp_sync(void **, unsigned) { emu_time.warp_sync[current >> 5] = ++emu_time.now; }
 EMU_API void emu_warp_sync(unsigned mask, int line) { collect(mask, run_warp_sync, nullptr, line); }
 
-struct shuffle_record { unsigned value, result; int source, line; };
+/* Shuffles are the most frequent of all, so those of the whole warp go without records: each lane leaves its value in the warp,
+   and takes the one that it wants when all have come. Two sets: a lane may be at the next shuffle before all have taken. */
+static void end_meeting(warp_state *w) {
+    w->present[w->turn] = w->meeting;
+    w->turn ^= 1u;
+    w->ready |= w->meeting;
+    w->meeting = 0;
+    if (w->ready) ready_warps |= 1u << (w - warps);
+}
+static unsigned absent_lane(int source, int line) {
+    if (emu_checking) emu_report("line %d: a shuffle reads from lane %d, which has left the kernel or is not in the mask", line, source);
+    return 0xffffffffu;
+}
+struct shuffle_record { unsigned value, present, all[32]; };
 static void run_shuffle(void **lane, unsigned present) {
     for (unsigned m = present; m; m &= m - 1) {
         shuffle_record *r = (shuffle_record *)lane[__builtin_ctz(m)];
-        if (present >> (r->source & 31) & 1u) r->result = ((shuffle_record *)lane[r->source & 31])->value;
-        else {
-            r->result = 0xffffffffu;
-            if (emu_checking) emu_report("line %d: a shuffle reads from lane %d, which has left the kernel or is not in the mask", r->line, r->source & 31);
-        }
+        r->present = present;
+        for (unsigned n = present; n; n &= n - 1) r->all[__builtin_ctz(n)] = ((shuffle_record *)lane[__builtin_ctz(n)])->value;
     }
 }
 EMU_API unsigned emu_shuffle(unsigned value, int source, unsigned mask, int line) {
-    shuffle_record r = {value, 0, source, line};
-    collect(mask, run_shuffle, &r, line);
-    return r.result;
+    source &= 31;
+    if (mask != 0xffffffffu) {
+        shuffle_record r;
+        r.value = value;
+        collect(mask, run_shuffle, &r, line);
+        return r.present >> source & 1u ? r.all[source] : absent_lane(source, line);
+    }
+    warp_state *w = &warps[current >> 5];
+    unsigned bit = 1u << (current & 31), turn = w->turn;
+    for (int s = 0; s < w->n_slots; s++) if (w->slots[s].mask == mask) stop_mixed(w->slots[s].line, line);
+    w->value[turn][current & 31] = value;
+    w->meeting |= bit;
+    if (w->meeting == w->live) {
+        end_meeting(w);
+        w->ready &= ~bit;                              /* the last to come goes on */
+        if (!(w->ready | w->unstarted)) ready_warps &= ~(1u << (w - warps));
+    } else wait_here(line);
+    return w->present[turn] >> source & 1u ? w->value[turn][source] : absent_lane(source, line);
 }
 
 struct gather_record { unsigned value, present, *out; };
@@ -369,10 +405,10 @@ template <int N, bool TRANSPOSED> static void run_ldmatrix(void **lane, unsigned
         const ldmatrix_record *r = (ldmatrix_record *)lane[l];
         if ((uintptr_t)r->row & 15u) { emu_report("line %d: ldmatrix of a row that is not 16-byte aligned (lane %d)", r->line, l); emu_stop(716); }
         if (emu_checking) {
-            unsigned saved = emu_time.thread;
-            emu_time.thread = (saved & ~31u) + (unsigned)l;
+            int saved = current;
+            current = (saved & ~31) + l;
             emu_check_access(r->row, 16, EMU_READ, r->pc);
-            emu_time.thread = saved;
+            current = saved;
         }
         memcpy(m[l >> 3][l & 7], r->row, 16);
     }
@@ -526,6 +562,7 @@ static void start_block() {
         warps[w].live = warps[w].unstarted = n >= 32 ? 0xffffffffu : (1u << n) - 1u;
         warps[w].ready = warps[w].at_barrier = 0;
         warps[w].n_slots = 0;
+        warps[w].meeting = 0;
         ready_warps |= 1u << w;
     }
     unsigned bytes = now->dynamic_bytes;

@@ -35,6 +35,7 @@ void emu_check_fence();
 bool emu_inside(uintptr_t p, uint64_t bytes);                     /* of one buffer of device memory (driver.cpp) */
 bool emu_mapped_host(uintptr_t p);                                /* page-locked host memory, which kernels may use */
 bool emu_own_stack(uintptr_t p);                                  /* of the running thread (device.cpp) */
-struct emu_clock { uint32_t now, block_sync, warp_sync[32]; unsigned thread, warp; };
+struct emu_clock { uint32_t now, block_sync, warp_sync[32]; };
+extern int emu_current;                                           /* the running thread of the block (linear) */
 extern emu_clock emu_time;                                        /* of the running block: counts barriers and warp syncs */
 #endif
