@@ -161,7 +161,7 @@ static int quantize(hybrid_runtime *rt, hybrid_gguf *in, hybrid_gguf_writer *out
 
 int main(int argc, char **argv)
 {
-    hybrid_runtime_desc desc = { { NULL, NULL, NULL }, { NULL, NULL }, 0, NULL, NULL, NULL };
+    hybrid_runtime_desc desc = { 0 };
     hybrid_source source = { NULL, NULL, 0, { NULL, NULL, 0, NULL } };
     hybrid_runtime *rt = NULL;
     hybrid_gguf *in = NULL;
