@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id bb367f42b2de70ca): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 40888674b0a8a119): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,7 +16,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       52  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      115  macros.h           what compilers call things, and the macros that every room uses
- *     5186  end.h              closes what core/begin opened
+ *     5508  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
  *      153  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
@@ -25,17 +25,17 @@
  *      537  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
  *      640  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
  *      781  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     2800  cache.c            compiled kernels on disk, or in the host's own store
- *     3041  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     3422  device.c           an opened GPU: its context, its memory, its kernels
- *     3717  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     3835  queue.c            work in order on one stream of a device, used by one thread at a time
- *     4206  gemm.c             large products by cuBLAS.
- *     4245  ops_matmul.c       the op matmul: which kernels a product takes
- *     4499  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     4653  ops_attention.c    which kernel of attention takes which rows
- *     4798  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     5051  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *     3086  cache.c            compiled kernels on disk, or in the host's own store
+ *     3327  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     3708  device.c           an opened GPU: its context, its memory, its kernels
+ *     4003  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4121  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     4492  gemm.c             large products by cuBLAS.
+ *     4531  ops_matmul.c       the op matmul: which kernels a product takes
+ *     4821  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     4975  ops_attention.c    which kernel of attention takes which rows
+ *     5120  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     5373  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -47,7 +47,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "bb367f42b2de70ca"
+#define HYBRID_CUDA__SOURCE_ID "40888674b0a8a119"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -1213,20 +1213,42 @@ static const char *const hybrid__cuda_text_quantize[] = {
 " *\n"
 " * Per row of k values (k % 32 == 0): q (k signed bytes), d (k / 32 scales; value = d * q), s (k / 16 sums d * sum(q) of 16 values each, for\n"
 " * types whose blocks have an offset). Rows follow each other without gaps. One warp makes one block of 32; grid (ceil(k / 256), rows), 256 threads. */\n"
+"struct eighth { int q; float d, s; };       /* a value's byte, its block's scale, its half block's sum */\n"
+"\n"
+"DEVICE eighth to_8_bits(float v)\n"
+"{\n"
+"    float top = warp_max(fabsf(v));\n"
+"    eighth r;\n"
+"    r.q = top > 1e-35f ? (int)rintf(v * (127.0f / top)) : 0;\n"
+"    r.d = top * (1.0f / 127.0f);\n"
+"    int sum = r.q;\n"
+"    for (int mask = 8; mask > 0; mask >>= 1) sum += shfl_xor(sum, mask);\n"
+"    r.s = r.d * (float)sum;\n"
+"    return r;\n"
+"}\n"
+"\n"
 "KERNEL __launch_bounds__(256) quantize(const float *__restrict__ x, i64 x_stride, int k, i8 *__restrict__ q, float *__restrict__ d, float *__restrict__ s)\n"
 "{\n"
 "    int i = (int)(blockIdx.x * 256 + threadIdx.x);\n"
 "    i64 row = blockIdx.y;\n"
 "    if (i >= k) return;                                             /* whole warps: k is a multiple of 32 */\n"
-"    float v = x[row * x_stride + i];\n"
-"    float top = warp_max(fabsf(v));\n"
-"    int whole = top > 1e-35f ? (int)rintf(v * (127.0f / top)) : 0;\n"
-"    int sum = whole;\n"
-"    for (int mask = 8; mask > 0; mask >>= 1) sum += shfl_xor(sum, mask);\n"
-"    float scale = top * (1.0f / 127.0f);\n"
-"    q[row * k + i] = (i8)whole;\n"
-"    if ((i & 31) == 0) d[(row * k + i) >> 5] = scale;\n"
-"    if ((i & 15) == 0) s[(row * k + i) >> 4] = scale * (float)sum;\n"
+"    eighth e = to_8_bits(x[row * x_stride + i]);\n"
+"    q[row * k + i] = (i8)e.q;\n"
+"    if ((i & 31) == 0) d[(row * k + i) >> 5] = e.d;\n"
+"    if ((i & 15) == 0) s[(row * k + i) >> 4] = e.s;\n"
+"}\n"
+"\n"
+"/* The same in the order in which matbatch.cu takes it: for each group of 8 rows, for each 32 values: 32 lanes' 8 bytes (lane 4 * row + t: values\n"
+" * 4t .. 4t + 3 and 16 + 4t ..), 8 scales, 2 x 8 sums. Rows from n on are zero. */\n"
+"KERNEL __launch_bounds__(256) quantize_tiles(const float *__restrict__ x, i64 x_stride, int k, int n, i8 *__restrict__ q, float *__restrict__ d, float *__restrict__ s)\n"
+"{\n"
+"    int i = (int)(blockIdx.x * 256 + threadIdx.x), row = (int)blockIdx.y, g = row & 7, half = i >> 4 & 1, t = i >> 2 & 3;\n"
+"    if (i >= k) return;\n"
+"    eighth e = to_8_bits(row < n ? x[(i64)row * x_stride + i] : 0.0f);\n"
+"    i64 at = (i64)(row >> 3) * (k / 32) + (i >> 5);\n"
+"    q[at * 256 + (g * 4 + t) * 8 + half * 4 + (i & 3)] = (i8)e.q;\n"
+"    if ((i & 31) == 0) d[at * 8 + g] = e.d;\n"
+"    if ((i & 15) == 0) s[at * 16 + half * 8 + g] = e.s;\n"
 "}\n"
 "\n"
 "/* Rows for the half-precision product: out (rows, k_out), zeros from k to k_out (a multiple of 8). A value beyond the range of a half becomes the\n"
@@ -1503,6 +1525,265 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "#else\n"
 "MATVEC(1)\n"
 "#endif\n",
+NULL
+};
+static const char *const hybrid__cuda_text_matbatch[] = {
+"/* matbatch: y (n, rows) = x (n, k) . W (rows, k)^T + bias, or y += that, for 2 to 64 rows of x and quantized W, read once from the blocks of the file\n"
+" * and multiplied as bytes by tensor cores: few enough rows that the bytes of W are what takes time.\n"
+" *\n"
+" * A block of 4 warps makes TILES * 16 rows of W times GROUPS * 8 rows of x. Its warps take segments of k in turn, each through its own shared\n"
+" * memory, two ahead, and add their sums at the end. A step is 32 values of k: one m16n8k32 product per tile and group where a row of W has one scale\n"
+" * for them, two where it has one for 16 (the other half is zero then). In its fragment lane (g, t) has rows g and g + 8 of W at values 4t ... 4t + 3 and\n"
+" * 16 + 4t ... 16 + 4t + 3, which in every format are the same bits of two words.\n"
+" *\n"
+" * x comes in that order from quantize_tiles: per group of 8 rows and per 32 values of k: 32 lanes' 8 bytes; 8 scales; 2 x 8 sums of 16 (d * sum). */\n"
+"#define WARPS 4\n"
+"#define STEPS (TYPE == TYPE_Q8_0 ? 4 : 8)                   /* of 32 values, a segment: 256 values, 128 where they take twice the room */\n"
+"#define STAGES 3\n"
+"#define SEGMENT_BYTES (STEPS * 32 / BLOCK * BLOCK_BYTES)\n"
+"#define CHUNKS ((SEGMENT_BYTES + 14 + 15) / 16 | 1)         /* of a row's window; odd, so that eight rows lie in different banks */\n"
+"\n"
+"#if TYPE == TYPE_Q4_0\n"
+"#define CENTER 8\n"
+"#elif TYPE == TYPE_Q5_0\n"
+"#define CENTER 16\n"
+"#elif TYPE == TYPE_Q6_K\n"
+"#define CENTER 32\n"
+"#elif TYPE == TYPE_Q3_K\n"
+"#define CENTER 4\n"
+"#elif TYPE == TYPE_Q8_0\n"
+"#define CENTER 0\n"
+"#endif                                                      /* none: m is the format's own */\n"
+"\n"
+"#define TWO_SCALES (TYPE == TYPE_Q2_K || TYPE == TYPE_Q3_K || TYPE == TYPE_Q6_K)\n"
+"\n"
+"struct matrix { const u8 *w; const float *bias; float *y; i64 y_stride; int rows, add; };       /* w 16-aligned; bias may be NULL */\n"
+"struct matrices { matrix m[4]; int n; };\n"
+"struct tiles { int k, n; i64 row_bytes; const uint2 *q; const float *d, *s; };\n"
+"\n"
+"/* A lane's share of 32 values of one row of W: bytes 4t.. and 16 + 4t.., scales and offsets of both halves (of the whole in [0] when it has one). */\n"
+"struct share { u32 q[2]; float s[2], m[2]; };\n"
+"\n"
+"template<int ALIGN> DEVICE u32 word_at(const u8 *p) { u32 w; load_words<1, ALIGN>(p, &w); return w; }\n"
+"\n"
+"DEVICE share share_of(const u8 *block, int step, int t)\n"
+"{\n"
+"    share r;\n"
+"    r.m[0] = r.m[1] = 0.0f;\n"
+"#if TYPE == TYPE_Q8_0\n"
+"    r.q[0] = word_at<2>(block + 2 + 4 * t); r.q[1] = word_at<2>(block + 18 + 4 * t);\n"
+"    r.s[0] = r.s[1] = half_of(block);\n"
+"#elif PIECES == 1\n"
+"    const int align = BLOCK_ALIGN < 4 ? 2 : 4;\n"
+"    u32 q = word_at<align>(block + BLOCK_BYTES - 16 + 4 * t);\n"
+"    r.q[0] = q & 0x0F0F0F0Fu; r.q[1] = q >> 4 & 0x0F0F0F0Fu;\n"
+"#if TYPE == TYPE_Q5_0 || TYPE == TYPE_Q5_1\n"
+"    u32 qh = word_at<align>(block + BLOCK_BYTES - 20);\n"
+"    r.q[0] |= spread_fifth(qh >> 4 * t); r.q[1] |= spread_fifth(qh >> (16 + 4 * t));\n"
+"#endif\n"
+"    r.s[0] = r.s[1] = half_of(block);\n"
+"#if TYPE == TYPE_Q4_1 || TYPE == TYPE_Q5_1\n"
+"    r.m[0] = -half_of(block + 2);\n"
+"#endif\n"
+"#elif TYPE == TYPE_Q4_K || TYPE == TYPE_Q5_K\n"
+"    const u32 *head = (const u32 *)block, *qs = (const u32 *)(block + BLOCK_BYTES - 128) + 8 * (step >> 1);\n"
+"    int shift = 4 * (step & 1), at = 8 * (step & 3);\n"
+"    r.q[0] = qs[t] >> shift & 0x0F0F0F0Fu; r.q[1] = qs[4 + t] >> shift & 0x0F0F0F0Fu;\n"
+"#if TYPE == TYPE_Q5_K\n"
+"    const u32 *qh = head + 4;\n"
+"    r.q[0] |= qh[t] >> step << 4 & 0x10101010u; r.q[1] |= qh[4 + t] >> step << 4 & 0x10101010u;\n"
+"#endif\n"
+"    bool first = step < 4;\n"
+"    u32 sc = first ? head[1] >> at & 63u : (head[3] >> at & 15u) | (head[1] >> at >> 2 & 48u);\n"
+"    u32 mn = first ? head[2] >> at & 63u : (head[3] >> at >> 4 & 15u) | (head[2] >> at >> 2 & 48u);\n"
+"    r.s[0] = r.s[1] = h2f((half_t)head[0]) * (float)sc;\n"
+"    r.m[0] = h2f((half_t)(head[0] >> 16)) * (float)mn;\n"
+"#elif TYPE == TYPE_Q6_K\n",
+"    const u8 *ql = block + 64 * (step >> 2) + 32 * (step & 1) + 4 * t, *qh = block + 128 + 32 * (step >> 2) + 4 * t;\n"
+"    int shift = 2 * (step & 2), high = 2 * (step & 3);\n"
+"    r.q[0] = (word_at<2>(ql) >> shift & 0x0F0F0F0Fu) | (word_at<2>(qh) >> high << 4 & 0x30303030u);\n"
+"    r.q[1] = (word_at<2>(ql + 16) >> shift & 0x0F0F0F0Fu) | (word_at<2>(qh + 16) >> high << 4 & 0x30303030u);\n"
+"    float d = half_of(block + 208);\n"
+"    const i8 *sc = (const i8 *)block + 192 + 2 * step;\n"
+"    r.s[0] = d * (float)sc[0]; r.s[1] = d * (float)sc[1];\n"
+"#else\n"
+"    const u8 *qs = block + (TYPE == TYPE_Q2_K ? 16 : 32) + 32 * (step >> 2) + 4 * t;\n"
+"    int shift = 2 * (step & 3);\n"
+"    r.q[0] = word_at<BLOCK_ALIGN>(qs) >> shift & 0x03030303u; r.q[1] = word_at<BLOCK_ALIGN>(qs + 16) >> shift & 0x03030303u;\n"
+"#if TYPE == TYPE_Q2_K\n"
+"    float d = half_of(block + 80), dmin = half_of(block + 82);\n"
+"    u32 a = block[2 * step], b = block[2 * step + 1];\n"
+"    r.s[0] = d * (float)(a & 15u); r.s[1] = d * (float)(b & 15u);\n"
+"    r.m[0] = dmin * (float)(a >> 4); r.m[1] = dmin * (float)(b >> 4);\n"
+"#else\n"
+"    r.q[0] |= word_at<2>(block + 4 * t) >> step << 2 & 0x04040404u; r.q[1] |= word_at<2>(block + 16 + 4 * t) >> step << 2 & 0x04040404u;\n"
+"    const u8 *sc = block + 96 + (2 * step & 7), *top = block + 104 + (2 * step & 3);            /* sub-blocks 2 step and 2 step + 1 */\n"
+"    int low = 4 * (step >> 2), high = 2 * (step >> 1);\n"
+"    float d = half_of(block + 108);\n"
+"    r.s[0] = d * (float)((int)((sc[0] >> low & 15) | (top[0] >> high & 3) << 4) - 32);\n"
+"    r.s[1] = d * (float)((int)((sc[1] >> low & 15) | (top[1] >> high & 3) << 4) - 32);\n"
+"#endif\n"
+"#endif\n"
+"    return r;\n"
+"}\n"
+"\n"
+"/* The window of a lane's row (lane / 2 of the tile) at a segment; two lanes copy a row. */\n"
+"DEVICE void fetch_row(const u8 *row, const u8 *limit, i64 row_bytes, int segment, uint4 *to, int odd)\n"
+"{\n"
+"    const u8 *begin = row + (i64)segment * SEGMENT_BYTES, *first = begin - ((u64)begin & 15);\n"
+"    const u8 *end = (i64)(segment + 1) * SEGMENT_BYTES < row_bytes ? begin + SEGMENT_BYTES : row + row_bytes;\n"
+"#pragma unroll\n"
+"    for (int i = 0; i < (CHUNKS + 1) / 2; i++) {\n"
+"        const u8 *from = first + 32 * i + 16 * odd;\n"
+"        uint4 *at = to + 2 * i + odd;\n"
+"        if (from >= end) continue;\n"
+"        if (from + 16 <= limit) cp_async16(at, from, true);\n"
+"        else for (int b = 0; b < 16 && from + b < limit; b += 2) *(u16 *)((u8 *)at + b) = *(const u16 *)(from + b);          /* W ends within this chunk */\n"
+"    }\n"
+"}\n"
+"\n"
+"/* sum += s * d_x * (q . q_x) - m * s_x for the four results of a lane: rows g and g + 8 of W, rows 2t and 2t + 1 of x. */\n"
+"DEVICE void add_product(float sum[4], const int dot[4], float s_low, float s_high, float m_low, float m_high, float2 d, float2 s)\n"
+"{\n"
+"#ifdef CENTER\n"
+"    sum[0] = fmaf(s_low, fmaf(d.x, (float)dot[0], -(float)CENTER * s.x), sum[0]);\n"
+"    sum[1] = fmaf(s_low, fmaf(d.y, (float)dot[1], -(float)CENTER * s.y), sum[1]);\n"
+"    sum[2] = fmaf(s_high, fmaf(d.x, (float)dot[2], -(float)CENTER * s.x), sum[2]);\n"
+"    sum[3] = fmaf(s_high, fmaf(d.y, (float)dot[3], -(float)CENTER * s.y), sum[3]);\n"
+"#else\n"
+"    sum[0] = fmaf(s_low, d.x * (float)dot[0], fmaf(-m_low, s.x, sum[0]));\n"
+"    sum[1] = fmaf(s_low, d.y * (float)dot[1], fmaf(-m_low, s.y, sum[1]));\n"
+"    sum[2] = fmaf(s_high, d.x * (float)dot[2], fmaf(-m_high, s.x, sum[2]));\n"
+"    sum[3] = fmaf(s_high, d.y * (float)dot[3], fmaf(-m_high, s.y, sum[3]));\n"
+"#endif\n"
+"}\n"
+"\n"
+"/* One step: 32 values of k. block: this lane's rows g and g + 8 of each tile, at its block. */\n"
+"template<int TILES, int GROUPS> DEVICE void multiply(const tiles &x, i64 step_of_row, int step, const u8 *(*block)[2], int lane, float (*sum)[GROUPS][4])\n"
+"{\n"
+"    int t = lane & 3, n_steps = x.k / 32;\n"
+"    share w[TILES][2];\n"
+"#pragma unroll\n",
+"    for (int i = 0; i < TILES; i++) { w[i][0] = share_of(block[i][0], step, t); w[i][1] = share_of(block[i][1], step, t); }\n"
+"#pragma unroll\n"
+"    for (int j = 0; j < GROUPS; j++) {\n"
+"        i64 at = (i64)j * n_steps + step_of_row;\n"
+"        uint2 q = x.q[at * 32 + lane];\n"
+"        u32 b[2] = { q.x, q.y };\n"
+"        float2 d = *(const float2 *)(x.d + at * 8 + 2 * t), s0 = make_float2(0.0f, 0.0f), s1 = s0;\n"
+"#if TYPE != TYPE_Q8_0\n"
+"        s0 = *(const float2 *)(x.s + at * 16 + 2 * t); s1 = *(const float2 *)(x.s + at * 16 + 8 + 2 * t);\n"
+"#endif\n"
+"#pragma unroll\n"
+"        for (int i = 0; i < TILES; i++) {\n"
+"            const share &lo = w[i][0], &hi = w[i][1];\n"
+"            int dot[4] = { 0, 0, 0, 0 };\n"
+"#if TWO_SCALES\n"
+"            u32 a[4] = { lo.q[0], hi.q[0], 0u, 0u }, c[4] = { 0u, 0u, lo.q[1], hi.q[1] };\n"
+"            int dot1[4] = { 0, 0, 0, 0 };\n"
+"            mma_s8(dot, a, b);\n"
+"            mma_s8(dot1, c, b);\n"
+"            add_product(sum[i][j], dot, lo.s[0], hi.s[0], lo.m[0], hi.m[0], d, s0);\n"
+"            add_product(sum[i][j], dot1, lo.s[1], hi.s[1], lo.m[1], hi.m[1], d, s1);\n"
+"#else\n"
+"            u32 a[4] = { lo.q[0], hi.q[0], lo.q[1], hi.q[1] };\n"
+"            mma_s8(dot, a, b);\n"
+"            add_product(sum[i][j], dot, lo.s[0], hi.s[0], lo.m[0], hi.m[0], d, make_float2(s0.x + s1.x, s0.y + s1.y));\n"
+"#endif\n"
+"        }\n"
+"    }\n"
+"}\n"
+"\n"
+"template<int TILES, int GROUPS> DEVICE void matbatch(const matrices &ms, const tiles &x, uint4 *memory)\n"
+"{\n"
+"    const int ROWS = 16 * TILES, STAGE = ROWS * CHUNKS;     /* rows of W of a block; 16-byte units of a warp's stage */\n"
+"    int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5, g = lane >> 2, tile = (int)blockIdx.x, which = 0;\n"
+"    while (which < ms.n - 1 && tile >= (ms.m[which].rows + ROWS - 1) / ROWS) tile -= (ms.m[which++].rows + ROWS - 1) / ROWS;\n"
+"    const matrix &m = ms.m[which];\n"
+"    const u8 *limit = m.w + (i64)m.rows * x.row_bytes, *from[TILES];\n"
+"    int first = tile * ROWS, n_segments = (x.k / 32 + STEPS - 1) / STEPS;\n"
+"    uint4 *stages = memory + warp * STAGES * STAGE;\n"
+"    float sum[TILES][GROUPS][4];\n"
+"    int phase[TILES][2];                                    /* of rows g and g + 8: where they begin within their window, at segment 0 */\n"
+"#pragma unroll\n"
+"    for (int i = 0; i < TILES; i++) {\n"
+"        from[i] = m.w + (i64)min(first + 16 * i + (lane >> 1), m.rows - 1) * x.row_bytes;\n"
+"#pragma unroll\n"
+"        for (int h = 0; h < 2; h++) phase[i][h] = (int)((u64)(m.w + (i64)min(first + 16 * i + 8 * h + g, m.rows - 1) * x.row_bytes) & 15);\n"
+"#pragma unroll\n"
+"        for (int j = 0; j < GROUPS; j++)\n"
+"#pragma unroll\n"
+"            for (int e = 0; e < 4; e++) sum[i][j][e] = 0.0f;\n"
+"    }\n"
+"    for (int s = 0; s < STAGES - 1; s++) {\n"
+"        if (warp + s * WARPS < n_segments)\n"
+"#pragma unroll\n"
+"            for (int i = 0; i < TILES; i++) fetch_row(from[i], limit, x.row_bytes, warp + s * WARPS, stages + s * STAGE + (16 * i + (lane >> 1)) * CHUNKS, lane & 1);\n"
+"        cp_commit();\n"
+"    }\n"
+"    int slot = 0;\n"
+"    for (int segment = warp; segment < n_segments; segment += WARPS) {\n"
+"        cp_wait<STAGES - 2>();\n"
+"        warp_sync();                                        /* all lanes' copies are there, and all are done with the slot before */\n"
+"        int free_slot = slot == 0 ? STAGES - 1 : slot - 1, ahead = segment + (STAGES - 1) * WARPS;\n"
+"        if (ahead < n_segments)\n"
+"#pragma unroll\n"
+"            for (int i = 0; i < TILES; i++) fetch_row(from[i], limit, x.row_bytes, ahead, stages + free_slot * STAGE + (16 * i + (lane >> 1)) * CHUNKS, lane & 1);\n"
+"        cp_commit();\n"
+"        const u8 *row[TILES][2];\n"
+"#pragma unroll\n"
+"        for (int i = 0; i < TILES; i++)\n"
+"#pragma unroll\n"
+"            for (int h = 0; h < 2; h++)\n",
+"                row[i][h] = (const u8 *)(stages + slot * STAGE + (16 * i + 8 * h + g) * CHUNKS) + ((phase[i][h] + (int)((i64)segment * SEGMENT_BYTES & 15)) & 15);\n"
+"        int steps = min(STEPS, x.k / 32 - segment * STEPS);\n"
+"#if PIECES > 1\n"
+"#pragma unroll 2\n"
+"#endif\n"
+"        for (int step = 0; step < steps; step++) {\n"
+"            const u8 *block[TILES][2];\n"
+"#pragma unroll\n"
+"            for (int i = 0; i < TILES; i++)\n"
+"#pragma unroll\n"
+"                for (int h = 0; h < 2; h++) block[i][h] = row[i][h] + (PIECES == 1 ? step * BLOCK_BYTES : 0);\n"
+"            multiply<TILES, GROUPS>(x, (i64)segment * STEPS + step, step, block, lane, sum);\n"
+"        }\n"
+"        slot = slot == STAGES - 1 ? 0 : slot + 1;\n"
+"    }\n"
+"    cp_wait<0>();\n"
+"    block_sync();                                           /* stages are free: the warps' sums go there, (GROUPS * 8, ROWS) a warp */\n"
+"    float *all = (float *)memory;\n"
+"#pragma unroll\n"
+"    for (int i = 0; i < TILES; i++)\n"
+"#pragma unroll\n"
+"        for (int j = 0; j < GROUPS; j++)\n"
+"#pragma unroll\n"
+"            for (int e = 0; e < 4; e++)\n"
+"                all[(warp * GROUPS * 8 + j * 8 + (lane & 3) * 2 + (e & 1)) * (ROWS + 1) + 16 * i + g + (e >> 1) * 8] = sum[i][j][e];\n"
+"    block_sync();\n"
+"    for (int id = (int)threadIdx.x; id < GROUPS * 8 * ROWS; id += 32 * WARPS) {\n"
+"        int r = id % ROWS, j = id / ROWS;\n"
+"        if (first + r >= m.rows || j >= x.n) continue;\n"
+"        float v = 0.0f;\n"
+"        for (int part = 0; part < WARPS; part++) v += all[(part * GROUPS * 8 + j) * (ROWS + 1) + r];\n"
+"        float *y = m.y + (i64)j * m.y_stride + first + r;\n"
+"        if (m.bias) v += m.bias[first + r];\n"
+"        if (m.add) v += *y;\n"
+"        *y = v;\n"
+"    }\n"
+"}\n"
+"\n"
+"#define MATBATCH(N, TILES, GROUPS, BLOCKS) \\\n"
+"    KERNEL __launch_bounds__(32 * WARPS, BLOCKS) matbatch_##N(const matrices ms, const tiles x) \\\n"
+"    { \\\n"
+"        const int stages = WARPS * STAGES * TILES * 16 * CHUNKS, sums = (WARPS * GROUPS * 8 * (16 * TILES + 1) + 3) / 4; \\\n"
+"        __shared__ uint4 memory[stages > sums ? stages : sums]; \\\n"
+"        matbatch<TILES, GROUPS>(ms, x, memory); \\\n"
+"    }\n"
+"MATBATCH(8, 1, 1, 4)\n"
+"MATBATCH(16, 1, 2, 4)\n"
+"MATBATCH(32, 1, 4, 3)\n"
+"MATBATCH(64, 1, 8, 2)\n",
 NULL
 };
 static const char *const hybrid__cuda_text_dequantize[] = {
@@ -2699,9 +2980,9 @@ NULL
 };
 
 /* The 13 types of weights; the number is hybrid_type's, TYPE of the kernels. */
-#define HYBRID__CUDA_TYPES(X) \
-    X(F32, 0) X(F16, 1) X(Q4_0, 2) X(Q4_1, 3) X(Q5_0, 6) X(Q5_1, 7) X(Q8_0, 8) \
-    X(Q2_K, 10) X(Q3_K, 11) X(Q4_K, 12) X(Q5_K, 13) X(Q6_K, 14) X(BF16, 30)
+#define HYBRID__CUDA_FLOATS(X) X(F32, 0) X(F16, 1) X(BF16, 30)
+#define HYBRID__CUDA_QUANTS(X) X(Q4_0, 2) X(Q4_1, 3) X(Q5_0, 6) X(Q5_1, 7) X(Q8_0, 8) X(Q2_K, 10) X(Q3_K, 11) X(Q4_K, 12) X(Q5_K, 13) X(Q6_K, 14)
+#define HYBRID__CUDA_TYPES(X) HYBRID__CUDA_FLOATS(X) HYBRID__CUDA_QUANTS(X)
 
 /* Caches and head sizes with tensor-core kernels for attention; KV is that of kernels/attention_args.cu. The others: attention_any. */
 #define HYBRID__CUDA_HEADS(X) \
@@ -2748,14 +3029,19 @@ static const hybrid__cuda_module_info *hybrid__cuda_module(int module)
 #define HYBRID__MODULE_OF_TYPE(type, number) \
         { "matbatch_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
           { "-DTYPE=" #number, "-DBATCH", NULL }, { "matvec_2", "matvec_4", "matvec_8", NULL } },
-        HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
+        HYBRID__CUDA_FLOATS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "matbatch_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
+          { "-DTYPE=" #number, NULL }, { "matbatch_8", "matbatch_16", "matbatch_32", "matbatch_64", NULL } },
+        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
 #undef HYBRID__MODULE_OF_TYPE
 #define HYBRID__MODULE_OF_TYPE(type, number) \
         { "dequantize_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_dequantize, NULL }, \
           { "-DTYPE=" #number, NULL }, { "dequantize", NULL } },
         HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
 #undef HYBRID__MODULE_OF_TYPE
-        { "quantize", { hybrid__cuda_text_prelude, hybrid__cuda_text_quantize, NULL, NULL }, { NULL }, { "quantize", "to_half", "to_bf16", "begin_bias", NULL } },
+        { "quantize", { hybrid__cuda_text_prelude, hybrid__cuda_text_quantize, NULL, NULL }, { NULL }, { "quantize", "quantize_tiles", "to_half", "to_bf16", "begin_bias", NULL } },
         { "gemm_f16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { NULL }, { "gemm_128", "gemm_32", NULL } },
         { "gemm_bf16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DBF16", NULL }, { "gemm_128", "gemm_32", NULL } },
         { "gemm_f32", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm_f32, NULL, NULL }, { NULL }, { "gemm_f32", NULL } },
@@ -4245,29 +4531,36 @@ static bool hybrid__cuda_gemm(hybrid__cuda_queue *q, int w_type, const void *w, 
 /* ==== begin src/cuda/ops_matmul.c ==== */
 /* cuda/ops_matmul: the op matmul: which kernels a product takes.
  *
- *   n <= 16        matvec straight from the blocks of the file. Quantized types: x is quantized to 8 bits once for all matrices of the op, and the
- *                  products are integers; float types: float32 products. Matrices of one type go in one launch.
- *   n > 16, F32    float32 throughout
- *   n > 16, BF16   from sm_80: x as bf16, tensor cores
- *   n > 16, other  W as halves (F16: as it lies in the file; others: made in slices in the scratch), x as halves, tensor cores. Halves because they
- *                  have three bits more than bf16, and no block format spans more than a half holds. |x| > 65504 is clamped; the hidden states that
- *                  are that large in some models go through a norm before a product.
- * Tensor-core products are cuBLAS's where it is there, else ours. Nothing depends on what is in device memory, so all of it can be captured in a graph. */
+ *   quantized, 1 row        matvec straight from the blocks of the file, with x quantized to 8 bits: integer products (dot4)
+ *   quantized, 2-64 rows    the same bytes by integer tensor cores (matbatch): W is still what is read most
+ *   floats, 1-8 rows        matvec, float32 products
+ *   F32, more               float32 throughout
+ *   BF16, more              from sm_80: x as bf16, tensor cores
+ *   other, more             W as halves (F16: as it lies in the file; others: made in slices in the scratch), x as halves, tensor cores. Halves because they
+ *                           have three bits more than bf16, and no block format spans more than a half holds. |x| > 65504 is clamped; the hidden states that
+ *                           are that large in some models go through a norm before a product.
+ *
+ * x is quantized once for all matrices of the op; in the first three, matrices of one type go in one launch. Tensor-core products of floats are cuBLAS's
+ * where it is there, else ours. Nothing depends on what is in device memory, so all of it can be captured in a graph. */
 
 enum {
-    HYBRID__CUDA_MATVEC_N = 16,             /* rows of x up to which the weights are read from their blocks */
-    HYBRID__CUDA_MATVEC_STEP = 8,           /* rows of x of a launch */
+    HYBRID__CUDA_FEW_FLOATS = 8,            /* rows of x up to which the weights are read from where they lie */
+    HYBRID__CUDA_FEW_QUANTS = 64,
     HYBRID__CUDA_MATVEC_WARPS = 4,          /* matvec.cu: WARPS, ROWS */
     HYBRID__CUDA_MATVEC_ROWS = 2,
+    HYBRID__CUDA_MATBATCH_ROWS = 16,        /* matbatch.cu: rows of W of a block */
     HYBRID__CUDA_SLICE = 64 << 20           /* at most this many bytes of W are there as halves at a time */
 };
-enum { HYBRID__KERNEL_QUANTIZE, HYBRID__KERNEL_TO_HALF, HYBRID__KERNEL_TO_BF16, HYBRID__KERNEL_BEGIN_BIAS };          /* of the module quantize */
+enum {                                      /* of the module quantize */
+    HYBRID__KERNEL_QUANTIZE, HYBRID__KERNEL_QUANTIZE_TILES, HYBRID__KERNEL_TO_HALF, HYBRID__KERNEL_TO_BF16, HYBRID__KERNEL_BEGIN_BIAS
+};
 enum { HYBRID__KERNEL_GEMM_128, HYBRID__KERNEL_GEMM_32 };
 
-/* What the kernels take: the structures of matvec.cu and gemm.cu. */
+/* What the kernels take: the structures of matvec.cu, matbatch.cu and gemm.cu. */
 typedef struct hybrid__cuda_matrix { const void *w; const float *bias; float *y; int64_t y_stride; int rows, add; } hybrid__cuda_matrix;
 typedef struct hybrid__cuda_matrices { hybrid__cuda_matrix m[4]; int n; } hybrid__cuda_matrices;
 typedef struct hybrid__cuda_operand { int k, n; int64_t row_bytes; const void *x; int64_t x_stride; const float *d, *s; } hybrid__cuda_operand;
+typedef struct hybrid__cuda_tiles { int k, n; int64_t row_bytes; const void *q; const float *d, *s; } hybrid__cuda_tiles;
 typedef struct hybrid__cuda_product {
     const void *x; int64_t ldx;
     const void *w; int64_t ldw;
@@ -4292,11 +4585,19 @@ typedef struct hybrid__cuda_matmul_job {
 
 static int64_t hybrid__cuda_pad(int64_t k) { return (k + 7) / 8 * 8; }
 
+static bool hybrid__cuda_is_float(hybrid_type type) { return type == HYBRID_TYPE_F32 || type == HYBRID_TYPE_F16 || type == HYBRID_TYPE_BF16; }
+static bool hybrid__cuda_is_few(hybrid_type type, int n) { return n <= (hybrid__cuda_is_float(type) ? (int)HYBRID__CUDA_FEW_FLOATS : (int)HYBRID__CUDA_FEW_QUANTS); }
+
+/* matbatch has kernels for 8, 16, 32 and 64 rows of x: 0-3. */
+static int hybrid__cuda_batch_kernel(int n) { return n <= 8 ? 0 : n <= 16 ? 1 : n <= 32 ? 2 : 3; }
+/* Rows of x as bytes: those of the kernel. */
+static int hybrid__cuda_q8_rows(int n) { return n == 1 ? 1 : 8 << hybrid__cuda_batch_kernel(n); }
+
 /* Bytes of n rows of x in the scratch: signed bytes, scales and sums of quantize.cu, or 16-bit floats. */
 static size_t hybrid__cuda_x_bytes(int n, int64_t k)
 {
-    size_t k_pad = (size_t)hybrid__cuda_pad(k), few = (size_t)HYBRID__MIN(n, (int)HYBRID__CUDA_MATVEC_N);
-    size_t q8 = few * (k_pad + k_pad / 32 * 4 + k_pad / 16 * 4), half = n > HYBRID__CUDA_MATVEC_N ? (size_t)n * k_pad * 2 : 0;
+    size_t k_pad = (size_t)hybrid__cuda_pad(k), rows = (size_t)hybrid__cuda_q8_rows(n);
+    size_t q8 = rows * (k_pad + k_pad / 32 * 4 + k_pad / 16 * 4), half = n > HYBRID__CUDA_FEW_FLOATS ? (size_t)n * k_pad * 2 : 0;
     return hybrid__align(HYBRID__MAX(q8, half), 256);
 }
 
@@ -4309,7 +4610,7 @@ static bool hybrid__cuda_as_it_is(hybrid_type type, int64_t k, int cc) { return 
 static size_t hybrid__cuda_matmul_scratch(hybrid_type type, int64_t k, int64_t out, int n, int cc)
 {
     size_t x = hybrid__cuda_x_bytes(n, k), row = (size_t)hybrid__cuda_pad(k) * 2;
-    if (n <= HYBRID__CUDA_MATVEC_N || type == HYBRID_TYPE_F32 || hybrid__cuda_as_it_is(type, k, cc)) return x;
+    if (hybrid__cuda_is_few(type, n) || type == HYBRID_TYPE_F32 || hybrid__cuda_as_it_is(type, k, cc)) return x;
     if ((size_t)out <= HYBRID__CUDA_SLICE / row) return x + (size_t)out * row;
     return x + HYBRID__MAX((size_t)HYBRID__CUDA_SLICE / row, 1) * row;
 }
@@ -4323,8 +4624,6 @@ static int hybrid__cuda_matmul_module(int first, hybrid_type type)
     }
     return -1;
 }
-static bool hybrid__cuda_is_float(hybrid_type type) { return type == HYBRID_TYPE_F32 || type == HYBRID_TYPE_F16 || type == HYBRID_TYPE_BF16; }
-
 static void hybrid__cuda_grid(hybrid__cuda_queue *q, int module, int kernel, int64_t x, int64_t y, unsigned threads, void **args)
 {
     unsigned grid[3], block[3];
@@ -4334,6 +4633,13 @@ static void hybrid__cuda_grid(hybrid__cuda_queue *q, int module, int kernel, int
 }
 
 /* ---- x ---- */
+
+/* As bytes: first these, then rows * k / 32 scales, then rows * k / 16 sums. */
+static float *hybrid__cuda_matmul_scales(const hybrid__cuda_matmul_job *job)
+{
+    return (float *)(void *)(job->x + (size_t)hybrid__cuda_q8_rows(job->n) * (size_t)job->k);
+}
+
 static void hybrid__cuda_matmul_x(hybrid__cuda_matmul_job *job, hybrid__cuda_x form)
 {
     const float *x = job->op->x;
@@ -4342,10 +4648,14 @@ static void hybrid__cuda_matmul_x(hybrid__cuda_matmul_job *job, hybrid__cuda_x f
     if (job->form == form) return;
     job->form = form;
     if (form == HYBRID__CUDA_X_Q8) {
-        char *d = job->x + (size_t)job->n * (size_t)k, *s = d + (size_t)job->n * (size_t)(k / 32) * 4;
-        void *args[6];
-        args[0] = &x; args[1] = &x_stride; args[2] = &k; args[3] = &job->x; args[4] = &d; args[5] = &s;
-        hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, HYBRID__KERNEL_QUANTIZE, (k + 255) / 256, job->n, 256, args);
+        int rows = hybrid__cuda_q8_rows(job->n);
+        float *d = hybrid__cuda_matmul_scales(job), *s = d + rows * (job->k / 32);
+        void *one[6], *many[7];
+        one[0] = many[0] = &x; one[1] = many[1] = &x_stride; one[2] = many[2] = &k;
+        many[3] = &job->n;
+        one[3] = many[4] = &job->x; one[4] = many[5] = &d; one[5] = many[6] = &s;
+        hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, rows == 1 ? HYBRID__KERNEL_QUANTIZE : HYBRID__KERNEL_QUANTIZE_TILES, (k + 255) / 256, rows, 256,
+                          rows == 1 ? one : many);
     } else {
         void *args[5];
         args[0] = &x; args[1] = &x_stride; args[2] = &k; args[3] = &job->x; args[4] = &k_pad;
@@ -4356,31 +4666,43 @@ static void hybrid__cuda_matmul_x(hybrid__cuda_matmul_job *job, hybrid__cuda_x f
 
 /* ---- few rows ---- */
 
-/* Rows i .. i + n - 1 of x with up to four matrices of one type. */
-static void hybrid__cuda_matvec(hybrid__cuda_matmul_job *job, hybrid_type type, const hybrid__cuda_matrices *all, int64_t row_bytes, int i, int n)
+/* Blocks of a launch over all matrices: rows_a_block rows of one matrix each. */
+static int64_t hybrid__cuda_matmul_blocks(const hybrid__cuda_matrices *ms, int rows_a_block)
 {
-    hybrid__cuda_matrices ms = *all;
+    int64_t blocks = 0;
+    int i;
+    for (i = 0; i < ms->n; i++) blocks += (ms->m[i].rows + rows_a_block - 1) / rows_a_block;
+    return blocks;
+}
+
+static void hybrid__cuda_matvec(hybrid__cuda_matmul_job *job, hybrid_type type, hybrid__cuda_matrices *ms, int64_t row_bytes)
+{
     hybrid__cuda_operand o;
-    int64_t groups = 0, blocks, most = (int64_t)HYBRID__MAX(job->q->cu->n_sm, 1) * 8, turns;
-    int m, module = hybrid__cuda_matmul_module(n == 1 ? HYBRID__MODULE_MATVEC_F32 : HYBRID__MODULE_MATBATCH_F32, type);
+    int64_t groups = hybrid__cuda_matmul_blocks(ms, HYBRID__CUDA_MATVEC_ROWS), blocks = (groups + HYBRID__CUDA_MATVEC_WARPS - 1) / HYBRID__CUDA_MATVEC_WARPS;
+    int64_t most = (int64_t)HYBRID__MAX(job->q->cu->n_sm, 1) * 8, turns = (blocks + most - 1) / most;         /* every warp the same number of groups, or one less */
+    int n = job->n, module = hybrid__cuda_matmul_module(n == 1 ? HYBRID__MODULE_MATVEC_F32 : HYBRID__MODULE_MATBATCH_F32, type);
     void *args[2];
     o.k = (int)job->k; o.n = n; o.row_bytes = row_bytes;
     if (hybrid__cuda_is_float(type)) {
-        o.x = job->op->x + i * job->op->x_stride; o.x_stride = job->op->x_stride;
+        o.x = job->op->x; o.x_stride = job->op->x_stride;
         o.d = o.s = NULL;
     } else {
-        const float *d = (const float *)(const void *)(job->x + (size_t)job->n * (size_t)job->k), *s = d + job->n * (job->k / 32);
-        o.x = job->x + i * job->k; o.x_stride = job->k;
-        o.d = d + i * (job->k / 32); o.s = s + i * (job->k / 16);
+        o.x = job->x; o.x_stride = job->k;
+        o.d = hybrid__cuda_matmul_scales(job); o.s = o.d + job->k / 32;
     }
-    for (m = 0; m < ms.n; m++) {
-        ms.m[m].y += i * ms.m[m].y_stride;
-        groups += (ms.m[m].rows + HYBRID__CUDA_MATVEC_ROWS - 1) / HYBRID__CUDA_MATVEC_ROWS;
-    }
-    blocks = (groups + HYBRID__CUDA_MATVEC_WARPS - 1) / HYBRID__CUDA_MATVEC_WARPS;
-    turns = (blocks + most - 1) / most;             /* every warp the same number of groups, or one less */
-    args[0] = &ms; args[1] = &o;
+    args[0] = ms; args[1] = &o;
     hybrid__cuda_grid(job->q, module, n <= 2 ? 0 : n <= 4 ? 1 : 2, (blocks + turns - 1) / turns, 1, 32 * HYBRID__CUDA_MATVEC_WARPS, args);
+}
+
+static void hybrid__cuda_matbatch(hybrid__cuda_matmul_job *job, hybrid_type type, hybrid__cuda_matrices *ms, int64_t row_bytes)
+{
+    hybrid__cuda_tiles x;
+    void *args[2];
+    x.k = (int)job->k; x.n = job->n; x.row_bytes = row_bytes;
+    x.q = job->x; x.d = hybrid__cuda_matmul_scales(job); x.s = x.d + hybrid__cuda_q8_rows(job->n) * (job->k / 32);
+    args[0] = ms; args[1] = &x;
+    hybrid__cuda_grid(job->q, hybrid__cuda_matmul_module(HYBRID__MODULE_MATBATCH_F32, type), hybrid__cuda_batch_kernel(job->n),
+                      hybrid__cuda_matmul_blocks(ms, HYBRID__CUDA_MATBATCH_ROWS), 1, 128, args);
 }
 
 /* The matrices of the op that have the type of matrix `first` (and come behind it). */
@@ -4400,8 +4722,8 @@ static void hybrid__cuda_matmul_few(hybrid__cuda_matmul_job *job, int first)
     }
     if (!ms.n) return;
     if (!hybrid__cuda_is_float(w->type)) hybrid__cuda_matmul_x(job, HYBRID__CUDA_X_Q8);
-    for (i = 0; i < job->n; i += HYBRID__CUDA_MATVEC_STEP)
-        hybrid__cuda_matvec(job, w->type, &ms, (int64_t)w->nb[1], i, HYBRID__MIN(job->n - i, (int)HYBRID__CUDA_MATVEC_STEP));
+    if (hybrid__cuda_is_float(w->type) || job->n == 1) hybrid__cuda_matvec(job, w->type, &ms, (int64_t)w->nb[1]);
+    else hybrid__cuda_matbatch(job, w->type, &ms, (int64_t)w->nb[1]);
 }
 
 /* ---- many rows ---- */
@@ -4490,7 +4812,7 @@ static void hybrid__cuda_matmul(hybrid__cuda_queue *q, const hybrid__op_matmul *
     job.w_bytes = scratch_bytes - HYBRID__MIN(x_bytes, scratch_bytes);
     for (i = 0; i < op->n_out; i++) {
         for (j = 0; j < i && op->out[j].w->type != op->out[i].w->type; j++) {}
-        if (op->n > HYBRID__CUDA_MATVEC_N) hybrid__cuda_matmul_many(&job, &op->out[i]);
+        if (!hybrid__cuda_is_few(op->out[i].w->type, op->n)) hybrid__cuda_matmul_many(&job, &op->out[i]);
         else if (j == i) hybrid__cuda_matmul_few(&job, i);
     }
 }
@@ -5206,7 +5528,9 @@ __declspec(allocate(".CRT$XCU")) static void(__cdecl *const hybrid__cuda_registr
 #undef HYBRID_CUDA__SOURCE_ID
 #undef HYBRID__COUNT
 #undef HYBRID__CUBLAS_LIST
+#undef HYBRID__CUDA_FLOATS
 #undef HYBRID__CUDA_HEADS
+#undef HYBRID__CUDA_QUANTS
 #undef HYBRID__CUDA_TYPES
 #undef HYBRID__DRIVER_LIST
 #undef HYBRID__DRIVER_OLD_LIST

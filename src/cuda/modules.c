@@ -7,6 +7,7 @@ HYBRID__EMBED(hybrid__cuda_text_prelude, "kernels/prelude.cu")
 HYBRID__EMBED(hybrid__cuda_text_quant, "kernels/quant.cu")
 HYBRID__EMBED(hybrid__cuda_text_quantize, "kernels/quantize.cu")
 HYBRID__EMBED(hybrid__cuda_text_matvec, "kernels/matvec.cu")
+HYBRID__EMBED(hybrid__cuda_text_matbatch, "kernels/matbatch.cu")
 HYBRID__EMBED(hybrid__cuda_text_dequantize, "kernels/dequantize.cu")
 HYBRID__EMBED(hybrid__cuda_text_gemm, "kernels/gemm.cu")
 HYBRID__EMBED(hybrid__cuda_text_gemm_f32, "kernels/gemm_f32.cu")
@@ -20,9 +21,9 @@ HYBRID__EMBED(hybrid__cuda_text_attention, "kernels/attention.cu")
 HYBRID__EMBED(hybrid__cuda_text_attention_any, "kernels/attention_any.cu")
 
 /* The 13 types of weights; the number is hybrid_type's, TYPE of the kernels. */
-#define HYBRID__CUDA_TYPES(X) \
-    X(F32, 0) X(F16, 1) X(Q4_0, 2) X(Q4_1, 3) X(Q5_0, 6) X(Q5_1, 7) X(Q8_0, 8) \
-    X(Q2_K, 10) X(Q3_K, 11) X(Q4_K, 12) X(Q5_K, 13) X(Q6_K, 14) X(BF16, 30)
+#define HYBRID__CUDA_FLOATS(X) X(F32, 0) X(F16, 1) X(BF16, 30)
+#define HYBRID__CUDA_QUANTS(X) X(Q4_0, 2) X(Q4_1, 3) X(Q5_0, 6) X(Q5_1, 7) X(Q8_0, 8) X(Q2_K, 10) X(Q3_K, 11) X(Q4_K, 12) X(Q5_K, 13) X(Q6_K, 14)
+#define HYBRID__CUDA_TYPES(X) HYBRID__CUDA_FLOATS(X) HYBRID__CUDA_QUANTS(X)
 
 /* Caches and head sizes with tensor-core kernels for attention; KV is that of kernels/attention_args.cu. The others: attention_any. */
 #define HYBRID__CUDA_HEADS(X) \
@@ -69,14 +70,19 @@ static const hybrid__cuda_module_info *hybrid__cuda_module(int module)
 #define HYBRID__MODULE_OF_TYPE(type, number) \
         { "matbatch_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
           { "-DTYPE=" #number, "-DBATCH", NULL }, { "matvec_2", "matvec_4", "matvec_8", NULL } },
-        HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
+        HYBRID__CUDA_FLOATS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "matbatch_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
+          { "-DTYPE=" #number, NULL }, { "matbatch_8", "matbatch_16", "matbatch_32", "matbatch_64", NULL } },
+        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
 #undef HYBRID__MODULE_OF_TYPE
 #define HYBRID__MODULE_OF_TYPE(type, number) \
         { "dequantize_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_dequantize, NULL }, \
           { "-DTYPE=" #number, NULL }, { "dequantize", NULL } },
         HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
 #undef HYBRID__MODULE_OF_TYPE
-        { "quantize", { hybrid__cuda_text_prelude, hybrid__cuda_text_quantize, NULL, NULL }, { NULL }, { "quantize", "to_half", "to_bf16", "begin_bias", NULL } },
+        { "quantize", { hybrid__cuda_text_prelude, hybrid__cuda_text_quantize, NULL, NULL }, { NULL }, { "quantize", "quantize_tiles", "to_half", "to_bf16", "begin_bias", NULL } },
         { "gemm_f16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { NULL }, { "gemm_128", "gemm_32", NULL } },
         { "gemm_bf16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DBF16", NULL }, { "gemm_128", "gemm_32", NULL } },
         { "gemm_f32", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm_f32, NULL, NULL }, { NULL }, { "gemm_f32", NULL } },

@@ -1,28 +1,35 @@
 /* cuda/ops_matmul: the op matmul: which kernels a product takes.
  *
- *   n <= 16        matvec straight from the blocks of the file. Quantized types: x is quantized to 8 bits once for all matrices of the op, and the
- *                  products are integers; float types: float32 products. Matrices of one type go in one launch.
- *   n > 16, F32    float32 throughout
- *   n > 16, BF16   from sm_80: x as bf16, tensor cores
- *   n > 16, other  W as halves (F16: as it lies in the file; others: made in slices in the scratch), x as halves, tensor cores. Halves because they
- *                  have three bits more than bf16, and no block format spans more than a half holds. |x| > 65504 is clamped; the hidden states that
- *                  are that large in some models go through a norm before a product.
- * Tensor-core products are cuBLAS's where it is there, else ours. Nothing depends on what is in device memory, so all of it can be captured in a graph. */
+ *   quantized, 1 row        matvec straight from the blocks of the file, with x quantized to 8 bits: integer products (dot4)
+ *   quantized, 2-64 rows    the same bytes by integer tensor cores (matbatch): W is still what is read most
+ *   floats, 1-8 rows        matvec, float32 products
+ *   F32, more               float32 throughout
+ *   BF16, more              from sm_80: x as bf16, tensor cores
+ *   other, more             W as halves (F16: as it lies in the file; others: made in slices in the scratch), x as halves, tensor cores. Halves because they
+ *                           have three bits more than bf16, and no block format spans more than a half holds. |x| > 65504 is clamped; the hidden states that
+ *                           are that large in some models go through a norm before a product.
+ *
+ * x is quantized once for all matrices of the op; in the first three, matrices of one type go in one launch. Tensor-core products of floats are cuBLAS's
+ * where it is there, else ours. Nothing depends on what is in device memory, so all of it can be captured in a graph. */
 
 enum {
-    HYBRID__CUDA_MATVEC_N = 16,             /* rows of x up to which the weights are read from their blocks */
-    HYBRID__CUDA_MATVEC_STEP = 8,           /* rows of x of a launch */
+    HYBRID__CUDA_FEW_FLOATS = 8,            /* rows of x up to which the weights are read from where they lie */
+    HYBRID__CUDA_FEW_QUANTS = 64,
     HYBRID__CUDA_MATVEC_WARPS = 4,          /* matvec.cu: WARPS, ROWS */
     HYBRID__CUDA_MATVEC_ROWS = 2,
+    HYBRID__CUDA_MATBATCH_ROWS = 16,        /* matbatch.cu: rows of W of a block */
     HYBRID__CUDA_SLICE = 64 << 20           /* at most this many bytes of W are there as halves at a time */
 };
-enum { HYBRID__KERNEL_QUANTIZE, HYBRID__KERNEL_TO_HALF, HYBRID__KERNEL_TO_BF16, HYBRID__KERNEL_BEGIN_BIAS };          /* of the module quantize */
+enum {                                      /* of the module quantize */
+    HYBRID__KERNEL_QUANTIZE, HYBRID__KERNEL_QUANTIZE_TILES, HYBRID__KERNEL_TO_HALF, HYBRID__KERNEL_TO_BF16, HYBRID__KERNEL_BEGIN_BIAS
+};
 enum { HYBRID__KERNEL_GEMM_128, HYBRID__KERNEL_GEMM_32 };
 
-/* What the kernels take: the structures of matvec.cu and gemm.cu. */
+/* What the kernels take: the structures of matvec.cu, matbatch.cu and gemm.cu. */
 typedef struct hybrid__cuda_matrix { const void *w; const float *bias; float *y; int64_t y_stride; int rows, add; } hybrid__cuda_matrix;
 typedef struct hybrid__cuda_matrices { hybrid__cuda_matrix m[4]; int n; } hybrid__cuda_matrices;
 typedef struct hybrid__cuda_operand { int k, n; int64_t row_bytes; const void *x; int64_t x_stride; const float *d, *s; } hybrid__cuda_operand;
+typedef struct hybrid__cuda_tiles { int k, n; int64_t row_bytes; const void *q; const float *d, *s; } hybrid__cuda_tiles;
 typedef struct hybrid__cuda_product {
     const void *x; int64_t ldx;
     const void *w; int64_t ldw;
@@ -47,11 +54,19 @@ typedef struct hybrid__cuda_matmul_job {
 
 static int64_t hybrid__cuda_pad(int64_t k) { return (k + 7) / 8 * 8; }
 
+static bool hybrid__cuda_is_float(hybrid_type type) { return type == HYBRID_TYPE_F32 || type == HYBRID_TYPE_F16 || type == HYBRID_TYPE_BF16; }
+static bool hybrid__cuda_is_few(hybrid_type type, int n) { return n <= (hybrid__cuda_is_float(type) ? (int)HYBRID__CUDA_FEW_FLOATS : (int)HYBRID__CUDA_FEW_QUANTS); }
+
+/* matbatch has kernels for 8, 16, 32 and 64 rows of x: 0-3. */
+static int hybrid__cuda_batch_kernel(int n) { return n <= 8 ? 0 : n <= 16 ? 1 : n <= 32 ? 2 : 3; }
+/* Rows of x as bytes: those of the kernel. */
+static int hybrid__cuda_q8_rows(int n) { return n == 1 ? 1 : 8 << hybrid__cuda_batch_kernel(n); }
+
 /* Bytes of n rows of x in the scratch: signed bytes, scales and sums of quantize.cu, or 16-bit floats. */
 static size_t hybrid__cuda_x_bytes(int n, int64_t k)
 {
-    size_t k_pad = (size_t)hybrid__cuda_pad(k), few = (size_t)HYBRID__MIN(n, (int)HYBRID__CUDA_MATVEC_N);
-    size_t q8 = few * (k_pad + k_pad / 32 * 4 + k_pad / 16 * 4), half = n > HYBRID__CUDA_MATVEC_N ? (size_t)n * k_pad * 2 : 0;
+    size_t k_pad = (size_t)hybrid__cuda_pad(k), rows = (size_t)hybrid__cuda_q8_rows(n);
+    size_t q8 = rows * (k_pad + k_pad / 32 * 4 + k_pad / 16 * 4), half = n > HYBRID__CUDA_FEW_FLOATS ? (size_t)n * k_pad * 2 : 0;
     return hybrid__align(HYBRID__MAX(q8, half), 256);
 }
 
@@ -64,7 +79,7 @@ static bool hybrid__cuda_as_it_is(hybrid_type type, int64_t k, int cc) { return 
 static size_t hybrid__cuda_matmul_scratch(hybrid_type type, int64_t k, int64_t out, int n, int cc)
 {
     size_t x = hybrid__cuda_x_bytes(n, k), row = (size_t)hybrid__cuda_pad(k) * 2;
-    if (n <= HYBRID__CUDA_MATVEC_N || type == HYBRID_TYPE_F32 || hybrid__cuda_as_it_is(type, k, cc)) return x;
+    if (hybrid__cuda_is_few(type, n) || type == HYBRID_TYPE_F32 || hybrid__cuda_as_it_is(type, k, cc)) return x;
     if ((size_t)out <= HYBRID__CUDA_SLICE / row) return x + (size_t)out * row;
     return x + HYBRID__MAX((size_t)HYBRID__CUDA_SLICE / row, 1) * row;
 }
@@ -78,8 +93,6 @@ static int hybrid__cuda_matmul_module(int first, hybrid_type type)
     }
     return -1;
 }
-static bool hybrid__cuda_is_float(hybrid_type type) { return type == HYBRID_TYPE_F32 || type == HYBRID_TYPE_F16 || type == HYBRID_TYPE_BF16; }
-
 static void hybrid__cuda_grid(hybrid__cuda_queue *q, int module, int kernel, int64_t x, int64_t y, unsigned threads, void **args)
 {
     unsigned grid[3], block[3];
@@ -89,6 +102,13 @@ static void hybrid__cuda_grid(hybrid__cuda_queue *q, int module, int kernel, int
 }
 
 /* ---- x ---- */
+
+/* As bytes: first these, then rows * k / 32 scales, then rows * k / 16 sums. */
+static float *hybrid__cuda_matmul_scales(const hybrid__cuda_matmul_job *job)
+{
+    return (float *)(void *)(job->x + (size_t)hybrid__cuda_q8_rows(job->n) * (size_t)job->k);
+}
+
 static void hybrid__cuda_matmul_x(hybrid__cuda_matmul_job *job, hybrid__cuda_x form)
 {
     const float *x = job->op->x;
@@ -97,10 +117,14 @@ static void hybrid__cuda_matmul_x(hybrid__cuda_matmul_job *job, hybrid__cuda_x f
     if (job->form == form) return;
     job->form = form;
     if (form == HYBRID__CUDA_X_Q8) {
-        char *d = job->x + (size_t)job->n * (size_t)k, *s = d + (size_t)job->n * (size_t)(k / 32) * 4;
-        void *args[6];
-        args[0] = &x; args[1] = &x_stride; args[2] = &k; args[3] = &job->x; args[4] = &d; args[5] = &s;
-        hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, HYBRID__KERNEL_QUANTIZE, (k + 255) / 256, job->n, 256, args);
+        int rows = hybrid__cuda_q8_rows(job->n);
+        float *d = hybrid__cuda_matmul_scales(job), *s = d + rows * (job->k / 32);
+        void *one[6], *many[7];
+        one[0] = many[0] = &x; one[1] = many[1] = &x_stride; one[2] = many[2] = &k;
+        many[3] = &job->n;
+        one[3] = many[4] = &job->x; one[4] = many[5] = &d; one[5] = many[6] = &s;
+        hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, rows == 1 ? HYBRID__KERNEL_QUANTIZE : HYBRID__KERNEL_QUANTIZE_TILES, (k + 255) / 256, rows, 256,
+                          rows == 1 ? one : many);
     } else {
         void *args[5];
         args[0] = &x; args[1] = &x_stride; args[2] = &k; args[3] = &job->x; args[4] = &k_pad;
@@ -111,31 +135,43 @@ static void hybrid__cuda_matmul_x(hybrid__cuda_matmul_job *job, hybrid__cuda_x f
 
 /* ---- few rows ---- */
 
-/* Rows i .. i + n - 1 of x with up to four matrices of one type. */
-static void hybrid__cuda_matvec(hybrid__cuda_matmul_job *job, hybrid_type type, const hybrid__cuda_matrices *all, int64_t row_bytes, int i, int n)
+/* Blocks of a launch over all matrices: rows_a_block rows of one matrix each. */
+static int64_t hybrid__cuda_matmul_blocks(const hybrid__cuda_matrices *ms, int rows_a_block)
 {
-    hybrid__cuda_matrices ms = *all;
+    int64_t blocks = 0;
+    int i;
+    for (i = 0; i < ms->n; i++) blocks += (ms->m[i].rows + rows_a_block - 1) / rows_a_block;
+    return blocks;
+}
+
+static void hybrid__cuda_matvec(hybrid__cuda_matmul_job *job, hybrid_type type, hybrid__cuda_matrices *ms, int64_t row_bytes)
+{
     hybrid__cuda_operand o;
-    int64_t groups = 0, blocks, most = (int64_t)HYBRID__MAX(job->q->cu->n_sm, 1) * 8, turns;
-    int m, module = hybrid__cuda_matmul_module(n == 1 ? HYBRID__MODULE_MATVEC_F32 : HYBRID__MODULE_MATBATCH_F32, type);
+    int64_t groups = hybrid__cuda_matmul_blocks(ms, HYBRID__CUDA_MATVEC_ROWS), blocks = (groups + HYBRID__CUDA_MATVEC_WARPS - 1) / HYBRID__CUDA_MATVEC_WARPS;
+    int64_t most = (int64_t)HYBRID__MAX(job->q->cu->n_sm, 1) * 8, turns = (blocks + most - 1) / most;         /* every warp the same number of groups, or one less */
+    int n = job->n, module = hybrid__cuda_matmul_module(n == 1 ? HYBRID__MODULE_MATVEC_F32 : HYBRID__MODULE_MATBATCH_F32, type);
     void *args[2];
     o.k = (int)job->k; o.n = n; o.row_bytes = row_bytes;
     if (hybrid__cuda_is_float(type)) {
-        o.x = job->op->x + i * job->op->x_stride; o.x_stride = job->op->x_stride;
+        o.x = job->op->x; o.x_stride = job->op->x_stride;
         o.d = o.s = NULL;
     } else {
-        const float *d = (const float *)(const void *)(job->x + (size_t)job->n * (size_t)job->k), *s = d + job->n * (job->k / 32);
-        o.x = job->x + i * job->k; o.x_stride = job->k;
-        o.d = d + i * (job->k / 32); o.s = s + i * (job->k / 16);
+        o.x = job->x; o.x_stride = job->k;
+        o.d = hybrid__cuda_matmul_scales(job); o.s = o.d + job->k / 32;
     }
-    for (m = 0; m < ms.n; m++) {
-        ms.m[m].y += i * ms.m[m].y_stride;
-        groups += (ms.m[m].rows + HYBRID__CUDA_MATVEC_ROWS - 1) / HYBRID__CUDA_MATVEC_ROWS;
-    }
-    blocks = (groups + HYBRID__CUDA_MATVEC_WARPS - 1) / HYBRID__CUDA_MATVEC_WARPS;
-    turns = (blocks + most - 1) / most;             /* every warp the same number of groups, or one less */
-    args[0] = &ms; args[1] = &o;
+    args[0] = ms; args[1] = &o;
     hybrid__cuda_grid(job->q, module, n <= 2 ? 0 : n <= 4 ? 1 : 2, (blocks + turns - 1) / turns, 1, 32 * HYBRID__CUDA_MATVEC_WARPS, args);
+}
+
+static void hybrid__cuda_matbatch(hybrid__cuda_matmul_job *job, hybrid_type type, hybrid__cuda_matrices *ms, int64_t row_bytes)
+{
+    hybrid__cuda_tiles x;
+    void *args[2];
+    x.k = (int)job->k; x.n = job->n; x.row_bytes = row_bytes;
+    x.q = job->x; x.d = hybrid__cuda_matmul_scales(job); x.s = x.d + hybrid__cuda_q8_rows(job->n) * (job->k / 32);
+    args[0] = ms; args[1] = &x;
+    hybrid__cuda_grid(job->q, hybrid__cuda_matmul_module(HYBRID__MODULE_MATBATCH_F32, type), hybrid__cuda_batch_kernel(job->n),
+                      hybrid__cuda_matmul_blocks(ms, HYBRID__CUDA_MATBATCH_ROWS), 1, 128, args);
 }
 
 /* The matrices of the op that have the type of matrix `first` (and come behind it). */
@@ -155,8 +191,8 @@ static void hybrid__cuda_matmul_few(hybrid__cuda_matmul_job *job, int first)
     }
     if (!ms.n) return;
     if (!hybrid__cuda_is_float(w->type)) hybrid__cuda_matmul_x(job, HYBRID__CUDA_X_Q8);
-    for (i = 0; i < job->n; i += HYBRID__CUDA_MATVEC_STEP)
-        hybrid__cuda_matvec(job, w->type, &ms, (int64_t)w->nb[1], i, HYBRID__MIN(job->n - i, (int)HYBRID__CUDA_MATVEC_STEP));
+    if (hybrid__cuda_is_float(w->type) || job->n == 1) hybrid__cuda_matvec(job, w->type, &ms, (int64_t)w->nb[1]);
+    else hybrid__cuda_matbatch(job, w->type, &ms, (int64_t)w->nb[1]);
 }
 
 /* ---- many rows ---- */
@@ -245,7 +281,7 @@ static void hybrid__cuda_matmul(hybrid__cuda_queue *q, const hybrid__op_matmul *
     job.w_bytes = scratch_bytes - HYBRID__MIN(x_bytes, scratch_bytes);
     for (i = 0; i < op->n_out; i++) {
         for (j = 0; j < i && op->out[j].w->type != op->out[i].w->type; j++) {}
-        if (op->n > HYBRID__CUDA_MATVEC_N) hybrid__cuda_matmul_many(&job, &op->out[i]);
+        if (!hybrid__cuda_is_few(op->out[i].w->type, op->n)) hybrid__cuda_matmul_many(&job, &op->out[i]);
         else if (j == i) hybrid__cuda_matmul_few(&job, i);
     }
 }

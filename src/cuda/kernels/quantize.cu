@@ -2,20 +2,42 @@
  *
  * Per row of k values (k % 32 == 0): q (k signed bytes), d (k / 32 scales; value = d * q), s (k / 16 sums d * sum(q) of 16 values each, for
  * types whose blocks have an offset). Rows follow each other without gaps. One warp makes one block of 32; grid (ceil(k / 256), rows), 256 threads. */
+struct eighth { int q; float d, s; };       /* a value's byte, its block's scale, its half block's sum */
+
+DEVICE eighth to_8_bits(float v)
+{
+    float top = warp_max(fabsf(v));
+    eighth r;
+    r.q = top > 1e-35f ? (int)rintf(v * (127.0f / top)) : 0;
+    r.d = top * (1.0f / 127.0f);
+    int sum = r.q;
+    for (int mask = 8; mask > 0; mask >>= 1) sum += shfl_xor(sum, mask);
+    r.s = r.d * (float)sum;
+    return r;
+}
+
 KERNEL __launch_bounds__(256) quantize(const float *__restrict__ x, i64 x_stride, int k, i8 *__restrict__ q, float *__restrict__ d, float *__restrict__ s)
 {
     int i = (int)(blockIdx.x * 256 + threadIdx.x);
     i64 row = blockIdx.y;
     if (i >= k) return;                                             /* whole warps: k is a multiple of 32 */
-    float v = x[row * x_stride + i];
-    float top = warp_max(fabsf(v));
-    int whole = top > 1e-35f ? (int)rintf(v * (127.0f / top)) : 0;
-    int sum = whole;
-    for (int mask = 8; mask > 0; mask >>= 1) sum += shfl_xor(sum, mask);
-    float scale = top * (1.0f / 127.0f);
-    q[row * k + i] = (i8)whole;
-    if ((i & 31) == 0) d[(row * k + i) >> 5] = scale;
-    if ((i & 15) == 0) s[(row * k + i) >> 4] = scale * (float)sum;
+    eighth e = to_8_bits(x[row * x_stride + i]);
+    q[row * k + i] = (i8)e.q;
+    if ((i & 31) == 0) d[(row * k + i) >> 5] = e.d;
+    if ((i & 15) == 0) s[(row * k + i) >> 4] = e.s;
+}
+
+/* The same in the order in which matbatch.cu takes it: for each group of 8 rows, for each 32 values: 32 lanes' 8 bytes (lane 4 * row + t: values
+ * 4t .. 4t + 3 and 16 + 4t ..), 8 scales, 2 x 8 sums. Rows from n on are zero. */
+KERNEL __launch_bounds__(256) quantize_tiles(const float *__restrict__ x, i64 x_stride, int k, int n, i8 *__restrict__ q, float *__restrict__ d, float *__restrict__ s)
+{
+    int i = (int)(blockIdx.x * 256 + threadIdx.x), row = (int)blockIdx.y, g = row & 7, half = i >> 4 & 1, t = i >> 2 & 3;
+    if (i >= k) return;
+    eighth e = to_8_bits(row < n ? x[(i64)row * x_stride + i] : 0.0f);
+    i64 at = (i64)(row >> 3) * (k / 32) + (i >> 5);
+    q[at * 256 + (g * 4 + t) * 8 + half * 4 + (i & 3)] = (i8)e.q;
+    if ((i & 31) == 0) d[at * 8 + g] = e.d;
+    if ((i & 15) == 0) s[at * 16 + half * 8 + g] = e.s;
 }
 
 /* Rows for the half-precision product: out (rows, k_out), zeros from k to k_out (a multiple of 8). A value beyond the range of a half becomes the
