@@ -252,5 +252,5 @@ template<int TILES, int GROUPS> DEVICE void matbatch(const matrices &ms, const t
     }
 MATBATCH(8, 1, 1, 4)
 MATBATCH(16, 1, 2, 4)
-MATBATCH(32, 1, 4, 3)
+MATBATCH(32, 1, 4, (TWO_SCALES ? 2 : 3))
 MATBATCH(64, 1, 8, 2)
