@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 40888674b0a8a119): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 5aebd5ac7e9853d0): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -47,7 +47,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "40888674b0a8a119"
+#define HYBRID_CUDA__SOURCE_ID "5aebd5ac7e9853d0"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -1782,7 +1782,7 @@ static const char *const hybrid__cuda_text_matbatch[] = {
 "    }\n"
 "MATBATCH(8, 1, 1, 4)\n"
 "MATBATCH(16, 1, 2, 4)\n"
-"MATBATCH(32, 1, 4, 3)\n"
+"MATBATCH(32, 1, 4, (TWO_SCALES ? 2 : 3))\n"
 "MATBATCH(64, 1, 8, 2)\n",
 NULL
 };
