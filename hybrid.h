@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id fcecf9621bdf9bf7): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 52acb03d833898a2): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -999,7 +999,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "fcecf9621bdf9bf7"
+#define HYBRID__SOURCE_ID "52acb03d833898a2"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -1845,7 +1845,7 @@ static hybrid_result hybrid__gpu_open(hybrid_runtime *rt, hybrid_error *error)
     rt->gpu = NULL;
     if (index < 0) {
         hybrid__log(rt, HYBRID_LOG_INFO, "computing on the CPU: %s", why.message);
-        return r == HYBRID_ERROR_MEMORY ? hybrid__fail(error, r, "%s", why.message) : HYBRID_OK;
+        return HYBRID_OK;
     }
     rt->gpu_tried = false;                             /* the next call says it again */
     return hybrid__fail(error, r, "%s", why.message);

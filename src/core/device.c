@@ -31,7 +31,7 @@ static hybrid_result hybrid__gpu_open(hybrid_runtime *rt, hybrid_error *error)
     rt->gpu = NULL;
     if (index < 0) {
         hybrid__log(rt, HYBRID_LOG_INFO, "computing on the CPU: %s", why.message);
-        return r == HYBRID_ERROR_MEMORY ? hybrid__fail(error, r, "%s", why.message) : HYBRID_OK;
+        return HYBRID_OK;
     }
     rt->gpu_tried = false;                             /* the next call says it again */
     return hybrid__fail(error, r, "%s", why.message);

@@ -1,0 +1,270 @@
+/* What happens when a GPU, or something of it, is not there or breaks [emu] [no-asan]: the text goes on as the CPU would have written it; memory: what
+ * hybrid_plan says is what is taken, and layers that do not fit run on the CPU. Failures are injected in the emulator (EMU_FAIL). */
+#define HYBRID_IMPLEMENTATION
+#include "../hybrid.h"
+#include "../hybrid_cuda.h"
+#include "check.h"
+#include "emu/counters.h"
+#include <math.h>
+
+enum { MAX = 64 };
+static const char *model_path;
+static char said[16384];
+static const emu_counts *counts;
+
+static void listen_log(void *user, hybrid_log_level level, const char *message)
+{
+    (void)user; (void)level;
+    if (strlen(said) + strlen(message) + 2 < sizeof said) { strcat(said, message); strcat(said, "\n"); }
+}
+
+typedef struct setup { hybrid_runtime *rt; hybrid_model *model; hybrid_context *ctx; } setup;
+
+static void end(setup *s)
+{
+    hybrid_context_destroy(s->ctx);
+    hybrid_model_destroy(s->model);
+    hybrid_runtime_destroy(s->rt);
+    memset(s, 0, sizeof *s);
+    unsetenv("EMU_FAIL");
+}
+
+static bool begin(setup *s, const char *device, uint64_t max_bytes, const char *cache)
+{
+    hybrid_runtime_desc rd;
+    hybrid_model_desc md;
+    hybrid_context_desc cd;
+    hybrid_error err;
+    bool ok;
+    memset(s, 0, sizeof *s); memset(&rd, 0, sizeof rd); memset(&md, 0, sizeof md); memset(&cd, 0, sizeof cd);
+    said[0] = 0;
+    rd.device = device;
+    rd.max_device_bytes = max_bytes;
+    rd.kernel_cache.path = cache;
+    rd.logger.log = listen_log;
+    md.path = model_path;
+    md.device_n_ctx = 128;
+    cd.n_ctx = 128; cd.n_seq = 3; cd.kv = HYBRID_KV_F32; cd.n_batch = 32;
+    ok = !hybrid_runtime_create(&rd, &s->rt, &err) && !hybrid_model_load(s->rt, &md, &s->model, &err) && !hybrid_context_create(s->model, &cd, &s->ctx, &err);
+    CHECK(ok, "%s", err.message);
+    if (!ok) end(s);
+    return ok;
+}
+
+static int32_t best(const float *v, int n)
+{
+    int i, b = 0;
+    for (i = 1; i < n; i++) if (v[i] > v[b]) b = i;
+    return b;
+}
+
+static bool step(setup *s, int32_t seq, const int32_t *ids, int n)
+{
+    hybrid_error err;
+    bool ok = !hybrid_batch_add(s->ctx, seq, ids, (size_t)n, &err) && !hybrid_decode(s->ctx, &err);
+    CHECK(ok, "%s", err.message);
+    return ok;
+}
+
+/* A prompt in sequence 0; a fork of it goes another way; both write in turn. 2 * n tokens. Logits of the last ones. */
+static void talk(setup *s, int n, int32_t *out, float *logits)
+{
+    static const int32_t start[] = { 1, 403, 407, 261, 378, 432, 265, 268, 388, 426, 385, 328, 432, 363, 403, 407, 261, 378, 432 }, other[] = { 268 };
+    const int n_vocab = (int)hybrid_vocab_size(hybrid_model_tokenizer(s->model));
+    hybrid_error err;
+    int i, k;
+    if (!step(s, 0, start, 19)) return;
+    out[0] = best(hybrid_logits(s->ctx, 0), n_vocab);
+    CHECK(!hybrid_seq_fork(s->ctx, 0, 2, &err), "%s", err.message);
+    if (!step(s, 2, other, 1)) return;
+    out[1] = best(hybrid_logits(s->ctx, 2), n_vocab);
+    for (i = 2; i < 2 * n; i += 2)
+        for (k = 0; k < 2; k++) {
+            if (!step(s, 2 * k, &out[i + k - 2], 1)) return;
+            out[i + k] = best(hybrid_logits(s->ctx, 2 * k), n_vocab);
+        }
+    memcpy(logits, hybrid_logits(s->ctx, 2), (size_t)n_vocab * sizeof *logits);
+}
+
+static int32_t cpu_ids[2 * MAX];
+static float cpu_logits[1024];
+
+static void expect_cpu_text(setup *s, const char *what, int n)
+{
+    static float logits[1024];
+    int32_t ids[2 * MAX];
+    int i, wrong = 0;
+    double worst = 0;
+    memset(ids, 0xFF, sizeof ids);
+    talk(s, n, ids, logits);
+    for (i = 0; i < 2 * n; i++) wrong += ids[i] != cpu_ids[i];
+    CHECK(!wrong, "%s: %d of %d tokens are not the CPU's", what, wrong, 2 * n);
+    for (i = 0; n == MAX && i < 512; i++) worst = fabs(logits[i] - cpu_logits[i]) > worst ? fabs(logits[i] - cpu_logits[i]) : worst;
+    CHECK(worst < 1e-3, "%s: logits are %g apart", what, worst);
+}
+
+static int layers_on_gpu(const setup *s)
+{
+    hybrid_model_info info;
+    hybrid_model_describe(s->model, &info);
+    return info.n_layer_device;
+}
+
+static hybrid__cuda *cuda_of(const setup *s) { return s->rt->gpu ? hybrid__cuda_device_of(s->rt->gpu)->cu : NULL; }
+
+/* ---- memory ---- */
+
+static void test_plan(void)
+{
+    setup s;
+    hybrid_memory_plan plan;
+    hybrid_model_desc md;
+    hybrid_context_desc cd;
+    hybrid_error err;
+    int n = 0, layers, before = -1;
+    uint64_t cap, all = 0;
+    TEST("memory");
+    memset(&md, 0, sizeof md); memset(&cd, 0, sizeof cd);
+    md.path = model_path; md.device_n_ctx = 128;
+    cd.n_ctx = 128; cd.n_seq = 3; cd.kv = HYBRID_KV_F32; cd.n_batch = 32;
+    for (cap = 100000; before < 5 && cap < 100 << 20; cap += cap / 4, n++) {
+        if (!begin(&s, NULL, cap, NULL)) return;
+        CHECK(!hybrid_plan(s.rt, &md, &cd, &plan, &err), "%s", err.message);       /* beside the model that is there: what it would take once more */
+        layers = layers_on_gpu(&s);
+        CHECK(layers >= before && cuda_of(&s)->arena.total <= cap, "%d layers, then %d with more memory; %llu of %llu bytes", before, layers, (unsigned long long)cuda_of(&s)->arena.total, (unsigned long long)cap);
+        CHECK(layers == 5 || strstr(said, "on the CPU"), "the log does not say why layers are on the CPU: %s", said);
+        if (layers != before) expect_cpu_text(&s, "part of the layers", 8);
+        before = layers;
+        end(&s);
+    }
+    CHECK(before == 5 && n > 3, "%d layers fit in the end", before);
+    /* the plan, and what is then taken */
+    if (!begin(&s, NULL, 0, NULL)) return;
+    all = cuda_of(&s)->arena.used;
+    CHECK(cuda_of(&s)->n_device_allocations <= 4, "%u device allocations", cuda_of(&s)->n_device_allocations);
+    hybrid_context_destroy(s.ctx); s.ctx = NULL;
+    hybrid_model_destroy(s.model); s.model = NULL;
+    CHECK(cuda_of(&s)->arena.used == 0, "%llu bytes of device memory are left", (unsigned long long)cuda_of(&s)->arena.used);
+    CHECK(!hybrid_plan(s.rt, &md, &cd, &plan, &err) && plan.device == all && plan.n_layer_device == 5, "planned %llu bytes, %llu were taken", (unsigned long long)plan.device, (unsigned long long)all);
+    end(&s);
+    if (counts) CHECK(counts->bytes == 0, "%llu bytes of device memory are left", counts->bytes);
+}
+
+/* ---- failures ---- */
+
+static void test_failures(void)
+{
+    static const struct { const char *fail, *log; bool gpu; } cases[] = {
+        { "nvrtcCompileProgram:1+", "without the GPU", true }, { "nvrtcCompileProgram:4", "without the GPU", true },
+        { "cuModuleLoadData:1+,cuModuleLoadDataEx:1+", "without the GPU", true }, { "cuStreamCreate:2", "on the CPU", true },
+        { "cuStreamBeginCapture:1+", "without CUDA graphs", true }, { "cuGraphInstantiateWithFlags:1+", "without CUDA graphs", true }, { "cuStreamEndCapture:1", "without CUDA graphs", true },
+        { "cuMemHostAlloc:1+", NULL, true }, { "cublasCreate:1+", NULL, true }, { "cuMemcpyHtoDAsync:1+", "on the CPU", false },
+        { "cuInit:1:100", "on the CPU", false }, { "cuDevicePrimaryCtxRetain:1:2", "on the CPU", false }, { "cuDeviceGet:1+", "on the CPU", false }
+    };
+    setup s;
+    size_t i;
+    TEST("failures");
+    for (i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        setenv("EMU_FAIL", cases[i].fail, 1);
+        if (!begin(&s, NULL, 0, "")) continue;
+        CHECK((layers_on_gpu(&s) == 5) == cases[i].gpu, "%s: %d layers on the GPU", cases[i].fail, layers_on_gpu(&s));
+        expect_cpu_text(&s, cases[i].fail, 8);
+        CHECK(!cases[i].log || strstr(said, cases[i].log), "%s: the log does not say '%s' but: %s", cases[i].fail, cases[i].log, said);
+        end(&s);
+    }
+}
+
+/* Each device allocation fails once: the model or the context runs on the CPU then. */
+static void test_no_memory(void)
+{
+    setup s;
+    char fail[64];
+    int n;
+    unsigned made = 0;
+    TEST("no device memory");
+    for (n = 1; n < 10; n++) {
+        snprintf(fail, sizeof fail, "cuMemAlloc:%d", n);
+        setenv("EMU_FAIL", fail, 1);
+        if (!begin(&s, NULL, 0, NULL)) return;
+        expect_cpu_text(&s, fail, 8);
+        made = cuda_of(&s)->n_device_allocations;
+        if (!strstr(said, "on the CPU") && !strstr(said, "without the GPU")) break;
+        end(&s);
+    }
+    CHECK(made && n == (int)made + 1, "allocation %d did not fail; %u were made", n, made);
+    end(&s);
+}
+
+/* The GPU breaks at launch N, for good: what was in its cache is computed again, and the text goes on. */
+static void test_broken(void)
+{
+    static const int at[] = { 1, 2, 30, 70, 100, 150, 200, 400, 700, 1500, 3000 };
+    setup s;
+    char fail[64];
+    size_t i;
+    int broken = 0;
+    TEST("a launch fails");
+    for (i = 0; i < sizeof at / sizeof at[0]; i++) {
+        snprintf(fail, sizeof fail, "launch:%d", at[i]);
+        setenv("EMU_FAIL", fail, 1);
+        if (!begin(&s, NULL, 0, NULL)) return;
+        expect_cpu_text(&s, fail, MAX);
+        broken += strstr(said, "goes on without the GPU") != NULL;
+        end(&s);
+    }
+    CHECK(broken >= 8, "only %d of them broke", broken);
+}
+
+/* A device that is asked for by name must be there. */
+static void test_by_name(void)
+{
+    hybrid_runtime_desc rd;
+    hybrid_runtime *rt;
+    hybrid_error err;
+    hybrid_device_info info;
+    size_t count = 9;
+    TEST("a device by name");
+    memset(&rd, 0, sizeof rd);
+    rd.device = "cuda:7";
+    CHECK(hybrid_runtime_create(&rd, &rt, &err) < 0 && !rt && strstr(err.message, "7"), "%s", err.message);
+    rd.device = "gpu";
+    CHECK(hybrid_runtime_create(&rd, &rt, &err) == HYBRID_ERROR_INVALID && !rt, "%s", err.message);
+    rd.device = "cuda";
+    CHECK(!hybrid_runtime_create(&rd, &rt, &err) && hybrid_runtime_device(rt)[0], "%s", err.message);
+    CHECK(!hybrid_devices(rt, &info, 1, &count, &err) && count == 1 && info.total_bytes >= info.free_bytes && info.free_bytes && !strcmp(info.id, "cuda:0") && info.capability >= 75, "%d devices", (int)count);
+    hybrid_runtime_destroy(rt);
+    setenv("EMU_FAIL", "cuInit:1+:100", 1);
+    CHECK(hybrid_runtime_create(&rd, &rt, &err) < 0 && !rt && err.message[0], "no device, but no error");
+    CHECK(!hybrid_devices(NULL, NULL, 0, &count, &err) && count == 0 && err.message[0], "%d devices", (int)count);
+    unsetenv("EMU_FAIL");
+}
+
+int main(void)
+{
+    hybrid_error why;
+    setup s;
+    size_t count;
+    emu_counters_function counters;
+    void *library;
+    TEST("device");
+    model_path = data_path("models/stories260K/stories260K.gguf");
+    if (!model_path) { SKIP("no shared data"); return test_end(); }
+    if (hybrid_devices(NULL, NULL, 0, &count, &why) || !count) { SKIP("no GPU: %s", why.message); return test_end(); }
+    library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
+    if (library) { *(void **)&counters = dlsym(library, "emu_counters"); counts = counters ? counters() : NULL; }
+    if (begin(&s, "cpu", 0, NULL)) talk(&s, MAX, cpu_ids, cpu_logits);
+    end(&s);
+    if (begin(&s, NULL, 0, NULL)) {
+        CHECK(layers_on_gpu(&s) == 5, "%d layers on the GPU", layers_on_gpu(&s));
+        expect_cpu_text(&s, "the GPU", MAX);
+        CHECK(((hybrid__cuda_backend *)s.ctx->forward.stages[0].be)->queue->n_graph_launches > MAX, "decoding was not replayed from a graph");
+    }
+    end(&s);
+    test_by_name();
+    test_plan();
+    if (!counts) { SKIP("a real GPU does not fail on demand"); return test_end(); }
+    test_failures();
+    test_no_memory();
+    test_broken();
+    return test_end();
+}
