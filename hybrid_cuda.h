@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 5aebd5ac7e9853d0): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id fb7e6b20f9ebe767): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,7 +16,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       52  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      115  macros.h           what compilers call things, and the macros that every room uses
- *     5508  end.h              closes what core/begin opened
+ *     5502  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
  *      153  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
@@ -26,16 +26,16 @@
  *      640  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
  *      781  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
  *     3086  cache.c            compiled kernels on disk, or in the host's own store
- *     3327  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     3708  device.c           an opened GPU: its context, its memory, its kernels
- *     4003  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4121  queue.c            work in order on one stream of a device, used by one thread at a time
- *     4492  gemm.c             large products by cuBLAS.
- *     4531  ops_matmul.c       the op matmul: which kernels a product takes
- *     4821  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     4975  ops_attention.c    which kernel of attention takes which rows
- *     5120  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     5373  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *     3322  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     3703  device.c           an opened GPU: its context, its memory, its kernels
+ *     3998  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4116  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     4486  gemm.c             large products by cuBLAS.
+ *     4525  ops_matmul.c       the op matmul: which kernels a product takes
+ *     4815  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     4969  ops_attention.c    which kernel of attention takes which rows
+ *     5114  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     5367  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -47,7 +47,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "5aebd5ac7e9853d0"
+#define HYBRID_CUDA__SOURCE_ID "fb7e6b20f9ebe767"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -3087,11 +3087,11 @@ static int hybrid__cuda_attention_module(int kv, int dim)
 /* cuda/cache: compiled kernels on disk, or in the host's own store. A cache is never a reason to fail: an entry that is damaged is
  * no entry, a folder that cannot be written is no folder.
  *
- * An entry is a header of 64 bytes and the binary: "HYBRIDCU", version (u32), 1 when PTX (u32), key (2 x u64), size (u64),
- * hash of the binary (u64), hash of the 48 bytes before (u64), 0 (u64). Written under a temporary name and renamed: readers
- * see a whole entry or none, and of several writers the last one stays. */
+ * An entry is a header of 48 bytes and the binary (or PTX): "HYBRIDCU", version (u64), key (2 x u64), size (u64), hash of the
+ * binary (u64). Written under a temporary name and renamed: readers see a whole entry or none, and of several writers the last
+ * one stays. */
 
-enum { HYBRID__CACHE_VERSION = 1, HYBRID__CACHE_HEADER = 64, HYBRID__CACHE_KEY_TEXT = 40 };
+enum { HYBRID__CACHE_VERSION = 1, HYBRID__CACHE_HEADER = 48, HYBRID__CACHE_KEY_TEXT = 40 };
 
 typedef struct hybrid__cache {
     hybrid_runtime     *rt;
@@ -3247,19 +3247,15 @@ static bool hybrid__cache_write(const char *folder, const char *name, const void
 
 /* ---- entries ---- */
 
-static void hybrid__cache_header(unsigned char header[HYBRID__CACHE_HEADER], const hybrid__cache_key *key, bool ptx, const void *data, uint64_t size)
+static void hybrid__cache_header(unsigned char header[HYBRID__CACHE_HEADER], const hybrid__cache_key *key, const void *data, uint64_t size)
 {
-    uint64_t hash = hybrid__hash_bytes(HYBRID__CACHE_VERSION, data, (size_t)size, HYBRID__HASH_A);
-    memset(header, 0, HYBRID__CACHE_HEADER);
+    const uint64_t version = HYBRID__CACHE_VERSION, hash = hybrid__hash_bytes(version, data, (size_t)size, HYBRID__HASH_A);
     memcpy(header, "HYBRIDCU", 8);
-    hybrid__store_u32(header + 8, HYBRID__CACHE_VERSION);
-    hybrid__store_u32(header + 12, ptx);
+    memcpy(header + 8, &version, 8);
     memcpy(header + 16, &key->a, 8);
     memcpy(header + 24, &key->b, 8);
     memcpy(header + 32, &size, 8);
     memcpy(header + 40, &hash, 8);
-    hash = hybrid__hash_bytes(HYBRID__CACHE_VERSION, header, 48, HYBRID__HASH_B);
-    memcpy(header + 48, &hash, 8);
 }
 
 /* The whole entry, read from the host's store or the disk; NULL when there is none. */
@@ -3289,16 +3285,15 @@ static unsigned char *hybrid__cache_read(hybrid__cache *cache, const char *name,
 }
 
 /* A binary from the cache: true, and a block of *size bytes with a zero behind it, freed by the caller. */
-static bool hybrid__cache_get(hybrid__cache *cache, const hybrid__cache_key *key, bool *ptx, void **data, size_t *size)
+static bool hybrid__cache_get(hybrid__cache *cache, const hybrid__cache_key *key, void **data, size_t *size)
 {
     unsigned char header[HYBRID__CACHE_HEADER], *entry;
     char name[HYBRID__CACHE_KEY_TEXT], *copy = NULL;
     size_t n = 0;
     hybrid__cache_name(key, name);
     if (!(entry = hybrid__cache_read(cache, name, &n))) return false;
-    *ptx = entry[12] != 0;
     *size = n - HYBRID__CACHE_HEADER;
-    hybrid__cache_header(header, key, *ptx, entry + HYBRID__CACHE_HEADER, *size);
+    hybrid__cache_header(header, key, entry + HYBRID__CACHE_HEADER, *size);
     if (!memcmp(header, entry, HYBRID__CACHE_HEADER) && (copy = (char *)hybrid__alloc(cache->rt, *size + 1)) != NULL) {
         memcpy(copy, entry + HYBRID__CACHE_HEADER, *size);
         copy[*size] = 0;
@@ -3309,14 +3304,14 @@ static bool hybrid__cache_get(hybrid__cache *cache, const hybrid__cache_key *key
 }
 
 /* Keeps a binary, if that is possible. */
-static void hybrid__cache_put(hybrid__cache *cache, const hybrid__cache_key *key, bool ptx, const void *data, size_t size)
+static void hybrid__cache_put(hybrid__cache *cache, const hybrid__cache_key *key, const void *data, size_t size)
 {
     unsigned char *entry;
     char name[HYBRID__CACHE_KEY_TEXT];
     if (!cache->host.store && !cache->folder[0]) return;
     if (!(entry = (unsigned char *)hybrid__alloc(cache->rt, HYBRID__CACHE_HEADER + size))) return;
     hybrid__cache_name(key, name);
-    hybrid__cache_header(entry, key, ptx, data, size);
+    hybrid__cache_header(entry, key, data, size);
     memcpy(entry + HYBRID__CACHE_HEADER, data, size);
     if (cache->host.store) cache->host.store(cache->host.user, name, entry, HYBRID__CACHE_HEADER + size);
     else hybrid__cache_write(cache->folder, name, entry, HYBRID__CACHE_HEADER + size);
@@ -3645,19 +3640,19 @@ static hybrid_result hybrid__jit_make(hybrid__jit *jit, const hybrid__cuda_modul
     void *binary = NULL;
     char *text;
     size_t size = 0, text_size = 0;
-    bool ptx = false, done = false;
+    bool done = false;
     hybrid_result r = hybrid__jit_nvrtc(jit, error);
     if (r) return r;
     if (!(text = hybrid__module_text(jit->rt, info, &text_size))) return hybrid__fail_memory(error, text_size);
     hybrid__jit_key(jit, info, text, text_size, &key);
-    if (hybrid__cache_get(&jit->cache, &key, &ptx, &binary, &size)) {
+    if (hybrid__cache_get(&jit->cache, &key, &binary, &size)) {
         done = hybrid__jit_load(jit, info, slot, binary, NULL) == HYBRID_OK;
         hybrid__free(jit->rt, binary);
         jit->n_from_cache += done;
     }
     if (!done && !(r = hybrid__nvrtc_compile(jit->rt, &jit->nvrtc, info, text, &binary, &size, error))) {
         jit->n_compiled++;
-        if (!(r = hybrid__jit_load(jit, info, slot, binary, error))) hybrid__cache_put(&jit->cache, &key, jit->nvrtc.arch.ptx, binary, size);
+        if (!(r = hybrid__jit_load(jit, info, slot, binary, error))) hybrid__cache_put(&jit->cache, &key, binary, size);
         hybrid__free(jit->rt, binary);
     }
     hybrid__free(jit->rt, text);
@@ -4125,7 +4120,7 @@ static void hybrid__blas_destroy(hybrid__cuda *cu, hybrid__blas_handle *h)
  * once, at its end. A queue whose device is lost can still be synchronised and destroyed.
  *
  * Host memory crosses in pinned pieces. Writes are copied into a ring of them and are on their way while the caller reads on in its
- * file; reads wait in one until the next sync. Without pinned memory both are plain, waiting copies. */
+ * file; reads wait in one until the next sync. Without pinned memory both are plain copies, which the driver passes through pinned memory of its own. */
 
 enum { HYBRID__STAGE_COUNT = 4, HYBRID__STAGE_BYTES = 4 << 20, HYBRID__READS_MAX = 16 };
 
@@ -4322,7 +4317,6 @@ static void hybrid__cuda_write(hybrid__cuda_queue *q, void *device, const void *
         if (q->result) break;
         if (s) memcpy(s->host + s->used, from, n);
         hybrid__cuda_break(q, api->cuMemcpyHtoDAsync(to, s ? s->host + s->used : from, n, q->stream), "copying to the device");
-        if (!s) hybrid__cuda_break(q, api->cuStreamSynchronize(q->stream), "copying to the device");
         if (s) {
             s->used = HYBRID__MIN(hybrid__align(s->used + n, 64), (size_t)HYBRID__STAGE_BYTES);
             if (s->used == HYBRID__STAGE_BYTES) hybrid__cuda_break(q, api->cuEventRecord(s->event, q->stream), "copying to the device");

@@ -107,7 +107,7 @@ static float *ramp(int n)
 
 static void test_memory(hybrid_runtime *rt)
 {
-    hybrid__cuda *cu = NULL;
+    hybrid__cuda *cu = NULL, *other = NULL;
     hybrid_error err;
     void *p[40], *x = NULL;
     uint64_t available = 0, total = 0, room;
@@ -131,7 +131,10 @@ static void test_memory(hybrid_runtime *rt)
     CHECK(hybrid__cuda_alloc(cu, (size_t)1 << 50, &x, &err) == HYBRID_ERROR_MEMORY && !x && strstr(err.message, "free") && strstr(err.message, "MB"), "%s", err.message);
     CHECK(hybrid__cuda_alloc(cu, SIZE_MAX, &x, &err) == HYBRID_ERROR_MEMORY && !x, "%s", err.message);
     CHECK(!hybrid__cuda_alloc(cu, 300, &x, &err), "and on: %s", err.message);
+    CHECK(!open_device(rt, 0, "", &other, &err), "the context is shared: %s", err.message);
     hybrid__cuda_release(cu);                            /* with something still in use */
+    CHECK(!counts || counts->bytes == 0, "%llu bytes stay", counts->bytes);
+    hybrid__cuda_release(other);
     CHECK(!counts || (counts->bytes == 0 && counts->pinned_bytes == 0), "nothing stays");
 
     TEST("cap");
@@ -173,7 +176,7 @@ static void test_copies(hybrid_runtime *rt)
     CHECK(!hybrid__cuda_alloc(cu, 20u << 20, &x, &err) && !hybrid__cuda_alloc(cu, 20u << 20, &y, &err), "%s", err.message);
     for (k = 0; k < COUNT(sizes); k++) {
         size_t n = sizes[k];
-        for (i = 0; i < n; i++) data[i] = (char)(i * 7 + i / 4096 + (size_t)k);
+        for (i = 0; i < n; i++) data[i] = (char)(i * 7 + i / 4099 + (i >> 22) * 31 + (size_t)k);
         memset(back, 0, n);
         hybrid__cuda_write(q, x, data, n);
         memset(data, 0x55, n);                           /* the host's memory may be used again at once */
@@ -181,7 +184,7 @@ static void test_copies(hybrid_runtime *rt)
         hybrid__cuda_zero(q, x, n);
         hybrid__cuda_read(q, back, y, n);
         CHECK(!hybrid__cuda_sync(q, &err), "%s", err.message);
-        for (i = 0; i < n && back[i] == (char)(i * 7 + i / 4096 + (size_t)k); i++) {}
+        for (i = 0; i < n && back[i] == (char)(i * 7 + i / 4099 + (i >> 22) * 31 + (size_t)k); i++) {}
         CHECK(i == n, "%zu bytes: wrong at %zu", n, i);
         hybrid__cuda_read(q, back, x, n);
         CHECK(!hybrid__cuda_sync(q, &err), "%s", err.message);

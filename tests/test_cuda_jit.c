@@ -229,13 +229,13 @@ static void test_hash(void)
     CHECK(a.a != b.a && a.b != b.b, "where one text ends counts");
 }
 
-static bool cache_holds(hybrid__cache *cache, const hybrid__cache_key *key, const void *data, size_t n, bool ptx)
+static bool cache_holds(hybrid__cache *cache, const hybrid__cache_key *key, const void *data, size_t n)
 {
     void *p = NULL;
     size_t size = 0;
-    bool is_ptx = !ptx, ok;
-    if (!hybrid__cache_get(cache, key, &is_ptx, &p, &size)) return false;
-    ok = size == n && !memcmp(p, data, n) && ((char *)p)[n] == 0 && is_ptx == ptx;
+    bool ok;
+    if (!hybrid__cache_get(cache, key, &p, &size)) return false;
+    ok = size == n && !memcmp(p, data, n) && ((char *)p)[n] == 0;
     CHECK(ok, "a wrong answer is worse than none: %d bytes", (int)size);
     hybrid__free(cache->rt, p);
     return ok;
@@ -277,12 +277,12 @@ static void test_cache(hybrid_runtime *rt, counting *c)
     hybrid__cache_create(&cache, rt, &desc);
     fill_key(&key, "one");
     fill_key(&other, "two");
-    CHECK(!cache_holds(&cache, &key, text, sizeof text, false), "empty");
-    hybrid__cache_put(&cache, &key, false, text, sizeof text);
-    hybrid__cache_put(&cache, &other, true, text, 5);
-    CHECK(cache_holds(&cache, &key, text, sizeof text, false) && cache_holds(&cache, &other, text, 5, true), "round trip, in a folder that was not there");
-    hybrid__cache_put(&cache, &other, true, text, 9);
-    CHECK(cache_holds(&cache, &other, text, 9, true), "replaced");
+    CHECK(!cache_holds(&cache, &key, text, sizeof text), "empty");
+    hybrid__cache_put(&cache, &key, text, sizeof text);
+    hybrid__cache_put(&cache, &other, text, 5);
+    CHECK(cache_holds(&cache, &key, text, sizeof text) && cache_holds(&cache, &other, text, 5), "round trip, in a folder that was not there");
+    hybrid__cache_put(&cache, &other, text, 9);
+    CHECK(cache_holds(&cache, &other, text, 9), "replaced");
     shell("[ $(ls '%s' | wc -l) = 2 ] || touch '%s/leftover'", path, folder);
     snprintf(file, sizeof file, "%s/leftover", folder);
     CHECK(!read_file(file, NULL), "no temporary file stays");
@@ -302,26 +302,26 @@ static void test_cache(hybrid_runtime *rt, counting *c)
         if (length == size && i >= size) length--;
         fwrite(bad, 1, length, f);
         fclose(f);
-        CHECK(!cache_holds(&cache, &key, text, sizeof text, false), "damage %d was not seen", (int)i);
+        CHECK(!cache_holds(&cache, &key, text, sizeof text), "damage %d was not seen", (int)i);
     }
-    hybrid__cache_put(&cache, &key, false, text, sizeof text);
-    CHECK(cache_holds(&cache, &key, text, sizeof text, false), "a damaged entry is replaced");
+    hybrid__cache_put(&cache, &key, text, sizeof text);
+    CHECK(cache_holds(&cache, &key, text, sizeof text), "a damaged entry is replaced");
     hybrid__cache_name(&other, name);
     shell("cp '%s' '%s/%s'", file, path, name);
-    CHECK(!cache_holds(&cache, &other, text, sizeof text, false), "an entry under another's name");
+    CHECK(!cache_holds(&cache, &other, text, sizeof text), "an entry under another's name");
     free(entry);
     free(bad);
 
     TEST("no place");
     snprintf(path, sizeof path, "/dev/null/cache");
     hybrid__cache_create(&cache, rt, &desc);
-    hybrid__cache_put(&cache, &key, false, text, sizeof text);
-    CHECK(!cache_holds(&cache, &key, text, sizeof text, false), "a folder that cannot be: nothing, silently");
+    hybrid__cache_put(&cache, &key, text, sizeof text);
+    CHECK(!cache_holds(&cache, &key, text, sizeof text), "a folder that cannot be: nothing, silently");
     desc.path = "";
     hybrid__cache_create(&cache, rt, &desc);
     CHECK(!cache.folder[0], "switched off");
-    hybrid__cache_put(&cache, &key, false, text, sizeof text);
-    CHECK(!cache_holds(&cache, &key, text, sizeof text, false), "off");
+    hybrid__cache_put(&cache, &key, text, sizeof text);
+    CHECK(!cache_holds(&cache, &key, text, sizeof text), "off");
     desc.path = NULL;
     setenv("HYBRID_CUDA_CACHE", "/somewhere", 1);
     hybrid__cache_create(&cache, rt, &desc);
@@ -349,14 +349,14 @@ static void test_cache(hybrid_runtime *rt, counting *c)
     desc.path = path;
     hybrid__cache_create(&cache, rt, &desc);
     CHECK(!cache.folder[0], "instead of the disk");
-    CHECK(!cache_holds(&cache, &key, text, sizeof text, false) && s.n_load == 1, "%d", s.n_load);
-    hybrid__cache_put(&cache, &key, false, text, sizeof text);
-    CHECK(s.n_store == 1 && cache_holds(&cache, &key, text, sizeof text, false) && s.n_load == 3, "%d stored, %d loaded", s.n_store, s.n_load);
-    s.data[70] ^= 1;
-    CHECK(!cache_holds(&cache, &key, text, sizeof text, false), "the host's entries are checked, too");
-    s.data[70] ^= 1;
+    CHECK(!cache_holds(&cache, &key, text, sizeof text) && s.n_load == 1, "%d", s.n_load);
+    hybrid__cache_put(&cache, &key, text, sizeof text);
+    CHECK(s.n_store == 1 && cache_holds(&cache, &key, text, sizeof text) && s.n_load == 3, "%d stored, %d loaded", s.n_store, s.n_load);
+    s.data[60] ^= 1;
+    CHECK(!cache_holds(&cache, &key, text, sizeof text), "the host's entries are checked, too");
+    s.data[60] ^= 1;
     s.size = 20;
-    CHECK(!cache_holds(&cache, &key, text, sizeof text, false), "too short");
+    CHECK(!cache_holds(&cache, &key, text, sizeof text), "too short");
 
     TEST("no host memory");
     desc.load = NULL;
@@ -366,9 +366,9 @@ static void test_cache(hybrid_runtime *rt, counting *c)
     for (n = 1; n < 5; n++) {
         c->calls = 0;
         c->fail_at = n;
-        hybrid__cache_put(&cache, &key, false, text, sizeof text);
+        hybrid__cache_put(&cache, &key, text, sizeof text);
         c->calls = 0;
-        CHECK(cache_holds(&cache, &key, text, sizeof text, false) == (n > 2), "two allocations: %ld", n);
+        CHECK(cache_holds(&cache, &key, text, sizeof text) == (n > 2), "two allocations: %ld", n);
         c->fail_at = 0;
     }
     CHECK(c->blocks == left, "%ld blocks left", c->blocks - left);
@@ -385,9 +385,8 @@ static void *write_and_read(void *arg)
     for (i = 0; i < 200; i++) {
         void *p = NULL;
         size_t size = 0;
-        bool ptx = false;
-        hybrid__cache_put(w->cache, &key, false, text, 1000 + (size_t)(i % 7) * 100);
-        if (!hybrid__cache_get(w->cache, &key, &ptx, &p, &size)) w->wrong++;
+        hybrid__cache_put(w->cache, &key, text, 1000 + (size_t)(i % 7) * 100);
+        if (!hybrid__cache_get(w->cache, &key, &p, &size)) w->wrong++;
         else if (size < 1000 || size > 1600 || memcmp(p, text, size)) w->wrong++;
         hybrid__free(w->cache->rt, p);
     }

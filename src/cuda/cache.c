@@ -1,11 +1,11 @@
 /* cuda/cache: compiled kernels on disk, or in the host's own store. A cache is never a reason to fail: an entry that is damaged is
  * no entry, a folder that cannot be written is no folder.
  *
- * An entry is a header of 64 bytes and the binary: "HYBRIDCU", version (u32), 1 when PTX (u32), key (2 x u64), size (u64),
- * hash of the binary (u64), hash of the 48 bytes before (u64), 0 (u64). Written under a temporary name and renamed: readers
- * see a whole entry or none, and of several writers the last one stays. */
+ * An entry is a header of 48 bytes and the binary (or PTX): "HYBRIDCU", version (u64), key (2 x u64), size (u64), hash of the
+ * binary (u64). Written under a temporary name and renamed: readers see a whole entry or none, and of several writers the last
+ * one stays. */
 
-enum { HYBRID__CACHE_VERSION = 1, HYBRID__CACHE_HEADER = 64, HYBRID__CACHE_KEY_TEXT = 40 };
+enum { HYBRID__CACHE_VERSION = 1, HYBRID__CACHE_HEADER = 48, HYBRID__CACHE_KEY_TEXT = 40 };
 
 typedef struct hybrid__cache {
     hybrid_runtime     *rt;
@@ -161,19 +161,15 @@ static bool hybrid__cache_write(const char *folder, const char *name, const void
 
 /* ---- entries ---- */
 
-static void hybrid__cache_header(unsigned char header[HYBRID__CACHE_HEADER], const hybrid__cache_key *key, bool ptx, const void *data, uint64_t size)
+static void hybrid__cache_header(unsigned char header[HYBRID__CACHE_HEADER], const hybrid__cache_key *key, const void *data, uint64_t size)
 {
-    uint64_t hash = hybrid__hash_bytes(HYBRID__CACHE_VERSION, data, (size_t)size, HYBRID__HASH_A);
-    memset(header, 0, HYBRID__CACHE_HEADER);
+    const uint64_t version = HYBRID__CACHE_VERSION, hash = hybrid__hash_bytes(version, data, (size_t)size, HYBRID__HASH_A);
     memcpy(header, "HYBRIDCU", 8);
-    hybrid__store_u32(header + 8, HYBRID__CACHE_VERSION);
-    hybrid__store_u32(header + 12, ptx);
+    memcpy(header + 8, &version, 8);
     memcpy(header + 16, &key->a, 8);
     memcpy(header + 24, &key->b, 8);
     memcpy(header + 32, &size, 8);
     memcpy(header + 40, &hash, 8);
-    hash = hybrid__hash_bytes(HYBRID__CACHE_VERSION, header, 48, HYBRID__HASH_B);
-    memcpy(header + 48, &hash, 8);
 }
 
 /* The whole entry, read from the host's store or the disk; NULL when there is none. */
@@ -203,16 +199,15 @@ static unsigned char *hybrid__cache_read(hybrid__cache *cache, const char *name,
 }
 
 /* A binary from the cache: true, and a block of *size bytes with a zero behind it, freed by the caller. */
-static bool hybrid__cache_get(hybrid__cache *cache, const hybrid__cache_key *key, bool *ptx, void **data, size_t *size)
+static bool hybrid__cache_get(hybrid__cache *cache, const hybrid__cache_key *key, void **data, size_t *size)
 {
     unsigned char header[HYBRID__CACHE_HEADER], *entry;
     char name[HYBRID__CACHE_KEY_TEXT], *copy = NULL;
     size_t n = 0;
     hybrid__cache_name(key, name);
     if (!(entry = hybrid__cache_read(cache, name, &n))) return false;
-    *ptx = entry[12] != 0;
     *size = n - HYBRID__CACHE_HEADER;
-    hybrid__cache_header(header, key, *ptx, entry + HYBRID__CACHE_HEADER, *size);
+    hybrid__cache_header(header, key, entry + HYBRID__CACHE_HEADER, *size);
     if (!memcmp(header, entry, HYBRID__CACHE_HEADER) && (copy = (char *)hybrid__alloc(cache->rt, *size + 1)) != NULL) {
         memcpy(copy, entry + HYBRID__CACHE_HEADER, *size);
         copy[*size] = 0;
@@ -223,14 +218,14 @@ static bool hybrid__cache_get(hybrid__cache *cache, const hybrid__cache_key *key
 }
 
 /* Keeps a binary, if that is possible. */
-static void hybrid__cache_put(hybrid__cache *cache, const hybrid__cache_key *key, bool ptx, const void *data, size_t size)
+static void hybrid__cache_put(hybrid__cache *cache, const hybrid__cache_key *key, const void *data, size_t size)
 {
     unsigned char *entry;
     char name[HYBRID__CACHE_KEY_TEXT];
     if (!cache->host.store && !cache->folder[0]) return;
     if (!(entry = (unsigned char *)hybrid__alloc(cache->rt, HYBRID__CACHE_HEADER + size))) return;
     hybrid__cache_name(key, name);
-    hybrid__cache_header(entry, key, ptx, data, size);
+    hybrid__cache_header(entry, key, data, size);
     memcpy(entry + HYBRID__CACHE_HEADER, data, size);
     if (cache->host.store) cache->host.store(cache->host.user, name, entry, HYBRID__CACHE_HEADER + size);
     else hybrid__cache_write(cache->folder, name, entry, HYBRID__CACHE_HEADER + size);

@@ -318,19 +318,19 @@ static hybrid_result hybrid__jit_make(hybrid__jit *jit, const hybrid__cuda_modul
     void *binary = NULL;
     char *text;
     size_t size = 0, text_size = 0;
-    bool ptx = false, done = false;
+    bool done = false;
     hybrid_result r = hybrid__jit_nvrtc(jit, error);
     if (r) return r;
     if (!(text = hybrid__module_text(jit->rt, info, &text_size))) return hybrid__fail_memory(error, text_size);
     hybrid__jit_key(jit, info, text, text_size, &key);
-    if (hybrid__cache_get(&jit->cache, &key, &ptx, &binary, &size)) {
+    if (hybrid__cache_get(&jit->cache, &key, &binary, &size)) {
         done = hybrid__jit_load(jit, info, slot, binary, NULL) == HYBRID_OK;
         hybrid__free(jit->rt, binary);
         jit->n_from_cache += done;
     }
     if (!done && !(r = hybrid__nvrtc_compile(jit->rt, &jit->nvrtc, info, text, &binary, &size, error))) {
         jit->n_compiled++;
-        if (!(r = hybrid__jit_load(jit, info, slot, binary, error))) hybrid__cache_put(&jit->cache, &key, jit->nvrtc.arch.ptx, binary, size);
+        if (!(r = hybrid__jit_load(jit, info, slot, binary, error))) hybrid__cache_put(&jit->cache, &key, binary, size);
         hybrid__free(jit->rt, binary);
     }
     hybrid__free(jit->rt, text);

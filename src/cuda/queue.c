@@ -4,7 +4,7 @@
  * once, at its end. A queue whose device is lost can still be synchronised and destroyed.
  *
  * Host memory crosses in pinned pieces. Writes are copied into a ring of them and are on their way while the caller reads on in its
- * file; reads wait in one until the next sync. Without pinned memory both are plain, waiting copies. */
+ * file; reads wait in one until the next sync. Without pinned memory both are plain copies, which the driver passes through pinned memory of its own. */
 
 enum { HYBRID__STAGE_COUNT = 4, HYBRID__STAGE_BYTES = 4 << 20, HYBRID__READS_MAX = 16 };
 
@@ -201,7 +201,6 @@ static void hybrid__cuda_write(hybrid__cuda_queue *q, void *device, const void *
         if (q->result) break;
         if (s) memcpy(s->host + s->used, from, n);
         hybrid__cuda_break(q, api->cuMemcpyHtoDAsync(to, s ? s->host + s->used : from, n, q->stream), "copying to the device");
-        if (!s) hybrid__cuda_break(q, api->cuStreamSynchronize(q->stream), "copying to the device");
         if (s) {
             s->used = HYBRID__MIN(hybrid__align(s->used + n, 64), (size_t)HYBRID__STAGE_BYTES);
             if (s->used == HYBRID__STAGE_BYTES) hybrid__cuda_break(q, api->cuEventRecord(s->event, q->stream), "copying to the device");
