@@ -59,7 +59,7 @@ demo: build/generate build/chat
 	@if [ ! -f $(REAL) ]; then \
 	   echo "That was a model of 260 thousand weights. 'make model' fetches one of 135 million that answers (98 MB); then make demo again."; \
 	 elif [ -t 0 ]; then ./build/chat $(REAL); \
-	 else echo "Why is the sky blue?" | ./build/chat $(REAL) -n 160; fi
+	 else echo "Why is the sky blue?"; echo "Why is the sky blue?" | ./build/chat $(REAL) -t 0 --repeat 1 -n 160; fi
 
 clean:
 	rm -rf build
