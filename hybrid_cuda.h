@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id fb7e6b20f9ebe767): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id deb6a20ccd2da8de): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,7 +16,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       52  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      115  macros.h           what compilers call things, and the macros that every room uses
- *     5502  end.h              closes what core/begin opened
+ *     5512  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
  *      153  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
@@ -25,17 +25,17 @@
  *      537  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
  *      640  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
  *      781  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     3086  cache.c            compiled kernels on disk, or in the host's own store
- *     3322  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     3703  device.c           an opened GPU: its context, its memory, its kernels
- *     3998  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4116  queue.c            work in order on one stream of a device, used by one thread at a time
- *     4486  gemm.c             large products by cuBLAS.
- *     4525  ops_matmul.c       the op matmul: which kernels a product takes
- *     4815  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     4969  ops_attention.c    which kernel of attention takes which rows
- *     5114  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     5367  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *     3096  cache.c            compiled kernels on disk, or in the host's own store
+ *     3332  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     3713  device.c           an opened GPU: its context, its memory, its kernels
+ *     4008  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4126  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     4496  gemm.c             large products by cuBLAS.
+ *     4535  ops_matmul.c       the op matmul: which kernels a product takes
+ *     4825  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     4979  ops_attention.c    which kernel of attention takes which rows
+ *     5124  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     5377  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -47,7 +47,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "fb7e6b20f9ebe767"
+#define HYBRID_CUDA__SOURCE_ID "deb6a20ccd2da8de"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -2480,7 +2480,7 @@ static const char *const hybrid__cuda_text_attention_args[] = {
 "    int head_dim_k, head_dim_v, row_bytes_k, row_bytes_v, type, split;   /* what attention_any asks for */\n"
 "};\n"
 "\n"
-"enum { PAGE = 32, PAGES_A_SPLIT = 4, TILE_ROWS = 64 };\n"
+"enum { PAGE = 32, PAGES_A_SPLIT = 4, MAX_SPLITS = 64, TILE_ROWS = 64 };\n"
 "enum { KV_F16, KV_Q8_0, KV_F32 };\n"
 "#define NOTHING (-__int_as_float(0x7F800000))       /* -inf */\n"
 "\n"
@@ -2503,18 +2503,28 @@ static const char *const hybrid__cuda_text_attention_args[] = {
 "/* Joins the parts of one head of one row: in order, so that the sum is always the same. grid (n_head, rows), block 128. */\n"
 "KERNEL __launch_bounds__(128) attention_merge(const attention_args a)\n"
 "{\n"
-"    const int head = blockIdx.x, row = a.rows[blockIdx.y], pos = a.pos[row];\n"
+"    __shared__ float m[MAX_SPLITS], l[MAX_SPLITS];\n"
+"    const int head = blockIdx.x, row = a.rows[blockIdx.y], pos = a.pos[row], step = 4 + a.head_dim_v;\n"
 "    const int total = pos / PAGE - first_seen(pos, a.window) / PAGE + 1, pages = pages_a_split(total, a.max_splits), n = (total + pages - 1) / pages;\n"
-"    const float *part = a.parts + ((i64)blockIdx.y * a.n_head + head) * a.max_splits * (4 + a.head_dim_v);\n"
-"    float m = a.sinks ? a.sinks[head] : NOTHING, l = 0;\n"
-"    for (int s = 0; s < n; s++) m = fmaxf(m, part[(i64)s * (4 + a.head_dim_v)]);\n"
-"    m = finite_or_0(m);\n"
-"    for (int s = 0; s < n; s++) l = fmaf(part[(i64)s * (4 + a.head_dim_v) + 1], fast_exp(part[(i64)s * (4 + a.head_dim_v)] - m), l);\n"
-"    if (a.sinks) l += fast_exp(a.sinks[head] - m);\n"
+"    const float *part = a.parts + ((i64)blockIdx.y * a.n_head + head) * a.max_splits * step, sink = a.sinks ? a.sinks[head] : NOTHING;\n"
+"    float top = sink, sum = 0;\n"
+"    if ((int)threadIdx.x < n) {\n"
+"        m[threadIdx.x] = part[threadIdx.x * step];\n"
+"        l[threadIdx.x] = part[threadIdx.x * step + 1];\n"
+"    }\n"
+"    block_sync();\n"
+"    for (int s = 0; s < n; s++) top = fmaxf(top, m[s]);\n"
+"    top = finite_or_0(top);\n"
+"    block_sync();                                             /* the maxima have been read: weights take their place */\n"
+"    if ((int)threadIdx.x < n) m[threadIdx.x] = fast_exp(m[threadIdx.x] - top);\n"
+"    block_sync();\n"
+"    for (int s = 0; s < n; s++) sum = fmaf(l[s], m[s], sum);\n"
+"    if (a.sinks) sum += fast_exp(sink - top);\n"
 "    for (int i = threadIdx.x; i < a.head_dim_v; i += 128) {\n"
-"        float sum = 0;\n"
-"        for (int s = 0; s < n; s++) sum = fmaf(part[(i64)s * (4 + a.head_dim_v) + 4 + i], fast_exp(part[(i64)s * (4 + a.head_dim_v)] - m), sum);\n"
-"        a.out[row * a.out_stride + (i64)head * a.head_dim_v + i] = sum / l;\n"
+"        float x = 0;\n"
+"#pragma unroll 8\n"
+"        for (int s = 0; s < n; s++) x = fmaf(part[s * step + 4 + i], m[s], x);\n"
+"        a.out[row * a.out_stride + (i64)head * a.head_dim_v + i] = x / sum;\n"
 "    }\n"
 "}\n",
 NULL

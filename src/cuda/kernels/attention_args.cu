@@ -17,7 +17,7 @@ struct attention_args {
     int head_dim_k, head_dim_v, row_bytes_k, row_bytes_v, type, split;   /* what attention_any asks for */
 };
 
-enum { PAGE = 32, PAGES_A_SPLIT = 4, TILE_ROWS = 64 };
+enum { PAGE = 32, PAGES_A_SPLIT = 4, MAX_SPLITS = 64, TILE_ROWS = 64 };
 enum { KV_F16, KV_Q8_0, KV_F32 };
 #define NOTHING (-__int_as_float(0x7F800000))       /* -inf */
 
@@ -40,17 +40,27 @@ DEVICE float finite_or_0(float m) { return m == NOTHING ? 0.0f : m; }
 /* Joins the parts of one head of one row: in order, so that the sum is always the same. grid (n_head, rows), block 128. */
 KERNEL __launch_bounds__(128) attention_merge(const attention_args a)
 {
-    const int head = blockIdx.x, row = a.rows[blockIdx.y], pos = a.pos[row];
+    __shared__ float m[MAX_SPLITS], l[MAX_SPLITS];
+    const int head = blockIdx.x, row = a.rows[blockIdx.y], pos = a.pos[row], step = 4 + a.head_dim_v;
     const int total = pos / PAGE - first_seen(pos, a.window) / PAGE + 1, pages = pages_a_split(total, a.max_splits), n = (total + pages - 1) / pages;
-    const float *part = a.parts + ((i64)blockIdx.y * a.n_head + head) * a.max_splits * (4 + a.head_dim_v);
-    float m = a.sinks ? a.sinks[head] : NOTHING, l = 0;
-    for (int s = 0; s < n; s++) m = fmaxf(m, part[(i64)s * (4 + a.head_dim_v)]);
-    m = finite_or_0(m);
-    for (int s = 0; s < n; s++) l = fmaf(part[(i64)s * (4 + a.head_dim_v) + 1], fast_exp(part[(i64)s * (4 + a.head_dim_v)] - m), l);
-    if (a.sinks) l += fast_exp(a.sinks[head] - m);
+    const float *part = a.parts + ((i64)blockIdx.y * a.n_head + head) * a.max_splits * step, sink = a.sinks ? a.sinks[head] : NOTHING;
+    float top = sink, sum = 0;
+    if ((int)threadIdx.x < n) {
+        m[threadIdx.x] = part[threadIdx.x * step];
+        l[threadIdx.x] = part[threadIdx.x * step + 1];
+    }
+    block_sync();
+    for (int s = 0; s < n; s++) top = fmaxf(top, m[s]);
+    top = finite_or_0(top);
+    block_sync();                                             /* the maxima have been read: weights take their place */
+    if ((int)threadIdx.x < n) m[threadIdx.x] = fast_exp(m[threadIdx.x] - top);
+    block_sync();
+    for (int s = 0; s < n; s++) sum = fmaf(l[s], m[s], sum);
+    if (a.sinks) sum += fast_exp(sink - top);
     for (int i = threadIdx.x; i < a.head_dim_v; i += 128) {
-        float sum = 0;
-        for (int s = 0; s < n; s++) sum = fmaf(part[(i64)s * (4 + a.head_dim_v) + 4 + i], fast_exp(part[(i64)s * (4 + a.head_dim_v)] - m), sum);
-        a.out[row * a.out_stride + (i64)head * a.head_dim_v + i] = sum / l;
+        float x = 0;
+#pragma unroll 8
+        for (int s = 0; s < n; s++) x = fmaf(part[s * step + 4 + i], m[s], x);
+        a.out[row * a.out_stride + (i64)head * a.head_dim_v + i] = x / sum;
     }
 }
