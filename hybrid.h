@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 52acb03d833898a2): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 461990f5fabe0f54): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -43,117 +43,117 @@
  *
  *   src/api: the public interface, documented
  *      164  base.h             version, linkage, results, errors, allocator, log
- *      262  runtime.h          what models and sessions share: memory, log, worker threads
- *      321  quant.h            names, sizes, encode, decode
- *      386  gguf.h             what is in a model file, and writing one
- *      534  tokenizer.h        text to tokens and back
- *      648  chat.h             templates that make a prompt of a conversation
- *      752  model.h            load, describe
- *      805  context.h          batches of (sequence, tokens), logits, the KV cache
- *      889  sampler.h          from logits to the next token
- *      938  session.h          a conversation
+ *      265  runtime.h          what models and sessions share: memory, log, worker threads
+ *      324  quant.h            names, sizes, encode, decode
+ *      389  gguf.h             what is in a model file, and writing one
+ *      537  tokenizer.h        text to tokens and back
+ *      651  chat.h             templates that make a prompt of a conversation
+ *      755  model.h            load, describe
+ *      808  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      897  sampler.h          from logits to the next token
+ *      946  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1004  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1067  macros.h           what compilers call things, and the macros that every room uses
- *     1105  base.c             what every room uses: results, errors, checked sizes
- *     1156  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1205  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1264  decimal.c          doubles as text, the same in every locale
- *     1362  thread.c           atomics, threads, and the worker pool
- *     1655  cpu.c              what this processor and its operating system can do
- *     1725  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     1814  device.c           which GPU a runtime uses
- *     1884  runtime.c          creates and ends runtimes
- *     2000  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2153  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     2181  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    22678  end.h              closes what core/begin opened
+ *     1012  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1075  macros.h           what compilers call things, and the macros that every room uses
+ *     1113  base.c             what every room uses: results, errors, checked sizes
+ *     1164  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1213  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1272  decimal.c          doubles as text, the same in every locale
+ *     1370  thread.c           atomics, threads, and the worker pool
+ *     1663  cpu.c              what this processor and its operating system can do
+ *     1733  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     1822  device.c           which GPU a runtime uses
+ *     1892  runtime.c          creates and ends runtimes
+ *     2008  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2161  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     2189  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    22730  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     2547  names.c            names that must differ, found by hash
- *     2649  value.c            the 13 types of metadata values and their items
- *     2774  scan.c             a walk over the metadata, which checks every length before it is believed
- *     2977  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     3344  output.c           a file that appears under its name only when it is complete
- *     3443  write.c            makes a GGUF file
+ *     2555  names.c            names that must differ, found by hash
+ *     2657  value.c            the 13 types of metadata values and their items
+ *     2782  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     2985  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     3352  output.c           a file that appears under its name only when it is complete
+ *     3451  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     3924  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     4005  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     4304  floats.c           the types that are plain numbers
- *     4343  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     4536  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     4764  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     4904  types.c            the table of all types, and the public functions over it
- *     5005  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     5074  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     3932  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     4013  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     4312  floats.c           the types that are plain numbers
+ *     4351  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     4544  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     4772  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     4912  types.c            the table of all types, and the public functions over it
+ *     5013  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     5082  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     5248  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     5493  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     5634  pretokenize.c      cuts text into the words inside which BPE merges
- *     6046  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     6422  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     6599  bpe.c              the merging
- *     6921  tokenizer.c        making tokenizers, text to ids, ids to text
- *     7205  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     7331  stop.c             finds strings that end an answer in bytes that come in pieces
- *     7496  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     8041  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     8338  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     8592  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *     9090  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *     9426  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *     9788  jinja_filter.c     what stands behind '|'.
- *    10379  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    10557  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    10807  jinja_parse.c      tokens to a tree
- *    11357  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    11598  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    12083  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    12251  chat.c             a conversation as the variables that chat templates expect
+ *     5256  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     5501  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     5642  pretokenize.c      cuts text into the words inside which BPE merges
+ *     6054  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     6430  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     6607  bpe.c              the merging
+ *     6929  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     7213  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     7339  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     7504  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     8049  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     8346  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     8600  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *     9098  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *     9434  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *     9796  jinja_filter.c     what stands behind '|'.
+ *    10387  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    10565  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    10815  jinja_parse.c      tokens to a tree
+ *    11365  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    11606  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    12091  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    12259  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    12386  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12581  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12596  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12621  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12710  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    13072  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    13101  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    13209  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    13279  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    13374  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13774  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    14108  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    14366  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14562  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
- *    15109  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    15690  cpu_int.c          the table of integer-block kernels
- *    15745  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    15812  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    18052  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    19175  cpu_select.c       the kernels of an instruction set
- *    19211  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    19381  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12394  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    12590  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12605  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12630  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    12719  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    13081  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    13110  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    13218  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    13288  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    13383  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13783  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    14117  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    14375  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14571  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
+ *    15118  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    15699  cpu_int.c          the table of integer-block kernels
+ *    15754  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    15821  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    18061  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    19184  cpu_select.c       the kernels of an instruction set
+ *    19220  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    19390  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    19731  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    19942  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    20137  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    20182  forward.c          one transformer for all families, over the op table
- *    20575  place.c            which layers run where
- *    20705  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    19741  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    19952  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    20147  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    20192  forward.c          one transformer for all families, over the op table
+ *    20585  place.c            which layers run where
+ *    20715  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    20914  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    21250  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    21463  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    21603  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    22098  plan.c             the bytes of a model and a context before they are loaded
- *    22205  dialog.c           the messages of a conversation, and the prompt that they make
- *    22322  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    20924  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    21260  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    21473  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    21613  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    22150  plan.c             the bytes of a model and a context before they are loaded
+ *    22257  dialog.c           the messages of a conversation, and the prompt that they make
+ *    22374  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -249,6 +249,9 @@ typedef struct hybrid_reader {
 
 /* Receives bytes in order; returns false to stop. */
 typedef bool (*hybrid_write_fn)(void *user, const void *data, size_t n);
+
+/* Called now and then, fraction 0..1; returns false to cancel (HYBRID_ERROR_CANCELLED). */
+typedef bool (*hybrid_progress_fn)(void *user, float fraction);
 
 /* Where bytes come from: exactly one of the three. Zero-terminated UTF-8 path, memory that outlives the object, or a reader. */
 typedef struct hybrid_source {
@@ -764,7 +767,7 @@ typedef struct hybrid_model_desc {
      * into memory instead. A reader is always read. */
     bool           no_map;
     /* Called now and then while loading; fraction 0..1. Return false to cancel (HYBRID_ERROR_CANCELLED). */
-    bool         (*progress)(void *user, float fraction);
+    hybrid_progress_fn progress;
     void          *progress_user;
     /* With a GPU: room for contexts of so many positions in all is kept beside the weights; 0: as hybrid_context_desc.n_ctx. Layers that then do not
      * fit run on the CPU. */
@@ -835,6 +838,11 @@ HYBRID_API hybrid_result hybrid_context_create(hybrid_model *model, const hybrid
 HYBRID_API void hybrid_context_destroy(hybrid_context *context);
 /* The descriptor with every zero replaced by what is used. */
 HYBRID_API void hybrid_context_describe(const hybrid_context *context, hybrid_context_desc *desc);
+
+/* With a GPU: compiles the kernels that this context can need, or takes them from the cache, so that the first decode does not wait for them (some
+ * seconds once per machine). progress may be NULL. On the CPU there is nothing to do.
+ * HYBRID_ERROR_DEVICE: kernels cannot be had; the context then runs on the CPU. */
+HYBRID_API hybrid_result hybrid_warmup(hybrid_context *context, hybrid_progress_fn progress, void *user, hybrid_error *error);
 
 /* Queues n tokens behind the end of a sequence for the next decode; a mix of prompts and single tokens is fine. Copies ids.
  * INVALID: a bad sequence or token id, or a sequence whose queued tokens have those of another behind them. CONTEXT_FULL: more than
@@ -999,7 +1007,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "52acb03d833898a2"
+#define HYBRID__SOURCE_ID "461990f5fabe0f54"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -12531,6 +12539,7 @@ typedef struct hybrid__backend_ops {
     void (*copy)(hybrid__backend *be, void *dst, const void *src, size_t bytes);                /* within the device */
     void (*write)(hybrid__backend *be, void *dst, const void *host, size_t bytes);              /* host may change on return */
     void (*read)(hybrid__backend *be, void *host, const void *src, size_t bytes);               /* host is filled after sync */
+    void (*rehearse)(hybrid__backend *be, bool on);         /* while on, ops and copies only make ready what they need, and touch nothing */
     hybrid_result (*sync)(hybrid__backend *be, hybrid_error *error);
     void (*destroy)(hybrid__backend *be);
 } hybrid__backend_ops;
@@ -19647,6 +19656,7 @@ static void hybrid__cpu_op_matmul(hybrid__backend *be, const hybrid__op_matmul *
 
 static hybrid__pass hybrid__cpu_pass_begin(hybrid__backend *be) { HYBRID__UNUSED(be); return HYBRID__PASS_RUN; }
 static bool hybrid__cpu_pass_end(hybrid__backend *be) { HYBRID__UNUSED(be); return true; }
+static void hybrid__cpu_rehearse(hybrid__backend *be, bool on) { HYBRID__UNUSED(be); HYBRID__UNUSED(on); }      /* it is always ready: nobody asks */
 
 /* Host and device are the same memory. */
 static void hybrid__cpu_begin(hybrid__backend *be, const hybrid__batch *batch) { be->batch = batch; }
@@ -19668,7 +19678,7 @@ static hybrid_result hybrid__cpu_backend_create(hybrid_runtime *rt, const hybrid
 {
     static const hybrid__backend_ops ops = {
         "cpu", hybrid__cpu_begin, hybrid__cpu_pass_begin, hybrid__cpu_pass_end, hybrid__cpu_embed, hybrid__cpu_norm, hybrid__cpu_op_matmul, hybrid__cpu_rope_table, hybrid__cpu_rope, hybrid__cpu_kv_store, hybrid__cpu_attention, hybrid__cpu_glu,
-        hybrid__cpu_add, hybrid__cpu_scale, hybrid__cpu_softcap, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_sync, hybrid__cpu_destroy
+        hybrid__cpu_add, hybrid__cpu_scale, hybrid__cpu_softcap, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_rehearse, hybrid__cpu_sync, hybrid__cpu_destroy
     };
     size_t bytes = hybrid__cpu_scratch_bytes(rt, limits);
     hybrid__cpu *cpu = (hybrid__cpu *)hybrid__calloc(rt, 1, sizeof *cpu);
@@ -22018,6 +22028,48 @@ static hybrid_result hybrid__context_fall_back(hybrid_context *c, const hybrid_e
     for (i = 0; i < c->desc.n_seq && !r; i++) r = hybrid__seq_again(c, &c->kv.seqs[i], error);
     c->forward.trace = trace;
     hybrid__decode_rewind(c);
+    return r;
+}
+
+/* One pass of n rows in which nothing runs. The stage before a GPU's is the host's, which needs no rehearsal. */
+static hybrid_result hybrid__warmup_pass(hybrid_context *c, int32_t n, hybrid_error *error)
+{
+    hybrid__forward *f = &c->forward;
+    hybrid__batch batch;
+    hybrid__run run;
+    int32_t i, layer = f->n_stages > 1 ? f->stages[0].layer_end : 0, page = 0;
+    hybrid__stage *stage = &f->stages[f->n_stages - 1];
+    memset(&batch, 0, sizeof batch);
+    for (i = 0; i < n; i++) c->chunk_pos[i] = c->chunk_out[i] = 0;
+    run.first_row = 0; run.n_rows = n; run.pos = 0; run.pages = &page;
+    batch.ids = c->chunk_pos; batch.pos = c->chunk_pos; batch.n = n;
+    batch.runs = &run; batch.n_runs = 1;
+    batch.out = c->chunk_out; batch.n_out = 1;
+    hybrid__stage_begin(f, stage, &batch, f->n_stages > 1 ? f->stages[0].a.x : NULL);
+    for (; layer < c->model->hp.n_layer; layer++) hybrid__forward_layer(f, &batch, layer);
+    return hybrid__forward_end(f, &batch, c->logits, error);
+}
+
+HYBRID_API hybrid_result hybrid_warmup(hybrid_context *c, hybrid_progress_fn progress, void *user, hybrid_error *error)
+{
+    static const int32_t rows[] = { 1, 2, 16, 32, 64, 65536 };       /* back ends change kernels somewhere between */
+    hybrid__stage *stage;
+    hybrid_error why;
+    hybrid_result r;
+    size_t i;
+    if (!c) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_warmup: context is NULL");
+    if ((r = hybrid__check_idle(c, error)) != HYBRID_OK || !c->forward.n_stages) return r;
+    stage = &c->forward.stages[c->forward.n_stages - 1];
+    if (stage->device->ops->is_host) return HYBRID_OK;
+    stage->be->ops->rehearse(stage->be, true);
+    for (i = 0; i < HYBRID__COUNT(rows) && !r; i++) {
+        if (progress && !progress(user, (float)i / (float)HYBRID__COUNT(rows))) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "the warm-up was cancelled");
+        else if ((r = hybrid__warmup_pass(c, HYBRID__MIN(rows[i], c->desc.n_batch), &why)) != HYBRID_OK && error) *error = why;
+    }
+    stage->be->ops->rehearse(stage->be, false);
+    if (r == HYBRID_ERROR_DEVICE) hybrid__context_fall_back(c, &why, NULL);
+    c->progress.running = false;
+    if (!r && progress) progress(user, 1);
     return r;
 }
 

@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id deb6a20ccd2da8de): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 67f7fd32b76883d6): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,7 +16,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       52  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      115  macros.h           what compilers call things, and the macros that every room uses
- *     5512  end.h              closes what core/begin opened
+ *     5515  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
  *      153  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
@@ -30,12 +30,12 @@
  *     3713  device.c           an opened GPU: its context, its memory, its kernels
  *     4008  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
  *     4126  queue.c            work in order on one stream of a device, used by one thread at a time
- *     4496  gemm.c             large products by cuBLAS.
- *     4535  ops_matmul.c       the op matmul: which kernels a product takes
- *     4825  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     4979  ops_attention.c    which kernel of attention takes which rows
- *     5124  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     5377  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *     4497  gemm.c             large products by cuBLAS.
+ *     4536  ops_matmul.c       the op matmul: which kernels a product takes
+ *     4826  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     4980  ops_attention.c    which kernel of attention takes which rows
+ *     5125  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     5380  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -47,7 +47,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "deb6a20ccd2da8de"
+#define HYBRID_CUDA__SOURCE_ID "67f7fd32b76883d6"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -4143,6 +4143,7 @@ typedef struct hybrid__cuda_queue {
     hybrid_result result;               /* the first failure; HYBRID_OK while there is none */
     hybrid_error  error;
     bool          capturing;            /* calls are recorded, not run */
+    bool          rehearsing;           /* calls only make ready what they need: modules are compiled, nothing runs */
     bool          refused;              /* the failure is only that something cannot be captured */
     uint64_t      capture_start;        /* n_launches then */
     const char   *last;                 /* the kernel that was launched last: one of the suspects when the device fails */
@@ -4317,7 +4318,7 @@ static void hybrid__cuda_write(hybrid__cuda_queue *q, void *device, const void *
     hybrid__cu_ptr to = (hybrid__cu_ptr)(uintptr_t)device;
     const char *from = (const char *)host;
     void *caller;
-    if (q->result || !bytes || hybrid__cuda_refuse(q, "a write from the host")) return;
+    if (q->result || q->rehearsing || !bytes || hybrid__cuda_refuse(q, "a write from the host")) return;
     caller = hybrid__cuda_enter(q->cu);
     q->n_writes++;
     q->bytes_written += bytes;
@@ -4343,7 +4344,7 @@ static void hybrid__cuda_read(hybrid__cuda_queue *q, void *host, const void *dev
 {
     const hybrid__driver_api *api = &q->cu->driver.api;
     void *caller, *to = host;
-    if (q->result || !bytes || hybrid__cuda_refuse(q, "a read to the host")) return;
+    if (q->result || q->rehearsing || !bytes || hybrid__cuda_refuse(q, "a read to the host")) return;
     caller = hybrid__cuda_enter(q->cu);
     q->n_reads++;
     q->bytes_read += bytes;
@@ -4367,7 +4368,7 @@ static void hybrid__cuda_read(hybrid__cuda_queue *q, void *host, const void *dev
 static void hybrid__cuda_copy(hybrid__cuda_queue *q, void *dst, const void *src, size_t bytes)
 {
     void *caller;
-    if (q->result || !bytes) return;
+    if (q->result || q->rehearsing || !bytes) return;
     caller = hybrid__cuda_enter(q->cu);
     q->n_copies++;
     hybrid__cuda_break(q, q->cu->driver.api.cuMemcpyDtoDAsync((hybrid__cu_ptr)(uintptr_t)dst, (hybrid__cu_ptr)(uintptr_t)src, bytes, q->stream), "copying on the device");
@@ -4377,7 +4378,7 @@ static void hybrid__cuda_copy(hybrid__cuda_queue *q, void *dst, const void *src,
 static void hybrid__cuda_zero(hybrid__cuda_queue *q, void *device, size_t bytes)
 {
     void *caller;
-    if (q->result || !bytes) return;
+    if (q->result || q->rehearsing || !bytes) return;
     caller = hybrid__cuda_enter(q->cu);
     q->n_copies++;
     hybrid__cuda_break(q, q->cu->driver.api.cuMemsetD8Async((hybrid__cu_ptr)(uintptr_t)device, 0, bytes, q->stream), "clearing device memory");
@@ -4402,7 +4403,7 @@ static void hybrid__cuda_launch(hybrid__cuda_queue *q, int module, int kernel, c
         slot = &cu->jit.slots[module];
         if (kernel < 0 || kernel >= HYBRID__MODULE_KERNELS || !slot->functions[kernel])
             q->result = hybrid__fail(&q->error, HYBRID_ERROR_INVALID, "the CUDA module '%.60s' has no kernel %d", cu->jit.info(module)->name, kernel);
-        else {
+        else if (!q->rehearsing) {
             if (shared_bytes > 48u << 10) code = hybrid__jit_shared(&cu->jit, module, kernel, shared_bytes);
             if (!code) code = cu->driver.api.cuLaunchKernel(slot->functions[kernel], grid[0], grid[1], grid[2], block[0], block[1], block[2], shared_bytes, q->stream, args, NULL);
             q->n_launches++;
@@ -4521,7 +4522,7 @@ static bool hybrid__cuda_gemm(hybrid__cuda_queue *q, int w_type, const void *w, 
     void *handle, *caller;
     int status;
     if (!(handle = hybrid__cuda_queue_blas(q, NULL))) return false;
-    if (q->result || !n_rows || !n_out) return true;
+    if (q->result || q->rehearsing || !n_rows || !n_out) return true;
     caller = hybrid__cuda_enter(q->cu);
     status = q->cu->blas->api.cublasGemmEx(handle, HYBRID__CUBLAS_OP_T, HYBRID__CUBLAS_OP_N, n_out, n_rows, n_in, &alpha, w, w_type, ldw, x, w_type, ldx, &beta, y, y_type, ldy,
                                            HYBRID__CUBLAS_COMPUTE_32F, HYBRID__CUBLAS_GEMM_DEFAULT);
@@ -5245,7 +5246,7 @@ static hybrid__pass hybrid__cuda_be_pass_begin(hybrid__backend *be)
 {
     hybrid__cuda_backend *self = hybrid__cuda_of(be);
     bool seen;
-    if (self->no_graphs || self->batch.n_tiles || self->queue->result) return HYBRID__PASS_RUN;      /* tiles: a prompt, which no other is like */
+    if (self->no_graphs || self->batch.n_tiles || self->queue->result || self->queue->rehearsing) return HYBRID__PASS_RUN;      /* tiles: a prompt, which no other is like */
     self->record = hybrid__cuda_record_of(self);
     seen = self->record->used != 0;
     self->record->used = ++self->clock;
@@ -5257,6 +5258,8 @@ static hybrid__pass hybrid__cuda_be_pass_begin(hybrid__backend *be)
     hybrid__cuda_capture_begin(self->queue);
     return HYBRID__PASS_RECORD;
 }
+
+static void hybrid__cuda_be_rehearse(hybrid__backend *be, bool on) { hybrid__cuda_of(be)->queue->rehearsing = on; }
 
 static bool hybrid__cuda_be_pass_end(hybrid__backend *be)
 {
@@ -5354,7 +5357,7 @@ static hybrid_result hybrid__cuda_backend_create(hybrid__cuda *cu, const hybrid_
     static const hybrid__backend_ops ops = {
         "cuda", hybrid__cuda_be_begin, hybrid__cuda_be_pass_begin, hybrid__cuda_be_pass_end, hybrid__cuda_be_embed, hybrid__cuda_be_norm, hybrid__cuda_be_matmul, hybrid__cuda_be_rope_table, hybrid__cuda_be_rope,
         hybrid__cuda_be_kv_store, hybrid__cuda_be_attention, hybrid__cuda_be_glu, hybrid__cuda_be_add, hybrid__cuda_be_scale, hybrid__cuda_be_softcap,
-        hybrid__cuda_be_copy, hybrid__cuda_be_write, hybrid__cuda_be_read, hybrid__cuda_be_sync, hybrid__cuda_be_destroy
+        hybrid__cuda_be_copy, hybrid__cuda_be_write, hybrid__cuda_be_read, hybrid__cuda_be_rehearse, hybrid__cuda_be_sync, hybrid__cuda_be_destroy
     };
     hybrid__cuda_backend *self = (hybrid__cuda_backend *)hybrid__calloc(cu->rt, 1, sizeof *self);
     hybrid_result r;

@@ -239,6 +239,12 @@ static void test_by_name(void)
     unsetenv("EMU_FAIL");
 }
 
+static bool warm(void *user, float fraction)
+{
+    *(const char **)user = fraction == 1 ? "done" : NULL;
+    return true;
+}
+
 int main(void)
 {
     hybrid_error why;
@@ -253,6 +259,15 @@ int main(void)
     library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
     if (library) { *(void **)&counters = dlsym(library, "emu_counters"); counts = counters ? counters() : NULL; }
     if (begin(&s, "cpu", 0, NULL)) talk(&s, MAX, cpu_ids, cpu_logits);
+    end(&s);
+    if (begin(&s, NULL, 0, "")) {
+        const char *last = NULL;
+        CHECK(!hybrid_warmup(s.ctx, warm, &last, &why) && last, "%s", why.message);
+        if (counts) CHECK(!counts->launches, "%llu launches while warming up", counts->launches);
+        if (counts) setenv("EMU_FAIL", "nvrtcCompileProgram:1+", 1);          /* all kernels are there now */
+        expect_cpu_text(&s, "after a warm-up", MAX);
+        CHECK(!strstr(said, "without the GPU"), "%s", said);
+    }
     end(&s);
     if (begin(&s, NULL, 0, NULL)) {
         CHECK(layers_on_gpu(&s) == 5, "%d layers on the GPU", layers_on_gpu(&s));

@@ -86,6 +86,9 @@ typedef struct hybrid_reader {
 /* Receives bytes in order; returns false to stop. */
 typedef bool (*hybrid_write_fn)(void *user, const void *data, size_t n);
 
+/* Called now and then, fraction 0..1; returns false to cancel (HYBRID_ERROR_CANCELLED). */
+typedef bool (*hybrid_progress_fn)(void *user, float fraction);
+
 /* Where bytes come from: exactly one of the three. Zero-terminated UTF-8 path, memory that outlives the object, or a reader. */
 typedef struct hybrid_source {
     const char    *path;

@@ -31,6 +31,11 @@ HYBRID_API void hybrid_context_destroy(hybrid_context *context);
 /* The descriptor with every zero replaced by what is used. */
 HYBRID_API void hybrid_context_describe(const hybrid_context *context, hybrid_context_desc *desc);
 
+/* With a GPU: compiles the kernels that this context can need, or takes them from the cache, so that the first decode does not wait for them (some
+ * seconds once per machine). progress may be NULL. On the CPU there is nothing to do.
+ * HYBRID_ERROR_DEVICE: kernels cannot be had; the context then runs on the CPU. */
+HYBRID_API hybrid_result hybrid_warmup(hybrid_context *context, hybrid_progress_fn progress, void *user, hybrid_error *error);
+
 /* Queues n tokens behind the end of a sequence for the next decode; a mix of prompts and single tokens is fine. Copies ids.
  * INVALID: a bad sequence or token id, or a sequence whose queued tokens have those of another behind them. CONTEXT_FULL: more than
  * n_ctx tokens queued. Nothing is queued on failure. */

@@ -12,7 +12,7 @@ typedef struct hybrid_model_desc {
      * into memory instead. A reader is always read. */
     bool           no_map;
     /* Called now and then while loading; fraction 0..1. Return false to cancel (HYBRID_ERROR_CANCELLED). */
-    bool         (*progress)(void *user, float fraction);
+    hybrid_progress_fn progress;
     void          *progress_user;
     /* With a GPU: room for contexts of so many positions in all is kept beside the weights; 0: as hybrid_context_desc.n_ctx. Layers that then do not
      * fit run on the CPU. */

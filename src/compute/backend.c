@@ -145,6 +145,7 @@ typedef struct hybrid__backend_ops {
     void (*copy)(hybrid__backend *be, void *dst, const void *src, size_t bytes);                /* within the device */
     void (*write)(hybrid__backend *be, void *dst, const void *host, size_t bytes);              /* host may change on return */
     void (*read)(hybrid__backend *be, void *host, const void *src, size_t bytes);               /* host is filled after sync */
+    void (*rehearse)(hybrid__backend *be, bool on);         /* while on, ops and copies only make ready what they need, and touch nothing */
     hybrid_result (*sync)(hybrid__backend *be, hybrid_error *error);
     void (*destroy)(hybrid__backend *be);
 } hybrid__backend_ops;

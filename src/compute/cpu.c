@@ -266,6 +266,7 @@ static void hybrid__cpu_op_matmul(hybrid__backend *be, const hybrid__op_matmul *
 
 static hybrid__pass hybrid__cpu_pass_begin(hybrid__backend *be) { HYBRID__UNUSED(be); return HYBRID__PASS_RUN; }
 static bool hybrid__cpu_pass_end(hybrid__backend *be) { HYBRID__UNUSED(be); return true; }
+static void hybrid__cpu_rehearse(hybrid__backend *be, bool on) { HYBRID__UNUSED(be); HYBRID__UNUSED(on); }      /* it is always ready: nobody asks */
 
 /* Host and device are the same memory. */
 static void hybrid__cpu_begin(hybrid__backend *be, const hybrid__batch *batch) { be->batch = batch; }
@@ -287,7 +288,7 @@ static hybrid_result hybrid__cpu_backend_create(hybrid_runtime *rt, const hybrid
 {
     static const hybrid__backend_ops ops = {
         "cpu", hybrid__cpu_begin, hybrid__cpu_pass_begin, hybrid__cpu_pass_end, hybrid__cpu_embed, hybrid__cpu_norm, hybrid__cpu_op_matmul, hybrid__cpu_rope_table, hybrid__cpu_rope, hybrid__cpu_kv_store, hybrid__cpu_attention, hybrid__cpu_glu,
-        hybrid__cpu_add, hybrid__cpu_scale, hybrid__cpu_softcap, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_sync, hybrid__cpu_destroy
+        hybrid__cpu_add, hybrid__cpu_scale, hybrid__cpu_softcap, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_rehearse, hybrid__cpu_sync, hybrid__cpu_destroy
     };
     size_t bytes = hybrid__cpu_scratch_bytes(rt, limits);
     hybrid__cpu *cpu = (hybrid__cpu *)hybrid__calloc(rt, 1, sizeof *cpu);

@@ -121,7 +121,7 @@ static hybrid__pass hybrid__cuda_be_pass_begin(hybrid__backend *be)
 {
     hybrid__cuda_backend *self = hybrid__cuda_of(be);
     bool seen;
-    if (self->no_graphs || self->batch.n_tiles || self->queue->result) return HYBRID__PASS_RUN;      /* tiles: a prompt, which no other is like */
+    if (self->no_graphs || self->batch.n_tiles || self->queue->result || self->queue->rehearsing) return HYBRID__PASS_RUN;      /* tiles: a prompt, which no other is like */
     self->record = hybrid__cuda_record_of(self);
     seen = self->record->used != 0;
     self->record->used = ++self->clock;
@@ -133,6 +133,8 @@ static hybrid__pass hybrid__cuda_be_pass_begin(hybrid__backend *be)
     hybrid__cuda_capture_begin(self->queue);
     return HYBRID__PASS_RECORD;
 }
+
+static void hybrid__cuda_be_rehearse(hybrid__backend *be, bool on) { hybrid__cuda_of(be)->queue->rehearsing = on; }
 
 static bool hybrid__cuda_be_pass_end(hybrid__backend *be)
 {
@@ -230,7 +232,7 @@ static hybrid_result hybrid__cuda_backend_create(hybrid__cuda *cu, const hybrid_
     static const hybrid__backend_ops ops = {
         "cuda", hybrid__cuda_be_begin, hybrid__cuda_be_pass_begin, hybrid__cuda_be_pass_end, hybrid__cuda_be_embed, hybrid__cuda_be_norm, hybrid__cuda_be_matmul, hybrid__cuda_be_rope_table, hybrid__cuda_be_rope,
         hybrid__cuda_be_kv_store, hybrid__cuda_be_attention, hybrid__cuda_be_glu, hybrid__cuda_be_add, hybrid__cuda_be_scale, hybrid__cuda_be_softcap,
-        hybrid__cuda_be_copy, hybrid__cuda_be_write, hybrid__cuda_be_read, hybrid__cuda_be_sync, hybrid__cuda_be_destroy
+        hybrid__cuda_be_copy, hybrid__cuda_be_write, hybrid__cuda_be_read, hybrid__cuda_be_rehearse, hybrid__cuda_be_sync, hybrid__cuda_be_destroy
     };
     hybrid__cuda_backend *self = (hybrid__cuda_backend *)hybrid__calloc(cu->rt, 1, sizeof *self);
     hybrid_result r;

@@ -25,7 +25,7 @@ static bool hybrid__cuda_gemm(hybrid__cuda_queue *q, int w_type, const void *w, 
     void *handle, *caller;
     int status;
     if (!(handle = hybrid__cuda_queue_blas(q, NULL))) return false;
-    if (q->result || !n_rows || !n_out) return true;
+    if (q->result || q->rehearsing || !n_rows || !n_out) return true;
     caller = hybrid__cuda_enter(q->cu);
     status = q->cu->blas->api.cublasGemmEx(handle, HYBRID__CUBLAS_OP_T, HYBRID__CUBLAS_OP_N, n_out, n_rows, n_in, &alpha, w, w_type, ldw, x, w_type, ldx, &beta, y, y_type, ldy,
                                            HYBRID__CUBLAS_COMPUTE_32F, HYBRID__CUBLAS_GEMM_DEFAULT);

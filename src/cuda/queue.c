@@ -17,6 +17,7 @@ typedef struct hybrid__cuda_queue {
     hybrid_result result;               /* the first failure; HYBRID_OK while there is none */
     hybrid_error  error;
     bool          capturing;            /* calls are recorded, not run */
+    bool          rehearsing;           /* calls only make ready what they need: modules are compiled, nothing runs */
     bool          refused;              /* the failure is only that something cannot be captured */
     uint64_t      capture_start;        /* n_launches then */
     const char   *last;                 /* the kernel that was launched last: one of the suspects when the device fails */
@@ -191,7 +192,7 @@ static void hybrid__cuda_write(hybrid__cuda_queue *q, void *device, const void *
     hybrid__cu_ptr to = (hybrid__cu_ptr)(uintptr_t)device;
     const char *from = (const char *)host;
     void *caller;
-    if (q->result || !bytes || hybrid__cuda_refuse(q, "a write from the host")) return;
+    if (q->result || q->rehearsing || !bytes || hybrid__cuda_refuse(q, "a write from the host")) return;
     caller = hybrid__cuda_enter(q->cu);
     q->n_writes++;
     q->bytes_written += bytes;
@@ -217,7 +218,7 @@ static void hybrid__cuda_read(hybrid__cuda_queue *q, void *host, const void *dev
 {
     const hybrid__driver_api *api = &q->cu->driver.api;
     void *caller, *to = host;
-    if (q->result || !bytes || hybrid__cuda_refuse(q, "a read to the host")) return;
+    if (q->result || q->rehearsing || !bytes || hybrid__cuda_refuse(q, "a read to the host")) return;
     caller = hybrid__cuda_enter(q->cu);
     q->n_reads++;
     q->bytes_read += bytes;
@@ -241,7 +242,7 @@ static void hybrid__cuda_read(hybrid__cuda_queue *q, void *host, const void *dev
 static void hybrid__cuda_copy(hybrid__cuda_queue *q, void *dst, const void *src, size_t bytes)
 {
     void *caller;
-    if (q->result || !bytes) return;
+    if (q->result || q->rehearsing || !bytes) return;
     caller = hybrid__cuda_enter(q->cu);
     q->n_copies++;
     hybrid__cuda_break(q, q->cu->driver.api.cuMemcpyDtoDAsync((hybrid__cu_ptr)(uintptr_t)dst, (hybrid__cu_ptr)(uintptr_t)src, bytes, q->stream), "copying on the device");
@@ -251,7 +252,7 @@ static void hybrid__cuda_copy(hybrid__cuda_queue *q, void *dst, const void *src,
 static void hybrid__cuda_zero(hybrid__cuda_queue *q, void *device, size_t bytes)
 {
     void *caller;
-    if (q->result || !bytes) return;
+    if (q->result || q->rehearsing || !bytes) return;
     caller = hybrid__cuda_enter(q->cu);
     q->n_copies++;
     hybrid__cuda_break(q, q->cu->driver.api.cuMemsetD8Async((hybrid__cu_ptr)(uintptr_t)device, 0, bytes, q->stream), "clearing device memory");
@@ -276,7 +277,7 @@ static void hybrid__cuda_launch(hybrid__cuda_queue *q, int module, int kernel, c
         slot = &cu->jit.slots[module];
         if (kernel < 0 || kernel >= HYBRID__MODULE_KERNELS || !slot->functions[kernel])
             q->result = hybrid__fail(&q->error, HYBRID_ERROR_INVALID, "the CUDA module '%.60s' has no kernel %d", cu->jit.info(module)->name, kernel);
-        else {
+        else if (!q->rehearsing) {
             if (shared_bytes > 48u << 10) code = hybrid__jit_shared(&cu->jit, module, kernel, shared_bytes);
             if (!code) code = cu->driver.api.cuLaunchKernel(slot->functions[kernel], grid[0], grid[1], grid[2], block[0], block[1], block[2], shared_bytes, q->stream, args, NULL);
             q->n_launches++;

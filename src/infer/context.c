@@ -419,6 +419,48 @@ static hybrid_result hybrid__context_fall_back(hybrid_context *c, const hybrid_e
     return r;
 }
 
+/* One pass of n rows in which nothing runs. The stage before a GPU's is the host's, which needs no rehearsal. */
+static hybrid_result hybrid__warmup_pass(hybrid_context *c, int32_t n, hybrid_error *error)
+{
+    hybrid__forward *f = &c->forward;
+    hybrid__batch batch;
+    hybrid__run run;
+    int32_t i, layer = f->n_stages > 1 ? f->stages[0].layer_end : 0, page = 0;
+    hybrid__stage *stage = &f->stages[f->n_stages - 1];
+    memset(&batch, 0, sizeof batch);
+    for (i = 0; i < n; i++) c->chunk_pos[i] = c->chunk_out[i] = 0;
+    run.first_row = 0; run.n_rows = n; run.pos = 0; run.pages = &page;
+    batch.ids = c->chunk_pos; batch.pos = c->chunk_pos; batch.n = n;
+    batch.runs = &run; batch.n_runs = 1;
+    batch.out = c->chunk_out; batch.n_out = 1;
+    hybrid__stage_begin(f, stage, &batch, f->n_stages > 1 ? f->stages[0].a.x : NULL);
+    for (; layer < c->model->hp.n_layer; layer++) hybrid__forward_layer(f, &batch, layer);
+    return hybrid__forward_end(f, &batch, c->logits, error);
+}
+
+HYBRID_API hybrid_result hybrid_warmup(hybrid_context *c, hybrid_progress_fn progress, void *user, hybrid_error *error)
+{
+    static const int32_t rows[] = { 1, 2, 16, 32, 64, 65536 };       /* back ends change kernels somewhere between */
+    hybrid__stage *stage;
+    hybrid_error why;
+    hybrid_result r;
+    size_t i;
+    if (!c) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_warmup: context is NULL");
+    if ((r = hybrid__check_idle(c, error)) != HYBRID_OK || !c->forward.n_stages) return r;
+    stage = &c->forward.stages[c->forward.n_stages - 1];
+    if (stage->device->ops->is_host) return HYBRID_OK;
+    stage->be->ops->rehearse(stage->be, true);
+    for (i = 0; i < HYBRID__COUNT(rows) && !r; i++) {
+        if (progress && !progress(user, (float)i / (float)HYBRID__COUNT(rows))) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "the warm-up was cancelled");
+        else if ((r = hybrid__warmup_pass(c, HYBRID__MIN(rows[i], c->desc.n_batch), &why)) != HYBRID_OK && error) *error = why;
+    }
+    stage->be->ops->rehearse(stage->be, false);
+    if (r == HYBRID_ERROR_DEVICE) hybrid__context_fall_back(c, &why, NULL);
+    c->progress.running = false;
+    if (!r && progress) progress(user, 1);
+    return r;
+}
+
 HYBRID_API hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t budget_us, bool *done, hybrid_error *error)
 {
     const uint64_t since = budget_us == UINT64_MAX ? 0 : hybrid__now_us();
