@@ -44,14 +44,12 @@ struct emu_module {
     const struct emu_kernel *kernels;
     const struct emu_global *globals;
     char *shared, *shared_end;                         /* the static __shared__ variables of all kernels */
+    const char *text;                                  /* the program: reports quote its lines */
 };
-#define EMU_ABI 4
+#define EMU_ABI 5
 }
 
-/* Header of what the stand-in NVRTC returns as a "cubin": followed by `bytes` bytes of a shared library. */
-struct emu_image {
-    char magic[16];                                    /* "hybrid-emulator" */
-    unsigned arch, check;                              /* 80 = sm_80; compiled for check mode */
-    unsigned long long bytes;
-};
+/* A "cubin" is the shared library itself; as in real ones, e_flags of the ELF header says for which architecture:
+   EMU_FLAGS | compiled for check mode << 12 | 80 for sm_80. */
+#define EMU_FLAGS 0x48590000u
 #endif

@@ -119,6 +119,8 @@ static void change(fiber_point *save, fiber_point load) {
 #endif
 }
 
+static std::string line_text(int line);
+
 /* ---- the scheduler ---- */
 static inline int first_of(unsigned mask) { return lifo ? 31 - __builtin_clz(mask) : __builtin_ctz(mask); }
 
@@ -193,7 +195,7 @@ static void fiber_main() {
 
 /* ---- barriers ---- */
 static void release_barrier() {
-    if (n_divergent && emu_checking) emu_report("divergent barrier: threads of one block met in __syncthreads() of different lines (%d and others)", barrier_line);
+    if (n_divergent && emu_checking) emu_report("divergent barrier: threads of one block met in different __syncthreads(): %s and others", line_text(barrier_line).c_str());
     n_divergent = 0;
     barrier_line = 0;
     n_waiting = 0;
@@ -223,7 +225,7 @@ static void complete(warp_state *w, int s) {
 }
 
 static void stop_mixed(int one, int other) {
-    emu_report("lanes of one warp meet in different warp functions (lines %d and %d)", one, other);
+    emu_report("lanes of one warp meet in different warp functions: %s and %s", line_text(one).c_str(), line_text(other).c_str());
     emu_stop(719);
 }
 
@@ -231,11 +233,11 @@ static void collect(unsigned mask, collective run, void *record, int line) {
     warp_state *w = &warps[current >> 5];
     unsigned bit = 1u << (current & 31);
     if (w->meeting && mask == 0xffffffffu) stop_mixed(lanes[(current & ~31) + __builtin_ctz(w->meeting)].line, line);
-    if (!(mask & bit)) { emu_report("line %d: the mask %08x of a warp function leaves out the calling lane", line, mask); emu_stop(719); }
+    if (!(mask & bit)) { emu_report("the mask %08x of a warp function leaves out the calling lane: %s", mask, line_text(line).c_str()); emu_stop(719); }
     int s = 0;
     while (s < w->n_slots && w->slots[s].mask != mask) s++;
     if (s == w->n_slots) {
-        if (s == SLOTS) { emu_report("line %d: too many different masks wait in one warp", line); emu_stop(719); }
+        if (s == SLOTS) { emu_report("too many different masks wait in one warp: %s", line_text(line).c_str()); emu_stop(719); }
         w->n_slots++;
         w->slots[s].mask = mask;
         w->slots[s].arrived = 0;
@@ -268,7 +270,7 @@ static void end_meeting(warp_state *w) {
     if (w->ready) ready_warps |= 1u << (w - warps);
 }
 static unsigned absent_lane(int source, int line) {
-    if (emu_checking) emu_report("line %d: a shuffle reads from lane %d, which has left the kernel or is not in the mask", line, source);
+    if (emu_checking) emu_report("a shuffle reads from lane %d, which has left the kernel or is not in the mask: %s", source, line_text(line).c_str());
     return 0xffffffffu;
 }
 struct shuffle_record { unsigned value, present, all[32]; };
@@ -322,7 +324,7 @@ struct mma_record { void *d; const unsigned *a, *b; int line; };
 
 static bool whole_warp(unsigned present, int line, const char *what) {
     if (present == 0xffffffffu) return true;
-    emu_report("line %d: %s with lanes %08x only (all 32 must take part)", line, what, present);
+    emu_report("%s with lanes %08x only (all 32 must take part): %s", what, present, line_text(line).c_str());
     return false;
 }
 
@@ -403,7 +405,7 @@ template <int N, bool TRANSPOSED> static void run_ldmatrix(void **lane, unsigned
     unsigned short m[N][8][8];
     for (int l = 0; l < 8 * N; l++) {
         const ldmatrix_record *r = (ldmatrix_record *)lane[l];
-        if ((uintptr_t)r->row & 15u) { emu_report("line %d: ldmatrix of a row that is not 16-byte aligned (lane %d)", r->line, l); emu_stop(716); }
+        if ((uintptr_t)r->row & 15u) { emu_report("misaligned: ldmatrix of the row %p, which is not at a multiple of 16 (lane %d): %s", (const void *)r->row, l, line_text(r->line).c_str()); emu_stop(716); }
         if (emu_checking) {
             int saved = current;
             current = (saved & ~31) + l;
@@ -458,11 +460,11 @@ EMU_API void emu_atomic(const void *p, int bytes) {
     if (emu_checking) emu_check_access(p, bytes, EMU_ATOMIC_ACCESS, __builtin_return_address(0));
 }
 EMU_API void emu_misaligned(const void *p, int alignment, int line) {
-    emu_report("misaligned: %p is used as a vector that needs an alignment of %d, in line %d", p, alignment, line);
+    emu_report("misaligned: %p is used as a vector that needs an alignment of %d, in %s", p, alignment, line_text(line).c_str());
     emu_stop(716);
 }
 EMU_API void emu_trap(const char *text, int line) {
-    emu_report("line %d: %s", line, text);
+    emu_report("%s in %s", text, line_text(line).c_str());
     emu_stop(715);
 }
 
@@ -474,6 +476,16 @@ const char *emu_where() {
              now->block.x, now->block.y, now->block.z, emu_now.block.x, emu_now.block.y, emu_now.block.z, emu_now.thread.x, emu_now.thread.y, emu_now.thread.z);
     return text;
 }
+
+std::string emu_line(int line) {
+    const char *s = now ? now->module->text : nullptr;
+    for (int i = 1; s && i < line; i++) { s = strchr(s, '\n'); if (s) s++; }
+    if (!s) return "";
+    while (*s == ' ') s++;
+    std::string text(s, strcspn(s, "\n"));
+    return text.size() > 160 ? text.substr(0, 160) + "..." : text;
+}
+static std::string line_text(int line) { return "line " + std::to_string(line) + " (" + emu_line(line) + ")"; }
 
 void emu_stop(int result) { siglongjmp(host_return, result); }
 
@@ -487,9 +499,9 @@ static void tell_deadlock() {
         bool barrier = w->at_barrier & bit;
         (barrier ? at_barrier : in_warp)++;
         if ((barrier ? at_barrier : in_warp) <= 4) {
-            char line[128];
-            snprintf(line, sizeof line, "\n  emu:   thread (%u,%u,%u) waits in a %s of line %d", place[t].x, place[t].y, place[t].z, barrier ? "__syncthreads()" : "warp function", lanes[t].line);
-            text += line;
+            char thread[64];
+            snprintf(thread, sizeof thread, "\n  emu:   thread (%u,%u,%u) waits in ", place[t].x, place[t].y, place[t].z);
+            text += thread + line_text(lanes[t].line);
         }
     }
     emu_report("deadlock: %d threads wait in a block barrier, %d in a warp function, %d have left%s", at_barrier, in_warp, n_threads - n_live, text.c_str());

@@ -19,6 +19,7 @@ int emu_run(const emu_launch *launch);
 void emu_report(const char *format, ...) __attribute__((format(printf, 1, 2)));
 const char *emu_where();                                          /* "kernel k, block (..), thread (..)" */
 std::string emu_source(const void *pc);                           /* "text.cu:12" of an address in a kernel, or "" */
+std::string emu_line(int line);                                   /* its text, of the program of the running kernel */
 std::string emu_about(uintptr_t address);                         /* in words: which buffer, how far behind its end (driver.cpp) */
 [[noreturn]] void emu_stop(int result);                           /* gives up the running launch */
 

@@ -7,6 +7,7 @@
 #include <ctime>
 #include <deque>
 #include <dlfcn.h>
+#include <elf.h>
 #include <fcntl.h>
 #include <functional>
 #include <link.h>
@@ -577,17 +578,19 @@ static int load(void **out, const void *image) {
         if (text.empty()) return INVALID_PTX;
         image = text.data();
     }
-    const emu_image *head = (const emu_image *)image;
-    if (memcmp(head->magic, "hybrid-emulator", 16)) return INVALID_IMAGE;
-    if (!ptx) arch = head->arch;
+    Elf64_Ehdr head;
+    memcpy(&head, image, sizeof head);
+    if (memcmp(head.e_ident, ELFMAG, 4) || (head.e_flags & 0xffff0000u) != EMU_FLAGS) return INVALID_IMAGE;
+    if (!ptx) arch = head.e_flags & 0xfffu;
     unsigned mine = capability();
     if (arch > mine || (!ptx && arch / 10 != mine / 10)) return NO_BINARY;
-    if ((head->check != 0) != emu_checking) { fprintf(stderr, "emu: this module was compiled with another value of EMU_CHECK (an old file of the cubin cache?)\n"); return INVALID_IMAGE; }
+    if (((head.e_flags >> 12 & 1u) != 0) != emu_checking) { fprintf(stderr, "emu: this module was compiled with another value of EMU_CHECK (an old file of the cubin cache?)\n"); return INVALID_IMAGE; }
+    const char *bytes = (const char *)image;
+    size_t n_bytes = head.e_shoff + (size_t)head.e_shnum * head.e_shentsize;      /* section headers come last */
     Module *m = new Module;
     m->fd = memfd_create("emu-module", MFD_CLOEXEC);
-    const char *bytes = (const char *)(head + 1);
-    for (size_t at = 0; at < head->bytes; ) {
-        ssize_t n = write(m->fd, bytes + at, head->bytes - at);
+    for (size_t at = 0; at < n_bytes; ) {
+        ssize_t n = write(m->fd, bytes + at, n_bytes - at);
         if (n <= 0) { close(m->fd); delete m; return OUT_OF_MEMORY; }
         at += (size_t)n;
     }
@@ -698,17 +701,18 @@ std::string emu_source(const void *pc) {
         Dl_info where;
         if (!pc || !dladdr(pc, &where) || where.dli_fbase != (const void *)m->base) continue;
         char command[200], line[300];
-        std::string found;
+        std::string found, quote;
         snprintf(command, sizeof command, "addr2line -i -e /proc/%d/fd/%d 0x%lx 2>/dev/null", (int)getpid(), m->fd, (unsigned long)((const char *)pc - m->base - 1));
         FILE *f = popen(command, "r");                 /* with -i: from the innermost inlined function outwards */
         while (f && fgets(line, sizeof line, f)) {
             const char *name = strrchr(line, '/');
             line[strcspn(line, " \n")] = 0;
             if (strstr(line, ":?") || strstr(line, "shim.h")) continue;
+            if (const char *number = strrchr(line, ':'); number && found.empty()) quote = emu_line(atoi(number + 1));
             found += std::string(found.empty() ? "at " : " in ") + (name ? name + 1 : line);
         }
         if (f) pclose(f);
-        return found;
+        return found + (quote.empty() ? "" : ": " + quote);
     }
     return "";
 }

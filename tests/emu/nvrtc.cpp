@@ -3,7 +3,9 @@
 #include "abi.h"
 #include "common.h"
 #include <dirent.h>
+#include <cstddef>
 #include <dlfcn.h>
+#include <elf.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -281,14 +283,42 @@ static int options(Program *p, int n, const char *const *opts, std::vector<std::
     return OK;
 }
 
-static std::string header_of(unsigned arch, bool check, const std::string &library) {
-    emu_image head;
-    memset(&head, 0, sizeof head);
-    memcpy(head.magic, "hybrid-emulator", 16);
-    head.arch = arch;
-    head.check = check;
-    head.bytes = library.size();
-    return std::string((const char *)&head, sizeof head) + library;
+static std::string image_of(unsigned arch, bool check, std::string library) {
+    Elf64_Word flags = EMU_FLAGS | (check ? 1u << 12 : 0u) | arch;
+    memcpy(&library[offsetof(Elf64_Ehdr, e_flags)], &flags, sizeof flags);
+    return library;
+}
+
+/* name:2:20: error: … → name(2): error: …, as NVRTC writes it, and the number of errors */
+static std::string log_of(const std::string &log, const std::string &name) {
+    std::string out;
+    int errors = 0;
+    for (size_t at = 0, end; at < log.size(); at = end) {
+        end = log.find('\n', at);
+        end = end == std::string::npos ? log.size() : end + 1;
+        std::string line = log.substr(at, end - at);
+        size_t n = line.find(name + ":"), digits = n == std::string::npos ? n : n + name.size() + 1, stop = digits;
+        if (n != std::string::npos && isdigit((unsigned char)line[digits])) {
+            while (isdigit((unsigned char)line[stop])) stop++;
+            size_t rest = stop + 1;
+            while (rest < line.size() && isdigit((unsigned char)line[rest])) rest++;
+            if (line[stop] == ':') line = name + "(" + line.substr(digits, stop - digits) + ")" + (rest > stop + 1 ? line.substr(rest) : line.substr(stop));
+        }
+        errors += line.find("error:") != std::string::npos;
+        if (line.find(" generated.") == std::string::npos) out += line;
+    }
+    if (errors) out += "\n" + std::to_string(errors) + (errors == 1 ? " error" : " errors") + " detected in the compilation of \"" + name + "\".\n";
+    return out;
+}
+
+static std::string literal(const std::string &text) {  /* as C strings, a line each */
+    std::string out = "\"";
+    for (char c : text) {
+        if (c == '\n') { out += "\\n\"\n\""; continue; }
+        if (c == '"' || c == '\\') out += '\\';
+        out += c == '\r' || c == '\t' ? ' ' : c;
+    }
+    return out + "\"";
 }
 
 static std::string preprocessed(Program *p, const std::string &cxx, const std::vector<std::string> &defines, const std::string &work, const std::string &name) {
@@ -299,13 +329,13 @@ static std::string preprocessed(Program *p, const std::string &cxx, const std::v
     for (const std::string &w : {std::string("-DHYBRID_EMULATOR=1"), std::string("-D__CUDACC__=1"), std::string("-D__CUDACC_RTC__=1"), std::string("-D__NVCC__=1"),
                                  "-D__CUDA_ARCH__=" + std::to_string(p->arch * 10), std::string("-D__CUDACC_VER_MAJOR__=13"), std::string("-D__CUDACC_VER_MINOR__=0"), work + "/source",
                                  std::string("-o"), work + "/pre.ii"}) words.push_back(w);
-    if (run(words, work + "/log") != 0) { read_file(work + "/log", &p->log); return ""; }
+    if (run(words, work + "/log") != 0) { read_file(work + "/log", &p->log); p->log = log_of(p->log, name); return ""; }
     read_file(work + "/pre.ii", &text);
     return text + "\n";
 }
 
 /* The whole translation unit: shim, kernels with our changes, the table of their names. */
-static std::string unit_of(const std::string &text) {
+static std::string unit_of(const std::string &text, const std::string &source) {
     Rewriter casts(text);
     casts.run();
     std::string checked = casts.with_checks();
@@ -313,9 +343,9 @@ static std::string unit_of(const std::string &text) {
     r.run();
     return "#include \"shim.h\"\n#define alignas(n) __attribute__((aligned(n)))\nnamespace {\n" + r.out + "\n#line 1 \"registration\"\n#undef alignas\n"
            "static const emu_kernel emu_kernels[] = {\n" + r.kernels + "{0, 0, 0, 0, 0, 0} };\n"
-           "static const emu_global emu_globals[] = {\n" + r.globals + "{0, 0, 0} };\n}\n"
+           "static const emu_global emu_globals[] = {\n" + r.globals + "{0, 0, 0} };\nstatic const char emu_text[] =\n" + literal(source) + ";\n}\n"
            "extern \"C\" __attribute__((visibility(\"default\"))) const emu_module emu_this_module = { EMU_ABI, (int)(sizeof emu_kernels / sizeof *emu_kernels) - 1,\n"
-           "    (int)(sizeof emu_globals / sizeof *emu_globals) - 1, emu_kernels, emu_globals, __start_emu_shared, __stop_emu_shared };\n";
+           "    (int)(sizeof emu_globals / sizeof *emu_globals) - 1, emu_kernels, emu_globals, __start_emu_shared, __stop_emu_shared, emu_text };\n";
 }
 
 static std::vector<std::string> compiler_flags(bool clang, bool check, bool fma) {
@@ -344,7 +374,7 @@ static int build(Program *p, const std::vector<std::string> &defines, const std:
     char file[64];
     snprintf(file, sizeof file, "/%016llx%016llx.so", (unsigned long long)hash(key), (unsigned long long)hash(key, 88172645463325252ull));
     std::string cache = getenv("EMU_CACHE") ? getenv("EMU_CACHE") : home + "/cache";
-    if (read_file(cache + file, &library)) { p->image = header_of(p->arch, check, library); return OK; }
+    if (read_file(cache + file, &library)) { p->image = image_of(p->arch, check, library); return OK; }
 
     std::string name = p->name;
     for (char &c : name) if (c == '/' || c == '"' || c == '\\') c = '_';
@@ -352,17 +382,18 @@ static int build(Program *p, const std::vector<std::string> &defines, const std:
     if (text.empty()) { if (p->log.empty()) p->log = "emu: no compiler \"" + cxx + "\"\n"; return COMPILATION; }
     std::vector<std::string> words = compiler_flags(is_clang(cxx, log), check, fma);
     const std::string file_of_unit = work + "/" + name;    /* reports of the debug information name it */
-    write_file(file_of_unit, unit_of(text));
+    write_file(file_of_unit, unit_of(text, p->source));
     words.insert(words.begin(), cxx);
     for (const std::string &w : {"-I" + home, file_of_unit, std::string("-o"), work + "/unit.so", "-L" + home, std::string("-l:libcuda.so.1")}) words.push_back(w);
     int status = run(words, log);
     read_file(log, &p->log);
+    p->log = log_of(p->log, name);
     if (status != 0) return COMPILATION;
     read_file(work + "/unit.so", &library);
     mkdir(cache.c_str(), 0777);
     std::string temporary = cache + "/" + std::to_string((long)getpid()) + "-" + std::to_string((unsigned long)(uintptr_t)p) + ".tmp";
     if (write_file(temporary, library)) rename(temporary.c_str(), (cache + file).c_str());
-    p->image = header_of(p->arch, check, library);
+    p->image = image_of(p->arch, check, library);
     return OK;
 }
 

@@ -339,7 +339,7 @@ static void test_compiler(const char *text)
     CHECK(nvrtcVersion(&major, &n) == 0 && major == 13, "version");
     CHECK(nvrtcGetNumSupportedArchs(&n) == 0 && n == 12 && nvrtcGetSupportedArchs(list) == 0 && list[0] == 75 && list[11] == 121, "architectures");
     image = compile("extern \"C\" __global__ void f(int *y)\n{\n    y[0] = undeclared;\n}\n", "--gpu-architecture=sm_80", NULL, &code, log, sizeof log);
-    CHECK(code == 6 && !image && strstr(log, "undeclared") && strstr(log, "selftest.cu:3"), "an error with its line: %d %s", code, log);
+    CHECK(code == 6 && !image && strstr(log, "undeclared") && strstr(log, "selftest.cu(3): error") && strstr(log, "1 error"), "an error with its line: %d %s", code, log);
     image = compile(text, "--gpu-architecture=sm_70", NULL, &code, log, sizeof log);
     CHECK(code == 5 && !image, "an architecture that is not offered: %d", code);
     image = compile(text, "--gpu-arch=sm_80", NULL, &code, log, sizeof log);
