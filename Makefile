@@ -6,7 +6,7 @@ MODELS  = $(or $(HYBRID_MODELS),models)
 STORY   = examples/data/stories260K-q8_0.gguf
 REAL    = $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: help demo test gates gates-prove fuzz bench oracles model model-gemma header check-amalgamation clean
+.PHONY: help demo test gates gates-prove fuzz emu nvrtc-check bench oracles model model-gemma header check-amalgamation clean
 
 help:
 	@echo "make demo                a small model tells a story (offline); after 'make model' a real one answers"
@@ -15,11 +15,13 @@ help:
 	@echo "make model-gemma         fetches Gemma 3 270M (253 MB) into $(MODELS)/"
 	@echo "make bench               speed against llama.cpp on this machine (first time: about 7 minutes of pip)"
 	@echo "make fuzz                libFuzzer on everything that reads foreign bytes (SECONDS=30 each)"
+	@echo "make emu                 the emulated GPU in build/emu: HYBRID_CUDA_PATH=build/emu runs a program on it"
+	@echo "make nvrtc-check         compiles every GPU kernel for every architecture (needs NVRTC, no GPU; some minutes)"
 	@echo "make gates               header up to date, standards, cut-outs, leaks, examples, README"
 	@echo "make gates-prove         breaks everything that a gate guards, and expects the gate to see it"
 	@echo "make oracles             makes the reference numbers in tests/oracle/data anew (needs pip)"
-	@echo "make header              makes hybrid.h from src/"
-	@echo "make check-amalgamation  fails when hybrid.h is not what src/ makes"
+	@echo "make header              makes hybrid.h and hybrid_cuda.h from src/"
+	@echo "make check-amalgamation  fails when a header is not what src/ makes"
 	@echo "make clean               removes build/"
 
 header:
@@ -39,6 +41,13 @@ gates-prove:
 
 fuzz:
 	@HYBRID_FUZZ_SECONDS=$(or $(SECONDS),30) $(PYTHON) tests/run_tests.py --fuzz
+
+emu:
+	@$(PYTHON) tests/emu/build.py --to build/emu
+	@echo "HYBRID_CUDA_PATH=build/emu ./program   runs a program on it"
+
+nvrtc-check:
+	@$(PYTHON) tests/nvrtc_check.py
 
 model:
 	@MAKE_GOAL=$@ $(PYTHON) tests/fetch_model.py smollm2 --to $(MODELS)
