@@ -1,5 +1,6 @@
 /* The device: memory, queues, kernels compiled and cached, captured graphs, and every failure on the way. Runs on a GPU, or on the emulator of
- * tests/emu in the folder that HYBRID_CUDA_PATH names (build/emu when it is not set); failures are injected in the emulator only. */
+ * tests/emu in the folder that HYBRID_CUDA_PATH names (build/emu when it is not set); failures are injected in the emulator only.
+ * [emu] [emu-reordered] [emu-check] */
 #define HYBRID_IMPLEMENTATION
 #include "../hybrid.h"
 #include "../hybrid_cuda.h"
