@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 67f7fd32b76883d6): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 45199aa5cc6b0dd5): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,7 +16,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       52  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      115  macros.h           what compilers call things, and the macros that every room uses
- *     5515  end.h              closes what core/begin opened
+ *     5610  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
  *      153  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
@@ -28,14 +28,14 @@
  *     3096  cache.c            compiled kernels on disk, or in the host's own store
  *     3332  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
  *     3713  device.c           an opened GPU: its context, its memory, its kernels
- *     4008  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4126  queue.c            work in order on one stream of a device, used by one thread at a time
- *     4497  gemm.c             large products by cuBLAS.
- *     4536  ops_matmul.c       the op matmul: which kernels a product takes
- *     4826  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     4980  ops_attention.c    which kernel of attention takes which rows
- *     5125  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     5380  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *     4009  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4127  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     4521  gemm.c             large products by cuBLAS.
+ *     4631  ops_matmul.c       the op matmul: which kernels a product takes
+ *     4921  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5075  ops_attention.c    which kernel of attention takes which rows
+ *     5220  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     5475  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -47,7 +47,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "67f7fd32b76883d6"
+#define HYBRID_CUDA__SOURCE_ID "45199aa5cc6b0dd5"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -3159,7 +3159,7 @@ static bool hybrid__environment_path(const char *name, char path[HYBRID__PATH_MA
 #endif
 }
 
-/* Puts folder/hybrid/cuda into the cache; "" when root is relative or too long. */
+/* Puts root and tail into the cache; "" when root is relative or too long. */
 static void hybrid__cache_below(hybrid__cache *cache, const char *root, const char *tail)
 {
     int n = snprintf(cache->folder, sizeof cache->folder, "%s%s", root, tail);
@@ -3179,10 +3179,10 @@ static void hybrid__cache_create(hybrid__cache *cache, hybrid_runtime *rt, const
     if (desc->path) snprintf(cache->folder, sizeof cache->folder, "%.400s", desc->path);
     else if (hybrid__environment_path("HYBRID_CUDA_CACHE", root)) snprintf(cache->folder, sizeof cache->folder, "%.400s", root);
 #if defined(_WIN32)
-    else if (hybrid__environment_path("LOCALAPPDATA", root)) hybrid__cache_below(cache, root, "\\hybrid\\cuda");
+    else if (hybrid__environment_path("LOCALAPPDATA", root)) hybrid__cache_below(cache, root, "\\hybrid");
 #else
-    else if (hybrid__environment_path("XDG_CACHE_HOME", root) && root[0]) hybrid__cache_below(cache, root, "/hybrid/cuda");
-    else if (hybrid__environment_path("HOME", root)) hybrid__cache_below(cache, root, "/.cache/hybrid/cuda");
+    else if (hybrid__environment_path("XDG_CACHE_HOME", root) && root[0]) hybrid__cache_below(cache, root, "/hybrid");
+    else if (hybrid__environment_path("HOME", root)) hybrid__cache_below(cache, root, "/.cache/hybrid");
 #endif
 }
 
@@ -3742,7 +3742,8 @@ typedef struct hybrid__cuda {
     unsigned           n_device_allocations;           /* calls of cuMemAlloc */
     hybrid__jit        jit;
     struct hybrid__cublas *blas;        /* NULL: not there, or not asked for */
-    int                blas_state;
+    int                blas_state;      /* 0: not asked for, 1: there, 2: absent */
+    volatile uint64_t  blas_proven;     /* it computes a known product */
     hybrid_error       blas_why;
 } hybrid__cuda;
 
@@ -4157,6 +4158,7 @@ typedef struct hybrid__cuda_queue {
     hybrid__pending_read pending[HYBRID__READS_MAX];
     void         *event;                /* of hybrid__cuda_wait */
     hybrid__blas_handle blas;
+    bool          no_blas;              /* it could not be had for this queue */
 } hybrid__cuda_queue;
 
 typedef struct hybrid__cuda_graph { void *executable; uint64_t n_launches; } hybrid__cuda_graph;
@@ -4311,6 +4313,28 @@ static hybrid__pinned *hybrid__pinned_next(hybrid__cuda_queue *q)
     return &q->stages[k];
 }
 
+enum { HYBRID__BULK_CHUNK = 256 << 10 };
+typedef struct hybrid__bulk { char *to; const char *from; size_t bytes; } hybrid__bulk;
+
+static void hybrid__bulk_chunk(void *arg, int chunk, int lane)
+{
+    const hybrid__bulk *b = (const hybrid__bulk *)arg;
+    const size_t at = (size_t)chunk * HYBRID__BULK_CHUNK;
+    HYBRID__UNUSED(lane);
+    memcpy(b->to + at, b->from + at, HYBRID__MIN(b->bytes - at, (size_t)HYBRID__BULK_CHUNK));
+}
+
+/* memcpy. Large pieces by all threads: one of them cannot keep up with the bus, and the pages of a mapped file come in faster. */
+static void hybrid__bulk_copy(hybrid_runtime *rt, char *to, const char *from, size_t bytes)
+{
+    hybrid__bulk b;
+    b.to = to;
+    b.from = from;
+    b.bytes = bytes;
+    if (bytes < 4 * HYBRID__BULK_CHUNK) memcpy(to, from, bytes);
+    else hybrid__parallel(rt, (int)((bytes + HYBRID__BULK_CHUNK - 1) / HYBRID__BULK_CHUNK), hybrid__bulk_chunk, &b);
+}
+
 /* Host to device; the host's memory may be used again at once. */
 static void hybrid__cuda_write(hybrid__cuda_queue *q, void *device, const void *host, size_t bytes)
 {
@@ -4326,7 +4350,7 @@ static void hybrid__cuda_write(hybrid__cuda_queue *q, void *device, const void *
         hybrid__pinned *s = hybrid__pinned_next(q);
         size_t n = s ? HYBRID__MIN(bytes, HYBRID__STAGE_BYTES - s->used) : bytes;
         if (q->result) break;
-        if (s) memcpy(s->host + s->used, from, n);
+        if (s) hybrid__bulk_copy(q->cu->rt, s->host + s->used, from, n);
         hybrid__cuda_break(q, api->cuMemcpyHtoDAsync(to, s ? s->host + s->used : from, n, q->stream), "copying to the device");
         if (s) {
             s->used = HYBRID__MIN(hybrid__align(s->used + n, 64), (size_t)HYBRID__STAGE_BYTES);
@@ -4497,19 +4521,92 @@ static void hybrid__cuda_graph_destroy(hybrid__cuda *cu, hybrid__cuda_graph *gra
 /* ==== begin src/cuda/gemm.c ==== */
 /* cuda/gemm: large products by cuBLAS. */
 
-/* The handle of a queue, made on the first call (not while capturing); NULL, and the reason, when there is none. */
+/* The call itself: see hybrid__cuda_gemm. Returns cuBLAS' status. */
+static int hybrid__blas_gemm(hybrid__cuda *cu, void *handle, int w_type, const void *w, int ldw, const void *x, int ldx, int y_type, void *y, int ldy,
+                             int n_rows, int n_out, int n_in, bool add)
+{
+    const float alpha = 1.0f, beta = add ? 1.0f : 0.0f;
+    return cu->blas->api.cublasGemmEx(handle, HYBRID__CUBLAS_OP_T, HYBRID__CUBLAS_OP_N, n_out, n_rows, n_in, &alpha, w, w_type, ldw, x, w_type, ldx, &beta, y, y_type, ldy,
+                                      HYBRID__CUBLAS_COMPUTE_32F, HYBRID__CUBLAS_GEMM_DEFAULT);
+}
+
+enum { HYBRID__PROOF_N = 64, HYBRID__PROOF_HALF = HYBRID__PROOF_N * HYBRID__PROOF_N * 2, HYBRID__PROOF_BYTES = 4 * HYBRID__PROOF_HALF };
+
+static float hybrid__proof_value(int i, int j, int m) { return (float)((i * 7 + j * 3) % m - m / 2); }
+
+/* A product of small whole numbers, which every order of summation gets exactly. host: HYBRID__PROOF_BYTES. */
+static bool hybrid__blas_is_right(hybrid__cuda_queue *q, void *handle, void *device, char *host)
+{
+    uint16_t *w = (uint16_t *)(void *)host;
+    float *y = (float *)(void *)(host + 2 * HYBRID__PROOF_HALF);
+    char *d = (char *)device;
+    const int n = HYBRID__PROOF_N;
+    int i, j, k;
+    for (i = 0; i < n; i++)
+        for (j = 0; j < n; j++) {
+            w[i * n + j] = hybrid__f32_to_f16(hybrid__proof_value(i, j, 5));
+            w[n * n + i * n + j] = hybrid__f32_to_f16(hybrid__proof_value(i, j, 7));
+        }
+    hybrid__cuda_write(q, d, host, 2 * HYBRID__PROOF_HALF);
+    if (hybrid__blas_gemm(q->cu, handle, HYBRID__CUDA_R_16F, d, n, d + HYBRID__PROOF_HALF, n, HYBRID__CUDA_R_32F, d + 2 * HYBRID__PROOF_HALF, n, n, n, n, false)) return false;
+    hybrid__cuda_read(q, y, d + 2 * HYBRID__PROOF_HALF, 2 * HYBRID__PROOF_HALF);
+    if (hybrid__cuda_sync(q, NULL)) return false;
+    for (i = 0; i < n; i++)
+        for (j = 0; j < n; j++) {
+            float sum = 0;
+            for (k = 0; k < n; k++) sum += hybrid__proof_value(i, k, 7) * hybrid__proof_value(j, k, 5);
+            if (y[i * n + j] != sum) return false;
+        }
+    return true;
+}
+
+/* Once for each device: does this cuBLAS compute? Some mixtures of installations give wrong numbers without an error. */
+static hybrid_result hybrid__blas_prove(hybrid__cuda_queue *q, void *handle, hybrid_error *error)
+{
+    hybrid__cuda *cu = q->cu;
+    char *host;
+    void *device;
+    hybrid_result r;
+    const bool rehearsing = q->rehearsing;
+    bool right;
+    if (hybrid__atomic_load(&cu->blas_proven)) return HYBRID_OK;
+    if (!(host = (char *)hybrid__alloc(cu->rt, HYBRID__PROOF_BYTES))) return hybrid__fail_memory(error, HYBRID__PROOF_BYTES);
+    if ((r = hybrid__cuda_alloc(cu, HYBRID__PROOF_BYTES, &device, error)) == HYBRID_OK) {
+        q->rehearsing = false;                               /* this one runs */
+        right = hybrid__blas_is_right(q, handle, device, host);
+        q->rehearsing = rehearsing;
+        hybrid__cuda_free(cu, device);
+        if (right) hybrid__atomic_store(&cu->blas_proven, 1);
+        else r = hybrid__fail(error, HYBRID_ERROR_DEVICE, "cuBLAS %d.%d at %.100s computes a wrong product: its parts may come from different installations; own kernels do it",
+                              cu->blas->version[0], cu->blas->version[1], cu->blas->library.path);
+    }
+    hybrid__free(cu->rt, host);
+    return r;
+}
+
+/* The handle of a queue, made on the first call (not while capturing); NULL, and the reason, when there is none. What failed once is
+ * not tried again. */
 static void *hybrid__cuda_queue_blas(hybrid__cuda_queue *q, hybrid_error *why)
 {
+    hybrid_error reason;
+    hybrid_result r;
     void *caller;
     if (q->blas.handle) return q->blas.handle;
-    if (q->capturing) {
-        hybrid__fail(why, HYBRID_ERROR_INVALID, "cuBLAS must be opened before a capture");
+    if (q->capturing || q->result || q->no_blas) {
+        hybrid__fail(why, HYBRID_ERROR_INVALID, "cuBLAS is not opened: %s", q->capturing ? "a capture is under way" : q->result ? "the queue has failed" : "that failed before (see the log)");
         return NULL;
     }
     if (!hybrid__cuda_blas(q->cu, why)) return NULL;
     caller = hybrid__cuda_enter(q->cu);
-    hybrid__blas_create(q->cu, q->stream, &q->blas, why);
+    reason.message[0] = 0;
+    r = hybrid__blas_create(q->cu, q->stream, &q->blas, &reason);
+    if (!r && (r = hybrid__blas_prove(q, q->blas.handle, &reason)) != HYBRID_OK) hybrid__blas_destroy(q->cu, &q->blas);
     hybrid__cuda_leave(q->cu, caller);
+    if (r) {
+        q->no_blas = true;
+        hybrid__log(q->cu->rt, HYBRID_LOG_WARN, "cuda: %s", reason.message);
+        if (why) *why = reason;
+    }
     return q->blas.handle;
 }
 
@@ -4518,14 +4615,12 @@ static void *hybrid__cuda_queue_blas(hybrid__cuda_queue *q, hybrid_error *why)
 static bool hybrid__cuda_gemm(hybrid__cuda_queue *q, int w_type, const void *w, int ldw, const void *x, int ldx, int y_type, void *y, int ldy,
                               int n_rows, int n_out, int n_in, bool add)
 {
-    const float alpha = 1.0f, beta = add ? 1.0f : 0.0f;
-    void *handle, *caller;
+    void *handle = hybrid__cuda_queue_blas(q, NULL), *caller;
     int status;
-    if (!(handle = hybrid__cuda_queue_blas(q, NULL))) return false;
+    if (!handle) return false;
     if (q->result || q->rehearsing || !n_rows || !n_out) return true;
     caller = hybrid__cuda_enter(q->cu);
-    status = q->cu->blas->api.cublasGemmEx(handle, HYBRID__CUBLAS_OP_T, HYBRID__CUBLAS_OP_N, n_out, n_rows, n_in, &alpha, w, w_type, ldw, x, w_type, ldx, &beta, y, y_type, ldy,
-                                           HYBRID__CUBLAS_COMPUTE_32F, HYBRID__CUBLAS_GEMM_DEFAULT);
+    status = hybrid__blas_gemm(q->cu, handle, w_type, w, ldw, x, ldx, y_type, y, ldy, n_rows, n_out, n_in, add);
     hybrid__cuda_leave(q->cu, caller);
     q->n_launches++;
     if (status) q->result = hybrid__fail(&q->error, HYBRID_ERROR_DEVICE, "the GPU: cuBLAS: a product of %d x %d with %d rows failed (status %d)", n_out, n_in, n_rows, status);

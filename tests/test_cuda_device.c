@@ -401,6 +401,38 @@ static void test_graphs(hybrid_runtime *rt)
 
 /* ---- cuBLAS ---- */
 
+static int idle_gemm(void *handle, int op_a, int op_b, int m, int n, int k, const void *alpha, const void *a, int type_a, int lda, const void *b, int type_b, int ldb,
+                     const void *beta, void *c, int type_c, int ldc, int compute, int algorithm)
+{
+    (void)handle; (void)op_a; (void)op_b; (void)m; (void)n; (void)k; (void)alpha; (void)a; (void)type_a; (void)lda; (void)b; (void)type_b; (void)ldb;
+    (void)beta; (void)c; (void)type_c; (void)ldc; (void)compute; (void)algorithm;
+    return 0;
+}
+static int refuse_create(void **handle) { (void)handle; return 3; }
+
+static void test_bad_blas(hybrid_runtime *rt)
+{
+    hybrid__cuda *cu = NULL;
+    hybrid__cuda_queue *q = NULL;
+    hybrid_error err;
+    int i;
+    TEST("a cuBLAS that is broken");
+    for (i = 0; i < 2; i++) {
+        CHECK(!open_device(rt, 0, "", &cu, &err) && !hybrid__cuda_queue_create(cu, &q, &err), "%s", err.message);
+        if (hybrid__cuda_blas(cu, &err)) {
+            if (i) cu->blas->api.cublasCreate = refuse_create;
+            else cu->blas->api.cublasGemmEx = idle_gemm;
+            said[0] = 0;
+            CHECK(!hybrid__cuda_queue_blas(q, &err) && strstr(err.message, i ? "status 3" : "wrong product") && strstr(said, err.message), "%s", err.message);
+            said[0] = 0;
+            CHECK(!hybrid__cuda_queue_blas(q, &err) && !said[0] && !q->blas.workspace, "not tried again: %s", err.message);
+            CHECK(!hybrid__cuda_gemm(q, HYBRID__CUDA_R_16F, NULL, 1, NULL, 1, 0, NULL, 1, 1, 1, 1, false) && !q->result, "own kernels do it");
+        }
+        hybrid__cuda_queue_destroy(q);
+        hybrid__cuda_release(cu);
+    }
+}
+
 static void test_blas(hybrid_runtime *rt)
 {
     enum { ROWS = 5, OUT = 24, IN = 48 };
@@ -413,6 +445,9 @@ static void test_blas(hybrid_runtime *rt)
     int i, j, k, pass;
     TEST("cuBLAS");
     CHECK(!open_device(rt, 0, "", &cu, &err) && !hybrid__cuda_queue_create(cu, &q, &err), "%s", err.message);
+    q->rehearsing = true;
+    hybrid__cuda_queue_blas(q, &err);
+    q->rehearsing = false;
     if (!hybrid__cuda_queue_blas(q, &err)) {
         CHECK(strlen(err.message) > 20, "a reason");
         SKIP_PROCESSOR("%s", err.message);
@@ -648,9 +683,9 @@ static int part_no_nvrtc(void)
     TEST("no NVRTC, no cuBLAS");
     CHECK(!open_device(rt, 0, "", &cu, &err) && !hybrid__cuda_queue_create(cu, &q, &err), "%s", err.message);
     CHECK(hybrid__cuda_can_compile(cu, &err) == HYBRID_ERROR_NOT_FOUND && strstr(err.message, "no NVRTC") && strstr(err.message, "HYBRID_CUDA_PATH"), "%s", err.message);
+    CHECK(!hybrid__cuda_queue_blas(q, &err) && strstr(err.message, "no cuBLAS"), "%s", err.message);
     launch_add(q, BASIC, NULL, 1.0f, 4);
     CHECK(hybrid__cuda_sync(q, &err) == HYBRID_ERROR_NOT_FOUND && strstr(err.message, "no NVRTC"), "%s", err.message);
-    CHECK(!hybrid__cuda_queue_blas(q, &err) && strstr(err.message, "no cuBLAS"), "%s", err.message);
     CHECK(!hybrid__cuda_gemm(q, 2, NULL, 1, NULL, 1, 0, NULL, 1, 1, 1, 1, false), "own kernels must do it");
     hybrid__cuda_queue_destroy(q);
     hybrid__cuda_release(cu);
@@ -743,6 +778,7 @@ int main(int argc, char **argv)
     test_kernels(rt);
     test_graphs(rt);
     test_blas(rt);
+    test_bad_blas(rt);
     test_threads();
     test_failures();
     CHECK(!counts || counts->findings == 0, "findings");

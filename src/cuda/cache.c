@@ -63,7 +63,7 @@ static bool hybrid__environment_path(const char *name, char path[HYBRID__PATH_MA
 #endif
 }
 
-/* Puts folder/hybrid/cuda into the cache; "" when root is relative or too long. */
+/* Puts root and tail into the cache; "" when root is relative or too long. */
 static void hybrid__cache_below(hybrid__cache *cache, const char *root, const char *tail)
 {
     int n = snprintf(cache->folder, sizeof cache->folder, "%s%s", root, tail);
@@ -83,10 +83,10 @@ static void hybrid__cache_create(hybrid__cache *cache, hybrid_runtime *rt, const
     if (desc->path) snprintf(cache->folder, sizeof cache->folder, "%.400s", desc->path);
     else if (hybrid__environment_path("HYBRID_CUDA_CACHE", root)) snprintf(cache->folder, sizeof cache->folder, "%.400s", root);
 #if defined(_WIN32)
-    else if (hybrid__environment_path("LOCALAPPDATA", root)) hybrid__cache_below(cache, root, "\\hybrid\\cuda");
+    else if (hybrid__environment_path("LOCALAPPDATA", root)) hybrid__cache_below(cache, root, "\\hybrid");
 #else
-    else if (hybrid__environment_path("XDG_CACHE_HOME", root) && root[0]) hybrid__cache_below(cache, root, "/hybrid/cuda");
-    else if (hybrid__environment_path("HOME", root)) hybrid__cache_below(cache, root, "/.cache/hybrid/cuda");
+    else if (hybrid__environment_path("XDG_CACHE_HOME", root) && root[0]) hybrid__cache_below(cache, root, "/hybrid");
+    else if (hybrid__environment_path("HOME", root)) hybrid__cache_below(cache, root, "/.cache/hybrid");
 #endif
 }
 

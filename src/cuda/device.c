@@ -29,7 +29,8 @@ typedef struct hybrid__cuda {
     unsigned           n_device_allocations;           /* calls of cuMemAlloc */
     hybrid__jit        jit;
     struct hybrid__cublas *blas;        /* NULL: not there, or not asked for */
-    int                blas_state;
+    int                blas_state;      /* 0: not asked for, 1: there, 2: absent */
+    volatile uint64_t  blas_proven;     /* it computes a known product */
     hybrid_error       blas_why;
 } hybrid__cuda;
 

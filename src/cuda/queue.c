@@ -31,6 +31,7 @@ typedef struct hybrid__cuda_queue {
     hybrid__pending_read pending[HYBRID__READS_MAX];
     void         *event;                /* of hybrid__cuda_wait */
     hybrid__blas_handle blas;
+    bool          no_blas;              /* it could not be had for this queue */
 } hybrid__cuda_queue;
 
 typedef struct hybrid__cuda_graph { void *executable; uint64_t n_launches; } hybrid__cuda_graph;
@@ -185,6 +186,28 @@ static hybrid__pinned *hybrid__pinned_next(hybrid__cuda_queue *q)
     return &q->stages[k];
 }
 
+enum { HYBRID__BULK_CHUNK = 256 << 10 };
+typedef struct hybrid__bulk { char *to; const char *from; size_t bytes; } hybrid__bulk;
+
+static void hybrid__bulk_chunk(void *arg, int chunk, int lane)
+{
+    const hybrid__bulk *b = (const hybrid__bulk *)arg;
+    const size_t at = (size_t)chunk * HYBRID__BULK_CHUNK;
+    HYBRID__UNUSED(lane);
+    memcpy(b->to + at, b->from + at, HYBRID__MIN(b->bytes - at, (size_t)HYBRID__BULK_CHUNK));
+}
+
+/* memcpy. Large pieces by all threads: one of them cannot keep up with the bus, and the pages of a mapped file come in faster. */
+static void hybrid__bulk_copy(hybrid_runtime *rt, char *to, const char *from, size_t bytes)
+{
+    hybrid__bulk b;
+    b.to = to;
+    b.from = from;
+    b.bytes = bytes;
+    if (bytes < 4 * HYBRID__BULK_CHUNK) memcpy(to, from, bytes);
+    else hybrid__parallel(rt, (int)((bytes + HYBRID__BULK_CHUNK - 1) / HYBRID__BULK_CHUNK), hybrid__bulk_chunk, &b);
+}
+
 /* Host to device; the host's memory may be used again at once. */
 static void hybrid__cuda_write(hybrid__cuda_queue *q, void *device, const void *host, size_t bytes)
 {
@@ -200,7 +223,7 @@ static void hybrid__cuda_write(hybrid__cuda_queue *q, void *device, const void *
         hybrid__pinned *s = hybrid__pinned_next(q);
         size_t n = s ? HYBRID__MIN(bytes, HYBRID__STAGE_BYTES - s->used) : bytes;
         if (q->result) break;
-        if (s) memcpy(s->host + s->used, from, n);
+        if (s) hybrid__bulk_copy(q->cu->rt, s->host + s->used, from, n);
         hybrid__cuda_break(q, api->cuMemcpyHtoDAsync(to, s ? s->host + s->used : from, n, q->stream), "copying to the device");
         if (s) {
             s->used = HYBRID__MIN(hybrid__align(s->used + n, 64), (size_t)HYBRID__STAGE_BYTES);
