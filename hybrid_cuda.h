@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 45199aa5cc6b0dd5): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 44015a4e2e94cca8): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,7 +16,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       52  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      115  macros.h           what compilers call things, and the macros that every room uses
- *     5610  end.h              closes what core/begin opened
+ *     5642  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
  *      153  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
@@ -25,17 +25,17 @@
  *      537  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
  *      640  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
  *      781  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     3096  cache.c            compiled kernels on disk, or in the host's own store
- *     3332  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     3713  device.c           an opened GPU: its context, its memory, its kernels
- *     4009  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4127  queue.c            work in order on one stream of a device, used by one thread at a time
- *     4521  gemm.c             large products by cuBLAS.
- *     4631  ops_matmul.c       the op matmul: which kernels a product takes
- *     4921  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5075  ops_attention.c    which kernel of attention takes which rows
- *     5220  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     5475  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *     3118  cache.c            compiled kernels on disk, or in the host's own store
+ *     3354  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     3735  device.c           an opened GPU: its context, its memory, its kernels
+ *     4031  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4149  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     4543  gemm.c             large products by cuBLAS.
+ *     4653  ops_matmul.c       the op matmul: which kernels a product takes
+ *     4943  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5097  ops_attention.c    which kernel of attention takes which rows
+ *     5250  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     5507  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -47,7 +47,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "45199aa5cc6b0dd5"
+#define HYBRID_CUDA__SOURCE_ID "44015a4e2e94cca8"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -2464,7 +2464,7 @@ static const char *const hybrid__cuda_text_attention_args[] = {
 "/* attention_args: what all kernels of attention share. Needs prelude.\n"
 " *\n"
 " * Rows of runs with few rows go through kernels that split the cache of a row over blocks, each of which leaves a maximum, a sum and an\n"
-" * unscaled result (a part); attention_merge joins them. Long runs go in tiles of up to 64 rows, whole in one block.\n"
+" * unscaled result (a part); the block that comes last joins them. Long runs go in tiles of up to 64 rows, whole in one block.\n"
 " * How the cache of a row is split depends on its position alone: what else is in the batch never changes a result. */\n"
 "\n"
 "struct attention_args {\n"
@@ -2472,6 +2472,7 @@ static const char *const hybrid__cuda_text_attention_args[] = {
 "    const char *k, *v;                       /* the pages of the layer */\n"
 "    const float *sinks;                      /* n_head, or NULL */\n"
 "    float *parts;                            /* (rows, n_head, max_splits, 4 + head_dim_v): maximum, sum, 2 unused, result */\n"
+"    int *done;                               /* (rows, gridDim.y): blocks that are done; zero before and after */\n"
 "    const int *pos, *run_of_row, *pages;     /* of the batch */\n"
 "    const int *rows;                         /* tiles: (n, 4): first row, rows, run, 0. Split: rows */\n"
 "    i64 q_stride, out_stride, page_bytes_k, page_bytes_v;\n"
@@ -2500,31 +2501,48 @@ static const char *const hybrid__cuda_text_attention_args[] = {
 "/* e^(m - base) would be NaN where nothing was seen yet. */\n"
 "DEVICE float finite_or_0(float m) { return m == NOTHING ? 0.0f : m; }\n"
 "\n"
-"/* Joins the parts of one head of one row: in order, so that the sum is always the same. grid (n_head, rows), block 128. */\n"
-"KERNEL __launch_bounds__(128) attention_merge(const attention_args a)\n"
+"/* All threads of a block have written their share of the parts of heads head .. head + n_heads of row number at. The last block of the n_splits\n"
+" * joins the parts: always in the same order. block 128. weight: shared memory, n_heads * MAX_SPLITS. BY_4: sizes and addresses allow float4. */\n"
+"template <bool BY_4> DEVICE void join_parts(const attention_args &a, float *weight, int at, int row, int head, int n_heads, int n_splits)\n"
 "{\n"
-"    __shared__ float m[MAX_SPLITS], l[MAX_SPLITS];\n"
-"    const int head = blockIdx.x, row = a.rows[blockIdx.y], pos = a.pos[row], step = 4 + a.head_dim_v;\n"
-"    const int total = pos / PAGE - first_seen(pos, a.window) / PAGE + 1, pages = pages_a_split(total, a.max_splits), n = (total + pages - 1) / pages;\n"
-"    const float *part = a.parts + ((i64)blockIdx.y * a.n_head + head) * a.max_splits * step, sink = a.sinks ? a.sinks[head] : NOTHING;\n"
-"    float top = sink, sum = 0;\n"
-"    if ((int)threadIdx.x < n) {\n"
-"        m[threadIdx.x] = part[threadIdx.x * step];\n"
-"        l[threadIdx.x] = part[threadIdx.x * step + 1];\n"
+"    __shared__ int last;\n"
+"    const int step = 4 + a.head_dim_v, lane = threadIdx.x % 32, each = BY_4 ? a.head_dim_v / 4 : a.head_dim_v;\n"
+"    const float *parts = a.parts + ((i64)at * a.n_head + head) * a.max_splits * step;\n"
+"    float *out = a.out + row * a.out_stride + (i64)head * a.head_dim_v;\n"
+"    block_sync();                                             /* the parts are written; fences make this known, and what others wrote known here */\n"
+"    if (threadIdx.x == 0) {\n"
+"        int *done = a.done + at * gridDim.y + blockIdx.y;\n"
+"        __threadfence();\n"
+"        last = atomicAdd(done, 1) == n_splits - 1;\n"
+"        if (last) *done = 0;\n"
+"        __threadfence();\n"
 "    }\n"
 "    block_sync();\n"
-"    for (int s = 0; s < n; s++) top = fmaxf(top, m[s]);\n"
-"    top = finite_or_0(top);\n"
-"    block_sync();                                             /* the maxima have been read: weights take their place */\n"
-"    if ((int)threadIdx.x < n) m[threadIdx.x] = fast_exp(m[threadIdx.x] - top);\n"
+"    if (!last) return;\n"
+"    for (int h = threadIdx.x / 32; h < n_heads; h += 4) {\n"
+"        const float *part = parts + (i64)h * a.max_splits * step;\n"
+"        const bool low = lane < n_splits, high = lane + 32 < n_splits;\n"
+"        const float m0 = low ? part[lane * step] : NOTHING, m1 = high ? part[(lane + 32) * step] : NOTHING, sink = a.sinks ? a.sinks[head + h] : NOTHING;\n",
+"        const float top = finite_or_0(warp_max(fmaxf(fmaxf(m0, m1), sink))), w0 = fast_exp(m0 - top), w1 = fast_exp(m1 - top);\n"
+"        const float sum = warp_sum((low ? part[lane * step + 1] * w0 : 0.0f) + (high ? part[(lane + 32) * step + 1] * w1 : 0.0f)) + fast_exp(sink - top);\n"
+"        weight[h * MAX_SPLITS + lane] = w0 / sum;\n"
+"        weight[h * MAX_SPLITS + lane + 32] = w1 / sum;\n"
+"    }\n"
 "    block_sync();\n"
-"    for (int s = 0; s < n; s++) sum = fmaf(l[s], m[s], sum);\n"
-"    if (a.sinks) sum += fast_exp(sink - top);\n"
-"    for (int i = threadIdx.x; i < a.head_dim_v; i += 128) {\n"
-"        float x = 0;\n"
+"    for (int i = threadIdx.x; i < n_heads * each; i += 128) {\n"
+"        const int h = i / each, value = i % each * (BY_4 ? 4 : 1);\n"
+"        const float *part = parts + (i64)h * a.max_splits * step + 4 + value;\n"
+"        float4 sum = make_float4(0, 0, 0, 0);\n"
 "#pragma unroll 8\n"
-"        for (int s = 0; s < n; s++) x = fmaf(part[s * step + 4 + i], m[s], x);\n"
-"        a.out[row * a.out_stride + (i64)head * a.head_dim_v + i] = x / sum;\n"
+"        for (int s = 0; s < n_splits; s++) {\n"
+"            const float w = weight[h * MAX_SPLITS + s];\n"
+"            if (BY_4) {\n"
+"                const float4 x = *(const float4 *)(part + s * step);\n"
+"                sum.x = fmaf(w, x.x, sum.x); sum.y = fmaf(w, x.y, sum.y); sum.z = fmaf(w, x.z, sum.z); sum.w = fmaf(w, x.w, sum.w);\n"
+"            } else sum.x = fmaf(w, part[s * step], sum.x);\n"
+"        }\n"
+"        if (BY_4) *(float4 *)(out + h * a.head_dim_v + value) = sum;\n"
+"        else out[h * a.head_dim_v + value] = sum.x;\n"
 "    }\n"
 "}\n",
 NULL
@@ -2695,6 +2713,7 @@ static const char *const hybrid__cuda_text_attention[] = {
 "        *(float4 *)(part + 4 + at) = sum;\n"
 "        if (at == 0) { part[0] = top; part[1] = all; }\n"
 "    }\n"
+"    join_parts<true>(a, &o[0][0][0], blockIdx.z, row, head, n_queries, (total + step - 1) / step);\n"
 "}\n"
 "\n"
 "/* ---- many rows: 64 queries of a kv head, all of the cache that they see ------------------------------------------------ */\n"
@@ -2747,8 +2766,8 @@ static const char *const hybrid__cuda_text_attention[] = {
 "DEVICE void many_values(float o[D / 8][4], const float s[KEYS / 8][4], const half_t *v, int lane)\n"
 "{\n"
 "    const half_t *at = v + lane % 16 * STRIDE + lane / 16 * 8;\n"
-"#pragma unroll\n"
-"    for (int c = 0; c < KEYS / 16; c++) {\n",
+"#pragma unroll\n",
+"    for (int c = 0; c < KEYS / 16; c++) {\n"
 "        const u32 p[4] = { f2h2(s[2 * c][0], s[2 * c][1]), f2h2(s[2 * c][2], s[2 * c][3]), f2h2(s[2 * c + 1][0], s[2 * c + 1][1]), f2h2(s[2 * c + 1][2], s[2 * c + 1][3]) };\n"
 "#pragma unroll\n"
 "        for (int j = 0; j < D / 16; j++) {\n"
@@ -2824,8 +2843,8 @@ static const char *const hybrid__cuda_text_attention[] = {
 "        l[r] = 0;\n"
 "#pragma unroll\n"
 "        for (int c = 0; c < D / 16; c++)\n"
-"#pragma unroll\n"
-"            for (int h = 0; h < 2; h++) {\n",
+"#pragma unroll\n",
+"            for (int h = 0; h < 2; h++) {\n"
 "                float2 x = make_float2(0, 0);\n"
 "                if (query < n_queries) x = *(const float2 *)(from + 16 * c + 8 * h);\n"
 "                if (Q_SHARED) *(u32 *)(q_shared + (16 * warp + g + 8 * r) * STRIDE + 16 * c + 8 * h + 2 * t) = f2h2(x.x, x.y);\n"
@@ -2890,7 +2909,7 @@ static const char *const hybrid__cuda_text_attention_any[] = {
 "}\n"
 "\n"
 "/* grid: split: (splits, n_head_kv * groups of 16 query heads, rows); tiles: (tiles, n_head_kv * group * 4, 1). block 128.\n"
-" * shared floats: 16 * dim_k (q) + 16 * 32 (exps) + 32 * (4 + max(dim_k, dim_v)) (K, then V), dims rounded up to 4. */\n"
+" * shared floats: 16 * dim_k (q) + 16 * 32 (exps) + 32 * (4 + max(dim_k, dim_v)) (K, then V), dims rounded up to 4; at least 16 * 64. */\n"
 "KERNEL __launch_bounds__(128, 2) attention_any(const attention_args a)\n"
 "{\n"
 "    extern __shared__ float4 shared[];\n"
@@ -2902,8 +2921,10 @@ static const char *const hybrid__cuda_text_attention_any[] = {
 "    const int low = first_seen(pos0 + query0 / group, a.window), high = pos0 + min(query0 + ANY_QUERIES - 1, n_queries - 1) / group + 1;\n"
 "    int from = low / PAGE, to = (high - 1) / PAGE + 1;\n"
 "    float *q = (float *)shared, *p = q + ANY_QUERIES * dim, *kv = p + ANY_QUERIES * PAGE, acc[A_WARP][DIMS], m[A_WARP], l[A_WARP];\n"
+"    int n_splits = 1;\n"
 "    if (a.split) {\n"
 "        const int step = pages_a_split(to - from, a.max_splits);\n"
+"        n_splits = (to - from + step - 1) / step;\n"
 "        from += (int)blockIdx.x * step;\n"
 "        to = min(from + step, to);\n"
 "    }\n"
@@ -2927,10 +2948,10 @@ static const char *const hybrid__cuda_text_attention_any[] = {
 "        block_sync();\n"
 "        float s[A_WARP] = { 0, 0, 0, 0 };\n"
 "#pragma unroll 2\n"
-"        for (int i = 0; i < dim; i += 4) {\n"
+"        for (int i = 0; i < dim; i += 4) {\n",
 "            const float4 x = *(const float4 *)(kv + lane * (dim + 4) + i);\n"
 "#pragma unroll\n"
-"            for (int j = 0; j < A_WARP; j++) {\n",
+"            for (int j = 0; j < A_WARP; j++) {\n"
 "                const float4 y = *(const float4 *)(q + (A_WARP * warp + j) * dim + i);\n"
 "                s[j] = fmaf(x.x, y.x, s[j]); s[j] = fmaf(x.y, y.y, s[j]); s[j] = fmaf(x.z, y.z, s[j]); s[j] = fmaf(x.w, y.w, s[j]);\n"
 "            }\n"
@@ -2985,6 +3006,7 @@ static const char *const hybrid__cuda_text_attention_any[] = {
 "        for (int i = 0; i < DIMS; i++)\n"
 "            if (32 * i + lane < a.head_dim_v) to_row[32 * i + lane] = acc[j][i] * factor;\n"
 "    }\n"
+"    if (a.split) join_parts<false>(a, (float *)shared, blockIdx.z, row0, head_kv * group + query0, min(n_queries - query0, (int)ANY_QUERIES), n_splits);\n"
 "}\n",
 NULL
 };
@@ -3066,11 +3088,11 @@ static const hybrid__cuda_module_info *hybrid__cuda_module(int module)
         { "select", { hybrid__cuda_text_prelude, hybrid__cuda_text_select, NULL, NULL }, { NULL }, { "top_k_chunk", "top_k_row", NULL } },
 #define HYBRID__MODULE_OF_HEAD(type, kv, dim) \
         { "attention_" #type "_" #dim, { hybrid__cuda_text_prelude, hybrid__cuda_text_attention_args, hybrid__cuda_text_attention, NULL }, \
-          { "-DKV=" #kv, "-DHEAD_DIM=" #dim, NULL }, { "attention_few", "attention_merge", "attention_many", NULL } },
+          { "-DKV=" #kv, "-DHEAD_DIM=" #dim, NULL }, { "attention_few", "attention_many", NULL } },
         HYBRID__CUDA_HEADS(HYBRID__MODULE_OF_HEAD)
 #undef HYBRID__MODULE_OF_HEAD
         { "attention_any", { hybrid__cuda_text_prelude, hybrid__cuda_text_attention_args, hybrid__cuda_text_attention_any, NULL }, { NULL },
-          { "attention_any", "attention_merge", NULL } }
+          { "attention_any", NULL } }
     };
     typedef char every_module_has_a_row[(int)(sizeof(table) / sizeof(table[0])) == HYBRID__MODULE_COUNT ? 1 : -1];
     return (void)sizeof(every_module_has_a_row), &table[module];
@@ -4930,8 +4952,8 @@ typedef struct hybrid__cuda_batch {
     int32_t *pages; int32_t pages_a_seq;            /* (runs, pages_a_seq): row r is the page table of run r */
     int32_t *tiles;                                 /* (n_tiles, 4): first row, rows (at most HYBRID__CUDA_TILE), run, 0: long runs in tiles */
     int32_t *split_rows;                            /* rows of short runs: attention splits their cache over blocks */
-    float   *parts;                                 /* scratch of attention: hybrid__cuda_split_bytes */
-    int32_t  max_splits;                            /* of hybrid__cuda_split */
+    float   *parts;                                 /* scratch of attention: hybrid__cuda_split_bytes, zero at first */
+    int32_t  max_rows, max_splits;                  /* of hybrid__cuda_split */
     int32_t  n, n_out, n_runs, n_tiles, n_split;
     int32_t  max_length_class;                      /* the longest sequence, its new rows included, rounded up to a power of two; at least 256 */
 } hybrid__cuda_batch;
@@ -5075,7 +5097,7 @@ static void hybrid__cuda_op_top_k(hybrid__cuda_queue *q, const hybrid__op_top_k 
 /* ==== begin src/cuda/ops_attention.c ==== */
 /* cuda/ops_attention: which kernel of attention takes which rows.
  *
- * Rows of short runs (decoding, above all) are split: blocks share the cache of a row, and a second kernel joins their parts. Long runs go in
+ * Rows of short runs (decoding, above all) are split: blocks share the cache of a row, and the last one joins their parts. Long runs go in
  * tiles. F16 and Q8_0 caches of the usual head sizes go to tensor cores, the rest to attention_any in float32. */
 
 enum { HYBRID__CUDA_TILE = 64, HYBRID__CUDA_SPLIT_PAGES = 4, HYBRID__CUDA_SPLIT_MAX = 64 };
@@ -5086,21 +5108,26 @@ typedef struct hybrid__cuda_split {
     int max_rows, max_splits;
 } hybrid__cuda_split;
 
-static hybrid__cuda_split hybrid__cuda_split_plan(int n_seq, int n_rows, int max_length)
+static hybrid__cuda_split hybrid__cuda_split_plan(int n_seq, int n_rows, int n_head_kv, int max_length)
 {
     const int pages = (max_length + HYBRID__PAGE - 1) / HYBRID__PAGE;
     hybrid__cuda_split s;
     s.few = HYBRID__MAX(HYBRID__MIN(64 / n_seq, 8), 1);
     s.max_rows = (int)HYBRID__MIN((int64_t)n_seq * s.few, n_rows);
-    s.max_splits = HYBRID__MAX(HYBRID__MIN(2048 / s.max_rows, (int)HYBRID__CUDA_SPLIT_MAX), 4);
+    s.max_splits = HYBRID__MAX(HYBRID__MIN(2048 / s.max_rows, 256 / HYBRID__MAX(n_head_kv, 1)), 8);     /* 256 blocks keep any GPU busy */
+    s.max_splits = HYBRID__MIN(s.max_splits, (int)HYBRID__CUDA_SPLIT_MAX);
     s.max_splits = HYBRID__MIN(s.max_splits, (pages + HYBRID__CUDA_SPLIT_PAGES - 1) / HYBRID__CUDA_SPLIT_PAGES);
     return s;
 }
 
-/* Bytes of hybrid__cuda_batch.parts. */
+/* Counters of blocks in front of the parts, in numbers. */
+static size_t hybrid__cuda_done_count(int max_rows, int n_head) { return hybrid__align((size_t)max_rows * (size_t)n_head, 64); }
+
+/* Bytes of hybrid__cuda_batch.parts. They must be zero before the first use. */
 static size_t hybrid__cuda_split_bytes(const hybrid__cuda_split *s, int n_head, int head_dim_v)
 {
-    return (size_t)s->max_rows * (size_t)n_head * (size_t)s->max_splits * (size_t)(4 + head_dim_v) * sizeof(float);
+    const size_t parts = (size_t)s->max_rows * (size_t)n_head * (size_t)s->max_splits * (size_t)(4 + head_dim_v);
+    return (hybrid__cuda_done_count(s->max_rows, n_head) + parts) * sizeof(float);
 }
 
 /* Tiles of a batch of n_rows rows in n_runs runs, at most. */
@@ -5115,6 +5142,7 @@ static void hybrid__cuda_batch_fill(hybrid__cuda_batch *b, const hybrid__cuda_sp
     b->n_runs = batch->n_runs;
     b->n_tiles = b->n_split = 0;
     b->max_splits = s->max_splits;
+    b->max_rows = s->max_rows;
     for (i = 0; i < batch->n_runs; i++) {
         const hybrid__run *run = &batch->runs[i];
         length = HYBRID__MAX(length, run->pos + run->n_rows);
@@ -5136,6 +5164,7 @@ typedef struct hybrid__cuda_attention_args {
     const char *k, *v;
     const float *sinks;
     float *parts;
+    int32_t *done;
     const int32_t *pos, *run_of_row, *pages, *rows;
     int64_t q_stride, out_stride, page_bytes_k, page_bytes_v;
     int32_t n_head, n_head_kv, pages_a_seq, window, max_splits;
@@ -5155,7 +5184,9 @@ static void hybrid__cuda_attention_set(hybrid__cuda_attention_args *a, const hyb
     a->n_head = op->n_head; a->n_head_kv = kv->n_head_kv;
     a->scale = op->scale; a->softcap = op->softcap; a->window = op->window; a->sinks = op->sinks;
     a->pos = batch->pos; a->run_of_row = batch->run_of_row; a->pages = batch->pages; a->pages_a_seq = batch->pages_a_seq;
-    a->parts = batch->parts; a->max_splits = batch->max_splits;
+    a->done = (int32_t *)(void *)batch->parts;
+    a->parts = batch->parts + hybrid__cuda_done_count(batch->max_rows, op->n_head);
+    a->max_splits = batch->max_splits;
 }
 
 /* The module of tensor-core kernels for this cache, or that of attention_any. */
@@ -5168,12 +5199,12 @@ static int hybrid__cuda_attention_choose(const hybrid__op_attention *op)
     return module >= 0 && aligned ? module : HYBRID__MODULE_ATTENTION_ANY;
 }
 
-enum { HYBRID__CUDA_ATTENTION_FEW, HYBRID__CUDA_ATTENTION_MERGE, HYBRID__CUDA_ATTENTION_MANY };      /* kernels of a module; any, merge of the general one */
+enum { HYBRID__CUDA_ATTENTION_FEW, HYBRID__CUDA_ATTENTION_MANY };      /* kernels of a module; attention_any is both */
 
 static unsigned hybrid__cuda_attention_any_shared(const hybrid__kv_view *kv)
 {
     const unsigned k = (unsigned)(kv->head_dim_k + 3) / 4 * 4, v = (unsigned)kv->head_dim_v;
-    return 4 * (16 * k + 16 * HYBRID__PAGE + HYBRID__PAGE * HYBRID__MAX(k + 4, v));
+    return 4 * HYBRID__MAX(16 * k + 16 * HYBRID__PAGE + HYBRID__PAGE * HYBRID__MAX(k + 4, v), 16 * (unsigned)HYBRID__CUDA_SPLIT_MAX);
 }
 
 /* Rows of short runs: the grid is as large as the length class may ask for; blocks behind the end of a row leave. */
@@ -5190,7 +5221,6 @@ static void hybrid__cuda_attention_split(hybrid__cuda_queue *q, const hybrid__cu
     a->split = 1;
     hybrid__cuda_launch3(q, module, HYBRID__CUDA_ATTENTION_FEW, splits, op->kv->n_head_kv * hybrid__div_up(group, queries), batch->n_split, 128, 1,
         any ? hybrid__cuda_attention_any_shared(op->kv) : 0, args);
-    hybrid__cuda_launch3(q, module, HYBRID__CUDA_ATTENTION_MERGE, op->n_head, batch->n_split, 1, 128, 1, 0, args);
 }
 
 static void hybrid__cuda_attention_tiles(hybrid__cuda_queue *q, const hybrid__cuda_batch *batch, const hybrid__op_attention *op, int module, hybrid__cuda_attention_args *a)
@@ -5253,7 +5283,7 @@ static void hybrid__cuda_layout_make(hybrid__cuda_layout *l, const hybrid__limit
     const size_t rows = (size_t)limits->n_rows;
     size_t at = 0;
     memset(l, 0, sizeof *l);
-    l->split = hybrid__cuda_split_plan(limits->n_seq, limits->n_rows, limits->pages_a_seq * HYBRID__PAGE);
+    l->split = hybrid__cuda_split_plan(limits->n_seq, limits->n_rows, limits->n_head_kv, limits->pages_a_seq * HYBRID__PAGE);
     l->scratch_bytes = limits->scratch;
 #define HYBRID__PLACE(field, size) (l->field = at, at += hybrid__align(size, 256))
     HYBRID__PLACE(ids, rows * sizeof(int32_t));
@@ -5444,7 +5474,9 @@ static hybrid_result hybrid__cuda_backend_fill(hybrid__cuda_backend *self, const
     b->pages = (int32_t *)(void *)(self->memory + l->pages);
     b->pages_a_seq = limits->pages_a_seq;
     b->parts = (float *)(void *)(self->memory + l->parts);
-    return hybrid__cuda_queue_create(self->cu, &self->queue, error);
+    if ((r = hybrid__cuda_queue_create(self->cu, &self->queue, error)) != HYBRID_OK) return r;
+    hybrid__cuda_zero(self->queue, b->parts, hybrid__cuda_split_bytes(&l->split, limits->n_head, limits->head_dim_v));
+    return HYBRID_OK;
 }
 
 static hybrid_result hybrid__cuda_backend_create(hybrid__cuda *cu, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error)

@@ -72,7 +72,7 @@ typedef struct test_batch {
     int32_t *pages;
 } test_batch;
 
-static void batch_begin(test_batch *t, const hybrid__run *runs, int n_runs, int32_t pages_a_seq, int n_head, int head_dim_v, int max_splits)
+static void batch_begin(test_batch *t, const hybrid__run *runs, int n_runs, int32_t pages_a_seq, int n_head, int n_head_kv, int head_dim_v, int max_splits)
 {
     int i, r, n = 0;
     for (i = 0; i < n_runs; i++) for (r = 0; r < runs[i].n_rows; r++) t->pos[n++] = runs[i].pos + r;
@@ -80,7 +80,7 @@ static void batch_begin(test_batch *t, const hybrid__run *runs, int n_runs, int3
     t->host.runs = runs; t->host.n_runs = n_runs;
     t->host.out = t->out;
     memset(&t->b, 0, sizeof t->b);
-    t->split = hybrid__cuda_split_plan(n_runs, n, pages_a_seq * HYBRID__PAGE);
+    t->split = hybrid__cuda_split_plan(n_runs, n, n_head_kv, pages_a_seq * HYBRID__PAGE);
     if (max_splits) t->split.max_splits = max_splits;
     hybrid__cuda_batch_fill(&t->b, &t->split, &t->host, t->run_of_row, t->tiles, t->split_rows);
     CHECK((size_t)t->b.n_tiles <= hybrid__cuda_tiles_max(n, n_runs), "%d tiles", t->b.n_tiles);
@@ -98,6 +98,7 @@ static void batch_begin(test_batch *t, const hybrid__run *runs, int n_runs, int3
     t->b.pages = (int32_t *)device_put(t->pages, (size_t)n_runs * (size_t)pages_a_seq * 4);
     t->b.pages_a_seq = pages_a_seq;
     t->b.parts = (float *)device_new(hybrid__cuda_split_bytes(&t->split, n_head, head_dim_v));
+    hybrid__cuda_zero(queue, t->b.parts, hybrid__cuda_done_count(t->split.max_rows, n_head) * 4);
 }
 static void batch_end(test_batch *t)
 {
@@ -231,7 +232,7 @@ static void test_rope(void)
         for (i = 0; i < half; i++) freq[i] = pow(10000, -2.0 * i / cases[c].n_rot);
         df = device_put(freq, (size_t)half * 8);
         t.host.n_out = 0;
-        batch_begin(&t, runs, 3, 1, 1, 8, 0);
+        batch_begin(&t, runs, 3, 1, 1, 1, 8, 0);
         for (i = 0; i < n; i++) t.pos[i] *= 1000;                                    /* far positions: the angles need a double */
         hybrid__cuda_write(queue, t.b.pos, t.pos, (size_t)n * 4);
         to.inv_freq = (const double *)df; to.n_rot = 2 * half; to.scale = 1.19f; to.table = (float *)dt;
@@ -278,7 +279,7 @@ static void test_embed(void)
             hybrid_quantize(types[i], x, table, (size_t)(vocab * k), NULL);
             for (r = 0; r < 5; r++) { t.ids[r] = (r * 7 + 2) % vocab; t.out[r] = (r * 3 + 10) % vocab; }
             t.host.n_out = 4;
-            batch_begin(&t, &run, 1, 1, 1, 8, 0);
+            batch_begin(&t, &run, 1, 1, 1, 1, 8, 0);
             dt = device_put(table, row * (size_t)vocab); dy = device_put(want, (size_t)(5 * k) * 4);
             memset(&w, 0, sizeof w);
             w.type = types[i]; w.ne[0] = k; w.ne[1] = vocab; w.nb[1] = row; w.data = dt;
@@ -388,7 +389,7 @@ static void world_run(attention_world *w, const attention_case *c, int first, in
     int i;
     for (i = 0; i < n; i++) { runs[i] = w->runs[first + i]; runs[i].first_row -= row0; }
     t.host.n_out = 0;
-    batch_begin(&t, runs, n, PAGES_A_SEQ, c->n_head, c->dim_v, c->max_splits);
+    batch_begin(&t, runs, n, PAGES_A_SEQ, c->n_head, c->n_head_kv, c->dim_v, c->max_splits);
     dq = device_put(w->qkv + row0 * w->stride, (size_t)(t.b.n * w->stride) * 4);
     dout = device_put(out + row0 * w->out_stride, (size_t)(t.b.n * w->out_stride) * 4);
     ds = device_put(w->sinks, sizeof w->sinks);
@@ -447,7 +448,7 @@ static void test_attention_case(const attention_case *c)
         const int64_t at = w.runs[run].first_row * w.out_stride, n = w.runs[run].n_rows * w.out_stride;
         memcpy(w.want + at, w.out + at, (size_t)n * 4);
         attention_case one = *c;
-        if (!one.max_splits) one.max_splits = hybrid__cuda_split_plan(RUNS, w.n_rows, PAGES_A_SEQ * HYBRID__PAGE).max_splits;
+        if (!one.max_splits) one.max_splits = hybrid__cuda_split_plan(RUNS, w.n_rows, c->n_head_kv, PAGES_A_SEQ * HYBRID__PAGE).max_splits;
         if (r && w.runs[run].n_rows <= 8) continue;
         world_run(&w, &one, run, 1, false, w.out);
         CHECK(memcmp(w.want + at, w.out + at, (size_t)n * 4) == 0, "run %d alone", run);

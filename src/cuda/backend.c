@@ -33,7 +33,7 @@ static void hybrid__cuda_layout_make(hybrid__cuda_layout *l, const hybrid__limit
     const size_t rows = (size_t)limits->n_rows;
     size_t at = 0;
     memset(l, 0, sizeof *l);
-    l->split = hybrid__cuda_split_plan(limits->n_seq, limits->n_rows, limits->pages_a_seq * HYBRID__PAGE);
+    l->split = hybrid__cuda_split_plan(limits->n_seq, limits->n_rows, limits->n_head_kv, limits->pages_a_seq * HYBRID__PAGE);
     l->scratch_bytes = limits->scratch;
 #define HYBRID__PLACE(field, size) (l->field = at, at += hybrid__align(size, 256))
     HYBRID__PLACE(ids, rows * sizeof(int32_t));
@@ -224,7 +224,9 @@ static hybrid_result hybrid__cuda_backend_fill(hybrid__cuda_backend *self, const
     b->pages = (int32_t *)(void *)(self->memory + l->pages);
     b->pages_a_seq = limits->pages_a_seq;
     b->parts = (float *)(void *)(self->memory + l->parts);
-    return hybrid__cuda_queue_create(self->cu, &self->queue, error);
+    if ((r = hybrid__cuda_queue_create(self->cu, &self->queue, error)) != HYBRID_OK) return r;
+    hybrid__cuda_zero(self->queue, b->parts, hybrid__cuda_split_bytes(&l->split, limits->n_head, limits->head_dim_v));
+    return HYBRID_OK;
 }
 
 static hybrid_result hybrid__cuda_backend_create(hybrid__cuda *cu, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error)

@@ -97,11 +97,11 @@ static const hybrid__cuda_module_info *hybrid__cuda_module(int module)
         { "select", { hybrid__cuda_text_prelude, hybrid__cuda_text_select, NULL, NULL }, { NULL }, { "top_k_chunk", "top_k_row", NULL } },
 #define HYBRID__MODULE_OF_HEAD(type, kv, dim) \
         { "attention_" #type "_" #dim, { hybrid__cuda_text_prelude, hybrid__cuda_text_attention_args, hybrid__cuda_text_attention, NULL }, \
-          { "-DKV=" #kv, "-DHEAD_DIM=" #dim, NULL }, { "attention_few", "attention_merge", "attention_many", NULL } },
+          { "-DKV=" #kv, "-DHEAD_DIM=" #dim, NULL }, { "attention_few", "attention_many", NULL } },
         HYBRID__CUDA_HEADS(HYBRID__MODULE_OF_HEAD)
 #undef HYBRID__MODULE_OF_HEAD
         { "attention_any", { hybrid__cuda_text_prelude, hybrid__cuda_text_attention_args, hybrid__cuda_text_attention_any, NULL }, { NULL },
-          { "attention_any", "attention_merge", NULL } }
+          { "attention_any", NULL } }
     };
     typedef char every_module_has_a_row[(int)(sizeof(table) / sizeof(table[0])) == HYBRID__MODULE_COUNT ? 1 : -1];
     return (void)sizeof(every_module_has_a_row), &table[module];

@@ -1,6 +1,6 @@
 /* cuda/ops_attention: which kernel of attention takes which rows.
  *
- * Rows of short runs (decoding, above all) are split: blocks share the cache of a row, and a second kernel joins their parts. Long runs go in
+ * Rows of short runs (decoding, above all) are split: blocks share the cache of a row, and the last one joins their parts. Long runs go in
  * tiles. F16 and Q8_0 caches of the usual head sizes go to tensor cores, the rest to attention_any in float32. */
 
 enum { HYBRID__CUDA_TILE = 64, HYBRID__CUDA_SPLIT_PAGES = 4, HYBRID__CUDA_SPLIT_MAX = 64 };
@@ -11,21 +11,26 @@ typedef struct hybrid__cuda_split {
     int max_rows, max_splits;
 } hybrid__cuda_split;
 
-static hybrid__cuda_split hybrid__cuda_split_plan(int n_seq, int n_rows, int max_length)
+static hybrid__cuda_split hybrid__cuda_split_plan(int n_seq, int n_rows, int n_head_kv, int max_length)
 {
     const int pages = (max_length + HYBRID__PAGE - 1) / HYBRID__PAGE;
     hybrid__cuda_split s;
     s.few = HYBRID__MAX(HYBRID__MIN(64 / n_seq, 8), 1);
     s.max_rows = (int)HYBRID__MIN((int64_t)n_seq * s.few, n_rows);
-    s.max_splits = HYBRID__MAX(HYBRID__MIN(2048 / s.max_rows, (int)HYBRID__CUDA_SPLIT_MAX), 4);
+    s.max_splits = HYBRID__MAX(HYBRID__MIN(2048 / s.max_rows, 256 / HYBRID__MAX(n_head_kv, 1)), 8);     /* 256 blocks keep any GPU busy */
+    s.max_splits = HYBRID__MIN(s.max_splits, (int)HYBRID__CUDA_SPLIT_MAX);
     s.max_splits = HYBRID__MIN(s.max_splits, (pages + HYBRID__CUDA_SPLIT_PAGES - 1) / HYBRID__CUDA_SPLIT_PAGES);
     return s;
 }
 
-/* Bytes of hybrid__cuda_batch.parts. */
+/* Counters of blocks in front of the parts, in numbers. */
+static size_t hybrid__cuda_done_count(int max_rows, int n_head) { return hybrid__align((size_t)max_rows * (size_t)n_head, 64); }
+
+/* Bytes of hybrid__cuda_batch.parts. They must be zero before the first use. */
 static size_t hybrid__cuda_split_bytes(const hybrid__cuda_split *s, int n_head, int head_dim_v)
 {
-    return (size_t)s->max_rows * (size_t)n_head * (size_t)s->max_splits * (size_t)(4 + head_dim_v) * sizeof(float);
+    const size_t parts = (size_t)s->max_rows * (size_t)n_head * (size_t)s->max_splits * (size_t)(4 + head_dim_v);
+    return (hybrid__cuda_done_count(s->max_rows, n_head) + parts) * sizeof(float);
 }
 
 /* Tiles of a batch of n_rows rows in n_runs runs, at most. */
@@ -40,6 +45,7 @@ static void hybrid__cuda_batch_fill(hybrid__cuda_batch *b, const hybrid__cuda_sp
     b->n_runs = batch->n_runs;
     b->n_tiles = b->n_split = 0;
     b->max_splits = s->max_splits;
+    b->max_rows = s->max_rows;
     for (i = 0; i < batch->n_runs; i++) {
         const hybrid__run *run = &batch->runs[i];
         length = HYBRID__MAX(length, run->pos + run->n_rows);
@@ -61,6 +67,7 @@ typedef struct hybrid__cuda_attention_args {
     const char *k, *v;
     const float *sinks;
     float *parts;
+    int32_t *done;
     const int32_t *pos, *run_of_row, *pages, *rows;
     int64_t q_stride, out_stride, page_bytes_k, page_bytes_v;
     int32_t n_head, n_head_kv, pages_a_seq, window, max_splits;
@@ -80,7 +87,9 @@ static void hybrid__cuda_attention_set(hybrid__cuda_attention_args *a, const hyb
     a->n_head = op->n_head; a->n_head_kv = kv->n_head_kv;
     a->scale = op->scale; a->softcap = op->softcap; a->window = op->window; a->sinks = op->sinks;
     a->pos = batch->pos; a->run_of_row = batch->run_of_row; a->pages = batch->pages; a->pages_a_seq = batch->pages_a_seq;
-    a->parts = batch->parts; a->max_splits = batch->max_splits;
+    a->done = (int32_t *)(void *)batch->parts;
+    a->parts = batch->parts + hybrid__cuda_done_count(batch->max_rows, op->n_head);
+    a->max_splits = batch->max_splits;
 }
 
 /* The module of tensor-core kernels for this cache, or that of attention_any. */
@@ -93,12 +102,12 @@ static int hybrid__cuda_attention_choose(const hybrid__op_attention *op)
     return module >= 0 && aligned ? module : HYBRID__MODULE_ATTENTION_ANY;
 }
 
-enum { HYBRID__CUDA_ATTENTION_FEW, HYBRID__CUDA_ATTENTION_MERGE, HYBRID__CUDA_ATTENTION_MANY };      /* kernels of a module; any, merge of the general one */
+enum { HYBRID__CUDA_ATTENTION_FEW, HYBRID__CUDA_ATTENTION_MANY };      /* kernels of a module; attention_any is both */
 
 static unsigned hybrid__cuda_attention_any_shared(const hybrid__kv_view *kv)
 {
     const unsigned k = (unsigned)(kv->head_dim_k + 3) / 4 * 4, v = (unsigned)kv->head_dim_v;
-    return 4 * (16 * k + 16 * HYBRID__PAGE + HYBRID__PAGE * HYBRID__MAX(k + 4, v));
+    return 4 * HYBRID__MAX(16 * k + 16 * HYBRID__PAGE + HYBRID__PAGE * HYBRID__MAX(k + 4, v), 16 * (unsigned)HYBRID__CUDA_SPLIT_MAX);
 }
 
 /* Rows of short runs: the grid is as large as the length class may ask for; blocks behind the end of a row leave. */
@@ -115,7 +124,6 @@ static void hybrid__cuda_attention_split(hybrid__cuda_queue *q, const hybrid__cu
     a->split = 1;
     hybrid__cuda_launch3(q, module, HYBRID__CUDA_ATTENTION_FEW, splits, op->kv->n_head_kv * hybrid__div_up(group, queries), batch->n_split, 128, 1,
         any ? hybrid__cuda_attention_any_shared(op->kv) : 0, args);
-    hybrid__cuda_launch3(q, module, HYBRID__CUDA_ATTENTION_MERGE, op->n_head, batch->n_split, 1, 128, 1, 0, args);
 }
 
 static void hybrid__cuda_attention_tiles(hybrid__cuda_queue *q, const hybrid__cuda_batch *batch, const hybrid__op_attention *op, int module, hybrid__cuda_attention_args *a)

@@ -9,8 +9,8 @@ typedef struct hybrid__cuda_batch {
     int32_t *pages; int32_t pages_a_seq;            /* (runs, pages_a_seq): row r is the page table of run r */
     int32_t *tiles;                                 /* (n_tiles, 4): first row, rows (at most HYBRID__CUDA_TILE), run, 0: long runs in tiles */
     int32_t *split_rows;                            /* rows of short runs: attention splits their cache over blocks */
-    float   *parts;                                 /* scratch of attention: hybrid__cuda_split_bytes */
-    int32_t  max_splits;                            /* of hybrid__cuda_split */
+    float   *parts;                                 /* scratch of attention: hybrid__cuda_split_bytes, zero at first */
+    int32_t  max_rows, max_splits;                  /* of hybrid__cuda_split */
     int32_t  n, n_out, n_runs, n_tiles, n_split;
     int32_t  max_length_class;                      /* the longest sequence, its new rows included, rounded up to a power of two; at least 256 */
 } hybrid__cuda_batch;

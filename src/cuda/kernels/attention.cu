@@ -163,6 +163,7 @@ KERNEL __launch_bounds__(128, 2) attention_few(const attention_args a)
         *(float4 *)(part + 4 + at) = sum;
         if (at == 0) { part[0] = top; part[1] = all; }
     }
+    join_parts<true>(a, &o[0][0][0], blockIdx.z, row, head, n_queries, (total + step - 1) / step);
 }
 
 /* ---- many rows: 64 queries of a kv head, all of the cache that they see ------------------------------------------------ */

@@ -21,7 +21,7 @@ DEVICE void fetch_page(float *tile, int stride, const char *page, int row_bytes,
 }
 
 /* grid: split: (splits, n_head_kv * groups of 16 query heads, rows); tiles: (tiles, n_head_kv * group * 4, 1). block 128.
- * shared floats: 16 * dim_k (q) + 16 * 32 (exps) + 32 * (4 + max(dim_k, dim_v)) (K, then V), dims rounded up to 4. */
+ * shared floats: 16 * dim_k (q) + 16 * 32 (exps) + 32 * (4 + max(dim_k, dim_v)) (K, then V), dims rounded up to 4; at least 16 * 64. */
 KERNEL __launch_bounds__(128, 2) attention_any(const attention_args a)
 {
     extern __shared__ float4 shared[];
@@ -33,8 +33,10 @@ KERNEL __launch_bounds__(128, 2) attention_any(const attention_args a)
     const int low = first_seen(pos0 + query0 / group, a.window), high = pos0 + min(query0 + ANY_QUERIES - 1, n_queries - 1) / group + 1;
     int from = low / PAGE, to = (high - 1) / PAGE + 1;
     float *q = (float *)shared, *p = q + ANY_QUERIES * dim, *kv = p + ANY_QUERIES * PAGE, acc[A_WARP][DIMS], m[A_WARP], l[A_WARP];
+    int n_splits = 1;
     if (a.split) {
         const int step = pages_a_split(to - from, a.max_splits);
+        n_splits = (to - from + step - 1) / step;
         from += (int)blockIdx.x * step;
         to = min(from + step, to);
     }
@@ -116,4 +118,5 @@ KERNEL __launch_bounds__(128, 2) attention_any(const attention_args a)
         for (int i = 0; i < DIMS; i++)
             if (32 * i + lane < a.head_dim_v) to_row[32 * i + lane] = acc[j][i] * factor;
     }
+    if (a.split) join_parts<false>(a, (float *)shared, blockIdx.z, row0, head_kv * group + query0, min(n_queries - query0, (int)ANY_QUERIES), n_splits);
 }

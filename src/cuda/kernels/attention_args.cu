@@ -1,7 +1,7 @@
 /* attention_args: what all kernels of attention share. Needs prelude.
  *
  * Rows of runs with few rows go through kernels that split the cache of a row over blocks, each of which leaves a maximum, a sum and an
- * unscaled result (a part); attention_merge joins them. Long runs go in tiles of up to 64 rows, whole in one block.
+ * unscaled result (a part); the block that comes last joins them. Long runs go in tiles of up to 64 rows, whole in one block.
  * How the cache of a row is split depends on its position alone: what else is in the batch never changes a result. */
 
 struct attention_args {
@@ -9,6 +9,7 @@ struct attention_args {
     const char *k, *v;                       /* the pages of the layer */
     const float *sinks;                      /* n_head, or NULL */
     float *parts;                            /* (rows, n_head, max_splits, 4 + head_dim_v): maximum, sum, 2 unused, result */
+    int *done;                               /* (rows, gridDim.y): blocks that are done; zero before and after */
     const int *pos, *run_of_row, *pages;     /* of the batch */
     const int *rows;                         /* tiles: (n, 4): first row, rows, run, 0. Split: rows */
     i64 q_stride, out_stride, page_bytes_k, page_bytes_v;
@@ -37,30 +38,47 @@ DEVICE float cap(float s, float softcap) { return softcap * (1.0f - 2.0f / (expf
 /* e^(m - base) would be NaN where nothing was seen yet. */
 DEVICE float finite_or_0(float m) { return m == NOTHING ? 0.0f : m; }
 
-/* Joins the parts of one head of one row: in order, so that the sum is always the same. grid (n_head, rows), block 128. */
-KERNEL __launch_bounds__(128) attention_merge(const attention_args a)
+/* All threads of a block have written their share of the parts of heads head .. head + n_heads of row number at. The last block of the n_splits
+ * joins the parts: always in the same order. block 128. weight: shared memory, n_heads * MAX_SPLITS. BY_4: sizes and addresses allow float4. */
+template <bool BY_4> DEVICE void join_parts(const attention_args &a, float *weight, int at, int row, int head, int n_heads, int n_splits)
 {
-    __shared__ float m[MAX_SPLITS], l[MAX_SPLITS];
-    const int head = blockIdx.x, row = a.rows[blockIdx.y], pos = a.pos[row], step = 4 + a.head_dim_v;
-    const int total = pos / PAGE - first_seen(pos, a.window) / PAGE + 1, pages = pages_a_split(total, a.max_splits), n = (total + pages - 1) / pages;
-    const float *part = a.parts + ((i64)blockIdx.y * a.n_head + head) * a.max_splits * step, sink = a.sinks ? a.sinks[head] : NOTHING;
-    float top = sink, sum = 0;
-    if ((int)threadIdx.x < n) {
-        m[threadIdx.x] = part[threadIdx.x * step];
-        l[threadIdx.x] = part[threadIdx.x * step + 1];
+    __shared__ int last;
+    const int step = 4 + a.head_dim_v, lane = threadIdx.x % 32, each = BY_4 ? a.head_dim_v / 4 : a.head_dim_v;
+    const float *parts = a.parts + ((i64)at * a.n_head + head) * a.max_splits * step;
+    float *out = a.out + row * a.out_stride + (i64)head * a.head_dim_v;
+    block_sync();                                             /* the parts are written; fences make this known, and what others wrote known here */
+    if (threadIdx.x == 0) {
+        int *done = a.done + at * gridDim.y + blockIdx.y;
+        __threadfence();
+        last = atomicAdd(done, 1) == n_splits - 1;
+        if (last) *done = 0;
+        __threadfence();
     }
     block_sync();
-    for (int s = 0; s < n; s++) top = fmaxf(top, m[s]);
-    top = finite_or_0(top);
-    block_sync();                                             /* the maxima have been read: weights take their place */
-    if ((int)threadIdx.x < n) m[threadIdx.x] = fast_exp(m[threadIdx.x] - top);
+    if (!last) return;
+    for (int h = threadIdx.x / 32; h < n_heads; h += 4) {
+        const float *part = parts + (i64)h * a.max_splits * step;
+        const bool low = lane < n_splits, high = lane + 32 < n_splits;
+        const float m0 = low ? part[lane * step] : NOTHING, m1 = high ? part[(lane + 32) * step] : NOTHING, sink = a.sinks ? a.sinks[head + h] : NOTHING;
+        const float top = finite_or_0(warp_max(fmaxf(fmaxf(m0, m1), sink))), w0 = fast_exp(m0 - top), w1 = fast_exp(m1 - top);
+        const float sum = warp_sum((low ? part[lane * step + 1] * w0 : 0.0f) + (high ? part[(lane + 32) * step + 1] * w1 : 0.0f)) + fast_exp(sink - top);
+        weight[h * MAX_SPLITS + lane] = w0 / sum;
+        weight[h * MAX_SPLITS + lane + 32] = w1 / sum;
+    }
     block_sync();
-    for (int s = 0; s < n; s++) sum = fmaf(l[s], m[s], sum);
-    if (a.sinks) sum += fast_exp(sink - top);
-    for (int i = threadIdx.x; i < a.head_dim_v; i += 128) {
-        float x = 0;
+    for (int i = threadIdx.x; i < n_heads * each; i += 128) {
+        const int h = i / each, value = i % each * (BY_4 ? 4 : 1);
+        const float *part = parts + (i64)h * a.max_splits * step + 4 + value;
+        float4 sum = make_float4(0, 0, 0, 0);
 #pragma unroll 8
-        for (int s = 0; s < n; s++) x = fmaf(part[s * step + 4 + i], m[s], x);
-        a.out[row * a.out_stride + (i64)head * a.head_dim_v + i] = x / sum;
+        for (int s = 0; s < n_splits; s++) {
+            const float w = weight[h * MAX_SPLITS + s];
+            if (BY_4) {
+                const float4 x = *(const float4 *)(part + s * step);
+                sum.x = fmaf(w, x.x, sum.x); sum.y = fmaf(w, x.y, sum.y); sum.z = fmaf(w, x.z, sum.z); sum.w = fmaf(w, x.w, sum.w);
+            } else sum.x = fmaf(w, part[s * step], sum.x);
+        }
+        if (BY_4) *(float4 *)(out + h * a.head_dim_v + value) = sum;
+        else out[h * a.head_dim_v + value] = sum.x;
     }
 }
