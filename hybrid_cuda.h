@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 44015a4e2e94cca8): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id b87cec35d05597f6): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,7 +16,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       52  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      115  macros.h           what compilers call things, and the macros that every room uses
- *     5642  end.h              closes what core/begin opened
+ *     5646  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
  *      153  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
@@ -32,10 +32,10 @@
  *     4149  queue.c            work in order on one stream of a device, used by one thread at a time
  *     4543  gemm.c             large products by cuBLAS.
  *     4653  ops_matmul.c       the op matmul: which kernels a product takes
- *     4943  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5097  ops_attention.c    which kernel of attention takes which rows
- *     5250  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     5507  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *     4947  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5101  ops_attention.c    which kernel of attention takes which rows
+ *     5254  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     5511  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -47,7 +47,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "44015a4e2e94cca8"
+#define HYBRID_CUDA__SOURCE_ID "b87cec35d05597f6"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -4756,10 +4756,14 @@ static void hybrid__cuda_grid(hybrid__cuda_queue *q, int module, int kernel, int
 
 /* ---- x ---- */
 
-/* As bytes: first these, then rows * k / 32 scales, then rows * k / 16 sums. */
-static float *hybrid__cuda_matmul_scales(const hybrid__cuda_matmul_job *job)
+/* As bytes: first these, then rows * k / 16 sums (an even number, they are read in pairs), then rows * k / 32 scales. */
+static float *hybrid__cuda_matmul_sums(const hybrid__cuda_matmul_job *job)
 {
     return (float *)(void *)(job->x + (size_t)hybrid__cuda_q8_rows(job->n) * (size_t)job->k);
+}
+static float *hybrid__cuda_matmul_scales(const hybrid__cuda_matmul_job *job)
+{
+    return hybrid__cuda_matmul_sums(job) + hybrid__cuda_q8_rows(job->n) * (job->k / 16);
 }
 
 static void hybrid__cuda_matmul_x(hybrid__cuda_matmul_job *job, hybrid__cuda_x form)
@@ -4771,7 +4775,7 @@ static void hybrid__cuda_matmul_x(hybrid__cuda_matmul_job *job, hybrid__cuda_x f
     job->form = form;
     if (form == HYBRID__CUDA_X_Q8) {
         int rows = hybrid__cuda_q8_rows(job->n);
-        float *d = hybrid__cuda_matmul_scales(job), *s = d + rows * (job->k / 32);
+        float *d = hybrid__cuda_matmul_scales(job), *s = hybrid__cuda_matmul_sums(job);
         void *one[6], *many[7];
         one[0] = many[0] = &x; one[1] = many[1] = &x_stride; one[2] = many[2] = &k;
         many[3] = &job->n;
@@ -4810,7 +4814,7 @@ static void hybrid__cuda_matvec(hybrid__cuda_matmul_job *job, hybrid_type type, 
         o.d = o.s = NULL;
     } else {
         o.x = job->x; o.x_stride = job->k;
-        o.d = hybrid__cuda_matmul_scales(job); o.s = o.d + job->k / 32;
+        o.d = hybrid__cuda_matmul_scales(job); o.s = hybrid__cuda_matmul_sums(job);
     }
     args[0] = ms; args[1] = &o;
     hybrid__cuda_grid(job->q, module, n <= 2 ? 0 : n <= 4 ? 1 : 2, (blocks + turns - 1) / turns, 1, 32 * HYBRID__CUDA_MATVEC_WARPS, args);
@@ -4821,7 +4825,7 @@ static void hybrid__cuda_matbatch(hybrid__cuda_matmul_job *job, hybrid_type type
     hybrid__cuda_tiles x;
     void *args[2];
     x.k = (int)job->k; x.n = job->n; x.row_bytes = row_bytes;
-    x.q = job->x; x.d = hybrid__cuda_matmul_scales(job); x.s = x.d + hybrid__cuda_q8_rows(job->n) * (job->k / 32);
+    x.q = job->x; x.d = hybrid__cuda_matmul_scales(job); x.s = hybrid__cuda_matmul_sums(job);
     args[0] = ms; args[1] = &x;
     hybrid__cuda_grid(job->q, hybrid__cuda_matmul_module(HYBRID__MODULE_MATBATCH_F32, type), hybrid__cuda_batch_kernel(job->n),
                       hybrid__cuda_matmul_blocks(ms, HYBRID__CUDA_MATBATCH_ROWS), 1, 128, args);

@@ -103,10 +103,14 @@ static void hybrid__cuda_grid(hybrid__cuda_queue *q, int module, int kernel, int
 
 /* ---- x ---- */
 
-/* As bytes: first these, then rows * k / 32 scales, then rows * k / 16 sums. */
-static float *hybrid__cuda_matmul_scales(const hybrid__cuda_matmul_job *job)
+/* As bytes: first these, then rows * k / 16 sums (an even number, they are read in pairs), then rows * k / 32 scales. */
+static float *hybrid__cuda_matmul_sums(const hybrid__cuda_matmul_job *job)
 {
     return (float *)(void *)(job->x + (size_t)hybrid__cuda_q8_rows(job->n) * (size_t)job->k);
+}
+static float *hybrid__cuda_matmul_scales(const hybrid__cuda_matmul_job *job)
+{
+    return hybrid__cuda_matmul_sums(job) + hybrid__cuda_q8_rows(job->n) * (job->k / 16);
 }
 
 static void hybrid__cuda_matmul_x(hybrid__cuda_matmul_job *job, hybrid__cuda_x form)
@@ -118,7 +122,7 @@ static void hybrid__cuda_matmul_x(hybrid__cuda_matmul_job *job, hybrid__cuda_x f
     job->form = form;
     if (form == HYBRID__CUDA_X_Q8) {
         int rows = hybrid__cuda_q8_rows(job->n);
-        float *d = hybrid__cuda_matmul_scales(job), *s = d + rows * (job->k / 32);
+        float *d = hybrid__cuda_matmul_scales(job), *s = hybrid__cuda_matmul_sums(job);
         void *one[6], *many[7];
         one[0] = many[0] = &x; one[1] = many[1] = &x_stride; one[2] = many[2] = &k;
         many[3] = &job->n;
@@ -157,7 +161,7 @@ static void hybrid__cuda_matvec(hybrid__cuda_matmul_job *job, hybrid_type type, 
         o.d = o.s = NULL;
     } else {
         o.x = job->x; o.x_stride = job->k;
-        o.d = hybrid__cuda_matmul_scales(job); o.s = o.d + job->k / 32;
+        o.d = hybrid__cuda_matmul_scales(job); o.s = hybrid__cuda_matmul_sums(job);
     }
     args[0] = ms; args[1] = &o;
     hybrid__cuda_grid(job->q, module, n <= 2 ? 0 : n <= 4 ? 1 : 2, (blocks + turns - 1) / turns, 1, 32 * HYBRID__CUDA_MATVEC_WARPS, args);
@@ -168,7 +172,7 @@ static void hybrid__cuda_matbatch(hybrid__cuda_matmul_job *job, hybrid_type type
     hybrid__cuda_tiles x;
     void *args[2];
     x.k = (int)job->k; x.n = job->n; x.row_bytes = row_bytes;
-    x.q = job->x; x.d = hybrid__cuda_matmul_scales(job); x.s = x.d + hybrid__cuda_q8_rows(job->n) * (job->k / 32);
+    x.q = job->x; x.d = hybrid__cuda_matmul_scales(job); x.s = hybrid__cuda_matmul_sums(job);
     args[0] = ms; args[1] = &x;
     hybrid__cuda_grid(job->q, hybrid__cuda_matmul_module(HYBRID__MODULE_MATBATCH_F32, type), hybrid__cuda_batch_kernel(job->n),
                       hybrid__cuda_matmul_blocks(ms, HYBRID__CUDA_MATBATCH_ROWS), 1, 128, args);
