@@ -26,7 +26,7 @@ struct record {
     static unsigned mask(uint64_t r) { return (unsigned)(r >> 4) & 15u; }
 };
 enum { LANES = 1, WARPS = 2, BLOCKS = 4, ATOMIC = 8 };     /* flags: read by several lanes, warps, blocks; an atomic operation */
-enum { INITIALISED = 15, PENDING = 16 };                   /* state byte: 4 bits for 4 bytes; a cp.async is under way */
+enum { INITIALISED = 15, PENDING = 16, FORBIDDEN = 32 };   /* state byte: 4 bits for 4 bytes; a cp.async is under way; see emu_forbid */
 
 struct region { uintptr_t base; uint64_t bytes; cell *cells; uint8_t *state; bool shared; };
 static region global_memory, static_shared, dynamic_shared;
@@ -63,8 +63,8 @@ static void set_state(uintptr_t p, uint64_t bytes) {
     if (!emu_checking || p - global_memory.base >= global_memory.bytes) return;
     uint64_t at = p - global_memory.base, end = at + bytes;
     for (; at < end && at & 3u; at++) global_memory.state[at >> 2] |= (uint8_t)(1u << (at & 3u));
-    if (at < end) memset(global_memory.state + (at >> 2), INITIALISED, (end - at) >> 2);
-    for (at = at < end ? end & ~(uint64_t)3 : end; at < end; at++) global_memory.state[at >> 2] |= (uint8_t)(1u << (at & 3u));
+    for (uint64_t stop = at < end ? end & ~(uint64_t)3 : at; at < stop; at += 4) global_memory.state[at >> 2] |= INITIALISED;
+    for (; at < end; at++) global_memory.state[at >> 2] |= (uint8_t)(1u << (at & 3u));
 }
 void emu_check_written(uintptr_t p, uint64_t bytes) { set_state(p, bytes); }
 void emu_check_copied(uintptr_t to, uintptr_t from, uint64_t bytes) {
@@ -73,6 +73,16 @@ void emu_check_copied(uintptr_t to, uintptr_t from, uint64_t bytes) {
     uint64_t a = to - global_memory.base, b = from - global_memory.base;
     if ((a | b | bytes) & 3u) set_state(to, bytes);
     else memmove(s + (a >> 2), s + (b >> 2), bytes >> 2);
+}
+
+/* For tests: kernels must not touch these bytes (of a larger buffer). Only whole groups of 4 at multiples of 4 are kept. */
+EMU_API void emu_forbid(const void *p, size_t bytes, int forbidden) {
+    uintptr_t from = ((uintptr_t)p + 3) & ~(uintptr_t)3, to = ((uintptr_t)p + bytes) & ~(uintptr_t)3;
+    if (!emu_checking || from - global_memory.base >= global_memory.bytes) return;
+    for (; from < to; from += 4) {
+        uint8_t *s = &global_memory.state[(from - global_memory.base) >> 2];
+        *s = (uint8_t)(forbidden ? *s | FORBIDDEN : *s & ~FORBIDDEN);
+    }
 }
 
 void emu_check_launch(const emu_launch *launch, uintptr_t stacks, uint64_t bytes) {
@@ -132,6 +142,7 @@ static inline void touch(const region *m, uint64_t at, unsigned mask, int kind, 
     uintptr_t a = m->base + at;
     const bool writes = kind != EMU_READ;
     const unsigned atomic = kind == EMU_ATOMIC_ACCESS ? ATOMIC : 0;
+    if (*s & FORBIDDEN && first_time(pc, 8)) emu_report("%s of bytes that the test has forbidden (%p) %s", writes ? "write" : "read", (void *)a, emu_source(pc).c_str());
     if (kind == EMU_ASYNC_DONE) {
         *s = (uint8_t)((*s | mask) & ~PENDING);
         c->write = record::make(serial, (unsigned)emu_current, emu_time.now, mask, 0);

@@ -1,6 +1,7 @@
 /* What a test may ask the emulated driver: void *h = dlopen("libcuda.so.1"), then dlsym(h, "emu_counters"). Plain C. */
 #ifndef EMU_COUNTERS_H
 #define EMU_COUNTERS_H
+#include <stddef.h>
 typedef struct emu_counts {
     unsigned long long calls;                 /* of driver functions */
     unsigned long long allocations, frees;    /* of device memory */
@@ -18,4 +19,5 @@ typedef struct emu_counts {
 typedef const emu_counts *(*emu_counters_function)(void);     /* emu_counters: the live numbers */
 typedef const char *(*emu_reports_function)(void);        /* emu_reports: text of the findings, "" when none */
 typedef void (*emu_forgive_function)(void);                   /* emu_forgive: forget the findings (a test that wanted them) */
+typedef void (*emu_forbid_function)(const void *p, size_t bytes, int forbidden);   /* emu_forbid: check mode reports kernels that touch these bytes of a buffer */
 #endif

@@ -48,7 +48,7 @@ enum { SAVED_WORDS = 20, ENTRY_WORD = 11 };
 
 enum { MAX_THREADS = 1024, STACK_BYTES = 256 * 1024, GUARD = 65536, SLOTS = 8, SHARED_MAX = 256 * 1024 };
 
-struct copy { char *to; const char *from; int bytes, group; };
+struct copy { char *to; const char *from; int bytes, group; bool done; };
 struct lane_state {
     fiber_point at;                                    /* where it waits */
     int stack;                                         /* which stack it waits on */
@@ -427,10 +427,13 @@ EMU_API void emu_ldmatrix(unsigned *r, const void *row, int n, int transposed, i
 }
 
 /* ---- asynchronous copies: done as late as allowed (at the wait), or at once in the reordered mode ---- */
-static void copy_now(const copy &c) {
-    if (emu_checking) emu_check_access(c.to, c.bytes, EMU_ASYNC_DONE, nullptr);
+static void move_bytes(const copy &c) {
     if (c.from) memcpy(c.to, c.from, (size_t)c.bytes);
     else memset(c.to, 0, (size_t)c.bytes);
+}
+static void finish_copy(const copy &c) {
+    if (emu_checking) emu_check_access(c.to, c.bytes, EMU_ASYNC_DONE, nullptr);
+    if (!c.done) move_bytes(c);
 }
 EMU_API void emu_cp_async(void *shared, const void *global, int bytes, int valid) {
     const void *pc = __builtin_return_address(0);
@@ -442,15 +445,15 @@ EMU_API void emu_cp_async(void *shared, const void *global, int bytes, int valid
         if (valid) emu_check_access(global, bytes, EMU_READ, pc);
         emu_check_access(shared, bytes, EMU_ASYNC_WRITE, pc);
     }
-    copy c = {(char *)shared, valid ? (const char *)global : nullptr, bytes, lanes[current].groups};
-    if (eager) copy_now(c);
-    else lanes[current].copies.push_back(c);
+    copy c = {(char *)shared, valid ? (const char *)global : nullptr, bytes, lanes[current].groups, eager};
+    if (eager) move_bytes(c);
+    if (!eager || emu_checking) lanes[current].copies.push_back(c);
 }
 EMU_API void emu_cp_commit() { lanes[current].groups++; }
 EMU_API void emu_cp_wait(int groups_left) {
     lane_state *me = &lanes[current];
     size_t n = 0;
-    while (n < me->copies.size() && me->copies[n].group < me->groups - groups_left) copy_now(me->copies[n++]);
+    while (n < me->copies.size() && me->copies[n].group < me->groups - groups_left) finish_copy(me->copies[n++]);
     me->copies.erase(me->copies.begin(), me->copies.begin() + (long)n);
 }
 

@@ -3,6 +3,7 @@
 #include "counters.h"
 #include "device.h"
 #include <algorithm>
+#include <csignal>
 #include <cstdarg>
 #include <ctime>
 #include <deque>
@@ -152,6 +153,29 @@ static bool poison(uintptr_t p, uint64_t bytes) {
     return true;
 }
 
+/* The host cannot read device memory: buffers are accessible only while the device works (EMU_PROTECT=0 leaves them open). */
+static bool protecting() { static bool p = emu_env("EMU_PROTECT", 1) != 0; return p; }
+struct Working {
+    static int depth;
+    Working() { if (depth++ == 0) set(PROT_READ | PROT_WRITE); }
+    ~Working() { if (--depth == 0) set(PROT_NONE); }
+    static void set(int protection) { if (protecting()) for (auto &b : blocks) mprotect((void *)b.second.base, b.second.mapped, protection); }
+};
+int Working::depth;
+static struct sigaction other_segv;
+static void on_host_fault(int number, siginfo_t *info, void *) {
+    uintptr_t a = (uintptr_t)info->si_addr;
+    if (a - range_base < range_bytes) fprintf(stderr, "emu: the host uses device memory: %p, %s\n", info->si_addr, emu_about(a).c_str());
+    sigaction(number, &other_segv, nullptr);           /* comes again, and goes where it would have gone without us */
+}
+static void watch_host() {
+    struct sigaction a;
+    memset(&a, 0, sizeof a);
+    a.sa_sigaction = on_host_fault;
+    a.sa_flags = SA_SIGINFO;
+    if (protecting()) sigaction(SIGSEGV, &a, &other_segv);
+}
+
 static int allocate(devptr *out, uint64_t bytes) {
     if (!bytes || !out) return INVALID_VALUE;
     uint64_t align = bytes % 256 ? 16 : 256, rounded = (bytes + align - 1) / align * align, mapped = (rounded + PAGE - 1) / PAGE * PAGE;
@@ -159,6 +183,7 @@ static int allocate(devptr *out, uint64_t bytes) {
     uintptr_t base = range_next + PAGE;
     if (!poison(base, mapped)) return OUT_OF_MEMORY;
     range_next = base + mapped;
+    if (protecting() && !Working::depth) mprotect((void *)base, mapped, PROT_NONE);
     uintptr_t p = base + mapped - rounded;
     blocks[p] = Block{bytes, mapped, base};
     counts.allocations++;
@@ -226,6 +251,8 @@ static bool deferred() { return emu_env("EMU_DEFER", 0) != 0; }
 static void perform(Op *op) { if (!sticky) { int r = op->run(); if (!sticky) sticky = r; } }
 
 static void run_until(Stream *s, uint64_t ticket) {
+    if (s->n_done >= ticket || s->queue.empty()) return;
+    Working now;
     while (s->n_done < ticket && !s->queue.empty()) {
         std::shared_ptr<Op> op = s->queue.front();
         s->queue.pop_front();
@@ -243,6 +270,7 @@ static int enqueue(Stream *s, std::shared_ptr<Op> op) {
     if (s == null_stream()) { for (Stream *t : streams) if (t->blocking) drain(t); }
     s->n_enqueued++;
     if (deferred()) { s->queue.push_back(op); return OK; }
+    Working now;
     perform(op.get());
     s->n_done++;
     return OK;
@@ -281,7 +309,7 @@ EMU_API int cuInit(unsigned) {
     counts.calls++;
     if (int e = emu_injected(__func__, 999)) return e;
     if (n_devices() <= 0) return NO_DEVICE;
-    if (!initialized) { initialized = true; emu_checking = emu_env("EMU_CHECK", 0) != 0; reserve_range(); null_stream(); }
+    if (!initialized) { initialized = true; emu_checking = emu_env("EMU_CHECK", 0) != 0; reserve_range(); watch_host(); null_stream(); }
     return OK;
 }
 EMU_API int cuDriverGetVersion(int *v) { *v = (int)emu_env("EMU_DRIVER", 13000); return OK; }
@@ -808,6 +836,7 @@ EMU_API int cuGraphLaunch(void *h, void *s) {
     ENTER_CONTEXT(LAUNCH_FAILED);
     if (!h) return INVALID_HANDLE;
     counts.graph_launches++;
+    Working now;                                           /* once for all nodes */
     for (auto &op : ((Exec *)h)->nodes) if (int r = known(stream_of(s)) ? enqueue(stream_of(s), op) : INVALID_HANDLE) return r;
     return OK;
 }

@@ -173,4 +173,5 @@ KERNEL array_bounds(int *y, int i) {
     if (threadIdx.x == 0) y[0] = s[i];
 }
 KERNEL overlap(int *y) { y[threadIdx.x + blockIdx.x * 30] = (int)blockIdx.x; }     /* two blocks write the same places */
+KERNEL forbidden(float *y, int n) { y[n] = 1.0f; }
 KERNEL nothing(int n) { (void)n; }
