@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id b87cec35d05597f6): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 9783b33cf62a0750): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,7 +16,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       52  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      115  macros.h           what compilers call things, and the macros that every room uses
- *     5646  end.h              closes what core/begin opened
+ *     5659  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
  *      153  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
@@ -25,17 +25,17 @@
  *      537  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
  *      640  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
  *      781  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     3118  cache.c            compiled kernels on disk, or in the host's own store
- *     3354  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     3735  device.c           an opened GPU: its context, its memory, its kernels
- *     4031  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4149  queue.c            work in order on one stream of a device, used by one thread at a time
- *     4543  gemm.c             large products by cuBLAS.
- *     4653  ops_matmul.c       the op matmul: which kernels a product takes
- *     4947  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5101  ops_attention.c    which kernel of attention takes which rows
- *     5254  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     5511  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *     3135  cache.c            compiled kernels on disk, or in the host's own store
+ *     3371  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     3752  device.c           an opened GPU: its context, its memory, its kernels
+ *     4048  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4166  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     4560  gemm.c             large products by cuBLAS.
+ *     4670  ops_matmul.c       the op matmul: which kernels a product takes
+ *     4960  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5114  ops_attention.c    which kernel of attention takes which rows
+ *     5267  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     5524  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -47,7 +47,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "b87cec35d05597f6"
+#define HYBRID_CUDA__SOURCE_ID "9783b33cf62a0750"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -1531,13 +1531,15 @@ static const char *const hybrid__cuda_text_matbatch[] = {
 "/* matbatch: y (n, rows) = x (n, k) . W (rows, k)^T + bias, or y += that, for 2 to 64 rows of x and quantized W, read once from the blocks of the file\n"
 " * and multiplied as bytes by tensor cores: few enough rows that the bytes of W are what takes time.\n"
 " *\n"
-" * A block of 4 warps makes TILES * 16 rows of W times GROUPS * 8 rows of x. Its warps take segments of k in turn, each through its own shared\n"
+" * A block of 4 warps makes TILES * 16 rows of W times up to GROUPS * 8 rows of x (-DGROUPS: 1, 4 or 8). Its warps take segments of k in turn, each through its own shared\n"
 " * memory, two ahead, and add their sums at the end. A step is 32 values of k: one m16n8k32 product per tile and group where a row of W has one scale\n"
 " * for them, two where it has one for 16 (the other half is zero then). In its fragment lane (g, t) has rows g and g + 8 of W at values 4t ... 4t + 3 and\n"
 " * 16 + 4t ... 16 + 4t + 3, which in every format are the same bits of two words.\n"
 " *\n"
 " * x comes in that order from quantize_tiles: per group of 8 rows and per 32 values of k: 32 lanes' 8 bytes; 8 scales; 2 x 8 sums of 16 (d * sum). */\n"
 "#define WARPS 4\n"
+"#define TILES 1\n"
+"#define BLOCKS (GROUPS == 1 ? 4 : GROUPS == 4 && !TWO_SCALES ? 3 : 2)           /* at least so many on a multiprocessor: limits registers */\n"
 "#define STEPS (TYPE == TYPE_Q8_0 ? 4 : 8)                   /* of 32 values, a segment: 256 values, 128 where they take twice the room */\n"
 "#define STAGES 3\n"
 "#define SEGMENT_BYTES (STEPS * 32 / BLOCK * BLOCK_BYTES)\n"
@@ -1594,11 +1596,11 @@ static const char *const hybrid__cuda_text_matbatch[] = {
 "    r.q[0] |= qh[t] >> step << 4 & 0x10101010u; r.q[1] |= qh[4 + t] >> step << 4 & 0x10101010u;\n"
 "#endif\n"
 "    bool first = step < 4;\n"
-"    u32 sc = first ? head[1] >> at & 63u : (head[3] >> at & 15u) | (head[1] >> at >> 2 & 48u);\n"
+"    u32 sc = first ? head[1] >> at & 63u : (head[3] >> at & 15u) | (head[1] >> at >> 2 & 48u);\n",
 "    u32 mn = first ? head[2] >> at & 63u : (head[3] >> at >> 4 & 15u) | (head[2] >> at >> 2 & 48u);\n"
 "    r.s[0] = r.s[1] = h2f((half_t)head[0]) * (float)sc;\n"
 "    r.m[0] = h2f((half_t)(head[0] >> 16)) * (float)mn;\n"
-"#elif TYPE == TYPE_Q6_K\n",
+"#elif TYPE == TYPE_Q6_K\n"
 "    const u8 *ql = block + 64 * (step >> 2) + 32 * (step & 1) + 4 * t, *qh = block + 128 + 32 * (step >> 2) + 4 * t;\n"
 "    int shift = 2 * (step & 2), high = 2 * (step & 3);\n"
 "    r.q[0] = (word_at<2>(ql) >> shift & 0x0F0F0F0Fu) | (word_at<2>(qh) >> high << 4 & 0x30303030u);\n"
@@ -1658,15 +1660,16 @@ static const char *const hybrid__cuda_text_matbatch[] = {
 "#endif\n"
 "}\n"
 "\n"
-"/* One step: 32 values of k. block: this lane's rows g and g + 8 of each tile, at its block. */\n"
-"template<int TILES, int GROUPS> DEVICE void multiply(const tiles &x, i64 step_of_row, int step, const u8 *(*block)[2], int lane, float (*sum)[GROUPS][4])\n"
+"/* One step: 32 values of k. block: this lane's rows g and g + 8 of each tile, at its block. */\n",
+"DEVICE void multiply(const tiles &x, i64 step_of_row, int step, const u8 *(*block)[2], int lane, float (*sum)[GROUPS][4])\n"
 "{\n"
 "    int t = lane & 3, n_steps = x.k / 32;\n"
 "    share w[TILES][2];\n"
-"#pragma unroll\n",
+"#pragma unroll\n"
 "    for (int i = 0; i < TILES; i++) { w[i][0] = share_of(block[i][0], step, t); w[i][1] = share_of(block[i][1], step, t); }\n"
 "#pragma unroll\n"
 "    for (int j = 0; j < GROUPS; j++) {\n"
+"        if (j > 0 && 8 * j >= x.n) break;\n"
 "        i64 at = (i64)j * n_steps + step_of_row;\n"
 "        uint2 q = x.q[at * 32 + lane];\n"
 "        u32 b[2] = { q.x, q.y };\n"
@@ -1694,7 +1697,7 @@ static const char *const hybrid__cuda_text_matbatch[] = {
 "    }\n"
 "}\n"
 "\n"
-"template<int TILES, int GROUPS> DEVICE void matbatch(const matrices &ms, const tiles &x, uint4 *memory)\n"
+"DEVICE void matbatch_tile(const matrices &ms, const tiles &x, uint4 *memory)\n"
 "{\n"
 "    const int ROWS = 16 * TILES, STAGE = ROWS * CHUNKS;     /* rows of W of a block; 16-byte units of a warp's stage */\n"
 "    int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5, g = lane >> 2, tile = (int)blockIdx.x, which = 0;\n"
@@ -1731,10 +1734,10 @@ static const char *const hybrid__cuda_text_matbatch[] = {
 "            for (int i = 0; i < TILES; i++) fetch_row(from[i], limit, x.row_bytes, ahead, stages + free_slot * STAGE + (16 * i + (lane >> 1)) * CHUNKS, lane & 1);\n"
 "        cp_commit();\n"
 "        const u8 *row[TILES][2];\n"
-"#pragma unroll\n"
+"#pragma unroll\n",
 "        for (int i = 0; i < TILES; i++)\n"
 "#pragma unroll\n"
-"            for (int h = 0; h < 2; h++)\n",
+"            for (int h = 0; h < 2; h++)\n"
 "                row[i][h] = (const u8 *)(stages + slot * STAGE + (16 * i + 8 * h + g) * CHUNKS) + ((phase[i][h] + (int)((i64)segment * SEGMENT_BYTES & 15)) & 15);\n"
 "        int steps = min(STEPS, x.k / 32 - segment * STEPS);\n"
 "#if PIECES > 1\n"
@@ -1746,7 +1749,7 @@ static const char *const hybrid__cuda_text_matbatch[] = {
 "            for (int i = 0; i < TILES; i++)\n"
 "#pragma unroll\n"
 "                for (int h = 0; h < 2; h++) block[i][h] = row[i][h] + (PIECES == 1 ? step * BLOCK_BYTES : 0);\n"
-"            multiply<TILES, GROUPS>(x, (i64)segment * STEPS + step, step, block, lane, sum);\n"
+"            multiply(x, (i64)segment * STEPS + step, step, block, lane, sum);\n"
 "        }\n"
 "        slot = slot == STAGES - 1 ? 0 : slot + 1;\n"
 "    }\n"
@@ -1773,17 +1776,12 @@ static const char *const hybrid__cuda_text_matbatch[] = {
 "    }\n"
 "}\n"
 "\n"
-"#define MATBATCH(N, TILES, GROUPS, BLOCKS) \\\n"
-"    KERNEL __launch_bounds__(32 * WARPS, BLOCKS) matbatch_##N(const matrices ms, const tiles x) \\\n"
-"    { \\\n"
-"        const int stages = WARPS * STAGES * TILES * 16 * CHUNKS, sums = (WARPS * GROUPS * 8 * (16 * TILES + 1) + 3) / 4; \\\n"
-"        __shared__ uint4 memory[stages > sums ? stages : sums]; \\\n"
-"        matbatch<TILES, GROUPS>(ms, x, memory); \\\n"
-"    }\n"
-"MATBATCH(8, 1, 1, 4)\n"
-"MATBATCH(16, 1, 2, 4)\n"
-"MATBATCH(32, 1, 4, (TWO_SCALES ? 2 : 3))\n"
-"MATBATCH(64, 1, 8, 2)\n",
+"KERNEL __launch_bounds__(32 * WARPS, BLOCKS) matbatch(const matrices ms, const tiles x)\n"
+"{\n"
+"    const int stages = WARPS * STAGES * TILES * 16 * CHUNKS, sums = (WARPS * GROUPS * 8 * (16 * TILES + 1) + 3) / 4;\n"
+"    __shared__ uint4 memory[stages > sums ? stages : sums];\n"
+"    matbatch_tile(ms, x, memory);\n"
+"}\n",
 NULL
 };
 static const char *const hybrid__cuda_text_dequantize[] = {
@@ -3025,8 +3023,17 @@ enum {
 #define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_MATVEC_##type,
     HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
 #undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_MATBATCH_##type,
-    HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
+#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_MATVEC_FEW_##type,
+    HYBRID__CUDA_FLOATS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_MATBATCH_8_##type,
+    HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_MATBATCH_32_##type,
+    HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_MATBATCH_64_##type,
+    HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
 #undef HYBRID__MODULE_OF_TYPE
 #define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_DEQUANTIZE_##type,
     HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
@@ -3059,13 +3066,23 @@ static const hybrid__cuda_module_info *hybrid__cuda_module(int module)
         HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
 #undef HYBRID__MODULE_OF_TYPE
 #define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "matbatch_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
+        { "matvec_few_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
           { "-DTYPE=" #number, "-DBATCH", NULL }, { "matvec_2", "matvec_4", "matvec_8", NULL } },
         HYBRID__CUDA_FLOATS(HYBRID__MODULE_OF_TYPE)
 #undef HYBRID__MODULE_OF_TYPE
 #define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "matbatch_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
-          { "-DTYPE=" #number, NULL }, { "matbatch_8", "matbatch_16", "matbatch_32", "matbatch_64", NULL } },
+        { "matbatch_8_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
+          { "-DTYPE=" #number, "-DGROUPS=1", NULL }, { "matbatch", NULL } },
+        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "matbatch_32_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
+          { "-DTYPE=" #number, "-DGROUPS=4", NULL }, { "matbatch", NULL } },
+        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "matbatch_64_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
+          { "-DTYPE=" #number, "-DGROUPS=8", NULL }, { "matbatch", NULL } },
         HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
 #undef HYBRID__MODULE_OF_TYPE
 #define HYBRID__MODULE_OF_TYPE(type, number) \
@@ -4710,10 +4727,8 @@ static int64_t hybrid__cuda_pad(int64_t k) { return (k + 7) / 8 * 8; }
 static bool hybrid__cuda_is_float(hybrid_type type) { return type == HYBRID_TYPE_F32 || type == HYBRID_TYPE_F16 || type == HYBRID_TYPE_BF16; }
 static bool hybrid__cuda_is_few(hybrid_type type, int n) { return n <= (hybrid__cuda_is_float(type) ? (int)HYBRID__CUDA_FEW_FLOATS : (int)HYBRID__CUDA_FEW_QUANTS); }
 
-/* matbatch has kernels for 8, 16, 32 and 64 rows of x: 0-3. */
-static int hybrid__cuda_batch_kernel(int n) { return n <= 8 ? 0 : n <= 16 ? 1 : n <= 32 ? 2 : 3; }
-/* Rows of x as bytes: those of the kernel. */
-static int hybrid__cuda_q8_rows(int n) { return n == 1 ? 1 : 8 << hybrid__cuda_batch_kernel(n); }
+/* Rows of x as bytes: matbatch takes them by eight. */
+static int hybrid__cuda_q8_rows(int n) { return n == 1 ? 1 : (HYBRID__MIN(n, (int)HYBRID__CUDA_FEW_QUANTS) + 7) / 8 * 8; }
 
 /* Bytes of n rows of x in the scratch: signed bytes, scales and sums of quantize.cu, or 16-bit floats. */
 static size_t hybrid__cuda_x_bytes(int n, int64_t k)
@@ -4737,15 +4752,13 @@ static size_t hybrid__cuda_matmul_scratch(hybrid_type type, int64_t k, int64_t o
     return x + HYBRID__MAX((size_t)HYBRID__CUDA_SLICE / row, 1) * row;
 }
 
-static int hybrid__cuda_matmul_module(int first, hybrid_type type)
-{
-    switch ((int)type) {
-#define HYBRID__MODULE_OF_TYPE(name, number) case HYBRID_TYPE_##name: return first + (int)HYBRID__MODULE_MATVEC_##name - (int)HYBRID__MODULE_MATVEC_F32;
-        HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
+/* The module of a type, in a family of modules that has one for each type of a list, in its order. */
+#define HYBRID__MODULE_OF_TYPE(name, number) if (type == HYBRID_TYPE_##name) return module; else module++;
+static int hybrid__cuda_module_of(int first, hybrid_type type) { int module = first; HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE) return module; }
+static int hybrid__cuda_module_of_float(int first, hybrid_type type) { int module = first; HYBRID__CUDA_FLOATS(HYBRID__MODULE_OF_TYPE) return module; }
+static int hybrid__cuda_module_of_quant(int first, hybrid_type type) { int module = first; HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE) return module; }
 #undef HYBRID__MODULE_OF_TYPE
-    }
-    return -1;
-}
+
 static void hybrid__cuda_grid(hybrid__cuda_queue *q, int module, int kernel, int64_t x, int64_t y, unsigned threads, void **args)
 {
     unsigned grid[3], block[3];
@@ -4806,7 +4819,7 @@ static void hybrid__cuda_matvec(hybrid__cuda_matmul_job *job, hybrid_type type, 
     hybrid__cuda_operand o;
     int64_t groups = hybrid__cuda_matmul_blocks(ms, HYBRID__CUDA_MATVEC_ROWS), blocks = (groups + HYBRID__CUDA_MATVEC_WARPS - 1) / HYBRID__CUDA_MATVEC_WARPS;
     int64_t most = (int64_t)HYBRID__MAX(job->q->cu->n_sm, 1) * 8, turns = (blocks + most - 1) / most;         /* every warp the same number of groups, or one less */
-    int n = job->n, module = hybrid__cuda_matmul_module(n == 1 ? HYBRID__MODULE_MATVEC_F32 : HYBRID__MODULE_MATBATCH_F32, type);
+    int n = job->n, module = n == 1 ? hybrid__cuda_module_of(HYBRID__MODULE_MATVEC_F32, type) : hybrid__cuda_module_of_float(HYBRID__MODULE_MATVEC_FEW_F32, type);
     void *args[2];
     o.k = (int)job->k; o.n = n; o.row_bytes = row_bytes;
     if (hybrid__cuda_is_float(type)) {
@@ -4823,12 +4836,12 @@ static void hybrid__cuda_matvec(hybrid__cuda_matmul_job *job, hybrid_type type, 
 static void hybrid__cuda_matbatch(hybrid__cuda_matmul_job *job, hybrid_type type, hybrid__cuda_matrices *ms, int64_t row_bytes)
 {
     hybrid__cuda_tiles x;
+    int first = job->n <= 8 ? HYBRID__MODULE_MATBATCH_8_Q4_0 : job->n <= 32 ? HYBRID__MODULE_MATBATCH_32_Q4_0 : HYBRID__MODULE_MATBATCH_64_Q4_0;
     void *args[2];
     x.k = (int)job->k; x.n = job->n; x.row_bytes = row_bytes;
     x.q = job->x; x.d = hybrid__cuda_matmul_scales(job); x.s = hybrid__cuda_matmul_sums(job);
     args[0] = ms; args[1] = &x;
-    hybrid__cuda_grid(job->q, hybrid__cuda_matmul_module(HYBRID__MODULE_MATBATCH_F32, type), hybrid__cuda_batch_kernel(job->n),
-                      hybrid__cuda_matmul_blocks(ms, HYBRID__CUDA_MATBATCH_ROWS), 1, 128, args);
+    hybrid__cuda_grid(job->q, hybrid__cuda_module_of_quant(first, type), 0, hybrid__cuda_matmul_blocks(ms, HYBRID__CUDA_MATBATCH_ROWS), 1, 128, args);
 }
 
 /* The matrices of the op that have the type of matrix `first` (and come behind it). */
@@ -4891,7 +4904,7 @@ static void hybrid__cuda_dequantize(hybrid__cuda_matmul_job *job, const hybrid__
     int k = (int)job->k, k_pad = (int)job->k_pad;
     void *args[6];
     args[0] = &from; args[1] = &row_bytes; args[2] = &rows; args[3] = &k; args[4] = &job->w; args[5] = &k_pad;
-    hybrid__cuda_grid(job->q, hybrid__cuda_matmul_module(HYBRID__MODULE_DEQUANTIZE_F32, w->type), 0, (threads + 255) / 256, 1, 256, args);
+    hybrid__cuda_grid(job->q, hybrid__cuda_module_of(HYBRID__MODULE_DEQUANTIZE_F32, w->type), 0, (threads + 255) / 256, 1, 256, args);
 }
 
 static void hybrid__cuda_matmul_many(hybrid__cuda_matmul_job *job, const hybrid__matmul_out *out)

@@ -57,10 +57,8 @@ static int64_t hybrid__cuda_pad(int64_t k) { return (k + 7) / 8 * 8; }
 static bool hybrid__cuda_is_float(hybrid_type type) { return type == HYBRID_TYPE_F32 || type == HYBRID_TYPE_F16 || type == HYBRID_TYPE_BF16; }
 static bool hybrid__cuda_is_few(hybrid_type type, int n) { return n <= (hybrid__cuda_is_float(type) ? (int)HYBRID__CUDA_FEW_FLOATS : (int)HYBRID__CUDA_FEW_QUANTS); }
 
-/* matbatch has kernels for 8, 16, 32 and 64 rows of x: 0-3. */
-static int hybrid__cuda_batch_kernel(int n) { return n <= 8 ? 0 : n <= 16 ? 1 : n <= 32 ? 2 : 3; }
-/* Rows of x as bytes: those of the kernel. */
-static int hybrid__cuda_q8_rows(int n) { return n == 1 ? 1 : 8 << hybrid__cuda_batch_kernel(n); }
+/* Rows of x as bytes: matbatch takes them by eight. */
+static int hybrid__cuda_q8_rows(int n) { return n == 1 ? 1 : (HYBRID__MIN(n, (int)HYBRID__CUDA_FEW_QUANTS) + 7) / 8 * 8; }
 
 /* Bytes of n rows of x in the scratch: signed bytes, scales and sums of quantize.cu, or 16-bit floats. */
 static size_t hybrid__cuda_x_bytes(int n, int64_t k)
@@ -84,15 +82,13 @@ static size_t hybrid__cuda_matmul_scratch(hybrid_type type, int64_t k, int64_t o
     return x + HYBRID__MAX((size_t)HYBRID__CUDA_SLICE / row, 1) * row;
 }
 
-static int hybrid__cuda_matmul_module(int first, hybrid_type type)
-{
-    switch ((int)type) {
-#define HYBRID__MODULE_OF_TYPE(name, number) case HYBRID_TYPE_##name: return first + (int)HYBRID__MODULE_MATVEC_##name - (int)HYBRID__MODULE_MATVEC_F32;
-        HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
+/* The module of a type, in a family of modules that has one for each type of a list, in its order. */
+#define HYBRID__MODULE_OF_TYPE(name, number) if (type == HYBRID_TYPE_##name) return module; else module++;
+static int hybrid__cuda_module_of(int first, hybrid_type type) { int module = first; HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE) return module; }
+static int hybrid__cuda_module_of_float(int first, hybrid_type type) { int module = first; HYBRID__CUDA_FLOATS(HYBRID__MODULE_OF_TYPE) return module; }
+static int hybrid__cuda_module_of_quant(int first, hybrid_type type) { int module = first; HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE) return module; }
 #undef HYBRID__MODULE_OF_TYPE
-    }
-    return -1;
-}
+
 static void hybrid__cuda_grid(hybrid__cuda_queue *q, int module, int kernel, int64_t x, int64_t y, unsigned threads, void **args)
 {
     unsigned grid[3], block[3];
@@ -153,7 +149,7 @@ static void hybrid__cuda_matvec(hybrid__cuda_matmul_job *job, hybrid_type type, 
     hybrid__cuda_operand o;
     int64_t groups = hybrid__cuda_matmul_blocks(ms, HYBRID__CUDA_MATVEC_ROWS), blocks = (groups + HYBRID__CUDA_MATVEC_WARPS - 1) / HYBRID__CUDA_MATVEC_WARPS;
     int64_t most = (int64_t)HYBRID__MAX(job->q->cu->n_sm, 1) * 8, turns = (blocks + most - 1) / most;         /* every warp the same number of groups, or one less */
-    int n = job->n, module = hybrid__cuda_matmul_module(n == 1 ? HYBRID__MODULE_MATVEC_F32 : HYBRID__MODULE_MATBATCH_F32, type);
+    int n = job->n, module = n == 1 ? hybrid__cuda_module_of(HYBRID__MODULE_MATVEC_F32, type) : hybrid__cuda_module_of_float(HYBRID__MODULE_MATVEC_FEW_F32, type);
     void *args[2];
     o.k = (int)job->k; o.n = n; o.row_bytes = row_bytes;
     if (hybrid__cuda_is_float(type)) {
@@ -170,12 +166,12 @@ static void hybrid__cuda_matvec(hybrid__cuda_matmul_job *job, hybrid_type type, 
 static void hybrid__cuda_matbatch(hybrid__cuda_matmul_job *job, hybrid_type type, hybrid__cuda_matrices *ms, int64_t row_bytes)
 {
     hybrid__cuda_tiles x;
+    int first = job->n <= 8 ? HYBRID__MODULE_MATBATCH_8_Q4_0 : job->n <= 32 ? HYBRID__MODULE_MATBATCH_32_Q4_0 : HYBRID__MODULE_MATBATCH_64_Q4_0;
     void *args[2];
     x.k = (int)job->k; x.n = job->n; x.row_bytes = row_bytes;
     x.q = job->x; x.d = hybrid__cuda_matmul_scales(job); x.s = hybrid__cuda_matmul_sums(job);
     args[0] = ms; args[1] = &x;
-    hybrid__cuda_grid(job->q, hybrid__cuda_matmul_module(HYBRID__MODULE_MATBATCH_F32, type), hybrid__cuda_batch_kernel(job->n),
-                      hybrid__cuda_matmul_blocks(ms, HYBRID__CUDA_MATBATCH_ROWS), 1, 128, args);
+    hybrid__cuda_grid(job->q, hybrid__cuda_module_of_quant(first, type), 0, hybrid__cuda_matmul_blocks(ms, HYBRID__CUDA_MATBATCH_ROWS), 1, 128, args);
 }
 
 /* The matrices of the op that have the type of matrix `first` (and come behind it). */
@@ -238,7 +234,7 @@ static void hybrid__cuda_dequantize(hybrid__cuda_matmul_job *job, const hybrid__
     int k = (int)job->k, k_pad = (int)job->k_pad;
     void *args[6];
     args[0] = &from; args[1] = &row_bytes; args[2] = &rows; args[3] = &k; args[4] = &job->w; args[5] = &k_pad;
-    hybrid__cuda_grid(job->q, hybrid__cuda_matmul_module(HYBRID__MODULE_DEQUANTIZE_F32, w->type), 0, (threads + 255) / 256, 1, 256, args);
+    hybrid__cuda_grid(job->q, hybrid__cuda_module_of(HYBRID__MODULE_DEQUANTIZE_F32, w->type), 0, (threads + 255) / 256, 1, 256, args);
 }
 
 static void hybrid__cuda_matmul_many(hybrid__cuda_matmul_job *job, const hybrid__matmul_out *out)

@@ -1,13 +1,15 @@
 /* matbatch: y (n, rows) = x (n, k) . W (rows, k)^T + bias, or y += that, for 2 to 64 rows of x and quantized W, read once from the blocks of the file
  * and multiplied as bytes by tensor cores: few enough rows that the bytes of W are what takes time.
  *
- * A block of 4 warps makes TILES * 16 rows of W times GROUPS * 8 rows of x. Its warps take segments of k in turn, each through its own shared
+ * A block of 4 warps makes TILES * 16 rows of W times up to GROUPS * 8 rows of x (-DGROUPS: 1, 4 or 8). Its warps take segments of k in turn, each through its own shared
  * memory, two ahead, and add their sums at the end. A step is 32 values of k: one m16n8k32 product per tile and group where a row of W has one scale
  * for them, two where it has one for 16 (the other half is zero then). In its fragment lane (g, t) has rows g and g + 8 of W at values 4t ... 4t + 3 and
  * 16 + 4t ... 16 + 4t + 3, which in every format are the same bits of two words.
  *
  * x comes in that order from quantize_tiles: per group of 8 rows and per 32 values of k: 32 lanes' 8 bytes; 8 scales; 2 x 8 sums of 16 (d * sum). */
 #define WARPS 4
+#define TILES 1
+#define BLOCKS (GROUPS == 1 ? 4 : GROUPS == 4 && !TWO_SCALES ? 3 : 2)           /* at least so many on a multiprocessor: limits registers */
 #define STEPS (TYPE == TYPE_Q8_0 ? 4 : 8)                   /* of 32 values, a segment: 256 values, 128 where they take twice the room */
 #define STAGES 3
 #define SEGMENT_BYTES (STEPS * 32 / BLOCK * BLOCK_BYTES)
@@ -129,7 +131,7 @@ DEVICE void add_product(float sum[4], const int dot[4], float s_low, float s_hig
 }
 
 /* One step: 32 values of k. block: this lane's rows g and g + 8 of each tile, at its block. */
-template<int TILES, int GROUPS> DEVICE void multiply(const tiles &x, i64 step_of_row, int step, const u8 *(*block)[2], int lane, float (*sum)[GROUPS][4])
+DEVICE void multiply(const tiles &x, i64 step_of_row, int step, const u8 *(*block)[2], int lane, float (*sum)[GROUPS][4])
 {
     int t = lane & 3, n_steps = x.k / 32;
     share w[TILES][2];
@@ -137,6 +139,7 @@ template<int TILES, int GROUPS> DEVICE void multiply(const tiles &x, i64 step_of
     for (int i = 0; i < TILES; i++) { w[i][0] = share_of(block[i][0], step, t); w[i][1] = share_of(block[i][1], step, t); }
 #pragma unroll
     for (int j = 0; j < GROUPS; j++) {
+        if (j > 0 && 8 * j >= x.n) break;
         i64 at = (i64)j * n_steps + step_of_row;
         uint2 q = x.q[at * 32 + lane];
         u32 b[2] = { q.x, q.y };
@@ -164,7 +167,7 @@ template<int TILES, int GROUPS> DEVICE void multiply(const tiles &x, i64 step_of
     }
 }
 
-template<int TILES, int GROUPS> DEVICE void matbatch(const matrices &ms, const tiles &x, uint4 *memory)
+DEVICE void matbatch_tile(const matrices &ms, const tiles &x, uint4 *memory)
 {
     const int ROWS = 16 * TILES, STAGE = ROWS * CHUNKS;     /* rows of W of a block; 16-byte units of a warp's stage */
     int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5, g = lane >> 2, tile = (int)blockIdx.x, which = 0;
@@ -216,7 +219,7 @@ template<int TILES, int GROUPS> DEVICE void matbatch(const matrices &ms, const t
             for (int i = 0; i < TILES; i++)
 #pragma unroll
                 for (int h = 0; h < 2; h++) block[i][h] = row[i][h] + (PIECES == 1 ? step * BLOCK_BYTES : 0);
-            multiply<TILES, GROUPS>(x, (i64)segment * STEPS + step, step, block, lane, sum);
+            multiply(x, (i64)segment * STEPS + step, step, block, lane, sum);
         }
         slot = slot == STAGES - 1 ? 0 : slot + 1;
     }
@@ -243,14 +246,9 @@ template<int TILES, int GROUPS> DEVICE void matbatch(const matrices &ms, const t
     }
 }
 
-#define MATBATCH(N, TILES, GROUPS, BLOCKS) \
-    KERNEL __launch_bounds__(32 * WARPS, BLOCKS) matbatch_##N(const matrices ms, const tiles x) \
-    { \
-        const int stages = WARPS * STAGES * TILES * 16 * CHUNKS, sums = (WARPS * GROUPS * 8 * (16 * TILES + 1) + 3) / 4; \
-        __shared__ uint4 memory[stages > sums ? stages : sums]; \
-        matbatch<TILES, GROUPS>(ms, x, memory); \
-    }
-MATBATCH(8, 1, 1, 4)
-MATBATCH(16, 1, 2, 4)
-MATBATCH(32, 1, 4, (TWO_SCALES ? 2 : 3))
-MATBATCH(64, 1, 8, 2)
+KERNEL __launch_bounds__(32 * WARPS, BLOCKS) matbatch(const matrices ms, const tiles x)
+{
+    const int stages = WARPS * STAGES * TILES * 16 * CHUNKS, sums = (WARPS * GROUPS * 8 * (16 * TILES + 1) + 3) / 4;
+    __shared__ uint4 memory[stages > sums ? stages : sums];
+    matbatch_tile(ms, x, memory);
+}
