@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 9783b33cf62a0750): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id e1878ebc031aaadd): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,7 +16,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       52  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      115  macros.h           what compilers call things, and the macros that every room uses
- *     5659  end.h              closes what core/begin opened
+ *     5786  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
  *      153  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
@@ -25,17 +25,17 @@
  *      537  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
  *      640  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
  *      781  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     3135  cache.c            compiled kernels on disk, or in the host's own store
- *     3371  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     3752  device.c           an opened GPU: its context, its memory, its kernels
- *     4048  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4166  queue.c            work in order on one stream of a device, used by one thread at a time
- *     4560  gemm.c             large products by cuBLAS.
- *     4670  ops_matmul.c       the op matmul: which kernels a product takes
- *     4960  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5114  ops_attention.c    which kernel of attention takes which rows
- *     5267  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     5524  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *     3218  cache.c            compiled kernels on disk, or in the host's own store
+ *     3454  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     3835  device.c           an opened GPU: its context, its memory, its kernels
+ *     4131  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4249  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     4643  gemm.c             large products by cuBLAS.
+ *     4753  ops_matmul.c       the op matmul: which kernels a product takes
+ *     5043  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5241  ops_attention.c    which kernel of attention takes which rows
+ *     5394  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     5651  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -47,7 +47,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "9783b33cf62a0750"
+#define HYBRID_CUDA__SOURCE_ID "e1878ebc031aaadd"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -2279,6 +2279,89 @@ static const char *const hybrid__cuda_text_kv[] = {
 "    char *to = is_v ? v_cache + page * page_bytes_v + (i64)(head * 32 + p % 32) * row_bytes_v\n"
 "                    : k_cache + page * page_bytes_k + (i64)(head * 32 + p % 32) * row_bytes_k;\n"
 "    for (int i = threadIdx.x; i < (n + 31) / 32 * 32; i += 128) kv_value(to, i, n, i < n ? x[i] : 0.0f, type);\n"
+"}\n"
+"\n"
+"/* ---- all that happens to heads between the products and attention, in one launch ---- */\n"
+"\n"
+"struct heads_args {\n"
+"    float *q, *k; const float *v;                             /* rows of heads, each at `stride` floats */\n"
+"    const float *q_norm, *k_norm;                             /* dim_k weights of a norm of every head, or NULL */\n"
+"    const float *table;                                       /* (n, half, 2), as rope.cu makes it */\n"
+"    char *k_cache, *v_cache;\n"
+"    const int *pos, *run_of_row, *pages;\n"
+"    i64 stride, page_bytes_k, page_bytes_v;\n"
+"    int n_head, n_head_kv, dim_k, dim_v, row_bytes_k, row_bytes_v, pages_a_seq, type;\n"
+"    int half, neox, layer;                                    /* half 0: no rotation; layer: LayerNorm instead of RMS */\n"
+"    float eps;\n"
+"};\n"
+"enum { HEAD_VALUES = 8 };                                     /* of a lane: heads of up to 256 */\n"
+"\n"
+"DEVICE void head_norm(float x[HEAD_VALUES], const float *w, int n, float eps, bool layer)\n"
+"{\n"
+"    const int lane = threadIdx.x % 32;\n"
+"    float mean = 0, sum = 0;\n"
+"    if (layer) {\n"
+"#pragma unroll\n"
+"        for (int j = 0; j < HEAD_VALUES; j++) mean += x[j];                                 /* zeros behind n */\n"
+"        mean = warp_sum(mean) / (float)n;\n"
+"    }\n"
+"#pragma unroll\n"
+"    for (int j = 0; j < HEAD_VALUES; j++)\n"
+"        if (lane + 32 * j < n) { x[j] -= mean; sum = fmaf(x[j], x[j], sum); }\n"
+"    const float scale = 1.0f / sqrtf(warp_sum(sum) / (float)n + eps);\n",
+"#pragma unroll\n"
+"    for (int j = 0; j < HEAD_VALUES; j++)\n"
+"        if (lane + 32 * j < n) x[j] *= scale * w[lane + 32 * j];\n"
+"}\n"
+"\n"
+"/* A lane's values are i = lane + 32 j; its partners in the pairs may be another lane's. */\n"
+"DEVICE void head_rotate(float x[HEAD_VALUES], float *shared, const float *table, int half, bool neox)\n"
+"{\n"
+"    const int lane = threadIdx.x % 32;\n"
+"#pragma unroll\n"
+"    for (int j = 0; j < HEAD_VALUES; j++) shared[lane + 32 * j] = x[j];\n"
+"    warp_sync();\n"
+"#pragma unroll\n"
+"    for (int j = 0; j < HEAD_VALUES; j++) {\n"
+"        const int i = lane + 32 * j;\n"
+"        if (i >= 2 * half) break;\n"
+"        const bool first = neox ? i < half : i % 2 == 0;\n"
+"        const float2 t = *(const float2 *)(table + 2 * (neox ? i % half : i / 2));\n"
+"        const float other = shared[neox ? (first ? i + half : i - half) : i ^ 1];\n"
+"        x[j] = first ? x[j] * t.x - other * t.y : other * t.y + x[j] * t.x;\n"
+"    }\n"
+"}\n"
+"\n"
+"/* q: normed and rotated in place. k: too, and stored. v: stored. A warp a head; grid ((n_head + 2 n_head_kv) / 4, n), block 128. */\n"
+"KERNEL __launch_bounds__(128) heads(const heads_args a)\n"
+"{\n"
+"    __shared__ float shared[4][32 * HEAD_VALUES];\n"
+"    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, at = blockIdx.x * 4 + warp;\n"
+"    const bool is_q = at < a.n_head, is_v = at >= a.n_head + a.n_head_kv;\n"
+"    const int head = is_q ? at : (at - a.n_head) % a.n_head_kv, n = is_v ? a.dim_v : a.dim_k;\n"
+"    const i64 row = blockIdx.y;\n"
+"    const float *norm = is_v ? (const float *)0 : is_q ? a.q_norm : a.k_norm;\n"
+"    if (at >= a.n_head + 2 * a.n_head_kv) return;\n"
+"    const float *from = (is_q ? a.q : is_v ? a.v : a.k) + row * a.stride + (i64)head * n;\n"
+"    float x[HEAD_VALUES];\n"
+"#pragma unroll\n"
+"    for (int j = 0; j < HEAD_VALUES; j++) x[j] = lane + 32 * j < n ? from[lane + 32 * j] : 0.0f;\n"
+"    if (norm) head_norm(x, norm, n, a.eps, a.layer != 0);\n"
+"    if (!is_v && a.half) head_rotate(x, shared[warp], a.table + row * a.half * 2, a.half, a.neox != 0);\n"
+"    if (!is_v) {\n"
+"        float *to = (is_q ? a.q : a.k) + row * a.stride + (i64)head * n;\n"
+"#pragma unroll\n"
+"        for (int j = 0; j < HEAD_VALUES; j++)\n"
+"            if (lane + 32 * j < n) to[lane + 32 * j] = x[j];\n"
+"    }\n"
+"    if (is_q) return;\n"
+"    const int p = a.pos[row];\n"
+"    const i64 page = a.pages[(i64)a.run_of_row[row] * a.pages_a_seq + p / 32];\n"
+"    char *to = is_v ? a.v_cache + page * a.page_bytes_v + (i64)(head * 32 + p % 32) * a.row_bytes_v\n"
+"                    : a.k_cache + page * a.page_bytes_k + (i64)(head * 32 + p % 32) * a.row_bytes_k;\n"
+"#pragma unroll\n"
+"    for (int j = 0; j < HEAD_VALUES; j++)\n"
+"        if (32 * j < n) kv_value(to, lane + 32 * j, n, x[j], a.type);\n"
 "}\n",
 NULL
 };
@@ -3101,7 +3184,7 @@ static const hybrid__cuda_module_info *hybrid__cuda_module(int module)
 #undef HYBRID__MODULE_OF_TYPE
         { "rows", { hybrid__cuda_text_prelude, hybrid__cuda_text_rows, NULL, NULL }, { NULL }, { "norm_4", "norm_1", "glu_4", "glu_1", "values_4", "values_1", NULL } },
         { "rope", { hybrid__cuda_text_prelude, hybrid__cuda_text_rope, NULL, NULL }, { NULL }, { "rope_table", "rope", NULL } },
-        { "kv", { hybrid__cuda_text_prelude, hybrid__cuda_text_kv, NULL, NULL }, { NULL }, { "kv_store", NULL } },
+        { "kv", { hybrid__cuda_text_prelude, hybrid__cuda_text_kv, NULL, NULL }, { NULL }, { "kv_store", "heads", NULL } },
         { "select", { hybrid__cuda_text_prelude, hybrid__cuda_text_select, NULL, NULL }, { NULL }, { "top_k_chunk", "top_k_row", NULL } },
 #define HYBRID__MODULE_OF_HEAD(type, kv, dim) \
         { "attention_" #type "_" #dim, { hybrid__cuda_text_prelude, hybrid__cuda_text_attention_args, hybrid__cuda_text_attention, NULL }, \
@@ -5051,6 +5134,50 @@ static void hybrid__cuda_op_kv_store(hybrid__cuda_queue *q, const hybrid__cuda_b
     args[10] = &kv.n_head_kv; args[11] = &kv.head_dim_k; args[12] = &kv.head_dim_v;
     args[13] = &b.pos; args[14] = &b.run_of_row; args[15] = &b.pages; args[16] = &b.pages_a_seq; args[17] = &type;
     hybrid__cuda_launch3(q, HYBRID__MODULE_KV, 0, 2 * (int64_t)kv.n_head_kv, batch->n, 1, 128, 1, 0, args);
+}
+
+/* What happens to heads between the products and attention, in one launch instead of up to five: norm of q's and k's heads, rotation of both, writing
+ * of k and v. The same as norm, norm, rope, rope, kv_store with these fields, to the last place or two. */
+typedef struct hybrid__op_heads {
+    const hybrid__kv_view *kv;
+    float *q, *k; const float *v; int64_t stride;   /* of all three */
+    int    n_head;
+    const float *q_norm, *k_norm;                   /* head_dim_k weights, or NULL: no norm */
+    hybrid__norm_kind norm; float eps;
+    hybrid__rope_kind rope;
+    const float *table; int n_rot;                  /* 0: no rotation */
+} hybrid__op_heads;
+
+/* As in kernels/kv.cu. */
+typedef struct hybrid__cuda_heads_args {
+    float *q, *k; const float *v;
+    const float *q_norm, *k_norm, *table;
+    char *k_cache, *v_cache;
+    const int32_t *pos, *run_of_row, *pages;
+    int64_t stride, page_bytes_k, page_bytes_v;
+    int32_t n_head, n_head_kv, dim_k, dim_v, row_bytes_k, row_bytes_v, pages_a_seq, type;
+    int32_t half, neox, layer;
+    float   eps;
+} hybrid__cuda_heads_args;
+
+/* False: heads of more than 256 values; nothing was done. */
+static bool hybrid__cuda_op_heads(hybrid__cuda_queue *q, const hybrid__cuda_batch *batch, const hybrid__op_heads *op)
+{
+    const hybrid__kv_view *kv = op->kv;
+    hybrid__cuda_heads_args a;
+    void *args[1];
+    if (kv->head_dim_k > 256 || kv->head_dim_v > 256) return false;
+    memset(&a, 0, sizeof a);
+    a.q = op->q; a.k = op->k; a.v = op->v; a.stride = op->stride;
+    a.q_norm = op->q_norm; a.k_norm = op->k_norm; a.layer = op->norm == HYBRID__NORM_LAYER; a.eps = op->eps;
+    a.table = op->table; a.half = op->n_rot / 2; a.neox = op->rope == HYBRID__ROPE_NEOX;
+    a.k_cache = kv->k; a.page_bytes_k = (int64_t)kv->page_bytes_k; a.row_bytes_k = (int32_t)kv->row_bytes_k; a.dim_k = kv->head_dim_k;
+    a.v_cache = kv->v; a.page_bytes_v = (int64_t)kv->page_bytes_v; a.row_bytes_v = (int32_t)kv->row_bytes_v; a.dim_v = kv->head_dim_v;
+    a.n_head = op->n_head; a.n_head_kv = kv->n_head_kv; a.type = hybrid__cuda_kv_type(kv->type);
+    a.pos = batch->pos; a.run_of_row = batch->run_of_row; a.pages = batch->pages; a.pages_a_seq = batch->pages_a_seq;
+    args[0] = &a;
+    hybrid__cuda_launch3(q, HYBRID__MODULE_KV, 1, hybrid__div_up((int64_t)op->n_head + 2 * (int64_t)kv->n_head_kv, 4), batch->n, 1, 128, 1, 0, args);
+    return true;
 }
 
 static void hybrid__cuda_op_glu(hybrid__cuda_queue *q, const hybrid__op_glu *op)

@@ -457,6 +457,84 @@ static void test_attention_case(const attention_case *c)
     world_destroy(&w);
 }
 
+/* One launch for the norms of heads, rotations, and the cache: against the five ops, which are tested above. */
+static void test_heads_case(hybrid_type type, int dim, int dim_v, int n_head, int n_head_kv, int n_rot, hybrid__rope_kind rope, int norm)
+{
+    static const int32_t pages[1] = { 1 };
+    static test_batch t;
+    const int n = 5, width = n_head * dim + n_head_kv * (dim + dim_v), stride = width + 3;
+    hybrid__run run;
+    hybrid__kv_view kv, kv2;
+    hybrid__op_norm on;
+    hybrid__op_rope orr;
+    hybrid__op_kv_store st;
+    hybrid__op_heads op;
+    float *x = normals((size_t)(n * stride)), *w = normals((size_t)dim), *cs = normals((size_t)(n * n_rot)), *a = (float *)malloc((size_t)(n * stride) * 4), *b = (float *)malloc((size_t)(n * stride) * 4);
+    void *dx = device_put(x, (size_t)(n * stride) * 4), *dy = device_put(x, (size_t)(n * stride) * 4), *dw = device_put(w, (size_t)dim * 4), *dt = device_put(cs, (size_t)(n * n_rot) * 4);
+    void *dk, *dk2;
+    char *ca, *cb;
+    size_t bytes;
+    int i, h, r, p;
+    double worst = 0;
+    run.first_row = 0; run.n_rows = n; run.pos = 7; run.pages = pages;
+    t.host.n_out = 0;
+    batch_begin(&t, &run, 1, 1, 1, 1, 8, 0);
+    memset(&kv, 0, sizeof kv);
+    kv.type = type; kv.n_head_kv = n_head_kv; kv.head_dim_k = dim; kv.head_dim_v = dim_v;
+    kv.row_bytes_k = hybrid_type_row_bytes(type, (size_t)dim); kv.row_bytes_v = hybrid_type_row_bytes(type, (size_t)dim_v);
+    kv.page_bytes_k = kv.row_bytes_k * (size_t)n_head_kv * HYBRID__PAGE; kv.page_bytes_v = kv.row_bytes_v * (size_t)n_head_kv * HYBRID__PAGE;
+    bytes = 2 * (kv.page_bytes_k + kv.page_bytes_v);
+    ca = (char *)calloc(1, bytes); cb = (char *)calloc(1, bytes);
+    kv2 = kv;
+    dk = device_put(ca, bytes); kv.k = (char *)dk; kv.v = kv.k + 2 * kv.page_bytes_k;
+    dk2 = device_put(ca, bytes); kv2.k = (char *)dk2; kv2.v = kv2.k + 2 * kv.page_bytes_k;
+    memset(&on, 0, sizeof on);
+    on.kind = norm == 2 ? HYBRID__NORM_LAYER : HYBRID__NORM_RMS; on.w = (const float *)dw; on.n_rows = n; on.n = dim; on.eps = 1e-6f; on.x_stride = on.out_stride = stride;
+    orr.kind = rope; orr.x_stride = stride; orr.n = n; orr.head_dim = dim; orr.n_rot = n_rot; orr.table = (const float *)dt;
+    for (i = 0; i < 2; i++) {
+        on.x = on.out = orr.x = (float *)dx + (i ? n_head * dim : 0);
+        orr.n_head = i ? n_head_kv : n_head; on.n_group = orr.n_head;
+        if (norm) hybrid__cuda_op_norm(queue, &on);
+        if (n_rot) hybrid__cuda_op_rope(queue, &orr);
+    }
+    st.kv = &kv; st.k = (float *)dx + n_head * dim; st.v = st.k + n_head_kv * dim; st.k_stride = st.v_stride = stride;
+    hybrid__cuda_op_kv_store(queue, &t.b, &st);
+    memset(&op, 0, sizeof op);
+    op.kv = &kv2; op.q = (float *)dy; op.k = op.q + n_head * dim; op.v = op.k + n_head_kv * dim; op.stride = stride; op.n_head = n_head;
+    op.q_norm = op.k_norm = norm ? (const float *)dw : NULL; op.norm = on.kind; op.eps = 1e-6f; op.rope = rope; op.table = (const float *)dt; op.n_rot = n_rot;
+    CHECK(hybrid__cuda_op_heads(queue, &t.b, &op), "refused");
+    if (device_get(a, dx, (size_t)(n * stride) * 4) && device_get(b, dy, (size_t)(n * stride) * 4))
+        CHECK(difference(b, stride, a, stride, n, stride, 1) < 3e-6, "%s %d/%d rot %d: %g", hybrid_type_name(type), dim, dim_v, n_rot, difference(b, stride, a, stride, n, stride, 1));
+    if (device_get(ca, kv.k, bytes) && device_get(cb, kv2.k, bytes)) {
+        kv.k = ca; kv.v = ca + 2 * kv.page_bytes_k;
+        kv2.k = cb; kv2.v = cb + 2 * kv.page_bytes_k;
+        for (p = 0; p < 64; p++)                               /* both pages: what was not to be written is zero in both */
+            for (h = 0; h < n_head_kv; h++)
+                for (r = 0; r < 2; r++)
+                    for (i = 0; i < (r ? dim_v : dim); i++) {
+                        float u = hybrid__kv_value_generic(type, r ? hybrid__v_row(&kv, p / 32, h, p % 32) : hybrid__k_row(&kv, p / 32, h, p % 32), i);
+                        float v = hybrid__kv_value_generic(type, r ? hybrid__v_row(&kv2, p / 32, h, p % 32) : hybrid__k_row(&kv2, p / 32, h, p % 32), i);
+                        worst = LARGER(worst, fabs(u - v) / (1 + fabs(u)));
+                    }
+        CHECK(worst < (type == HYBRID_TYPE_F32 ? 3e-6 : type == HYBRID_TYPE_F16 ? 1e-3 : 0.1), "cache %s %d/%d: %g", hybrid_type_name(type), dim, dim_v, worst);   /* a step of rounding */
+    }
+    batch_end(&t);
+    device_free(dx); device_free(dy); device_free(dw); device_free(dt); device_free(dk); device_free(dk2);
+    free(x); free(w); free(cs); free(a); free(b); free(ca); free(cb);
+}
+
+static void test_heads(void)
+{
+    TEST("heads");
+    test_heads_case(HYBRID_TYPE_F32, 64, 64, 3, 1, 64, HYBRID__ROPE_NEOX, 1);
+    test_heads_case(HYBRID_TYPE_F32, 8, 8, 4, 2, 8, HYBRID__ROPE_NORM, 0);
+    test_heads_case(HYBRID_TYPE_F32, 80, 40, 2, 2, 20, HYBRID__ROPE_NEOX, 2);
+    test_heads_case(HYBRID_TYPE_F32, 256, 256, 2, 1, 128, HYBRID__ROPE_NORM, 1);
+    test_heads_case(HYBRID_TYPE_F32, 96, 96, 1, 1, 0, HYBRID__ROPE_NORM, 0);
+    test_heads_case(HYBRID_TYPE_F16, 128, 128, 5, 1, 128, HYBRID__ROPE_NEOX, 1);
+    test_heads_case(HYBRID_TYPE_Q8_0, 96, 64, 2, 2, 96, HYBRID__ROPE_NEOX, 0);
+}
+
 static void test_attention(void)
 {
     static const attention_case cases[] = {
@@ -573,6 +651,7 @@ int main(void)
     test_values();
     test_rope();
     test_embed();
+    test_heads();
     test_attention();
     test_top_k();
     hybrid__cuda_queue_destroy(queue);

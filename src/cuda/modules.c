@@ -112,7 +112,7 @@ static const hybrid__cuda_module_info *hybrid__cuda_module(int module)
 #undef HYBRID__MODULE_OF_TYPE
         { "rows", { hybrid__cuda_text_prelude, hybrid__cuda_text_rows, NULL, NULL }, { NULL }, { "norm_4", "norm_1", "glu_4", "glu_1", "values_4", "values_1", NULL } },
         { "rope", { hybrid__cuda_text_prelude, hybrid__cuda_text_rope, NULL, NULL }, { NULL }, { "rope_table", "rope", NULL } },
-        { "kv", { hybrid__cuda_text_prelude, hybrid__cuda_text_kv, NULL, NULL }, { NULL }, { "kv_store", NULL } },
+        { "kv", { hybrid__cuda_text_prelude, hybrid__cuda_text_kv, NULL, NULL }, { NULL }, { "kv_store", "heads", NULL } },
         { "select", { hybrid__cuda_text_prelude, hybrid__cuda_text_select, NULL, NULL }, { NULL }, { "top_k_chunk", "top_k_row", NULL } },
 #define HYBRID__MODULE_OF_HEAD(type, kv, dim) \
         { "attention_" #type "_" #dim, { hybrid__cuda_text_prelude, hybrid__cuda_text_attention_args, hybrid__cuda_text_attention, NULL }, \

@@ -93,6 +93,50 @@ static void hybrid__cuda_op_kv_store(hybrid__cuda_queue *q, const hybrid__cuda_b
     hybrid__cuda_launch3(q, HYBRID__MODULE_KV, 0, 2 * (int64_t)kv.n_head_kv, batch->n, 1, 128, 1, 0, args);
 }
 
+/* What happens to heads between the products and attention, in one launch instead of up to five: norm of q's and k's heads, rotation of both, writing
+ * of k and v. The same as norm, norm, rope, rope, kv_store with these fields, to the last place or two. */
+typedef struct hybrid__op_heads {
+    const hybrid__kv_view *kv;
+    float *q, *k; const float *v; int64_t stride;   /* of all three */
+    int    n_head;
+    const float *q_norm, *k_norm;                   /* head_dim_k weights, or NULL: no norm */
+    hybrid__norm_kind norm; float eps;
+    hybrid__rope_kind rope;
+    const float *table; int n_rot;                  /* 0: no rotation */
+} hybrid__op_heads;
+
+/* As in kernels/kv.cu. */
+typedef struct hybrid__cuda_heads_args {
+    float *q, *k; const float *v;
+    const float *q_norm, *k_norm, *table;
+    char *k_cache, *v_cache;
+    const int32_t *pos, *run_of_row, *pages;
+    int64_t stride, page_bytes_k, page_bytes_v;
+    int32_t n_head, n_head_kv, dim_k, dim_v, row_bytes_k, row_bytes_v, pages_a_seq, type;
+    int32_t half, neox, layer;
+    float   eps;
+} hybrid__cuda_heads_args;
+
+/* False: heads of more than 256 values; nothing was done. */
+static bool hybrid__cuda_op_heads(hybrid__cuda_queue *q, const hybrid__cuda_batch *batch, const hybrid__op_heads *op)
+{
+    const hybrid__kv_view *kv = op->kv;
+    hybrid__cuda_heads_args a;
+    void *args[1];
+    if (kv->head_dim_k > 256 || kv->head_dim_v > 256) return false;
+    memset(&a, 0, sizeof a);
+    a.q = op->q; a.k = op->k; a.v = op->v; a.stride = op->stride;
+    a.q_norm = op->q_norm; a.k_norm = op->k_norm; a.layer = op->norm == HYBRID__NORM_LAYER; a.eps = op->eps;
+    a.table = op->table; a.half = op->n_rot / 2; a.neox = op->rope == HYBRID__ROPE_NEOX;
+    a.k_cache = kv->k; a.page_bytes_k = (int64_t)kv->page_bytes_k; a.row_bytes_k = (int32_t)kv->row_bytes_k; a.dim_k = kv->head_dim_k;
+    a.v_cache = kv->v; a.page_bytes_v = (int64_t)kv->page_bytes_v; a.row_bytes_v = (int32_t)kv->row_bytes_v; a.dim_v = kv->head_dim_v;
+    a.n_head = op->n_head; a.n_head_kv = kv->n_head_kv; a.type = hybrid__cuda_kv_type(kv->type);
+    a.pos = batch->pos; a.run_of_row = batch->run_of_row; a.pages = batch->pages; a.pages_a_seq = batch->pages_a_seq;
+    args[0] = &a;
+    hybrid__cuda_launch3(q, HYBRID__MODULE_KV, 1, hybrid__div_up((int64_t)op->n_head + 2 * (int64_t)kv->n_head_kv, 4), batch->n, 1, 128, 1, 0, args);
+    return true;
+}
+
 static void hybrid__cuda_op_glu(hybrid__cuda_queue *q, const hybrid__op_glu *op)
 {
     const bool by_4 = op->n % 4 == 0 && hybrid__cuda_by_4(op->gate, op->gate_stride) && hybrid__cuda_by_4(op->out, op->out_stride)
