@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id e1878ebc031aaadd): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 7965d5664e5cf67c): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,7 +16,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       52  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      115  macros.h           what compilers call things, and the macros that every room uses
- *     5786  end.h              closes what core/begin opened
+ *     5792  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
  *      153  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
@@ -25,17 +25,17 @@
  *      537  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
  *      640  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
  *      781  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     3218  cache.c            compiled kernels on disk, or in the host's own store
- *     3454  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     3835  device.c           an opened GPU: its context, its memory, its kernels
- *     4131  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4249  queue.c            work in order on one stream of a device, used by one thread at a time
- *     4643  gemm.c             large products by cuBLAS.
- *     4753  ops_matmul.c       the op matmul: which kernels a product takes
- *     5043  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5241  ops_attention.c    which kernel of attention takes which rows
- *     5394  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     5651  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *     3224  cache.c            compiled kernels on disk, or in the host's own store
+ *     3460  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     3841  device.c           an opened GPU: its context, its memory, its kernels
+ *     4137  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4255  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     4649  gemm.c             large products by cuBLAS.
+ *     4759  ops_matmul.c       the op matmul: which kernels a product takes
+ *     5049  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5247  ops_attention.c    which kernel of attention takes which rows
+ *     5400  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     5657  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -47,7 +47,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "e1878ebc031aaadd"
+#define HYBRID_CUDA__SOURCE_ID "7965d5664e5cf67c"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -2552,7 +2552,7 @@ static const char *const hybrid__cuda_text_attention_args[] = {
 "    const float *q; float *out;              /* (n, n_head, head_dim) at strides in floats */\n"
 "    const char *k, *v;                       /* the pages of the layer */\n"
 "    const float *sinks;                      /* n_head, or NULL */\n"
-"    float *parts;                            /* (rows, n_head, max_splits, 4 + head_dim_v): maximum, sum, 2 unused, result */\n"
+"    float *parts;                            /* (rows, n_head, max_splits, 4 + width): maximum, sum, 2 unused, result; width is at most head_dim_v rounded up to 64 */\n"
 "    int *done;                               /* (rows, gridDim.y): blocks that are done; zero before and after */\n"
 "    const int *pos, *run_of_row, *pages;     /* of the batch */\n"
 "    const int *rows;                         /* tiles: (n, 4): first row, rows, run, 0. Split: rows */\n"
@@ -2583,13 +2583,13 @@ static const char *const hybrid__cuda_text_attention_args[] = {
 "DEVICE float finite_or_0(float m) { return m == NOTHING ? 0.0f : m; }\n"
 "\n"
 "/* All threads of a block have written their share of the parts of heads head .. head + n_heads of row number at. The last block of the n_splits\n"
-" * joins the parts: always in the same order. block 128. weight: shared memory, n_heads * MAX_SPLITS. BY_4: sizes and addresses allow float4. */\n"
-"template <bool BY_4> DEVICE void join_parts(const attention_args &a, float *weight, int at, int row, int head, int n_heads, int n_splits)\n"
+" * joins the parts: always in the same order. block 128. weight: shared memory, n_heads * MAX_SPLITS. Calls put(h, i, values) for the values of head\n"
+" * head + h from i, four when BY_4, else one. */\n"
+"template <bool BY_4, class Put> DEVICE void join_parts(const attention_args &a, float *weight, int at, int head, int n_heads, int n_splits, int width, const Put &put)\n"
 "{\n"
 "    __shared__ int last;\n"
-"    const int step = 4 + a.head_dim_v, lane = threadIdx.x % 32, each = BY_4 ? a.head_dim_v / 4 : a.head_dim_v;\n"
+"    const int step = 4 + width, lane = threadIdx.x % 32, each = BY_4 ? width / 4 : width;\n"
 "    const float *parts = a.parts + ((i64)at * a.n_head + head) * a.max_splits * step;\n"
-"    float *out = a.out + row * a.out_stride + (i64)head * a.head_dim_v;\n"
 "    block_sync();                                             /* the parts are written; fences make this known, and what others wrote known here */\n"
 "    if (threadIdx.x == 0) {\n"
 "        int *done = a.done + at * gridDim.y + blockIdx.y;\n"
@@ -2622,8 +2622,7 @@ static const char *const hybrid__cuda_text_attention_args[] = {
 "                sum.x = fmaf(w, x.x, sum.x); sum.y = fmaf(w, x.y, sum.y); sum.z = fmaf(w, x.z, sum.z); sum.w = fmaf(w, x.w, sum.w);\n"
 "            } else sum.x = fmaf(w, part[s * step], sum.x);\n"
 "        }\n"
-"        if (BY_4) *(float4 *)(out + h * a.head_dim_v + value) = sum;\n"
-"        else out[h * a.head_dim_v + value] = sum.x;\n"
+"        put(h, value, sum);\n"
 "    }\n"
 "}\n",
 NULL
@@ -2660,9 +2659,10 @@ static const char *const hybrid__cuda_text_attention[] = {
 "/* Warps take pages in turn, and read K and V straight into the operands of mma: which of its values a thread calls number k of a product is\n"
 " * free as long as both operands agree. K: value 8t + j of 32 is k = 2t + j (j < 2), 2t + 8 + j - 2 (j < 4) of the first product, and so on in\n"
 " * the second. V: pairs of keys are joined by byte_perm. Rows 8-15 of the products are not used: reading the cache is all that takes time. */\n"
-"enum { FEW_QUERIES = 8, FEW_KEYS = D > 128 ? 16 : 32, K_STEPS = (D + 31) / 32, V_STEPS = (D + 63) / 64, FEW_Q = D > 128 && KV == KV_F16 ? 1 : K_STEPS };\n"
+"enum { FEW_QUERIES = 8, FEW_WIDTH = (D + 63) / 64 * 64, FEW_KEYS = D > 128 ? 16 : 32, K_STEPS = (D + 31) / 32, V_STEPS = (D + 63) / 64, FEW_Q = D > 128 && KV == KV_F16 ? 1 : K_STEPS };\n"
 "\n"
 "struct few_state { float o[V_STEPS * 8][2], m, l; };          /* of query g: o[8 v + j][i] is value 64 v + 8 (2t + i) + j */\n"
+"/* Results keep this order on their way: number 64 v + 8 j + n is value 64 v + 8 n + j (none, when that is D or more). */\n"
 "\n"
 "/* FEW_KEYS keys, of which those at low .. high count. */\n"
 "DEVICE void few_keys(few_state &state, const uint4 q[FEW_Q], const uint4 *q_shared, const char *k, const char *v, int low, int high, float scale, float softcap, int g, int t)\n"
@@ -2699,11 +2699,11 @@ static const char *const hybrid__cuda_text_attention[] = {
 "    float sum = 0;\n"
 "#pragma unroll\n"
 "    for (int j = 0; j < FEW_KEYS / 8; j++)\n"
-"#pragma unroll\n"
+"#pragma unroll\n",
 "        for (int i = 0; i < 2; i++) { s[j][i] = fast_exp(s[j][i] - base); sum += s[j][i]; }\n"
 "    state.m = m;\n"
 "    state.l = fmaf(state.l, c, sum);\n"
-"#pragma unroll\n",
+"#pragma unroll\n"
 "    for (int j = 0; j < V_STEPS * 8; j++) { state.o[j][0] *= c; state.o[j][1] *= c; }\n"
 "#pragma unroll\n"
 "    for (int half = 0; half < FEW_KEYS / 16; half++) {\n"
@@ -2732,7 +2732,7 @@ static const char *const hybrid__cuda_text_attention[] = {
 "/* grid (splits, n_head_kv * groups of 8 query heads, rows), block 128. */\n"
 "KERNEL __launch_bounds__(128, 2) attention_few(const attention_args a)\n"
 "{\n"
-"    __shared__ float o[4][FEW_QUERIES][D], m[4][FEW_QUERIES], l[4][FEW_QUERIES];\n"
+"    __shared__ float o[4][FEW_QUERIES][FEW_WIDTH + 8], m[4][FEW_QUERIES], l[4][FEW_QUERIES];\n"
 "    __shared__ uint4 q_shared[FEW_Q == 1 ? 32 * K_STEPS : 1];\n"
 "    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;\n"
 "    const int row = a.rows[blockIdx.z], pos = a.pos[row], first = first_seen(pos, a.window), total = pos / PAGE - first / PAGE + 1;\n"
@@ -2767,20 +2767,15 @@ static const char *const hybrid__cuda_text_attention[] = {
 "        for (int key = 0; key < PAGE; key += FEW_KEYS)\n"
 "            few_keys(state, q, q_shared, k + key * ROW_BYTES, v + key * ROW_BYTES, first - page * PAGE - key, pos + 1 - page * PAGE - key, a.scale, a.softcap, g, t);\n"
 "    }\n"
-"    state.l += shfl_xor(state.l, 1);\n"
+"    state.l += shfl_xor(state.l, 1);\n",
 "    state.l += shfl_xor(state.l, 2);\n"
 "    if (t == 0) { m[warp][g] = state.m; l[warp][g] = state.l; }\n"
 "#pragma unroll\n"
-"    for (int j = 0; j < V_STEPS * 8; j++)\n"
-"#pragma unroll\n",
-"        for (int i = 0; i < 2; i++) {\n"
-"            const int at = j / 8 * 64 + 8 * (2 * t + i) + j % 8;\n"
-"            if (D % 64 == 0 || at < D) o[warp][g][at] = state.o[j][i];\n"
-"        }\n"
+"    for (int j = 0; j < V_STEPS * 8; j++) *(float2 *)&o[warp][g][8 * j + 2 * t] = make_float2(state.o[j][0], state.o[j][1]);\n"
 "    block_sync();\n"
-"    for (int i = threadIdx.x; i < n_queries * (D / 4); i += 128) {\n"
-"        const int query = i / (D / 4), at = i % (D / 4) * 4;\n"
-"        float *part = a.parts + (((i64)blockIdx.z * a.n_head + head + query) * a.max_splits + blockIdx.x) * (4 + D);\n"
+"    for (int i = threadIdx.x; i < n_queries * (FEW_WIDTH / 4); i += 128) {\n"
+"        const int query = i / (FEW_WIDTH / 4), at = i % (FEW_WIDTH / 4) * 4;\n"
+"        float *part = a.parts + (((i64)blockIdx.z * a.n_head + head + query) * a.max_splits + blockIdx.x) * (4 + FEW_WIDTH);\n"
 "        const float top = fmaxf(fmaxf(m[0][query], m[1][query]), fmaxf(m[2][query], m[3][query])), base = finite_or_0(top);\n"
 "        float4 sum = make_float4(0, 0, 0, 0);\n"
 "        float all = 0;\n"
@@ -2794,7 +2789,15 @@ static const char *const hybrid__cuda_text_attention[] = {
 "        *(float4 *)(part + 4 + at) = sum;\n"
 "        if (at == 0) { part[0] = top; part[1] = all; }\n"
 "    }\n"
-"    join_parts<true>(a, &o[0][0][0], blockIdx.z, row, head, n_queries, (total + step - 1) / step);\n"
+"    float *out = a.out + row * a.out_stride + (i64)head * D;\n"
+"    join_parts<true>(a, &o[0][0][0], blockIdx.z, head, n_queries, (total + step - 1) / step, FEW_WIDTH, [&](int query, int i, float4 x) {\n"
+"        const int at = i / 64 * 64 + i % 8 * 8 + i % 64 / 8;\n"
+"        float *to = out + query * D + at;\n"
+"        if (D % 64 == 0 || at < D) to[0] = x.x;\n"
+"        if (D % 64 == 0 || at + 8 < D) to[8] = x.y;\n"
+"        if (D % 64 == 0 || at + 16 < D) to[16] = x.z;\n"
+"        if (D % 64 == 0 || at + 24 < D) to[24] = x.w;\n"
+"    });\n"
 "}\n"
 "\n"
 "/* ---- many rows: 64 queries of a kv head, all of the cache that they see ------------------------------------------------ */\n"
@@ -2834,7 +2837,7 @@ static const char *const hybrid__cuda_text_attention[] = {
 "        u32 from_shared[4];\n"
 "        if (Q_SHARED) ldsm_x4(from_shared, q_shared + lane % 16 * STRIDE + 16 * c + lane / 16 * 8);\n"
 "#pragma unroll\n"
-"        for (int j = 0; j < KEYS / 16; j++) {\n"
+"        for (int j = 0; j < KEYS / 16; j++) {\n",
 "            u32 b[4];\n"
 "            ldsm_x4(b, at + 16 * j * STRIDE + 16 * c);\n"
 "            mma_f16(s[2 * j], Q_SHARED ? from_shared : q[Q_SHARED ? 0 : c], b);\n"
@@ -2847,7 +2850,7 @@ static const char *const hybrid__cuda_text_attention[] = {
 "DEVICE void many_values(float o[D / 8][4], const float s[KEYS / 8][4], const half_t *v, int lane)\n"
 "{\n"
 "    const half_t *at = v + lane % 16 * STRIDE + lane / 16 * 8;\n"
-"#pragma unroll\n",
+"#pragma unroll\n"
 "    for (int c = 0; c < KEYS / 16; c++) {\n"
 "        const u32 p[4] = { f2h2(s[2 * c][0], s[2 * c][1]), f2h2(s[2 * c][2], s[2 * c][3]), f2h2(s[2 * c + 1][0], s[2 * c + 1][1]), f2h2(s[2 * c + 1][2], s[2 * c + 1][3]) };\n"
 "#pragma unroll\n"
@@ -2911,7 +2914,7 @@ static const char *const hybrid__cuda_text_attention[] = {
 "    const int low = first_seen(pos0 + query0 / group, a.window), high = pos0 + min(query0 + TILE_QUERIES - 1, n_queries - 1) / group + 1;\n"
 "    const int mine = query0 + 16 * warp, warp_low = pos0 + min(mine, n_queries - 1) / group, warp_high = pos0 + min(mine + 15, n_queries - 1) / group;\n"
 "    const i64 inside = (i64)head_kv * PAGE * ROW_BYTES;\n"
-"    u32 q[Q_SHARED ? 1 : D / 16][4];\n"
+"    u32 q[Q_SHARED ? 1 : D / 16][4];\n",
 "    float o[D / 8][4], m[2], l[2];\n"
 "    int pos[2];\n"
 "    if (query0 >= n_queries) return;\n"
@@ -2924,7 +2927,7 @@ static const char *const hybrid__cuda_text_attention[] = {
 "        l[r] = 0;\n"
 "#pragma unroll\n"
 "        for (int c = 0; c < D / 16; c++)\n"
-"#pragma unroll\n",
+"#pragma unroll\n"
 "            for (int h = 0; h < 2; h++) {\n"
 "                float2 x = make_float2(0, 0);\n"
 "                if (query < n_queries) x = *(const float2 *)(from + 16 * c + 8 * h);\n"
@@ -3087,7 +3090,10 @@ static const char *const hybrid__cuda_text_attention_any[] = {
 "        for (int i = 0; i < DIMS; i++)\n"
 "            if (32 * i + lane < a.head_dim_v) to_row[32 * i + lane] = acc[j][i] * factor;\n"
 "    }\n"
-"    if (a.split) join_parts<false>(a, (float *)shared, blockIdx.z, row0, head_kv * group + query0, min(n_queries - query0, (int)ANY_QUERIES), n_splits);\n"
+"    float *out = a.out + row0 * a.out_stride + (i64)(head_kv * group + query0) * a.head_dim_v;\n"
+"    if (a.split)\n"
+"        join_parts<false>(a, (float *)shared, blockIdx.z, head_kv * group + query0, min(n_queries - query0, (int)ANY_QUERIES), n_splits, a.head_dim_v,\n"
+"                          [&](int query, int i, float4 x) { out[query * a.head_dim_v + i] = x.x; });\n"
 "}\n",
 NULL
 };
@@ -5270,7 +5276,7 @@ static size_t hybrid__cuda_done_count(int max_rows, int n_head) { return hybrid_
 /* Bytes of hybrid__cuda_batch.parts. They must be zero before the first use. */
 static size_t hybrid__cuda_split_bytes(const hybrid__cuda_split *s, int n_head, int head_dim_v)
 {
-    const size_t parts = (size_t)s->max_rows * (size_t)n_head * (size_t)s->max_splits * (size_t)(4 + head_dim_v);
+    const size_t parts = (size_t)s->max_rows * (size_t)n_head * (size_t)s->max_splits * (4 + hybrid__align((size_t)head_dim_v, 64));
     return (hybrid__cuda_done_count(s->max_rows, n_head) + parts) * sizeof(float);
 }
 

@@ -29,7 +29,7 @@ static size_t hybrid__cuda_done_count(int max_rows, int n_head) { return hybrid_
 /* Bytes of hybrid__cuda_batch.parts. They must be zero before the first use. */
 static size_t hybrid__cuda_split_bytes(const hybrid__cuda_split *s, int n_head, int head_dim_v)
 {
-    const size_t parts = (size_t)s->max_rows * (size_t)n_head * (size_t)s->max_splits * (size_t)(4 + head_dim_v);
+    const size_t parts = (size_t)s->max_rows * (size_t)n_head * (size_t)s->max_splits * (4 + hybrid__align((size_t)head_dim_v, 64));
     return (hybrid__cuda_done_count(s->max_rows, n_head) + parts) * sizeof(float);
 }
 

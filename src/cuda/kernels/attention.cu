@@ -29,9 +29,10 @@ DEVICE uint4 load_8(const char *row, int chunk)
 /* Warps take pages in turn, and read K and V straight into the operands of mma: which of its values a thread calls number k of a product is
  * free as long as both operands agree. K: value 8t + j of 32 is k = 2t + j (j < 2), 2t + 8 + j - 2 (j < 4) of the first product, and so on in
  * the second. V: pairs of keys are joined by byte_perm. Rows 8-15 of the products are not used: reading the cache is all that takes time. */
-enum { FEW_QUERIES = 8, FEW_KEYS = D > 128 ? 16 : 32, K_STEPS = (D + 31) / 32, V_STEPS = (D + 63) / 64, FEW_Q = D > 128 && KV == KV_F16 ? 1 : K_STEPS };
+enum { FEW_QUERIES = 8, FEW_WIDTH = (D + 63) / 64 * 64, FEW_KEYS = D > 128 ? 16 : 32, K_STEPS = (D + 31) / 32, V_STEPS = (D + 63) / 64, FEW_Q = D > 128 && KV == KV_F16 ? 1 : K_STEPS };
 
 struct few_state { float o[V_STEPS * 8][2], m, l; };          /* of query g: o[8 v + j][i] is value 64 v + 8 (2t + i) + j */
+/* Results keep this order on their way: number 64 v + 8 j + n is value 64 v + 8 n + j (none, when that is D or more). */
 
 /* FEW_KEYS keys, of which those at low .. high count. */
 DEVICE void few_keys(few_state &state, const uint4 q[FEW_Q], const uint4 *q_shared, const char *k, const char *v, int low, int high, float scale, float softcap, int g, int t)
@@ -101,7 +102,7 @@ DEVICE void few_keys(few_state &state, const uint4 q[FEW_Q], const uint4 *q_shar
 /* grid (splits, n_head_kv * groups of 8 query heads, rows), block 128. */
 KERNEL __launch_bounds__(128, 2) attention_few(const attention_args a)
 {
-    __shared__ float o[4][FEW_QUERIES][D], m[4][FEW_QUERIES], l[4][FEW_QUERIES];
+    __shared__ float o[4][FEW_QUERIES][FEW_WIDTH + 8], m[4][FEW_QUERIES], l[4][FEW_QUERIES];
     __shared__ uint4 q_shared[FEW_Q == 1 ? 32 * K_STEPS : 1];
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
     const int row = a.rows[blockIdx.z], pos = a.pos[row], first = first_seen(pos, a.window), total = pos / PAGE - first / PAGE + 1;
@@ -140,16 +141,11 @@ KERNEL __launch_bounds__(128, 2) attention_few(const attention_args a)
     state.l += shfl_xor(state.l, 2);
     if (t == 0) { m[warp][g] = state.m; l[warp][g] = state.l; }
 #pragma unroll
-    for (int j = 0; j < V_STEPS * 8; j++)
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-            const int at = j / 8 * 64 + 8 * (2 * t + i) + j % 8;
-            if (D % 64 == 0 || at < D) o[warp][g][at] = state.o[j][i];
-        }
+    for (int j = 0; j < V_STEPS * 8; j++) *(float2 *)&o[warp][g][8 * j + 2 * t] = make_float2(state.o[j][0], state.o[j][1]);
     block_sync();
-    for (int i = threadIdx.x; i < n_queries * (D / 4); i += 128) {
-        const int query = i / (D / 4), at = i % (D / 4) * 4;
-        float *part = a.parts + (((i64)blockIdx.z * a.n_head + head + query) * a.max_splits + blockIdx.x) * (4 + D);
+    for (int i = threadIdx.x; i < n_queries * (FEW_WIDTH / 4); i += 128) {
+        const int query = i / (FEW_WIDTH / 4), at = i % (FEW_WIDTH / 4) * 4;
+        float *part = a.parts + (((i64)blockIdx.z * a.n_head + head + query) * a.max_splits + blockIdx.x) * (4 + FEW_WIDTH);
         const float top = fmaxf(fmaxf(m[0][query], m[1][query]), fmaxf(m[2][query], m[3][query])), base = finite_or_0(top);
         float4 sum = make_float4(0, 0, 0, 0);
         float all = 0;
@@ -163,7 +159,15 @@ KERNEL __launch_bounds__(128, 2) attention_few(const attention_args a)
         *(float4 *)(part + 4 + at) = sum;
         if (at == 0) { part[0] = top; part[1] = all; }
     }
-    join_parts<true>(a, &o[0][0][0], blockIdx.z, row, head, n_queries, (total + step - 1) / step);
+    float *out = a.out + row * a.out_stride + (i64)head * D;
+    join_parts<true>(a, &o[0][0][0], blockIdx.z, head, n_queries, (total + step - 1) / step, FEW_WIDTH, [&](int query, int i, float4 x) {
+        const int at = i / 64 * 64 + i % 8 * 8 + i % 64 / 8;
+        float *to = out + query * D + at;
+        if (D % 64 == 0 || at < D) to[0] = x.x;
+        if (D % 64 == 0 || at + 8 < D) to[8] = x.y;
+        if (D % 64 == 0 || at + 16 < D) to[16] = x.z;
+        if (D % 64 == 0 || at + 24 < D) to[24] = x.w;
+    });
 }
 
 /* ---- many rows: 64 queries of a kv head, all of the cache that they see ------------------------------------------------ */

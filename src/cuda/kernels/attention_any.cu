@@ -118,5 +118,8 @@ KERNEL __launch_bounds__(128, 2) attention_any(const attention_args a)
         for (int i = 0; i < DIMS; i++)
             if (32 * i + lane < a.head_dim_v) to_row[32 * i + lane] = acc[j][i] * factor;
     }
-    if (a.split) join_parts<false>(a, (float *)shared, blockIdx.z, row0, head_kv * group + query0, min(n_queries - query0, (int)ANY_QUERIES), n_splits);
+    float *out = a.out + row0 * a.out_stride + (i64)(head_kv * group + query0) * a.head_dim_v;
+    if (a.split)
+        join_parts<false>(a, (float *)shared, blockIdx.z, head_kv * group + query0, min(n_queries - query0, (int)ANY_QUERIES), n_splits, a.head_dim_v,
+                          [&](int query, int i, float4 x) { out[query * a.head_dim_v + i] = x.x; });
 }

@@ -8,7 +8,7 @@ struct attention_args {
     const float *q; float *out;              /* (n, n_head, head_dim) at strides in floats */
     const char *k, *v;                       /* the pages of the layer */
     const float *sinks;                      /* n_head, or NULL */
-    float *parts;                            /* (rows, n_head, max_splits, 4 + head_dim_v): maximum, sum, 2 unused, result */
+    float *parts;                            /* (rows, n_head, max_splits, 4 + width): maximum, sum, 2 unused, result; width is at most head_dim_v rounded up to 64 */
     int *done;                               /* (rows, gridDim.y): blocks that are done; zero before and after */
     const int *pos, *run_of_row, *pages;     /* of the batch */
     const int *rows;                         /* tiles: (n, 4): first row, rows, run, 0. Split: rows */
@@ -39,13 +39,13 @@ DEVICE float cap(float s, float softcap) { return softcap * (1.0f - 2.0f / (expf
 DEVICE float finite_or_0(float m) { return m == NOTHING ? 0.0f : m; }
 
 /* All threads of a block have written their share of the parts of heads head .. head + n_heads of row number at. The last block of the n_splits
- * joins the parts: always in the same order. block 128. weight: shared memory, n_heads * MAX_SPLITS. BY_4: sizes and addresses allow float4. */
-template <bool BY_4> DEVICE void join_parts(const attention_args &a, float *weight, int at, int row, int head, int n_heads, int n_splits)
+ * joins the parts: always in the same order. block 128. weight: shared memory, n_heads * MAX_SPLITS. Calls put(h, i, values) for the values of head
+ * head + h from i, four when BY_4, else one. */
+template <bool BY_4, class Put> DEVICE void join_parts(const attention_args &a, float *weight, int at, int head, int n_heads, int n_splits, int width, const Put &put)
 {
     __shared__ int last;
-    const int step = 4 + a.head_dim_v, lane = threadIdx.x % 32, each = BY_4 ? a.head_dim_v / 4 : a.head_dim_v;
+    const int step = 4 + width, lane = threadIdx.x % 32, each = BY_4 ? width / 4 : width;
     const float *parts = a.parts + ((i64)at * a.n_head + head) * a.max_splits * step;
-    float *out = a.out + row * a.out_stride + (i64)head * a.head_dim_v;
     block_sync();                                             /* the parts are written; fences make this known, and what others wrote known here */
     if (threadIdx.x == 0) {
         int *done = a.done + at * gridDim.y + blockIdx.y;
@@ -78,7 +78,6 @@ template <bool BY_4> DEVICE void join_parts(const attention_args &a, float *weig
                 sum.x = fmaf(w, x.x, sum.x); sum.y = fmaf(w, x.y, sum.y); sum.z = fmaf(w, x.z, sum.z); sum.w = fmaf(w, x.w, sum.w);
             } else sum.x = fmaf(w, part[s * step], sum.x);
         }
-        if (BY_4) *(float4 *)(out + h * a.head_dim_v + value) = sum;
-        else out[h * a.head_dim_v + value] = sum.x;
+        put(h, value, sum);
     }
 }
