@@ -1,5 +1,8 @@
 /* The arena of device memory, against a model that is an array of bytes; no GPU is needed. */
 #define HYBRID_IMPLEMENTATION
+#ifndef HYBRID_NO_SIMD
+    #define HYBRID_NO_SIMD                           /* the processor computes nothing here, and compiles fast */
+#endif
 #include "../hybrid.h"
 #include "../hybrid_cuda.h"
 #include "check.h"

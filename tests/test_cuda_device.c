@@ -2,6 +2,9 @@
  * tests/emu in the folder that HYBRID_CUDA_PATH names (build/emu when it is not set); failures are injected in the emulator only.
  * [emu] [emu-reordered] [emu-check] */
 #define HYBRID_IMPLEMENTATION
+#ifndef HYBRID_NO_SIMD
+    #define HYBRID_NO_SIMD                           /* the processor computes nothing here, and compiles fast */
+#endif
 #include "../hybrid.h"
 #include "../hybrid_cuda.h"
 #include "check.h"
@@ -48,7 +51,7 @@ static hybrid_runtime *make_runtime(counting *c)
         desc.allocator.user = c;
     }
     desc.logger.log = listen_log;
-    desc.n_threads = 1;
+    desc.n_threads = 2;
     desc.device = "cpu";
     hybrid_runtime_create(&desc, &rt, NULL);
     return rt;
@@ -715,6 +718,48 @@ static int part_list(void)
     return 0;
 }
 
+static int part_ptx(void)
+{
+    hybrid_runtime *rt = make_runtime(NULL);
+    hybrid__cuda *cu = NULL;
+    hybrid__cuda_queue *q = NULL;
+    hybrid_error err;
+    char cache[500], line[600];
+    void *x = NULL;
+    float back[10];
+    int i;
+    TEST("a GPU that NVRTC does not know yet");
+    snprintf(cache, sizeof cache, "%s/hybrid-test-ptx-%ld", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", (long)getpid());
+    for (i = 0; i < 2; i++) {
+        memset(back, 0, sizeof back);
+        CHECK(!open_device(rt, 0, cache, &cu, &err) && !hybrid__cuda_queue_create(cu, &q, &err) && !hybrid__cuda_alloc(cu, 40, &x, &err), "%s", err.message);
+        hybrid__cuda_zero(q, x, 40);
+        launch_add(q, BASIC, x, 3.0f, 10);
+        hybrid__cuda_read(q, back, x, 40);
+        CHECK(!hybrid__cuda_sync(q, &err) && back[9] == 3.0f, "%s", err.message);
+        CHECK(cu->jit.nvrtc.arch.ptx && cu->jit.nvrtc.arch.number < 130 && (int)cu->jit.n_from_cache == i, "as PTX, the second time from the cache: %u", cu->jit.n_from_cache);
+        hybrid__cuda_queue_destroy(q);
+        hybrid__cuda_release(cu);
+    }
+    snprintf(line, sizeof line, "rm -rf '%s'", cache);
+    CHECK(system(line) == 0, "%s", line);
+    hybrid_runtime_destroy(rt);
+    return 0;
+}
+
+static int part_old(void)
+{
+    hybrid_runtime *rt = make_runtime(NULL);
+    hybrid__cuda *cu = NULL;
+    hybrid_error err;
+    TEST("a GPU that NVRTC no longer knows");
+    CHECK(!open_device(rt, 0, "", &cu, &err) && cu->cc == 61, "%s", err.message);
+    CHECK(hybrid__cuda_can_compile(cu, &err) == HYBRID_ERROR_NOT_FOUND && strstr(err.message, "6.1") && strstr(err.message, "older"), "%s", err.message);
+    hybrid__cuda_release(cu);
+    hybrid_runtime_destroy(rt);
+    return 0;
+}
+
 static void child(const char *self, const char *environment, const char *part)
 {
     char line[1500];
@@ -748,7 +793,8 @@ int main(int argc, char **argv)
         setenv("HYBRID_CUDA_PATH", "build/emu", 1);
     }
     if (argc > 1) {
-        static const struct { const char *name; int (*run)(void); } parts[] = { { "sticky", part_sticky }, { "no_device", part_no_device }, { "no_nvrtc", part_no_nvrtc }, { "list", part_list } };
+        static const struct { const char *name; int (*run)(void); } parts[] = { { "sticky", part_sticky }, { "no_device", part_no_device }, { "no_nvrtc", part_no_nvrtc }, { "list", part_list },
+            { "ptx", part_ptx }, { "old", part_old } };
         int i;
         if (strcmp(argv[1], "no_device") && strcmp(argv[1], "no_nvrtc")) {
             rt = make_runtime(NULL);
@@ -789,6 +835,8 @@ int main(int argc, char **argv)
         char environment[1200], line[900];
         child(argv[0], "EMU_DEVICES=0", "no_device");
         child(argv[0], "EMU_DEVICES=3 EMU_SM=90", "list");
+        child(argv[0], "EMU_SM=130", "ptx");
+        child(argv[0], "EMU_SM=61", "old");
         snprintf(line, sizeof line, "mkdir '%s/driver' && cp \"$HYBRID_CUDA_PATH\"/libcuda.so.1 '%s/driver'", folder, folder);
         CHECK(system(line) == 0, "%s", line);
         snprintf(environment, sizeof environment, "HYBRID_CUDA_PATH='%s/driver'", folder);

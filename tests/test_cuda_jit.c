@@ -1,6 +1,9 @@
 /* What hybrid_cuda.h does before a device is needed: folders and libraries found, the choice of an architecture, the cache of binaries, and NVRTC
  * itself where one is installed. No GPU is needed. */
 #define HYBRID_IMPLEMENTATION
+#ifndef HYBRID_NO_SIMD
+    #define HYBRID_NO_SIMD                           /* the processor computes nothing here, and compiles fast */
+#endif
 #include "../hybrid.h"
 #include "../hybrid_cuda.h"
 #include "check.h"
@@ -71,7 +74,17 @@ static void test_target(void)
         { cuda11, COUNT(cuda11), 87, 86, true }, { cuda11, COUNT(cuda11), 72, 72, false },               /* a Jetson takes no other's binaries */
         { cuda11, COUNT(cuda11), 30, 0, true }, { mixed, COUNT(mixed), 89, 86, false }, { mixed, COUNT(mixed), 100, 90, true }, { mixed, 0, 90, 0, true }
     };
-    int i;
+    static const struct { int version; const char *order; } drivers[] = { { 13010, "13 12 11" }, { 13000, "13 12 11" }, { 12080, "12 11 13" }, { 11040, "11 12 13" }, { 14000, "13 12 11" } };
+    const char *names[5];
+    char order[40];
+    int i, j;
+    TEST("which NVRTC first");
+    for (i = 0; i < COUNT(drivers); i++) {
+        hybrid__nvrtc_names(drivers[i].version, names);
+        for (j = 0, order[0] = 0; j < 3; j++)
+            snprintf(order + strlen(order), sizeof order - strlen(order), "%s%.2s", j ? " " : "", names[j] + strcspn(names[j], "1"));
+        CHECK(!strcmp(order, drivers[i].order), "driver %d: %s", drivers[i].version, order);
+    }
     TEST("target");
     for (i = 0; i < COUNT(cases); i++) {
         hybrid__target t = hybrid__target_choose(cases[i].cc, cases[i].list, cases[i].n);
