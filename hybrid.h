@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 461990f5fabe0f54): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 428511202a48ba78): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -49,111 +49,111 @@
  *      537  tokenizer.h        text to tokens and back
  *      651  chat.h             templates that make a prompt of a conversation
  *      755  model.h            load, describe
- *      808  context.h          batches of (sequence, tokens), logits, the KV cache
- *      897  sampler.h          from logits to the next token
- *      946  session.h          a conversation
+ *      809  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      898  sampler.h          from logits to the next token
+ *      947  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1012  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1075  macros.h           what compilers call things, and the macros that every room uses
- *     1113  base.c             what every room uses: results, errors, checked sizes
- *     1164  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1213  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1272  decimal.c          doubles as text, the same in every locale
- *     1370  thread.c           atomics, threads, and the worker pool
- *     1663  cpu.c              what this processor and its operating system can do
- *     1733  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     1822  device.c           which GPU a runtime uses
- *     1892  runtime.c          creates and ends runtimes
- *     2008  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2161  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     2189  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    22730  end.h              closes what core/begin opened
+ *     1013  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1076  macros.h           what compilers call things, and the macros that every room uses
+ *     1114  base.c             what every room uses: results, errors, checked sizes
+ *     1165  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1214  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1273  decimal.c          doubles as text, the same in every locale
+ *     1371  thread.c           atomics, threads, and the worker pool
+ *     1664  cpu.c              what this processor and its operating system can do
+ *     1734  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     1823  device.c           which GPU a runtime uses
+ *     1893  runtime.c          creates and ends runtimes
+ *     2009  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2162  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     2190  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    22731  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     2555  names.c            names that must differ, found by hash
- *     2657  value.c            the 13 types of metadata values and their items
- *     2782  scan.c             a walk over the metadata, which checks every length before it is believed
- *     2985  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     3352  output.c           a file that appears under its name only when it is complete
- *     3451  write.c            makes a GGUF file
+ *     2556  names.c            names that must differ, found by hash
+ *     2658  value.c            the 13 types of metadata values and their items
+ *     2783  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     2986  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     3353  output.c           a file that appears under its name only when it is complete
+ *     3452  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     3932  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     4013  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     4312  floats.c           the types that are plain numbers
- *     4351  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     4544  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     4772  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     4912  types.c            the table of all types, and the public functions over it
- *     5013  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     5082  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     3933  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     4014  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     4313  floats.c           the types that are plain numbers
+ *     4352  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     4545  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     4773  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     4913  types.c            the table of all types, and the public functions over it
+ *     5014  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     5083  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     5256  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     5501  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     5642  pretokenize.c      cuts text into the words inside which BPE merges
- *     6054  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     6430  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     6607  bpe.c              the merging
- *     6929  tokenizer.c        making tokenizers, text to ids, ids to text
- *     7213  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     7339  stop.c             finds strings that end an answer in bytes that come in pieces
- *     7504  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     8049  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     8346  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     8600  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *     9098  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *     9434  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *     9796  jinja_filter.c     what stands behind '|'.
- *    10387  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    10565  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    10815  jinja_parse.c      tokens to a tree
- *    11365  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    11606  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    12091  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    12259  chat.c             a conversation as the variables that chat templates expect
+ *     5257  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     5502  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     5643  pretokenize.c      cuts text into the words inside which BPE merges
+ *     6055  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     6431  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     6608  bpe.c              the merging
+ *     6930  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     7214  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     7340  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     7505  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     8050  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     8347  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     8601  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *     9099  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *     9435  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *     9797  jinja_filter.c     what stands behind '|'.
+ *    10388  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    10566  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    10816  jinja_parse.c      tokens to a tree
+ *    11366  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    11607  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    12092  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    12260  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    12394  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12590  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12605  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12630  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12719  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    13081  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    13110  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    13218  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    13288  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    13383  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13783  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    14117  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    14375  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14571  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
- *    15118  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    15699  cpu_int.c          the table of integer-block kernels
- *    15754  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    15821  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    18061  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    19184  cpu_select.c       the kernels of an instruction set
- *    19220  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    19390  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12395  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    12591  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12606  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12631  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    12720  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    13082  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    13111  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    13219  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    13289  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    13384  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13784  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    14118  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    14376  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14572  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
+ *    15119  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    15700  cpu_int.c          the table of integer-block kernels
+ *    15755  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    15822  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    18062  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    19185  cpu_select.c       the kernels of an instruction set
+ *    19221  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    19391  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    19741  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    19952  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    20147  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    20192  forward.c          one transformer for all families, over the op table
- *    20585  place.c            which layers run where
- *    20715  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    19742  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    19953  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    20148  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    20193  forward.c          one transformer for all families, over the op table
+ *    20586  place.c            which layers run where
+ *    20716  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    20924  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    21260  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    21473  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    21613  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    22150  plan.c             the bytes of a model and a context before they are loaded
- *    22257  dialog.c           the messages of a conversation, and the prompt that they make
- *    22374  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    20925  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    21261  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    21474  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    21614  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    22151  plan.c             the bytes of a model and a context before they are loaded
+ *    22258  dialog.c           the messages of a conversation, and the prompt that they make
+ *    22375  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -758,7 +758,8 @@ HYBRID_API hybrid_result hybrid_chat_render(const hybrid_template *tmpl, const h
 typedef struct hybrid_model hybrid_model;
 
 typedef struct hybrid_model_desc {
-    /* The GGUF file: exactly one of path (UTF-8), data (must outlive the model; used in place) and reader. */
+    /* The GGUF file: exactly one of path (UTF-8), data (must outlive the model; used in place, when its address is a
+     * multiple of 8) and reader. */
     const char    *path;
     const void    *data;
     size_t         size;
@@ -1007,7 +1008,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "461990f5fabe0f54"
+#define HYBRID__SOURCE_ID "428511202a48ba78"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -20011,7 +20012,7 @@ static void hybrid__weight(hybrid__weight_loader *wl, hybrid__tensor *t, bool re
     t->nb[0] = hybrid_type_block_bytes(src->type);
     t->nb[1] = hybrid_type_row_bytes(src->type, (size_t)ne0);
     t->nb[2] = t->nb[3] = t->nb[1] * (size_t)t->ne[1];
-    t->data = src->data;                               /* NULL when not in place, until hybrid__weights_read */
+    t->data = (uintptr_t)src->data % 8 ? NULL : src->data;          /* NULL when not in place, until hybrid__weights_read; an odd address is no place */
 }
 
 static bool hybrid__layer_has(const hybrid__weight_loader *wl, int layer, const char *suffix)

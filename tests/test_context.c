@@ -213,7 +213,9 @@ static void loaders(hybrid_model *by_path)
 {
     blob b;
     hybrid_model_desc d;
-    hybrid_model *m[3] = { NULL, NULL, NULL };
+    hybrid_model *m[4] = { NULL, NULL, NULL, NULL };
+    hybrid_memory_plan plan;
+    char *odd;
     hybrid_context *c, *e = context_of(by_path, 64, 1, 0);
     hybrid_error err;
     heap h;
@@ -233,13 +235,19 @@ static void loaders(hybrid_model *by_path)
     memset(&d, 0, sizeof d);
     d.path = model_path; d.no_map = true;
     CHECK(!hybrid_model_load(NULL, &d, &m[2], &err), "%s", err.message);
-    for (i = 0; i < 3 && m[i]; i++) {
+    odd = (char *)malloc(b.size + 16);
+    memcpy(odd + 3, b.data, b.size);
+    memset(&d, 0, sizeof d);
+    d.data = odd + 3; d.size = b.size;
+    CHECK(!hybrid_model_load(NULL, &d, &m[3], &err) && !hybrid_plan(NULL, &d, NULL, &plan, &err) && plan.weights && !plan.mapped, "at an odd address: %s", err.message);
+    for (i = 0; i < 4 && m[i]; i++) {
         c = context_of(m[i], 64, 1, 0);
         feed(c, 0, 1, 20);
         CHECK(same_logits(c, 0, e, 0, by_path->hp.n_vocab), "loader %d", i);
         hybrid_context_destroy(c);
         hybrid_model_destroy(m[i]);
     }
+    free(odd);
     CHECK(b.closed == 1, "closed %d times", b.closed);
     hybrid_context_destroy(e);
     TEST("reads that fail");

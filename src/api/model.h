@@ -3,7 +3,8 @@
 typedef struct hybrid_model hybrid_model;
 
 typedef struct hybrid_model_desc {
-    /* The GGUF file: exactly one of path (UTF-8), data (must outlive the model; used in place) and reader. */
+    /* The GGUF file: exactly one of path (UTF-8), data (must outlive the model; used in place, when its address is a
+     * multiple of 8) and reader. */
     const char    *path;
     const void    *data;
     size_t         size;

@@ -59,7 +59,7 @@ static void hybrid__weight(hybrid__weight_loader *wl, hybrid__tensor *t, bool re
     t->nb[0] = hybrid_type_block_bytes(src->type);
     t->nb[1] = hybrid_type_row_bytes(src->type, (size_t)ne0);
     t->nb[2] = t->nb[3] = t->nb[1] * (size_t)t->ne[1];
-    t->data = src->data;                               /* NULL when not in place, until hybrid__weights_read */
+    t->data = (uintptr_t)src->data % 8 ? NULL : src->data;          /* NULL when not in place, until hybrid__weights_read; an odd address is no place */
 }
 
 static bool hybrid__layer_has(const hybrid__weight_loader *wl, int layer, const char *suffix)
