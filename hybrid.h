@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 428511202a48ba78): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 1b2f3f3b9317b5d0): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -42,118 +42,119 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      164  base.h             version, linkage, results, errors, allocator, log
- *      265  runtime.h          what models and sessions share: memory, log, worker threads
- *      324  quant.h            names, sizes, encode, decode
- *      389  gguf.h             what is in a model file, and writing one
- *      537  tokenizer.h        text to tokens and back
- *      651  chat.h             templates that make a prompt of a conversation
- *      755  model.h            load, describe
- *      809  context.h          batches of (sequence, tokens), logits, the KV cache
- *      898  sampler.h          from logits to the next token
- *      947  session.h          a conversation
+ *      165  base.h             version, linkage, results, errors, allocator, log
+ *      266  runtime.h          what models and sessions share: memory, log, worker threads
+ *      325  quant.h            names, sizes, encode, decode
+ *      390  gguf.h             what is in a model file, and writing one
+ *      538  tokenizer.h        text to tokens and back
+ *      652  chat.h             templates that make a prompt of a conversation
+ *      756  model.h            load, describe
+ *      810  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      902  sampler.h          from logits to the next token
+ *      958  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1013  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1076  macros.h           what compilers call things, and the macros that every room uses
- *     1114  base.c             what every room uses: results, errors, checked sizes
- *     1165  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1214  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1273  decimal.c          doubles as text, the same in every locale
- *     1371  thread.c           atomics, threads, and the worker pool
- *     1664  cpu.c              what this processor and its operating system can do
- *     1734  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     1823  device.c           which GPU a runtime uses
- *     1893  runtime.c          creates and ends runtimes
- *     2009  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2162  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     2190  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    22731  end.h              closes what core/begin opened
+ *     1024  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1087  macros.h           what compilers call things, and the macros that every room uses
+ *     1125  base.c             what every room uses: results, errors, checked sizes
+ *     1176  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1225  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1284  decimal.c          doubles as text, the same in every locale
+ *     1382  thread.c           atomics, threads, and the worker pool
+ *     1675  cpu.c              what this processor and its operating system can do
+ *     1745  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     1834  device.c           which GPU a runtime uses
+ *     1904  runtime.c          creates and ends runtimes
+ *     2020  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2173  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     2201  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    22952  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     2556  names.c            names that must differ, found by hash
- *     2658  value.c            the 13 types of metadata values and their items
- *     2783  scan.c             a walk over the metadata, which checks every length before it is believed
- *     2986  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     3353  output.c           a file that appears under its name only when it is complete
- *     3452  write.c            makes a GGUF file
+ *     2567  names.c            names that must differ, found by hash
+ *     2669  value.c            the 13 types of metadata values and their items
+ *     2794  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     2997  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     3364  output.c           a file that appears under its name only when it is complete
+ *     3463  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     3933  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     4014  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     4313  floats.c           the types that are plain numbers
- *     4352  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     4545  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     4773  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     4913  types.c            the table of all types, and the public functions over it
- *     5014  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     5083  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     3944  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     4025  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     4324  floats.c           the types that are plain numbers
+ *     4363  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     4556  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     4784  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     4924  types.c            the table of all types, and the public functions over it
+ *     5025  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     5094  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     5257  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     5502  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     5643  pretokenize.c      cuts text into the words inside which BPE merges
- *     6055  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     6431  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     6608  bpe.c              the merging
- *     6930  tokenizer.c        making tokenizers, text to ids, ids to text
- *     7214  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     7340  stop.c             finds strings that end an answer in bytes that come in pieces
- *     7505  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     8050  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     8347  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     8601  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *     9099  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *     9435  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *     9797  jinja_filter.c     what stands behind '|'.
- *    10388  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    10566  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    10816  jinja_parse.c      tokens to a tree
- *    11366  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    11607  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    12092  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    12260  chat.c             a conversation as the variables that chat templates expect
+ *     5268  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     5513  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     5654  pretokenize.c      cuts text into the words inside which BPE merges
+ *     6066  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     6442  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     6619  bpe.c              the merging
+ *     6941  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     7225  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     7351  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     7516  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     8061  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     8358  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     8612  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *     9110  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *     9446  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *     9808  jinja_filter.c     what stands behind '|'.
+ *    10399  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    10577  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    10827  jinja_parse.c      tokens to a tree
+ *    11377  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    11618  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    12103  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    12271  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    12395  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12591  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12606  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12631  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12720  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    13082  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    13111  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    13219  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    13289  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    13384  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13784  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    14118  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    14376  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14572  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
- *    15119  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    15700  cpu_int.c          the table of integer-block kernels
- *    15755  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    15822  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    18062  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    19185  cpu_select.c       the kernels of an instruction set
- *    19221  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    19391  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12406  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    12614  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12629  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12654  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    12743  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    13105  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    13134  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    13242  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    13312  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    13407  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13807  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    14141  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    14399  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14595  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
+ *    15142  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    15723  cpu_int.c          the table of integer-block kernels
+ *    15778  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    15845  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    18085  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    19208  cpu_select.c       the kernels of an instruction set
+ *    19244  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    19414  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    19742  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    19953  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    20148  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    20193  forward.c          one transformer for all families, over the op table
- *    20586  place.c            which layers run where
- *    20716  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    19790  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    20001  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    20196  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    20241  forward.c          one transformer for all families, over the op table
+ *    20672  place.c            which layers run where
+ *    20805  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    20925  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    21261  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    21474  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    21614  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    22151  plan.c             the bytes of a model and a context before they are loaded
- *    22258  dialog.c           the messages of a conversation, and the prompt that they make
- *    22375  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    21024  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    21360  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    21598  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    21738  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    22320  next.c             the next token of a sequence
+ *    22371  plan.c             the bytes of a model and a context before they are loaded
+ *    22478  dialog.c           the messages of a conversation, and the prompt that they make
+ *    22595  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -830,6 +831,8 @@ typedef struct hybrid_context_desc {
     int32_t   n_batch;           /* tokens that go through a layer together; 0: 512. More is no faster, less saves memory */
     int32_t   n_logits;          /* rows of logits that one decode can keep; 0: n_seq */
     hybrid_kv kv;
+    int32_t   n_candidates;      /* with a GPU: of each row only the n_candidates (at most 256) largest logits come to the host at once, which is what
+                                  * hybrid_sample_next may need; hybrid_logits fetches the others when it is called. 0: all logits, always */
     hybrid_trace_fn trace;       /* proves parity with other implementations, layer by layer */
     void     *trace_user;
 } hybrid_context_desc;
@@ -862,7 +865,8 @@ HYBRID_API hybrid_result hybrid_decode(hybrid_context *context, hybrid_error *er
  * again to go on. Until it is done, sequences are as before. hybrid_batch_clear gives up a decode that is under way. */
 HYBRID_API hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t budget_us, bool *done, hybrid_error *error);
 
-/* n_vocab logits of the sequence's last token in the last decode; NULL when it had none. Valid until the next decode. */
+/* n_vocab logits of the sequence's last token in the last decode; NULL when it had none (or when a GPU failed that held them: the next decode goes on
+ * without it). Valid until the next decode. */
 HYBRID_API const float *hybrid_logits(const hybrid_context *context, int32_t seq);
 /* Row i of the rows that hybrid_batch_add_logits asked for. */
 HYBRID_API const float *hybrid_logits_at(const hybrid_context *context, int32_t seq, size_t i);
@@ -936,6 +940,13 @@ HYBRID_API void hybrid_sampler_destroy(hybrid_sampler *sampler);
  * of tries since the last of them: a second call without an accept draws again. Follow it by hybrid_sampler_accept when you take the token. */
 HYBRID_API int32_t hybrid_sample(hybrid_sampler *sampler, const float *logits, int32_t n_vocab);
 
+/* hybrid_sample(sampler, hybrid_logits(context, seq), n_vocab); where a GPU holds the logits and the context was told to expect this (n_candidates), only
+ * the likeliest of them come to the host. The token is the same. */
+HYBRID_API int32_t hybrid_sample_next(hybrid_sampler *sampler, hybrid_context *context, int32_t seq, int32_t n_vocab);
+/* What to set hybrid_context_desc.n_candidates to, for sequences with samplers like this: 0 when they need all logits (a bias, a temperature without
+ * top_k or with a large one, penalties that raise). NULL: greedy. */
+HYBRID_API int32_t hybrid_sampler_candidates(const hybrid_sampler_desc *desc);
+
 /* The sequence goes on with this token: the penalties see it, and the next draw is a new one. Negative ids are ignored. */
 HYBRID_API void hybrid_sampler_accept(hybrid_sampler *sampler, int32_t id);
 
@@ -1008,7 +1019,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "428511202a48ba78"
+#define HYBRID__SOURCE_ID "1b2f3f3b9317b5d0"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -12517,6 +12528,16 @@ typedef struct hybrid__op_glu {
     int64_t n_rows, n;
 } hybrid__op_glu;
 
+/* ids, values (n_rows, k): the k largest of each row of logits, the largest first, of equal ones the lower id; where there are fewer than k, id -1 and
+ * -inf. stats (n_rows, 2): the maximum, and the sum of e^(x - maximum) over the row: NaN when the row holds a NaN. */
+enum { HYBRID__TOP_K_MAX = 256 };
+typedef struct hybrid__op_top_k {
+    const float *logits; int64_t stride;
+    int32_t  n_rows, n, k;              /* 1 <= k <= HYBRID__TOP_K_MAX; the first n logits of a row */
+    int32_t *ids;
+    float   *values, *stats;
+} hybrid__op_top_k;
+
 /* How a pass goes on: its ops are called and run; or called and recorded, to be run at its end; or left out, since a record of an earlier pass over
  * a batch of the same shape is run at its end. */
 typedef enum hybrid__pass { HYBRID__PASS_RUN, HYBRID__PASS_RECORD, HYBRID__PASS_REPLAY } hybrid__pass;
@@ -12537,6 +12558,7 @@ typedef struct hybrid__backend_ops {
     void (*add)(hybrid__backend *be, float *y, const float *x, int64_t n);                      /* y += x */
     void (*scale)(hybrid__backend *be, float *y, float factor, int64_t n);                      /* y *= factor */
     void (*softcap)(hybrid__backend *be, float *y, float cap, int64_t n);                       /* y = cap * tanh(y / cap) */
+    void (*top_k)(hybrid__backend *be, const hybrid__op_top_k *op);
     void (*copy)(hybrid__backend *be, void *dst, const void *src, size_t bytes);                /* within the device */
     void (*write)(hybrid__backend *be, void *dst, const void *host, size_t bytes);              /* host may change on return */
     void (*read)(hybrid__backend *be, void *host, const void *src, size_t bytes);               /* host is filled after sync */
@@ -12559,9 +12581,10 @@ enum { HYBRID__LIMIT_FORMATS = 8 };        /* distinct formats of activations th
 typedef struct hybrid__limits {
     int     n_rows, n_out;                 /* rows of the largest batch; rows of logits of one */
     int     n_seq, pages_a_seq;            /* sequences, entries of a page table */
+    int     n_vocab, n_top;                /* top_k: logits of a row, and k; 0: it is not asked for */
     int     n_head, n_head_kv, head_dim_k, head_dim_v;                             /* 0 without attention */
     /* filled by the device's show() */
-    size_t  scratch;                       /* GPU: bytes of scratch of the largest product */
+    size_t  scratch;                       /* GPU: bytes of scratch of the largest op */
     const void *format[HYBRID__LIMIT_FORMATS];         /* CPU: formats of prepared rows */
     size_t  format_bytes[HYBRID__LIMIT_FORMATS];
     size_t  lanes_bytes;
@@ -19647,6 +19670,31 @@ static void hybrid__cpu_attention(hybrid__backend *be, const hybrid__op_attentio
     hybrid__parallel(be->rt, blocks * job.head_chunks, hybrid__cpu_attention_chunk, &job);
 }
 
+/* ---- the largest logits: plain, since on the host whoever wants them can look at all of them ---------------------------- */
+
+static void hybrid__cpu_top_k_row(const hybrid__op_top_k *op, int32_t row)
+{
+    const float *x = op->logits + row * op->stride;
+    int32_t *ids = op->ids + row * op->k, i, at, n = 0;
+    float *values = op->values + row * op->k, sum = 0;
+    for (i = 0; i < op->n; i++) {
+        if (n == op->k && !(x[i] > values[n - 1])) continue;
+        for (at = n < op->k ? n++ : n - 1; at > 0 && x[i] > values[at - 1]; at--) { ids[at] = ids[at - 1]; values[at] = values[at - 1]; }
+        ids[at] = i;
+        values[at] = x[i];
+    }
+    for (; n < op->k; n++) { ids[n] = -1; values[n] = -INFINITY; }
+    for (i = 0; i < op->n; i++) sum += hybrid__exp_scalar(x[i] - values[0]);
+    op->stats[2 * row] = values[0];
+    op->stats[2 * row + 1] = sum;
+}
+static void hybrid__cpu_top_k(hybrid__backend *be, const hybrid__op_top_k *op)
+{
+    int32_t row;
+    HYBRID__UNUSED(be);
+    for (row = 0; row < op->n_rows; row++) hybrid__cpu_top_k_row(op, row);
+}
+
 /* ---- the table ------------------------------------------------------------------------------------------------------ */
 
 static void hybrid__cpu_op_matmul(hybrid__backend *be, const hybrid__op_matmul *op)
@@ -19679,7 +19727,7 @@ static hybrid_result hybrid__cpu_backend_create(hybrid_runtime *rt, const hybrid
 {
     static const hybrid__backend_ops ops = {
         "cpu", hybrid__cpu_begin, hybrid__cpu_pass_begin, hybrid__cpu_pass_end, hybrid__cpu_embed, hybrid__cpu_norm, hybrid__cpu_op_matmul, hybrid__cpu_rope_table, hybrid__cpu_rope, hybrid__cpu_kv_store, hybrid__cpu_attention, hybrid__cpu_glu,
-        hybrid__cpu_add, hybrid__cpu_scale, hybrid__cpu_softcap, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_rehearse, hybrid__cpu_sync, hybrid__cpu_destroy
+        hybrid__cpu_add, hybrid__cpu_scale, hybrid__cpu_softcap, hybrid__cpu_top_k, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_rehearse, hybrid__cpu_sync, hybrid__cpu_destroy
     };
     size_t bytes = hybrid__cpu_scratch_bytes(rt, limits);
     hybrid__cpu *cpu = (hybrid__cpu *)hybrid__calloc(rt, 1, sizeof *cpu);
@@ -20205,7 +20253,9 @@ typedef struct hybrid__activations {
     float *ffn;                            /* (R, 2 * n_ff): gate, up; the product replaces gate */
     float *rope, *rope_local;              /* (R, n_rot / 2, 2) */
     double *inv_freq, *inv_freq_local;     /* n_rot / 2 */
-    float *logits;                         /* (n_out, V); only on a device whose memory the host cannot read */
+    float *logits;                         /* (n_out, V); this and what follows only on a device whose memory the host cannot read */
+    int32_t *top_ids;                      /* (n_out, n_top) */
+    float *top_values, *top_stats;         /* (n_out, n_top), (n_out, 2) */
     float  rope_scale, rope_scale_local;
     size_t bytes;
 } hybrid__activations;
@@ -20220,6 +20270,14 @@ typedef struct hybrid__stage {
 } hybrid__stage;
 enum { HYBRID__STAGES = 2 };               /* the first layers on the host, or none; the others on a GPU, or none */
 
+/* Where the results of a batch go in the host's memory, row by row of those wanted. */
+typedef struct hybrid__results {
+    float   *logits;                       /* (n_out, V) */
+    bool     later;                        /* only the top is wanted now; the logits stay where they are until the next pass */
+    int32_t *top_ids;                      /* as in hybrid__activations */
+    float   *top_values, *top_stats;
+} hybrid__results;
+
 typedef struct hybrid__forward {
     const hybrid__hparams *hp;
     const hybrid__weights *w;              /* addresses of the device of each tensor's stage */
@@ -20228,6 +20286,7 @@ typedef struct hybrid__forward {
     hybrid__stage *at;                     /* where the pass is, */
     hybrid__pass pass;                     /* and how it goes on there */
     const hybrid__kv_view *kv;             /* one a layer */
+    int32_t n_top, n_tokens;               /* the n_top largest of the first n_tokens logits are found where the logits are; 0: no */
     hybrid_trace_fn trace;
     void *trace_user;
     float *trace_host;                     /* hybrid__trace_values floats, when a stage is not on the host */
@@ -20240,7 +20299,7 @@ static int64_t hybrid__width_qkv(const hybrid__hparams *hp) { return hybrid__wid
 static int64_t hybrid__width_attn(const hybrid__hparams *hp) { return (int64_t)hp->n_head * hp->head_dim_v; }
 
 /* Places the buffers from base on (NULL: only counts). Every one is a multiple of 64 bytes. */
-static void hybrid__activations_layout(hybrid__activations *a, const hybrid__hparams *hp, int n_batch, int n_out, char *base)
+static void hybrid__activations_layout(hybrid__activations *a, const hybrid__hparams *hp, int n_batch, int n_out, int n_top, char *base)
 {
     const size_t rows = (size_t)n_batch, half = (size_t)hp->n_rot / 2;
     size_t at = 0;
@@ -20257,6 +20316,9 @@ static void hybrid__activations_layout(hybrid__activations *a, const hybrid__hpa
     HYBRID__PLACE(inv_freq, double, half);
     HYBRID__PLACE(inv_freq_local, double, half);
     HYBRID__PLACE(logits, float, (size_t)n_out * (size_t)hp->n_vocab);
+    HYBRID__PLACE(top_ids, int32_t, (size_t)n_out * (size_t)n_top);
+    HYBRID__PLACE(top_values, float, (size_t)n_out * (size_t)n_top);
+    HYBRID__PLACE(top_stats, float, n_top ? (size_t)n_out * 2 : 0);
 #undef HYBRID__PLACE
     a->bytes = at;
 }
@@ -20541,6 +20603,16 @@ static void hybrid__forward_layer(hybrid__forward *f, const hybrid__batch *c, in
     hybrid__traced(f, "l_out", layer, f->at->a.x, n, e, e);
 }
 
+static void hybrid__forward_top(hybrid__forward *f, int n_out)
+{
+    const hybrid__activations *a = &f->at->a;
+    hybrid__op_top_k op;
+    op.logits = a->logits; op.stride = f->hp->n_vocab;
+    op.n_rows = n_out; op.n = f->n_tokens; op.k = f->n_top;
+    op.ids = a->top_ids; op.values = a->top_values; op.stats = a->top_stats;
+    f->at->be->ops->top_k(f->at->be, &op);
+}
+
 /* x -> logits (n_out, n_vocab) of the wanted rows */
 static void hybrid__forward_head(hybrid__forward *f, const hybrid__batch *c, float *logits)
 {
@@ -20562,13 +20634,27 @@ static void hybrid__forward_head(hybrid__forward *f, const hybrid__batch *c, flo
     be->ops->matmul(be, &mm);
     if (hp->logit_softcap > 0) be->ops->softcap(be, logits, hp->logit_softcap, (int64_t)c->n_out * hp->n_vocab);
     hybrid__traced(f, "logits", -1, logits, c->n_out, hp->n_vocab, hp->n_vocab);
+    if (f->n_top && !f->at->device->ops->is_host) hybrid__forward_top(f, c->n_out);
 }
 
-/* Ends the pass. logits: the host's memory for (n_out, n_vocab). */
-static hybrid_result hybrid__forward_end(hybrid__forward *f, const hybrid__batch *c, float *logits, hybrid_error *error)
+static void hybrid__forward_read(hybrid__forward *f, int n_out, const hybrid__results *out)
+{
+    const hybrid__activations *a = &f->at->a;
+    hybrid__backend *be = f->at->be;
+    const size_t top = (size_t)n_out * (size_t)f->n_top;
+    if (!out->later) be->ops->read(be, out->logits, a->logits, (size_t)n_out * (size_t)f->hp->n_vocab * sizeof *a->logits);
+    if (!top) return;
+    be->ops->read(be, out->top_ids, a->top_ids, top * sizeof *a->top_ids);
+    be->ops->read(be, out->top_values, a->top_values, top * sizeof *a->top_values);
+    be->ops->read(be, out->top_stats, a->top_stats, (size_t)n_out * 2 * sizeof *a->top_stats);
+}
+
+/* Ends the pass. out is looked at when rows are wanted. */
+static hybrid_result hybrid__forward_end(hybrid__forward *f, const hybrid__batch *c, const hybrid__results *out, hybrid_error *error)
 {
     hybrid__backend *be = f->at->be;
-    float *y = f->at->device->ops->is_host ? logits : f->at->a.logits;
+    const bool is_host = f->at->device->ops->is_host;
+    float *y = !is_host ? f->at->a.logits : out ? out->logits : NULL;
     int layer;
     if (f->pass != HYBRID__PASS_REPLAY) hybrid__forward_head(f, c, y);
     if (!f->trace && !be->ops->pass_end(be)) {         /* the last stage once more: its x is there still, or made by the embedding */
@@ -20578,7 +20664,7 @@ static hybrid_result hybrid__forward_end(hybrid__forward *f, const hybrid__batch
         for (layer = f->at == f->stages ? 0 : f->at[-1].layer_end; layer < f->hp->n_layer; layer++) hybrid__forward_layer(f, c, layer);
         hybrid__forward_head(f, c, y);
     }
-    if (y != logits && c->n_out) be->ops->read(be, logits, y, (size_t)c->n_out * (size_t)f->hp->n_vocab * sizeof *y);
+    if (!is_host && c->n_out) hybrid__forward_read(f, c->n_out, out);
     return be->ops->sync(be, error);
 }
 /* ==== end src/model/forward.c ==== */
@@ -20603,13 +20689,14 @@ static hybrid_result hybrid__context_defaults(const hybrid__hparams *hp, const h
 {
     if (given) *d = *given;
     else memset(d, 0, sizeof *d);
-    if (d->n_ctx < 0 || d->n_seq < 0 || d->n_batch < 0 || d->n_logits < 0 || (unsigned)d->kv > HYBRID_KV_F32)
+    if (d->n_ctx < 0 || d->n_seq < 0 || d->n_batch < 0 || d->n_logits < 0 || d->n_candidates < 0 || (unsigned)d->kv > HYBRID_KV_F32)
         return hybrid__fail(error, HYBRID_ERROR_INVALID, "a number of the context's descriptor is out of range (n_ctx %d, n_seq %d, n_batch %d, n_logits %d, kv %d)", d->n_ctx, d->n_seq, d->n_batch, d->n_logits, (int)d->kv);
     if (!d->n_ctx) d->n_ctx = HYBRID__MIN(hp->n_ctx_train, 4096);
     if (!d->n_seq) d->n_seq = 1;
     if (!d->n_batch) d->n_batch = 512;
     d->n_batch = HYBRID__MIN(d->n_batch, d->n_ctx);
     if (!d->n_logits) d->n_logits = d->n_seq;
+    d->n_candidates = HYBRID__MIN(d->n_candidates, (int32_t)HYBRID__TOP_K_MAX);
     if (d->n_seq > 65536 || d->n_batch > 65536 || d->n_ctx > INT32_MAX - 65536 - HYBRID__PAGE)
         return hybrid__fail(error, HYBRID_ERROR_LIMIT, "n_seq and n_batch may be 65536 at most, n_ctx %d", INT32_MAX - 65536 - HYBRID__PAGE);
     if (hp->arch->learned_pos && d->n_ctx > hp->n_ctx_train && d->n_seq == 1)
@@ -20625,6 +20712,8 @@ static hybrid_result hybrid__limits_of(hybrid__device *device, hybrid__weights *
     memset(limits, 0, sizeof *limits);
     limits->n_rows = d->n_batch;
     limits->n_out = HYBRID__MIN(d->n_batch, d->n_logits);
+    limits->n_vocab = hp->n_vocab;
+    limits->n_top = d->n_candidates;
     limits->n_seq = d->n_seq;
     limits->pages_a_seq = (d->n_ctx + HYBRID__PAGE - 1) / HYBRID__PAGE;
     limits->n_head = hp->n_head;
@@ -20666,7 +20755,7 @@ static void hybrid__place_choose(hybrid__place *place, hybrid__device *gpu, hybr
     int step;
     memset(place, 0, sizeof *place);
     if (hybrid__limits_of(gpu, w, hp, d, &limits, why)) return;
-    hybrid__activations_layout(&a, hp, d->n_batch, HYBRID__MIN(d->n_batch, d->n_logits), NULL);
+    hybrid__activations_layout(&a, hp, d->n_batch, HYBRID__MIN(d->n_batch, d->n_logits), HYBRID__TOP_K_MAX, NULL);
     fixed = gpu->ops->cost(gpu, a.bytes) + gpu->ops->backend_cost(gpu, &limits);
     for (step = 0; step <= hp->n_layer; step++) {              /* all with the embedding, all without it, all but one, ... */
         place->embd = step == 0;
@@ -20830,6 +20919,16 @@ HYBRID_API void hybrid_model_destroy(hybrid_model *model)
     hybrid_gguf_destroy(model->gguf);
     hybrid__free(rt, model);
     hybrid__runtime_release(rt);
+}
+
+/* Tokens that there are: the output may be padded beyond them. */
+static int32_t hybrid__model_n_tokens(const hybrid_model *m)
+{
+#ifndef HYBRID_NO_TEXT
+    return (int32_t)hybrid_vocab_size(m->tokenizer);
+#else
+    return m->hp.n_vocab;
+#endif
 }
 
 /* Decides what goes to the GPU, if there is one. A context of default size, or as the descriptor says, finds room beside it. */
@@ -21269,7 +21368,8 @@ struct hybrid_sampler {
     hybrid_runtime      *rt;
     hybrid_sampler_desc  desc;
     hybrid_logit_bias   *bias;            /* (desc.n_bias), in order of id */
-    const float         *logits;          /* of the call under way */
+    const float         *logits;          /* of the call under way, */
+    const int32_t       *ids;             /* and their tokens, in rising order; NULL: all tokens from 0 */
     int32_t             *history;         /* ring of the last accepted ids (desc.penalty_last_n); NULL without penalties */
     hybrid__seen        *seen;            /* the same, each id once, in order of id */
     size_t               n_history, n_seen;
@@ -21291,20 +21391,36 @@ static size_t hybrid__find_id(const void *list, size_t n, size_t stride, int32_t
     return low;
 }
 
+static void hybrid__sampler_penalize(const hybrid_sampler *s, float *l, int32_t count)
+{
+    *l = *l > 0 ? *l / s->desc.repetition_penalty : *l * s->desc.repetition_penalty;
+    *l = *l - (float)count * s->desc.frequency_penalty - s->desc.presence_penalty;
+}
+
 /* The logits of ids first..first+n-1, with penalties and bias. */
 static void hybrid__sampler_load(const void *user, int32_t first, int32_t n, float *x)
 {
     const hybrid_sampler *s = (const hybrid_sampler *)user;
-    const float repetition = s->desc.repetition_penalty;
     size_t i;
     memcpy(x, s->logits + first, (size_t)n * sizeof *x);
     for (i = hybrid__find_id(s->seen, s->n_seen, sizeof *s->seen, first); i < s->n_seen && s->seen[i].id - first < n; i++) {
-        float *l = x + (s->seen[i].id - first);
-        *l = *l > 0 ? *l / repetition : *l * repetition;
-        *l = *l - (float)s->seen[i].count * s->desc.frequency_penalty - s->desc.presence_penalty;
+        hybrid__sampler_penalize(s, x + (s->seen[i].id - first), s->seen[i].count);
     }
     for (i = hybrid__find_id(s->bias, s->desc.n_bias, sizeof *s->bias, first); i < s->desc.n_bias && s->bias[i].id - first < n; i++)
         x[s->bias[i].id - first] += s->bias[i].bias;
+}
+
+/* The same for logits first..first+n-1 of those of s->ids. A bias needs all tokens. */
+static void hybrid__sampler_load_few(const void *user, int32_t first, int32_t n, float *x)
+{
+    const hybrid_sampler *s = (const hybrid_sampler *)user;
+    int32_t i;
+    memcpy(x, s->logits + first, (size_t)n * sizeof *x);
+    for (i = 0; i < n; i++) {
+        const int32_t id = s->ids[first + i];
+        const size_t at = hybrid__find_id(s->seen, s->n_seen, sizeof *s->seen, id);
+        if (at < s->n_seen && s->seen[at].id == id) hybrid__sampler_penalize(s, &x[i], s->seen[at].count);
+    }
 }
 
 static hybrid_result hybrid__sampler_check(const hybrid_sampler_desc *d, hybrid_error *error)
@@ -21419,17 +21535,25 @@ static void hybrid__sampler_filter(hybrid_sampler *s, int32_t n_vocab)
     if (d->typical_p > 0 && d->typical_p < 1) hybrid__select_typical(&s->select, (double)d->typical_p);
 }
 
+/* Chooses among n logits: those of the tokens `ids` (rising), or of tokens 0..n-1 when ids is NULL. Returns the index. */
+static int32_t hybrid__sampler_choose(hybrid_sampler *s, const int32_t *ids, const float *logits, int32_t n)
+{
+    s->logits = logits;
+    s->ids = ids;
+    s->select.load = ids ? hybrid__sampler_load_few : hybrid__sampler_load;
+    if (!hybrid__select_begin(&s->select, n)) return (int32_t)HYBRID_ERROR_NUMERIC;
+    if (s->desc.temperature <= 0) return s->select.best;
+    hybrid__sampler_filter(s, n);
+    return hybrid__select_draw(&s->select, hybrid__random_uniform(s->desc.seed, s->position, s->tries++));
+}
+
 HYBRID_API int32_t hybrid_sample(hybrid_sampler *s, const float *logits, int32_t n_vocab)
 {
     size_t i;
     if (!s || !logits || n_vocab <= 0) return (int32_t)HYBRID_ERROR_INVALID;
     for (i = 0; i < s->desc.n_bias && s->bias[i].id < n_vocab; i++)
         if (s->bias[i].bias > 0 && s->bias[i].bias == INFINITY) return s->bias[i].id;
-    s->logits = logits;
-    if (!hybrid__select_begin(&s->select, n_vocab)) return (int32_t)HYBRID_ERROR_NUMERIC;
-    if (s->desc.temperature <= 0) return s->select.best;
-    hybrid__sampler_filter(s, n_vocab);
-    return hybrid__select_draw(&s->select, hybrid__random_uniform(s->desc.seed, s->position, s->tries++));
+    return hybrid__sampler_choose(s, NULL, logits, n_vocab);
 }
 
 /* Adds by (1 or -1) to the count of id. */
@@ -21641,6 +21765,10 @@ struct hybrid_context {
     hybrid__run         *runs;                            /* n_seq */
     int32_t             *logits_row, *logits_n;           /* per sequence, of the last decode: first row, rows */
     float               *logits;                          /* (n_logits, n_vocab) */
+    /* With a GPU and n_candidates: the largest logits of each row, (n_logits, n_candidates) and (n_logits, 2); the logits of the last chunk's rows, from
+     * row n_logits_here on, are fetched when somebody asks. n_top rows are valid: none after a decode on the host. */
+    int32_t             *top_ids, n_top, n_logits_here, n_logits_made;
+    float               *top_values, *top_stats;
     int32_t              n_rows_queued;
     void                *memory_kv[HYBRID__STAGES];       /* of the layers of each stage, on its device */
     char                *memory;                          /* everything else */
@@ -21648,9 +21776,9 @@ struct hybrid_context {
 
 /* ---- creation: one plan for what is allocated and for hybrid_plan ---- */
 
-typedef struct hybrid__context_layout { size_t table, entries, ids, chunk_pos, chunk_out, runs, logits_row, logits, trace, bytes; } hybrid__context_layout;
+typedef struct hybrid__context_layout { size_t table, entries, ids, chunk_pos, chunk_out, runs, logits_row, logits, trace, top, bytes; } hybrid__context_layout;
 
-static hybrid_result hybrid__context_layout_make(const hybrid__hparams *hp, const hybrid__kv *kv, const hybrid_context_desc *d, bool traced, hybrid__context_layout *l, hybrid_error *error)
+static hybrid_result hybrid__context_layout_make(const hybrid__hparams *hp, const hybrid__kv *kv, const hybrid_context_desc *d, bool on_gpu, hybrid__context_layout *l, hybrid_error *error)
 {
     size_t logits;
     l->bytes = 0;
@@ -21665,13 +21793,11 @@ static hybrid_result hybrid__context_layout_make(const hybrid__hparams *hp, cons
     if (!hybrid__mul_size((size_t)d->n_logits * sizeof(float), (size_t)hp->n_vocab, &logits))
         return hybrid__fail(error, HYBRID_ERROR_LIMIT, "%d rows of logits are beyond the address space", d->n_logits);
     HYBRID__PLACE(logits, logits);
-    HYBRID__PLACE(trace, traced ? hybrid__trace_values(hp, d->n_batch, HYBRID__MIN(d->n_batch, d->n_logits)) * sizeof(float) : 0);
+    HYBRID__PLACE(trace, on_gpu && d->trace ? hybrid__trace_values(hp, d->n_batch, HYBRID__MIN(d->n_batch, d->n_logits)) * sizeof(float) : 0);
+    HYBRID__PLACE(top, on_gpu && d->n_candidates ? (size_t)d->n_logits * (2 * (size_t)d->n_candidates + 2) * sizeof(float) : 0);
 #undef HYBRID__PLACE
     return HYBRID_OK;
 }
-
-/* Whether the trace needs a copy in the host's memory. */
-static bool hybrid__context_traced(const hybrid_model *m, const hybrid_context_desc *d) { return d->trace && m->place.gpu; }
 
 /* The devices of a context and the layers of each: stages without memory. Returns how many. */
 static int hybrid__stages_plan(hybrid_model *m, bool on_host, hybrid__stage *stages)
@@ -21723,11 +21849,11 @@ static hybrid_result hybrid__context_stage(hybrid_context *c, hybrid__stage *sta
     hybrid_result r;
     const size_t kv = c->kv.layer_bytes * (size_t)(stage->layer_end - first);
     const int n_out = hybrid__stage_n_out(stage, &c->desc);
-    hybrid__activations_layout(&a, &m->hp, c->desc.n_batch, n_out, NULL);
+    hybrid__activations_layout(&a, &m->hp, c->desc.n_batch, n_out, c->desc.n_candidates, NULL);
     if (kv && (r = device->ops->alloc(device, kv, memory_kv, error)) != HYBRID_OK) return r;
     if (kv) hybrid__kv_set(&c->kv, first, stage->layer_end, (char *)*memory_kv);
     if ((r = device->ops->alloc(device, a.bytes, &stage->memory, error)) != HYBRID_OK) return r;
-    hybrid__activations_layout(&stage->a, &m->hp, c->desc.n_batch, n_out, (char *)stage->memory);
+    hybrid__activations_layout(&stage->a, &m->hp, c->desc.n_batch, n_out, c->desc.n_candidates, (char *)stage->memory);
     if ((r = hybrid__stage_rope(stage, &m->hp, &m->weights, c->desc.n_ctx, error)) != HYBRID_OK) return r;
     if ((r = hybrid__limits_of(device, &m->weights, &m->hp, &c->desc, &limits, error)) != HYBRID_OK) return r;
     return device->ops->backend_create(device, &limits, &stage->be, error);
@@ -21764,7 +21890,7 @@ static hybrid_result hybrid__context_build(hybrid_context *c, const hybrid_conte
     hybrid_result r;
     if ((r = hybrid__context_defaults(&m->hp, desc, &c->desc, error)) != HYBRID_OK) return r;
     if ((r = hybrid__kv_plan(&c->kv, &m->hp, &c->desc, error)) != HYBRID_OK) return r;
-    if ((r = hybrid__context_layout_make(&m->hp, &c->kv, &c->desc, hybrid__context_traced(m, &c->desc), &l, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__context_layout_make(&m->hp, &c->kv, &c->desc, m->place.gpu != NULL, &l, error)) != HYBRID_OK) return r;
     if (!(c->memory = (char *)hybrid__alloc_aligned(c->rt, l.bytes))) return hybrid__fail_memory(error, l.bytes);
     hybrid__kv_init(&c->kv, &m->hp, &c->desc, c->memory + l.table);
     c->entries = (hybrid__entry *)(void *)(c->memory + l.entries);
@@ -21781,6 +21907,11 @@ static hybrid_result hybrid__context_build(hybrid_context *c, const hybrid_conte
     c->forward.trace = c->desc.trace;
     c->forward.trace_user = c->desc.trace_user;
     c->forward.trace_host = (float *)(void *)(c->memory + l.trace);
+    c->forward.n_top = m->place.gpu ? c->desc.n_candidates : 0;
+    c->forward.n_tokens = hybrid__model_n_tokens(m);
+    c->top_ids = (int32_t *)(void *)(c->memory + l.top);
+    c->top_values = (float *)(void *)(c->top_ids + (size_t)c->desc.n_logits * (size_t)c->desc.n_candidates);
+    c->top_stats = c->top_values + (size_t)c->desc.n_logits * (size_t)c->desc.n_candidates;
     return hybrid__context_stages_any(c, error);
 }
 
@@ -21903,6 +22034,7 @@ static int32_t hybrid__entry_need(const hybrid_context *c, int32_t i)
 static void hybrid__decode_rewind(hybrid_context *c)
 {
     memset(c->logits_n, 0, (size_t)c->desc.n_seq * sizeof *c->logits_n);
+    c->n_top = c->n_logits_here = c->n_logits_made = 0;
     memset(&c->progress, 0, sizeof c->progress);
     c->progress.running = true;
     c->progress.layer = -1;
@@ -21973,10 +22105,23 @@ static void hybrid__decode_finish(hybrid_context *c)
     hybrid__batch_forget(c);
 }
 
+/* Where the rows of the chunk go. Those of the last chunk can stay on the GPU, until the next decode. */
+static const hybrid__results *hybrid__chunk_results(const hybrid_context *c, hybrid__results *out)
+{
+    const size_t row = (size_t)c->progress.n_rows_done;
+    out->logits = c->logits + row * (size_t)c->model->hp.n_vocab;
+    out->top_ids = c->top_ids + row * (size_t)c->forward.n_top;
+    out->top_values = c->top_values + row * (size_t)c->forward.n_top;
+    out->top_stats = c->top_stats + row * 2;
+    out->later = c->forward.n_top && !c->forward.at->device->ops->is_host && c->progress.next_entry == c->n_entries;
+    return out;
+}
+
 /* One unit of work: begins a chunk, or runs a layer of it (and what follows the last one). */
 static hybrid_result hybrid__decode_unit(hybrid_context *c, hybrid_error *error)
 {
     hybrid__progress *p = &c->progress;
+    hybrid__results out;
     hybrid_result r;
     if (p->layer < 0) {
         hybrid__chunk_next(c);
@@ -21985,8 +22130,11 @@ static hybrid_result hybrid__decode_unit(hybrid_context *c, hybrid_error *error)
     }
     hybrid__forward_layer(&c->forward, &p->chunk, p->layer);
     if (++p->layer < c->model->hp.n_layer) return HYBRID_OK;
-    if ((r = hybrid__forward_end(&c->forward, &p->chunk, c->logits + (size_t)p->n_rows_done * (size_t)c->model->hp.n_vocab, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__forward_end(&c->forward, &p->chunk, hybrid__chunk_results(c, &out), error)) != HYBRID_OK) return r;
     p->n_rows_done += p->chunk.n_out;
+    c->n_logits_made = p->n_rows_done;
+    if (!out.later) c->n_logits_here = p->n_rows_done;
+    if (c->forward.n_top && !c->forward.at->device->ops->is_host) c->n_top = p->n_rows_done;
     p->entry = p->next_entry;
     p->offset = p->next_offset;
     p->layer = -1;
@@ -22037,6 +22185,7 @@ static hybrid_result hybrid__warmup_pass(hybrid_context *c, int32_t n, hybrid_er
 {
     hybrid__forward *f = &c->forward;
     hybrid__batch batch;
+    hybrid__results out;
     hybrid__run run;
     int32_t i, layer = f->n_stages > 1 ? f->stages[0].layer_end : 0, page = 0;
     hybrid__stage *stage = &f->stages[f->n_stages - 1];
@@ -22048,7 +22197,8 @@ static hybrid_result hybrid__warmup_pass(hybrid_context *c, int32_t n, hybrid_er
     batch.out = c->chunk_out; batch.n_out = 1;
     hybrid__stage_begin(f, stage, &batch, f->n_stages > 1 ? f->stages[0].a.x : NULL);
     for (; layer < c->model->hp.n_layer; layer++) hybrid__forward_layer(f, &batch, layer);
-    return hybrid__forward_end(f, &batch, c->logits, error);
+    memset(&out, 0, sizeof out);
+    return hybrid__forward_end(f, &batch, &out, error);
 }
 
 HYBRID_API hybrid_result hybrid_warmup(hybrid_context *c, hybrid_progress_fn progress, void *user, hybrid_error *error)
@@ -22101,10 +22251,29 @@ HYBRID_API hybrid_result hybrid_decode(hybrid_context *context, hybrid_error *er
     return hybrid_decode_step(context, UINT64_MAX, &done, error);
 }
 
+/* Row of sequence seq's i-th logits, or -1. */
+static int32_t hybrid__logits_row(const hybrid_context *context, int32_t seq, size_t i)
+{
+    if (!context || hybrid__check_seq(context, seq, NULL) || context->progress.running || i >= (size_t)context->logits_n[seq]) return -1;
+    return context->logits_row[seq] + (int32_t)i;
+}
+
+/* Fetches what was left on the GPU. */
+static bool hybrid__logits_fetch(hybrid_context *c)
+{
+    hybrid__stage *stage = c->forward.at;
+    const size_t v = (size_t)c->model->hp.n_vocab, here = (size_t)c->n_logits_here;
+    stage->be->ops->read(stage->be, c->logits + here * v, stage->a.logits, ((size_t)c->n_logits_made - here) * v * sizeof *c->logits);
+    if (stage->be->ops->sync(stage->be, NULL)) return false;
+    c->n_logits_here = c->n_logits_made;
+    return true;
+}
+
 HYBRID_API const float *hybrid_logits_at(const hybrid_context *context, int32_t seq, size_t i)
 {
-    if (!context || hybrid__check_seq(context, seq, NULL) || context->progress.running || i >= (size_t)context->logits_n[seq]) return NULL;
-    return context->logits + ((size_t)context->logits_row[seq] + i) * (size_t)context->model->hp.n_vocab;
+    const int32_t row = hybrid__logits_row(context, seq, i);
+    if (row < 0 || (row >= context->n_logits_here && !hybrid__logits_fetch((hybrid_context *)(uintptr_t)context))) return NULL;
+    return context->logits + (size_t)row * (size_t)context->model->hp.n_vocab;
 }
 
 HYBRID_API const float *hybrid_logits(const hybrid_context *context, int32_t seq)
@@ -22148,6 +22317,57 @@ HYBRID_API hybrid_result hybrid_seq_fork(hybrid_context *context, int32_t from, 
 HYBRID_API int32_t hybrid_context_free(const hybrid_context *context) { return context ? context->kv.n_free * HYBRID__PAGE : 0; }
 /* ==== end src/infer/context.c ==== */
 
+/* ==== begin src/infer/next.c ==== */
+/* infer/next: the next token of a sequence. A GPU keeps the logits and sends only the likeliest ones, where the sampler can do with those. */
+
+/* Whether the k likeliest logits decide what this sampler does. Penalties that only lower logits can move as many tokens out of the front as were
+ * seen, and none into it. */
+static bool hybrid__sampler_needs(const hybrid_sampler_desc *d, size_t n_bias, size_t n_seen, int32_t k)
+{
+    const bool lowers = d->repetition_penalty >= 1 && d->frequency_penalty >= 0 && d->presence_penalty >= 0;
+    const int64_t want = d->temperature <= 0 ? 1 : d->top_k;
+    return !n_bias && lowers && want > 0 && want + (int64_t)n_seen <= k;
+}
+
+HYBRID_API int32_t hybrid_sampler_candidates(const hybrid_sampler_desc *desc)
+{
+    hybrid_sampler_desc d;
+    size_t seen;
+    memset(&d, 0, sizeof d);
+    if (desc) d = *desc;
+    if (d.repetition_penalty <= 0) d.repetition_penalty = 1;
+    seen = d.repetition_penalty != 1 || d.frequency_penalty != 0 || d.presence_penalty != 0 ? (size_t)(d.penalty_last_n > 0 ? d.penalty_last_n : 64) : 0;
+    return hybrid__sampler_needs(&d, d.n_bias, seen, HYBRID__TOP_K_MAX) ? (int32_t)HYBRID__TOP_K_MAX : 0;
+}
+
+typedef struct hybrid__few { int32_t n, id[HYBRID__TOP_K_MAX]; float logit[HYBRID__TOP_K_MAX]; } hybrid__few;
+
+/* The candidates of a row in order of id, so that sums have the order they have over all logits. */
+static void hybrid__few_sort(hybrid__few *few, const int32_t *ids, const float *values, int32_t n)
+{
+    int32_t i, at;
+    for (few->n = i = 0; i < n && ids[i] >= 0; i++, few->n++) {
+        for (at = few->n; at > 0 && few->id[at - 1] > ids[i]; at--) { few->id[at] = few->id[at - 1]; few->logit[at] = few->logit[at - 1]; }
+        few->id[at] = ids[i];
+        few->logit[at] = values[i];
+    }
+}
+
+HYBRID_API int32_t hybrid_sample_next(hybrid_sampler *s, hybrid_context *context, int32_t seq, int32_t n_vocab)
+{
+    const int32_t row = context && s && !hybrid__check_seq(context, seq, NULL) && context->logits_n[seq] ? hybrid__logits_row(context, seq, (size_t)context->logits_n[seq] - 1) : -1;
+    const int32_t k = row >= 0 ? context->forward.n_top : 0;
+    hybrid__few few;
+    int32_t at;
+    if (!k || row >= context->n_top || n_vocab != context->forward.n_tokens || !hybrid__sampler_needs(&s->desc, s->desc.n_bias, s->n_seen, HYBRID__MIN(k, n_vocab)))
+        return hybrid_sample(s, hybrid_logits(context, seq), n_vocab);
+    if (!(context->top_stats[2 * row + 1] < INFINITY)) return (int32_t)HYBRID_ERROR_NUMERIC;       /* NaN somewhere in the row, or infinite */
+    hybrid__few_sort(&few, context->top_ids + (size_t)row * (size_t)k, context->top_values + (size_t)row * (size_t)k, k);
+    at = hybrid__sampler_choose(s, few.id, few.logit, few.n);
+    return at < 0 ? at : few.id[at];
+}
+/* ==== end src/infer/next.c ==== */
+
 /* ==== begin src/infer/plan.c ==== */
 /* infer/plan: the bytes of a model and a context before they are loaded. It opens the file as loading does, with an allocator that
  * counts, and lays the context out with the functions that create it. */
@@ -22184,7 +22404,7 @@ static hybrid_result hybrid__plan_context(hybrid_model *m, const hybrid_context_
     int i, n;
     if ((r = hybrid__context_defaults(&m->hp, desc, &d, error)) != HYBRID_OK) return r;
     if ((r = hybrid__kv_plan(&kv, &m->hp, &d, error)) != HYBRID_OK) return r;
-    if ((r = hybrid__context_layout_make(&m->hp, &kv, &d, hybrid__context_traced(m, &d), &l, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__context_layout_make(&m->hp, &kv, &d, m->place.gpu != NULL, &l, error)) != HYBRID_OK) return r;
     plan->compute = sizeof(hybrid_context) + m->host.ops->cost(&m->host, l.bytes);
     n = hybrid__stages_plan(m, false, stages);
     for (i = 0; i < n; i++) {
@@ -22193,7 +22413,7 @@ static hybrid_result hybrid__plan_context(hybrid_model *m, const hybrid_context_
         uint64_t *to_kv = device->ops->is_host ? &plan->kv : &plan->device_kv, *to = device->ops->is_host ? &plan->compute : &plan->device_compute;
         hybrid__limits limits;
         if ((r = hybrid__limits_of(device, &m->weights, &m->hp, &d, &limits, error)) != HYBRID_OK) return r;
-        hybrid__activations_layout(&stages[i].a, &m->hp, d.n_batch, hybrid__stage_n_out(&stages[i], &d), NULL);
+        hybrid__activations_layout(&stages[i].a, &m->hp, d.n_batch, hybrid__stage_n_out(&stages[i], &d), d.n_candidates, NULL);
         if (layers) *to_kv += device->ops->cost(device, kv.layer_bytes * (size_t)layers);
         *to += device->ops->cost(device, stages[i].a.bytes) + device->ops->backend_cost(device, &limits);
     }
@@ -22437,6 +22657,7 @@ static hybrid_result hybrid__session_build(hybrid_session *s, const hybrid_sessi
     if (desc->n_stops && !desc->stops) return hybrid__fail(error, HYBRID_ERROR_INVALID, "n_stops is %llu, but stops is NULL", (unsigned long long)desc->n_stops);
     cd.n_seq = 1;
     cd.n_logits = 1;
+    cd.n_candidates = hybrid_sampler_candidates(&desc->sampler);
     if ((r = hybrid_context_create(s->model, &cd, &s->ctx, error)) != HYBRID_OK) return r;
     hybrid_context_describe(s->ctx, &cd);
     if ((r = hybrid_sampler_create(s->rt, &desc->sampler, &s->sampler, error)) != HYBRID_OK) return r;
@@ -22653,7 +22874,7 @@ static hybrid_result hybrid__session_token(hybrid_session *s, size_t *at)
     hybrid_result r = hybrid_decode(s->ctx, &s->error);
     if (r) return r;
     if (s->prompt_pending) s->info.prompt_us += hybrid__now_us() - since;
-    id = hybrid_sample(s->sampler, hybrid_logits(s->ctx, 0), s->n_vocab);
+    id = hybrid_sample_next(s->sampler, s->ctx, 0, s->n_vocab);
     if (!s->prompt_pending) s->info.generate_us += hybrid__now_us() - since;
     s->prompt_pending = false;
     if (id < 0) return hybrid__fail(&s->error, (hybrid_result)id, "no next token: a logit is not a number, or all tokens are forbidden (damaged weights?)");

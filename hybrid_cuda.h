@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 7965d5664e5cf67c): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id c1ca7e8be6ea1337): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,7 +16,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       52  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      115  macros.h           what compilers call things, and the macros that every room uses
- *     5792  end.h              closes what core/begin opened
+ *     5787  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
  *      153  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
@@ -33,9 +33,9 @@
  *     4649  gemm.c             large products by cuBLAS.
  *     4759  ops_matmul.c       the op matmul: which kernels a product takes
  *     5049  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5247  ops_attention.c    which kernel of attention takes which rows
- *     5400  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     5657  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *     5238  ops_attention.c    which kernel of attention takes which rows
+ *     5391  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     5652  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -47,7 +47,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "7965d5664e5cf67c"
+#define HYBRID_CUDA__SOURCE_ID "c1ca7e8be6ea1337"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -5212,32 +5212,23 @@ static void hybrid__cuda_op_softcap(hybrid__cuda_queue *q, float *y, float cap, 
 
 /* ---- the largest logits --------------------------------------------------------------------------------------------- */
 
-enum { HYBRID__CUDA_TOP_K = 256, HYBRID__CUDA_TOP_K_CHUNK = 4096 };
-
-/* ids, values (n_rows, k): the k largest of each row of logits, the largest first, of equal ones the lower id; behind n_vocab of them id -1 and
- * -inf. stats (n_rows, 2): the maximum, and the sum of e^(x - maximum) over the row: NaN when the row holds a NaN. */
-typedef struct hybrid__op_top_k {
-    const float *logits; int64_t stride;
-    int32_t  n_rows, n_vocab, k;                    /* 1 <= k <= HYBRID__CUDA_TOP_K */
-    int32_t *ids;
-    float   *values, *stats;
-    void    *scratch;                               /* hybrid__cuda_top_k_bytes */
-} hybrid__op_top_k;
+enum { HYBRID__CUDA_TOP_K_CHUNK = 4096 };
 
 static size_t hybrid__cuda_top_k_bytes(int n_rows, int n_vocab, int k)
 {
     return (size_t)n_rows * (size_t)hybrid__div_up(n_vocab, HYBRID__CUDA_TOP_K_CHUNK) * (8 * (size_t)k + 8);
 }
 
-static void hybrid__cuda_op_top_k(hybrid__cuda_queue *q, const hybrid__op_top_k *op)
+/* scratch: hybrid__cuda_top_k_bytes */
+static void hybrid__cuda_op_top_k(hybrid__cuda_queue *q, const hybrid__op_top_k *op, void *scratch)
 {
     hybrid__op_top_k o = *op;
-    int32_t n_chunks = (int32_t)hybrid__div_up(op->n_vocab, HYBRID__CUDA_TOP_K_CHUNK);
+    int32_t n_chunks = (int32_t)hybrid__div_up(op->n, HYBRID__CUDA_TOP_K_CHUNK);
     const int64_t each = (int64_t)op->n_rows * n_chunks * op->k;
-    int32_t *keys = (int32_t *)op->scratch, *ids = keys + each;
+    int32_t *keys = (int32_t *)scratch, *ids = keys + each;
     float *parts = (float *)(ids + each);
     void *args[10];
-    args[0] = &o.logits; args[1] = &o.stride; args[2] = &o.n_vocab; args[3] = &o.k; args[4] = &keys; args[5] = &ids; args[6] = &parts;
+    args[0] = &o.logits; args[1] = &o.stride; args[2] = &o.n; args[3] = &o.k; args[4] = &keys; args[5] = &ids; args[6] = &parts;
     hybrid__cuda_launch3(q, HYBRID__MODULE_SELECT, 0, n_chunks, op->n_rows, 1, 256, 1, 0, args);
     args[2] = &n_chunks; args[7] = &o.ids; args[8] = &o.values; args[9] = &o.stats;
     hybrid__cuda_launch3(q, HYBRID__MODULE_SELECT, 1, op->n_rows, 1, 1, 1024, 1, 0, args);
@@ -5434,7 +5425,7 @@ static void hybrid__cuda_layout_make(hybrid__cuda_layout *l, const hybrid__limit
     size_t at = 0;
     memset(l, 0, sizeof *l);
     l->split = hybrid__cuda_split_plan(limits->n_seq, limits->n_rows, limits->n_head_kv, limits->pages_a_seq * HYBRID__PAGE);
-    l->scratch_bytes = limits->scratch;
+    l->scratch_bytes = HYBRID__MAX(limits->scratch, limits->n_top ? hybrid__cuda_top_k_bytes(limits->n_out, limits->n_vocab, limits->n_top) : 0);
 #define HYBRID__PLACE(field, size) (l->field = at, at += hybrid__align(size, 256))
     HYBRID__PLACE(ids, rows * sizeof(int32_t));
     HYBRID__PLACE(pos, rows * sizeof(int32_t));
@@ -5569,6 +5560,10 @@ static void hybrid__cuda_be_glu(hybrid__backend *be, const hybrid__op_glu *op) {
 static void hybrid__cuda_be_add(hybrid__backend *be, float *y, const float *x, int64_t n) { hybrid__cuda_op_add(hybrid__cuda_of(be)->queue, y, x, n); }
 static void hybrid__cuda_be_scale(hybrid__backend *be, float *y, float factor, int64_t n) { hybrid__cuda_op_scale(hybrid__cuda_of(be)->queue, y, factor, n); }
 static void hybrid__cuda_be_softcap(hybrid__backend *be, float *y, float cap, int64_t n) { hybrid__cuda_op_softcap(hybrid__cuda_of(be)->queue, y, cap, n); }
+static void hybrid__cuda_be_top_k(hybrid__backend *be, const hybrid__op_top_k *op)
+{
+    hybrid__cuda_op_top_k(hybrid__cuda_of(be)->queue, op, hybrid__cuda_of(be)->memory + hybrid__cuda_of(be)->layout.scratch);
+}
 static void hybrid__cuda_be_copy(hybrid__backend *be, void *dst, const void *src, size_t bytes)
 {
     hybrid__cuda_abandon(hybrid__cuda_of(be));                 /* no pass copies within the device */
@@ -5634,7 +5629,7 @@ static hybrid_result hybrid__cuda_backend_create(hybrid__cuda *cu, const hybrid_
     static const hybrid__backend_ops ops = {
         "cuda", hybrid__cuda_be_begin, hybrid__cuda_be_pass_begin, hybrid__cuda_be_pass_end, hybrid__cuda_be_embed, hybrid__cuda_be_norm, hybrid__cuda_be_matmul, hybrid__cuda_be_rope_table, hybrid__cuda_be_rope,
         hybrid__cuda_be_kv_store, hybrid__cuda_be_attention, hybrid__cuda_be_glu, hybrid__cuda_be_add, hybrid__cuda_be_scale, hybrid__cuda_be_softcap,
-        hybrid__cuda_be_copy, hybrid__cuda_be_write, hybrid__cuda_be_read, hybrid__cuda_be_rehearse, hybrid__cuda_be_sync, hybrid__cuda_be_destroy
+        hybrid__cuda_be_top_k, hybrid__cuda_be_copy, hybrid__cuda_be_write, hybrid__cuda_be_read, hybrid__cuda_be_rehearse, hybrid__cuda_be_sync, hybrid__cuda_be_destroy
     };
     hybrid__cuda_backend *self = (hybrid__cuda_backend *)hybrid__calloc(cu->rt, 1, sizeof *self);
     hybrid_result r;

@@ -104,6 +104,7 @@
 #include "infer/sampler.c"
 #include "infer/kv.c"
 #include "infer/context.c"
+#include "infer/next.c"
 #include "infer/plan.c"
 #ifndef HYBRID_NO_TEXT
 #include "infer/dialog.c"

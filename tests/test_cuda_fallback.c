@@ -44,7 +44,7 @@ static bool begin(setup *s, const char *device, uint64_t max_bytes, const char *
     rd.logger.log = listen_log;
     md.path = model_path;
     md.device_n_ctx = 128;
-    cd.n_ctx = 128; cd.n_seq = 3; cd.kv = HYBRID_KV_F32; cd.n_batch = 32;
+    cd.n_ctx = 128; cd.n_seq = 3; cd.kv = HYBRID_KV_F32; cd.n_batch = 32; cd.n_candidates = 64;
     ok = !hybrid_runtime_create(&rd, &s->rt, &err) && !hybrid_model_load(s->rt, &md, &s->model, &err) && !hybrid_context_create(s->model, &cd, &s->ctx, &err);
     CHECK(ok, "%s", err.message);
     if (!ok) end(s);
@@ -126,7 +126,7 @@ static void test_plan(void)
     TEST("memory");
     memset(&md, 0, sizeof md); memset(&cd, 0, sizeof cd);
     md.path = model_path; md.device_n_ctx = 128;
-    cd.n_ctx = 128; cd.n_seq = 3; cd.kv = HYBRID_KV_F32; cd.n_batch = 32;
+    cd.n_ctx = 128; cd.n_seq = 3; cd.kv = HYBRID_KV_F32; cd.n_batch = 32; cd.n_candidates = 64;
     for (cap = 100000; before < 5 && cap < 100 << 20; cap += cap / 4, n++) {
         if (!begin(&s, NULL, cap, NULL)) return;
         CHECK(!hybrid_plan(s.rt, &md, &cd, &plan, &err), "%s", err.message);       /* beside the model that is there: what it would take once more */
@@ -148,6 +148,54 @@ static void test_plan(void)
     CHECK(!hybrid_plan(s.rt, &md, &cd, &plan, &err) && plan.device == all && plan.n_layer_device == 5, "planned %llu bytes, %llu were taken", (unsigned long long)plan.device, (unsigned long long)all);
     end(&s);
     if (counts) CHECK(counts->bytes == 0, "%llu bytes of device memory are left", counts->bytes);
+}
+
+/* ---- the next token without all logits ---- */
+
+static void test_next(void)
+{
+    static const int32_t start[] = { 1, 403, 407, 261, 378 };
+    const hybrid_sampler_desc kinds[] = { { 0, 0, 0, 0, NULL, 0, 0, 0, 0, 0, 0, 0 }, { 1.2f, 0.1f, 0.1f, 30, NULL, 0, 0, 0, 0, 0, 0, 0 }, { 0, 0, 0, 0, NULL, 0, 1.2f, 40, 0.95f, 0.01f, 0, 7 },
+                                          { 1.1f, 0, 0, 16, NULL, 0, 0.9f, 100, 0, 0, 0.9f, 5 }, { 0, 0, 0, 0, NULL, 0, 1, 0, 0.9f, 0, 0, 3 }, { 1.1f, 0, 0, 400, NULL, 0, 0, 0, 0, 0, 0, 0 } };
+    setup s;
+    size_t i;
+    int k, n_vocab;
+    TEST("the next token");
+    if (!begin(&s, NULL, 0, NULL)) return;
+    n_vocab = (int)hybrid_vocab_size(hybrid_model_tokenizer(s.model));
+    for (i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        hybrid_context_desc cd;
+        hybrid_context *c[2];
+        hybrid_sampler *sampler[2];
+        hybrid_error err;
+        int32_t id[2] = { 0, 0 };
+        int n;
+        uint64_t bytes = 0;
+        memset(&cd, 0, sizeof cd);
+        cd.n_ctx = 128;
+        for (k = 0; k < 2; k++) {
+            if (k) cd.n_candidates = hybrid_sampler_candidates(&kinds[i]);
+            CHECK(!hybrid_context_create(s.model, &cd, &c[k], &err) && !hybrid_sampler_create(NULL, &kinds[i], &sampler[k], &err), "%s", err.message);
+            CHECK(!hybrid_batch_add(c[k], 0, start, 5, &err), "%s", err.message);
+        }
+        CHECK((cd.n_candidates > 0) == (i < 4), "kind %d: %d candidates", (int)i, cd.n_candidates);
+        for (n = 0; n < 30 && id[0] == id[1]; n++) {
+            for (k = 0; k < 2; k++) {
+                CHECK(!hybrid_decode(c[k], &err), "%s", err.message);
+                id[k] = hybrid_sample_next(sampler[k], c[k], 0, n_vocab);
+                hybrid_sampler_accept(sampler[k], id[k]);
+                CHECK(id[k] >= 0 && !hybrid_batch_add(c[k], 0, &id[k], 1, &err), "%d", id[k]);
+            }
+            CHECK(id[0] == id[1], "kind %d, token %d: %d without all logits, %d with them", (int)i, n, id[1], id[0]);
+        }
+        bytes = ((hybrid__cuda_backend *)c[1]->forward.stages[0].be)->queue->bytes_read;
+        if (cd.n_candidates) CHECK(bytes <= (uint64_t)n * (256 * 8 + 8), "%llu bytes were read", (unsigned long long)bytes);
+        /* and who asks for the logits gets them */
+        for (k = 0; k < 2; k++) CHECK(!hybrid_decode(c[k], &err), "%s", err.message);
+        CHECK(!memcmp(hybrid_logits(c[0], 0), hybrid_logits(c[1], 0), (size_t)n_vocab * sizeof(float)), "other logits");
+        for (k = 0; k < 2; k++) { hybrid_context_destroy(c[k]); hybrid_sampler_destroy(sampler[k]); }
+    }
+    end(&s);
 }
 
 /* ---- failures ---- */
@@ -277,6 +325,7 @@ int main(void)
     end(&s);
     test_by_name();
     test_plan();
+    test_next();
     if (!counts) { SKIP("a real GPU does not fail on demand"); return test_end(); }
     test_failures();
     test_no_memory();

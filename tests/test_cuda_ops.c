@@ -594,9 +594,9 @@ static void test_top_k_case(int n_vocab, int k, int rows, int levels)
     dx = device_put(x, (size_t)(rows * stride) * 4);
     di = device_new((size_t)(rows * k) * 4); dv = device_new((size_t)(rows * k) * 4); ds = device_new((size_t)rows * 8);
     scratch = device_new(hybrid__cuda_top_k_bytes(rows, n_vocab, k));
-    op.logits = (const float *)dx; op.stride = stride; op.n_rows = rows; op.n_vocab = n_vocab; op.k = k;
-    op.ids = (int32_t *)di; op.values = (float *)dv; op.stats = (float *)ds; op.scratch = scratch;
-    hybrid__cuda_op_top_k(queue, &op);
+    op.logits = (const float *)dx; op.stride = stride; op.n_rows = rows; op.n = n_vocab; op.k = k;
+    op.ids = (int32_t *)di; op.values = (float *)dv; op.stats = (float *)ds;
+    hybrid__cuda_op_top_k(queue, &op, scratch);
     if (device_get(ids, di, (size_t)(rows * k) * 4) && device_get(values, dv, (size_t)(rows * k) * 4) && device_get(stats, ds, (size_t)rows * 8))
         for (r = 0; r < rows; r++) {
             double sum = 0;

@@ -340,6 +340,31 @@ static void test_embed(void)
     }
 }
 
+/* The seam's own top_k, which the GPU's is held to. */
+static void test_top_k(void)
+{
+    enum { N = 1000, K = 20, ROWS = 2 };
+    float *x = random_floats(ROWS * (N + 1)), values[ROWS * K], stats[ROWS * 2];
+    int32_t ids[ROWS * K], r, i, j;
+    hybrid__op_top_k op;
+    TEST("top k");
+    for (i = 0; i < ROWS * (N + 1); i++) x[i] = floorf(8 * x[i]);              /* many equal ones */
+    op.logits = x; op.stride = N + 1; op.n_rows = ROWS; op.n = N; op.k = K; op.ids = ids; op.values = values; op.stats = stats;
+    targets[0].be->ops->top_k(targets[0].be, &op);
+    for (r = 0; r < ROWS; r++) {
+        const float *row = x + r * (N + 1);
+        double sum = 0;
+        for (i = 0; i < K; i++) {
+            int32_t id = ids[r * K + i], before = 0;
+            for (j = 0; j < N; j++) before += row[j] > row[id] || (row[j] == row[id] && j < id);
+            CHECK(before == i && values[r * K + i] == row[id], "row %d, place %d: token %d has %d before it", r, i, id, before);
+        }
+        for (i = 0; i < N; i++) sum += exp((double)row[i] - values[r * K]);
+        CHECK(stats[2 * r] == values[r * K] && fabs(stats[2 * r + 1] / sum - 1) < 1e-5, "sum %g, not %g", (double)stats[2 * r + 1], sum);
+    }
+    free(x);
+}
+
 /* ---- the cache and attention ---------------------------------------------------------------------------------------- */
 
 typedef struct attention_case {
@@ -787,6 +812,7 @@ int main(int argc, char **argv)
     test_rope();
     test_values();
     test_embed();
+    test_top_k();
     test_attention();
     test_attention_nan();
     test_matmul();

@@ -21,6 +21,8 @@ typedef struct hybrid_context_desc {
     int32_t   n_batch;           /* tokens that go through a layer together; 0: 512. More is no faster, less saves memory */
     int32_t   n_logits;          /* rows of logits that one decode can keep; 0: n_seq */
     hybrid_kv kv;
+    int32_t   n_candidates;      /* with a GPU: of each row only the n_candidates (at most 256) largest logits come to the host at once, which is what
+                                  * hybrid_sample_next may need; hybrid_logits fetches the others when it is called. 0: all logits, always */
     hybrid_trace_fn trace;       /* proves parity with other implementations, layer by layer */
     void     *trace_user;
 } hybrid_context_desc;
@@ -53,7 +55,8 @@ HYBRID_API hybrid_result hybrid_decode(hybrid_context *context, hybrid_error *er
  * again to go on. Until it is done, sequences are as before. hybrid_batch_clear gives up a decode that is under way. */
 HYBRID_API hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t budget_us, bool *done, hybrid_error *error);
 
-/* n_vocab logits of the sequence's last token in the last decode; NULL when it had none. Valid until the next decode. */
+/* n_vocab logits of the sequence's last token in the last decode; NULL when it had none (or when a GPU failed that held them: the next decode goes on
+ * without it). Valid until the next decode. */
 HYBRID_API const float *hybrid_logits(const hybrid_context *context, int32_t seq);
 /* Row i of the rows that hybrid_batch_add_logits asked for. */
 HYBRID_API const float *hybrid_logits_at(const hybrid_context *context, int32_t seq, size_t i);

@@ -38,6 +38,13 @@ HYBRID_API void hybrid_sampler_destroy(hybrid_sampler *sampler);
  * of tries since the last of them: a second call without an accept draws again. Follow it by hybrid_sampler_accept when you take the token. */
 HYBRID_API int32_t hybrid_sample(hybrid_sampler *sampler, const float *logits, int32_t n_vocab);
 
+/* hybrid_sample(sampler, hybrid_logits(context, seq), n_vocab); where a GPU holds the logits and the context was told to expect this (n_candidates), only
+ * the likeliest of them come to the host. The token is the same. */
+HYBRID_API int32_t hybrid_sample_next(hybrid_sampler *sampler, hybrid_context *context, int32_t seq, int32_t n_vocab);
+/* What to set hybrid_context_desc.n_candidates to, for sequences with samplers like this: 0 when they need all logits (a bias, a temperature without
+ * top_k or with a large one, penalties that raise). NULL: greedy. */
+HYBRID_API int32_t hybrid_sampler_candidates(const hybrid_sampler_desc *desc);
+
 /* The sequence goes on with this token: the penalties see it, and the next draw is a new one. Negative ids are ignored. */
 HYBRID_API void hybrid_sampler_accept(hybrid_sampler *sampler, int32_t id);
 

@@ -122,6 +122,16 @@ typedef struct hybrid__op_glu {
     int64_t n_rows, n;
 } hybrid__op_glu;
 
+/* ids, values (n_rows, k): the k largest of each row of logits, the largest first, of equal ones the lower id; where there are fewer than k, id -1 and
+ * -inf. stats (n_rows, 2): the maximum, and the sum of e^(x - maximum) over the row: NaN when the row holds a NaN. */
+enum { HYBRID__TOP_K_MAX = 256 };
+typedef struct hybrid__op_top_k {
+    const float *logits; int64_t stride;
+    int32_t  n_rows, n, k;              /* 1 <= k <= HYBRID__TOP_K_MAX; the first n logits of a row */
+    int32_t *ids;
+    float   *values, *stats;
+} hybrid__op_top_k;
+
 /* How a pass goes on: its ops are called and run; or called and recorded, to be run at its end; or left out, since a record of an earlier pass over
  * a batch of the same shape is run at its end. */
 typedef enum hybrid__pass { HYBRID__PASS_RUN, HYBRID__PASS_RECORD, HYBRID__PASS_REPLAY } hybrid__pass;
@@ -142,6 +152,7 @@ typedef struct hybrid__backend_ops {
     void (*add)(hybrid__backend *be, float *y, const float *x, int64_t n);                      /* y += x */
     void (*scale)(hybrid__backend *be, float *y, float factor, int64_t n);                      /* y *= factor */
     void (*softcap)(hybrid__backend *be, float *y, float cap, int64_t n);                       /* y = cap * tanh(y / cap) */
+    void (*top_k)(hybrid__backend *be, const hybrid__op_top_k *op);
     void (*copy)(hybrid__backend *be, void *dst, const void *src, size_t bytes);                /* within the device */
     void (*write)(hybrid__backend *be, void *dst, const void *host, size_t bytes);              /* host may change on return */
     void (*read)(hybrid__backend *be, void *host, const void *src, size_t bytes);               /* host is filled after sync */
@@ -164,9 +175,10 @@ enum { HYBRID__LIMIT_FORMATS = 8 };        /* distinct formats of activations th
 typedef struct hybrid__limits {
     int     n_rows, n_out;                 /* rows of the largest batch; rows of logits of one */
     int     n_seq, pages_a_seq;            /* sequences, entries of a page table */
+    int     n_vocab, n_top;                /* top_k: logits of a row, and k; 0: it is not asked for */
     int     n_head, n_head_kv, head_dim_k, head_dim_v;                             /* 0 without attention */
     /* filled by the device's show() */
-    size_t  scratch;                       /* GPU: bytes of scratch of the largest product */
+    size_t  scratch;                       /* GPU: bytes of scratch of the largest op */
     const void *format[HYBRID__LIMIT_FORMATS];         /* CPU: formats of prepared rows */
     size_t  format_bytes[HYBRID__LIMIT_FORMATS];
     size_t  lanes_bytes;

@@ -256,6 +256,31 @@ static void hybrid__cpu_attention(hybrid__backend *be, const hybrid__op_attentio
     hybrid__parallel(be->rt, blocks * job.head_chunks, hybrid__cpu_attention_chunk, &job);
 }
 
+/* ---- the largest logits: plain, since on the host whoever wants them can look at all of them ---------------------------- */
+
+static void hybrid__cpu_top_k_row(const hybrid__op_top_k *op, int32_t row)
+{
+    const float *x = op->logits + row * op->stride;
+    int32_t *ids = op->ids + row * op->k, i, at, n = 0;
+    float *values = op->values + row * op->k, sum = 0;
+    for (i = 0; i < op->n; i++) {
+        if (n == op->k && !(x[i] > values[n - 1])) continue;
+        for (at = n < op->k ? n++ : n - 1; at > 0 && x[i] > values[at - 1]; at--) { ids[at] = ids[at - 1]; values[at] = values[at - 1]; }
+        ids[at] = i;
+        values[at] = x[i];
+    }
+    for (; n < op->k; n++) { ids[n] = -1; values[n] = -INFINITY; }
+    for (i = 0; i < op->n; i++) sum += hybrid__exp_scalar(x[i] - values[0]);
+    op->stats[2 * row] = values[0];
+    op->stats[2 * row + 1] = sum;
+}
+static void hybrid__cpu_top_k(hybrid__backend *be, const hybrid__op_top_k *op)
+{
+    int32_t row;
+    HYBRID__UNUSED(be);
+    for (row = 0; row < op->n_rows; row++) hybrid__cpu_top_k_row(op, row);
+}
+
 /* ---- the table ------------------------------------------------------------------------------------------------------ */
 
 static void hybrid__cpu_op_matmul(hybrid__backend *be, const hybrid__op_matmul *op)
@@ -288,7 +313,7 @@ static hybrid_result hybrid__cpu_backend_create(hybrid_runtime *rt, const hybrid
 {
     static const hybrid__backend_ops ops = {
         "cpu", hybrid__cpu_begin, hybrid__cpu_pass_begin, hybrid__cpu_pass_end, hybrid__cpu_embed, hybrid__cpu_norm, hybrid__cpu_op_matmul, hybrid__cpu_rope_table, hybrid__cpu_rope, hybrid__cpu_kv_store, hybrid__cpu_attention, hybrid__cpu_glu,
-        hybrid__cpu_add, hybrid__cpu_scale, hybrid__cpu_softcap, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_rehearse, hybrid__cpu_sync, hybrid__cpu_destroy
+        hybrid__cpu_add, hybrid__cpu_scale, hybrid__cpu_softcap, hybrid__cpu_top_k, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_rehearse, hybrid__cpu_sync, hybrid__cpu_destroy
     };
     size_t bytes = hybrid__cpu_scratch_bytes(rt, limits);
     hybrid__cpu *cpu = (hybrid__cpu *)hybrid__calloc(rt, 1, sizeof *cpu);

@@ -34,7 +34,7 @@ static void hybrid__cuda_layout_make(hybrid__cuda_layout *l, const hybrid__limit
     size_t at = 0;
     memset(l, 0, sizeof *l);
     l->split = hybrid__cuda_split_plan(limits->n_seq, limits->n_rows, limits->n_head_kv, limits->pages_a_seq * HYBRID__PAGE);
-    l->scratch_bytes = limits->scratch;
+    l->scratch_bytes = HYBRID__MAX(limits->scratch, limits->n_top ? hybrid__cuda_top_k_bytes(limits->n_out, limits->n_vocab, limits->n_top) : 0);
 #define HYBRID__PLACE(field, size) (l->field = at, at += hybrid__align(size, 256))
     HYBRID__PLACE(ids, rows * sizeof(int32_t));
     HYBRID__PLACE(pos, rows * sizeof(int32_t));
@@ -169,6 +169,10 @@ static void hybrid__cuda_be_glu(hybrid__backend *be, const hybrid__op_glu *op) {
 static void hybrid__cuda_be_add(hybrid__backend *be, float *y, const float *x, int64_t n) { hybrid__cuda_op_add(hybrid__cuda_of(be)->queue, y, x, n); }
 static void hybrid__cuda_be_scale(hybrid__backend *be, float *y, float factor, int64_t n) { hybrid__cuda_op_scale(hybrid__cuda_of(be)->queue, y, factor, n); }
 static void hybrid__cuda_be_softcap(hybrid__backend *be, float *y, float cap, int64_t n) { hybrid__cuda_op_softcap(hybrid__cuda_of(be)->queue, y, cap, n); }
+static void hybrid__cuda_be_top_k(hybrid__backend *be, const hybrid__op_top_k *op)
+{
+    hybrid__cuda_op_top_k(hybrid__cuda_of(be)->queue, op, hybrid__cuda_of(be)->memory + hybrid__cuda_of(be)->layout.scratch);
+}
 static void hybrid__cuda_be_copy(hybrid__backend *be, void *dst, const void *src, size_t bytes)
 {
     hybrid__cuda_abandon(hybrid__cuda_of(be));                 /* no pass copies within the device */
@@ -234,7 +238,7 @@ static hybrid_result hybrid__cuda_backend_create(hybrid__cuda *cu, const hybrid_
     static const hybrid__backend_ops ops = {
         "cuda", hybrid__cuda_be_begin, hybrid__cuda_be_pass_begin, hybrid__cuda_be_pass_end, hybrid__cuda_be_embed, hybrid__cuda_be_norm, hybrid__cuda_be_matmul, hybrid__cuda_be_rope_table, hybrid__cuda_be_rope,
         hybrid__cuda_be_kv_store, hybrid__cuda_be_attention, hybrid__cuda_be_glu, hybrid__cuda_be_add, hybrid__cuda_be_scale, hybrid__cuda_be_softcap,
-        hybrid__cuda_be_copy, hybrid__cuda_be_write, hybrid__cuda_be_read, hybrid__cuda_be_rehearse, hybrid__cuda_be_sync, hybrid__cuda_be_destroy
+        hybrid__cuda_be_top_k, hybrid__cuda_be_copy, hybrid__cuda_be_write, hybrid__cuda_be_read, hybrid__cuda_be_rehearse, hybrid__cuda_be_sync, hybrid__cuda_be_destroy
     };
     hybrid__cuda_backend *self = (hybrid__cuda_backend *)hybrid__calloc(cu->rt, 1, sizeof *self);
     hybrid_result r;

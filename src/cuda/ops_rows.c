@@ -163,32 +163,23 @@ static void hybrid__cuda_op_softcap(hybrid__cuda_queue *q, float *y, float cap, 
 
 /* ---- the largest logits --------------------------------------------------------------------------------------------- */
 
-enum { HYBRID__CUDA_TOP_K = 256, HYBRID__CUDA_TOP_K_CHUNK = 4096 };
-
-/* ids, values (n_rows, k): the k largest of each row of logits, the largest first, of equal ones the lower id; behind n_vocab of them id -1 and
- * -inf. stats (n_rows, 2): the maximum, and the sum of e^(x - maximum) over the row: NaN when the row holds a NaN. */
-typedef struct hybrid__op_top_k {
-    const float *logits; int64_t stride;
-    int32_t  n_rows, n_vocab, k;                    /* 1 <= k <= HYBRID__CUDA_TOP_K */
-    int32_t *ids;
-    float   *values, *stats;
-    void    *scratch;                               /* hybrid__cuda_top_k_bytes */
-} hybrid__op_top_k;
+enum { HYBRID__CUDA_TOP_K_CHUNK = 4096 };
 
 static size_t hybrid__cuda_top_k_bytes(int n_rows, int n_vocab, int k)
 {
     return (size_t)n_rows * (size_t)hybrid__div_up(n_vocab, HYBRID__CUDA_TOP_K_CHUNK) * (8 * (size_t)k + 8);
 }
 
-static void hybrid__cuda_op_top_k(hybrid__cuda_queue *q, const hybrid__op_top_k *op)
+/* scratch: hybrid__cuda_top_k_bytes */
+static void hybrid__cuda_op_top_k(hybrid__cuda_queue *q, const hybrid__op_top_k *op, void *scratch)
 {
     hybrid__op_top_k o = *op;
-    int32_t n_chunks = (int32_t)hybrid__div_up(op->n_vocab, HYBRID__CUDA_TOP_K_CHUNK);
+    int32_t n_chunks = (int32_t)hybrid__div_up(op->n, HYBRID__CUDA_TOP_K_CHUNK);
     const int64_t each = (int64_t)op->n_rows * n_chunks * op->k;
-    int32_t *keys = (int32_t *)op->scratch, *ids = keys + each;
+    int32_t *keys = (int32_t *)scratch, *ids = keys + each;
     float *parts = (float *)(ids + each);
     void *args[10];
-    args[0] = &o.logits; args[1] = &o.stride; args[2] = &o.n_vocab; args[3] = &o.k; args[4] = &keys; args[5] = &ids; args[6] = &parts;
+    args[0] = &o.logits; args[1] = &o.stride; args[2] = &o.n; args[3] = &o.k; args[4] = &keys; args[5] = &ids; args[6] = &parts;
     hybrid__cuda_launch3(q, HYBRID__MODULE_SELECT, 0, n_chunks, op->n_rows, 1, 256, 1, 0, args);
     args[2] = &n_chunks; args[7] = &o.ids; args[8] = &o.values; args[9] = &o.stats;
     hybrid__cuda_launch3(q, HYBRID__MODULE_SELECT, 1, op->n_rows, 1, 1, 1024, 1, 0, args);

@@ -27,6 +27,10 @@ struct hybrid_context {
     hybrid__run         *runs;                            /* n_seq */
     int32_t             *logits_row, *logits_n;           /* per sequence, of the last decode: first row, rows */
     float               *logits;                          /* (n_logits, n_vocab) */
+    /* With a GPU and n_candidates: the largest logits of each row, (n_logits, n_candidates) and (n_logits, 2); the logits of the last chunk's rows, from
+     * row n_logits_here on, are fetched when somebody asks. n_top rows are valid: none after a decode on the host. */
+    int32_t             *top_ids, n_top, n_logits_here, n_logits_made;
+    float               *top_values, *top_stats;
     int32_t              n_rows_queued;
     void                *memory_kv[HYBRID__STAGES];       /* of the layers of each stage, on its device */
     char                *memory;                          /* everything else */
@@ -34,9 +38,9 @@ struct hybrid_context {
 
 /* ---- creation: one plan for what is allocated and for hybrid_plan ---- */
 
-typedef struct hybrid__context_layout { size_t table, entries, ids, chunk_pos, chunk_out, runs, logits_row, logits, trace, bytes; } hybrid__context_layout;
+typedef struct hybrid__context_layout { size_t table, entries, ids, chunk_pos, chunk_out, runs, logits_row, logits, trace, top, bytes; } hybrid__context_layout;
 
-static hybrid_result hybrid__context_layout_make(const hybrid__hparams *hp, const hybrid__kv *kv, const hybrid_context_desc *d, bool traced, hybrid__context_layout *l, hybrid_error *error)
+static hybrid_result hybrid__context_layout_make(const hybrid__hparams *hp, const hybrid__kv *kv, const hybrid_context_desc *d, bool on_gpu, hybrid__context_layout *l, hybrid_error *error)
 {
     size_t logits;
     l->bytes = 0;
@@ -51,13 +55,11 @@ static hybrid_result hybrid__context_layout_make(const hybrid__hparams *hp, cons
     if (!hybrid__mul_size((size_t)d->n_logits * sizeof(float), (size_t)hp->n_vocab, &logits))
         return hybrid__fail(error, HYBRID_ERROR_LIMIT, "%d rows of logits are beyond the address space", d->n_logits);
     HYBRID__PLACE(logits, logits);
-    HYBRID__PLACE(trace, traced ? hybrid__trace_values(hp, d->n_batch, HYBRID__MIN(d->n_batch, d->n_logits)) * sizeof(float) : 0);
+    HYBRID__PLACE(trace, on_gpu && d->trace ? hybrid__trace_values(hp, d->n_batch, HYBRID__MIN(d->n_batch, d->n_logits)) * sizeof(float) : 0);
+    HYBRID__PLACE(top, on_gpu && d->n_candidates ? (size_t)d->n_logits * (2 * (size_t)d->n_candidates + 2) * sizeof(float) : 0);
 #undef HYBRID__PLACE
     return HYBRID_OK;
 }
-
-/* Whether the trace needs a copy in the host's memory. */
-static bool hybrid__context_traced(const hybrid_model *m, const hybrid_context_desc *d) { return d->trace && m->place.gpu; }
 
 /* The devices of a context and the layers of each: stages without memory. Returns how many. */
 static int hybrid__stages_plan(hybrid_model *m, bool on_host, hybrid__stage *stages)
@@ -109,11 +111,11 @@ static hybrid_result hybrid__context_stage(hybrid_context *c, hybrid__stage *sta
     hybrid_result r;
     const size_t kv = c->kv.layer_bytes * (size_t)(stage->layer_end - first);
     const int n_out = hybrid__stage_n_out(stage, &c->desc);
-    hybrid__activations_layout(&a, &m->hp, c->desc.n_batch, n_out, NULL);
+    hybrid__activations_layout(&a, &m->hp, c->desc.n_batch, n_out, c->desc.n_candidates, NULL);
     if (kv && (r = device->ops->alloc(device, kv, memory_kv, error)) != HYBRID_OK) return r;
     if (kv) hybrid__kv_set(&c->kv, first, stage->layer_end, (char *)*memory_kv);
     if ((r = device->ops->alloc(device, a.bytes, &stage->memory, error)) != HYBRID_OK) return r;
-    hybrid__activations_layout(&stage->a, &m->hp, c->desc.n_batch, n_out, (char *)stage->memory);
+    hybrid__activations_layout(&stage->a, &m->hp, c->desc.n_batch, n_out, c->desc.n_candidates, (char *)stage->memory);
     if ((r = hybrid__stage_rope(stage, &m->hp, &m->weights, c->desc.n_ctx, error)) != HYBRID_OK) return r;
     if ((r = hybrid__limits_of(device, &m->weights, &m->hp, &c->desc, &limits, error)) != HYBRID_OK) return r;
     return device->ops->backend_create(device, &limits, &stage->be, error);
@@ -150,7 +152,7 @@ static hybrid_result hybrid__context_build(hybrid_context *c, const hybrid_conte
     hybrid_result r;
     if ((r = hybrid__context_defaults(&m->hp, desc, &c->desc, error)) != HYBRID_OK) return r;
     if ((r = hybrid__kv_plan(&c->kv, &m->hp, &c->desc, error)) != HYBRID_OK) return r;
-    if ((r = hybrid__context_layout_make(&m->hp, &c->kv, &c->desc, hybrid__context_traced(m, &c->desc), &l, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__context_layout_make(&m->hp, &c->kv, &c->desc, m->place.gpu != NULL, &l, error)) != HYBRID_OK) return r;
     if (!(c->memory = (char *)hybrid__alloc_aligned(c->rt, l.bytes))) return hybrid__fail_memory(error, l.bytes);
     hybrid__kv_init(&c->kv, &m->hp, &c->desc, c->memory + l.table);
     c->entries = (hybrid__entry *)(void *)(c->memory + l.entries);
@@ -167,6 +169,11 @@ static hybrid_result hybrid__context_build(hybrid_context *c, const hybrid_conte
     c->forward.trace = c->desc.trace;
     c->forward.trace_user = c->desc.trace_user;
     c->forward.trace_host = (float *)(void *)(c->memory + l.trace);
+    c->forward.n_top = m->place.gpu ? c->desc.n_candidates : 0;
+    c->forward.n_tokens = hybrid__model_n_tokens(m);
+    c->top_ids = (int32_t *)(void *)(c->memory + l.top);
+    c->top_values = (float *)(void *)(c->top_ids + (size_t)c->desc.n_logits * (size_t)c->desc.n_candidates);
+    c->top_stats = c->top_values + (size_t)c->desc.n_logits * (size_t)c->desc.n_candidates;
     return hybrid__context_stages_any(c, error);
 }
 
@@ -290,6 +297,7 @@ static int32_t hybrid__entry_need(const hybrid_context *c, int32_t i)
 static void hybrid__decode_rewind(hybrid_context *c)
 {
     memset(c->logits_n, 0, (size_t)c->desc.n_seq * sizeof *c->logits_n);
+    c->n_top = c->n_logits_here = c->n_logits_made = 0;
     memset(&c->progress, 0, sizeof c->progress);
     c->progress.running = true;
     c->progress.layer = -1;
@@ -360,10 +368,23 @@ static void hybrid__decode_finish(hybrid_context *c)
     hybrid__batch_forget(c);
 }
 
+/* Where the rows of the chunk go. Those of the last chunk can stay on the GPU, until the next decode. */
+static const hybrid__results *hybrid__chunk_results(const hybrid_context *c, hybrid__results *out)
+{
+    const size_t row = (size_t)c->progress.n_rows_done;
+    out->logits = c->logits + row * (size_t)c->model->hp.n_vocab;
+    out->top_ids = c->top_ids + row * (size_t)c->forward.n_top;
+    out->top_values = c->top_values + row * (size_t)c->forward.n_top;
+    out->top_stats = c->top_stats + row * 2;
+    out->later = c->forward.n_top && !c->forward.at->device->ops->is_host && c->progress.next_entry == c->n_entries;
+    return out;
+}
+
 /* One unit of work: begins a chunk, or runs a layer of it (and what follows the last one). */
 static hybrid_result hybrid__decode_unit(hybrid_context *c, hybrid_error *error)
 {
     hybrid__progress *p = &c->progress;
+    hybrid__results out;
     hybrid_result r;
     if (p->layer < 0) {
         hybrid__chunk_next(c);
@@ -372,8 +393,11 @@ static hybrid_result hybrid__decode_unit(hybrid_context *c, hybrid_error *error)
     }
     hybrid__forward_layer(&c->forward, &p->chunk, p->layer);
     if (++p->layer < c->model->hp.n_layer) return HYBRID_OK;
-    if ((r = hybrid__forward_end(&c->forward, &p->chunk, c->logits + (size_t)p->n_rows_done * (size_t)c->model->hp.n_vocab, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__forward_end(&c->forward, &p->chunk, hybrid__chunk_results(c, &out), error)) != HYBRID_OK) return r;
     p->n_rows_done += p->chunk.n_out;
+    c->n_logits_made = p->n_rows_done;
+    if (!out.later) c->n_logits_here = p->n_rows_done;
+    if (c->forward.n_top && !c->forward.at->device->ops->is_host) c->n_top = p->n_rows_done;
     p->entry = p->next_entry;
     p->offset = p->next_offset;
     p->layer = -1;
@@ -424,6 +448,7 @@ static hybrid_result hybrid__warmup_pass(hybrid_context *c, int32_t n, hybrid_er
 {
     hybrid__forward *f = &c->forward;
     hybrid__batch batch;
+    hybrid__results out;
     hybrid__run run;
     int32_t i, layer = f->n_stages > 1 ? f->stages[0].layer_end : 0, page = 0;
     hybrid__stage *stage = &f->stages[f->n_stages - 1];
@@ -435,7 +460,8 @@ static hybrid_result hybrid__warmup_pass(hybrid_context *c, int32_t n, hybrid_er
     batch.out = c->chunk_out; batch.n_out = 1;
     hybrid__stage_begin(f, stage, &batch, f->n_stages > 1 ? f->stages[0].a.x : NULL);
     for (; layer < c->model->hp.n_layer; layer++) hybrid__forward_layer(f, &batch, layer);
-    return hybrid__forward_end(f, &batch, c->logits, error);
+    memset(&out, 0, sizeof out);
+    return hybrid__forward_end(f, &batch, &out, error);
 }
 
 HYBRID_API hybrid_result hybrid_warmup(hybrid_context *c, hybrid_progress_fn progress, void *user, hybrid_error *error)
@@ -488,10 +514,29 @@ HYBRID_API hybrid_result hybrid_decode(hybrid_context *context, hybrid_error *er
     return hybrid_decode_step(context, UINT64_MAX, &done, error);
 }
 
+/* Row of sequence seq's i-th logits, or -1. */
+static int32_t hybrid__logits_row(const hybrid_context *context, int32_t seq, size_t i)
+{
+    if (!context || hybrid__check_seq(context, seq, NULL) || context->progress.running || i >= (size_t)context->logits_n[seq]) return -1;
+    return context->logits_row[seq] + (int32_t)i;
+}
+
+/* Fetches what was left on the GPU. */
+static bool hybrid__logits_fetch(hybrid_context *c)
+{
+    hybrid__stage *stage = c->forward.at;
+    const size_t v = (size_t)c->model->hp.n_vocab, here = (size_t)c->n_logits_here;
+    stage->be->ops->read(stage->be, c->logits + here * v, stage->a.logits, ((size_t)c->n_logits_made - here) * v * sizeof *c->logits);
+    if (stage->be->ops->sync(stage->be, NULL)) return false;
+    c->n_logits_here = c->n_logits_made;
+    return true;
+}
+
 HYBRID_API const float *hybrid_logits_at(const hybrid_context *context, int32_t seq, size_t i)
 {
-    if (!context || hybrid__check_seq(context, seq, NULL) || context->progress.running || i >= (size_t)context->logits_n[seq]) return NULL;
-    return context->logits + ((size_t)context->logits_row[seq] + i) * (size_t)context->model->hp.n_vocab;
+    const int32_t row = hybrid__logits_row(context, seq, i);
+    if (row < 0 || (row >= context->n_logits_here && !hybrid__logits_fetch((hybrid_context *)(uintptr_t)context))) return NULL;
+    return context->logits + (size_t)row * (size_t)context->model->hp.n_vocab;
 }
 
 HYBRID_API const float *hybrid_logits(const hybrid_context *context, int32_t seq)

@@ -33,7 +33,7 @@ static hybrid_result hybrid__plan_context(hybrid_model *m, const hybrid_context_
     int i, n;
     if ((r = hybrid__context_defaults(&m->hp, desc, &d, error)) != HYBRID_OK) return r;
     if ((r = hybrid__kv_plan(&kv, &m->hp, &d, error)) != HYBRID_OK) return r;
-    if ((r = hybrid__context_layout_make(&m->hp, &kv, &d, hybrid__context_traced(m, &d), &l, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__context_layout_make(&m->hp, &kv, &d, m->place.gpu != NULL, &l, error)) != HYBRID_OK) return r;
     plan->compute = sizeof(hybrid_context) + m->host.ops->cost(&m->host, l.bytes);
     n = hybrid__stages_plan(m, false, stages);
     for (i = 0; i < n; i++) {
@@ -42,7 +42,7 @@ static hybrid_result hybrid__plan_context(hybrid_model *m, const hybrid_context_
         uint64_t *to_kv = device->ops->is_host ? &plan->kv : &plan->device_kv, *to = device->ops->is_host ? &plan->compute : &plan->device_compute;
         hybrid__limits limits;
         if ((r = hybrid__limits_of(device, &m->weights, &m->hp, &d, &limits, error)) != HYBRID_OK) return r;
-        hybrid__activations_layout(&stages[i].a, &m->hp, d.n_batch, hybrid__stage_n_out(&stages[i], &d), NULL);
+        hybrid__activations_layout(&stages[i].a, &m->hp, d.n_batch, hybrid__stage_n_out(&stages[i], &d), d.n_candidates, NULL);
         if (layers) *to_kv += device->ops->cost(device, kv.layer_bytes * (size_t)layers);
         *to += device->ops->cost(device, stages[i].a.bytes) + device->ops->backend_cost(device, &limits);
     }

@@ -8,7 +8,8 @@ struct hybrid_sampler {
     hybrid_runtime      *rt;
     hybrid_sampler_desc  desc;
     hybrid_logit_bias   *bias;            /* (desc.n_bias), in order of id */
-    const float         *logits;          /* of the call under way */
+    const float         *logits;          /* of the call under way, */
+    const int32_t       *ids;             /* and their tokens, in rising order; NULL: all tokens from 0 */
     int32_t             *history;         /* ring of the last accepted ids (desc.penalty_last_n); NULL without penalties */
     hybrid__seen        *seen;            /* the same, each id once, in order of id */
     size_t               n_history, n_seen;
@@ -30,20 +31,36 @@ static size_t hybrid__find_id(const void *list, size_t n, size_t stride, int32_t
     return low;
 }
 
+static void hybrid__sampler_penalize(const hybrid_sampler *s, float *l, int32_t count)
+{
+    *l = *l > 0 ? *l / s->desc.repetition_penalty : *l * s->desc.repetition_penalty;
+    *l = *l - (float)count * s->desc.frequency_penalty - s->desc.presence_penalty;
+}
+
 /* The logits of ids first..first+n-1, with penalties and bias. */
 static void hybrid__sampler_load(const void *user, int32_t first, int32_t n, float *x)
 {
     const hybrid_sampler *s = (const hybrid_sampler *)user;
-    const float repetition = s->desc.repetition_penalty;
     size_t i;
     memcpy(x, s->logits + first, (size_t)n * sizeof *x);
     for (i = hybrid__find_id(s->seen, s->n_seen, sizeof *s->seen, first); i < s->n_seen && s->seen[i].id - first < n; i++) {
-        float *l = x + (s->seen[i].id - first);
-        *l = *l > 0 ? *l / repetition : *l * repetition;
-        *l = *l - (float)s->seen[i].count * s->desc.frequency_penalty - s->desc.presence_penalty;
+        hybrid__sampler_penalize(s, x + (s->seen[i].id - first), s->seen[i].count);
     }
     for (i = hybrid__find_id(s->bias, s->desc.n_bias, sizeof *s->bias, first); i < s->desc.n_bias && s->bias[i].id - first < n; i++)
         x[s->bias[i].id - first] += s->bias[i].bias;
+}
+
+/* The same for logits first..first+n-1 of those of s->ids. A bias needs all tokens. */
+static void hybrid__sampler_load_few(const void *user, int32_t first, int32_t n, float *x)
+{
+    const hybrid_sampler *s = (const hybrid_sampler *)user;
+    int32_t i;
+    memcpy(x, s->logits + first, (size_t)n * sizeof *x);
+    for (i = 0; i < n; i++) {
+        const int32_t id = s->ids[first + i];
+        const size_t at = hybrid__find_id(s->seen, s->n_seen, sizeof *s->seen, id);
+        if (at < s->n_seen && s->seen[at].id == id) hybrid__sampler_penalize(s, &x[i], s->seen[at].count);
+    }
 }
 
 static hybrid_result hybrid__sampler_check(const hybrid_sampler_desc *d, hybrid_error *error)
@@ -158,17 +175,25 @@ static void hybrid__sampler_filter(hybrid_sampler *s, int32_t n_vocab)
     if (d->typical_p > 0 && d->typical_p < 1) hybrid__select_typical(&s->select, (double)d->typical_p);
 }
 
+/* Chooses among n logits: those of the tokens `ids` (rising), or of tokens 0..n-1 when ids is NULL. Returns the index. */
+static int32_t hybrid__sampler_choose(hybrid_sampler *s, const int32_t *ids, const float *logits, int32_t n)
+{
+    s->logits = logits;
+    s->ids = ids;
+    s->select.load = ids ? hybrid__sampler_load_few : hybrid__sampler_load;
+    if (!hybrid__select_begin(&s->select, n)) return (int32_t)HYBRID_ERROR_NUMERIC;
+    if (s->desc.temperature <= 0) return s->select.best;
+    hybrid__sampler_filter(s, n);
+    return hybrid__select_draw(&s->select, hybrid__random_uniform(s->desc.seed, s->position, s->tries++));
+}
+
 HYBRID_API int32_t hybrid_sample(hybrid_sampler *s, const float *logits, int32_t n_vocab)
 {
     size_t i;
     if (!s || !logits || n_vocab <= 0) return (int32_t)HYBRID_ERROR_INVALID;
     for (i = 0; i < s->desc.n_bias && s->bias[i].id < n_vocab; i++)
         if (s->bias[i].bias > 0 && s->bias[i].bias == INFINITY) return s->bias[i].id;
-    s->logits = logits;
-    if (!hybrid__select_begin(&s->select, n_vocab)) return (int32_t)HYBRID_ERROR_NUMERIC;
-    if (s->desc.temperature <= 0) return s->select.best;
-    hybrid__sampler_filter(s, n_vocab);
-    return hybrid__select_draw(&s->select, hybrid__random_uniform(s->desc.seed, s->position, s->tries++));
+    return hybrid__sampler_choose(s, NULL, logits, n_vocab);
 }
 
 /* Adds by (1 or -1) to the count of id. */

@@ -62,6 +62,7 @@ static hybrid_result hybrid__session_build(hybrid_session *s, const hybrid_sessi
     if (desc->n_stops && !desc->stops) return hybrid__fail(error, HYBRID_ERROR_INVALID, "n_stops is %llu, but stops is NULL", (unsigned long long)desc->n_stops);
     cd.n_seq = 1;
     cd.n_logits = 1;
+    cd.n_candidates = hybrid_sampler_candidates(&desc->sampler);
     if ((r = hybrid_context_create(s->model, &cd, &s->ctx, error)) != HYBRID_OK) return r;
     hybrid_context_describe(s->ctx, &cd);
     if ((r = hybrid_sampler_create(s->rt, &desc->sampler, &s->sampler, error)) != HYBRID_OK) return r;
@@ -278,7 +279,7 @@ static hybrid_result hybrid__session_token(hybrid_session *s, size_t *at)
     hybrid_result r = hybrid_decode(s->ctx, &s->error);
     if (r) return r;
     if (s->prompt_pending) s->info.prompt_us += hybrid__now_us() - since;
-    id = hybrid_sample(s->sampler, hybrid_logits(s->ctx, 0), s->n_vocab);
+    id = hybrid_sample_next(s->sampler, s->ctx, 0, s->n_vocab);
     if (!s->prompt_pending) s->info.generate_us += hybrid__now_us() - since;
     s->prompt_pending = false;
     if (id < 0) return hybrid__fail(&s->error, (hybrid_result)id, "no next token: a logit is not a number, or all tokens are forbidden (damaged weights?)");

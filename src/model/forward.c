@@ -12,7 +12,9 @@ typedef struct hybrid__activations {
     float *ffn;                            /* (R, 2 * n_ff): gate, up; the product replaces gate */
     float *rope, *rope_local;              /* (R, n_rot / 2, 2) */
     double *inv_freq, *inv_freq_local;     /* n_rot / 2 */
-    float *logits;                         /* (n_out, V); only on a device whose memory the host cannot read */
+    float *logits;                         /* (n_out, V); this and what follows only on a device whose memory the host cannot read */
+    int32_t *top_ids;                      /* (n_out, n_top) */
+    float *top_values, *top_stats;         /* (n_out, n_top), (n_out, 2) */
     float  rope_scale, rope_scale_local;
     size_t bytes;
 } hybrid__activations;
@@ -27,6 +29,14 @@ typedef struct hybrid__stage {
 } hybrid__stage;
 enum { HYBRID__STAGES = 2 };               /* the first layers on the host, or none; the others on a GPU, or none */
 
+/* Where the results of a batch go in the host's memory, row by row of those wanted. */
+typedef struct hybrid__results {
+    float   *logits;                       /* (n_out, V) */
+    bool     later;                        /* only the top is wanted now; the logits stay where they are until the next pass */
+    int32_t *top_ids;                      /* as in hybrid__activations */
+    float   *top_values, *top_stats;
+} hybrid__results;
+
 typedef struct hybrid__forward {
     const hybrid__hparams *hp;
     const hybrid__weights *w;              /* addresses of the device of each tensor's stage */
@@ -35,6 +45,7 @@ typedef struct hybrid__forward {
     hybrid__stage *at;                     /* where the pass is, */
     hybrid__pass pass;                     /* and how it goes on there */
     const hybrid__kv_view *kv;             /* one a layer */
+    int32_t n_top, n_tokens;               /* the n_top largest of the first n_tokens logits are found where the logits are; 0: no */
     hybrid_trace_fn trace;
     void *trace_user;
     float *trace_host;                     /* hybrid__trace_values floats, when a stage is not on the host */
@@ -47,7 +58,7 @@ static int64_t hybrid__width_qkv(const hybrid__hparams *hp) { return hybrid__wid
 static int64_t hybrid__width_attn(const hybrid__hparams *hp) { return (int64_t)hp->n_head * hp->head_dim_v; }
 
 /* Places the buffers from base on (NULL: only counts). Every one is a multiple of 64 bytes. */
-static void hybrid__activations_layout(hybrid__activations *a, const hybrid__hparams *hp, int n_batch, int n_out, char *base)
+static void hybrid__activations_layout(hybrid__activations *a, const hybrid__hparams *hp, int n_batch, int n_out, int n_top, char *base)
 {
     const size_t rows = (size_t)n_batch, half = (size_t)hp->n_rot / 2;
     size_t at = 0;
@@ -64,6 +75,9 @@ static void hybrid__activations_layout(hybrid__activations *a, const hybrid__hpa
     HYBRID__PLACE(inv_freq, double, half);
     HYBRID__PLACE(inv_freq_local, double, half);
     HYBRID__PLACE(logits, float, (size_t)n_out * (size_t)hp->n_vocab);
+    HYBRID__PLACE(top_ids, int32_t, (size_t)n_out * (size_t)n_top);
+    HYBRID__PLACE(top_values, float, (size_t)n_out * (size_t)n_top);
+    HYBRID__PLACE(top_stats, float, n_top ? (size_t)n_out * 2 : 0);
 #undef HYBRID__PLACE
     a->bytes = at;
 }
@@ -348,6 +362,16 @@ static void hybrid__forward_layer(hybrid__forward *f, const hybrid__batch *c, in
     hybrid__traced(f, "l_out", layer, f->at->a.x, n, e, e);
 }
 
+static void hybrid__forward_top(hybrid__forward *f, int n_out)
+{
+    const hybrid__activations *a = &f->at->a;
+    hybrid__op_top_k op;
+    op.logits = a->logits; op.stride = f->hp->n_vocab;
+    op.n_rows = n_out; op.n = f->n_tokens; op.k = f->n_top;
+    op.ids = a->top_ids; op.values = a->top_values; op.stats = a->top_stats;
+    f->at->be->ops->top_k(f->at->be, &op);
+}
+
 /* x -> logits (n_out, n_vocab) of the wanted rows */
 static void hybrid__forward_head(hybrid__forward *f, const hybrid__batch *c, float *logits)
 {
@@ -369,13 +393,27 @@ static void hybrid__forward_head(hybrid__forward *f, const hybrid__batch *c, flo
     be->ops->matmul(be, &mm);
     if (hp->logit_softcap > 0) be->ops->softcap(be, logits, hp->logit_softcap, (int64_t)c->n_out * hp->n_vocab);
     hybrid__traced(f, "logits", -1, logits, c->n_out, hp->n_vocab, hp->n_vocab);
+    if (f->n_top && !f->at->device->ops->is_host) hybrid__forward_top(f, c->n_out);
 }
 
-/* Ends the pass. logits: the host's memory for (n_out, n_vocab). */
-static hybrid_result hybrid__forward_end(hybrid__forward *f, const hybrid__batch *c, float *logits, hybrid_error *error)
+static void hybrid__forward_read(hybrid__forward *f, int n_out, const hybrid__results *out)
+{
+    const hybrid__activations *a = &f->at->a;
+    hybrid__backend *be = f->at->be;
+    const size_t top = (size_t)n_out * (size_t)f->n_top;
+    if (!out->later) be->ops->read(be, out->logits, a->logits, (size_t)n_out * (size_t)f->hp->n_vocab * sizeof *a->logits);
+    if (!top) return;
+    be->ops->read(be, out->top_ids, a->top_ids, top * sizeof *a->top_ids);
+    be->ops->read(be, out->top_values, a->top_values, top * sizeof *a->top_values);
+    be->ops->read(be, out->top_stats, a->top_stats, (size_t)n_out * 2 * sizeof *a->top_stats);
+}
+
+/* Ends the pass. out is looked at when rows are wanted. */
+static hybrid_result hybrid__forward_end(hybrid__forward *f, const hybrid__batch *c, const hybrid__results *out, hybrid_error *error)
 {
     hybrid__backend *be = f->at->be;
-    float *y = f->at->device->ops->is_host ? logits : f->at->a.logits;
+    const bool is_host = f->at->device->ops->is_host;
+    float *y = !is_host ? f->at->a.logits : out ? out->logits : NULL;
     int layer;
     if (f->pass != HYBRID__PASS_REPLAY) hybrid__forward_head(f, c, y);
     if (!f->trace && !be->ops->pass_end(be)) {         /* the last stage once more: its x is there still, or made by the embedding */
@@ -385,6 +423,6 @@ static hybrid_result hybrid__forward_end(hybrid__forward *f, const hybrid__batch
         for (layer = f->at == f->stages ? 0 : f->at[-1].layer_end; layer < f->hp->n_layer; layer++) hybrid__forward_layer(f, c, layer);
         hybrid__forward_head(f, c, y);
     }
-    if (y != logits && c->n_out) be->ops->read(be, logits, y, (size_t)c->n_out * (size_t)f->hp->n_vocab * sizeof *y);
+    if (!is_host && c->n_out) hybrid__forward_read(f, c->n_out, out);
     return be->ops->sync(be, error);
 }

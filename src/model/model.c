@@ -116,6 +116,16 @@ HYBRID_API void hybrid_model_destroy(hybrid_model *model)
     hybrid__runtime_release(rt);
 }
 
+/* Tokens that there are: the output may be padded beyond them. */
+static int32_t hybrid__model_n_tokens(const hybrid_model *m)
+{
+#ifndef HYBRID_NO_TEXT
+    return (int32_t)hybrid_vocab_size(m->tokenizer);
+#else
+    return m->hp.n_vocab;
+#endif
+}
+
 /* Decides what goes to the GPU, if there is one. A context of default size, or as the descriptor says, finds room beside it. */
 static hybrid_result hybrid__model_place(hybrid_model *m, hybrid__device *gpu, const hybrid_model_desc *desc, hybrid_error *error)
 {

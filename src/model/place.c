@@ -17,13 +17,14 @@ static hybrid_result hybrid__context_defaults(const hybrid__hparams *hp, const h
 {
     if (given) *d = *given;
     else memset(d, 0, sizeof *d);
-    if (d->n_ctx < 0 || d->n_seq < 0 || d->n_batch < 0 || d->n_logits < 0 || (unsigned)d->kv > HYBRID_KV_F32)
+    if (d->n_ctx < 0 || d->n_seq < 0 || d->n_batch < 0 || d->n_logits < 0 || d->n_candidates < 0 || (unsigned)d->kv > HYBRID_KV_F32)
         return hybrid__fail(error, HYBRID_ERROR_INVALID, "a number of the context's descriptor is out of range (n_ctx %d, n_seq %d, n_batch %d, n_logits %d, kv %d)", d->n_ctx, d->n_seq, d->n_batch, d->n_logits, (int)d->kv);
     if (!d->n_ctx) d->n_ctx = HYBRID__MIN(hp->n_ctx_train, 4096);
     if (!d->n_seq) d->n_seq = 1;
     if (!d->n_batch) d->n_batch = 512;
     d->n_batch = HYBRID__MIN(d->n_batch, d->n_ctx);
     if (!d->n_logits) d->n_logits = d->n_seq;
+    d->n_candidates = HYBRID__MIN(d->n_candidates, (int32_t)HYBRID__TOP_K_MAX);
     if (d->n_seq > 65536 || d->n_batch > 65536 || d->n_ctx > INT32_MAX - 65536 - HYBRID__PAGE)
         return hybrid__fail(error, HYBRID_ERROR_LIMIT, "n_seq and n_batch may be 65536 at most, n_ctx %d", INT32_MAX - 65536 - HYBRID__PAGE);
     if (hp->arch->learned_pos && d->n_ctx > hp->n_ctx_train && d->n_seq == 1)
@@ -39,6 +40,8 @@ static hybrid_result hybrid__limits_of(hybrid__device *device, hybrid__weights *
     memset(limits, 0, sizeof *limits);
     limits->n_rows = d->n_batch;
     limits->n_out = HYBRID__MIN(d->n_batch, d->n_logits);
+    limits->n_vocab = hp->n_vocab;
+    limits->n_top = d->n_candidates;
     limits->n_seq = d->n_seq;
     limits->pages_a_seq = (d->n_ctx + HYBRID__PAGE - 1) / HYBRID__PAGE;
     limits->n_head = hp->n_head;
@@ -80,7 +83,7 @@ static void hybrid__place_choose(hybrid__place *place, hybrid__device *gpu, hybr
     int step;
     memset(place, 0, sizeof *place);
     if (hybrid__limits_of(gpu, w, hp, d, &limits, why)) return;
-    hybrid__activations_layout(&a, hp, d->n_batch, HYBRID__MIN(d->n_batch, d->n_logits), NULL);
+    hybrid__activations_layout(&a, hp, d->n_batch, HYBRID__MIN(d->n_batch, d->n_logits), HYBRID__TOP_K_MAX, NULL);
     fixed = gpu->ops->cost(gpu, a.bytes) + gpu->ops->backend_cost(gpu, &limits);
     for (step = 0; step <= hp->n_layer; step++) {              /* all with the embedding, all without it, all but one, ... */
         place->embd = step == 0;
