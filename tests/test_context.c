@@ -499,6 +499,11 @@ static void foreign_key(const char *key, const char *text, int number, hybrid_re
     err.message[0] = 0;
     r = hybrid_model_load(NULL, &d, &m, &err);
     CHECK(r == expected && !m == !!r && (!r || strstr(err.message, words)), "%d %s", r, err.message);
+    if (m && text) {
+        hybrid_model_info info;
+        hybrid_model_describe(m, &info);
+        CHECK(!strcmp(info.name, words), "'%s'", info.name);
+    }
     hybrid_model_destroy(m);
     free(out.data);
 }
@@ -533,6 +538,8 @@ static void refusals(void)
     foreign_key("llama.expert_count", NULL, 0, HYBRID_OK, "");
     foreign_key("llama.expert_count", NULL, 8, HYBRID_ERROR_UNSUPPORTED, "mixture of 8 experts");
     foreign_key("general.architecture", "bad\33[31m\nname", 0, HYBRID_ERROR_UNSUPPORTED, "'bad?[31m?name'");
+    foreign_key("general.name", "a\33]0;b\nc\x7F", 0, HYBRID_OK, "a?]0;b?c?");
+    foreign_key("general.name", "0123456789012345678901234567890123456789012345678901234567890\xE2\x82\xAC", 0, HYBRID_OK, "0123456789012345678901234567890123456789012345678901234567890");
     foreign_key("llama.block_count", NULL, 5000, HYBRID_ERROR_FORMAT, "llama.block_count");
     foreign_type("blk.1.attn_q.weight", 21, "type 21 (IQ3_S)");
     foreign_type("blk.1.attn_q.weight", 31, "type 31 (unknown)");

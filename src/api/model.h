@@ -29,7 +29,7 @@ HYBRID_API void hybrid_model_destroy(hybrid_model *model);
 
 typedef struct hybrid_model_info {
     char     architecture[32];   /* "llama", "qwen2", ... */
-    char     name[64];           /* general.name, cut to fit */
+    char     name[64];           /* general.name, cut to fit, without control characters */
     uint64_t n_params;           /* values in all tensors */
     uint64_t n_bytes;            /* their bytes */
     int32_t  n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff;

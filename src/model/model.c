@@ -186,7 +186,11 @@ HYBRID_API void hybrid_model_describe(const hybrid_model *model, hybrid_model_in
     memset(info, 0, sizeof *info);
     if (!model) return;
     snprintf(info->architecture, sizeof info->architecture, "%s", model->hp.arch->name);
-    if (hybrid_gguf_get_string(model->gguf, "general.name", &name)) snprintf(info->name, sizeof info->name, "%.*s", (int)HYBRID__MIN(name.size, 63), name.data);
+    if (hybrid_gguf_get_string(model->gguf, "general.name", &name)) {
+        size_t n = HYBRID__MIN(name.size, sizeof info->name - 1);
+        while (n && n < name.size && ((unsigned char)name.data[n] & 0xC0) == 0x80) n--;          /* not inside of a character */
+        for (i = 0; i < n; i++) info->name[i] = (unsigned char)name.data[i] < 32 || name.data[i] == 127 ? '?' : name.data[i];
+    }
     for (i = 0; i < hybrid_gguf_tensor_count(model->gguf); i++) {
         const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(model->gguf, i);
         info->n_params += t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3];
