@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 1b2f3f3b9317b5d0): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 3badf7e43bf7f349): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -68,7 +68,7 @@
  *     2020  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
  *     2173  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     2201  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    22952  end.h              closes what core/begin opened
+ *    22956  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     2567  names.c            names that must differ, found by hash
@@ -147,14 +147,14 @@
  *    20805  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    21024  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    21360  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    21598  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    21738  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    22320  next.c             the next token of a sequence
- *    22371  plan.c             the bytes of a model and a context before they are loaded
- *    22478  dialog.c           the messages of a conversation, and the prompt that they make
- *    22595  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    21028  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    21364  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    21602  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    21742  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    22324  next.c             the next token of a sequence
+ *    22375  plan.c             the bytes of a model and a context before they are loaded
+ *    22482  dialog.c           the messages of a conversation, and the prompt that they make
+ *    22599  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -785,7 +785,7 @@ HYBRID_API void hybrid_model_destroy(hybrid_model *model);
 
 typedef struct hybrid_model_info {
     char     architecture[32];   /* "llama", "qwen2", ... */
-    char     name[64];           /* general.name, cut to fit */
+    char     name[64];           /* general.name, cut to fit, without control characters */
     uint64_t n_params;           /* values in all tensors */
     uint64_t n_bytes;            /* their bytes */
     int32_t  n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff;
@@ -1019,7 +1019,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "1b2f3f3b9317b5d0"
+#define HYBRID__SOURCE_ID "3badf7e43bf7f349"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -20991,7 +20991,11 @@ HYBRID_API void hybrid_model_describe(const hybrid_model *model, hybrid_model_in
     memset(info, 0, sizeof *info);
     if (!model) return;
     snprintf(info->architecture, sizeof info->architecture, "%s", model->hp.arch->name);
-    if (hybrid_gguf_get_string(model->gguf, "general.name", &name)) snprintf(info->name, sizeof info->name, "%.*s", (int)HYBRID__MIN(name.size, 63), name.data);
+    if (hybrid_gguf_get_string(model->gguf, "general.name", &name)) {
+        size_t n = HYBRID__MIN(name.size, sizeof info->name - 1);
+        while (n && n < name.size && ((unsigned char)name.data[n] & 0xC0) == 0x80) n--;          /* not inside of a character */
+        for (i = 0; i < n; i++) info->name[i] = (unsigned char)name.data[i] < 32 || name.data[i] == 127 ? '?' : name.data[i];
+    }
     for (i = 0; i < hybrid_gguf_tensor_count(model->gguf); i++) {
         const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(model->gguf, i);
         info->n_params += t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3];
