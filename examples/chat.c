@@ -39,6 +39,16 @@ static int fail(const char *text, const char *what)
     return 1;
 }
 
+/* The value of an option that takes a number; anything else ends the program. */
+static double number(const char *option, const char *text)
+{
+    char *end;
+    const double x = strtod(text, &end);
+    if (end != text && !*end && x >= -2e9 && x <= 2e9) return x;
+    fprintf(stderr, "chat: %s takes a number, not '%s'\n", option, text);
+    exit(1);
+}
+
 /* "4G", "800M" -> bytes */
 static uint64_t size_of(const char *text)
 {
@@ -133,13 +143,13 @@ int main(int argc, char **argv)
         }
         if (!v) return fail("this option needs a value, or does not exist (see --help)", a);
         if (IS("--system", "--system")) sd.system = v;
-        else if (IS("-n", "--tokens")) sd.max_tokens = atoi(v);
-        else if (IS("-t", "--temperature")) sd.sampler.temperature = (float)atof(v);
-        else if (IS("--top-p", "--top-p")) sd.sampler.top_p = (float)atof(v);
-        else if (IS("--repeat", "--repeat")) sd.sampler.repetition_penalty = (float)atof(v);
+        else if (IS("-n", "--tokens")) sd.max_tokens = (int)number(a, v);
+        else if (IS("-t", "--temperature")) sd.sampler.temperature = (float)number(a, v);
+        else if (IS("--top-p", "--top-p")) sd.sampler.top_p = (float)number(a, v);
+        else if (IS("--repeat", "--repeat")) sd.sampler.repetition_penalty = (float)number(a, v);
         else if (IS("-s", "--seed")) sd.sampler.seed = strtoull(v, NULL, 10);
-        else if (IS("-c", "--context")) sd.context.n_ctx = atoi(v);
-        else if (IS("-j", "--threads")) rd.n_threads = atoi(v);
+        else if (IS("-c", "--context")) sd.context.n_ctx = (int)number(a, v);
+        else if (IS("-j", "--threads")) rd.n_threads = (int)number(a, v);
         else if (IS("--device", "--device")) rd.device = v;
         else if (IS("--vram", "--vram")) rd.max_device_bytes = size_of(v);
         else return fail("unknown option (see --help)", a);

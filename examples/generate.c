@@ -48,6 +48,16 @@ static int fail(const char *text, const char *what)
     return 1;
 }
 
+/* The value of an option that takes a number; anything else ends the program. */
+static double number(const char *option, const char *text)
+{
+    char *end;
+    const double x = strtod(text, &end);
+    if (end != text && !*end && x >= -2e9 && x <= 2e9) return x;
+    fprintf(stderr, "generate: %s takes a number, not '%s'\n", option, text);
+    exit(1);
+}
+
 /* "4G", "800M" -> bytes */
 static uint64_t size_of(const char *text)
 {
@@ -85,19 +95,19 @@ static int parse(int argc, char **argv, options *o)
             continue;
         }
         if (!v) return fail("this option needs a value, or does not exist (see --help)", a);
-        if (IS("-n", "--tokens")) o->session.max_tokens = atoi(v);
-        else if (IS("-t", "--temperature")) o->session.sampler.temperature = (float)atof(v);
-        else if (IS("--top-k", "--top-k")) o->session.sampler.top_k = atoi(v);
-        else if (IS("--top-p", "--top-p")) o->session.sampler.top_p = (float)atof(v);
-        else if (IS("--min-p", "--min-p")) o->session.sampler.min_p = (float)atof(v);
-        else if (IS("--repeat", "--repeat")) o->session.sampler.repetition_penalty = (float)atof(v);
+        if (IS("-n", "--tokens")) o->session.max_tokens = (int)number(a, v);
+        else if (IS("-t", "--temperature")) o->session.sampler.temperature = (float)number(a, v);
+        else if (IS("--top-k", "--top-k")) o->session.sampler.top_k = (int)number(a, v);
+        else if (IS("--top-p", "--top-p")) o->session.sampler.top_p = (float)number(a, v);
+        else if (IS("--min-p", "--min-p")) o->session.sampler.min_p = (float)number(a, v);
+        else if (IS("--repeat", "--repeat")) o->session.sampler.repetition_penalty = (float)number(a, v);
         else if (IS("-s", "--seed")) o->session.sampler.seed = strtoull(v, NULL, 10);
-        else if (IS("-c", "--context")) o->session.context.n_ctx = atoi(v);
-        else if (IS("--kv", "--kv")) o->session.context.kv = !strcmp(v, "q8_0") ? HYBRID_KV_Q8_0 : HYBRID_KV_F16;
-        else if (IS("-j", "--threads")) o->runtime.n_threads = atoi(v);
+        else if (IS("-c", "--context")) o->session.context.n_ctx = (int)number(a, v);
+        else if (IS("--kv", "--kv") && (!strcmp(v, "f16") || !strcmp(v, "q8_0"))) o->session.context.kv = *v == 'q' ? HYBRID_KV_Q8_0 : HYBRID_KV_F16;
+        else if (IS("-j", "--threads")) o->runtime.n_threads = (int)number(a, v);
         else if (IS("--device", "--device")) o->runtime.device = v;
         else if (IS("--vram", "--vram")) o->runtime.max_device_bytes = size_of(v);
-        else return fail("unknown option (see --help)", a);
+        else return fail("unknown option or value (see --help)", a);
 #undef IS
         i++;
     }

@@ -27,6 +27,16 @@ static int fail(const char *text, const char *what)
     return 1;
 }
 
+/* The value of an option that takes a number; anything else ends the program. */
+static double number(const char *option, const char *text)
+{
+    char *end;
+    const double x = strtod(text, &end);
+    if (end != text && !*end && x >= -2e9 && x <= 2e9) return x;
+    fprintf(stderr, "perplexity: %s takes a number, not '%s'\n", option, text);
+    exit(1);
+}
+
 static char *read_file(const char *path, size_t *size)
 {
     FILE *f = fopen(path, "rb");
@@ -79,11 +89,13 @@ int main(int argc, char **argv)
             continue;
         }
         if (!v) return fail("this option needs a value, or does not exist (see --help)", a);
-        if (!strcmp(a, "-c") || !strcmp(a, "--context")) n_ctx = atoi(v);
-        else if (!strcmp(a, "-w") || !strcmp(a, "--windows")) limit = (size_t)strtoul(v, NULL, 10);
-        else if (!strcmp(a, "-j") || !strcmp(a, "--threads")) rd.n_threads = atoi(v);
-        else if (!strcmp(a, "--kv")) cd.kv = !strcmp(v, "q8_0") ? HYBRID_KV_Q8_0 : !strcmp(v, "f32") ? HYBRID_KV_F32 : HYBRID_KV_F16;
-        else return fail("unknown option (see --help)", a);
+        if (!strcmp(a, "-c") || !strcmp(a, "--context")) n_ctx = (int)number(a, v);
+        else if (!strcmp(a, "-w") || !strcmp(a, "--windows")) limit = (size_t)(int)number(a, v);
+        else if (!strcmp(a, "-j") || !strcmp(a, "--threads")) rd.n_threads = (int)number(a, v);
+        else if (!strcmp(a, "--kv") && !strcmp(v, "f16")) cd.kv = HYBRID_KV_F16;
+        else if (!strcmp(a, "--kv") && !strcmp(v, "q8_0")) cd.kv = HYBRID_KV_Q8_0;
+        else if (!strcmp(a, "--kv") && !strcmp(v, "f32")) cd.kv = HYBRID_KV_F32;
+        else return fail("unknown option or value (see --help)", a);
         i++;
     }
     if (!text_path) { fputs(usage, stderr); return 1; }

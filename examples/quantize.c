@@ -42,6 +42,16 @@ static int fail(const char *what, const char *why)
     return 1;
 }
 
+/* The value of an option that takes a number; anything else ends the program. */
+static double number(const char *option, const char *text)
+{
+    char *end;
+    const double x = strtod(text, &end);
+    if (end != text && !*end && x >= -2e9 && x <= 2e9) return x;
+    fprintf(stderr, "quantize: %s takes a number, not '%s'\n", option, text);
+    exit(1);
+}
+
 /* A number of the model's own key ARCHITECTURE.name, the first one of an array; 0 when there is none. */
 static int model_number(const hybrid_gguf *in, const char *architecture, const char *name)
 {
@@ -170,7 +180,7 @@ int main(int argc, char **argv)
     hybrid_error err;
     int i = 1, result;
     if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) return usage(stdout);
-    if (argc > 2 && !strcmp(argv[1], "--threads")) { desc.n_threads = atoi(argv[2]); i = 3; }
+    if (argc > 2 && !strcmp(argv[1], "--threads")) { desc.n_threads = (int)number(argv[1], argv[2]); i = 3; }
     if (argc - i != 3) return usage(stderr);
     if (!hybrid_mix_find(argv[i + 2], &mix)) return fail(argv[i + 2], "is no type; quantize --help lists them");
     if (!strcmp(argv[i], argv[i + 1])) return fail(argv[i], "IN and OUT are the same file");
