@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id c1ca7e8be6ea1337): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id b2194db6a4f26767): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,7 +16,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       52  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      115  macros.h           what compilers call things, and the macros that every room uses
- *     5787  end.h              closes what core/begin opened
+ *     5779  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
  *      153  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
@@ -33,9 +33,9 @@
  *     4649  gemm.c             large products by cuBLAS.
  *     4759  ops_matmul.c       the op matmul: which kernels a product takes
  *     5049  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5238  ops_attention.c    which kernel of attention takes which rows
- *     5391  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     5652  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *     5226  ops_attention.c    which kernel of attention takes which rows
+ *     5379  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     5644  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -47,7 +47,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "c1ca7e8be6ea1337"
+#define HYBRID_CUDA__SOURCE_ID "b2194db6a4f26767"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -5142,18 +5142,6 @@ static void hybrid__cuda_op_kv_store(hybrid__cuda_queue *q, const hybrid__cuda_b
     hybrid__cuda_launch3(q, HYBRID__MODULE_KV, 0, 2 * (int64_t)kv.n_head_kv, batch->n, 1, 128, 1, 0, args);
 }
 
-/* What happens to heads between the products and attention, in one launch instead of up to five: norm of q's and k's heads, rotation of both, writing
- * of k and v. The same as norm, norm, rope, rope, kv_store with these fields, to the last place or two. */
-typedef struct hybrid__op_heads {
-    const hybrid__kv_view *kv;
-    float *q, *k; const float *v; int64_t stride;   /* of all three */
-    int    n_head;
-    const float *q_norm, *k_norm;                   /* head_dim_k weights, or NULL: no norm */
-    hybrid__norm_kind norm; float eps;
-    hybrid__rope_kind rope;
-    const float *table; int n_rot;                  /* 0: no rotation */
-} hybrid__op_heads;
-
 /* As in kernels/kv.cu. */
 typedef struct hybrid__cuda_heads_args {
     float *q, *k; const float *v;
@@ -5555,6 +5543,10 @@ static void hybrid__cuda_be_matmul(hybrid__backend *be, const hybrid__op_matmul 
 static void hybrid__cuda_be_rope_table(hybrid__backend *be, const hybrid__op_rope_table *op) { hybrid__cuda_op_rope_table(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op); }
 static void hybrid__cuda_be_rope(hybrid__backend *be, const hybrid__op_rope *op) { hybrid__cuda_op_rope(hybrid__cuda_of(be)->queue, op); }
 static void hybrid__cuda_be_kv_store(hybrid__backend *be, const hybrid__op_kv_store *op) { hybrid__cuda_op_kv_store(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op); }
+static void hybrid__cuda_be_heads(hybrid__backend *be, const hybrid__op_heads *op)
+{
+    if (!hybrid__cuda_op_heads(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op)) hybrid__heads_in_parts(be, op);
+}
 static void hybrid__cuda_be_attention(hybrid__backend *be, const hybrid__op_attention *op) { hybrid__cuda_op_attention(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op); }
 static void hybrid__cuda_be_glu(hybrid__backend *be, const hybrid__op_glu *op) { hybrid__cuda_op_glu(hybrid__cuda_of(be)->queue, op); }
 static void hybrid__cuda_be_add(hybrid__backend *be, float *y, const float *x, int64_t n) { hybrid__cuda_op_add(hybrid__cuda_of(be)->queue, y, x, n); }
@@ -5628,7 +5620,7 @@ static hybrid_result hybrid__cuda_backend_create(hybrid__cuda *cu, const hybrid_
 {
     static const hybrid__backend_ops ops = {
         "cuda", hybrid__cuda_be_begin, hybrid__cuda_be_pass_begin, hybrid__cuda_be_pass_end, hybrid__cuda_be_embed, hybrid__cuda_be_norm, hybrid__cuda_be_matmul, hybrid__cuda_be_rope_table, hybrid__cuda_be_rope,
-        hybrid__cuda_be_kv_store, hybrid__cuda_be_attention, hybrid__cuda_be_glu, hybrid__cuda_be_add, hybrid__cuda_be_scale, hybrid__cuda_be_softcap,
+        hybrid__cuda_be_kv_store, hybrid__cuda_be_heads, hybrid__cuda_be_attention, hybrid__cuda_be_glu, hybrid__cuda_be_add, hybrid__cuda_be_scale, hybrid__cuda_be_softcap,
         hybrid__cuda_be_top_k, hybrid__cuda_be_copy, hybrid__cuda_be_write, hybrid__cuda_be_read, hybrid__cuda_be_rehearse, hybrid__cuda_be_sync, hybrid__cuda_be_destroy
     };
     hybrid__cuda_backend *self = (hybrid__cuda_backend *)hybrid__calloc(cu->rt, 1, sizeof *self);

@@ -99,6 +99,18 @@ typedef struct hybrid__op_kv_store {
     const float *v; int64_t v_stride;
 } hybrid__op_kv_store;
 
+/* What happens to heads between the products and attention: norm of each head of q and k, rotation of both in place, writing of k and v into the cache.
+ * The same as norm, norm, rope, rope, kv_store with these fields (hybrid__heads_in_parts), where a back end does it in one go to the last place or two. */
+typedef struct hybrid__op_heads {
+    const hybrid__kv_view *kv;
+    float *q, *k; const float *v; int64_t stride;      /* of all three; n rows */
+    int    n, n_head;
+    const float *q_norm, *k_norm;                      /* head_dim_k weights, or NULL: no norm */
+    hybrid__norm_kind norm; float eps;
+    hybrid__rope_kind rope;
+    const float *table; int n_rot;                     /* of rope_table; 0: no rotation */
+} hybrid__op_heads;
+
 /* out (n, n_head * head_dim_v): causal attention of each row over its sequence's cache (its own position included, already stored).
  * s = q.k * scale; soft-cap: s = cap * tanh(s / cap); window > 0: only positions > pos - window; sinks (n_head): exp(sink - max) joins the
  * denominator. Query head h reads kv head h / (n_head / n_head_kv). */
@@ -147,6 +159,7 @@ typedef struct hybrid__backend_ops {
     void (*rope_table)(hybrid__backend *be, const hybrid__op_rope_table *op);
     void (*rope)(hybrid__backend *be, const hybrid__op_rope *op);
     void (*kv_store)(hybrid__backend *be, const hybrid__op_kv_store *op);
+    void (*heads)(hybrid__backend *be, const hybrid__op_heads *op);
     void (*attention)(hybrid__backend *be, const hybrid__op_attention *op);
     void (*glu)(hybrid__backend *be, const hybrid__op_glu *op);
     void (*add)(hybrid__backend *be, float *y, const float *x, int64_t n);                      /* y += x */
@@ -166,6 +179,39 @@ struct hybrid__backend {
     hybrid_runtime *rt;
     const hybrid__batch *batch;         /* of begin */
 };
+
+static void hybrid__heads_norm(hybrid__backend *be, const hybrid__op_heads *op, float *x, int n_head, const float *w)
+{
+    hybrid__op_norm norm;
+    if (!w) return;
+    norm.kind = op->norm; norm.eps = op->eps;
+    norm.w = w; norm.b = NULL;
+    norm.x = norm.out = x; norm.x_stride = norm.out_stride = op->stride;
+    norm.n_rows = op->n; norm.n_group = n_head; norm.n = op->kv->head_dim_k;
+    be->ops->norm(be, &norm);
+}
+static void hybrid__heads_rope(hybrid__backend *be, const hybrid__op_heads *op, float *x, int n_head)
+{
+    hybrid__op_rope rope;
+    if (!op->n_rot) return;
+    rope.kind = op->rope; rope.table = op->table; rope.n_rot = op->n_rot;
+    rope.x = x; rope.x_stride = op->stride;
+    rope.n = op->n; rope.n_head = n_head; rope.head_dim = op->kv->head_dim_k;
+    be->ops->rope(be, &rope);
+}
+
+/* The op heads by the ops that it stands for. */
+static void hybrid__heads_in_parts(hybrid__backend *be, const hybrid__op_heads *op)
+{
+    hybrid__op_kv_store store;
+    hybrid__heads_norm(be, op, op->q, op->n_head, op->q_norm);
+    hybrid__heads_norm(be, op, op->k, op->kv->n_head_kv, op->k_norm);
+    hybrid__heads_rope(be, op, op->q, op->n_head);
+    hybrid__heads_rope(be, op, op->k, op->kv->n_head_kv);
+    store.kv = op->kv;
+    store.k = op->k; store.v = op->v; store.k_stride = store.v_stride = op->stride;
+    be->ops->kv_store(be, &store);
+}
 
 /* ---- devices ---- */
 

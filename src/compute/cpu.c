@@ -312,7 +312,7 @@ static void hybrid__cpu_destroy(hybrid__backend *be)
 static hybrid_result hybrid__cpu_backend_create(hybrid_runtime *rt, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error)
 {
     static const hybrid__backend_ops ops = {
-        "cpu", hybrid__cpu_begin, hybrid__cpu_pass_begin, hybrid__cpu_pass_end, hybrid__cpu_embed, hybrid__cpu_norm, hybrid__cpu_op_matmul, hybrid__cpu_rope_table, hybrid__cpu_rope, hybrid__cpu_kv_store, hybrid__cpu_attention, hybrid__cpu_glu,
+        "cpu", hybrid__cpu_begin, hybrid__cpu_pass_begin, hybrid__cpu_pass_end, hybrid__cpu_embed, hybrid__cpu_norm, hybrid__cpu_op_matmul, hybrid__cpu_rope_table, hybrid__cpu_rope, hybrid__cpu_kv_store, hybrid__heads_in_parts, hybrid__cpu_attention, hybrid__cpu_glu,
         hybrid__cpu_add, hybrid__cpu_scale, hybrid__cpu_softcap, hybrid__cpu_top_k, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_rehearse, hybrid__cpu_sync, hybrid__cpu_destroy
     };
     size_t bytes = hybrid__cpu_scratch_bytes(rt, limits);

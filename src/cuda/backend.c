@@ -164,6 +164,10 @@ static void hybrid__cuda_be_matmul(hybrid__backend *be, const hybrid__op_matmul 
 static void hybrid__cuda_be_rope_table(hybrid__backend *be, const hybrid__op_rope_table *op) { hybrid__cuda_op_rope_table(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op); }
 static void hybrid__cuda_be_rope(hybrid__backend *be, const hybrid__op_rope *op) { hybrid__cuda_op_rope(hybrid__cuda_of(be)->queue, op); }
 static void hybrid__cuda_be_kv_store(hybrid__backend *be, const hybrid__op_kv_store *op) { hybrid__cuda_op_kv_store(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op); }
+static void hybrid__cuda_be_heads(hybrid__backend *be, const hybrid__op_heads *op)
+{
+    if (!hybrid__cuda_op_heads(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op)) hybrid__heads_in_parts(be, op);
+}
 static void hybrid__cuda_be_attention(hybrid__backend *be, const hybrid__op_attention *op) { hybrid__cuda_op_attention(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op); }
 static void hybrid__cuda_be_glu(hybrid__backend *be, const hybrid__op_glu *op) { hybrid__cuda_op_glu(hybrid__cuda_of(be)->queue, op); }
 static void hybrid__cuda_be_add(hybrid__backend *be, float *y, const float *x, int64_t n) { hybrid__cuda_op_add(hybrid__cuda_of(be)->queue, y, x, n); }
@@ -237,7 +241,7 @@ static hybrid_result hybrid__cuda_backend_create(hybrid__cuda *cu, const hybrid_
 {
     static const hybrid__backend_ops ops = {
         "cuda", hybrid__cuda_be_begin, hybrid__cuda_be_pass_begin, hybrid__cuda_be_pass_end, hybrid__cuda_be_embed, hybrid__cuda_be_norm, hybrid__cuda_be_matmul, hybrid__cuda_be_rope_table, hybrid__cuda_be_rope,
-        hybrid__cuda_be_kv_store, hybrid__cuda_be_attention, hybrid__cuda_be_glu, hybrid__cuda_be_add, hybrid__cuda_be_scale, hybrid__cuda_be_softcap,
+        hybrid__cuda_be_kv_store, hybrid__cuda_be_heads, hybrid__cuda_be_attention, hybrid__cuda_be_glu, hybrid__cuda_be_add, hybrid__cuda_be_scale, hybrid__cuda_be_softcap,
         hybrid__cuda_be_top_k, hybrid__cuda_be_copy, hybrid__cuda_be_write, hybrid__cuda_be_read, hybrid__cuda_be_rehearse, hybrid__cuda_be_sync, hybrid__cuda_be_destroy
     };
     hybrid__cuda_backend *self = (hybrid__cuda_backend *)hybrid__calloc(cu->rt, 1, sizeof *self);

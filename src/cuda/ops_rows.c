@@ -93,18 +93,6 @@ static void hybrid__cuda_op_kv_store(hybrid__cuda_queue *q, const hybrid__cuda_b
     hybrid__cuda_launch3(q, HYBRID__MODULE_KV, 0, 2 * (int64_t)kv.n_head_kv, batch->n, 1, 128, 1, 0, args);
 }
 
-/* What happens to heads between the products and attention, in one launch instead of up to five: norm of q's and k's heads, rotation of both, writing
- * of k and v. The same as norm, norm, rope, rope, kv_store with these fields, to the last place or two. */
-typedef struct hybrid__op_heads {
-    const hybrid__kv_view *kv;
-    float *q, *k; const float *v; int64_t stride;   /* of all three */
-    int    n_head;
-    const float *q_norm, *k_norm;                   /* head_dim_k weights, or NULL: no norm */
-    hybrid__norm_kind norm; float eps;
-    hybrid__rope_kind rope;
-    const float *table; int n_rot;                  /* 0: no rotation */
-} hybrid__op_heads;
-
 /* As in kernels/kv.cu. */
 typedef struct hybrid__cuda_heads_args {
     float *q, *k; const float *v;

@@ -130,35 +130,18 @@ static void hybrid__traced(hybrid__forward *f, const char *name, int layer, cons
 
 static const float *hybrid__vector(const hybrid__tensor *t) { return (const float *)t->data; }
 
-static void hybrid__norm_begin(const hybrid__forward *f, hybrid__op_norm *op, const hybrid__tensor *w, const hybrid__tensor *b)
-{
-    op->kind = f->hp->arch->norm;
-    op->w = hybrid__vector(w); op->b = b ? hybrid__vector(b) : NULL;
-    op->eps = f->hp->norm_eps;
-}
-
 /* out (n_rows, E) = norm(x (n_rows, E)) */
 static void hybrid__normed(hybrid__forward *f, float *out, const float *x, int64_t n_rows, const hybrid__tensor *w, const hybrid__tensor *b)
 {
     hybrid__op_norm op;
-    hybrid__norm_begin(f, &op, w, b);
+    op.kind = f->hp->arch->norm; op.eps = f->hp->norm_eps;
+    op.w = hybrid__vector(w); op.b = b ? hybrid__vector(b) : NULL;
     op.x = x; op.out = out;
     op.x_stride = op.out_stride = op.n = f->hp->n_embd;
     op.n_rows = n_rows; op.n_group = 1;
     f->at->be->ops->norm(f->at->be, &op);
 }
 
-/* Each head of x (n_rows, n_head, head_dim) by itself, in place, where the family does that. */
-static void hybrid__norm_heads(hybrid__forward *f, float *x, int64_t x_stride, int64_t n_rows, int n_head, const hybrid__tensor *w)
-{
-    hybrid__op_norm op;
-    if (!w->data) return;
-    hybrid__norm_begin(f, &op, w, NULL);
-    op.x = op.out = x;
-    op.x_stride = op.out_stride = x_stride;
-    op.n_rows = n_rows; op.n_group = n_head; op.n = f->hp->head_dim_k;
-    f->at->be->ops->norm(f->at->be, &op);
-}
 static void hybrid__matmul_out_set(hybrid__op_matmul *op, const hybrid__tensor *w, const hybrid__tensor *bias, float *y, int64_t y_stride, bool add)
 {
     hybrid__matmul_out *o = &op->out[op->n_out++];
@@ -243,8 +226,7 @@ static void hybrid__forward_qkv(hybrid__forward *f, const hybrid__batch *c, int 
     const int64_t stride = hybrid__width_qkv(hp);
     float *q = f->at->a.qkv, *k = q + hybrid__width_q(hp), *v = k + hybrid__width_k(hp);
     hybrid__op_matmul mm;
-    hybrid__op_kv_store store;
-    int i;
+    hybrid__op_heads heads;
     hybrid__matmul_begin(&mm, f->at->a.h, hp->n_embd, c->n);
     if (l->wqkv.data) hybrid__matmul_out_set(&mm, &l->wqkv, &l->bqkv, q, stride, false);
     else {
@@ -256,23 +238,16 @@ static void hybrid__forward_qkv(hybrid__forward *f, const hybrid__batch *c, int 
     hybrid__traced(f, "q", layer, q, c->n, hybrid__width_q(hp), stride);
     hybrid__traced(f, "k", layer, k, c->n, hybrid__width_k(hp), stride);
     hybrid__traced(f, "v", layer, v, c->n, hybrid__width_v(hp), stride);
-    hybrid__norm_heads(f, q, stride, c->n, hp->n_head, &l->q_norm);
-    hybrid__norm_heads(f, k, stride, c->n, hp->n_head_kv, &l->k_norm);
-    for (i = 0; i < 2 && hp->n_rot; i++) {
-        hybrid__op_rope rope;
-        rope.kind = hp->arch->rope;
-        rope.x = i ? k : q; rope.x_stride = stride;
-        rope.n = c->n; rope.n_head = i ? hp->n_head_kv : hp->n_head;
-        rope.head_dim = hp->head_dim_k; rope.n_rot = hp->n_rot;
-        rope.table = hp->arch->local_rope_base != 0 && hybrid__layer_is_local(hp, layer) ? f->at->a.rope_local : f->at->a.rope;
-        f->at->be->ops->rope(f->at->be, &rope);
-    }
+    heads.kv = &f->kv[layer];
+    heads.q = q; heads.k = k; heads.v = v; heads.stride = stride;
+    heads.n = c->n; heads.n_head = hp->n_head;
+    heads.q_norm = hybrid__vector(&l->q_norm); heads.k_norm = hybrid__vector(&l->k_norm);
+    heads.norm = hp->arch->norm; heads.eps = hp->norm_eps;
+    heads.rope = hp->arch->rope; heads.n_rot = hp->n_rot;
+    heads.table = hp->arch->local_rope_base != 0 && hybrid__layer_is_local(hp, layer) ? f->at->a.rope_local : f->at->a.rope;
+    f->at->be->ops->heads(f->at->be, &heads);
     hybrid__traced(f, "q_rope", layer, q, c->n, hybrid__width_q(hp), stride);
     hybrid__traced(f, "k_rope", layer, k, c->n, hybrid__width_k(hp), stride);
-    store.kv = &f->kv[layer];
-    store.k = k; store.k_stride = stride;
-    store.v = v; store.v_stride = stride;
-    f->at->be->ops->kv_store(f->at->be, &store);
 }
 
 static void hybrid__forward_attention(hybrid__forward *f, const hybrid__batch *c, int layer)
