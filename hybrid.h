@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 3badf7e43bf7f349): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id c33c11e3f4097369): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -68,7 +68,7 @@
  *     2020  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
  *     2173  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     2201  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    22956  end.h              closes what core/begin opened
+ *    22977  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     2567  names.c            names that must differ, found by hash
@@ -116,45 +116,45 @@
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *    12406  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12614  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12629  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12654  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12743  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    13105  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    13134  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    13242  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    13312  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    13407  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13807  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    14141  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    14399  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14595  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
- *    15142  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    15723  cpu_int.c          the table of integer-block kernels
- *    15778  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    15845  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    18085  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    19208  cpu_select.c       the kernels of an instruction set
- *    19244  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    19414  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12660  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12675  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12700  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    12789  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    13151  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    13180  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    13288  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    13358  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    13453  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13853  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    14187  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    14445  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14641  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
+ *    15188  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    15769  cpu_int.c          the table of integer-block kernels
+ *    15824  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    15891  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    18131  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    19254  cpu_select.c       the kernels of an instruction set
+ *    19290  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    19460  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    19790  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    20001  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    20196  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    20241  forward.c          one transformer for all families, over the op table
- *    20672  place.c            which layers run where
- *    20805  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    19836  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    20047  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    20242  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    20287  forward.c          one transformer for all families, over the op table
+ *    20693  place.c            which layers run where
+ *    20826  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    21028  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    21364  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    21602  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    21742  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    22324  next.c             the next token of a sequence
- *    22375  plan.c             the bytes of a model and a context before they are loaded
- *    22482  dialog.c           the messages of a conversation, and the prompt that they make
- *    22599  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    21049  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    21385  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    21623  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    21763  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    22345  next.c             the next token of a sequence
+ *    22396  plan.c             the bytes of a model and a context before they are loaded
+ *    22503  dialog.c           the messages of a conversation, and the prompt that they make
+ *    22620  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1019,7 +1019,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "3badf7e43bf7f349"
+#define HYBRID__SOURCE_ID "c33c11e3f4097369"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -12505,6 +12505,18 @@ typedef struct hybrid__op_kv_store {
     const float *v; int64_t v_stride;
 } hybrid__op_kv_store;
 
+/* What happens to heads between the products and attention: norm of each head of q and k, rotation of both in place, writing of k and v into the cache.
+ * The same as norm, norm, rope, rope, kv_store with these fields (hybrid__heads_in_parts), where a back end does it in one go to the last place or two. */
+typedef struct hybrid__op_heads {
+    const hybrid__kv_view *kv;
+    float *q, *k; const float *v; int64_t stride;      /* of all three; n rows */
+    int    n, n_head;
+    const float *q_norm, *k_norm;                      /* head_dim_k weights, or NULL: no norm */
+    hybrid__norm_kind norm; float eps;
+    hybrid__rope_kind rope;
+    const float *table; int n_rot;                     /* of rope_table; 0: no rotation */
+} hybrid__op_heads;
+
 /* out (n, n_head * head_dim_v): causal attention of each row over its sequence's cache (its own position included, already stored).
  * s = q.k * scale; soft-cap: s = cap * tanh(s / cap); window > 0: only positions > pos - window; sinks (n_head): exp(sink - max) joins the
  * denominator. Query head h reads kv head h / (n_head / n_head_kv). */
@@ -12553,6 +12565,7 @@ typedef struct hybrid__backend_ops {
     void (*rope_table)(hybrid__backend *be, const hybrid__op_rope_table *op);
     void (*rope)(hybrid__backend *be, const hybrid__op_rope *op);
     void (*kv_store)(hybrid__backend *be, const hybrid__op_kv_store *op);
+    void (*heads)(hybrid__backend *be, const hybrid__op_heads *op);
     void (*attention)(hybrid__backend *be, const hybrid__op_attention *op);
     void (*glu)(hybrid__backend *be, const hybrid__op_glu *op);
     void (*add)(hybrid__backend *be, float *y, const float *x, int64_t n);                      /* y += x */
@@ -12572,6 +12585,39 @@ struct hybrid__backend {
     hybrid_runtime *rt;
     const hybrid__batch *batch;         /* of begin */
 };
+
+static void hybrid__heads_norm(hybrid__backend *be, const hybrid__op_heads *op, float *x, int n_head, const float *w)
+{
+    hybrid__op_norm norm;
+    if (!w) return;
+    norm.kind = op->norm; norm.eps = op->eps;
+    norm.w = w; norm.b = NULL;
+    norm.x = norm.out = x; norm.x_stride = norm.out_stride = op->stride;
+    norm.n_rows = op->n; norm.n_group = n_head; norm.n = op->kv->head_dim_k;
+    be->ops->norm(be, &norm);
+}
+static void hybrid__heads_rope(hybrid__backend *be, const hybrid__op_heads *op, float *x, int n_head)
+{
+    hybrid__op_rope rope;
+    if (!op->n_rot) return;
+    rope.kind = op->rope; rope.table = op->table; rope.n_rot = op->n_rot;
+    rope.x = x; rope.x_stride = op->stride;
+    rope.n = op->n; rope.n_head = n_head; rope.head_dim = op->kv->head_dim_k;
+    be->ops->rope(be, &rope);
+}
+
+/* The op heads by the ops that it stands for. */
+static void hybrid__heads_in_parts(hybrid__backend *be, const hybrid__op_heads *op)
+{
+    hybrid__op_kv_store store;
+    hybrid__heads_norm(be, op, op->q, op->n_head, op->q_norm);
+    hybrid__heads_norm(be, op, op->k, op->kv->n_head_kv, op->k_norm);
+    hybrid__heads_rope(be, op, op->q, op->n_head);
+    hybrid__heads_rope(be, op, op->k, op->kv->n_head_kv);
+    store.kv = op->kv;
+    store.k = op->k; store.v = op->v; store.k_stride = store.v_stride = op->stride;
+    be->ops->kv_store(be, &store);
+}
 
 /* ---- devices ---- */
 
@@ -19726,7 +19772,7 @@ static void hybrid__cpu_destroy(hybrid__backend *be)
 static hybrid_result hybrid__cpu_backend_create(hybrid_runtime *rt, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error)
 {
     static const hybrid__backend_ops ops = {
-        "cpu", hybrid__cpu_begin, hybrid__cpu_pass_begin, hybrid__cpu_pass_end, hybrid__cpu_embed, hybrid__cpu_norm, hybrid__cpu_op_matmul, hybrid__cpu_rope_table, hybrid__cpu_rope, hybrid__cpu_kv_store, hybrid__cpu_attention, hybrid__cpu_glu,
+        "cpu", hybrid__cpu_begin, hybrid__cpu_pass_begin, hybrid__cpu_pass_end, hybrid__cpu_embed, hybrid__cpu_norm, hybrid__cpu_op_matmul, hybrid__cpu_rope_table, hybrid__cpu_rope, hybrid__cpu_kv_store, hybrid__heads_in_parts, hybrid__cpu_attention, hybrid__cpu_glu,
         hybrid__cpu_add, hybrid__cpu_scale, hybrid__cpu_softcap, hybrid__cpu_top_k, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_rehearse, hybrid__cpu_sync, hybrid__cpu_destroy
     };
     size_t bytes = hybrid__cpu_scratch_bytes(rt, limits);
@@ -20371,35 +20417,18 @@ static void hybrid__traced(hybrid__forward *f, const char *name, int layer, cons
 
 static const float *hybrid__vector(const hybrid__tensor *t) { return (const float *)t->data; }
 
-static void hybrid__norm_begin(const hybrid__forward *f, hybrid__op_norm *op, const hybrid__tensor *w, const hybrid__tensor *b)
-{
-    op->kind = f->hp->arch->norm;
-    op->w = hybrid__vector(w); op->b = b ? hybrid__vector(b) : NULL;
-    op->eps = f->hp->norm_eps;
-}
-
 /* out (n_rows, E) = norm(x (n_rows, E)) */
 static void hybrid__normed(hybrid__forward *f, float *out, const float *x, int64_t n_rows, const hybrid__tensor *w, const hybrid__tensor *b)
 {
     hybrid__op_norm op;
-    hybrid__norm_begin(f, &op, w, b);
+    op.kind = f->hp->arch->norm; op.eps = f->hp->norm_eps;
+    op.w = hybrid__vector(w); op.b = b ? hybrid__vector(b) : NULL;
     op.x = x; op.out = out;
     op.x_stride = op.out_stride = op.n = f->hp->n_embd;
     op.n_rows = n_rows; op.n_group = 1;
     f->at->be->ops->norm(f->at->be, &op);
 }
 
-/* Each head of x (n_rows, n_head, head_dim) by itself, in place, where the family does that. */
-static void hybrid__norm_heads(hybrid__forward *f, float *x, int64_t x_stride, int64_t n_rows, int n_head, const hybrid__tensor *w)
-{
-    hybrid__op_norm op;
-    if (!w->data) return;
-    hybrid__norm_begin(f, &op, w, NULL);
-    op.x = op.out = x;
-    op.x_stride = op.out_stride = x_stride;
-    op.n_rows = n_rows; op.n_group = n_head; op.n = f->hp->head_dim_k;
-    f->at->be->ops->norm(f->at->be, &op);
-}
 static void hybrid__matmul_out_set(hybrid__op_matmul *op, const hybrid__tensor *w, const hybrid__tensor *bias, float *y, int64_t y_stride, bool add)
 {
     hybrid__matmul_out *o = &op->out[op->n_out++];
@@ -20484,8 +20513,7 @@ static void hybrid__forward_qkv(hybrid__forward *f, const hybrid__batch *c, int 
     const int64_t stride = hybrid__width_qkv(hp);
     float *q = f->at->a.qkv, *k = q + hybrid__width_q(hp), *v = k + hybrid__width_k(hp);
     hybrid__op_matmul mm;
-    hybrid__op_kv_store store;
-    int i;
+    hybrid__op_heads heads;
     hybrid__matmul_begin(&mm, f->at->a.h, hp->n_embd, c->n);
     if (l->wqkv.data) hybrid__matmul_out_set(&mm, &l->wqkv, &l->bqkv, q, stride, false);
     else {
@@ -20497,23 +20525,16 @@ static void hybrid__forward_qkv(hybrid__forward *f, const hybrid__batch *c, int 
     hybrid__traced(f, "q", layer, q, c->n, hybrid__width_q(hp), stride);
     hybrid__traced(f, "k", layer, k, c->n, hybrid__width_k(hp), stride);
     hybrid__traced(f, "v", layer, v, c->n, hybrid__width_v(hp), stride);
-    hybrid__norm_heads(f, q, stride, c->n, hp->n_head, &l->q_norm);
-    hybrid__norm_heads(f, k, stride, c->n, hp->n_head_kv, &l->k_norm);
-    for (i = 0; i < 2 && hp->n_rot; i++) {
-        hybrid__op_rope rope;
-        rope.kind = hp->arch->rope;
-        rope.x = i ? k : q; rope.x_stride = stride;
-        rope.n = c->n; rope.n_head = i ? hp->n_head_kv : hp->n_head;
-        rope.head_dim = hp->head_dim_k; rope.n_rot = hp->n_rot;
-        rope.table = hp->arch->local_rope_base != 0 && hybrid__layer_is_local(hp, layer) ? f->at->a.rope_local : f->at->a.rope;
-        f->at->be->ops->rope(f->at->be, &rope);
-    }
+    heads.kv = &f->kv[layer];
+    heads.q = q; heads.k = k; heads.v = v; heads.stride = stride;
+    heads.n = c->n; heads.n_head = hp->n_head;
+    heads.q_norm = hybrid__vector(&l->q_norm); heads.k_norm = hybrid__vector(&l->k_norm);
+    heads.norm = hp->arch->norm; heads.eps = hp->norm_eps;
+    heads.rope = hp->arch->rope; heads.n_rot = hp->n_rot;
+    heads.table = hp->arch->local_rope_base != 0 && hybrid__layer_is_local(hp, layer) ? f->at->a.rope_local : f->at->a.rope;
+    f->at->be->ops->heads(f->at->be, &heads);
     hybrid__traced(f, "q_rope", layer, q, c->n, hybrid__width_q(hp), stride);
     hybrid__traced(f, "k_rope", layer, k, c->n, hybrid__width_k(hp), stride);
-    store.kv = &f->kv[layer];
-    store.k = k; store.k_stride = stride;
-    store.v = v; store.v_stride = stride;
-    f->at->be->ops->kv_store(f->at->be, &store);
 }
 
 static void hybrid__forward_attention(hybrid__forward *f, const hybrid__batch *c, int layer)
