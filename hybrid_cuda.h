@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id b2194db6a4f26767): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 199c5d1759b92c3a): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,7 +16,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       52  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      115  macros.h           what compilers call things, and the macros that every room uses
- *     5779  end.h              closes what core/begin opened
+ *     5842  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
  *      153  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
@@ -25,17 +25,17 @@
  *      537  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
  *      640  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
  *      781  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     3224  cache.c            compiled kernels on disk, or in the host's own store
- *     3460  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     3841  device.c           an opened GPU: its context, its memory, its kernels
- *     4137  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4255  queue.c            work in order on one stream of a device, used by one thread at a time
- *     4649  gemm.c             large products by cuBLAS.
- *     4759  ops_matmul.c       the op matmul: which kernels a product takes
- *     5049  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5226  ops_attention.c    which kernel of attention takes which rows
- *     5379  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     5644  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *     3279  cache.c            compiled kernels on disk, or in the host's own store
+ *     3515  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     3896  device.c           an opened GPU: its context, its memory, its kernels
+ *     4192  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4310  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     4704  gemm.c             large products by cuBLAS.
+ *     4814  ops_matmul.c       the op matmul: which kernels a product takes
+ *     5112  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5289  ops_attention.c    which kernel of attention takes which rows
+ *     5442  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     5707  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -47,7 +47,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "b2194db6a4f26767"
+#define HYBRID_CUDA__SOURCE_ID "199c5d1759b92c3a"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -1288,13 +1288,20 @@ static const char *const hybrid__cuda_text_matvec[] = {
 " * shared memory as they lie in the file, in aligned units of 16 bytes (rows begin at any even address), STAGES - 1 of them ahead: the\n"
 " * copies need no registers, so enough bytes are under way to fill the memory's latency, also from one row of W to the next. Warps share nothing.\n"
 " *\n"
-" * Quantized types: x comes as q, d, s of quantize.cu. A lane has one piece of 32 values of a segment: 8 integer dot products of 4, then\n"
-" * sum += s * d_x * (q . q_x) - m * s_x. Floats: x is float32, a lane has two groups of 16 bytes.\n"
+" * Quantized types: x as bytes, scales and sums of 16 (quantize.cu). A lane has one piece of 32 values of a segment: 8 integer dot products of 4, then\n"
+" * sum += s * d_x * (q . q_x) - m * s_x. One row of x is quantized by every block for itself, into dynamic shared memory, while its first segments\n"
+" * are on their way: cheaper than one more launch. -DFAR: x has been quantized before, because k is large. Floats: x is float32, a lane has two\n"
+" * groups of 16 bytes.\n"
 " *\n"
 " * Up to four matrices of one type and one k in a launch. Rows of x beyond n are computed as copies of the last and not stored.\n"
 " * -DBATCH: the kernels for more than one row, which a program that answers one user may never need. */\n"
 "#define WARPS 4\n"
 "#define ROWS 2\n"
+"#if !IS_FLOAT && !defined(FAR)\n"
+"#define NEAR 1\n"
+"#else\n"
+"#define NEAR 0\n"
+"#endif\n"
 "\n"
 "struct matrix { const u8 *w; const float *bias; float *y; i64 y_stride; int rows, add; };       /* w 16-aligned; bias may be NULL */\n"
 "struct matrices { matrix m[4]; int n; };\n"
@@ -1346,7 +1353,7 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "            const u8 *from = first + 16 * (lane + 32 * i);\n"
 "            u8 *to = stage + r * WINDOW + 16 * (lane + 32 * i);\n"
 "            if (from >= end) continue;\n"
-"            if (from + 16 <= limit) cp_async16(to, from, true);\n"
+"            if (from + 16 <= limit) cp_async16(to, from, true);\n",
 "            else for (int b = 0; b < 16 && from + b < limit; b += 2) *(u16 *)(to + b) = *(const u16 *)(from + b);    /* W ends within this unit */\n"
 "        }\n"
 "    }\n"
@@ -1357,7 +1364,7 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "DEVICE void load_values(const u8 *p, int there, float *v)\n"
 "{\n"
 "    if (there >= VALUES && ((u64)p & 15) == 0) {\n"
-"        uint4 u = *(const uint4 *)p;\n",
+"        uint4 u = *(const uint4 *)p;\n"
 "        u32 w[4] = { u.x, u.y, u.z, u.w };\n"
 "#pragma unroll\n"
 "        for (int i = 0; i < 4; i++) {\n"
@@ -1415,6 +1422,10 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "    return dot4(w[3], (int)x.w, dot4(w[2], (int)x.z, dot4(w[1], (int)x.y, dot4(w[0], (int)x.x, c))));\n"
 "}\n"
 "\n"
+"/* Where value `first` + half_at(half) of x is, first the start of a block. In shared memory the halves of every other four blocks of 32 change places: lanes\n"
+" * that read at once read from different banks. */\n"
+"DEVICE i64 place_of(i64 first, int at) { return first + (NEAR && ONE_SCALE ? at ^ (int)(first >> 3 & 16) : at); }\n"
+"\n"
 "template<int N> DEVICE void consume(const operand &o, int segment, const u8 *const *row, int lane, float (*sum)[N])\n"
 "{\n"
 "    int block = lane / PIECES, which = lane % PIECES, first = segment * SEGMENT + block * BLOCK;\n"
@@ -1425,7 +1436,7 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "#pragma unroll\n"
 "    for (int j = 0; j < N; j++) {\n"
 "        i64 at = (i64)min(j, o.n - 1) * o.k + first, at0 = at + half_at(which, 0), at1 = at + half_at(which, 1);\n"
-"        uint4 x0 = *(const uint4 *)((const i8 *)o.x + at0), x1 = *(const uint4 *)((const i8 *)o.x + at1);\n"
+"        uint4 x0 = *(const uint4 *)((const i8 *)o.x + place_of(at, half_at(which, 0))), x1 = *(const uint4 *)((const i8 *)o.x + place_of(at, half_at(which, 1)));\n"
 "#if ONE_SCALE\n"
 "        float d = o.d[at0 >> 5];\n"
 "#pragma unroll\n"
@@ -1435,7 +1446,7 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "#pragma unroll\n"
 "        for (int r = 0; r < ROWS; r++) sum[r][j] = fmaf(-p[r].m[0], s.x + s.y, sum[r][j]);\n"
 "#endif\n"
-"#else\n"
+"#else\n",
 "        float d0 = o.d[at0 >> 5], d1 = o.d[at1 >> 5], s0 = o.s[at0 >> 4], s1 = o.s[at1 >> 4];\n"
 "#pragma unroll\n"
 "        for (int r = 0; r < ROWS; r++) {\n"
@@ -1447,6 +1458,38 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "}\n"
 "#endif\n"
 "\n"
+"#if NEAR\n"
+"/* x as bytes, scales and sums, at `to`. Eight lanes have a block of 32, a lane 4 values of it. */\n"
+"DEVICE void quantize_x(operand *o, u8 *to)\n"
+"{\n"
+"    const float *x = (const float *)o->x;\n"
+"    float *s = (float *)(to + o->k), *d = s + o->k / 16;\n"
+"    for (int first = 0; first < o->k; first += 128 * WARPS) {       /* all lanes take part in the sums over lanes, those behind the end with zeros */\n"
+"        int at = first + 4 * (int)threadIdx.x;\n"
+"        bool inside = at < o->k;\n"
+"        float v[4];\n"
+"#pragma unroll\n"
+"        for (int i = 0; i < 4; i++) v[i] = inside ? x[at + i] : 0.0f;\n"
+"        float top = fmaxf(fmaxf(fabsf(v[0]), fabsf(v[1])), fmaxf(fabsf(v[2]), fabsf(v[3])));\n"
+"#pragma unroll\n"
+"        for (int mask = 4; mask > 0; mask >>= 1) top = fmaxf(top, shfl_xor(top, mask));\n"
+"        float inverse = top > 1e-35f ? 127.0f / top : 0.0f, scale = top * (1.0f / 127.0f);\n"
+"        u32 word = 0;\n"
+"#pragma unroll\n"
+"        for (int i = 0; i < 4; i++) word |= ((u32)(int)rintf(v[i] * inverse) & 255u) << 8 * i;\n"
+"        int sum = dot4((int)word, 0x01010101, 0);\n"
+"        sum += shfl_xor(sum, 2);\n"
+"        sum += shfl_xor(sum, 1);\n"
+"        if (!inside) continue;\n"
+"        *(u32 *)(to + place_of(at & ~31, at & 31)) = word;\n"
+"        if ((at & 15) == 0) s[at >> 4] = scale * (float)sum;\n"
+"        if ((at & 31) == 0) d[at >> 5] = scale;\n"
+"    }\n"
+"    o->x = to; o->s = s; o->d = d;\n"
+"    block_sync();\n"
+"}\n"
+"#endif\n"
+"\n"
 "/* The sums of all lanes; lane r * N + j stores y[j][row r]. */\n"
 "template<int N> DEVICE void finish(const matrices &ms, int group, int n, int lane, float (*sum)[N])\n"
 "{\n"
@@ -1455,7 +1498,7 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "#pragma unroll\n"
 "    for (int r = 0; r < ROWS; r++)\n"
 "#pragma unroll\n"
-"        for (int j = 0; j < N; j++) {\n",
+"        for (int j = 0; j < N; j++) {\n"
 "            float v = warp_sum(sum[r][j]);\n"
 "            if (lane == r * N + j) mine = v;\n"
 "            sum[r][j] = 0.0f;\n"
@@ -1473,7 +1516,7 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "    if (++at->segment == n_segments) { at->segment = 0; at->group += warps; }\n"
 "}\n"
 "\n"
-"template<int N> DEVICE void matvec(const matrices &ms, const operand &o, uint4 *memory)\n"
+"template<int N> DEVICE void matvec(const matrices &ms, operand o, uint4 *memory)\n"
 "{\n"
 "    int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5, warps = (int)gridDim.x * WARPS, n_groups = 0, slot = 0;\n"
 "    int n_segments = (o.k + SEGMENT - 1) / SEGMENT;\n"
@@ -1490,8 +1533,12 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "        cp_commit();\n"
 "        step(&ahead, n_segments, warps);\n"
 "    }\n"
+"#if NEAR\n"
+"    extern __shared__ uint4 near_x[];\n"
+"    quantize_x(&o, (u8 *)near_x);\n"
+"#endif\n"
 "    while (now.group < n_groups) {\n"
-"        cp_wait<STAGES - 2>();\n"
+"        cp_wait<STAGES - 2>();\n",
 "        warp_sync();                                        /* all lanes' copies are there, and all are done with the slot before */\n"
 "        int free_slot = slot == 0 ? STAGES - 1 : slot - 1;\n"
 "        if (ahead.group < n_groups) fetch(ms, ahead, o.row_bytes, stages + free_slot * ROWS * WINDOW, lane);\n"
@@ -3112,6 +3159,9 @@ enum {
 #define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_MATVEC_##type,
     HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
 #undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_MATVEC_FAR_##type,
+    HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
 #define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_MATVEC_FEW_##type,
     HYBRID__CUDA_FLOATS(HYBRID__MODULE_OF_TYPE)
 #undef HYBRID__MODULE_OF_TYPE
@@ -3153,6 +3203,11 @@ static const hybrid__cuda_module_info *hybrid__cuda_module(int module)
         { "matvec_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
           { "-DTYPE=" #number, NULL }, { "matvec_1", NULL } },
         HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "matvec_far_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
+          { "-DTYPE=" #number, "-DFAR", NULL }, { "matvec_1", NULL } },
+        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
 #undef HYBRID__MODULE_OF_TYPE
 #define HYBRID__MODULE_OF_TYPE(type, number) \
         { "matvec_few_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
@@ -4759,7 +4814,8 @@ static bool hybrid__cuda_gemm(hybrid__cuda_queue *q, int w_type, const void *w, 
 /* ==== begin src/cuda/ops_matmul.c ==== */
 /* cuda/ops_matmul: the op matmul: which kernels a product takes.
  *
- *   quantized, 1 row        matvec straight from the blocks of the file, with x quantized to 8 bits: integer products (dot4)
+ *   quantized, 1 row        matvec straight from the blocks of the file, with x quantized to 8 bits by every block of threads (once before, when it is
+ *                           long): integer products (dot4)
  *   quantized, 2-64 rows    the same bytes by integer tensor cores (matbatch): W is still what is read most
  *   floats, 1-8 rows        matvec, float32 products
  *   F32, more               float32 throughout
@@ -4774,6 +4830,7 @@ static bool hybrid__cuda_gemm(hybrid__cuda_queue *q, int w_type, const void *w, 
 enum {
     HYBRID__CUDA_FEW_FLOATS = 8,            /* rows of x up to which the weights are read from where they lie */
     HYBRID__CUDA_FEW_QUANTS = 64,
+    HYBRID__CUDA_NEAR_K = 8192,             /* values of x that a block quantizes for itself: 11 KB of shared memory */
     HYBRID__CUDA_MATVEC_WARPS = 4,          /* matvec.cu: WARPS, ROWS */
     HYBRID__CUDA_MATVEC_ROWS = 2,
     HYBRID__CUDA_MATBATCH_ROWS = 16,        /* matbatch.cu: rows of W of a block */
@@ -4909,17 +4966,23 @@ static void hybrid__cuda_matvec(hybrid__cuda_matmul_job *job, hybrid_type type, 
     int64_t groups = hybrid__cuda_matmul_blocks(ms, HYBRID__CUDA_MATVEC_ROWS), blocks = (groups + HYBRID__CUDA_MATVEC_WARPS - 1) / HYBRID__CUDA_MATVEC_WARPS;
     int64_t most = (int64_t)HYBRID__MAX(job->q->cu->n_sm, 1) * 8, turns = (blocks + most - 1) / most;         /* every warp the same number of groups, or one less */
     int n = job->n, module = n == 1 ? hybrid__cuda_module_of(HYBRID__MODULE_MATVEC_F32, type) : hybrid__cuda_module_of_float(HYBRID__MODULE_MATVEC_FEW_F32, type);
+    bool quantized = !hybrid__cuda_is_float(type), near_x = quantized && job->k <= HYBRID__CUDA_NEAR_K;
+    unsigned grid[3], block[3];
     void *args[2];
     o.k = (int)job->k; o.n = n; o.row_bytes = row_bytes;
-    if (hybrid__cuda_is_float(type)) {
+    if (!quantized || near_x) {
         o.x = job->op->x; o.x_stride = job->op->x_stride;
         o.d = o.s = NULL;
     } else {
+        hybrid__cuda_matmul_x(job, HYBRID__CUDA_X_Q8);
+        module = hybrid__cuda_module_of_quant(HYBRID__MODULE_MATVEC_FAR_Q4_0, type);
         o.x = job->x; o.x_stride = job->k;
         o.d = hybrid__cuda_matmul_scales(job); o.s = hybrid__cuda_matmul_sums(job);
     }
     args[0] = ms; args[1] = &o;
-    hybrid__cuda_grid(job->q, module, n <= 2 ? 0 : n <= 4 ? 1 : 2, (blocks + turns - 1) / turns, 1, 32 * HYBRID__CUDA_MATVEC_WARPS, args);
+    grid[0] = (unsigned)((blocks + turns - 1) / turns); grid[1] = grid[2] = 1;
+    block[0] = 32 * HYBRID__CUDA_MATVEC_WARPS; block[1] = block[2] = 1;
+    hybrid__cuda_launch(job->q, module, n <= 2 ? 0 : n <= 4 ? 1 : 2, grid, block, near_x ? (unsigned)(job->k + job->k / 16 * 4 + job->k / 32 * 4) : 0, args);
 }
 
 static void hybrid__cuda_matbatch(hybrid__cuda_matmul_job *job, hybrid_type type, hybrid__cuda_matrices *ms, int64_t row_bytes)
@@ -4927,6 +4990,7 @@ static void hybrid__cuda_matbatch(hybrid__cuda_matmul_job *job, hybrid_type type
     hybrid__cuda_tiles x;
     int first = job->n <= 8 ? HYBRID__MODULE_MATBATCH_8_Q4_0 : job->n <= 32 ? HYBRID__MODULE_MATBATCH_32_Q4_0 : HYBRID__MODULE_MATBATCH_64_Q4_0;
     void *args[2];
+    hybrid__cuda_matmul_x(job, HYBRID__CUDA_X_Q8);
     x.k = (int)job->k; x.n = job->n; x.row_bytes = row_bytes;
     x.q = job->x; x.d = hybrid__cuda_matmul_scales(job); x.s = hybrid__cuda_matmul_sums(job);
     args[0] = ms; args[1] = &x;
@@ -4949,7 +5013,6 @@ static void hybrid__cuda_matmul_few(hybrid__cuda_matmul_job *job, int first)
         ms.n++;
     }
     if (!ms.n) return;
-    if (!hybrid__cuda_is_float(w->type)) hybrid__cuda_matmul_x(job, HYBRID__CUDA_X_Q8);
     if (hybrid__cuda_is_float(w->type) || job->n == 1) hybrid__cuda_matvec(job, w->type, &ms, (int64_t)w->nb[1]);
     else hybrid__cuda_matbatch(job, w->type, &ms, (int64_t)w->nb[1]);
 }

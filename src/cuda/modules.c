@@ -34,6 +34,9 @@ enum {
 #define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_MATVEC_##type,
     HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
 #undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_MATVEC_FAR_##type,
+    HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
 #define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_MATVEC_FEW_##type,
     HYBRID__CUDA_FLOATS(HYBRID__MODULE_OF_TYPE)
 #undef HYBRID__MODULE_OF_TYPE
@@ -75,6 +78,11 @@ static const hybrid__cuda_module_info *hybrid__cuda_module(int module)
         { "matvec_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
           { "-DTYPE=" #number, NULL }, { "matvec_1", NULL } },
         HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "matvec_far_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
+          { "-DTYPE=" #number, "-DFAR", NULL }, { "matvec_1", NULL } },
+        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
 #undef HYBRID__MODULE_OF_TYPE
 #define HYBRID__MODULE_OF_TYPE(type, number) \
         { "matvec_few_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \

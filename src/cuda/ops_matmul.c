@@ -1,6 +1,7 @@
 /* cuda/ops_matmul: the op matmul: which kernels a product takes.
  *
- *   quantized, 1 row        matvec straight from the blocks of the file, with x quantized to 8 bits: integer products (dot4)
+ *   quantized, 1 row        matvec straight from the blocks of the file, with x quantized to 8 bits by every block of threads (once before, when it is
+ *                           long): integer products (dot4)
  *   quantized, 2-64 rows    the same bytes by integer tensor cores (matbatch): W is still what is read most
  *   floats, 1-8 rows        matvec, float32 products
  *   F32, more               float32 throughout
@@ -15,6 +16,7 @@
 enum {
     HYBRID__CUDA_FEW_FLOATS = 8,            /* rows of x up to which the weights are read from where they lie */
     HYBRID__CUDA_FEW_QUANTS = 64,
+    HYBRID__CUDA_NEAR_K = 8192,             /* values of x that a block quantizes for itself: 11 KB of shared memory */
     HYBRID__CUDA_MATVEC_WARPS = 4,          /* matvec.cu: WARPS, ROWS */
     HYBRID__CUDA_MATVEC_ROWS = 2,
     HYBRID__CUDA_MATBATCH_ROWS = 16,        /* matbatch.cu: rows of W of a block */
@@ -150,17 +152,23 @@ static void hybrid__cuda_matvec(hybrid__cuda_matmul_job *job, hybrid_type type, 
     int64_t groups = hybrid__cuda_matmul_blocks(ms, HYBRID__CUDA_MATVEC_ROWS), blocks = (groups + HYBRID__CUDA_MATVEC_WARPS - 1) / HYBRID__CUDA_MATVEC_WARPS;
     int64_t most = (int64_t)HYBRID__MAX(job->q->cu->n_sm, 1) * 8, turns = (blocks + most - 1) / most;         /* every warp the same number of groups, or one less */
     int n = job->n, module = n == 1 ? hybrid__cuda_module_of(HYBRID__MODULE_MATVEC_F32, type) : hybrid__cuda_module_of_float(HYBRID__MODULE_MATVEC_FEW_F32, type);
+    bool quantized = !hybrid__cuda_is_float(type), near_x = quantized && job->k <= HYBRID__CUDA_NEAR_K;
+    unsigned grid[3], block[3];
     void *args[2];
     o.k = (int)job->k; o.n = n; o.row_bytes = row_bytes;
-    if (hybrid__cuda_is_float(type)) {
+    if (!quantized || near_x) {
         o.x = job->op->x; o.x_stride = job->op->x_stride;
         o.d = o.s = NULL;
     } else {
+        hybrid__cuda_matmul_x(job, HYBRID__CUDA_X_Q8);
+        module = hybrid__cuda_module_of_quant(HYBRID__MODULE_MATVEC_FAR_Q4_0, type);
         o.x = job->x; o.x_stride = job->k;
         o.d = hybrid__cuda_matmul_scales(job); o.s = hybrid__cuda_matmul_sums(job);
     }
     args[0] = ms; args[1] = &o;
-    hybrid__cuda_grid(job->q, module, n <= 2 ? 0 : n <= 4 ? 1 : 2, (blocks + turns - 1) / turns, 1, 32 * HYBRID__CUDA_MATVEC_WARPS, args);
+    grid[0] = (unsigned)((blocks + turns - 1) / turns); grid[1] = grid[2] = 1;
+    block[0] = 32 * HYBRID__CUDA_MATVEC_WARPS; block[1] = block[2] = 1;
+    hybrid__cuda_launch(job->q, module, n <= 2 ? 0 : n <= 4 ? 1 : 2, grid, block, near_x ? (unsigned)(job->k + job->k / 16 * 4 + job->k / 32 * 4) : 0, args);
 }
 
 static void hybrid__cuda_matbatch(hybrid__cuda_matmul_job *job, hybrid_type type, hybrid__cuda_matrices *ms, int64_t row_bytes)
@@ -168,6 +176,7 @@ static void hybrid__cuda_matbatch(hybrid__cuda_matmul_job *job, hybrid_type type
     hybrid__cuda_tiles x;
     int first = job->n <= 8 ? HYBRID__MODULE_MATBATCH_8_Q4_0 : job->n <= 32 ? HYBRID__MODULE_MATBATCH_32_Q4_0 : HYBRID__MODULE_MATBATCH_64_Q4_0;
     void *args[2];
+    hybrid__cuda_matmul_x(job, HYBRID__CUDA_X_Q8);
     x.k = (int)job->k; x.n = job->n; x.row_bytes = row_bytes;
     x.q = job->x; x.d = hybrid__cuda_matmul_scales(job); x.s = hybrid__cuda_matmul_sums(job);
     args[0] = ms; args[1] = &x;
@@ -190,7 +199,6 @@ static void hybrid__cuda_matmul_few(hybrid__cuda_matmul_job *job, int first)
         ms.n++;
     }
     if (!ms.n) return;
-    if (!hybrid__cuda_is_float(w->type)) hybrid__cuda_matmul_x(job, HYBRID__CUDA_X_Q8);
     if (hybrid__cuda_is_float(w->type) || job->n == 1) hybrid__cuda_matvec(job, w->type, &ms, (int64_t)w->nb[1]);
     else hybrid__cuda_matbatch(job, w->type, &ms, (int64_t)w->nb[1]);
 }

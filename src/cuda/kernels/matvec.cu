@@ -5,13 +5,20 @@
  * shared memory as they lie in the file, in aligned units of 16 bytes (rows begin at any even address), STAGES - 1 of them ahead: the
  * copies need no registers, so enough bytes are under way to fill the memory's latency, also from one row of W to the next. Warps share nothing.
  *
- * Quantized types: x comes as q, d, s of quantize.cu. A lane has one piece of 32 values of a segment: 8 integer dot products of 4, then
- * sum += s * d_x * (q . q_x) - m * s_x. Floats: x is float32, a lane has two groups of 16 bytes.
+ * Quantized types: x as bytes, scales and sums of 16 (quantize.cu). A lane has one piece of 32 values of a segment: 8 integer dot products of 4, then
+ * sum += s * d_x * (q . q_x) - m * s_x. One row of x is quantized by every block for itself, into dynamic shared memory, while its first segments
+ * are on their way: cheaper than one more launch. -DFAR: x has been quantized before, because k is large. Floats: x is float32, a lane has two
+ * groups of 16 bytes.
  *
  * Up to four matrices of one type and one k in a launch. Rows of x beyond n are computed as copies of the last and not stored.
  * -DBATCH: the kernels for more than one row, which a program that answers one user may never need. */
 #define WARPS 4
 #define ROWS 2
+#if !IS_FLOAT && !defined(FAR)
+#define NEAR 1
+#else
+#define NEAR 0
+#endif
 
 struct matrix { const u8 *w; const float *bias; float *y; i64 y_stride; int rows, add; };       /* w 16-aligned; bias may be NULL */
 struct matrices { matrix m[4]; int n; };
@@ -132,6 +139,10 @@ DEVICE int dot16(const int *w, uint4 x, int c)
     return dot4(w[3], (int)x.w, dot4(w[2], (int)x.z, dot4(w[1], (int)x.y, dot4(w[0], (int)x.x, c))));
 }
 
+/* Where value `first` + half_at(half) of x is, first the start of a block. In shared memory the halves of every other four blocks of 32 change places: lanes
+ * that read at once read from different banks. */
+DEVICE i64 place_of(i64 first, int at) { return first + (NEAR && ONE_SCALE ? at ^ (int)(first >> 3 & 16) : at); }
+
 template<int N> DEVICE void consume(const operand &o, int segment, const u8 *const *row, int lane, float (*sum)[N])
 {
     int block = lane / PIECES, which = lane % PIECES, first = segment * SEGMENT + block * BLOCK;
@@ -142,7 +153,7 @@ template<int N> DEVICE void consume(const operand &o, int segment, const u8 *con
 #pragma unroll
     for (int j = 0; j < N; j++) {
         i64 at = (i64)min(j, o.n - 1) * o.k + first, at0 = at + half_at(which, 0), at1 = at + half_at(which, 1);
-        uint4 x0 = *(const uint4 *)((const i8 *)o.x + at0), x1 = *(const uint4 *)((const i8 *)o.x + at1);
+        uint4 x0 = *(const uint4 *)((const i8 *)o.x + place_of(at, half_at(which, 0))), x1 = *(const uint4 *)((const i8 *)o.x + place_of(at, half_at(which, 1)));
 #if ONE_SCALE
         float d = o.d[at0 >> 5];
 #pragma unroll
@@ -161,6 +172,38 @@ template<int N> DEVICE void consume(const operand &o, int segment, const u8 *con
         }
 #endif
     }
+}
+#endif
+
+#if NEAR
+/* x as bytes, scales and sums, at `to`. Eight lanes have a block of 32, a lane 4 values of it. */
+DEVICE void quantize_x(operand *o, u8 *to)
+{
+    const float *x = (const float *)o->x;
+    float *s = (float *)(to + o->k), *d = s + o->k / 16;
+    for (int first = 0; first < o->k; first += 128 * WARPS) {       /* all lanes take part in the sums over lanes, those behind the end with zeros */
+        int at = first + 4 * (int)threadIdx.x;
+        bool inside = at < o->k;
+        float v[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++) v[i] = inside ? x[at + i] : 0.0f;
+        float top = fmaxf(fmaxf(fabsf(v[0]), fabsf(v[1])), fmaxf(fabsf(v[2]), fabsf(v[3])));
+#pragma unroll
+        for (int mask = 4; mask > 0; mask >>= 1) top = fmaxf(top, shfl_xor(top, mask));
+        float inverse = top > 1e-35f ? 127.0f / top : 0.0f, scale = top * (1.0f / 127.0f);
+        u32 word = 0;
+#pragma unroll
+        for (int i = 0; i < 4; i++) word |= ((u32)(int)rintf(v[i] * inverse) & 255u) << 8 * i;
+        int sum = dot4((int)word, 0x01010101, 0);
+        sum += shfl_xor(sum, 2);
+        sum += shfl_xor(sum, 1);
+        if (!inside) continue;
+        *(u32 *)(to + place_of(at & ~31, at & 31)) = word;
+        if ((at & 15) == 0) s[at >> 4] = scale * (float)sum;
+        if ((at & 31) == 0) d[at >> 5] = scale;
+    }
+    o->x = to; o->s = s; o->d = d;
+    block_sync();
 }
 #endif
 
@@ -190,7 +233,7 @@ DEVICE void step(place *at, int n_segments, int warps)
     if (++at->segment == n_segments) { at->segment = 0; at->group += warps; }
 }
 
-template<int N> DEVICE void matvec(const matrices &ms, const operand &o, uint4 *memory)
+template<int N> DEVICE void matvec(const matrices &ms, operand o, uint4 *memory)
 {
     int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5, warps = (int)gridDim.x * WARPS, n_groups = 0, slot = 0;
     int n_segments = (o.k + SEGMENT - 1) / SEGMENT;
@@ -207,6 +250,10 @@ template<int N> DEVICE void matvec(const matrices &ms, const operand &o, uint4 *
         cp_commit();
         step(&ahead, n_segments, warps);
     }
+#if NEAR
+    extern __shared__ uint4 near_x[];
+    quantize_x(&o, (u8 *)near_x);
+#endif
     while (now.group < n_groups) {
         cp_wait<STAGES - 2>();
         warp_sync();                                        /* all lanes' copies are there, and all are done with the slot before */
