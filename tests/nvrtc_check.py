@@ -5,7 +5,7 @@ machine without a GPU has. Without an NVRTC it says so and succeeds.
 
     python3 tests/nvrtc_check.py [--arch 75,90] [--module matvec_Q4_0] [--nvrtc path/libnvrtc.so.13] [--quiet]
 """
-import argparse, ctypes, glob, os, re, subprocess, sys, tempfile, time
+import argparse, ctypes, glob, multiprocessing, os, re, subprocess, sys, tempfile, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CUDA = os.path.join(ROOT, "src", "cuda")
@@ -109,47 +109,63 @@ def kernels_of(log):
     return table
 
 
+def check_module(work):
+    """What is wrong with one module, and {(module, kernel, architecture): registers}. Runs in a process of its own: NVRTC compiles one program at a time."""
+    path, archs, (name, parts, options, kernels) = work
+    global nvrtc
+    if nvrtc is None:
+        nvrtc = Nvrtc(path)
+    wrong, registers = [], {}
+    missing = [p for p in parts if not os.path.exists(os.path.join(CUDA, p))]
+    if missing:
+        return ["%s: there is no %s" % (name, missing[0])], registers
+    text = "".join("#line 1 \"%s\"\n%s" % (p, open(os.path.join(CUDA, p)).read()) for p in parts)
+    for arch in archs:
+        result, log = nvrtc.compile(name + ".cu", text, ["--gpu-architecture=sm_%d" % arch, "--std=c++17", "--ptxas-options=-v"] + options)
+        found = kernels_of(log)
+        if result != 0 or "warning" in log:
+            wrong.append("%s sm_%d: result %d\n%s" % (name, arch, result, "\n".join(log.splitlines()[:8])))
+        for kernel in kernels if result == 0 else []:
+            if kernel not in found:
+                wrong.append("%s sm_%d: no kernel %s" % (name, arch, kernel))
+                continue
+            regs, spill, stack, shared = found[kernel]
+            registers[name, kernel, arch] = regs
+            if spill or stack:
+                wrong.append("%s sm_%d: %s spills: %d bytes, stack frame %d bytes, %d registers" % (name, arch, kernel, spill, stack, regs))
+            if regs > MAX_REGISTERS:
+                wrong.append("%s sm_%d: %s needs %d registers" % (name, arch, kernel, regs))
+    return wrong, registers
+
+
+nvrtc = None
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--arch", help="numbers like 75,90 (all that NVRTC offers when absent)")
     parser.add_argument("--module", help="only modules whose name contains one of these words, separated by commas")
     parser.add_argument("--nvrtc", help="the library")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--quiet", action="store_true", help="no table, only what is wrong")
     args = parser.parse_args()
     path = find_nvrtc(args.nvrtc)
     if not path:
         print("nvrtc_check: skipped, no libnvrtc was found (CUDA_PATH, /usr/local/cuda*, the loader's path)")
         return 0
-    nvrtc = Nvrtc(path)
-    archs = [int(a) for a in args.arch.split(",")] if args.arch else nvrtc.architectures()
-    wrong, registers, n, start = [], {}, 0, time.time()
+    archs = [int(a) for a in args.arch.split(",")] if args.arch else Nvrtc(path).architectures()
+    start = time.time()
     chosen = [m for m in modules() if not args.module or any(w in m[0] for w in args.module.split(","))]
-    for name, parts, options, kernels in chosen:
-        missing = [p for p in parts if not os.path.exists(os.path.join(CUDA, p))]
-        if missing:
-            wrong.append("%s: there is no %s" % (name, missing[0]))
-            continue
-        text = "".join("#line 1 \"%s\"\n%s" % (p, open(os.path.join(CUDA, p)).read()) for p in parts)
-        for arch in archs:
-            n += 1
-            result, log = nvrtc.compile(name + ".cu", text, ["--gpu-architecture=sm_%d" % arch, "--std=c++17", "--ptxas-options=-v"] + options)
-            found = kernels_of(log)
-            if result != 0 or "warning" in log:
-                wrong.append("%s sm_%d: result %d\n%s" % (name, arch, result, "\n".join(log.splitlines()[:8])))
-            for kernel in kernels if result == 0 else []:
-                if kernel not in found:
-                    wrong.append("%s sm_%d: no kernel %s" % (name, arch, kernel))
-                    continue
-                regs, spill, stack, shared = found[kernel]
-                registers.setdefault((name, kernel), {})[arch] = regs
-                if spill or stack:
-                    wrong.append("%s sm_%d: %s spills: %d bytes, stack frame %d bytes, %d registers" % (name, arch, kernel, spill, stack, regs))
-                if regs > MAX_REGISTERS:
-                    wrong.append("%s sm_%d: %s needs %d registers" % (name, arch, kernel, regs))
+    wrong, registers = [], {}
+    with multiprocessing.Pool(args.jobs) as pool:
+        for found_wrong, found_registers in pool.imap(check_module, [(path, archs, m) for m in chosen]):
+            wrong += found_wrong
+            registers.update(found_registers)
     if not args.quiet:
         print("registers a thread\n%-36s" % "" + "".join("%6d" % a for a in archs))
-        for (name, kernel), per_arch in registers.items():
-            print("%-36s" % (name + "." + kernel if name != kernel else name) + "".join("%6s" % per_arch.get(a, "-") for a in archs))
+        for name, kernel in dict.fromkeys((name, kernel) for name, kernel, arch in registers):
+            row = "".join("%6s" % registers.get((name, kernel, a), "-") for a in archs)
+            print("%-36s" % (name + "." + kernel if name != kernel else name) + row)
     for w in wrong:
         print("WRONG " + w)
     print("nvrtc_check: %d modules x %d architectures in %.0f s with %s: %d wrong" % (len(chosen), len(archs), time.time() - start, path, len(wrong)))
