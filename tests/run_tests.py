@@ -258,7 +258,7 @@ def run_all(args, total, seconds):
         if modes and emulator[0]:
             total.skip(os.path.basename(source), "the emulated GPU could not be built: " + emulator[0])
             continue
-        jobs.append((source, "plain", compiler + ["-O2"], [], modes or [None]))
+        jobs.append((source, "plain", compiler + ["-O2"] + (NO_SIMD if modes else []), [], modes or [None]))       # [emu]: kernels of the CPU are beside the point
         for variant, offer in offers.items():
             if (variant == "tsan" and "[tsan]" not in head) or (variant == "asan" and "[no-asan]" in head):
                 continue
