@@ -1,4 +1,4 @@
-/* The op matmul on a CUDA device (a GPU, or the emulator of tests/emu where the loader finds that) against dequantized weights in double precision: every type, odd sizes,
+/* The op matmul on a GPU, or on the emulated one [emu] [emu-reordered] [emu-check] [no-asan], against dequantized weights in double precision: every type, odd sizes,
  * every path: 1 row, few rows, many rows by tensor cores, sliced scratch. */
 #define HYBRID_IMPLEMENTATION
 #include "../hybrid.h"
