@@ -8,6 +8,7 @@
 #include <csetjmp>
 #include <csignal>
 #include <cstdarg>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #include <vector>
@@ -512,10 +513,11 @@ static void tell_deadlock() {
 
 /* ---- faults: a touched guard page, a wild address, a stack that ran over ---- */
 static volatile bool running;
+static pthread_t runner;                               /* the host thread that runs the kernel: faults of others are theirs */
 static const int fault_signals[4] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE};
 static struct sigaction others[4];
 static void on_fault(int number, siginfo_t *info, void *context) {
-    if (!running) {                                    /* not ours: as if this handler were not there */
+    if (!running || !pthread_equal(runner, pthread_self())) {      /* not ours: as if this handler were not there */
         for (int i = 0; i < 4; i++) if (fault_signals[i] == number) sigaction(number, &others[i], nullptr);
         return;
     }
@@ -552,6 +554,7 @@ static void faults(bool on) {
     for (int i = 0; i < 4; i++)
         if (on) sigaction(fault_signals[i], &a, &others[i]);
         else sigaction(fault_signals[i], &others[i], nullptr);
+    runner = pthread_self();
     running = on;
 }
 

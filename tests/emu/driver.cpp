@@ -832,6 +832,7 @@ EMU_API int cuGraphInstantiateWithFlags(void **out, void *g, unsigned long long)
     *out = e;
     return OK;
 }
+EMU_API int cuGraphInstantiate_v2(void **out, void *g, void *, char *, size_t) { return cuGraphInstantiateWithFlags(out, g, 0); }
 EMU_API int cuGraphLaunch(void *h, void *s) {
     ENTER_CONTEXT(LAUNCH_FAILED);
     if (!h) return INVALID_HANDLE;

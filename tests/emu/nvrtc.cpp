@@ -120,11 +120,17 @@ struct Rewriter {
         else replace(i, end, "static " + type + "*&" + text(name) + " = *(" + type + "**)&emu_now.dynamic;");
         return end;
     }
-    void variable(size_t i) {                          /* __device__/__constant__ T name …; at file scope, not a function */
+    void variable(size_t i) {                        /* __device__/__constant__ T name …; at file scope, not a function */
+        bool constant = i && is(i - 1, "const");
         for (size_t k = i + 1; k + 1 < t.size(); k++) {
             if (is(k, "__align__") || is(k, "alignas") || is(k, "__attribute__") || is(k, "__launch_bounds__")) { k = behind_parentheses(k + 1) - 1; continue; }
             if (is(k + 1, "(") || is(k, "{") || is(k, "__global__") || is(k, "operator") || is(k, "struct")) return;
-            if (is(k + 1, "[") || is(k + 1, "=") || is(k + 1, ";") || is(k + 1, "{")) { globals += "EMU_GLOBAL(" + text(k) + ")\n"; return; }
+            if (is(k, "const") || is(k, "constexpr")) constant = true;
+            if (is(k + 1, "[") || is(k + 1, "=") || is(k + 1, ";") || is(k + 1, "{")) {
+                if (!constant) replace(i, i, "EMU_DEVICE_VARIABLE");
+                globals += "EMU_GLOBAL(" + text(k) + ")\n";
+                return;
+            }
         }
     }
     /* (const float4 *)x, reinterpret_cast<float4 *>(x): vectors must be aligned, though this processor would not mind */
@@ -256,8 +262,13 @@ static std::string compiler() {
 }
 
 static bool is_clang(const std::string &compiler, const std::string &log) {
+    static std::mutex lock;
+    static std::map<std::string, bool> known;              /* asked once */
+    std::lock_guard<std::mutex> hold(lock);
+    auto it = known.find(compiler);
+    if (it != known.end()) return it->second;
     std::string text;
-    return run({compiler, "--version"}, log) == 0 && read_file(log, &text) && text.find("clang") != std::string::npos;
+    return known[compiler] = run({compiler, "--version"}, log) == 0 && read_file(log, &text) && text.find("clang") != std::string::npos;
 }
 
 /* ---- options: those that our library may pass; anything else is an error, as with NVRTC ---- */
@@ -345,7 +356,7 @@ static std::string unit_of(const std::string &text, const std::string &source) {
            "static const emu_kernel emu_kernels[] = {\n" + r.kernels + "{0, 0, 0, 0, 0, 0} };\n"
            "static const emu_global emu_globals[] = {\n" + r.globals + "{0, 0, 0} };\nstatic const char emu_text[] =\n" + literal(source) + ";\n}\n"
            "extern \"C\" __attribute__((visibility(\"default\"))) const emu_module emu_this_module = { EMU_ABI, (int)(sizeof emu_kernels / sizeof *emu_kernels) - 1,\n"
-           "    (int)(sizeof emu_globals / sizeof *emu_globals) - 1, emu_kernels, emu_globals, __start_emu_shared, __stop_emu_shared, emu_text };\n";
+           "    (int)(sizeof emu_globals / sizeof *emu_globals) - 1, emu_kernels, emu_globals, EMU_SHARED, emu_text };\n";
 }
 
 static std::vector<std::string> compiler_flags(bool clang, bool check, bool fma) {

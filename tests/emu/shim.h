@@ -12,7 +12,12 @@
 #define __noinline__ __attribute__((noinline))
 #define __align__(n) __attribute__((aligned(n)))
 #define __launch_bounds__(...)
+#if defined(__clang__)
 #define __shared__ static __attribute__((section("emu_shared"), used))
+#else                                                  /* g++ knows no sections inside of templates: there .bss holds all __shared__ and nothing else */
+#define __shared__ static
+#endif
+#define EMU_DEVICE_VARIABLE __attribute__((section("emu_device")))
 #define threadIdx emu_now.thread
 #define blockIdx emu_now.block
 #define blockDim emu_now.block_dim
@@ -288,5 +293,11 @@ template <class... A> struct emu_trampoline<void (*)(A...)> {
 #define EMU_KERNEL(name, bounds) { #name, &emu_trampoline<decltype(&name)>::call<&name>, emu_trampoline<decltype(&name)>::n, bounds, \
     emu_trampoline<decltype(&name)>::sizes, emu_trampoline<decltype(&name)>::is_pointer },
 #define EMU_GLOBAL(name) { #name, (void *)&name, sizeof name },
+#if defined(__clang__)
 extern "C" __attribute__((visibility("hidden"))) char __start_emu_shared[], __stop_emu_shared[];
 static __attribute__((section("emu_shared"), used, aligned(16))) char emu_shared_is_there[16];
+#define EMU_SHARED __start_emu_shared, __stop_emu_shared
+#else
+extern "C" __attribute__((visibility("hidden"))) char __bss_start[], _end[];
+#define EMU_SHARED __bss_start, _end
+#endif
