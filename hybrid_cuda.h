@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 199c5d1759b92c3a): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 5cb5c0103a26fbf5): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,7 +16,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       52  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      115  macros.h           what compilers call things, and the macros that every room uses
- *     5842  end.h              closes what core/begin opened
+ *     5848  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
  *      153  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
@@ -25,17 +25,17 @@
  *      537  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
  *      640  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
  *      781  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     3279  cache.c            compiled kernels on disk, or in the host's own store
- *     3515  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     3896  device.c           an opened GPU: its context, its memory, its kernels
- *     4192  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4310  queue.c            work in order on one stream of a device, used by one thread at a time
- *     4704  gemm.c             large products by cuBLAS.
- *     4814  ops_matmul.c       the op matmul: which kernels a product takes
- *     5112  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5289  ops_attention.c    which kernel of attention takes which rows
- *     5442  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     5707  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *     3285  cache.c            compiled kernels on disk, or in the host's own store
+ *     3521  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     3902  device.c           an opened GPU: its context, its memory, its kernels
+ *     4198  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4316  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     4710  gemm.c             large products by cuBLAS.
+ *     4820  ops_matmul.c       the op matmul: which kernels a product takes
+ *     5118  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5295  ops_attention.c    which kernel of attention takes which rows
+ *     5448  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     5713  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -47,7 +47,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "199c5d1759b92c3a"
+#define HYBRID_CUDA__SOURCE_ID "5cb5c0103a26fbf5"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -1217,9 +1217,11 @@ static const char *const hybrid__cuda_text_quantize[] = {
 "\n"
 "DEVICE eighth to_8_bits(float v)\n"
 "{\n"
-"    float top = warp_max(fabsf(v));\n"
+"    int bits = __float_as_int(fabsf(v));                            /* as integers, a NaN is the largest: one makes the scale NaN, and so the results */\n"
+"    for (int mask = 16; mask > 0; mask >>= 1) bits = max(bits, shfl_xor(bits, mask));\n"
+"    float top = __int_as_float(bits), inverse = top > 1e-35f && top < 3e38f ? 127.0f / top : 0.0f;\n"
 "    eighth r;\n"
-"    r.q = top > 1e-35f ? (int)rintf(v * (127.0f / top)) : 0;\n"
+"    r.q = inverse > 0.0f ? (int)rintf(v * inverse) : 0;\n"
 "    r.d = top * (1.0f / 127.0f);\n"
 "    int sum = r.q;\n"
 "    for (int mask = 8; mask > 0; mask >>= 1) sum += shfl_xor(sum, mask);\n"
@@ -1251,15 +1253,15 @@ static const char *const hybrid__cuda_text_quantize[] = {
 "    if ((i & 15) == 0) s[at * 16 + half * 8 + g] = e.s;\n"
 "}\n"
 "\n"
-"/* Rows for the half-precision product: out (rows, k_out), zeros from k to k_out (a multiple of 8). A value beyond the range of a half becomes the\n"
-" * largest half, not infinity: such an activation is off by its excess then, but the rest of the row is right. */\n"
+"/* Rows for the half-precision product: out (rows, k_out), zeros from k to k_out (a multiple of 8). A finite value beyond the range of a half becomes\n"
+" * the largest half, not infinity: such an activation is off by its excess then, but the rest of the row is right. */\n"
 "KERNEL __launch_bounds__(256) to_half(const float *__restrict__ x, i64 x_stride, int k, half_t *__restrict__ out, int k_out)\n"
 "{\n"
 "    int i = (int)(blockIdx.x * 256 + threadIdx.x);\n"
 "    i64 row = blockIdx.y;\n"
 "    if (i >= k_out) return;\n"
 "    float v = i < k ? x[row * x_stride + i] : 0.0f;\n"
-"    out[row * k_out + i] = f2h(fminf(fmaxf(v, -65504.0f), 65504.0f));\n"
+"    out[row * k_out + i] = f2h(fabsf(v) < 3.4e38f ? fminf(fmaxf(v, -65504.0f), 65504.0f) : v);\n"
 "}\n"
 "\n"
 "/* The same for bf16, which has the range of a float. */\n"
@@ -1273,7 +1275,7 @@ static const char *const hybrid__cuda_text_quantize[] = {
 "/* y (n, out) = bias, or y += bias: what a product by cuBLAS, which adds to y, begins with. grid (ceil(out / 256), n), 256 threads. */\n"
 "KERNEL __launch_bounds__(256) begin_bias(const float *__restrict__ bias, float *__restrict__ y, i64 y_stride, int out, int add)\n"
 "{\n"
-"    int i = (int)(blockIdx.x * 256 + threadIdx.x);\n"
+"    int i = (int)(blockIdx.x * 256 + threadIdx.x);\n",
 "    if (i >= out) return;\n"
 "    float *to = y + (i64)blockIdx.y * y_stride + i;\n"
 "    *to = bias[i] + (add ? *to : 0.0f);\n"
@@ -1470,13 +1472,17 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "        float v[4];\n"
 "#pragma unroll\n"
 "        for (int i = 0; i < 4; i++) v[i] = inside ? x[at + i] : 0.0f;\n"
-"        float top = fmaxf(fmaxf(fabsf(v[0]), fabsf(v[1])), fmaxf(fabsf(v[2]), fabsf(v[3])));\n"
+"        int bits = 0;                                       /* of the largest: NaN is larger than all, see quantize.cu */\n"
 "#pragma unroll\n"
-"        for (int mask = 4; mask > 0; mask >>= 1) top = fmaxf(top, shfl_xor(top, mask));\n"
-"        float inverse = top > 1e-35f ? 127.0f / top : 0.0f, scale = top * (1.0f / 127.0f);\n"
+"        for (int i = 0; i < 4; i++) bits = max(bits, __float_as_int(fabsf(v[i])));\n"
+"#pragma unroll\n"
+"        for (int mask = 4; mask > 0; mask >>= 1) bits = max(bits, shfl_xor(bits, mask));\n"
+"        float top = __int_as_float(bits), inverse = top > 1e-35f && top < 3e38f ? 127.0f / top : 0.0f, scale = top * (1.0f / 127.0f);\n"
 "        u32 word = 0;\n"
+"        if (inverse > 0.0f) {\n"
 "#pragma unroll\n"
-"        for (int i = 0; i < 4; i++) word |= ((u32)(int)rintf(v[i] * inverse) & 255u) << 8 * i;\n"
+"            for (int i = 0; i < 4; i++) word |= ((u32)(int)rintf(v[i] * inverse) & 255u) << 8 * i;\n"
+"        }\n"
 "        int sum = dot4((int)word, 0x01010101, 0);\n"
 "        sum += shfl_xor(sum, 2);\n"
 "        sum += shfl_xor(sum, 1);\n"
@@ -1534,11 +1540,11 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "        step(&ahead, n_segments, warps);\n"
 "    }\n"
 "#if NEAR\n"
-"    extern __shared__ uint4 near_x[];\n"
+"    extern __shared__ uint4 near_x[];\n",
 "    quantize_x(&o, (u8 *)near_x);\n"
 "#endif\n"
 "    while (now.group < n_groups) {\n"
-"        cp_wait<STAGES - 2>();\n",
+"        cp_wait<STAGES - 2>();\n"
 "        warp_sync();                                        /* all lanes' copies are there, and all are done with the slot before */\n"
 "        int free_slot = slot == 0 ? STAGES - 1 : slot - 1;\n"
 "        if (ahead.group < n_groups) fetch(ms, ahead, o.row_bytes, stages + free_slot * ROWS * WINDOW, lane);\n"

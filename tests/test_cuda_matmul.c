@@ -207,6 +207,40 @@ static void test_slices(void)
     product(&type, &out, 1, 64, 68, true, true, 0);
 }
 
+/* A row with an infinity or a NaN gives no number; its neighbours do. */
+static void test_not_a_number(void)
+{
+    static const hybrid_type kind[] = { HYBRID_TYPE_Q4_0, HYBRID_TYPE_Q6_K, HYBRID_TYPE_F16, HYBRID_TYPE_F32 };
+    static const int rows[] = { 1, 3, 66 };
+    int t, i, j;
+    TEST("not a number");
+    for (t = 0; t < 4; t++)
+        for (i = 0; i < 3; i++) {
+            matrix m = matrix_make(kind[t], 256, 8);
+            hybrid__op_matmul op;
+            hybrid_error error;
+            int n = rows[i], numbers = 0;
+            size_t scratch_bytes = hybrid__cuda_matmul_scratch(kind[t], 256, 8, n, cu->cc);
+            float *x = (float *)malloc((size_t)n * 256 * sizeof(float)), *y = (float *)malloc((size_t)n * 8 * sizeof(float));
+            void *scratch = device_copy(NULL, scratch_bytes), *x_device, *y_device = device_copy(NULL, (size_t)n * 8 * sizeof(float));
+            for (j = 0; j < n * 256; j++) x[j] = rng_float();
+            x[100] = i == 1 ? (float)-HUGE_VAL : (float)(HUGE_VAL - HUGE_VAL);
+            x_device = device_copy(x, (size_t)n * 256 * sizeof(float));
+            memset(&op, 0, sizeof op);
+            op.x = (const float *)x_device; op.x_stride = 256; op.n = n; op.n_out = 1;
+            op.out[0].w = &m.w; op.out[0].y = (float *)y_device; op.out[0].y_stride = 8;
+            hybrid__cuda_matmul(queue, &op, scratch, scratch_bytes);
+            hybrid__cuda_read(queue, y, y_device, (size_t)n * 8 * sizeof(float));
+            CHECK(hybrid__cuda_sync(queue, &error) == HYBRID_OK, "%s", error.message);
+            for (j = 0; j < n * 8; j++) numbers += y[j] - y[j] == 0;
+            for (j = 0; j < 8; j++) CHECK(y[j] - y[j] != 0, "%s n %d: %g", hybrid_type_name(kind[t]), n, y[j]);
+            CHECK(numbers == (n - 1) * 8, "%s n %d: %d numbers", hybrid_type_name(kind[t]), n, numbers);
+            hybrid__cuda_free(cu, scratch); hybrid__cuda_free(cu, x_device); hybrid__cuda_free(cu, y_device);
+            matrix_free(&m);
+            free(x); free(y);
+        }
+}
+
 static void test_scratch(void)
 {
     int t;
@@ -239,6 +273,7 @@ int main(void)
     test_many_rows("many rows, own products");
     test_several();
     test_slices();
+    test_not_a_number();
     cu->blas_state = 0;
     if (hybrid__cuda_queue_blas(queue, &error)) {
         test_many_rows("many rows, cuBLAS");

@@ -187,13 +187,17 @@ DEVICE void quantize_x(operand *o, u8 *to)
         float v[4];
 #pragma unroll
         for (int i = 0; i < 4; i++) v[i] = inside ? x[at + i] : 0.0f;
-        float top = fmaxf(fmaxf(fabsf(v[0]), fabsf(v[1])), fmaxf(fabsf(v[2]), fabsf(v[3])));
+        int bits = 0;                                       /* of the largest: NaN is larger than all, see quantize.cu */
 #pragma unroll
-        for (int mask = 4; mask > 0; mask >>= 1) top = fmaxf(top, shfl_xor(top, mask));
-        float inverse = top > 1e-35f ? 127.0f / top : 0.0f, scale = top * (1.0f / 127.0f);
+        for (int i = 0; i < 4; i++) bits = max(bits, __float_as_int(fabsf(v[i])));
+#pragma unroll
+        for (int mask = 4; mask > 0; mask >>= 1) bits = max(bits, shfl_xor(bits, mask));
+        float top = __int_as_float(bits), inverse = top > 1e-35f && top < 3e38f ? 127.0f / top : 0.0f, scale = top * (1.0f / 127.0f);
         u32 word = 0;
+        if (inverse > 0.0f) {
 #pragma unroll
-        for (int i = 0; i < 4; i++) word |= ((u32)(int)rintf(v[i] * inverse) & 255u) << 8 * i;
+            for (int i = 0; i < 4; i++) word |= ((u32)(int)rintf(v[i] * inverse) & 255u) << 8 * i;
+        }
         int sum = dot4((int)word, 0x01010101, 0);
         sum += shfl_xor(sum, 2);
         sum += shfl_xor(sum, 1);

@@ -6,9 +6,11 @@ struct eighth { int q; float d, s; };       /* a value's byte, its block's scale
 
 DEVICE eighth to_8_bits(float v)
 {
-    float top = warp_max(fabsf(v));
+    int bits = __float_as_int(fabsf(v));                            /* as integers, a NaN is the largest: one makes the scale NaN, and so the results */
+    for (int mask = 16; mask > 0; mask >>= 1) bits = max(bits, shfl_xor(bits, mask));
+    float top = __int_as_float(bits), inverse = top > 1e-35f && top < 3e38f ? 127.0f / top : 0.0f;
     eighth r;
-    r.q = top > 1e-35f ? (int)rintf(v * (127.0f / top)) : 0;
+    r.q = inverse > 0.0f ? (int)rintf(v * inverse) : 0;
     r.d = top * (1.0f / 127.0f);
     int sum = r.q;
     for (int mask = 8; mask > 0; mask >>= 1) sum += shfl_xor(sum, mask);
@@ -40,15 +42,15 @@ KERNEL __launch_bounds__(256) quantize_tiles(const float *__restrict__ x, i64 x_
     if ((i & 15) == 0) s[at * 16 + half * 8 + g] = e.s;
 }
 
-/* Rows for the half-precision product: out (rows, k_out), zeros from k to k_out (a multiple of 8). A value beyond the range of a half becomes the
- * largest half, not infinity: such an activation is off by its excess then, but the rest of the row is right. */
+/* Rows for the half-precision product: out (rows, k_out), zeros from k to k_out (a multiple of 8). A finite value beyond the range of a half becomes
+ * the largest half, not infinity: such an activation is off by its excess then, but the rest of the row is right. */
 KERNEL __launch_bounds__(256) to_half(const float *__restrict__ x, i64 x_stride, int k, half_t *__restrict__ out, int k_out)
 {
     int i = (int)(blockIdx.x * 256 + threadIdx.x);
     i64 row = blockIdx.y;
     if (i >= k_out) return;
     float v = i < k ? x[row * x_stride + i] : 0.0f;
-    out[row * k_out + i] = f2h(fminf(fmaxf(v, -65504.0f), 65504.0f));
+    out[row * k_out + i] = f2h(fabsf(v) < 3.4e38f ? fminf(fmaxf(v, -65504.0f), 65504.0f) : v);
 }
 
 /* The same for bf16, which has the range of a float. */
