@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 5cb5c0103a26fbf5): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 796b2c43d135ee1c): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,7 +16,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       52  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      115  macros.h           what compilers call things, and the macros that every room uses
- *     5848  end.h              closes what core/begin opened
+ *     5864  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
  *      153  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
@@ -28,14 +28,14 @@
  *     3285  cache.c            compiled kernels on disk, or in the host's own store
  *     3521  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
  *     3902  device.c           an opened GPU: its context, its memory, its kernels
- *     4198  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4316  queue.c            work in order on one stream of a device, used by one thread at a time
- *     4710  gemm.c             large products by cuBLAS.
- *     4820  ops_matmul.c       the op matmul: which kernels a product takes
- *     5118  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5295  ops_attention.c    which kernel of attention takes which rows
- *     5448  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     5713  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *     4214  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4332  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     4726  gemm.c             large products by cuBLAS.
+ *     4836  ops_matmul.c       the op matmul: which kernels a product takes
+ *     5134  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5311  ops_attention.c    which kernel of attention takes which rows
+ *     5464  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     5729  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -47,7 +47,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "5cb5c0103a26fbf5"
+#define HYBRID_CUDA__SOURCE_ID "796b2c43d135ee1c"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -4060,12 +4060,28 @@ static hybrid_result hybrid__cuda_open(hybrid_runtime *rt, const hybrid__cuda_de
     return HYBRID_OK;
 }
 
-/* Are kernels to be had, from a compiler that fits? Opens it; compiles nothing. */
+/* A kernel that does nothing, compiled and loaded: an NVRTC that is newer than the driver makes binaries that it may refuse. */
+static hybrid_result hybrid__cuda_probe(hybrid__cuda *cu, hybrid_error *error)
+{
+    static const char *const text[] = { "extern \"C\" __global__ void probe(int *x) { x[0] = 1; }\n", NULL };
+    static const hybrid__cuda_module_info info = { "probe", { text, NULL, NULL, NULL }, { NULL, NULL, NULL, NULL }, { "probe", NULL } };
+    hybrid__module_slot slot;
+    void *caller = hybrid__cuda_enter(cu);
+    hybrid_result r;
+    memset(&slot, 0, sizeof slot);
+    r = hybrid__jit_make(&cu->jit, &info, &slot, error);
+    if (slot.module) cu->driver.api.cuModuleUnload(slot.module);
+    hybrid__cuda_leave(cu, caller);
+    return r;
+}
+
+/* Are kernels to be had, from a compiler that fits device and driver? Opens it; compiles nothing, as a rule. */
 static hybrid_result hybrid__cuda_can_compile(hybrid__cuda *cu, hybrid_error *error)
 {
     hybrid_result r;
     hybrid__spin_take(&cu->jit.lock);
     r = hybrid__jit_nvrtc(&cu->jit, error);
+    if (!r && cu->jit.nvrtc.major > cu->driver.version / 1000) r = hybrid__cuda_probe(cu, error);
     hybrid__spin_give(&cu->jit.lock);
     return r;
 }

@@ -772,6 +772,22 @@ static int part_old(void)
     return 0;
 }
 
+static int part_old_driver(void)
+{
+    hybrid_runtime *rt = make_runtime(NULL);
+    hybrid__cuda *cu = NULL;
+    hybrid_error err;
+    TEST("NVRTC newer than the driver");
+    CHECK(!open_device(rt, 0, "", &cu, &err) && cu->driver.version == 12040, "%s", err.message);
+    CHECK(!hybrid__cuda_can_compile(cu, &err) && cu->jit.n_compiled == 1, "what it makes can be loaded: %s", err.message);
+    setenv("EMU_FAIL", "cuModuleLoadData:1+:222", 1);
+    CHECK(hybrid__cuda_can_compile(cu, &err) == HYBRID_ERROR_UNSUPPORTED && strstr(err.message, "222") && strstr(err.message, "update the driver"), "it cannot: %s", err.message);
+    unsetenv("EMU_FAIL");
+    hybrid__cuda_release(cu);
+    hybrid_runtime_destroy(rt);
+    return 0;
+}
+
 static void child(const char *self, const char *environment, const char *part)
 {
     char line[1500];
@@ -800,6 +816,7 @@ static void test_rest(hybrid_runtime *rt, const char *self)
         child(self, "EMU_DEVICES=3 EMU_SM=90", "list");
         child(self, "EMU_SM=130", "ptx");
         child(self, "EMU_SM=61", "old");
+        child(self, "EMU_DRIVER=12040", "old_driver");
         snprintf(line, sizeof line, "mkdir '%s/driver' && cp \"$HYBRID_CUDA_PATH\"/libcuda.so.1 '%s/driver'", folder, folder);
         CHECK(system(line) == 0, "%s", line);
         snprintf(environment, sizeof environment, "HYBRID_CUDA_PATH='%s/driver'", folder);
@@ -830,7 +847,7 @@ int main(int argc, char **argv)
     }
     if (argc > 1) {
         static const struct { const char *name; int (*run)(void); } parts[] = { { "sticky", part_sticky }, { "no_device", part_no_device }, { "no_nvrtc", part_no_nvrtc }, { "list", part_list },
-            { "ptx", part_ptx }, { "old", part_old } };
+            { "ptx", part_ptx }, { "old", part_old }, { "old_driver", part_old_driver } };
         int i;
         if (strcmp(argv[1], "no_device") && strcmp(argv[1], "no_nvrtc")) {
             rt = make_runtime(NULL);

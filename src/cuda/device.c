@@ -158,12 +158,28 @@ static hybrid_result hybrid__cuda_open(hybrid_runtime *rt, const hybrid__cuda_de
     return HYBRID_OK;
 }
 
-/* Are kernels to be had, from a compiler that fits? Opens it; compiles nothing. */
+/* A kernel that does nothing, compiled and loaded: an NVRTC that is newer than the driver makes binaries that it may refuse. */
+static hybrid_result hybrid__cuda_probe(hybrid__cuda *cu, hybrid_error *error)
+{
+    static const char *const text[] = { "extern \"C\" __global__ void probe(int *x) { x[0] = 1; }\n", NULL };
+    static const hybrid__cuda_module_info info = { "probe", { text, NULL, NULL, NULL }, { NULL, NULL, NULL, NULL }, { "probe", NULL } };
+    hybrid__module_slot slot;
+    void *caller = hybrid__cuda_enter(cu);
+    hybrid_result r;
+    memset(&slot, 0, sizeof slot);
+    r = hybrid__jit_make(&cu->jit, &info, &slot, error);
+    if (slot.module) cu->driver.api.cuModuleUnload(slot.module);
+    hybrid__cuda_leave(cu, caller);
+    return r;
+}
+
+/* Are kernels to be had, from a compiler that fits device and driver? Opens it; compiles nothing, as a rule. */
 static hybrid_result hybrid__cuda_can_compile(hybrid__cuda *cu, hybrid_error *error)
 {
     hybrid_result r;
     hybrid__spin_take(&cu->jit.lock);
     r = hybrid__jit_nvrtc(&cu->jit, error);
+    if (!r && cu->jit.nvrtc.major > cu->driver.version / 1000) r = hybrid__cuda_probe(cu, error);
     hybrid__spin_give(&cu->jit.lock);
     return r;
 }
