@@ -6,7 +6,7 @@ MODELS  = $(or $(HYBRID_MODELS),models)
 STORY   = examples/data/stories260K-q8_0.gguf
 REAL    = $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: help demo test gates gates-prove fuzz emu nvrtc-check bench oracles model model-gemma header check-amalgamation clean
+.PHONY: help demo test gates gates-prove fuzz emu nvrtc-check gpu-check bench oracles model model-gemma header check-amalgamation clean
 
 help:
 	@echo "make demo                a small model tells a story (offline); after 'make model' a real one answers"
@@ -17,6 +17,7 @@ help:
 	@echo "make fuzz                libFuzzer on everything that reads foreign bytes (SECONDS=30 each)"
 	@echo "make emu                 the emulated GPU in build/emu: HYBRID_CUDA_PATH=build/emu runs a program on it"
 	@echo "make nvrtc-check         compiles every GPU kernel for every architecture (needs NVRTC, no GPU; some minutes)"
+	@echo "make gpu-check           on a machine with an NVIDIA GPU: tests, compute-sanitizer, speeds and peers; TO=folder of the report"
 	@echo "make gates               header up to date, standards, cut-outs, leaks, examples, README"
 	@echo "make gates-prove         breaks everything that a gate guards, and expects the gate to see it"
 	@echo "make oracles             makes the reference numbers in tests/oracle/data anew (needs pip)"
@@ -48,6 +49,9 @@ emu:
 
 nvrtc-check:
 	@$(PYTHON) tests/nvrtc_check.py
+
+gpu-check:
+	@$(PYTHON) tests/gpu_check.py --to $(or $(TO),build/gpu-check) $(ARGS)
 
 model:
 	@MAKE_GOAL=$@ $(PYTHON) tests/fetch_model.py smollm2 --to $(MODELS)

@@ -28,7 +28,7 @@ nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc /usr/local/cuda-*/bin/nvcc
 
 if [ -z "$LLAMA_SDIST" ]; then
     LLAMA_SDIST="$work/llama_cpp_python-$VERSION.tar.gz"
-    [ -s "$LLAMA_SDIST" ] || "$PYTHON" -m pip download -q --no-deps --no-binary :all: -d "$work" "llama-cpp-python==$VERSION"
+    [ -s "$LLAMA_SDIST" ] || "$PYTHON" -m pip download -q --no-deps --no-binary llama-cpp-python -d "$work" "llama-cpp-python==$VERSION"
 fi
 rm -rf "$work/source"
 mkdir -p "$work/source"
