@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 796b2c43d135ee1c): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 8fdd1a870bb0dd00): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -47,7 +47,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "796b2c43d135ee1c"
+#define HYBRID_CUDA__SOURCE_ID "8fdd1a870bb0dd00"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -5327,7 +5327,7 @@ static hybrid__cuda_split hybrid__cuda_split_plan(int n_seq, int n_rows, int n_h
     const int pages = (max_length + HYBRID__PAGE - 1) / HYBRID__PAGE;
     hybrid__cuda_split s;
     s.few = HYBRID__MAX(HYBRID__MIN(64 / n_seq, 8), 1);
-    s.max_rows = (int)HYBRID__MIN((int64_t)n_seq * s.few, n_rows);
+    s.max_rows = (int)HYBRID__MAX(HYBRID__MIN((int64_t)n_seq * s.few, n_rows), 1);
     s.max_splits = HYBRID__MAX(HYBRID__MIN(2048 / s.max_rows, 256 / HYBRID__MAX(n_head_kv, 1)), 8);     /* 256 blocks keep any GPU busy */
     s.max_splits = HYBRID__MIN(s.max_splits, (int)HYBRID__CUDA_SPLIT_MAX);
     s.max_splits = HYBRID__MIN(s.max_splits, (pages + HYBRID__CUDA_SPLIT_PAGES - 1) / HYBRID__CUDA_SPLIT_PAGES);
