@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 8fdd1a870bb0dd00): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id fd101eaa5ec94337): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,7 +16,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       52  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      115  macros.h           what compilers call things, and the macros that every room uses
- *     5864  end.h              closes what core/begin opened
+ *     5871  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
  *      153  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
@@ -29,13 +29,13 @@
  *     3521  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
  *     3902  device.c           an opened GPU: its context, its memory, its kernels
  *     4214  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4332  queue.c            work in order on one stream of a device, used by one thread at a time
- *     4726  gemm.c             large products by cuBLAS.
- *     4836  ops_matmul.c       the op matmul: which kernels a product takes
- *     5134  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5311  ops_attention.c    which kernel of attention takes which rows
- *     5464  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     5729  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *     4334  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     4728  gemm.c             large products by cuBLAS.
+ *     4838  ops_matmul.c       the op matmul: which kernels a product takes
+ *     5136  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5313  ops_attention.c    which kernel of attention takes which rows
+ *     5466  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     5735  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -47,7 +47,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "8fdd1a870bb0dd00"
+#define HYBRID_CUDA__SOURCE_ID "fd101eaa5ec94337"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -4301,15 +4301,17 @@ static const hybrid__cublas *hybrid__cuda_blas(hybrid__cuda *cu, hybrid_error *w
 }
 
 /* A handle for a stream. The device's context must be current, and nothing being captured. */
+static size_t hybrid__blas_workspace(int cc) { return (size_t)(cc >= 90 ? 32 : 8) << 20; }
+
 static hybrid_result hybrid__blas_create(hybrid__cuda *cu, void *stream, hybrid__blas_handle *h, hybrid_error *error)
 {
     const hybrid__cublas *blas = hybrid__cuda_blas(cu, error);
-    size_t bytes = (size_t)(cu->cc >= 90 ? 32 : 8) << 20;
+    const size_t bytes = hybrid__blas_workspace(cu->cc);
     hybrid_result r;
     int code;
-    h->handle = h->workspace = NULL;
+    h->handle = NULL;
     if (!blas) return HYBRID_ERROR_NOT_FOUND;
-    if ((r = hybrid__cuda_alloc(cu, bytes, &h->workspace, error)) != HYBRID_OK) return r;
+    if (!h->workspace && (r = hybrid__cuda_alloc(cu, bytes, &h->workspace, error)) != HYBRID_OK) return r;
     code = blas->api.cublasCreate(&h->handle);
     if (code) h->handle = NULL;
     else if ((code = blas->api.cublasSetStream(h->handle, stream)) == 0 && (code = blas->api.cublasSetWorkspace(h->handle, h->workspace, bytes)) == 0)
@@ -5514,6 +5516,9 @@ static void hybrid__cuda_layout_make(hybrid__cuda_layout *l, const hybrid__limit
     l->bytes = at;
 }
 
+/* Bytes that cuBLAS works with, where the largest batch is worth it: taken at once, so that the plan holds. */
+static size_t hybrid__cuda_workspace(const hybrid__limits *limits, int cc) { return limits->n_rows > HYBRID__CUDA_FEW_FLOATS ? hybrid__blas_workspace(cc) : 0; }
+
 static hybrid__cuda_backend *hybrid__cuda_of(hybrid__backend *be) { return (hybrid__cuda_backend *)be; }
 
 /* ---- the batch ---- */
@@ -5546,7 +5551,7 @@ static void hybrid__cuda_be_begin(hybrid__backend *be, const hybrid__batch *batc
     be->batch = batch;
     memcpy(p + l->ids, batch->ids, n);
     memcpy(p + l->pos, batch->pos, n);
-    memcpy(p + l->out, batch->out, (size_t)batch->n_out * sizeof(int32_t));
+    if (batch->n_out) memcpy(p + l->out, batch->out, (size_t)batch->n_out * sizeof(int32_t));
     hybrid__cuda_batch_fill(b, &l->split, batch, (int32_t *)(void *)(p + l->run_of_row), (int32_t *)(void *)(p + l->tiles), (int32_t *)(void *)(p + l->split_rows));
     for (i = 0; i < batch->n_runs; i++) {
         const hybrid__run *run = &batch->runs[i];
@@ -5698,7 +5703,8 @@ static hybrid_result hybrid__cuda_backend_fill(hybrid__cuda_backend *self, const
     b->parts = (float *)(void *)(self->memory + l->parts);
     if ((r = hybrid__cuda_queue_create(self->cu, &self->queue, error)) != HYBRID_OK) return r;
     hybrid__cuda_zero(self->queue, b->parts, hybrid__cuda_split_bytes(&l->split, limits->n_head, limits->head_dim_v));
-    return HYBRID_OK;
+    if (!hybrid__cuda_workspace(limits, self->cu->cc)) return HYBRID_OK;
+    return hybrid__cuda_alloc(self->cu, hybrid__cuda_workspace(limits, self->cu->cc), &self->queue->blas.workspace, error);
 }
 
 static hybrid_result hybrid__cuda_backend_create(hybrid__cuda *cu, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error)
@@ -5786,8 +5792,9 @@ static bool hybrid__gpu_show(hybrid__device *device, hybrid__limits *limits, con
 static uint64_t hybrid__gpu_backend_cost(hybrid__device *device, const hybrid__limits *limits)
 {
     hybrid__cuda_layout l;
+    const size_t workspace = hybrid__cuda_workspace(limits, hybrid__cuda_device_of(device)->cu->cc);
     hybrid__cuda_layout_make(&l, limits);
-    return hybrid__gpu_cost(device, l.bytes);
+    return hybrid__gpu_cost(device, l.bytes) + (workspace ? hybrid__gpu_cost(device, workspace) : 0);
 }
 static hybrid_result hybrid__gpu_backend_create(hybrid__device *device, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error)
 {

@@ -29,6 +29,8 @@ static void end(setup *s)
     unsetenv("EMU_FAIL");
 }
 
+static int32_t n_batch = 32;
+
 static bool begin(setup *s, const char *device, uint64_t max_bytes, const char *cache)
 {
     hybrid_runtime_desc rd;
@@ -44,7 +46,7 @@ static bool begin(setup *s, const char *device, uint64_t max_bytes, const char *
     rd.logger.log = listen_log;
     md.path = model_path;
     md.device_n_ctx = 128;
-    cd.n_ctx = 128; cd.n_seq = 3; cd.kv = HYBRID_KV_F32; cd.n_batch = 32; cd.n_candidates = 64;
+    cd.n_ctx = 128; cd.n_seq = 3; cd.kv = HYBRID_KV_F32; cd.n_batch = n_batch; cd.n_candidates = 64;
     ok = !hybrid_runtime_create(&rd, &s->rt, &err) && !hybrid_model_load(s->rt, &md, &s->model, &err) && !hybrid_context_create(s->model, &cd, &s->ctx, &err);
     CHECK(ok, "%s", err.message);
     if (!ok) end(s);
@@ -124,9 +126,10 @@ static void test_plan(void)
     int n = 0, layers, before = -1;
     uint64_t cap, all = 0;
     TEST("memory");
+    n_batch = 8;                                           /* no room for cuBLAS is planned: the model is smaller than that */
     memset(&md, 0, sizeof md); memset(&cd, 0, sizeof cd);
     md.path = model_path; md.device_n_ctx = 128;
-    cd.n_ctx = 128; cd.n_seq = 3; cd.kv = HYBRID_KV_F32; cd.n_batch = 32; cd.n_candidates = 64;
+    cd.n_ctx = 128; cd.n_seq = 3; cd.kv = HYBRID_KV_F32; cd.n_batch = n_batch; cd.n_candidates = 64;
     for (cap = 100000; before < 5 && cap < 100 << 20; cap += cap / 4, n++) {
         if (!begin(&s, NULL, cap, NULL)) return;
         CHECK(!hybrid_plan(s.rt, &md, &cd, &plan, &err), "%s", err.message);       /* beside the model that is there: what it would take once more */
@@ -138,6 +141,7 @@ static void test_plan(void)
         end(&s);
     }
     CHECK(before == 5 && n > 3, "%d layers fit in the end", before);
+    n_batch = cd.n_batch = 32;
     /* the plan, and what is then taken */
     if (!begin(&s, NULL, 0, NULL)) return;
     all = cuda_of(&s)->arena.used;

@@ -1,5 +1,5 @@
 /* Every op of the GPU but the products, against the generic CPU functions or plain C. Runs on a GPU, or on the emulator of tests/emu
- * when that is what the loader finds (HYBRID_CUDA_PATH=build/emu). Tolerances are stated where they are used. [emu] [emu-reordered] [emu-check] */
+ * when that is what the loader finds (HYBRID_CUDA_PATH=build/emu). Tolerances are stated where they are used. [emu] [emu-reordered] [emu-check] [no-asan] */
 #define HYBRID_IMPLEMENTATION
 #include "../hybrid.h"
 #include "../hybrid_cuda.h"

@@ -50,6 +50,9 @@ static void hybrid__cuda_layout_make(hybrid__cuda_layout *l, const hybrid__limit
     l->bytes = at;
 }
 
+/* Bytes that cuBLAS works with, where the largest batch is worth it: taken at once, so that the plan holds. */
+static size_t hybrid__cuda_workspace(const hybrid__limits *limits, int cc) { return limits->n_rows > HYBRID__CUDA_FEW_FLOATS ? hybrid__blas_workspace(cc) : 0; }
+
 static hybrid__cuda_backend *hybrid__cuda_of(hybrid__backend *be) { return (hybrid__cuda_backend *)be; }
 
 /* ---- the batch ---- */
@@ -82,7 +85,7 @@ static void hybrid__cuda_be_begin(hybrid__backend *be, const hybrid__batch *batc
     be->batch = batch;
     memcpy(p + l->ids, batch->ids, n);
     memcpy(p + l->pos, batch->pos, n);
-    memcpy(p + l->out, batch->out, (size_t)batch->n_out * sizeof(int32_t));
+    if (batch->n_out) memcpy(p + l->out, batch->out, (size_t)batch->n_out * sizeof(int32_t));
     hybrid__cuda_batch_fill(b, &l->split, batch, (int32_t *)(void *)(p + l->run_of_row), (int32_t *)(void *)(p + l->tiles), (int32_t *)(void *)(p + l->split_rows));
     for (i = 0; i < batch->n_runs; i++) {
         const hybrid__run *run = &batch->runs[i];
@@ -234,7 +237,8 @@ static hybrid_result hybrid__cuda_backend_fill(hybrid__cuda_backend *self, const
     b->parts = (float *)(void *)(self->memory + l->parts);
     if ((r = hybrid__cuda_queue_create(self->cu, &self->queue, error)) != HYBRID_OK) return r;
     hybrid__cuda_zero(self->queue, b->parts, hybrid__cuda_split_bytes(&l->split, limits->n_head, limits->head_dim_v));
-    return HYBRID_OK;
+    if (!hybrid__cuda_workspace(limits, self->cu->cc)) return HYBRID_OK;
+    return hybrid__cuda_alloc(self->cu, hybrid__cuda_workspace(limits, self->cu->cc), &self->queue->blas.workspace, error);
 }
 
 static hybrid_result hybrid__cuda_backend_create(hybrid__cuda *cu, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error)

@@ -87,15 +87,17 @@ static const hybrid__cublas *hybrid__cuda_blas(hybrid__cuda *cu, hybrid_error *w
 }
 
 /* A handle for a stream. The device's context must be current, and nothing being captured. */
+static size_t hybrid__blas_workspace(int cc) { return (size_t)(cc >= 90 ? 32 : 8) << 20; }
+
 static hybrid_result hybrid__blas_create(hybrid__cuda *cu, void *stream, hybrid__blas_handle *h, hybrid_error *error)
 {
     const hybrid__cublas *blas = hybrid__cuda_blas(cu, error);
-    size_t bytes = (size_t)(cu->cc >= 90 ? 32 : 8) << 20;
+    const size_t bytes = hybrid__blas_workspace(cu->cc);
     hybrid_result r;
     int code;
-    h->handle = h->workspace = NULL;
+    h->handle = NULL;
     if (!blas) return HYBRID_ERROR_NOT_FOUND;
-    if ((r = hybrid__cuda_alloc(cu, bytes, &h->workspace, error)) != HYBRID_OK) return r;
+    if (!h->workspace && (r = hybrid__cuda_alloc(cu, bytes, &h->workspace, error)) != HYBRID_OK) return r;
     code = blas->api.cublasCreate(&h->handle);
     if (code) h->handle = NULL;
     else if ((code = blas->api.cublasSetStream(h->handle, stream)) == 0 && (code = blas->api.cublasSetWorkspace(h->handle, h->workspace, bytes)) == 0)

@@ -57,8 +57,9 @@ static bool hybrid__gpu_show(hybrid__device *device, hybrid__limits *limits, con
 static uint64_t hybrid__gpu_backend_cost(hybrid__device *device, const hybrid__limits *limits)
 {
     hybrid__cuda_layout l;
+    const size_t workspace = hybrid__cuda_workspace(limits, hybrid__cuda_device_of(device)->cu->cc);
     hybrid__cuda_layout_make(&l, limits);
-    return hybrid__gpu_cost(device, l.bytes);
+    return hybrid__gpu_cost(device, l.bytes) + (workspace ? hybrid__gpu_cost(device, workspace) : 0);
 }
 static hybrid_result hybrid__gpu_backend_create(hybrid__device *device, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error)
 {

@@ -32,6 +32,7 @@ GOOD = '/* fault:\n *     cc -O2 fault.c -o fault -lm\n */\n#define HYBRID_IMPLE
     ("an example without its build line", spoil_example('#include "hybrid.h"\nint main(void) { return 0; }\n')),
     ("an example that does not compile", spoil_example(GOOD + "int main(void) { return nothing; }\n")),
     ("an example that warns", spoil_example(GOOD + "int main(void) { int a; return 0; }\n")),
+    ("a GPU that writes another text", lambda root: replace(os.path.join(root, "hybrid_cuda.h"), "a.half = op->n_rot / 2;", "a.half = 0;")),
     ("an example that crashes on --help", spoil_example(GOOD + "int main(void) { return 1; }\n")),
 ])
 def examples(box):
@@ -64,6 +65,31 @@ def examples(box):
     box.parallel(build, found)
     if not found:
         box.passed("no examples yet")
+    on_the_gpu(box)
+
+
+def on_the_gpu(box):
+    """With both headers beside it: without a GPU one sentence says so; on the emulated one the same binary writes the CPU's text."""
+    folder, story = box.folder("gpu"), box.path("examples", "data", "stories260K-q8_0.gguf")
+    for name in ("hybrid.h", "hybrid_cuda.h", os.path.join("examples", "generate.c")):
+        shutil.copy2(box.path(name), folder)
+    if not box.compiles("generate.c with both headers", "cc -Wall -Wextra -Wpedantic -Wshadow -O2 -DHYBRID_NO_SIMD generate.c -o generate -lm", folder):
+        return
+    if not os.path.exists(story):
+        return box.skipped("generate.c on the emulated GPU", "there is no %s" % story)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("HYBRID_CUDA", "HYBRID_DEVICE", "CUDA_"))}
+    command = ["./generate", story, "Once upon a time", "-n", "30"]
+    status, on_cpu = box.run(command, folder, env=environment)
+    box.expect("generate.c says where it runs", status == 0 and "\n" in on_cpu and len([r for r in on_cpu.split("\n") if "CPU" in r or "layers" in r]) == 1, on_cpu)
+    emulator = box.folder("emu")
+    status, out = box.run(["python3", box.path("tests", "emu", "build.py"), "--to", emulator])
+    if status:
+        return box.skipped("generate.c on the emulated GPU", "it could not be built: %s" % out)
+    environment.update(HYBRID_CUDA_PATH=emulator, HYBRID_CUDA_CACHE=os.path.join(folder, "cache"))
+    status, out = box.run(command, folder, env=environment)
+    box.expect("generate.c on the emulated GPU says so", status == 0 and "5/5 layers" in out, out)
+    story_of = [re.sub(r"(?m)^(on the CPU:|hybrid emulator|loading|\[).*\n?", "", text).strip() for text in (on_cpu, out)]
+    box.expect("generate.c on the emulated GPU writes the CPU's text", story_of[0] == story_of[1] and len(story_of[0]) > 60, "\n".join(story_of))
 
 
 def blocks_of(text):
