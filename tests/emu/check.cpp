@@ -3,8 +3,9 @@
    (block, thread, time) and a byte that says which of the 4 are initialised.
 
    Time is counted per block: it advances at each barrier and each warp sync. An access comes before another one of the same block
-   when a barrier lies between, or a warp sync within the same warp. Blocks of one launch are unordered, but for those that have
-   passed a __threadfence() when the later one has done an atomic operation (the "last block sums up" pattern).
+   when a barrier lies between, or a warp sync within the same warp. Blocks of one launch are unordered, but for the "last block sums up"
+   pattern: the one block did an atomic operation behind a __threadfence(), by the thread of the access or behind a barrier after it; the
+   other has done an atomic operation too, by the running thread's warp or before a barrier.
 
    Limits: one write and one read are kept per cell; shuffles order nothing (as on the device); no weak memory order. */
 #include "device.h"
@@ -33,8 +34,11 @@ static region global_memory, static_shared, dynamic_shared;
 static uintptr_t stack_base, image_base, image_end;
 static uint64_t stack_bytes;
 static uint64_t serial = 1, launch_serial = 1;
-static bool acquired;
-static std::vector<bool> fenced;                           /* by block of this launch */
+struct release { bool done; unsigned thread; uint32_t block_sync; };
+static std::vector<release> releases;                      /* by block of this launch: its last atomic operation behind a fence */
+static bool fence_seen, atomic_seen;                       /* by the running block */
+static uint32_t atomic_time;                               /* of its first atomic operation */
+static unsigned atomic_warp;                               /* of its last */
 static const uint64_t MAX_SERIAL = (1u << 22) - 2;
 
 static void *zero_pages(uint64_t bytes) {
@@ -99,16 +103,16 @@ void emu_check_launch(const emu_launch *launch, uintptr_t stacks, uint64_t bytes
         serial = 1;
     }
     launch_serial = serial + 1;
-    fenced.assign((size_t)blocks, false);
+    releases.assign((size_t)blocks, release{false, 0, 0});
 }
 void emu_check_block(char *dynamic, unsigned bytes) {
     serial++;
-    acquired = false;
+    fence_seen = atomic_seen = false;
     resize(&dynamic_shared, (uintptr_t)dynamic, bytes, true);
     memset(dynamic_shared.state, 0, dynamic_shared.bytes / 4 + 1);
     memset(static_shared.state, 0, static_shared.bytes / 4 + 1);
 }
-void emu_check_fence() { if (emu_checking) fenced[serial - launch_serial] = true; }
+void emu_check_fence() { fence_seen = true; }
 
 /* Each place in the source is told once for each kind of fault. */
 static bool first_time(const void *pc, int what) {
@@ -119,7 +123,11 @@ static bool first_time(const void *pc, int what) {
 static unsigned my_warp() { return (unsigned)emu_current >> 5; }
 static bool before_me(uint64_t r, bool shared) {           /* the recorded access is ordered before the running thread's next one */
     if (record::serial(r) < (shared ? serial : launch_serial)) return true;      /* shared memory of another block is other memory */
-    if (record::serial(r) != serial) return acquired && fenced[record::serial(r) - launch_serial] && !(r & BLOCKS);
+    if (record::serial(r) != serial) {
+        const release &x = releases[record::serial(r) - launch_serial];
+        bool released = x.done && (record::time(r) < x.block_sync || (record::thread(r) == x.thread && !(r & (LANES | WARPS))));
+        return released && !(r & BLOCKS) && atomic_seen && (atomic_warp == my_warp() || emu_time.block_sync > atomic_time);
+    }
     if (r & BLOCKS) return false;
     if (record::time(r) < emu_time.block_sync) return true;
     if (r & WARPS) return false;
@@ -192,7 +200,10 @@ static void check(uintptr_t a, uint64_t bytes, int kind, const void *pc) {
         emu_report("%s of %llu bytes at %p runs over the end of memory %s", kind == EMU_READ ? "read" : "write", (unsigned long long)bytes, (void *)a, emu_source(pc).c_str());
         emu_stop(700);
     }
-    if (kind == EMU_ATOMIC_ACCESS) acquired = true;
+    const bool ticket = kind == EMU_ATOMIC_ACCESS && m == &global_memory;
+    if (ticket && fence_seen) releases[serial - launch_serial] = release{true, (unsigned)emu_current, emu_time.block_sync};
+    if (ticket && !atomic_seen) atomic_time = emu_time.now;
+    if (ticket) { atomic_seen = true; atomic_warp = my_warp(); }
     for (uint64_t end = at + bytes; at < end; ) {
         unsigned from = (unsigned)(at & 3u), n = (unsigned)(end - at < 4 - from ? end - at : 4 - from);
         touch(m, at, ((1u << n) - 1u) << from, kind, pc);

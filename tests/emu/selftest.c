@@ -392,6 +392,7 @@ static const struct fault faults[] = {
     {"uninitialised", "-DBREAK=6", "uninitialised", 0, 1, 32},
     {"neighbours", "-DBREAK=7", "race", 0, 1, 32},
     {"last_block", "-DBREAK=8", "race", 0, 1, 32},
+    {"last_block", "-DBREAK=9", "race", 0, 1, 32},
     {"array_bounds", NULL, "bounds", 0, 1, 32},
     {"divergent", NULL, "divergent", 0, 1, 64},
     {"overlap", NULL, "race", 0, 1, 32},

@@ -127,8 +127,9 @@ KERNEL by_value(float *y, options o, double scale, u8 small) {
 
 /* The last block of all sums what the others have left: fence, ticket, read */
 KERNEL last_block(float *y, float *part, int *done) {
+    if (threadIdx.x == 31) part[blockIdx.x] = (float)(blockIdx.x + 1);
+    if (BREAK != 9) block_sync();
     if (threadIdx.x == 0) {
-        part[blockIdx.x] = (float)(blockIdx.x + 1);
         if (BREAK != 8) __threadfence();
         if (atomicAdd(done, 1) == (int)gridDim.x - 1) {
             float s = 0.0f;
