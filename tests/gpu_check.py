@@ -303,7 +303,7 @@ def torch_row(check, what, shape, limit, modes):
     device = "cpu" if check.args.emulated else "cuda"
     environment = dict(check.environment, TOKENIZERS_PARALLELISM="false")
     more = ["--batches", s["batches"], "--prompts", s["prompts"], "--generate", s["generate"], "--runs", s["runs"], "--device", device] + (["--modes", modes] if what == "plain" else [])
-    check.lines("torch, %s %s, %s" % (what, modes, shape), [check.args.torch, os.path.join(BENCH, "peer_torch_cuda.py"), what, shape] + more, limit, environment=environment, shape=shape, mix="F16")
+    check.lines("torch, %s, %s" % (" ".join((what, modes)).strip(), shape), [check.args.torch, os.path.join(BENCH, "peer_torch_cuda.py"), what, shape] + more, limit, environment=environment, shape=shape, mix="F16")
 
 
 def ceilings(check):
@@ -317,15 +317,26 @@ def ceilings(check):
 
 def has_torch(check):
     status, out, err, _ = check.run([check.args.torch, "-c", "import torch; print(torch.__version__, torch.cuda.is_available())"], 120)
-    if status != 0:
-        check.fail("torch", "%s has no torch, so there is no such peer: %s" % (check.args.torch, err[-300:]))
-    return status == 0
+    good = status == 0 and (check.args.emulated or "True" in out)
+    if not good:
+        check.fail("torch", "%s, so there is no such peer" % ("the torch of %s sees no GPU" % check.args.torch if status == 0 else "%s has no torch (%s)" % (check.args.torch, err.strip().split("\n")[-1])))
+    return good
+
+
+def unpack_llama(check):
+    folder = os.path.join(check.scratch, "llama")
+    shutil.unpack_archive(check.args.llama, folder)
+    check.args.llama = folder
 
 
 def bench(check):
     emulated = check.args.emulated
+    if "device" not in check.raw["machine"]:
+        return check.fail("the benchmark", "not begun: no device answered")
     shapes = ["tiny"] if emulated else check.args.shapes.split(",") if check.args.shapes else SHAPES[:1] if check.args.quick else SHAPES
     check.step("ceilings", ceilings, check)
+    if check.args.llama and os.path.isfile(check.args.llama):
+        check.step("unpacking llama.cpp", unpack_llama, check)
     for shape in shapes:
         for mix in MIXES:
             check.step("%s %s" % (shape, mix), bench_row, check, shape, mix)
@@ -334,7 +345,7 @@ def bench(check):
         check.step("torch's ceilings", check.lines, "torch, ceilings", [check.args.torch, os.path.join(BENCH, "peer_torch_cuda.py"), "gemm", "8192"], 60)
     for what, modes, limit in (("plain", "graph", 60), ("plain", "compiled", 100), ("transformers", "", 75)):       # what may take longest comes last
         for shape in shapes if torch and (not emulated or modes == "graph") else []:
-            check.step("torch on the same shape: %s %s, %s" % (what, modes, shape), torch_row, check, what, shape, limit, modes)
+            check.step("torch on the same shape: %s, %s" % (" ".join((what, modes)).strip(), shape), torch_row, check, what, shape, limit, modes)
 
 
 # ---- the report --------------------------------------------------------------------------------------------------------
@@ -550,7 +561,7 @@ def main():
     p.add_argument("--emulated", action="store_true", help="on tests/emu, to try this script")
     p.add_argument("--only", default="suite,sanitizer,bench", help="of suite, sanitizer, bench")
     p.add_argument("--torch", default="python3", metavar="PYTHON", help="the python that has torch (and numpy)")
-    p.add_argument("--llama", metavar="FOLDER", help="llama.cpp as build_llama_cuda.sh made it")
+    p.add_argument("--llama", metavar="PATH", help="llama.cpp as build_llama_cuda.sh made it: the folder, or its archive")
     p.add_argument("--models", metavar="FOLDER")
     p.add_argument("--shapes", help="of " + ", ".join(SHAPES))
     p.add_argument("--limit", type=float, default=0)

@@ -5,12 +5,12 @@
 #   tests/bench/build_llama_cuda.sh FOLDER                  40-90 minutes on 2 cores, about 5 on 16
 #   tests/bench/build_llama_cuda.sh FOLDER --configure      only until CMake has found everything
 #
-# then, there:  make gpu-check ARGS="--llama FOLDER"
+# then, there:  make gpu-check ARGS="--llama FOLDER"       (or FOLDER.tar.gz, which is written beside it)
 #
 # LLAMA_ARCH   the architecture (default 90: H100, H200)          LLAMA_SDIST   a source package that was downloaded before
 # JOBS         compilers at a time (default: the processors)      PYTHON        whose pip is used (default python3)
 #
-# Attention kernels for quantized caches are left out, and those of other architectures: the folder has some 60 MB. It does not depend on the
+# Attention kernels for quantized caches are left out, and those of other architectures: that is what keeps it small (device.run carries 64 MB). It does not depend on the
 # version of Python; numpy comes from the machine where it runs, CUDA's libraries too.
 set -e
 
@@ -42,17 +42,23 @@ cmake -S "$work/source/vendor/llama.cpp" -B "$work/cmake" -DCMAKE_BUILD_TYPE=Rel
 [ "$2" = --configure ] && { echo "build_llama_cuda: configured in $work/cmake"; exit 0; }
 nice cmake --build "$work/cmake" -j "$JOBS" --target llama
 
+# Links do not travel: each library once, under the name that the others ask for; the plain names, which llama_cpp opens, are small copies.
 rm -rf "$to/llama_cpp"
 cp -r "$work/source/llama_cpp" "$to/llama_cpp"
-mkdir -p "$to/llama_cpp/lib"
-find "$work/cmake" -name 'lib*.so*' -type f -exec sh -c 'for f; do base=$(basename "$f"); strip -o "$0/$base" "$f" 2>/dev/null || cp "$f" "$0/$base"; done' "$to/llama_cpp/lib" {} +
-# links do not travel: each library under the name that the others ask for, and under the plain one that llama_cpp opens
-for f in "$to"/llama_cpp/lib/lib*.so.*; do
-    [ -e "$f" ] || continue
+lib="$to/llama_cpp/lib"
+mkdir -p "$lib"
+find "$work/cmake" -name 'lib*.so*' -type f | while read -r f; do
     soname=$(objdump -p "$f" | awk '/SONAME/ { print $2 }')
-    mv "$f" "$to/llama_cpp/lib/$soname" 2>/dev/null || true
+    strip -o "$lib/${soname:-$(basename "$f")}" "$f"
 done
-cp "$to"/llama_cpp/lib/libllama.so.* "$to/llama_cpp/lib/libllama.so" 2>/dev/null || true
-"$PYTHON" -m pip install -q --no-deps --target "$to" --upgrade diskcache typing_extensions jinja2 2>/dev/null || echo "build_llama_cuda: without pip's diskcache, which llama_cpp imports" >&2
+for name in llama ggml ggml-base mtmd; do
+    for f in "$lib/lib$name.so".*; do
+        if [ -e "$f" ]; then cp "$f" "$lib/lib$name.so"; fi
+    done
+done
+"$PYTHON" -m pip install -q --no-deps --target "$to" --upgrade diskcache typing_extensions jinja2
+"$PYTHON" -m pip install -q --no-deps --target "$to" --upgrade --platform manylinux2014_x86_64 --python-version 3.12 --only-binary=:all: markupsafe
+
+tar -C "$to" -czf "$to.tar.gz" .
 rm -rf "$work"
-du -sh "$to"
+du -sh "$to" "$to.tar.gz"
