@@ -216,11 +216,33 @@ typedef struct making {
     hybrid_mix_model model;
     hybrid_gguf_writer *w;
     bool writing;                          /* tensors are announced first, then written in the same order */
-    char *piece;
+    struct piece { hybrid_type type; int n_in; float mean, deviation; char *bytes; } pieces[16];       /* rows that were made, for all layers */
+    int n_pieces;
     float *row;
 } making;
 
 enum { PIECE_ROWS = 64 };
+
+static const char *piece_of(making *m, hybrid_type type, int n_in, int n_rows, float mean, float deviation)
+{
+    const size_t row_bytes = hybrid_type_row_bytes(type, (size_t)n_in);
+    struct piece *p;
+    int r, i;
+    for (i = 0; i < m->n_pieces; i++) {
+        p = &m->pieces[i];
+        if (p->type == type && p->n_in == n_in && p->mean == mean && p->deviation == deviation) return p->bytes;
+    }
+    if (m->n_pieces == (int)(sizeof m->pieces / sizeof m->pieces[0])) stop("more kinds of tensors than expected");
+    p = &m->pieces[m->n_pieces++];
+    p->type = type; p->n_in = n_in; p->mean = mean; p->deviation = deviation;
+    n_rows = n_rows < PIECE_ROWS ? n_rows : PIECE_ROWS;
+    if (!(p->bytes = (char *)calloc(PIECE_ROWS, row_bytes))) stop("out of memory");
+    for (r = 0; r < n_rows; r++) {
+        for (i = 0; i < n_in; i++) m->row[i] = mean + deviation * normal();
+        if (hybrid_quantize(type, m->row, p->bytes + (size_t)r * row_bytes, (size_t)n_in, NULL)) stop("a row of random values cannot be quantized");
+    }
+    return p->bytes;
+}
 
 /* n_out 0: a vector of n_in values around mean. */
 static void tensor(making *m, const char *format, int layer, int n_in, int n_out, float mean, float deviation)
@@ -228,20 +250,17 @@ static void tensor(making *m, const char *format, int layer, int n_in, int n_out
     char name[64];
     uint64_t ne[2];
     hybrid_type type;
+    const char *piece;
     size_t row_bytes, left, n;
-    int r, i;
     snprintf(name, sizeof name, format, layer);
     ne[0] = (uint64_t)n_in; ne[1] = (uint64_t)(n_out ? n_out : 1);
     type = n_out ? hybrid_quantize_type_for(m->mix, &m->model, name, 2, ne, HYBRID_TYPE_F16) : HYBRID_TYPE_F32;
     if (!m->writing) { TRY(hybrid_gguf_add_tensor(m->w, name, type, n_out ? 2 : 1, ne, ERR)); return; }
     row_bytes = hybrid_type_row_bytes(type, (size_t)n_in);
-    for (r = 0; r < PIECE_ROWS && r < (int)ne[1]; r++) {
-        for (i = 0; i < n_in; i++) m->row[i] = mean + deviation * normal();
-        if (hybrid_quantize(type, m->row, m->piece + (size_t)r * row_bytes, (size_t)n_in, NULL)) stop("a row of random values cannot be quantized");
-    }
+    piece = piece_of(m, type, n_in, n_out ? n_out : 1, mean, deviation);
     for (left = (size_t)ne[1]; left; left -= n) {
         n = left < PIECE_ROWS ? left : PIECE_ROWS;
-        TRY(hybrid_gguf_write(m->w, m->piece, n * row_bytes, ERR));
+        TRY(hybrid_gguf_write(m->w, piece, n * row_bytes, ERR));
     }
 }
 
@@ -290,8 +309,7 @@ static int run_make(const char *shape_name, const char *mix, const char *path)
     m.s = s;
     m.model.architecture = s->architecture; m.model.n_layer = s->n_layer; m.model.n_head = s->n_head; m.model.n_head_kv = s->n_head_kv; m.model.tied_output = s->tied;
     m.row = (float *)malloc(sizeof(float) * 65536);
-    m.piece = (char *)malloc(PIECE_ROWS * 65536 * sizeof(float));
-    if (!m.row || !m.piece) stop("out of memory");
+    if (!m.row) stop("out of memory");
     TRY(hybrid_gguf_writer_create(NULL, &m.w, ERR));
     TRY(hybrid_gguf_set_string(m.w, "general.architecture", s->architecture, ERR));
     TRY(hybrid_gguf_set_string(m.w, "general.name", "random", ERR));
@@ -313,7 +331,8 @@ static int run_make(const char *shape_name, const char *mix, const char *path)
     tensors(&m);
     TRY(hybrid_gguf_end(m.w, ERR));
     hybrid_gguf_writer_destroy(m.w);
-    free(m.row); free(m.piece);
+    free(m.row);
+    while (m.n_pieces) free(m.pieces[--m.n_pieces].bytes);
     printf("{\"what\": \"make\", \"shape\": \"%s\", \"mix\": \"%s\", \"seconds\": %.3f", shape_name, mix, now() - t);
     end_line();
     return 0;
