@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id fd101eaa5ec94337): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id ac938ad32ef48021): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,7 +16,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       52  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      115  macros.h           what compilers call things, and the macros that every room uses
- *     5871  end.h              closes what core/begin opened
+ *     5896  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
  *      153  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
@@ -25,17 +25,17 @@
  *      537  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
  *      640  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
  *      781  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     3285  cache.c            compiled kernels on disk, or in the host's own store
- *     3521  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     3902  device.c           an opened GPU: its context, its memory, its kernels
- *     4214  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4334  queue.c            work in order on one stream of a device, used by one thread at a time
- *     4728  gemm.c             large products by cuBLAS.
- *     4838  ops_matmul.c       the op matmul: which kernels a product takes
- *     5136  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5313  ops_attention.c    which kernel of attention takes which rows
- *     5466  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     5735  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *     3310  cache.c            compiled kernels on disk, or in the host's own store
+ *     3546  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     3927  device.c           an opened GPU: its context, its memory, its kernels
+ *     4239  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4359  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     4753  gemm.c             large products by cuBLAS.
+ *     4863  ops_matmul.c       the op matmul: which kernels a product takes
+ *     5161  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5338  ops_attention.c    which kernel of attention takes which rows
+ *     5491  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     5760  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -47,7 +47,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "fd101eaa5ec94337"
+#define HYBRID_CUDA__SOURCE_ID "ac938ad32ef48021"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -1320,8 +1320,11 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "\n"
 "struct operand { int k, n; i64 row_bytes; const void *x; i64 x_stride; const float *d, *s; };\n"
 "\n"
-"/* Where a warp is: which group of ROWS rows, and which segment of it. */\n"
-"struct place { int group, segment; };\n"
+"/* Where a warp is: a segment of a group of ROWS rows. Kept up to date instead of computed, since addresses are what a warp spends most instructions on. */\n"
+"struct place {\n"
+"    int group, left;                        /* left: bytes of a row from here on */\n"
+"    const u8 *at[ROWS], *limit;             /* the segment in each row; the end of the matrix, where it is in these rows and not 16-aligned, else NULL */\n"
+"};\n"
 "\n"
 "DEVICE int groups_of(const matrix &m) { return (m.rows + ROWS - 1) / ROWS; }\n"
 "\n"
@@ -1333,31 +1336,54 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "    return ms.m[i];\n"
 "}\n"
 "\n"
-"/* The bytes of row r of a group at a segment: address of the first, and behind the last. */\n"
-"DEVICE const u8 *segment_begin(const matrix &m, int group, int r, int segment, i64 row_bytes, const u8 **end)\n"
+"/* To the begin of a group; nothing beyond the last. */\n"
+"DEVICE void seek(place *p, const matrices &ms, int n_groups, int group, i64 row_bytes)\n"
 "{\n"
-"    const u8 *row = m.w + (i64)min(group * ROWS + r, m.rows - 1) * row_bytes, *begin = row + (i64)segment * SEGMENT_BYTES;\n"
-"    *end = (i64)(segment + 1) * SEGMENT_BYTES < row_bytes ? begin + SEGMENT_BYTES : row + row_bytes;\n"
-"    return begin;\n"
+"    p->group = group;\n"
+"    if (group >= n_groups) return;\n"
+"    const matrix &m = matrix_of(ms, &group);\n"
+"    p->left = (int)row_bytes;\n"
+"    const u8 *limit = m.w + (i64)m.rows * row_bytes;\n"
+"    p->limit = ((u64)limit & 15) != 0 && (group + 1) * ROWS >= m.rows ? limit : (const u8 *)0;\n"
+"#pragma unroll\n"
+"    for (int r = 0; r < ROWS; r++) p->at[r] = m.w + (i64)min(group * ROWS + r, m.rows - 1) * row_bytes;\n"
 "}\n"
 "\n"
-"DEVICE void fetch(const matrices &ms, place at, i64 row_bytes, u8 *stage, int lane)\n"
+"DEVICE void step(place *p, const matrices &ms, int n_groups, int warps, i64 row_bytes)\n"
 "{\n"
-"    int group = at.group;\n"
-"    const matrix &m = matrix_of(ms, &group);\n"
-"    const u8 *limit = m.w + (i64)m.rows * row_bytes;\n"
+"    p->left -= SEGMENT_BYTES;\n"
+"    if (p->left <= 0) { seek(p, ms, n_groups, p->group + warps, row_bytes); return; }\n"
+"#pragma unroll\n"
+"    for (int r = 0; r < ROWS; r++) p->at[r] += SEGMENT_BYTES;\n"
+"}\n"
+"\n"
+"/* How far behind an aligned address a row's segment begins. */\n"
+"DEVICE int phase_of(const u8 *at)\n"
+"{\n",
+"#if !IS_FLOAT && BLOCK_ALIGN == 16\n"
+"    (void)at;\n"
+"    return 0;\n"
+"#else\n"
+"    return (int)((u64)at & 15);\n"
+"#endif\n"
+"}\n"
+"\n"
+"DEVICE void fetch(const place &p, u8 *stage, int lane)\n"
+"{\n"
+"    int bytes = min(p.left, SEGMENT_BYTES);\n"
+"    u8 *to = stage + 16 * lane;\n"
 "#pragma unroll\n"
 "    for (int r = 0; r < ROWS; r++) {\n"
-"        const u8 *end, *begin = segment_begin(m, group, r, at.segment, row_bytes, &end);\n"
-"        const u8 *first = begin - ((u64)begin & 15);\n"
-"#pragma unroll\n"
-"        for (int i = 0; i < (WINDOW / 16 + 31) / 32; i++) {\n"
-"            const u8 *from = first + 16 * (lane + 32 * i);\n"
-"            u8 *to = stage + r * WINDOW + 16 * (lane + 32 * i);\n"
-"            if (from >= end) continue;\n"
-"            if (from + 16 <= limit) cp_async16(to, from, true);\n",
-"            else for (int b = 0; b < 16 && from + b < limit; b += 2) *(u16 *)(to + b) = *(const u16 *)(from + b);    /* W ends within this unit */\n"
+"        int phase = phase_of(p.at[r]), units = (phase + bytes + 15) >> 4;\n"
+"        const u8 *from = p.at[r] - phase + 16 * lane;\n"
+"        if (p.limit && p.at[r] - phase + 16 * units > p.limit) {            /* W ends within the last unit */\n"
+"            units--;\n"
+"            if (lane < 8 && from + 16 * units - 14 * lane < p.limit)\n"
+"                *(u16 *)(to + r * WINDOW + 16 * units - 14 * lane) = *(const u16 *)(from + 16 * units - 14 * lane);\n"
 "        }\n"
+"#pragma unroll\n"
+"        for (int i = 0; i < (WINDOW / 16 + 31) / 32; i++)\n"
+"            if (lane + 32 * i < units) cp_async16(to + r * WINDOW + 512 * i, from + 512 * i, true);\n"
 "    }\n"
 "}\n"
 "\n"
@@ -1433,7 +1459,7 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "    int block = lane / PIECES, which = lane % PIECES, first = segment * SEGMENT + block * BLOCK;\n"
 "    if (first >= o.k) return;\n"
 "    piece p[ROWS];\n"
-"#pragma unroll\n"
+"#pragma unroll\n",
 "    for (int r = 0; r < ROWS; r++) decode_piece(row[r] + block * BLOCK_BYTES, which, &p[r]);\n"
 "#pragma unroll\n"
 "    for (int j = 0; j < N; j++) {\n"
@@ -1448,7 +1474,7 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "#pragma unroll\n"
 "        for (int r = 0; r < ROWS; r++) sum[r][j] = fmaf(-p[r].m[0], s.x + s.y, sum[r][j]);\n"
 "#endif\n"
-"#else\n",
+"#else\n"
 "        float d0 = o.d[at0 >> 5], d1 = o.d[at1 >> 5], s0 = o.s[at0 >> 4], s1 = o.s[at1 >> 4];\n"
 "#pragma unroll\n"
 "        for (int r = 0; r < ROWS; r++) {\n"
@@ -1517,50 +1543,50 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "    *y = mine;\n"
 "}\n"
 "\n"
-"DEVICE void step(place *at, int n_segments, int warps)\n"
-"{\n"
-"    if (++at->segment == n_segments) { at->segment = 0; at->group += warps; }\n"
-"}\n"
-"\n"
 "template<int N> DEVICE void matvec(const matrices &ms, operand o, uint4 *memory)\n"
 "{\n"
-"    int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5, warps = (int)gridDim.x * WARPS, n_groups = 0, slot = 0;\n"
-"    int n_segments = (o.k + SEGMENT - 1) / SEGMENT;\n"
+"    int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5, warps = (int)gridDim.x * WARPS, n_groups = 0, segment = 0, slot = 0;\n",
 "    u8 *stages = (u8 *)(memory + warp * (STAGES * ROWS * WINDOW / 16));\n"
-"    place now = { (int)blockIdx.x * WARPS + warp, 0 }, ahead = now;\n"
+"    place now, ahead;\n"
 "    float sum[ROWS][N];\n"
 "    for (int i = 0; i < ms.n; i++) n_groups += groups_of(ms.m[i]);\n"
+"    seek(&now, ms, n_groups, (int)blockIdx.x * WARPS + warp, o.row_bytes);\n"
+"    ahead = now;\n"
 "#pragma unroll\n"
 "    for (int r = 0; r < ROWS; r++)\n"
 "#pragma unroll\n"
 "        for (int j = 0; j < N; j++) sum[r][j] = 0.0f;\n"
+"#pragma unroll 1\n"
 "    for (int i = 0; i < STAGES - 1; i++) {\n"
-"        if (ahead.group < n_groups) fetch(ms, ahead, o.row_bytes, stages + i * ROWS * WINDOW, lane);\n"
+"        if (ahead.group < n_groups) {\n"
+"            fetch(ahead, stages + i * ROWS * WINDOW, lane);\n"
+"            step(&ahead, ms, n_groups, warps, o.row_bytes);\n"
+"        }\n"
 "        cp_commit();\n"
-"        step(&ahead, n_segments, warps);\n"
 "    }\n"
 "#if NEAR\n"
-"    extern __shared__ uint4 near_x[];\n",
+"    extern __shared__ uint4 near_x[];\n"
 "    quantize_x(&o, (u8 *)near_x);\n"
 "#endif\n"
+"#pragma unroll 1\n"
 "    while (now.group < n_groups) {\n"
 "        cp_wait<STAGES - 2>();\n"
 "        warp_sync();                                        /* all lanes' copies are there, and all are done with the slot before */\n"
-"        int free_slot = slot == 0 ? STAGES - 1 : slot - 1;\n"
-"        if (ahead.group < n_groups) fetch(ms, ahead, o.row_bytes, stages + free_slot * ROWS * WINDOW, lane);\n"
-"        cp_commit();\n"
-"        step(&ahead, n_segments, warps);\n"
-"        const u8 *row[ROWS];\n"
-"        int group = now.group;\n"
-"        const matrix &m = matrix_of(ms, &group);\n"
-"#pragma unroll\n"
-"        for (int r = 0; r < ROWS; r++) {\n"
-"            const u8 *end, *begin = segment_begin(m, group, r, now.segment, o.row_bytes, &end);\n"
-"            row[r] = stages + (slot * ROWS + r) * WINDOW + ((u64)begin & 15);\n"
+"        if (ahead.group < n_groups) {\n"
+"            fetch(ahead, stages + (slot == 0 ? STAGES - 1 : slot - 1) * ROWS * WINDOW, lane);\n"
+"            step(&ahead, ms, n_groups, warps, o.row_bytes);\n"
 "        }\n"
-"        consume<N>(o, now.segment, row, lane, sum);\n"
-"        if (now.segment == n_segments - 1) finish<N>(ms, now.group, o.n, lane, sum);\n"
-"        step(&now, n_segments, warps);\n"
+"        cp_commit();\n"
+"        const u8 *row[ROWS];\n"
+"#pragma unroll\n"
+"        for (int r = 0; r < ROWS; r++) row[r] = stages + (slot * ROWS + r) * WINDOW + phase_of(now.at[r]);\n"
+"        consume<N>(o, segment, row, lane, sum);\n"
+"        segment++;\n"
+"        if (now.left <= SEGMENT_BYTES) {\n"
+"            finish<N>(ms, now.group, o.n, lane, sum);\n"
+"            segment = 0;\n"
+"        }\n"
+"        step(&now, ms, n_groups, warps, o.row_bytes);\n"
 "        slot = slot == STAGES - 1 ? 0 : slot + 1;\n"
 "    }\n"
 "}\n"
@@ -1687,14 +1713,13 @@ static const char *const hybrid__cuda_text_matbatch[] = {
 "{\n"
 "    const u8 *begin = row + (i64)segment * SEGMENT_BYTES, *first = begin - ((u64)begin & 15);\n"
 "    const u8 *end = (i64)(segment + 1) * SEGMENT_BYTES < row_bytes ? begin + SEGMENT_BYTES : row + row_bytes;\n"
+"    int units = (int)(end - first + 15) >> 4, whole = first + 16 * units <= limit ? units : units - 1;\n"
 "#pragma unroll\n"
-"    for (int i = 0; i < (CHUNKS + 1) / 2; i++) {\n"
-"        const u8 *from = first + 32 * i + 16 * odd;\n"
-"        uint4 *at = to + 2 * i + odd;\n"
-"        if (from >= end) continue;\n"
-"        if (from + 16 <= limit) cp_async16(at, from, true);\n"
-"        else for (int b = 0; b < 16 && from + b < limit; b += 2) *(u16 *)((u8 *)at + b) = *(const u16 *)(from + b);          /* W ends within this chunk */\n"
-"    }\n"
+"    for (int i = 0; i < (CHUNKS + 1) / 2; i++)\n"
+"        if (2 * i + odd < whole) cp_async16(to + 2 * i + odd, first + 16 * (2 * i + odd), true);\n"
+"    if (whole < units && odd == 0)                          /* W ends within the last unit */\n"
+"#pragma unroll 1\n"
+"        for (int b = 0; b < 16 && first + 16 * whole + b < limit; b += 2) *(u16 *)((u8 *)(to + whole) + b) = *(const u16 *)(first + 16 * whole + b);\n"
 "}\n"
 "\n"
 "/* sum += s * d_x * (q . q_x) - m * s_x for the four results of a lane: rows g and g + 8 of W, rows 2t and 2t + 1 of x. */\n"

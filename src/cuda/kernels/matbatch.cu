@@ -104,14 +104,13 @@ DEVICE void fetch_row(const u8 *row, const u8 *limit, i64 row_bytes, int segment
 {
     const u8 *begin = row + (i64)segment * SEGMENT_BYTES, *first = begin - ((u64)begin & 15);
     const u8 *end = (i64)(segment + 1) * SEGMENT_BYTES < row_bytes ? begin + SEGMENT_BYTES : row + row_bytes;
+    int units = (int)(end - first + 15) >> 4, whole = first + 16 * units <= limit ? units : units - 1;
 #pragma unroll
-    for (int i = 0; i < (CHUNKS + 1) / 2; i++) {
-        const u8 *from = first + 32 * i + 16 * odd;
-        uint4 *at = to + 2 * i + odd;
-        if (from >= end) continue;
-        if (from + 16 <= limit) cp_async16(at, from, true);
-        else for (int b = 0; b < 16 && from + b < limit; b += 2) *(u16 *)((u8 *)at + b) = *(const u16 *)(from + b);          /* W ends within this chunk */
-    }
+    for (int i = 0; i < (CHUNKS + 1) / 2; i++)
+        if (2 * i + odd < whole) cp_async16(to + 2 * i + odd, first + 16 * (2 * i + odd), true);
+    if (whole < units && odd == 0)                          /* W ends within the last unit */
+#pragma unroll 1
+        for (int b = 0; b < 16 && first + 16 * whole + b < limit; b += 2) *(u16 *)((u8 *)(to + whole) + b) = *(const u16 *)(first + 16 * whole + b);
 }
 
 /* sum += s * d_x * (q . q_x) - m * s_x for the four results of a lane: rows g and g + 8 of W, rows 2t and 2t + 1 of x. */

@@ -35,8 +35,11 @@ struct matrices { matrix m[4]; int n; };
 
 struct operand { int k, n; i64 row_bytes; const void *x; i64 x_stride; const float *d, *s; };
 
-/* Where a warp is: which group of ROWS rows, and which segment of it. */
-struct place { int group, segment; };
+/* Where a warp is: a segment of a group of ROWS rows. Kept up to date instead of computed, since addresses are what a warp spends most instructions on. */
+struct place {
+    int group, left;                        /* left: bytes of a row from here on */
+    const u8 *at[ROWS], *limit;             /* the segment in each row; the end of the matrix, where it is in these rows and not 16-aligned, else NULL */
+};
 
 DEVICE int groups_of(const matrix &m) { return (m.rows + ROWS - 1) / ROWS; }
 
@@ -48,31 +51,54 @@ DEVICE const matrix &matrix_of(const matrices &ms, int *group)
     return ms.m[i];
 }
 
-/* The bytes of row r of a group at a segment: address of the first, and behind the last. */
-DEVICE const u8 *segment_begin(const matrix &m, int group, int r, int segment, i64 row_bytes, const u8 **end)
+/* To the begin of a group; nothing beyond the last. */
+DEVICE void seek(place *p, const matrices &ms, int n_groups, int group, i64 row_bytes)
 {
-    const u8 *row = m.w + (i64)min(group * ROWS + r, m.rows - 1) * row_bytes, *begin = row + (i64)segment * SEGMENT_BYTES;
-    *end = (i64)(segment + 1) * SEGMENT_BYTES < row_bytes ? begin + SEGMENT_BYTES : row + row_bytes;
-    return begin;
+    p->group = group;
+    if (group >= n_groups) return;
+    const matrix &m = matrix_of(ms, &group);
+    p->left = (int)row_bytes;
+    const u8 *limit = m.w + (i64)m.rows * row_bytes;
+    p->limit = ((u64)limit & 15) != 0 && (group + 1) * ROWS >= m.rows ? limit : (const u8 *)0;
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) p->at[r] = m.w + (i64)min(group * ROWS + r, m.rows - 1) * row_bytes;
 }
 
-DEVICE void fetch(const matrices &ms, place at, i64 row_bytes, u8 *stage, int lane)
+DEVICE void step(place *p, const matrices &ms, int n_groups, int warps, i64 row_bytes)
 {
-    int group = at.group;
-    const matrix &m = matrix_of(ms, &group);
-    const u8 *limit = m.w + (i64)m.rows * row_bytes;
+    p->left -= SEGMENT_BYTES;
+    if (p->left <= 0) { seek(p, ms, n_groups, p->group + warps, row_bytes); return; }
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) p->at[r] += SEGMENT_BYTES;
+}
+
+/* How far behind an aligned address a row's segment begins. */
+DEVICE int phase_of(const u8 *at)
+{
+#if !IS_FLOAT && BLOCK_ALIGN == 16
+    (void)at;
+    return 0;
+#else
+    return (int)((u64)at & 15);
+#endif
+}
+
+DEVICE void fetch(const place &p, u8 *stage, int lane)
+{
+    int bytes = min(p.left, SEGMENT_BYTES);
+    u8 *to = stage + 16 * lane;
 #pragma unroll
     for (int r = 0; r < ROWS; r++) {
-        const u8 *end, *begin = segment_begin(m, group, r, at.segment, row_bytes, &end);
-        const u8 *first = begin - ((u64)begin & 15);
-#pragma unroll
-        for (int i = 0; i < (WINDOW / 16 + 31) / 32; i++) {
-            const u8 *from = first + 16 * (lane + 32 * i);
-            u8 *to = stage + r * WINDOW + 16 * (lane + 32 * i);
-            if (from >= end) continue;
-            if (from + 16 <= limit) cp_async16(to, from, true);
-            else for (int b = 0; b < 16 && from + b < limit; b += 2) *(u16 *)(to + b) = *(const u16 *)(from + b);    /* W ends within this unit */
+        int phase = phase_of(p.at[r]), units = (phase + bytes + 15) >> 4;
+        const u8 *from = p.at[r] - phase + 16 * lane;
+        if (p.limit && p.at[r] - phase + 16 * units > p.limit) {            /* W ends within the last unit */
+            units--;
+            if (lane < 8 && from + 16 * units - 14 * lane < p.limit)
+                *(u16 *)(to + r * WINDOW + 16 * units - 14 * lane) = *(const u16 *)(from + 16 * units - 14 * lane);
         }
+#pragma unroll
+        for (int i = 0; i < (WINDOW / 16 + 31) / 32; i++)
+            if (lane + 32 * i < units) cp_async16(to + r * WINDOW + 512 * i, from + 512 * i, true);
     }
 }
 
@@ -232,50 +258,50 @@ template<int N> DEVICE void finish(const matrices &ms, int group, int n, int lan
     *y = mine;
 }
 
-DEVICE void step(place *at, int n_segments, int warps)
-{
-    if (++at->segment == n_segments) { at->segment = 0; at->group += warps; }
-}
-
 template<int N> DEVICE void matvec(const matrices &ms, operand o, uint4 *memory)
 {
-    int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5, warps = (int)gridDim.x * WARPS, n_groups = 0, slot = 0;
-    int n_segments = (o.k + SEGMENT - 1) / SEGMENT;
+    int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5, warps = (int)gridDim.x * WARPS, n_groups = 0, segment = 0, slot = 0;
     u8 *stages = (u8 *)(memory + warp * (STAGES * ROWS * WINDOW / 16));
-    place now = { (int)blockIdx.x * WARPS + warp, 0 }, ahead = now;
+    place now, ahead;
     float sum[ROWS][N];
     for (int i = 0; i < ms.n; i++) n_groups += groups_of(ms.m[i]);
+    seek(&now, ms, n_groups, (int)blockIdx.x * WARPS + warp, o.row_bytes);
+    ahead = now;
 #pragma unroll
     for (int r = 0; r < ROWS; r++)
 #pragma unroll
         for (int j = 0; j < N; j++) sum[r][j] = 0.0f;
+#pragma unroll 1
     for (int i = 0; i < STAGES - 1; i++) {
-        if (ahead.group < n_groups) fetch(ms, ahead, o.row_bytes, stages + i * ROWS * WINDOW, lane);
+        if (ahead.group < n_groups) {
+            fetch(ahead, stages + i * ROWS * WINDOW, lane);
+            step(&ahead, ms, n_groups, warps, o.row_bytes);
+        }
         cp_commit();
-        step(&ahead, n_segments, warps);
     }
 #if NEAR
     extern __shared__ uint4 near_x[];
     quantize_x(&o, (u8 *)near_x);
 #endif
+#pragma unroll 1
     while (now.group < n_groups) {
         cp_wait<STAGES - 2>();
         warp_sync();                                        /* all lanes' copies are there, and all are done with the slot before */
-        int free_slot = slot == 0 ? STAGES - 1 : slot - 1;
-        if (ahead.group < n_groups) fetch(ms, ahead, o.row_bytes, stages + free_slot * ROWS * WINDOW, lane);
-        cp_commit();
-        step(&ahead, n_segments, warps);
-        const u8 *row[ROWS];
-        int group = now.group;
-        const matrix &m = matrix_of(ms, &group);
-#pragma unroll
-        for (int r = 0; r < ROWS; r++) {
-            const u8 *end, *begin = segment_begin(m, group, r, now.segment, o.row_bytes, &end);
-            row[r] = stages + (slot * ROWS + r) * WINDOW + ((u64)begin & 15);
+        if (ahead.group < n_groups) {
+            fetch(ahead, stages + (slot == 0 ? STAGES - 1 : slot - 1) * ROWS * WINDOW, lane);
+            step(&ahead, ms, n_groups, warps, o.row_bytes);
         }
-        consume<N>(o, now.segment, row, lane, sum);
-        if (now.segment == n_segments - 1) finish<N>(ms, now.group, o.n, lane, sum);
-        step(&now, n_segments, warps);
+        cp_commit();
+        const u8 *row[ROWS];
+#pragma unroll
+        for (int r = 0; r < ROWS; r++) row[r] = stages + (slot * ROWS + r) * WINDOW + phase_of(now.at[r]);
+        consume<N>(o, segment, row, lane, sum);
+        segment++;
+        if (now.left <= SEGMENT_BYTES) {
+            finish<N>(ms, now.group, o.n, lane, sum);
+            segment = 0;
+        }
+        step(&now, ms, n_groups, warps, o.row_bytes);
         slot = slot == STAGES - 1 ? 0 : slot + 1;
     }
 }
