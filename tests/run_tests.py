@@ -8,7 +8,8 @@
 Every test is one C program, built three times: as a user would (cc -O2), with AddressSanitizer and UBSan, and, where its first
 comment says [tsan], with ThreadSanitizer. One that says [emu] runs on the emulated GPU of tests/emu; [emu-reordered] and [emu-check] run it there
 once more, with another order of threads and copies, and with every access of the kernels checked. '[no-asan]' there keeps a test from the second; '[simd]' lets the sanitized builds have
-the kernels of this machine instead of the scalar ones. HYBRID_SANITIZER (address, thread,
+the kernels of this machine instead of the scalar ones; where they are beside the point, [no-simd] (and [emu]) leaves them out of the plain build,
+which halves its compile time. HYBRID_SANITIZER (address, thread,
 or emulator in the gate that runs tests under qemu) tells a test that it is slow here, so that it can do less. What was built is kept in build/tests until a source changes.
 
 HYBRID_NO_SKIP   a skip is a failure (.ci/run sets it)     HYBRID_DATA     test data (default ../shared/data)
@@ -258,7 +259,7 @@ def run_all(args, total, seconds):
         if modes and emulator[0]:
             total.skip(os.path.basename(source), "the emulated GPU could not be built: " + emulator[0])
             continue
-        jobs.append((source, "plain", compiler + ["-O2"] + (NO_SIMD if modes else []), [], modes or [None]))       # [emu]: kernels of the CPU are beside the point
+        jobs.append((source, "plain", compiler + ["-O2"] + (NO_SIMD if modes or "[no-simd]" in head else []), [], modes or [None]))
         for variant, offer in offers.items():
             if (variant == "tsan" and "[tsan]" not in head) or (variant == "asan" and "[no-asan]" in head):
                 continue

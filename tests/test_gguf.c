@@ -1,4 +1,4 @@
-/* The GGUF reader and writer, against what gguf-py writes and sees (tests/oracle/make_gguf.py), and against damaged files. */
+/* The GGUF reader and writer, against what gguf-py writes and sees (tests/oracle/make_gguf.py), and against damaged files. [no-simd] */
 #define HYBRID_IMPLEMENTATION
 #include "../src/hybrid_all.c"
 #include "check.h"

@@ -1,5 +1,5 @@
 /* The foundation: runtime, worker pool, host hooks, files, half floats, random numbers. The thread tests mean most under ThreadSanitizer.
- * [tsan] [aarch64] */
+ * [tsan] [aarch64] [no-simd] */
 #define HYBRID_IMPLEMENTATION
 #include "../src/hybrid_all.c"
 #include "check.h"

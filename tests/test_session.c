@@ -1,4 +1,4 @@
-/* Conversations: streaming, stop texts, limits, what is reused of the cache, forgetting, errors that leave the session usable. */
+/* Conversations: streaming, stop texts, limits, what is reused of the cache, forgetting, errors that leave the session usable. [no-simd] */
 #define HYBRID_IMPLEMENTATION
 #include "../src/hybrid_all.c"
 #include "check.h"

@@ -1,7 +1,7 @@
 /* Working models, spoilt: random edits of the keys and tensors of the tiny reference models. What the writer still writes is loaded,
  * planned, run and talked with. Whatever the edits are: a result code and a sentence, or a model that decodes, takes the bytes that were
  * planned, and leaves none behind.
- *     HYBRID_WALKS=100000 HYBRID_SEED=5 build/tests/test_spoilt-asan       more of them, or others */
+ *     HYBRID_WALKS=100000 HYBRID_SEED=5 build/tests/test_spoilt-asan       more of them, or others [no-simd] */
 #define HYBRID_IMPLEMENTATION
 #include "../src/hybrid_all.c"
 #include "check.h"

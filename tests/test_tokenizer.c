@@ -1,5 +1,5 @@
 /* [tsan] Tokenizers against other people's vectors: llama.cpp's .inp/.out, tiktoken's test plans, HF's cases, llama.cpp and HF's regular
- * expressions on random texts (tests/oracle/make_tokenizer.py), and properties: round trips, streams, limits, no memory. */
+ * expressions on random texts (tests/oracle/make_tokenizer.py), and properties: round trips, streams, limits, no memory. [no-simd] */
 #define HYBRID_IMPLEMENTATION
 #include "../src/hybrid_all.c"
 #include "check.h"
