@@ -6,7 +6,7 @@ MODELS  = $(or $(HYBRID_MODELS),models)
 STORY   = examples/data/stories260K-q8_0.gguf
 REAL    = $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: help demo test gates gates-prove fuzz emu nvrtc-check gpu-check bench oracles model model-gemma header check-amalgamation clean
+.PHONY: help demo test gates gates-prove mutations fuzz emu nvrtc-check gpu-check bench oracles model model-gemma header check-amalgamation clean
 
 help:
 	@echo "make demo                a small model tells a story (offline); after 'make model' a real one answers"
@@ -16,6 +16,7 @@ help:
 	@echo "make bench               speed against llama.cpp on this machine (first time: about 7 minutes of pip)"
 	@echo "make fuzz                libFuzzer on everything that reads foreign bytes (SECONDS=30 each)"
 	@echo "make emu                 the emulated GPU in build/emu: HYBRID_CUDA_PATH=build/emu runs a program on it"
+	@echo "make mutations           breaks the GPU kernels in a hundred ways, and expects the tests to notice (minutes)"
 	@echo "make nvrtc-check         compiles every GPU kernel for every architecture (needs NVRTC, no GPU; some minutes)"
 	@echo "make gpu-check           on a machine with an NVIDIA GPU: tests, compute-sanitizer, speeds and peers; TO=folder of the report"
 	@echo "make gates               header up to date, standards, cut-outs, leaks, examples, README"
@@ -42,6 +43,9 @@ gates-prove:
 
 fuzz:
 	@HYBRID_FUZZ_SECONDS=$(or $(SECONDS),30) $(PYTHON) tests/run_tests.py --fuzz
+
+mutations:
+	@$(PYTHON) tests/mutate_cuda.py
 
 emu:
 	@$(PYTHON) tests/emu/build.py --to build/emu

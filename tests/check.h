@@ -1,5 +1,6 @@
 /* check: the whole test framework. A test is a program: TEST names a part, CHECK counts, SKIP says why, test_end prints the sum.
- * With HYBRID_NO_SKIP in the environment (set by .ci/run) a skip counts as a failure. */
+ * With HYBRID_NO_SKIP in the environment (set by .ci/run) a skip counts as a failure. HYBRID_FIRST_FAILURE: the first failure ends the program, and
+ * HYBRID_ONLY=word leaves out the parts whose names do not hold it, where a test asks test_wanted: for those who look for one fault. */
 #ifndef CHECK_H
 #define CHECK_H
 #include <stdio.h>
@@ -17,6 +18,7 @@ static const char *check_name = "?";
             printf("FAILED %s:%d [%s] %s: ", __FILE__, __LINE__, check_name, #condition);  \
             printf(__VA_ARGS__);                                                           \
             printf("\n");                                                                  \
+            if (getenv("HYBRID_FIRST_FAILURE")) exit(1);                                   \
         }                                                                                  \
     } while (0)
 #define SKIP(...)                                                                          \
@@ -29,6 +31,12 @@ static const char *check_name = "?";
 /* A processor that is not here: nothing can be installed against that, so it is never a failure. */
 #define SKIP_PROCESSOR(...)                                                                \
     do { check_skipped++; printf("skipped [%s] ", check_name); printf(__VA_ARGS__); printf("\n"); } while (0)
+
+static inline int test_wanted(const char *part)
+{
+    const char *only = getenv("HYBRID_ONLY");
+    return !only || strstr(part, only) != NULL;
+}
 
 static inline int test_end(void)
 {

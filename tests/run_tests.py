@@ -9,7 +9,7 @@ Every test is one C program, built three times: as a user would (cc -O2), with A
 comment says [tsan], with ThreadSanitizer. One that says [emu] runs on the emulated GPU of tests/emu; [emu-reordered] and [emu-check] run it there
 once more, with another order of threads and copies, and with every access of the kernels checked. '[no-asan]' there keeps a test from the second; '[simd]' lets the sanitized builds have
 the kernels of this machine instead of the scalar ones; where they are beside the point, [no-simd] (and [emu]) leaves them out of the plain build,
-which halves its compile time. HYBRID_SANITIZER (address, thread,
+which halves its compile time. Builds that are not a user's anyhow also have HYBRID_STATIC: what a test does not call is not compiled then. HYBRID_SANITIZER (address, thread,
 or emulator in the gate that runs tests under qemu) tells a test that it is slow here, so that it can do less. What was built is kept in build/tests until a source changes.
 
 HYBRID_NO_SKIP   a skip is a failure (.ci/run sets it)     HYBRID_DATA     test data (default ../shared/data)
@@ -42,6 +42,7 @@ TIME_LIMIT = {"plain": 420, "asan": 600, "tsan": 420}
 EMU, EMU_CACHE = os.path.join("build", "emu"), os.path.join("build", "emu-cache")
 EMU_MODES = {"emu": {}, "emu-reordered": {"EMU_ORDER": "lifo", "EMU_DEFER": "1"}, "emu-check": {"EMU_CHECK": "1"}}
 NO_SIMD = ["-DHYBRID_NO_SIMD"]        # instrumented kernels take minutes to compile: only tests that say [simd] carry them
+STATIC = ["-DHYBRID_STATIC"]
 lock = threading.Lock()
 
 
@@ -216,7 +217,7 @@ def fuzz(total, names, seconds):
     if isinstance(offer, str):
         return total.skip("the fuzzers", offer)
     with ThreadPoolExecutor(JOBS) as pool:
-        list(pool.map(lambda s: run_fuzzer(s, offer[0] + NO_SIMD, seconds, total), sources))
+        list(pool.map(lambda s: run_fuzzer(s, offer[0] + NO_SIMD + STATIC, seconds, total), sources))
 
 
 def main():
@@ -259,14 +260,14 @@ def run_all(args, total, seconds):
         if modes and emulator[0]:
             total.skip(os.path.basename(source), "the emulated GPU could not be built: " + emulator[0])
             continue
-        jobs.append((source, "plain", compiler + ["-O2"] + (NO_SIMD if modes or "[no-simd]" in head else []), [], modes or [None]))
+        jobs.append((source, "plain", compiler + ["-O2"] + (NO_SIMD + STATIC if modes or "[no-simd]" in head else []), [], modes or [None]))
         for variant, offer in offers.items():
             if (variant == "tsan" and "[tsan]" not in head) or (variant == "asan" and "[no-asan]" in head):
                 continue
             if isinstance(offer, str):
                 total.skip("%s under %s" % (os.path.basename(source), variant), offer)
             else:
-                jobs.append((source, variant, offer[0] + ([] if "[simd]" in head else NO_SIMD), offer[1], modes[:1] or [None]))
+                jobs.append((source, variant, offer[0] + STATIC + ([] if "[simd]" in head else NO_SIMD), offer[1], modes[:1] or [None]))
     if not jobs:
         say("FAILED: no test fits %s" % args.names)
         total.add(0, 1, 0)

@@ -214,14 +214,15 @@ static void test_values(void)
 static void test_rope(void)
 {
     static const struct { int dim, n_rot, heads; hybrid__rope_kind kind; } cases[] = {
-        { 64, 64, 3, HYBRID__ROPE_NEOX }, { 128, 128, 2, HYBRID__ROPE_NORM }, { 80, 20, 5, HYBRID__ROPE_NEOX }, { 8, 8, 4, HYBRID__ROPE_NORM }, { 256, 64, 1, HYBRID__ROPE_NORM } };
+        { 64, 64, 3, HYBRID__ROPE_NEOX }, { 128, 128, 2, HYBRID__ROPE_NORM }, { 80, 20, 5, HYBRID__ROPE_NEOX }, { 8, 8, 4, HYBRID__ROPE_NORM }, { 256, 64, 1, HYBRID__ROPE_NORM },
+        { 12, 10, 3, HYBRID__ROPE_NEOX } };
     static const int32_t table[] = { 0 };
     hybrid__run runs[3];
     int c, i, r;
     TEST("rope");
     for (i = 0; i < 3; i++) { runs[i].first_row = 2 * i; runs[i].n_rows = 2; runs[i].pages = table; }
     runs[0].pos = 0; runs[1].pos = 17; runs[2].pos = 29;
-    for (c = 0; c < 5; c++) {
+    for (c = 0; c < (int)(sizeof cases / sizeof *cases); c++) {
         int dim = cases[c].dim, half = cases[c].n_rot / 2, stride = dim * cases[c].heads + 3, n = 6;
         static test_batch t;
         double *freq = (double *)malloc((size_t)half * 8), worst = 0;
@@ -420,6 +421,7 @@ static void test_attention_case(const attention_case *c)
     const bool half = c->type != HYBRID_TYPE_F32 && c->dim_k == c->dim_v && hybrid__cuda_attention_module(hybrid__cuda_kv_type(c->type), c->dim_k) >= 0;
     snprintf(name, sizeof name, "attention %s %d/%d, %d of %d, window %d, cap %g", hybrid_type_name(c->type), c->dim_k, c->dim_v, c->n_head, c->n_head_kv, c->window, (double)c->softcap);
     TEST(name);
+    if (!test_wanted(name)) return;
     world_create(&w, c);
     for (r = 0; r < RUNS; r++)
         for (i = 0; i < w.runs[r].n_rows; i++)
@@ -564,9 +566,68 @@ static void test_attention(void)
         { HYBRID_TYPE_F32, 72, 40, 2, 1, 0, 0, false, 0 },
     };
     size_t i;
-    const char *only = getenv("ATTENTION_CASE");
-    for (i = 0; i < sizeof cases / sizeof *cases; i++)
-        if (!only || (size_t)atoi(only) == i) test_attention_case(&cases[i]);
+    for (i = 0; i < sizeof cases / sizeof *cases; i++) test_attention_case(&cases[i]);
+}
+
+/* One row at a time at the end of a long sequence: up to 64 parts of four pages, then fewer of eight. */
+static void test_long_attention_case(hybrid_type type, int dim, int n_head)
+{
+    enum { LENGTH = 9001, PAGES = (LENGTH + HYBRID__PAGE - 1) / HYBRID__PAGE };
+    static const int positions[] = { 511, 512, 4095, 4097, 8159, 8191, 8192, 9000 };
+    static int32_t pages[PAGES];
+    static test_batch t;
+    hybrid__kv_view host, device;
+    hybrid__op_attention op;
+    hybrid__run run;
+    float *q = normals((size_t)(n_head * dim)), *x = normals((size_t)dim), *want = (float *)malloc((size_t)(n_head * dim) * 4), *out = (float *)malloc((size_t)(n_head * dim) * 4);
+    const double limit = type == HYBRID_TYPE_F32 ? 1e-5 : 4e-3;
+    size_t bytes, i;
+    int p, h;
+    memset(&host, 0, sizeof host);
+    host.type = type; host.n_head_kv = 1; host.head_dim_k = host.head_dim_v = dim;
+    host.row_bytes_k = host.row_bytes_v = hybrid_type_row_bytes(type, (size_t)dim);
+    host.page_bytes_k = host.page_bytes_v = host.row_bytes_k * HYBRID__PAGE;
+    bytes = host.page_bytes_k * PAGES;
+    host.k = (char *)calloc(1, bytes); host.v = (char *)calloc(1, bytes);
+    for (p = 0; p < PAGES; p++) pages[p] = p * 5 % PAGES;
+    for (p = 0; p < LENGTH; p++) {
+        for (h = 0; h < dim; h++) x[h] = normal();
+        x[0] = p < 4500 ? 0.0f : 32.0f;                                            /* with q[0]: e^102 is no float, if the maximum were the early parts' */
+        hybrid__kv_row_generic(type, x, (char *)(uintptr_t)hybrid__k_row(&host, pages[p / HYBRID__PAGE], 0, p % HYBRID__PAGE), dim);
+        for (h = 0; h < dim; h++) x[h] = normal() + 0.001f * (float)p;             /* later parts are unlike earlier ones */
+        hybrid__kv_row_generic(type, x, (char *)(uintptr_t)hybrid__v_row(&host, pages[p / HYBRID__PAGE], 0, p % HYBRID__PAGE), dim);
+    }
+    device = host;
+    device.k = (char *)device_put(host.k, bytes); device.v = (char *)device_put(host.v, bytes);
+    memset(&op, 0, sizeof op);
+    for (h = 0; h < n_head; h++) q[h * dim] = 16;
+    op.n_head = n_head; op.scale = 0.2f; op.q_stride = op.out_stride = n_head * dim;
+    for (i = 0; i < sizeof positions / sizeof *positions; i++) {
+        void *dq = device_put(q, (size_t)(n_head * dim) * 4), *dout = device_new((size_t)(n_head * dim) * 4);
+        double d;
+        run.first_row = 0; run.n_rows = 1; run.pos = positions[i]; run.pages = pages;
+        t.host.n_out = 0;
+        batch_begin(&t, &run, 1, PAGES, n_head, 1, dim, 0);
+        CHECK(t.split.max_splits == 64, "%d parts", t.split.max_splits);
+        op.kv = &host;
+        for (h = 0; h < n_head; h++) hybrid__attention_row_generic(&op, pages, positions[i], h, q + h * dim, want + h * dim);
+        op.kv = &device; op.q = (const float *)dq; op.out = (float *)dout;
+        hybrid__cuda_op_attention(queue, &t.b, &op);
+        device_get(out, dout, (size_t)(n_head * dim) * 4);
+        d = difference(out, dim, want, dim, n_head, dim, 1);
+        CHECK(d < limit, "%s, position %d: %g", hybrid_type_name(type), positions[i], d);
+        device_free(dq); device_free(dout);
+        batch_end(&t);
+    }
+    device_free(device.k); device_free(device.v);
+    free(host.k); free(host.v); free(q); free(x); free(want); free(out);
+}
+
+static void test_long_attention(void)
+{
+    TEST("long attention");
+    test_long_attention_case(HYBRID_TYPE_F16, 64, 2);
+    test_long_attention_case(HYBRID_TYPE_F32, 16, 3);
 }
 
 /* ---- the largest logits --------------------------------------------------------------------------------------------- */
@@ -627,6 +688,7 @@ static void test_top_k(void)
     test_top_k_case(100, 256, 2, 0);
     test_top_k_case(4096, 256, 2, 50);
     test_top_k_case(4097, 1, 2, 3);
+    test_top_k_case(5000, 64, 2, 1);                           /* zeros, of both signs */
     test_top_k_case(32001, 64, 2, 0);
     test_top_k_case(50257, 256, 2, 9);
     test_top_k_case(151936, 100, 1, 0);
@@ -648,14 +710,15 @@ int main(void)
         return test_end();
     }
     if (hybrid__cuda_queue_create(cu, &queue, &error)) { printf("%s\n", error.message); return 1; }
-    test_norm();
-    test_glu();
-    test_values();
-    test_rope();
-    test_embed();
-    test_heads();
+    if (test_wanted("norm")) test_norm();
+    if (test_wanted("glu")) test_glu();
+    if (test_wanted("values")) test_values();
+    if (test_wanted("rope")) test_rope();
+    if (test_wanted("embed")) test_embed();
+    if (test_wanted("heads")) test_heads();
     test_attention();
-    test_top_k();
+    if (test_wanted("long attention")) test_long_attention();
+    if (test_wanted("top k")) test_top_k();
     hybrid__cuda_queue_destroy(queue);
     hybrid__cuda_release(cu);
     hybrid_runtime_destroy(rt);

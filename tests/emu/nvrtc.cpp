@@ -15,7 +15,7 @@
 enum { OK = 0, OUT_OF_MEMORY = 1, INVALID_INPUT = 3, INVALID_PROGRAM = 4, INVALID_OPTION = 5, COMPILATION = 6, INTERNAL = 11 };
 static const int archs[] = {75, 80, 86, 87, 88, 89, 90, 100, 103, 110, 120, 121};
 
-struct Program { std::string source, name, log, image; bool ptx = false; unsigned arch = 75; };
+struct Program { std::string source, name, log, image; bool ptx = false, patched = false; unsigned arch = 75; };
 
 EMU_API const char *nvrtcGetErrorString(int r) {
     switch (r) {
@@ -35,11 +35,30 @@ EMU_API int nvrtcVersion(int *major, int *minor) { if (int e = emu_injected(__fu
 EMU_API int nvrtcGetNumSupportedArchs(int *n) { *n = (int)(sizeof archs / sizeof *archs); return OK; }
 EMU_API int nvrtcGetSupportedArchs(int *out) { memcpy(out, archs, sizeof archs); return OK; }
 
+static bool read_file(const std::string &path, std::string *out);
+static bool write_file(const std::string &path, const std::string &text);
+
+/* EMU_PATCH=file: its first part, up to a line "=>", is replaced by the rest wherever a program has it. `file`.seen says that one had, `file`.broken that
+ * such a one did not compile. The cache here goes by the text, so that a patched program is never taken for the other. */
+static bool patch(std::string *source) {
+    const char *path = getenv("EMU_PATCH");
+    std::string text;
+    if (!path || !*path || !read_file(path, &text)) return false;
+    size_t middle = text.find("\n=>\n");
+    if (middle == std::string::npos) return false;
+    std::string from = text.substr(0, middle), to = text.substr(middle + 4);
+    size_t at = source->find(from);
+    if (at == std::string::npos) return false;
+    for (; at != std::string::npos; at = source->find(from, at + to.size())) source->replace(at, from.size(), to);
+    return write_file(std::string(path) + ".seen", "");
+}
+
 EMU_API int nvrtcCreateProgram(void **out, const char *source, const char *name, int n_headers, const char *const *, const char *const *) {
     if (int e = emu_injected(__func__, OUT_OF_MEMORY)) return e;
     if (!out || !source || n_headers) return INVALID_INPUT;
     Program *p = new Program;
     p->source = source;
+    p->patched = patch(&p->source);
     p->name = name && *name ? name : "default_program";
     *out = p;
     return OK;
@@ -408,7 +427,7 @@ static int build(Program *p, const std::vector<std::string> &defines, const std:
     read_file(work + "/unit.so", &library);
     mkdir(cache.c_str(), 0777);
     std::string temporary = cache + "/" + std::to_string((long)getpid()) + "-" + std::to_string((unsigned long)(uintptr_t)p) + ".tmp";
-    if (write_file(temporary, library)) rename(temporary.c_str(), (cache + file).c_str());
+    if (!p->patched && write_file(temporary, library)) rename(temporary.c_str(), (cache + file).c_str());
     p->image = image_of(p->arch, check, library);
     return OK;
 }
@@ -425,6 +444,7 @@ EMU_API int nvrtcCompileProgram(void *h, int n, const char *const *opts) {
     std::string work = std::string(base && *base ? base : "/tmp") + "/emu-XXXXXX";
     if (!mkdtemp(&work[0])) return INTERNAL;
     int result = build(p, defines, work);
+    if (result != OK && p->patched) write_file(std::string(getenv("EMU_PATCH")) + ".broken", p->log);
     if (!emu_env("EMU_KEEP", 0)) {
         if (DIR *d = opendir(work.c_str())) {
             while (dirent *e = readdir(d)) unlink((work + "/" + e->d_name).c_str());

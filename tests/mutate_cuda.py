@@ -1,0 +1,240 @@
+#!/usr/bin/env python3
+"""mutate_cuda: breaks the GPU's kernels, one place at a time, and expects the tests to notice.
+
+    python3 tests/mutate_cuda.py                 every mutation; the last line is: N passed, N failed, N skipped
+    python3 tests/mutate_cuda.py rows.cu head    those whose file or texts hold one of these words
+    python3 tests/mutate_cuda.py --list          what there is
+
+The tests run on the emulated GPU, which changes the text of the kernels on their way to its compiler (EMU_PATCH): the programs are those of
+`make test`, built once. A mutation counts as noticed when the test fails; not when the changed kernel does not compile, or is not used at all.
+Each text must stand exactly once in all kernels, so that a mutation that went stale is an error here and not a silent pass.
+"""
+import argparse
+import glob
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import run_tests
+
+KERNELS = os.path.join("src", "cuda", "kernels")
+OPS, MATMUL = "test_cuda_ops", "test_cuda_matmul"
+CHECK = {"EMU_CHECK": "1"}
+TIME_LIMIT = 300
+
+# (file, text, what it becomes, test program, part of it, environment)
+MUTATIONS = [
+    # norms, activations, element by element
+    ("rows.cu", "x += shfl_xor(x, mask);", "x += shfl_xor(x, mask & 15);", OPS, "norm"),
+    ("rows.cu", "for (int w = 0; w < n_warps; w++) x += shared[w];", "for (int w = 0; w < n_warps - 1; w++) x += shared[w];", OPS, "norm"),
+    ("rows.cu", "block_sync();                                             /* the last sum has been read */", "", OPS, "norm"),
+    ("rows.cu", "v[c].x[j] -= mean; sum = fmaf", "sum = fmaf", OPS, "norm"),
+    ("rows.cu", "sum = fmaf(u.x[j] - mean, u.x[j] - mean, sum);", "sum = fmaf(u.x[j], u.x[j], sum);", OPS, "norm"),
+    ("rows.cu", "1.0f / sqrtf(group_sum(sum, shared) / (float)n + eps)", "1.0f / sqrtf(group_sum(sum, shared) / (float)n)", OPS, "norm"),
+    ("rows.cu", "if (b) u.x[j] += b[i + j];", "", OPS, "norm"),
+    ("rows.cu", "0.044715f", "0.0447f", OPS, "glu"),
+    ("rows.cu", "x / (1.0f + expf(-x))", "x / (1.0f + expf(x))", OPS, "glu"),
+    ("rows.cu", "g.x[j] *= u.x[j];", "g.x[j] = u.x[j];", OPS, "glu"),
+    ("rows.cu", "factor * tanhf(v.x[j] / factor)", "factor * tanhf(v.x[j] * factor)", OPS, "values"),
+    # rotation, embedding
+    ("rope.cu", "fma(-n, 9.920935791635221e-10,", "fma(-n, 0.0,", OPS, "rope"),
+    ("rope.cu", "if ((quadrant + 1) & 2)", "if (quadrant & 2)", OPS, "rope"),
+    ("rope.cu", "*q = a * t.y + b * t.x;", "*q = a * t.y - b * t.x;", OPS, "rope"),
+    ("rope.cu", "(neox ? half : 1)", "(neox ? half + half % 2 : 1)", OPS, "rope"),
+    ("embed.cu", "add ? fmaf(x, scale, *to) : x * scale", "add ? x + *to : x * scale", OPS, "embed"),
+    ("embed.cu", "if (at >= k / 32) return;", "if (at > k / 32) return;", OPS, "embed"),
+    # heads and the cache
+    ("kv.cu", "if (i % 32 == 0) *(half_t *)block = f2h(d);", "if (i % 32 == 0) *(half_t *)block = f2h(d * 1.01f);", OPS, "attention Q8_0"),
+    ("kv.cu", "k_cache + page * page_bytes_k + (i64)(head * 32 + p % 32) * row_bytes_k", "k_cache + page * page_bytes_k + (i64)(head * 32 + p % 31) * row_bytes_k", OPS, "attention F16 64"),
+    ("kv.cu", "for (int mask = 16; mask; mask /= 2) most = max", "for (int mask = 8; mask; mask /= 2) most = max", OPS, "attention Q8_0"),
+    ("kv.cu", "mean = warp_sum(mean) / (float)n;", "mean = warp_sum(mean) / 32.0f;", OPS, "heads"),
+    ("kv.cu", "(neox ? i % half : i / 2)", "(neox ? i / 2 : i / 2)", OPS, "heads"),
+    ("kv.cu", "x[j] = first ? x[j] * t.x - other * t.y : other * t.y + x[j] * t.x;", "x[j] = first ? x[j] * t.x - other * t.y : other * t.x + x[j] * t.y;", OPS, "heads"),
+    ("kv.cu", "is_q ? at : (at - a.n_head) % a.n_head_kv", "is_q ? at : (at - a.n_head) % (a.n_head_kv + 1)", OPS, "heads"),
+    ("kv.cu", "if (i >= 2 * half) break;", "", OPS, "heads"),
+    # attention: what is seen, the splits and their join
+    ("attention_args.cu", "max(pos - window + 1, 0)", "max(pos - window, 0)", OPS, "window 50"),
+    ("attention_args.cu", "while (pages * max_splits < total) pages *= 2;", "", OPS, "long attention"),
+    ("attention_args.cu", "softcap * (1.0f - 2.0f / (expf(2.0f * s / softcap) + 1.0f))", "softcap * (1.0f - 2.0f / (expf(s / softcap) + 1.0f))", OPS, "cap 30"),
+    ("attention_args.cu", "m == NOTHING ? 0.0f : m", "m", OPS, "window"),
+    ("attention_args.cu", "atomicAdd(done, 1) == n_splits - 1", "atomicAdd(done, 1) == n_splits - 2", OPS, "attention F16 64"),
+    ("attention_args.cu", "if (last) *done = 0;", "", OPS, "attention F16 64"),
+    ("attention_args.cu", "high = lane + 32 < n_splits;", "high = false;", OPS, "long attention"),
+    ("attention_args.cu", "fmaxf(fmaxf(m0, m1), sink)", "fmaxf(m0, sink)", OPS, "long attention"),
+    ("attention_args.cu", "weight[h * MAX_SPLITS + lane + 32] = w1 / sum;", "weight[h * MAX_SPLITS + lane + 32] = w0 / sum;", OPS, "long attention"),
+    ("attention_args.cu", "+ fast_exp(sink - top)", "", OPS, "attention F16 64/64, 14"),
+    ("attention_args.cu", "part[lane * step + 1] * w0 : 0.0f", "part[lane * step + 1] : 0.0f", OPS, "attention F16"),
+    # attention of few rows
+    ("attention.cu", "state.l = fmaf(state.l, c, sum);", "state.l += sum;", OPS, "attention F16"),
+    ("attention.cu", "state.o[j][0] *= c; state.o[j][1] *= c;", "state.o[j][0] *= c;", OPS, "attention F16"),
+    ("attention.cu", "if (at < low || at >= high) s[j][i] = NOTHING;", "if (at >= high) s[j][i] = NOTHING;", OPS, "window 50"),
+    ("attention.cu", "const u32 order = j % 2 ? 0x7632 : 0x5410", "const u32 order = j % 2 ? 0x5410 : 0x7632", OPS, "attention F16"),
+    ("attention.cu", "const int at = i / 64 * 64 + i % 8 * 8 + i % 64 / 8;", "const int at = i / 64 * 64 + i % 64 / 8 * 8 + i % 8;", OPS, "attention F16"),
+    ("attention.cu", "d * (float)(i8)(two & 255), d * (float)(i8)(two >> 8)", "d * (float)(i8)(two & 255), d * (float)(two >> 8)", OPS, "attention Q8_0"),
+    ("attention.cu", "all = fmaf(l[w][query], c, all);", "all += l[w][query];", OPS, "attention F16"),
+    ("attention.cu", "page < to; page += 4", "page < to; page += 5", OPS, "attention F16"),
+    # attention of many rows
+    ("attention.cu", "const bool there = at >= low && at < high;", "const bool there = at >= low && at <= high;", OPS, "attention F16"),
+    ("attention.cu", "if (key > pos[i / 2] ||", "if (key > pos[0] ||", OPS, "attention F16"),
+    ("attention.cu", "s[j][i] = cap(s[j][i] * scale, softcap);", "s[j][i] = cap(s[j][i], softcap);", OPS, "cap 30"),
+    ("attention.cu", "const half_t *at = k + (lane / 16 * 8 + lane % 8) * STRIDE + lane / 8 % 2 * 8;", "const half_t *at = k + lane % 16 * STRIDE + lane / 16 * 8;", OPS, "attention F16"),
+    ("attention.cu", "l[r] = fmaf(l[r], c, sum);", "l[r] = l[r] + sum;", OPS, "attention F16"),
+    ("attention.cu", "block_sync();                                                                     /* V is there; nobody reads K any more */", "", OPS, "attention F16 64/64, 4", CHECK),
+    ("attention.cu", "l[r] = fmaf(l[r], factor, fast_exp(a.sinks[head] - top));", "", OPS, "attention F16 64/64, 14"),
+    # attention in float32
+    ("attention_any.cu", "if (key > pos || key < first_seen(pos, a.window)) s[j] = NOTHING;", "if (key > pos) s[j] = NOTHING;", OPS, "attention F32"),
+    ("attention_any.cu", "l[j] = fmaf(l[j], c, warp_sum(e));", "l[j] = fmaf(l[j], c, e);", OPS, "attention F32"),
+    ("attention_any.cu", "acc[j][i] *= c;", "acc[j][i] *= 1;", OPS, "attention F32"),
+    ("attention_any.cu", "block_sync();                                                                     /* p is there; nobody reads K any more */", "", OPS, "attention F32 16", CHECK),
+    # the largest logits
+    ("select.cu", "u & 0x80000000u ? ~u : u | 0x80000000u", "u | 0x80000000u", OPS, "top k"),
+    ("select.cu", "__float_as_uint(x + 0.0f)", "__float_as_uint(x)", OPS, "top k"),
+    ("select.cu", "x == c.key && equal_below++ < c.equal", "x == c.key && equal_below++ <= c.equal", OPS, "top k"),
+    ("select.cu", "kept_key[j] == mine && j < (int)threadIdx.x", "kept_key[j] == mine && j > (int)threadIdx.x", OPS, "top k"),
+    ("select.cu", "if (lane >= d) sum += other;", "if (lane > d) sum += other;", OPS, "top k"),
+    ("select.cu", "m == most ? 1.0f : expf(m - most)", "1.0f", OPS, "top k"),
+    ("select.cu", "ids[part * k + place] = first + j < n_vocab ? first + j : -1;", "ids[part * k + place] = first + j;", OPS, "top k"),
+    ("select.cu", "*mask |= (digits - 1) << shift;", "", OPS, "top k"),
+    # blocks of weights
+    ("quant.cu", "((bits & 15u) * 0x02040810u) & 0x10101010u", "((bits & 15u) * 0x02040810u) & 0x10101000u", OPS, "embed"),
+    ("quant.cu", "d * (TYPE == TYPE_Q4_0 ? 8.0f : 16.0f)", "d * 8.0f", OPS, "embed"),
+    ("quant.cu", "p->w[4 + j] |= (int)(two << 3 & 0x10101010u);", "p->w[4 + j] |= (int)(two << 4 & 0x10101010u);", OPS, "embed"),
+    ("quant.cu", "(head[3] >> 4 & 0x0F0F0F0Fu) | (head[2] >> 2 & 0x30303030u)", "(head[3] & 0x0F0F0F0Fu) | (head[2] >> 2 & 0x30303030u)", OPS, "embed"),
+    ("quant.cu", "u32 high = h[j] >> (r & 2);", "u32 high = h[j] >> (r & 1);", OPS, "embed"),
+    ("quant.cu", "p->s[0] = d * (float)(a - 32); p->s[1] = d * (float)(b - 32);", "p->s[0] = d * (float)(a - 32); p->s[1] = d * (float)(b - 31);", OPS, "embed"),
+    ("quant.cu", "p->m[0] = dmin * (float)(a >> 4); p->m[1] = dmin * (float)(b >> 4);", "p->m[0] = dmin * (float)(a >> 4); p->m[1] = dmin * (float)(a >> 4);", OPS, "embed"),
+    ("quant.cu", "between ? 0x5432u : 0x3210u", "0x3210u", OPS, "embed"),
+    # one row
+    ("matvec.cu", "(group + 1) * ROWS >= m.rows ? limit : (const u8 *)0", "(group + 1) * ROWS > m.rows ? limit : (const u8 *)0", MATMUL, "few rows", CHECK),
+    ("matvec.cu", "sum[r][j] = fmaf(p[r].s[0] * d0, (float)dot16(p[r].w, x0, 0), fmaf(-p[r].m[0], s0, sum[r][j]));", "sum[r][j] = fmaf(p[r].s[0] * d0, (float)dot16(p[r].w, x0, 0), fmaf(-p[r].m[0], s1, sum[r][j]));", MATMUL, "few rows"),
+    ("matvec.cu", "for (int mask = 4; mask > 0; mask >>= 1) bits = max", "for (int mask = 2; mask > 0; mask >>= 1) bits = max", MATMUL, "few rows"),
+    ("matvec.cu", "sum += shfl_xor(sum, 2);", "", MATMUL, "few rows"),
+    ("matvec.cu", "if (lane == r * N + j) mine = v;", "if (lane == r + N * j) mine = v;", MATMUL, "few rows"),
+    ("matvec.cu", "while (i < ms.n - 1 && *group >= groups_of(ms.m[i]))", "while (i < ms.n - 1 && *group > groups_of(ms.m[i]))", MATMUL, "several"),
+    ("matvec.cu", "*(u32 *)(to + place_of(at & ~31, at & 31)) = word;", "*(u32 *)(to + at) = word;", MATMUL, "few rows"),
+    ("matvec.cu", "there >= VALUES && ((u64)p & 15) == 0) {\n        uint4 u", "there >= 0) {\n        uint4 u", MATMUL, "few rows"),
+    ("matvec.cu", "slot = slot == STAGES - 1 ? 0 : slot + 1;\n    }\n}\n\n#define MATVEC", "slot = slot == STAGES - 2 ? 0 : slot + 1;\n    }\n}\n\n#define MATVEC", MATMUL, "few rows"),
+    # 2 to 64 rows
+    ("matbatch.cu", "#define CENTER 32", "#define CENTER 31", MATMUL, "few rows"),
+    ("matbatch.cu", "u32 a[4] = { lo.q[0], hi.q[0], 0u, 0u }, c[4] = { 0u, 0u, lo.q[1], hi.q[1] };", "u32 a[4] = { lo.q[0], hi.q[0], 0u, 0u }, c[4] = { lo.q[1], hi.q[1], 0u, 0u };", MATMUL, "few rows"),
+    ("matbatch.cu", "make_float2(s0.x + s1.x, s0.y + s1.y)", "make_float2(s0.x + s1.x, s0.y + s0.y)", MATMUL, "few rows"),
+    ("matbatch.cu", "if (j > 0 && 8 * j >= x.n) break;", "if (j > 0 && 8 * j + 8 >= x.n) break;", MATMUL, "few rows"),
+    ("matbatch.cu", "whole = first + 16 * units <= limit ? units : units - 1;", "whole = units;", MATMUL, "few rows", CHECK),
+    ("matbatch.cu", "for (int part = 0; part < WARPS; part++) v +=", "for (int part = 0; part < WARPS - 1; part++) v +=", MATMUL, "few rows"),
+    ("matbatch.cu", "if (m.add) v += *y;\n        *y = v;\n    }\n}\n\nKERNEL __launch_bounds__(32 * WARPS, BLOCKS) matbatch", "*y = v;\n    }\n}\n\nKERNEL __launch_bounds__(32 * WARPS, BLOCKS) matbatch", MATMUL, "few rows"),
+    ("quantize.cu", "half = i >> 4 & 1, t = i >> 2 & 3", "half = i >> 4 & 1, t = i >> 2 & 1", MATMUL, "few rows"),
+    ("quantize.cu", "for (int mask = 8; mask > 0; mask >>= 1) sum +=", "for (int mask = 16; mask > 0; mask >>= 1) sum +=", MATMUL, "few rows"),
+    ("quantize.cu", "r.q = inverse > 0.0f ? (int)rintf(v * inverse) : 0;", "r.q = inverse > 0.0f ? (int)(v * inverse) : 0;", MATMUL, "few rows"),
+    ("quantize.cu", "*to = bias[i] + (add ? *to : 0.0f);", "*to = bias[i];", MATMUL, "several"),
+    # many rows
+    ("dequantize.cu", "block * BLOCK + half_at(which, h)", "block * BLOCK + half_at(which, 0) + 16 * h", MATMUL, "many rows"),
+    ("gemm.cu", "row * 4 + (chunk ^ (row >> 1 & 3))", "row * 4 + (chunk ^ (row >> 1 & 7))", MATMUL, "many rows, own"),
+    ("gemm.cu", "b[j + 1][0] = four[2]; b[j + 1][1] = four[3];", "b[j + 1][0] = four[3]; b[j + 1][1] = four[2];", MATMUL, "many rows, own"),
+    ("gemm.cu", "cp_wait<STAGES - 2>();\n        block_sync();                                       /* everyone's", "block_sync();                                       /* everyone's", MATMUL, "many rows, own", CHECK),
+    ("gemm.cu", "bool valid = first + row < rows && k0 + 8 * chunk < k;", "bool valid = first + row < rows;", MATMUL, "many rows, own"),
+    ("gemm_f32.cu", "sum[i / 4][i % 4] = fmaf(a[i / 4], b[i % 4], sum[i / 4][i % 4]);\n        }\n        block_sync();", "sum[i / 4][i % 4] = fmaf(a[i / 4], b[i % 4], sum[i / 4][i % 4]);\n        }", MATMUL, "many rows, own", CHECK),
+    ("gemm_f32.cu", "first + row < rows && k0 + at < k ?", "first + row < rows ?", MATMUL, "many rows, own"),
+]
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def stale(texts):
+    """The mutations whose text is not exactly once in the kernels, or not in the file that they name."""
+    for m in MUTATIONS:
+        count = sum(text.count(m[1]) for text in texts.values())
+        if count != 1 or m[1] not in texts[m[0]]:
+            yield "%s: %r stands %d times in the kernels, and must stand once, in %s" % (m[0], m[1], count, m[0])
+
+
+def environment_of(m):
+    env = dict(os.environ, HYBRID_CUDA_PATH=os.path.abspath(run_tests.EMU), HYBRID_CUDA_CACHE="", HYBRID_FIRST_FAILURE="1", HYBRID_ONLY=m[4])
+    env.pop("HYBRID_NO_SKIP", None)
+    env.update(m[5] if len(m) > 5 else {})
+    return env
+
+
+def run(m, patch=None):
+    """(exit status, output, seconds)"""
+    env, start = environment_of(m), time.time()
+    if patch:
+        env["EMU_PATCH"] = patch
+    try:
+        done = subprocess.run([os.path.join(run_tests.BUILD, m[3] + "-plain")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env, timeout=TIME_LIMIT)
+        return done.returncode, done.stdout.decode("utf-8", "replace"), time.time() - start
+    except subprocess.TimeoutExpired:
+        return 124, "it ran longer than %d s" % TIME_LIMIT, time.time() - start
+
+
+def title(m):
+    return "%s: %s => %s" % (m[0], " ".join(m[1].split()), " ".join(m[2].split()) or "(nothing)")
+
+
+def mutate(m, scratch, number):
+    """None when the tests notice, else what happened instead."""
+    patch = os.path.join(scratch, "%d.patch" % number)
+    with open(patch, "w") as f:
+        f.write(m[1] + "\n=>\n" + m[2])
+    status, out, seconds = run(m, patch)
+    if not os.path.exists(patch + ".seen"):
+        return "the test %s (%s) does not use this kernel" % (m[3], m[4])
+    if os.path.exists(patch + ".broken"):
+        return "it does not compile:\n" + open(patch + ".broken").read()
+    if status == 0:
+        return "NOT NOTICED by %s (%s), which ended well after %.1f s" % (m[3], m[4], seconds)
+    say("  noticed after %5.1f s  %s" % (seconds, title(m)))
+    return None
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Breaks kernels and expects the tests to notice.", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=__doc__)
+    parser.add_argument("words", nargs="*", help="only mutations whose file or texts hold one of these")
+    parser.add_argument("--list", action="store_true", help="only says what they are")
+    args = parser.parse_args()
+    os.chdir(run_tests.ROOT)
+    chosen = [m for m in MUTATIONS if not args.words or any(w in part for w in args.words for part in m[:3])]
+    if args.list:
+        for m in chosen:
+            say(title(m))
+        return 0
+    texts = {os.path.basename(p): open(p, encoding="utf-8").read() for p in glob.glob(os.path.join(KERNELS, "*.cu"))}
+    problems = list(stale(texts))
+    passed, failed, start = 0, len(problems), time.time()
+    for words in problems:
+        say("FAILED " + words)
+    words = run_tests.build_emulator()
+    if words:
+        say("FAILED the emulated GPU could not be built: " + words)
+        say("0 passed, 1 failed, 0 skipped")
+        return 1
+    os.makedirs(run_tests.BUILD, exist_ok=True)
+    compiler = os.environ.get("CC", "cc").split()
+    for program in sorted({m[3] for m in chosen}):
+        words = run_tests.build("tests/%s.c" % program, compiler + ["-O2"] + run_tests.NO_SIMD + run_tests.STATIC, os.path.join(run_tests.BUILD, program + "-plain"))
+        if words:
+            say("FAILED %s does not compile:\n%s" % (program, words))
+            return 1
+    # As they are, the tests must pass: a test that is red anyway notices everything.
+    for m in {(m[3], m[4], len(m) > 5): m for m in chosen}.values():
+        status, out, seconds = run(m)
+        if status:
+            say("FAILED %s (%s) fails although nothing is broken:\n%s" % (m[3], m[4], run_tests.tail(out)))
+            failed += 1
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(run_tests.JOBS) as pool:
+        for m, words in zip(chosen, pool.map(lambda pair: mutate(pair[1], scratch, pair[0]), enumerate(chosen))):
+            if words:
+                say("FAILED %s\n    %s" % (title(m), words))
+            passed, failed = passed + (not words), failed + bool(words)
+    say("%d ways to break a kernel, %.0f s" % (len(chosen), time.time() - start))
+    say("%d passed, %d failed, 0 skipped" % (passed, failed))
+    return failed != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
