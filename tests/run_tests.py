@@ -17,6 +17,7 @@ HYBRID_MODELS    real models (default models)              HYBRID_JOBS     how m
 HYBRID_FUZZ_SECONDS   how long each fuzzer runs (default 5)
 """
 import argparse
+import functools
 import glob
 import hashlib
 import os
@@ -209,15 +210,21 @@ def run_fuzzer(source, command, seconds, total):
     total.add(1, 0, 0)
 
 
-def fuzz(total, names, seconds):
+def fuzz_jobs(total, names, seconds):
+    """Calls that run a fuzzer each."""
     sources = [s for s in sorted(glob.glob("tests/fuzz/fuzz_*.c")) if not names or any(n in s for n in names)]
     if not sources:
-        return
+        return []
     offer = sanitizer("fuzz", ["clang"])
     if isinstance(offer, str):
-        return total.skip("the fuzzers", offer)
+        total.skip("the fuzzers", offer)
+        return []
+    return [functools.partial(run_fuzzer, source, offer[0] + NO_SIMD + STATIC, seconds, total) for source in sources]
+
+
+def run_jobs(jobs):
     with ThreadPoolExecutor(JOBS) as pool:
-        list(pool.map(lambda s: run_fuzzer(s, offer[0] + NO_SIMD + STATIC, seconds, total), sources))
+        list(pool.map(lambda job: job(), jobs))
 
 
 def main():
@@ -231,7 +238,7 @@ def main():
     start, total = time.time(), Sum()
     seconds = int(os.environ.get("HYBRID_FUZZ_SECONDS", "5"))
     if args.fuzz:
-        fuzz(total, args.names, seconds)
+        run_jobs(fuzz_jobs(total, args.names, seconds))
     else:
         run_all(args, total, seconds)
     say("all of it took %.0f s" % (time.time() - start))
@@ -271,11 +278,8 @@ def run_all(args, total, seconds):
     if not jobs:
         say("FAILED: no test fits %s" % args.names)
         total.add(0, 1, 0)
-    with ThreadPoolExecutor(JOBS) as pool:
-        list(pool.map(lambda job: run_test(job, total, environment), jobs))
-
+    run_jobs(([] if args.names else fuzz_jobs(total, [], seconds)) + [functools.partial(run_test, job, total, environment) for job in jobs])
     if not args.names:
-        fuzz(total, [], seconds)
         gates = subprocess.Popen([sys.executable, "tests/gates/gates.py"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         row = ""
         for raw in gates.stdout:

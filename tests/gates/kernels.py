@@ -1,4 +1,4 @@
-"""The kernels of the GPU: NVIDIA's own compiler takes them without a spill, and the tests notice when one is broken."""
+"""The kernels of the GPU: NVIDIA's own compiler takes them without a spill, and the tests of `make test` notice when one is broken."""
 import os
 import re
 import sys
@@ -23,3 +23,20 @@ def nvrtc(box):
         print("skipped [nvrtc] " + out.strip(), flush=True)
         return
     box.expect("every module for sm_75 and sm_90", status == 0 and re.search(r"nvrtc_check: \d\d+ modules x 2 architectures .* 0 wrong", out), out)
+
+
+def mutation(old, new):
+    """One more mutation for the script, of which it must say that something is wrong with it."""
+    return lambda root: replace(os.path.join(root, "tests", "mutate_cuda.py"), "MUTATIONS = [\n", "MUTATIONS = [\n    (\"rope.cu\", %r, %r, OPS, \"rope\"),\n" % (old, new))
+
+
+@gate("mutations", faults=[
+    ("a change that no test notices", mutation("const float a = *p, b = *q;", "const float a = *p + 0.0f, b = *q;")),
+    ("a change that does not compile", mutation("const float a = *p, b = *q;", "const float a = *p, c = *q;")),
+    ("a text that the kernels do not have", mutation("const float a = *p, b = *r;", "")),
+])
+def mutations(box):
+    status, out = box.run([sys.executable, "tests/mutate_cuda.py"], box.root, timeout=1500)
+    rows = [row for row in out.split("\n") if not row.startswith("  noticed")]
+    count = re.search(r"(\d+) passed, 0 failed, 0 skipped", rows[-2] if len(rows) > 1 else "")
+    box.expect("the tests notice every mutation of the kernels", status == 0 and count and int(count.group(1)) >= 30, "\n".join(rows))
