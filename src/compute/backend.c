@@ -134,6 +134,40 @@ typedef struct hybrid__op_glu {
     int64_t n_rows, n;
 } hybrid__op_glu;
 
+/* Chooses experts for each row: ids (n, n_used), the largest of its n_expert logits, largest first, of equal ones the lower id; and weights
+ * (n, n_used): SOFTMAX: of all logits, of which norm makes the chosen ones sum to 1; SIGMOID: of each logit alone. All times scale. Both read logits that are
+ * NaN as the smallest. */
+typedef enum hybrid__route_kind { HYBRID__ROUTE_SOFTMAX, HYBRID__ROUTE_SIGMOID } hybrid__route_kind;
+enum { HYBRID__EXPERTS_MAX = 1024, HYBRID__EXPERTS_USED_MAX = 64 };
+typedef struct hybrid__op_route {
+    hybrid__route_kind kind;
+    const float *logits;                /* (n, n_expert), no gaps */
+    int      n, n_expert, n_used;       /* 1 <= n_used <= n_expert */
+    bool     norm;
+    float    scale;
+    int32_t *ids;
+    float   *weights;
+} hybrid__op_route;
+
+/* Products with the matrices of chosen experts, up to 2 that read the same rows: row r * n_used + s of y_i = W_i[ids[r][s]] . x, where x is row r, or
+ * row r * n_used + s when each_own. W_i (out_i, k) of expert e lies at data + e * nb[2]; ne[2] = n_expert. */
+typedef struct hybrid__op_experts {
+    const float *x; int64_t x_stride;
+    const int32_t *ids;                 /* (n, n_used), in 0 .. n_expert - 1, of one row all different */
+    int  n, n_used;
+    bool each_own;
+    int  n_out;
+    struct { const hybrid__tensor *w; float *y; int64_t y_stride; } out[2];
+} hybrid__op_experts;
+
+/* y (n, n_embd) += sum over s of weights (n, n_used) [r][s] * x (n * n_used, n_embd) [r * n_used + s], in the order of s. Rows without gaps. */
+typedef struct hybrid__op_combine {
+    const float *x, *weights;
+    int      n, n_used;
+    int64_t  n_embd;
+    float   *y;
+} hybrid__op_combine;
+
 /* ids, values (n_rows, k): the k largest of each row of logits, the largest first, of equal ones the lower id; where there are fewer than k, id -1 and
  * -inf. stats (n_rows, 2): the maximum, and the sum of e^(x - maximum) over the row: NaN when the row holds a NaN. */
 enum { HYBRID__TOP_K_MAX = 256 };
@@ -162,6 +196,9 @@ typedef struct hybrid__backend_ops {
     void (*heads)(hybrid__backend *be, const hybrid__op_heads *op);
     void (*attention)(hybrid__backend *be, const hybrid__op_attention *op);
     void (*glu)(hybrid__backend *be, const hybrid__op_glu *op);
+    void (*route)(hybrid__backend *be, const hybrid__op_route *op);
+    void (*experts)(hybrid__backend *be, const hybrid__op_experts *op);
+    void (*combine)(hybrid__backend *be, const hybrid__op_combine *op);
     void (*add)(hybrid__backend *be, float *y, const float *x, int64_t n);                      /* y += x */
     void (*scale)(hybrid__backend *be, float *y, float factor, int64_t n);                      /* y *= factor */
     void (*softcap)(hybrid__backend *be, float *y, float cap, int64_t n);                       /* y = cap * tanh(y / cap) */
