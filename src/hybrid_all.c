@@ -89,6 +89,7 @@
 #include "compute/cpu_arm.c"
 #include "compute/cpu_select.c"
 #include "compute/matmul.c"
+#include "compute/cpu_experts.c"
 #include "compute/cpu.c"
 
 /* model */

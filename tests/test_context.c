@@ -466,8 +466,8 @@ static bool put(void *user, const void *data, size_t n)
     return true;
 }
 
-/* The model with a key more (a text when it is not NULL). */
-static void foreign_key(const char *key, const char *text, int number, hybrid_result expected, const char *words)
+/* A model with a key more (a text when it is not NULL), or with the tensor `from` under the name `to`, or without it when `to` is NULL. */
+static void foreign_file(const char *path, const char *key, const char *text, int number, const char *from, const char *to, hybrid_result expected, const char *words)
 {
     hybrid_source source;
     hybrid_gguf *g = NULL;
@@ -480,14 +480,14 @@ static void foreign_key(const char *key, const char *text, int number, hybrid_re
     char name[128];
     size_t i;
     memset(&source, 0, sizeof source);
-    source.path = model_path;
+    source.path = path;
     CHECK(!hybrid_gguf_open(NULL, &source, &g, &err) && !hybrid_gguf_writer_create(NULL, &w, &err) && !hybrid_gguf_copy_keys(w, g, &err), "%s", err.message);
     if (text) hybrid_gguf_set_string(w, key, text, NULL);
-    else hybrid_gguf_set_int(w, key, HYBRID_GGUF_U32, number, NULL);
+    else if (key) hybrid_gguf_set_int(w, key, HYBRID_GGUF_U32, number, NULL);
     for (i = 0; i < hybrid_gguf_tensor_count(g); i++) {
         const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(g, i);
         snprintf(name, sizeof name, "%.*s", (int)t->name.size, t->name.data);
-        hybrid_gguf_add_tensor(w, name, t->type, t->n_dims, t->ne, NULL);
+        hybrid_gguf_add_tensor(w, from && to && !strcmp(name, from) ? to : from && !strcmp(name, from) ? "unknown" : name, t->type, t->n_dims, t->ne, NULL);
     }
     CHECK(!hybrid_gguf_begin(w, put, &out, &err), "%s", err.message);
     for (i = 0; i < hybrid_gguf_tensor_count(g); i++) CHECK(!hybrid_gguf_write(w, hybrid_gguf_tensor_at(g, i)->data, (size_t)hybrid_gguf_tensor_at(g, i)->size, &err), "%s", err.message);
@@ -506,6 +506,11 @@ static void foreign_key(const char *key, const char *text, int number, hybrid_re
     }
     hybrid_model_destroy(m);
     free(out.data);
+}
+
+static void foreign_key(const char *key, const char *text, int number, hybrid_result expected, const char *words)
+{
+    foreign_file(model_path, key, text, number, NULL, NULL, expected, words);
 }
 
 static bool cancel(void *user, float fraction) { HYBRID__UNUSED(user); return fraction < 0; }
@@ -536,7 +541,7 @@ static void refusals(void)
     r = hybrid_model_load(NULL, &d, &m, &err);
     CHECK(r == HYBRID_ERROR_INVALID && strstr(err.message, "empty"), "%d %s", r, err.message);
     foreign_key("llama.expert_count", NULL, 0, HYBRID_OK, "");
-    foreign_key("llama.expert_count", NULL, 8, HYBRID_ERROR_UNSUPPORTED, "mixture of 8 experts");
+    foreign_key("llama.expert_count", NULL, 8, HYBRID_ERROR_FORMAT, "'llama.expert_used_count' is missing");
     foreign_key("general.architecture", "bad\33[31m\nname", 0, HYBRID_ERROR_UNSUPPORTED, "'bad?[31m?name'");
     foreign_key("general.name", "a\33]0;b\nc\x7F", 0, HYBRID_OK, "a?]0;b?c?");
     foreign_key("general.name", "0123456789012345678901234567890123456789012345678901234567890\xE2\x82\xAC", 0, HYBRID_OK, "0123456789012345678901234567890123456789012345678901234567890");
@@ -548,6 +553,28 @@ static void refusals(void)
     hybrid_model_destroy(NULL);
     hybrid_context_destroy(NULL);
     hybrid_session_destroy(NULL);
+}
+
+/* Files of mixtures of experts that are not what they say. */
+static void refused_mixtures(void)
+{
+    static const char mixtral[] = "tests/oracle/data/models/mixtral.gguf", qwen2moe[] = "tests/oracle/data/models/qwen2moe.gguf";
+    TEST("refused mixtures");
+    foreign_file(mixtral, "llama.expert_count", NULL, 4, NULL, NULL, HYBRID_OK, "");
+    foreign_file(mixtral, "llama.expert_count", NULL, 0, NULL, NULL, HYBRID_ERROR_FORMAT, "'llama.expert_count' is missing or 0");
+    foreign_file(mixtral, "llama.expert_count", NULL, 1, NULL, NULL, HYBRID_ERROR_FORMAT, "choice of one is none");
+    foreign_file(mixtral, "llama.expert_count", NULL, 3, NULL, NULL, HYBRID_ERROR_FORMAT, "'blk.0.ffn_gate_inp.weight' is 32 x 4 x 1");
+    foreign_file(mixtral, "llama.expert_count", NULL, 5000, NULL, NULL, HYBRID_ERROR_FORMAT, "must be 0..1024");
+    foreign_file(mixtral, "llama.expert_used_count", NULL, 0, NULL, NULL, HYBRID_ERROR_FORMAT, "must be 1..4");
+    foreign_file(mixtral, "llama.expert_used_count", NULL, 5, NULL, NULL, HYBRID_ERROR_FORMAT, "must be 1..4");
+    foreign_file(mixtral, "llama.expert_used_count", NULL, 4, NULL, NULL, HYBRID_OK, "");
+    foreign_file(mixtral, "llama.expert_feed_forward_length", NULL, 16, NULL, NULL, HYBRID_ERROR_FORMAT, "'blk.0.ffn_gate_exps.weight' is 32 x 32 x 4");
+    foreign_file(mixtral, "llama.expert_gating_func", NULL, 2, NULL, NULL, HYBRID_ERROR_UNSUPPORTED, "softmax");
+    foreign_file(mixtral, NULL, NULL, 0, "blk.1.ffn_up_exps.weight", NULL, HYBRID_ERROR_FORMAT, "no tensor 'blk.1.ffn_up_exps.weight'");
+    foreign_file(mixtral, NULL, NULL, 0, "blk.0.ffn_down_exps.weight", "blk.0.ffn_down.0.weight", HYBRID_ERROR_UNSUPPORTED, "convert the model again");
+    foreign_file(qwen2moe, "qwen2moe.expert_shared_feed_forward_length", NULL, 23, NULL, NULL, HYBRID_ERROR_FORMAT, "'blk.0.ffn_gate_shexp.weight' is 32 x 24");
+    foreign_file(qwen2moe, NULL, NULL, 0, "blk.2.ffn_gate_inp_shexp.weight", NULL, HYBRID_ERROR_FORMAT, "no tensor 'blk.2.ffn_gate_inp_shexp.weight'");
+    foreign_file("tests/oracle/data/models/qwen2.gguf", "qwen2.expert_count", NULL, 8, NULL, NULL, HYBRID_ERROR_UNSUPPORTED, "mixture of 8 experts of the architecture 'qwen2'");
 }
 
 int main(void)
@@ -566,7 +593,11 @@ int main(void)
     plan_is_use("examples/data/stories260K-q8_0.gguf", false);
     memory_that_fails(model_path);
     memory_that_fails("examples/data/stories260K-q8_0.gguf");
+    plan_is_use("tests/oracle/data/models/qwen2moe.gguf", false);
+    plan_is_use("tests/oracle/data/models/qwen3moe.gguf", true);
+    memory_that_fails("tests/oracle/data/models/qwen2moe.gguf");
     damaged_weights();
     refusals();
+    refused_mixtures();
     return test_end();
 }

@@ -684,6 +684,225 @@ static void test_threads(void)
     }
 }
 
+/* ---- mixtures of experts --------------------------------------------------------------------------------------------- */
+
+/* The plain statement: rows of weights in double, the chosen experts by counting those before them. */
+static void check_route(const hybrid__op_route *op)
+{
+    int r, s, i, e;
+    for (r = 0; r < op->n; r++) {
+        const float *x = op->logits + r * op->n_expert;
+        double all = 0, chosen = 0, most = -HUGE_VAL;
+        for (e = 0; e < op->n_expert; e++) if (x[e] > most) most = x[e];
+        for (e = 0; e < op->n_expert; e++) all += x[e] == x[e] ? exp((double)x[e] - most) : 0;
+        for (s = 0; s < op->n_used; s++) {
+            const int id = op->ids[r * op->n_used + s];
+            int before = 0;
+            CHECK(id >= 0 && id < op->n_expert, "row %d, choice %d: expert %d", r, s, id);
+            if (id < 0 || id >= op->n_expert) return;
+            for (i = 0; i < op->n_expert; i++) {
+                const bool here = x[id] == x[id], there = x[i] == x[i];
+                before += there && here ? x[i] > x[id] || (x[i] == x[id] && i < id) : there ? x[i] > -HUGE_VALF || i < id : !here && i < id;
+            }
+            CHECK(before == s, "row %d, choice %d: expert %d has %d before it", r, s, id, before);
+            chosen += x[id] == x[id] ? exp((double)x[id] - most) : 0;
+        }
+        for (s = 0; s < op->n_used; s++) {
+            const double logit = x[op->ids[r * op->n_used + s]], one = logit == logit ? exp(logit - most) : 0, weight = op->weights[r * op->n_used + s];
+            const double want = op->scale * (op->kind == HYBRID__ROUTE_SIGMOID ? (logit == logit ? 1 / (1 + exp(-logit)) : 0) : one / (op->norm ? chosen : all));
+            if (all == 0 && op->kind == HYBRID__ROUTE_SOFTMAX) CHECK(weight != weight, "a row of NaN has weight %g", weight);
+            else CHECK(fabs(weight - want) <= 2e-6 * want + 1e-37, "row %d, choice %d: weight %.9g, not %.9g", r, s, weight, want);
+        }
+    }
+}
+
+static void test_route(void)
+{
+    static const int shapes[][3] = { { 1, 1, 1 }, { 8, 2, 3 }, { 60, 4, 5 }, { 128, 8, 70 }, { 7, 7, 9 }, { 1024, 64, 2 }, { 5, 3, 1 }, { 33, 6, 40 } };    /* experts, used, rows */
+    const float nan = hybrid__bits_f32(0x7FC00000u);
+    int i, t, variant, e;
+    TEST("route");
+    for (i = 0; i < (int)HYBRID__COUNT(shapes); i++)
+        for (variant = 0; variant < 6; variant++) {
+            const size_t n_expert = (size_t)shapes[i][0], n_used = (size_t)shapes[i][1], n = (size_t)shapes[i][2];
+            float *x = random_floats(n * n_expert), *weights[2];
+            int32_t *ids[2];
+            hybrid__op_route op;
+            for (e = 0; e < (int)(n * n_expert); e++) {
+                if (variant & 1) x[e] = floorf(2 * x[e]);                       /* many equal ones */
+                if (variant >= 4 && random_int(0, 3) == 0) x[e] = nan;
+            }
+            if (variant == 5) for (e = 0; e < (int)n_expert; e++) x[e] = nan;    /* a whole row */
+            op.kind = variant == 3 ? HYBRID__ROUTE_SIGMOID : HYBRID__ROUTE_SOFTMAX;
+            op.logits = x; op.n = (int)n; op.n_expert = (int)n_expert; op.n_used = (int)n_used;
+            op.norm = variant == 1 || variant == 4; op.scale = variant == 2 ? 2.5f : 1;
+            for (t = 0; t < n_targets + 1; t++) {
+                hybrid__backend *be = t < n_targets ? targets[t].be : create_backend(targets[n_targets - 1].name, 3, NULL, 0);
+                op.ids = ids[t > 0] = (int32_t *)malloc(n * n_used * sizeof(int32_t));
+                op.weights = weights[t > 0] = (float *)malloc(n * n_used * sizeof(float));
+                be->ops->route(be, &op);
+                if (!t) check_route(&op);
+                else CHECK(!memcmp(ids[0], ids[1], n * n_used * sizeof(int32_t)) && first_difference(weights[0], weights[1], n * n_used) < 0, "%d of %d experts, variant %d, target %d", (int)n_used, (int)n_expert, variant, t);
+                if (t) { free(ids[1]); free(weights[1]); }
+                if (t == n_targets) be->ops->destroy(be);
+            }
+            free(x); free(ids[0]); free(weights[0]);
+        }
+}
+
+static void test_combine(void)
+{
+    static const int shapes[][3] = { { 1, 1, 1 }, { 3, 2, 100 }, { 1, 8, 2048 }, { 2, 64, 300 }, { 5, 3, 5000 }, { 1, 1, 9000 } };      /* rows, used, width */
+    int i, t, r, s, c;
+    TEST("combine");
+    for (i = 0; i < (int)HYBRID__COUNT(shapes); i++) {
+        const int n = shapes[i][0], n_used = shapes[i][1], width = shapes[i][2];
+        const size_t values = (size_t)n * (size_t)width;
+        float *x = random_floats(values * (size_t)n_used), *weights = random_floats((size_t)(n * n_used)), *start = random_floats(values), *want = copy_floats(start, values);
+        hybrid__op_combine op;
+        for (r = 0; r < n; r++)
+            for (s = 0; s < n_used; s++)
+                for (c = 0; c < width; c++) {
+                    const float part = x[(r * n_used + s) * width + c] * weights[r * n_used + s];
+                    want[r * width + c] = want[r * width + c] + part;
+                }
+        op.x = x; op.weights = weights; op.n = n; op.n_used = n_used; op.n_embd = width;
+        for (t = 0; t < n_targets + 1; t++) {
+            hybrid__backend *be = t < n_targets ? targets[t].be : create_backend(targets[n_targets - 1].name, 3, NULL, 0);
+            op.y = copy_floats(start, values);
+            be->ops->combine(be, &op);
+            CHECK(first_difference(op.y, want, values) < 0, "%d x %d x %d, target %d: value %d", n, n_used, width, t, (int)first_difference(op.y, want, values));
+            free(op.y);
+            if (t == n_targets) be->ops->destroy(be);
+        }
+        free(x); free(weights); free(start); free(want);
+    }
+}
+
+/* Matrices of n_expert experts in a type, and what they decode to. */
+typedef struct expert_matrices { hybrid__tensor w; float *values; char *data; } expert_matrices;
+static void experts_create(expert_matrices *m, hybrid_type type, int k, int out, int n_expert)
+{
+    const size_t row = hybrid_type_row_bytes(type, (size_t)k), n = (size_t)k * (size_t)out * (size_t)n_expert;
+    memset(m, 0, sizeof *m);
+    m->values = random_floats(n);
+    m->data = (char *)malloc(row * (size_t)out * (size_t)n_expert);
+    CHECK(hybrid_quantize(type, m->values, m->data, n, NULL) == HYBRID_OK && hybrid_dequantize(type, m->data, m->values, n) == HYBRID_OK, "encode");
+    m->w.type = type;
+    m->w.ne[0] = k; m->w.ne[1] = out; m->w.ne[2] = n_expert; m->w.ne[3] = 1;
+    m->w.nb[1] = row; m->w.nb[2] = row * (size_t)out; m->w.nb[3] = m->w.nb[2] * (size_t)n_expert;
+    m->w.data = m->data;
+}
+static void experts_destroy(expert_matrices *m) { free(m->values); free(m->data); }
+
+/* A back end with room for exactly this. */
+static hybrid__backend *experts_backend(const char *isa, int threads, const expert_matrices *m, int n_w, int n, int n_used)
+{
+    hybrid_runtime_desc desc;
+    hybrid__limits limits;
+    hybrid_runtime *rt = NULL;
+    hybrid__backend *be = NULL;
+    int i;
+    memset(&desc, 0, sizeof desc);
+    memset(&limits, 0, sizeof limits);
+    desc.isa = isa; desc.n_threads = threads;
+    limits.n_rows = n; limits.n_expert_used = n_used;
+    CHECK(!hybrid_runtime_create(&desc, &rt, NULL), "runtime %s", isa);
+    for (i = 0; i < n_w; i++) CHECK(hybrid__cpu_limits_matrix(rt, &limits, &m[i].w), "type %d", (int)m[i].w.type);
+    CHECK(!hybrid__cpu_backend_create(rt, &limits, &be, NULL), "back end %s", isa);
+    hybrid_runtime_destroy(rt);
+    return be;
+}
+
+/* Experts of each row, all different; crowded: many rows choose the same. */
+static void choose_experts(int32_t *ids, int n, int n_used, int n_expert, bool crowded)
+{
+    int r, s, i;
+    for (r = 0; r < n; r++)
+        for (s = 0; s < n_used; s++) {
+            int32_t *row = ids + r * n_used;
+            row[s] = crowded && s == 0 && random_int(0, 4) ? n_expert - 1 : random_int(0, n_expert - 1);
+            for (i = 0; i < s; i++) if (row[i] == row[s]) { row[s] = (row[s] + 1) % n_expert; i = -1; }
+        }
+}
+
+/* What matmul makes of each choice alone: the same bits are asked of experts. And near is the product in double. */
+static void experts_one_by_one(const hybrid__op_experts *op, const expert_matrices *m, int o, float *want)
+{
+    const int k = (int)m[o].w.ne[0], out = (int)m[o].w.ne[1];
+    hybrid__backend *be;
+    hybrid__op_matmul mm;
+    hybrid__tensor w = m[o].w;
+    double worst = 0, most = 0, sum;
+    int c, r, i;
+    w.ne[2] = 1;
+    be = create_backend("generic", 1, &w, 1);
+    for (c = 0; c < op->n * op->n_used; c++) {
+        const float *x = op->x + (op->each_own ? c : c / op->n_used) * op->x_stride, *values = m[o].values + (size_t)op->ids[c] * (size_t)k * (size_t)out;
+        memset(&mm, 0, sizeof mm);
+        w.data = m[o].data + (size_t)op->ids[c] * m[o].w.nb[2];
+        mm.x = x; mm.x_stride = k; mm.n = mm.n_out = 1;
+        mm.out[0].w = &w; mm.out[0].y = want + (size_t)c * (size_t)out; mm.out[0].y_stride = out;
+        be->ops->matmul(be, &mm);
+        for (r = 0; r < out; r++) {
+            for (sum = 0, i = 0; i < k; i++) sum += (double)values[r * k + i] * x[i];
+            worst = HYBRID__MAX(worst, fabs(sum - want[c * out + r]));
+            most = HYBRID__MAX(most, fabs(sum));
+        }
+    }
+    CHECK(worst <= (hybrid_type_block_size(m[o].w.type) > 1 ? 2e-2 : 2e-6) * most, "%s: %g of %g", hybrid_type_name(m[o].w.type), worst, most);
+    be->ops->destroy(be);
+}
+
+static void test_experts(void)
+{
+    static const hybrid_type types[][2] = { { HYBRID_TYPE_F32, HYBRID_TYPE_F32 }, { HYBRID_TYPE_F16, HYBRID_TYPE_BF16 }, { HYBRID_TYPE_Q8_0, HYBRID_TYPE_Q8_0 },
+        { HYBRID_TYPE_Q4_0, HYBRID_TYPE_F32 }, { HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q6_K }, { HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q8_0 } };
+    static const struct { int out, n_expert, n, n_used; bool each_own, crowded; } cases[] = {
+        { 40, 8, 1, 2, false, false }, { 33, 8, 1, 8, true, false }, { 70, 5, 3, 2, false, true }, { 130, 16, 45, 4, false, true }, { 65, 4, 30, 3, true, true },
+        { 1, 2, 7, 1, false, false }, { 17, 64, 9, 6, true, false }, { 96, 3, 20, 1, true, true } };
+    int u, i, t, o;
+    TEST("experts");
+    for (u = 0; u < (int)HYBRID__COUNT(types); u++)
+        for (i = 0; i < (int)HYBRID__COUNT(cases); i++) {
+            const int k = u == 0 ? 39 : 256 + (u < 4 ? 32 : 0), out = cases[i].out, n_choices = cases[i].n * cases[i].n_used, y_stride = out + 3;
+            const size_t values = (size_t)n_choices * (size_t)y_stride;
+            expert_matrices m[2];
+            int32_t *ids = (int32_t *)malloc((size_t)n_choices * sizeof *ids);
+            float *x = random_floats((size_t)n_choices * (size_t)(k + 5)), *want[2];
+            hybrid__op_experts op;
+            memset(&op, 0, sizeof op);
+            choose_experts(ids, cases[i].n, cases[i].n_used, cases[i].n_expert, cases[i].crowded);
+            op.x = x; op.x_stride = k + 5; op.ids = ids; op.n = cases[i].n; op.n_used = cases[i].n_used; op.each_own = cases[i].each_own;
+            op.n_out = 1 + (i + u) % 2;
+            for (o = 0; o < 2; o++) {
+                experts_create(&m[o], types[u][o], k, out + o, cases[i].n_expert);
+                want[o] = (float *)malloc((size_t)n_choices * (size_t)(out + o) * sizeof(float));
+                experts_one_by_one(&op, m, o, want[o]);
+            }
+            for (t = 0; t < n_targets * 2; t++) {
+                hybrid__backend *be = experts_backend(targets[t / 2].name, t % 2 ? 3 : 1, m, op.n_out, op.n, op.n_used);
+                for (o = 0; o < op.n_out; o++) {
+                    op.out[o].w = &m[o].w; op.out[o].y_stride = y_stride;
+                    op.out[o].y = (float *)calloc(values, sizeof(float));
+                }
+                be->ops->experts(be, &op);
+                for (o = 0; o < op.n_out; o++) {
+                    int c, wrong = 0, beyond = 0, a;
+                    for (c = 0; c < n_choices; c++) {
+                        wrong += first_difference(op.out[o].y + c * y_stride, want[o] + c * (out + o), (size_t)(out + o)) >= 0;
+                        for (a = out + o; a < y_stride; a++) beyond += op.out[o].y[c * y_stride + a] != 0;
+                    }
+                    CHECK(!wrong && !beyond, "%s, %d threads, types %d, case %d, matrix %d: %d of %d rows differ, %d values beyond them", targets[t / 2].name, t % 2 ? 3 : 1, u, i, o, wrong, n_choices, beyond);
+                    free(op.out[o].y);
+                }
+                be->ops->destroy(be);
+            }
+            for (o = 0; o < 2; o++) { experts_destroy(&m[o]); free(want[o]); }
+            free(ids); free(x);
+        }
+}
+
 /* ---- what PyTorch says ---------------------------------------------------------------------------------------------- */
 
 static hybrid_gguf *oracle;
@@ -817,6 +1036,9 @@ int main(int argc, char **argv)
     test_attention_nan();
     test_matmul();
     test_matmul_batch();
+    test_route();
+    test_combine();
+    test_experts();
     test_threads();
     test_oracle();
     for (i = 0; i < n_targets; i++) targets[i].be->ops->destroy(targets[i].be);

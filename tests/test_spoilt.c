@@ -8,7 +8,7 @@
 
 enum { EDITS = 4 };
 
-static const char *const paths[] = { "llama", "llama-rope-freqs", "llama-rope-linear", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "phi3-longrope", "phi3-window", "mistral", "gpt2" };
+static const char *const paths[] = { "llama", "llama-rope-freqs", "llama-rope-linear", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "phi3-longrope", "phi3-window", "mistral", "gpt2", "mixtral", "qwen2moe", "qwen3moe" };
 
 static uint64_t state;
 static uint32_t random_bits(void) { state = state * 6364136223846793005u + 1442695040888963407u; return (uint32_t)(state >> 32); }

@@ -33,6 +33,7 @@ typedef struct hybrid_model_info {
     uint64_t n_params;           /* values in all tensors */
     uint64_t n_bytes;            /* their bytes */
     int32_t  n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff;
+    int32_t  n_expert, n_expert_used;   /* of a mixture of experts: how many a layer has, and how many a token uses; 0: none */
     bool     has_template;       /* carries a chat template, or has the tokens of ChatML; false with HYBRID_NO_TEXT */
     char     device[96];         /* "NVIDIA H200": the GPU that holds weights; "" for none */
     int32_t  n_layer_device;     /* layers that run there */

@@ -11,6 +11,7 @@ typedef struct hybrid__tensor {
     int64_t     ne[4];                  /* sizes; ne[0] is contiguous. A matrix W[out][in] has ne = { in, out, 1, 1 } */
     size_t      nb[4];                  /* byte strides; nb[1] = bytes of a row */
     const void *data;                   /* NULL: no such tensor */
+    bool        is_vector;              /* added or multiplied value by value: no matrix of one row, which products read */
 } hybrid__tensor;
 
 typedef struct hybrid__backend hybrid__backend;
@@ -260,11 +261,12 @@ typedef struct hybrid__limits {
     int     n_seq, pages_a_seq;            /* sequences, entries of a page table */
     int     n_vocab, n_top;                /* top_k: logits of a row, and k; 0: it is not asked for */
     int     n_head, n_head_kv, head_dim_k, head_dim_v;                             /* 0 without attention */
+    int     n_expert_used;                 /* experts that a row chooses; 0: there are none. Matrices of experts have ne[2] > 1 */
     /* filled by the device's show() */
     size_t  scratch;                       /* GPU: bytes of scratch of the largest op */
     const void *format[HYBRID__LIMIT_FORMATS];         /* CPU: formats of prepared rows */
     size_t  format_bytes[HYBRID__LIMIT_FORMATS];
-    size_t  lanes_bytes;
+    size_t  lanes_bytes, experts_bytes;
     int     n_formats;
 } hybrid__limits;
 

@@ -13,7 +13,7 @@ typedef struct hybrid__cpu {
     size_t  lane_bytes;                    /* attention's part of it for one lane */
 } hybrid__cpu;
 
-/* Notes one matrix (type and sizes; data is not read). n_rows must be set. False: no kernel for its type. */
+/* Notes one matrix, or those of experts (type and sizes; data is not read). n_rows and n_expert_used must be set. False: no kernel for its type. */
 static bool hybrid__cpu_limits_matrix(const hybrid_runtime *rt, hybrid__limits *limits, const hybrid__tensor *w)
 {
     hybrid__op_matmul op;
@@ -23,6 +23,10 @@ static bool hybrid__cpu_limits_matrix(const hybrid_runtime *rt, hybrid__limits *
     op.n_out = 1;
     op.out[0].w = w;
     if (!hybrid__matmul_kernel_for(rt->isa, w->type)) return false;
+    if (w->ne[2] > 1) {
+        limits->experts_bytes = HYBRID__MAX(limits->experts_bytes, hybrid__experts_bytes(rt, limits, w));
+        return true;
+    }
     for (n = 1; n <= limits->n_rows; n = n < 16 || n == limits->n_rows ? n + 1 : limits->n_rows) {    /* small batches are split in another way */
         op.n = n;
         for (lanes = 1; lanes <= hybrid__lanes(rt); lanes++) {                                         /* a thread may fail to start */
@@ -45,7 +49,7 @@ static size_t hybrid__cpu_scratch_bytes(const hybrid_runtime *rt, const hybrid__
     size_t attention = hybrid__attention_bytes(limits->head_dim_k, limits->head_dim_v) * (size_t)hybrid__lanes(rt), matmul = limits->lanes_bytes;
     int f;
     for (f = 0; f < limits->n_formats; f++) matmul += limits->format_bytes[f];
-    return HYBRID__MAX(attention, matmul);
+    return HYBRID__MAX(HYBRID__MAX(attention, matmul), limits->experts_bytes);
 }
 
 /* ---- rows ----------------------------------------------------------------------------------------------------------- */
@@ -144,6 +148,18 @@ static void hybrid__cpu_rope_chunk(void *arg, int chunk, int lane)
 }
 static void hybrid__cpu_rope(hybrid__backend *be, const hybrid__op_rope *op) { hybrid__cpu_rows(be, op, op->n, (int64_t)op->n_head * op->n_rot, hybrid__cpu_rope_chunk); }
 
+static void hybrid__cpu_route_chunk(void *arg, int chunk, int lane)
+{
+    const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
+    int64_t row, end = hybrid__cpu_row_end(job, chunk);
+    HYBRID__UNUSED(lane);
+    for (row = hybrid__cpu_row_begin(job, chunk); row < end; row++) hybrid__route_row((const hybrid__op_route *)job->op, row);
+}
+static void hybrid__cpu_route(hybrid__backend *be, const hybrid__op_route *op)
+{
+    hybrid__cpu_rows(be, op, op->n, (int64_t)op->n_expert * 16, hybrid__cpu_route_chunk);              /* so does an e^x in scalar C */
+}
+
 /* ---- values: rows are split too, so that a single long row uses all lanes --------------------------------------------- */
 
 static void hybrid__cpu_glu_chunk(void *arg, int chunk, int lane)
@@ -163,6 +179,27 @@ static void hybrid__cpu_glu(hybrid__backend *be, const hybrid__op_glu *op)
 {
     int64_t pieces = (op->n + HYBRID__CPU_SPLIT - 1) / HYBRID__CPU_SPLIT;
     hybrid__cpu_rows(be, op, op->n_rows * pieces, HYBRID__MIN(op->n, (int64_t)HYBRID__CPU_SPLIT), hybrid__cpu_glu_chunk);
+}
+
+/* A piece takes the part of all experts, so it is shorter by their number. */
+static int64_t hybrid__cpu_combine_piece(const hybrid__op_combine *op) { return (int64_t)hybrid__align((size_t)(HYBRID__CPU_SPLIT / op->n_used), 64); }
+static void hybrid__cpu_combine_chunk(void *arg, int chunk, int lane)
+{
+    const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
+    const hybrid__op_combine *op = (const hybrid__op_combine *)job->op;
+    int64_t piece = hybrid__cpu_combine_piece(op), pieces = (op->n_embd + piece - 1) / piece, at;
+    int s;
+    HYBRID__UNUSED(lane);
+    for (at = hybrid__cpu_row_begin(job, chunk); at < hybrid__cpu_row_end(job, chunk); at++) {
+        int64_t row = at / pieces, i = at % pieces * piece, n = HYBRID__MIN(op->n_embd - i, piece);
+        for (s = 0; s < op->n_used; s++)
+            job->cpu->kernels->add_scaled(op->y + row * op->n_embd + i, op->x + (row * op->n_used + s) * op->n_embd + i, op->weights[row * op->n_used + s], n);
+    }
+}
+static void hybrid__cpu_combine(hybrid__backend *be, const hybrid__op_combine *op)
+{
+    int64_t piece = hybrid__cpu_combine_piece(op);
+    hybrid__cpu_rows(be, op, op->n * ((op->n_embd + piece - 1) / piece), HYBRID__MIN(op->n_embd, piece) * op->n_used, hybrid__cpu_combine_chunk);
 }
 
 typedef enum hybrid__cpu_values_kind { HYBRID__CPU_ADD, HYBRID__CPU_SCALE, HYBRID__CPU_SOFTCAP } hybrid__cpu_values_kind;
@@ -289,6 +326,12 @@ static void hybrid__cpu_op_matmul(hybrid__backend *be, const hybrid__op_matmul *
     hybrid__cpu_matmul(be->rt, cpu->isa, cpu->scratch, op);
 }
 
+static void hybrid__cpu_op_experts(hybrid__backend *be, const hybrid__op_experts *op)
+{
+    hybrid__cpu *cpu = hybrid__cpu_of(be);
+    hybrid__cpu_experts(be->rt, cpu->isa, cpu->scratch, op);
+}
+
 static hybrid__pass hybrid__cpu_pass_begin(hybrid__backend *be) { HYBRID__UNUSED(be); return HYBRID__PASS_RUN; }
 static bool hybrid__cpu_pass_end(hybrid__backend *be) { HYBRID__UNUSED(be); return true; }
 static void hybrid__cpu_rehearse(hybrid__backend *be, bool on) { HYBRID__UNUSED(be); HYBRID__UNUSED(on); }      /* it is always ready: nobody asks */
@@ -313,6 +356,7 @@ static hybrid_result hybrid__cpu_backend_create(hybrid_runtime *rt, const hybrid
 {
     static const hybrid__backend_ops ops = {
         "cpu", hybrid__cpu_begin, hybrid__cpu_pass_begin, hybrid__cpu_pass_end, hybrid__cpu_embed, hybrid__cpu_norm, hybrid__cpu_op_matmul, hybrid__cpu_rope_table, hybrid__cpu_rope, hybrid__cpu_kv_store, hybrid__heads_in_parts, hybrid__cpu_attention, hybrid__cpu_glu,
+        hybrid__cpu_route, hybrid__cpu_op_experts, hybrid__cpu_combine,
         hybrid__cpu_add, hybrid__cpu_scale, hybrid__cpu_softcap, hybrid__cpu_top_k, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_rehearse, hybrid__cpu_sync, hybrid__cpu_destroy
     };
     size_t bytes = hybrid__cpu_scratch_bytes(rt, limits);

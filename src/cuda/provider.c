@@ -51,6 +51,7 @@ static hybrid_result hybrid__gpu_flush(hybrid__device *device, hybrid_error *err
 static bool hybrid__gpu_show(hybrid__device *device, hybrid__limits *limits, const hybrid__tensor *w)
 {
     const size_t scratch = hybrid__cuda_matmul_scratch(w->type, w->ne[0], w->ne[1], limits->n_rows, hybrid__cuda_device_of(device)->cu->cc);
+    if (w->ne[2] > 1) return false;        /* no kernels for experts */
     limits->scratch = HYBRID__MAX(limits->scratch, scratch);
     return true;
 }

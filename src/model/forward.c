@@ -9,7 +9,11 @@ typedef struct hybrid__activations {
     float *h;                              /* (R, E) a normed copy of it, or what a block adds to it */
     float *qkv;                            /* (R, q + k + v) */
     float *attn;                           /* (R, n_head * head_dim_v) */
-    float *ffn;                            /* (R, 2 * n_ff): gate, up; the product replaces gate */
+    float *ffn;                            /* (R, 2 * n_ff): gate, up; the product replaces gate. Of experts: (R * n_expert_used, 2 * n_ff_expert) */
+    float *router;                         /* (R, n_expert) */
+    int32_t *expert_ids;                   /* (R, n_expert_used), and their weights */
+    float *expert_weights;
+    float *expert_out;                     /* (R * n_expert_used, E) */
     float *rope, *rope_local;              /* (R, n_rot / 2, 2) */
     double *inv_freq, *inv_freq_local;     /* n_rot / 2 */
     float *logits;                         /* (n_out, V); this and what follows only on a device whose memory the host cannot read */
@@ -56,6 +60,10 @@ static int64_t hybrid__width_k(const hybrid__hparams *hp) { return (int64_t)hp->
 static int64_t hybrid__width_v(const hybrid__hparams *hp) { return (int64_t)hp->n_head_kv * hp->head_dim_v; }
 static int64_t hybrid__width_qkv(const hybrid__hparams *hp) { return hybrid__width_q(hp) + hybrid__width_k(hp) + hybrid__width_v(hp); }
 static int64_t hybrid__width_attn(const hybrid__hparams *hp) { return (int64_t)hp->n_head * hp->head_dim_v; }
+static int64_t hybrid__width_ffn(const hybrid__hparams *hp)
+{
+    return 2 * HYBRID__MAX((int64_t)HYBRID__MAX(hp->n_ff, hp->n_ff_shared), (int64_t)hp->n_expert_used * hp->n_ff_expert);
+}
 
 /* Places the buffers from base on (NULL: only counts). Every one is a multiple of 64 bytes. */
 static void hybrid__activations_layout(hybrid__activations *a, const hybrid__hparams *hp, int n_batch, int n_out, int n_top, char *base)
@@ -69,7 +77,11 @@ static void hybrid__activations_layout(hybrid__activations *a, const hybrid__hpa
     HYBRID__PLACE(h, float, rows * (size_t)hp->n_embd);
     HYBRID__PLACE(qkv, float, rows * (size_t)HYBRID__MAX(hybrid__width_qkv(hp), hybrid__width_attn(hp)));
     HYBRID__PLACE(attn, float, rows * (size_t)hybrid__width_attn(hp));
-    HYBRID__PLACE(ffn, float, rows * (size_t)hp->n_ff * 2);
+    HYBRID__PLACE(ffn, float, rows * (size_t)hybrid__width_ffn(hp));
+    HYBRID__PLACE(router, float, rows * (size_t)hp->n_expert);
+    HYBRID__PLACE(expert_ids, int32_t, rows * (size_t)hp->n_expert_used);
+    HYBRID__PLACE(expert_weights, float, rows * (size_t)hp->n_expert_used);
+    HYBRID__PLACE(expert_out, float, rows * (size_t)hp->n_expert_used * (size_t)hp->n_embd);
     HYBRID__PLACE(rope, float, rows * half * 2);
     HYBRID__PLACE(rope_local, float, hp->arch->local_rope_base != 0 ? rows * half * 2 : 0);
     HYBRID__PLACE(inv_freq, double, half);
@@ -112,7 +124,8 @@ static void hybrid__stage_free(hybrid__stage *stage)
 /* Floats of the largest thing that is traced: rows of a batch, with what lies between them. */
 static size_t hybrid__trace_values(const hybrid__hparams *hp, int n_batch, int n_out)
 {
-    size_t width = (size_t)HYBRID__MAX(hybrid__width_qkv(hp), 2 * (int64_t)hp->n_ff);
+    size_t width = (size_t)HYBRID__MAX(hybrid__width_qkv(hp), hybrid__width_ffn(hp));
+    width = HYBRID__MAX(width, (size_t)HYBRID__MAX((int64_t)hp->n_expert_used * hp->n_embd, (int64_t)hp->n_expert));
     width = HYBRID__MAX(width, (size_t)HYBRID__MAX(hybrid__width_attn(hp), (int64_t)hp->n_embd));
     return HYBRID__MAX(width * (size_t)n_batch, (size_t)n_out * (size_t)hp->n_vocab);
 }
@@ -266,26 +279,102 @@ static void hybrid__forward_attention(hybrid__forward *f, const hybrid__batch *c
     hybrid__traced(f, "attn", layer, op.out, c->n, op.out_stride, op.out_stride);
 }
 
+/* ffn (n, F) at stride 2F = act(gate) * up, which stand there side by side, or act of the first half */
+static void hybrid__activate(hybrid__forward *f, int64_t n, int64_t n_ff, bool plain)
+{
+    hybrid__op_glu glu;
+    glu.act = f->hp->arch->act;
+    glu.gate = f->at->a.ffn;
+    glu.up = plain ? NULL : f->at->a.ffn + n_ff;
+    glu.out = f->at->a.ffn;
+    glu.gate_stride = glu.up_stride = glu.out_stride = 2 * n_ff;
+    glu.n_rows = n; glu.n = n_ff;
+    f->at->be->ops->glu(f->at->be, &glu);
+}
+
 /* h (n, E) -> ffn (n, F) at stride 2F: act(gate) * up, or act(up) */
-static void hybrid__forward_ffn(hybrid__forward *f, int n, int layer)
+static void hybrid__forward_ffn(hybrid__forward *f, int n, int64_t n_ff, const hybrid__tensor *gate, const hybrid__tensor *up, const hybrid__tensor *up_b)
+{
+    float *ffn = f->at->a.ffn;
+    hybrid__op_matmul mm;
+    hybrid__matmul_begin(&mm, f->at->a.h, f->hp->n_embd, n);
+    if (gate->data) hybrid__matmul_out_set(&mm, gate, NULL, ffn, 2 * n_ff, false);
+    hybrid__matmul_out_set(&mm, up, up_b, gate->data ? ffn + n_ff : ffn, 2 * n_ff, false);
+    f->at->be->ops->matmul(f->at->be, &mm);
+    hybrid__activate(f, n, n_ff, !gate->data && up->ne[1] == n_ff);
+}
+
+/* router (n, n_expert) = h . W^T, and the choice: n_used of n_expert */
+static void hybrid__forward_route(hybrid__forward *f, int n, const hybrid__tensor *w, hybrid__op_route *op)
+{
+    const hybrid__activations *a = &f->at->a;
+    hybrid__op_matmul mm;
+    hybrid__matmul_begin(&mm, a->h, f->hp->n_embd, n);
+    hybrid__matmul_out_set(&mm, w, NULL, a->router, op->n_expert, false);
+    f->at->be->ops->matmul(f->at->be, &mm);
+    op->logits = a->router;
+    op->n = n;
+    op->ids = a->expert_ids; op->weights = a->expert_weights;
+    f->at->be->ops->route(f->at->be, op);
+}
+
+/* x (n, E) += sum of weight * expert_out (n * n_used, E) */
+static void hybrid__forward_combine(hybrid__forward *f, int n, int n_used)
+{
+    const hybrid__activations *a = &f->at->a;
+    hybrid__op_combine op;
+    op.x = a->expert_out; op.weights = a->expert_weights;
+    op.n = n; op.n_used = n_used; op.n_embd = f->hp->n_embd;
+    op.y = a->x;
+    f->at->be->ops->combine(f->at->be, &op);
+}
+
+/* x (n, E) += the chosen experts' feed-forward of h (n, E), weighted */
+static void hybrid__forward_experts(hybrid__forward *f, int n, int layer)
 {
     const hybrid__hparams *hp = f->hp;
     const hybrid__layer *l = &f->w->layers[layer];
-    const int64_t stride = 2 * (int64_t)hp->n_ff;
-    const bool plain = !l->gate.data && l->up.ne[1] == hp->n_ff;
+    const hybrid__activations *a = &f->at->a;
+    const int64_t n_ff = hp->n_ff_expert, rows = (int64_t)n * hp->n_expert_used;
+    hybrid__op_route route;
+    hybrid__op_experts op;
+    route.kind = HYBRID__ROUTE_SOFTMAX; route.n_expert = hp->n_expert; route.n_used = hp->n_expert_used;
+    route.norm = hp->expert_norm; route.scale = hp->expert_scale;
+    hybrid__forward_route(f, n, &l->router, &route);
+    hybrid__traced(f, "router", layer, a->router, n, hp->n_expert, hp->n_expert);
+    hybrid__traced(f, "expert_weights", layer, a->expert_weights, n, hp->n_expert_used, hp->n_expert_used);
+    memset(&op, 0, sizeof op);
+    op.x = a->h; op.x_stride = hp->n_embd;
+    op.ids = a->expert_ids; op.n = n; op.n_used = hp->n_expert_used;
+    op.n_out = 2;
+    op.out[0].w = &l->gate; op.out[0].y = a->ffn; op.out[0].y_stride = 2 * n_ff;
+    op.out[1].w = &l->up; op.out[1].y = a->ffn + n_ff; op.out[1].y_stride = 2 * n_ff;
+    f->at->be->ops->experts(f->at->be, &op);
+    hybrid__activate(f, rows, n_ff, false);
+    hybrid__traced(f, "ffn_act", layer, a->ffn, rows, n_ff, 2 * n_ff);
+    op.x = a->ffn; op.x_stride = 2 * n_ff; op.each_own = true;
+    op.n_out = 1;
+    op.out[0].w = &l->down; op.out[0].y = a->expert_out; op.out[0].y_stride = hp->n_embd;
+    f->at->be->ops->experts(f->at->be, &op);
+    hybrid__forward_combine(f, n, hp->n_expert_used);
+}
+
+/* x (n, E) += sigmoid(h . w) * the feed-forward of h (n, E) that every token has */
+static void hybrid__forward_shared(hybrid__forward *f, int n, int layer)
+{
+    const hybrid__hparams *hp = f->hp;
+    const hybrid__layer *l = &f->w->layers[layer];
+    hybrid__op_route route;
     hybrid__op_matmul mm;
-    hybrid__op_glu glu;
-    hybrid__matmul_begin(&mm, f->at->a.h, hp->n_embd, n);
-    if (l->gate.data) hybrid__matmul_out_set(&mm, &l->gate, NULL, f->at->a.ffn, stride, false);
-    hybrid__matmul_out_set(&mm, &l->up, &l->up_b, l->gate.data ? f->at->a.ffn + hp->n_ff : f->at->a.ffn, stride, false);
+    route.kind = HYBRID__ROUTE_SIGMOID; route.n_expert = route.n_used = 1;
+    route.norm = false; route.scale = 1;
+    hybrid__forward_route(f, n, &l->shared_router, &route);
+    hybrid__forward_ffn(f, n, hp->n_ff_shared, &l->shared_gate, &l->shared_up, NULL);
+    hybrid__traced(f, "shared_act", layer, f->at->a.ffn, n, hp->n_ff_shared, 2 * (int64_t)hp->n_ff_shared);
+    hybrid__matmul_begin(&mm, f->at->a.ffn, 2 * (int64_t)hp->n_ff_shared, n);
+    hybrid__matmul_out_set(&mm, &l->shared_down, NULL, f->at->a.expert_out, hp->n_embd, false);
     f->at->be->ops->matmul(f->at->be, &mm);
-    glu.act = hp->arch->act;
-    glu.gate = f->at->a.ffn; glu.gate_stride = stride;
-    glu.up = plain ? NULL : f->at->a.ffn + hp->n_ff; glu.up_stride = stride;
-    glu.out = f->at->a.ffn; glu.out_stride = stride;
-    glu.n_rows = n; glu.n = hp->n_ff;
-    f->at->be->ops->glu(f->at->be, &glu);
-    hybrid__traced(f, "ffn_act", layer, f->at->a.ffn, n, hp->n_ff, stride);
+    hybrid__forward_combine(f, n, 1);
 }
 
 /* dst (n_out, cols) = the rows of src (n, cols) whose logits are wanted */
@@ -332,8 +421,14 @@ static void hybrid__forward_layer(hybrid__forward *f, const hybrid__batch *c, in
     hybrid__traced(f, "ffn_in", layer, f->at->a.x, n, e, e);
     hybrid__normed(f, f->at->a.h, f->at->a.x, n, &l->ffn_norm, &l->ffn_norm_b);
     hybrid__traced(f, "ffn_norm", layer, f->at->a.h, n, e, e);
-    hybrid__forward_ffn(f, n, layer);
-    hybrid__block_out(f, "ffn_out", layer, n, f->at->a.ffn, 2 * (int64_t)hp->n_ff, &l->down, &l->down_b, &l->ffn_post_norm);
+    if (l->router.data) {
+        hybrid__forward_experts(f, n, layer);
+        if (l->shared_router.data) hybrid__forward_shared(f, n, layer);
+    } else {
+        hybrid__forward_ffn(f, n, hp->n_ff, &l->gate, &l->up, &l->up_b);
+        hybrid__traced(f, "ffn_act", layer, f->at->a.ffn, n, hp->n_ff, 2 * (int64_t)hp->n_ff);
+        hybrid__block_out(f, "ffn_out", layer, n, f->at->a.ffn, 2 * (int64_t)hp->n_ff, &l->down, &l->down_b, &l->ffn_post_norm);
+    }
     hybrid__traced(f, "l_out", layer, f->at->a.x, n, e, e);
 }
 

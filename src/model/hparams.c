@@ -1,13 +1,20 @@
 /* model/hparams: the table of architectures, and the numbers of one model, read from its GGUF keys.
  *
  * A family is a row of switches. What a file shows by having a tensor or not (biases, fused matrices, norms of q and k, norms after
- * a block, a tied head) is not in the table: model/weights looks. */
+ * a block, a tied head, experts in this layer or not) is not in the table: model/weights looks. */
 
 typedef enum hybrid__window_kind {
     HYBRID__WINDOW_NONE,
     HYBRID__WINDOW_ALL,                 /* every layer, when the file gives a window */
     HYBRID__WINDOW_PATTERN              /* every layer but each `period`-th */
 } hybrid__window_kind;
+
+/* Mixtures of experts: what the weights of the chosen ones are. */
+typedef enum hybrid__mixture {
+    HYBRID__MIXTURE_NONE,               /* the family has no experts */
+    HYBRID__MIXTURE_SHARES,             /* their shares of a softmax over all */
+    HYBRID__MIXTURE_NORMED              /* made to sum to 1 */
+} hybrid__mixture;
 
 typedef struct hybrid__arch {
     const char         *name;           /* general.architecture */
@@ -19,18 +26,21 @@ typedef struct hybrid__arch {
     hybrid__window_kind window;
     int                 window_period;
     float               local_rope_base;/* base of windowed layers; 0: the same as elsewhere */
+    hybrid__mixture     mixture;
 } hybrid__arch;
 
 static const hybrid__arch hybrid__archs[] = {
-    /* name      norm                rope                act                    pos    scale  window                   period base */
-    { "llama",   HYBRID__NORM_RMS,   HYBRID__ROPE_NORM,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_ALL,      0, 0 },
-    { "mistral", HYBRID__NORM_RMS,   HYBRID__ROPE_NORM,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_ALL,      0, 0 },
-    { "qwen2",   HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_NONE,     0, 0 },
-    { "qwen3",   HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_NONE,     0, 0 },
-    { "phi3",    HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_ALL,      0, 0 },
-    { "gemma2",  HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_GELU_TANH, false, true,  HYBRID__WINDOW_PATTERN,  2, 0 },
-    { "gemma3",  HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_GELU_TANH, false, true,  HYBRID__WINDOW_PATTERN,  6, 10000 },
-    { "gpt2",    HYBRID__NORM_LAYER, HYBRID__ROPE_NORM,  HYBRID__ACT_GELU_TANH, true,  false, HYBRID__WINDOW_NONE,     0, 0 },
+    /* name       norm                rope                act                    pos    scale  window                   period base   mixture */
+    { "llama",    HYBRID__NORM_RMS,   HYBRID__ROPE_NORM,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_ALL,      0, 0,     HYBRID__MIXTURE_NORMED },     /* Mixtral, too */
+    { "mistral",  HYBRID__NORM_RMS,   HYBRID__ROPE_NORM,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_ALL,      0, 0,     HYBRID__MIXTURE_NONE },
+    { "qwen2",    HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_NONE,     0, 0,     HYBRID__MIXTURE_NONE },
+    { "qwen2moe", HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_NONE,     0, 0,     HYBRID__MIXTURE_SHARES },
+    { "qwen3",    HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_NONE,     0, 0,     HYBRID__MIXTURE_NONE },
+    { "qwen3moe", HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_NONE,     0, 0,     HYBRID__MIXTURE_NORMED },
+    { "phi3",     HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_ALL,      0, 0,     HYBRID__MIXTURE_NONE },
+    { "gemma2",   HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_GELU_TANH, false, true,  HYBRID__WINDOW_PATTERN,  2, 0,     HYBRID__MIXTURE_NONE },
+    { "gemma3",   HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_GELU_TANH, false, true,  HYBRID__WINDOW_PATTERN,  6, 10000, HYBRID__MIXTURE_NONE },
+    { "gpt2",     HYBRID__NORM_LAYER, HYBRID__ROPE_NORM,  HYBRID__ACT_GELU_TANH, true,  false, HYBRID__WINDOW_NONE,     0, 0,     HYBRID__MIXTURE_NONE },
 };
 
 /* How positions are stretched beyond the context of training: see model/rope. */
@@ -49,6 +59,10 @@ typedef struct hybrid__hparams {
     int32_t n_ctx_orig;                 /* context before stretching */
     int32_t window, window_period;      /* window 0: none */
     float   attn_scale, attn_softcap, logit_softcap, embd_scale;
+    int32_t n_expert, n_expert_used;    /* 0: no experts */
+    int32_t n_ff_expert, n_ff_shared;   /* width of each, and of the one that sees every token; 0: there is none such */
+    bool    expert_norm;                /* weights of the chosen ones sum to 1 */
+    float   expert_scale;               /* and are multiplied by it */
 } hybrid__hparams;
 
 static bool hybrid__layer_is_local(const hybrid__hparams *hp, int layer)
@@ -163,12 +177,37 @@ static void hybrid__read_window(hybrid__keys *keys, hybrid__hparams *hp)
             keys->result = hybrid__fail(keys->error, HYBRID_ERROR_UNSUPPORTED, "this pattern of sliding windows is not supported (layer %d)", (int)i);
 }
 
+/* How wide a matrix of the first layer is: what files say that have no key for it. */
+static int64_t hybrid__first_width(const hybrid__keys *keys, const char *name, int64_t fallback)
+{
+    const hybrid_gguf_tensor *t = hybrid_gguf_find_tensor(keys->gguf, name);
+    return t ? (int64_t)HYBRID__MIN(t->ne[1], (uint64_t)1 << 24) : fallback;
+}
+
+static void hybrid__read_experts(hybrid__keys *keys, hybrid__hparams *hp)
+{
+    const int64_t most = 1 << 24;
+    hp->n_expert = hybrid__key_int(keys, "expert_count", 0, HYBRID__EXPERTS_MAX, 0);
+    if (!hp->n_expert || keys->result) return;
+    if (hp->arch->mixture == HYBRID__MIXTURE_NONE) {
+        keys->result = hybrid__fail(keys->error, HYBRID_ERROR_UNSUPPORTED, "a mixture of %d experts of the architecture '%s' is not supported (supported: llama, as Mixtral, qwen2moe, qwen3moe)", hp->n_expert, keys->arch);
+        return;
+    }
+    if (hp->n_expert == 1) hybrid__key_fail(keys, "expert_count", "is 1: a choice of one is none");
+    hp->n_expert_used = hybrid__key_int(keys, "expert_used_count", 1, HYBRID__MIN(hp->n_expert, (int32_t)HYBRID__EXPERTS_USED_MAX), 0);
+    hp->n_ff_expert = hybrid__key_int(keys, "expert_feed_forward_length", 1, most, hybrid__first_width(keys, "blk.0.ffn_up_exps.weight", hp->n_ff));
+    hp->n_ff_shared = hybrid__key_int(keys, "expert_shared_feed_forward_length", 0, most, hybrid__first_width(keys, "blk.0.ffn_up_shexp.weight", 0));
+    hp->expert_norm = hybrid__key_int(keys, "expert_weights_norm", 0, 1, hp->arch->mixture == HYBRID__MIXTURE_NORMED) != 0;
+    hp->expert_scale = hybrid__key_float(keys, "expert_weights_scale", 1);
+    if (hp->expert_scale == 0) hp->expert_scale = 1;   /* some files say "none" so */
+    if (hybrid__key_int(keys, "expert_gating_func", 0, 255, 1) > 1 && !keys->result)
+        keys->result = hybrid__fail(keys->error, HYBRID_ERROR_UNSUPPORTED, "the model chooses its experts in another way than by softmax (key '%s.expert_gating_func'), which is not supported", keys->arch);
+}
+
 /* Reads and checks everything but n_vocab, which is a matter of tensors. Sizes are bounded so that products of two fit 63 bits. */
 static hybrid_result hybrid__hparams_read(const hybrid_gguf *gguf, hybrid__hparams *hp, hybrid_error *error)
 {
     const int64_t most = 1 << 24;
-    char key[128];
-    hybrid_gguf_value experts;
     hybrid_string name;
     hybrid__keys keys;
     size_t i;
@@ -177,12 +216,10 @@ static hybrid_result hybrid__hparams_read(const hybrid_gguf *gguf, hybrid__hpara
         return hybrid__fail(error, HYBRID_ERROR_FORMAT, "the file has no key 'general.architecture': it is not a model");
     for (i = 0; i < HYBRID__COUNT(hybrid__archs) && !hybrid__string_is(name, hybrid__archs[i].name); i++) {}
     if (i == HYBRID__COUNT(hybrid__archs))
-        return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "architecture '%.*s' is not supported (supported: llama, mistral, qwen2, qwen3, phi3, gemma2, gemma3, gpt2)",
+        return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "architecture '%.*s' is not supported (supported: llama, mistral, qwen2, qwen2moe, qwen3, qwen3moe, phi3, gemma2, gemma3, gpt2)",
                             (int)HYBRID__MIN(name.size, 40), name.data);
     hp->arch = &hybrid__archs[i];
     keys.gguf = gguf; keys.arch = hp->arch->name; keys.error = error; keys.result = HYBRID_OK;
-    if (hybrid__key_find(&keys, "expert_count", key, &experts) && hybrid_gguf_item_i64(&experts, 0) > 0)
-        return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "a mixture of %lld experts (key '%s'): hybrid does not run such models yet", (long long)hybrid_gguf_item_i64(&experts, 0), key);
     hp->n_embd = hybrid__key_int(&keys, "embedding_length", 1, most, 0);
     hp->n_layer = hybrid__key_int(&keys, "block_count", 1, 4096, 0);
     hp->n_ctx_train = hybrid__key_int(&keys, "context_length", 1, INT32_MAX, 0);
@@ -196,6 +233,7 @@ static hybrid_result hybrid__hparams_read(const hybrid_gguf *gguf, hybrid__hpara
     hp->norm_eps = hp->arch->norm == HYBRID__NORM_LAYER ? hybrid__key_float(&keys, "attention.layer_norm_epsilon", 1e-5f)
                                                         : hybrid__key_float(&keys, "attention.layer_norm_rms_epsilon", NAN);
     if (!hp->arch->learned_pos) hybrid__read_rope(&keys, hp);
+    hybrid__read_experts(&keys, hp);
     hybrid__read_window(&keys, hp);
     hp->attn_softcap = hybrid__key_float(&keys, "attn_logit_softcapping", 0);
     hp->logit_softcap = hybrid__key_float(&keys, "final_logit_softcapping", 0);

@@ -204,6 +204,8 @@ HYBRID_API void hybrid_model_describe(const hybrid_model *model, hybrid_model_in
     info->n_head_kv = model->hp.n_head_kv;
     info->head_dim = model->hp.head_dim_k;
     info->n_ff = model->hp.n_ff;
+    info->n_expert = model->hp.n_expert;
+    info->n_expert_used = model->hp.n_expert_used;
     if (model->place.gpu) {
         snprintf(info->device, sizeof info->device, "%s", hybrid_runtime_device(model->rt));
         info->n_layer_device = model->hp.n_layer - model->place.first;

@@ -48,9 +48,10 @@ static hybrid_result hybrid__limits_of(hybrid__device *device, hybrid__weights *
     limits->n_head_kv = hp->n_head_kv;
     limits->head_dim_k = hp->head_dim_k;
     limits->head_dim_v = hp->head_dim_v;
+    limits->n_expert_used = hp->n_expert_used;
     for (i = 0; (t = hybrid__weights_item(w, hp, i)) != NULL; i++)
-        if (t->name && t->ne[1] > 1 && t != &w->embd && t != &w->pos_embd && !device->ops->show(device, limits, t))
-            return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "there is no kernel for matrices of type %s", hybrid_type_name(t->type));
+        if (t->name && !t->is_vector && t != &w->embd && t != &w->pos_embd && !device->ops->show(device, limits, t))
+            return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "there is no kernel for %s of type %s", t->ne[2] > 1 ? "experts" : "matrices", hybrid_type_name(t->type));
     return HYBRID_OK;
 }
 
@@ -69,7 +70,7 @@ static size_t hybrid__place_bytes(const hybrid__place *place, hybrid__weights *w
     size_t i, bytes = 0;
     const hybrid__tensor *t;
     for (i = 0; (t = hybrid__weights_item(w, hp, i)) != NULL; i++)
-        if (hybrid__place_holds(place, w, t)) bytes += hybrid__align(t->nb[2], HYBRID__PLACE_ALIGN);
+        if (hybrid__place_holds(place, w, t)) bytes += hybrid__align(hybrid__weight_bytes(t), HYBRID__PLACE_ALIGN);
     return bytes;
 }
 
@@ -114,8 +115,8 @@ static hybrid_result hybrid__place_upload(hybrid__place *place, hybrid_runtime *
         if (!hybrid__place_holds(place, w, t)) continue;
         mine = hybrid__weights_item(&place->w, hp, i);
         mine->data = (char *)place->block + at;
-        if ((r = gpu->ops->write(gpu, (char *)place->block + at, t->data, t->nb[2], error)) != HYBRID_OK) return r;
-        at += hybrid__align(t->nb[2], HYBRID__PLACE_ALIGN);
+        if ((r = gpu->ops->write(gpu, (char *)place->block + at, t->data, hybrid__weight_bytes(t), error)) != HYBRID_OK) return r;
+        at += hybrid__align(hybrid__weight_bytes(t), HYBRID__PLACE_ALIGN);
         if (progress && !progress(user, (float)((double)at / (double)place->bytes))) return hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     }
     if (place->embd && hybrid__weights_is_tied(w, &w->head)) place->w.head = place->w.embd;

@@ -1,7 +1,7 @@
 /* model/weights: the tensors of a model by role, found by name, checked against the hyperparameters.
  *
  * The names are those of GGUF. A tensor that is absent has no data. Which ones a family needs follows from what is there: separate or
- * fused q, k, v; gated, fused-gated or plain feed-forward. */
+ * fused q, k, v; gated, fused-gated or plain feed-forward; a mixture of experts or one for all tokens. */
 
 typedef struct hybrid__layer {
     hybrid__tensor attn_norm, attn_norm_b;
@@ -13,6 +13,8 @@ typedef struct hybrid__layer {
     hybrid__tensor ffn_norm, ffn_norm_b;
     hybrid__tensor gate, up, up_b, down, down_b;       /* gate absent and up twice as high: fused, gate first */
     hybrid__tensor ffn_post_norm;
+    hybrid__tensor router;                             /* there: gate, up and down are those of all experts, one behind the other */
+    hybrid__tensor shared_router, shared_gate, shared_up, shared_down;
 } hybrid__layer;
 
 typedef struct hybrid__weights {
@@ -30,7 +32,7 @@ typedef struct hybrid__weight_loader {
 } hybrid__weight_loader;
 
 /* Looks a tensor up; ne1 = 0: a vector of ne0 floats. A wrong shape or type is an error, absence is one when `required`. */
-static void hybrid__weight(hybrid__weight_loader *wl, hybrid__tensor *t, bool required, int64_t ne0, int64_t ne1, const char *name)
+static void hybrid__weight_3d(hybrid__weight_loader *wl, hybrid__tensor *t, bool required, int64_t ne0, int64_t ne1, int64_t ne2, const char *name)
 {
     const hybrid_gguf_tensor *src = hybrid_gguf_find_tensor(wl->gguf, name);
     memset(t, 0, sizeof *t);
@@ -39,9 +41,9 @@ static void hybrid__weight(hybrid__weight_loader *wl, hybrid__tensor *t, bool re
         if (required) wl->result = hybrid__fail(wl->error, HYBRID_ERROR_FORMAT, "the model has no tensor '%s', which its architecture '%s' needs", name, wl->hp->arch->name);
         return;
     }
-    if (src->ne[0] != (uint64_t)ne0 || src->ne[1] != (uint64_t)(ne1 ? ne1 : 1) || src->ne[2] != 1 || src->ne[3] != 1) {
-        wl->result = hybrid__fail_at(wl->error, HYBRID_ERROR_FORMAT, src->offset, "tensor '%s' is %llu x %llu, but the model's keys ask for %lld x %lld", name,
-                                     (unsigned long long)src->ne[0], (unsigned long long)src->ne[1], (long long)ne0, (long long)(ne1 ? ne1 : 1));
+    if (src->ne[0] != (uint64_t)ne0 || src->ne[1] != (uint64_t)(ne1 ? ne1 : 1) || src->ne[2] != (uint64_t)ne2 || src->ne[3] != 1) {
+        wl->result = hybrid__fail_at(wl->error, HYBRID_ERROR_FORMAT, src->offset, "tensor '%s' is %llu x %llu x %llu, but the model's keys ask for %lld x %lld x %lld", name,
+                                     (unsigned long long)src->ne[0], (unsigned long long)src->ne[1], (unsigned long long)src->ne[2], (long long)ne0, (long long)(ne1 ? ne1 : 1), (long long)ne2);
         return;
     }
     if (!hybrid_type_block_bytes(src->type)) {
@@ -55,12 +57,19 @@ static void hybrid__weight(hybrid__weight_loader *wl, hybrid__tensor *t, bool re
     }
     t->name = src->name.data;
     t->type = src->type;
-    t->ne[0] = ne0; t->ne[1] = ne1 ? ne1 : 1; t->ne[2] = t->ne[3] = 1;
+    t->is_vector = !ne1;
+    t->ne[0] = ne0; t->ne[1] = ne1 ? ne1 : 1; t->ne[2] = ne2; t->ne[3] = 1;
     t->nb[0] = hybrid_type_block_bytes(src->type);
     t->nb[1] = hybrid_type_row_bytes(src->type, (size_t)ne0);
-    t->nb[2] = t->nb[3] = t->nb[1] * (size_t)t->ne[1];
+    t->nb[2] = t->nb[1] * (size_t)t->ne[1];
+    t->nb[3] = t->nb[2] * (size_t)t->ne[2];
     t->data = (uintptr_t)src->data % 8 ? NULL : src->data;          /* NULL when not in place, until hybrid__weights_read; an odd address is no place */
 }
+static void hybrid__weight(hybrid__weight_loader *wl, hybrid__tensor *t, bool required, int64_t ne0, int64_t ne1, const char *name)
+{
+    hybrid__weight_3d(wl, t, required, ne0, ne1, 1, name);
+}
+static size_t hybrid__weight_bytes(const hybrid__tensor *t) { return t->nb[3]; }
 
 static bool hybrid__layer_has(const hybrid__weight_loader *wl, int layer, const char *suffix)
 {
@@ -69,16 +78,56 @@ static bool hybrid__layer_has(const hybrid__weight_loader *wl, int layer, const 
     return hybrid_gguf_find_tensor(wl->gguf, name) != NULL;
 }
 
+#define HYBRID__FIND(field, required, ne0, ne1, suffix) \
+    (snprintf(name, sizeof name, "blk.%d." suffix, layer), hybrid__weight(wl, &l->field, required, ne0, ne1, name))
+#define HYBRID__FIND_EXPERTS(field, ne0, ne1, suffix) \
+    (snprintf(name, sizeof name, "blk.%d." suffix, layer), hybrid__weight_3d(wl, &l->field, true, ne0, ne1, hp->n_expert, name))
+
+static void hybrid__layer_find_ffn(hybrid__weight_loader *wl, hybrid__layer *l, int layer)
+{
+    const hybrid__hparams *hp = wl->hp;
+    const int64_t e = hp->n_embd, f = hp->n_ff;
+    const bool gated = hybrid__layer_has(wl, layer, "ffn_gate.weight"), fused_gate = !gated && hp->arch->norm == HYBRID__NORM_RMS;
+    char name[64];
+    if (gated) HYBRID__FIND(gate, true, e, f, "ffn_gate.weight");
+    HYBRID__FIND(up, true, e, fused_gate ? 2 * f : f, "ffn_up.weight");
+    HYBRID__FIND(up_b, false, f, 0, "ffn_up.bias");
+    HYBRID__FIND(down, true, f, e, "ffn_down.weight");
+    HYBRID__FIND(down_b, false, e, 0, "ffn_down.bias");
+    HYBRID__FIND(ffn_post_norm, false, e, 0, "post_ffw_norm.weight");
+}
+
+static void hybrid__layer_find_experts(hybrid__weight_loader *wl, hybrid__layer *l, int layer)
+{
+    const hybrid__hparams *hp = wl->hp;
+    const int64_t e = hp->n_embd, f = hp->n_ff_expert, s = hp->n_ff_shared;
+    char name[64];
+    if (!hp->n_expert) {
+        if (!wl->result) wl->result = hybrid__fail(wl->error, HYBRID_ERROR_FORMAT, "layer %d has a tensor 'ffn_gate_inp.weight', which chooses experts, but the model's key '%s.expert_count' is missing or 0", layer, hp->arch->name);
+        return;
+    }
+    if (hybrid__layer_has(wl, layer, "ffn_down.0.weight") && !wl->result) {
+        wl->result = hybrid__fail(wl->error, HYBRID_ERROR_UNSUPPORTED, "layer %d has a tensor for each expert ('ffn_down.0.weight'), as files had until April 2024; convert the model again, or get a newer file of it", layer);
+        return;
+    }
+    HYBRID__FIND(router, true, e, hp->n_expert, "ffn_gate_inp.weight");
+    HYBRID__FIND_EXPERTS(gate, e, f, "ffn_gate_exps.weight");
+    HYBRID__FIND_EXPERTS(up, e, f, "ffn_up_exps.weight");
+    HYBRID__FIND_EXPERTS(down, f, e, "ffn_down_exps.weight");
+    if (!s) return;
+    HYBRID__FIND(shared_router, true, e, 1, "ffn_gate_inp_shexp.weight");
+    HYBRID__FIND(shared_gate, true, e, s, "ffn_gate_shexp.weight");
+    HYBRID__FIND(shared_up, true, e, s, "ffn_up_shexp.weight");
+    HYBRID__FIND(shared_down, true, s, e, "ffn_down_shexp.weight");
+}
+
 static void hybrid__layer_find(hybrid__weight_loader *wl, hybrid__layer *l, int layer)
 {
     const hybrid__hparams *hp = wl->hp;
     const int64_t e = hp->n_embd, q = (int64_t)hp->n_head * hp->head_dim_k, k = (int64_t)hp->n_head_kv * hp->head_dim_k,
-                  v = (int64_t)hp->n_head_kv * hp->head_dim_v, o = (int64_t)hp->n_head * hp->head_dim_v, f = hp->n_ff;
-    const bool biased_norm = hp->arch->norm == HYBRID__NORM_LAYER, gated = hybrid__layer_has(wl, layer, "ffn_gate.weight");
-    const bool fused_gate = !gated && hp->arch->norm == HYBRID__NORM_RMS;
+                  v = (int64_t)hp->n_head_kv * hp->head_dim_v, o = (int64_t)hp->n_head * hp->head_dim_v;
+    const bool biased_norm = hp->arch->norm == HYBRID__NORM_LAYER;
     char name[64];
-#define HYBRID__FIND(field, required, ne0, ne1, suffix) \
-    (snprintf(name, sizeof name, "blk.%d." suffix, layer), hybrid__weight(wl, &l->field, required, ne0, ne1, name))
     HYBRID__FIND(attn_norm, true, e, 0, "attn_norm.weight");
     HYBRID__FIND(attn_norm_b, biased_norm, e, 0, "attn_norm.bias");
     if (hybrid__layer_has(wl, layer, "attn_qkv.weight")) {
@@ -99,14 +148,11 @@ static void hybrid__layer_find(hybrid__weight_loader *wl, hybrid__layer *l, int 
     HYBRID__FIND(attn_post_norm, false, e, 0, "post_attention_norm.weight");
     HYBRID__FIND(ffn_norm, true, e, 0, "ffn_norm.weight");
     HYBRID__FIND(ffn_norm_b, biased_norm, e, 0, "ffn_norm.bias");
-    if (gated) HYBRID__FIND(gate, true, e, f, "ffn_gate.weight");
-    HYBRID__FIND(up, true, e, fused_gate ? 2 * f : f, "ffn_up.weight");
-    HYBRID__FIND(up_b, false, f, 0, "ffn_up.bias");
-    HYBRID__FIND(down, true, f, e, "ffn_down.weight");
-    HYBRID__FIND(down_b, false, e, 0, "ffn_down.bias");
-    HYBRID__FIND(ffn_post_norm, false, e, 0, "post_ffw_norm.weight");
-#undef HYBRID__FIND
+    if (hybrid__layer_has(wl, layer, "ffn_gate_inp.weight")) hybrid__layer_find_experts(wl, l, layer);
+    else hybrid__layer_find_ffn(wl, l, layer);
 }
+#undef HYBRID__FIND_EXPERTS
+#undef HYBRID__FIND
 
 /* Finds and checks every tensor; sets hp->n_vocab from the embedding. */
 static hybrid_result hybrid__weights_find(hybrid_runtime *rt, const hybrid_gguf *gguf, hybrid__hparams *hp, hybrid__weights *w, hybrid_error *error)
@@ -114,7 +160,7 @@ static hybrid_result hybrid__weights_find(hybrid_runtime *rt, const hybrid_gguf 
     const hybrid_gguf_tensor *embd = hybrid_gguf_find_tensor(gguf, "token_embd.weight");
     const bool biased_norm = hp->arch->norm == HYBRID__NORM_LAYER, longrope = hp->rope_scaling == HYBRID__SCALING_LONGROPE;
     hybrid__weight_loader wl;
-    int i;
+    int i, n_mixtures = 0;
     if (!embd) return hybrid__fail(error, HYBRID_ERROR_FORMAT, "the file has no tensor 'token_embd.weight': it is not a whole model (a vocabulary only, or one part of a split file?)");
     if (embd->ne[1] < 1 || embd->ne[1] > (1 << 28)) return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, embd->offset, "'token_embd.weight' has %llu rows", (unsigned long long)embd->ne[1]);
     hp->n_vocab = (int32_t)embd->ne[1];
@@ -130,7 +176,12 @@ static hybrid_result hybrid__weights_find(hybrid_runtime *rt, const hybrid_gguf 
         hybrid__weight(&wl, &w->rope_long, longrope, hp->n_rot / 2, 0, "rope_factors_long.weight");
         hybrid__weight(&wl, &w->rope_short, longrope, hp->n_rot / 2, 0, "rope_factors_short.weight");
     }
-    for (i = 0; i < hp->n_layer && !wl.result; i++) hybrid__layer_find(&wl, &w->layers[i], i);
+    for (i = 0; i < hp->n_layer && !wl.result; i++) {
+        hybrid__layer_find(&wl, &w->layers[i], i);
+        n_mixtures += w->layers[i].router.name != NULL;
+    }
+    if (hp->n_expert && !n_mixtures && !wl.result)
+        wl.result = hybrid__fail(error, HYBRID_ERROR_FORMAT, "the model's key '%s.expert_count' is %d, but no layer has a tensor 'ffn_gate_inp.weight', which chooses experts", hp->arch->name, hp->n_expert);
     if (!w->head.name) w->head = w->embd;              /* tied */
     return wl.result;
 }
@@ -152,7 +203,7 @@ static size_t hybrid__weights_bytes(hybrid__weights *w, const hybrid__hparams *h
     size_t i, bytes = 0;
     const hybrid__tensor *t;
     for (i = 0; (t = hybrid__weights_item(w, hp, i)) != NULL; i++)
-        if (t->name && !t->data && !hybrid__weights_is_tied(w, t)) bytes += hybrid__align(t->nb[2], 64);
+        if (t->name && !t->data && !hybrid__weights_is_tied(w, t)) bytes += hybrid__align(hybrid__weight_bytes(t), 64);
     return bytes;
 }
 
@@ -178,7 +229,7 @@ static hybrid_result hybrid__weights_read(hybrid_runtime *rt, hybrid_gguf *gguf,
         if (!t->name || t->data || hybrid__weights_is_tied(w, t)) continue;
         if ((r = hybrid_gguf_read_tensor(gguf, hybrid__weights_source(gguf, t), w->owned + at, error)) != HYBRID_OK) return r;
         t->data = w->owned + at;
-        at += hybrid__align(t->nb[2], 64);
+        at += hybrid__align(hybrid__weight_bytes(t), 64);
         if (progress && !progress(user, (float)((double)at / (double)bytes))) return hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     }
     if (hybrid__weights_is_tied(w, &w->head)) w->head = w->embd;

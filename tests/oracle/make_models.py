@@ -68,6 +68,14 @@ MODELS = {
     "qwen3": ("Qwen3", "qwen3", "qwen2", dict(
         SMALL, head_dim=24, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=2, tie_word_embeddings=True, rms_norm_eps=1e-6,
         rope_parameters=dict(rope_type="default", rope_theta=1e6))),
+    "mixtral": ("Mixtral", "llama", "llama2", dict(
+        SMALL, intermediate_size=32, num_hidden_layers=2, num_local_experts=4, num_experts_per_tok=2, tie_word_embeddings=False)),
+    "qwen2moe": ("Qwen2Moe", "qwen2moe", "qwen2", dict(
+        SMALL, num_hidden_layers=3, num_experts=5, num_experts_per_tok=3, moe_intermediate_size=16, shared_expert_intermediate_size=24, norm_topk_prob=False,
+        tie_word_embeddings=False, rms_norm_eps=1e-6)),
+    "qwen3moe": ("Qwen3Moe", "qwen3moe", "qwen2", dict(
+        SMALL, head_dim=24, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=2, num_experts=9, num_experts_per_tok=4, moe_intermediate_size=20,
+        norm_topk_prob=True, tie_word_embeddings=True, rms_norm_eps=1e-6, rope_parameters=dict(rope_type="default", rope_theta=1e6))),
     "gemma2": ("Gemma2", "gemma2", "gemma", dict(
         SMALL, head_dim=16, num_hidden_layers=4, query_pre_attn_scalar=16, sliding_window=12, attn_logit_softcapping=5.0,
         final_logit_softcapping=6.0, rms_norm_eps=1e-6, tie_word_embeddings=True)),
@@ -106,6 +114,7 @@ def make_model(name):
     config = getattr(transformers, family + ("TextConfig" if family == "Gemma3" else "Config"))(**dict(common, **extra))
     cls = getattr(transformers, dict(GPT2="GPT2LMHeadModel").get(family, family + "ForCausalLM"))
     config._attn_implementation = "eager"
+    config._experts_implementation = "eager"
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model = cls(config).float().eval()
@@ -134,8 +143,9 @@ def fill(model, family, config, seed):
         elif "wpe" in name:
             x = x * (0.3 / math.sqrt(n_embd))
         else:
-            fan_in = p.shape[0] if family == "GPT2" else p.shape[1]
+            fan_in = p.shape[0] if family == "GPT2" else p.shape[-1]
             gain = 1.4 if any(s in name for s in ("q_proj", "k_proj", "qkv_proj", "c_attn")) else 1.0
+            gain = 1.5 if name.endswith(("mlp.gate.weight", "shared_expert_gate.weight")) else gain     # the choice of experts is clear, but not one-sided
             x = x * (gain / math.sqrt(fan_in))
         p.data.copy_(torch.from_numpy(x.astype(np.float32)))
 
@@ -228,10 +238,17 @@ def write_keys(w, name, config):
     w.add_layer_norm_rms_eps(config.rms_norm_eps)
     if family != "Gemma2":
         w.add_rope_freq_base(rope["rope_theta"])
-    if family in ("Qwen3", "Gemma2", "Gemma3"):
+    if family in ("Qwen3", "Qwen3Moe", "Gemma2", "Gemma3"):
         w.add_key_length(head_dim)
         w.add_value_length(head_dim)
-    if family in ("Llama", "Mistral", "Phi3"):
+    if family in ("Mixtral", "Qwen2Moe", "Qwen3Moe"):
+        w.add_expert_count(config.num_local_experts if family == "Mixtral" else config.num_experts)
+        w.add_expert_used_count(config.num_experts_per_tok)
+    if family in ("Qwen2Moe", "Qwen3Moe"):
+        w.add_expert_feed_forward_length(config.moe_intermediate_size)
+    if family == "Qwen2Moe":
+        w.add_expert_shared_feed_forward_length(config.shared_expert_intermediate_size)
+    if family in ("Llama", "Mistral", "Mixtral", "Phi3"):
         w.add_vocab_size(config.vocab_size) if family != "Phi3" else None
         w.add_rope_dimension_count(head_dim)
     if rope["rope_type"] == "linear":
@@ -265,6 +282,15 @@ def write_model(name, model):
     names = gguf.get_tensor_name_map(next(k for k, v in gguf.MODEL_ARCH_NAMES.items() if v == arch), n_layer)
     for hf, p in model.named_parameters():
         x = p.detach().numpy().copy()
+        if hf.endswith("experts.gate_up_proj"):          # (expert, gate and up, in)
+            for half, to in zip(np.split(x, 2, axis=1), ("ffn_gate_exps", "ffn_up_exps")):
+                w.add_tensor("blk.%s.%s.weight" % (hf.split(".")[2], to), np.ascontiguousarray(half, np.float32))
+            continue
+        if hf.endswith("experts.down_proj"):
+            w.add_tensor("blk.%s.ffn_down_exps.weight" % hf.split(".")[2], np.ascontiguousarray(x, np.float32))
+            continue
+        if hf.endswith("shared_expert_gate.weight"):
+            x = x[0]                                     # a vector there
         to = names.get_name(hf, try_suffixes=(".weight", ".bias"))
         if not to:
             raise SystemExit("no GGUF name for " + hf)
