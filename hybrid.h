@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id c33c11e3f4097369): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id f64bc15291af5fa1): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -42,119 +42,120 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      165  base.h             version, linkage, results, errors, allocator, log
- *      266  runtime.h          what models and sessions share: memory, log, worker threads
- *      325  quant.h            names, sizes, encode, decode
- *      390  gguf.h             what is in a model file, and writing one
- *      538  tokenizer.h        text to tokens and back
- *      652  chat.h             templates that make a prompt of a conversation
- *      756  model.h            load, describe
- *      810  context.h          batches of (sequence, tokens), logits, the KV cache
- *      902  sampler.h          from logits to the next token
- *      958  session.h          a conversation
+ *      166  base.h             version, linkage, results, errors, allocator, log
+ *      267  runtime.h          what models and sessions share: memory, log, worker threads
+ *      326  quant.h            names, sizes, encode, decode
+ *      391  gguf.h             what is in a model file, and writing one
+ *      539  tokenizer.h        text to tokens and back
+ *      653  chat.h             templates that make a prompt of a conversation
+ *      757  model.h            load, describe
+ *      812  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      904  sampler.h          from logits to the next token
+ *      960  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1024  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1087  macros.h           what compilers call things, and the macros that every room uses
- *     1125  base.c             what every room uses: results, errors, checked sizes
- *     1176  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1225  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1284  decimal.c          doubles as text, the same in every locale
- *     1382  thread.c           atomics, threads, and the worker pool
- *     1675  cpu.c              what this processor and its operating system can do
- *     1745  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     1834  device.c           which GPU a runtime uses
- *     1904  runtime.c          creates and ends runtimes
- *     2020  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2173  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     2201  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    22977  end.h              closes what core/begin opened
+ *     1026  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1089  macros.h           what compilers call things, and the macros that every room uses
+ *     1127  base.c             what every room uses: results, errors, checked sizes
+ *     1178  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1227  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1286  decimal.c          doubles as text, the same in every locale
+ *     1384  thread.c           atomics, threads, and the worker pool
+ *     1677  cpu.c              what this processor and its operating system can do
+ *     1747  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     1836  device.c           which GPU a runtime uses
+ *     1906  runtime.c          creates and ends runtimes
+ *     2022  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2175  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     2203  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    23503  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     2567  names.c            names that must differ, found by hash
- *     2669  value.c            the 13 types of metadata values and their items
- *     2794  scan.c             a walk over the metadata, which checks every length before it is believed
- *     2997  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     3364  output.c           a file that appears under its name only when it is complete
- *     3463  write.c            makes a GGUF file
+ *     2569  names.c            names that must differ, found by hash
+ *     2671  value.c            the 13 types of metadata values and their items
+ *     2796  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     2999  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     3366  output.c           a file that appears under its name only when it is complete
+ *     3465  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     3944  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     4025  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     4324  floats.c           the types that are plain numbers
- *     4363  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     4556  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     4784  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     4924  types.c            the table of all types, and the public functions over it
- *     5025  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     5094  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     3946  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     4027  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     4326  floats.c           the types that are plain numbers
+ *     4365  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     4558  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     4786  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     4926  types.c            the table of all types, and the public functions over it
+ *     5027  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     5096  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     5268  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     5513  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     5654  pretokenize.c      cuts text into the words inside which BPE merges
- *     6066  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     6442  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     6619  bpe.c              the merging
- *     6941  tokenizer.c        making tokenizers, text to ids, ids to text
- *     7225  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     7351  stop.c             finds strings that end an answer in bytes that come in pieces
- *     7516  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     8061  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     8358  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     8612  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *     9110  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *     9446  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *     9808  jinja_filter.c     what stands behind '|'.
- *    10399  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    10577  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    10827  jinja_parse.c      tokens to a tree
- *    11377  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    11618  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    12103  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    12271  chat.c             a conversation as the variables that chat templates expect
+ *     5270  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     5515  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     5656  pretokenize.c      cuts text into the words inside which BPE merges
+ *     6068  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     6444  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     6621  bpe.c              the merging
+ *     6943  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     7227  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     7353  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     7518  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     8063  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     8360  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     8614  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *     9112  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *     9448  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *     9810  jinja_filter.c     what stands behind '|'.
+ *    10401  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    10579  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    10829  jinja_parse.c      tokens to a tree
+ *    11379  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    11620  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    12105  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    12273  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    12406  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12660  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12675  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12700  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12789  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    13151  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    13180  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    13288  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    13358  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    13453  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13853  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    14187  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    14445  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14641  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
- *    15188  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    15769  cpu_int.c          the table of integer-block kernels
- *    15824  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    15891  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    18131  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    19254  cpu_select.c       the kernels of an instruction set
- *    19290  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    19460  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12408  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    12701  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12716  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12741  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    12830  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    13192  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    13221  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    13329  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    13399  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    13494  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13894  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    14228  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    14486  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14682  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
+ *    15229  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    15810  cpu_int.c          the table of integer-block kernels
+ *    15865  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    15932  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    18172  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    19295  cpu_select.c       the kernels of an instruction set
+ *    19331  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    19501  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    19755  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    19836  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    20047  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    20242  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    20287  forward.c          one transformer for all families, over the op table
- *    20693  place.c            which layers run where
- *    20826  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    20175  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    20424  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    20670  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    20715  forward.c          one transformer for all families, over the op table
+ *    21216  place.c            which layers run where
+ *    21350  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    21049  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    21385  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    21623  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    21763  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    22345  next.c             the next token of a sequence
- *    22396  plan.c             the bytes of a model and a context before they are loaded
- *    22503  dialog.c           the messages of a conversation, and the prompt that they make
- *    22620  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    21575  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    21911  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    22149  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    22289  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    22871  next.c             the next token of a sequence
+ *    22922  plan.c             the bytes of a model and a context before they are loaded
+ *    23029  dialog.c           the messages of a conversation, and the prompt that they make
+ *    23146  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -789,6 +790,7 @@ typedef struct hybrid_model_info {
     uint64_t n_params;           /* values in all tensors */
     uint64_t n_bytes;            /* their bytes */
     int32_t  n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff;
+    int32_t  n_expert, n_expert_used;   /* of a mixture of experts: how many a layer has, and how many a token uses; 0: none */
     bool     has_template;       /* carries a chat template, or has the tokens of ChatML; false with HYBRID_NO_TEXT */
     char     device[96];         /* "NVIDIA H200": the GPU that holds weights; "" for none */
     int32_t  n_layer_device;     /* layers that run there */
@@ -1019,7 +1021,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "c33c11e3f4097369"
+#define HYBRID__SOURCE_ID "f64bc15291af5fa1"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -12417,6 +12419,7 @@ typedef struct hybrid__tensor {
     int64_t     ne[4];                  /* sizes; ne[0] is contiguous. A matrix W[out][in] has ne = { in, out, 1, 1 } */
     size_t      nb[4];                  /* byte strides; nb[1] = bytes of a row */
     const void *data;                   /* NULL: no such tensor */
+    bool        is_vector;              /* added or multiplied value by value: no matrix of one row, which products read */
 } hybrid__tensor;
 
 typedef struct hybrid__backend hybrid__backend;
@@ -12540,6 +12543,40 @@ typedef struct hybrid__op_glu {
     int64_t n_rows, n;
 } hybrid__op_glu;
 
+/* Chooses experts for each row: ids (n, n_used), the largest of its n_expert logits, largest first, of equal ones the lower id; and weights
+ * (n, n_used): SOFTMAX: of all logits, of which norm makes the chosen ones sum to 1; SIGMOID: of each logit alone. All times scale. Both read logits that are
+ * NaN as the smallest. */
+typedef enum hybrid__route_kind { HYBRID__ROUTE_SOFTMAX, HYBRID__ROUTE_SIGMOID } hybrid__route_kind;
+enum { HYBRID__EXPERTS_MAX = 1024, HYBRID__EXPERTS_USED_MAX = 64 };
+typedef struct hybrid__op_route {
+    hybrid__route_kind kind;
+    const float *logits;                /* (n, n_expert), no gaps */
+    int      n, n_expert, n_used;       /* 1 <= n_used <= n_expert */
+    bool     norm;
+    float    scale;
+    int32_t *ids;
+    float   *weights;
+} hybrid__op_route;
+
+/* Products with the matrices of chosen experts, up to 2 that read the same rows: row r * n_used + s of y_i = W_i[ids[r][s]] . x, where x is row r, or
+ * row r * n_used + s when each_own. W_i (out_i, k) of expert e lies at data + e * nb[2]; ne[2] = n_expert. */
+typedef struct hybrid__op_experts {
+    const float *x; int64_t x_stride;
+    const int32_t *ids;                 /* (n, n_used), in 0 .. n_expert - 1, of one row all different */
+    int  n, n_used;
+    bool each_own;
+    int  n_out;
+    struct { const hybrid__tensor *w; float *y; int64_t y_stride; } out[2];
+} hybrid__op_experts;
+
+/* y (n, n_embd) += sum over s of weights (n, n_used) [r][s] * x (n * n_used, n_embd) [r * n_used + s], in the order of s. Rows without gaps. */
+typedef struct hybrid__op_combine {
+    const float *x, *weights;
+    int      n, n_used;
+    int64_t  n_embd;
+    float   *y;
+} hybrid__op_combine;
+
 /* ids, values (n_rows, k): the k largest of each row of logits, the largest first, of equal ones the lower id; where there are fewer than k, id -1 and
  * -inf. stats (n_rows, 2): the maximum, and the sum of e^(x - maximum) over the row: NaN when the row holds a NaN. */
 enum { HYBRID__TOP_K_MAX = 256 };
@@ -12568,6 +12605,9 @@ typedef struct hybrid__backend_ops {
     void (*heads)(hybrid__backend *be, const hybrid__op_heads *op);
     void (*attention)(hybrid__backend *be, const hybrid__op_attention *op);
     void (*glu)(hybrid__backend *be, const hybrid__op_glu *op);
+    void (*route)(hybrid__backend *be, const hybrid__op_route *op);
+    void (*experts)(hybrid__backend *be, const hybrid__op_experts *op);
+    void (*combine)(hybrid__backend *be, const hybrid__op_combine *op);
     void (*add)(hybrid__backend *be, float *y, const float *x, int64_t n);                      /* y += x */
     void (*scale)(hybrid__backend *be, float *y, float factor, int64_t n);                      /* y *= factor */
     void (*softcap)(hybrid__backend *be, float *y, float cap, int64_t n);                       /* y = cap * tanh(y / cap) */
@@ -12629,11 +12669,12 @@ typedef struct hybrid__limits {
     int     n_seq, pages_a_seq;            /* sequences, entries of a page table */
     int     n_vocab, n_top;                /* top_k: logits of a row, and k; 0: it is not asked for */
     int     n_head, n_head_kv, head_dim_k, head_dim_v;                             /* 0 without attention */
+    int     n_expert_used;                 /* experts that a row chooses; 0: there are none. Matrices of experts have ne[2] > 1 */
     /* filled by the device's show() */
     size_t  scratch;                       /* GPU: bytes of scratch of the largest op */
     const void *format[HYBRID__LIMIT_FORMATS];         /* CPU: formats of prepared rows */
     size_t  format_bytes[HYBRID__LIMIT_FORMATS];
-    size_t  lanes_bytes;
+    size_t  lanes_bytes, experts_bytes;
     int     n_formats;
 } hybrid__limits;
 
@@ -19457,6 +19498,260 @@ static void hybrid__cpu_matmul(hybrid_runtime *rt, hybrid__isa isa, void *scratc
 }
 /* ==== end src/compute/matmul.c ==== */
 
+/* ==== begin src/compute/cpu_experts.c ==== */
+/* compute/cpu_experts: mixtures of experts on the CPU: the choice of the experts, and products with the matrices of those chosen.
+ *
+ * The rows are put in the order of their experts, so that a chosen expert's matrix is read once for all of its rows: for few of them by gemv, for
+ * many by gemm. All experts and both matrices are chunks of one parallel section. gemv and gemm give the same bits, so a row's result does not depend
+ * on how many others chose the same expert. */
+
+/* Scalar, in one order: 32 partial sums over the index % 32, halved, as for every sum over a row. */
+static void hybrid__route_row(const hybrid__op_route *op, int64_t row)
+{
+    const float *x = op->logits + row * op->n_expert;
+    int32_t *ids = op->ids + row * op->n_used;
+    float *weights = op->weights + row * op->n_used, p[32] = { 0 }, most, sum, v;
+    int i, at, n = 0;
+    for (i = 0; i < op->n_expert; i++) {
+        v = x[i] == x[i] ? x[i] : -HUGE_VALF;
+        if (n == op->n_used && !(v > weights[n - 1])) continue;
+        for (at = n < op->n_used ? n++ : n - 1; at > 0 && v > weights[at - 1]; at--) { ids[at] = ids[at - 1]; weights[at] = weights[at - 1]; }
+        ids[at] = i;
+        weights[at] = v;
+    }
+    if (op->kind == HYBRID__ROUTE_SIGMOID) {
+        for (i = 0; i < op->n_used; i++) weights[i] = hybrid__times_sigmoid_scalar(1.0f, weights[i], 0.0f) * op->scale;
+        return;
+    }
+    most = weights[0];
+    for (i = 0; i < op->n_expert; i++) p[i % 32] = p[i % 32] + (x[i] == x[i] ? hybrid__exp_scalar(x[i] - most) : 0.0f);
+    sum = hybrid__halve(p, 32);
+    for (i = 0; i < op->n_used; i++) weights[i] = hybrid__exp_scalar(weights[i] - most) / sum;
+    if (op->norm) {
+        for (sum = 0, i = 0; i < op->n_used; i++) sum = sum + weights[i];
+        for (i = 0; i < op->n_used; i++) weights[i] = weights[i] / sum;
+    }
+    for (i = 0; i < op->n_used; i++) weights[i] = weights[i] * op->scale;
+}
+
+/* ---- products ---- */
+
+typedef struct hybrid__expert_group {      /* an expert that some rows chose */
+    int32_t expert, first, n;              /* its rows: order[first .. first + n) */
+    int32_t first_chunk[2];                /* of each matrix */
+} hybrid__expert_group;
+
+/* A choice is one (row, s), numbered row * n_used + s. Memory: group_of (n_expert), order, place, prepared (choices each), groups (as many as experts
+ * can be chosen), acts, and scratch of the lanes. */
+typedef struct hybrid__experts_job {
+    const hybrid__op_experts *op;
+    const hybrid__matmul_kernel *kernel[2];
+    int64_t k;
+    int     n_choices, n_groups, n_chunks, chunks_a_turn, lanes_a_group;
+    int32_t *group_of;
+    int32_t *order;                        /* the choices, expert by expert */
+    int32_t *place;                        /* the inverse: where in order a choice stands */
+    int32_t *prepared;                     /* gemv: the place whose prepared row the one at this place reads. Rows that several experts read are prepared once */
+    hybrid__expert_group *groups;
+    char   *acts;                          /* a prepared row for each place; the rows of a gemm without gaps */
+    size_t  slot_bytes;
+    char   *lane_scratch;
+    size_t  lane_bytes, tile_at;           /* the kernel's scratch, then results of a gemm, whose rows go to many places */
+} hybrid__experts_job;
+
+static bool hybrid__experts_alike(const hybrid__matmul_kernel *a, const hybrid__matmul_kernel *b)
+{
+    return a->one == b->one && a->many == b->many && a->gemv_up_to == b->gemv_up_to;
+}
+
+/* Lays out the job in scratch (NULL: only counts) and returns the bytes that it takes: no fewer for more rows, experts a row, or lanes. All matrices
+ * read rows in the same formats. */
+static size_t hybrid__experts_layout(hybrid__experts_job *job, hybrid__isa isa, int lanes, char *scratch, const hybrid__op_experts *op)
+{
+    const hybrid__tensor *w = op->out[0].w;
+    const size_t n_choices = (size_t)op->n * (size_t)op->n_used, n_expert = (size_t)w->ne[2];
+    const hybrid__matmul_kernel *kernel;
+    size_t at = 0, kernel_bytes = 0;
+    int64_t rows = HYBRID__MATMUL_ROWS;
+    int i;
+    memset(job, 0, sizeof *job);
+    job->op = op;
+    job->k = w->ne[0];
+    job->n_choices = (int)n_choices;
+#define HYBRID__PLACE(field, type, bytes) (job->field = scratch ? (type *)(void *)(scratch + at) : NULL, at += hybrid__align(bytes, 64))
+    HYBRID__PLACE(group_of, int32_t, n_expert * sizeof(int32_t));
+    HYBRID__PLACE(order, int32_t, n_choices * sizeof(int32_t));
+    HYBRID__PLACE(place, int32_t, n_choices * sizeof(int32_t));
+    HYBRID__PLACE(prepared, int32_t, n_choices * sizeof(int32_t));
+    HYBRID__PLACE(groups, hybrid__expert_group, HYBRID__MIN(n_choices, n_expert) * sizeof(hybrid__expert_group));
+    for (i = 0; i < op->n_out; i++) {
+        job->kernel[i] = kernel = hybrid__matmul_kernel_for(isa, op->out[i].w->type);
+        job->slot_bytes = HYBRID__MAX(kernel->one->bytes(job->k), kernel->many->bytes(job->k));
+        rows = HYBRID__MAX(rows, (int64_t)kernel->row_step);
+        if (!hybrid__matmul_by_gemv(kernel, op->n)) kernel_bytes = HYBRID__MAX(kernel_bytes, hybrid__align(kernel->scratch_bytes(job->k, op->n), 64));
+    }
+    HYBRID__PLACE(acts, char, n_choices * job->slot_bytes);
+    job->tile_at = kernel_bytes;
+    job->lane_bytes = kernel_bytes + hybrid__align((size_t)op->n * (size_t)rows * sizeof(float), 64);     /* of one row at most n choices are of one expert */
+    HYBRID__PLACE(lane_scratch, char, job->lane_bytes * (size_t)lanes);
+#undef HYBRID__PLACE
+    return at;
+}
+
+/* Sorts the choices by expert, and counts the chunks. */
+static void hybrid__experts_group(hybrid__experts_job *job, int lanes)
+{
+    const hybrid__op_experts *op = job->op;
+    hybrid__expert_group *g;
+    int i, o, at = 0;
+    for (i = 0; i < (int)op->out[0].w->ne[2]; i++) job->group_of[i] = -1;
+    for (i = 0; i < job->n_choices; i++) {             /* experts in the order in which they come up */
+        int32_t *group = &job->group_of[op->ids[i]];
+        if (*group < 0) {
+            *group = job->n_groups++;
+            job->groups[*group].expert = op->ids[i];
+            job->groups[*group].n = 0;
+        }
+        job->groups[*group].n++;
+    }
+    job->lanes_a_group = HYBRID__MAX(lanes / job->n_groups, 1);
+    for (g = job->groups; g < job->groups + job->n_groups; g++) {
+        g->first = at;
+        at += g->n;
+        for (o = 0; o < op->n_out; o++) {
+            const int64_t rows = hybrid__matmul_chunk_rows(job->kernel[o], op->out[o].w, g->n, job->lanes_a_group);
+            g->first_chunk[o] = job->n_chunks;
+            job->n_chunks += (int)((op->out[o].w->ne[1] + rows - 1) / rows);
+        }
+        g->n = 0;
+    }
+    for (i = 0; i < job->n_choices; i++) {
+        g = &job->groups[job->group_of[op->ids[i]]];
+        job->place[i] = g->first + g->n++;
+        job->order[job->place[i]] = i;
+    }
+    job->chunks_a_turn = job->n_chunks / HYBRID__MAX_CHUNKS + 1;
+}
+
+/* The row at a place of a group. */
+static char *hybrid__experts_acts(const hybrid__experts_job *job, const hybrid__expert_group *g, int32_t place)
+{
+    const hybrid__matmul_kernel *kernel = job->kernel[0];
+    if (hybrid__matmul_by_gemv(kernel, g->n)) return job->acts + (size_t)place * job->slot_bytes;
+    return job->acts + (size_t)g->first * job->slot_bytes + (size_t)(place - g->first) * kernel->many->bytes(job->k);
+}
+
+/* Prepares one row of x wherever it is read: once for gemv, and once for gemm, of which the other places get copies. */
+static void hybrid__experts_prepare_row(hybrid__experts_job *job, int row)
+{
+    const hybrid__op_experts *op = job->op;
+    const hybrid__matmul_kernel *kernel = job->kernel[0];
+    const float *x = op->x + row * op->x_stride;
+    const int choices = op->each_own ? 1 : op->n_used;
+    const char *copied = NULL;
+    int32_t shared = -1;
+    int c;
+    for (c = row * choices; c < (row + 1) * choices; c++) {
+        const hybrid__expert_group *g = &job->groups[job->group_of[op->ids[c]]];
+        const int32_t place = job->place[c];
+        char *acts = hybrid__experts_acts(job, g, place);
+        if (hybrid__matmul_by_gemv(kernel, g->n)) {
+            if (shared < 0) kernel->one->prepare(x, job->k, acts);
+            if (shared < 0) shared = place;
+            job->prepared[place] = shared;
+        } else {
+            if (copied) memcpy(acts, copied, kernel->many->bytes(job->k));
+            else kernel->many->prepare(x, job->k, acts);
+            copied = acts;
+        }
+    }
+}
+static void hybrid__experts_prepare(void *arg, int chunk, int lane)
+{
+    hybrid__experts_job *job = (hybrid__experts_job *)arg;
+    const int n = job->op->each_own ? job->n_choices : job->op->n, end = HYBRID__MIN(n, (chunk + 1) * HYBRID__MATMUL_PREPARE);
+    int row;
+    HYBRID__UNUSED(lane);
+    for (row = chunk * HYBRID__MATMUL_PREPARE; row < end; row++) hybrid__experts_prepare_row(job, row);
+}
+
+/* Rows r0 .. r1 of matrix o of one expert, for all of its rows of x. */
+static void hybrid__experts_rows(const hybrid__experts_job *job, const hybrid__expert_group *g, int o, int64_t r0, int64_t r1, char *scratch)
+{
+    const hybrid__op_experts *op = job->op;
+    const hybrid__matmul_kernel *kernel = job->kernel[o];
+    const hybrid__tensor *w = op->out[o].w;
+    const char *data = (const char *)w->data + (size_t)g->expert * w->nb[2];
+    const int32_t *order = job->order + g->first, *prepared = job->prepared + g->first;
+    float *y = op->out[o].y, *tile = (float *)(void *)(scratch + job->tile_at);
+    int64_t r, step = g->n == 1 ? r1 - r0 : HYBRID__MAX((int64_t)(HYBRID__MATMUL_WARM / w->nb[1]), 1);
+    int i;
+    if (hybrid__matmul_by_gemv(kernel, g->n)) {
+        for (r = r0; r < r1; r += step)
+            for (i = 0; i < g->n; i++)
+                kernel->gemv(data, w->nb[1], job->k, job->acts + (size_t)prepared[i] * job->slot_bytes, y + order[i] * op->out[o].y_stride + r, r, HYBRID__MIN(r + step, r1));
+        return;
+    }
+    kernel->gemm(data, w->nb[1], job->k, hybrid__experts_acts(job, g, g->first), g->n, tile, r1 - r0, r0, r1, scratch);
+    for (i = 0; i < g->n; i++) memcpy(y + order[i] * op->out[o].y_stride + r0, tile + i * (r1 - r0), (size_t)(r1 - r0) * sizeof *y);
+}
+
+static void hybrid__experts_chunk(const hybrid__experts_job *job, int chunk, int lane)
+{
+    const hybrid__op_experts *op = job->op;
+    const hybrid__expert_group *g = job->groups;
+    int n = job->n_groups, o;
+    int64_t rows, r0;
+    while (n > 1) {                                    /* the last group whose first chunk is not beyond */
+        const int half = n / 2;
+        if (g[half].first_chunk[0] <= chunk) { g += half; n -= half; } else n = half;
+    }
+    o = op->n_out > 1 && g->first_chunk[1] <= chunk;
+    rows = hybrid__matmul_chunk_rows(job->kernel[o], op->out[o].w, g->n, job->lanes_a_group);
+    r0 = (chunk - g->first_chunk[o]) * rows;
+    hybrid__experts_rows(job, g, o, r0, HYBRID__MIN(r0 + rows, op->out[o].w->ne[1]), job->lane_scratch + (size_t)lane * job->lane_bytes);
+}
+static void hybrid__experts_turn(void *arg, int turn, int lane)
+{
+    const hybrid__experts_job *job = (const hybrid__experts_job *)arg;
+    int chunk, end = HYBRID__MIN((turn + 1) * job->chunks_a_turn, job->n_chunks);
+    for (chunk = turn * job->chunks_a_turn; chunk < end; chunk++) hybrid__experts_chunk(job, chunk, lane);
+}
+
+/* scratch: hybrid__experts_layout's bytes for each matrix alone. */
+static void hybrid__cpu_experts(hybrid_runtime *rt, hybrid__isa isa, void *scratch, const hybrid__op_experts *op)
+{
+    hybrid__experts_job job;
+    int rows;
+    if (op->n_out > 1 && !hybrid__experts_alike(hybrid__matmul_kernel_for(isa, op->out[0].w->type), hybrid__matmul_kernel_for(isa, op->out[1].w->type))) {
+        hybrid__op_experts one = *op;                  /* types that read their rows in different formats: one after the other */
+        one.n_out = 1;
+        hybrid__cpu_experts(rt, isa, scratch, &one);
+        one.out[0] = op->out[1];
+        hybrid__cpu_experts(rt, isa, scratch, &one);
+        return;
+    }
+    if (op->n < 1) return;
+    hybrid__experts_layout(&job, isa, hybrid__lanes(rt), (char *)scratch, op);
+    hybrid__experts_group(&job, hybrid__lanes(rt));
+    rows = op->each_own ? job.n_choices : op->n;
+    hybrid__parallel(rt, (rows + HYBRID__MATMUL_PREPARE - 1) / HYBRID__MATMUL_PREPARE, hybrid__experts_prepare, &job);
+    hybrid__parallel(rt, (job.n_chunks + job.chunks_a_turn - 1) / job.chunks_a_turn, hybrid__experts_turn, &job);
+}
+
+/* Scratch of the largest op with the matrices w. */
+static size_t hybrid__experts_bytes(const hybrid_runtime *rt, const hybrid__limits *limits, const hybrid__tensor *w)
+{
+    hybrid__op_experts op;
+    hybrid__experts_job job;
+    memset(&op, 0, sizeof op);
+    op.n = limits->n_rows; op.n_used = limits->n_expert_used;
+    op.n_out = 1;
+    op.out[0].w = w;
+    return hybrid__experts_layout(&job, rt->isa, hybrid__lanes(rt), NULL, &op);
+}
+/* ==== end src/compute/cpu_experts.c ==== */
+
 /* ==== begin src/compute/cpu.c ==== */
 /* compute/cpu: the CPU back end: the op table over the kernels of one instruction set, split over the lanes of the runtime. Work is split by
  * output element only, so that no result depends on the number of lanes. */
@@ -19473,7 +19768,7 @@ typedef struct hybrid__cpu {
     size_t  lane_bytes;                    /* attention's part of it for one lane */
 } hybrid__cpu;
 
-/* Notes one matrix (type and sizes; data is not read). n_rows must be set. False: no kernel for its type. */
+/* Notes one matrix, or those of experts (type and sizes; data is not read). n_rows and n_expert_used must be set. False: no kernel for its type. */
 static bool hybrid__cpu_limits_matrix(const hybrid_runtime *rt, hybrid__limits *limits, const hybrid__tensor *w)
 {
     hybrid__op_matmul op;
@@ -19483,6 +19778,10 @@ static bool hybrid__cpu_limits_matrix(const hybrid_runtime *rt, hybrid__limits *
     op.n_out = 1;
     op.out[0].w = w;
     if (!hybrid__matmul_kernel_for(rt->isa, w->type)) return false;
+    if (w->ne[2] > 1) {
+        limits->experts_bytes = HYBRID__MAX(limits->experts_bytes, hybrid__experts_bytes(rt, limits, w));
+        return true;
+    }
     for (n = 1; n <= limits->n_rows; n = n < 16 || n == limits->n_rows ? n + 1 : limits->n_rows) {    /* small batches are split in another way */
         op.n = n;
         for (lanes = 1; lanes <= hybrid__lanes(rt); lanes++) {                                         /* a thread may fail to start */
@@ -19505,7 +19804,7 @@ static size_t hybrid__cpu_scratch_bytes(const hybrid_runtime *rt, const hybrid__
     size_t attention = hybrid__attention_bytes(limits->head_dim_k, limits->head_dim_v) * (size_t)hybrid__lanes(rt), matmul = limits->lanes_bytes;
     int f;
     for (f = 0; f < limits->n_formats; f++) matmul += limits->format_bytes[f];
-    return HYBRID__MAX(attention, matmul);
+    return HYBRID__MAX(HYBRID__MAX(attention, matmul), limits->experts_bytes);
 }
 
 /* ---- rows ----------------------------------------------------------------------------------------------------------- */
@@ -19604,6 +19903,18 @@ static void hybrid__cpu_rope_chunk(void *arg, int chunk, int lane)
 }
 static void hybrid__cpu_rope(hybrid__backend *be, const hybrid__op_rope *op) { hybrid__cpu_rows(be, op, op->n, (int64_t)op->n_head * op->n_rot, hybrid__cpu_rope_chunk); }
 
+static void hybrid__cpu_route_chunk(void *arg, int chunk, int lane)
+{
+    const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
+    int64_t row, end = hybrid__cpu_row_end(job, chunk);
+    HYBRID__UNUSED(lane);
+    for (row = hybrid__cpu_row_begin(job, chunk); row < end; row++) hybrid__route_row((const hybrid__op_route *)job->op, row);
+}
+static void hybrid__cpu_route(hybrid__backend *be, const hybrid__op_route *op)
+{
+    hybrid__cpu_rows(be, op, op->n, (int64_t)op->n_expert * 16, hybrid__cpu_route_chunk);              /* so does an e^x in scalar C */
+}
+
 /* ---- values: rows are split too, so that a single long row uses all lanes --------------------------------------------- */
 
 static void hybrid__cpu_glu_chunk(void *arg, int chunk, int lane)
@@ -19623,6 +19934,27 @@ static void hybrid__cpu_glu(hybrid__backend *be, const hybrid__op_glu *op)
 {
     int64_t pieces = (op->n + HYBRID__CPU_SPLIT - 1) / HYBRID__CPU_SPLIT;
     hybrid__cpu_rows(be, op, op->n_rows * pieces, HYBRID__MIN(op->n, (int64_t)HYBRID__CPU_SPLIT), hybrid__cpu_glu_chunk);
+}
+
+/* A piece takes the part of all experts, so it is shorter by their number. */
+static int64_t hybrid__cpu_combine_piece(const hybrid__op_combine *op) { return (int64_t)hybrid__align((size_t)(HYBRID__CPU_SPLIT / op->n_used), 64); }
+static void hybrid__cpu_combine_chunk(void *arg, int chunk, int lane)
+{
+    const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
+    const hybrid__op_combine *op = (const hybrid__op_combine *)job->op;
+    int64_t piece = hybrid__cpu_combine_piece(op), pieces = (op->n_embd + piece - 1) / piece, at;
+    int s;
+    HYBRID__UNUSED(lane);
+    for (at = hybrid__cpu_row_begin(job, chunk); at < hybrid__cpu_row_end(job, chunk); at++) {
+        int64_t row = at / pieces, i = at % pieces * piece, n = HYBRID__MIN(op->n_embd - i, piece);
+        for (s = 0; s < op->n_used; s++)
+            job->cpu->kernels->add_scaled(op->y + row * op->n_embd + i, op->x + (row * op->n_used + s) * op->n_embd + i, op->weights[row * op->n_used + s], n);
+    }
+}
+static void hybrid__cpu_combine(hybrid__backend *be, const hybrid__op_combine *op)
+{
+    int64_t piece = hybrid__cpu_combine_piece(op);
+    hybrid__cpu_rows(be, op, op->n * ((op->n_embd + piece - 1) / piece), HYBRID__MIN(op->n_embd, piece) * op->n_used, hybrid__cpu_combine_chunk);
 }
 
 typedef enum hybrid__cpu_values_kind { HYBRID__CPU_ADD, HYBRID__CPU_SCALE, HYBRID__CPU_SOFTCAP } hybrid__cpu_values_kind;
@@ -19749,6 +20081,12 @@ static void hybrid__cpu_op_matmul(hybrid__backend *be, const hybrid__op_matmul *
     hybrid__cpu_matmul(be->rt, cpu->isa, cpu->scratch, op);
 }
 
+static void hybrid__cpu_op_experts(hybrid__backend *be, const hybrid__op_experts *op)
+{
+    hybrid__cpu *cpu = hybrid__cpu_of(be);
+    hybrid__cpu_experts(be->rt, cpu->isa, cpu->scratch, op);
+}
+
 static hybrid__pass hybrid__cpu_pass_begin(hybrid__backend *be) { HYBRID__UNUSED(be); return HYBRID__PASS_RUN; }
 static bool hybrid__cpu_pass_end(hybrid__backend *be) { HYBRID__UNUSED(be); return true; }
 static void hybrid__cpu_rehearse(hybrid__backend *be, bool on) { HYBRID__UNUSED(be); HYBRID__UNUSED(on); }      /* it is always ready: nobody asks */
@@ -19773,6 +20111,7 @@ static hybrid_result hybrid__cpu_backend_create(hybrid_runtime *rt, const hybrid
 {
     static const hybrid__backend_ops ops = {
         "cpu", hybrid__cpu_begin, hybrid__cpu_pass_begin, hybrid__cpu_pass_end, hybrid__cpu_embed, hybrid__cpu_norm, hybrid__cpu_op_matmul, hybrid__cpu_rope_table, hybrid__cpu_rope, hybrid__cpu_kv_store, hybrid__heads_in_parts, hybrid__cpu_attention, hybrid__cpu_glu,
+        hybrid__cpu_route, hybrid__cpu_op_experts, hybrid__cpu_combine,
         hybrid__cpu_add, hybrid__cpu_scale, hybrid__cpu_softcap, hybrid__cpu_top_k, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_rehearse, hybrid__cpu_sync, hybrid__cpu_destroy
     };
     size_t bytes = hybrid__cpu_scratch_bytes(rt, limits);
@@ -19837,13 +20176,20 @@ static void hybrid__host_device(hybrid__device *device, hybrid_runtime *rt)
 /* model/hparams: the table of architectures, and the numbers of one model, read from its GGUF keys.
  *
  * A family is a row of switches. What a file shows by having a tensor or not (biases, fused matrices, norms of q and k, norms after
- * a block, a tied head) is not in the table: model/weights looks. */
+ * a block, a tied head, experts in this layer or not) is not in the table: model/weights looks. */
 
 typedef enum hybrid__window_kind {
     HYBRID__WINDOW_NONE,
     HYBRID__WINDOW_ALL,                 /* every layer, when the file gives a window */
     HYBRID__WINDOW_PATTERN              /* every layer but each `period`-th */
 } hybrid__window_kind;
+
+/* Mixtures of experts: what the weights of the chosen ones are. */
+typedef enum hybrid__mixture {
+    HYBRID__MIXTURE_NONE,               /* the family has no experts */
+    HYBRID__MIXTURE_SHARES,             /* their shares of a softmax over all */
+    HYBRID__MIXTURE_NORMED              /* made to sum to 1 */
+} hybrid__mixture;
 
 typedef struct hybrid__arch {
     const char         *name;           /* general.architecture */
@@ -19855,18 +20201,21 @@ typedef struct hybrid__arch {
     hybrid__window_kind window;
     int                 window_period;
     float               local_rope_base;/* base of windowed layers; 0: the same as elsewhere */
+    hybrid__mixture     mixture;
 } hybrid__arch;
 
 static const hybrid__arch hybrid__archs[] = {
-    /* name      norm                rope                act                    pos    scale  window                   period base */
-    { "llama",   HYBRID__NORM_RMS,   HYBRID__ROPE_NORM,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_ALL,      0, 0 },
-    { "mistral", HYBRID__NORM_RMS,   HYBRID__ROPE_NORM,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_ALL,      0, 0 },
-    { "qwen2",   HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_NONE,     0, 0 },
-    { "qwen3",   HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_NONE,     0, 0 },
-    { "phi3",    HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_ALL,      0, 0 },
-    { "gemma2",  HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_GELU_TANH, false, true,  HYBRID__WINDOW_PATTERN,  2, 0 },
-    { "gemma3",  HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_GELU_TANH, false, true,  HYBRID__WINDOW_PATTERN,  6, 10000 },
-    { "gpt2",    HYBRID__NORM_LAYER, HYBRID__ROPE_NORM,  HYBRID__ACT_GELU_TANH, true,  false, HYBRID__WINDOW_NONE,     0, 0 },
+    /* name       norm                rope                act                    pos    scale  window                   period base   mixture */
+    { "llama",    HYBRID__NORM_RMS,   HYBRID__ROPE_NORM,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_ALL,      0, 0,     HYBRID__MIXTURE_NORMED },     /* Mixtral, too */
+    { "mistral",  HYBRID__NORM_RMS,   HYBRID__ROPE_NORM,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_ALL,      0, 0,     HYBRID__MIXTURE_NONE },
+    { "qwen2",    HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_NONE,     0, 0,     HYBRID__MIXTURE_NONE },
+    { "qwen2moe", HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_NONE,     0, 0,     HYBRID__MIXTURE_SHARES },
+    { "qwen3",    HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_NONE,     0, 0,     HYBRID__MIXTURE_NONE },
+    { "qwen3moe", HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_NONE,     0, 0,     HYBRID__MIXTURE_NORMED },
+    { "phi3",     HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_ALL,      0, 0,     HYBRID__MIXTURE_NONE },
+    { "gemma2",   HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_GELU_TANH, false, true,  HYBRID__WINDOW_PATTERN,  2, 0,     HYBRID__MIXTURE_NONE },
+    { "gemma3",   HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_GELU_TANH, false, true,  HYBRID__WINDOW_PATTERN,  6, 10000, HYBRID__MIXTURE_NONE },
+    { "gpt2",     HYBRID__NORM_LAYER, HYBRID__ROPE_NORM,  HYBRID__ACT_GELU_TANH, true,  false, HYBRID__WINDOW_NONE,     0, 0,     HYBRID__MIXTURE_NONE },
 };
 
 /* How positions are stretched beyond the context of training: see model/rope. */
@@ -19885,6 +20234,10 @@ typedef struct hybrid__hparams {
     int32_t n_ctx_orig;                 /* context before stretching */
     int32_t window, window_period;      /* window 0: none */
     float   attn_scale, attn_softcap, logit_softcap, embd_scale;
+    int32_t n_expert, n_expert_used;    /* 0: no experts */
+    int32_t n_ff_expert, n_ff_shared;   /* width of each, and of the one that sees every token; 0: there is none such */
+    bool    expert_norm;                /* weights of the chosen ones sum to 1 */
+    float   expert_scale;               /* and are multiplied by it */
 } hybrid__hparams;
 
 static bool hybrid__layer_is_local(const hybrid__hparams *hp, int layer)
@@ -19998,12 +20351,37 @@ static void hybrid__read_window(hybrid__keys *keys, hybrid__hparams *hp)
             keys->result = hybrid__fail(keys->error, HYBRID_ERROR_UNSUPPORTED, "this pattern of sliding windows is not supported (layer %d)", (int)i);
 }
 
+/* How wide a matrix of the first layer is: what files say that have no key for it. */
+static int64_t hybrid__first_width(const hybrid__keys *keys, const char *name, int64_t fallback)
+{
+    const hybrid_gguf_tensor *t = hybrid_gguf_find_tensor(keys->gguf, name);
+    return t ? (int64_t)HYBRID__MIN(t->ne[1], (uint64_t)1 << 24) : fallback;
+}
+
+static void hybrid__read_experts(hybrid__keys *keys, hybrid__hparams *hp)
+{
+    const int64_t most = 1 << 24;
+    hp->n_expert = hybrid__key_int(keys, "expert_count", 0, HYBRID__EXPERTS_MAX, 0);
+    if (!hp->n_expert || keys->result) return;
+    if (hp->arch->mixture == HYBRID__MIXTURE_NONE) {
+        keys->result = hybrid__fail(keys->error, HYBRID_ERROR_UNSUPPORTED, "a mixture of %d experts of the architecture '%s' is not supported (supported: llama, as Mixtral, qwen2moe, qwen3moe)", hp->n_expert, keys->arch);
+        return;
+    }
+    if (hp->n_expert == 1) hybrid__key_fail(keys, "expert_count", "is 1: a choice of one is none");
+    hp->n_expert_used = hybrid__key_int(keys, "expert_used_count", 1, HYBRID__MIN(hp->n_expert, (int32_t)HYBRID__EXPERTS_USED_MAX), 0);
+    hp->n_ff_expert = hybrid__key_int(keys, "expert_feed_forward_length", 1, most, hybrid__first_width(keys, "blk.0.ffn_up_exps.weight", hp->n_ff));
+    hp->n_ff_shared = hybrid__key_int(keys, "expert_shared_feed_forward_length", 0, most, hybrid__first_width(keys, "blk.0.ffn_up_shexp.weight", 0));
+    hp->expert_norm = hybrid__key_int(keys, "expert_weights_norm", 0, 1, hp->arch->mixture == HYBRID__MIXTURE_NORMED) != 0;
+    hp->expert_scale = hybrid__key_float(keys, "expert_weights_scale", 1);
+    if (hp->expert_scale == 0) hp->expert_scale = 1;   /* some files say "none" so */
+    if (hybrid__key_int(keys, "expert_gating_func", 0, 255, 1) > 1 && !keys->result)
+        keys->result = hybrid__fail(keys->error, HYBRID_ERROR_UNSUPPORTED, "the model chooses its experts in another way than by softmax (key '%s.expert_gating_func'), which is not supported", keys->arch);
+}
+
 /* Reads and checks everything but n_vocab, which is a matter of tensors. Sizes are bounded so that products of two fit 63 bits. */
 static hybrid_result hybrid__hparams_read(const hybrid_gguf *gguf, hybrid__hparams *hp, hybrid_error *error)
 {
     const int64_t most = 1 << 24;
-    char key[128];
-    hybrid_gguf_value experts;
     hybrid_string name;
     hybrid__keys keys;
     size_t i;
@@ -20012,12 +20390,10 @@ static hybrid_result hybrid__hparams_read(const hybrid_gguf *gguf, hybrid__hpara
         return hybrid__fail(error, HYBRID_ERROR_FORMAT, "the file has no key 'general.architecture': it is not a model");
     for (i = 0; i < HYBRID__COUNT(hybrid__archs) && !hybrid__string_is(name, hybrid__archs[i].name); i++) {}
     if (i == HYBRID__COUNT(hybrid__archs))
-        return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "architecture '%.*s' is not supported (supported: llama, mistral, qwen2, qwen3, phi3, gemma2, gemma3, gpt2)",
+        return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "architecture '%.*s' is not supported (supported: llama, mistral, qwen2, qwen2moe, qwen3, qwen3moe, phi3, gemma2, gemma3, gpt2)",
                             (int)HYBRID__MIN(name.size, 40), name.data);
     hp->arch = &hybrid__archs[i];
     keys.gguf = gguf; keys.arch = hp->arch->name; keys.error = error; keys.result = HYBRID_OK;
-    if (hybrid__key_find(&keys, "expert_count", key, &experts) && hybrid_gguf_item_i64(&experts, 0) > 0)
-        return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "a mixture of %lld experts (key '%s'): hybrid does not run such models yet", (long long)hybrid_gguf_item_i64(&experts, 0), key);
     hp->n_embd = hybrid__key_int(&keys, "embedding_length", 1, most, 0);
     hp->n_layer = hybrid__key_int(&keys, "block_count", 1, 4096, 0);
     hp->n_ctx_train = hybrid__key_int(&keys, "context_length", 1, INT32_MAX, 0);
@@ -20031,6 +20407,7 @@ static hybrid_result hybrid__hparams_read(const hybrid_gguf *gguf, hybrid__hpara
     hp->norm_eps = hp->arch->norm == HYBRID__NORM_LAYER ? hybrid__key_float(&keys, "attention.layer_norm_epsilon", 1e-5f)
                                                         : hybrid__key_float(&keys, "attention.layer_norm_rms_epsilon", NAN);
     if (!hp->arch->learned_pos) hybrid__read_rope(&keys, hp);
+    hybrid__read_experts(&keys, hp);
     hybrid__read_window(&keys, hp);
     hp->attn_softcap = hybrid__key_float(&keys, "attn_logit_softcapping", 0);
     hp->logit_softcap = hybrid__key_float(&keys, "final_logit_softcapping", 0);
@@ -20048,7 +20425,7 @@ static hybrid_result hybrid__hparams_read(const hybrid_gguf *gguf, hybrid__hpara
 /* model/weights: the tensors of a model by role, found by name, checked against the hyperparameters.
  *
  * The names are those of GGUF. A tensor that is absent has no data. Which ones a family needs follows from what is there: separate or
- * fused q, k, v; gated, fused-gated or plain feed-forward. */
+ * fused q, k, v; gated, fused-gated or plain feed-forward; a mixture of experts or one for all tokens. */
 
 typedef struct hybrid__layer {
     hybrid__tensor attn_norm, attn_norm_b;
@@ -20060,6 +20437,8 @@ typedef struct hybrid__layer {
     hybrid__tensor ffn_norm, ffn_norm_b;
     hybrid__tensor gate, up, up_b, down, down_b;       /* gate absent and up twice as high: fused, gate first */
     hybrid__tensor ffn_post_norm;
+    hybrid__tensor router;                             /* there: gate, up and down are those of all experts, one behind the other */
+    hybrid__tensor shared_router, shared_gate, shared_up, shared_down;
 } hybrid__layer;
 
 typedef struct hybrid__weights {
@@ -20077,7 +20456,7 @@ typedef struct hybrid__weight_loader {
 } hybrid__weight_loader;
 
 /* Looks a tensor up; ne1 = 0: a vector of ne0 floats. A wrong shape or type is an error, absence is one when `required`. */
-static void hybrid__weight(hybrid__weight_loader *wl, hybrid__tensor *t, bool required, int64_t ne0, int64_t ne1, const char *name)
+static void hybrid__weight_3d(hybrid__weight_loader *wl, hybrid__tensor *t, bool required, int64_t ne0, int64_t ne1, int64_t ne2, const char *name)
 {
     const hybrid_gguf_tensor *src = hybrid_gguf_find_tensor(wl->gguf, name);
     memset(t, 0, sizeof *t);
@@ -20086,9 +20465,9 @@ static void hybrid__weight(hybrid__weight_loader *wl, hybrid__tensor *t, bool re
         if (required) wl->result = hybrid__fail(wl->error, HYBRID_ERROR_FORMAT, "the model has no tensor '%s', which its architecture '%s' needs", name, wl->hp->arch->name);
         return;
     }
-    if (src->ne[0] != (uint64_t)ne0 || src->ne[1] != (uint64_t)(ne1 ? ne1 : 1) || src->ne[2] != 1 || src->ne[3] != 1) {
-        wl->result = hybrid__fail_at(wl->error, HYBRID_ERROR_FORMAT, src->offset, "tensor '%s' is %llu x %llu, but the model's keys ask for %lld x %lld", name,
-                                     (unsigned long long)src->ne[0], (unsigned long long)src->ne[1], (long long)ne0, (long long)(ne1 ? ne1 : 1));
+    if (src->ne[0] != (uint64_t)ne0 || src->ne[1] != (uint64_t)(ne1 ? ne1 : 1) || src->ne[2] != (uint64_t)ne2 || src->ne[3] != 1) {
+        wl->result = hybrid__fail_at(wl->error, HYBRID_ERROR_FORMAT, src->offset, "tensor '%s' is %llu x %llu x %llu, but the model's keys ask for %lld x %lld x %lld", name,
+                                     (unsigned long long)src->ne[0], (unsigned long long)src->ne[1], (unsigned long long)src->ne[2], (long long)ne0, (long long)(ne1 ? ne1 : 1), (long long)ne2);
         return;
     }
     if (!hybrid_type_block_bytes(src->type)) {
@@ -20102,12 +20481,19 @@ static void hybrid__weight(hybrid__weight_loader *wl, hybrid__tensor *t, bool re
     }
     t->name = src->name.data;
     t->type = src->type;
-    t->ne[0] = ne0; t->ne[1] = ne1 ? ne1 : 1; t->ne[2] = t->ne[3] = 1;
+    t->is_vector = !ne1;
+    t->ne[0] = ne0; t->ne[1] = ne1 ? ne1 : 1; t->ne[2] = ne2; t->ne[3] = 1;
     t->nb[0] = hybrid_type_block_bytes(src->type);
     t->nb[1] = hybrid_type_row_bytes(src->type, (size_t)ne0);
-    t->nb[2] = t->nb[3] = t->nb[1] * (size_t)t->ne[1];
+    t->nb[2] = t->nb[1] * (size_t)t->ne[1];
+    t->nb[3] = t->nb[2] * (size_t)t->ne[2];
     t->data = (uintptr_t)src->data % 8 ? NULL : src->data;          /* NULL when not in place, until hybrid__weights_read; an odd address is no place */
 }
+static void hybrid__weight(hybrid__weight_loader *wl, hybrid__tensor *t, bool required, int64_t ne0, int64_t ne1, const char *name)
+{
+    hybrid__weight_3d(wl, t, required, ne0, ne1, 1, name);
+}
+static size_t hybrid__weight_bytes(const hybrid__tensor *t) { return t->nb[3]; }
 
 static bool hybrid__layer_has(const hybrid__weight_loader *wl, int layer, const char *suffix)
 {
@@ -20116,16 +20502,56 @@ static bool hybrid__layer_has(const hybrid__weight_loader *wl, int layer, const 
     return hybrid_gguf_find_tensor(wl->gguf, name) != NULL;
 }
 
+#define HYBRID__FIND(field, required, ne0, ne1, suffix) \
+    (snprintf(name, sizeof name, "blk.%d." suffix, layer), hybrid__weight(wl, &l->field, required, ne0, ne1, name))
+#define HYBRID__FIND_EXPERTS(field, ne0, ne1, suffix) \
+    (snprintf(name, sizeof name, "blk.%d." suffix, layer), hybrid__weight_3d(wl, &l->field, true, ne0, ne1, hp->n_expert, name))
+
+static void hybrid__layer_find_ffn(hybrid__weight_loader *wl, hybrid__layer *l, int layer)
+{
+    const hybrid__hparams *hp = wl->hp;
+    const int64_t e = hp->n_embd, f = hp->n_ff;
+    const bool gated = hybrid__layer_has(wl, layer, "ffn_gate.weight"), fused_gate = !gated && hp->arch->norm == HYBRID__NORM_RMS;
+    char name[64];
+    if (gated) HYBRID__FIND(gate, true, e, f, "ffn_gate.weight");
+    HYBRID__FIND(up, true, e, fused_gate ? 2 * f : f, "ffn_up.weight");
+    HYBRID__FIND(up_b, false, f, 0, "ffn_up.bias");
+    HYBRID__FIND(down, true, f, e, "ffn_down.weight");
+    HYBRID__FIND(down_b, false, e, 0, "ffn_down.bias");
+    HYBRID__FIND(ffn_post_norm, false, e, 0, "post_ffw_norm.weight");
+}
+
+static void hybrid__layer_find_experts(hybrid__weight_loader *wl, hybrid__layer *l, int layer)
+{
+    const hybrid__hparams *hp = wl->hp;
+    const int64_t e = hp->n_embd, f = hp->n_ff_expert, s = hp->n_ff_shared;
+    char name[64];
+    if (!hp->n_expert) {
+        if (!wl->result) wl->result = hybrid__fail(wl->error, HYBRID_ERROR_FORMAT, "layer %d has a tensor 'ffn_gate_inp.weight', which chooses experts, but the model's key '%s.expert_count' is missing or 0", layer, hp->arch->name);
+        return;
+    }
+    if (hybrid__layer_has(wl, layer, "ffn_down.0.weight") && !wl->result) {
+        wl->result = hybrid__fail(wl->error, HYBRID_ERROR_UNSUPPORTED, "layer %d has a tensor for each expert ('ffn_down.0.weight'), as files had until April 2024; convert the model again, or get a newer file of it", layer);
+        return;
+    }
+    HYBRID__FIND(router, true, e, hp->n_expert, "ffn_gate_inp.weight");
+    HYBRID__FIND_EXPERTS(gate, e, f, "ffn_gate_exps.weight");
+    HYBRID__FIND_EXPERTS(up, e, f, "ffn_up_exps.weight");
+    HYBRID__FIND_EXPERTS(down, f, e, "ffn_down_exps.weight");
+    if (!s) return;
+    HYBRID__FIND(shared_router, true, e, 1, "ffn_gate_inp_shexp.weight");
+    HYBRID__FIND(shared_gate, true, e, s, "ffn_gate_shexp.weight");
+    HYBRID__FIND(shared_up, true, e, s, "ffn_up_shexp.weight");
+    HYBRID__FIND(shared_down, true, s, e, "ffn_down_shexp.weight");
+}
+
 static void hybrid__layer_find(hybrid__weight_loader *wl, hybrid__layer *l, int layer)
 {
     const hybrid__hparams *hp = wl->hp;
     const int64_t e = hp->n_embd, q = (int64_t)hp->n_head * hp->head_dim_k, k = (int64_t)hp->n_head_kv * hp->head_dim_k,
-                  v = (int64_t)hp->n_head_kv * hp->head_dim_v, o = (int64_t)hp->n_head * hp->head_dim_v, f = hp->n_ff;
-    const bool biased_norm = hp->arch->norm == HYBRID__NORM_LAYER, gated = hybrid__layer_has(wl, layer, "ffn_gate.weight");
-    const bool fused_gate = !gated && hp->arch->norm == HYBRID__NORM_RMS;
+                  v = (int64_t)hp->n_head_kv * hp->head_dim_v, o = (int64_t)hp->n_head * hp->head_dim_v;
+    const bool biased_norm = hp->arch->norm == HYBRID__NORM_LAYER;
     char name[64];
-#define HYBRID__FIND(field, required, ne0, ne1, suffix) \
-    (snprintf(name, sizeof name, "blk.%d." suffix, layer), hybrid__weight(wl, &l->field, required, ne0, ne1, name))
     HYBRID__FIND(attn_norm, true, e, 0, "attn_norm.weight");
     HYBRID__FIND(attn_norm_b, biased_norm, e, 0, "attn_norm.bias");
     if (hybrid__layer_has(wl, layer, "attn_qkv.weight")) {
@@ -20146,14 +20572,11 @@ static void hybrid__layer_find(hybrid__weight_loader *wl, hybrid__layer *l, int 
     HYBRID__FIND(attn_post_norm, false, e, 0, "post_attention_norm.weight");
     HYBRID__FIND(ffn_norm, true, e, 0, "ffn_norm.weight");
     HYBRID__FIND(ffn_norm_b, biased_norm, e, 0, "ffn_norm.bias");
-    if (gated) HYBRID__FIND(gate, true, e, f, "ffn_gate.weight");
-    HYBRID__FIND(up, true, e, fused_gate ? 2 * f : f, "ffn_up.weight");
-    HYBRID__FIND(up_b, false, f, 0, "ffn_up.bias");
-    HYBRID__FIND(down, true, f, e, "ffn_down.weight");
-    HYBRID__FIND(down_b, false, e, 0, "ffn_down.bias");
-    HYBRID__FIND(ffn_post_norm, false, e, 0, "post_ffw_norm.weight");
-#undef HYBRID__FIND
+    if (hybrid__layer_has(wl, layer, "ffn_gate_inp.weight")) hybrid__layer_find_experts(wl, l, layer);
+    else hybrid__layer_find_ffn(wl, l, layer);
 }
+#undef HYBRID__FIND_EXPERTS
+#undef HYBRID__FIND
 
 /* Finds and checks every tensor; sets hp->n_vocab from the embedding. */
 static hybrid_result hybrid__weights_find(hybrid_runtime *rt, const hybrid_gguf *gguf, hybrid__hparams *hp, hybrid__weights *w, hybrid_error *error)
@@ -20161,7 +20584,7 @@ static hybrid_result hybrid__weights_find(hybrid_runtime *rt, const hybrid_gguf 
     const hybrid_gguf_tensor *embd = hybrid_gguf_find_tensor(gguf, "token_embd.weight");
     const bool biased_norm = hp->arch->norm == HYBRID__NORM_LAYER, longrope = hp->rope_scaling == HYBRID__SCALING_LONGROPE;
     hybrid__weight_loader wl;
-    int i;
+    int i, n_mixtures = 0;
     if (!embd) return hybrid__fail(error, HYBRID_ERROR_FORMAT, "the file has no tensor 'token_embd.weight': it is not a whole model (a vocabulary only, or one part of a split file?)");
     if (embd->ne[1] < 1 || embd->ne[1] > (1 << 28)) return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, embd->offset, "'token_embd.weight' has %llu rows", (unsigned long long)embd->ne[1]);
     hp->n_vocab = (int32_t)embd->ne[1];
@@ -20177,7 +20600,12 @@ static hybrid_result hybrid__weights_find(hybrid_runtime *rt, const hybrid_gguf 
         hybrid__weight(&wl, &w->rope_long, longrope, hp->n_rot / 2, 0, "rope_factors_long.weight");
         hybrid__weight(&wl, &w->rope_short, longrope, hp->n_rot / 2, 0, "rope_factors_short.weight");
     }
-    for (i = 0; i < hp->n_layer && !wl.result; i++) hybrid__layer_find(&wl, &w->layers[i], i);
+    for (i = 0; i < hp->n_layer && !wl.result; i++) {
+        hybrid__layer_find(&wl, &w->layers[i], i);
+        n_mixtures += w->layers[i].router.name != NULL;
+    }
+    if (hp->n_expert && !n_mixtures && !wl.result)
+        wl.result = hybrid__fail(error, HYBRID_ERROR_FORMAT, "the model's key '%s.expert_count' is %d, but no layer has a tensor 'ffn_gate_inp.weight', which chooses experts", hp->arch->name, hp->n_expert);
     if (!w->head.name) w->head = w->embd;              /* tied */
     return wl.result;
 }
@@ -20199,7 +20627,7 @@ static size_t hybrid__weights_bytes(hybrid__weights *w, const hybrid__hparams *h
     size_t i, bytes = 0;
     const hybrid__tensor *t;
     for (i = 0; (t = hybrid__weights_item(w, hp, i)) != NULL; i++)
-        if (t->name && !t->data && !hybrid__weights_is_tied(w, t)) bytes += hybrid__align(t->nb[2], 64);
+        if (t->name && !t->data && !hybrid__weights_is_tied(w, t)) bytes += hybrid__align(hybrid__weight_bytes(t), 64);
     return bytes;
 }
 
@@ -20225,7 +20653,7 @@ static hybrid_result hybrid__weights_read(hybrid_runtime *rt, hybrid_gguf *gguf,
         if (!t->name || t->data || hybrid__weights_is_tied(w, t)) continue;
         if ((r = hybrid_gguf_read_tensor(gguf, hybrid__weights_source(gguf, t), w->owned + at, error)) != HYBRID_OK) return r;
         t->data = w->owned + at;
-        at += hybrid__align(t->nb[2], 64);
+        at += hybrid__align(hybrid__weight_bytes(t), 64);
         if (progress && !progress(user, (float)((double)at / (double)bytes))) return hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     }
     if (hybrid__weights_is_tied(w, &w->head)) w->head = w->embd;
@@ -20296,7 +20724,11 @@ typedef struct hybrid__activations {
     float *h;                              /* (R, E) a normed copy of it, or what a block adds to it */
     float *qkv;                            /* (R, q + k + v) */
     float *attn;                           /* (R, n_head * head_dim_v) */
-    float *ffn;                            /* (R, 2 * n_ff): gate, up; the product replaces gate */
+    float *ffn;                            /* (R, 2 * n_ff): gate, up; the product replaces gate. Of experts: (R * n_expert_used, 2 * n_ff_expert) */
+    float *router;                         /* (R, n_expert) */
+    int32_t *expert_ids;                   /* (R, n_expert_used), and their weights */
+    float *expert_weights;
+    float *expert_out;                     /* (R * n_expert_used, E) */
     float *rope, *rope_local;              /* (R, n_rot / 2, 2) */
     double *inv_freq, *inv_freq_local;     /* n_rot / 2 */
     float *logits;                         /* (n_out, V); this and what follows only on a device whose memory the host cannot read */
@@ -20343,6 +20775,10 @@ static int64_t hybrid__width_k(const hybrid__hparams *hp) { return (int64_t)hp->
 static int64_t hybrid__width_v(const hybrid__hparams *hp) { return (int64_t)hp->n_head_kv * hp->head_dim_v; }
 static int64_t hybrid__width_qkv(const hybrid__hparams *hp) { return hybrid__width_q(hp) + hybrid__width_k(hp) + hybrid__width_v(hp); }
 static int64_t hybrid__width_attn(const hybrid__hparams *hp) { return (int64_t)hp->n_head * hp->head_dim_v; }
+static int64_t hybrid__width_ffn(const hybrid__hparams *hp)
+{
+    return 2 * HYBRID__MAX((int64_t)HYBRID__MAX(hp->n_ff, hp->n_ff_shared), (int64_t)hp->n_expert_used * hp->n_ff_expert);
+}
 
 /* Places the buffers from base on (NULL: only counts). Every one is a multiple of 64 bytes. */
 static void hybrid__activations_layout(hybrid__activations *a, const hybrid__hparams *hp, int n_batch, int n_out, int n_top, char *base)
@@ -20356,7 +20792,11 @@ static void hybrid__activations_layout(hybrid__activations *a, const hybrid__hpa
     HYBRID__PLACE(h, float, rows * (size_t)hp->n_embd);
     HYBRID__PLACE(qkv, float, rows * (size_t)HYBRID__MAX(hybrid__width_qkv(hp), hybrid__width_attn(hp)));
     HYBRID__PLACE(attn, float, rows * (size_t)hybrid__width_attn(hp));
-    HYBRID__PLACE(ffn, float, rows * (size_t)hp->n_ff * 2);
+    HYBRID__PLACE(ffn, float, rows * (size_t)hybrid__width_ffn(hp));
+    HYBRID__PLACE(router, float, rows * (size_t)hp->n_expert);
+    HYBRID__PLACE(expert_ids, int32_t, rows * (size_t)hp->n_expert_used);
+    HYBRID__PLACE(expert_weights, float, rows * (size_t)hp->n_expert_used);
+    HYBRID__PLACE(expert_out, float, rows * (size_t)hp->n_expert_used * (size_t)hp->n_embd);
     HYBRID__PLACE(rope, float, rows * half * 2);
     HYBRID__PLACE(rope_local, float, hp->arch->local_rope_base != 0 ? rows * half * 2 : 0);
     HYBRID__PLACE(inv_freq, double, half);
@@ -20399,7 +20839,8 @@ static void hybrid__stage_free(hybrid__stage *stage)
 /* Floats of the largest thing that is traced: rows of a batch, with what lies between them. */
 static size_t hybrid__trace_values(const hybrid__hparams *hp, int n_batch, int n_out)
 {
-    size_t width = (size_t)HYBRID__MAX(hybrid__width_qkv(hp), 2 * (int64_t)hp->n_ff);
+    size_t width = (size_t)HYBRID__MAX(hybrid__width_qkv(hp), hybrid__width_ffn(hp));
+    width = HYBRID__MAX(width, (size_t)HYBRID__MAX((int64_t)hp->n_expert_used * hp->n_embd, (int64_t)hp->n_expert));
     width = HYBRID__MAX(width, (size_t)HYBRID__MAX(hybrid__width_attn(hp), (int64_t)hp->n_embd));
     return HYBRID__MAX(width * (size_t)n_batch, (size_t)n_out * (size_t)hp->n_vocab);
 }
@@ -20553,26 +20994,102 @@ static void hybrid__forward_attention(hybrid__forward *f, const hybrid__batch *c
     hybrid__traced(f, "attn", layer, op.out, c->n, op.out_stride, op.out_stride);
 }
 
+/* ffn (n, F) at stride 2F = act(gate) * up, which stand there side by side, or act of the first half */
+static void hybrid__activate(hybrid__forward *f, int64_t n, int64_t n_ff, bool plain)
+{
+    hybrid__op_glu glu;
+    glu.act = f->hp->arch->act;
+    glu.gate = f->at->a.ffn;
+    glu.up = plain ? NULL : f->at->a.ffn + n_ff;
+    glu.out = f->at->a.ffn;
+    glu.gate_stride = glu.up_stride = glu.out_stride = 2 * n_ff;
+    glu.n_rows = n; glu.n = n_ff;
+    f->at->be->ops->glu(f->at->be, &glu);
+}
+
 /* h (n, E) -> ffn (n, F) at stride 2F: act(gate) * up, or act(up) */
-static void hybrid__forward_ffn(hybrid__forward *f, int n, int layer)
+static void hybrid__forward_ffn(hybrid__forward *f, int n, int64_t n_ff, const hybrid__tensor *gate, const hybrid__tensor *up, const hybrid__tensor *up_b)
+{
+    float *ffn = f->at->a.ffn;
+    hybrid__op_matmul mm;
+    hybrid__matmul_begin(&mm, f->at->a.h, f->hp->n_embd, n);
+    if (gate->data) hybrid__matmul_out_set(&mm, gate, NULL, ffn, 2 * n_ff, false);
+    hybrid__matmul_out_set(&mm, up, up_b, gate->data ? ffn + n_ff : ffn, 2 * n_ff, false);
+    f->at->be->ops->matmul(f->at->be, &mm);
+    hybrid__activate(f, n, n_ff, !gate->data && up->ne[1] == n_ff);
+}
+
+/* router (n, n_expert) = h . W^T, and the choice: n_used of n_expert */
+static void hybrid__forward_route(hybrid__forward *f, int n, const hybrid__tensor *w, hybrid__op_route *op)
+{
+    const hybrid__activations *a = &f->at->a;
+    hybrid__op_matmul mm;
+    hybrid__matmul_begin(&mm, a->h, f->hp->n_embd, n);
+    hybrid__matmul_out_set(&mm, w, NULL, a->router, op->n_expert, false);
+    f->at->be->ops->matmul(f->at->be, &mm);
+    op->logits = a->router;
+    op->n = n;
+    op->ids = a->expert_ids; op->weights = a->expert_weights;
+    f->at->be->ops->route(f->at->be, op);
+}
+
+/* x (n, E) += sum of weight * expert_out (n * n_used, E) */
+static void hybrid__forward_combine(hybrid__forward *f, int n, int n_used)
+{
+    const hybrid__activations *a = &f->at->a;
+    hybrid__op_combine op;
+    op.x = a->expert_out; op.weights = a->expert_weights;
+    op.n = n; op.n_used = n_used; op.n_embd = f->hp->n_embd;
+    op.y = a->x;
+    f->at->be->ops->combine(f->at->be, &op);
+}
+
+/* x (n, E) += the chosen experts' feed-forward of h (n, E), weighted */
+static void hybrid__forward_experts(hybrid__forward *f, int n, int layer)
 {
     const hybrid__hparams *hp = f->hp;
     const hybrid__layer *l = &f->w->layers[layer];
-    const int64_t stride = 2 * (int64_t)hp->n_ff;
-    const bool plain = !l->gate.data && l->up.ne[1] == hp->n_ff;
+    const hybrid__activations *a = &f->at->a;
+    const int64_t n_ff = hp->n_ff_expert, rows = (int64_t)n * hp->n_expert_used;
+    hybrid__op_route route;
+    hybrid__op_experts op;
+    route.kind = HYBRID__ROUTE_SOFTMAX; route.n_expert = hp->n_expert; route.n_used = hp->n_expert_used;
+    route.norm = hp->expert_norm; route.scale = hp->expert_scale;
+    hybrid__forward_route(f, n, &l->router, &route);
+    hybrid__traced(f, "router", layer, a->router, n, hp->n_expert, hp->n_expert);
+    hybrid__traced(f, "expert_weights", layer, a->expert_weights, n, hp->n_expert_used, hp->n_expert_used);
+    memset(&op, 0, sizeof op);
+    op.x = a->h; op.x_stride = hp->n_embd;
+    op.ids = a->expert_ids; op.n = n; op.n_used = hp->n_expert_used;
+    op.n_out = 2;
+    op.out[0].w = &l->gate; op.out[0].y = a->ffn; op.out[0].y_stride = 2 * n_ff;
+    op.out[1].w = &l->up; op.out[1].y = a->ffn + n_ff; op.out[1].y_stride = 2 * n_ff;
+    f->at->be->ops->experts(f->at->be, &op);
+    hybrid__activate(f, rows, n_ff, false);
+    hybrid__traced(f, "ffn_act", layer, a->ffn, rows, n_ff, 2 * n_ff);
+    op.x = a->ffn; op.x_stride = 2 * n_ff; op.each_own = true;
+    op.n_out = 1;
+    op.out[0].w = &l->down; op.out[0].y = a->expert_out; op.out[0].y_stride = hp->n_embd;
+    f->at->be->ops->experts(f->at->be, &op);
+    hybrid__forward_combine(f, n, hp->n_expert_used);
+}
+
+/* x (n, E) += sigmoid(h . w) * the feed-forward of h (n, E) that every token has */
+static void hybrid__forward_shared(hybrid__forward *f, int n, int layer)
+{
+    const hybrid__hparams *hp = f->hp;
+    const hybrid__layer *l = &f->w->layers[layer];
+    hybrid__op_route route;
     hybrid__op_matmul mm;
-    hybrid__op_glu glu;
-    hybrid__matmul_begin(&mm, f->at->a.h, hp->n_embd, n);
-    if (l->gate.data) hybrid__matmul_out_set(&mm, &l->gate, NULL, f->at->a.ffn, stride, false);
-    hybrid__matmul_out_set(&mm, &l->up, &l->up_b, l->gate.data ? f->at->a.ffn + hp->n_ff : f->at->a.ffn, stride, false);
+    route.kind = HYBRID__ROUTE_SIGMOID; route.n_expert = route.n_used = 1;
+    route.norm = false; route.scale = 1;
+    hybrid__forward_route(f, n, &l->shared_router, &route);
+    hybrid__forward_ffn(f, n, hp->n_ff_shared, &l->shared_gate, &l->shared_up, NULL);
+    hybrid__traced(f, "shared_act", layer, f->at->a.ffn, n, hp->n_ff_shared, 2 * (int64_t)hp->n_ff_shared);
+    hybrid__matmul_begin(&mm, f->at->a.ffn, 2 * (int64_t)hp->n_ff_shared, n);
+    hybrid__matmul_out_set(&mm, &l->shared_down, NULL, f->at->a.expert_out, hp->n_embd, false);
     f->at->be->ops->matmul(f->at->be, &mm);
-    glu.act = hp->arch->act;
-    glu.gate = f->at->a.ffn; glu.gate_stride = stride;
-    glu.up = plain ? NULL : f->at->a.ffn + hp->n_ff; glu.up_stride = stride;
-    glu.out = f->at->a.ffn; glu.out_stride = stride;
-    glu.n_rows = n; glu.n = hp->n_ff;
-    f->at->be->ops->glu(f->at->be, &glu);
-    hybrid__traced(f, "ffn_act", layer, f->at->a.ffn, n, hp->n_ff, stride);
+    hybrid__forward_combine(f, n, 1);
 }
 
 /* dst (n_out, cols) = the rows of src (n, cols) whose logits are wanted */
@@ -20619,8 +21136,14 @@ static void hybrid__forward_layer(hybrid__forward *f, const hybrid__batch *c, in
     hybrid__traced(f, "ffn_in", layer, f->at->a.x, n, e, e);
     hybrid__normed(f, f->at->a.h, f->at->a.x, n, &l->ffn_norm, &l->ffn_norm_b);
     hybrid__traced(f, "ffn_norm", layer, f->at->a.h, n, e, e);
-    hybrid__forward_ffn(f, n, layer);
-    hybrid__block_out(f, "ffn_out", layer, n, f->at->a.ffn, 2 * (int64_t)hp->n_ff, &l->down, &l->down_b, &l->ffn_post_norm);
+    if (l->router.data) {
+        hybrid__forward_experts(f, n, layer);
+        if (l->shared_router.data) hybrid__forward_shared(f, n, layer);
+    } else {
+        hybrid__forward_ffn(f, n, hp->n_ff, &l->gate, &l->up, &l->up_b);
+        hybrid__traced(f, "ffn_act", layer, f->at->a.ffn, n, hp->n_ff, 2 * (int64_t)hp->n_ff);
+        hybrid__block_out(f, "ffn_out", layer, n, f->at->a.ffn, 2 * (int64_t)hp->n_ff, &l->down, &l->down_b, &l->ffn_post_norm);
+    }
     hybrid__traced(f, "l_out", layer, f->at->a.x, n, e, e);
 }
 
@@ -20741,9 +21264,10 @@ static hybrid_result hybrid__limits_of(hybrid__device *device, hybrid__weights *
     limits->n_head_kv = hp->n_head_kv;
     limits->head_dim_k = hp->head_dim_k;
     limits->head_dim_v = hp->head_dim_v;
+    limits->n_expert_used = hp->n_expert_used;
     for (i = 0; (t = hybrid__weights_item(w, hp, i)) != NULL; i++)
-        if (t->name && t->ne[1] > 1 && t != &w->embd && t != &w->pos_embd && !device->ops->show(device, limits, t))
-            return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "there is no kernel for matrices of type %s", hybrid_type_name(t->type));
+        if (t->name && !t->is_vector && t != &w->embd && t != &w->pos_embd && !device->ops->show(device, limits, t))
+            return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "there is no kernel for %s of type %s", t->ne[2] > 1 ? "experts" : "matrices", hybrid_type_name(t->type));
     return HYBRID_OK;
 }
 
@@ -20762,7 +21286,7 @@ static size_t hybrid__place_bytes(const hybrid__place *place, hybrid__weights *w
     size_t i, bytes = 0;
     const hybrid__tensor *t;
     for (i = 0; (t = hybrid__weights_item(w, hp, i)) != NULL; i++)
-        if (hybrid__place_holds(place, w, t)) bytes += hybrid__align(t->nb[2], HYBRID__PLACE_ALIGN);
+        if (hybrid__place_holds(place, w, t)) bytes += hybrid__align(hybrid__weight_bytes(t), HYBRID__PLACE_ALIGN);
     return bytes;
 }
 
@@ -20807,8 +21331,8 @@ static hybrid_result hybrid__place_upload(hybrid__place *place, hybrid_runtime *
         if (!hybrid__place_holds(place, w, t)) continue;
         mine = hybrid__weights_item(&place->w, hp, i);
         mine->data = (char *)place->block + at;
-        if ((r = gpu->ops->write(gpu, (char *)place->block + at, t->data, t->nb[2], error)) != HYBRID_OK) return r;
-        at += hybrid__align(t->nb[2], HYBRID__PLACE_ALIGN);
+        if ((r = gpu->ops->write(gpu, (char *)place->block + at, t->data, hybrid__weight_bytes(t), error)) != HYBRID_OK) return r;
+        at += hybrid__align(hybrid__weight_bytes(t), HYBRID__PLACE_ALIGN);
         if (progress && !progress(user, (float)((double)at / (double)place->bytes))) return hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     }
     if (place->embd && hybrid__weights_is_tied(w, &w->head)) place->w.head = place->w.embd;
@@ -21030,6 +21554,8 @@ HYBRID_API void hybrid_model_describe(const hybrid_model *model, hybrid_model_in
     info->n_head_kv = model->hp.n_head_kv;
     info->head_dim = model->hp.head_dim_k;
     info->n_ff = model->hp.n_ff;
+    info->n_expert = model->hp.n_expert;
+    info->n_expert_used = model->hp.n_expert_used;
     if (model->place.gpu) {
         snprintf(info->device, sizeof info->device, "%s", hybrid_runtime_device(model->rt));
         info->n_layer_device = model->hp.n_layer - model->place.first;
@@ -23015,6 +23541,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__EACH8
 #undef HYBRID__F4_EACH
 #undef HYBRID__FIND
+#undef HYBRID__FIND_EXPERTS
 #undef HYBRID__FLOAT_GENERIC
 #undef HYBRID__FLOAT_KERNELS
 #undef HYBRID__GEMV256_AVX2

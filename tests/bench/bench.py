@@ -33,6 +33,7 @@ ROWS = {
     "0.5B Q4_0": ("qwen2.5-0.5b", "synthetic:151936", "q4_0"),
     "1B Q4_K_M": ("llama3.2-1b", "synthetic:128256", "q4_k_m"),
     "1B Q6_K": ("llama3.2-1b", "synthetic:128256", "q6_k"),
+    "3 layers of Qwen3 30B-A3B Q4_K_M": ("qwen3-a3b-3", "synthetic:8192", "q4_k_m"),
     "SmolLM2 135M Q4_1": "SmolLM2-135M-Instruct.Q4_1.gguf",
     "Gemma 3 270M Q4_K_M": "gemma-3-270m-q4_k_m.gguf",
 }
@@ -133,8 +134,9 @@ def main():
             o, p = ({key: statistics.median(v) for key, v in d.items()} for d in (got, peer))
             o["load"], p["load"] = min(got["load"]), min(peer["load"])
             gbs = j["bytes"] * o["gen"] / 1e9
-            lines.append("| %s | %d | %.0f | %.0f | **%.2f** | %.1f | %.1f | **%.2f** | %.1f (%.0f %%) | %.0f / %.0f | %.0f / %.0f |" % (
-                row, t, o["prompt"], p["prompt"], o["prompt"] / p["prompt"], o["gen"], p["gen"], o["gen"] / p["gen"], gbs, 100 * gbs / read, o["load"], p["load"], o["rss"], p["rss"]))
+            moved = "" if "A3B" in row else "%.1f (%.0f %%)" % (gbs, 100 * gbs / read)         # a token reads some of the experts only
+            lines.append("| %s | %d | %.0f | %.0f | **%.2f** | %.1f | %.1f | **%.2f** | %s | %.0f / %.0f | %.0f / %.0f |" % (
+                row, t, o["prompt"], p["prompt"], o["prompt"] / p["prompt"], o["gen"], p["gen"], o["gen"] / p["gen"], moved, o["load"], p["load"], o["rss"], p["rss"]))
             say(lines[-1])
             ratios["prompt F16" if "F16" in row else "prompt"].append(o["prompt"] / p["prompt"])
             ratios["gen"].append(o["gen"] / p["gen"])

@@ -96,7 +96,7 @@ MODELS = {
 SEEDS = {
     "gpt2": 344, "llama": 1, "llama-rope-freqs": 4, "llama-rope-linear": 6, "smollm": 6, "mistral": 13, "qwen2": 7,
     "qwen2-untied": 5, "qwen3": 6, "gemma3": 1, "gemma3-rope-linear": 9, "phi3": 3, "phi3-window": 5, "phi3-longrope": 7,
-    "phi3-shortrope": 1, "gemma2": 8,
+    "phi3-shortrope": 1, "gemma2": 8, "mixtral": 4, "qwen2moe": 1, "qwen3moe": 2,
 }
 
 
