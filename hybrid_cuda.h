@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 4bb52043827c7384): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id bd31e7931f502878): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -14,28 +14,29 @@
  * CONTENTS (line, file)
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *       52  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      115  macros.h           what compilers call things, and the macros that every room uses
- *     5897  end.h              closes what core/begin opened
+ *       53  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *      116  macros.h           what compilers call things, and the macros that every room uses
+ *     6457  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
- *      153  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
- *      162  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
- *      279  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
- *      537  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
- *      640  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
- *      781  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     3310  cache.c            compiled kernels on disk, or in the host's own store
- *     3546  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     3927  device.c           an opened GPU: its context, its memory, its kernels
- *     4239  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4359  queue.c            work in order on one stream of a device, used by one thread at a time
- *     4753  gemm.c             large products by cuBLAS.
- *     4863  ops_matmul.c       the op matmul: which kernels a product takes
- *     5161  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5338  ops_attention.c    which kernel of attention takes which rows
- *     5491  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     5760  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *      154  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
+ *      163  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
+ *      280  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
+ *      538  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
+ *      641  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
+ *      782  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     3586  cache.c            compiled kernels on disk, or in the host's own store
+ *     3822  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     4203  device.c           an opened GPU: its context, its memory, its kernels
+ *     4515  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4635  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     5029  gemm.c             large products by cuBLAS.
+ *     5139  ops_matmul.c       the op matmul: which kernels a product takes
+ *     5439  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5622  ops_attention.c    which kernel of attention takes which rows
+ *     5775  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
+ *     6044  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     6319  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -47,7 +48,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "4bb52043827c7384"
+#define HYBRID_CUDA__SOURCE_ID "bd31e7931f502878"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -780,7 +781,8 @@ static bool hybrid__arena_free(hybrid__arena *arena, uint64_t address, uint64_t 
 
 /* ==== begin src/cuda/modules.c ==== */
 /* cuda/modules: the programs that NVRTC compiles: which texts, with which -D, make which kernels. A module is compiled when one of its kernels
- * is first asked for, so modules are small: per quantized type one, from the same text.
+ * is first asked for, so modules are small: per quantized type one, from the same text. Those of mixtures of experts are the texts of the other products with
+ * -DEXPERTS: experts_1 one by one, experts_8 and experts_64 by tiles of so many rows, experts_gemm and experts_tensor for floats.
  *
  * A new module: a text (HYBRID__EMBED), an entry of the enumeration, a row of the table, in the same order. tests/nvrtc_check.py compiles all. */
 
@@ -1241,16 +1243,32 @@ static const char *const hybrid__cuda_text_quantize[] = {
 "}\n"
 "\n"
 "/* The same in the order in which matbatch.cu takes it: for each group of 8 rows, for each 32 values: 32 lanes' 8 bytes (lane 4 * row + t: values\n"
-" * 4t .. 4t + 3 and 16 + 4t ..), 8 scales, 2 x 8 sums. Rows from n on are zero. */\n"
-"KERNEL __launch_bounds__(256) quantize_tiles(const float *__restrict__ x, i64 x_stride, int k, int n, i8 *__restrict__ q, float *__restrict__ d, float *__restrict__ s)\n"
+" * 4t .. 4t + 3 and 16 + 4t ..), 8 scales, 2 x 8 sums. v: value i of a row. */\n"
+"DEVICE void store_tiles(float v, int row, int i, int k, i8 *q, float *d, float *s)\n"
 "{\n"
-"    int i = (int)(blockIdx.x * 256 + threadIdx.x), row = (int)blockIdx.y, g = row & 7, half = i >> 4 & 1, t = i >> 2 & 3;\n"
-"    if (i >= k) return;\n"
-"    eighth e = to_8_bits(row < n ? x[(i64)row * x_stride + i] : 0.0f);\n"
+"    int g = row & 7, half = i >> 4 & 1, t = i >> 2 & 3;\n"
+"    eighth e = to_8_bits(v);\n"
 "    i64 at = (i64)(row >> 3) * (k / 32) + (i >> 5);\n"
 "    q[at * 256 + (g * 4 + t) * 8 + half * 4 + (i & 3)] = (i8)e.q;\n"
 "    if ((i & 31) == 0) d[at * 8 + g] = e.d;\n"
 "    if ((i & 15) == 0) s[at * 16 + half * 8 + g] = e.s;\n"
+"}\n"
+"\n"
+"/* Rows from n on are zero. */\n"
+"KERNEL __launch_bounds__(256) quantize_tiles(const float *__restrict__ x, i64 x_stride, int k, int n, i8 *__restrict__ q, float *__restrict__ d, float *__restrict__ s)\n"
+"{\n"
+"    int i = (int)(blockIdx.x * 256 + threadIdx.x), row = (int)blockIdx.y;\n"
+"    if (i < k) store_tiles(row < n ? x[(i64)row * x_stride + i] : 0.0f, row, i, k, q, d, s);\n"
+"}\n"
+"\n"
+"/* Rows in the order of experts.cu: place p has row order[p] / share, or zeros when that is -1. grid (at least total[1], ceil(k / 256)). */\n"
+"KERNEL __launch_bounds__(256) quantize_sorted(const float *__restrict__ x, i64 x_stride, int k, const int *__restrict__ order, const int *__restrict__ total, int share,\n"
+"                                              i8 *__restrict__ q, float *__restrict__ d, float *__restrict__ s)\n"
+"{\n"
+"    int i = (int)(blockIdx.y * 256 + threadIdx.x), at = (int)blockIdx.x;\n"
+"    if (i >= k || at >= total[1]) return;\n"
+"    int row = order[at];\n"
+"    store_tiles(row >= 0 ? x[(i64)(row / share) * x_stride + i] : 0.0f, at, i, k, q, d, s);\n"
 "}\n"
 "\n"
 "/* Rows for the half-precision product: out (rows, k_out), zeros from k to k_out (a multiple of 8). A finite value beyond the range of a half becomes\n"
@@ -1259,7 +1277,7 @@ static const char *const hybrid__cuda_text_quantize[] = {
 "{\n"
 "    int i = (int)(blockIdx.x * 256 + threadIdx.x);\n"
 "    i64 row = blockIdx.y;\n"
-"    if (i >= k_out) return;\n"
+"    if (i >= k_out) return;\n",
 "    float v = i < k ? x[row * x_stride + i] : 0.0f;\n"
 "    out[row * k_out + i] = f2h(fabsf(v) < 3.4e38f ? fminf(fmaxf(v, -65504.0f), 65504.0f) : v);\n"
 "}\n"
@@ -1275,7 +1293,7 @@ static const char *const hybrid__cuda_text_quantize[] = {
 "/* y (n, out) = bias, or y += bias: what a product by cuBLAS, which adds to y, begins with. grid (ceil(out / 256), n), 256 threads. */\n"
 "KERNEL __launch_bounds__(256) begin_bias(const float *__restrict__ bias, float *__restrict__ y, i64 y_stride, int out, int add)\n"
 "{\n"
-"    int i = (int)(blockIdx.x * 256 + threadIdx.x);\n",
+"    int i = (int)(blockIdx.x * 256 + threadIdx.x);\n"
 "    if (i >= out) return;\n"
 "    float *to = y + (i64)blockIdx.y * y_stride + i;\n"
 "    *to = bias[i] + (add ? *to : 0.0f);\n"
@@ -1296,7 +1314,9 @@ static const char *const hybrid__cuda_text_matvec[] = {
 " * groups of 16 bytes.\n"
 " *\n"
 " * Up to four matrices of one type and one k in a launch. Rows of x beyond n are computed as copies of the last and not stored.\n"
-" * -DBATCH: the kernels for more than one row, which a program that answers one user may never need. */\n"
+" * -DBATCH: the kernels for more than one row, which a program that answers one user may never need.\n"
+" * -DEXPERTS: row r of y by matrix ids[r] of a pile of matrices, for r = blockIdx.y; `share` neighbouring rows of y read one row of x. The ids are\n"
+" * read here, so that the host need not know them. */\n"
 "#define WARPS 4\n"
 "#define ROWS 2\n"
 "#if !IS_FLOAT && !defined(FAR)\n"
@@ -1305,7 +1325,7 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "#define NEAR 0\n"
 "#endif\n"
 "\n"
-"struct matrix { const u8 *w; const float *bias; float *y; i64 y_stride; int rows, add; };       /* w 16-aligned; bias may be NULL */\n"
+"struct matrix { const u8 *w; const float *bias; float *y; i64 y_stride; int rows, add; i64 next; };     /* w 16-aligned; bias may be NULL; next: bytes to the next expert's */\n"
 "struct matrices { matrix m[4]; int n; };\n"
 "\n"
 "#if IS_FLOAT\n"
@@ -1320,7 +1340,7 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "\n"
 "struct operand { int k, n; i64 row_bytes; const void *x; i64 x_stride; const float *d, *s; };\n"
 "\n"
-"/* Where a warp is: a segment of a group of ROWS rows. Kept up to date instead of computed, since addresses are what a warp spends most instructions on. */\n"
+"/* Where a warp is: a segment of a group of ROWS rows of an expert's matrices (there is only expert 0 without EXPERTS). Kept up to date instead of computed, since addresses are what a warp spends most instructions on. */\n"
 "struct place {\n"
 "    int group, left;                        /* left: bytes of a row from here on */\n"
 "    const u8 *at[ROWS], *limit;             /* the segment in each row; the end of the matrix, where it is in these rows and not 16-aligned, else NULL */\n"
@@ -1337,29 +1357,29 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "}\n"
 "\n"
 "/* To the begin of a group; nothing beyond the last. */\n"
-"DEVICE void seek(place *p, const matrices &ms, int n_groups, int group, i64 row_bytes)\n"
+"DEVICE void seek(place *p, const matrices &ms, int n_groups, int group, i64 row_bytes, int expert)\n"
 "{\n"
 "    p->group = group;\n"
 "    if (group >= n_groups) return;\n"
 "    const matrix &m = matrix_of(ms, &group);\n"
 "    p->left = (int)row_bytes;\n"
-"    const u8 *limit = m.w + (i64)m.rows * row_bytes;\n"
+"    const u8 *w = m.w + expert * m.next, *limit = w + (i64)m.rows * row_bytes;\n"
 "    p->limit = ((u64)limit & 15) != 0 && (group + 1) * ROWS >= m.rows ? limit : (const u8 *)0;\n"
 "#pragma unroll\n"
-"    for (int r = 0; r < ROWS; r++) p->at[r] = m.w + (i64)min(group * ROWS + r, m.rows - 1) * row_bytes;\n"
+"    for (int r = 0; r < ROWS; r++) p->at[r] = w + (i64)min(group * ROWS + r, m.rows - 1) * row_bytes;\n"
 "}\n"
-"\n"
-"DEVICE void step(place *p, const matrices &ms, int n_groups, int warps, i64 row_bytes)\n"
+"\n",
+"DEVICE void step(place *p, const matrices &ms, int n_groups, int warps, i64 row_bytes, int expert)\n"
 "{\n"
 "    p->left -= SEGMENT_BYTES;\n"
-"    if (p->left <= 0) { seek(p, ms, n_groups, p->group + warps, row_bytes); return; }\n"
+"    if (p->left <= 0) { seek(p, ms, n_groups, p->group + warps, row_bytes, expert); return; }\n"
 "#pragma unroll\n"
 "    for (int r = 0; r < ROWS; r++) p->at[r] += SEGMENT_BYTES;\n"
 "}\n"
 "\n"
 "/* How far behind an aligned address a row's segment begins. */\n"
 "DEVICE int phase_of(const u8 *at)\n"
-"{\n",
+"{\n"
 "#if !IS_FLOAT && BLOCK_ALIGN == 16\n"
 "    (void)at;\n"
 "    return 0;\n"
@@ -1451,7 +1471,7 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "}\n"
 "\n"
 "/* Where value `first` + half_at(half) of x is, first the start of a block. In shared memory the halves of every other four blocks of 32 change places: lanes\n"
-" * that read at once read from different banks. */\n"
+" * that read at once read from different banks. */\n",
 "DEVICE i64 place_of(i64 first, int at) { return first + (NEAR && ONE_SCALE ? at ^ (int)(first >> 3 & 16) : at); }\n"
 "\n"
 "template<int N> DEVICE void consume(const operand &o, int segment, const u8 *const *row, int lane, float (*sum)[N])\n"
@@ -1459,7 +1479,7 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "    int block = lane / PIECES, which = lane % PIECES, first = segment * SEGMENT + block * BLOCK;\n"
 "    if (first >= o.k) return;\n"
 "    piece p[ROWS];\n"
-"#pragma unroll\n",
+"#pragma unroll\n"
 "    for (int r = 0; r < ROWS; r++) decode_piece(row[r] + block * BLOCK_BYTES, which, &p[r]);\n"
 "#pragma unroll\n"
 "    for (int j = 0; j < N; j++) {\n"
@@ -1522,8 +1542,8 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "}\n"
 "#endif\n"
 "\n"
-"/* The sums of all lanes; lane r * N + j stores y[j][row r]. */\n"
-"template<int N> DEVICE void finish(const matrices &ms, int group, int n, int lane, float (*sum)[N])\n"
+"/* The sums of all lanes; lane r * N + j stores y[first + j][row r]. */\n"
+"template<int N> DEVICE void finish(const matrices &ms, int group, int first, int n, int lane, float (*sum)[N])\n"
 "{\n"
 "    const matrix &m = matrix_of(ms, &group);\n"
 "    float mine = 0.0f;\n"
@@ -1535,22 +1555,22 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "            if (lane == r * N + j) mine = v;\n"
 "            sum[r][j] = 0.0f;\n"
 "        }\n"
-"    int row = group * ROWS + lane / N, j = lane % N;\n"
+"    int row = group * ROWS + lane / N, j = lane % N;\n",
 "    if (lane >= ROWS * N || row >= m.rows || j >= n) return;\n"
-"    float *y = m.y + j * m.y_stride + row;\n"
+"    float *y = m.y + (i64)(first + j) * m.y_stride + row;\n"
 "    if (m.bias) mine += m.bias[row];\n"
 "    if (m.add) mine += *y;\n"
 "    *y = mine;\n"
 "}\n"
 "\n"
-"template<int N> DEVICE void matvec(const matrices &ms, operand o, uint4 *memory)\n"
+"template<int N> DEVICE void matvec(const matrices &ms, operand o, int expert, int first, uint4 *memory)\n"
 "{\n"
-"    int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5, warps = (int)gridDim.x * WARPS, n_groups = 0, segment = 0, slot = 0;\n",
+"    int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5, warps = (int)gridDim.x * WARPS, n_groups = 0, segment = 0, slot = 0;\n"
 "    u8 *stages = (u8 *)(memory + warp * (STAGES * ROWS * WINDOW / 16));\n"
 "    place now, ahead;\n"
 "    float sum[ROWS][N];\n"
 "    for (int i = 0; i < ms.n; i++) n_groups += groups_of(ms.m[i]);\n"
-"    seek(&now, ms, n_groups, (int)blockIdx.x * WARPS + warp, o.row_bytes);\n"
+"    seek(&now, ms, n_groups, (int)blockIdx.x * WARPS + warp, o.row_bytes, expert);\n"
 "    ahead = now;\n"
 "#pragma unroll\n"
 "    for (int r = 0; r < ROWS; r++)\n"
@@ -1560,7 +1580,7 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "    for (int i = 0; i < STAGES - 1; i++) {\n"
 "        if (ahead.group < n_groups) {\n"
 "            fetch(ahead, stages + i * ROWS * WINDOW, lane);\n"
-"            step(&ahead, ms, n_groups, warps, o.row_bytes);\n"
+"            step(&ahead, ms, n_groups, warps, o.row_bytes, expert);\n"
 "        }\n"
 "        cp_commit();\n"
 "    }\n"
@@ -1574,7 +1594,7 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "        warp_sync();                                        /* all lanes' copies are there, and all are done with the slot before */\n"
 "        if (ahead.group < n_groups) {\n"
 "            fetch(ahead, stages + (slot == 0 ? STAGES - 1 : slot - 1) * ROWS * WINDOW, lane);\n"
-"            step(&ahead, ms, n_groups, warps, o.row_bytes);\n"
+"            step(&ahead, ms, n_groups, warps, o.row_bytes, expert);\n"
 "        }\n"
 "        cp_commit();\n"
 "        const u8 *row[ROWS];\n"
@@ -1583,10 +1603,10 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "        consume<N>(o, segment, row, lane, sum);\n"
 "        segment++;\n"
 "        if (now.left <= SEGMENT_BYTES) {\n"
-"            finish<N>(ms, now.group, o.n, lane, sum);\n"
+"            finish<N>(ms, now.group, first, o.n, lane, sum);\n"
 "            segment = 0;\n"
 "        }\n"
-"        step(&now, ms, n_groups, warps, o.row_bytes);\n"
+"        step(&now, ms, n_groups, warps, o.row_bytes, expert);\n"
 "        slot = slot == STAGES - 1 ? 0 : slot + 1;\n"
 "    }\n"
 "}\n"
@@ -1595,9 +1615,23 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "    KERNEL __launch_bounds__(32 * WARPS, 4) matvec_##N(const matrices ms, const operand o) \\\n"
 "    { \\\n"
 "        __shared__ uint4 memory[WARPS * STAGES * ROWS * WINDOW / 16]; \\\n"
-"        matvec<N>(ms, o, memory); \\\n"
+"        matvec<N>(ms, o, 0, 0, memory); \\\n"
 "    }\n"
-"#ifdef BATCH\n"
+"#ifdef EXPERTS\n"
+"KERNEL __launch_bounds__(32 * WARPS, 4) matvec_experts(const matrices ms, operand o, const int *ids, int share)\n"
+"{\n"
+"    __shared__ uint4 memory[WARPS * STAGES * ROWS * WINDOW / 16];\n"
+"    int row = (int)blockIdx.y, of_x = row / share;\n"
+"#if IS_FLOAT || NEAR\n"
+"    o.x = (const float *)o.x + of_x * o.x_stride;\n"
+"#else\n"
+"    o.x = (const i8 *)o.x + (i64)of_x * o.k;\n"
+"    o.d += (i64)of_x * (o.k / 32);\n"
+"    o.s += (i64)of_x * (o.k / 16);\n"
+"#endif\n"
+"    matvec<1>(ms, o, ids[row], row, memory);\n"
+"}\n"
+"#elif defined(BATCH)\n"
 "MATVEC(2)\n"
 "MATVEC(4)\n"
 "MATVEC(8)\n"
@@ -1614,6 +1648,9 @@ static const char *const hybrid__cuda_text_matbatch[] = {
 " * memory, two ahead, and add their sums at the end. A step is 32 values of k: one m16n8k32 product per tile and group where a row of W has one scale\n"
 " * for them, two where it has one for 16 (the other half is zero then). In its fragment lane (g, t) has rows g and g + 8 of W at values 4t ... 4t + 3 and\n"
 " * 16 + 4t ... 16 + 4t + 3, which in every format are the same bits of two words.\n"
+" *\n"
+" * -DEXPERTS: the rows of x that go through one expert's matrix are neighbours, padded to whole groups (experts.cu sorts them); a block takes a tile of them from a map, and\n"
+" * its results to the rows from which they came. What of the grid lies behind the map's end leaves at once.\n"
 " *\n"
 " * x comes in that order from quantize_tiles: per group of 8 rows and per 32 values of k: 32 lanes' 8 bytes; 8 scales; 2 x 8 sums of 16 (d * sum). */\n"
 "#define WARPS 4\n"
@@ -1638,7 +1675,7 @@ static const char *const hybrid__cuda_text_matbatch[] = {
 "\n"
 "#define TWO_SCALES (TYPE == TYPE_Q2_K || TYPE == TYPE_Q3_K || TYPE == TYPE_Q6_K)\n"
 "\n"
-"struct matrix { const u8 *w; const float *bias; float *y; i64 y_stride; int rows, add; };       /* w 16-aligned; bias may be NULL */\n"
+"struct matrix { const u8 *w; const float *bias; float *y; i64 y_stride; int rows, add; i64 next; };     /* w 16-aligned; bias may be NULL; next: bytes to the next expert's */\n"
 "struct matrices { matrix m[4]; int n; };\n"
 "struct tiles { int k, n; i64 row_bytes; const uint2 *q; const float *d, *s; };\n"
 "\n"
@@ -1669,13 +1706,13 @@ static const char *const hybrid__cuda_text_matbatch[] = {
 "#elif TYPE == TYPE_Q4_K || TYPE == TYPE_Q5_K\n"
 "    const u32 *head = (const u32 *)block, *qs = (const u32 *)(block + BLOCK_BYTES - 128) + 8 * (step >> 1);\n"
 "    int shift = 4 * (step & 1), at = 8 * (step & 3);\n"
-"    r.q[0] = qs[t] >> shift & 0x0F0F0F0Fu; r.q[1] = qs[4 + t] >> shift & 0x0F0F0F0Fu;\n"
+"    r.q[0] = qs[t] >> shift & 0x0F0F0F0Fu; r.q[1] = qs[4 + t] >> shift & 0x0F0F0F0Fu;\n",
 "#if TYPE == TYPE_Q5_K\n"
 "    const u32 *qh = head + 4;\n"
 "    r.q[0] |= qh[t] >> step << 4 & 0x10101010u; r.q[1] |= qh[4 + t] >> step << 4 & 0x10101010u;\n"
 "#endif\n"
 "    bool first = step < 4;\n"
-"    u32 sc = first ? head[1] >> at & 63u : (head[3] >> at & 15u) | (head[1] >> at >> 2 & 48u);\n",
+"    u32 sc = first ? head[1] >> at & 63u : (head[3] >> at & 15u) | (head[1] >> at >> 2 & 48u);\n"
 "    u32 mn = first ? head[2] >> at & 63u : (head[3] >> at >> 4 & 15u) | (head[2] >> at >> 2 & 48u);\n"
 "    r.s[0] = r.s[1] = h2f((half_t)head[0]) * (float)sc;\n"
 "    r.m[0] = h2f((half_t)(head[0] >> 16)) * (float)mn;\n"
@@ -1731,14 +1768,14 @@ static const char *const hybrid__cuda_text_matbatch[] = {
 "    sum[2] = fmaf(s_high, fmaf(d.x, (float)dot[2], -(float)CENTER * s.x), sum[2]);\n"
 "    sum[3] = fmaf(s_high, fmaf(d.y, (float)dot[3], -(float)CENTER * s.y), sum[3]);\n"
 "#else\n"
-"    sum[0] = fmaf(s_low, d.x * (float)dot[0], fmaf(-m_low, s.x, sum[0]));\n"
+"    sum[0] = fmaf(s_low, d.x * (float)dot[0], fmaf(-m_low, s.x, sum[0]));\n",
 "    sum[1] = fmaf(s_low, d.y * (float)dot[1], fmaf(-m_low, s.y, sum[1]));\n"
 "    sum[2] = fmaf(s_high, d.x * (float)dot[2], fmaf(-m_high, s.x, sum[2]));\n"
 "    sum[3] = fmaf(s_high, d.y * (float)dot[3], fmaf(-m_high, s.y, sum[3]));\n"
 "#endif\n"
 "}\n"
 "\n"
-"/* One step: 32 values of k. block: this lane's rows g and g + 8 of each tile, at its block. */\n",
+"/* One step: 32 values of k. block: this lane's rows g and g + 8 of each tile, at its block. */\n"
 "DEVICE void multiply(const tiles &x, i64 step_of_row, int step, const u8 *(*block)[2], int lane, float (*sum)[GROUPS][4])\n"
 "{\n"
 "    int t = lane & 3, n_steps = x.k / 32;\n"
@@ -1775,22 +1812,23 @@ static const char *const hybrid__cuda_text_matbatch[] = {
 "    }\n"
 "}\n"
 "\n"
-"DEVICE void matbatch_tile(const matrices &ms, const tiles &x, uint4 *memory)\n"
+"/* row_of: where the results of row j of x go; NULL: to row j. */\n"
+"DEVICE void matbatch_tile(const matrices &ms, const tiles &x, int expert, const int *row_of, uint4 *memory)\n"
 "{\n"
 "    const int ROWS = 16 * TILES, STAGE = ROWS * CHUNKS;     /* rows of W of a block; 16-byte units of a warp's stage */\n"
 "    int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5, g = lane >> 2, tile = (int)blockIdx.x, which = 0;\n"
 "    while (which < ms.n - 1 && tile >= (ms.m[which].rows + ROWS - 1) / ROWS) tile -= (ms.m[which++].rows + ROWS - 1) / ROWS;\n"
 "    const matrix &m = ms.m[which];\n"
-"    const u8 *limit = m.w + (i64)m.rows * x.row_bytes, *from[TILES];\n"
+"    const u8 *w = m.w + expert * m.next, *limit = w + (i64)m.rows * x.row_bytes, *from[TILES];\n"
 "    int first = tile * ROWS, n_segments = (x.k / 32 + STEPS - 1) / STEPS;\n"
 "    uint4 *stages = memory + warp * STAGES * STAGE;\n"
 "    float sum[TILES][GROUPS][4];\n"
 "    int phase[TILES][2];                                    /* of rows g and g + 8: where they begin within their window, at segment 0 */\n"
 "#pragma unroll\n"
 "    for (int i = 0; i < TILES; i++) {\n"
-"        from[i] = m.w + (i64)min(first + 16 * i + (lane >> 1), m.rows - 1) * x.row_bytes;\n"
+"        from[i] = w + (i64)min(first + 16 * i + (lane >> 1), m.rows - 1) * x.row_bytes;\n"
 "#pragma unroll\n"
-"        for (int h = 0; h < 2; h++) phase[i][h] = (int)((u64)(m.w + (i64)min(first + 16 * i + 8 * h + g, m.rows - 1) * x.row_bytes) & 15);\n"
+"        for (int h = 0; h < 2; h++) phase[i][h] = (int)((u64)(w + (i64)min(first + 16 * i + 8 * h + g, m.rows - 1) * x.row_bytes) & 15);\n"
 "#pragma unroll\n"
 "        for (int j = 0; j < GROUPS; j++)\n"
 "#pragma unroll\n"
@@ -1804,7 +1842,7 @@ static const char *const hybrid__cuda_text_matbatch[] = {
 "    }\n"
 "    int slot = 0;\n"
 "    for (int segment = warp; segment < n_segments; segment += WARPS) {\n"
-"        cp_wait<STAGES - 2>();\n"
+"        cp_wait<STAGES - 2>();\n",
 "        warp_sync();                                        /* all lanes' copies are there, and all are done with the slot before */\n"
 "        int free_slot = slot == 0 ? STAGES - 1 : slot - 1, ahead = segment + (STAGES - 1) * WARPS;\n"
 "        if (ahead < n_segments)\n"
@@ -1812,7 +1850,7 @@ static const char *const hybrid__cuda_text_matbatch[] = {
 "            for (int i = 0; i < TILES; i++) fetch_row(from[i], limit, x.row_bytes, ahead, stages + free_slot * STAGE + (16 * i + (lane >> 1)) * CHUNKS, lane & 1);\n"
 "        cp_commit();\n"
 "        const u8 *row[TILES][2];\n"
-"#pragma unroll\n",
+"#pragma unroll\n"
 "        for (int i = 0; i < TILES; i++)\n"
 "#pragma unroll\n"
 "            for (int h = 0; h < 2; h++)\n"
@@ -1847,19 +1885,36 @@ static const char *const hybrid__cuda_text_matbatch[] = {
 "        if (first + r >= m.rows || j >= x.n) continue;\n"
 "        float v = 0.0f;\n"
 "        for (int part = 0; part < WARPS; part++) v += all[(part * GROUPS * 8 + j) * (ROWS + 1) + r];\n"
-"        float *y = m.y + (i64)j * m.y_stride + first + r;\n"
+"        float *y = m.y + (i64)(row_of ? row_of[j] : j) * m.y_stride + first + r;\n"
 "        if (m.bias) v += m.bias[first + r];\n"
 "        if (m.add) v += *y;\n"
 "        *y = v;\n"
 "    }\n"
 "}\n"
 "\n"
+"#define STAGES_16 (WARPS * STAGES * TILES * 16 * CHUNKS)\n"
+"#define SUMS_16 ((WARPS * GROUPS * 8 * (16 * TILES + 1) + 3) / 4)\n"
+"\n"
+"#ifdef EXPERTS\n"
+"struct sorted { const int4 *map; const int *order, *total; int share; };      /* of experts.cu */\n"
+"\n"
+"KERNEL __launch_bounds__(32 * WARPS, BLOCKS) matbatch_experts(const matrices ms, tiles x, const sorted rows)\n"
+"{\n"
+"    __shared__ uint4 memory[STAGES_16 > SUMS_16 ? STAGES_16 : SUMS_16];\n"
+"    if ((int)blockIdx.y >= rows.total[0]) return;\n"
+"    int4 tile = rows.map[blockIdx.y];                       /* expert, first place, rows */\n"
+"    i64 steps = (i64)(tile.y >> 3) * (x.k / 32);            /* groups before the tile's */\n"
+"    x.n = tile.z;\n"
+"    x.q += steps * 32; x.d += steps * 8; x.s += steps * 16;\n"
+"    matbatch_tile(ms, x, tile.x, rows.order + tile.y, memory);\n"
+"}\n"
+"#else\n"
 "KERNEL __launch_bounds__(32 * WARPS, BLOCKS) matbatch(const matrices ms, const tiles x)\n"
 "{\n"
-"    const int stages = WARPS * STAGES * TILES * 16 * CHUNKS, sums = (WARPS * GROUPS * 8 * (16 * TILES + 1) + 3) / 4;\n"
-"    __shared__ uint4 memory[stages > sums ? stages : sums];\n"
-"    matbatch_tile(ms, x, memory);\n"
-"}\n",
+"    __shared__ uint4 memory[STAGES_16 > SUMS_16 ? STAGES_16 : SUMS_16];\n"
+"    matbatch_tile(ms, x, 0, (const int *)0, memory);\n"
+"}\n"
+"#endif\n",
 NULL
 };
 static const char *const hybrid__cuda_text_dequantize[] = {
@@ -1912,7 +1967,10 @@ static const char *const hybrid__cuda_text_gemm[] = {
 " *\n"
 " * x and w are 16-aligned, and so are their rows (ldx, ldw and k are multiples of 8). A block makes a tile of TILE_N x 128 results; 32 values of k\n"
 " * at a time come through shared memory, STAGES - 1 steps ahead. There a row has four chunks of 16 bytes, chunk c at c ^ (row / 2 % 4), so that the eight rows\n"
-" * that ldmatrix reads at once lie in different banks. grid (n / TILE_N, out / 128), 256 threads: warps WARPS_N x 8 / WARPS_N. */\n"
+" * that ldmatrix reads at once lie in different banks. grid (n / TILE_N, out / 128), 256 threads: warps WARPS_N x 8 / WARPS_N.\n"
+" *\n"
+" * -DEXPERTS: a block takes a tile of the rows that go through one expert's matrix from a map (experts.cu); they are read from where they are, and\n"
+" * the results go to the rows from which they came. grid (at least the tiles of the map, out / 128). */\n"
 "#define TILE_OUT 128\n"
 "#define STEP 32\n"
 "#define STAGES 3\n"
@@ -1923,25 +1981,26 @@ static const char *const hybrid__cuda_text_gemm[] = {
 "#define MMA mma_f16\n"
 "#endif\n"
 "\n"
-"struct product { const u16 *x; i64 ldx; const u16 *w; i64 ldw; int n, out, k, add; const float *bias; float *y; i64 y_stride; };\n"
+"struct product { const u16 *x; i64 ldx; const u16 *w; i64 ldw; int n, out, k, add; const float *bias; float *y; i64 y_stride, next; };    /* next: values to the next expert's w */\n"
 "\n"
 "DEVICE int chunk_at(int row, int chunk) { return row * 4 + (chunk ^ (row >> 1 & 3)); }\n"
 "\n"
-"/* Rows `first`... of a matrix of `rows`, values k0 ... k0 + 31; zeros where there are none. */\n"
-"template<int ROWS> DEVICE void fetch(uint4 *to, const u16 *from, i64 ld, int first, int rows, int k0, int k)\n"
+"/* Rows `first`... of a matrix of `rows`, values k0 ... k0 + 31; zeros where there are none. row_of: where they are; NULL: one behind the other. */\n"
+"template<int ROWS> DEVICE void fetch(uint4 *to, const u16 *from, i64 ld, int first, int rows, int k0, int k, const int *row_of)\n"
 "{\n"
 "#pragma unroll\n"
 "    for (int i = 0; i < (ROWS * 4 + 255) / 256; i++) {\n"
 "        int id = (int)threadIdx.x + 256 * i, row = id >> 2, chunk = id & 3;\n"
 "        bool valid = first + row < rows && k0 + 8 * chunk < k;\n"
-"        if (ROWS * 4 % 256 == 0 || row < ROWS) cp_async16(to + chunk_at(row, chunk), valid ? from + (first + row) * ld + k0 + 8 * chunk : from, valid);\n"
+"        if (ROWS * 4 % 256 == 0 || row < ROWS) cp_async16(to + chunk_at(row, chunk), valid ? from + (row_of ? row_of[row] : first + row) * ld + k0 + 8 * chunk : from, valid);\n"
 "    }\n"
 "}\n"
 "\n"
-"template<int TILE_N, int WARPS_N> DEVICE void gemm(const product &p, uint4 (*memory)[(TILE_N + TILE_OUT) * 4])\n"
+"/* Rows n0 ... of x; x_rows, y_rows: where the tile's rows of x and of y are; NULL: in order. */\n"
+"template<int TILE_N, int WARPS_N> DEVICE void gemm(const product &p, int n0, const int *x_rows, const int *y_rows, uint4 (*memory)[(TILE_N + TILE_OUT) * 4])\n"
 "{\n"
 "    const int M = TILE_N / WARPS_N / 16, N = TILE_OUT / (8 / WARPS_N) / 8;      /* tiles of 16 x 8 of a warp */\n"
-"    int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5, n0 = (int)blockIdx.x * TILE_N, out0 = (int)blockIdx.y * TILE_OUT;\n"
+"    int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5, out0 = (int)blockIdx.y * TILE_OUT;\n"
 "    int row_x = warp % WARPS_N * M * 16, row_w = warp / WARPS_N * N * 8, steps = (p.k + STEP - 1) / STEP;\n"
 "    float sum[M][N][4];\n"
 "#pragma unroll\n"
@@ -1951,23 +2010,23 @@ static const char *const hybrid__cuda_text_gemm[] = {
 "#pragma unroll\n"
 "            for (int e = 0; e < 4; e++) sum[i][j][e] = 0.0f;\n"
 "    for (int s = 0; s < STAGES - 1; s++) {\n"
-"        fetch<TILE_N>(memory[s], p.x, p.ldx, n0, p.n, s * STEP, p.k);\n"
-"        fetch<TILE_OUT>(memory[s] + TILE_N * 4, p.w, p.ldw, out0, p.out, s * STEP, p.k);\n"
+"        fetch<TILE_N>(memory[s], p.x, p.ldx, n0, p.n, s * STEP, p.k, x_rows);\n"
+"        fetch<TILE_OUT>(memory[s] + TILE_N * 4, p.w, p.ldw, out0, p.out, s * STEP, p.k, (const int *)0);\n"
 "        cp_commit();\n"
 "    }\n"
 "    for (int s = 0; s < steps; s++) {\n"
 "        cp_wait<STAGES - 2>();\n"
 "        block_sync();                                       /* everyone's copies are there, and everyone has left the stage that is filled next */\n"
 "        int ahead = s + STAGES - 1;\n"
-"        fetch<TILE_N>(memory[ahead % STAGES], p.x, p.ldx, n0, p.n, ahead * STEP, p.k);\n"
-"        fetch<TILE_OUT>(memory[ahead % STAGES] + TILE_N * 4, p.w, p.ldw, out0, p.out, ahead * STEP, p.k);\n"
+"        fetch<TILE_N>(memory[ahead % STAGES], p.x, p.ldx, n0, p.n, ahead * STEP, p.k, x_rows);\n"
+"        fetch<TILE_OUT>(memory[ahead % STAGES] + TILE_N * 4, p.w, p.ldw, out0, p.out, ahead * STEP, p.k, (const int *)0);\n"
 "        cp_commit();\n"
 "        const uint4 *x = memory[s % STAGES], *w = x + TILE_N * 4;\n"
 "#pragma unroll\n"
 "        for (int half = 0; half < 2; half++) {\n"
 "            u32 a[M][4], b[N][2];\n"
 "#pragma unroll\n"
-"            for (int i = 0; i < M; i++)                     /* matrices: rows 0-7, 8-15 at k 0-7; the same at k 8-15 */\n"
+"            for (int i = 0; i < M; i++)                     /* matrices: rows 0-7, 8-15 at k 0-7; the same at k 8-15 */\n",
 "                ldsm_x4(a[i], x + chunk_at(row_x + i * 16 + (lane & 15), half * 2 + (lane >> 4)));\n"
 "#pragma unroll\n"
 "            for (int j = 0; j < N; j += 2) {                /* rows 0-7 at k 0-7, k 8-15; rows 8-15 likewise */\n"
@@ -1977,7 +2036,7 @@ static const char *const hybrid__cuda_text_gemm[] = {
 "            }\n"
 "#pragma unroll\n"
 "            for (int i = 0; i < M; i++)\n"
-"#pragma unroll\n",
+"#pragma unroll\n"
 "                for (int j = 0; j < N; j++) MMA(sum[i][j], a[i], b[j]);\n"
 "        }\n"
 "    }\n"
@@ -1990,19 +2049,40 @@ static const char *const hybrid__cuda_text_gemm[] = {
 "            for (int e = 0; e < 4; e++) {\n"
 "                int row = n0 + row_x + i * 16 + (lane >> 2) + (e >> 1) * 8, column = out0 + row_w + j * 8 + (lane & 3) * 2 + (e & 1);\n"
 "                if (row >= p.n || column >= p.out) continue;\n"
-"                float *y = p.y + row * p.y_stride + column, v = sum[i][j][e];\n"
+"                float *y = p.y + (y_rows ? y_rows[row] : row) * p.y_stride + column, v = sum[i][j][e];\n"
 "                if (p.bias) v += p.bias[column];\n"
 "                if (p.add) v += *y;\n"
 "                *y = v;\n"
 "            }\n"
 "}\n"
 "\n"
+"#ifdef EXPERTS\n"
+"struct sorted { const int4 *map; const int *order, *total; int share; };      /* of experts.cu */\n"
+"\n"
+"#define GEMM(TILE_N, WARPS_N) \\\n"
+"    KERNEL __launch_bounds__(256) gemm_##TILE_N(product p, const sorted rows) \\\n"
+"    { \\\n"
+"        __shared__ uint4 memory[STAGES][(TILE_N + TILE_OUT) * 4]; \\\n"
+"        __shared__ int x_rows[TILE_N], y_rows[TILE_N]; \\\n"
+"        if ((int)blockIdx.x >= rows.total[0]) return; \\\n"
+"        int4 tile = rows.map[blockIdx.x];                   /* expert, first place, rows */ \\\n"
+"        if ((int)threadIdx.x < tile.z) { \\\n"
+"            y_rows[threadIdx.x] = rows.order[tile.y + (int)threadIdx.x]; \\\n"
+"            x_rows[threadIdx.x] = y_rows[threadIdx.x] / rows.share; \\\n"
+"        } \\\n"
+"        block_sync(); \\\n"
+"        p.n = tile.z; \\\n"
+"        p.w += tile.x * p.next; \\\n"
+"        gemm<TILE_N, WARPS_N>(p, 0, x_rows, y_rows, memory); \\\n"
+"    }\n"
+"#else\n"
 "#define GEMM(TILE_N, WARPS_N) \\\n"
 "    KERNEL __launch_bounds__(256) gemm_##TILE_N(const product p) \\\n"
 "    { \\\n"
 "        __shared__ uint4 memory[STAGES][(TILE_N + TILE_OUT) * 4]; \\\n"
-"        gemm<TILE_N, WARPS_N>(p, memory); \\\n"
+"        gemm<TILE_N, WARPS_N>(p, (int)blockIdx.x * TILE_N, (const int *)0, (const int *)0, memory); \\\n"
 "    }\n"
+"#endif\n"
 "GEMM(128, 2)\n"
 "GEMM(32, 1)\n",
 NULL
@@ -2010,31 +2090,36 @@ NULL
 static const char *const hybrid__cuda_text_gemm_f32[] = {
 "/* gemm_f32: y (n, out) = x (n, k) . w (out, k)^T + bias, or y += that, all in float32 and any sizes: for models whose weights are float32.\n"
 " * A block makes 64 x 64 results, a thread 4 x 4 of them, 16 apart; 16 values of k at a time lie in shared memory, transposed.\n"
-" * grid (n / 64, out / 64), 256 threads. */\n"
+" * grid (n / 64, out / 64), 256 threads.\n"
+" *\n"
+" * -DEXPERTS: a block takes a tile of the rows that go through one expert's matrix from a map (experts.cu). Here w may be of any float type: it is also\n"
+" * the product of experts' matrices whose rows are not aligned as tensor cores want them. grid (at least the tiles of the map, out / 64). */\n"
 "#define TILE 64\n"
 "#define STEP 16\n"
 "\n"
-"struct product_f32 { const float *x; i64 ldx; const float *w; i64 ldw; int n, out, k, add; const float *bias; float *y; i64 y_stride; };\n"
+"struct product_f32 { const float *x; i64 ldx; const u8 *w; i64 ldw; int n, out, k, add; const float *bias; float *y; i64 y_stride, next; };   /* next: values to the next expert's w */\n"
 "\n"
-"DEVICE void fetch(float (*to)[TILE + 1], const float *from, i64 ld, int first, int rows, int k0, int k)\n"
+"/* Values k0 ... k0 + 15 of rows `first`...; value(row, k) where there are such. */\n"
+"template <class Value> DEVICE void fetch(float (*to)[TILE + 1], int first, int rows, int k0, int k, const Value &value)\n"
 "{\n"
 "#pragma unroll\n"
 "    for (int i = 0; i < TILE * STEP / 256; i++) {\n"
 "        int id = (int)threadIdx.x + 256 * i, row = id / STEP, at = id % STEP;\n"
-"        to[at][row] = first + row < rows && k0 + at < k ? from[(first + row) * ld + k0 + at] : 0.0f;\n"
+"        to[at][row] = first + row < rows && k0 + at < k ? value(first + row, k0 + at) : 0.0f;\n"
 "    }\n"
 "}\n"
 "\n"
-"KERNEL __launch_bounds__(256) gemm_f32(const product_f32 p)\n"
+"/* Rows n0 ... of x; x_rows, y_rows: where the tile's rows of x and of y are; NULL: in order. */\n"
+"DEVICE void gemm(const product_f32 &p, int n0, const int *x_rows, const int *y_rows)\n"
 "{\n"
 "    __shared__ float x[STEP][TILE + 1], w[STEP][TILE + 1];\n"
-"    int n0 = (int)blockIdx.x * TILE, out0 = (int)blockIdx.y * TILE, tx = (int)threadIdx.x % 16, ty = (int)threadIdx.x / 16;\n"
+"    int out0 = (int)blockIdx.y * TILE, tx = (int)threadIdx.x % 16, ty = (int)threadIdx.x / 16;\n"
 "    float sum[4][4];\n"
 "#pragma unroll\n"
 "    for (int i = 0; i < 16; i++) sum[i / 4][i % 4] = 0.0f;\n"
 "    for (int k0 = 0; k0 < p.k; k0 += STEP) {\n"
-"        fetch(x, p.x, p.ldx, n0, p.n, k0, p.k);\n"
-"        fetch(w, p.w, p.ldw, out0, p.out, k0, p.k);\n"
+"        fetch(x, n0, p.n, k0, p.k, [&](int row, int at) { return p.x[(x_rows ? x_rows[row] : row) * p.ldx + at]; });\n"
+"        fetch(w, out0, p.out, k0, p.k, [&](int row, int at) { return float_at(p.w, row * p.ldw + at); });\n"
 "        block_sync();\n"
 "#pragma unroll\n"
 "        for (int at = 0; at < STEP; at++) {\n"
@@ -2050,10 +2135,135 @@ static const char *const hybrid__cuda_text_gemm_f32[] = {
 "    for (int i = 0; i < 16; i++) {\n"
 "        int row = n0 + ty + 16 * (i / 4), column = out0 + tx + 16 * (i % 4);\n"
 "        if (row >= p.n || column >= p.out) continue;\n"
-"        float *y = p.y + row * p.y_stride + column, v = sum[i / 4][i % 4];\n"
+"        float *y = p.y + (y_rows ? y_rows[row] : row) * p.y_stride + column, v = sum[i / 4][i % 4];\n"
 "        if (p.bias) v += p.bias[column];\n"
 "        if (p.add) v += *y;\n"
 "        *y = v;\n"
+"    }\n"
+"}\n"
+"\n"
+"#ifdef EXPERTS\n"
+"struct sorted { const int4 *map; const int *order, *total; int share; };      /* of experts.cu */\n"
+"\n"
+"KERNEL __launch_bounds__(256) gemm_f32(product_f32 p, const sorted rows)\n"
+"{\n"
+"    __shared__ int x_rows[TILE], y_rows[TILE];\n"
+"    if ((int)blockIdx.x >= rows.total[0]) return;\n"
+"    int4 tile = rows.map[blockIdx.x];                       /* expert, first place, rows */\n"
+"    if ((int)threadIdx.x < tile.z) {\n"
+"        y_rows[threadIdx.x] = rows.order[tile.y + (int)threadIdx.x];\n"
+"        x_rows[threadIdx.x] = y_rows[threadIdx.x] / rows.share;\n"
+"    }\n"
+"    block_sync();\n"
+"    p.n = tile.z;\n"
+"    p.w += tile.x * p.next * BLOCK_BYTES;\n"
+"    gemm(p, 0, x_rows, y_rows);\n"
+"}\n"
+"#else\n"
+"KERNEL __launch_bounds__(256) gemm_f32(const product_f32 p)\n"
+"{\n"
+"    gemm(p, (int)blockIdx.x * TILE, (const int *)0, (const int *)0);\n"
+"}\n"
+"#endif\n",
+NULL
+};
+static const char *const hybrid__cuda_text_experts[] = {
+"/* experts: around the products of mixtures of experts: which experts a row goes to, and which rows go to an expert. Both are decided here and stay here: the\n"
+" * host never knows. Exact, and the same every time. Needs prelude. */\n"
+"enum { EXPERTS_MAX = 1024, USED_MAX = 64, PLACES = 8 };       /* PLACES: an expert's rows begin at a multiple */\n"
+"enum { SOFTMAX, SIGMOID };\n"
+"\n"
+"/* Logits (n, n_expert) to ids and weights (n, n_used): those of the largest logits, the largest first, of equal ones the lower id; a NaN is read as -inf.\n"
+" * Weights: SOFTMAX of all logits, or of the chosen ones (norm); SIGMOID of each; times scale.\n"
+" * A row a block, an expert a thread, which counts how many come before its own. grid n, block n_expert rounded up to warps. */\n"
+"KERNEL __launch_bounds__(EXPERTS_MAX) route(const float *logits, int n_expert, int n_used, int kind, int norm, float scale, int *ids, float *weights)\n"
+"{\n"
+"    __shared__ float all[EXPERTS_MAX], chosen[USED_MAX], warps[32];\n"
+"    const int id = threadIdx.x, lane = id % 32, warp = id / 32, n_warps = blockDim.x / 32;\n"
+"    const i64 row = blockIdx.x;\n"
+"    const float lowest = -__int_as_float(0x7F800000);\n"
+"    float x = id < n_expert ? logits[row * n_expert + id] : lowest;\n"
+"    if (x != x) x = lowest;\n"
+"    all[id] = x;\n"
+"    float most = warp_max(x);\n"
+"    if (lane == 0) warps[warp] = most;\n"
+"    block_sync();\n"
+"    for (int w = 0; w < n_warps; w++) most = fmaxf(most, warps[w]);\n"
+"    const float e = expf(x - (most < -3.4e38f ? 0.0f : most));      /* all -inf: no NaN from it */\n"
+"    const float sum = warp_sum(e);\n"
+"    int rank = 0;\n"
+"    for (int j = 0; j < n_expert; j++) rank += all[j] > x || (all[j] == x && j < id);\n"
+"    block_sync();                                             /* the maxima have been read */\n"
+"    if (lane == 0) warps[warp] = sum;\n"
+"    if (id < n_expert && rank < n_used) {\n"
+"        ids[row * n_used + rank] = id;\n"
+"        chosen[rank] = kind == SOFTMAX ? e : 1.0f / (1.0f + expf(-x));\n"
+"    }\n"
+"    block_sync();\n"
+"    if (id >= n_used) return;\n"
+"    float total = kind == SOFTMAX ? 0.0f : 1.0f;\n"
+"    if (kind == SOFTMAX && norm) for (int s = 0; s < n_used; s++) total += chosen[s];\n"
+"    else if (kind == SOFTMAX) for (int w = 0; w < n_warps; w++) total += warps[w];\n"
+"    weights[row * n_used + id] = chosen[id] / total * scale;\n"
+"}\n"
+"\n"
+"DEVICE int lanes_sum(int v)\n"
+"{\n"
+"    for (int mask = 16; mask > 0; mask >>= 1) v += shfl_xor(v, mask);\n"
+"    return v;\n"
+"}\n"
+"\n"
+"/* Sorts the numbers 0 ... n_pairs - 1 by ids[number], stably: order[place] = number, where the places of an expert begin at a multiple of 8 behind those of\n"
+" * the expert before, and those that are left over up to there have -1. map: for tiles of up to `tile` places of one expert (a multiple of 8) in order: expert, first place,\n"
+" * how many. total: tiles, places.\n"
+" *\n"
+" * A block an expert: each counts all, which is cheaper than a launch to count, and puts its own. A warp has a piece of the ids. grid n_expert, block 256. */\n"
+"KERNEL __launch_bounds__(256) sort_by_expert(const int *ids, int n_pairs, int tile, int *order, int4 *map, int *total)\n"
+"{\n"
+"    __shared__ int counts[EXPERTS_MAX], own[8], places_below[8], tiles_below[8];\n"
+"    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, expert = blockIdx.x, n_expert = gridDim.x;\n"
+"    const int span = (n_pairs + 255) / 256 * 32, first = min(warp * span, n_pairs), last = min(first + span, n_pairs);\n"
+"    for (int i = threadIdx.x; i < n_expert; i += 256) counts[i] = 0;\n"
+"    block_sync();\n"
+"    int mine = 0;\n"
+"    for (int i = first + lane; i < last; i += 32) {\n"
+"        const int id = ids[i];\n"
+"        mine += id == expert;\n"
+"        atomicAdd(&counts[id], 1);\n"
+"    }\n"
+"    mine = lanes_sum(mine);\n"
+"    if (lane == 0) own[warp] = mine;\n"
+"    block_sync();\n"
+"    int places = 0, tiles = 0;\n"
+"    for (int i = threadIdx.x; i < expert; i += 256) {\n",
+"        places += (counts[i] + PLACES - 1) / PLACES * PLACES;\n"
+"        tiles += (counts[i] + tile - 1) / tile;\n"
+"    }\n"
+"    places = lanes_sum(places);\n"
+"    tiles = lanes_sum(tiles);\n"
+"    if (lane == 0) { places_below[warp] = places; tiles_below[warp] = tiles; }\n"
+"    block_sync();\n"
+"    places = tiles = 0;\n"
+"    for (int w = 0; w < 8; w++) { places += places_below[w]; tiles += tiles_below[w]; }\n"
+"    const int count = counts[expert], end = places + (count + PLACES - 1) / PLACES * PLACES;\n"
+"    if (expert == n_expert - 1 && threadIdx.x == 0) {\n"
+"        total[0] = tiles + (count + tile - 1) / tile;\n"
+"        total[1] = end;\n"
+"    }\n"
+"    for (int i = threadIdx.x; i * tile < count; i += 256) map[tiles + i] = make_int4(expert, places + i * tile, min(tile, count - i * tile), 0);\n"
+"    for (int i = places + count + threadIdx.x; i < end; i += 256) order[i] = -1;\n"
+"    int at = places;\n"
+"    for (int w = 0; w < warp; w++) at += own[w];\n"
+"    for (int i = first; i < last && own[warp] > 0; i += 32) {\n"
+"        const int hit = i + lane < last && ids[i + lane] == expert;\n"
+"        int upto = hit;                                       /* hits of the lanes up to this one */\n"
+"#pragma unroll\n"
+"        for (int d = 1; d < 32; d *= 2) {\n"
+"            const int other = shfl(upto, (lane - d) & 31);\n"
+"            if (lane >= d) upto += other;\n"
+"        }\n"
+"        if (hit) order[at + upto - 1] = i + lane;\n"
+"        at += shfl(upto, 31);\n"
 "    }\n"
 "}\n",
 NULL
@@ -2268,7 +2478,29 @@ static const char *const hybrid__cuda_text_rows[] = {
 "    store_vec(y + i, v);\n"
 "}\n"
 "KERNEL __launch_bounds__(256) values_4(float *y, const float *x, float factor, i64 n, int kind) { values_row<4>(y, x, factor, n, kind); }\n"
-"KERNEL __launch_bounds__(256) values_1(float *y, const float *x, float factor, i64 n, int kind) { values_row<1>(y, x, factor, n, kind); }\n",
+"KERNEL __launch_bounds__(256) values_1(float *y, const float *x, float factor, i64 n, int kind) { values_row<1>(y, x, factor, n, kind); }\n"
+"\n"
+"/* y (rows, n) += sum over s of weights (rows, n_used) [r][s] * x (rows * n_used, n) [r * n_used + s], in the order of s. grid (n / (256 V), rows), block 256. */\n"
+"template <int V> __device__ __forceinline__ void combine_row(const float *x, const float *weights, int n_used, int n, float *y)\n"
+"{\n"
+"    const int i = (int)(blockIdx.x * 256 + threadIdx.x) * V;\n"
+"    const i64 row = blockIdx.y;\n"
+"    if (i >= n) return;\n"
+"    vec<V> v = load_vec<V>(y + row * n + i), sum;\n"
+"#pragma unroll\n"
+"    for (int j = 0; j < V; j++) sum.x[j] = 0;\n"
+"    for (int s = 0; s < n_used; s++) {\n"
+"        const float w = weights[row * n_used + s];\n"
+"        const vec<V> u = load_vec<V>(x + (row * n_used + s) * n + i);\n"
+"#pragma unroll\n"
+"        for (int j = 0; j < V; j++) sum.x[j] = fmaf(w, u.x[j], sum.x[j]);\n"
+"    }\n"
+"#pragma unroll\n"
+"    for (int j = 0; j < V; j++) v.x[j] += sum.x[j];\n"
+"    store_vec(y + row * n + i, v);\n"
+"}\n"
+"KERNEL __launch_bounds__(256) combine_4(const float *x, const float *weights, int n_used, int n, float *y) { combine_row<4>(x, weights, n_used, n, y); }\n"
+"KERNEL __launch_bounds__(256) combine_1(const float *x, const float *weights, int n_used, int n, float *y) { combine_row<1>(x, weights, n_used, n, y); }\n",
 NULL
 };
 static const char *const hybrid__cuda_text_rope[] = {
@@ -3209,6 +3441,22 @@ enum {
     HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
 #undef HYBRID__MODULE_OF_TYPE
     HYBRID__MODULE_QUANTIZE, HYBRID__MODULE_GEMM_F16, HYBRID__MODULE_GEMM_BF16, HYBRID__MODULE_GEMM_F32,
+    HYBRID__MODULE_EXPERTS, HYBRID__MODULE_EXPERTS_TENSOR_F16, HYBRID__MODULE_EXPERTS_TENSOR_BF16,
+#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_EXPERTS_1_##type,
+    HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_EXPERTS_1_FAR_##type,
+    HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_EXPERTS_8_##type,
+    HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_EXPERTS_64_##type,
+    HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_EXPERTS_GEMM_##type,
+    HYBRID__CUDA_FLOATS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
 #define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_EMBED_##type,
     HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
 #undef HYBRID__MODULE_OF_TYPE
@@ -3265,16 +3513,44 @@ static const hybrid__cuda_module_info *hybrid__cuda_module(int module)
           { "-DTYPE=" #number, NULL }, { "dequantize", NULL } },
         HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
 #undef HYBRID__MODULE_OF_TYPE
-        { "quantize", { hybrid__cuda_text_prelude, hybrid__cuda_text_quantize, NULL, NULL }, { NULL }, { "quantize", "quantize_tiles", "to_half", "to_bf16", "begin_bias", NULL } },
+        { "quantize", { hybrid__cuda_text_prelude, hybrid__cuda_text_quantize, NULL, NULL }, { NULL }, { "quantize", "quantize_tiles", "to_half", "to_bf16", "begin_bias", "quantize_sorted", NULL } },
         { "gemm_f16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { NULL }, { "gemm_128", "gemm_32", NULL } },
         { "gemm_bf16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DBF16", NULL }, { "gemm_128", "gemm_32", NULL } },
-        { "gemm_f32", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm_f32, NULL, NULL }, { NULL }, { "gemm_f32", NULL } },
+        { "gemm_f32", { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_gemm_f32, NULL }, { "-DTYPE=0", NULL }, { "gemm_f32", NULL } },
+        { "experts", { hybrid__cuda_text_prelude, hybrid__cuda_text_experts, NULL, NULL }, { NULL }, { "route", "sort_by_expert", NULL } },
+        { "experts_tensor_f16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DEXPERTS", NULL }, { "gemm_128", "gemm_32", NULL } },
+        { "experts_tensor_bf16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DEXPERTS", "-DBF16", NULL }, { "gemm_128", "gemm_32", NULL } },
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "experts_1_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
+          { "-DTYPE=" #number, "-DEXPERTS", NULL }, { "matvec_experts", NULL } },
+        HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "experts_1_far_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
+          { "-DTYPE=" #number, "-DEXPERTS", "-DFAR", NULL }, { "matvec_experts", NULL } },
+        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "experts_8_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
+          { "-DTYPE=" #number, "-DGROUPS=1", "-DEXPERTS", NULL }, { "matbatch_experts", NULL } },
+        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "experts_64_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
+          { "-DTYPE=" #number, "-DGROUPS=8", "-DEXPERTS", NULL }, { "matbatch_experts", NULL } },
+        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "experts_gemm_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_gemm_f32, NULL }, \
+          { "-DTYPE=" #number, "-DEXPERTS", NULL }, { "gemm_f32", NULL } },
+        HYBRID__CUDA_FLOATS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
 #define HYBRID__MODULE_OF_TYPE(type, number) \
         { "embed_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_embed, NULL }, \
           { "-DTYPE=" #number, NULL }, { "embed", NULL } },
         HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
 #undef HYBRID__MODULE_OF_TYPE
-        { "rows", { hybrid__cuda_text_prelude, hybrid__cuda_text_rows, NULL, NULL }, { NULL }, { "norm_4", "norm_1", "glu_4", "glu_1", "values_4", "values_1", NULL } },
+        { "rows", { hybrid__cuda_text_prelude, hybrid__cuda_text_rows, NULL, NULL }, { NULL }, { "norm_4", "norm_1", "glu_4", "glu_1", "values_4", "values_1", "combine_4", "combine_1", NULL } },
         { "rope", { hybrid__cuda_text_prelude, hybrid__cuda_text_rope, NULL, NULL }, { NULL }, { "rope_table", "rope", NULL } },
         { "kv", { hybrid__cuda_text_prelude, hybrid__cuda_text_kv, NULL, NULL }, { NULL }, { "kv_store", "heads", NULL } },
         { "select", { hybrid__cuda_text_prelude, hybrid__cuda_text_select, NULL, NULL }, { NULL }, { "top_k_chunk", "top_k_row", NULL } },
@@ -4886,12 +5162,13 @@ enum {
     HYBRID__CUDA_SLICE = 64 << 20           /* at most this many bytes of W are there as halves at a time */
 };
 enum {                                      /* of the module quantize */
-    HYBRID__KERNEL_QUANTIZE, HYBRID__KERNEL_QUANTIZE_TILES, HYBRID__KERNEL_TO_HALF, HYBRID__KERNEL_TO_BF16, HYBRID__KERNEL_BEGIN_BIAS
+    HYBRID__KERNEL_QUANTIZE, HYBRID__KERNEL_QUANTIZE_TILES, HYBRID__KERNEL_TO_HALF, HYBRID__KERNEL_TO_BF16, HYBRID__KERNEL_BEGIN_BIAS,
+    HYBRID__KERNEL_QUANTIZE_SORTED
 };
 enum { HYBRID__KERNEL_GEMM_128, HYBRID__KERNEL_GEMM_32 };
 
 /* What the kernels take: the structures of matvec.cu, matbatch.cu and gemm.cu. */
-typedef struct hybrid__cuda_matrix { const void *w; const float *bias; float *y; int64_t y_stride; int rows, add; } hybrid__cuda_matrix;
+typedef struct hybrid__cuda_matrix { const void *w; const float *bias; float *y; int64_t y_stride; int rows, add; int64_t next; } hybrid__cuda_matrix;       /* next: bytes to the next expert's w */
 typedef struct hybrid__cuda_matrices { hybrid__cuda_matrix m[4]; int n; } hybrid__cuda_matrices;
 typedef struct hybrid__cuda_operand { int k, n; int64_t row_bytes; const void *x; int64_t x_stride; const float *d, *s; } hybrid__cuda_operand;
 typedef struct hybrid__cuda_tiles { int k, n; int64_t row_bytes; const void *q; const float *d, *s; } hybrid__cuda_tiles;
@@ -4901,6 +5178,7 @@ typedef struct hybrid__cuda_product {
     int n, out, k, add;
     const float *bias;
     float *y; int64_t y_stride;
+    int64_t next;                           /* values to the next expert's w */
 } hybrid__cuda_product;
 
 /* What the scratch holds of x; the matrices of an op may ask for different things. */
@@ -5115,7 +5393,7 @@ static void hybrid__cuda_matmul_many(hybrid__cuda_matmul_job *job, const hybrid_
     int cc = job->q->cu->cc;
     bool bf16 = hybrid__cuda_is_bf16(w->type, job->k, cc), as_it_is = hybrid__cuda_as_it_is(w->type, job->k, cc);
     int64_t rows = w->ne[1], first, slice = as_it_is ? rows : (int64_t)(job->w_bytes / ((size_t)job->k_pad * 2));
-    p.n = job->n; p.k = (int)job->k; p.add = out->add; p.y_stride = out->y_stride;
+    p.n = job->n; p.k = (int)job->k; p.add = out->add; p.y_stride = out->y_stride; p.next = 0;
     if (w->type == HYBRID_TYPE_F32) {
         p.x = job->op->x; p.ldx = job->op->x_stride; p.w = w->data; p.ldw = job->k;
         p.out = (int)rows; p.bias = out->bias; p.y = out->y;
@@ -5291,10 +5569,16 @@ static void hybrid__cuda_op_glu(hybrid__cuda_queue *q, const hybrid__op_glu *op)
     const bool by_4 = op->n % 4 == 0 && hybrid__cuda_by_4(op->gate, op->gate_stride) && hybrid__cuda_by_4(op->out, op->out_stride)
                       && hybrid__cuda_by_4(op->up, op->up ? op->up_stride : 0);
     hybrid__op_glu o = *op;
+    int64_t first, rows;
     int32_t n = (int32_t)op->n, act = op->act == HYBRID__ACT_SILU ? 0 : op->act == HYBRID__ACT_GELU_TANH ? 1 : 2;
     void *args[8];
     args[0] = &o.gate; args[1] = &o.gate_stride; args[2] = &o.up; args[3] = &o.up_stride; args[4] = &o.out; args[5] = &o.out_stride; args[6] = &n; args[7] = &act;
-    hybrid__cuda_launch3(q, HYBRID__MODULE_ROWS, by_4 ? 2 : 3, hybrid__div_up(op->n, by_4 ? 1024 : 256), op->n_rows, 1, 256, 1, 0, args);
+    for (first = 0; first < op->n_rows; first += rows) {        /* experts have several rows for each of a batch; a grid has at most 65535 */
+        rows = HYBRID__MIN(op->n_rows - first, 65535);
+        hybrid__cuda_launch3(q, HYBRID__MODULE_ROWS, by_4 ? 2 : 3, hybrid__div_up(op->n, by_4 ? 1024 : 256), rows, 1, 256, 1, 0, args);
+        o.gate += rows * o.gate_stride; o.out += rows * o.out_stride;
+        if (o.up) o.up += rows * o.up_stride;
+    }
 }
 
 typedef enum hybrid__cuda_values_kind { HYBRID__CUDA_ADD, HYBRID__CUDA_SCALE, HYBRID__CUDA_SOFTCAP } hybrid__cuda_values_kind;
@@ -5488,6 +5772,275 @@ static void hybrid__cuda_op_attention(hybrid__cuda_queue *q, const hybrid__cuda_
 }
 /* ==== end src/cuda/ops_attention.c ==== */
 
+/* ==== begin src/cuda/ops_experts.c ==== */
+/* cuda/ops_experts: mixtures of experts: the choice of experts for each row, products with the matrices of the chosen ones, and the weighted sum.
+ *
+ * Which experts were chosen is known on the device alone: nothing waits for the host, and a decode step with them is captured like any other. Two ways:
+ *
+ *   few rows                for every (row, chosen expert) a product of matvec.cu, which reads the expert's number itself; W is read once for each pair
+ *   more                    the pairs are sorted by expert (experts.cu), and tiles of up to 8, 64 or 128 pairs of one expert go through kernels that take their
+ *                           tile from a map in device memory. The grid is as large as the map can become; what is behind its end leaves at once
+ *       quantized           matbatch.cu: bytes, integer tensor cores; x is quantized in sorted order
+ *       F16, BF16           gemm.cu: tensor cores; x as 16-bit floats, read from where it is
+ *       F32, unaligned rows gemm_f32.cu: float32
+ *
+ * A pair's result does not depend on the other pairs of the batch, nor on where sorting has put it, only on which of the two ways is taken. */
+
+enum { HYBRID__KERNEL_ROUTE, HYBRID__KERNEL_SORT };                /* of the module experts */
+enum { HYBRID__KERNEL_COMBINE_4 = 6, HYBRID__KERNEL_COMBINE_1 };   /* of the module rows */
+enum { HYBRID__CUDA_PLACES = 8 };                                  /* an expert's rows begin at a multiple: PLACES of experts.cu */
+
+/* What of the kernels' structure `sorted`: the map's tiles, and the order of the pairs. share: rows of y that read one row of x. */
+typedef struct hybrid__cuda_sorted { const void *map; const int32_t *order, *total; int32_t share; } hybrid__cuda_sorted;
+
+typedef struct hybrid__cuda_experts_job {
+    hybrid__cuda_queue *q;
+    const hybrid__op_experts *op;
+    int64_t n_pairs, n_expert, k;
+    int     share;
+    int     tile;                           /* of the map in the scratch; 0: there is none yet */
+    char   *map, *order, *total, *x;        /* scratch */
+    hybrid__cuda_x form;                    /* of x there */
+} hybrid__cuda_experts_job;
+
+/* ---- sizes: follow from the numbers of rows and experts, not from what is chosen ---- */
+
+/* Few enough pairs that hardly two of them ask for one expert. */
+static bool hybrid__cuda_experts_few(int64_t n, int64_t n_used, int64_t n_expert) { return n == 1 || 2 * n * n_used <= n_expert; }
+
+/* Places in sorted order, and tiles of them, when the choice is the worst. */
+static int64_t hybrid__cuda_experts_places(int64_t n_pairs, int64_t n_expert)
+{
+    return (n_pairs + (HYBRID__CUDA_PLACES - 1) * HYBRID__MIN(n_pairs, n_expert)) / HYBRID__CUDA_PLACES * HYBRID__CUDA_PLACES;
+}
+static int64_t hybrid__cuda_experts_tiles(int64_t n_pairs, int64_t n_expert, int tile) { return (n_pairs + (tile - 1) * HYBRID__MIN(n_pairs, n_expert)) / tile; }
+
+/* Pairs of a tile: small ones while most experts have only a few. Tensor cores take floats as they lie in the file or not at all. */
+static int hybrid__cuda_experts_tile(hybrid_type type, int64_t k, int64_t n_pairs, int64_t n_expert, int cc)
+{
+    if (!hybrid__cuda_is_float(type)) return n_pairs <= 8 * n_expert ? 8 : 64;
+    if (hybrid__cuda_as_it_is(type, k, cc)) return n_pairs <= 32 * n_expert ? 32 : 128;
+    return 64;
+}
+
+static size_t hybrid__cuda_experts_map_bytes(int64_t n_pairs, int64_t n_expert)
+{
+    return hybrid__align((size_t)hybrid__cuda_experts_tiles(n_pairs, n_expert, HYBRID__CUDA_PLACES) * 16, 256);
+}
+static size_t hybrid__cuda_experts_order_bytes(int64_t n_pairs, int64_t n_expert) { return hybrid__align((size_t)hybrid__cuda_experts_places(n_pairs, n_expert) * 4, 256); }
+
+/* Bytes of scratch for products of up to n rows with n_used of n_expert matrices (k, out), as hybrid__cuda_matmul_scratch. */
+static size_t hybrid__cuda_experts_scratch(hybrid_type type, int64_t k, int64_t n_expert, int n, int n_used, int cc)
+{
+    const int64_t n_pairs = (int64_t)n * n_used;
+    const size_t sorted = hybrid__cuda_experts_map_bytes(n_pairs, n_expert) + hybrid__cuda_experts_order_bytes(n_pairs, n_expert) + 256;
+    const size_t bytes = (size_t)hybrid__cuda_experts_places(n_pairs, n_expert) * (size_t)(k + k / 16 * 4 + k / 32 * 4);
+    if (!hybrid__cuda_is_float(type)) return sorted + hybrid__align(bytes, 256);
+    return sorted + (hybrid__cuda_as_it_is(type, k, cc) ? hybrid__align((size_t)n_pairs * (size_t)k * 2, 256) : 0);
+}
+
+/* ---- the sorted order, and x ---- */
+
+static hybrid__cuda_sorted hybrid__cuda_experts_sorted(const hybrid__cuda_experts_job *job)
+{
+    hybrid__cuda_sorted s;
+    s.map = job->map;
+    s.order = (const int32_t *)(const void *)job->order;
+    s.total = (const int32_t *)(const void *)job->total;
+    s.share = job->share;
+    return s;
+}
+
+static void hybrid__cuda_experts_sort(hybrid__cuda_experts_job *job, int tile)
+{
+    const int32_t *ids = job->op->ids;
+    int32_t n_pairs = (int32_t)job->n_pairs;
+    void *args[6];
+    if (job->tile == tile) return;
+    job->tile = tile;
+    args[0] = &ids; args[1] = &n_pairs; args[2] = &job->tile; args[3] = &job->order; args[4] = &job->map; args[5] = &job->total;
+    hybrid__cuda_grid(job->q, HYBRID__MODULE_EXPERTS, HYBRID__KERNEL_SORT, job->n_expert, 1, 256, args);
+}
+
+/* x as bytes: as in hybrid__cuda_matmul_x, for this many rows or places. */
+static float *hybrid__cuda_experts_sums(const hybrid__cuda_experts_job *job, int64_t rows) { return (float *)(void *)(job->x + rows * job->k); }
+static float *hybrid__cuda_experts_scales(const hybrid__cuda_experts_job *job, int64_t rows) { return hybrid__cuda_experts_sums(job, rows) + rows * (job->k / 16); }
+
+static int64_t hybrid__cuda_experts_x_rows(const hybrid__cuda_experts_job *job) { return job->n_pairs / job->share; }
+
+/* Rows of x one behind the other: quantized, or as 16-bit floats. A grid has at most 65535 rows. */
+static void hybrid__cuda_experts_x(hybrid__cuda_experts_job *job, hybrid__cuda_x form)
+{
+    const int64_t rows = hybrid__cuda_experts_x_rows(job);
+    int64_t x_stride = job->op->x_stride, first;
+    int32_t k = (int32_t)job->k;
+    if (job->form == form) return;
+    job->form = form;
+    for (first = 0; first < rows; first += 65535) {
+        const float *x = job->op->x + first * x_stride;
+        char *to = job->x + first * job->k * (form == HYBRID__CUDA_X_Q8 ? 1 : 2);
+        float *d = hybrid__cuda_experts_scales(job, rows) + first * (k / 32), *s = hybrid__cuda_experts_sums(job, rows) + first * (k / 16);
+        void *args[6];
+        args[0] = &x; args[1] = &x_stride; args[2] = &k; args[3] = &to;
+        if (form == HYBRID__CUDA_X_Q8) { args[4] = &d; args[5] = &s; }
+        else args[4] = &k;
+        hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, form == HYBRID__CUDA_X_Q8 ? HYBRID__KERNEL_QUANTIZE : form == HYBRID__CUDA_X_HALF ? HYBRID__KERNEL_TO_HALF : HYBRID__KERNEL_TO_BF16,
+                          hybrid__div_up(k, 256), HYBRID__MIN(rows - first, 65535), 256, args);
+    }
+}
+
+/* Places in sorted order: quantized, in tiles. */
+static void hybrid__cuda_experts_x_sorted(hybrid__cuda_experts_job *job)
+{
+    const int64_t places = hybrid__cuda_experts_places(job->n_pairs, job->n_expert);
+    const float *x = job->op->x;
+    int64_t x_stride = job->op->x_stride;
+    int32_t k = (int32_t)job->k;
+    float *d = hybrid__cuda_experts_scales(job, places), *s = hybrid__cuda_experts_sums(job, places);
+    void *args[9];
+    if (job->form == HYBRID__CUDA_X_Q8) return;
+    job->form = HYBRID__CUDA_X_Q8;
+    args[0] = &x; args[1] = &x_stride; args[2] = &k; args[3] = &job->order; args[4] = &job->total; args[5] = &job->share; args[6] = &job->x; args[7] = &d; args[8] = &s;
+    hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, HYBRID__KERNEL_QUANTIZE_SORTED, places, hybrid__div_up(k, 256), 256, args);
+}
+
+/* ---- products ---- */
+
+static void hybrid__cuda_experts_few_rows(hybrid__cuda_experts_job *job, hybrid_type type, hybrid__cuda_matrices *ms, int64_t row_bytes)
+{
+    const bool quantized = !hybrid__cuda_is_float(type), near_x = quantized && job->k <= HYBRID__CUDA_NEAR_K;
+    const int64_t blocks = hybrid__div_up(hybrid__cuda_matmul_blocks(ms, HYBRID__CUDA_MATVEC_ROWS), HYBRID__CUDA_MATVEC_WARPS);
+    const int64_t most = (int64_t)HYBRID__MAX(job->q->cu->n_sm, 1) * 8, turns = hybrid__div_up(blocks * job->n_pairs, most);       /* as hybrid__cuda_matvec */
+    const int32_t *ids = job->op->ids;
+    int module = hybrid__cuda_module_of(HYBRID__MODULE_EXPERTS_1_F32, type);
+    hybrid__cuda_operand o;
+    void *args[4];
+    memset(&o, 0, sizeof o);
+    o.k = (int)job->k; o.n = 1; o.row_bytes = row_bytes;
+    if (quantized && !near_x) {
+        hybrid__cuda_experts_x(job, HYBRID__CUDA_X_Q8);
+        module = hybrid__cuda_module_of_quant(HYBRID__MODULE_EXPERTS_1_FAR_Q4_0, type);
+        o.x = job->x; o.x_stride = job->k;
+        o.d = hybrid__cuda_experts_scales(job, hybrid__cuda_experts_x_rows(job)); o.s = hybrid__cuda_experts_sums(job, hybrid__cuda_experts_x_rows(job));
+    } else {
+        o.x = job->op->x; o.x_stride = job->op->x_stride;
+    }
+    args[0] = ms; args[1] = &o; args[2] = &ids; args[3] = &job->share;
+    hybrid__cuda_launch3(job->q, module, 0, hybrid__div_up(blocks, turns), job->n_pairs, 1, 32 * HYBRID__CUDA_MATVEC_WARPS, 1,
+                         near_x ? (unsigned)(job->k + job->k / 16 * 4 + job->k / 32 * 4) : 0, args);
+}
+
+static void hybrid__cuda_experts_quantized(hybrid__cuda_experts_job *job, hybrid_type type, hybrid__cuda_matrices *ms, int64_t row_bytes)
+{
+    const int64_t places = hybrid__cuda_experts_places(job->n_pairs, job->n_expert);
+    const int tile = hybrid__cuda_experts_tile(type, job->k, job->n_pairs, job->n_expert, job->q->cu->cc);
+    hybrid__cuda_sorted sorted = hybrid__cuda_experts_sorted(job);
+    hybrid__cuda_tiles x;
+    void *args[3];
+    hybrid__cuda_experts_sort(job, tile);
+    hybrid__cuda_experts_x_sorted(job);
+    memset(&x, 0, sizeof x);
+    x.k = (int)job->k; x.row_bytes = row_bytes;
+    x.q = job->x; x.d = hybrid__cuda_experts_scales(job, places); x.s = hybrid__cuda_experts_sums(job, places);
+    args[0] = ms; args[1] = &x; args[2] = &sorted;
+    hybrid__cuda_grid(job->q, hybrid__cuda_module_of_quant(tile == 8 ? HYBRID__MODULE_EXPERTS_8_Q4_0 : HYBRID__MODULE_EXPERTS_64_Q4_0, type), 0,
+                      hybrid__cuda_matmul_blocks(ms, HYBRID__CUDA_MATBATCH_ROWS), hybrid__cuda_experts_tiles(job->n_pairs, job->n_expert, tile), 128, args);
+}
+
+static void hybrid__cuda_experts_floats(hybrid__cuda_experts_job *job, const hybrid__tensor *w, float *y, int64_t y_stride)
+{
+    const int cc = job->q->cu->cc, tile = hybrid__cuda_experts_tile(w->type, job->k, job->n_pairs, job->n_expert, cc);
+    const bool tensor = hybrid__cuda_as_it_is(w->type, job->k, cc), bf16 = hybrid__cuda_is_bf16(w->type, job->k, cc);
+    const int64_t tiles = hybrid__cuda_experts_tiles(job->n_pairs, job->n_expert, tile);
+    hybrid__cuda_sorted sorted = hybrid__cuda_experts_sorted(job);
+    hybrid__cuda_product p;
+    void *args[2];
+    hybrid__cuda_experts_sort(job, tile);
+    memset(&p, 0, sizeof p);
+    p.k = (int)job->k; p.out = (int)w->ne[1];
+    p.w = w->data; p.ldw = job->k; p.next = (int64_t)(w->nb[2] / w->nb[0]);
+    p.y = y; p.y_stride = y_stride;
+    args[0] = &p; args[1] = &sorted;
+    if (tensor) {
+        hybrid__cuda_experts_x(job, bf16 ? HYBRID__CUDA_X_BF16 : HYBRID__CUDA_X_HALF);
+        p.x = job->x; p.ldx = job->k;
+        hybrid__cuda_grid(job->q, bf16 ? HYBRID__MODULE_EXPERTS_TENSOR_BF16 : HYBRID__MODULE_EXPERTS_TENSOR_F16, tile == 128 ? HYBRID__KERNEL_GEMM_128 : HYBRID__KERNEL_GEMM_32,
+                          tiles, hybrid__div_up(p.out, 128), 256, args);
+    } else {
+        p.x = job->op->x; p.ldx = job->op->x_stride;
+        hybrid__cuda_grid(job->q, hybrid__cuda_module_of_float(HYBRID__MODULE_EXPERTS_GEMM_F32, w->type), 0, tiles, hybrid__div_up(p.out, 64), 256, args);
+    }
+}
+
+/* The matrices of the op that have the type of matrix `first` (and come behind it). */
+static void hybrid__cuda_experts_of_type(hybrid__cuda_experts_job *job, int first)
+{
+    const hybrid__op_experts *op = job->op;
+    const hybrid__tensor *w = op->out[first].w;
+    const bool few = hybrid__cuda_experts_few(op->n, op->n_used, job->n_expert);
+    hybrid__cuda_matrices ms;
+    int i;
+    memset(&ms, 0, sizeof ms);
+    for (i = first; i < op->n_out; i++) {
+        hybrid__cuda_matrix *m = &ms.m[ms.n];
+        if (op->out[i].w->type != w->type) continue;
+        if (!few && hybrid__cuda_is_float(w->type)) {
+            hybrid__cuda_experts_floats(job, op->out[i].w, op->out[i].y, op->out[i].y_stride);
+            continue;
+        }
+        m->w = op->out[i].w->data; m->next = (int64_t)op->out[i].w->nb[2];
+        m->y = op->out[i].y; m->y_stride = op->out[i].y_stride;
+        m->rows = (int)op->out[i].w->ne[1];
+        ms.n++;
+    }
+    if (!ms.n) return;
+    if (few) hybrid__cuda_experts_few_rows(job, w->type, &ms, (int64_t)w->nb[1]);
+    else hybrid__cuda_experts_quantized(job, w->type, &ms, (int64_t)w->nb[1]);
+}
+
+/* scratch: hybrid__cuda_experts_scratch for the matrices of the model; nothing in it outlives the call. */
+static void hybrid__cuda_op_experts(hybrid__cuda_queue *q, const hybrid__op_experts *op, void *scratch)
+{
+    hybrid__cuda_experts_job job;
+    int i, j;
+    if (op->n < 1 || op->n_out < 1) return;
+    memset(&job, 0, sizeof job);
+    job.q = q; job.op = op;
+    job.k = op->out[0].w->ne[0]; job.n_expert = op->out[0].w->ne[2];
+    job.n_pairs = (int64_t)op->n * op->n_used;
+    job.share = op->each_own ? 1 : op->n_used;
+    job.total = (char *)scratch;
+    job.map = job.total + 256;
+    job.order = job.map + hybrid__cuda_experts_map_bytes(job.n_pairs, job.n_expert);
+    job.x = job.order + hybrid__cuda_experts_order_bytes(job.n_pairs, job.n_expert);
+    for (i = 0; i < op->n_out; i++) {
+        for (j = 0; j < i && op->out[j].w->type != op->out[i].w->type; j++) {}
+        if (j == i) hybrid__cuda_experts_of_type(&job, i);
+    }
+}
+
+/* ---- around them ---- */
+
+static void hybrid__cuda_op_route(hybrid__cuda_queue *q, const hybrid__op_route *op)
+{
+    hybrid__op_route o = *op;
+    int32_t kind = op->kind == HYBRID__ROUTE_SIGMOID, norm = op->norm;
+    void *args[8];
+    args[0] = &o.logits; args[1] = &o.n_expert; args[2] = &o.n_used; args[3] = &kind; args[4] = &norm; args[5] = &o.scale; args[6] = &o.ids; args[7] = &o.weights;
+    hybrid__cuda_launch3(q, HYBRID__MODULE_EXPERTS, HYBRID__KERNEL_ROUTE, op->n, 1, 1, (unsigned)hybrid__div_up(op->n_expert, 32) * 32, 1, 0, args);
+}
+
+static void hybrid__cuda_op_combine(hybrid__cuda_queue *q, const hybrid__op_combine *op)
+{
+    const bool by_4 = hybrid__cuda_by_4(op->x, op->n_embd) && hybrid__cuda_by_4(op->y, op->n_embd);
+    hybrid__op_combine o = *op;
+    int32_t n = (int32_t)op->n_embd;
+    void *args[5];
+    args[0] = &o.x; args[1] = &o.weights; args[2] = &o.n_used; args[3] = &n; args[4] = &o.y;
+    hybrid__cuda_launch3(q, HYBRID__MODULE_ROWS, by_4 ? HYBRID__KERNEL_COMBINE_4 : HYBRID__KERNEL_COMBINE_1, hybrid__div_up(n, by_4 ? 1024 : 256), op->n, 1, 256, 1, 0, args);
+}
+/* ==== end src/cuda/ops_experts.c ==== */
+
 /* ==== begin src/cuda/backend.c ==== */
 /* cuda/backend: the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known beforehand. */
 
@@ -5664,6 +6217,12 @@ static void hybrid__cuda_be_heads(hybrid__backend *be, const hybrid__op_heads *o
 }
 static void hybrid__cuda_be_attention(hybrid__backend *be, const hybrid__op_attention *op) { hybrid__cuda_op_attention(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op); }
 static void hybrid__cuda_be_glu(hybrid__backend *be, const hybrid__op_glu *op) { hybrid__cuda_op_glu(hybrid__cuda_of(be)->queue, op); }
+static void hybrid__cuda_be_route(hybrid__backend *be, const hybrid__op_route *op) { hybrid__cuda_op_route(hybrid__cuda_of(be)->queue, op); }
+static void hybrid__cuda_be_experts(hybrid__backend *be, const hybrid__op_experts *op)
+{
+    hybrid__cuda_op_experts(hybrid__cuda_of(be)->queue, op, hybrid__cuda_of(be)->memory + hybrid__cuda_of(be)->layout.scratch);
+}
+static void hybrid__cuda_be_combine(hybrid__backend *be, const hybrid__op_combine *op) { hybrid__cuda_op_combine(hybrid__cuda_of(be)->queue, op); }
 static void hybrid__cuda_be_add(hybrid__backend *be, float *y, const float *x, int64_t n) { hybrid__cuda_op_add(hybrid__cuda_of(be)->queue, y, x, n); }
 static void hybrid__cuda_be_scale(hybrid__backend *be, float *y, float factor, int64_t n) { hybrid__cuda_op_scale(hybrid__cuda_of(be)->queue, y, factor, n); }
 static void hybrid__cuda_be_softcap(hybrid__backend *be, float *y, float cap, int64_t n) { hybrid__cuda_op_softcap(hybrid__cuda_of(be)->queue, y, cap, n); }
@@ -5736,7 +6295,7 @@ static hybrid_result hybrid__cuda_backend_create(hybrid__cuda *cu, const hybrid_
 {
     static const hybrid__backend_ops ops = {
         "cuda", hybrid__cuda_be_begin, hybrid__cuda_be_pass_begin, hybrid__cuda_be_pass_end, hybrid__cuda_be_embed, hybrid__cuda_be_norm, hybrid__cuda_be_matmul, hybrid__cuda_be_rope_table, hybrid__cuda_be_rope,
-        hybrid__cuda_be_kv_store, hybrid__cuda_be_heads, hybrid__cuda_be_attention, hybrid__cuda_be_glu, NULL, NULL, NULL, hybrid__cuda_be_add, hybrid__cuda_be_scale, hybrid__cuda_be_softcap,
+        hybrid__cuda_be_kv_store, hybrid__cuda_be_heads, hybrid__cuda_be_attention, hybrid__cuda_be_glu, hybrid__cuda_be_route, hybrid__cuda_be_experts, hybrid__cuda_be_combine, hybrid__cuda_be_add, hybrid__cuda_be_scale, hybrid__cuda_be_softcap,
         hybrid__cuda_be_top_k, hybrid__cuda_be_copy, hybrid__cuda_be_write, hybrid__cuda_be_read, hybrid__cuda_be_rehearse, hybrid__cuda_be_sync, hybrid__cuda_be_destroy
     };
     hybrid__cuda_backend *self = (hybrid__cuda_backend *)hybrid__calloc(cu->rt, 1, sizeof *self);
@@ -5810,8 +6369,9 @@ static hybrid_result hybrid__gpu_flush(hybrid__device *device, hybrid_error *err
 
 static bool hybrid__gpu_show(hybrid__device *device, hybrid__limits *limits, const hybrid__tensor *w)
 {
-    const size_t scratch = hybrid__cuda_matmul_scratch(w->type, w->ne[0], w->ne[1], limits->n_rows, hybrid__cuda_device_of(device)->cu->cc);
-    if (w->ne[2] > 1) return false;        /* no kernels for experts */
+    const int cc = hybrid__cuda_device_of(device)->cu->cc;
+    const size_t scratch = w->ne[2] > 1 ? hybrid__cuda_experts_scratch(w->type, w->ne[0], w->ne[2], limits->n_rows, limits->n_expert_used, cc)
+                                        : hybrid__cuda_matmul_scratch(w->type, w->ne[0], w->ne[1], limits->n_rows, cc);
     limits->scratch = HYBRID__MAX(limits->scratch, scratch);
     return true;
 }

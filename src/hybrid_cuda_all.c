@@ -28,6 +28,7 @@
 #include "cuda/ops_matmul.c"
 #include "cuda/ops_rows.c"
 #include "cuda/ops_attention.c"
+#include "cuda/ops_experts.c"
 #include "cuda/backend.c"
 #include "cuda/provider.c"
 

@@ -1,5 +1,5 @@
-/* The op matmul on a GPU, or on the emulated one [emu] [emu-reordered] [emu-check] [no-asan], against dequantized weights in double precision: every type, odd sizes,
- * every path: 1 row, few rows, many rows by tensor cores, sliced scratch. */
+/* The ops matmul and experts on a GPU, or on the emulated one [emu] [emu-reordered] [emu-check] [no-asan], against dequantized weights in double precision: every type, odd
+ * sizes, every path: 1 row, few rows, many rows by tensor cores, sliced scratch; of experts one by one, and sorted. */
 #define HYBRID_IMPLEMENTATION
 #include "../hybrid.h"
 #include "../hybrid_cuda.h"
@@ -241,6 +241,129 @@ static void test_not_a_number(void)
         }
 }
 
+/* ---- experts ---- */
+
+/* Which experts the rows go to: at random, all rows to the same ones, or only to a few. */
+typedef enum choice { RANDOM, SAME, SKEWED } choice;
+
+static void choose(int32_t *ids, int n, int n_used, int n_expert, choice how)
+{
+    int r, s, i;
+    for (r = 0; r < n; r++)
+        for (s = 0; s < n_used; s++) {
+            int among = how == SKEWED ? (n_used + 1 < n_expert ? n_used + 1 : n_expert) : n_expert, id = how == SAME ? n_expert - 1 - s : (int)(rng() % (uint32_t)among);
+            for (i = 0; i < s; i++) if (ids[r * n_used + i] == id) { id = (id + 1) % among; i = -1; }
+            ids[r * n_used + s] = id;
+        }
+}
+
+static double experts_tolerance(hybrid_type type, int64_t k, bool few)
+{
+    if (!hybrid__cuda_is_float(type)) return 4e-3;
+    return few || !hybrid__cuda_as_it_is(type, k, cu->cc) ? 1e-5 : 2e-3;
+}
+
+/* One op with all n rows, and again with the rows from `again` on alone, which must give the same bits (again < n, and both in one way). */
+static void experts(const hybrid_type *type, const int64_t *out, int n_out, int64_t k, int n_expert, int n, int n_used, bool each_own, choice how, int again)
+{
+    const int pairs = n * n_used, x_rows = each_own ? pairs : n;
+    const bool few = hybrid__cuda_experts_few(n, n_used, n_expert);
+    matrix m[2];
+    hybrid__op_experts op;
+    hybrid_error error;
+    const int64_t x_stride = k + (hybrid__cuda_is_float(type[0]) ? 3 : 4);
+    int64_t y_stride[2], i, r, c;
+    float *x = (float *)malloc((size_t)(x_rows * x_stride) * sizeof(float)), *y[2], *alone[2];
+    int32_t *ids = (int32_t *)malloc((size_t)pairs * sizeof(int32_t));
+    size_t scratch_bytes = 0, y_bytes[2];
+    void *x_device, *ids_device, *scratch;
+    int j, pass;
+    memset(&op, 0, sizeof op);
+    for (i = 0; i < x_rows * x_stride; i++) x[i] = rng_float() * (float)(1 + i / 32 % 3);
+    choose(ids, n, n_used, n_expert, how);
+    x_device = device_copy(x, (size_t)(x_rows * x_stride) * sizeof(float));
+    ids_device = device_copy(ids, (size_t)pairs * sizeof(int32_t));
+    op.n_used = n_used; op.each_own = each_own; op.n_out = n_out; op.x_stride = x_stride;
+    for (j = 0; j < n_out; j++) {
+        const size_t need = hybrid__cuda_experts_scratch(type[j], k, n_expert, n, n_used, cu->cc);
+        if (need > scratch_bytes) scratch_bytes = need;
+        m[j] = matrix_make(type[j], k, out[j] * n_expert);
+        m[j].w.ne[1] = out[j]; m[j].w.ne[2] = n_expert; m[j].w.nb[2] = m[j].w.nb[1] * (size_t)out[j];
+        y_stride[j] = out[j] + 3;
+        y_bytes[j] = (size_t)(pairs * y_stride[j]) * sizeof(float);
+        y[j] = (float *)malloc(y_bytes[j]); alone[j] = (float *)malloc(y_bytes[j]);
+        for (i = 0; i < pairs * y_stride[j]; i++) y[j][i] = -7;
+        op.out[j].w = &m[j].w; op.out[j].y_stride = y_stride[j];
+        op.out[j].y = (float *)device_copy(y[j], y_bytes[j]);
+    }
+    scratch = device_copy(NULL, scratch_bytes);
+    for (pass = 0; pass < (again < n ? 2 : 1); pass++) {
+        const int from = pass ? again : 0;
+        op.x = (const float *)x_device + (each_own ? from * n_used : from) * x_stride;
+        op.ids = (const int32_t *)ids_device + from * n_used; op.n = n - from;
+        hybrid__cuda_op_experts(queue, &op, scratch);
+        for (j = 0; j < n_out; j++) hybrid__cuda_read(queue, pass ? alone[j] : y[j], op.out[j].y, y_bytes[j]);
+        CHECK(hybrid__cuda_sync(queue, &error) == HYBRID_OK, "%s", error.message);
+    }
+    for (j = 0; j < n_out; j++) {
+        double worst = 0, limit = experts_tolerance(type[j], k, few);
+        int64_t at_row = 0, at_column = 0;
+        bool untouched = true;
+        for (r = 0; r < pairs; r++) {
+            const float *values = m[j].values + ids[r] * out[j] * k, *v = x + (each_own ? r : r / n_used) * x_stride;
+            for (c = 0; c < out[j]; c++) {
+                double sum = 0, ww = 0, xx = 0, off;
+                for (i = 0; i < k; i++) { double w = values[c * k + i]; sum += w * v[i]; ww += w * w; xx += (double)v[i] * v[i]; }
+                off = fabs(y[j][r * y_stride[j] + c] - sum) / (sqrt(ww * xx) + 1e-3);
+                if (!(off <= worst)) { worst = off; at_row = r; at_column = c; }
+            }
+            for (c = out[j]; c < y_stride[j]; c++) untouched = untouched && y[j][r * y_stride[j] + c] == -7;
+        }
+        CHECK(worst <= limit, "%s (%d, %d), %d rows to %d of %d experts, each_own %d: %g of the norms at row %d, column %d (limit %g)", hybrid_type_name(type[j]), (int)out[j], (int)k, n, n_used,
+              n_expert, each_own, worst, (int)at_row, (int)at_column, limit);
+        CHECK(untouched, "%s (%d, %d) n %d: wrote beyond a row", hybrid_type_name(type[j]), (int)out[j], (int)k, n);
+        if (again < n) CHECK(memcmp(alone[j], y[j] + again * n_used * y_stride[j], (size_t)((n - again) * n_used * y_stride[j]) * sizeof(float)) == 0,
+                             "%s (%d, %d): rows from %d of %d on alone are not the same", hybrid_type_name(type[j]), (int)out[j], (int)k, again, n);
+        hybrid__cuda_free(cu, op.out[j].y);
+        matrix_free(&m[j]);
+        free(y[j]); free(alone[j]);
+    }
+    hybrid__cuda_free(cu, x_device); hybrid__cuda_free(cu, ids_device); hybrid__cuda_free(cu, scratch);
+    free(x); free(ids);
+}
+
+static void test_experts(void)
+{
+    static const int64_t outs[] = { 17, 3, 33, 16, 40 };
+    static const hybrid_type pairs[][2] = { { HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q4_K }, { HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q6_K }, { HYBRID_TYPE_F16, HYBRID_TYPE_BF16 }, { HYBRID_TYPE_F32, HYBRID_TYPE_Q8_0 } };
+    static const hybrid_type wide[] = { HYBRID_TYPE_Q4_0, HYBRID_TYPE_Q8_0, HYBRID_TYPE_Q6_K, HYBRID_TYPE_Q3_K, HYBRID_TYPE_F16, HYBRID_TYPE_BF16, HYBRID_TYPE_F32 };
+    int t;
+    TEST("experts, one by one");
+    for (t = 0; t < N_TYPES; t++) {
+        const int64_t k = of_256(types[t]) ? 512 : hybrid__cuda_is_float(types[t]) ? 100 + t : 288;
+        experts(&types[t], &outs[t % 5], 1, k, 5, 1, 1 + t % 4, t % 2 == 0, RANDOM, 1);
+        if (t % 3 == 0) experts(&types[t], &outs[(t + 1) % 5], 1, of_256(types[t]) ? 256 : 64, 32, 2, 8, t % 2 == 1, RANDOM, 1);
+    }
+    for (t = 3; t < N_TYPES; t += 7) experts(&types[t], &outs[1], 1, of_256(types[t]) ? 8448 : 8224, 3, 1, 2, t == 3, RANDOM, 1);       /* long rows: x is quantized before */
+    TEST("experts, sorted");
+    for (t = 0; t < N_TYPES; t++) {
+        const int64_t k = of_256(types[t]) ? 256 : 96;
+        experts(&types[t], &outs[t % 5], 1, k, 6, 9 + t % 3, 1 + t % 3, t % 2 == 0, (choice)(t % 3), 4);
+    }
+    for (t = 0; t < 7; t++) {                                                   /* larger tiles, and several of one expert */
+        const hybrid_type type = wide[t];
+        static const int rows[] = { 45, 70, 45, 70, 75, 135, 100 };
+        experts(&type, &outs[(t + 2) % 5], 1, of_256(type) ? 512 : hybrid__cuda_is_float(type) ? 72 : 64, 4, rows[t], 2, t % 2 == 1, t % 2 ? SAME : SKEWED, 9);
+    }
+    experts(&wide[4], &outs[0], 1, 45, 4, 9, 2, false, RANDOM, 4);              /* halves and bf16 whose rows are not aligned */
+    experts(&wide[5], &outs[0], 1, 45, 4, 9, 2, true, RANDOM, 4);
+    TEST("experts, two matrices");
+    for (t = 0; t < 4; t++) {
+        experts(pairs[t], &outs[2], 2, 256, 3, 1, 3, false, RANDOM, 1);
+        experts(pairs[t], &outs[3], 2, 256, 3, 7, 2, false, SKEWED, 7);
+    }
+}
+
 static void test_scratch(void)
 {
     int t;
@@ -274,6 +397,9 @@ int main(void)
     if (test_wanted("several matrices")) test_several();
     if (test_wanted("slices of W")) test_slices();
     if (test_wanted("not a number")) test_not_a_number();
+    if (test_wanted("experts, one by one")) test_experts_one_by_one();
+    if (test_wanted("experts, sorted")) test_experts_sorted();
+    if (test_wanted("experts, two matrices")) test_experts_two_matrices();
     cu->blas_state = 0;
     if (hybrid__cuda_queue_blas(queue, &error)) {
         if (test_wanted("many rows, cuBLAS")) test_many_rows("many rows, cuBLAS");

@@ -694,6 +694,133 @@ static void test_top_k(void)
     test_top_k_case(151936, 100, 1, 0);
 }
 
+/* ---- mixtures of experts -------------------------------------------------------------------------------------------- */
+
+static void test_route_case(hybrid__route_kind kind, int n, int n_expert, int n_used, bool norm, float scale, int levels)
+{
+    float *x = normals((size_t)(n * n_expert)), *weights = (float *)malloc((size_t)(n * n_used) * 4);
+    int *ids = (int *)malloc((size_t)(n * n_used) * sizeof(int)), *order = (int *)malloc((size_t)n_expert * sizeof(int)), r, i, wrong = 0;
+    void *dx, *di = device_new((size_t)(n * n_used) * 4), *dw = device_new((size_t)(n * n_used) * 4);
+    hybrid__op_route op;
+    double worst = 0;
+    for (i = 0; i < n * n_expert; i++) {
+        x[i] *= 5;
+        if (levels) x[i] = (float)((int)(uniform() * levels) - levels / 2);              /* many equal ones, and some -0 */
+        if (levels && x[i] == 0 && uniform() < 0.5) x[i] = -0.0f;
+        if (i % n_expert && uniform() < 0.1) x[i] = uniform() < 0.5 ? -INFINITY : NAN;
+    }
+    dx = device_put(x, (size_t)(n * n_expert) * 4);
+    op.kind = kind; op.logits = (const float *)dx; op.n = n; op.n_expert = n_expert; op.n_used = n_used; op.norm = norm; op.scale = scale;
+    op.ids = (int32_t *)di; op.weights = (float *)dw;
+    hybrid__cuda_op_route(queue, &op);
+    if (device_get(ids, di, (size_t)(n * n_used) * 4) && device_get(weights, dw, (size_t)(n * n_used) * 4))
+        for (r = 0; r < n; r++) {
+            float *row = x + r * n_expert;
+            double sum = 0;
+            for (i = 0; i < n_expert; i++) {
+                if (row[i] != row[i]) row[i] = -INFINITY;
+                order[i] = i;
+            }
+            sort_row = row;
+            qsort(order, (size_t)n_expert, sizeof(int), by_logit);
+            for (i = 0; i < (norm ? n_used : n_expert); i++) sum += exp((double)row[order[i]] - row[order[0]]);
+            if (kind == HYBRID__ROUTE_SIGMOID) sum = 1;
+            for (i = 0; i < n_used; i++) {
+                double want = scale * (kind == HYBRID__ROUTE_SOFTMAX ? exp((double)row[order[i]] - row[order[0]]) : 1 / (1 + exp(-(double)row[order[i]]))) / sum;
+                double d = fabs(weights[r * n_used + i] - want) / (fabs(want) + 1e-9);
+                wrong += ids[r * n_used + i] != order[i];
+                if (!(d <= worst)) worst = d == d ? d : HUGE_VAL;
+            }
+        }
+    CHECK(wrong == 0, "kind %d, %d of %d experts: %d wrong", (int)kind, n_used, n_expert, wrong);
+    CHECK(worst < 3e-6, "kind %d, %d of %d experts, norm %d: weights %g apart", (int)kind, n_used, n_expert, norm, worst);
+    device_free(dx); device_free(di); device_free(dw);
+    free(x); free(weights); free(ids); free(order);
+}
+
+static void test_route(void)
+{
+    TEST("route");
+    test_route_case(HYBRID__ROUTE_SIGMOID, 5, 1, 1, false, 1, 0);                /* the gate of a shared expert */
+    test_route_case(HYBRID__ROUTE_SOFTMAX, 7, 8, 2, true, 1, 0);
+    test_route_case(HYBRID__ROUTE_SOFTMAX, 3, 60, 4, false, 1, 0);
+    test_route_case(HYBRID__ROUTE_SOFTMAX, 3, 128, 8, true, 2.5f, 0);
+    test_route_case(HYBRID__ROUTE_SOFTMAX, 4, 100, 7, false, 0.5f, 5);
+    test_route_case(HYBRID__ROUTE_SIGMOID, 2, 256, 8, false, 2.5f, 4);
+    test_route_case(HYBRID__ROUTE_SIGMOID, 2, 33, 33, false, 1, 3);
+    test_route_case(HYBRID__ROUTE_SOFTMAX, 1, 1024, 64, true, 1, 40);
+}
+
+/* The order of pairs by expert, and the map of tiles. spread: of how many experts the ids are. */
+static void test_sort_case(int n_pairs, int n_expert, int spread, int tile)
+{
+    const int64_t places = hybrid__cuda_experts_places(n_pairs, n_expert), tiles = hybrid__cuda_experts_tiles(n_pairs, n_expert, tile);
+    int *ids = (int *)malloc((size_t)n_pairs * 4), *order = (int *)malloc((size_t)places * 4), *map = (int *)malloc((size_t)tiles * 16), total[2], i, e, at = 0, n_tiles = 0, wrong = 0;
+    hybrid__op_experts op;
+    hybrid__cuda_experts_job job;
+    for (i = 0; i < n_pairs; i++) ids[i] = n_expert - 1 - (int)(uniform() * uniform() * spread);
+    memset(&op, 0, sizeof op); memset(&job, 0, sizeof job);
+    op.ids = (const int32_t *)device_put(ids, (size_t)n_pairs * 4);
+    job.q = queue; job.op = &op; job.n_pairs = n_pairs; job.n_expert = n_expert;
+    job.order = (char *)device_new((size_t)places * 4); job.map = (char *)device_new((size_t)tiles * 16); job.total = (char *)device_new(8);
+    hybrid__cuda_experts_sort(&job, tile);
+    if (device_get(total, job.total, 8)) {
+        CHECK(total[0] >= 0 && total[0] <= tiles && total[1] >= n_pairs && total[1] <= places, "%d tiles of %d, %d places of %d", total[0], (int)tiles, total[1], (int)places);
+        device_get(order, job.order, (size_t)total[1] * 4);
+        device_get(map, job.map, (size_t)total[0] * 16);
+        for (e = 0; e < n_expert; e++) {
+            const int first = at;
+            for (i = 0; i < n_pairs; i++) if (ids[i] == e) wrong += order[at++] != i;
+            for (i = first; i < at; i += tile, n_tiles++)
+                wrong += map[4 * n_tiles] != e || map[4 * n_tiles + 1] != i || map[4 * n_tiles + 2] != (at - i < tile ? at - i : tile);
+            for (; at % 8; at++) wrong += order[at] != -1;
+        }
+        CHECK(at == total[1] && n_tiles == total[0], "%d places, not %d; %d tiles, not %d", total[1], at, total[0], n_tiles);
+        CHECK(wrong == 0, "%d pairs, %d experts, tiles of %d: %d wrong", n_pairs, n_expert, tile, wrong);
+    }
+    device_free((void *)(uintptr_t)op.ids); device_free(job.order); device_free(job.map); device_free(job.total);
+    free(ids); free(order); free(map);
+}
+
+static void test_sort(void)
+{
+    TEST("sort by expert");
+    test_sort_case(1, 1, 1, 8);
+    test_sort_case(1, 8, 8, 64);
+    test_sort_case(63, 8, 8, 8);
+    test_sort_case(300, 8, 1, 64);
+    test_sort_case(777, 3, 3, 128);
+    test_sort_case(1000, 60, 60, 8);
+    test_sort_case(260, 300, 300, 32);
+}
+
+static void test_combine(void)
+{
+    static const int sizes[] = { 1, 7, 64, 1000, 1028, 2050 }, used[] = { 1, 2, 8, 3, 1, 4 };
+    int c, r, s, i;
+    TEST("combine");
+    for (c = 0; c < 6; c++) {
+        const int n = sizes[c], k = used[c], rows = 3;
+        float *x = normals((size_t)(rows * k * n)), *w = normals((size_t)(rows * k)), *y = normals((size_t)(rows * n)), *got = (float *)malloc((size_t)(rows * n) * 4);
+        void *dx = device_put(x, (size_t)(rows * k * n) * 4), *dw = device_put(w, (size_t)(rows * k) * 4), *dy = device_put(y, (size_t)(rows * n) * 4);
+        hybrid__op_combine op;
+        for (r = 0; r < rows; r++)
+            for (i = 0; i < n; i++) {
+                double sum = y[r * n + i];
+                for (s = 0; s < k; s++) sum += (double)w[r * k + s] * x[(r * k + s) * n + i];
+                y[r * n + i] = (float)sum;
+            }
+        op.x = (const float *)dx; op.weights = (const float *)dw; op.n = rows; op.n_used = k; op.n_embd = n; op.y = (float *)dy;
+        hybrid__cuda_op_combine(queue, &op);
+        if (device_get(got, dy, (size_t)(rows * n) * 4)) {
+            double d = difference(got, n, y, n, rows, n, 1);
+            CHECK(d < 2e-6, "%d of %d values: %g", k, n, d);
+        }
+        device_free(dx); device_free(dw); device_free(dy);
+        free(x); free(w); free(y); free(got);
+    }
+}
+
 int main(void)
 {
     hybrid__cuda_desc desc;
@@ -719,6 +846,9 @@ int main(void)
     test_attention();
     if (test_wanted("long attention")) test_long_attention();
     if (test_wanted("top k")) test_top_k();
+    if (test_wanted("route")) test_route();
+    if (test_wanted("sort by expert")) test_sort();
+    if (test_wanted("combine")) test_combine();
     hybrid__cuda_queue_destroy(queue);
     hybrid__cuda_release(cu);
     hybrid_runtime_destroy(rt);

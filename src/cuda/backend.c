@@ -173,6 +173,12 @@ static void hybrid__cuda_be_heads(hybrid__backend *be, const hybrid__op_heads *o
 }
 static void hybrid__cuda_be_attention(hybrid__backend *be, const hybrid__op_attention *op) { hybrid__cuda_op_attention(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op); }
 static void hybrid__cuda_be_glu(hybrid__backend *be, const hybrid__op_glu *op) { hybrid__cuda_op_glu(hybrid__cuda_of(be)->queue, op); }
+static void hybrid__cuda_be_route(hybrid__backend *be, const hybrid__op_route *op) { hybrid__cuda_op_route(hybrid__cuda_of(be)->queue, op); }
+static void hybrid__cuda_be_experts(hybrid__backend *be, const hybrid__op_experts *op)
+{
+    hybrid__cuda_op_experts(hybrid__cuda_of(be)->queue, op, hybrid__cuda_of(be)->memory + hybrid__cuda_of(be)->layout.scratch);
+}
+static void hybrid__cuda_be_combine(hybrid__backend *be, const hybrid__op_combine *op) { hybrid__cuda_op_combine(hybrid__cuda_of(be)->queue, op); }
 static void hybrid__cuda_be_add(hybrid__backend *be, float *y, const float *x, int64_t n) { hybrid__cuda_op_add(hybrid__cuda_of(be)->queue, y, x, n); }
 static void hybrid__cuda_be_scale(hybrid__backend *be, float *y, float factor, int64_t n) { hybrid__cuda_op_scale(hybrid__cuda_of(be)->queue, y, factor, n); }
 static void hybrid__cuda_be_softcap(hybrid__backend *be, float *y, float cap, int64_t n) { hybrid__cuda_op_softcap(hybrid__cuda_of(be)->queue, y, cap, n); }
@@ -245,7 +251,7 @@ static hybrid_result hybrid__cuda_backend_create(hybrid__cuda *cu, const hybrid_
 {
     static const hybrid__backend_ops ops = {
         "cuda", hybrid__cuda_be_begin, hybrid__cuda_be_pass_begin, hybrid__cuda_be_pass_end, hybrid__cuda_be_embed, hybrid__cuda_be_norm, hybrid__cuda_be_matmul, hybrid__cuda_be_rope_table, hybrid__cuda_be_rope,
-        hybrid__cuda_be_kv_store, hybrid__cuda_be_heads, hybrid__cuda_be_attention, hybrid__cuda_be_glu, NULL, NULL, NULL, hybrid__cuda_be_add, hybrid__cuda_be_scale, hybrid__cuda_be_softcap,
+        hybrid__cuda_be_kv_store, hybrid__cuda_be_heads, hybrid__cuda_be_attention, hybrid__cuda_be_glu, hybrid__cuda_be_route, hybrid__cuda_be_experts, hybrid__cuda_be_combine, hybrid__cuda_be_add, hybrid__cuda_be_scale, hybrid__cuda_be_softcap,
         hybrid__cuda_be_top_k, hybrid__cuda_be_copy, hybrid__cuda_be_write, hybrid__cuda_be_read, hybrid__cuda_be_rehearse, hybrid__cuda_be_sync, hybrid__cuda_be_destroy
     };
     hybrid__cuda_backend *self = (hybrid__cuda_backend *)hybrid__calloc(cu->rt, 1, sizeof *self);

@@ -1,5 +1,6 @@
 /* cuda/modules: the programs that NVRTC compiles: which texts, with which -D, make which kernels. A module is compiled when one of its kernels
- * is first asked for, so modules are small: per quantized type one, from the same text.
+ * is first asked for, so modules are small: per quantized type one, from the same text. Those of mixtures of experts are the texts of the other products with
+ * -DEXPERTS: experts_1 one by one, experts_8 and experts_64 by tiles of so many rows, experts_gemm and experts_tensor for floats.
  *
  * A new module: a text (HYBRID__EMBED), an entry of the enumeration, a row of the table, in the same order. tests/nvrtc_check.py compiles all. */
 
@@ -11,6 +12,7 @@ HYBRID__EMBED(hybrid__cuda_text_matbatch, "kernels/matbatch.cu")
 HYBRID__EMBED(hybrid__cuda_text_dequantize, "kernels/dequantize.cu")
 HYBRID__EMBED(hybrid__cuda_text_gemm, "kernels/gemm.cu")
 HYBRID__EMBED(hybrid__cuda_text_gemm_f32, "kernels/gemm_f32.cu")
+HYBRID__EMBED(hybrid__cuda_text_experts, "kernels/experts.cu")
 HYBRID__EMBED(hybrid__cuda_text_embed, "kernels/embed.cu")
 HYBRID__EMBED(hybrid__cuda_text_rows, "kernels/rows.cu")
 HYBRID__EMBED(hybrid__cuda_text_rope, "kernels/rope.cu")
@@ -53,6 +55,22 @@ enum {
     HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
 #undef HYBRID__MODULE_OF_TYPE
     HYBRID__MODULE_QUANTIZE, HYBRID__MODULE_GEMM_F16, HYBRID__MODULE_GEMM_BF16, HYBRID__MODULE_GEMM_F32,
+    HYBRID__MODULE_EXPERTS, HYBRID__MODULE_EXPERTS_TENSOR_F16, HYBRID__MODULE_EXPERTS_TENSOR_BF16,
+#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_EXPERTS_1_##type,
+    HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_EXPERTS_1_FAR_##type,
+    HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_EXPERTS_8_##type,
+    HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_EXPERTS_64_##type,
+    HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_EXPERTS_GEMM_##type,
+    HYBRID__CUDA_FLOATS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
 #define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_EMBED_##type,
     HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
 #undef HYBRID__MODULE_OF_TYPE
@@ -109,16 +127,44 @@ static const hybrid__cuda_module_info *hybrid__cuda_module(int module)
           { "-DTYPE=" #number, NULL }, { "dequantize", NULL } },
         HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
 #undef HYBRID__MODULE_OF_TYPE
-        { "quantize", { hybrid__cuda_text_prelude, hybrid__cuda_text_quantize, NULL, NULL }, { NULL }, { "quantize", "quantize_tiles", "to_half", "to_bf16", "begin_bias", NULL } },
+        { "quantize", { hybrid__cuda_text_prelude, hybrid__cuda_text_quantize, NULL, NULL }, { NULL }, { "quantize", "quantize_tiles", "to_half", "to_bf16", "begin_bias", "quantize_sorted", NULL } },
         { "gemm_f16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { NULL }, { "gemm_128", "gemm_32", NULL } },
         { "gemm_bf16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DBF16", NULL }, { "gemm_128", "gemm_32", NULL } },
-        { "gemm_f32", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm_f32, NULL, NULL }, { NULL }, { "gemm_f32", NULL } },
+        { "gemm_f32", { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_gemm_f32, NULL }, { "-DTYPE=0", NULL }, { "gemm_f32", NULL } },
+        { "experts", { hybrid__cuda_text_prelude, hybrid__cuda_text_experts, NULL, NULL }, { NULL }, { "route", "sort_by_expert", NULL } },
+        { "experts_tensor_f16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DEXPERTS", NULL }, { "gemm_128", "gemm_32", NULL } },
+        { "experts_tensor_bf16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DEXPERTS", "-DBF16", NULL }, { "gemm_128", "gemm_32", NULL } },
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "experts_1_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
+          { "-DTYPE=" #number, "-DEXPERTS", NULL }, { "matvec_experts", NULL } },
+        HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "experts_1_far_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
+          { "-DTYPE=" #number, "-DEXPERTS", "-DFAR", NULL }, { "matvec_experts", NULL } },
+        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "experts_8_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
+          { "-DTYPE=" #number, "-DGROUPS=1", "-DEXPERTS", NULL }, { "matbatch_experts", NULL } },
+        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "experts_64_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
+          { "-DTYPE=" #number, "-DGROUPS=8", "-DEXPERTS", NULL }, { "matbatch_experts", NULL } },
+        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "experts_gemm_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_gemm_f32, NULL }, \
+          { "-DTYPE=" #number, "-DEXPERTS", NULL }, { "gemm_f32", NULL } },
+        HYBRID__CUDA_FLOATS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
 #define HYBRID__MODULE_OF_TYPE(type, number) \
         { "embed_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_embed, NULL }, \
           { "-DTYPE=" #number, NULL }, { "embed", NULL } },
         HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
 #undef HYBRID__MODULE_OF_TYPE
-        { "rows", { hybrid__cuda_text_prelude, hybrid__cuda_text_rows, NULL, NULL }, { NULL }, { "norm_4", "norm_1", "glu_4", "glu_1", "values_4", "values_1", NULL } },
+        { "rows", { hybrid__cuda_text_prelude, hybrid__cuda_text_rows, NULL, NULL }, { NULL }, { "norm_4", "norm_1", "glu_4", "glu_1", "values_4", "values_1", "combine_4", "combine_1", NULL } },
         { "rope", { hybrid__cuda_text_prelude, hybrid__cuda_text_rope, NULL, NULL }, { NULL }, { "rope_table", "rope", NULL } },
         { "kv", { hybrid__cuda_text_prelude, hybrid__cuda_text_kv, NULL, NULL }, { NULL }, { "kv_store", "heads", NULL } },
         { "select", { hybrid__cuda_text_prelude, hybrid__cuda_text_select, NULL, NULL }, { NULL }, { "top_k_chunk", "top_k_row", NULL } },

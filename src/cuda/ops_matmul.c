@@ -23,12 +23,13 @@ enum {
     HYBRID__CUDA_SLICE = 64 << 20           /* at most this many bytes of W are there as halves at a time */
 };
 enum {                                      /* of the module quantize */
-    HYBRID__KERNEL_QUANTIZE, HYBRID__KERNEL_QUANTIZE_TILES, HYBRID__KERNEL_TO_HALF, HYBRID__KERNEL_TO_BF16, HYBRID__KERNEL_BEGIN_BIAS
+    HYBRID__KERNEL_QUANTIZE, HYBRID__KERNEL_QUANTIZE_TILES, HYBRID__KERNEL_TO_HALF, HYBRID__KERNEL_TO_BF16, HYBRID__KERNEL_BEGIN_BIAS,
+    HYBRID__KERNEL_QUANTIZE_SORTED
 };
 enum { HYBRID__KERNEL_GEMM_128, HYBRID__KERNEL_GEMM_32 };
 
 /* What the kernels take: the structures of matvec.cu, matbatch.cu and gemm.cu. */
-typedef struct hybrid__cuda_matrix { const void *w; const float *bias; float *y; int64_t y_stride; int rows, add; } hybrid__cuda_matrix;
+typedef struct hybrid__cuda_matrix { const void *w; const float *bias; float *y; int64_t y_stride; int rows, add; int64_t next; } hybrid__cuda_matrix;       /* next: bytes to the next expert's w */
 typedef struct hybrid__cuda_matrices { hybrid__cuda_matrix m[4]; int n; } hybrid__cuda_matrices;
 typedef struct hybrid__cuda_operand { int k, n; int64_t row_bytes; const void *x; int64_t x_stride; const float *d, *s; } hybrid__cuda_operand;
 typedef struct hybrid__cuda_tiles { int k, n; int64_t row_bytes; const void *q; const float *d, *s; } hybrid__cuda_tiles;
@@ -38,6 +39,7 @@ typedef struct hybrid__cuda_product {
     int n, out, k, add;
     const float *bias;
     float *y; int64_t y_stride;
+    int64_t next;                           /* values to the next expert's w */
 } hybrid__cuda_product;
 
 /* What the scratch holds of x; the matrices of an op may ask for different things. */
@@ -252,7 +254,7 @@ static void hybrid__cuda_matmul_many(hybrid__cuda_matmul_job *job, const hybrid_
     int cc = job->q->cu->cc;
     bool bf16 = hybrid__cuda_is_bf16(w->type, job->k, cc), as_it_is = hybrid__cuda_as_it_is(w->type, job->k, cc);
     int64_t rows = w->ne[1], first, slice = as_it_is ? rows : (int64_t)(job->w_bytes / ((size_t)job->k_pad * 2));
-    p.n = job->n; p.k = (int)job->k; p.add = out->add; p.y_stride = out->y_stride;
+    p.n = job->n; p.k = (int)job->k; p.add = out->add; p.y_stride = out->y_stride; p.next = 0;
     if (w->type == HYBRID_TYPE_F32) {
         p.x = job->op->x; p.ldx = job->op->x_stride; p.w = w->data; p.ldw = job->k;
         p.out = (int)rows; p.bias = out->bias; p.y = out->y;

@@ -130,10 +130,16 @@ static void hybrid__cuda_op_glu(hybrid__cuda_queue *q, const hybrid__op_glu *op)
     const bool by_4 = op->n % 4 == 0 && hybrid__cuda_by_4(op->gate, op->gate_stride) && hybrid__cuda_by_4(op->out, op->out_stride)
                       && hybrid__cuda_by_4(op->up, op->up ? op->up_stride : 0);
     hybrid__op_glu o = *op;
+    int64_t first, rows;
     int32_t n = (int32_t)op->n, act = op->act == HYBRID__ACT_SILU ? 0 : op->act == HYBRID__ACT_GELU_TANH ? 1 : 2;
     void *args[8];
     args[0] = &o.gate; args[1] = &o.gate_stride; args[2] = &o.up; args[3] = &o.up_stride; args[4] = &o.out; args[5] = &o.out_stride; args[6] = &n; args[7] = &act;
-    hybrid__cuda_launch3(q, HYBRID__MODULE_ROWS, by_4 ? 2 : 3, hybrid__div_up(op->n, by_4 ? 1024 : 256), op->n_rows, 1, 256, 1, 0, args);
+    for (first = 0; first < op->n_rows; first += rows) {        /* experts have several rows for each of a batch; a grid has at most 65535 */
+        rows = HYBRID__MIN(op->n_rows - first, 65535);
+        hybrid__cuda_launch3(q, HYBRID__MODULE_ROWS, by_4 ? 2 : 3, hybrid__div_up(op->n, by_4 ? 1024 : 256), rows, 1, 256, 1, 0, args);
+        o.gate += rows * o.gate_stride; o.out += rows * o.out_stride;
+        if (o.up) o.up += rows * o.up_stride;
+    }
 }
 
 typedef enum hybrid__cuda_values_kind { HYBRID__CUDA_ADD, HYBRID__CUDA_SCALE, HYBRID__CUDA_SOFTCAP } hybrid__cuda_values_kind;

@@ -50,8 +50,9 @@ static hybrid_result hybrid__gpu_flush(hybrid__device *device, hybrid_error *err
 
 static bool hybrid__gpu_show(hybrid__device *device, hybrid__limits *limits, const hybrid__tensor *w)
 {
-    const size_t scratch = hybrid__cuda_matmul_scratch(w->type, w->ne[0], w->ne[1], limits->n_rows, hybrid__cuda_device_of(device)->cu->cc);
-    if (w->ne[2] > 1) return false;        /* no kernels for experts */
+    const int cc = hybrid__cuda_device_of(device)->cu->cc;
+    const size_t scratch = w->ne[2] > 1 ? hybrid__cuda_experts_scratch(w->type, w->ne[0], w->ne[2], limits->n_rows, limits->n_expert_used, cc)
+                                        : hybrid__cuda_matmul_scratch(w->type, w->ne[0], w->ne[1], limits->n_rows, cc);
     limits->scratch = HYBRID__MAX(limits->scratch, scratch);
     return true;
 }

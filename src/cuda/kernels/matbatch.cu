@@ -6,6 +6,9 @@
  * for them, two where it has one for 16 (the other half is zero then). In its fragment lane (g, t) has rows g and g + 8 of W at values 4t ... 4t + 3 and
  * 16 + 4t ... 16 + 4t + 3, which in every format are the same bits of two words.
  *
+ * -DEXPERTS: the rows of x that go through one expert's matrix are neighbours, padded to whole groups (experts.cu sorts them); a block takes a tile of them from a map, and
+ * its results to the rows from which they came. What of the grid lies behind the map's end leaves at once.
+ *
  * x comes in that order from quantize_tiles: per group of 8 rows and per 32 values of k: 32 lanes' 8 bytes; 8 scales; 2 x 8 sums of 16 (d * sum). */
 #define WARPS 4
 #define TILES 1
@@ -29,7 +32,7 @@
 
 #define TWO_SCALES (TYPE == TYPE_Q2_K || TYPE == TYPE_Q3_K || TYPE == TYPE_Q6_K)
 
-struct matrix { const u8 *w; const float *bias; float *y; i64 y_stride; int rows, add; };       /* w 16-aligned; bias may be NULL */
+struct matrix { const u8 *w; const float *bias; float *y; i64 y_stride; int rows, add; i64 next; };     /* w 16-aligned; bias may be NULL; next: bytes to the next expert's */
 struct matrices { matrix m[4]; int n; };
 struct tiles { int k, n; i64 row_bytes; const uint2 *q; const float *d, *s; };
 
@@ -166,22 +169,23 @@ DEVICE void multiply(const tiles &x, i64 step_of_row, int step, const u8 *(*bloc
     }
 }
 
-DEVICE void matbatch_tile(const matrices &ms, const tiles &x, uint4 *memory)
+/* row_of: where the results of row j of x go; NULL: to row j. */
+DEVICE void matbatch_tile(const matrices &ms, const tiles &x, int expert, const int *row_of, uint4 *memory)
 {
     const int ROWS = 16 * TILES, STAGE = ROWS * CHUNKS;     /* rows of W of a block; 16-byte units of a warp's stage */
     int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5, g = lane >> 2, tile = (int)blockIdx.x, which = 0;
     while (which < ms.n - 1 && tile >= (ms.m[which].rows + ROWS - 1) / ROWS) tile -= (ms.m[which++].rows + ROWS - 1) / ROWS;
     const matrix &m = ms.m[which];
-    const u8 *limit = m.w + (i64)m.rows * x.row_bytes, *from[TILES];
+    const u8 *w = m.w + expert * m.next, *limit = w + (i64)m.rows * x.row_bytes, *from[TILES];
     int first = tile * ROWS, n_segments = (x.k / 32 + STEPS - 1) / STEPS;
     uint4 *stages = memory + warp * STAGES * STAGE;
     float sum[TILES][GROUPS][4];
     int phase[TILES][2];                                    /* of rows g and g + 8: where they begin within their window, at segment 0 */
 #pragma unroll
     for (int i = 0; i < TILES; i++) {
-        from[i] = m.w + (i64)min(first + 16 * i + (lane >> 1), m.rows - 1) * x.row_bytes;
+        from[i] = w + (i64)min(first + 16 * i + (lane >> 1), m.rows - 1) * x.row_bytes;
 #pragma unroll
-        for (int h = 0; h < 2; h++) phase[i][h] = (int)((u64)(m.w + (i64)min(first + 16 * i + 8 * h + g, m.rows - 1) * x.row_bytes) & 15);
+        for (int h = 0; h < 2; h++) phase[i][h] = (int)((u64)(w + (i64)min(first + 16 * i + 8 * h + g, m.rows - 1) * x.row_bytes) & 15);
 #pragma unroll
         for (int j = 0; j < GROUPS; j++)
 #pragma unroll
@@ -238,16 +242,33 @@ DEVICE void matbatch_tile(const matrices &ms, const tiles &x, uint4 *memory)
         if (first + r >= m.rows || j >= x.n) continue;
         float v = 0.0f;
         for (int part = 0; part < WARPS; part++) v += all[(part * GROUPS * 8 + j) * (ROWS + 1) + r];
-        float *y = m.y + (i64)j * m.y_stride + first + r;
+        float *y = m.y + (i64)(row_of ? row_of[j] : j) * m.y_stride + first + r;
         if (m.bias) v += m.bias[first + r];
         if (m.add) v += *y;
         *y = v;
     }
 }
 
+#define STAGES_16 (WARPS * STAGES * TILES * 16 * CHUNKS)
+#define SUMS_16 ((WARPS * GROUPS * 8 * (16 * TILES + 1) + 3) / 4)
+
+#ifdef EXPERTS
+struct sorted { const int4 *map; const int *order, *total; int share; };      /* of experts.cu */
+
+KERNEL __launch_bounds__(32 * WARPS, BLOCKS) matbatch_experts(const matrices ms, tiles x, const sorted rows)
+{
+    __shared__ uint4 memory[STAGES_16 > SUMS_16 ? STAGES_16 : SUMS_16];
+    if ((int)blockIdx.y >= rows.total[0]) return;
+    int4 tile = rows.map[blockIdx.y];                       /* expert, first place, rows */
+    i64 steps = (i64)(tile.y >> 3) * (x.k / 32);            /* groups before the tile's */
+    x.n = tile.z;
+    x.q += steps * 32; x.d += steps * 8; x.s += steps * 16;
+    matbatch_tile(ms, x, tile.x, rows.order + tile.y, memory);
+}
+#else
 KERNEL __launch_bounds__(32 * WARPS, BLOCKS) matbatch(const matrices ms, const tiles x)
 {
-    const int stages = WARPS * STAGES * TILES * 16 * CHUNKS, sums = (WARPS * GROUPS * 8 * (16 * TILES + 1) + 3) / 4;
-    __shared__ uint4 memory[stages > sums ? stages : sums];
-    matbatch_tile(ms, x, memory);
+    __shared__ uint4 memory[STAGES_16 > SUMS_16 ? STAGES_16 : SUMS_16];
+    matbatch_tile(ms, x, 0, (const int *)0, memory);
 }
+#endif

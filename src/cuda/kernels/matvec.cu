@@ -11,7 +11,9 @@
  * groups of 16 bytes.
  *
  * Up to four matrices of one type and one k in a launch. Rows of x beyond n are computed as copies of the last and not stored.
- * -DBATCH: the kernels for more than one row, which a program that answers one user may never need. */
+ * -DBATCH: the kernels for more than one row, which a program that answers one user may never need.
+ * -DEXPERTS: row r of y by matrix ids[r] of a pile of matrices, for r = blockIdx.y; `share` neighbouring rows of y read one row of x. The ids are
+ * read here, so that the host need not know them. */
 #define WARPS 4
 #define ROWS 2
 #if !IS_FLOAT && !defined(FAR)
@@ -20,7 +22,7 @@
 #define NEAR 0
 #endif
 
-struct matrix { const u8 *w; const float *bias; float *y; i64 y_stride; int rows, add; };       /* w 16-aligned; bias may be NULL */
+struct matrix { const u8 *w; const float *bias; float *y; i64 y_stride; int rows, add; i64 next; };     /* w 16-aligned; bias may be NULL; next: bytes to the next expert's */
 struct matrices { matrix m[4]; int n; };
 
 #if IS_FLOAT
@@ -35,7 +37,7 @@ struct matrices { matrix m[4]; int n; };
 
 struct operand { int k, n; i64 row_bytes; const void *x; i64 x_stride; const float *d, *s; };
 
-/* Where a warp is: a segment of a group of ROWS rows. Kept up to date instead of computed, since addresses are what a warp spends most instructions on. */
+/* Where a warp is: a segment of a group of ROWS rows of an expert's matrices (there is only expert 0 without EXPERTS). Kept up to date instead of computed, since addresses are what a warp spends most instructions on. */
 struct place {
     int group, left;                        /* left: bytes of a row from here on */
     const u8 *at[ROWS], *limit;             /* the segment in each row; the end of the matrix, where it is in these rows and not 16-aligned, else NULL */
@@ -52,22 +54,22 @@ DEVICE const matrix &matrix_of(const matrices &ms, int *group)
 }
 
 /* To the begin of a group; nothing beyond the last. */
-DEVICE void seek(place *p, const matrices &ms, int n_groups, int group, i64 row_bytes)
+DEVICE void seek(place *p, const matrices &ms, int n_groups, int group, i64 row_bytes, int expert)
 {
     p->group = group;
     if (group >= n_groups) return;
     const matrix &m = matrix_of(ms, &group);
     p->left = (int)row_bytes;
-    const u8 *limit = m.w + (i64)m.rows * row_bytes;
+    const u8 *w = m.w + expert * m.next, *limit = w + (i64)m.rows * row_bytes;
     p->limit = ((u64)limit & 15) != 0 && (group + 1) * ROWS >= m.rows ? limit : (const u8 *)0;
 #pragma unroll
-    for (int r = 0; r < ROWS; r++) p->at[r] = m.w + (i64)min(group * ROWS + r, m.rows - 1) * row_bytes;
+    for (int r = 0; r < ROWS; r++) p->at[r] = w + (i64)min(group * ROWS + r, m.rows - 1) * row_bytes;
 }
 
-DEVICE void step(place *p, const matrices &ms, int n_groups, int warps, i64 row_bytes)
+DEVICE void step(place *p, const matrices &ms, int n_groups, int warps, i64 row_bytes, int expert)
 {
     p->left -= SEGMENT_BYTES;
-    if (p->left <= 0) { seek(p, ms, n_groups, p->group + warps, row_bytes); return; }
+    if (p->left <= 0) { seek(p, ms, n_groups, p->group + warps, row_bytes, expert); return; }
 #pragma unroll
     for (int r = 0; r < ROWS; r++) p->at[r] += SEGMENT_BYTES;
 }
@@ -237,8 +239,8 @@ DEVICE void quantize_x(operand *o, u8 *to)
 }
 #endif
 
-/* The sums of all lanes; lane r * N + j stores y[j][row r]. */
-template<int N> DEVICE void finish(const matrices &ms, int group, int n, int lane, float (*sum)[N])
+/* The sums of all lanes; lane r * N + j stores y[first + j][row r]. */
+template<int N> DEVICE void finish(const matrices &ms, int group, int first, int n, int lane, float (*sum)[N])
 {
     const matrix &m = matrix_of(ms, &group);
     float mine = 0.0f;
@@ -252,20 +254,20 @@ template<int N> DEVICE void finish(const matrices &ms, int group, int n, int lan
         }
     int row = group * ROWS + lane / N, j = lane % N;
     if (lane >= ROWS * N || row >= m.rows || j >= n) return;
-    float *y = m.y + j * m.y_stride + row;
+    float *y = m.y + (i64)(first + j) * m.y_stride + row;
     if (m.bias) mine += m.bias[row];
     if (m.add) mine += *y;
     *y = mine;
 }
 
-template<int N> DEVICE void matvec(const matrices &ms, operand o, uint4 *memory)
+template<int N> DEVICE void matvec(const matrices &ms, operand o, int expert, int first, uint4 *memory)
 {
     int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5, warps = (int)gridDim.x * WARPS, n_groups = 0, segment = 0, slot = 0;
     u8 *stages = (u8 *)(memory + warp * (STAGES * ROWS * WINDOW / 16));
     place now, ahead;
     float sum[ROWS][N];
     for (int i = 0; i < ms.n; i++) n_groups += groups_of(ms.m[i]);
-    seek(&now, ms, n_groups, (int)blockIdx.x * WARPS + warp, o.row_bytes);
+    seek(&now, ms, n_groups, (int)blockIdx.x * WARPS + warp, o.row_bytes, expert);
     ahead = now;
 #pragma unroll
     for (int r = 0; r < ROWS; r++)
@@ -275,7 +277,7 @@ template<int N> DEVICE void matvec(const matrices &ms, operand o, uint4 *memory)
     for (int i = 0; i < STAGES - 1; i++) {
         if (ahead.group < n_groups) {
             fetch(ahead, stages + i * ROWS * WINDOW, lane);
-            step(&ahead, ms, n_groups, warps, o.row_bytes);
+            step(&ahead, ms, n_groups, warps, o.row_bytes, expert);
         }
         cp_commit();
     }
@@ -289,7 +291,7 @@ template<int N> DEVICE void matvec(const matrices &ms, operand o, uint4 *memory)
         warp_sync();                                        /* all lanes' copies are there, and all are done with the slot before */
         if (ahead.group < n_groups) {
             fetch(ahead, stages + (slot == 0 ? STAGES - 1 : slot - 1) * ROWS * WINDOW, lane);
-            step(&ahead, ms, n_groups, warps, o.row_bytes);
+            step(&ahead, ms, n_groups, warps, o.row_bytes, expert);
         }
         cp_commit();
         const u8 *row[ROWS];
@@ -298,10 +300,10 @@ template<int N> DEVICE void matvec(const matrices &ms, operand o, uint4 *memory)
         consume<N>(o, segment, row, lane, sum);
         segment++;
         if (now.left <= SEGMENT_BYTES) {
-            finish<N>(ms, now.group, o.n, lane, sum);
+            finish<N>(ms, now.group, first, o.n, lane, sum);
             segment = 0;
         }
-        step(&now, ms, n_groups, warps, o.row_bytes);
+        step(&now, ms, n_groups, warps, o.row_bytes, expert);
         slot = slot == STAGES - 1 ? 0 : slot + 1;
     }
 }
@@ -310,9 +312,23 @@ template<int N> DEVICE void matvec(const matrices &ms, operand o, uint4 *memory)
     KERNEL __launch_bounds__(32 * WARPS, 4) matvec_##N(const matrices ms, const operand o) \
     { \
         __shared__ uint4 memory[WARPS * STAGES * ROWS * WINDOW / 16]; \
-        matvec<N>(ms, o, memory); \
+        matvec<N>(ms, o, 0, 0, memory); \
     }
-#ifdef BATCH
+#ifdef EXPERTS
+KERNEL __launch_bounds__(32 * WARPS, 4) matvec_experts(const matrices ms, operand o, const int *ids, int share)
+{
+    __shared__ uint4 memory[WARPS * STAGES * ROWS * WINDOW / 16];
+    int row = (int)blockIdx.y, of_x = row / share;
+#if IS_FLOAT || NEAR
+    o.x = (const float *)o.x + of_x * o.x_stride;
+#else
+    o.x = (const i8 *)o.x + (i64)of_x * o.k;
+    o.d += (i64)of_x * (o.k / 32);
+    o.s += (i64)of_x * (o.k / 16);
+#endif
+    matvec<1>(ms, o, ids[row], row, memory);
+}
+#elif defined(BATCH)
 MATVEC(2)
 MATVEC(4)
 MATVEC(8)

@@ -30,16 +30,32 @@ KERNEL __launch_bounds__(256) quantize(const float *__restrict__ x, i64 x_stride
 }
 
 /* The same in the order in which matbatch.cu takes it: for each group of 8 rows, for each 32 values: 32 lanes' 8 bytes (lane 4 * row + t: values
- * 4t .. 4t + 3 and 16 + 4t ..), 8 scales, 2 x 8 sums. Rows from n on are zero. */
-KERNEL __launch_bounds__(256) quantize_tiles(const float *__restrict__ x, i64 x_stride, int k, int n, i8 *__restrict__ q, float *__restrict__ d, float *__restrict__ s)
+ * 4t .. 4t + 3 and 16 + 4t ..), 8 scales, 2 x 8 sums. v: value i of a row. */
+DEVICE void store_tiles(float v, int row, int i, int k, i8 *q, float *d, float *s)
 {
-    int i = (int)(blockIdx.x * 256 + threadIdx.x), row = (int)blockIdx.y, g = row & 7, half = i >> 4 & 1, t = i >> 2 & 3;
-    if (i >= k) return;
-    eighth e = to_8_bits(row < n ? x[(i64)row * x_stride + i] : 0.0f);
+    int g = row & 7, half = i >> 4 & 1, t = i >> 2 & 3;
+    eighth e = to_8_bits(v);
     i64 at = (i64)(row >> 3) * (k / 32) + (i >> 5);
     q[at * 256 + (g * 4 + t) * 8 + half * 4 + (i & 3)] = (i8)e.q;
     if ((i & 31) == 0) d[at * 8 + g] = e.d;
     if ((i & 15) == 0) s[at * 16 + half * 8 + g] = e.s;
+}
+
+/* Rows from n on are zero. */
+KERNEL __launch_bounds__(256) quantize_tiles(const float *__restrict__ x, i64 x_stride, int k, int n, i8 *__restrict__ q, float *__restrict__ d, float *__restrict__ s)
+{
+    int i = (int)(blockIdx.x * 256 + threadIdx.x), row = (int)blockIdx.y;
+    if (i < k) store_tiles(row < n ? x[(i64)row * x_stride + i] : 0.0f, row, i, k, q, d, s);
+}
+
+/* Rows in the order of experts.cu: place p has row order[p] / share, or zeros when that is -1. grid (at least total[1], ceil(k / 256)). */
+KERNEL __launch_bounds__(256) quantize_sorted(const float *__restrict__ x, i64 x_stride, int k, const int *__restrict__ order, const int *__restrict__ total, int share,
+                                              i8 *__restrict__ q, float *__restrict__ d, float *__restrict__ s)
+{
+    int i = (int)(blockIdx.y * 256 + threadIdx.x), at = (int)blockIdx.x;
+    if (i >= k || at >= total[1]) return;
+    int row = order[at];
+    store_tiles(row >= 0 ? x[(i64)(row / share) * x_stride + i] : 0.0f, at, i, k, q, d, s);
 }
 
 /* Rows for the half-precision product: out (rows, k_out), zeros from k to k_out (a multiple of 8). A finite value beyond the range of a half becomes

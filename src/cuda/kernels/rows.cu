@@ -178,3 +178,25 @@ template <int V> __device__ __forceinline__ void values_row(float *y, const floa
 }
 KERNEL __launch_bounds__(256) values_4(float *y, const float *x, float factor, i64 n, int kind) { values_row<4>(y, x, factor, n, kind); }
 KERNEL __launch_bounds__(256) values_1(float *y, const float *x, float factor, i64 n, int kind) { values_row<1>(y, x, factor, n, kind); }
+
+/* y (rows, n) += sum over s of weights (rows, n_used) [r][s] * x (rows * n_used, n) [r * n_used + s], in the order of s. grid (n / (256 V), rows), block 256. */
+template <int V> __device__ __forceinline__ void combine_row(const float *x, const float *weights, int n_used, int n, float *y)
+{
+    const int i = (int)(blockIdx.x * 256 + threadIdx.x) * V;
+    const i64 row = blockIdx.y;
+    if (i >= n) return;
+    vec<V> v = load_vec<V>(y + row * n + i), sum;
+#pragma unroll
+    for (int j = 0; j < V; j++) sum.x[j] = 0;
+    for (int s = 0; s < n_used; s++) {
+        const float w = weights[row * n_used + s];
+        const vec<V> u = load_vec<V>(x + (row * n_used + s) * n + i);
+#pragma unroll
+        for (int j = 0; j < V; j++) sum.x[j] = fmaf(w, u.x[j], sum.x[j]);
+    }
+#pragma unroll
+    for (int j = 0; j < V; j++) v.x[j] += sum.x[j];
+    store_vec(y + row * n + i, v);
+}
+KERNEL __launch_bounds__(256) combine_4(const float *x, const float *weights, int n_used, int n, float *y) { combine_row<4>(x, weights, n_used, n, y); }
+KERNEL __launch_bounds__(256) combine_1(const float *x, const float *weights, int n_used, int n, float *y) { combine_row<1>(x, weights, n_used, n, y); }
