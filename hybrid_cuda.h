@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id bd31e7931f502878): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 846ccef2f66d82de): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,7 +16,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       53  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      116  macros.h           what compilers call things, and the macros that every room uses
- *     6457  end.h              closes what core/begin opened
+ *     6460  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
  *      154  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
@@ -25,18 +25,18 @@
  *      538  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
  *      641  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
  *      782  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     3586  cache.c            compiled kernels on disk, or in the host's own store
- *     3822  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     4203  device.c           an opened GPU: its context, its memory, its kernels
- *     4515  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4635  queue.c            work in order on one stream of a device, used by one thread at a time
- *     5029  gemm.c             large products by cuBLAS.
- *     5139  ops_matmul.c       the op matmul: which kernels a product takes
- *     5439  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5622  ops_attention.c    which kernel of attention takes which rows
- *     5775  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
- *     6044  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     6319  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *     3588  cache.c            compiled kernels on disk, or in the host's own store
+ *     3824  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     4205  device.c           an opened GPU: its context, its memory, its kernels
+ *     4517  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4637  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     5031  gemm.c             large products by cuBLAS.
+ *     5141  ops_matmul.c       the op matmul: which kernels a product takes
+ *     5441  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5624  ops_attention.c    which kernel of attention takes which rows
+ *     5777  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
+ *     6047  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     6322  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -48,7 +48,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "bd31e7931f502878"
+#define HYBRID_CUDA__SOURCE_ID "846ccef2f66d82de"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -2075,6 +2075,8 @@ static const char *const hybrid__cuda_text_gemm[] = {
 "        p.w += tile.x * p.next; \\\n"
 "        gemm<TILE_N, WARPS_N>(p, 0, x_rows, y_rows, memory); \\\n"
 "    }\n"
+"GEMM(64, 2)                                                 /* not 128: that takes all of the shared memory for itself */\n"
+"GEMM(32, 1)\n"
 "#else\n"
 "#define GEMM(TILE_N, WARPS_N) \\\n"
 "    KERNEL __launch_bounds__(256) gemm_##TILE_N(const product p) \\\n"
@@ -2082,9 +2084,9 @@ static const char *const hybrid__cuda_text_gemm[] = {
 "        __shared__ uint4 memory[STAGES][(TILE_N + TILE_OUT) * 4]; \\\n"
 "        gemm<TILE_N, WARPS_N>(p, (int)blockIdx.x * TILE_N, (const int *)0, (const int *)0, memory); \\\n"
 "    }\n"
-"#endif\n"
 "GEMM(128, 2)\n"
-"GEMM(32, 1)\n",
+"GEMM(32, 1)\n"
+"#endif\n",
 NULL
 };
 static const char *const hybrid__cuda_text_gemm_f32[] = {
@@ -3518,8 +3520,8 @@ static const hybrid__cuda_module_info *hybrid__cuda_module(int module)
         { "gemm_bf16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DBF16", NULL }, { "gemm_128", "gemm_32", NULL } },
         { "gemm_f32", { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_gemm_f32, NULL }, { "-DTYPE=0", NULL }, { "gemm_f32", NULL } },
         { "experts", { hybrid__cuda_text_prelude, hybrid__cuda_text_experts, NULL, NULL }, { NULL }, { "route", "sort_by_expert", NULL } },
-        { "experts_tensor_f16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DEXPERTS", NULL }, { "gemm_128", "gemm_32", NULL } },
-        { "experts_tensor_bf16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DEXPERTS", "-DBF16", NULL }, { "gemm_128", "gemm_32", NULL } },
+        { "experts_tensor_f16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DEXPERTS", NULL }, { "gemm_64", "gemm_32", NULL } },
+        { "experts_tensor_bf16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DEXPERTS", "-DBF16", NULL }, { "gemm_64", "gemm_32", NULL } },
 #define HYBRID__MODULE_OF_TYPE(type, number) \
         { "experts_1_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
           { "-DTYPE=" #number, "-DEXPERTS", NULL }, { "matvec_experts", NULL } },
@@ -5778,7 +5780,7 @@ static void hybrid__cuda_op_attention(hybrid__cuda_queue *q, const hybrid__cuda_
  * Which experts were chosen is known on the device alone: nothing waits for the host, and a decode step with them is captured like any other. Two ways:
  *
  *   few rows                for every (row, chosen expert) a product of matvec.cu, which reads the expert's number itself; W is read once for each pair
- *   more                    the pairs are sorted by expert (experts.cu), and tiles of up to 8, 64 or 128 pairs of one expert go through kernels that take their
+ *   more                    the pairs are sorted by expert (experts.cu), and tiles of up to 8, 32 or 64 pairs of one expert go through kernels that take their
  *                           tile from a map in device memory. The grid is as large as the map can become; what is behind its end leaves at once
  *       quantized           matbatch.cu: bytes, integer tensor cores; x is quantized in sorted order
  *       F16, BF16           gemm.cu: tensor cores; x as 16-bit floats, read from where it is
@@ -5787,6 +5789,7 @@ static void hybrid__cuda_op_attention(hybrid__cuda_queue *q, const hybrid__cuda_
  * A pair's result does not depend on the other pairs of the batch, nor on where sorting has put it, only on which of the two ways is taken. */
 
 enum { HYBRID__KERNEL_ROUTE, HYBRID__KERNEL_SORT };                /* of the module experts */
+enum { HYBRID__KERNEL_GEMM_64 };                                   /* of the modules experts_tensor, before HYBRID__KERNEL_GEMM_32 */
 enum { HYBRID__KERNEL_COMBINE_4 = 6, HYBRID__KERNEL_COMBINE_1 };   /* of the module rows */
 enum { HYBRID__CUDA_PLACES = 8 };                                  /* an expert's rows begin at a multiple: PLACES of experts.cu */
 
@@ -5819,7 +5822,7 @@ static int64_t hybrid__cuda_experts_tiles(int64_t n_pairs, int64_t n_expert, int
 static int hybrid__cuda_experts_tile(hybrid_type type, int64_t k, int64_t n_pairs, int64_t n_expert, int cc)
 {
     if (!hybrid__cuda_is_float(type)) return n_pairs <= 8 * n_expert ? 8 : 64;
-    if (hybrid__cuda_as_it_is(type, k, cc)) return n_pairs <= 32 * n_expert ? 32 : 128;
+    if (hybrid__cuda_as_it_is(type, k, cc)) return n_pairs <= 32 * n_expert ? 32 : 64;
     return 64;
 }
 
@@ -5964,7 +5967,7 @@ static void hybrid__cuda_experts_floats(hybrid__cuda_experts_job *job, const hyb
     if (tensor) {
         hybrid__cuda_experts_x(job, bf16 ? HYBRID__CUDA_X_BF16 : HYBRID__CUDA_X_HALF);
         p.x = job->x; p.ldx = job->k;
-        hybrid__cuda_grid(job->q, bf16 ? HYBRID__MODULE_EXPERTS_TENSOR_BF16 : HYBRID__MODULE_EXPERTS_TENSOR_F16, tile == 128 ? HYBRID__KERNEL_GEMM_128 : HYBRID__KERNEL_GEMM_32,
+        hybrid__cuda_grid(job->q, bf16 ? HYBRID__MODULE_EXPERTS_TENSOR_BF16 : HYBRID__MODULE_EXPERTS_TENSOR_F16, tile == 64 ? HYBRID__KERNEL_GEMM_64 : HYBRID__KERNEL_GEMM_32,
                           tiles, hybrid__div_up(p.out, 128), 256, args);
     } else {
         p.x = job->op->x; p.ldx = job->op->x_stride;

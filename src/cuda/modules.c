@@ -132,8 +132,8 @@ static const hybrid__cuda_module_info *hybrid__cuda_module(int module)
         { "gemm_bf16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DBF16", NULL }, { "gemm_128", "gemm_32", NULL } },
         { "gemm_f32", { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_gemm_f32, NULL }, { "-DTYPE=0", NULL }, { "gemm_f32", NULL } },
         { "experts", { hybrid__cuda_text_prelude, hybrid__cuda_text_experts, NULL, NULL }, { NULL }, { "route", "sort_by_expert", NULL } },
-        { "experts_tensor_f16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DEXPERTS", NULL }, { "gemm_128", "gemm_32", NULL } },
-        { "experts_tensor_bf16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DEXPERTS", "-DBF16", NULL }, { "gemm_128", "gemm_32", NULL } },
+        { "experts_tensor_f16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DEXPERTS", NULL }, { "gemm_64", "gemm_32", NULL } },
+        { "experts_tensor_bf16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DEXPERTS", "-DBF16", NULL }, { "gemm_64", "gemm_32", NULL } },
 #define HYBRID__MODULE_OF_TYPE(type, number) \
         { "experts_1_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
           { "-DTYPE=" #number, "-DEXPERTS", NULL }, { "matvec_experts", NULL } },

@@ -3,7 +3,7 @@
  * Which experts were chosen is known on the device alone: nothing waits for the host, and a decode step with them is captured like any other. Two ways:
  *
  *   few rows                for every (row, chosen expert) a product of matvec.cu, which reads the expert's number itself; W is read once for each pair
- *   more                    the pairs are sorted by expert (experts.cu), and tiles of up to 8, 64 or 128 pairs of one expert go through kernels that take their
+ *   more                    the pairs are sorted by expert (experts.cu), and tiles of up to 8, 32 or 64 pairs of one expert go through kernels that take their
  *                           tile from a map in device memory. The grid is as large as the map can become; what is behind its end leaves at once
  *       quantized           matbatch.cu: bytes, integer tensor cores; x is quantized in sorted order
  *       F16, BF16           gemm.cu: tensor cores; x as 16-bit floats, read from where it is
@@ -12,6 +12,7 @@
  * A pair's result does not depend on the other pairs of the batch, nor on where sorting has put it, only on which of the two ways is taken. */
 
 enum { HYBRID__KERNEL_ROUTE, HYBRID__KERNEL_SORT };                /* of the module experts */
+enum { HYBRID__KERNEL_GEMM_64 };                                   /* of the modules experts_tensor, before HYBRID__KERNEL_GEMM_32 */
 enum { HYBRID__KERNEL_COMBINE_4 = 6, HYBRID__KERNEL_COMBINE_1 };   /* of the module rows */
 enum { HYBRID__CUDA_PLACES = 8 };                                  /* an expert's rows begin at a multiple: PLACES of experts.cu */
 
@@ -44,7 +45,7 @@ static int64_t hybrid__cuda_experts_tiles(int64_t n_pairs, int64_t n_expert, int
 static int hybrid__cuda_experts_tile(hybrid_type type, int64_t k, int64_t n_pairs, int64_t n_expert, int cc)
 {
     if (!hybrid__cuda_is_float(type)) return n_pairs <= 8 * n_expert ? 8 : 64;
-    if (hybrid__cuda_as_it_is(type, k, cc)) return n_pairs <= 32 * n_expert ? 32 : 128;
+    if (hybrid__cuda_as_it_is(type, k, cc)) return n_pairs <= 32 * n_expert ? 32 : 64;
     return 64;
 }
 
@@ -189,7 +190,7 @@ static void hybrid__cuda_experts_floats(hybrid__cuda_experts_job *job, const hyb
     if (tensor) {
         hybrid__cuda_experts_x(job, bf16 ? HYBRID__CUDA_X_BF16 : HYBRID__CUDA_X_HALF);
         p.x = job->x; p.ldx = job->k;
-        hybrid__cuda_grid(job->q, bf16 ? HYBRID__MODULE_EXPERTS_TENSOR_BF16 : HYBRID__MODULE_EXPERTS_TENSOR_F16, tile == 128 ? HYBRID__KERNEL_GEMM_128 : HYBRID__KERNEL_GEMM_32,
+        hybrid__cuda_grid(job->q, bf16 ? HYBRID__MODULE_EXPERTS_TENSOR_BF16 : HYBRID__MODULE_EXPERTS_TENSOR_F16, tile == 64 ? HYBRID__KERNEL_GEMM_64 : HYBRID__KERNEL_GEMM_32,
                           tiles, hybrid__div_up(p.out, 128), 256, args);
     } else {
         p.x = job->op->x; p.ldx = job->op->x_stride;

@@ -111,6 +111,8 @@ struct sorted { const int4 *map; const int *order, *total; int share; };      /*
         p.w += tile.x * p.next; \
         gemm<TILE_N, WARPS_N>(p, 0, x_rows, y_rows, memory); \
     }
+GEMM(64, 2)                                                 /* not 128: that takes all of the shared memory for itself */
+GEMM(32, 1)
 #else
 #define GEMM(TILE_N, WARPS_N) \
     KERNEL __launch_bounds__(256) gemm_##TILE_N(const product p) \
@@ -118,6 +120,6 @@ struct sorted { const int4 *map; const int *order, *total; int share; };      /*
         __shared__ uint4 memory[STAGES][(TILE_N + TILE_OUT) * 4]; \
         gemm<TILE_N, WARPS_N>(p, (int)blockIdx.x * TILE_N, (const int *)0, (const int *)0, memory); \
     }
-#endif
 GEMM(128, 2)
 GEMM(32, 1)
+#endif
