@@ -332,11 +332,11 @@ static void experts(const hybrid_type *type, const int64_t *out, int n_out, int6
     free(x); free(ids);
 }
 
-static void test_experts(void)
+static const int64_t expert_outs[] = { 17, 3, 33, 16, 40 };
+
+static void test_experts_one_by_one(void)
 {
-    static const int64_t outs[] = { 17, 3, 33, 16, 40 };
-    static const hybrid_type pairs[][2] = { { HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q4_K }, { HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q6_K }, { HYBRID_TYPE_F16, HYBRID_TYPE_BF16 }, { HYBRID_TYPE_F32, HYBRID_TYPE_Q8_0 } };
-    static const hybrid_type wide[] = { HYBRID_TYPE_Q4_0, HYBRID_TYPE_Q8_0, HYBRID_TYPE_Q6_K, HYBRID_TYPE_Q3_K, HYBRID_TYPE_F16, HYBRID_TYPE_BF16, HYBRID_TYPE_F32 };
+    const int64_t *outs = expert_outs;
     int t;
     TEST("experts, one by one");
     for (t = 0; t < N_TYPES; t++) {
@@ -345,6 +345,14 @@ static void test_experts(void)
         if (t % 3 == 0) experts(&types[t], &outs[(t + 1) % 5], 1, of_256(types[t]) ? 256 : 64, 32, 2, 8, t % 2 == 1, RANDOM, 1);
     }
     for (t = 3; t < N_TYPES; t += 7) experts(&types[t], &outs[1], 1, of_256(types[t]) ? 8448 : 8224, 3, 1, 2, t == 3, RANDOM, 1);       /* long rows: x is quantized before */
+}
+
+static void test_experts_sorted(void)
+{
+    static const hybrid_type wide[] = { HYBRID_TYPE_Q4_0, HYBRID_TYPE_Q8_0, HYBRID_TYPE_Q6_K, HYBRID_TYPE_Q3_K, HYBRID_TYPE_F16, HYBRID_TYPE_BF16, HYBRID_TYPE_F32 };
+    static const int rows[] = { 45, 70, 45, 70, 75, 135, 100 };
+    const int64_t *outs = expert_outs;
+    int t;
     TEST("experts, sorted");
     for (t = 0; t < N_TYPES; t++) {
         const int64_t k = of_256(types[t]) ? 256 : 96;
@@ -352,15 +360,20 @@ static void test_experts(void)
     }
     for (t = 0; t < 7; t++) {                                                   /* larger tiles, and several of one expert */
         const hybrid_type type = wide[t];
-        static const int rows[] = { 45, 70, 45, 70, 75, 135, 100 };
         experts(&type, &outs[(t + 2) % 5], 1, of_256(type) ? 512 : hybrid__cuda_is_float(type) ? 72 : 64, 4, rows[t], 2, t % 2 == 1, t % 2 ? SAME : SKEWED, 9);
     }
     experts(&wide[4], &outs[0], 1, 45, 4, 9, 2, false, RANDOM, 4);              /* halves and bf16 whose rows are not aligned */
     experts(&wide[5], &outs[0], 1, 45, 4, 9, 2, true, RANDOM, 4);
+}
+
+static void test_experts_two_matrices(void)
+{
+    static const hybrid_type pairs[][2] = { { HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q4_K }, { HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q6_K }, { HYBRID_TYPE_F16, HYBRID_TYPE_BF16 }, { HYBRID_TYPE_F32, HYBRID_TYPE_Q8_0 } };
+    int t;
     TEST("experts, two matrices");
     for (t = 0; t < 4; t++) {
-        experts(pairs[t], &outs[2], 2, 256, 3, 1, 3, false, RANDOM, 1);
-        experts(pairs[t], &outs[3], 2, 256, 3, 7, 2, false, SKEWED, 7);
+        experts(pairs[t], &expert_outs[2], 2, 256, 3, 1, 3, false, RANDOM, 1);
+        experts(pairs[t], &expert_outs[3], 2, 256, 3, 7, 2, false, SKEWED, 7);
     }
 }
 
