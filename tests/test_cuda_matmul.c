@@ -339,12 +339,12 @@ static void test_experts_one_by_one(void)
     const int64_t *outs = expert_outs;
     int t;
     TEST("experts, one by one");
+    for (t = 3; t < N_TYPES; t += 7) experts(&types[t], &outs[1], 1, of_256(types[t]) ? 8448 : 8224, 3, 1, 2, t == 3, RANDOM, 1);       /* long rows: x is quantized before */
     for (t = 0; t < N_TYPES; t++) {
         const int64_t k = of_256(types[t]) ? 512 : hybrid__cuda_is_float(types[t]) ? 100 + t : 288;
         experts(&types[t], &outs[t % 5], 1, k, 5, 1, 1 + t % 4, t % 2 == 0, RANDOM, 1);
         if (t % 3 == 0) experts(&types[t], &outs[(t + 1) % 5], 1, of_256(types[t]) ? 256 : 64, 32, 2, 8, t % 2 == 1, RANDOM, 1);
     }
-    for (t = 3; t < N_TYPES; t += 7) experts(&types[t], &outs[1], 1, of_256(types[t]) ? 8448 : 8224, 3, 1, 2, t == 3, RANDOM, 1);       /* long rows: x is quantized before */
 }
 
 static void test_experts_sorted(void)
