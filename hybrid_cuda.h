@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 846ccef2f66d82de): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 2de4a77a920196d8): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -48,7 +48,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "846ccef2f66d82de"
+#define HYBRID_CUDA__SOURCE_ID "2de4a77a920196d8"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -5789,7 +5789,7 @@ static void hybrid__cuda_op_attention(hybrid__cuda_queue *q, const hybrid__cuda_
  * A pair's result does not depend on the other pairs of the batch, nor on where sorting has put it, only on which of the two ways is taken. */
 
 enum { HYBRID__KERNEL_ROUTE, HYBRID__KERNEL_SORT };                /* of the module experts */
-enum { HYBRID__KERNEL_GEMM_64 };                                   /* of the modules experts_tensor, before HYBRID__KERNEL_GEMM_32 */
+enum { HYBRID__KERNEL_TENSOR_64, HYBRID__KERNEL_TENSOR_32 };        /* of the modules experts_tensor */
 enum { HYBRID__KERNEL_COMBINE_4 = 6, HYBRID__KERNEL_COMBINE_1 };   /* of the module rows */
 enum { HYBRID__CUDA_PLACES = 8 };                                  /* an expert's rows begin at a multiple: PLACES of experts.cu */
 
@@ -5967,7 +5967,7 @@ static void hybrid__cuda_experts_floats(hybrid__cuda_experts_job *job, const hyb
     if (tensor) {
         hybrid__cuda_experts_x(job, bf16 ? HYBRID__CUDA_X_BF16 : HYBRID__CUDA_X_HALF);
         p.x = job->x; p.ldx = job->k;
-        hybrid__cuda_grid(job->q, bf16 ? HYBRID__MODULE_EXPERTS_TENSOR_BF16 : HYBRID__MODULE_EXPERTS_TENSOR_F16, tile == 64 ? HYBRID__KERNEL_GEMM_64 : HYBRID__KERNEL_GEMM_32,
+        hybrid__cuda_grid(job->q, bf16 ? HYBRID__MODULE_EXPERTS_TENSOR_BF16 : HYBRID__MODULE_EXPERTS_TENSOR_F16, tile == 64 ? HYBRID__KERNEL_TENSOR_64 : HYBRID__KERNEL_TENSOR_32,
                           tiles, hybrid__div_up(p.out, 128), 256, args);
     } else {
         p.x = job->op->x; p.ldx = job->op->x_stride;
