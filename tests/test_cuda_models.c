@@ -54,6 +54,17 @@ static void check_against_cpu(const char *path, hybrid_kv kv, int n, double tole
     }
 }
 
+/* What a context sets aside for experts of this size: room for every row, once for each expert that it goes to. */
+static void check_scratch(hybrid__device *gpu)
+{
+    hybrid__limits limits;
+    hybrid__tensor w;
+    memset(&limits, 0, sizeof limits); memset(&w, 0, sizeof w);
+    limits.n_rows = 512; limits.n_expert_used = 8;
+    w.type = HYBRID_TYPE_Q4_K; w.ne[0] = 2048; w.ne[1] = 768; w.ne[2] = 128; w.ne[3] = 1;
+    CHECK(gpu->ops->show(gpu, &limits, &w) && limits.scratch > (size_t)512 * 8 * 2048, "%llu bytes", (unsigned long long)limits.scratch);
+}
+
 /* A mixture of experts after a warm-up: no kernel is missing then, decoding is replayed from a graph, the plan says what is taken, and the text is the CPU's. */
 static void check_mixture(const char *path, int n)
 {
@@ -81,6 +92,7 @@ static void check_mixture(const char *path, int n)
     }
     check_place(m[1]);
     taken = hybrid__cuda_device_of(rt[1]->gpu)->cu->arena.used;
+    check_scratch(rt[1]->gpu);
     CHECK(!hybrid_warmup(c[1], NULL, NULL, &err), "%s", err.message);
     setenv("EMU_FAIL", "nvrtcCompileProgram:1+", 1);
     n_vocab = m[0]->hp.n_vocab;
