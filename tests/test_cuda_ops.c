@@ -733,7 +733,7 @@ static void test_route_case(hybrid__route_kind kind, int n, int n_expert, int n_
             }
         }
     CHECK(wrong == 0, "kind %d, %d of %d experts: %d wrong", (int)kind, n_used, n_expert, wrong);
-    CHECK(worst < 3e-6, "kind %d, %d of %d experts, norm %d: weights %g apart", (int)kind, n_used, n_expert, norm, worst);
+    CHECK(worst < 1e-5, "kind %d, %d of %d experts, norm %d: weights %g apart", (int)kind, n_used, n_expert, norm, worst);
     device_free(dx); device_free(di); device_free(dw);
     free(x); free(weights); free(ids); free(order);
 }
