@@ -763,7 +763,7 @@ static void test_combine(void)
         for (r = 0; r < n; r++)
             for (s = 0; s < n_used; s++)
                 for (c = 0; c < width; c++) {
-                    const float part = x[(r * n_used + s) * width + c] * weights[r * n_used + s];
+                    const volatile float part = x[(r * n_used + s) * width + c] * weights[r * n_used + s];      /* not fused */
                     want[r * width + c] = want[r * width + c] + part;
                 }
         op.x = x; op.weights = weights; op.n = n; op.n_used = n_used; op.n_embd = width;
