@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id bf84e14828780c03): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 3ba0b322f1a2623a): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -50,112 +50,112 @@
  *      653  chat.h             templates that make a prompt of a conversation
  *      757  model.h            load, describe
  *      812  context.h          batches of (sequence, tokens), logits, the KV cache
- *      904  sampler.h          from logits to the next token
- *      960  session.h          a conversation
+ *      906  sampler.h          from logits to the next token
+ *      962  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1026  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1089  macros.h           what compilers call things, and the macros that every room uses
- *     1127  base.c             what every room uses: results, errors, checked sizes
- *     1178  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1227  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1286  decimal.c          doubles as text, the same in every locale
- *     1384  thread.c           atomics, threads, and the worker pool
- *     1677  cpu.c              what this processor and its operating system can do
- *     1747  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     1836  device.c           which GPU a runtime uses
- *     1906  runtime.c          creates and ends runtimes
- *     2022  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2175  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     2203  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    23532  end.h              closes what core/begin opened
+ *     1028  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1091  macros.h           what compilers call things, and the macros that every room uses
+ *     1129  base.c             what every room uses: results, errors, checked sizes
+ *     1180  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1229  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1288  decimal.c          doubles as text, the same in every locale
+ *     1386  thread.c           atomics, threads, and the worker pool
+ *     1679  cpu.c              what this processor and its operating system can do
+ *     1749  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     1838  device.c           which GPU a runtime uses
+ *     1908  runtime.c          creates and ends runtimes
+ *     2027  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2180  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     2208  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    23546  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     2569  names.c            names that must differ, found by hash
- *     2671  value.c            the 13 types of metadata values and their items
- *     2796  scan.c             a walk over the metadata, which checks every length before it is believed
- *     2999  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     3366  output.c           a file that appears under its name only when it is complete
- *     3465  write.c            makes a GGUF file
+ *     2574  names.c            names that must differ, found by hash
+ *     2676  value.c            the 13 types of metadata values and their items
+ *     2801  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     3004  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     3371  output.c           a file that appears under its name only when it is complete
+ *     3470  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     3946  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     4027  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     4326  floats.c           the types that are plain numbers
- *     4365  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     4558  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     4786  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     4926  types.c            the table of all types, and the public functions over it
- *     5027  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     5096  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     3951  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     4032  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     4331  floats.c           the types that are plain numbers
+ *     4370  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     4563  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     4791  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     4931  types.c            the table of all types, and the public functions over it
+ *     5032  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     5101  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     5270  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     5515  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     5656  pretokenize.c      cuts text into the words inside which BPE merges
- *     6068  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     6444  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     6621  bpe.c              the merging
- *     6943  tokenizer.c        making tokenizers, text to ids, ids to text
- *     7227  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     7353  stop.c             finds strings that end an answer in bytes that come in pieces
- *     7518  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     8063  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     8360  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     8614  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *     9112  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *     9448  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *     9810  jinja_filter.c     what stands behind '|'.
- *    10401  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    10579  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    10829  jinja_parse.c      tokens to a tree
- *    11379  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    11620  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    12105  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    12273  chat.c             a conversation as the variables that chat templates expect
+ *     5275  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     5520  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     5661  pretokenize.c      cuts text into the words inside which BPE merges
+ *     6073  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     6449  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     6626  bpe.c              the merging
+ *     6948  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     7232  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     7358  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     7523  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     8068  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     8365  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     8619  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *     9117  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *     9453  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *     9815  jinja_filter.c     what stands behind '|'.
+ *    10406  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    10584  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    10834  jinja_parse.c      tokens to a tree
+ *    11384  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    11625  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    12110  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    12278  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    12408  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12701  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12716  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12741  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12830  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    13193  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    13222  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    13330  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    13400  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    13495  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13908  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    14242  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    14500  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14696  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
- *    15243  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    15824  cpu_int.c          the table of integer-block kernels
- *    15879  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    15946  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    18196  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    19324  cpu_select.c       the kernels of an instruction set
- *    19360  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    19530  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    19784  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12413  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    12707  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12722  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12747  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    12836  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    13199  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    13228  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    13336  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    13406  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    13501  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13914  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    14248  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    14506  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14702  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
+ *    15249  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    15830  cpu_int.c          the table of integer-block kernels
+ *    15885  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    15952  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    18202  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    19330  cpu_select.c       the kernels of an instruction set
+ *    19366  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    19536  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    19790  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    20204  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    20453  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    20699  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    20744  forward.c          one transformer for all families, over the op table
- *    21245  place.c            which layers run where
- *    21379  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    20211  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    20460  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    20706  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    20751  forward.c          one transformer for all families, over the op table
+ *    21252  place.c            which layers run where
+ *    21388  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    21604  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    21940  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    22178  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    22318  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    22900  next.c             the next token of a sequence
- *    22951  plan.c             the bytes of a model and a context before they are loaded
- *    23058  dialog.c           the messages of a conversation, and the prompt that they make
- *    23175  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    21613  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    21949  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    22187  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    22327  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    22914  next.c             the next token of a sequence
+ *    22965  plan.c             the bytes of a model and a context before they are loaded
+ *    23072  dialog.c           the messages of a conversation, and the prompt that they make
+ *    23189  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -816,7 +816,8 @@ HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *mode
  * threads, nor on how the tokens are cut into batches, nor on which other sequences share a batch, nor on the optimisation level of the
  * compiler. Every sum has one order (src/compute/NUMERICS.md), and all instruction sets keep it: scalar, AVX2 and AVX-512 give the same bits.
  * Tested by tests/test_replay.c: one hash of all logits over threads 1, 2, 3, 8, three ways to cut the batch, alone and beside others, for
- * F32, Q8_0 and Q4_K weights. Not promised: -ffast-math (refused), compilers told to contract a * b + c behind our back. */
+ * F32, Q8_0 and Q4_K weights. Not promised: -ffast-math (refused), compilers told to contract a * b + c behind our back; and a GPU, which is as exact, but
+ * takes other kernels for batches of other sizes: there logits of the same token differ in the last places that the weights' type has. */
 
 typedef struct hybrid_context hybrid_context;
 
@@ -864,7 +865,8 @@ HYBRID_API void hybrid_batch_clear(hybrid_context *context);
 HYBRID_API hybrid_result hybrid_decode(hybrid_context *context, hybrid_error *error);
 
 /* The same in slices: works for about budget_us microseconds (at least one layer of one chunk), then returns OK with *done false; call
- * again to go on. Until it is done, sequences are as before. hybrid_batch_clear gives up a decode that is under way. */
+ * again to go on. Until it is done, sequences are as before. hybrid_batch_clear gives up a decode that is under way.
+ * On a GPU a chunk of n_batch tokens is the smallest slice, and a GPU that fails is made up for in one slice: choose a small n_batch there. */
 HYBRID_API hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t budget_us, bool *done, hybrid_error *error);
 
 /* n_vocab logits of the sequence's last token in the last decode; NULL when it had none (or when a GPU failed that held them: the next decode goes on
@@ -897,7 +899,7 @@ typedef struct hybrid_memory_plan {
 } hybrid_memory_plan;
 
 /* What loading the model and creating a context of it would allocate, without reading the weights. Equal to what is then used,
- * apart from the runtime (a few KB) and threads' stacks. */
+ * apart from the runtime (a few KB), threads' stacks and, with a GPU, the pinned memory of its copies (up to 16 MB for loading, 8 MB a context). */
 HYBRID_API hybrid_result hybrid_plan(hybrid_runtime *runtime, const hybrid_model_desc *model, const hybrid_context_desc *context, hybrid_memory_plan *plan, hybrid_error *error);
 /* ==== end src/api/context.h ==== */
 
@@ -1021,7 +1023,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "bf84e14828780c03"
+#define HYBRID__SOURCE_ID "3ba0b322f1a2623a"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -1998,6 +2000,7 @@ static hybrid_result hybrid__runtime_retain(hybrid_runtime *runtime, hybrid_runt
 
 HYBRID_API hybrid_result hybrid_devices(hybrid_runtime *runtime, hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error)
 {
+    hybrid_runtime_desc desc;
     hybrid_runtime *rt;
     hybrid_result r;
     if (!count || (!list && capacity)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_devices: %s is NULL", count ? "list" : "count");
@@ -2006,7 +2009,9 @@ HYBRID_API hybrid_result hybrid_devices(hybrid_runtime *runtime, hybrid_device_i
         hybrid__fail(error, HYBRID_OK, "no GPU back end is compiled in: include hybrid_cuda.h behind hybrid.h");
         return HYBRID_OK;
     }
-    if ((r = hybrid__runtime_retain(runtime, &rt, error)) != HYBRID_OK) return r;
+    memset(&desc, 0, sizeof desc);
+    desc.device = "cpu";                                   /* none need be opened to list them */
+    if ((r = runtime ? hybrid__runtime_retain(runtime, &rt, error) : hybrid_runtime_create(&desc, &rt, error)) != HYBRID_OK) return r;
     r = hybrid__gpu_provider->list(rt, list, capacity, count, error);
     hybrid__runtime_release(rt);
     return r;
@@ -12687,6 +12692,7 @@ typedef struct hybrid__device_ops {
     bool (*fits)(hybrid__device *device, uint64_t bytes);        /* there is room for that, with a margin for others */
     hybrid_result (*write)(hybrid__device *device, void *dst, const void *host, size_t bytes, hybrid_error *error);    /* host may change on return */
     hybrid_result (*flush)(hybrid__device *device, hybrid_error *error);               /* what was written has arrived */
+    bool (*attends)(hybrid__device *device, const hybrid__limits *limits);             /* there is a kernel for heads of these sizes */
     bool (*show)(hybrid__device *device, hybrid__limits *limits, const hybrid__tensor *w);     /* notes a matrix; false: no kernel for its type */
     uint64_t (*backend_cost)(hybrid__device *device, const hybrid__limits *limits);
     hybrid_result (*backend_create)(hybrid__device *device, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error);
@@ -20178,6 +20184,7 @@ static hybrid_result hybrid__host_write(hybrid__device *device, void *dst, const
     return HYBRID_OK;
 }
 static hybrid_result hybrid__host_flush(hybrid__device *device, hybrid_error *error) { HYBRID__UNUSED(device); HYBRID__UNUSED(error); return HYBRID_OK; }
+static bool hybrid__host_attends(hybrid__device *device, const hybrid__limits *limits) { HYBRID__UNUSED(device); HYBRID__UNUSED(limits); return true; }
 static bool hybrid__host_show(hybrid__device *device, hybrid__limits *limits, const hybrid__tensor *w) { return hybrid__cpu_limits_matrix(device->rt, limits, w); }
 static uint64_t hybrid__host_backend_cost(hybrid__device *device, const hybrid__limits *limits)
 {
@@ -20191,7 +20198,7 @@ static hybrid_result hybrid__host_backend_create(hybrid__device *device, const h
 static void hybrid__host_device(hybrid__device *device, hybrid_runtime *rt)
 {
     static const hybrid__device_ops ops = {
-        true, hybrid__host_alloc, hybrid__host_free, hybrid__host_cost, hybrid__host_fits, hybrid__host_write, hybrid__host_flush, hybrid__host_show,
+        true, hybrid__host_alloc, hybrid__host_free, hybrid__host_cost, hybrid__host_fits, hybrid__host_write, hybrid__host_flush, hybrid__host_attends, hybrid__host_show,
         hybrid__host_backend_cost, hybrid__host_backend_create
     };
     device->ops = &ops;
@@ -21270,8 +21277,8 @@ static hybrid_result hybrid__context_defaults(const hybrid__hparams *hp, const h
     d->n_batch = HYBRID__MIN(d->n_batch, d->n_ctx);
     if (!d->n_logits) d->n_logits = d->n_seq;
     d->n_candidates = HYBRID__MIN(d->n_candidates, (int32_t)HYBRID__TOP_K_MAX);
-    if (d->n_seq > 65536 || d->n_batch > 65536 || d->n_ctx > INT32_MAX - 65536 - HYBRID__PAGE)
-        return hybrid__fail(error, HYBRID_ERROR_LIMIT, "n_seq and n_batch may be 65536 at most, n_ctx %d", INT32_MAX - 65536 - HYBRID__PAGE);
+    if (d->n_seq > 65535 || d->n_batch > 65535 || d->n_ctx > INT32_MAX - 65536 - HYBRID__PAGE)
+        return hybrid__fail(error, HYBRID_ERROR_LIMIT, "n_seq and n_batch may be 65535 at most, n_ctx %d", INT32_MAX - 65536 - HYBRID__PAGE);
     if (hp->arch->learned_pos && d->n_ctx > hp->n_ctx_train && d->n_seq == 1)
         return hybrid__fail(error, HYBRID_ERROR_LIMIT, "n_ctx is %d, but the model has a table of %d positions and cannot go beyond it", d->n_ctx, hp->n_ctx_train);
     return HYBRID_OK;
@@ -21294,16 +21301,18 @@ static hybrid_result hybrid__limits_of(hybrid__device *device, hybrid__weights *
     limits->head_dim_k = hp->head_dim_k;
     limits->head_dim_v = hp->head_dim_v;
     limits->n_expert_used = hp->n_expert_used;
+    if (!device->ops->attends(device, limits))
+        return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "there is no kernel for attention with heads of %d values (keys) and %d", hp->head_dim_k, hp->head_dim_v);
     for (i = 0; (t = hybrid__weights_item(w, hp, i)) != NULL; i++)
         if (t->name && !t->is_vector && t != &w->embd && t != &w->pos_embd && !device->ops->show(device, limits, t))
             return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "there is no kernel for %s of type %s", t->ne[2] > 1 ? "experts" : "matrices", hybrid_type_name(t->type));
     return HYBRID_OK;
 }
 
-/* Whether a tensor of the table w belongs on the GPU. Divisors of rope frequencies are read on the host only. */
+/* Whether a tensor of the table w belongs on the GPU; it may not have been read yet. Divisors of rope frequencies are read on the host only. */
 static bool hybrid__place_holds(const hybrid__place *place, const hybrid__weights *w, const hybrid__tensor *t)
 {
-    if (!t->name || !t->data) return false;
+    if (!t->name) return false;
     if (t == &w->embd || t == &w->pos_embd) return place->embd;
     if (t == &w->rope_freqs || t == &w->rope_long || t == &w->rope_short) return false;
     if (t == &w->out_norm || t == &w->out_norm_b || t == &w->head) return !(t == &w->head && place->embd && hybrid__weights_is_tied(w, t));
@@ -22752,29 +22761,29 @@ static hybrid_result hybrid__context_fall_back(hybrid_context *c, const hybrid_e
     int32_t i;
     hybrid__log(c->rt, HYBRID_LOG_WARN, "the context goes on without the GPU: %s", why->message);
     hybrid__context_stages_free(c);
+    hybrid__decode_rewind(c);                              /* logits that were there are gone, too */
     if ((r = hybrid__context_stages(c, true, error)) != HYBRID_OK) return r;
     c->forward.trace = NULL;
     for (i = 0; i < c->desc.n_seq && !r; i++) r = hybrid__seq_again(c, &c->kv.seqs[i], error);
     c->forward.trace = trace;
-    hybrid__decode_rewind(c);
     return r;
 }
 
-/* One pass of n rows in which nothing runs. The stage before a GPU's is the host's, which needs no rehearsal. */
-static hybrid_result hybrid__warmup_pass(hybrid_context *c, int32_t n, hybrid_error *error)
+/* One pass of n rows, n_out of them with logits, in which nothing runs. The stage before a GPU's is the host's, which needs no rehearsal. */
+static hybrid_result hybrid__warmup_pass(hybrid_context *c, int32_t n, int32_t n_out, hybrid_error *error)
 {
     hybrid__forward *f = &c->forward;
     hybrid__batch batch;
     hybrid__results out;
     hybrid__run run;
-    int32_t i, layer = f->n_stages > 1 ? f->stages[0].layer_end : 0, page = 0;
+    int32_t i, layer = f->n_stages > 1 ? f->stages[0].layer_end : 0;
     hybrid__stage *stage = &f->stages[f->n_stages - 1];
     memset(&batch, 0, sizeof batch);
     for (i = 0; i < n; i++) c->chunk_pos[i] = c->chunk_out[i] = 0;
-    run.first_row = 0; run.n_rows = n; run.pos = 0; run.pages = &page;
+    run.first_row = 0; run.n_rows = n; run.pos = 0; run.pages = c->chunk_out;                 /* page 0, as often as it takes */
     batch.ids = c->chunk_pos; batch.pos = c->chunk_pos; batch.n = n;
     batch.runs = &run; batch.n_runs = 1;
-    batch.out = c->chunk_out; batch.n_out = 1;
+    batch.out = c->chunk_out; batch.n_out = n_out;
     hybrid__stage_begin(f, stage, &batch, f->n_stages > 1 ? f->stages[0].a.x : NULL);
     for (; layer < c->model->hp.n_layer; layer++) hybrid__forward_layer(f, &batch, layer);
     memset(&out, 0, sizeof out);
@@ -22783,7 +22792,8 @@ static hybrid_result hybrid__warmup_pass(hybrid_context *c, int32_t n, hybrid_er
 
 HYBRID_API hybrid_result hybrid_warmup(hybrid_context *c, hybrid_progress_fn progress, void *user, hybrid_error *error)
 {
-    static const int32_t rows[] = { 1, 2, 16, 32, 64, 65536 };       /* back ends change kernels somewhere between */
+    static const int32_t rows[] = { 1, 2, 16, 32, 64, INT32_MAX };       /* back ends change kernels somewhere between */
+    hybrid_trace_fn trace;
     hybrid__stage *stage;
     hybrid_error why;
     hybrid_result r;
@@ -22792,12 +22802,16 @@ HYBRID_API hybrid_result hybrid_warmup(hybrid_context *c, hybrid_progress_fn pro
     if ((r = hybrid__check_idle(c, error)) != HYBRID_OK || !c->forward.n_stages) return r;
     stage = &c->forward.stages[c->forward.n_stages - 1];
     if (stage->device->ops->is_host) return HYBRID_OK;
+    trace = c->forward.trace;
+    c->forward.trace = NULL;                               /* there is nothing to see */
     stage->be->ops->rehearse(stage->be, true);
-    for (i = 0; i < HYBRID__COUNT(rows) && !r; i++) {
-        if (progress && !progress(user, (float)i / (float)HYBRID__COUNT(rows))) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "the warm-up was cancelled");
-        else if ((r = hybrid__warmup_pass(c, HYBRID__MIN(rows[i], c->desc.n_batch), &why)) != HYBRID_OK && error) *error = why;
+    for (i = 0; i < 2 * HYBRID__COUNT(rows) && !r; i++) {
+        const int32_t n = HYBRID__MIN(rows[i / 2], c->desc.n_batch);
+        if (progress && !progress(user, (float)i / (float)(2 * HYBRID__COUNT(rows)))) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "the warm-up was cancelled");
+        else if ((r = hybrid__warmup_pass(c, n, i % 2 ? HYBRID__MIN(n, c->desc.n_logits) : 1, &why)) != HYBRID_OK && error) *error = why;
     }
     stage->be->ops->rehearse(stage->be, false);
+    c->forward.trace = trace;
     if (r == HYBRID_ERROR_DEVICE) hybrid__context_fall_back(c, &why, NULL);
     c->progress.running = false;
     if (!r && progress) progress(user, 1);

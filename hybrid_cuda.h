@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 2de4a77a920196d8): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 1dbfdff63833b307): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,7 +16,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       53  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      116  macros.h           what compilers call things, and the macros that every room uses
- *     6460  end.h              closes what core/begin opened
+ *     6470  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
  *      154  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
@@ -28,15 +28,15 @@
  *     3588  cache.c            compiled kernels on disk, or in the host's own store
  *     3824  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
  *     4205  device.c           an opened GPU: its context, its memory, its kernels
- *     4517  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4637  queue.c            work in order on one stream of a device, used by one thread at a time
- *     5031  gemm.c             large products by cuBLAS.
- *     5141  ops_matmul.c       the op matmul: which kernels a product takes
- *     5441  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5624  ops_attention.c    which kernel of attention takes which rows
- *     5777  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
- *     6047  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     6322  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *     4514  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4634  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     5028  gemm.c             large products by cuBLAS.
+ *     5138  ops_matmul.c       the op matmul: which kernels a product takes
+ *     5438  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5621  ops_attention.c    which kernel of attention takes which rows
+ *     5780  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
+ *     6050  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     6325  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -48,7 +48,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "2de4a77a920196d8"
+#define HYBRID_CUDA__SOURCE_ID "1dbfdff63833b307"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -4444,18 +4444,15 @@ static hybrid_result hybrid__cuda_fail_memory(hybrid__cuda *cu, uint64_t bytes, 
 /* A new block from the driver that has room for bytes. The lock is held. */
 static hybrid_result hybrid__cuda_grow(hybrid__cuda *cu, uint64_t bytes, hybrid_error *error)
 {
-    const uint64_t unit = 2u << 20;                          /* the driver's own grain */
+    const uint64_t unit = 2u << 20;                          /* the driver's own grain; a cap counts to the byte, as the plan does */
     hybrid__cu_ptr address = 0;
     uint64_t block;
     void *caller;
     int code = 0;
     if (bytes > (uint64_t)1 << 60) return hybrid__fail(error, HYBRID_ERROR_MEMORY, "GPU memory: %llu bytes asked for", (unsigned long long)bytes);
     block = hybrid__arena_round(bytes);
-    if (!cu->separate) block = (block + unit - 1) / unit * unit;
-    if (cu->max_bytes && (block > cu->max_bytes || cu->arena.total > cu->max_bytes - block)) {
-        block = hybrid__arena_round(bytes);                  /* the cap counts to the byte */
-        if (block > cu->max_bytes || cu->arena.total > cu->max_bytes - block) return hybrid__cuda_fail_memory(cu, bytes, block, 0, error);
-    }
+    if (!cu->separate && !cu->max_bytes) block = (block + unit - 1) / unit * unit;
+    if (cu->max_bytes && (block > cu->max_bytes || cu->arena.total > cu->max_bytes - block)) return hybrid__cuda_fail_memory(cu, bytes, block, 0, error);
     caller = hybrid__cuda_enter(cu);
     code = cu->driver.api.cuMemAlloc(&address, (size_t)block);
     if (code == 0) {
@@ -5682,7 +5679,7 @@ static void hybrid__cuda_batch_fill(hybrid__cuda_batch *b, const hybrid__cuda_sp
             tiles[3] = 0;
         }
     }
-    for (b->max_length_class = 256; b->max_length_class < length; b->max_length_class *= 2) {}
+    for (b->max_length_class = 256; b->max_length_class < length && b->max_length_class < 1 << 30; b->max_length_class *= 2) {}
 }
 
 /* As in kernels/attention_args.cu. */
@@ -5728,10 +5725,16 @@ static int hybrid__cuda_attention_choose(const hybrid__op_attention *op)
 
 enum { HYBRID__CUDA_ATTENTION_FEW, HYBRID__CUDA_ATTENTION_MANY };      /* kernels of a module; attention_any is both */
 
-static unsigned hybrid__cuda_attention_any_shared(const hybrid__kv_view *kv)
+static unsigned hybrid__cuda_attention_any_shared(int head_dim_k, int head_dim_v)
 {
-    const unsigned k = (unsigned)(kv->head_dim_k + 3) / 4 * 4, v = (unsigned)kv->head_dim_v;
+    const unsigned k = (unsigned)(head_dim_k + 3) / 4 * 4, v = (unsigned)head_dim_v;
     return 4 * HYBRID__MAX(16 * k + 16 * HYBRID__PAGE + HYBRID__PAGE * HYBRID__MAX(k + 4, v), 16 * (unsigned)HYBRID__CUDA_SPLIT_MAX);
+}
+
+/* attention_any takes every type of cache, so what it can do can be done. shared: bytes that a block may have. */
+static bool hybrid__cuda_attends(int head_dim_k, int head_dim_v, unsigned shared)
+{
+    return head_dim_v <= 256 && hybrid__cuda_attention_any_shared(head_dim_k, head_dim_v) <= shared;          /* 256: DIMS of attention_any.cu */
 }
 
 /* Rows of short runs: the grid is as large as the length class may ask for; blocks behind the end of a row leave. */
@@ -5747,7 +5750,7 @@ static void hybrid__cuda_attention_split(hybrid__cuda_queue *q, const hybrid__cu
     a->rows = batch->split_rows;
     a->split = 1;
     hybrid__cuda_launch3(q, module, HYBRID__CUDA_ATTENTION_FEW, splits, op->kv->n_head_kv * hybrid__div_up(group, queries), batch->n_split, 128, 1,
-        any ? hybrid__cuda_attention_any_shared(op->kv) : 0, args);
+        any ? hybrid__cuda_attention_any_shared(op->kv->head_dim_k, op->kv->head_dim_v) : 0, args);
 }
 
 static void hybrid__cuda_attention_tiles(hybrid__cuda_queue *q, const hybrid__cuda_batch *batch, const hybrid__op_attention *op, int module, hybrid__cuda_attention_args *a)
@@ -5761,7 +5764,7 @@ static void hybrid__cuda_attention_tiles(hybrid__cuda_queue *q, const hybrid__cu
     if (module != HYBRID__MODULE_ATTENTION_ANY && shared <= q->cu->shared_optin)
         hybrid__cuda_launch3(q, module, HYBRID__CUDA_ATTENTION_MANY, batch->n_tiles, op->n_head, 1, 128, 1, shared, args);
     else hybrid__cuda_launch3(q, HYBRID__MODULE_ATTENTION_ANY, HYBRID__CUDA_ATTENTION_FEW, batch->n_tiles, 4 * (int64_t)op->n_head, 1, 128, 1,
-        hybrid__cuda_attention_any_shared(op->kv), args);
+        hybrid__cuda_attention_any_shared(op->kv->head_dim_k, op->kv->head_dim_v), args);
 }
 
 static void hybrid__cuda_op_attention(hybrid__cuda_queue *q, const hybrid__cuda_batch *batch, const hybrid__op_attention *op)
@@ -6370,6 +6373,11 @@ static hybrid_result hybrid__gpu_flush(hybrid__device *device, hybrid_error *err
     return r;
 }
 
+static bool hybrid__gpu_attends(hybrid__device *device, const hybrid__limits *limits)
+{
+    return hybrid__cuda_attends(limits->head_dim_k, limits->head_dim_v, hybrid__cuda_device_of(device)->cu->shared_optin);
+}
+
 static bool hybrid__gpu_show(hybrid__device *device, hybrid__limits *limits, const hybrid__tensor *w)
 {
     const int cc = hybrid__cuda_device_of(device)->cu->cc;
@@ -6404,7 +6412,7 @@ static void hybrid__gpu_provider_close(hybrid__device *device)
 static hybrid_result hybrid__gpu_provider_open(hybrid_runtime *rt, int index, hybrid__device **device, hybrid_error *error)
 {
     static const hybrid__device_ops ops = {
-        false, hybrid__gpu_alloc, hybrid__gpu_free, hybrid__gpu_cost, hybrid__gpu_fits, hybrid__gpu_write, hybrid__gpu_flush, hybrid__gpu_show,
+        false, hybrid__gpu_alloc, hybrid__gpu_free, hybrid__gpu_cost, hybrid__gpu_fits, hybrid__gpu_write, hybrid__gpu_flush, hybrid__gpu_attends, hybrid__gpu_show,
         hybrid__gpu_backend_cost, hybrid__gpu_backend_create
     };
     hybrid__cuda_device *self = (hybrid__cuda_device *)hybrid__calloc(rt, 1, sizeof *self);
@@ -6419,6 +6427,8 @@ static hybrid_result hybrid__gpu_provider_open(hybrid_runtime *rt, int index, hy
     self->base.ops = &ops;
     self->base.rt = rt;
     r = hybrid__cuda_open(rt, &desc, &self->cu, error);
+    if (!r && self->cu->cc < 75)                               /* tensor cores for bytes, ldmatrix */
+        r = hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "'%.64s' has compute capability %d.%d; hybrid's kernels need 7.5 (Turing, 2018) or later", self->cu->name, self->cu->cc / 10, self->cu->cc % 10);
     if (!r) r = hybrid__cuda_can_compile(self->cu, error);     /* without kernels it is of no use */
     if (r) {
         hybrid__cuda_release(self->cu);

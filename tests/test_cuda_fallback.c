@@ -135,6 +135,7 @@ static void test_plan(void)
         CHECK(!hybrid_plan(s.rt, &md, &cd, &plan, &err), "%s", err.message);       /* beside the model that is there: what it would take once more */
         layers = layers_on_gpu(&s);
         CHECK(layers >= before && cuda_of(&s)->arena.total <= cap, "%d layers, then %d with more memory; %llu of %llu bytes", before, layers, (unsigned long long)cuda_of(&s)->arena.total, (unsigned long long)cap);
+        CHECK(layers == 0 || !s.ctx->forward.stages[s.ctx->forward.n_stages - 1].device->ops->is_host, "%d layers lie on the GPU, but the context had no room there: %s", layers, said);
         CHECK(layers == 5 || strstr(said, "on the CPU"), "the log does not say why layers are on the CPU: %s", said);
         if (layers != before) expect_cpu_text(&s, "part of the layers", 8);
         before = layers;
@@ -142,6 +143,11 @@ static void test_plan(void)
     }
     CHECK(before == 5 && n > 3, "%d layers fit in the end", before);
     n_batch = cd.n_batch = 32;
+    for (cap = 9 << 20; cap < 18 << 20; cap += 700000) {    /* where blocks as large as the driver likes them would not leave room for all */
+        if (!begin(&s, NULL, cap, NULL)) return;
+        CHECK(!layers_on_gpu(&s) || !s.ctx->forward.stages[s.ctx->forward.n_stages - 1].device->ops->is_host, "%d layers lie on the GPU, but the context had no room there: %s", layers_on_gpu(&s), said);
+        end(&s);
+    }
     /* the plan, and what is then taken */
     if (!begin(&s, NULL, 0, NULL)) return;
     all = cuda_of(&s)->arena.used;
@@ -150,8 +156,77 @@ static void test_plan(void)
     hybrid_model_destroy(s.model); s.model = NULL;
     CHECK(cuda_of(&s)->arena.used == 0, "%llu bytes of device memory are left", (unsigned long long)cuda_of(&s)->arena.used);
     CHECK(!hybrid_plan(s.rt, &md, &cd, &plan, &err) && plan.device == all && plan.n_layer_device == 5, "planned %llu bytes, %llu were taken", (unsigned long long)plan.device, (unsigned long long)all);
+    md.no_map = true;
+    CHECK(!hybrid_plan(s.rt, &md, &cd, &plan, &err) && plan.device == all && plan.n_layer_device == 5, "of a model that is read: planned %llu bytes", (unsigned long long)plan.device);
     end(&s);
     if (counts) CHECK(counts->bytes == 0, "%llu bytes of device memory are left", counts->bytes);
+}
+
+static void count_traces(void *user, const char *name, int layer, const float *data, int64_t n_rows, int64_t n_cols, int64_t row_stride)
+{
+    (void)name; (void)layer; (void)data; (void)n_rows; (void)n_cols; (void)row_stride;
+    ++*(int *)user;
+}
+
+/* After a warm-up no kernel is missing, whatever a batch asks for; it runs nothing, and shows nothing. */
+static void test_warmup(void)
+{
+    setup s;
+    hybrid_context_desc cd;
+    hybrid_error err;
+    int32_t ids[70];
+    int i, traces = 0;
+    TEST("warm-up");
+    if (!begin(&s, NULL, 0, "")) return;
+    for (i = 0; i < 70; i++) ids[i] = 403;
+    memset(&cd, 0, sizeof cd);
+    cd.n_ctx = 256; cd.n_batch = 96; cd.n_logits = 96; cd.n_seq = 12; cd.trace = count_traces; cd.trace_user = &traces;
+    hybrid_context_destroy(s.ctx);
+    CHECK(!hybrid_context_create(s.model, &cd, &s.ctx, &err) && !hybrid_warmup(s.ctx, NULL, NULL, &err) && traces == 0, "%d traces: %s", traces, err.message);
+    cd.trace = NULL;
+    hybrid_context_destroy(s.ctx);
+    CHECK(!hybrid_context_create(s.model, &cd, &s.ctx, &err) && !hybrid_warmup(s.ctx, NULL, NULL, &err), "%s", err.message);
+    if (counts) setenv("EMU_FAIL", "nvrtcCompileProgram:1+", 1);
+    for (i = 0; i < 12; i++) CHECK(!hybrid_batch_add(s.ctx, i, ids, 1, &err), "%s", err.message);
+    CHECK(!hybrid_decode(s.ctx, &err), "%s", err.message);
+    CHECK(!hybrid_batch_add_logits(s.ctx, 0, ids, 40, 40, &err) && !hybrid_decode(s.ctx, &err), "%s", err.message);
+    CHECK(!hybrid_batch_add_logits(s.ctx, 1, ids, 70, 70, &err) && !hybrid_decode(s.ctx, &err), "%s", err.message);
+    CHECK(!hybrid_batch_add_logits(s.ctx, 2, ids, 70, 3, &err) && !hybrid_decode(s.ctx, &err), "%s", err.message);
+    CHECK(!strstr(said, "without the GPU"), "%s", said);
+    end(&s);
+}
+
+/* What a device cannot do is known before anything is uploaded. */
+static void test_limits(void)
+{
+    setup s;
+    hybrid_model_desc md;
+    hybrid_error err;
+    hybrid_model *m = NULL;
+    TEST("limits");
+    CHECK(hybrid__cuda_attends(256, 256, 64 << 10) && !hybrid__cuda_attends(64, 257, 227 << 10) && !hybrid__cuda_attends(2048, 64, 227 << 10), "sizes of heads");
+    if (!begin(&s, NULL, 0, NULL)) return;
+    memset(&md, 0, sizeof md);
+    md.path = model_path;
+    s.model->hp.head_dim_v = 320;                          /* as hybrid__place_choose would see it */
+    {
+        hybrid__place place;
+        hybrid_context_desc cd;
+        CHECK(!hybrid__context_defaults(&s.model->hp, NULL, &cd, &err), "%s", err.message);
+        hybrid__place_choose(&place, s.rt->gpu, &s.model->weights, &s.model->hp, &cd, &err);
+        CHECK(!place.gpu && strstr(err.message, "320"), "%s", err.message);
+    }
+    s.model->hp.head_dim_v = s.model->hp.head_dim_k;
+    CHECK(!hybrid_model_load(s.rt, &md, &m, &err), "%s", err.message);
+    hybrid_model_destroy(m);
+    end(&s);
+    if (!counts) return;
+    setenv("EMU_SM", "70", 1);
+    if (begin(&s, NULL, 0, NULL)) {
+        CHECK(layers_on_gpu(&s) == 0 && strstr(said, "7.5"), "an old GPU: %s", said);
+        end(&s);
+    }
+    unsetenv("EMU_SM");
 }
 
 /* ---- the next token without all logits ---- */
@@ -289,6 +364,9 @@ static void test_by_name(void)
     CHECK(hybrid_runtime_create(&rd, &rt, &err) < 0 && !rt && err.message[0], "no device, but no error");
     CHECK(!hybrid_devices(NULL, NULL, 0, &count, &err) && count == 0 && err.message[0], "%d devices", (int)count);
     unsetenv("EMU_FAIL");
+    setenv("HYBRID_DEVICE", "cuda:7", 1);
+    CHECK(!hybrid_devices(NULL, NULL, 0, &count, &err) && count == 1, "a list needs no device: %s", err.message);
+    unsetenv("HYBRID_DEVICE");
 }
 
 static bool warm(void *user, float fraction)
@@ -329,6 +407,8 @@ int main(void)
     end(&s);
     test_by_name();
     test_plan();
+    test_warmup();
+    test_limits();
     test_next();
     if (!counts) { SKIP("a real GPU does not fail on demand"); return test_end(); }
     test_failures();

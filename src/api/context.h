@@ -4,7 +4,8 @@
  * threads, nor on how the tokens are cut into batches, nor on which other sequences share a batch, nor on the optimisation level of the
  * compiler. Every sum has one order (src/compute/NUMERICS.md), and all instruction sets keep it: scalar, AVX2 and AVX-512 give the same bits.
  * Tested by tests/test_replay.c: one hash of all logits over threads 1, 2, 3, 8, three ways to cut the batch, alone and beside others, for
- * F32, Q8_0 and Q4_K weights. Not promised: -ffast-math (refused), compilers told to contract a * b + c behind our back. */
+ * F32, Q8_0 and Q4_K weights. Not promised: -ffast-math (refused), compilers told to contract a * b + c behind our back; and a GPU, which is as exact, but
+ * takes other kernels for batches of other sizes: there logits of the same token differ in the last places that the weights' type has. */
 
 typedef struct hybrid_context hybrid_context;
 
@@ -52,7 +53,8 @@ HYBRID_API void hybrid_batch_clear(hybrid_context *context);
 HYBRID_API hybrid_result hybrid_decode(hybrid_context *context, hybrid_error *error);
 
 /* The same in slices: works for about budget_us microseconds (at least one layer of one chunk), then returns OK with *done false; call
- * again to go on. Until it is done, sequences are as before. hybrid_batch_clear gives up a decode that is under way. */
+ * again to go on. Until it is done, sequences are as before. hybrid_batch_clear gives up a decode that is under way.
+ * On a GPU a chunk of n_batch tokens is the smallest slice, and a GPU that fails is made up for in one slice: choose a small n_batch there. */
 HYBRID_API hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t budget_us, bool *done, hybrid_error *error);
 
 /* n_vocab logits of the sequence's last token in the last decode; NULL when it had none (or when a GPU failed that held them: the next decode goes on
@@ -85,5 +87,5 @@ typedef struct hybrid_memory_plan {
 } hybrid_memory_plan;
 
 /* What loading the model and creating a context of it would allocate, without reading the weights. Equal to what is then used,
- * apart from the runtime (a few KB) and threads' stacks. */
+ * apart from the runtime (a few KB), threads' stacks and, with a GPU, the pinned memory of its copies (up to 16 MB for loading, 8 MB a context). */
 HYBRID_API hybrid_result hybrid_plan(hybrid_runtime *runtime, const hybrid_model_desc *model, const hybrid_context_desc *context, hybrid_memory_plan *plan, hybrid_error *error);

@@ -279,6 +279,7 @@ typedef struct hybrid__device_ops {
     bool (*fits)(hybrid__device *device, uint64_t bytes);        /* there is room for that, with a margin for others */
     hybrid_result (*write)(hybrid__device *device, void *dst, const void *host, size_t bytes, hybrid_error *error);    /* host may change on return */
     hybrid_result (*flush)(hybrid__device *device, hybrid_error *error);               /* what was written has arrived */
+    bool (*attends)(hybrid__device *device, const hybrid__limits *limits);             /* there is a kernel for heads of these sizes */
     bool (*show)(hybrid__device *device, hybrid__limits *limits, const hybrid__tensor *w);     /* notes a matrix; false: no kernel for its type */
     uint64_t (*backend_cost)(hybrid__device *device, const hybrid__limits *limits);
     hybrid_result (*backend_create)(hybrid__device *device, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error);

@@ -394,6 +394,7 @@ static hybrid_result hybrid__host_write(hybrid__device *device, void *dst, const
     return HYBRID_OK;
 }
 static hybrid_result hybrid__host_flush(hybrid__device *device, hybrid_error *error) { HYBRID__UNUSED(device); HYBRID__UNUSED(error); return HYBRID_OK; }
+static bool hybrid__host_attends(hybrid__device *device, const hybrid__limits *limits) { HYBRID__UNUSED(device); HYBRID__UNUSED(limits); return true; }
 static bool hybrid__host_show(hybrid__device *device, hybrid__limits *limits, const hybrid__tensor *w) { return hybrid__cpu_limits_matrix(device->rt, limits, w); }
 static uint64_t hybrid__host_backend_cost(hybrid__device *device, const hybrid__limits *limits)
 {
@@ -407,7 +408,7 @@ static hybrid_result hybrid__host_backend_create(hybrid__device *device, const h
 static void hybrid__host_device(hybrid__device *device, hybrid_runtime *rt)
 {
     static const hybrid__device_ops ops = {
-        true, hybrid__host_alloc, hybrid__host_free, hybrid__host_cost, hybrid__host_fits, hybrid__host_write, hybrid__host_flush, hybrid__host_show,
+        true, hybrid__host_alloc, hybrid__host_free, hybrid__host_cost, hybrid__host_fits, hybrid__host_write, hybrid__host_flush, hybrid__host_attends, hybrid__host_show,
         hybrid__host_backend_cost, hybrid__host_backend_create
     };
     device->ops = &ops;

@@ -92,6 +92,7 @@ static hybrid_result hybrid__runtime_retain(hybrid_runtime *runtime, hybrid_runt
 
 HYBRID_API hybrid_result hybrid_devices(hybrid_runtime *runtime, hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error)
 {
+    hybrid_runtime_desc desc;
     hybrid_runtime *rt;
     hybrid_result r;
     if (!count || (!list && capacity)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_devices: %s is NULL", count ? "list" : "count");
@@ -100,7 +101,9 @@ HYBRID_API hybrid_result hybrid_devices(hybrid_runtime *runtime, hybrid_device_i
         hybrid__fail(error, HYBRID_OK, "no GPU back end is compiled in: include hybrid_cuda.h behind hybrid.h");
         return HYBRID_OK;
     }
-    if ((r = hybrid__runtime_retain(runtime, &rt, error)) != HYBRID_OK) return r;
+    memset(&desc, 0, sizeof desc);
+    desc.device = "cpu";                                   /* none need be opened to list them */
+    if ((r = runtime ? hybrid__runtime_retain(runtime, &rt, error) : hybrid_runtime_create(&desc, &rt, error)) != HYBRID_OK) return r;
     r = hybrid__gpu_provider->list(rt, list, capacity, count, error);
     hybrid__runtime_release(rt);
     return r;

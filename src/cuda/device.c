@@ -239,18 +239,15 @@ static hybrid_result hybrid__cuda_fail_memory(hybrid__cuda *cu, uint64_t bytes, 
 /* A new block from the driver that has room for bytes. The lock is held. */
 static hybrid_result hybrid__cuda_grow(hybrid__cuda *cu, uint64_t bytes, hybrid_error *error)
 {
-    const uint64_t unit = 2u << 20;                          /* the driver's own grain */
+    const uint64_t unit = 2u << 20;                          /* the driver's own grain; a cap counts to the byte, as the plan does */
     hybrid__cu_ptr address = 0;
     uint64_t block;
     void *caller;
     int code = 0;
     if (bytes > (uint64_t)1 << 60) return hybrid__fail(error, HYBRID_ERROR_MEMORY, "GPU memory: %llu bytes asked for", (unsigned long long)bytes);
     block = hybrid__arena_round(bytes);
-    if (!cu->separate) block = (block + unit - 1) / unit * unit;
-    if (cu->max_bytes && (block > cu->max_bytes || cu->arena.total > cu->max_bytes - block)) {
-        block = hybrid__arena_round(bytes);                  /* the cap counts to the byte */
-        if (block > cu->max_bytes || cu->arena.total > cu->max_bytes - block) return hybrid__cuda_fail_memory(cu, bytes, block, 0, error);
-    }
+    if (!cu->separate && !cu->max_bytes) block = (block + unit - 1) / unit * unit;
+    if (cu->max_bytes && (block > cu->max_bytes || cu->arena.total > cu->max_bytes - block)) return hybrid__cuda_fail_memory(cu, bytes, block, 0, error);
     caller = hybrid__cuda_enter(cu);
     code = cu->driver.api.cuMemAlloc(&address, (size_t)block);
     if (code == 0) {

@@ -58,7 +58,7 @@ static void hybrid__cuda_batch_fill(hybrid__cuda_batch *b, const hybrid__cuda_sp
             tiles[3] = 0;
         }
     }
-    for (b->max_length_class = 256; b->max_length_class < length; b->max_length_class *= 2) {}
+    for (b->max_length_class = 256; b->max_length_class < length && b->max_length_class < 1 << 30; b->max_length_class *= 2) {}
 }
 
 /* As in kernels/attention_args.cu. */
@@ -104,10 +104,16 @@ static int hybrid__cuda_attention_choose(const hybrid__op_attention *op)
 
 enum { HYBRID__CUDA_ATTENTION_FEW, HYBRID__CUDA_ATTENTION_MANY };      /* kernels of a module; attention_any is both */
 
-static unsigned hybrid__cuda_attention_any_shared(const hybrid__kv_view *kv)
+static unsigned hybrid__cuda_attention_any_shared(int head_dim_k, int head_dim_v)
 {
-    const unsigned k = (unsigned)(kv->head_dim_k + 3) / 4 * 4, v = (unsigned)kv->head_dim_v;
+    const unsigned k = (unsigned)(head_dim_k + 3) / 4 * 4, v = (unsigned)head_dim_v;
     return 4 * HYBRID__MAX(16 * k + 16 * HYBRID__PAGE + HYBRID__PAGE * HYBRID__MAX(k + 4, v), 16 * (unsigned)HYBRID__CUDA_SPLIT_MAX);
+}
+
+/* attention_any takes every type of cache, so what it can do can be done. shared: bytes that a block may have. */
+static bool hybrid__cuda_attends(int head_dim_k, int head_dim_v, unsigned shared)
+{
+    return head_dim_v <= 256 && hybrid__cuda_attention_any_shared(head_dim_k, head_dim_v) <= shared;          /* 256: DIMS of attention_any.cu */
 }
 
 /* Rows of short runs: the grid is as large as the length class may ask for; blocks behind the end of a row leave. */
@@ -123,7 +129,7 @@ static void hybrid__cuda_attention_split(hybrid__cuda_queue *q, const hybrid__cu
     a->rows = batch->split_rows;
     a->split = 1;
     hybrid__cuda_launch3(q, module, HYBRID__CUDA_ATTENTION_FEW, splits, op->kv->n_head_kv * hybrid__div_up(group, queries), batch->n_split, 128, 1,
-        any ? hybrid__cuda_attention_any_shared(op->kv) : 0, args);
+        any ? hybrid__cuda_attention_any_shared(op->kv->head_dim_k, op->kv->head_dim_v) : 0, args);
 }
 
 static void hybrid__cuda_attention_tiles(hybrid__cuda_queue *q, const hybrid__cuda_batch *batch, const hybrid__op_attention *op, int module, hybrid__cuda_attention_args *a)
@@ -137,7 +143,7 @@ static void hybrid__cuda_attention_tiles(hybrid__cuda_queue *q, const hybrid__cu
     if (module != HYBRID__MODULE_ATTENTION_ANY && shared <= q->cu->shared_optin)
         hybrid__cuda_launch3(q, module, HYBRID__CUDA_ATTENTION_MANY, batch->n_tiles, op->n_head, 1, 128, 1, shared, args);
     else hybrid__cuda_launch3(q, HYBRID__MODULE_ATTENTION_ANY, HYBRID__CUDA_ATTENTION_FEW, batch->n_tiles, 4 * (int64_t)op->n_head, 1, 128, 1,
-        hybrid__cuda_attention_any_shared(op->kv), args);
+        hybrid__cuda_attention_any_shared(op->kv->head_dim_k, op->kv->head_dim_v), args);
 }
 
 static void hybrid__cuda_op_attention(hybrid__cuda_queue *q, const hybrid__cuda_batch *batch, const hybrid__op_attention *op)

@@ -48,6 +48,11 @@ static hybrid_result hybrid__gpu_flush(hybrid__device *device, hybrid_error *err
     return r;
 }
 
+static bool hybrid__gpu_attends(hybrid__device *device, const hybrid__limits *limits)
+{
+    return hybrid__cuda_attends(limits->head_dim_k, limits->head_dim_v, hybrid__cuda_device_of(device)->cu->shared_optin);
+}
+
 static bool hybrid__gpu_show(hybrid__device *device, hybrid__limits *limits, const hybrid__tensor *w)
 {
     const int cc = hybrid__cuda_device_of(device)->cu->cc;
@@ -82,7 +87,7 @@ static void hybrid__gpu_provider_close(hybrid__device *device)
 static hybrid_result hybrid__gpu_provider_open(hybrid_runtime *rt, int index, hybrid__device **device, hybrid_error *error)
 {
     static const hybrid__device_ops ops = {
-        false, hybrid__gpu_alloc, hybrid__gpu_free, hybrid__gpu_cost, hybrid__gpu_fits, hybrid__gpu_write, hybrid__gpu_flush, hybrid__gpu_show,
+        false, hybrid__gpu_alloc, hybrid__gpu_free, hybrid__gpu_cost, hybrid__gpu_fits, hybrid__gpu_write, hybrid__gpu_flush, hybrid__gpu_attends, hybrid__gpu_show,
         hybrid__gpu_backend_cost, hybrid__gpu_backend_create
     };
     hybrid__cuda_device *self = (hybrid__cuda_device *)hybrid__calloc(rt, 1, sizeof *self);
@@ -97,6 +102,8 @@ static hybrid_result hybrid__gpu_provider_open(hybrid_runtime *rt, int index, hy
     self->base.ops = &ops;
     self->base.rt = rt;
     r = hybrid__cuda_open(rt, &desc, &self->cu, error);
+    if (!r && self->cu->cc < 75)                               /* tensor cores for bytes, ldmatrix */
+        r = hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "'%.64s' has compute capability %d.%d; hybrid's kernels need 7.5 (Turing, 2018) or later", self->cu->name, self->cu->cc / 10, self->cu->cc % 10);
     if (!r) r = hybrid__cuda_can_compile(self->cu, error);     /* without kernels it is of no use */
     if (r) {
         hybrid__cuda_release(self->cu);

@@ -435,29 +435,29 @@ static hybrid_result hybrid__context_fall_back(hybrid_context *c, const hybrid_e
     int32_t i;
     hybrid__log(c->rt, HYBRID_LOG_WARN, "the context goes on without the GPU: %s", why->message);
     hybrid__context_stages_free(c);
+    hybrid__decode_rewind(c);                              /* logits that were there are gone, too */
     if ((r = hybrid__context_stages(c, true, error)) != HYBRID_OK) return r;
     c->forward.trace = NULL;
     for (i = 0; i < c->desc.n_seq && !r; i++) r = hybrid__seq_again(c, &c->kv.seqs[i], error);
     c->forward.trace = trace;
-    hybrid__decode_rewind(c);
     return r;
 }
 
-/* One pass of n rows in which nothing runs. The stage before a GPU's is the host's, which needs no rehearsal. */
-static hybrid_result hybrid__warmup_pass(hybrid_context *c, int32_t n, hybrid_error *error)
+/* One pass of n rows, n_out of them with logits, in which nothing runs. The stage before a GPU's is the host's, which needs no rehearsal. */
+static hybrid_result hybrid__warmup_pass(hybrid_context *c, int32_t n, int32_t n_out, hybrid_error *error)
 {
     hybrid__forward *f = &c->forward;
     hybrid__batch batch;
     hybrid__results out;
     hybrid__run run;
-    int32_t i, layer = f->n_stages > 1 ? f->stages[0].layer_end : 0, page = 0;
+    int32_t i, layer = f->n_stages > 1 ? f->stages[0].layer_end : 0;
     hybrid__stage *stage = &f->stages[f->n_stages - 1];
     memset(&batch, 0, sizeof batch);
     for (i = 0; i < n; i++) c->chunk_pos[i] = c->chunk_out[i] = 0;
-    run.first_row = 0; run.n_rows = n; run.pos = 0; run.pages = &page;
+    run.first_row = 0; run.n_rows = n; run.pos = 0; run.pages = c->chunk_out;                 /* page 0, as often as it takes */
     batch.ids = c->chunk_pos; batch.pos = c->chunk_pos; batch.n = n;
     batch.runs = &run; batch.n_runs = 1;
-    batch.out = c->chunk_out; batch.n_out = 1;
+    batch.out = c->chunk_out; batch.n_out = n_out;
     hybrid__stage_begin(f, stage, &batch, f->n_stages > 1 ? f->stages[0].a.x : NULL);
     for (; layer < c->model->hp.n_layer; layer++) hybrid__forward_layer(f, &batch, layer);
     memset(&out, 0, sizeof out);
@@ -466,7 +466,8 @@ static hybrid_result hybrid__warmup_pass(hybrid_context *c, int32_t n, hybrid_er
 
 HYBRID_API hybrid_result hybrid_warmup(hybrid_context *c, hybrid_progress_fn progress, void *user, hybrid_error *error)
 {
-    static const int32_t rows[] = { 1, 2, 16, 32, 64, 65536 };       /* back ends change kernels somewhere between */
+    static const int32_t rows[] = { 1, 2, 16, 32, 64, INT32_MAX };       /* back ends change kernels somewhere between */
+    hybrid_trace_fn trace;
     hybrid__stage *stage;
     hybrid_error why;
     hybrid_result r;
@@ -475,12 +476,16 @@ HYBRID_API hybrid_result hybrid_warmup(hybrid_context *c, hybrid_progress_fn pro
     if ((r = hybrid__check_idle(c, error)) != HYBRID_OK || !c->forward.n_stages) return r;
     stage = &c->forward.stages[c->forward.n_stages - 1];
     if (stage->device->ops->is_host) return HYBRID_OK;
+    trace = c->forward.trace;
+    c->forward.trace = NULL;                               /* there is nothing to see */
     stage->be->ops->rehearse(stage->be, true);
-    for (i = 0; i < HYBRID__COUNT(rows) && !r; i++) {
-        if (progress && !progress(user, (float)i / (float)HYBRID__COUNT(rows))) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "the warm-up was cancelled");
-        else if ((r = hybrid__warmup_pass(c, HYBRID__MIN(rows[i], c->desc.n_batch), &why)) != HYBRID_OK && error) *error = why;
+    for (i = 0; i < 2 * HYBRID__COUNT(rows) && !r; i++) {
+        const int32_t n = HYBRID__MIN(rows[i / 2], c->desc.n_batch);
+        if (progress && !progress(user, (float)i / (float)(2 * HYBRID__COUNT(rows)))) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "the warm-up was cancelled");
+        else if ((r = hybrid__warmup_pass(c, n, i % 2 ? HYBRID__MIN(n, c->desc.n_logits) : 1, &why)) != HYBRID_OK && error) *error = why;
     }
     stage->be->ops->rehearse(stage->be, false);
+    c->forward.trace = trace;
     if (r == HYBRID_ERROR_DEVICE) hybrid__context_fall_back(c, &why, NULL);
     c->progress.running = false;
     if (!r && progress) progress(user, 1);

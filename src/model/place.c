@@ -25,8 +25,8 @@ static hybrid_result hybrid__context_defaults(const hybrid__hparams *hp, const h
     d->n_batch = HYBRID__MIN(d->n_batch, d->n_ctx);
     if (!d->n_logits) d->n_logits = d->n_seq;
     d->n_candidates = HYBRID__MIN(d->n_candidates, (int32_t)HYBRID__TOP_K_MAX);
-    if (d->n_seq > 65536 || d->n_batch > 65536 || d->n_ctx > INT32_MAX - 65536 - HYBRID__PAGE)
-        return hybrid__fail(error, HYBRID_ERROR_LIMIT, "n_seq and n_batch may be 65536 at most, n_ctx %d", INT32_MAX - 65536 - HYBRID__PAGE);
+    if (d->n_seq > 65535 || d->n_batch > 65535 || d->n_ctx > INT32_MAX - 65536 - HYBRID__PAGE)
+        return hybrid__fail(error, HYBRID_ERROR_LIMIT, "n_seq and n_batch may be 65535 at most, n_ctx %d", INT32_MAX - 65536 - HYBRID__PAGE);
     if (hp->arch->learned_pos && d->n_ctx > hp->n_ctx_train && d->n_seq == 1)
         return hybrid__fail(error, HYBRID_ERROR_LIMIT, "n_ctx is %d, but the model has a table of %d positions and cannot go beyond it", d->n_ctx, hp->n_ctx_train);
     return HYBRID_OK;
@@ -49,16 +49,18 @@ static hybrid_result hybrid__limits_of(hybrid__device *device, hybrid__weights *
     limits->head_dim_k = hp->head_dim_k;
     limits->head_dim_v = hp->head_dim_v;
     limits->n_expert_used = hp->n_expert_used;
+    if (!device->ops->attends(device, limits))
+        return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "there is no kernel for attention with heads of %d values (keys) and %d", hp->head_dim_k, hp->head_dim_v);
     for (i = 0; (t = hybrid__weights_item(w, hp, i)) != NULL; i++)
         if (t->name && !t->is_vector && t != &w->embd && t != &w->pos_embd && !device->ops->show(device, limits, t))
             return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "there is no kernel for %s of type %s", t->ne[2] > 1 ? "experts" : "matrices", hybrid_type_name(t->type));
     return HYBRID_OK;
 }
 
-/* Whether a tensor of the table w belongs on the GPU. Divisors of rope frequencies are read on the host only. */
+/* Whether a tensor of the table w belongs on the GPU; it may not have been read yet. Divisors of rope frequencies are read on the host only. */
 static bool hybrid__place_holds(const hybrid__place *place, const hybrid__weights *w, const hybrid__tensor *t)
 {
-    if (!t->name || !t->data) return false;
+    if (!t->name) return false;
     if (t == &w->embd || t == &w->pos_embd) return place->embd;
     if (t == &w->rope_freqs || t == &w->rope_long || t == &w->rope_short) return false;
     if (t == &w->out_norm || t == &w->out_norm_b || t == &w->head) return !(t == &w->head && place->embd && hybrid__weights_is_tied(w, t));

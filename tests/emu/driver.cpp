@@ -33,7 +33,7 @@ static bool initialized;
 static int sticky;                                     /* a failed launch: every later call returns it until the context is gone */
 static std::string reports;
 
-static unsigned capability() { static unsigned c = (unsigned)emu_env("EMU_SM", 80); return c; }
+static unsigned capability() { return (unsigned)emu_env("EMU_SM", 80); }
 static uint64_t memory_total() { return (uint64_t)emu_env("EMU_MEMORY", 8l << 30); }
 static int n_devices() { return (int)emu_env("EMU_DEVICES", 1); }
 
