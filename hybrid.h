@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 3ba0b322f1a2623a): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 5c0d98cb24dca7f1): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -68,7 +68,7 @@
  *     2027  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
  *     2180  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     2208  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    23546  end.h              closes what core/begin opened
+ *    23548  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     2574  names.c            names that must differ, found by hash
@@ -116,46 +116,46 @@
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *    12413  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12707  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12722  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12747  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12836  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    13199  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    13228  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    13336  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    13406  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    13501  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13914  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    14248  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    14506  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14702  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
- *    15249  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    15830  cpu_int.c          the table of integer-block kernels
- *    15885  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    15952  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    18202  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    19330  cpu_select.c       the kernels of an instruction set
- *    19366  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    19536  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    19790  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12708  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12723  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12748  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    12837  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    13200  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    13229  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    13337  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    13407  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    13502  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13915  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    14249  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    14507  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14703  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
+ *    15250  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    15831  cpu_int.c          the table of integer-block kernels
+ *    15886  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    15953  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    18203  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    19331  cpu_select.c       the kernels of an instruction set
+ *    19367  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    19537  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    19791  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    20211  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    20460  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    20706  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    20751  forward.c          one transformer for all families, over the op table
- *    21252  place.c            which layers run where
- *    21388  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    20212  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    20461  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    20707  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    20752  forward.c          one transformer for all families, over the op table
+ *    21254  place.c            which layers run where
+ *    21390  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    21613  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    21949  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    22187  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    22327  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    22914  next.c             the next token of a sequence
- *    22965  plan.c             the bytes of a model and a context before they are loaded
- *    23072  dialog.c           the messages of a conversation, and the prompt that they make
- *    23189  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    21615  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    21951  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    22189  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    22329  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    22916  next.c             the next token of a sequence
+ *    22967  plan.c             the bytes of a model and a context before they are loaded
+ *    23074  dialog.c           the messages of a conversation, and the prompt that they make
+ *    23191  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1023,7 +1023,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "3ba0b322f1a2623a"
+#define HYBRID__SOURCE_ID "5c0d98cb24dca7f1"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -12593,7 +12593,8 @@ typedef struct hybrid__op_top_k {
 } hybrid__op_top_k;
 
 /* How a pass goes on: its ops are called and run; or called and recorded, to be run at its end; or left out, since a record of an earlier pass over
- * a batch of the same shape is run at its end. */
+ * a batch of the same shape is run at its end. Who records goes on to pass_end before anything of the host's can run: a device that is being recorded
+ * refuses much of what others of the process may ask of it. */
 typedef enum hybrid__pass { HYBRID__PASS_RUN, HYBRID__PASS_RECORD, HYBRID__PASS_REPLAY } hybrid__pass;
 
 typedef struct hybrid__backend_ops {
@@ -21244,6 +21245,7 @@ static hybrid_result hybrid__forward_end(hybrid__forward *f, const hybrid__batch
         for (layer = f->at == f->stages ? 0 : f->at[-1].layer_end; layer < f->hp->n_layer; layer++) hybrid__forward_layer(f, c, layer);
         hybrid__forward_head(f, c, y);
     }
+    f->pass = HYBRID__PASS_RUN;
     if (!is_host && c->n_out) hybrid__forward_read(f, c->n_out, out);
     return be->ops->sync(be, error);
 }
@@ -22834,7 +22836,7 @@ HYBRID_API hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t bu
             hybrid__batch_give_up(context);
             return r;
         }
-    } while (context->progress.running && (budget_us == UINT64_MAX || hybrid__now_us() - since < budget_us));
+    } while (context->progress.running && (budget_us == UINT64_MAX || context->forward.pass == HYBRID__PASS_RECORD || hybrid__now_us() - since < budget_us));
     *done = !context->progress.running;
     return HYBRID_OK;
 }

@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 1dbfdff63833b307): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id dd0a3eed767a392b): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,7 +16,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       53  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      116  macros.h           what compilers call things, and the macros that every room uses
- *     6470  end.h              closes what core/begin opened
+ *     6520  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
  *      154  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
@@ -28,15 +28,15 @@
  *     3588  cache.c            compiled kernels on disk, or in the host's own store
  *     3824  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
  *     4205  device.c           an opened GPU: its context, its memory, its kernels
- *     4514  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4634  queue.c            work in order on one stream of a device, used by one thread at a time
- *     5028  gemm.c             large products by cuBLAS.
- *     5138  ops_matmul.c       the op matmul: which kernels a product takes
- *     5438  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5621  ops_attention.c    which kernel of attention takes which rows
- *     5780  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
- *     6050  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     6325  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *     4524  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4667  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     5081  gemm.c             large products by cuBLAS.
+ *     5193  ops_matmul.c       the op matmul: which kernels a product takes
+ *     5493  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5676  ops_attention.c    which kernel of attention takes which rows
+ *     5835  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
+ *     6105  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     6375  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -48,7 +48,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "1dbfdff63833b307"
+#define HYBRID_CUDA__SOURCE_ID "dd0a3eed767a392b"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -186,7 +186,7 @@ enum {                                  /* CUdevice_attribute */
 enum {                                  /* flags and other values */
     HYBRID__CU_FUNC_MAX_DYNAMIC_SHARED = 8, HYBRID__CU_STREAM_NON_BLOCKING = 1, HYBRID__CU_EVENT_DISABLE_TIMING = 2,
     HYBRID__CU_HOSTALLOC_PORTABLE = 1, HYBRID__CU_CAPTURE_RELAXED = 2,
-    HYBRID__CUBLAS_OP_N = 0, HYBRID__CUBLAS_OP_T = 1, HYBRID__CUDA_R_32F = 0, HYBRID__CUDA_R_16F = 2, HYBRID__CUDA_R_16BF = 14,
+    HYBRID__CUBLAS_NO_MEMORY = 3, HYBRID__CUBLAS_OP_N = 0, HYBRID__CUBLAS_OP_T = 1, HYBRID__CUDA_R_32F = 0, HYBRID__CUDA_R_16F = 2, HYBRID__CUDA_R_16BF = 14,
     HYBRID__CUBLAS_COMPUTE_32F = 68, HYBRID__CUBLAS_GEMM_DEFAULT = -1, HYBRID__CUBLAS_NO_REDUCED_PRECISION = 16
 };
 
@@ -4218,6 +4218,9 @@ typedef struct hybrid__cuda_desc {
     int                 n_modules;
 } hybrid__cuda_desc;
 
+/* A handle of cuBLAS that no queue has. */
+typedef struct hybrid__blas_spare { void *handle; int (*destroy)(void *handle); struct hybrid__blas_spare *next; } hybrid__blas_spare;
+
 typedef struct hybrid__cuda {
     hybrid_runtime    *rt;
     volatile uint64_t  references;
@@ -4236,6 +4239,7 @@ typedef struct hybrid__cuda {
     struct hybrid__cublas *blas;        /* NULL: not there, or not asked for */
     int                blas_state;      /* 0: not asked for, 1: there, 2: absent */
     volatile uint64_t  blas_proven;     /* it computes a known product */
+    hybrid__blas_spare *blas_spares;
     hybrid_error       blas_why;
 } hybrid__cuda;
 
@@ -4300,11 +4304,17 @@ static void hybrid__cuda_retain(hybrid__cuda *cu) { hybrid__atomic_add(&cu->refe
 /* The last one gives everything back: memory that was not freed, modules, the context. Works after any error of the device. */
 static void hybrid__cuda_release(hybrid__cuda *cu)
 {
+    hybrid__blas_spare *spare, *next;
     hybrid__range *r;
     void *caller;
     if (!cu || hybrid__atomic_add(&cu->references, (uint64_t)-1) != 1) return;
     caller = hybrid__cuda_enter(cu);
     hybrid__jit_destroy(&cu->jit);
+    for (spare = cu->blas_spares; spare; spare = next) {
+        next = spare->next;
+        spare->destroy(spare->handle);
+        hybrid__free(cu->rt, spare);
+    }
     for (r = cu->arena.first; r; r = r->next)
         if (r->starts_block) cu->driver.api.cuMemFree(r->at);
     hybrid__arena_destroy(&cu->arena);
@@ -4522,8 +4532,9 @@ typedef struct hybrid__cublas {
     const char        *refused;
 } hybrid__cublas;
 
-/* A handle belongs to one stream and one thread; its workspace is our memory, so that nothing is allocated while a graph is captured. */
-typedef struct hybrid__blas_handle { void *handle, *workspace; } hybrid__blas_handle;
+/* A handle belongs to one stream and one thread; its workspace is our memory, so that nothing is allocated while a graph is captured. The end of a
+ * handle waits for the whole device, which breaks what other contexts record: a handle that is no longer needed waits for the next stream. */
+typedef struct hybrid__blas_handle { void *handle, *workspace; hybrid__blas_spare *spare; } hybrid__blas_handle;
 
 /* Whether the libcublasLt that the process uses lies beside this libcublas. */
 static bool hybrid__cublas_is_whole(const hybrid__library *lib)
@@ -4600,34 +4611,56 @@ static const hybrid__cublas *hybrid__cuda_blas(hybrid__cuda *cu, hybrid_error *w
     return cu->blas;
 }
 
-/* A handle for a stream. The device's context must be current, and nothing being captured. */
 static size_t hybrid__blas_workspace(int cc) { return (size_t)(cc >= 90 ? 32 : 8) << 20; }
 
+/* A spare handle, or a new one: h->handle, unless a status of cuBLAS is returned. */
+static int hybrid__blas_take(hybrid__cuda *cu, hybrid__blas_handle *h)
+{
+    int code;
+    hybrid__spin_take(&cu->lock);
+    if ((h->spare = cu->blas_spares) != NULL) cu->blas_spares = h->spare->next;
+    hybrid__spin_give(&cu->lock);
+    if (!h->spare) {
+        if (!(h->spare = (hybrid__blas_spare *)hybrid__calloc(cu->rt, 1, sizeof *h->spare))) return HYBRID__CUBLAS_NO_MEMORY;
+        h->spare->destroy = cu->blas->api.cublasDestroy;
+        if ((code = cu->blas->api.cublasCreate(&h->spare->handle)) != 0) {
+            hybrid__free(cu->rt, h->spare);
+            h->spare = NULL;
+            return code;
+        }
+    }
+    h->handle = h->spare->handle;
+    return 0;
+}
+
+/* The work of its stream must be done. */
+static void hybrid__blas_give(hybrid__cuda *cu, hybrid__blas_handle *h)
+{
+    if (h->spare) {
+        cu->blas->api.cublasSetStream(h->handle, NULL);         /* the stream and the workspace end */
+        hybrid__spin_take(&cu->lock);
+        h->spare->next = cu->blas_spares;
+        cu->blas_spares = h->spare;
+        hybrid__spin_give(&cu->lock);
+    }
+    hybrid__cuda_free(cu, h->workspace);
+    memset(h, 0, sizeof *h);
+}
+
+/* A handle for a stream. The device's context must be current, and nothing being captured. */
 static hybrid_result hybrid__blas_create(hybrid__cuda *cu, void *stream, hybrid__blas_handle *h, hybrid_error *error)
 {
     const hybrid__cublas *blas = hybrid__cuda_blas(cu, error);
     const size_t bytes = hybrid__blas_workspace(cu->cc);
     hybrid_result r;
     int code;
-    h->handle = NULL;
     if (!blas) return HYBRID_ERROR_NOT_FOUND;
     if (!h->workspace && (r = hybrid__cuda_alloc(cu, bytes, &h->workspace, error)) != HYBRID_OK) return r;
-    code = blas->api.cublasCreate(&h->handle);
-    if (code) h->handle = NULL;
-    else if ((code = blas->api.cublasSetStream(h->handle, stream)) == 0 && (code = blas->api.cublasSetWorkspace(h->handle, h->workspace, bytes)) == 0)
+    if ((code = hybrid__blas_take(cu, h)) == 0 && (code = blas->api.cublasSetStream(h->handle, stream)) == 0 && (code = blas->api.cublasSetWorkspace(h->handle, h->workspace, bytes)) == 0)
         code = blas->api.cublasSetMathMode(h->handle, HYBRID__CUBLAS_NO_REDUCED_PRECISION);
     if (!code) return HYBRID_OK;
-    if (h->handle) blas->api.cublasDestroy(h->handle);
-    hybrid__cuda_free(cu, h->workspace);
-    h->handle = h->workspace = NULL;
+    hybrid__blas_give(cu, h);
     return hybrid__fail(error, HYBRID_ERROR_DEVICE, "cuBLAS %d.%d does not start on '%.60s' (status %d)", blas->version[0], blas->version[1], cu->name, code);
-}
-
-static void hybrid__blas_destroy(hybrid__cuda *cu, hybrid__blas_handle *h)
-{
-    if (h->handle) cu->blas->api.cublasDestroy(h->handle);
-    hybrid__cuda_free(cu, h->workspace);
-    h->handle = h->workspace = NULL;
 }
 /* ==== end src/cuda/blas.c ==== */
 
@@ -4635,7 +4668,8 @@ static void hybrid__blas_destroy(hybrid__cuda *cu, hybrid__blas_handle *h)
 /* cuda/queue: work in order on one stream of a device, used by one thread at a time. Calls return before the work is done.
  *
  * The first failure sticks: q->result and q->error keep it, and everything after it does nothing, so that a forward pass is checked
- * once, at its end. A queue whose device is lost can still be synchronised and destroyed.
+ * once, at its end. A queue whose device is lost can still be synchronised and destroyed. While work is recorded, only a lost device is a
+ * failure of the queue: anything else (another thread may break a capture) is one of the recording.
  *
  * Host memory crosses in pinned pieces. Writes are copied into a ring of them and are on their way while the caller reads on in its
  * file; reads wait in one until the next sync. Without pinned memory both are plain copies, which the driver passes through pinned memory of its own. */
@@ -4652,7 +4686,7 @@ typedef struct hybrid__cuda_queue {
     hybrid_error  error;
     bool          capturing;            /* calls are recorded, not run */
     bool          rehearsing;           /* calls only make ready what they need: modules are compiled, nothing runs */
-    bool          refused;              /* the failure is only that something cannot be captured */
+    bool          refused;              /* the failure is only one of the recording */
     uint64_t      capture_start;        /* n_launches then */
     const char   *last;                 /* the kernel that was launched last: one of the suspects when the device fails */
     uint64_t      n_launches, n_graph_launches, n_copies, n_writes, n_reads, n_syncs, bytes_written, bytes_read;
@@ -4670,7 +4704,7 @@ typedef struct hybrid__cuda_queue {
 
 typedef struct hybrid__cuda_graph { void *executable; uint64_t n_launches; } hybrid__cuda_graph;
 
-/* A kernel fails after its launch: what reports it, a copy perhaps, is not to blame. */
+/* A kernel fails after its launch: what reports it, a copy perhaps, is not to blame. What fails while capturing may work outside. */
 static void hybrid__cuda_break(hybrid__cuda_queue *q, int code, const char *what)
 {
     char suspect[96];
@@ -4679,6 +4713,7 @@ static void hybrid__cuda_break(hybrid__cuda_queue *q, int code, const char *what
         snprintf(suspect, sizeof suspect, "running kernels, the last one %.40s", q->last);
         what = suspect;
     }
+    q->refused = q->capturing && !hybrid__driver_is_fault(code);
     q->result = hybrid__driver_fail(&q->cu->driver, &q->error, code, what);
 }
 
@@ -4729,7 +4764,7 @@ static void hybrid__cuda_queue_destroy(hybrid__cuda_queue *q)
         if (api->cuStreamEndCapture(q->stream, &graph) == 0 && graph) api->cuGraphDestroy(graph);
     }
     api->cuStreamSynchronize(q->stream);
-    hybrid__blas_destroy(cu, &q->blas);
+    hybrid__blas_give(cu, &q->blas);
     for (i = 0; i < HYBRID__STAGE_COUNT; i++) {
         if (q->stages[i].event) api->cuEventDestroy(q->stages[i].event);
         if (q->stages[i].host) api->cuMemFreeHost(q->stages[i].host);
@@ -4950,17 +4985,28 @@ static void hybrid__cuda_launch(hybrid__cuda_queue *q, int module, int kernel, c
 
 /* ---- graphs ---- */
 
+/* What a graph cannot be made or run for: the queue is as good as before, unless the device is lost. */
+static hybrid_result hybrid__cuda_graph_fail(hybrid__cuda_queue *q, int code, const char *what, hybrid_error *error)
+{
+    if (hybrid__driver_is_fault(code)) hybrid__cuda_break(q, code, what);
+    return hybrid__driver_fail(&q->cu->driver, error, code, what);
+}
+
 /* From here to hybrid__cuda_capture_end launches, copies and clears are recorded and not run. Modules must be loaded before, and what
- * changes from one replay to the next must lie in device memory: arguments are kept as they are now. */
-static void hybrid__cuda_capture_begin(hybrid__cuda_queue *q)
+ * changes from one replay to the next must lie in device memory: arguments are kept as they are now. Nothing of the process may synchronise
+ * the device meanwhile, so a capture is never left open for the host's code to come between. On failure nothing is being captured. */
+static hybrid_result hybrid__cuda_capture_begin(hybrid__cuda_queue *q, hybrid_error *error)
 {
     void *caller;
-    if (q->result) return;
+    int code;
+    if (q->result && error) *error = q->error;
+    if (q->result) return q->result;
     caller = hybrid__cuda_enter(q->cu);
-    hybrid__cuda_break(q, q->cu->driver.api.cuStreamBeginCapture(q->stream, HYBRID__CU_CAPTURE_RELAXED), "beginning a capture");
-    q->capturing = !q->result;
+    code = q->cu->driver.api.cuStreamBeginCapture(q->stream, HYBRID__CU_CAPTURE_RELAXED);
+    q->capturing = !code;
     q->capture_start = q->n_launches;
     hybrid__cuda_leave(q->cu, caller);
+    return code ? hybrid__cuda_graph_fail(q, code, "beginning a capture", error) : HYBRID_OK;
 }
 
 /* The recorded work as a graph that can be launched. When only the capture failed, the queue is as good as before: run without a graph. */
@@ -4985,7 +5031,7 @@ static hybrid_result hybrid__cuda_capture_end(hybrid__cuda_queue *q, hybrid__cud
         if (q->refused) q->result = HYBRID_OK;
         q->refused = false;
     }
-    else if (code || !graph) r = hybrid__driver_fail(&q->cu->driver, error, code ? code : HYBRID__CU_CAPTURE_INVALIDATED, "ending a capture");
+    else if (code || !graph) r = hybrid__cuda_graph_fail(q, code ? code : HYBRID__CU_CAPTURE_INVALIDATED, "ending a capture", error);
     else if (!(g = (hybrid__cuda_graph *)hybrid__calloc(q->cu->rt, 1, sizeof *g))) r = hybrid__fail_memory(error, sizeof *g);
     else {
         g->n_launches = q->n_launches - q->capture_start;
@@ -4995,7 +5041,7 @@ static hybrid_result hybrid__cuda_capture_end(hybrid__cuda_queue *q, hybrid__cud
         if (!code) *out = g;
         else {
             hybrid__free(q->cu->rt, g);
-            r = hybrid__driver_fail(&q->cu->driver, error, code, "making a graph");
+            r = hybrid__cuda_graph_fail(q, code, "making a graph", error);
         }
     }
     if (graph) api->cuGraphDestroy(graph);
@@ -5003,14 +5049,21 @@ static hybrid_result hybrid__cuda_capture_end(hybrid__cuda_queue *q, hybrid__cud
     return r;
 }
 
-static void hybrid__cuda_graph_launch(hybrid__cuda_queue *q, const hybrid__cuda_graph *graph)
+/* When this fails, nothing of the graph runs: its work can be put into the queue piece by piece, unless the queue has failed. */
+static hybrid_result hybrid__cuda_graph_launch(hybrid__cuda_queue *q, const hybrid__cuda_graph *graph, hybrid_error *error)
 {
     void *caller;
-    if (q->result || hybrid__cuda_refuse(q, "another graph")) return;
+    int code;
+    if (q->result || hybrid__cuda_refuse(q, "another graph")) {
+        if (error) *error = q->error;
+        return q->result;
+    }
     caller = hybrid__cuda_enter(q->cu);
-    q->n_graph_launches++;
-    hybrid__cuda_break(q, q->cu->driver.api.cuGraphLaunch(graph->executable, q->stream), "running a captured graph");
+    code = q->cu->driver.api.cuGraphLaunch(graph->executable, q->stream);
     hybrid__cuda_leave(q->cu, caller);
+    if (code) return hybrid__cuda_graph_fail(q, code, "running a captured graph", error);
+    q->n_graph_launches++;
+    return HYBRID_OK;
 }
 
 /* Nothing may be running it: sync first. NULL is nothing. */
@@ -5107,7 +5160,7 @@ static void *hybrid__cuda_queue_blas(hybrid__cuda_queue *q, hybrid_error *why)
     caller = hybrid__cuda_enter(q->cu);
     reason.message[0] = 0;
     r = hybrid__blas_create(q->cu, q->stream, &q->blas, &reason);
-    if (!r && (r = hybrid__blas_prove(q, q->blas.handle, &reason)) != HYBRID_OK) hybrid__blas_destroy(q->cu, &q->blas);
+    if (!r && (r = hybrid__blas_prove(q, q->blas.handle, &reason)) != HYBRID_OK) hybrid__blas_give(q->cu, &q->blas);
     hybrid__cuda_leave(q->cu, caller);
     if (r) {
         q->no_blas = true;
@@ -5130,7 +5183,9 @@ static bool hybrid__cuda_gemm(hybrid__cuda_queue *q, int w_type, const void *w, 
     status = hybrid__blas_gemm(q->cu, handle, w_type, w, ldw, x, ldx, y_type, y, ldy, n_rows, n_out, n_in, add);
     hybrid__cuda_leave(q->cu, caller);
     q->n_launches++;
-    if (status) q->result = hybrid__fail(&q->error, HYBRID_ERROR_DEVICE, "the GPU: cuBLAS: a product of %d x %d with %d rows failed (status %d)", n_out, n_in, n_rows, status);
+    if (!status) return true;
+    q->refused = q->capturing;                               /* outside of a recording it may work */
+    q->result = hybrid__fail(&q->error, HYBRID_ERROR_DEVICE, "the GPU: cuBLAS: a product of %d x %d with %d rows failed (status %d)", n_out, n_in, n_rows, status);
     return true;
 }
 /* ==== end src/cuda/gemm.c ==== */
@@ -6063,7 +6118,7 @@ typedef struct hybrid__cuda_record {
     uint32_t used;                         /* when; 0: never */
     hybrid__cuda_graph *graph;
 } hybrid__cuda_record;
-enum { HYBRID__CUDA_RECORDS = 8 };
+enum { HYBRID__CUDA_RECORDS = 8, HYBRID__CUDA_GRAPH_FAILURES = 3 };        /* so many failures in a row, and it goes without graphs */
 
 typedef struct hybrid__cuda_backend {
     hybrid__backend     base;
@@ -6075,7 +6130,7 @@ typedef struct hybrid__cuda_backend {
     char               *picture;           /* on the host */
     hybrid__cuda_record records[HYBRID__CUDA_RECORDS], *record;   /* record: of the pass at hand, or NULL */
     uint32_t            clock;
-    bool                no_graphs;         /* they did not work here */
+    int                 n_graph_failures;  /* in a row */
 } hybrid__cuda_backend;
 
 static void hybrid__cuda_layout_make(hybrid__cuda_layout *l, const hybrid__limits *limits)
@@ -6114,15 +6169,6 @@ static void hybrid__cuda_picture_write(hybrid__cuda_backend *self, size_t at, si
     if (bytes && self->layout.picture > HYBRID__CUDA_WHOLE_PICTURE) hybrid__cuda_write(self->queue, self->memory + at, self->picture + at, bytes);
 }
 
-/* A pass that was given up in the middle leaves a recording open. */
-static void hybrid__cuda_abandon(hybrid__cuda_backend *self)
-{
-    hybrid__cuda_graph *graph = NULL;
-    if (self->queue->capturing) hybrid__cuda_capture_end(self->queue, &graph, NULL);
-    hybrid__cuda_graph_destroy(self->cu, graph);
-    self->record = NULL;
-}
-
 static void hybrid__cuda_be_begin(hybrid__backend *be, const hybrid__batch *batch)
 {
     hybrid__cuda_backend *self = hybrid__cuda_of(be);
@@ -6131,7 +6177,7 @@ static void hybrid__cuda_be_begin(hybrid__backend *be, const hybrid__batch *batc
     char *p = self->picture;
     const size_t n = (size_t)batch->n * sizeof(int32_t), row = (size_t)b->pages_a_seq * sizeof(int32_t);
     int i;
-    hybrid__cuda_abandon(self);
+    self->record = NULL;                                       /* of a replay that was given up */
     be->batch = batch;
     memcpy(p + l->ids, batch->ids, n);
     memcpy(p + l->pos, batch->pos, n);
@@ -6170,21 +6216,27 @@ static hybrid__cuda_record *hybrid__cuda_record_of(hybrid__cuda_backend *self)
     return oldest;
 }
 
+/* Another thread of the process may break a recording: that is no reason to do without for good. */
+static void hybrid__cuda_graph_failed(hybrid__cuda_backend *self, const hybrid_error *why)
+{
+    const bool last = ++self->n_graph_failures == HYBRID__CUDA_GRAPH_FAILURES;
+    hybrid__log(self->base.rt, HYBRID_LOG_WARN, "decoding without CUDA graphs%s: %s", last ? "" : " for once", why->message);
+}
+
 static hybrid__pass hybrid__cuda_be_pass_begin(hybrid__backend *be)
 {
     hybrid__cuda_backend *self = hybrid__cuda_of(be);
+    hybrid_error why;
     bool seen;
-    if (self->no_graphs || self->batch.n_tiles || self->queue->result || self->queue->rehearsing) return HYBRID__PASS_RUN;      /* tiles: a prompt, which no other is like */
+    if (self->n_graph_failures >= HYBRID__CUDA_GRAPH_FAILURES || self->batch.n_tiles || self->queue->result || self->queue->rehearsing) return HYBRID__PASS_RUN;      /* tiles: a prompt, which no other is like */
     self->record = hybrid__cuda_record_of(self);
     seen = self->record->used != 0;
     self->record->used = ++self->clock;
     if (self->record->graph) return HYBRID__PASS_REPLAY;
-    if (!seen) {
-        self->record = NULL;
-        return HYBRID__PASS_RUN;
-    }
-    hybrid__cuda_capture_begin(self->queue);
-    return HYBRID__PASS_RECORD;
+    if (seen && !hybrid__cuda_capture_begin(self->queue, &why)) return HYBRID__PASS_RECORD;
+    if (seen) hybrid__cuda_graph_failed(self, &why);
+    self->record = NULL;
+    return HYBRID__PASS_RUN;
 }
 
 static void hybrid__cuda_be_rehearse(hybrid__backend *be, bool on) { hybrid__cuda_of(be)->queue->rehearsing = on; }
@@ -6196,13 +6248,15 @@ static bool hybrid__cuda_be_pass_end(hybrid__backend *be)
     hybrid_error why;
     self->record = NULL;
     if (!record) return true;
-    if (!record->graph && hybrid__cuda_capture_end(self->queue, &record->graph, &why)) {
-        self->no_graphs = true;
-        hybrid__log(be->rt, HYBRID_LOG_WARN, "decoding without CUDA graphs: %s", why.message);
-        return self->queue->result != HYBRID_OK;               /* a lost device is sync's business */
+    if ((record->graph || !hybrid__cuda_capture_end(self->queue, &record->graph, &why)) && !hybrid__cuda_graph_launch(self->queue, record->graph, &why)) {
+        self->n_graph_failures = 0;
+        return true;
     }
-    hybrid__cuda_graph_launch(self->queue, record->graph);
-    return true;
+    hybrid__cuda_graph_destroy(self->cu, record->graph);
+    record->graph = NULL;
+    if (self->queue->result) return true;                      /* a lost device is sync's business */
+    hybrid__cuda_graph_failed(self, &why);
+    return false;
 }
 
 /* ---- the table ---- */
@@ -6238,7 +6292,6 @@ static void hybrid__cuda_be_top_k(hybrid__backend *be, const hybrid__op_top_k *o
 }
 static void hybrid__cuda_be_copy(hybrid__backend *be, void *dst, const void *src, size_t bytes)
 {
-    hybrid__cuda_abandon(hybrid__cuda_of(be));                 /* no pass copies within the device */
     hybrid__cuda_copy(hybrid__cuda_of(be)->queue, dst, src, bytes);
 }
 static void hybrid__cuda_be_write(hybrid__backend *be, void *dst, const void *host, size_t bytes) { hybrid__cuda_write(hybrid__cuda_of(be)->queue, dst, host, bytes); }
@@ -6261,10 +6314,7 @@ static void hybrid__cuda_be_destroy(hybrid__backend *be)
     if (!be) return;
     cu = self->cu;
     rt = be->rt;
-    if (self->queue) {
-        hybrid__cuda_abandon(self);
-        hybrid__cuda_sync(self->queue, NULL);
-    }
+    if (self->queue) hybrid__cuda_sync(self->queue, NULL);
     for (i = 0; i < HYBRID__CUDA_RECORDS; i++) hybrid__cuda_graph_destroy(cu, self->records[i].graph);
     hybrid__cuda_queue_destroy(self->queue);
     hybrid__cuda_free(cu, self->memory);

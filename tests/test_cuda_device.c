@@ -350,13 +350,13 @@ static void test_graphs(hybrid_runtime *rt)
     snprintf(cache, sizeof cache, "%s/cache", folder);
     CHECK(!open_device(rt, 0, cache, &cu, &err) && !hybrid__cuda_queue_create(cu, &q, &err), "%s", err.message);
     CHECK(!hybrid__cuda_alloc(cu, 400, &x, &err) && !hybrid__cuda_alloc(cu, 4, &at, &err), "%s", err.message);
-    hybrid__cuda_capture_begin(q);
+    hybrid__cuda_capture_begin(q, &err);
     launch_add(q, BASIC, x, 1.0f, 100);
     CHECK(hybrid__cuda_capture_end(q, &g, &err) == HYBRID_ERROR_INVALID && !g && strstr(err.message, "compiling"), "a module must be there before: %s", err.message);
     CHECK(q->result == HYBRID_OK, "the queue is as good as before");
     CHECK(!hybrid__cuda_warmup(cu, &basic, 1, NULL, NULL, &err), "%s", err.message);
     for (i = 0; i < 4; i++) {
-        hybrid__cuda_capture_begin(q);
+        hybrid__cuda_capture_begin(q, &err);
         if (i == 0) hybrid__cuda_write(q, at, &i, 4);
         if (i == 1) hybrid__cuda_read(q, back, x, 4);
         if (i == 2) CHECK(hybrid__cuda_sync(q, &err) == HYBRID_ERROR_INVALID, "%s", err.message);
@@ -367,7 +367,7 @@ static void test_graphs(hybrid_runtime *rt)
     }
     CHECK(hybrid__cuda_capture_end(q, &g, &err) == HYBRID_ERROR_INVALID, "there is none: %s", err.message);
     hybrid__cuda_zero(q, x, 400);
-    hybrid__cuda_capture_begin(q);
+    hybrid__cuda_capture_begin(q, &err);
     args[0] = &x; args[1] = &at; args[2] = &a;
     hybrid__cuda_launch(q, BASIC, INDEXED, one, block, 0, args);
     hybrid__cuda_copy(q, (char *)x + 360, x, 4);
@@ -376,7 +376,7 @@ static void test_graphs(hybrid_runtime *rt)
     for (i = 0; i < 10; i++) {                           /* what changes lies in device memory */
         int where = i * 5;
         hybrid__cuda_write(q, at, &where, 4);
-        hybrid__cuda_graph_launch(q, g);
+        hybrid__cuda_graph_launch(q, g, &err);
     }
     hybrid__cuda_read(q, back, x, 400);
     CHECK(!hybrid__cuda_sync(q, &err), "%s", err.message);
@@ -390,15 +390,15 @@ static void test_graphs(hybrid_runtime *rt)
     if (cu->driver.api.cuGraphInstantiate_v2) {
         cu->driver.api.cuGraphInstantiateWithFlags = NULL;
         hybrid__cuda_zero(q, x, 400);
-        hybrid__cuda_capture_begin(q);
+        hybrid__cuda_capture_begin(q, &err);
         launch_add(q, BASIC, x, 2.0f, 100);
         CHECK(!hybrid__cuda_capture_end(q, &g, &err), "%s", err.message);
-        hybrid__cuda_graph_launch(q, g);
+        hybrid__cuda_graph_launch(q, g, &err);
         hybrid__cuda_read(q, back, x, 400);
         CHECK(!hybrid__cuda_sync(q, &err) && back[99] == 2.0f, "%s", err.message);
         hybrid__cuda_graph_destroy(cu, g);
     }
-    hybrid__cuda_capture_begin(q);                       /* destroyed in the middle */
+    hybrid__cuda_capture_begin(q, &err);                       /* destroyed in the middle */
     launch_add(q, BASIC, x, 2.0f, 100);
     hybrid__cuda_queue_destroy(q);
     hybrid__cuda_release(cu);
@@ -485,6 +485,73 @@ static void test_blas(hybrid_runtime *rt)
     CHECK(!counts || counts->bytes == 0, "nothing stays");
 }
 
+/* What fails while something is recorded, or when it is run, is no failure of the queue. */
+static void test_broken_graphs(hybrid_runtime *rt)
+{
+    static const struct { const char *fail; int stage; } cases[] = {
+        { "cuStreamBeginCapture:1:900", 0 }, { "cuStreamBeginCapture:1:2", 0 }, { "cuLaunchKernel:1:901", 1 }, { "cuLaunchKernel:2:2", 1 }, { "cuMemcpyDtoDAsync:1:906", 1 },
+        { "cuStreamEndCapture:1:901", 1 }, { "cuGraphInstantiateWithFlags:1:2", 1 }, { "cuGraphLaunch:1:2", 2 }, { "cuGraphLaunch:1:900", 2 } };
+    hybrid__cuda *cu = NULL;
+    hybrid__cuda_queue *q = NULL;
+    hybrid__cuda_graph *g = NULL;
+    hybrid_error err;
+    void *x = NULL;
+    float back[2];
+    int i, k, stage, basic = BASIC;
+    TEST("a recording that fails");
+    CHECK(!open_device(rt, 0, "", &cu, &err) && !hybrid__cuda_queue_create(cu, &q, &err) && !hybrid__cuda_alloc(cu, 400, &x, &err) && !hybrid__cuda_warmup(cu, &basic, 1, NULL, NULL, &err), "%s", err.message);
+    for (i = 0; counts && i < COUNT(cases); i++) {
+        hybrid__cuda_zero(q, x, 400);
+        CHECK(!hybrid__cuda_sync(q, &err), "%s", err.message);
+        for (k = 0; k < 2; k++) {                        /* it fails, and works the next time */
+            g = NULL;
+            if (!k) setenv("EMU_FAIL", cases[i].fail, 1);
+            err.message[0] = 0;
+            stage = 0;
+            if (!hybrid__cuda_capture_begin(q, &err)) {
+                stage = 1;
+                launch_add(q, BASIC, x, 1.0f, 100);
+                hybrid__cuda_copy(q, (char *)x + 360, x, 4);
+                launch_add(q, BASIC, x, 1.0f, 50);
+                if (!hybrid__cuda_capture_end(q, &g, &err)) stage = hybrid__cuda_graph_launch(q, g, &err) ? 2 : 3;
+            }
+            unsetenv("EMU_FAIL");
+            CHECK(stage == (k ? 3 : cases[i].stage) && !q->result && !q->capturing && (k || strstr(err.message, "GPU")), "%s: stage %d, result %d: %s", cases[i].fail, stage, q->result, err.message);
+            hybrid__cuda_read(q, back, x, 8);
+            CHECK(!hybrid__cuda_sync(q, &err) && back[0] == 2.0f * (float)k, "%s: %g, %s", cases[i].fail, (double)back[0], err.message);
+            hybrid__cuda_graph_destroy(cu, g);
+        }
+    }
+    hybrid__cuda_queue_destroy(q);
+    hybrid__cuda_release(cu);
+}
+
+/* cublasDestroy waits for the whole device: a queue that ends may not break what another one records. */
+static void test_blas_handles(hybrid_runtime *rt)
+{
+    hybrid__cuda *cu = NULL;
+    hybrid__cuda_queue *q = NULL, *other = NULL;
+    hybrid__cuda_graph *g = NULL;
+    hybrid_error err;
+    void *x = NULL;
+    int i, basic = BASIC;
+    TEST("handles of cuBLAS");
+    CHECK(!open_device(rt, 0, "", &cu, &err) && !hybrid__cuda_queue_create(cu, &q, &err) && !hybrid__cuda_alloc(cu, 400, &x, &err) && !hybrid__cuda_warmup(cu, &basic, 1, NULL, NULL, &err), "%s", err.message);
+    for (i = 0; i < 3; i++) {
+        CHECK(!hybrid__cuda_queue_create(cu, &other, &err), "%s", err.message);
+        if (!hybrid__cuda_queue_blas(other, &err)) SKIP_PROCESSOR("%s", err.message);
+        CHECK(!counts || counts->blas_handles == 1, "the one that there is serves again: %llu", counts->blas_handles);
+        CHECK(!hybrid__cuda_capture_begin(q, &err), "%s", err.message);
+        launch_add(q, BASIC, x, 1.0f, 100);
+        hybrid__cuda_queue_destroy(other);
+        CHECK(!hybrid__cuda_capture_end(q, &g, &err), "%s", err.message);
+        hybrid__cuda_graph_destroy(cu, g);
+    }
+    hybrid__cuda_queue_destroy(q);
+    hybrid__cuda_release(cu);
+    CHECK(!counts || !counts->blas_handles, "%llu handles stay", counts->blas_handles);
+}
+
 /* ---- several threads ---- */
 
 typedef struct worker { hybrid__cuda *cu; int number, wrong; char message[256]; } worker;
@@ -563,10 +630,12 @@ static hybrid_result scenario(hybrid_runtime *rt, hybrid_error *err)
         for (i = 0; i < 4; i++) hybrid__cuda_write(q, x, data, 5200000);       /* once around the ring */
         launch_add(q, BASIC, x, 1.0f, 1300000);
         if (hybrid__jit_ready(&cu->jit, BASIC)) {
-            hybrid__cuda_capture_begin(q);
-            launch_add(q, BASIC, x, 1.0f, 1300000);
-            if (hybrid__cuda_capture_end(q, &g, err) == HYBRID_OK) hybrid__cuda_graph_launch(q, g);
-            else if (!q->result) launch_add(q, BASIC, x, 1.0f, 1300000);       /* no graph: the same work, call by call */
+            bool recorded = !hybrid__cuda_capture_begin(q, NULL);
+            if (recorded) {
+                launch_add(q, BASIC, x, 1.0f, 1300000);
+                recorded = !hybrid__cuda_capture_end(q, &g, NULL) && !hybrid__cuda_graph_launch(q, g, NULL);
+            }
+            if (!recorded && !q->result) launch_add(q, BASIC, x, 1.0f, 1300000);       /* no graph: the same work, call by call */
         }
         hybrid__cuda_copy(q, y, (char *)x + 5200000 - 40, 40);
         hybrid__cuda_read(q, back, y, 40);
@@ -646,7 +715,7 @@ static int part_sticky(void)
     TEST("a lost device");
     CHECK(!open_device(rt, 0, "", &cu, &err) && !hybrid__cuda_queue_create(cu, &q, &err) && !hybrid__cuda_queue_create(cu, &q2, &err) && !hybrid__cuda_alloc(cu, 400, &x, &err), "%s", err.message);
     launch_add(q, BASIC, x, 1.0f, 4);
-    hybrid__cuda_capture_begin(q);
+    hybrid__cuda_capture_begin(q, &err);
     launch_add(q, BASIC, x, 1.0f, 4);
     CHECK(!hybrid__cuda_capture_end(q, &g, &err), "%s", err.message);
     hybrid__cuda_zero(q, x, 400);                        /* a pointer to nothing */
@@ -655,8 +724,8 @@ static int part_sticky(void)
     hybrid__cuda_read(q, back, x, 16);
     CHECK(hybrid__cuda_sync(q, &err) == HYBRID_ERROR_DEVICE && strstr(err.message, "fault") && strstr(err.message, "CUDA_ERROR") && strstr(err.message, "CPU"), "%s", err.message);
     hybrid__cuda_write(q, x, back, 16);
-    hybrid__cuda_graph_launch(q, g);
-    hybrid__cuda_capture_begin(q);
+    hybrid__cuda_graph_launch(q, g, &err);
+    hybrid__cuda_capture_begin(q, &err);
     CHECK(hybrid__cuda_sync(q, &again) == HYBRID_ERROR_DEVICE && !strcmp(again.message, err.message), "the first failure stays: %s", again.message);
     hybrid__cuda_zero(q2, x, 4);
     CHECK(hybrid__cuda_sync(q2, &err) == HYBRID_ERROR_DEVICE, "other queues see it: %s", err.message);
@@ -808,6 +877,8 @@ static void test_rest(hybrid_runtime *rt, const char *self)
     test_graphs(rt);
     test_blas(rt);
     test_bad_blas(rt);
+    test_broken_graphs(rt);
+    test_blas_handles(rt);
     test_failures();
     child(self, "", "sticky");
     if (counts) {

@@ -301,6 +301,77 @@ static void test_failures(void)
     }
 }
 
+/* What fails once, while a pass is recorded or run from its record, costs that record. */
+static void test_graph_failures(void)
+{
+    static const char *const cases[] = { "cuStreamBeginCapture:1", "cuLaunchKernel:5:901", "cuLaunchKernel:9:900", "cuGraphLaunch:1:2", "cuGraphLaunch:1:900" };
+    static const int32_t start[] = { 1, 403, 407, 261 };
+    setup s;
+    size_t i;
+    int k;
+    uint64_t before;
+    hybrid__cuda_queue *q;
+    TEST("a graph fails");
+    for (i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        if (!begin(&s, NULL, 0, NULL)) return;
+        if (!step(&s, 0, start, 4) || !step(&s, 0, start + 1, 1)) return;
+        setenv("EMU_FAIL", cases[i], 1);
+        if (!step(&s, 0, start + 1, 1)) return;
+        unsetenv("EMU_FAIL");
+        CHECK(strstr(said, "without CUDA graphs for once") && !strstr(said, "without the GPU") && !s.ctx->forward.stages[0].device->ops->is_host, "%s: %s", cases[i], said);
+        if (s.ctx->forward.stages[0].device->ops->is_host) { end(&s); continue; }
+        q = ((hybrid__cuda_backend *)s.ctx->forward.stages[0].be)->queue;
+        before = q->n_graph_launches;
+        for (k = 0; k < 3; k++) if (!step(&s, 0, start + 1, 1)) return;
+        CHECK(q->n_graph_launches == before + 3, "%s: %d graphs run in 3 steps", cases[i], (int)(q->n_graph_launches - before));
+        CHECK(!hybrid_seq_remove(s.ctx, 0, 0, NULL), "empty");
+        expect_cpu_text(&s, cases[i], 8);
+        end(&s);
+    }
+}
+
+/* Between two calls of a decode that is done in slices, the host may do with the device what it likes: no capture is open. */
+static void test_slices(void)
+{
+    static const int32_t start[] = { 1, 403, 407, 261 };
+    setup s;
+    int (*synchronize)(void) = NULL;
+    void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD), *function = library ? dlsym(library, "cuCtxSynchronize") : NULL, *caller;
+    hybrid__cuda_queue *q;
+    hybrid_error err;
+    uint64_t cap;
+    int i, parts, slices = 0, code, bad = 0;
+    bool done;
+    TEST("slices");
+    memcpy(&synchronize, &function, sizeof function);
+    n_batch = 8;
+    for (parts = 1; parts <= 2; parts++) {                 /* all layers on the GPU, and some */
+        for (cap = 100 << 20; begin(&s, NULL, cap, NULL) && s.ctx->forward.n_stages < parts && cap > 100000; cap -= cap / 8) end(&s);
+        CHECK(s.ctx && s.ctx->forward.n_stages == parts && synchronize, "no %d stages", parts);
+        if (!s.ctx || s.ctx->forward.n_stages != parts || !step(&s, 0, start, 4)) return;
+        said[0] = 0;
+        q = ((hybrid__cuda_backend *)s.ctx->forward.stages[s.ctx->forward.n_stages - 1].be)->queue;
+        for (i = 0; i < 6; i++) {
+            CHECK(!hybrid_batch_add(s.ctx, 0, start + 1, 1, &err), "%s", err.message);
+            for (done = false; !done; slices++) {
+                CHECK(!hybrid_decode_step(s.ctx, 0, &done, &err), "%s", err.message);
+                caller = hybrid__cuda_enter(q->cu);
+                if ((code = synchronize ? synchronize() : 0) != 0) bad = code;
+                hybrid__cuda_leave(q->cu, caller);
+                if (i != 3 || slices % 3) continue;
+                hybrid_batch_clear(s.ctx);                 /* given up in the middle of a replay */
+                break;
+            }
+        }
+        CHECK(!bad && q->n_graph_launches >= 3 && !strstr(said, "without"), "synchronising gives %d, %d graphs: %s", bad, (int)q->n_graph_launches, said);
+        CHECK(!hybrid_seq_remove(s.ctx, 0, 0, NULL), "empty");
+        expect_cpu_text(&s, "slices", 8);
+        end(&s);
+    }
+    n_batch = 32;
+    CHECK(slices > 12, "%d slices", slices);
+}
+
 /* Each device allocation fails once: the model or the context runs on the CPU then. */
 static void test_no_memory(void)
 {
@@ -410,8 +481,10 @@ int main(void)
     test_warmup();
     test_limits();
     test_next();
+    test_slices();
     if (!counts) { SKIP("a real GPU does not fail on demand"); return test_end(); }
     test_failures();
+    test_graph_failures();
     test_no_memory();
     test_broken();
     return test_end();

@@ -180,7 +180,8 @@ typedef struct hybrid__op_top_k {
 } hybrid__op_top_k;
 
 /* How a pass goes on: its ops are called and run; or called and recorded, to be run at its end; or left out, since a record of an earlier pass over
- * a batch of the same shape is run at its end. */
+ * a batch of the same shape is run at its end. Who records goes on to pass_end before anything of the host's can run: a device that is being recorded
+ * refuses much of what others of the process may ask of it. */
 typedef enum hybrid__pass { HYBRID__PASS_RUN, HYBRID__PASS_RECORD, HYBRID__PASS_REPLAY } hybrid__pass;
 
 typedef struct hybrid__backend_ops {

@@ -13,7 +13,7 @@ typedef struct hybrid__cuda_record {
     uint32_t used;                         /* when; 0: never */
     hybrid__cuda_graph *graph;
 } hybrid__cuda_record;
-enum { HYBRID__CUDA_RECORDS = 8 };
+enum { HYBRID__CUDA_RECORDS = 8, HYBRID__CUDA_GRAPH_FAILURES = 3 };        /* so many failures in a row, and it goes without graphs */
 
 typedef struct hybrid__cuda_backend {
     hybrid__backend     base;
@@ -25,7 +25,7 @@ typedef struct hybrid__cuda_backend {
     char               *picture;           /* on the host */
     hybrid__cuda_record records[HYBRID__CUDA_RECORDS], *record;   /* record: of the pass at hand, or NULL */
     uint32_t            clock;
-    bool                no_graphs;         /* they did not work here */
+    int                 n_graph_failures;  /* in a row */
 } hybrid__cuda_backend;
 
 static void hybrid__cuda_layout_make(hybrid__cuda_layout *l, const hybrid__limits *limits)
@@ -64,15 +64,6 @@ static void hybrid__cuda_picture_write(hybrid__cuda_backend *self, size_t at, si
     if (bytes && self->layout.picture > HYBRID__CUDA_WHOLE_PICTURE) hybrid__cuda_write(self->queue, self->memory + at, self->picture + at, bytes);
 }
 
-/* A pass that was given up in the middle leaves a recording open. */
-static void hybrid__cuda_abandon(hybrid__cuda_backend *self)
-{
-    hybrid__cuda_graph *graph = NULL;
-    if (self->queue->capturing) hybrid__cuda_capture_end(self->queue, &graph, NULL);
-    hybrid__cuda_graph_destroy(self->cu, graph);
-    self->record = NULL;
-}
-
 static void hybrid__cuda_be_begin(hybrid__backend *be, const hybrid__batch *batch)
 {
     hybrid__cuda_backend *self = hybrid__cuda_of(be);
@@ -81,7 +72,7 @@ static void hybrid__cuda_be_begin(hybrid__backend *be, const hybrid__batch *batc
     char *p = self->picture;
     const size_t n = (size_t)batch->n * sizeof(int32_t), row = (size_t)b->pages_a_seq * sizeof(int32_t);
     int i;
-    hybrid__cuda_abandon(self);
+    self->record = NULL;                                       /* of a replay that was given up */
     be->batch = batch;
     memcpy(p + l->ids, batch->ids, n);
     memcpy(p + l->pos, batch->pos, n);
@@ -120,21 +111,27 @@ static hybrid__cuda_record *hybrid__cuda_record_of(hybrid__cuda_backend *self)
     return oldest;
 }
 
+/* Another thread of the process may break a recording: that is no reason to do without for good. */
+static void hybrid__cuda_graph_failed(hybrid__cuda_backend *self, const hybrid_error *why)
+{
+    const bool last = ++self->n_graph_failures == HYBRID__CUDA_GRAPH_FAILURES;
+    hybrid__log(self->base.rt, HYBRID_LOG_WARN, "decoding without CUDA graphs%s: %s", last ? "" : " for once", why->message);
+}
+
 static hybrid__pass hybrid__cuda_be_pass_begin(hybrid__backend *be)
 {
     hybrid__cuda_backend *self = hybrid__cuda_of(be);
+    hybrid_error why;
     bool seen;
-    if (self->no_graphs || self->batch.n_tiles || self->queue->result || self->queue->rehearsing) return HYBRID__PASS_RUN;      /* tiles: a prompt, which no other is like */
+    if (self->n_graph_failures >= HYBRID__CUDA_GRAPH_FAILURES || self->batch.n_tiles || self->queue->result || self->queue->rehearsing) return HYBRID__PASS_RUN;      /* tiles: a prompt, which no other is like */
     self->record = hybrid__cuda_record_of(self);
     seen = self->record->used != 0;
     self->record->used = ++self->clock;
     if (self->record->graph) return HYBRID__PASS_REPLAY;
-    if (!seen) {
-        self->record = NULL;
-        return HYBRID__PASS_RUN;
-    }
-    hybrid__cuda_capture_begin(self->queue);
-    return HYBRID__PASS_RECORD;
+    if (seen && !hybrid__cuda_capture_begin(self->queue, &why)) return HYBRID__PASS_RECORD;
+    if (seen) hybrid__cuda_graph_failed(self, &why);
+    self->record = NULL;
+    return HYBRID__PASS_RUN;
 }
 
 static void hybrid__cuda_be_rehearse(hybrid__backend *be, bool on) { hybrid__cuda_of(be)->queue->rehearsing = on; }
@@ -146,13 +143,15 @@ static bool hybrid__cuda_be_pass_end(hybrid__backend *be)
     hybrid_error why;
     self->record = NULL;
     if (!record) return true;
-    if (!record->graph && hybrid__cuda_capture_end(self->queue, &record->graph, &why)) {
-        self->no_graphs = true;
-        hybrid__log(be->rt, HYBRID_LOG_WARN, "decoding without CUDA graphs: %s", why.message);
-        return self->queue->result != HYBRID_OK;               /* a lost device is sync's business */
+    if ((record->graph || !hybrid__cuda_capture_end(self->queue, &record->graph, &why)) && !hybrid__cuda_graph_launch(self->queue, record->graph, &why)) {
+        self->n_graph_failures = 0;
+        return true;
     }
-    hybrid__cuda_graph_launch(self->queue, record->graph);
-    return true;
+    hybrid__cuda_graph_destroy(self->cu, record->graph);
+    record->graph = NULL;
+    if (self->queue->result) return true;                      /* a lost device is sync's business */
+    hybrid__cuda_graph_failed(self, &why);
+    return false;
 }
 
 /* ---- the table ---- */
@@ -188,7 +187,6 @@ static void hybrid__cuda_be_top_k(hybrid__backend *be, const hybrid__op_top_k *o
 }
 static void hybrid__cuda_be_copy(hybrid__backend *be, void *dst, const void *src, size_t bytes)
 {
-    hybrid__cuda_abandon(hybrid__cuda_of(be));                 /* no pass copies within the device */
     hybrid__cuda_copy(hybrid__cuda_of(be)->queue, dst, src, bytes);
 }
 static void hybrid__cuda_be_write(hybrid__backend *be, void *dst, const void *host, size_t bytes) { hybrid__cuda_write(hybrid__cuda_of(be)->queue, dst, host, bytes); }
@@ -211,10 +209,7 @@ static void hybrid__cuda_be_destroy(hybrid__backend *be)
     if (!be) return;
     cu = self->cu;
     rt = be->rt;
-    if (self->queue) {
-        hybrid__cuda_abandon(self);
-        hybrid__cuda_sync(self->queue, NULL);
-    }
+    if (self->queue) hybrid__cuda_sync(self->queue, NULL);
     for (i = 0; i < HYBRID__CUDA_RECORDS; i++) hybrid__cuda_graph_destroy(cu, self->records[i].graph);
     hybrid__cuda_queue_destroy(self->queue);
     hybrid__cuda_free(cu, self->memory);

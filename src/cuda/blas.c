@@ -8,8 +8,9 @@ typedef struct hybrid__cublas {
     const char        *refused;
 } hybrid__cublas;
 
-/* A handle belongs to one stream and one thread; its workspace is our memory, so that nothing is allocated while a graph is captured. */
-typedef struct hybrid__blas_handle { void *handle, *workspace; } hybrid__blas_handle;
+/* A handle belongs to one stream and one thread; its workspace is our memory, so that nothing is allocated while a graph is captured. The end of a
+ * handle waits for the whole device, which breaks what other contexts record: a handle that is no longer needed waits for the next stream. */
+typedef struct hybrid__blas_handle { void *handle, *workspace; hybrid__blas_spare *spare; } hybrid__blas_handle;
 
 /* Whether the libcublasLt that the process uses lies beside this libcublas. */
 static bool hybrid__cublas_is_whole(const hybrid__library *lib)
@@ -86,32 +87,54 @@ static const hybrid__cublas *hybrid__cuda_blas(hybrid__cuda *cu, hybrid_error *w
     return cu->blas;
 }
 
-/* A handle for a stream. The device's context must be current, and nothing being captured. */
 static size_t hybrid__blas_workspace(int cc) { return (size_t)(cc >= 90 ? 32 : 8) << 20; }
 
+/* A spare handle, or a new one: h->handle, unless a status of cuBLAS is returned. */
+static int hybrid__blas_take(hybrid__cuda *cu, hybrid__blas_handle *h)
+{
+    int code;
+    hybrid__spin_take(&cu->lock);
+    if ((h->spare = cu->blas_spares) != NULL) cu->blas_spares = h->spare->next;
+    hybrid__spin_give(&cu->lock);
+    if (!h->spare) {
+        if (!(h->spare = (hybrid__blas_spare *)hybrid__calloc(cu->rt, 1, sizeof *h->spare))) return HYBRID__CUBLAS_NO_MEMORY;
+        h->spare->destroy = cu->blas->api.cublasDestroy;
+        if ((code = cu->blas->api.cublasCreate(&h->spare->handle)) != 0) {
+            hybrid__free(cu->rt, h->spare);
+            h->spare = NULL;
+            return code;
+        }
+    }
+    h->handle = h->spare->handle;
+    return 0;
+}
+
+/* The work of its stream must be done. */
+static void hybrid__blas_give(hybrid__cuda *cu, hybrid__blas_handle *h)
+{
+    if (h->spare) {
+        cu->blas->api.cublasSetStream(h->handle, NULL);         /* the stream and the workspace end */
+        hybrid__spin_take(&cu->lock);
+        h->spare->next = cu->blas_spares;
+        cu->blas_spares = h->spare;
+        hybrid__spin_give(&cu->lock);
+    }
+    hybrid__cuda_free(cu, h->workspace);
+    memset(h, 0, sizeof *h);
+}
+
+/* A handle for a stream. The device's context must be current, and nothing being captured. */
 static hybrid_result hybrid__blas_create(hybrid__cuda *cu, void *stream, hybrid__blas_handle *h, hybrid_error *error)
 {
     const hybrid__cublas *blas = hybrid__cuda_blas(cu, error);
     const size_t bytes = hybrid__blas_workspace(cu->cc);
     hybrid_result r;
     int code;
-    h->handle = NULL;
     if (!blas) return HYBRID_ERROR_NOT_FOUND;
     if (!h->workspace && (r = hybrid__cuda_alloc(cu, bytes, &h->workspace, error)) != HYBRID_OK) return r;
-    code = blas->api.cublasCreate(&h->handle);
-    if (code) h->handle = NULL;
-    else if ((code = blas->api.cublasSetStream(h->handle, stream)) == 0 && (code = blas->api.cublasSetWorkspace(h->handle, h->workspace, bytes)) == 0)
+    if ((code = hybrid__blas_take(cu, h)) == 0 && (code = blas->api.cublasSetStream(h->handle, stream)) == 0 && (code = blas->api.cublasSetWorkspace(h->handle, h->workspace, bytes)) == 0)
         code = blas->api.cublasSetMathMode(h->handle, HYBRID__CUBLAS_NO_REDUCED_PRECISION);
     if (!code) return HYBRID_OK;
-    if (h->handle) blas->api.cublasDestroy(h->handle);
-    hybrid__cuda_free(cu, h->workspace);
-    h->handle = h->workspace = NULL;
+    hybrid__blas_give(cu, h);
     return hybrid__fail(error, HYBRID_ERROR_DEVICE, "cuBLAS %d.%d does not start on '%.60s' (status %d)", blas->version[0], blas->version[1], cu->name, code);
-}
-
-static void hybrid__blas_destroy(hybrid__cuda *cu, hybrid__blas_handle *h)
-{
-    if (h->handle) cu->blas->api.cublasDestroy(h->handle);
-    hybrid__cuda_free(cu, h->workspace);
-    h->handle = h->workspace = NULL;
 }

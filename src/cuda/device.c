@@ -13,6 +13,9 @@ typedef struct hybrid__cuda_desc {
     int                 n_modules;
 } hybrid__cuda_desc;
 
+/* A handle of cuBLAS that no queue has. */
+typedef struct hybrid__blas_spare { void *handle; int (*destroy)(void *handle); struct hybrid__blas_spare *next; } hybrid__blas_spare;
+
 typedef struct hybrid__cuda {
     hybrid_runtime    *rt;
     volatile uint64_t  references;
@@ -31,6 +34,7 @@ typedef struct hybrid__cuda {
     struct hybrid__cublas *blas;        /* NULL: not there, or not asked for */
     int                blas_state;      /* 0: not asked for, 1: there, 2: absent */
     volatile uint64_t  blas_proven;     /* it computes a known product */
+    hybrid__blas_spare *blas_spares;
     hybrid_error       blas_why;
 } hybrid__cuda;
 
@@ -95,11 +99,17 @@ static void hybrid__cuda_retain(hybrid__cuda *cu) { hybrid__atomic_add(&cu->refe
 /* The last one gives everything back: memory that was not freed, modules, the context. Works after any error of the device. */
 static void hybrid__cuda_release(hybrid__cuda *cu)
 {
+    hybrid__blas_spare *spare, *next;
     hybrid__range *r;
     void *caller;
     if (!cu || hybrid__atomic_add(&cu->references, (uint64_t)-1) != 1) return;
     caller = hybrid__cuda_enter(cu);
     hybrid__jit_destroy(&cu->jit);
+    for (spare = cu->blas_spares; spare; spare = next) {
+        next = spare->next;
+        spare->destroy(spare->handle);
+        hybrid__free(cu->rt, spare);
+    }
     for (r = cu->arena.first; r; r = r->next)
         if (r->starts_block) cu->driver.api.cuMemFree(r->at);
     hybrid__arena_destroy(&cu->arena);

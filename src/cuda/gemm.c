@@ -79,7 +79,7 @@ static void *hybrid__cuda_queue_blas(hybrid__cuda_queue *q, hybrid_error *why)
     caller = hybrid__cuda_enter(q->cu);
     reason.message[0] = 0;
     r = hybrid__blas_create(q->cu, q->stream, &q->blas, &reason);
-    if (!r && (r = hybrid__blas_prove(q, q->blas.handle, &reason)) != HYBRID_OK) hybrid__blas_destroy(q->cu, &q->blas);
+    if (!r && (r = hybrid__blas_prove(q, q->blas.handle, &reason)) != HYBRID_OK) hybrid__blas_give(q->cu, &q->blas);
     hybrid__cuda_leave(q->cu, caller);
     if (r) {
         q->no_blas = true;
@@ -102,6 +102,8 @@ static bool hybrid__cuda_gemm(hybrid__cuda_queue *q, int w_type, const void *w, 
     status = hybrid__blas_gemm(q->cu, handle, w_type, w, ldw, x, ldx, y_type, y, ldy, n_rows, n_out, n_in, add);
     hybrid__cuda_leave(q->cu, caller);
     q->n_launches++;
-    if (status) q->result = hybrid__fail(&q->error, HYBRID_ERROR_DEVICE, "the GPU: cuBLAS: a product of %d x %d with %d rows failed (status %d)", n_out, n_in, n_rows, status);
+    if (!status) return true;
+    q->refused = q->capturing;                               /* outside of a recording it may work */
+    q->result = hybrid__fail(&q->error, HYBRID_ERROR_DEVICE, "the GPU: cuBLAS: a product of %d x %d with %d rows failed (status %d)", n_out, n_in, n_rows, status);
     return true;
 }

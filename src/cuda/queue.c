@@ -1,7 +1,8 @@
 /* cuda/queue: work in order on one stream of a device, used by one thread at a time. Calls return before the work is done.
  *
  * The first failure sticks: q->result and q->error keep it, and everything after it does nothing, so that a forward pass is checked
- * once, at its end. A queue whose device is lost can still be synchronised and destroyed.
+ * once, at its end. A queue whose device is lost can still be synchronised and destroyed. While work is recorded, only a lost device is a
+ * failure of the queue: anything else (another thread may break a capture) is one of the recording.
  *
  * Host memory crosses in pinned pieces. Writes are copied into a ring of them and are on their way while the caller reads on in its
  * file; reads wait in one until the next sync. Without pinned memory both are plain copies, which the driver passes through pinned memory of its own. */
@@ -18,7 +19,7 @@ typedef struct hybrid__cuda_queue {
     hybrid_error  error;
     bool          capturing;            /* calls are recorded, not run */
     bool          rehearsing;           /* calls only make ready what they need: modules are compiled, nothing runs */
-    bool          refused;              /* the failure is only that something cannot be captured */
+    bool          refused;              /* the failure is only one of the recording */
     uint64_t      capture_start;        /* n_launches then */
     const char   *last;                 /* the kernel that was launched last: one of the suspects when the device fails */
     uint64_t      n_launches, n_graph_launches, n_copies, n_writes, n_reads, n_syncs, bytes_written, bytes_read;
@@ -36,7 +37,7 @@ typedef struct hybrid__cuda_queue {
 
 typedef struct hybrid__cuda_graph { void *executable; uint64_t n_launches; } hybrid__cuda_graph;
 
-/* A kernel fails after its launch: what reports it, a copy perhaps, is not to blame. */
+/* A kernel fails after its launch: what reports it, a copy perhaps, is not to blame. What fails while capturing may work outside. */
 static void hybrid__cuda_break(hybrid__cuda_queue *q, int code, const char *what)
 {
     char suspect[96];
@@ -45,6 +46,7 @@ static void hybrid__cuda_break(hybrid__cuda_queue *q, int code, const char *what
         snprintf(suspect, sizeof suspect, "running kernels, the last one %.40s", q->last);
         what = suspect;
     }
+    q->refused = q->capturing && !hybrid__driver_is_fault(code);
     q->result = hybrid__driver_fail(&q->cu->driver, &q->error, code, what);
 }
 
@@ -95,7 +97,7 @@ static void hybrid__cuda_queue_destroy(hybrid__cuda_queue *q)
         if (api->cuStreamEndCapture(q->stream, &graph) == 0 && graph) api->cuGraphDestroy(graph);
     }
     api->cuStreamSynchronize(q->stream);
-    hybrid__blas_destroy(cu, &q->blas);
+    hybrid__blas_give(cu, &q->blas);
     for (i = 0; i < HYBRID__STAGE_COUNT; i++) {
         if (q->stages[i].event) api->cuEventDestroy(q->stages[i].event);
         if (q->stages[i].host) api->cuMemFreeHost(q->stages[i].host);
@@ -316,17 +318,28 @@ static void hybrid__cuda_launch(hybrid__cuda_queue *q, int module, int kernel, c
 
 /* ---- graphs ---- */
 
+/* What a graph cannot be made or run for: the queue is as good as before, unless the device is lost. */
+static hybrid_result hybrid__cuda_graph_fail(hybrid__cuda_queue *q, int code, const char *what, hybrid_error *error)
+{
+    if (hybrid__driver_is_fault(code)) hybrid__cuda_break(q, code, what);
+    return hybrid__driver_fail(&q->cu->driver, error, code, what);
+}
+
 /* From here to hybrid__cuda_capture_end launches, copies and clears are recorded and not run. Modules must be loaded before, and what
- * changes from one replay to the next must lie in device memory: arguments are kept as they are now. */
-static void hybrid__cuda_capture_begin(hybrid__cuda_queue *q)
+ * changes from one replay to the next must lie in device memory: arguments are kept as they are now. Nothing of the process may synchronise
+ * the device meanwhile, so a capture is never left open for the host's code to come between. On failure nothing is being captured. */
+static hybrid_result hybrid__cuda_capture_begin(hybrid__cuda_queue *q, hybrid_error *error)
 {
     void *caller;
-    if (q->result) return;
+    int code;
+    if (q->result && error) *error = q->error;
+    if (q->result) return q->result;
     caller = hybrid__cuda_enter(q->cu);
-    hybrid__cuda_break(q, q->cu->driver.api.cuStreamBeginCapture(q->stream, HYBRID__CU_CAPTURE_RELAXED), "beginning a capture");
-    q->capturing = !q->result;
+    code = q->cu->driver.api.cuStreamBeginCapture(q->stream, HYBRID__CU_CAPTURE_RELAXED);
+    q->capturing = !code;
     q->capture_start = q->n_launches;
     hybrid__cuda_leave(q->cu, caller);
+    return code ? hybrid__cuda_graph_fail(q, code, "beginning a capture", error) : HYBRID_OK;
 }
 
 /* The recorded work as a graph that can be launched. When only the capture failed, the queue is as good as before: run without a graph. */
@@ -351,7 +364,7 @@ static hybrid_result hybrid__cuda_capture_end(hybrid__cuda_queue *q, hybrid__cud
         if (q->refused) q->result = HYBRID_OK;
         q->refused = false;
     }
-    else if (code || !graph) r = hybrid__driver_fail(&q->cu->driver, error, code ? code : HYBRID__CU_CAPTURE_INVALIDATED, "ending a capture");
+    else if (code || !graph) r = hybrid__cuda_graph_fail(q, code ? code : HYBRID__CU_CAPTURE_INVALIDATED, "ending a capture", error);
     else if (!(g = (hybrid__cuda_graph *)hybrid__calloc(q->cu->rt, 1, sizeof *g))) r = hybrid__fail_memory(error, sizeof *g);
     else {
         g->n_launches = q->n_launches - q->capture_start;
@@ -361,7 +374,7 @@ static hybrid_result hybrid__cuda_capture_end(hybrid__cuda_queue *q, hybrid__cud
         if (!code) *out = g;
         else {
             hybrid__free(q->cu->rt, g);
-            r = hybrid__driver_fail(&q->cu->driver, error, code, "making a graph");
+            r = hybrid__cuda_graph_fail(q, code, "making a graph", error);
         }
     }
     if (graph) api->cuGraphDestroy(graph);
@@ -369,14 +382,21 @@ static hybrid_result hybrid__cuda_capture_end(hybrid__cuda_queue *q, hybrid__cud
     return r;
 }
 
-static void hybrid__cuda_graph_launch(hybrid__cuda_queue *q, const hybrid__cuda_graph *graph)
+/* When this fails, nothing of the graph runs: its work can be put into the queue piece by piece, unless the queue has failed. */
+static hybrid_result hybrid__cuda_graph_launch(hybrid__cuda_queue *q, const hybrid__cuda_graph *graph, hybrid_error *error)
 {
     void *caller;
-    if (q->result || hybrid__cuda_refuse(q, "another graph")) return;
+    int code;
+    if (q->result || hybrid__cuda_refuse(q, "another graph")) {
+        if (error) *error = q->error;
+        return q->result;
+    }
     caller = hybrid__cuda_enter(q->cu);
-    q->n_graph_launches++;
-    hybrid__cuda_break(q, q->cu->driver.api.cuGraphLaunch(graph->executable, q->stream), "running a captured graph");
+    code = q->cu->driver.api.cuGraphLaunch(graph->executable, q->stream);
     hybrid__cuda_leave(q->cu, caller);
+    if (code) return hybrid__cuda_graph_fail(q, code, "running a captured graph", error);
+    q->n_graph_launches++;
+    return HYBRID_OK;
 }
 
 /* Nothing may be running it: sync first. NULL is nothing. */

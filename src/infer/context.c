@@ -508,7 +508,7 @@ HYBRID_API hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t bu
             hybrid__batch_give_up(context);
             return r;
         }
-    } while (context->progress.running && (budget_us == UINT64_MAX || hybrid__now_us() - since < budget_us));
+    } while (context->progress.running && (budget_us == UINT64_MAX || context->forward.pass == HYBRID__PASS_RECORD || hybrid__now_us() - since < budget_us));
     *done = !context->progress.running;
     return HYBRID_OK;
 }

@@ -493,6 +493,7 @@ static hybrid_result hybrid__forward_end(hybrid__forward *f, const hybrid__batch
         for (layer = f->at == f->stages ? 0 : f->at[-1].layer_end; layer < f->hp->n_layer; layer++) hybrid__forward_layer(f, c, layer);
         hybrid__forward_head(f, c, y);
     }
+    f->pass = HYBRID__PASS_RUN;
     if (!is_host && c->n_out) hybrid__forward_read(f, c->n_out, out);
     return be->ops->sync(be, error);
 }

@@ -15,6 +15,7 @@ typedef struct emu_counts {
     unsigned long long syncs;                 /* stream, event and context synchronizations */
     unsigned long long modules;               /* loaded */
     unsigned long long findings;              /* faults of kernels reported on stderr */
+    unsigned long long blas_handles;          /* of cuBLAS now */
 } emu_counts;
 typedef const emu_counts *(*emu_counters_function)(void);     /* emu_counters: the live numbers */
 typedef const char *(*emu_reports_function)(void);        /* emu_reports: text of the findings, "" when none */

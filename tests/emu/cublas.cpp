@@ -9,6 +9,7 @@ int emu_enqueue(void *stream, int (*run)(const void *data), const void *data, si
 int emu_has_context();
 int emu_device_range(const void *p, size_t bytes);
 void emu_written(const void *p, size_t bytes);
+void emu_blas_handle(int change);
 }
 
 enum { SUCCESS = 0, NOT_INITIALIZED = 1, ALLOC_FAILED = 3, INVALID_VALUE = 7, EXECUTION_FAILED = 13, NOT_SUPPORTED = 15 };
@@ -33,9 +34,10 @@ EMU_API int cublasCreate_v2(void **out) {
     if (int e = emu_injected(__func__, ALLOC_FAILED)) return e;
     if (!emu_has_context()) return NOT_INITIALIZED;
     *out = new Handle;
+    emu_blas_handle(1);
     return SUCCESS;
 }
-EMU_API int cublasDestroy_v2(void *h) { if (!h) return NOT_INITIALIZED; delete (Handle *)h; return SUCCESS; }
+EMU_API int cublasDestroy_v2(void *h) { if (!h) return NOT_INITIALIZED; delete (Handle *)h; emu_blas_handle(-1); return SUCCESS; }
 EMU_API int cublasSetStream_v2(void *h, void *s) { if (!h) return NOT_INITIALIZED; ((Handle *)h)->stream = s; return SUCCESS; }
 EMU_API int cublasGetStream_v2(void *h, void **s) { if (!h) return NOT_INITIALIZED; *s = ((Handle *)h)->stream; return SUCCESS; }
 EMU_API int cublasSetMathMode(void *h, int) { return h ? SUCCESS : NOT_INITIALIZED; }

@@ -91,11 +91,14 @@ static Stream *stream_of(void *h) { return (uintptr_t)h <= 2 ? null_stream() : (
 static bool known(Stream *s) { for (Stream *t : streams) if (t == s) return true; return false; }
 
 /* Every entry: counts, asks for injected failures, gives the sticky error. */
-#define ENTER(otherwise) \
+#define ENTER_BUT_FAIL() \
     std::lock_guard<std::recursive_mutex> hold(lock); counts.calls++; \
-    if (!initialized) return NOT_INITIALIZED; \
+    if (!initialized) return NOT_INITIALIZED
+#define ENTER(otherwise) \
+    ENTER_BUT_FAIL(); \
     if (int injected = emu_injected(__func__, otherwise)) return injected
-#define ENTER_CONTEXT(otherwise) ENTER(otherwise); if (!current) return INVALID_CONTEXT; if (sticky) return sticky
+#define HAVE_CONTEXT() if (!current) return INVALID_CONTEXT; if (sticky) return sticky
+#define ENTER_CONTEXT(otherwise) ENTER(otherwise); HAVE_CONTEXT()
 
 /* ---- errors in words ---- */
 struct error_text { int code; const char *name, *text; };
@@ -301,6 +304,21 @@ static int forbidden_while_capturing() {
         if (s->capture && s->capture_mode != 2) { s->broken = true; result = CAPTURE_UNSUPPORTED; }
     return result;
 }
+/* A call that waits for the whole device breaks them all. */
+static int synchronize_device() {
+    int result = OK;
+    for (Stream *s : streams) if (s->capture) { s->broken = true; result = CAPTURE_UNSUPPORTED; }
+    if (result) return result;
+    counts.syncs++;
+    drain_all();
+    return sticky;
+}
+/* For cuBLAS: a handle is made (1) or ended (-1), which waits for the device. */
+EMU_API void emu_blas_handle(int change) {
+    std::lock_guard<std::recursive_mutex> hold(lock);
+    counts.blas_handles += (unsigned long long)change;
+    if (change < 0) synchronize_device();
+}
 #define NOT_WHILE_CAPTURING() do { if (int r = forbidden_while_capturing()) return r; } while (0)
 
 /* ---- init, devices, contexts ---- */
@@ -391,7 +409,7 @@ EMU_API int cuCtxPopCurrent_v2(void **c) {
     return OK;
 }
 EMU_API int cuCtxGetDevice(int *d) { ENTER(1); if (!current) return INVALID_CONTEXT; *d = current->device; return OK; }
-EMU_API int cuCtxSynchronize() { ENTER_CONTEXT(LAUNCH_FAILED); NOT_WHILE_CAPTURING(); counts.syncs++; drain_all(); return sticky; }
+EMU_API int cuCtxSynchronize() { ENTER_CONTEXT(LAUNCH_FAILED); return synchronize_device(); }
 
 /* ---- memory ---- */
 EMU_API int cuMemGetInfo_v2(size_t *available, size_t *total) { ENTER_CONTEXT(1); *total = memory_total(); *available = *total > counts.bytes ? *total - counts.bytes : 0; return OK; }
@@ -805,15 +823,17 @@ EMU_API int cuStreamBeginCapture_v2(void *h, int mode) {
     s->capture_mode = mode;
     return OK;
 }
-EMU_API int cuStreamEndCapture(void *h, void **out) {
-    ENTER_CONTEXT(CAPTURE_INVALIDATED);
+EMU_API int cuStreamEndCapture(void *h, void **out) {      /* ends it when it fails, too */
+    ENTER_BUT_FAIL();
+    HAVE_CONTEXT();
     Stream *s = stream_of(h);
     if (!known(s) || !s->capture || !s->origin) return CAPTURE_UNMATCHED;
     Graph *g = s->capture;
-    bool broken = false;
+    int injected = emu_injected(__func__, CAPTURE_INVALIDATED);
+    bool broken = injected != 0;
     for (Stream *t : streams) if (t->capture == g) { broken = broken || t->broken; t->capture = nullptr; t->origin = t->broken = false; }
     *out = nullptr;
-    if (broken) { delete g; return CAPTURE_INVALIDATED; }
+    if (broken) { delete g; return injected ? injected : CAPTURE_INVALIDATED; }
     *out = g;
     return OK;
 }
