@@ -355,6 +355,7 @@ static void test_slices(void)
             CHECK(!hybrid_batch_add(s.ctx, 0, start + 1, 1, &err), "%s", err.message);
             for (done = false; !done; slices++) {
                 CHECK(!hybrid_decode_step(s.ctx, 0, &done, &err), "%s", err.message);
+                if (said[0]) { CHECK(0, "%s", said); end(&s); return; }
                 caller = hybrid__cuda_enter(q->cu);
                 if ((code = synchronize ? synchronize() : 0) != 0) bad = code;
                 hybrid__cuda_leave(q->cu, caller);
@@ -363,7 +364,7 @@ static void test_slices(void)
                 break;
             }
         }
-        CHECK(!bad && q->n_graph_launches >= 3 && !strstr(said, "without"), "synchronising gives %d, %d graphs: %s", bad, (int)q->n_graph_launches, said);
+        CHECK(!bad && q->n_graph_launches >= 3 && !said[0], "synchronising gives %d, %d graphs: %s", bad, (int)q->n_graph_launches, said);
         CHECK(!hybrid_seq_remove(s.ctx, 0, 0, NULL), "empty");
         expect_cpu_text(&s, "slices", 8);
         end(&s);
