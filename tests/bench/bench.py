@@ -5,7 +5,7 @@
     python tests/bench/bench.py --rows q4_0,smollm2 --threads 1  some rows
     python tests/bench/bench.py --isa avx2                       hybrid held back to a lower ISA (the peer is what it is)
 
-Model files of real shapes with random weights are made once in ~/.cache/hybrid/bench (HYBRID_BENCH_DIR names another place; 7 GB);
+Model files of real shapes with random weights are made once in ~/.cache/hybrid/bench (HYBRID_BENCH_DIR names another place; 12 GB);
 SmolLM2 and Gemma are those of 'make model model-gemma' (HYBRID_MODELS, default models). Each program runs in a process of its own,
 ours and the peer's in turn, ROUNDS times; the numbers are medians over all repetitions. GB/s is bytes of weights times tokens a second, and
 its percentage is of what bandwidth.c reads with as many threads just before.
