@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 5c0d98cb24dca7f1): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 7210d4add1e18785): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -55,107 +55,107 @@
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *     1028  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1091  macros.h           what compilers call things, and the macros that every room uses
- *     1129  base.c             what every room uses: results, errors, checked sizes
- *     1180  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1229  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1288  decimal.c          doubles as text, the same in every locale
- *     1386  thread.c           atomics, threads, and the worker pool
- *     1679  cpu.c              what this processor and its operating system can do
- *     1749  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     1838  device.c           which GPU a runtime uses
- *     1908  runtime.c          creates and ends runtimes
- *     2027  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2180  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     2208  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    23548  end.h              closes what core/begin opened
+ *     1092  macros.h           what compilers call things, and the macros that every room uses
+ *     1130  base.c             what every room uses: results, errors, checked sizes
+ *     1181  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1230  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1289  decimal.c          doubles as text, the same in every locale
+ *     1387  thread.c           atomics, threads, and the worker pool
+ *     1694  cpu.c              what this processor and its operating system can do
+ *     1764  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     1854  device.c           which GPU a runtime uses
+ *     1927  runtime.c          creates and ends runtimes
+ *     2049  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2202  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     2230  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    23571  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     2574  names.c            names that must differ, found by hash
- *     2676  value.c            the 13 types of metadata values and their items
- *     2801  scan.c             a walk over the metadata, which checks every length before it is believed
- *     3004  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     3371  output.c           a file that appears under its name only when it is complete
- *     3470  write.c            makes a GGUF file
+ *     2596  names.c            names that must differ, found by hash
+ *     2698  value.c            the 13 types of metadata values and their items
+ *     2823  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     3026  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     3393  output.c           a file that appears under its name only when it is complete
+ *     3492  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     3951  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     4032  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     4331  floats.c           the types that are plain numbers
- *     4370  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     4563  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     4791  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     4931  types.c            the table of all types, and the public functions over it
- *     5032  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     5101  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     3973  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     4054  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     4353  floats.c           the types that are plain numbers
+ *     4392  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     4585  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     4813  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     4953  types.c            the table of all types, and the public functions over it
+ *     5054  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     5123  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     5275  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     5520  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     5661  pretokenize.c      cuts text into the words inside which BPE merges
- *     6073  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     6449  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     6626  bpe.c              the merging
- *     6948  tokenizer.c        making tokenizers, text to ids, ids to text
- *     7232  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     7358  stop.c             finds strings that end an answer in bytes that come in pieces
- *     7523  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     8068  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     8365  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     8619  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *     9117  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *     9453  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *     9815  jinja_filter.c     what stands behind '|'.
- *    10406  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    10584  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    10834  jinja_parse.c      tokens to a tree
- *    11384  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    11625  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    12110  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    12278  chat.c             a conversation as the variables that chat templates expect
+ *     5297  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     5542  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     5683  pretokenize.c      cuts text into the words inside which BPE merges
+ *     6095  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     6471  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     6648  bpe.c              the merging
+ *     6970  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     7254  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     7380  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     7545  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     8090  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     8387  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     8641  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *     9139  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *     9475  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *     9837  jinja_filter.c     what stands behind '|'.
+ *    10428  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    10606  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    10856  jinja_parse.c      tokens to a tree
+ *    11406  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    11647  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    12132  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    12300  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    12413  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12708  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12723  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12748  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12837  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    13200  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    13229  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    13337  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    13407  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    13502  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13915  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    14249  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    14507  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14703  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
- *    15250  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    15831  cpu_int.c          the table of integer-block kernels
- *    15886  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    15953  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    18203  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    19331  cpu_select.c       the kernels of an instruction set
- *    19367  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    19537  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    19791  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12435  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    12730  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12745  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12770  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    12859  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    13222  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    13251  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    13359  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    13429  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    13524  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13937  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    14271  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    14529  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14725  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
+ *    15272  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    15853  cpu_int.c          the table of integer-block kernels
+ *    15908  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    15975  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    18225  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    19353  cpu_select.c       the kernels of an instruction set
+ *    19389  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    19559  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    19813  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    20212  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    20461  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    20707  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    20752  forward.c          one transformer for all families, over the op table
- *    21254  place.c            which layers run where
- *    21390  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    20234  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    20483  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    20729  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    20774  forward.c          one transformer for all families, over the op table
+ *    21276  place.c            which layers run where
+ *    21413  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    21615  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    21951  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    22189  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    22329  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    22916  next.c             the next token of a sequence
- *    22967  plan.c             the bytes of a model and a context before they are loaded
- *    23074  dialog.c           the messages of a conversation, and the prompt that they make
- *    23191  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    21638  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    21974  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    22212  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    22352  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    22939  next.c             the next token of a sequence
+ *    22990  plan.c             the bytes of a model and a context before they are loaded
+ *    23097  dialog.c           the messages of a conversation, and the prompt that they make
+ *    23214  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1023,7 +1023,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "5c0d98cb24dca7f1"
+#define HYBRID__SOURCE_ID "7210d4add1e18785"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -1050,6 +1050,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #else
     #include <fcntl.h>
     #include <sys/mman.h>
+    #include <sys/select.h>
     #include <sys/stat.h>
     #include <sys/time.h>
     #include <unistd.h>
@@ -1430,7 +1431,20 @@ static void hybrid__yield(void)
 #endif
 }
 
-/* A lock for what is short or rare. */
+/* A fraction of a millisecond, or the least that the system knows. */
+static void hybrid__nap(void)
+{
+#if defined(HYBRID__THREADS_WIN32)
+    Sleep(1);
+#elif defined(HYBRID__THREADS_POSIX)
+    struct timeval t;                                        /* nanosleep is hidden by -std=c99 */
+    t.tv_sec = 0;
+    t.tv_usec = 200;
+    select(0, NULL, NULL, NULL, &t);
+#endif
+}
+
+/* A lock for what is short or rare. Who holds one calls nothing of the host's: it could wait for a thread that waits for the lock. */
 typedef volatile uint64_t hybrid__spin;
 static void hybrid__spin_take(hybrid__spin *lock)
 {
@@ -1439,7 +1453,8 @@ static void hybrid__spin_take(hybrid__spin *lock)
     while (!hybrid__atomic_cas(lock, &open, 1)) {
         open = 0;
         if (++spins < 1000) hybrid__pause();
-        else hybrid__yield();
+        else if (spins < 1100) hybrid__yield();
+        else hybrid__nap();                                  /* a compiler may be at work behind it, for seconds */
     }
 }
 static void hybrid__spin_give(hybrid__spin *lock) { hybrid__atomic_store(lock, 0); }
@@ -1768,10 +1783,11 @@ struct hybrid_runtime {
     hybrid__isa         isa;
     hybrid__pool        pool;
     volatile uint64_t   references;
-    hybrid__spin        gpu_lock;              /* of what follows */
+    hybrid__spin        gpu_lock;              /* of what follows; held while the GPU is opened, which logs: a logger may ask for no more than hybrid_runtime_device */
     char                device_wanted[24];
     bool                gpu_tried;
     hybrid__device     *gpu;                   /* NULL: none, or not yet opened */
+    volatile uint64_t   gpu_there;             /* 1: gpu stands, until the runtime ends: it can be read without the lock */
     uint64_t            max_device_bytes;
     hybrid_kernel_cache kernel_cache;
     char                kernel_cache_path[512];
@@ -1865,7 +1881,10 @@ static hybrid_result hybrid__gpu_open(hybrid_runtime *rt, hybrid_error *error)
     why.message[0] = 0;
     if (!hybrid__gpu_provider) r = hybrid__fail(&why, HYBRID_ERROR_NOT_FOUND, "no GPU back end is compiled in: include hybrid_cuda.h behind hybrid.h");
     else r = hybrid__gpu_provider->open(rt, index < 0 ? 0 : index, &rt->gpu, &why);
-    if (!r) return HYBRID_OK;
+    if (!r) {
+        hybrid__atomic_store(&rt->gpu_there, 1);
+        return HYBRID_OK;
+    }
     rt->gpu = NULL;
     if (index < 0) {
         hybrid__log(rt, HYBRID_LOG_INFO, "computing on the CPU: %s", why.message);
@@ -2017,7 +2036,10 @@ HYBRID_API hybrid_result hybrid_devices(hybrid_runtime *runtime, hybrid_device_i
     return r;
 }
 
-HYBRID_API const char *hybrid_runtime_device(const hybrid_runtime *runtime) { return runtime && runtime->gpu ? hybrid__gpu_provider->name(runtime->gpu) : ""; }
+HYBRID_API const char *hybrid_runtime_device(const hybrid_runtime *runtime)
+{
+    return runtime && hybrid__atomic_load((volatile uint64_t *)(uintptr_t)&runtime->gpu_there) ? hybrid__gpu_provider->name(runtime->gpu) : "";
+}
 
 /* fn(arg, chunk, lane) for chunk 0..n-1; lane < hybrid__lanes(rt). The order of chunks is free: no result may depend on it. */
 static void hybrid__parallel(hybrid_runtime *rt, int n, hybrid__chunk_fn fn, void *arg) { hybrid__pool_run(&rt->pool, n, fn, arg); }
@@ -2104,7 +2126,7 @@ static bool hybrid__file_read_at(hybrid__file *f, uint64_t offset, void *dst, si
 static hybrid_result hybrid__file_open_path(const char *path, hybrid__file *f, hybrid_error *error)
 {
     struct stat st;
-    int fd = open(path, O_RDONLY);
+    int fd = open(path, O_RDONLY | O_NONBLOCK);              /* a pipe would wait for a writer; of a regular file it changes nothing */
     if (fd < 0) return hybrid__fail(error, HYBRID_ERROR_IO, "cannot open '%.160s': %.60s", path, strerror(errno));
     f->fd = fd + 1;
     if (fstat(fd, &st) || !S_ISREG(st.st_mode)) return hybrid__fail(error, HYBRID_ERROR_IO, "'%.160s' is not a regular file", path);
@@ -21381,6 +21403,7 @@ static hybrid_result hybrid__place_upload(hybrid__place *place, hybrid_runtime *
 
 static void hybrid__place_free(hybrid__place *place, hybrid_runtime *rt)
 {
+    if (place->block) place->gpu->ops->flush(place->gpu, NULL);         /* an upload that was given up may still be copying */
     if (place->block) place->gpu->ops->free(place->gpu, place->block);
     hybrid__free(rt, place->w.layers);
     memset(place, 0, sizeof *place);

@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id dd0a3eed767a392b): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 20569ac7e34ebbaf): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -15,28 +15,28 @@
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       53  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      116  macros.h           what compilers call things, and the macros that every room uses
- *     6520  end.h              closes what core/begin opened
+ *      117  macros.h           what compilers call things, and the macros that every room uses
+ *     6577  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
- *      154  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
- *      163  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
- *      280  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
- *      538  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
- *      641  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
- *      782  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     3588  cache.c            compiled kernels on disk, or in the host's own store
- *     3824  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     4205  device.c           an opened GPU: its context, its memory, its kernels
- *     4524  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4667  queue.c            work in order on one stream of a device, used by one thread at a time
- *     5081  gemm.c             large products by cuBLAS.
- *     5193  ops_matmul.c       the op matmul: which kernels a product takes
- *     5493  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5676  ops_attention.c    which kernel of attention takes which rows
- *     5835  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
- *     6105  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     6375  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *      155  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
+ *      164  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
+ *      281  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
+ *      539  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
+ *      642  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
+ *      783  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     3589  cache.c            compiled kernels on disk, or in the host's own store
+ *     3832  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     4242  device.c           an opened GPU: its context, its memory, its kernels
+ *     4568  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4714  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     5129  gemm.c             large products by cuBLAS.
+ *     5241  ops_matmul.c       the op matmul: which kernels a product takes
+ *     5541  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5724  ops_attention.c    which kernel of attention takes which rows
+ *     5883  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
+ *     6153  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     6423  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -48,7 +48,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "dd0a3eed767a392b"
+#define HYBRID_CUDA__SOURCE_ID "20569ac7e34ebbaf"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -75,6 +75,7 @@
 #else
     #include <fcntl.h>
     #include <sys/mman.h>
+    #include <sys/select.h>
     #include <sys/stat.h>
     #include <sys/time.h>
     #include <unistd.h>
@@ -3632,7 +3633,7 @@ static void hybrid__cache_key_add(hybrid__cache_key *key, const void *data, size
 
 /* ---- places ---- */
 
-/* An environment variable as UTF-8; false when it is absent or too long. */
+/* An environment variable as UTF-8; false when it is absent, "" when it is too long. */
 static bool hybrid__environment_path(const char *name, char path[HYBRID__PATH_MAX])
 {
 #if defined(_WIN32)
@@ -3641,22 +3642,29 @@ static bool hybrid__environment_path(const char *name, char path[HYBRID__PATH_MA
     if (MultiByteToWideChar(CP_UTF8, 0, name, -1, wide_name, 64) <= 0) return false;
     SetLastError(0);
     n = GetEnvironmentVariableW(wide_name, wide, HYBRID__PATH_MAX);
-    if (n >= HYBRID__PATH_MAX || (!n && GetLastError())) return false;
+    path[0] = 0;
+    if (n >= HYBRID__PATH_MAX) return true;
+    if (!n && GetLastError()) return false;
     return WideCharToMultiByte(CP_UTF8, 0, wide, n ? -1 : 1, path, HYBRID__PATH_MAX, NULL, NULL) > 0;
 #else
     const char *text = getenv(name);
-    if (!text || strlen(text) >= HYBRID__PATH_MAX) return false;
-    memcpy(path, text, strlen(text) + 1);
+    if (!text) return false;
+    snprintf(path, HYBRID__PATH_MAX, "%s", strlen(text) < HYBRID__PATH_MAX ? text : "");
     return true;
 #endif
 }
 
-/* Puts root and tail into the cache; "" when root is relative or too long. */
+/* Puts root and tail into the cache; "" when that, with the name of an entry, would be too long: another folder than the one that was meant is worse than none. */
+static void hybrid__cache_at(hybrid__cache *cache, const char *root, const char *tail)
+{
+    const size_t room = sizeof cache->folder - HYBRID__CACHE_KEY_TEXT - 48;
+    if (strlen(root) + strlen(tail) < room) snprintf(cache->folder, sizeof cache->folder, "%s%s", root, tail);
+}
+
+/* The same; "" when root is relative, too. */
 static void hybrid__cache_below(hybrid__cache *cache, const char *root, const char *tail)
 {
-    int n = snprintf(cache->folder, sizeof cache->folder, "%s%s", root, tail);
-    bool absolute = root[0] == '/' || (root[0] && root[1] == ':') || root[0] == '\\';
-    if (!absolute || n < 0 || n >= (int)sizeof cache->folder - HYBRID__CACHE_KEY_TEXT - 48) cache->folder[0] = 0;
+    if (root[0] == '/' || (root[0] && root[1] == ':') || root[0] == '\\') hybrid__cache_at(cache, root, tail);
 }
 
 /* From what the runtime's descriptor says. */
@@ -3668,8 +3676,8 @@ static void hybrid__cache_create(hybrid__cache *cache, hybrid_runtime *rt, const
     cache->host = *desc;
     cache->host.path = NULL;
     if (desc->load || desc->store) return;
-    if (desc->path) snprintf(cache->folder, sizeof cache->folder, "%.400s", desc->path);
-    else if (hybrid__environment_path("HYBRID_CUDA_CACHE", root)) snprintf(cache->folder, sizeof cache->folder, "%.400s", root);
+    if (desc->path) hybrid__cache_at(cache, desc->path, "");
+    else if (hybrid__environment_path("HYBRID_CUDA_CACHE", root)) hybrid__cache_at(cache, root, "");
 #if defined(_WIN32)
     else if (hybrid__environment_path("LOCALAPPDATA", root)) hybrid__cache_below(cache, root, "\\hybrid");
 #else
@@ -3824,7 +3832,7 @@ static void hybrid__cache_put(hybrid__cache *cache, const hybrid__cache_key *key
 /* ==== begin src/cuda/jit.c ==== */
 /* cuda/jit: from the text of kernels to functions on the device: which NVRTC, for which architecture, compiled or from the cache.
  * Nothing is loaded or compiled before a kernel of it is first asked for. One compilation at a time: old versions need that, and
- * newer ones gain nothing from two. */
+ * newer ones gain nothing from two. The host's own functions (log, load, store) are called without the lock. */
 
 /* ---- architecture: a pure choice ---- */
 
@@ -3986,29 +3994,41 @@ static char *hybrid__module_text(hybrid_runtime *rt, const hybrid__cuda_module_i
     return text;
 }
 
-/* The compiler's words: all of them to the log, the first that names an error into `line`. */
-static void hybrid__nvrtc_log(hybrid_runtime *rt, const hybrid__nvrtc *nvrtc, void *program, char *line, size_t capacity)
+/* The compiler's words, freed by the caller, or NULL; the first of its lines that names an error goes into `line`. */
+static char *hybrid__nvrtc_words(hybrid_runtime *rt, const hybrid__nvrtc *nvrtc, void *program, char *line, size_t capacity)
 {
     size_t size = 0;
     char *log = NULL, *p, *end;
+    bool found = false;
     snprintf(line, capacity, "the compiler gives no reason");
-    if (nvrtc->api.nvrtcGetProgramLogSize(program, &size) || size < 2 || !(log = (char *)hybrid__calloc(rt, size + 1, 1))) return;
-    if (!nvrtc->api.nvrtcGetProgramLog(program, log)) {
-        bool found = false;
-        for (p = log; *p; p = *end ? end + 1 : end) {
-            end = p + strcspn(p, "\n");
-            hybrid__log(rt, HYBRID_LOG_ERROR, "nvrtc: %.*s", (int)HYBRID__MIN(end - p, 480), p);
-            if (end == p || found) continue;
-            snprintf(line, capacity, "%.*s", (int)(end - p), p);
-            found = strstr(line, "error") != NULL;
-        }
+    if (nvrtc->api.nvrtcGetProgramLogSize(program, &size) || size < 2 || !(log = (char *)hybrid__calloc(rt, size + 1, 1))) return NULL;
+    if (nvrtc->api.nvrtcGetProgramLog(program, log)) log[0] = 0;
+    for (p = log; *p && !found; p = *end ? end + 1 : end) {
+        end = p + strcspn(p, "\n");
+        if (end == p) continue;
+        snprintf(line, capacity, "%.*s", (int)(end - p), p);
+        found = strstr(line, "error") != NULL;
     }
-    hybrid__free(rt, log);
+    return log;
 }
 
-/* Compiles text for nvrtc->arch. *data: the binary or PTX with a zero behind it, freed by the caller. */
+/* Into the log, line by line, and freed. */
+static void hybrid__nvrtc_log(hybrid_runtime *rt, char *words)
+{
+    char *p, *end;
+    for (p = words; p && *p; p = *end ? end + 1 : end) {
+        end = p + strcspn(p, "\n");
+        hybrid__log(rt, HYBRID_LOG_ERROR, "nvrtc: %.*s", (int)HYBRID__MIN(end - p, 480), p);
+    }
+    hybrid__free(rt, words);
+}
+
+enum { HYBRID__NVRTC_NO_MEMORY = 1 };
+
+/* Compiles text for nvrtc->arch. *data: the binary or PTX with a zero behind it; *words: what the compiler says of an error, for hybrid__nvrtc_log,
+ * or NULL. Both are freed by the caller. */
 static hybrid_result hybrid__nvrtc_compile(hybrid_runtime *rt, const hybrid__nvrtc *nvrtc, const hybrid__cuda_module_info *info, const char *text,
-                                           void **data, size_t *size, hybrid_error *error)
+                                           void **data, size_t *size, char **words, hybrid_error *error)
 {
     const char *options[8];
     char arch[40], name[80], line[200];
@@ -4023,13 +4043,14 @@ static hybrid_result hybrid__nvrtc_compile(hybrid_runtime *rt, const hybrid__nvr
     for (i = 0; i < 4 && info->options[i]; i++) options[n++] = info->options[i];
     *data = NULL;
     *size = 0;
+    *words = NULL;
     hybrid__locale_keep(&locale);
     if ((code = nvrtc->api.nvrtcCreateProgram(&program, text, name, 0, NULL, NULL)) == 0) code = nvrtc->api.nvrtcCompileProgram(program, n, options);
     hybrid__locale_restore(&locale);
     if (code) {
-        if (program) hybrid__nvrtc_log(rt, nvrtc, program, line, sizeof line);
+        if (program) *words = hybrid__nvrtc_words(rt, nvrtc, program, line, sizeof line);
         else snprintf(line, sizeof line, "no memory for the compiler");
-        r = hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "NVRTC %d.%d cannot compile the kernels '%.40s' for %s (error %d): %.140s", nvrtc->major, nvrtc->minor, info->name,
+        r = hybrid__fail(error, code == HYBRID__NVRTC_NO_MEMORY ? HYBRID_ERROR_MEMORY : HYBRID_ERROR_UNSUPPORTED, "NVRTC %d.%d cannot compile the kernels '%.40s' for %s (error %d): %.140s", nvrtc->major, nvrtc->minor, info->name,
                          arch + 19, code, line);
     } else if ((nvrtc->arch.ptx ? nvrtc->api.nvrtcGetPTXSize(program, size) : nvrtc->api.nvrtcGetCUBINSize(program, size)) || !*size) {
         r = hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "NVRTC %d.%d made nothing of the kernels '%.40s' for %s", nvrtc->major, nvrtc->minor, info->name, arch + 19);
@@ -4063,7 +4084,7 @@ typedef struct hybrid__jit {
     const hybrid__cuda_module_info *(*info)(int module);
     hybrid__module_slot  *slots;
     int                   n_slots, cc;
-    hybrid__spin          lock;         /* held while anything is compiled or loaded */
+    hybrid__spin          lock;         /* of what follows and the slots; held while anything is compiled or loaded */
     hybrid__nvrtc         nvrtc;
     int                   nvrtc_state;  /* 0 not looked for, 1 there, 2 absent */
     hybrid_error          nvrtc_why;
@@ -4094,17 +4115,20 @@ static void hybrid__jit_destroy(hybrid__jit *jit)
     hybrid__free(jit->rt, jit->slots);
 }
 
+/* Opens NVRTC on the first call; jit->nvrtc stands when this says OK. */
 static hybrid_result hybrid__jit_nvrtc(hybrid__jit *jit, hybrid_error *error)
 {
-    if (jit->nvrtc_state == 0) {
-        uint64_t start = hybrid__now_us();
-        hybrid_result r = hybrid__nvrtc_open(&jit->nvrtc, jit->cc, jit->driver->version, jit->driver->library.is_override, &jit->nvrtc_why);
-        jit->nvrtc_state = r ? 2 : 1;
-        if (!r) hybrid__log(jit->rt, HYBRID_LOG_INFO, "cuda: NVRTC %d.%d (%s) makes %s_%d, opened in %.0f ms", jit->nvrtc.major, jit->nvrtc.minor, jit->nvrtc.library.path,
-                            jit->nvrtc.arch.ptx ? "compute" : "sm", jit->nvrtc.arch.number, (double)(hybrid__now_us() - start) / 1000);
-    }
+    const uint64_t start = hybrid__now_us();
+    bool first;
+    hybrid__spin_take(&jit->lock);
+    first = jit->nvrtc_state == 0;
+    if (first) jit->nvrtc_state = hybrid__nvrtc_open(&jit->nvrtc, jit->cc, jit->driver->version, jit->driver->library.is_override, &jit->nvrtc_why) ? 2 : 1;
+    hybrid__spin_give(&jit->lock);
     if (jit->nvrtc_state == 2 && error) *error = jit->nvrtc_why;
-    return jit->nvrtc_state == 2 ? jit->nvrtc_why.result : HYBRID_OK;
+    if (jit->nvrtc_state == 2) return jit->nvrtc_why.result;
+    if (first) hybrid__log(jit->rt, HYBRID_LOG_INFO, "cuda: NVRTC %d.%d (%s) makes %s_%d, opened in %.0f ms", jit->nvrtc.major, jit->nvrtc.minor, jit->nvrtc.library.path,
+                           jit->nvrtc.arch.ptx ? "compute" : "sm", jit->nvrtc.arch.number, (double)(hybrid__now_us() - start) / 1000);
+    return HYBRID_OK;
 }
 
 static void hybrid__jit_key(const hybrid__jit *jit, const hybrid__cuda_module_info *info, const char *text, size_t size, hybrid__cache_key *key)
@@ -4134,32 +4158,26 @@ static hybrid_result hybrid__jit_load(hybrid__jit *jit, const hybrid__cuda_modul
     return hybrid__driver_fail(jit->driver, error, code, what);
 }
 
-/* From the cache, else compiled. A cached binary that the driver refuses (another driver made it, or NVRTC was updated) is compiled anew. */
-static hybrid_result hybrid__jit_make(hybrid__jit *jit, const hybrid__cuda_module_info *info, hybrid__module_slot *slot, hybrid_error *error)
+/* What one thread has in its hands while it makes a module. */
+typedef struct hybrid__jit_work {
+    char  *text, *words;                /* of the module, and of the compiler */
+    void  *cached, *made;               /* binaries */
+    size_t text_size, cached_size, made_size;
+    bool   from_cache;
+} hybrid__jit_work;
+
+/* From the cached binary, else compiled: a cached one that the driver refuses (another driver made it, or NVRTC was updated) is compiled anew. The lock is held. */
+static hybrid_result hybrid__jit_build(hybrid__jit *jit, const hybrid__cuda_module_info *info, hybrid__module_slot *slot, hybrid__jit_work *work, hybrid_error *error)
 {
-    hybrid__cache_key key;
-    uint64_t start = hybrid__now_us();
-    void *binary = NULL;
-    char *text;
-    size_t size = 0, text_size = 0;
-    bool done = false;
-    hybrid_result r = hybrid__jit_nvrtc(jit, error);
-    if (r) return r;
-    if (!(text = hybrid__module_text(jit->rt, info, &text_size))) return hybrid__fail_memory(error, text_size);
-    hybrid__jit_key(jit, info, text, text_size, &key);
-    if (hybrid__cache_get(&jit->cache, &key, &binary, &size)) {
-        done = hybrid__jit_load(jit, info, slot, binary, NULL) == HYBRID_OK;
-        hybrid__free(jit->rt, binary);
-        jit->n_from_cache += done;
+    hybrid_result r;
+    if (work->cached && hybrid__jit_load(jit, info, slot, work->cached, NULL) == HYBRID_OK) {
+        work->from_cache = true;
+        jit->n_from_cache++;
+        return HYBRID_OK;
     }
-    if (!done && !(r = hybrid__nvrtc_compile(jit->rt, &jit->nvrtc, info, text, &binary, &size, error))) {
-        jit->n_compiled++;
-        if (!(r = hybrid__jit_load(jit, info, slot, binary, error))) hybrid__cache_put(&jit->cache, &key, binary, size);
-        hybrid__free(jit->rt, binary);
-    }
-    hybrid__free(jit->rt, text);
-    if (!r) hybrid__log(jit->rt, HYBRID_LOG_DEBUG, "cuda: kernels '%s' %s in %.1f ms", info->name, done ? "from the cache" : "compiled", (double)(hybrid__now_us() - start) / 1000);
-    return r;
+    if ((r = hybrid__nvrtc_compile(jit->rt, &jit->nvrtc, info, work->text, &work->made, &work->made_size, &work->words, error)) != HYBRID_OK) return r;
+    jit->n_compiled++;
+    return hybrid__jit_load(jit, info, slot, work->made, error);
 }
 
 static bool hybrid__jit_ready(hybrid__jit *jit, int module)
@@ -4167,26 +4185,45 @@ static bool hybrid__jit_ready(hybrid__jit *jit, int module)
     return module >= 0 && module < jit->n_slots && hybrid__atomic_load(&jit->slots[module].ready);
 }
 
-/* Makes a module ready. The device's context must be current. Safe to call from several threads. */
-static hybrid_result hybrid__jit_module(hybrid__jit *jit, int module, hybrid_error *error)
+/* Fills a slot. Of threads that want the same one, all look into the cache, and one builds. */
+static hybrid_result hybrid__jit_make(hybrid__jit *jit, const hybrid__cuda_module_info *info, hybrid__module_slot *slot, hybrid_error *error)
 {
-    hybrid__module_slot *slot;
+    const uint64_t start = hybrid__now_us();
+    hybrid__jit_work work;
+    hybrid__cache_key key;
     hybrid_error why;
-    hybrid_result r = HYBRID_OK;
-    if (hybrid__jit_ready(jit, module)) return HYBRID_OK;
-    if (module < 0 || module >= jit->n_slots) return hybrid__fail(error, HYBRID_ERROR_INVALID, "there is no CUDA module %d", module);
-    slot = &jit->slots[module];
-    memset(&why, 0, sizeof why);
+    bool mine = false;
+    hybrid_result r = hybrid__jit_nvrtc(jit, error);
+    if (r) return r;
+    memset(&work, 0, sizeof work);
+    if (!(work.text = hybrid__module_text(jit->rt, info, &work.text_size))) return hybrid__fail_memory(error, work.text_size);
+    hybrid__jit_key(jit, info, work.text, work.text_size, &key);
+    if (!hybrid__cache_get(&jit->cache, &key, &work.cached, &work.cached_size)) work.cached = NULL;
     hybrid__spin_take(&jit->lock);
     if (slot->failed) { why = slot->why; r = why.result; }
     else if (!hybrid__atomic_load(&slot->ready)) {
-        r = hybrid__jit_make(jit, jit->info(module), slot, &why);
+        r = hybrid__jit_build(jit, info, slot, &work, &why);
+        mine = !r;
         if (!r) hybrid__atomic_store(&slot->ready, 1);
-        else if (r != HYBRID_ERROR_MEMORY) { slot->failed = true; slot->why = why; }      /* memory may come back, a wrong text stays wrong */
+        else if (r == HYBRID_ERROR_UNSUPPORTED) { slot->failed = true; slot->why = why; }      /* a wrong text stays wrong; anything else may pass */
     }
     hybrid__spin_give(&jit->lock);
     if (r && error) *error = why;
+    hybrid__nvrtc_log(jit->rt, work.words);
+    if (mine && work.made) hybrid__cache_put(&jit->cache, &key, work.made, work.made_size);
+    if (mine) hybrid__log(jit->rt, HYBRID_LOG_DEBUG, "cuda: kernels '%s' %s in %.1f ms", info->name, work.from_cache ? "from the cache" : "compiled", (double)(hybrid__now_us() - start) / 1000);
+    hybrid__free(jit->rt, work.text);
+    hybrid__free(jit->rt, work.cached);
+    hybrid__free(jit->rt, work.made);
     return r;
+}
+
+/* Makes a module ready. The device's context must be current. Safe to call from several threads. */
+static hybrid_result hybrid__jit_module(hybrid__jit *jit, int module, hybrid_error *error)
+{
+    if (hybrid__jit_ready(jit, module)) return HYBRID_OK;
+    if (module < 0 || module >= jit->n_slots) return hybrid__fail(error, HYBRID_ERROR_INVALID, "there is no CUDA module %d", module);
+    return hybrid__jit_make(jit, jit->info(module), &jit->slots[module], error);
 }
 
 /* Asks for more dynamic shared memory than every kernel may have (48 KB), once for each kernel and size. */
@@ -4237,6 +4274,7 @@ typedef struct hybrid__cuda {
     unsigned           n_device_allocations;           /* calls of cuMemAlloc */
     hybrid__jit        jit;
     struct hybrid__cublas *blas;        /* NULL: not there, or not asked for */
+    hybrid__spin       blas_lock;       /* held while cuBLAS is opened, which takes a second */
     int                blas_state;      /* 0: not asked for, 1: there, 2: absent */
     volatile uint64_t  blas_proven;     /* it computes a known product */
     hybrid__blas_spare *blas_spares;
@@ -4391,12 +4429,8 @@ static hybrid_result hybrid__cuda_probe(hybrid__cuda *cu, hybrid_error *error)
 /* Are kernels to be had, from a compiler that fits device and driver? Opens it; compiles nothing, as a rule. */
 static hybrid_result hybrid__cuda_can_compile(hybrid__cuda *cu, hybrid_error *error)
 {
-    hybrid_result r;
-    hybrid__spin_take(&cu->jit.lock);
-    r = hybrid__jit_nvrtc(&cu->jit, error);
-    if (!r && cu->jit.nvrtc.major > cu->driver.version / 1000) r = hybrid__cuda_probe(cu, error);
-    hybrid__spin_give(&cu->jit.lock);
-    return r;
+    const hybrid_result r = hybrid__jit_nvrtc(&cu->jit, error);
+    return !r && cu->jit.nvrtc.major > cu->driver.version / 1000 ? hybrid__cuda_probe(cu, error) : r;
 }
 
 /* Makes n modules ready, and says how far it is: progress (or NULL) gets 0..n of n and returns false to stop. */
@@ -4436,6 +4470,16 @@ static uint64_t hybrid__cuda_room(hybrid__cuda *cu)
     room += cu->arena.total - cu->arena.used;
     hybrid__spin_give(&cu->lock);
     return room;
+}
+
+/* Bytes of blocks that nothing is in. */
+static uint64_t hybrid__cuda_idle(hybrid__cuda *cu)
+{
+    uint64_t idle;
+    hybrid__spin_take(&cu->lock);
+    idle = cu->arena.total - cu->arena.used;
+    hybrid__spin_give(&cu->lock);
+    return idle;
 }
 
 static hybrid_result hybrid__cuda_fail_memory(hybrid__cuda *cu, uint64_t bytes, uint64_t block, int code, hybrid_error *error)
@@ -4594,21 +4638,24 @@ static hybrid_result hybrid__cublas_open(hybrid__cublas *blas, int driver_versio
 static const hybrid__cublas *hybrid__cuda_blas(hybrid__cuda *cu, hybrid_error *why)
 {
     hybrid__cublas *blas;
-    hybrid__spin_take(&cu->lock);
-    if (!cu->blas_state) {
+    bool asked;
+    hybrid__spin_take(&cu->blas_lock);
+    asked = cu->blas_state != 0;
+    if (!asked) {
         cu->blas_state = 2;
         if (!(blas = (hybrid__cublas *)hybrid__calloc(cu->rt, 1, sizeof *blas))) hybrid__fail_memory(&cu->blas_why, sizeof *blas);
         else if (hybrid__cublas_open(blas, cu->driver.version, cu->driver.library.is_override, &cu->blas_why)) hybrid__free(cu->rt, blas);
         else {
             cu->blas = blas;
             cu->blas_state = 1;
-            hybrid__log(cu->rt, HYBRID_LOG_INFO, "cuda: cuBLAS %d.%d.%d (%s)", blas->version[0], blas->version[1], blas->version[2], blas->library.path);
         }
-        if (cu->blas_state == 2) hybrid__log(cu->rt, HYBRID_LOG_INFO, "cuda: %s", cu->blas_why.message);
     }
-    if (cu->blas_state == 2 && why) *why = cu->blas_why;
-    hybrid__spin_give(&cu->lock);
-    return cu->blas;
+    blas = cu->blas;
+    hybrid__spin_give(&cu->blas_lock);
+    if (!asked && blas) hybrid__log(cu->rt, HYBRID_LOG_INFO, "cuda: cuBLAS %d.%d.%d (%s)", blas->version[0], blas->version[1], blas->version[2], blas->library.path);
+    else if (!asked) hybrid__log(cu->rt, HYBRID_LOG_INFO, "cuda: %s", cu->blas_why.message);
+    if (!blas && why) *why = cu->blas_why;
+    return blas;
 }
 
 static size_t hybrid__blas_workspace(int cc) { return (size_t)(cc >= 90 ? 32 : 8) << 20; }
@@ -4866,14 +4913,15 @@ static void hybrid__bulk_chunk(void *arg, int chunk, int lane)
     memcpy(b->to + at, b->from + at, HYBRID__MIN(b->bytes - at, (size_t)HYBRID__BULK_CHUNK));
 }
 
-/* memcpy. Large pieces by all threads: one of them cannot keep up with the bus, and the pages of a mapped file come in faster. */
+/* memcpy. Large pieces by all our threads: one of them cannot keep up with the bus, and the pages of a mapped file come in faster. A host's own
+ * parallel_for may run anything on this thread, which has a lock, and the device's context: it is not asked. */
 static void hybrid__bulk_copy(hybrid_runtime *rt, char *to, const char *from, size_t bytes)
 {
     hybrid__bulk b;
     b.to = to;
     b.from = from;
     b.bytes = bytes;
-    if (bytes < 4 * HYBRID__BULK_CHUNK) memcpy(to, from, bytes);
+    if (bytes < 4 * HYBRID__BULK_CHUNK || rt->pool.host_for) memcpy(to, from, bytes);
     else hybrid__parallel(rt, (int)((bytes + HYBRID__BULK_CHUNK - 1) / HYBRID__BULK_CHUNK), hybrid__bulk_chunk, &b);
 }
 
@@ -6396,8 +6444,16 @@ static bool hybrid__gpu_fits(hybrid__device *device, uint64_t bytes)
     uint64_t available, total;
     if (bytes > hybrid__cuda_room(cu)) return false;
     hybrid__cuda_memory(cu, &available, &total);
-    available += cu->arena.total - cu->arena.used;             /* what hybrid holds and does not use */
+    available += hybrid__cuda_idle(cu);                        /* what hybrid holds and does not use */
     return available >= bytes && available - bytes >= HYBRID__MAX(bytes / 10, (uint64_t)HYBRID__CUDA_MARGIN);
+}
+
+/* The next write begins with a new queue: it works, unless the device is lost. */
+static void hybrid__gpu_uploads_failed(hybrid__cuda_device *self, hybrid_error *error)
+{
+    if (error) *error = self->uploads->error;
+    hybrid__cuda_queue_destroy(self->uploads);
+    self->uploads = NULL;
 }
 
 static hybrid_result hybrid__gpu_write(hybrid__device *device, void *dst, const void *host, size_t bytes, hybrid_error *error)
@@ -6408,7 +6464,7 @@ static hybrid_result hybrid__gpu_write(hybrid__device *device, void *dst, const 
     if (!self->uploads) r = hybrid__cuda_queue_create(self->cu, &self->uploads, error);
     if (!r) {
         hybrid__cuda_write(self->uploads, dst, host, bytes);
-        if ((r = self->uploads->result) != HYBRID_OK && error) *error = self->uploads->error;
+        if ((r = self->uploads->result) != HYBRID_OK) hybrid__gpu_uploads_failed(self, error);
     }
     hybrid__spin_give(&self->lock);
     return r;
@@ -6418,7 +6474,8 @@ static hybrid_result hybrid__gpu_flush(hybrid__device *device, hybrid_error *err
     hybrid__cuda_device *self = hybrid__cuda_device_of(device);
     hybrid_result r;
     hybrid__spin_take(&self->lock);
-    r = self->uploads ? hybrid__cuda_sync(self->uploads, error) : HYBRID_OK;
+    r = self->uploads ? hybrid__cuda_sync(self->uploads, NULL) : HYBRID_OK;
+    if (r) hybrid__gpu_uploads_failed(self, error);
     hybrid__spin_give(&self->lock);
     return r;
 }

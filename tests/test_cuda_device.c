@@ -32,10 +32,21 @@ static void *counting_alloc(void *user, size_t size)
 }
 static void counting_free(void *user, void *block) { ((counting *)user)->blocks--; free(block); }
 
+/* Whether one of the device's locks is held, when something of the host's is called: it could wait for a thread that waits for the lock. */
+static hybrid__cuda *watched;
+static int n_watched, n_locked;
+static void watch(void)
+{
+    if (!watched) return;
+    n_watched++;
+    n_locked += hybrid__atomic_load(&watched->lock) || hybrid__atomic_load(&watched->blas_lock) || hybrid__atomic_load(&watched->jit.lock);
+}
+
 static char said[8000];
 static void listen_log(void *user, hybrid_log_level level, const char *message)
 {
     (void)user; (void)level;
+    watch();
     if (strlen(said) + strlen(message) + 2 < sizeof said) snprintf(said + strlen(said), sizeof said - strlen(said), "%s\n", message);
 }
 
@@ -612,6 +623,123 @@ static void test_threads(void)
     hybrid_runtime_destroy(rt);
 }
 
+/* Whoever waits long for a lock sleeps. */
+static volatile uint64_t held_lock;
+static void *hold(void *arg)
+{
+    struct timeval t;
+    t.tv_sec = 0; t.tv_usec = 400000;
+    (void)arg;
+    select(0, NULL, NULL, NULL, &t);
+    hybrid__spin_give(&held_lock);
+    return NULL;
+}
+
+/* The device of a runtime, asked for its name and its room while another thread opens and uses it. */
+static volatile uint64_t n_names;
+static void *ask_name(void *arg)
+{
+    int i;
+    for (i = 0; i < 20000 && !hybrid_runtime_device((const hybrid_runtime *)arg)[0]; i++) hybrid__yield();
+    hybrid__atomic_add(&n_names, i < 20000);
+    return NULL;
+}
+static void *ask_room(void *arg)
+{
+    hybrid__device *device = (hybrid__device *)arg;
+    int i;
+    for (i = 0; i < 2000; i++) device->ops->fits(device, 1000);
+    return NULL;
+}
+
+static void test_locks(void)
+{
+    hybrid_runtime_desc desc;
+    hybrid_runtime *rt = NULL;
+    hybrid__device *device = NULL;
+    hybrid_error err;
+    pthread_t threads[3];
+    void *p;
+    clock_t before = clock();
+    int i, k, started;
+    double burnt;
+    TEST("locks");
+    hybrid__spin_take(&held_lock);
+    if (!pthread_create(&threads[0], NULL, hold, NULL)) {
+        hybrid__spin_take(&held_lock);
+        hybrid__spin_give(&held_lock);
+        pthread_join(threads[0], NULL);
+    }
+    burnt = (double)(clock() - before) / CLOCKS_PER_SEC;
+    CHECK(burnt < 0.2, "%.3f s of the processor for a wait of 0.4 s", burnt);
+    memset(&desc, 0, sizeof desc);
+    desc.n_threads = 1;
+    desc.kernel_cache.path = "";
+    CHECK(!hybrid_runtime_create(&desc, &rt, &err), "%s", err.message);
+    for (started = 0; started < 3 && !pthread_create(&threads[started], NULL, ask_name, rt); started++) {}
+    CHECK(!hybrid__runtime_gpu(rt, &device, &err) && device, "%s", err.message);
+    for (i = 0; i < started; i++) pthread_join(threads[i], NULL);
+    CHECK(hybrid_runtime_device(rt)[0], "it has a name");
+    for (started = 0; device && started < 2 && !pthread_create(&threads[started], NULL, ask_room, device); started++) {}
+    for (i = 0; device && i < 300; i++)
+        for (k = 0; k < 2; k++) {
+            CHECK(!device->ops->alloc(device, 1000, &p, &err), "%s", err.message);
+            device->ops->free(device, p);
+        }
+    for (i = 0; i < started; i++) pthread_join(threads[i], NULL);
+    hybrid_runtime_destroy(rt);
+}
+
+static size_t watch_load(void *user, const char *name, void *data, size_t capacity) { (void)user; (void)name; (void)data; (void)capacity; watch(); return 0; }
+static void watch_store(void *user, const char *name, const void *data, size_t size) { (void)user; (void)name; (void)data; (void)size; watch(); }
+
+static void test_callbacks(hybrid_runtime *rt)
+{
+    hybrid__cuda_desc desc;
+    hybrid__cuda *cu = NULL;
+    hybrid__cuda_queue *q = NULL;
+    hybrid_error err;
+    unsigned one[3] = { 1, 1, 1 };
+    TEST("what the host is asked for");
+    memset(&desc, 0, sizeof desc);
+    desc.cache.load = watch_load;
+    desc.cache.store = watch_store;
+    desc.modules = own_modules;
+    desc.n_modules = MODULES;
+    CHECK(!hybrid__cuda_open(rt, &desc, &cu, &err) && !hybrid__cuda_queue_create(cu, &q, &err), "%s", err.message);
+    watched = cu;
+    n_watched = n_locked = 0;
+    CHECK(!hybrid__cuda_can_compile(cu, &err) && n_watched == 1, "%s: %d calls", err.message, n_watched);
+    hybrid__cuda_blas(cu, &err);
+    hybrid__cuda_blas(cu, &err);
+    CHECK(n_watched == 2, "cuBLAS is logged once: %d calls", n_watched);
+    hybrid__cuda_launch(q, BIG, 0, one, one, 0, NULL);
+    hybrid__cuda_launch(q, BAD, 0, one, one, 0, NULL);
+    watched = NULL;
+    CHECK(n_watched >= 5 && !n_locked, "a lock is held in %d of %d calls", n_locked, n_watched);
+    hybrid__cuda_queue_destroy(q);
+    hybrid__cuda_release(cu);
+}
+
+/* What fails once is tried again; what cannot be compiled is not. */
+static void test_passing_failures(hybrid_runtime *rt)
+{
+    static const struct { const char *fail; bool passes; } cases[] = { { "cuModuleLoadData:1:900", true }, { "cuModuleLoadData:1:2", true }, { "nvrtcCompileProgram:1:1", true },
+        { "cuModuleLoadData:1:200", false }, { "nvrtcCompileProgram:1:6", false } };
+    hybrid__cuda *cu = NULL;
+    hybrid_error err;
+    int i, basic = BASIC;
+    TEST("failures that pass");
+    for (i = 0; counts && i < COUNT(cases); i++) {
+        CHECK(!open_device(rt, 0, "", &cu, &err), "%s", err.message);
+        setenv("EMU_FAIL", cases[i].fail, 1);
+        CHECK(hybrid__cuda_warmup(cu, &basic, 1, NULL, NULL, &err), "%s does not fail", cases[i].fail);
+        unsetenv("EMU_FAIL");
+        CHECK(!hybrid__cuda_warmup(cu, &basic, 1, NULL, NULL, &err) == cases[i].passes, "%s: %s", cases[i].fail, err.message);
+        hybrid__cuda_release(cu);
+    }
+}
+
 /* ---- failures at call N ---- */
 
 /* A bit of everything. HYBRID_OK only when the numbers are right. */
@@ -879,6 +1007,8 @@ static void test_rest(hybrid_runtime *rt, const char *self)
     test_bad_blas(rt);
     test_broken_graphs(rt);
     test_blas_handles(rt);
+    test_callbacks(rt);
+    test_passing_failures(rt);
     test_failures();
     child(self, "", "sticky");
     if (counts) {
@@ -944,6 +1074,7 @@ int main(int argc, char **argv)
     snprintf(folder, sizeof folder, "%s/hybrid-test-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
     if (!mkdtemp(folder)) { printf("cannot make a folder\n"); return 1; }
     test_threads();
+    test_locks();
     if (!getenv("HYBRID_SANITIZER") || strcmp(getenv("HYBRID_SANITIZER"), "thread")) test_rest(rt, argv[0]);      /* the rest is one thread's */
     CHECK(!counts || counts->findings == 0, "findings");
     hybrid_runtime_destroy(rt);

@@ -373,6 +373,116 @@ static void test_slices(void)
     CHECK(slices > 12, "%d slices", slices);
 }
 
+/* ---- uploads ---- */
+
+static void test_uploads(void)
+{
+    setup s;
+    hybrid_model_desc md;
+    hybrid_model *again = NULL;
+    hybrid_model_info info;
+    hybrid_error err;
+    int i;
+    static const char *const fails[] = { "cuMemcpyHtoDAsync:1:2", "cuStreamSynchronize:1:900" };
+    TEST("an upload fails once");
+    for (i = 0; i < 2; i++) {
+        setenv("EMU_FAIL", fails[i], 1);
+        if (!begin(&s, NULL, 0, NULL)) return;
+        unsetenv("EMU_FAIL");
+        CHECK(layers_on_gpu(&s) == 0, "%s: %d layers on the GPU", fails[i], layers_on_gpu(&s));
+        memset(&md, 0, sizeof md);
+        md.path = model_path; md.device_n_ctx = 128;
+        CHECK(!hybrid_model_load(s.rt, &md, &again, &err), "%s", err.message);
+        hybrid_model_describe(again, &info);
+        CHECK(info.n_layer_device == 5, "%s: the next model has %d layers on the GPU", fails[i], info.n_layer_device);
+        hybrid_model_destroy(again);
+        end(&s);
+    }
+}
+
+static bool half(void *user, float fraction) { (void)user; return fraction < 0.5f; }
+
+/* Memory of an upload that is given up goes to others: nothing may be copied into it any more. */
+static void test_cancelled(void)
+{
+    static unsigned char mine[300000], back[300000];
+    setup s;
+    hybrid_model_desc md;
+    hybrid_model *m = NULL;
+    hybrid_error err;
+    hybrid__cuda_queue *q = NULL;
+    hybrid__device *gpu;
+    void *hole = NULL, *keep = NULL, *d = NULL;
+    int i, wrong = 0;
+    TEST("a load is cancelled");
+    if (!begin(&s, NULL, 0, NULL)) return;
+    gpu = s.rt->gpu;
+    CHECK(!gpu->ops->alloc(gpu, 1 << 20, &hole, &err) && !gpu->ops->alloc(gpu, 256, &keep, &err), "%s", err.message);
+    gpu->ops->free(gpu, hole);                             /* where the model would go */
+    memset(&md, 0, sizeof md);
+    md.path = model_path; md.device_n_ctx = 128; md.progress = half;
+    CHECK(hybrid_model_load(s.rt, &md, &m, &err) == HYBRID_ERROR_CANCELLED && !m, "%s", err.message);
+    memset(mine, 0x5A, sizeof mine);
+    CHECK(!gpu->ops->alloc(gpu, sizeof mine, &d, &err) && !hybrid__cuda_queue_create(cuda_of(&s), &q, &err), "%s", err.message);
+    hybrid__cuda_write(q, d, mine, sizeof mine);
+    CHECK(!hybrid__cuda_sync(q, &err) && !gpu->ops->flush(gpu, &err), "%s", err.message);
+    hybrid__cuda_read(q, back, d, sizeof back);
+    CHECK(!hybrid__cuda_sync(q, &err), "%s", err.message);
+    for (i = 0; i < (int)sizeof back; i++) wrong += back[i] != 0x5A;
+    CHECK(!wrong, "%d bytes of another's memory were written", wrong);
+    hybrid__cuda_queue_destroy(q);
+    gpu->ops->free(gpu, d);
+    gpu->ops->free(gpu, keep);
+    end(&s);
+}
+
+/* A job system that runs other jobs of the game while it waits for ours: one of them makes a context. */
+typedef struct jobs { hybrid_model *model; int depth, n; } jobs;
+static void helping_for(void *user, int n, hybrid_task_fn fn, void *arg)
+{
+    jobs *j = (jobs *)user;
+    hybrid_context_desc cd;
+    hybrid_context *c = NULL;
+    hybrid_error err;
+    int i;
+    if (j->model && !j->depth++) {
+        memset(&cd, 0, sizeof cd);
+        cd.n_ctx = 64;
+        alarm(60);                                         /* a lock that this very thread holds is waited for for ever */
+        CHECK(!hybrid_context_create(j->model, &cd, &c, &err), "%s", err.message);
+        alarm(0);
+        hybrid_context_destroy(c);
+        j->n++;
+    }
+    for (i = 0; i < n; i++) fn(arg, i);
+    j->depth--;
+}
+
+static void test_jobs(void)
+{
+    hybrid_runtime_desc rd;
+    hybrid_model_desc md;
+    hybrid_runtime *rt = NULL;
+    hybrid_error err;
+    jobs j;
+    char *big = (char *)calloc(8, 1 << 20);
+    void *d = NULL;
+    TEST("jobs that are run while others are waited for");
+    memset(&rd, 0, sizeof rd); memset(&md, 0, sizeof md); memset(&j, 0, sizeof j);
+    rd.parallel_for = helping_for;
+    rd.parallel_user = &j;
+    rd.n_threads = 4;
+    md.path = model_path; md.device_n_ctx = 128;
+    CHECK(!hybrid_runtime_create(&rd, &rt, &err) && !hybrid_model_load(rt, &md, &j.model, &err), "%s", err.message);
+    if (j.model && rt->gpu && big) {
+        CHECK(!rt->gpu->ops->alloc(rt->gpu, 8 << 20, &d, &err) && !rt->gpu->ops->write(rt->gpu, d, big, 8 << 20, &err) && !rt->gpu->ops->flush(rt->gpu, &err), "%s", err.message);
+        rt->gpu->ops->free(rt->gpu, d);
+    }
+    hybrid_model_destroy(j.model);
+    hybrid_runtime_destroy(rt);
+    free(big);
+}
+
 /* Each device allocation fails once: the model or the context runs on the CPU then. */
 static void test_no_memory(void)
 {
@@ -483,9 +593,12 @@ int main(void)
     test_limits();
     test_next();
     test_slices();
+    test_cancelled();
+    test_jobs();
     if (!counts) { SKIP("a real GPU does not fail on demand"); return test_end(); }
     test_failures();
     test_graph_failures();
+    test_uploads();
     test_no_memory();
     test_broken();
     return test_end();

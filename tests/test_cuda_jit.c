@@ -325,6 +325,31 @@ static void test_cache(hybrid_runtime *rt, counting *c)
     free(entry);
     free(bad);
 
+    TEST("a pipe where an entry should be");
+    shell("rm -f '%s' && mkfifo '%s'", file, file);
+    alarm(20);                                           /* who waits for a writer waits for ever */
+    CHECK(!cache_holds(&cache, &key, text, sizeof text), "no entry");
+    alarm(0);
+    hybrid__cache_put(&cache, &key, text, sizeof text);
+    CHECK(cache_holds(&cache, &key, text, sizeof text), "an entry takes its place");
+
+    TEST("a path that is too long");
+    for (i = 300; i < 700; i++) {
+        char longest[700];
+        memset(longest, 'a', i);
+        longest[0] = '/';
+        longest[i] = 0;
+        desc.path = longest;
+        hybrid__cache_create(&cache, rt, &desc);
+        CHECK(!strcmp(cache.folder, i < 400 ? longest : "") || (i >= 400 && i < 470 && !strcmp(cache.folder, longest)), "%d characters: another folder, of %d", (int)i, (int)strlen(cache.folder));
+        setenv("HYBRID_CUDA_CACHE", longest, 1);
+        desc.path = NULL;
+        hybrid__cache_create(&cache, rt, &desc);
+        CHECK(!strcmp(cache.folder, i < 400 ? longest : "") || (i >= 400 && i < 470 && !strcmp(cache.folder, longest)), "%d characters of the variable: another folder, of %d", (int)i, (int)strlen(cache.folder));
+    }
+    unsetenv("HYBRID_CUDA_CACHE");
+    desc.path = path;
+
     TEST("no place");
     snprintf(path, sizeof path, "/dev/null/cache");
     hybrid__cache_create(&cache, rt, &desc);
@@ -444,7 +469,7 @@ static void test_nvrtc(hybrid_runtime *rt, counting *c)
     hybrid_error err;
     hybrid_result r;
     void *data = NULL;
-    char *text;
+    char *text, *words = NULL;
     size_t size = 0, n = 0;
     long left = c->blocks, at;
     int cc;
@@ -458,12 +483,12 @@ static void test_nvrtc(hybrid_runtime *rt, counting *c)
     CHECK(nvrtc.arch.number == 90 && !nvrtc.arch.ptx && nvrtc.major >= 11 && strchr(nvrtc.library.path, '/'), "%s %d.%d sm_%d", nvrtc.library.path, nvrtc.major, nvrtc.minor, nvrtc.arch.number);
     text = hybrid__module_text(rt, &good, &n);
     CHECK(text && n == strlen(good_text[0]) + strlen(good_text[1]) && strlen(text) == n, "joined");
-    CHECK(!hybrid__nvrtc_compile(rt, &nvrtc, &good, text, &data, &size, &err) && size > 100 && !memcmp(data, "\177ELF", 4), "%s", err.message);
+    CHECK(!hybrid__nvrtc_compile(rt, &nvrtc, &good, text, &data, &size, &words, &err) && size > 100 && !memcmp(data, "\177ELF", 4), "%s", err.message);
     hybrid__free(rt, data);
     for (at = 1; at < 3; at++) {
         c->calls = 0;
         c->fail_at = at;
-        r = hybrid__nvrtc_compile(rt, &nvrtc, &good, text, &data, &size, &err);
+        r = hybrid__nvrtc_compile(rt, &nvrtc, &good, text, &data, &size, &words, &err);
         c->fail_at = 0;
         CHECK((at == 1) == (r == HYBRID_ERROR_MEMORY), "allocation %ld: %d", at, r);
         hybrid__free(rt, data);
@@ -471,14 +496,15 @@ static void test_nvrtc(hybrid_runtime *rt, counting *c)
     hybrid__free(rt, text);
     text = hybrid__module_text(rt, &bad, &n);
     said[0] = 0;
-    r = hybrid__nvrtc_compile(rt, &nvrtc, &bad, text, &data, &size, &err);
+    r = hybrid__nvrtc_compile(rt, &nvrtc, &bad, text, &data, &size, &words, &err);
+    hybrid__nvrtc_log(rt, words);
     CHECK(r == HYBRID_ERROR_UNSUPPORTED && !data && strstr(err.message, "'bad'") && strstr(err.message, "sm_90") && strstr(err.message, "nowhere"), "%s", err.message);
     CHECK(strstr(said, "nvrtc: bad.cu(2)") && strstr(said, "1 error"), "the whole log: %s", said);
     hybrid__free(rt, text);
     r = hybrid__nvrtc_open(&nvrtc, 999, 13000, false, &err);
     CHECK(!r && nvrtc.arch.ptx, "a GPU of tomorrow gets PTX");
     text = hybrid__module_text(rt, &good, &n);
-    if (!r) CHECK(!hybrid__nvrtc_compile(rt, &nvrtc, &good, text, &data, &size, &err) && strstr((const char *)data, ".target sm_"), "%s", err.message);
+    if (!r) CHECK(!hybrid__nvrtc_compile(rt, &nvrtc, &good, text, &data, &size, &words, &err) && strstr((const char *)data, ".target sm_"), "%s", err.message);
     hybrid__free(rt, data);
     hybrid__free(rt, text);
     cc = 10;

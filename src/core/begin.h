@@ -22,6 +22,7 @@
 #else
     #include <fcntl.h>
     #include <sys/mman.h>
+    #include <sys/select.h>
     #include <sys/stat.h>
     #include <sys/time.h>
     #include <unistd.h>

@@ -27,7 +27,10 @@ static hybrid_result hybrid__gpu_open(hybrid_runtime *rt, hybrid_error *error)
     why.message[0] = 0;
     if (!hybrid__gpu_provider) r = hybrid__fail(&why, HYBRID_ERROR_NOT_FOUND, "no GPU back end is compiled in: include hybrid_cuda.h behind hybrid.h");
     else r = hybrid__gpu_provider->open(rt, index < 0 ? 0 : index, &rt->gpu, &why);
-    if (!r) return HYBRID_OK;
+    if (!r) {
+        hybrid__atomic_store(&rt->gpu_there, 1);
+        return HYBRID_OK;
+    }
     rt->gpu = NULL;
     if (index < 0) {
         hybrid__log(rt, HYBRID_LOG_INFO, "computing on the CPU: %s", why.message);

@@ -77,7 +77,7 @@ static bool hybrid__file_read_at(hybrid__file *f, uint64_t offset, void *dst, si
 static hybrid_result hybrid__file_open_path(const char *path, hybrid__file *f, hybrid_error *error)
 {
     struct stat st;
-    int fd = open(path, O_RDONLY);
+    int fd = open(path, O_RDONLY | O_NONBLOCK);              /* a pipe would wait for a writer; of a regular file it changes nothing */
     if (fd < 0) return hybrid__fail(error, HYBRID_ERROR_IO, "cannot open '%.160s': %.60s", path, strerror(errno));
     f->fd = fd + 1;
     if (fstat(fd, &st) || !S_ISREG(st.st_mode)) return hybrid__fail(error, HYBRID_ERROR_IO, "'%.160s' is not a regular file", path);

@@ -19,10 +19,11 @@ struct hybrid_runtime {
     hybrid__isa         isa;
     hybrid__pool        pool;
     volatile uint64_t   references;
-    hybrid__spin        gpu_lock;              /* of what follows */
+    hybrid__spin        gpu_lock;              /* of what follows; held while the GPU is opened, which logs: a logger may ask for no more than hybrid_runtime_device */
     char                device_wanted[24];
     bool                gpu_tried;
     hybrid__device     *gpu;                   /* NULL: none, or not yet opened */
+    volatile uint64_t   gpu_there;             /* 1: gpu stands, until the runtime ends: it can be read without the lock */
     uint64_t            max_device_bytes;
     hybrid_kernel_cache kernel_cache;
     char                kernel_cache_path[512];

@@ -109,7 +109,10 @@ HYBRID_API hybrid_result hybrid_devices(hybrid_runtime *runtime, hybrid_device_i
     return r;
 }
 
-HYBRID_API const char *hybrid_runtime_device(const hybrid_runtime *runtime) { return runtime && runtime->gpu ? hybrid__gpu_provider->name(runtime->gpu) : ""; }
+HYBRID_API const char *hybrid_runtime_device(const hybrid_runtime *runtime)
+{
+    return runtime && hybrid__atomic_load((volatile uint64_t *)(uintptr_t)&runtime->gpu_there) ? hybrid__gpu_provider->name(runtime->gpu) : "";
+}
 
 /* fn(arg, chunk, lane) for chunk 0..n-1; lane < hybrid__lanes(rt). The order of chunks is free: no result may depend on it. */
 static void hybrid__parallel(hybrid_runtime *rt, int n, hybrid__chunk_fn fn, void *arg) { hybrid__pool_run(&rt->pool, n, fn, arg); }

@@ -44,7 +44,20 @@ static void hybrid__yield(void)
 #endif
 }
 
-/* A lock for what is short or rare. */
+/* A fraction of a millisecond, or the least that the system knows. */
+static void hybrid__nap(void)
+{
+#if defined(HYBRID__THREADS_WIN32)
+    Sleep(1);
+#elif defined(HYBRID__THREADS_POSIX)
+    struct timeval t;                                        /* nanosleep is hidden by -std=c99 */
+    t.tv_sec = 0;
+    t.tv_usec = 200;
+    select(0, NULL, NULL, NULL, &t);
+#endif
+}
+
+/* A lock for what is short or rare. Who holds one calls nothing of the host's: it could wait for a thread that waits for the lock. */
 typedef volatile uint64_t hybrid__spin;
 static void hybrid__spin_take(hybrid__spin *lock)
 {
@@ -53,7 +66,8 @@ static void hybrid__spin_take(hybrid__spin *lock)
     while (!hybrid__atomic_cas(lock, &open, 1)) {
         open = 0;
         if (++spins < 1000) hybrid__pause();
-        else hybrid__yield();
+        else if (spins < 1100) hybrid__yield();
+        else hybrid__nap();                                  /* a compiler may be at work behind it, for seconds */
     }
 }
 static void hybrid__spin_give(hybrid__spin *lock) { hybrid__atomic_store(lock, 0); }

@@ -70,21 +70,24 @@ static hybrid_result hybrid__cublas_open(hybrid__cublas *blas, int driver_versio
 static const hybrid__cublas *hybrid__cuda_blas(hybrid__cuda *cu, hybrid_error *why)
 {
     hybrid__cublas *blas;
-    hybrid__spin_take(&cu->lock);
-    if (!cu->blas_state) {
+    bool asked;
+    hybrid__spin_take(&cu->blas_lock);
+    asked = cu->blas_state != 0;
+    if (!asked) {
         cu->blas_state = 2;
         if (!(blas = (hybrid__cublas *)hybrid__calloc(cu->rt, 1, sizeof *blas))) hybrid__fail_memory(&cu->blas_why, sizeof *blas);
         else if (hybrid__cublas_open(blas, cu->driver.version, cu->driver.library.is_override, &cu->blas_why)) hybrid__free(cu->rt, blas);
         else {
             cu->blas = blas;
             cu->blas_state = 1;
-            hybrid__log(cu->rt, HYBRID_LOG_INFO, "cuda: cuBLAS %d.%d.%d (%s)", blas->version[0], blas->version[1], blas->version[2], blas->library.path);
         }
-        if (cu->blas_state == 2) hybrid__log(cu->rt, HYBRID_LOG_INFO, "cuda: %s", cu->blas_why.message);
     }
-    if (cu->blas_state == 2 && why) *why = cu->blas_why;
-    hybrid__spin_give(&cu->lock);
-    return cu->blas;
+    blas = cu->blas;
+    hybrid__spin_give(&cu->blas_lock);
+    if (!asked && blas) hybrid__log(cu->rt, HYBRID_LOG_INFO, "cuda: cuBLAS %d.%d.%d (%s)", blas->version[0], blas->version[1], blas->version[2], blas->library.path);
+    else if (!asked) hybrid__log(cu->rt, HYBRID_LOG_INFO, "cuda: %s", cu->blas_why.message);
+    if (!blas && why) *why = cu->blas_why;
+    return blas;
 }
 
 static size_t hybrid__blas_workspace(int cc) { return (size_t)(cc >= 90 ? 32 : 8) << 20; }

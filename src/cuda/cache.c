@@ -44,7 +44,7 @@ static void hybrid__cache_key_add(hybrid__cache_key *key, const void *data, size
 
 /* ---- places ---- */
 
-/* An environment variable as UTF-8; false when it is absent or too long. */
+/* An environment variable as UTF-8; false when it is absent, "" when it is too long. */
 static bool hybrid__environment_path(const char *name, char path[HYBRID__PATH_MAX])
 {
 #if defined(_WIN32)
@@ -53,22 +53,29 @@ static bool hybrid__environment_path(const char *name, char path[HYBRID__PATH_MA
     if (MultiByteToWideChar(CP_UTF8, 0, name, -1, wide_name, 64) <= 0) return false;
     SetLastError(0);
     n = GetEnvironmentVariableW(wide_name, wide, HYBRID__PATH_MAX);
-    if (n >= HYBRID__PATH_MAX || (!n && GetLastError())) return false;
+    path[0] = 0;
+    if (n >= HYBRID__PATH_MAX) return true;
+    if (!n && GetLastError()) return false;
     return WideCharToMultiByte(CP_UTF8, 0, wide, n ? -1 : 1, path, HYBRID__PATH_MAX, NULL, NULL) > 0;
 #else
     const char *text = getenv(name);
-    if (!text || strlen(text) >= HYBRID__PATH_MAX) return false;
-    memcpy(path, text, strlen(text) + 1);
+    if (!text) return false;
+    snprintf(path, HYBRID__PATH_MAX, "%s", strlen(text) < HYBRID__PATH_MAX ? text : "");
     return true;
 #endif
 }
 
-/* Puts root and tail into the cache; "" when root is relative or too long. */
+/* Puts root and tail into the cache; "" when that, with the name of an entry, would be too long: another folder than the one that was meant is worse than none. */
+static void hybrid__cache_at(hybrid__cache *cache, const char *root, const char *tail)
+{
+    const size_t room = sizeof cache->folder - HYBRID__CACHE_KEY_TEXT - 48;
+    if (strlen(root) + strlen(tail) < room) snprintf(cache->folder, sizeof cache->folder, "%s%s", root, tail);
+}
+
+/* The same; "" when root is relative, too. */
 static void hybrid__cache_below(hybrid__cache *cache, const char *root, const char *tail)
 {
-    int n = snprintf(cache->folder, sizeof cache->folder, "%s%s", root, tail);
-    bool absolute = root[0] == '/' || (root[0] && root[1] == ':') || root[0] == '\\';
-    if (!absolute || n < 0 || n >= (int)sizeof cache->folder - HYBRID__CACHE_KEY_TEXT - 48) cache->folder[0] = 0;
+    if (root[0] == '/' || (root[0] && root[1] == ':') || root[0] == '\\') hybrid__cache_at(cache, root, tail);
 }
 
 /* From what the runtime's descriptor says. */
@@ -80,8 +87,8 @@ static void hybrid__cache_create(hybrid__cache *cache, hybrid_runtime *rt, const
     cache->host = *desc;
     cache->host.path = NULL;
     if (desc->load || desc->store) return;
-    if (desc->path) snprintf(cache->folder, sizeof cache->folder, "%.400s", desc->path);
-    else if (hybrid__environment_path("HYBRID_CUDA_CACHE", root)) snprintf(cache->folder, sizeof cache->folder, "%.400s", root);
+    if (desc->path) hybrid__cache_at(cache, desc->path, "");
+    else if (hybrid__environment_path("HYBRID_CUDA_CACHE", root)) hybrid__cache_at(cache, root, "");
 #if defined(_WIN32)
     else if (hybrid__environment_path("LOCALAPPDATA", root)) hybrid__cache_below(cache, root, "\\hybrid");
 #else

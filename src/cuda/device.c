@@ -32,6 +32,7 @@ typedef struct hybrid__cuda {
     unsigned           n_device_allocations;           /* calls of cuMemAlloc */
     hybrid__jit        jit;
     struct hybrid__cublas *blas;        /* NULL: not there, or not asked for */
+    hybrid__spin       blas_lock;       /* held while cuBLAS is opened, which takes a second */
     int                blas_state;      /* 0: not asked for, 1: there, 2: absent */
     volatile uint64_t  blas_proven;     /* it computes a known product */
     hybrid__blas_spare *blas_spares;
@@ -186,12 +187,8 @@ static hybrid_result hybrid__cuda_probe(hybrid__cuda *cu, hybrid_error *error)
 /* Are kernels to be had, from a compiler that fits device and driver? Opens it; compiles nothing, as a rule. */
 static hybrid_result hybrid__cuda_can_compile(hybrid__cuda *cu, hybrid_error *error)
 {
-    hybrid_result r;
-    hybrid__spin_take(&cu->jit.lock);
-    r = hybrid__jit_nvrtc(&cu->jit, error);
-    if (!r && cu->jit.nvrtc.major > cu->driver.version / 1000) r = hybrid__cuda_probe(cu, error);
-    hybrid__spin_give(&cu->jit.lock);
-    return r;
+    const hybrid_result r = hybrid__jit_nvrtc(&cu->jit, error);
+    return !r && cu->jit.nvrtc.major > cu->driver.version / 1000 ? hybrid__cuda_probe(cu, error) : r;
 }
 
 /* Makes n modules ready, and says how far it is: progress (or NULL) gets 0..n of n and returns false to stop. */
@@ -231,6 +228,16 @@ static uint64_t hybrid__cuda_room(hybrid__cuda *cu)
     room += cu->arena.total - cu->arena.used;
     hybrid__spin_give(&cu->lock);
     return room;
+}
+
+/* Bytes of blocks that nothing is in. */
+static uint64_t hybrid__cuda_idle(hybrid__cuda *cu)
+{
+    uint64_t idle;
+    hybrid__spin_take(&cu->lock);
+    idle = cu->arena.total - cu->arena.used;
+    hybrid__spin_give(&cu->lock);
+    return idle;
 }
 
 static hybrid_result hybrid__cuda_fail_memory(hybrid__cuda *cu, uint64_t bytes, uint64_t block, int code, hybrid_error *error)

@@ -1,6 +1,6 @@
 /* cuda/jit: from the text of kernels to functions on the device: which NVRTC, for which architecture, compiled or from the cache.
  * Nothing is loaded or compiled before a kernel of it is first asked for. One compilation at a time: old versions need that, and
- * newer ones gain nothing from two. */
+ * newer ones gain nothing from two. The host's own functions (log, load, store) are called without the lock. */
 
 /* ---- architecture: a pure choice ---- */
 
@@ -162,29 +162,41 @@ static char *hybrid__module_text(hybrid_runtime *rt, const hybrid__cuda_module_i
     return text;
 }
 
-/* The compiler's words: all of them to the log, the first that names an error into `line`. */
-static void hybrid__nvrtc_log(hybrid_runtime *rt, const hybrid__nvrtc *nvrtc, void *program, char *line, size_t capacity)
+/* The compiler's words, freed by the caller, or NULL; the first of its lines that names an error goes into `line`. */
+static char *hybrid__nvrtc_words(hybrid_runtime *rt, const hybrid__nvrtc *nvrtc, void *program, char *line, size_t capacity)
 {
     size_t size = 0;
     char *log = NULL, *p, *end;
+    bool found = false;
     snprintf(line, capacity, "the compiler gives no reason");
-    if (nvrtc->api.nvrtcGetProgramLogSize(program, &size) || size < 2 || !(log = (char *)hybrid__calloc(rt, size + 1, 1))) return;
-    if (!nvrtc->api.nvrtcGetProgramLog(program, log)) {
-        bool found = false;
-        for (p = log; *p; p = *end ? end + 1 : end) {
-            end = p + strcspn(p, "\n");
-            hybrid__log(rt, HYBRID_LOG_ERROR, "nvrtc: %.*s", (int)HYBRID__MIN(end - p, 480), p);
-            if (end == p || found) continue;
-            snprintf(line, capacity, "%.*s", (int)(end - p), p);
-            found = strstr(line, "error") != NULL;
-        }
+    if (nvrtc->api.nvrtcGetProgramLogSize(program, &size) || size < 2 || !(log = (char *)hybrid__calloc(rt, size + 1, 1))) return NULL;
+    if (nvrtc->api.nvrtcGetProgramLog(program, log)) log[0] = 0;
+    for (p = log; *p && !found; p = *end ? end + 1 : end) {
+        end = p + strcspn(p, "\n");
+        if (end == p) continue;
+        snprintf(line, capacity, "%.*s", (int)(end - p), p);
+        found = strstr(line, "error") != NULL;
     }
-    hybrid__free(rt, log);
+    return log;
 }
 
-/* Compiles text for nvrtc->arch. *data: the binary or PTX with a zero behind it, freed by the caller. */
+/* Into the log, line by line, and freed. */
+static void hybrid__nvrtc_log(hybrid_runtime *rt, char *words)
+{
+    char *p, *end;
+    for (p = words; p && *p; p = *end ? end + 1 : end) {
+        end = p + strcspn(p, "\n");
+        hybrid__log(rt, HYBRID_LOG_ERROR, "nvrtc: %.*s", (int)HYBRID__MIN(end - p, 480), p);
+    }
+    hybrid__free(rt, words);
+}
+
+enum { HYBRID__NVRTC_NO_MEMORY = 1 };
+
+/* Compiles text for nvrtc->arch. *data: the binary or PTX with a zero behind it; *words: what the compiler says of an error, for hybrid__nvrtc_log,
+ * or NULL. Both are freed by the caller. */
 static hybrid_result hybrid__nvrtc_compile(hybrid_runtime *rt, const hybrid__nvrtc *nvrtc, const hybrid__cuda_module_info *info, const char *text,
-                                           void **data, size_t *size, hybrid_error *error)
+                                           void **data, size_t *size, char **words, hybrid_error *error)
 {
     const char *options[8];
     char arch[40], name[80], line[200];
@@ -199,13 +211,14 @@ static hybrid_result hybrid__nvrtc_compile(hybrid_runtime *rt, const hybrid__nvr
     for (i = 0; i < 4 && info->options[i]; i++) options[n++] = info->options[i];
     *data = NULL;
     *size = 0;
+    *words = NULL;
     hybrid__locale_keep(&locale);
     if ((code = nvrtc->api.nvrtcCreateProgram(&program, text, name, 0, NULL, NULL)) == 0) code = nvrtc->api.nvrtcCompileProgram(program, n, options);
     hybrid__locale_restore(&locale);
     if (code) {
-        if (program) hybrid__nvrtc_log(rt, nvrtc, program, line, sizeof line);
+        if (program) *words = hybrid__nvrtc_words(rt, nvrtc, program, line, sizeof line);
         else snprintf(line, sizeof line, "no memory for the compiler");
-        r = hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "NVRTC %d.%d cannot compile the kernels '%.40s' for %s (error %d): %.140s", nvrtc->major, nvrtc->minor, info->name,
+        r = hybrid__fail(error, code == HYBRID__NVRTC_NO_MEMORY ? HYBRID_ERROR_MEMORY : HYBRID_ERROR_UNSUPPORTED, "NVRTC %d.%d cannot compile the kernels '%.40s' for %s (error %d): %.140s", nvrtc->major, nvrtc->minor, info->name,
                          arch + 19, code, line);
     } else if ((nvrtc->arch.ptx ? nvrtc->api.nvrtcGetPTXSize(program, size) : nvrtc->api.nvrtcGetCUBINSize(program, size)) || !*size) {
         r = hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "NVRTC %d.%d made nothing of the kernels '%.40s' for %s", nvrtc->major, nvrtc->minor, info->name, arch + 19);
@@ -239,7 +252,7 @@ typedef struct hybrid__jit {
     const hybrid__cuda_module_info *(*info)(int module);
     hybrid__module_slot  *slots;
     int                   n_slots, cc;
-    hybrid__spin          lock;         /* held while anything is compiled or loaded */
+    hybrid__spin          lock;         /* of what follows and the slots; held while anything is compiled or loaded */
     hybrid__nvrtc         nvrtc;
     int                   nvrtc_state;  /* 0 not looked for, 1 there, 2 absent */
     hybrid_error          nvrtc_why;
@@ -270,17 +283,20 @@ static void hybrid__jit_destroy(hybrid__jit *jit)
     hybrid__free(jit->rt, jit->slots);
 }
 
+/* Opens NVRTC on the first call; jit->nvrtc stands when this says OK. */
 static hybrid_result hybrid__jit_nvrtc(hybrid__jit *jit, hybrid_error *error)
 {
-    if (jit->nvrtc_state == 0) {
-        uint64_t start = hybrid__now_us();
-        hybrid_result r = hybrid__nvrtc_open(&jit->nvrtc, jit->cc, jit->driver->version, jit->driver->library.is_override, &jit->nvrtc_why);
-        jit->nvrtc_state = r ? 2 : 1;
-        if (!r) hybrid__log(jit->rt, HYBRID_LOG_INFO, "cuda: NVRTC %d.%d (%s) makes %s_%d, opened in %.0f ms", jit->nvrtc.major, jit->nvrtc.minor, jit->nvrtc.library.path,
-                            jit->nvrtc.arch.ptx ? "compute" : "sm", jit->nvrtc.arch.number, (double)(hybrid__now_us() - start) / 1000);
-    }
+    const uint64_t start = hybrid__now_us();
+    bool first;
+    hybrid__spin_take(&jit->lock);
+    first = jit->nvrtc_state == 0;
+    if (first) jit->nvrtc_state = hybrid__nvrtc_open(&jit->nvrtc, jit->cc, jit->driver->version, jit->driver->library.is_override, &jit->nvrtc_why) ? 2 : 1;
+    hybrid__spin_give(&jit->lock);
     if (jit->nvrtc_state == 2 && error) *error = jit->nvrtc_why;
-    return jit->nvrtc_state == 2 ? jit->nvrtc_why.result : HYBRID_OK;
+    if (jit->nvrtc_state == 2) return jit->nvrtc_why.result;
+    if (first) hybrid__log(jit->rt, HYBRID_LOG_INFO, "cuda: NVRTC %d.%d (%s) makes %s_%d, opened in %.0f ms", jit->nvrtc.major, jit->nvrtc.minor, jit->nvrtc.library.path,
+                           jit->nvrtc.arch.ptx ? "compute" : "sm", jit->nvrtc.arch.number, (double)(hybrid__now_us() - start) / 1000);
+    return HYBRID_OK;
 }
 
 static void hybrid__jit_key(const hybrid__jit *jit, const hybrid__cuda_module_info *info, const char *text, size_t size, hybrid__cache_key *key)
@@ -310,32 +326,26 @@ static hybrid_result hybrid__jit_load(hybrid__jit *jit, const hybrid__cuda_modul
     return hybrid__driver_fail(jit->driver, error, code, what);
 }
 
-/* From the cache, else compiled. A cached binary that the driver refuses (another driver made it, or NVRTC was updated) is compiled anew. */
-static hybrid_result hybrid__jit_make(hybrid__jit *jit, const hybrid__cuda_module_info *info, hybrid__module_slot *slot, hybrid_error *error)
+/* What one thread has in its hands while it makes a module. */
+typedef struct hybrid__jit_work {
+    char  *text, *words;                /* of the module, and of the compiler */
+    void  *cached, *made;               /* binaries */
+    size_t text_size, cached_size, made_size;
+    bool   from_cache;
+} hybrid__jit_work;
+
+/* From the cached binary, else compiled: a cached one that the driver refuses (another driver made it, or NVRTC was updated) is compiled anew. The lock is held. */
+static hybrid_result hybrid__jit_build(hybrid__jit *jit, const hybrid__cuda_module_info *info, hybrid__module_slot *slot, hybrid__jit_work *work, hybrid_error *error)
 {
-    hybrid__cache_key key;
-    uint64_t start = hybrid__now_us();
-    void *binary = NULL;
-    char *text;
-    size_t size = 0, text_size = 0;
-    bool done = false;
-    hybrid_result r = hybrid__jit_nvrtc(jit, error);
-    if (r) return r;
-    if (!(text = hybrid__module_text(jit->rt, info, &text_size))) return hybrid__fail_memory(error, text_size);
-    hybrid__jit_key(jit, info, text, text_size, &key);
-    if (hybrid__cache_get(&jit->cache, &key, &binary, &size)) {
-        done = hybrid__jit_load(jit, info, slot, binary, NULL) == HYBRID_OK;
-        hybrid__free(jit->rt, binary);
-        jit->n_from_cache += done;
+    hybrid_result r;
+    if (work->cached && hybrid__jit_load(jit, info, slot, work->cached, NULL) == HYBRID_OK) {
+        work->from_cache = true;
+        jit->n_from_cache++;
+        return HYBRID_OK;
     }
-    if (!done && !(r = hybrid__nvrtc_compile(jit->rt, &jit->nvrtc, info, text, &binary, &size, error))) {
-        jit->n_compiled++;
-        if (!(r = hybrid__jit_load(jit, info, slot, binary, error))) hybrid__cache_put(&jit->cache, &key, binary, size);
-        hybrid__free(jit->rt, binary);
-    }
-    hybrid__free(jit->rt, text);
-    if (!r) hybrid__log(jit->rt, HYBRID_LOG_DEBUG, "cuda: kernels '%s' %s in %.1f ms", info->name, done ? "from the cache" : "compiled", (double)(hybrid__now_us() - start) / 1000);
-    return r;
+    if ((r = hybrid__nvrtc_compile(jit->rt, &jit->nvrtc, info, work->text, &work->made, &work->made_size, &work->words, error)) != HYBRID_OK) return r;
+    jit->n_compiled++;
+    return hybrid__jit_load(jit, info, slot, work->made, error);
 }
 
 static bool hybrid__jit_ready(hybrid__jit *jit, int module)
@@ -343,26 +353,45 @@ static bool hybrid__jit_ready(hybrid__jit *jit, int module)
     return module >= 0 && module < jit->n_slots && hybrid__atomic_load(&jit->slots[module].ready);
 }
 
-/* Makes a module ready. The device's context must be current. Safe to call from several threads. */
-static hybrid_result hybrid__jit_module(hybrid__jit *jit, int module, hybrid_error *error)
+/* Fills a slot. Of threads that want the same one, all look into the cache, and one builds. */
+static hybrid_result hybrid__jit_make(hybrid__jit *jit, const hybrid__cuda_module_info *info, hybrid__module_slot *slot, hybrid_error *error)
 {
-    hybrid__module_slot *slot;
+    const uint64_t start = hybrid__now_us();
+    hybrid__jit_work work;
+    hybrid__cache_key key;
     hybrid_error why;
-    hybrid_result r = HYBRID_OK;
-    if (hybrid__jit_ready(jit, module)) return HYBRID_OK;
-    if (module < 0 || module >= jit->n_slots) return hybrid__fail(error, HYBRID_ERROR_INVALID, "there is no CUDA module %d", module);
-    slot = &jit->slots[module];
-    memset(&why, 0, sizeof why);
+    bool mine = false;
+    hybrid_result r = hybrid__jit_nvrtc(jit, error);
+    if (r) return r;
+    memset(&work, 0, sizeof work);
+    if (!(work.text = hybrid__module_text(jit->rt, info, &work.text_size))) return hybrid__fail_memory(error, work.text_size);
+    hybrid__jit_key(jit, info, work.text, work.text_size, &key);
+    if (!hybrid__cache_get(&jit->cache, &key, &work.cached, &work.cached_size)) work.cached = NULL;
     hybrid__spin_take(&jit->lock);
     if (slot->failed) { why = slot->why; r = why.result; }
     else if (!hybrid__atomic_load(&slot->ready)) {
-        r = hybrid__jit_make(jit, jit->info(module), slot, &why);
+        r = hybrid__jit_build(jit, info, slot, &work, &why);
+        mine = !r;
         if (!r) hybrid__atomic_store(&slot->ready, 1);
-        else if (r != HYBRID_ERROR_MEMORY) { slot->failed = true; slot->why = why; }      /* memory may come back, a wrong text stays wrong */
+        else if (r == HYBRID_ERROR_UNSUPPORTED) { slot->failed = true; slot->why = why; }      /* a wrong text stays wrong; anything else may pass */
     }
     hybrid__spin_give(&jit->lock);
     if (r && error) *error = why;
+    hybrid__nvrtc_log(jit->rt, work.words);
+    if (mine && work.made) hybrid__cache_put(&jit->cache, &key, work.made, work.made_size);
+    if (mine) hybrid__log(jit->rt, HYBRID_LOG_DEBUG, "cuda: kernels '%s' %s in %.1f ms", info->name, work.from_cache ? "from the cache" : "compiled", (double)(hybrid__now_us() - start) / 1000);
+    hybrid__free(jit->rt, work.text);
+    hybrid__free(jit->rt, work.cached);
+    hybrid__free(jit->rt, work.made);
     return r;
+}
+
+/* Makes a module ready. The device's context must be current. Safe to call from several threads. */
+static hybrid_result hybrid__jit_module(hybrid__jit *jit, int module, hybrid_error *error)
+{
+    if (hybrid__jit_ready(jit, module)) return HYBRID_OK;
+    if (module < 0 || module >= jit->n_slots) return hybrid__fail(error, HYBRID_ERROR_INVALID, "there is no CUDA module %d", module);
+    return hybrid__jit_make(jit, jit->info(module), &jit->slots[module], error);
 }
 
 /* Asks for more dynamic shared memory than every kernel may have (48 KB), once for each kernel and size. */

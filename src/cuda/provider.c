@@ -21,8 +21,16 @@ static bool hybrid__gpu_fits(hybrid__device *device, uint64_t bytes)
     uint64_t available, total;
     if (bytes > hybrid__cuda_room(cu)) return false;
     hybrid__cuda_memory(cu, &available, &total);
-    available += cu->arena.total - cu->arena.used;             /* what hybrid holds and does not use */
+    available += hybrid__cuda_idle(cu);                        /* what hybrid holds and does not use */
     return available >= bytes && available - bytes >= HYBRID__MAX(bytes / 10, (uint64_t)HYBRID__CUDA_MARGIN);
+}
+
+/* The next write begins with a new queue: it works, unless the device is lost. */
+static void hybrid__gpu_uploads_failed(hybrid__cuda_device *self, hybrid_error *error)
+{
+    if (error) *error = self->uploads->error;
+    hybrid__cuda_queue_destroy(self->uploads);
+    self->uploads = NULL;
 }
 
 static hybrid_result hybrid__gpu_write(hybrid__device *device, void *dst, const void *host, size_t bytes, hybrid_error *error)
@@ -33,7 +41,7 @@ static hybrid_result hybrid__gpu_write(hybrid__device *device, void *dst, const 
     if (!self->uploads) r = hybrid__cuda_queue_create(self->cu, &self->uploads, error);
     if (!r) {
         hybrid__cuda_write(self->uploads, dst, host, bytes);
-        if ((r = self->uploads->result) != HYBRID_OK && error) *error = self->uploads->error;
+        if ((r = self->uploads->result) != HYBRID_OK) hybrid__gpu_uploads_failed(self, error);
     }
     hybrid__spin_give(&self->lock);
     return r;
@@ -43,7 +51,8 @@ static hybrid_result hybrid__gpu_flush(hybrid__device *device, hybrid_error *err
     hybrid__cuda_device *self = hybrid__cuda_device_of(device);
     hybrid_result r;
     hybrid__spin_take(&self->lock);
-    r = self->uploads ? hybrid__cuda_sync(self->uploads, error) : HYBRID_OK;
+    r = self->uploads ? hybrid__cuda_sync(self->uploads, NULL) : HYBRID_OK;
+    if (r) hybrid__gpu_uploads_failed(self, error);
     hybrid__spin_give(&self->lock);
     return r;
 }

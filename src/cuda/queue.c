@@ -199,14 +199,15 @@ static void hybrid__bulk_chunk(void *arg, int chunk, int lane)
     memcpy(b->to + at, b->from + at, HYBRID__MIN(b->bytes - at, (size_t)HYBRID__BULK_CHUNK));
 }
 
-/* memcpy. Large pieces by all threads: one of them cannot keep up with the bus, and the pages of a mapped file come in faster. */
+/* memcpy. Large pieces by all our threads: one of them cannot keep up with the bus, and the pages of a mapped file come in faster. A host's own
+ * parallel_for may run anything on this thread, which has a lock, and the device's context: it is not asked. */
 static void hybrid__bulk_copy(hybrid_runtime *rt, char *to, const char *from, size_t bytes)
 {
     hybrid__bulk b;
     b.to = to;
     b.from = from;
     b.bytes = bytes;
-    if (bytes < 4 * HYBRID__BULK_CHUNK) memcpy(to, from, bytes);
+    if (bytes < 4 * HYBRID__BULK_CHUNK || rt->pool.host_for) memcpy(to, from, bytes);
     else hybrid__parallel(rt, (int)((bytes + HYBRID__BULK_CHUNK - 1) / HYBRID__BULK_CHUNK), hybrid__bulk_chunk, &b);
 }
 

@@ -127,6 +127,7 @@ static hybrid_result hybrid__place_upload(hybrid__place *place, hybrid_runtime *
 
 static void hybrid__place_free(hybrid__place *place, hybrid_runtime *rt)
 {
+    if (place->block) place->gpu->ops->flush(place->gpu, NULL);         /* an upload that was given up may still be copying */
     if (place->block) place->gpu->ops->free(place->gpu, place->block);
     hybrid__free(rt, place->w.layers);
     memset(place, 0, sizeof *place);
