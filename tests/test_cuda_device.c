@@ -697,27 +697,25 @@ static void test_callbacks(hybrid_runtime *rt)
 {
     hybrid__cuda_desc desc;
     hybrid__cuda *cu = NULL;
-    hybrid__cuda_queue *q = NULL;
     hybrid_error err;
-    unsigned one[3] = { 1, 1, 1 };
+    int big = BIG, bad = BAD;
     TEST("what the host is asked for");
     memset(&desc, 0, sizeof desc);
     desc.cache.load = watch_load;
     desc.cache.store = watch_store;
     desc.modules = own_modules;
     desc.n_modules = MODULES;
-    CHECK(!hybrid__cuda_open(rt, &desc, &cu, &err) && !hybrid__cuda_queue_create(cu, &q, &err), "%s", err.message);
+    CHECK(!hybrid__cuda_open(rt, &desc, &cu, &err), "%s", err.message);
     watched = cu;
     n_watched = n_locked = 0;
     CHECK(!hybrid__cuda_can_compile(cu, &err) && n_watched == 1, "%s: %d calls", err.message, n_watched);
     hybrid__cuda_blas(cu, &err);
     hybrid__cuda_blas(cu, &err);
     CHECK(n_watched == 2, "cuBLAS is logged once: %d calls", n_watched);
-    hybrid__cuda_launch(q, BIG, 0, one, one, 0, NULL);
-    hybrid__cuda_launch(q, BAD, 0, one, one, 0, NULL);
+    CHECK(!hybrid__cuda_warmup(cu, &big, 1, NULL, NULL, &err) && n_watched == 5, "load, store, log: %s: %d calls", err.message, n_watched);
+    CHECK(hybrid__cuda_warmup(cu, &bad, 1, NULL, NULL, &err) && n_watched > 6, "load, and the compiler's words: %d calls", n_watched);
     watched = NULL;
-    CHECK(n_watched >= 5 && !n_locked, "a lock is held in %d of %d calls", n_locked, n_watched);
-    hybrid__cuda_queue_destroy(q);
+    CHECK(!n_locked, "a lock is held in %d of %d calls", n_locked, n_watched);
     hybrid__cuda_release(cu);
 }
 

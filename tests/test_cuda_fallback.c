@@ -405,31 +405,35 @@ static bool half(void *user, float fraction) { (void)user; return fraction < 0.5
 /* Memory of an upload that is given up goes to others: nothing may be copied into it any more. */
 static void test_cancelled(void)
 {
-    static unsigned char mine[300000], back[300000];
+    unsigned char *mine, *back;
     setup s;
     hybrid_model_desc md;
     hybrid_model *m = NULL;
     hybrid_error err;
     hybrid__cuda_queue *q = NULL;
     hybrid__device *gpu;
-    void *hole = NULL, *keep = NULL, *d = NULL;
-    int i, wrong = 0;
+    void *keep = NULL, *d = NULL;
+    size_t i, n, wrong = 0;
     TEST("a load is cancelled");
     if (!begin(&s, NULL, 0, NULL)) return;
     gpu = s.rt->gpu;
-    CHECK(!gpu->ops->alloc(gpu, 1 << 20, &hole, &err) && !gpu->ops->alloc(gpu, 256, &keep, &err), "%s", err.message);
-    gpu->ops->free(gpu, hole);                             /* where the model would go */
+    n = s.model->place.bytes;
+    mine = (unsigned char *)malloc(n);
+    back = (unsigned char *)malloc(n);
+    CHECK(!gpu->ops->alloc(gpu, (8u << 20) - n - 4096, &keep, &err), "%s", err.message);       /* the rest of a block of 8 MB is where the model goes, and the next one */
     memset(&md, 0, sizeof md);
     md.path = model_path; md.device_n_ctx = 128; md.progress = half;
     CHECK(hybrid_model_load(s.rt, &md, &m, &err) == HYBRID_ERROR_CANCELLED && !m, "%s", err.message);
-    memset(mine, 0x5A, sizeof mine);
-    CHECK(!gpu->ops->alloc(gpu, sizeof mine, &d, &err) && !hybrid__cuda_queue_create(cuda_of(&s), &q, &err), "%s", err.message);
-    hybrid__cuda_write(q, d, mine, sizeof mine);
+    memset(mine, 0x5A, n);
+    CHECK(!gpu->ops->alloc(gpu, n, &d, &err) && (char *)d > (char *)keep && (char *)d < (char *)keep + (8u << 20) && !hybrid__cuda_queue_create(cuda_of(&s), &q, &err), "%s", err.message);
+    hybrid__cuda_write(q, d, mine, n);
     CHECK(!hybrid__cuda_sync(q, &err) && !gpu->ops->flush(gpu, &err), "%s", err.message);
-    hybrid__cuda_read(q, back, d, sizeof back);
+    hybrid__cuda_read(q, back, d, n);
     CHECK(!hybrid__cuda_sync(q, &err), "%s", err.message);
-    for (i = 0; i < (int)sizeof back; i++) wrong += back[i] != 0x5A;
-    CHECK(!wrong, "%d bytes of another's memory were written", wrong);
+    for (i = 0; i < n; i++) wrong += back[i] != 0x5A;
+    CHECK(!wrong, "%d bytes of another's memory were written", (int)wrong);
+    free(mine);
+    free(back);
     hybrid__cuda_queue_destroy(q);
     gpu->ops->free(gpu, d);
     gpu->ops->free(gpu, keep);
