@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 20569ac7e34ebbaf): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 01be3a1cbcee9087): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,27 +16,27 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       53  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      117  macros.h           what compilers call things, and the macros that every room uses
- *     6577  end.h              closes what core/begin opened
+ *     6590  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
  *      155  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
  *      164  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
- *      281  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
- *      539  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
- *      642  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
- *      783  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     3589  cache.c            compiled kernels on disk, or in the host's own store
- *     3832  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     4242  device.c           an opened GPU: its context, its memory, its kernels
- *     4568  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4714  queue.c            work in order on one stream of a device, used by one thread at a time
- *     5129  gemm.c             large products by cuBLAS.
- *     5241  ops_matmul.c       the op matmul: which kernels a product takes
- *     5541  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5724  ops_attention.c    which kernel of attention takes which rows
- *     5883  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
- *     6153  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     6423  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *      282  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
+ *      540  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
+ *      643  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
+ *      784  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     3590  cache.c            compiled kernels on disk, or in the host's own store
+ *     3833  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     4243  device.c           an opened GPU: its context, its memory, its kernels
+ *     4578  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4724  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     5141  gemm.c             large products by cuBLAS.
+ *     5254  ops_matmul.c       the op matmul: which kernels a product takes
+ *     5554  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5737  ops_attention.c    which kernel of attention takes which rows
+ *     5896  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
+ *     6166  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     6436  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -48,7 +48,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "20569ac7e34ebbaf"
+#define HYBRID_CUDA__SOURCE_ID "01be3a1cbcee9087"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -235,6 +235,7 @@ enum {                                  /* flags and other values */
     X(1, cuGraphLaunch,              "cuGraphLaunch",                (void *executable, void *stream))                                            \
     X(1, cuGraphExecDestroy,         "cuGraphExecDestroy",           (void *executable))                                                          \
     X(1, cuGraphDestroy,             "cuGraphDestroy",               (void *graph))                                                               \
+    X(0, cuThreadExchangeStreamCaptureMode, "cuThreadExchangeStreamCaptureMode", (int *mode))                                                     \
     X(0, cuGraphInstantiateWithFlags, "cuGraphInstantiateWithFlags", (void **executable, void *graph, unsigned long long flags))
 
 /* Of drivers before 11.4; newer headers no longer declare it. */
@@ -4283,17 +4284,26 @@ typedef struct hybrid__cuda {
 
 /* ---- context ---- */
 
-/* Makes the device's context current; returns the caller's for hybrid__cuda_leave. */
-static void *hybrid__cuda_enter(hybrid__cuda *cu)
+/* What a thread had before hybrid__cuda_enter. */
+typedef struct hybrid__cuda_caller { void *context; int mode; } hybrid__cuda_caller;
+
+/* Makes the device's context current, and lets this thread allocate and wait although the host may be capturing a graph of its own: none of that
+ * touches the host's streams. Returns what hybrid__cuda_leave puts back. */
+static hybrid__cuda_caller hybrid__cuda_enter(hybrid__cuda *cu)
 {
-    void *caller = NULL;
-    cu->driver.api.cuCtxGetCurrent(&caller);
-    if (caller != cu->context) cu->driver.api.cuCtxSetCurrent(cu->context);
+    const hybrid__driver_api *api = &cu->driver.api;
+    hybrid__cuda_caller caller;
+    caller.context = NULL;
+    caller.mode = HYBRID__CU_CAPTURE_RELAXED;
+    api->cuCtxGetCurrent(&caller.context);
+    if (caller.context != cu->context) api->cuCtxSetCurrent(cu->context);
+    if (api->cuThreadExchangeStreamCaptureMode) api->cuThreadExchangeStreamCaptureMode(&caller.mode);
     return caller;
 }
-static void hybrid__cuda_leave(hybrid__cuda *cu, void *caller)
+static void hybrid__cuda_leave(hybrid__cuda *cu, hybrid__cuda_caller caller)
 {
-    if (caller != cu->context) cu->driver.api.cuCtxSetCurrent(caller);
+    if (caller.mode != HYBRID__CU_CAPTURE_RELAXED) cu->driver.api.cuThreadExchangeStreamCaptureMode(&caller.mode);
+    if (caller.context != cu->context) cu->driver.api.cuCtxSetCurrent(caller.context);
 }
 
 /* ---- the list ---- */
@@ -4344,7 +4354,7 @@ static void hybrid__cuda_release(hybrid__cuda *cu)
 {
     hybrid__blas_spare *spare, *next;
     hybrid__range *r;
-    void *caller;
+    hybrid__cuda_caller caller;
     if (!cu || hybrid__atomic_add(&cu->references, (uint64_t)-1) != 1) return;
     caller = hybrid__cuda_enter(cu);
     hybrid__jit_destroy(&cu->jit);
@@ -4417,7 +4427,7 @@ static hybrid_result hybrid__cuda_probe(hybrid__cuda *cu, hybrid_error *error)
     static const char *const text[] = { "extern \"C\" __global__ void probe(int *x) { x[0] = 1; }\n", NULL };
     static const hybrid__cuda_module_info info = { "probe", { text, NULL, NULL, NULL }, { NULL, NULL, NULL, NULL }, { "probe", NULL } };
     hybrid__module_slot slot;
-    void *caller = hybrid__cuda_enter(cu);
+    hybrid__cuda_caller caller = hybrid__cuda_enter(cu);
     hybrid_result r;
     memset(&slot, 0, sizeof slot);
     r = hybrid__jit_make(&cu->jit, &info, &slot, error);
@@ -4436,7 +4446,7 @@ static hybrid_result hybrid__cuda_can_compile(hybrid__cuda *cu, hybrid_error *er
 /* Makes n modules ready, and says how far it is: progress (or NULL) gets 0..n of n and returns false to stop. */
 static hybrid_result hybrid__cuda_warmup(hybrid__cuda *cu, const int *modules, int n, bool (*progress)(void *user, int done, int n), void *user, hybrid_error *error)
 {
-    void *caller = hybrid__cuda_enter(cu);
+    hybrid__cuda_caller caller = hybrid__cuda_enter(cu);
     hybrid_result r = HYBRID_OK;
     int i;
     for (i = 0; !r && i <= n; i++) {
@@ -4453,7 +4463,7 @@ static hybrid_result hybrid__cuda_warmup(hybrid__cuda *cu, const int *modules, i
 static void hybrid__cuda_memory(hybrid__cuda *cu, uint64_t *available, uint64_t *total)
 {
     size_t a = 0, t = 0;
-    void *caller = hybrid__cuda_enter(cu);
+    hybrid__cuda_caller caller = hybrid__cuda_enter(cu);
     if (cu->driver.api.cuMemGetInfo(&a, &t)) a = t = 0;
     hybrid__cuda_leave(cu, caller);
     *available = a;
@@ -4501,7 +4511,7 @@ static hybrid_result hybrid__cuda_grow(hybrid__cuda *cu, uint64_t bytes, hybrid_
     const uint64_t unit = 2u << 20;                          /* the driver's own grain; a cap counts to the byte, as the plan does */
     hybrid__cu_ptr address = 0;
     uint64_t block;
-    void *caller;
+    hybrid__cuda_caller caller;
     int code = 0;
     if (bytes > (uint64_t)1 << 60) return hybrid__fail(error, HYBRID_ERROR_MEMORY, "GPU memory: %llu bytes asked for", (unsigned long long)bytes);
     block = hybrid__arena_round(bytes);
@@ -4552,7 +4562,7 @@ static void hybrid__cuda_hold(hybrid__cuda *cu, void *address)
 static void hybrid__cuda_free(hybrid__cuda *cu, void *address)
 {
     uint64_t block = 0;
-    void *caller;
+    hybrid__cuda_caller caller;
     if (!address) return;
     hybrid__spin_take(&cu->lock);
     hybrid__arena_free(&cu->arena, (uint64_t)(uintptr_t)address, &block);
@@ -4778,7 +4788,7 @@ static bool hybrid__cuda_refuse(hybrid__cuda_queue *q, const char *what)
 static hybrid_result hybrid__cuda_queue_create(hybrid__cuda *cu, hybrid__cuda_queue **out, hybrid_error *error)
 {
     hybrid__cuda_queue *q = (hybrid__cuda_queue *)hybrid__calloc(cu->rt, 1, sizeof *q);
-    void *caller;
+    hybrid__cuda_caller caller;
     int code;
     *out = NULL;
     if (!q) return hybrid__fail_memory(error, sizeof *q);
@@ -4800,7 +4810,7 @@ static void hybrid__cuda_queue_destroy(hybrid__cuda_queue *q)
 {
     const hybrid__driver_api *api;
     hybrid__cuda *cu;
-    void *caller;
+    hybrid__cuda_caller caller;
     int i;
     if (!q) return;
     cu = q->cu;
@@ -4827,7 +4837,7 @@ static void hybrid__cuda_queue_destroy(hybrid__cuda_queue *q)
 /* Waits until everything is done; reads are valid then. Returns the first failure since the queue was made. */
 static hybrid_result hybrid__cuda_sync(hybrid__cuda_queue *q, hybrid_error *error)
 {
-    void *caller = hybrid__cuda_enter(q->cu);
+    hybrid__cuda_caller caller = hybrid__cuda_enter(q->cu);
     int i, code;
     if (!hybrid__cuda_refuse(q, "waiting")) {
         code = q->cu->driver.api.cuStreamSynchronize(q->stream);          /* after a failure too: copies may be in flight */
@@ -4847,7 +4857,7 @@ static hybrid_result hybrid__cuda_sync(hybrid__cuda_queue *q, hybrid_error *erro
 static void hybrid__cuda_wait(hybrid__cuda_queue *q, hybrid__cuda_queue *other)
 {
     const hybrid__driver_api *api = &q->cu->driver.api;
-    void *caller;
+    hybrid__cuda_caller caller;
     int code = 0;
     if (q->result || q == other || hybrid__cuda_refuse(q, "waiting for another queue")) return;
     caller = hybrid__cuda_enter(q->cu);
@@ -4931,7 +4941,7 @@ static void hybrid__cuda_write(hybrid__cuda_queue *q, void *device, const void *
     const hybrid__driver_api *api = &q->cu->driver.api;
     hybrid__cu_ptr to = (hybrid__cu_ptr)(uintptr_t)device;
     const char *from = (const char *)host;
-    void *caller;
+    hybrid__cuda_caller caller;
     if (q->result || q->rehearsing || !bytes || hybrid__cuda_refuse(q, "a write from the host")) return;
     caller = hybrid__cuda_enter(q->cu);
     q->n_writes++;
@@ -4957,7 +4967,8 @@ static void hybrid__cuda_write(hybrid__cuda_queue *q, void *device, const void *
 static void hybrid__cuda_read(hybrid__cuda_queue *q, void *host, const void *device, size_t bytes)
 {
     const hybrid__driver_api *api = &q->cu->driver.api;
-    void *caller, *to = host;
+    hybrid__cuda_caller caller;
+    void *to = host;
     if (q->result || q->rehearsing || !bytes || hybrid__cuda_refuse(q, "a read to the host")) return;
     caller = hybrid__cuda_enter(q->cu);
     q->n_reads++;
@@ -4981,7 +4992,7 @@ static void hybrid__cuda_read(hybrid__cuda_queue *q, void *host, const void *dev
 
 static void hybrid__cuda_copy(hybrid__cuda_queue *q, void *dst, const void *src, size_t bytes)
 {
-    void *caller;
+    hybrid__cuda_caller caller;
     if (q->result || q->rehearsing || !bytes) return;
     caller = hybrid__cuda_enter(q->cu);
     q->n_copies++;
@@ -4991,7 +5002,7 @@ static void hybrid__cuda_copy(hybrid__cuda_queue *q, void *dst, const void *src,
 
 static void hybrid__cuda_zero(hybrid__cuda_queue *q, void *device, size_t bytes)
 {
-    void *caller;
+    hybrid__cuda_caller caller;
     if (q->result || q->rehearsing || !bytes) return;
     caller = hybrid__cuda_enter(q->cu);
     q->n_copies++;
@@ -5008,7 +5019,7 @@ static void hybrid__cuda_launch(hybrid__cuda_queue *q, int module, int kernel, c
     hybrid__cuda *cu = q->cu;
     hybrid__module_slot *slot;
     char what[112];
-    void *caller;
+    hybrid__cuda_caller caller;
     int code = 0;
     if (q->result || !grid[0] || !grid[1] || !grid[2]) return;
     if (!hybrid__jit_ready(&cu->jit, module) && hybrid__cuda_refuse(q, "compiling kernels")) return;
@@ -5045,7 +5056,7 @@ static hybrid_result hybrid__cuda_graph_fail(hybrid__cuda_queue *q, int code, co
  * the device meanwhile, so a capture is never left open for the host's code to come between. On failure nothing is being captured. */
 static hybrid_result hybrid__cuda_capture_begin(hybrid__cuda_queue *q, hybrid_error *error)
 {
-    void *caller;
+    hybrid__cuda_caller caller;
     int code;
     if (q->result && error) *error = q->error;
     if (q->result) return q->result;
@@ -5063,7 +5074,8 @@ static hybrid_result hybrid__cuda_capture_end(hybrid__cuda_queue *q, hybrid__cud
     const hybrid__driver_api *api = &q->cu->driver.api;
     hybrid__cuda_graph *g;
     hybrid_result r = HYBRID_OK;
-    void *caller, *graph = NULL;
+    hybrid__cuda_caller caller;
+    void *graph = NULL;
     int code;
     *out = NULL;
     if (!q->capturing) {
@@ -5100,7 +5112,7 @@ static hybrid_result hybrid__cuda_capture_end(hybrid__cuda_queue *q, hybrid__cud
 /* When this fails, nothing of the graph runs: its work can be put into the queue piece by piece, unless the queue has failed. */
 static hybrid_result hybrid__cuda_graph_launch(hybrid__cuda_queue *q, const hybrid__cuda_graph *graph, hybrid_error *error)
 {
-    void *caller;
+    hybrid__cuda_caller caller;
     int code;
     if (q->result || hybrid__cuda_refuse(q, "another graph")) {
         if (error) *error = q->error;
@@ -5117,7 +5129,7 @@ static hybrid_result hybrid__cuda_graph_launch(hybrid__cuda_queue *q, const hybr
 /* Nothing may be running it: sync first. NULL is nothing. */
 static void hybrid__cuda_graph_destroy(hybrid__cuda *cu, hybrid__cuda_graph *graph)
 {
-    void *caller;
+    hybrid__cuda_caller caller;
     if (!graph) return;
     caller = hybrid__cuda_enter(cu);
     cu->driver.api.cuGraphExecDestroy(graph->executable);
@@ -5198,7 +5210,7 @@ static void *hybrid__cuda_queue_blas(hybrid__cuda_queue *q, hybrid_error *why)
 {
     hybrid_error reason;
     hybrid_result r;
-    void *caller;
+    hybrid__cuda_caller caller;
     if (q->blas.handle) return q->blas.handle;
     if (q->capturing || q->result || q->no_blas) {
         hybrid__fail(why, HYBRID_ERROR_INVALID, "cuBLAS is not opened: %s", q->capturing ? "a capture is under way" : q->result ? "the queue has failed" : "that failed before (see the log)");
@@ -5223,7 +5235,8 @@ static void *hybrid__cuda_queue_blas(hybrid__cuda_queue *q, hybrid_error *why)
 static bool hybrid__cuda_gemm(hybrid__cuda_queue *q, int w_type, const void *w, int ldw, const void *x, int ldx, int y_type, void *y, int ldy,
                               int n_rows, int n_out, int n_in, bool add)
 {
-    void *handle = hybrid__cuda_queue_blas(q, NULL), *caller;
+    hybrid__cuda_caller caller;
+    void *handle = hybrid__cuda_queue_blas(q, NULL);
     int status;
     if (!handle) return false;
     if (q->result || q->rehearsing || !n_rows || !n_out) return true;

@@ -336,7 +336,8 @@ static void test_slices(void)
     static const int32_t start[] = { 1, 403, 407, 261 };
     setup s;
     int (*synchronize)(void) = NULL;
-    void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD), *function = library ? dlsym(library, "cuCtxSynchronize") : NULL, *caller;
+    hybrid__cuda_caller caller;
+    void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD), *function = library ? dlsym(library, "cuCtxSynchronize") : NULL;
     hybrid__cuda_queue *q;
     hybrid_error err;
     uint64_t cap;
@@ -371,6 +372,53 @@ static void test_slices(void)
     }
     n_batch = 32;
     CHECK(slices > 12, "%d slices", slices);
+}
+
+/* The host records a graph of its own, in the strictest mode, on this very thread: neither disturbs the other. */
+static void test_foreign_capture(void)
+{
+    static const int32_t start[] = { 1, 403, 407, 261 };
+    int (*begin_capture)(void *, int) = NULL, (*end_capture)(void *, void **) = NULL, (*exchange)(int *) = NULL;
+    void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD), *f, *graph, *stream = NULL;
+    const hybrid__driver_api *api;
+    hybrid__cuda_caller caller;
+    hybrid_runtime_desc rd;
+    hybrid_runtime *rt = NULL;
+    hybrid__device *device = NULL;
+    hybrid__cuda *cu;
+    hybrid_error err;
+    setup s;
+    int i, mode;
+    TEST("a graph of the host's");
+    memset(&rd, 0, sizeof rd);
+    CHECK(library && !hybrid_runtime_create(&rd, &rt, &err) && !hybrid__runtime_gpu(rt, &device, &err) && device, "%s", err.message);
+    if (!library || !device) return;
+    f = dlsym(library, "cuStreamBeginCapture_v2"); memcpy(&begin_capture, &f, sizeof f);
+    f = dlsym(library, "cuStreamEndCapture"); memcpy(&end_capture, &f, sizeof f);
+    f = dlsym(library, "cuThreadExchangeStreamCaptureMode"); memcpy(&exchange, &f, sizeof f);
+    cu = hybrid__cuda_device_of(device)->cu;
+    api = &cu->driver.api;
+    for (i = 0; i < 2; i++) {                              /* of the host's thread, and of one that is strict with itself only */
+        mode = i;
+        caller = hybrid__cuda_enter(cu);
+        CHECK(!api->cuStreamCreate(&stream, HYBRID__CU_STREAM_NON_BLOCKING) && !begin_capture(stream, i), "capture");
+        hybrid__cuda_leave(cu, caller);
+        CHECK(!exchange(&mode) && mode == 0, "the thread's mode was %d", mode);
+        if (begin(&s, NULL, 0, NULL)) {
+            CHECK(step(&s, 0, start, 4) && step(&s, 0, start, 1) && step(&s, 0, start, 1) && step(&s, 0, start, 1), "steps");
+            CHECK(hybrid_logits(s.ctx, 0) && layers_on_gpu(&s) == 5 && !strstr(said, "without") && !strstr(said, "on the CPU"), "%s", said);
+        }
+        end(&s);
+        mode = 0;
+        CHECK(!exchange(&mode) && mode == i, "the thread's mode is %d, it was %d", mode, i);
+        graph = NULL;
+        caller = hybrid__cuda_enter(cu);
+        CHECK(!end_capture(stream, &graph) && graph, "the host's capture was broken");
+        if (graph) api->cuGraphDestroy(graph);
+        api->cuStreamDestroy(stream);
+        hybrid__cuda_leave(cu, caller);
+    }
+    hybrid_runtime_destroy(rt);
 }
 
 /* ---- uploads ---- */
@@ -597,6 +645,7 @@ int main(void)
     test_limits();
     test_next();
     test_slices();
+    test_foreign_capture();
     test_cancelled();
     test_jobs();
     if (!counts) { SKIP("a real GPU does not fail on demand"); return test_end(); }

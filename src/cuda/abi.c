@@ -71,6 +71,7 @@ enum {                                  /* flags and other values */
     X(1, cuGraphLaunch,              "cuGraphLaunch",                (void *executable, void *stream))                                            \
     X(1, cuGraphExecDestroy,         "cuGraphExecDestroy",           (void *executable))                                                          \
     X(1, cuGraphDestroy,             "cuGraphDestroy",               (void *graph))                                                               \
+    X(0, cuThreadExchangeStreamCaptureMode, "cuThreadExchangeStreamCaptureMode", (int *mode))                                                     \
     X(0, cuGraphInstantiateWithFlags, "cuGraphInstantiateWithFlags", (void **executable, void *graph, unsigned long long flags))
 
 /* Of drivers before 11.4; newer headers no longer declare it. */

@@ -41,17 +41,26 @@ typedef struct hybrid__cuda {
 
 /* ---- context ---- */
 
-/* Makes the device's context current; returns the caller's for hybrid__cuda_leave. */
-static void *hybrid__cuda_enter(hybrid__cuda *cu)
+/* What a thread had before hybrid__cuda_enter. */
+typedef struct hybrid__cuda_caller { void *context; int mode; } hybrid__cuda_caller;
+
+/* Makes the device's context current, and lets this thread allocate and wait although the host may be capturing a graph of its own: none of that
+ * touches the host's streams. Returns what hybrid__cuda_leave puts back. */
+static hybrid__cuda_caller hybrid__cuda_enter(hybrid__cuda *cu)
 {
-    void *caller = NULL;
-    cu->driver.api.cuCtxGetCurrent(&caller);
-    if (caller != cu->context) cu->driver.api.cuCtxSetCurrent(cu->context);
+    const hybrid__driver_api *api = &cu->driver.api;
+    hybrid__cuda_caller caller;
+    caller.context = NULL;
+    caller.mode = HYBRID__CU_CAPTURE_RELAXED;
+    api->cuCtxGetCurrent(&caller.context);
+    if (caller.context != cu->context) api->cuCtxSetCurrent(cu->context);
+    if (api->cuThreadExchangeStreamCaptureMode) api->cuThreadExchangeStreamCaptureMode(&caller.mode);
     return caller;
 }
-static void hybrid__cuda_leave(hybrid__cuda *cu, void *caller)
+static void hybrid__cuda_leave(hybrid__cuda *cu, hybrid__cuda_caller caller)
 {
-    if (caller != cu->context) cu->driver.api.cuCtxSetCurrent(caller);
+    if (caller.mode != HYBRID__CU_CAPTURE_RELAXED) cu->driver.api.cuThreadExchangeStreamCaptureMode(&caller.mode);
+    if (caller.context != cu->context) cu->driver.api.cuCtxSetCurrent(caller.context);
 }
 
 /* ---- the list ---- */
@@ -102,7 +111,7 @@ static void hybrid__cuda_release(hybrid__cuda *cu)
 {
     hybrid__blas_spare *spare, *next;
     hybrid__range *r;
-    void *caller;
+    hybrid__cuda_caller caller;
     if (!cu || hybrid__atomic_add(&cu->references, (uint64_t)-1) != 1) return;
     caller = hybrid__cuda_enter(cu);
     hybrid__jit_destroy(&cu->jit);
@@ -175,7 +184,7 @@ static hybrid_result hybrid__cuda_probe(hybrid__cuda *cu, hybrid_error *error)
     static const char *const text[] = { "extern \"C\" __global__ void probe(int *x) { x[0] = 1; }\n", NULL };
     static const hybrid__cuda_module_info info = { "probe", { text, NULL, NULL, NULL }, { NULL, NULL, NULL, NULL }, { "probe", NULL } };
     hybrid__module_slot slot;
-    void *caller = hybrid__cuda_enter(cu);
+    hybrid__cuda_caller caller = hybrid__cuda_enter(cu);
     hybrid_result r;
     memset(&slot, 0, sizeof slot);
     r = hybrid__jit_make(&cu->jit, &info, &slot, error);
@@ -194,7 +203,7 @@ static hybrid_result hybrid__cuda_can_compile(hybrid__cuda *cu, hybrid_error *er
 /* Makes n modules ready, and says how far it is: progress (or NULL) gets 0..n of n and returns false to stop. */
 static hybrid_result hybrid__cuda_warmup(hybrid__cuda *cu, const int *modules, int n, bool (*progress)(void *user, int done, int n), void *user, hybrid_error *error)
 {
-    void *caller = hybrid__cuda_enter(cu);
+    hybrid__cuda_caller caller = hybrid__cuda_enter(cu);
     hybrid_result r = HYBRID_OK;
     int i;
     for (i = 0; !r && i <= n; i++) {
@@ -211,7 +220,7 @@ static hybrid_result hybrid__cuda_warmup(hybrid__cuda *cu, const int *modules, i
 static void hybrid__cuda_memory(hybrid__cuda *cu, uint64_t *available, uint64_t *total)
 {
     size_t a = 0, t = 0;
-    void *caller = hybrid__cuda_enter(cu);
+    hybrid__cuda_caller caller = hybrid__cuda_enter(cu);
     if (cu->driver.api.cuMemGetInfo(&a, &t)) a = t = 0;
     hybrid__cuda_leave(cu, caller);
     *available = a;
@@ -259,7 +268,7 @@ static hybrid_result hybrid__cuda_grow(hybrid__cuda *cu, uint64_t bytes, hybrid_
     const uint64_t unit = 2u << 20;                          /* the driver's own grain; a cap counts to the byte, as the plan does */
     hybrid__cu_ptr address = 0;
     uint64_t block;
-    void *caller;
+    hybrid__cuda_caller caller;
     int code = 0;
     if (bytes > (uint64_t)1 << 60) return hybrid__fail(error, HYBRID_ERROR_MEMORY, "GPU memory: %llu bytes asked for", (unsigned long long)bytes);
     block = hybrid__arena_round(bytes);
@@ -310,7 +319,7 @@ static void hybrid__cuda_hold(hybrid__cuda *cu, void *address)
 static void hybrid__cuda_free(hybrid__cuda *cu, void *address)
 {
     uint64_t block = 0;
-    void *caller;
+    hybrid__cuda_caller caller;
     if (!address) return;
     hybrid__spin_take(&cu->lock);
     hybrid__arena_free(&cu->arena, (uint64_t)(uintptr_t)address, &block);

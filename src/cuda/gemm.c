@@ -69,7 +69,7 @@ static void *hybrid__cuda_queue_blas(hybrid__cuda_queue *q, hybrid_error *why)
 {
     hybrid_error reason;
     hybrid_result r;
-    void *caller;
+    hybrid__cuda_caller caller;
     if (q->blas.handle) return q->blas.handle;
     if (q->capturing || q->result || q->no_blas) {
         hybrid__fail(why, HYBRID_ERROR_INVALID, "cuBLAS is not opened: %s", q->capturing ? "a capture is under way" : q->result ? "the queue has failed" : "that failed before (see the log)");
@@ -94,7 +94,8 @@ static void *hybrid__cuda_queue_blas(hybrid__cuda_queue *q, hybrid_error *why)
 static bool hybrid__cuda_gemm(hybrid__cuda_queue *q, int w_type, const void *w, int ldw, const void *x, int ldx, int y_type, void *y, int ldy,
                               int n_rows, int n_out, int n_in, bool add)
 {
-    void *handle = hybrid__cuda_queue_blas(q, NULL), *caller;
+    hybrid__cuda_caller caller;
+    void *handle = hybrid__cuda_queue_blas(q, NULL);
     int status;
     if (!handle) return false;
     if (q->result || q->rehearsing || !n_rows || !n_out) return true;

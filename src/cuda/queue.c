@@ -64,7 +64,7 @@ static bool hybrid__cuda_refuse(hybrid__cuda_queue *q, const char *what)
 static hybrid_result hybrid__cuda_queue_create(hybrid__cuda *cu, hybrid__cuda_queue **out, hybrid_error *error)
 {
     hybrid__cuda_queue *q = (hybrid__cuda_queue *)hybrid__calloc(cu->rt, 1, sizeof *q);
-    void *caller;
+    hybrid__cuda_caller caller;
     int code;
     *out = NULL;
     if (!q) return hybrid__fail_memory(error, sizeof *q);
@@ -86,7 +86,7 @@ static void hybrid__cuda_queue_destroy(hybrid__cuda_queue *q)
 {
     const hybrid__driver_api *api;
     hybrid__cuda *cu;
-    void *caller;
+    hybrid__cuda_caller caller;
     int i;
     if (!q) return;
     cu = q->cu;
@@ -113,7 +113,7 @@ static void hybrid__cuda_queue_destroy(hybrid__cuda_queue *q)
 /* Waits until everything is done; reads are valid then. Returns the first failure since the queue was made. */
 static hybrid_result hybrid__cuda_sync(hybrid__cuda_queue *q, hybrid_error *error)
 {
-    void *caller = hybrid__cuda_enter(q->cu);
+    hybrid__cuda_caller caller = hybrid__cuda_enter(q->cu);
     int i, code;
     if (!hybrid__cuda_refuse(q, "waiting")) {
         code = q->cu->driver.api.cuStreamSynchronize(q->stream);          /* after a failure too: copies may be in flight */
@@ -133,7 +133,7 @@ static hybrid_result hybrid__cuda_sync(hybrid__cuda_queue *q, hybrid_error *erro
 static void hybrid__cuda_wait(hybrid__cuda_queue *q, hybrid__cuda_queue *other)
 {
     const hybrid__driver_api *api = &q->cu->driver.api;
-    void *caller;
+    hybrid__cuda_caller caller;
     int code = 0;
     if (q->result || q == other || hybrid__cuda_refuse(q, "waiting for another queue")) return;
     caller = hybrid__cuda_enter(q->cu);
@@ -217,7 +217,7 @@ static void hybrid__cuda_write(hybrid__cuda_queue *q, void *device, const void *
     const hybrid__driver_api *api = &q->cu->driver.api;
     hybrid__cu_ptr to = (hybrid__cu_ptr)(uintptr_t)device;
     const char *from = (const char *)host;
-    void *caller;
+    hybrid__cuda_caller caller;
     if (q->result || q->rehearsing || !bytes || hybrid__cuda_refuse(q, "a write from the host")) return;
     caller = hybrid__cuda_enter(q->cu);
     q->n_writes++;
@@ -243,7 +243,8 @@ static void hybrid__cuda_write(hybrid__cuda_queue *q, void *device, const void *
 static void hybrid__cuda_read(hybrid__cuda_queue *q, void *host, const void *device, size_t bytes)
 {
     const hybrid__driver_api *api = &q->cu->driver.api;
-    void *caller, *to = host;
+    hybrid__cuda_caller caller;
+    void *to = host;
     if (q->result || q->rehearsing || !bytes || hybrid__cuda_refuse(q, "a read to the host")) return;
     caller = hybrid__cuda_enter(q->cu);
     q->n_reads++;
@@ -267,7 +268,7 @@ static void hybrid__cuda_read(hybrid__cuda_queue *q, void *host, const void *dev
 
 static void hybrid__cuda_copy(hybrid__cuda_queue *q, void *dst, const void *src, size_t bytes)
 {
-    void *caller;
+    hybrid__cuda_caller caller;
     if (q->result || q->rehearsing || !bytes) return;
     caller = hybrid__cuda_enter(q->cu);
     q->n_copies++;
@@ -277,7 +278,7 @@ static void hybrid__cuda_copy(hybrid__cuda_queue *q, void *dst, const void *src,
 
 static void hybrid__cuda_zero(hybrid__cuda_queue *q, void *device, size_t bytes)
 {
-    void *caller;
+    hybrid__cuda_caller caller;
     if (q->result || q->rehearsing || !bytes) return;
     caller = hybrid__cuda_enter(q->cu);
     q->n_copies++;
@@ -294,7 +295,7 @@ static void hybrid__cuda_launch(hybrid__cuda_queue *q, int module, int kernel, c
     hybrid__cuda *cu = q->cu;
     hybrid__module_slot *slot;
     char what[112];
-    void *caller;
+    hybrid__cuda_caller caller;
     int code = 0;
     if (q->result || !grid[0] || !grid[1] || !grid[2]) return;
     if (!hybrid__jit_ready(&cu->jit, module) && hybrid__cuda_refuse(q, "compiling kernels")) return;
@@ -331,7 +332,7 @@ static hybrid_result hybrid__cuda_graph_fail(hybrid__cuda_queue *q, int code, co
  * the device meanwhile, so a capture is never left open for the host's code to come between. On failure nothing is being captured. */
 static hybrid_result hybrid__cuda_capture_begin(hybrid__cuda_queue *q, hybrid_error *error)
 {
-    void *caller;
+    hybrid__cuda_caller caller;
     int code;
     if (q->result && error) *error = q->error;
     if (q->result) return q->result;
@@ -349,7 +350,8 @@ static hybrid_result hybrid__cuda_capture_end(hybrid__cuda_queue *q, hybrid__cud
     const hybrid__driver_api *api = &q->cu->driver.api;
     hybrid__cuda_graph *g;
     hybrid_result r = HYBRID_OK;
-    void *caller, *graph = NULL;
+    hybrid__cuda_caller caller;
+    void *graph = NULL;
     int code;
     *out = NULL;
     if (!q->capturing) {
@@ -386,7 +388,7 @@ static hybrid_result hybrid__cuda_capture_end(hybrid__cuda_queue *q, hybrid__cud
 /* When this fails, nothing of the graph runs: its work can be put into the queue piece by piece, unless the queue has failed. */
 static hybrid_result hybrid__cuda_graph_launch(hybrid__cuda_queue *q, const hybrid__cuda_graph *graph, hybrid_error *error)
 {
-    void *caller;
+    hybrid__cuda_caller caller;
     int code;
     if (q->result || hybrid__cuda_refuse(q, "another graph")) {
         if (error) *error = q->error;
@@ -403,7 +405,7 @@ static hybrid_result hybrid__cuda_graph_launch(hybrid__cuda_queue *q, const hybr
 /* Nothing may be running it: sync first. NULL is nothing. */
 static void hybrid__cuda_graph_destroy(hybrid__cuda *cu, hybrid__cuda_graph *graph)
 {
-    void *caller;
+    hybrid__cuda_caller caller;
     if (!graph) return;
     caller = hybrid__cuda_enter(cu);
     cu->driver.api.cuGraphExecDestroy(graph->executable);

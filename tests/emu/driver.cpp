@@ -15,6 +15,7 @@
 #include <memory>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 #include <vector>
 #ifndef MAP_FIXED_NOREPLACE
@@ -80,6 +81,7 @@ struct Stream {
     Graph *capture = nullptr;
     bool origin = false, broken = false;
     int capture_mode = 0;
+    std::thread::id capturer;
 };
 struct Event { Stream *stream = nullptr; uint64_t ticket = 0; double time = 0; bool timing = true; Graph *capture = nullptr; };
 
@@ -297,13 +299,18 @@ EMU_API int emu_has_context() { return initialized && current != nullptr; }
 EMU_API int emu_device_range(const void *p, size_t bytes) { std::lock_guard<std::recursive_mutex> hold(lock); return inside((uintptr_t)p, bytes); }
 EMU_API void emu_written(const void *p, size_t bytes) { emu_check_written((uintptr_t)p, bytes); }
 
-/* A call that waits or allocates breaks captures that forbid it. */
+/* A call that waits or allocates breaks captures that forbid it: modes are 0 global, 1 of the thread, 2 relaxed, of captures and of threads. */
+static thread_local int thread_mode;
 static int forbidden_while_capturing() {
     int result = OK;
     for (Stream *s : streams)
-        if (s->capture && s->capture_mode != 2) { s->broken = true; result = CAPTURE_UNSUPPORTED; }
+        if (s->capture && s->capture_mode != 2 && thread_mode != 2 && (s->capturer == std::this_thread::get_id() || (s->capture_mode == 0 && thread_mode == 0))) {
+            s->broken = true;
+            result = CAPTURE_UNSUPPORTED;
+        }
     return result;
 }
+EMU_API int cuThreadExchangeStreamCaptureMode(int *mode) { ENTER(1); if (!mode || *mode < 0 || *mode > 2) return INVALID_VALUE; std::swap(*mode, thread_mode); return OK; }
 /* A call that waits for the whole device breaks them all. */
 static int synchronize_device() {
     int result = OK;
@@ -423,6 +430,7 @@ EMU_API int cuMemPoolGetAttribute(void *, int, void *value) { ENTER(1); *(uint64
 EMU_API int cuMemPoolTrimTo(void *, size_t) { ENTER(1); return OK; }
 EMU_API int cuMemHostAlloc(void **p, size_t n, unsigned) {
     ENTER_CONTEXT(OUT_OF_MEMORY);
+    NOT_WHILE_CAPTURING();
     if (!n || posix_memalign(p, 4096, n)) return OUT_OF_MEMORY;
     memset(*p, 0xff, n);
     pinned[(uintptr_t)*p] = n;
@@ -431,6 +439,7 @@ EMU_API int cuMemHostAlloc(void **p, size_t n, unsigned) {
 }
 EMU_API int cuMemFreeHost(void *p) {
     ENTER_CONTEXT(INVALID_VALUE);
+    NOT_WHILE_CAPTURING();
     auto it = pinned.find((uintptr_t)p);
     if (it == pinned.end()) return INVALID_VALUE;
     drain_all();
@@ -562,6 +571,7 @@ EMU_API int cuEventQuery(void *h) {
     Event *e = (Event *)h;
     if (!e) return INVALID_HANDLE;
     if (e->capture) return CAPTURE_UNSUPPORTED;
+    NOT_WHILE_CAPTURING();
     if (done(e)) return sticky;
     run_until(e->stream, e->stream->n_done + 1);
     return sticky ? sticky : NOT_READY;
@@ -664,7 +674,7 @@ static int load(void **out, const void *image) {
     *out = m;
     return OK;
 }
-EMU_API int cuModuleLoadData(void **out, const void *image) { ENTER_CONTEXT(INVALID_IMAGE); return load(out, image); }
+EMU_API int cuModuleLoadData(void **out, const void *image) { ENTER_CONTEXT(INVALID_IMAGE); NOT_WHILE_CAPTURING(); return load(out, image); }
 EMU_API int cuModuleLoadDataEx(void **out, const void *image, unsigned, int *, void **) { ENTER_CONTEXT(INVALID_IMAGE); return load(out, image); }
 EMU_API int cuModuleUnload(void *h) {
     ENTER(1);
@@ -821,6 +831,7 @@ EMU_API int cuStreamBeginCapture_v2(void *h, int mode) {
     s->origin = true;
     s->broken = false;
     s->capture_mode = mode;
+    s->capturer = std::this_thread::get_id();
     return OK;
 }
 EMU_API int cuStreamEndCapture(void *h, void **out) {      /* ends it when it fails, too */
