@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 01be3a1cbcee9087): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 9689525bf3f5bc14): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,7 +16,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       53  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      117  macros.h           what compilers call things, and the macros that every room uses
- *     6590  end.h              closes what core/begin opened
+ *     6597  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
  *      155  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
@@ -36,7 +36,7 @@
  *     5737  ops_attention.c    which kernel of attention takes which rows
  *     5896  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
  *     6166  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     6436  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *     6443  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -48,7 +48,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "01be3a1cbcee9087"
+#define HYBRID_CUDA__SOURCE_ID "9689525bf3f5bc14"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -6170,6 +6170,7 @@ static void hybrid__cuda_op_combine(hybrid__cuda_queue *q, const hybrid__op_comb
 typedef struct hybrid__cuda_layout {
     size_t ids, pos, out, run_of_row, tiles, split_rows, pages, picture;       /* picture: bytes of all of these */
     size_t parts, scratch, scratch_bytes, bytes;
+    int32_t pages_a_seq;                   /* of the longest sequence that there can be */
     hybrid__cuda_split split;
 } hybrid__cuda_layout;
 
@@ -6199,6 +6200,7 @@ static void hybrid__cuda_layout_make(hybrid__cuda_layout *l, const hybrid__limit
     const size_t rows = (size_t)limits->n_rows;
     size_t at = 0;
     memset(l, 0, sizeof *l);
+    l->pages_a_seq = limits->pages_a_seq;
     l->split = hybrid__cuda_split_plan(limits->n_seq, limits->n_rows, limits->n_head_kv, limits->pages_a_seq * HYBRID__PAGE);
     l->scratch_bytes = HYBRID__MAX(limits->scratch, limits->n_top ? hybrid__cuda_top_k_bytes(limits->n_out, limits->n_vocab, limits->n_top) : 0);
 #define HYBRID__PLACE(field, size) (l->field = at, at += hybrid__align(size, 256))
@@ -6227,7 +6229,7 @@ enum { HYBRID__CUDA_WHOLE_PICTURE = 64 << 10 };    /* bytes up to which one copy
 
 static void hybrid__cuda_picture_write(hybrid__cuda_backend *self, size_t at, size_t bytes)
 {
-    if (bytes && self->layout.picture > HYBRID__CUDA_WHOLE_PICTURE) hybrid__cuda_write(self->queue, self->memory + at, self->picture + at, bytes);
+    hybrid__cuda_write(self->queue, self->memory + at, self->picture + at, bytes);
 }
 
 static void hybrid__cuda_be_begin(hybrid__backend *be, const hybrid__batch *batch)
@@ -6236,7 +6238,8 @@ static void hybrid__cuda_be_begin(hybrid__backend *be, const hybrid__batch *batc
     const hybrid__cuda_layout *l = &self->layout;
     hybrid__cuda_batch *b = &self->batch;
     char *p = self->picture;
-    const size_t n = (size_t)batch->n * sizeof(int32_t), row = (size_t)b->pages_a_seq * sizeof(int32_t);
+    const size_t n = (size_t)batch->n * sizeof(int32_t);
+    size_t row;
     int i;
     self->record = NULL;                                       /* of a replay that was given up */
     be->batch = batch;
@@ -6244,11 +6247,16 @@ static void hybrid__cuda_be_begin(hybrid__backend *be, const hybrid__batch *batc
     memcpy(p + l->pos, batch->pos, n);
     if (batch->n_out) memcpy(p + l->out, batch->out, (size_t)batch->n_out * sizeof(int32_t));
     hybrid__cuda_batch_fill(b, &l->split, batch, (int32_t *)(void *)(p + l->run_of_row), (int32_t *)(void *)(p + l->tiles), (int32_t *)(void *)(p + l->split_rows));
+    b->pages_a_seq = HYBRID__MIN(l->pages_a_seq, b->max_length_class / HYBRID__PAGE);      /* kernels are told: it is the same for all batches of a record */
+    row = (size_t)b->pages_a_seq * sizeof(int32_t);
     for (i = 0; i < batch->n_runs; i++) {
         const hybrid__run *run = &batch->runs[i];
         memcpy(p + l->pages + (size_t)i * row, run->pages, (size_t)((run->pos + run->n_rows - 1) / HYBRID__PAGE + 1) * sizeof(int32_t));
     }
-    if (l->picture <= HYBRID__CUDA_WHOLE_PICTURE) hybrid__cuda_write(self->queue, self->memory, p, l->picture);
+    if (l->pages + (size_t)batch->n_runs * row <= HYBRID__CUDA_WHOLE_PICTURE) {
+        hybrid__cuda_picture_write(self, 0, l->pages + (size_t)batch->n_runs * row);       /* the page tables come last */
+        return;
+    }
     hybrid__cuda_picture_write(self, l->ids, n);
     hybrid__cuda_picture_write(self, l->pos, n);
     hybrid__cuda_picture_write(self, l->out, (size_t)batch->n_out * sizeof(int32_t));
@@ -6400,7 +6408,6 @@ static hybrid_result hybrid__cuda_backend_fill(hybrid__cuda_backend *self, const
     b->tiles = (int32_t *)(void *)(self->memory + l->tiles);
     b->split_rows = (int32_t *)(void *)(self->memory + l->split_rows);
     b->pages = (int32_t *)(void *)(self->memory + l->pages);
-    b->pages_a_seq = limits->pages_a_seq;
     b->parts = (float *)(void *)(self->memory + l->parts);
     if ((r = hybrid__cuda_queue_create(self->cu, &self->queue, error)) != HYBRID_OK) return r;
     hybrid__cuda_zero(self->queue, b->parts, hybrid__cuda_split_bytes(&l->split, limits->n_head, limits->head_dim_v));

@@ -421,6 +421,52 @@ static void test_foreign_capture(void)
     hybrid_runtime_destroy(rt);
 }
 
+/* Page tables are copied as far as they are used; a sequence that grows beyond the others makes their rows wider. */
+static void test_pages(void)
+{
+    enum { N_SEQ = 3, LONG = 251 };
+    int32_t ids[LONG], one = 403;
+    setup s[2];
+    hybrid_context_desc cd;
+    hybrid_error err;
+    const float *a, *b;
+    double worst = 0;
+    uint64_t before, most = 0, bytes;
+    int i, k, v, seq, n_vocab;
+    TEST("page tables");
+    for (i = 0; i < LONG; i++) ids[i] = 3 + i % 500;
+    memset(&cd, 0, sizeof cd);
+    cd.n_ctx = 262144; cd.n_seq = N_SEQ; cd.kv = HYBRID_KV_F16; cd.n_batch = 256;
+    for (k = 0; k < 2; k++) {
+        if (!begin(&s[k], k ? NULL : "cpu", 0, NULL)) return;
+        hybrid_context_destroy(s[k].ctx);
+        s[k].ctx = NULL;
+        CHECK(!hybrid_context_create(s[k].model, &cd, &s[k].ctx, &err), "%s", err.message);
+        if (!s[k].ctx || !step(&s[k], 1, ids, LONG)) return;
+    }
+    CHECK(!s[1].ctx->forward.stages[0].device->ops->is_host, "it is on the GPU");
+    n_vocab = (int)hybrid_vocab_size(hybrid_model_tokenizer(s[0].model));
+    for (i = 0; i < 10; i++) {                             /* past position 256 */
+        before = ((hybrid__cuda_backend *)s[1].ctx->forward.stages[0].be)->queue->bytes_written;
+        for (k = 0; k < 2; k++) {
+            for (seq = 0; seq < N_SEQ; seq++) CHECK(!hybrid_batch_add(s[k].ctx, seq, &one, 1, &err), "%s", err.message);
+            CHECK(!hybrid_decode(s[k].ctx, &err), "%s", err.message);
+        }
+        bytes = ((hybrid__cuda_backend *)s[1].ctx->forward.stages[0].be)->queue->bytes_written - before;
+        most = bytes > most ? bytes : most;
+        for (seq = 0; seq < N_SEQ; seq++) {
+            a = hybrid_logits(s[0].ctx, seq);
+            b = hybrid_logits(s[1].ctx, seq);
+            for (v = 0; a && b && v < n_vocab; v++) worst = fabs(a[v] - b[v]) > worst ? fabs(a[v] - b[v]) : worst;
+            CHECK(a && b, "logits");
+        }
+    }
+    CHECK(worst < 2e-2, "logits are %g apart", worst);
+    CHECK(most < 16384, "a step of %d tokens copies %llu bytes to the GPU", N_SEQ, (unsigned long long)most);
+    end(&s[0]);
+    end(&s[1]);
+}
+
 /* ---- uploads ---- */
 
 static void test_uploads(void)
@@ -646,6 +692,7 @@ int main(void)
     test_next();
     test_slices();
     test_foreign_capture();
+    test_pages();
     test_cancelled();
     test_jobs();
     if (!counts) { SKIP("a real GPU does not fail on demand"); return test_end(); }
