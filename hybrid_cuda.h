@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 9689525bf3f5bc14): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 0e2097f2377cb2ab): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,7 +16,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       53  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      117  macros.h           what compilers call things, and the macros that every room uses
- *     6597  end.h              closes what core/begin opened
+ *     6599  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
  *      155  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
@@ -26,17 +26,17 @@
  *      643  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
  *      784  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
  *     3590  cache.c            compiled kernels on disk, or in the host's own store
- *     3833  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     4243  device.c           an opened GPU: its context, its memory, its kernels
- *     4578  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4724  queue.c            work in order on one stream of a device, used by one thread at a time
- *     5141  gemm.c             large products by cuBLAS.
- *     5254  ops_matmul.c       the op matmul: which kernels a product takes
- *     5554  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5737  ops_attention.c    which kernel of attention takes which rows
- *     5896  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
- *     6166  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     6443  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *     3835  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     4245  device.c           an opened GPU: its context, its memory, its kernels
+ *     4580  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4726  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     5143  gemm.c             large products by cuBLAS.
+ *     5256  ops_matmul.c       the op matmul: which kernels a product takes
+ *     5556  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5739  ops_attention.c    which kernel of attention takes which rows
+ *     5898  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
+ *     6168  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     6445  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -48,7 +48,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "9689525bf3f5bc14"
+#define HYBRID_CUDA__SOURCE_ID "0e2097f2377cb2ab"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -3658,8 +3658,10 @@ static bool hybrid__environment_path(const char *name, char path[HYBRID__PATH_MA
 /* Puts root and tail into the cache; "" when that, with the name of an entry, would be too long: another folder than the one that was meant is worse than none. */
 static void hybrid__cache_at(hybrid__cache *cache, const char *root, const char *tail)
 {
-    const size_t room = sizeof cache->folder - HYBRID__CACHE_KEY_TEXT - 48;
-    if (strlen(root) + strlen(tail) < room) snprintf(cache->folder, sizeof cache->folder, "%s%s", root, tail);
+    const size_t room = sizeof cache->folder - HYBRID__CACHE_KEY_TEXT - 48, n = strlen(root), n_tail = strlen(tail);
+    if (n + n_tail >= room) return;
+    memcpy(cache->folder, root, n);
+    memcpy(cache->folder + n, tail, n_tail + 1);
 }
 
 /* The same; "" when root is relative, too. */

@@ -68,8 +68,10 @@ static bool hybrid__environment_path(const char *name, char path[HYBRID__PATH_MA
 /* Puts root and tail into the cache; "" when that, with the name of an entry, would be too long: another folder than the one that was meant is worse than none. */
 static void hybrid__cache_at(hybrid__cache *cache, const char *root, const char *tail)
 {
-    const size_t room = sizeof cache->folder - HYBRID__CACHE_KEY_TEXT - 48;
-    if (strlen(root) + strlen(tail) < room) snprintf(cache->folder, sizeof cache->folder, "%s%s", root, tail);
+    const size_t room = sizeof cache->folder - HYBRID__CACHE_KEY_TEXT - 48, n = strlen(root), n_tail = strlen(tail);
+    if (n + n_tail >= room) return;
+    memcpy(cache->folder, root, n);
+    memcpy(cache->folder + n, tail, n_tail + 1);
 }
 
 /* The same; "" when root is relative, too. */
