@@ -264,8 +264,10 @@ def main():
             say("FAILED %s does not compile:\n%s" % (program, words))
             return 1
     # As they are, the tests must pass: a test that is red anyway notices everything.
-    for m in {(m[3], m[4], len(m) > 5): m for m in chosen}.values():
-        status, out, seconds = run(m)
+    unbroken = list({(m[3], m[4], len(m) > 5): m for m in chosen}.values())
+    with ThreadPoolExecutor(run_tests.JOBS) as pool:
+        results = list(pool.map(run, unbroken))
+    for m, (status, out, seconds) in zip(unbroken, results):
         if status:
             say("FAILED %s (%s) fails although nothing is broken:\n%s" % (m[3], m[4], run_tests.tail(out)))
             failed += 1
