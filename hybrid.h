@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 7210d4add1e18785): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id ffa3df081e6f8696): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -42,120 +42,121 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      166  base.h             version, linkage, results, errors, allocator, log
- *      267  runtime.h          what models and sessions share: memory, log, worker threads
- *      326  quant.h            names, sizes, encode, decode
- *      391  gguf.h             what is in a model file, and writing one
- *      539  tokenizer.h        text to tokens and back
- *      653  chat.h             templates that make a prompt of a conversation
- *      757  model.h            load, describe
- *      812  context.h          batches of (sequence, tokens), logits, the KV cache
- *      906  sampler.h          from logits to the next token
- *      962  session.h          a conversation
+ *      167  base.h             version, linkage, results, errors, allocator, log
+ *      268  runtime.h          what models and sessions share: memory, log, worker threads
+ *      327  quant.h            names, sizes, encode, decode
+ *      392  gguf.h             what is in a model file, and writing one
+ *      540  tokenizer.h        text to tokens and back
+ *      654  chat.h             templates that make a prompt of a conversation
+ *      758  model.h            load, describe
+ *      813  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      907  sampler.h          from logits to the next token
+ *      963  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1028  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1092  macros.h           what compilers call things, and the macros that every room uses
- *     1130  base.c             what every room uses: results, errors, checked sizes
- *     1181  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1230  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1289  decimal.c          doubles as text, the same in every locale
- *     1387  thread.c           atomics, threads, and the worker pool
- *     1694  cpu.c              what this processor and its operating system can do
- *     1764  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     1854  device.c           which GPU a runtime uses
- *     1927  runtime.c          creates and ends runtimes
- *     2049  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2202  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     2230  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    23571  end.h              closes what core/begin opened
+ *     1029  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1093  macros.h           what compilers call things, and the macros that every room uses
+ *     1131  base.c             what every room uses: results, errors, checked sizes
+ *     1182  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1231  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1290  decimal.c          doubles as text, the same in every locale
+ *     1388  thread.c           atomics, threads, and the worker pool
+ *     1695  cpu.c              what this processor and its operating system can do
+ *     1765  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     1855  device.c           which GPU a runtime uses
+ *     1928  runtime.c          creates and ends runtimes
+ *     2050  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2203  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     2231  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    23580  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     2596  names.c            names that must differ, found by hash
- *     2698  value.c            the 13 types of metadata values and their items
- *     2823  scan.c             a walk over the metadata, which checks every length before it is believed
- *     3026  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     3393  output.c           a file that appears under its name only when it is complete
- *     3492  write.c            makes a GGUF file
+ *     2597  names.c            names that must differ, found by hash
+ *     2699  value.c            the 13 types of metadata values and their items
+ *     2824  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     3027  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     3394  output.c           a file that appears under its name only when it is complete
+ *     3493  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     3973  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     4054  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     4353  floats.c           the types that are plain numbers
- *     4392  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     4585  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     4813  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     4953  types.c            the table of all types, and the public functions over it
- *     5054  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     5123  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     3974  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     4055  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     4354  floats.c           the types that are plain numbers
+ *     4393  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     4586  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     4814  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     4954  types.c            the table of all types, and the public functions over it
+ *     5055  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     5124  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     5297  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     5542  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     5683  pretokenize.c      cuts text into the words inside which BPE merges
- *     6095  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     6471  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     6648  bpe.c              the merging
- *     6970  tokenizer.c        making tokenizers, text to ids, ids to text
- *     7254  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     7380  stop.c             finds strings that end an answer in bytes that come in pieces
- *     7545  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     8090  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     8387  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     8641  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *     9139  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *     9475  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *     9837  jinja_filter.c     what stands behind '|'.
- *    10428  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    10606  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    10856  jinja_parse.c      tokens to a tree
- *    11406  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    11647  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    12132  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    12300  chat.c             a conversation as the variables that chat templates expect
+ *     5298  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     5543  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     5684  pretokenize.c      cuts text into the words inside which BPE merges
+ *     6096  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     6472  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     6649  bpe.c              the merging
+ *     6971  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     7255  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     7381  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     7546  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     8091  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     8388  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     8642  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *     9140  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *     9476  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *     9838  jinja_filter.c     what stands behind '|'.
+ *    10429  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    10607  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    10857  jinja_parse.c      tokens to a tree
+ *    11407  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    11648  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    12133  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    12301  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    12435  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12730  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12745  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12770  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12859  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    13222  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    13251  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    13359  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    13429  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    13524  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13937  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    14271  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    14529  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14725  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of i...
- *    15272  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    15853  cpu_int.c          the table of integer-block kernels
- *    15908  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    15975  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    18225  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    19353  cpu_select.c       the kernels of an instruction set
- *    19389  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    19559  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    19813  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12436  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    12731  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12746  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12771  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    12860  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    13223  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    13252  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    13360  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    13430  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    13525  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    13938  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    14272  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    14530  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14726  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    15043  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2, by panels of int16.
+ *    15281  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    15862  cpu_int.c          the table of integer-block kernels
+ *    15917  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    15984  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    18234  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    19362  cpu_select.c       the kernels of an instruction set
+ *    19398  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    19568  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    19822  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    20234  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    20483  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    20729  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    20774  forward.c          one transformer for all families, over the op table
- *    21276  place.c            which layers run where
- *    21413  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    20243  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    20492  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    20738  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    20783  forward.c          one transformer for all families, over the op table
+ *    21285  place.c            which layers run where
+ *    21422  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    21638  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    21974  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    22212  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    22352  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    22939  next.c             the next token of a sequence
- *    22990  plan.c             the bytes of a model and a context before they are loaded
- *    23097  dialog.c           the messages of a conversation, and the prompt that they make
- *    23214  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    21647  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    21983  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    22221  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    22361  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    22948  next.c             the next token of a sequence
+ *    22999  plan.c             the bytes of a model and a context before they are loaded
+ *    23106  dialog.c           the messages of a conversation, and the prompt that they make
+ *    23223  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1023,7 +1024,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "7210d4add1e18785"
+#define HYBRID__SOURCE_ID "ffa3df081e6f8696"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -14723,10 +14724,9 @@ HYBRID__KERNEL_PANELS(amx, q6_K, 256, hybrid__tile256_amx_q6, 16, hybrid__amx_be
 /* ==== end src/compute/cpu_int_amx.c ==== */
 
 /* ==== begin src/compute/cpu_int_avx2.c ==== */
-/* compute/cpu_int_avx2: integer blocks with AVX2, FMA and F16C: decode straight from the file, prefill by panels of int16.
+/* compute/cpu_int_avx2: integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file.
  *
- * Decode multiplies unsigned weights by signed activations (vpmaddubsw: pairs fit 16 bits up to 6-bit weights); prefill multiplies int16 by int16,
- * where a super-block's weight already holds the scale of its sub-block: exact, and one kernel for all types of a family. */
+ * Unsigned weights times signed activations (vpmaddubsw: pairs fit 16 bits up to 6-bit weights). Prefill: cpu_int_avx2_gemm.c. */
 #if defined(HYBRID__X86)
 
 /* ---- activations ---- */
@@ -14794,35 +14794,6 @@ HYBRID__TARGET_AVX2 static void hybrid__one256_prepare_avx2(const float *x, int6
     }
 }
 static const hybrid__act_format hybrid__one256_avx2 = { hybrid__act256_bytes, hybrid__one256_prepare_avx2 };
-
-/* Prefill: q as int16, d (floats), and of 32-weight blocks the sums of q (floats), of super-blocks sums of 16 q (int16); in the order of runs. */
-HYBRID__INLINE size_t hybrid__wide_s(int64_t k) { return (size_t)k * 2 + hybrid__align((size_t)k / 8, 64); }
-static size_t hybrid__wide_bytes(int64_t k) { return (hybrid__wide_s(k) + hybrid__align((size_t)k / 8, 64)) | 64; }
-HYBRID__TARGET_AVX2 static void hybrid__wide_prepare(const float *x, int64_t k, void *act, int block)
-{
-    float *d = (float *)(void *)((char *)act + (size_t)k * 2), *s32 = (float *)(void *)((char *)act + hybrid__wide_s(k));
-    int16_t *s16 = (int16_t *)(void *)s32;
-    int64_t run[9], b;
-    int i;
-    hybrid__runs(k / block, run);
-    for (b = 0; b < k / block; b++, x += block) {
-        int64_t at = hybrid__run_position(run, b);
-        float id;
-        int sum = 0;
-        d[at] = hybrid__act_scale_avx2(x, block / 8);
-        id = hybrid__act_inverse(d[at]);
-        for (i = 0; i < block / 16; i++) {
-            if (block == 256) sum = 0;
-            _mm256_store_si256((__m256i *)(void *)((int16_t *)act + at * block + 16 * i), hybrid__quant16_avx2(x + 16 * i, id, &sum));
-            if (block == 256) s16[at * 16 + i] = (int16_t)sum;
-        }
-        if (block == 32) s32[at] = (float)sum;
-    }
-}
-static void hybrid__wide32_prepare(const float *x, int64_t k, void *act) { hybrid__wide_prepare(x, k, act, 32); }
-static void hybrid__wide256_prepare(const float *x, int64_t k, void *act) { hybrid__wide_prepare(x, k, act, 256); }
-static const hybrid__act_format hybrid__many32_avx2 = { hybrid__wide_bytes, hybrid__wide32_prepare };
-static const hybrid__act_format hybrid__many256_avx2 = { hybrid__wide_bytes, hybrid__wide256_prepare };
 
 /* ---- decode, 32-weight blocks ---- */
 
@@ -15066,6 +15037,44 @@ HYBRID__GEMV256_AVX2(q6_K, false, 5)
 #undef HYBRID__DOT32_AVX2
 #undef HYBRID__GEMV256_AVX2
 
+#endif
+/* ==== end src/compute/cpu_int_avx2.c ==== */
+
+/* ==== begin src/compute/cpu_int_avx2_gemm.c ==== */
+/* compute/cpu_int_avx2_gemm: prefill of integer blocks with AVX2, by panels of int16.
+ *
+ * int16 times int16, where a super-block's weight already holds the scale of its sub-block: exact, and one kernel for all types of a family. */
+#if defined(HYBRID__X86)
+
+/* Prefill: q as int16, d (floats), and of 32-weight blocks the sums of q (floats), of super-blocks sums of 16 q (int16); in the order of runs. */
+HYBRID__INLINE size_t hybrid__wide_s(int64_t k) { return (size_t)k * 2 + hybrid__align((size_t)k / 8, 64); }
+static size_t hybrid__wide_bytes(int64_t k) { return (hybrid__wide_s(k) + hybrid__align((size_t)k / 8, 64)) | 64; }
+HYBRID__TARGET_AVX2 static void hybrid__wide_prepare(const float *x, int64_t k, void *act, int block)
+{
+    float *d = (float *)(void *)((char *)act + (size_t)k * 2), *s32 = (float *)(void *)((char *)act + hybrid__wide_s(k));
+    int16_t *s16 = (int16_t *)(void *)s32;
+    int64_t run[9], b;
+    int i;
+    hybrid__runs(k / block, run);
+    for (b = 0; b < k / block; b++, x += block) {
+        int64_t at = hybrid__run_position(run, b);
+        float id;
+        int sum = 0;
+        d[at] = hybrid__act_scale_avx2(x, block / 8);
+        id = hybrid__act_inverse(d[at]);
+        for (i = 0; i < block / 16; i++) {
+            if (block == 256) sum = 0;
+            _mm256_store_si256((__m256i *)(void *)((int16_t *)act + at * block + 16 * i), hybrid__quant16_avx2(x + 16 * i, id, &sum));
+            if (block == 256) s16[at * 16 + i] = (int16_t)sum;
+        }
+        if (block == 32) s32[at] = (float)sum;
+    }
+}
+static void hybrid__wide32_prepare(const float *x, int64_t k, void *act) { hybrid__wide_prepare(x, k, act, 32); }
+static void hybrid__wide256_prepare(const float *x, int64_t k, void *act) { hybrid__wide_prepare(x, k, act, 256); }
+static const hybrid__act_format hybrid__many32_avx2 = { hybrid__wide_bytes, hybrid__wide32_prepare };
+static const hybrid__act_format hybrid__many256_avx2 = { hybrid__wide_bytes, hybrid__wide256_prepare };
+
 /* ---- prefill: panels of 16 rows: for every pair of weights 16 rows x 2 int16 ----
  * Of a 32-weight block: 16 pairs, d[16], m[16] (floats). Of a super-block: 128 pairs, d[16], dmin[16], 8 pairs of mins (int16). */
 enum {
@@ -15267,7 +15276,7 @@ HYBRID__KERNEL_AVX2(q6_K, 256, hybrid__tile256_avx2_plain)
 #undef HYBRID__KERNEL_AVX2
 
 #endif
-/* ==== end src/compute/cpu_int_avx2.c ==== */
+/* ==== end src/compute/cpu_int_avx2_gemm.c ==== */
 
 /* ==== begin src/compute/cpu_int_neon.c ==== */
 /* compute/cpu_int_neon: integer blocks with NEON: straight from the file, for decode and prefill. Two sets: one multiplies bytes to int16 and adds

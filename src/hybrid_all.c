@@ -82,6 +82,7 @@
 #include "compute/cpu_int_gemm.c"
 #include "compute/cpu_int_amx.c"
 #include "compute/cpu_int_avx2.c"
+#include "compute/cpu_int_avx2_gemm.c"
 #include "compute/cpu_int_neon.c"
 #include "compute/cpu_int.c"
 #include "compute/cpu_float.c"
