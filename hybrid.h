@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id ffa3df081e6f8696): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 23ecbdf364ebf439): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -42,121 +42,122 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      167  base.h             version, linkage, results, errors, allocator, log
- *      268  runtime.h          what models and sessions share: memory, log, worker threads
- *      327  quant.h            names, sizes, encode, decode
- *      392  gguf.h             what is in a model file, and writing one
- *      540  tokenizer.h        text to tokens and back
- *      654  chat.h             templates that make a prompt of a conversation
- *      758  model.h            load, describe
- *      813  context.h          batches of (sequence, tokens), logits, the KV cache
- *      907  sampler.h          from logits to the next token
- *      963  session.h          a conversation
+ *      168  base.h             version, linkage, results, errors, allocator, log
+ *      269  runtime.h          what models and sessions share: memory, log, worker threads
+ *      328  quant.h            names, sizes, encode, decode
+ *      393  gguf.h             what is in a model file, and writing one
+ *      541  tokenizer.h        text to tokens and back
+ *      655  chat.h             templates that make a prompt of a conversation
+ *      759  model.h            load, describe
+ *      814  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      908  sampler.h          from logits to the next token
+ *      964  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1029  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1093  macros.h           what compilers call things, and the macros that every room uses
- *     1131  base.c             what every room uses: results, errors, checked sizes
- *     1182  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1231  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1290  decimal.c          doubles as text, the same in every locale
- *     1388  thread.c           atomics, threads, and the worker pool
- *     1695  cpu.c              what this processor and its operating system can do
- *     1765  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     1855  device.c           which GPU a runtime uses
- *     1928  runtime.c          creates and ends runtimes
- *     2050  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2203  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     2231  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    23580  end.h              closes what core/begin opened
+ *     1030  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1094  macros.h           what compilers call things, and the macros that every room uses
+ *     1137  base.c             what every room uses: results, errors, checked sizes
+ *     1188  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1237  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1296  decimal.c          doubles as text, the same in every locale
+ *     1394  thread.c           atomics, threads, and the worker pool
+ *     1701  cpu.c              what this processor and its operating system can do
+ *     1771  hash.c             where a name belongs in a table
+ *     1869  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     1960  device.c           which GPU a runtime uses
+ *     2033  runtime.c          creates and ends runtimes
+ *     2156  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2309  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     2337  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    23677  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     2597  names.c            names that must differ, found by hash
- *     2699  value.c            the 13 types of metadata values and their items
- *     2824  scan.c             a walk over the metadata, which checks every length before it is believed
- *     3027  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     3394  output.c           a file that appears under its name only when it is complete
- *     3493  write.c            makes a GGUF file
+ *     2703  names.c            names that must differ, found by hash
+ *     2794  value.c            the 13 types of metadata values and their items
+ *     2919  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     3123  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     3491  output.c           a file that appears under its name only when it is complete
+ *     3590  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     3974  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     4055  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     4354  floats.c           the types that are plain numbers
- *     4393  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     4586  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     4814  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     4954  types.c            the table of all types, and the public functions over it
- *     5055  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     5124  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     4071  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     4152  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     4451  floats.c           the types that are plain numbers
+ *     4490  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     4683  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     4911  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     5051  types.c            the table of all types, and the public functions over it
+ *     5152  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     5221  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     5298  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     5543  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     5684  pretokenize.c      cuts text into the words inside which BPE merges
- *     6096  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     6472  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     6649  bpe.c              the merging
- *     6971  tokenizer.c        making tokenizers, text to ids, ids to text
- *     7255  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     7381  stop.c             finds strings that end an answer in bytes that come in pieces
- *     7546  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     8091  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     8388  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     8642  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *     9140  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *     9476  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *     9838  jinja_filter.c     what stands behind '|'.
- *    10429  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    10607  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    10857  jinja_parse.c      tokens to a tree
- *    11407  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    11648  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    12133  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    12301  chat.c             a conversation as the variables that chat templates expect
+ *     5395  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     5640  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     5781  pretokenize.c      cuts text into the words inside which BPE merges
+ *     6193  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     6569  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     6746  bpe.c              the merging
+ *     7068  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     7352  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     7478  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     7643  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     8188  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     8485  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     8739  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *     9237  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *     9573  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *     9935  jinja_filter.c     what stands behind '|'.
+ *    10526  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    10704  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    10954  jinja_parse.c      tokens to a tree
+ *    11504  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    11745  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    12230  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    12398  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    12436  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12731  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12746  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12771  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12860  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    13223  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    13252  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    13360  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    13430  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    13525  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    13938  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    14272  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    14530  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14726  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    15043  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2, by panels of int16.
- *    15281  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    15862  cpu_int.c          the table of integer-block kernels
- *    15917  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    15984  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    18234  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    19362  cpu_select.c       the kernels of an instruction set
- *    19398  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    19568  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    19822  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12533  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    12828  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12843  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12868  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    12957  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    13320  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    13349  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    13457  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    13527  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    13622  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    14035  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    14369  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    14627  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14823  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    15140  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2, by panels of int16.
+ *    15378  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    15959  cpu_int.c          the table of integer-block kernels
+ *    16014  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    16081  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    18331  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    19459  cpu_select.c       the kernels of an instruction set
+ *    19495  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    19665  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    19919  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    20243  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    20492  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    20738  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    20783  forward.c          one transformer for all families, over the op table
- *    21285  place.c            which layers run where
- *    21422  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    20340  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    20589  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    20835  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    20880  forward.c          one transformer for all families, over the op table
+ *    21382  place.c            which layers run where
+ *    21519  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    21647  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    21983  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    22221  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    22361  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    22948  next.c             the next token of a sequence
- *    22999  plan.c             the bytes of a model and a context before they are loaded
- *    23106  dialog.c           the messages of a conversation, and the prompt that they make
- *    23223  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    21744  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    22080  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    22318  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    22458  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    23045  next.c             the next token of a sequence
+ *    23096  plan.c             the bytes of a model and a context before they are loaded
+ *    23203  dialog.c           the messages of a conversation, and the prompt that they make
+ *    23320  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1024,7 +1025,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "ffa3df081e6f8696"
+#define HYBRID__SOURCE_ID "23ecbdf364ebf439"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -1120,6 +1121,11 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
     #else
         #define HYBRID__THREADS_POSIX
     #endif
+#endif
+
+/* Marks work whose amount a foreign file chooses. Tests define it to count; the library itself has no counter. */
+#ifndef HYBRID__STEPS
+    #define HYBRID__STEPS(n) ((void)0)
 #endif
 
 /* A failing line reads: return hybrid__fail(err, HYBRID_ERROR_FORMAT, "..."); see core/base.c. */
@@ -1762,6 +1768,104 @@ static hybrid__isa hybrid__cpu_isa(void)
 }
 /* ==== end src/core/cpu.c ==== */
 
+/* ==== begin src/core/hash.c ==== */
+/* core/hash: where a name belongs in a table. Names come from files, and a file must not be able to make them collide: the hash is
+ * SipHash-1-3 (Aumasson, Bernstein 2012), a function of a secret key that every runtime draws for itself. So the order of a table
+ * differs from run to run, and nothing that hybrid computes or writes may depend on it. */
+
+typedef struct hybrid__hash_key { uint64_t k0, k1; } hybrid__hash_key;
+
+#define HYBRID__ROTATE(x, n) ((x) << (n) | (x) >> (64 - (n)))
+
+HYBRID__INLINE void hybrid__hash_round(uint64_t v[4])
+{
+    v[0] += v[1];
+    v[2] += v[3];
+    v[1] = HYBRID__ROTATE(v[1], 13) ^ v[0];
+    v[3] = HYBRID__ROTATE(v[3], 16) ^ v[2];
+    v[0] = HYBRID__ROTATE(v[0], 32) + v[3];
+    v[2] += v[1];
+    v[3] = HYBRID__ROTATE(v[3], 21) ^ v[0];
+    v[1] = HYBRID__ROTATE(v[1], 17) ^ v[2];
+    v[2] = HYBRID__ROTATE(v[2], 32);
+}
+#undef HYBRID__ROTATE
+
+/* The hash of n bytes; data may be NULL when n is 0. All 64 bits are good: take those you need. */
+static uint64_t hybrid__hash(const hybrid__hash_key *key, const void *data, size_t n)
+{
+    const unsigned char *p = (const unsigned char *)data;
+    uint64_t v[4], word = (uint64_t)n << 56;
+    size_t i;
+    v[0] = key->k0 ^ 0x736F6D6570736575u;
+    v[1] = key->k1 ^ 0x646F72616E646F6Du;
+    v[2] = key->k0 ^ 0x6C7967656E657261u;
+    v[3] = key->k1 ^ 0x7465646279746573u;
+    for (i = 0; n - i >= 8; i += 8) {
+        uint64_t m = hybrid__load_u64(p + i);
+        v[3] ^= m;
+        hybrid__hash_round(v);
+        v[0] ^= m;
+    }
+    for (; i < n; i++) word |= (uint64_t)p[i] << 8 * (i % 8);
+    v[3] ^= word;
+    hybrid__hash_round(v);
+    v[0] ^= word;
+    v[2] ^= 0xFF;
+    for (i = 0; i < 3; i++) hybrid__hash_round(v);
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+/* What an author of a file cannot know. The system's random bytes where they can be read; everywhere the time to the nanosecond and
+ * the addresses of stack, heap and code, so that the key differs even without them. */
+static void hybrid__hash_gather(uint64_t secret[8], const void *heap)
+{
+    memset(secret, 0, 8 * sizeof secret[0]);
+    secret[0] = (uint64_t)(uintptr_t)heap;
+    secret[1] = (uint64_t)(uintptr_t)secret;
+    secret[2] = (uint64_t)(uintptr_t)&hybrid_version ^ (uint64_t)time(NULL) << 32;
+#if defined(_WIN32)
+    {
+        LARGE_INTEGER ticks;
+        FILETIME now;
+        QueryPerformanceCounter(&ticks);
+        GetSystemTimeAsFileTime(&now);
+        secret[3] = (uint64_t)ticks.QuadPart;
+        secret[4] = (uint64_t)now.dwHighDateTime << 32 | now.dwLowDateTime;
+        secret[5] = (uint64_t)GetCurrentProcessId() << 32 | GetCurrentThreadId();
+    }
+#else
+    {
+        struct timeval now;
+        secret[3] = (uint64_t)clock();
+        if (!gettimeofday(&now, NULL)) secret[4] = (uint64_t)now.tv_sec << 20 ^ (uint64_t)now.tv_usec;
+        secret[5] = (uint64_t)getpid();
+    }
+    #ifndef HYBRID_NO_STDIO
+    {
+        const int fd = open("/dev/urandom", O_RDONLY | O_NONBLOCK);
+        if (fd >= 0) {
+            if (read(fd, &secret[6], 2 * sizeof secret[0]) < 0) secret[6] = 0;
+            close(fd);
+        }
+    }
+    #endif
+#endif
+}
+
+/* A key of its own for the object at this address. */
+static hybrid__hash_key hybrid__hash_key_make(const void *object)
+{
+    static const hybrid__hash_key first = { 1, 1 }, second = { 2, 2 };
+    uint64_t secret[8];
+    hybrid__hash_key key;
+    hybrid__hash_gather(secret, object);
+    key.k0 = hybrid__hash(&first, secret, sizeof secret);
+    key.k1 = hybrid__hash(&second, secret, sizeof secret);
+    return key;
+}
+/* ==== end src/core/hash.c ==== */
+
 /* ==== begin src/core/memory.c ==== */
 /* core/memory: the runtime, which everything hangs off, and memory and log through it. */
 
@@ -1782,6 +1886,7 @@ struct hybrid_runtime {
     hybrid_allocator    allocator;
     hybrid_logger       logger;
     hybrid__isa         isa;
+    hybrid__hash_key    hash_key;              /* of tables of foreign names */
     hybrid__pool        pool;
     volatile uint64_t   references;
     hybrid__spin        gpu_lock;              /* of what follows; held while the GPU is opened, which logs: a logger may ask for no more than hybrid_runtime_device */
@@ -1965,6 +2070,7 @@ HYBRID_API hybrid_result hybrid_runtime_create(const hybrid_runtime_desc *desc, 
     rt->allocator = a;
     rt->logger = desc->logger;
     rt->references = 1;
+    rt->hash_key = hybrid__hash_key_make(rt);
     rt->isa = hybrid__cpu_isa();
     if (desc->isa) {
         for (i = 0; i < HYBRID__ISA_COUNT && strcmp(desc->isa, hybrid__isa_name((hybrid__isa)i)); i++) {}
@@ -2598,33 +2704,22 @@ static bool hybrid__json_write(const hybrid__json *v, hybrid_write_fn write, voi
 /* gguf/names: names that must differ, found by hash. Holds pointers to the characters, not the characters. */
 
 typedef struct hybrid__names {
-    hybrid_string *names;
-    uint32_t      *slots;        /* index + 1 of a name, 0: free; linear probing, at most half full */
-    size_t         count, capacity;
-    uint64_t       seed;
+    hybrid_string   *names;
+    uint32_t        *slots;      /* index + 1 of a name, 0: free; linear probing, at most half full */
+    size_t           count, capacity;
+    hybrid__hash_key key;        /* the runtime's: a file cannot steer where its names go */
 } hybrid__names;
 
 #define HYBRID__NO_NAME SIZE_MAX
 
-static uint64_t hybrid__names_hash(const hybrid__names *t, hybrid_string name)
-{
-    uint64_t h = t->seed ^ name.size, w;
-    size_t i;
-    for (i = 0; name.size - i >= 8; i += 8) {
-        h = (h ^ hybrid__load_u64(name.data + i)) * 0x9E3779B97F4A7C15u;
-        h ^= h >> 29;
-    }
-    for (w = 0; i < name.size; i++) w = w << 8 | (unsigned char)name.data[i];
-    h = (h ^ w) * 0xD6E8FEB86659FD93u;
-    return h ^ h >> 32;
-}
-
 /* The slot of the name, or the free one where it belongs. There are 2 * capacity slots, a power of two. */
 static size_t hybrid__names_slot(const hybrid__names *t, hybrid_string name)
 {
-    size_t mask = 2 * t->capacity - 1, at = (size_t)hybrid__names_hash(t, name) & mask;
+    size_t mask = 2 * t->capacity - 1, at = (size_t)hybrid__hash(&t->key, name.data, name.size) & mask;
+    HYBRID__STEPS(1);
     for (; t->slots[at]; at = (at + 1) & mask) {
         hybrid_string other = t->names[t->slots[at] - 1];
+        HYBRID__STEPS(1);
         if (other.size == name.size && !memcmp(other.data, name.data, name.size)) break;
     }
     return at;
@@ -2645,7 +2740,7 @@ static void hybrid__names_free(hybrid_runtime *rt, hybrid__names *t)
     memset(t, 0, sizeof *t);
 }
 
-/* Room for n names in all. The seed is an address: a file cannot be made to collide everywhere. */
+/* Room for n names in all. */
 static bool hybrid__names_reserve(hybrid_runtime *rt, hybrid__names *t, size_t n)
 {
     size_t capacity = 16, i;
@@ -2656,7 +2751,7 @@ static bool hybrid__names_reserve(hybrid_runtime *rt, hybrid__names *t, size_t n
     bigger.count = t->count;
     bigger.names = (hybrid_string *)hybrid__calloc(rt, capacity, sizeof(hybrid_string));
     bigger.slots = (uint32_t *)hybrid__calloc(rt, 2 * capacity, sizeof(uint32_t));
-    bigger.seed = (uint64_t)(uintptr_t)bigger.slots * 0xFF51AFD7ED558CCDu;
+    bigger.key = rt->hash_key;
     if (!bigger.names || !bigger.slots) { hybrid__names_free(rt, &bigger); return false; }
     if (t->count) memcpy(bigger.names, t->names, t->count * sizeof(hybrid_string));
     for (i = 0; i < t->count; i++) bigger.slots[hybrid__names_slot(&bigger, bigger.names[i])] = (uint32_t)i + 1;
@@ -2878,6 +2973,7 @@ static hybrid_result hybrid__gguf_fill(hybrid__gguf_scan *s, uint64_t end)
 static hybrid_result hybrid__gguf_need(hybrid__gguf_scan *s, uint64_t n)
 {
     char subject[96];
+    HYBRID__STEPS(1);
     if (n <= s->have - s->at) return HYBRID_OK;
     if (n > s->size - s->at)
         return hybrid__fail_at(s->error, HYBRID_ERROR_FORMAT, s->at, "truncated or damaged: %s needs %llu bytes at %llu, but all ends at %llu: download or copy it again",
@@ -3200,6 +3296,7 @@ static void hybrid__gguf_sort(const hybrid_gguf_tensor **heap, size_t n)
         if (start) moved = heap[root = --start];
         else { moved = heap[--end]; heap[end] = heap[0]; root = 0; }
         while ((child = 2 * root + 1) < end) {
+            HYBRID__STEPS(1);
             if (child + 1 < end && heap[child + 1]->offset > heap[child]->offset) child++;
             if (heap[child]->offset <= moved->offset) break;
             heap[root] = heap[child];
@@ -23665,6 +23762,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__QWEN2
 #undef HYBRID__REST
 #undef HYBRID__RESTRICT
+#undef HYBRID__ROTATE
 #undef HYBRID__ROUNDER
 #undef HYBRID__ROW
 #undef HYBRID__SAMPLER_MAX_LAST_N
@@ -23676,6 +23774,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__SPACES
 #undef HYBRID__SPLIT_MEMBERS
 #undef HYBRID__STARCODER
+#undef HYBRID__STEPS
 #undef HYBRID__TARGET_AMX
 #undef HYBRID__TARGET_AVX2
 #undef HYBRID__TARGET_AVX512

@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 0e2097f2377cb2ab): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id e46e7aac9d1419d5): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,27 +16,27 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       53  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      117  macros.h           what compilers call things, and the macros that every room uses
- *     6599  end.h              closes what core/begin opened
+ *     6604  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
- *      155  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
- *      164  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
- *      282  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
- *      540  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
- *      643  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
- *      784  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     3590  cache.c            compiled kernels on disk, or in the host's own store
- *     3835  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     4245  device.c           an opened GPU: its context, its memory, its kernels
- *     4580  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4726  queue.c            work in order on one stream of a device, used by one thread at a time
- *     5143  gemm.c             large products by cuBLAS.
- *     5256  ops_matmul.c       the op matmul: which kernels a product takes
- *     5556  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5739  ops_attention.c    which kernel of attention takes which rows
- *     5898  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
- *     6168  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     6445  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *      160  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
+ *      169  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
+ *      287  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
+ *      545  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
+ *      648  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
+ *      789  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     3595  cache.c            compiled kernels on disk, or in the host's own store
+ *     3840  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     4250  device.c           an opened GPU: its context, its memory, its kernels
+ *     4585  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4731  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     5148  gemm.c             large products by cuBLAS.
+ *     5261  ops_matmul.c       the op matmul: which kernels a product takes
+ *     5561  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5744  ops_attention.c    which kernel of attention takes which rows
+ *     5903  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
+ *     6173  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     6450  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -48,7 +48,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "0e2097f2377cb2ab"
+#define HYBRID_CUDA__SOURCE_ID "e46e7aac9d1419d5"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -144,6 +144,11 @@
     #else
         #define HYBRID__THREADS_POSIX
     #endif
+#endif
+
+/* Marks work whose amount a foreign file chooses. Tests define it to count; the library itself has no counter. */
+#ifndef HYBRID__STEPS
+    #define HYBRID__STEPS(n) ((void)0)
 #endif
 
 /* A failing line reads: return hybrid__fail(err, HYBRID_ERROR_FORMAT, "..."); see core/base.c. */
@@ -6640,6 +6645,7 @@ __declspec(allocate(".CRT$XCU")) static void(__cdecl *const hybrid__cuda_registr
 #undef HYBRID__PRINTF
 #undef HYBRID__RESTRICT
 #undef HYBRID__SEPARATOR
+#undef HYBRID__STEPS
 #undef HYBRID__THREADS_POSIX
 #undef HYBRID__THREADS_WIN32
 #undef HYBRID__UNLIKELY

@@ -14,6 +14,7 @@
 #include "core/decimal.c"
 #include "core/thread.c"
 #include "core/cpu.c"
+#include "core/hash.c"
 #include "core/memory.c"
 #include "core/device.c"
 #include "core/runtime.c"

@@ -1,4 +1,6 @@
 /* The GGUF reader and writer, against what gguf-py writes and sees (tests/oracle/make_gguf.py), and against damaged files. [no-simd] */
+static unsigned long long all_steps;     /* of work whose amount the file chooses */
+#define HYBRID__STEPS(n) (all_steps += (unsigned long long)(n))
 #define HYBRID_IMPLEMENTATION
 #include "../src/hybrid_all.c"
 #include "check.h"
@@ -549,6 +551,103 @@ static void test_hostile(void)
     put_header(&b, 3, 0, 1); put_text(&b, "a\n\x1B[31m\xFFz"); put_u32(&b, 99); put_zeros(&b, 8);               refuse(&b, HYBRID_ERROR_FORMAT, "'a??[31m?z'", "a name that would paint the terminal");
 }
 
+/* ---- how long a file can make us work ---- */
+
+/* Name number i of 2^13, all of which one hash of hybrid 0.1.0 sent to one place, whatever its seed: a multiplication by an odd number
+ * moves no difference in the highest bit, and h ^= h >> 29 copies it to bit 34; so two words differ in ways that cancel. */
+static size_t steered_name(char name[208], unsigned i)
+{
+    int k;
+    memset(name, 'a', 208);
+    for (k = 0; k < 13; k++)
+        if (i >> k & 1) {
+            name[16 * k + 7] ^= (char)0x80;
+            name[16 * k + 15] ^= (char)0x80;
+            name[16 * k + 12] ^= 4;
+        }
+    return 208;
+}
+
+/* Name number i of a kind: steered; short; with all that differs at the end; at the beginning of a long one. */
+static size_t worst_name(char *name, int kind, unsigned i)
+{
+    size_t n = kind == 1 ? 4 : kind == 2 ? 24 : 208;
+    if (kind == 0) return steered_name(name, i);
+    memset(name, kind, n);
+    name[kind == 2 ? n - 3 : 0] = (char)i;
+    name[kind == 2 ? n - 2 : 1] = (char)(i >> 8);
+    name[kind == 2 ? n - 1 : 2] = (char)(i >> 16);
+    return n;
+}
+
+static void put_sink(sink *s, const void *data, size_t n) { sink_write(s, data, n); }
+static void put_sink_number(sink *s, uint64_t v, size_t n) { put_sink(s, &v, n); }
+
+/* A file of about 2 MB of names, of keys or of tensors: these in an order that is bad for sorting, too. */
+static unsigned make_worst(sink *s, int kind, bool of_keys)
+{
+    const unsigned head = of_keys ? 13 : 32;
+    char name[208];
+    const unsigned n = kind == 0 ? 8192 : (unsigned)((2 << 20) / (worst_name(name, kind, 0) + head)), count = n < 65536 ? n : 65536;
+    unsigned i;
+    s->size = 0;
+    put_sink(s, "GGUF\3\0\0\0", 8);
+    put_sink_number(s, of_keys ? 0 : count, 8);
+    put_sink_number(s, of_keys ? count : 0, 8);
+    for (i = 0; i < count; i++) {
+        size_t size = worst_name(name, kind, i);
+        put_sink_number(s, size, 8);
+        put_sink(s, name, size);
+        if (of_keys) { put_sink_number(s, HYBRID_GGUF_U8, 5); continue; }
+        put_sink_number(s, 1, 4);
+        put_sink_number(s, 8, 8);
+        put_sink_number(s, 0, 4);
+        put_sink_number(s, (uint64_t)(kind == 1 ? count - 1 - i : i * (uint64_t)104729 % count) * 32, 8);
+    }
+    if (!of_keys) for (i = 0; i < count * 32 + 32; i += 32) put_sink(s, "                                ", 32);
+    return count;
+}
+
+/* Opening takes steps in proportion to the file, for the worst that is known: 0.1.0 took 33 million for the steered names. */
+static void test_steps(void)
+{
+    sink s = { NULL, 0, 0, 0, 0 };
+    int kind, of_keys, way;
+    TEST("time that a file can choose");
+    for (kind = 0; kind < 4; kind++)
+        for (of_keys = 0; of_keys < 2; of_keys++)
+            for (way = 0; way < 2; way++) {
+                const unsigned count = make_worst(&s, kind, of_keys != 0);
+                unsigned log2 = 1, i;
+                hybrid_source source = memory_source(s.data, s.size);
+                file_log file;
+                hybrid_gguf *g;
+                hybrid_error error;
+                unsigned long long all;
+                char name[208];
+                memset(&error, 0, sizeof error);
+                while (count >> log2) log2++;
+                if (way) source = reader_source(&file, s.data, s.size);
+                all_steps = 0;
+                CHECK(!hybrid_gguf_open(NULL, &source, &g, &error), "%u names of kind %d: %s", count, kind, error.message);
+                all = all_steps;
+                CHECK(all < (unsigned long long)count * (16 + (of_keys ? 0 : 3 * log2)), "%u %s of kind %d: %llu steps", count,
+                      of_keys ? "keys" : "tensors", kind, all);
+                if (!g) continue;
+                if (of_keys) CHECK(hybrid_gguf_key_count(g) == count, "%u keys", (unsigned)hybrid_gguf_key_count(g));
+                for (i = 0; i < 200 && i < count; i++) {
+                    hybrid_string text;
+                    text.data = name;
+                    text.size = worst_name(name, kind, i * (count / 200));
+                    all = hybrid__names_find(of_keys ? &g->key_names : &g->tensor_names, text);
+                    CHECK(all == i * (count / 200), "name %u of kind %d is found as %llu", i, kind, all);
+                }
+                CHECK(of_keys || hybrid_gguf_tensor_count(g) == count, "tensors");
+                hybrid_gguf_destroy(g);
+            }
+    free(s.data);
+}
+
 /* A model-sized vocabulary: few reads, every failure of one is clean; a reader that lies about its size costs little. */
 static void test_reader(void)
 {
@@ -930,6 +1029,7 @@ int main(void)
     test_values(file, size);
     test_damage(file, size);
     test_hostile();
+    test_steps();
     test_reader();
     test_memory(file, size);
     test_writer(file, size);

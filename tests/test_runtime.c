@@ -329,6 +329,38 @@ static void test_files(void)
     hybrid__file_close(&f);
 }
 
+/* SipHash-1-3 as CPython computes it (tests/oracle/make_hash.py); and keys that no one can foresee. */
+static void test_hash(void)
+{
+    unsigned char text[1008];
+    char *vectors = read_file("tests/oracle/data/hash.txt", NULL), *at = vectors;
+    hybrid_runtime *one = make_runtime(1), *two = make_runtime(1);
+    unsigned long long k0, k1, value;
+    unsigned n, i, count = 0;
+    int used, shift, bits;
+    TEST("hash");
+    CHECK(vectors != NULL, "tests/oracle/data/hash.txt is missing");
+    while (at && sscanf(at, "%llx %llx %u %llx %n", &k0, &k1, &n, &value, &used) == 4 && n <= 1000) {
+        hybrid__hash_key key;
+        uint64_t h;
+        key.k0 = k0;
+        key.k1 = k1;
+        shift = (int)(++count % 8);                    /* at any address */
+        for (i = 0; i < n; i++) text[(unsigned)shift + i] = (unsigned char)(i % 251);
+        h = hybrid__hash(&key, text + shift, n);
+        CHECK(h == value, "%u bytes: %016llx, CPython has %016llx", n, (unsigned long long)h, value);
+        at += used;
+    }
+    CHECK(count > 100 && at && !*at, "%u vectors", count);
+    free(vectors);
+    CHECK(hybrid__hash(&one->hash_key, NULL, 0) != hybrid__hash(&two->hash_key, NULL, 0), "two runtimes have one key");
+    for (k0 = one->hash_key.k0 ^ two->hash_key.k0, bits = 0; k0; k0 &= k0 - 1) bits++;
+    for (k0 = one->hash_key.k1 ^ two->hash_key.k1; k0; k0 &= k0 - 1) bits++;
+    CHECK(bits > 30 && bits < 98, "the keys of two runtimes differ in %d of 128 bits", bits);
+    hybrid_runtime_destroy(one);
+    hybrid_runtime_destroy(two);
+}
+
 int main(void)
 {
     test_create();
@@ -339,6 +371,7 @@ int main(void)
     test_host();
     test_halves();
     test_random();
+    test_hash();
     test_files();
     return test_end();
 }

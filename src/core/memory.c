@@ -17,6 +17,7 @@ struct hybrid_runtime {
     hybrid_allocator    allocator;
     hybrid_logger       logger;
     hybrid__isa         isa;
+    hybrid__hash_key    hash_key;              /* of tables of foreign names */
     hybrid__pool        pool;
     volatile uint64_t   references;
     hybrid__spin        gpu_lock;              /* of what follows; held while the GPU is opened, which logs: a logger may ask for no more than hybrid_runtime_device */

@@ -37,6 +37,7 @@ HYBRID_API hybrid_result hybrid_runtime_create(const hybrid_runtime_desc *desc, 
     rt->allocator = a;
     rt->logger = desc->logger;
     rt->references = 1;
+    rt->hash_key = hybrid__hash_key_make(rt);
     rt->isa = hybrid__cpu_isa();
     if (desc->isa) {
         for (i = 0; i < HYBRID__ISA_COUNT && strcmp(desc->isa, hybrid__isa_name((hybrid__isa)i)); i++) {}

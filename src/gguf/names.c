@@ -1,33 +1,22 @@
 /* gguf/names: names that must differ, found by hash. Holds pointers to the characters, not the characters. */
 
 typedef struct hybrid__names {
-    hybrid_string *names;
-    uint32_t      *slots;        /* index + 1 of a name, 0: free; linear probing, at most half full */
-    size_t         count, capacity;
-    uint64_t       seed;
+    hybrid_string   *names;
+    uint32_t        *slots;      /* index + 1 of a name, 0: free; linear probing, at most half full */
+    size_t           count, capacity;
+    hybrid__hash_key key;        /* the runtime's: a file cannot steer where its names go */
 } hybrid__names;
 
 #define HYBRID__NO_NAME SIZE_MAX
 
-static uint64_t hybrid__names_hash(const hybrid__names *t, hybrid_string name)
-{
-    uint64_t h = t->seed ^ name.size, w;
-    size_t i;
-    for (i = 0; name.size - i >= 8; i += 8) {
-        h = (h ^ hybrid__load_u64(name.data + i)) * 0x9E3779B97F4A7C15u;
-        h ^= h >> 29;
-    }
-    for (w = 0; i < name.size; i++) w = w << 8 | (unsigned char)name.data[i];
-    h = (h ^ w) * 0xD6E8FEB86659FD93u;
-    return h ^ h >> 32;
-}
-
 /* The slot of the name, or the free one where it belongs. There are 2 * capacity slots, a power of two. */
 static size_t hybrid__names_slot(const hybrid__names *t, hybrid_string name)
 {
-    size_t mask = 2 * t->capacity - 1, at = (size_t)hybrid__names_hash(t, name) & mask;
+    size_t mask = 2 * t->capacity - 1, at = (size_t)hybrid__hash(&t->key, name.data, name.size) & mask;
+    HYBRID__STEPS(1);
     for (; t->slots[at]; at = (at + 1) & mask) {
         hybrid_string other = t->names[t->slots[at] - 1];
+        HYBRID__STEPS(1);
         if (other.size == name.size && !memcmp(other.data, name.data, name.size)) break;
     }
     return at;
@@ -48,7 +37,7 @@ static void hybrid__names_free(hybrid_runtime *rt, hybrid__names *t)
     memset(t, 0, sizeof *t);
 }
 
-/* Room for n names in all. The seed is an address: a file cannot be made to collide everywhere. */
+/* Room for n names in all. */
 static bool hybrid__names_reserve(hybrid_runtime *rt, hybrid__names *t, size_t n)
 {
     size_t capacity = 16, i;
@@ -59,7 +48,7 @@ static bool hybrid__names_reserve(hybrid_runtime *rt, hybrid__names *t, size_t n
     bigger.count = t->count;
     bigger.names = (hybrid_string *)hybrid__calloc(rt, capacity, sizeof(hybrid_string));
     bigger.slots = (uint32_t *)hybrid__calloc(rt, 2 * capacity, sizeof(uint32_t));
-    bigger.seed = (uint64_t)(uintptr_t)bigger.slots * 0xFF51AFD7ED558CCDu;
+    bigger.key = rt->hash_key;
     if (!bigger.names || !bigger.slots) { hybrid__names_free(rt, &bigger); return false; }
     if (t->count) memcpy(bigger.names, t->names, t->count * sizeof(hybrid_string));
     for (i = 0; i < t->count; i++) bigger.slots[hybrid__names_slot(&bigger, bigger.names[i])] = (uint32_t)i + 1;

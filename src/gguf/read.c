@@ -173,6 +173,7 @@ static void hybrid__gguf_sort(const hybrid_gguf_tensor **heap, size_t n)
         if (start) moved = heap[root = --start];
         else { moved = heap[--end]; heap[end] = heap[0]; root = 0; }
         while ((child = 2 * root + 1) < end) {
+            HYBRID__STEPS(1);
             if (child + 1 < end && heap[child + 1]->offset > heap[child]->offset) child++;
             if (heap[child]->offset <= moved->offset) break;
             heap[root] = heap[child];

@@ -54,6 +54,7 @@ static hybrid_result hybrid__gguf_fill(hybrid__gguf_scan *s, uint64_t end)
 static hybrid_result hybrid__gguf_need(hybrid__gguf_scan *s, uint64_t n)
 {
     char subject[96];
+    HYBRID__STEPS(1);
     if (n <= s->have - s->at) return HYBRID_OK;
     if (n > s->size - s->at)
         return hybrid__fail_at(s->error, HYBRID_ERROR_FORMAT, s->at, "truncated or damaged: %s needs %llu bytes at %llu, but all ends at %llu: download or copy it again",
