@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 23ecbdf364ebf439): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id ba832c312c77edf6): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -44,120 +44,120 @@
  *   src/api: the public interface, documented
  *      168  base.h             version, linkage, results, errors, allocator, log
  *      269  runtime.h          what models and sessions share: memory, log, worker threads
- *      328  quant.h            names, sizes, encode, decode
- *      393  gguf.h             what is in a model file, and writing one
- *      541  tokenizer.h        text to tokens and back
- *      655  chat.h             templates that make a prompt of a conversation
- *      759  model.h            load, describe
- *      814  context.h          batches of (sequence, tokens), logits, the KV cache
- *      908  sampler.h          from logits to the next token
- *      964  session.h          a conversation
+ *      331  quant.h            names, sizes, encode, decode
+ *      396  gguf.h             what is in a model file, and writing one
+ *      544  tokenizer.h        text to tokens and back
+ *      658  chat.h             templates that make a prompt of a conversation
+ *      762  model.h            load, describe
+ *      817  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      911  sampler.h          from logits to the next token
+ *      967  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1030  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1094  macros.h           what compilers call things, and the macros that every room uses
- *     1137  base.c             what every room uses: results, errors, checked sizes
- *     1188  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1237  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1296  decimal.c          doubles as text, the same in every locale
- *     1394  thread.c           atomics, threads, and the worker pool
- *     1701  cpu.c              what this processor and its operating system can do
- *     1771  hash.c             where a name belongs in a table
- *     1869  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     1960  device.c           which GPU a runtime uses
- *     2033  runtime.c          creates and ends runtimes
- *     2156  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2309  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     2337  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    23677  end.h              closes what core/begin opened
+ *     1033  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1097  macros.h           what compilers call things, and the macros that every room uses
+ *     1140  base.c             what every room uses: results, errors, checked sizes
+ *     1191  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1240  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1299  decimal.c          doubles as text, the same in every locale
+ *     1397  thread.c           atomics, threads, and the worker pool
+ *     1765  cpu.c              what this processor and its operating system can do
+ *     1835  hash.c             where a name belongs in a table
+ *     1933  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     2024  device.c           which GPU a runtime uses
+ *     2106  runtime.c          creates and ends runtimes
+ *     2223  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2386  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     2414  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    23754  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     2703  names.c            names that must differ, found by hash
- *     2794  value.c            the 13 types of metadata values and their items
- *     2919  scan.c             a walk over the metadata, which checks every length before it is believed
- *     3123  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     3491  output.c           a file that appears under its name only when it is complete
- *     3590  write.c            makes a GGUF file
+ *     2780  names.c            names that must differ, found by hash
+ *     2871  value.c            the 13 types of metadata values and their items
+ *     2996  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     3200  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     3568  output.c           a file that appears under its name only when it is complete
+ *     3667  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     4071  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     4152  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     4451  floats.c           the types that are plain numbers
- *     4490  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     4683  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     4911  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     5051  types.c            the table of all types, and the public functions over it
- *     5152  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     5221  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     4148  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     4229  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     4528  floats.c           the types that are plain numbers
+ *     4567  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     4760  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     4988  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     5128  types.c            the table of all types, and the public functions over it
+ *     5229  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     5298  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     5395  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     5640  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     5781  pretokenize.c      cuts text into the words inside which BPE merges
- *     6193  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     6569  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     6746  bpe.c              the merging
- *     7068  tokenizer.c        making tokenizers, text to ids, ids to text
- *     7352  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     7478  stop.c             finds strings that end an answer in bytes that come in pieces
- *     7643  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     8188  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     8485  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     8739  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *     9237  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *     9573  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *     9935  jinja_filter.c     what stands behind '|'.
- *    10526  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    10704  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    10954  jinja_parse.c      tokens to a tree
- *    11504  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    11745  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    12230  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    12398  chat.c             a conversation as the variables that chat templates expect
+ *     5472  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     5717  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     5858  pretokenize.c      cuts text into the words inside which BPE merges
+ *     6270  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     6646  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     6823  bpe.c              the merging
+ *     7145  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     7429  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     7555  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     7720  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     8265  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     8562  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     8816  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *     9314  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *     9650  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    10012  jinja_filter.c     what stands behind '|'.
+ *    10603  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    10781  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    11031  jinja_parse.c      tokens to a tree
+ *    11581  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    11822  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    12307  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    12475  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    12533  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12828  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12843  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12868  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    12957  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    13320  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    13349  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    13457  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    13527  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    13622  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    14035  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    14369  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    14627  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14823  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    15140  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2, by panels of int16.
- *    15378  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    15959  cpu_int.c          the table of integer-block kernels
- *    16014  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    16081  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    18331  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    19459  cpu_select.c       the kernels of an instruction set
- *    19495  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    19665  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    19919  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12610  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    12905  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    12920  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    12945  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    13034  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    13397  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    13426  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    13534  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    13604  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    13699  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    14112  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    14446  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    14704  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14900  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    15217  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2, by panels of int16.
+ *    15455  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    16036  cpu_int.c          the table of integer-block kernels
+ *    16091  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    16158  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    18408  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    19536  cpu_select.c       the kernels of an instruction set
+ *    19572  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    19742  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    19996  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    20340  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    20589  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    20835  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    20880  forward.c          one transformer for all families, over the op table
- *    21382  place.c            which layers run where
- *    21519  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    20417  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    20666  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    20912  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    20957  forward.c          one transformer for all families, over the op table
+ *    21459  place.c            which layers run where
+ *    21596  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    21744  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    22080  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    22318  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    22458  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    23045  next.c             the next token of a sequence
- *    23096  plan.c             the bytes of a model and a context before they are loaded
- *    23203  dialog.c           the messages of a conversation, and the prompt that they make
- *    23320  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    21821  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    22157  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    22395  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    22535  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    23122  next.c             the next token of a sequence
+ *    23173  plan.c             the bytes of a model and a context before they are loaded
+ *    23280  dialog.c           the messages of a conversation, and the prompt that they make
+ *    23397  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -303,7 +303,10 @@ typedef struct hybrid_runtime_desc {
 } hybrid_runtime_desc;
 
 /* Creates a runtime; desc may be NULL. Objects keep it alive: it may be destroyed before them. Threads start on first use and
- * sleep when idle. A runtime may be used by several threads; one parallel section runs at a time, others compute alone. */
+ * sleep when idle. A runtime may be used by several threads; one parallel section runs at a time, others compute alone.
+ * A forked child may use and destroy what it inherited: worker threads are started anew there, and what was on a GPU is computed on the CPU
+ * (CUDA does not work in a child; a device that was asked for by name is HYBRID_ERROR_DEVICE). What another thread was using at the moment of
+ * the fork can only be destroyed there. */
 HYBRID_API hybrid_result hybrid_runtime_create(const hybrid_runtime_desc *desc, hybrid_runtime **runtime, hybrid_error *error);
 HYBRID_API void hybrid_runtime_destroy(hybrid_runtime *runtime);
 
@@ -1025,7 +1028,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "23ecbdf364ebf439"
+#define HYBRID__SOURCE_ID "ba832c312c77edf6"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -1451,13 +1454,27 @@ static void hybrid__nap(void)
 #endif
 }
 
-/* A lock for what is short or rare. Who holds one calls nothing of the host's: it could wait for a thread that waits for the lock. */
+/* Which process this is. A forked child has a copy of all objects and none of their threads: who keeps this number knows. */
+static uint64_t hybrid__process(void)
+{
+#if defined(_WIN32)
+    return 1;                                                /* no fork */
+#else
+    return (uint64_t)getpid();
+#endif
+}
+
+/* A lock for what is short or rare: 0, or the process of the thread that holds it. Who holds one calls nothing of the host's: it could wait
+ * for a thread that waits for the lock. A lock that another process holds was held when this one was forked, by a thread that is not here:
+ * it is free. */
 typedef volatile uint64_t hybrid__spin;
 static void hybrid__spin_take(hybrid__spin *lock)
 {
+    const uint64_t here = hybrid__process();
     uint64_t open = 0;
     int spins = 0;
-    while (!hybrid__atomic_cas(lock, &open, 1)) {
+    while (!hybrid__atomic_cas(lock, &open, here)) {
+        if (open && open != here) continue;                  /* cas again, from what it holds */
         open = 0;
         if (++spins < 1000) hybrid__pause();
         else if (spins < 1100) hybrid__yield();
@@ -1523,6 +1540,7 @@ struct hybrid__pool {
     void  *host_user;
     volatile uint64_t ticket;            /* section number << 32 | chunks << 16 | next chunk: one word, so that a chunk is taken at once */
     volatile uint64_t done;              /* chunks finished in this section */
+    volatile uint64_t owner;             /* the process that the workers live in; HYBRID__ADOPTING is set while a child makes the pool its own */
     volatile uint64_t busy;              /* a section is running: others compute alone */
     volatile uint64_t sleepers;
     volatile uint64_t stop;
@@ -1552,6 +1570,50 @@ static void hybrid__pool_work(hybrid__pool *pool, int lane)
         hybrid__atomic_add(&pool->done, 1);
         ticket = hybrid__atomic_load(&pool->ticket);
     }
+}
+
+/* Locks and counters of a pool without workers. */
+static void hybrid__pool_clear(hybrid__pool *pool)
+{
+#if defined(HYBRID__THREADS_POSIX)
+    pthread_mutex_init(&pool->mutex, NULL);
+    pthread_cond_init(&pool->wake, NULL);
+#elif defined(HYBRID__THREADS_WIN32)
+    InitializeSRWLock(&pool->mutex);
+    InitializeConditionVariable(&pool->wake);
+#endif
+    pool->n_workers = 0;
+    pool->started = false;
+    hybrid__atomic_store(&pool->ticket, 0);
+    hybrid__atomic_store(&pool->done, 0);
+    hybrid__atomic_store(&pool->sleepers, 0);
+    hybrid__atomic_store(&pool->stop, 0);
+    hybrid__atomic_store(&pool->busy, 0);
+}
+
+/* In a forked child the workers do not exist, a section of another thread will never end, and a lock of a worker will never be given:
+ * the first thread to use the pool there begins it anew. */
+#define HYBRID__ADOPTING ((uint64_t)1 << 63)
+static void hybrid__pool_adopt(hybrid__pool *pool)
+{
+    const uint64_t here = hybrid__process();
+    uint64_t owner = hybrid__atomic_load(&pool->owner);
+    while (owner != here) {
+        if (owner == (here | HYBRID__ADOPTING)) {            /* another thread is at it */
+            hybrid__yield();
+            owner = hybrid__atomic_load(&pool->owner);
+        } else if (hybrid__atomic_cas(&pool->owner, &owner, here | HYBRID__ADOPTING)) {
+            hybrid__pool_clear(pool);
+            hybrid__atomic_store(&pool->owner, here);
+            return;
+        }
+    }
+}
+
+static void hybrid__pool_init(hybrid__pool *pool)
+{
+    hybrid__pool_clear(pool);
+    hybrid__atomic_store(&pool->owner, hybrid__process());
 }
 
 #if defined(HYBRID__THREADS_POSIX) || defined(HYBRID__THREADS_WIN32)
@@ -1649,6 +1711,7 @@ static void hybrid__pool_run(hybrid__pool *pool, int n, hybrid__chunk_fn fn, voi
 {
     uint64_t idle = 0;
     int i, lanes = pool->n_lanes;
+    if (n > 1 && lanes > 1) hybrid__pool_adopt(pool);
     if (n > 1 && lanes > 1 && n <= HYBRID__MAX_CHUNKS && hybrid__atomic_cas(&pool->busy, &idle, 1)) {
         if (pool->host_for) {
             hybrid__host_section section;
@@ -1680,6 +1743,7 @@ static void hybrid__pool_stop(hybrid__pool *pool)
 {
 #if defined(HYBRID__THREADS_POSIX) || defined(HYBRID__THREADS_WIN32)
     int i;
+    hybrid__pool_adopt(pool);
     if (!pool->started) return;
     hybrid__atomic_store(&pool->stop, 1);
     hybrid__pool_wake(pool);
@@ -1893,7 +1957,7 @@ struct hybrid_runtime {
     char                device_wanted[24];
     bool                gpu_tried;
     hybrid__device     *gpu;                   /* NULL: none, or not yet opened */
-    volatile uint64_t   gpu_there;             /* 1: gpu stands, until the runtime ends: it can be read without the lock */
+    volatile uint64_t   gpu_there;             /* the process that opened it: gpu stands, until the runtime ends: it can be read without the lock */
     uint64_t            max_device_bytes;
     hybrid_kernel_cache kernel_cache;
     char                kernel_cache_path[512];
@@ -1988,7 +2052,7 @@ static hybrid_result hybrid__gpu_open(hybrid_runtime *rt, hybrid_error *error)
     if (!hybrid__gpu_provider) r = hybrid__fail(&why, HYBRID_ERROR_NOT_FOUND, "no GPU back end is compiled in: include hybrid_cuda.h behind hybrid.h");
     else r = hybrid__gpu_provider->open(rt, index < 0 ? 0 : index, &rt->gpu, &why);
     if (!r) {
-        hybrid__atomic_store(&rt->gpu_there, 1);
+        hybrid__atomic_store(&rt->gpu_there, hybrid__process());
         return HYBRID_OK;
     }
     rt->gpu = NULL;
@@ -2000,13 +2064,22 @@ static hybrid_result hybrid__gpu_open(hybrid_runtime *rt, hybrid_error *error)
     return hybrid__fail(error, r, "%s", why.message);
 }
 
+/* There is a GPU, and it was opened by this process: CUDA does not work in a forked child of one that uses it. */
+static bool hybrid__gpu_here(const hybrid_runtime *rt)
+{
+    return hybrid__atomic_load((volatile uint64_t *)(uintptr_t)&rt->gpu_there) == hybrid__process();
+}
+
 /* *gpu: the device that the runtime computes on, opened by the first caller; NULL: the CPU. Belongs to the runtime. */
 static hybrid_result hybrid__runtime_gpu(hybrid_runtime *rt, hybrid__device **gpu, hybrid_error *error)
 {
     hybrid_result r = HYBRID_OK;
     hybrid__spin_take(&rt->gpu_lock);
     if (!rt->gpu_tried) r = hybrid__gpu_open(rt, error);
-    *gpu = rt->gpu;
+    else if (rt->gpu && !hybrid__gpu_here(rt) && hybrid__device_index(rt->device_wanted) >= 0)
+        r = hybrid__fail(error, HYBRID_ERROR_DEVICE, "the GPU '%.24s' was opened before this process was forked, and CUDA does not work in a child: "
+                         "make a runtime with another device, or begin the child with exec", rt->device_wanted);
+    *gpu = rt->gpu && hybrid__gpu_here(rt) ? rt->gpu : NULL;
     hybrid__spin_give(&rt->gpu_lock);
     return r;
 }
@@ -2086,13 +2159,7 @@ HYBRID_API hybrid_result hybrid_runtime_create(const hybrid_runtime_desc *desc, 
 #if !defined(HYBRID__THREADS_POSIX) && !defined(HYBRID__THREADS_WIN32)
     if (!rt->pool.host_for) rt->pool.n_lanes = 1;
 #endif
-#if defined(HYBRID__THREADS_POSIX)
-    pthread_mutex_init(&rt->pool.mutex, NULL);
-    pthread_cond_init(&rt->pool.wake, NULL);
-#elif defined(HYBRID__THREADS_WIN32)
-    InitializeSRWLock(&rt->pool.mutex);
-    InitializeConditionVariable(&rt->pool.wake);
-#endif
+    hybrid__pool_init(&rt->pool);
     if (!(rt->pool.workers = (hybrid__worker *)hybrid__calloc(rt, (size_t)rt->pool.n_lanes, sizeof(hybrid__worker)))) {
         hybrid__runtime_release(rt);
         return hybrid__fail_memory(error, (size_t)desc->n_threads * sizeof(hybrid__worker));
@@ -2145,7 +2212,7 @@ HYBRID_API hybrid_result hybrid_devices(hybrid_runtime *runtime, hybrid_device_i
 
 HYBRID_API const char *hybrid_runtime_device(const hybrid_runtime *runtime)
 {
-    return runtime && hybrid__atomic_load((volatile uint64_t *)(uintptr_t)&runtime->gpu_there) ? hybrid__gpu_provider->name(runtime->gpu) : "";
+    return runtime && hybrid__gpu_here(runtime) ? hybrid__gpu_provider->name(runtime->gpu) : "";
 }
 
 /* fn(arg, chunk, lane) for chunk 0..n-1; lane < hybrid__lanes(rt). The order of chunks is free: no result may depend on it. */
@@ -2166,7 +2233,7 @@ typedef struct hybrid__file {
     #if defined(_WIN32)
     FILE                *stream;        /* when neither */
     #else
-    int                  fd;            /* when neither: descriptor + 1; plain read and lseek, which every -std shows */
+    int                  fd;            /* when neither: descriptor + 1 */
     #endif
 #endif
 } hybrid__file;
@@ -2246,15 +2313,25 @@ static hybrid_result hybrid__file_open_path(const char *path, hybrid__file *f, h
 #endif
     return HYBRID_OK;
 }
+/* The place in the file belongs to the descriptor, which a forked child shares: it is not used, unless -std=c99 hides pread. */
+static ssize_t hybrid__file_pread(int fd, void *dst, size_t n, off_t offset)
+{
+#if !defined(__STRICT_ANSI__) || defined(_POSIX_C_SOURCE) || defined(_XOPEN_SOURCE)
+    return pread(fd, dst, n, offset);
+#else
+    return lseek(fd, offset, SEEK_SET) == offset ? read(fd, dst, n) : -1;
+#endif
+}
 static bool hybrid__file_read_at(hybrid__file *f, uint64_t offset, void *dst, size_t n)
 {
     char *to = (char *)dst;
-    if (!f->fd || lseek(f->fd - 1, (off_t)offset, SEEK_SET) != (off_t)offset) return false;
+    if (!f->fd || (uint64_t)(off_t)offset != offset) return false;
     while (n) {
-        ssize_t got = read(f->fd - 1, to, HYBRID__MIN(n, (size_t)1 << 30));
+        ssize_t got = hybrid__file_pread(f->fd - 1, to, HYBRID__MIN(n, (size_t)1 << 30), (off_t)offset);
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) return false;
         to += got;
+        offset += (uint64_t)got;
         n -= (size_t)got;
     }
     return true;
@@ -23695,6 +23772,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
     #undef NOMINMAX
 #endif
 #undef HYBRID__ADD16_AVX512
+#undef HYBRID__ADOPTING
 #undef HYBRID__ALIGN64
 #undef HYBRID__AMX
 #undef HYBRID__ARM

@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id e46e7aac9d1419d5): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 8e25e69447e28103): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,27 +16,27 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       53  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      117  macros.h           what compilers call things, and the macros that every room uses
- *     6604  end.h              closes what core/begin opened
+ *     6646  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
  *      160  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
  *      169  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
- *      287  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
- *      545  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
- *      648  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
- *      789  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     3595  cache.c            compiled kernels on disk, or in the host's own store
- *     3840  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     4250  device.c           an opened GPU: its context, its memory, its kernels
- *     4585  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4731  queue.c            work in order on one stream of a device, used by one thread at a time
- *     5148  gemm.c             large products by cuBLAS.
- *     5261  ops_matmul.c       the op matmul: which kernels a product takes
- *     5561  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5744  ops_attention.c    which kernel of attention takes which rows
- *     5903  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
- *     6173  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     6450  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *      308  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
+ *      566  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
+ *      671  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
+ *      812  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     3618  cache.c            compiled kernels on disk, or in the host's own store
+ *     3863  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     4273  device.c           an opened GPU: its context, its memory, its kernels
+ *     4625  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4771  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     5189  gemm.c             large products by cuBLAS.
+ *     5303  ops_matmul.c       the op matmul: which kernels a product takes
+ *     5603  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5786  ops_attention.c    which kernel of attention takes which rows
+ *     5945  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
+ *     6215  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     6492  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -48,7 +48,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "e46e7aac9d1419d5"
+#define HYBRID_CUDA__SOURCE_ID "8e25e69447e28103"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -175,8 +175,8 @@
 
 typedef unsigned long long hybrid__cu_ptr;
 
-enum {                                  /* CUresult */
-    HYBRID__CU_OK = 0, HYBRID__CU_INVALID = 1, HYBRID__CU_OUT_OF_MEMORY = 2, HYBRID__CU_NOT_INITIALIZED = 3, HYBRID__CU_DEINITIALIZED = 4,
+enum {                                  /* CUresult; FORKED is our own: what is answered for the driver where it must not be called */
+    HYBRID__CU_FORKED = -1, HYBRID__CU_OK = 0, HYBRID__CU_INVALID = 1, HYBRID__CU_OUT_OF_MEMORY = 2, HYBRID__CU_NOT_INITIALIZED = 3, HYBRID__CU_DEINITIALIZED = 4,
     HYBRID__CU_STUB_LIBRARY = 34, HYBRID__CU_DEVICE_UNAVAILABLE = 46, HYBRID__CU_NO_DEVICE = 100, HYBRID__CU_INVALID_DEVICE = 101,
     HYBRID__CU_INVALID_IMAGE = 200, HYBRID__CU_INVALID_CONTEXT = 201, HYBRID__CU_NO_BINARY_FOR_GPU = 209, HYBRID__CU_ECC = 214,
     HYBRID__CU_INVALID_PTX = 218, HYBRID__CU_NO_JIT = 221, HYBRID__CU_PTX_TOO_NEW = 222, HYBRID__CU_NOT_FOUND = 500,
@@ -281,6 +281,27 @@ enum {                                  /* flags and other values */
 typedef struct hybrid__driver_api { HYBRID__DRIVER_LIST(HYBRID__X) HYBRID__DRIVER_OLD_LIST(HYBRID__X) } hybrid__driver_api;
 typedef struct hybrid__nvrtc_api { HYBRID__NVRTC_LIST(HYBRID__X) } hybrid__nvrtc_api;
 typedef struct hybrid__cublas_api { HYBRID__CUBLAS_LIST(HYBRID__X) } hybrid__cublas_api;
+#undef HYBRID__X
+
+/* In a child that was forked while CUDA was in use, nothing of it may be called: these stand in, so that objects can be ended there. */
+#if defined(__GNUC__) || defined(__clang__)
+    #pragma GCC diagnostic push
+    #pragma GCC diagnostic ignored "-Wunused-parameter"
+#endif
+#define HYBRID__X(required, name, symbol, parameters) static int hybrid__forked_##name parameters { return HYBRID__CU_FORKED; }
+HYBRID__DRIVER_LIST(HYBRID__X)
+HYBRID__DRIVER_OLD_LIST(HYBRID__X)
+#undef HYBRID__X
+#if defined(__GNUC__) || defined(__clang__)
+    #pragma GCC diagnostic pop
+#endif
+
+#define HYBRID__X(required, name, symbol, parameters) api->name = hybrid__forked_##name;
+static void hybrid__driver_forked(hybrid__driver_api *api)
+{
+    HYBRID__DRIVER_LIST(HYBRID__X)
+    HYBRID__DRIVER_OLD_LIST(HYBRID__X)
+}
 #undef HYBRID__X
 /* ==== end src/cuda/abi.c ==== */
 
@@ -568,7 +589,7 @@ static bool hybrid__driver_accept(void *user, hybrid__library *lib)
 /* A kernel did something that it must not, or the GPU broke: the context is lost, and every call says so from then on. */
 static bool hybrid__driver_is_fault(int result)
 {
-    return result == HYBRID__CU_ECC || result == HYBRID__CU_ILLEGAL_ADDRESS || result == HYBRID__CU_LAUNCH_TIMEOUT || result == HYBRID__CU_ASSERT ||
+    return result == HYBRID__CU_FORKED || result == HYBRID__CU_ECC || result == HYBRID__CU_ILLEGAL_ADDRESS || result == HYBRID__CU_LAUNCH_TIMEOUT || result == HYBRID__CU_ASSERT ||
            (result >= HYBRID__CU_HARDWARE_STACK && result <= HYBRID__CU_LAUNCH_FAILED);
 }
 
@@ -576,6 +597,7 @@ static bool hybrid__driver_is_fault(int result)
 static const char *hybrid__driver_advice(int result)
 {
     switch (result) {
+        case HYBRID__CU_FORKED: return "; CUDA does not work in a forked process: continue on the CPU, or begin the child with exec";
         case HYBRID__CU_OUT_OF_MEMORY: return "; use a smaller context, fewer layers on the GPU, or close other programs that use it";
         case HYBRID__CU_STUB_LIBRARY: return "; this is the toolkit's stub, not a driver: take the stubs folder out of the library path";
         case HYBRID__CU_NO_DEVICE: return "; check that the GPU is visible (nvidia-smi, CUDA_VISIBLE_DEVICES, container flags)";
@@ -605,6 +627,7 @@ static hybrid_result hybrid__driver_result(int result)
 static const char *hybrid__driver_name(const hybrid__driver *driver, int result)
 {
     const char *name = NULL;
+    if (result == HYBRID__CU_FORKED) return "this process was forked";
     return driver->api.cuGetErrorName && driver->api.cuGetErrorName(result, &name) == HYBRID__CU_OK && name ? name : "an unknown CUDA error";
 }
 
@@ -4269,6 +4292,8 @@ typedef struct hybrid__blas_spare { void *handle; int (*destroy)(void *handle); 
 typedef struct hybrid__cuda {
     hybrid_runtime    *rt;
     volatile uint64_t  references;
+    volatile uint64_t  process;         /* in which the driver may be called */
+    hybrid__spin       orphan_lock;
     hybrid__driver     driver;
     int                device, cc, n_sm, warp;
     unsigned           shared_block, shared_optin;     /* bytes of shared memory: of every kernel, and at most when asked for */
@@ -4294,12 +4319,26 @@ typedef struct hybrid__cuda {
 /* What a thread had before hybrid__cuda_enter. */
 typedef struct hybrid__cuda_caller { void *context; int mode; } hybrid__cuda_caller;
 
+/* In a forked child: from now on stand-ins answer for the driver. Returns true there. */
+static bool hybrid__cuda_orphaned(hybrid__cuda *cu)
+{
+    if (HYBRID__LIKELY(hybrid__atomic_load(&cu->process) == hybrid__process())) return false;
+    hybrid__spin_take(&cu->orphan_lock);
+    if (hybrid__atomic_load(&cu->process)) {
+        hybrid__driver_forked(&cu->driver.api);
+        hybrid__atomic_store(&cu->process, 0);
+    }
+    hybrid__spin_give(&cu->orphan_lock);
+    return true;
+}
+
 /* Makes the device's context current, and lets this thread allocate and wait although the host may be capturing a graph of its own: none of that
  * touches the host's streams. Returns what hybrid__cuda_leave puts back. */
 static hybrid__cuda_caller hybrid__cuda_enter(hybrid__cuda *cu)
 {
     const hybrid__driver_api *api = &cu->driver.api;
     hybrid__cuda_caller caller;
+    hybrid__cuda_orphaned(cu);
     caller.context = NULL;
     caller.mode = HYBRID__CU_CAPTURE_RELAXED;
     api->cuCtxGetCurrent(&caller.context);
@@ -4367,7 +4406,7 @@ static void hybrid__cuda_release(hybrid__cuda *cu)
     hybrid__jit_destroy(&cu->jit);
     for (spare = cu->blas_spares; spare; spare = next) {
         next = spare->next;
-        spare->destroy(spare->handle);
+        if (!hybrid__cuda_orphaned(cu)) spare->destroy(spare->handle);
         hybrid__free(cu->rt, spare);
     }
     for (r = cu->arena.first; r; r = r->next)
@@ -4418,6 +4457,7 @@ static hybrid_result hybrid__cuda_open(hybrid_runtime *rt, const hybrid__cuda_de
     if (!cu) return hybrid__fail_memory(error, sizeof *cu);
     cu->rt = rt;
     cu->references = 1;
+    cu->process = hybrid__process();
     if ((r = hybrid__driver_open(&cu->driver, &n_devices, error)) != HYBRID_OK || (r = hybrid__cuda_start(cu, desc, n_devices, error)) != HYBRID_OK) {
         hybrid__free(rt, cu);
         return r;
@@ -4701,7 +4741,7 @@ static int hybrid__blas_take(hybrid__cuda *cu, hybrid__blas_handle *h)
 static void hybrid__blas_give(hybrid__cuda *cu, hybrid__blas_handle *h)
 {
     if (h->spare) {
-        cu->blas->api.cublasSetStream(h->handle, NULL);         /* the stream and the workspace end */
+        if (!hybrid__cuda_orphaned(cu)) cu->blas->api.cublasSetStream(h->handle, NULL);         /* the stream and the workspace end */
         hybrid__spin_take(&cu->lock);
         h->spare->next = cu->blas_spares;
         cu->blas_spares = h->spare;
@@ -4951,6 +4991,7 @@ static void hybrid__cuda_write(hybrid__cuda_queue *q, void *device, const void *
     hybrid__cuda_caller caller;
     if (q->result || q->rehearsing || !bytes || hybrid__cuda_refuse(q, "a write from the host")) return;
     caller = hybrid__cuda_enter(q->cu);
+    if (hybrid__cuda_orphaned(q->cu)) hybrid__cuda_break(q, HYBRID__CU_FORKED, "copying to the device");      /* pinned pages are not here */
     q->n_writes++;
     q->bytes_written += bytes;
     while (bytes && !q->result) {
@@ -5243,9 +5284,10 @@ static bool hybrid__cuda_gemm(hybrid__cuda_queue *q, int w_type, const void *w, 
                               int n_rows, int n_out, int n_in, bool add)
 {
     hybrid__cuda_caller caller;
-    void *handle = hybrid__cuda_queue_blas(q, NULL);
+    void *handle;
     int status;
-    if (!handle) return false;
+    if (hybrid__cuda_orphaned(q->cu)) hybrid__cuda_break(q, HYBRID__CU_FORKED, "a product");
+    if (!(handle = hybrid__cuda_queue_blas(q, NULL))) return false;
     if (q->result || q->rehearsing || !n_rows || !n_out) return true;
     caller = hybrid__cuda_enter(q->cu);
     status = hybrid__blas_gemm(q->cu, handle, w_type, w, ldw, x, ldx, y_type, y, ldy, n_rows, n_out, n_in, add);

@@ -6,6 +6,7 @@
 #include "check.h"
 #include "emu/counters.h"
 #include <math.h>
+#include <sys/wait.h>
 
 enum { MAX = 64 };
 static const char *model_path;
@@ -655,6 +656,54 @@ static bool warm(void *user, float fraction)
     return true;
 }
 
+/* ---- a forked child, in which the driver must not be called ---- */
+
+/* Returns 0 when the child went on with the CPU's text, loaded another model, ended everything, and the driver was never asked. */
+static int forked_child(setup *s)
+{
+    const unsigned long long calls = counts ? counts->calls : 0;
+    const int failed = check_failed;
+    hybrid_model *other = NULL;
+    hybrid_model_desc md;
+    hybrid_model_info info;
+    hybrid_error err;
+    int32_t seq;
+    memset(&md, 0, sizeof md);
+    md.path = model_path;
+    for (seq = 0; seq < 3; seq++)
+        if (hybrid_seq_remove(s->ctx, seq, 0, &err)) return 2;
+    expect_cpu_text(s, "a forked child", 8);
+    if (!strstr(said, "this process was forked") || hybrid_runtime_device(s->rt)[0]) return 3;
+    if (hybrid_model_load(s->rt, &md, &other, &err)) return 4;
+    hybrid_model_describe(other, &info);
+    hybrid_model_destroy(other);
+    end(s);
+    if (info.n_layer_device) return 5;
+    return check_failed > failed ? 6 : counts && counts->calls != calls ? 7 : 0;
+}
+
+static void test_fork(void)
+{
+    int status = -1, round;
+    setup s;
+    pid_t child;
+    TEST("a forked child");
+    for (round = 0; round < 3; round++) {                      /* unused, in the middle, only ended */
+        if (!begin(&s, NULL, 0, NULL)) return;
+        if (round) expect_cpu_text(&s, "before a fork", 8);
+        fflush(NULL);
+        if ((child = fork()) == 0) {
+            alarm(120);
+            if (round < 2) _exit(forked_child(&s));
+            end(&s);
+            _exit(0);
+        }
+        CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && !WEXITSTATUS(status), "round %d: the child's status is 0x%x", round, status);
+        CHECK(hybrid_runtime_device(s.rt)[0], "the parent has its GPU");
+        end(&s);
+    }
+}
+
 int main(void)
 {
     hybrid_error why;
@@ -695,6 +744,7 @@ int main(void)
     test_pages();
     test_cancelled();
     test_jobs();
+    test_fork();
     if (!counts) { SKIP("a real GPU does not fail on demand"); return test_end(); }
     test_failures();
     test_graph_failures();

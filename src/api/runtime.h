@@ -34,7 +34,10 @@ typedef struct hybrid_runtime_desc {
 } hybrid_runtime_desc;
 
 /* Creates a runtime; desc may be NULL. Objects keep it alive: it may be destroyed before them. Threads start on first use and
- * sleep when idle. A runtime may be used by several threads; one parallel section runs at a time, others compute alone. */
+ * sleep when idle. A runtime may be used by several threads; one parallel section runs at a time, others compute alone.
+ * A forked child may use and destroy what it inherited: worker threads are started anew there, and what was on a GPU is computed on the CPU
+ * (CUDA does not work in a child; a device that was asked for by name is HYBRID_ERROR_DEVICE). What another thread was using at the moment of
+ * the fork can only be destroyed there. */
 HYBRID_API hybrid_result hybrid_runtime_create(const hybrid_runtime_desc *desc, hybrid_runtime **runtime, hybrid_error *error);
 HYBRID_API void hybrid_runtime_destroy(hybrid_runtime *runtime);
 

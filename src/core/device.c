@@ -28,7 +28,7 @@ static hybrid_result hybrid__gpu_open(hybrid_runtime *rt, hybrid_error *error)
     if (!hybrid__gpu_provider) r = hybrid__fail(&why, HYBRID_ERROR_NOT_FOUND, "no GPU back end is compiled in: include hybrid_cuda.h behind hybrid.h");
     else r = hybrid__gpu_provider->open(rt, index < 0 ? 0 : index, &rt->gpu, &why);
     if (!r) {
-        hybrid__atomic_store(&rt->gpu_there, 1);
+        hybrid__atomic_store(&rt->gpu_there, hybrid__process());
         return HYBRID_OK;
     }
     rt->gpu = NULL;
@@ -40,13 +40,22 @@ static hybrid_result hybrid__gpu_open(hybrid_runtime *rt, hybrid_error *error)
     return hybrid__fail(error, r, "%s", why.message);
 }
 
+/* There is a GPU, and it was opened by this process: CUDA does not work in a forked child of one that uses it. */
+static bool hybrid__gpu_here(const hybrid_runtime *rt)
+{
+    return hybrid__atomic_load((volatile uint64_t *)(uintptr_t)&rt->gpu_there) == hybrid__process();
+}
+
 /* *gpu: the device that the runtime computes on, opened by the first caller; NULL: the CPU. Belongs to the runtime. */
 static hybrid_result hybrid__runtime_gpu(hybrid_runtime *rt, hybrid__device **gpu, hybrid_error *error)
 {
     hybrid_result r = HYBRID_OK;
     hybrid__spin_take(&rt->gpu_lock);
     if (!rt->gpu_tried) r = hybrid__gpu_open(rt, error);
-    *gpu = rt->gpu;
+    else if (rt->gpu && !hybrid__gpu_here(rt) && hybrid__device_index(rt->device_wanted) >= 0)
+        r = hybrid__fail(error, HYBRID_ERROR_DEVICE, "the GPU '%.24s' was opened before this process was forked, and CUDA does not work in a child: "
+                         "make a runtime with another device, or begin the child with exec", rt->device_wanted);
+    *gpu = rt->gpu && hybrid__gpu_here(rt) ? rt->gpu : NULL;
     hybrid__spin_give(&rt->gpu_lock);
     return r;
 }

@@ -10,7 +10,7 @@ typedef struct hybrid__file {
     #if defined(_WIN32)
     FILE                *stream;        /* when neither */
     #else
-    int                  fd;            /* when neither: descriptor + 1; plain read and lseek, which every -std shows */
+    int                  fd;            /* when neither: descriptor + 1 */
     #endif
 #endif
 } hybrid__file;
@@ -90,15 +90,25 @@ static hybrid_result hybrid__file_open_path(const char *path, hybrid__file *f, h
 #endif
     return HYBRID_OK;
 }
+/* The place in the file belongs to the descriptor, which a forked child shares: it is not used, unless -std=c99 hides pread. */
+static ssize_t hybrid__file_pread(int fd, void *dst, size_t n, off_t offset)
+{
+#if !defined(__STRICT_ANSI__) || defined(_POSIX_C_SOURCE) || defined(_XOPEN_SOURCE)
+    return pread(fd, dst, n, offset);
+#else
+    return lseek(fd, offset, SEEK_SET) == offset ? read(fd, dst, n) : -1;
+#endif
+}
 static bool hybrid__file_read_at(hybrid__file *f, uint64_t offset, void *dst, size_t n)
 {
     char *to = (char *)dst;
-    if (!f->fd || lseek(f->fd - 1, (off_t)offset, SEEK_SET) != (off_t)offset) return false;
+    if (!f->fd || (uint64_t)(off_t)offset != offset) return false;
     while (n) {
-        ssize_t got = read(f->fd - 1, to, HYBRID__MIN(n, (size_t)1 << 30));
+        ssize_t got = hybrid__file_pread(f->fd - 1, to, HYBRID__MIN(n, (size_t)1 << 30), (off_t)offset);
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) return false;
         to += got;
+        offset += (uint64_t)got;
         n -= (size_t)got;
     }
     return true;

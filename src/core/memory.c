@@ -24,7 +24,7 @@ struct hybrid_runtime {
     char                device_wanted[24];
     bool                gpu_tried;
     hybrid__device     *gpu;                   /* NULL: none, or not yet opened */
-    volatile uint64_t   gpu_there;             /* 1: gpu stands, until the runtime ends: it can be read without the lock */
+    volatile uint64_t   gpu_there;             /* the process that opened it: gpu stands, until the runtime ends: it can be read without the lock */
     uint64_t            max_device_bytes;
     hybrid_kernel_cache kernel_cache;
     char                kernel_cache_path[512];

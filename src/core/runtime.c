@@ -53,13 +53,7 @@ HYBRID_API hybrid_result hybrid_runtime_create(const hybrid_runtime_desc *desc, 
 #if !defined(HYBRID__THREADS_POSIX) && !defined(HYBRID__THREADS_WIN32)
     if (!rt->pool.host_for) rt->pool.n_lanes = 1;
 #endif
-#if defined(HYBRID__THREADS_POSIX)
-    pthread_mutex_init(&rt->pool.mutex, NULL);
-    pthread_cond_init(&rt->pool.wake, NULL);
-#elif defined(HYBRID__THREADS_WIN32)
-    InitializeSRWLock(&rt->pool.mutex);
-    InitializeConditionVariable(&rt->pool.wake);
-#endif
+    hybrid__pool_init(&rt->pool);
     if (!(rt->pool.workers = (hybrid__worker *)hybrid__calloc(rt, (size_t)rt->pool.n_lanes, sizeof(hybrid__worker)))) {
         hybrid__runtime_release(rt);
         return hybrid__fail_memory(error, (size_t)desc->n_threads * sizeof(hybrid__worker));
@@ -112,7 +106,7 @@ HYBRID_API hybrid_result hybrid_devices(hybrid_runtime *runtime, hybrid_device_i
 
 HYBRID_API const char *hybrid_runtime_device(const hybrid_runtime *runtime)
 {
-    return runtime && hybrid__atomic_load((volatile uint64_t *)(uintptr_t)&runtime->gpu_there) ? hybrid__gpu_provider->name(runtime->gpu) : "";
+    return runtime && hybrid__gpu_here(runtime) ? hybrid__gpu_provider->name(runtime->gpu) : "";
 }
 
 /* fn(arg, chunk, lane) for chunk 0..n-1; lane < hybrid__lanes(rt). The order of chunks is free: no result may depend on it. */

@@ -57,13 +57,27 @@ static void hybrid__nap(void)
 #endif
 }
 
-/* A lock for what is short or rare. Who holds one calls nothing of the host's: it could wait for a thread that waits for the lock. */
+/* Which process this is. A forked child has a copy of all objects and none of their threads: who keeps this number knows. */
+static uint64_t hybrid__process(void)
+{
+#if defined(_WIN32)
+    return 1;                                                /* no fork */
+#else
+    return (uint64_t)getpid();
+#endif
+}
+
+/* A lock for what is short or rare: 0, or the process of the thread that holds it. Who holds one calls nothing of the host's: it could wait
+ * for a thread that waits for the lock. A lock that another process holds was held when this one was forked, by a thread that is not here:
+ * it is free. */
 typedef volatile uint64_t hybrid__spin;
 static void hybrid__spin_take(hybrid__spin *lock)
 {
+    const uint64_t here = hybrid__process();
     uint64_t open = 0;
     int spins = 0;
-    while (!hybrid__atomic_cas(lock, &open, 1)) {
+    while (!hybrid__atomic_cas(lock, &open, here)) {
+        if (open && open != here) continue;                  /* cas again, from what it holds */
         open = 0;
         if (++spins < 1000) hybrid__pause();
         else if (spins < 1100) hybrid__yield();
@@ -129,6 +143,7 @@ struct hybrid__pool {
     void  *host_user;
     volatile uint64_t ticket;            /* section number << 32 | chunks << 16 | next chunk: one word, so that a chunk is taken at once */
     volatile uint64_t done;              /* chunks finished in this section */
+    volatile uint64_t owner;             /* the process that the workers live in; HYBRID__ADOPTING is set while a child makes the pool its own */
     volatile uint64_t busy;              /* a section is running: others compute alone */
     volatile uint64_t sleepers;
     volatile uint64_t stop;
@@ -158,6 +173,50 @@ static void hybrid__pool_work(hybrid__pool *pool, int lane)
         hybrid__atomic_add(&pool->done, 1);
         ticket = hybrid__atomic_load(&pool->ticket);
     }
+}
+
+/* Locks and counters of a pool without workers. */
+static void hybrid__pool_clear(hybrid__pool *pool)
+{
+#if defined(HYBRID__THREADS_POSIX)
+    pthread_mutex_init(&pool->mutex, NULL);
+    pthread_cond_init(&pool->wake, NULL);
+#elif defined(HYBRID__THREADS_WIN32)
+    InitializeSRWLock(&pool->mutex);
+    InitializeConditionVariable(&pool->wake);
+#endif
+    pool->n_workers = 0;
+    pool->started = false;
+    hybrid__atomic_store(&pool->ticket, 0);
+    hybrid__atomic_store(&pool->done, 0);
+    hybrid__atomic_store(&pool->sleepers, 0);
+    hybrid__atomic_store(&pool->stop, 0);
+    hybrid__atomic_store(&pool->busy, 0);
+}
+
+/* In a forked child the workers do not exist, a section of another thread will never end, and a lock of a worker will never be given:
+ * the first thread to use the pool there begins it anew. */
+#define HYBRID__ADOPTING ((uint64_t)1 << 63)
+static void hybrid__pool_adopt(hybrid__pool *pool)
+{
+    const uint64_t here = hybrid__process();
+    uint64_t owner = hybrid__atomic_load(&pool->owner);
+    while (owner != here) {
+        if (owner == (here | HYBRID__ADOPTING)) {            /* another thread is at it */
+            hybrid__yield();
+            owner = hybrid__atomic_load(&pool->owner);
+        } else if (hybrid__atomic_cas(&pool->owner, &owner, here | HYBRID__ADOPTING)) {
+            hybrid__pool_clear(pool);
+            hybrid__atomic_store(&pool->owner, here);
+            return;
+        }
+    }
+}
+
+static void hybrid__pool_init(hybrid__pool *pool)
+{
+    hybrid__pool_clear(pool);
+    hybrid__atomic_store(&pool->owner, hybrid__process());
 }
 
 #if defined(HYBRID__THREADS_POSIX) || defined(HYBRID__THREADS_WIN32)
@@ -255,6 +314,7 @@ static void hybrid__pool_run(hybrid__pool *pool, int n, hybrid__chunk_fn fn, voi
 {
     uint64_t idle = 0;
     int i, lanes = pool->n_lanes;
+    if (n > 1 && lanes > 1) hybrid__pool_adopt(pool);
     if (n > 1 && lanes > 1 && n <= HYBRID__MAX_CHUNKS && hybrid__atomic_cas(&pool->busy, &idle, 1)) {
         if (pool->host_for) {
             hybrid__host_section section;
@@ -286,6 +346,7 @@ static void hybrid__pool_stop(hybrid__pool *pool)
 {
 #if defined(HYBRID__THREADS_POSIX) || defined(HYBRID__THREADS_WIN32)
     int i;
+    hybrid__pool_adopt(pool);
     if (!pool->started) return;
     hybrid__atomic_store(&pool->stop, 1);
     hybrid__pool_wake(pool);

@@ -6,8 +6,8 @@
 
 typedef unsigned long long hybrid__cu_ptr;
 
-enum {                                  /* CUresult */
-    HYBRID__CU_OK = 0, HYBRID__CU_INVALID = 1, HYBRID__CU_OUT_OF_MEMORY = 2, HYBRID__CU_NOT_INITIALIZED = 3, HYBRID__CU_DEINITIALIZED = 4,
+enum {                                  /* CUresult; FORKED is our own: what is answered for the driver where it must not be called */
+    HYBRID__CU_FORKED = -1, HYBRID__CU_OK = 0, HYBRID__CU_INVALID = 1, HYBRID__CU_OUT_OF_MEMORY = 2, HYBRID__CU_NOT_INITIALIZED = 3, HYBRID__CU_DEINITIALIZED = 4,
     HYBRID__CU_STUB_LIBRARY = 34, HYBRID__CU_DEVICE_UNAVAILABLE = 46, HYBRID__CU_NO_DEVICE = 100, HYBRID__CU_INVALID_DEVICE = 101,
     HYBRID__CU_INVALID_IMAGE = 200, HYBRID__CU_INVALID_CONTEXT = 201, HYBRID__CU_NO_BINARY_FOR_GPU = 209, HYBRID__CU_ECC = 214,
     HYBRID__CU_INVALID_PTX = 218, HYBRID__CU_NO_JIT = 221, HYBRID__CU_PTX_TOO_NEW = 222, HYBRID__CU_NOT_FOUND = 500,
@@ -112,4 +112,25 @@ enum {                                  /* flags and other values */
 typedef struct hybrid__driver_api { HYBRID__DRIVER_LIST(HYBRID__X) HYBRID__DRIVER_OLD_LIST(HYBRID__X) } hybrid__driver_api;
 typedef struct hybrid__nvrtc_api { HYBRID__NVRTC_LIST(HYBRID__X) } hybrid__nvrtc_api;
 typedef struct hybrid__cublas_api { HYBRID__CUBLAS_LIST(HYBRID__X) } hybrid__cublas_api;
+#undef HYBRID__X
+
+/* In a child that was forked while CUDA was in use, nothing of it may be called: these stand in, so that objects can be ended there. */
+#if defined(__GNUC__) || defined(__clang__)
+    #pragma GCC diagnostic push
+    #pragma GCC diagnostic ignored "-Wunused-parameter"
+#endif
+#define HYBRID__X(required, name, symbol, parameters) static int hybrid__forked_##name parameters { return HYBRID__CU_FORKED; }
+HYBRID__DRIVER_LIST(HYBRID__X)
+HYBRID__DRIVER_OLD_LIST(HYBRID__X)
+#undef HYBRID__X
+#if defined(__GNUC__) || defined(__clang__)
+    #pragma GCC diagnostic pop
+#endif
+
+#define HYBRID__X(required, name, symbol, parameters) api->name = hybrid__forked_##name;
+static void hybrid__driver_forked(hybrid__driver_api *api)
+{
+    HYBRID__DRIVER_LIST(HYBRID__X)
+    HYBRID__DRIVER_OLD_LIST(HYBRID__X)
+}
 #undef HYBRID__X

@@ -116,7 +116,7 @@ static int hybrid__blas_take(hybrid__cuda *cu, hybrid__blas_handle *h)
 static void hybrid__blas_give(hybrid__cuda *cu, hybrid__blas_handle *h)
 {
     if (h->spare) {
-        cu->blas->api.cublasSetStream(h->handle, NULL);         /* the stream and the workspace end */
+        if (!hybrid__cuda_orphaned(cu)) cu->blas->api.cublasSetStream(h->handle, NULL);         /* the stream and the workspace end */
         hybrid__spin_take(&cu->lock);
         h->spare->next = cu->blas_spares;
         cu->blas_spares = h->spare;

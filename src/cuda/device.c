@@ -19,6 +19,8 @@ typedef struct hybrid__blas_spare { void *handle; int (*destroy)(void *handle); 
 typedef struct hybrid__cuda {
     hybrid_runtime    *rt;
     volatile uint64_t  references;
+    volatile uint64_t  process;         /* in which the driver may be called */
+    hybrid__spin       orphan_lock;
     hybrid__driver     driver;
     int                device, cc, n_sm, warp;
     unsigned           shared_block, shared_optin;     /* bytes of shared memory: of every kernel, and at most when asked for */
@@ -44,12 +46,26 @@ typedef struct hybrid__cuda {
 /* What a thread had before hybrid__cuda_enter. */
 typedef struct hybrid__cuda_caller { void *context; int mode; } hybrid__cuda_caller;
 
+/* In a forked child: from now on stand-ins answer for the driver. Returns true there. */
+static bool hybrid__cuda_orphaned(hybrid__cuda *cu)
+{
+    if (HYBRID__LIKELY(hybrid__atomic_load(&cu->process) == hybrid__process())) return false;
+    hybrid__spin_take(&cu->orphan_lock);
+    if (hybrid__atomic_load(&cu->process)) {
+        hybrid__driver_forked(&cu->driver.api);
+        hybrid__atomic_store(&cu->process, 0);
+    }
+    hybrid__spin_give(&cu->orphan_lock);
+    return true;
+}
+
 /* Makes the device's context current, and lets this thread allocate and wait although the host may be capturing a graph of its own: none of that
  * touches the host's streams. Returns what hybrid__cuda_leave puts back. */
 static hybrid__cuda_caller hybrid__cuda_enter(hybrid__cuda *cu)
 {
     const hybrid__driver_api *api = &cu->driver.api;
     hybrid__cuda_caller caller;
+    hybrid__cuda_orphaned(cu);
     caller.context = NULL;
     caller.mode = HYBRID__CU_CAPTURE_RELAXED;
     api->cuCtxGetCurrent(&caller.context);
@@ -117,7 +133,7 @@ static void hybrid__cuda_release(hybrid__cuda *cu)
     hybrid__jit_destroy(&cu->jit);
     for (spare = cu->blas_spares; spare; spare = next) {
         next = spare->next;
-        spare->destroy(spare->handle);
+        if (!hybrid__cuda_orphaned(cu)) spare->destroy(spare->handle);
         hybrid__free(cu->rt, spare);
     }
     for (r = cu->arena.first; r; r = r->next)
@@ -168,6 +184,7 @@ static hybrid_result hybrid__cuda_open(hybrid_runtime *rt, const hybrid__cuda_de
     if (!cu) return hybrid__fail_memory(error, sizeof *cu);
     cu->rt = rt;
     cu->references = 1;
+    cu->process = hybrid__process();
     if ((r = hybrid__driver_open(&cu->driver, &n_devices, error)) != HYBRID_OK || (r = hybrid__cuda_start(cu, desc, n_devices, error)) != HYBRID_OK) {
         hybrid__free(rt, cu);
         return r;

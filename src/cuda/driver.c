@@ -23,7 +23,7 @@ static bool hybrid__driver_accept(void *user, hybrid__library *lib)
 /* A kernel did something that it must not, or the GPU broke: the context is lost, and every call says so from then on. */
 static bool hybrid__driver_is_fault(int result)
 {
-    return result == HYBRID__CU_ECC || result == HYBRID__CU_ILLEGAL_ADDRESS || result == HYBRID__CU_LAUNCH_TIMEOUT || result == HYBRID__CU_ASSERT ||
+    return result == HYBRID__CU_FORKED || result == HYBRID__CU_ECC || result == HYBRID__CU_ILLEGAL_ADDRESS || result == HYBRID__CU_LAUNCH_TIMEOUT || result == HYBRID__CU_ASSERT ||
            (result >= HYBRID__CU_HARDWARE_STACK && result <= HYBRID__CU_LAUNCH_FAILED);
 }
 
@@ -31,6 +31,7 @@ static bool hybrid__driver_is_fault(int result)
 static const char *hybrid__driver_advice(int result)
 {
     switch (result) {
+        case HYBRID__CU_FORKED: return "; CUDA does not work in a forked process: continue on the CPU, or begin the child with exec";
         case HYBRID__CU_OUT_OF_MEMORY: return "; use a smaller context, fewer layers on the GPU, or close other programs that use it";
         case HYBRID__CU_STUB_LIBRARY: return "; this is the toolkit's stub, not a driver: take the stubs folder out of the library path";
         case HYBRID__CU_NO_DEVICE: return "; check that the GPU is visible (nvidia-smi, CUDA_VISIBLE_DEVICES, container flags)";
@@ -60,6 +61,7 @@ static hybrid_result hybrid__driver_result(int result)
 static const char *hybrid__driver_name(const hybrid__driver *driver, int result)
 {
     const char *name = NULL;
+    if (result == HYBRID__CU_FORKED) return "this process was forked";
     return driver->api.cuGetErrorName && driver->api.cuGetErrorName(result, &name) == HYBRID__CU_OK && name ? name : "an unknown CUDA error";
 }
 

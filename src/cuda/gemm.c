@@ -95,9 +95,10 @@ static bool hybrid__cuda_gemm(hybrid__cuda_queue *q, int w_type, const void *w, 
                               int n_rows, int n_out, int n_in, bool add)
 {
     hybrid__cuda_caller caller;
-    void *handle = hybrid__cuda_queue_blas(q, NULL);
+    void *handle;
     int status;
-    if (!handle) return false;
+    if (hybrid__cuda_orphaned(q->cu)) hybrid__cuda_break(q, HYBRID__CU_FORKED, "a product");
+    if (!(handle = hybrid__cuda_queue_blas(q, NULL))) return false;
     if (q->result || q->rehearsing || !n_rows || !n_out) return true;
     caller = hybrid__cuda_enter(q->cu);
     status = hybrid__blas_gemm(q->cu, handle, w_type, w, ldw, x, ldx, y_type, y, ldy, n_rows, n_out, n_in, add);

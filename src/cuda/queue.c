@@ -220,6 +220,7 @@ static void hybrid__cuda_write(hybrid__cuda_queue *q, void *device, const void *
     hybrid__cuda_caller caller;
     if (q->result || q->rehearsing || !bytes || hybrid__cuda_refuse(q, "a write from the host")) return;
     caller = hybrid__cuda_enter(q->cu);
+    if (hybrid__cuda_orphaned(q->cu)) hybrid__cuda_break(q, HYBRID__CU_FORKED, "copying to the device");      /* pinned pages are not here */
     q->n_writes++;
     q->bytes_written += bytes;
     while (bytes && !q->result) {
