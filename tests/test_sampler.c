@@ -526,6 +526,120 @@ static void test_settings(void)
     hybrid_sampler_accept(NULL, 1);
 }
 
+/* ---- hostile settings on hostile logits: a token of the right set, or NUMERIC where there is none ------------------------------ */
+enum { HOSTILE_IDS = 700 };
+
+static const float hostile_values[] = { 0, -0.0f, 1, 3, -2, 1e-45f, -1e-45f, 3e38f, -3e38f, 3.4028235e38f, -3.4028235e38f, 1e30f, -INFINITY };
+
+/* kind: 0 all -inf, 1 one of them not, 2 equal, 3 all huge and negative, 4 all huge and near each other, 5 with a NaN, 6 with an infinite one, else anything. */
+static void hostile_logits(float *x, int n, int kind)
+{
+    const int some = (int)(sizeof hostile_values / sizeof *hostile_values);
+    int i;
+    for (i = 0; i < n; i++) {
+        if (kind <= 1) x[i] = -INFINITY;
+        else if (kind == 2) x[i] = 2;
+        else if (kind == 3) x[i] = -3e38f - (float)(i % 5) * 1e37f;
+        else if (kind == 4) x[i] = 3e38f + (float)(i % 7) * 1e36f;
+        else x[i] = hostile_values[pick(some)];
+    }
+    if (kind == 1) x[pick(n)] = hostile_values[pick(some - 1)];
+    if (kind == 5) x[pick(n)] = NAN;
+    if (kind == 6) x[pick(n)] = INFINITY;
+}
+
+static double hostile_reference(const hybrid_sampler_desc *d, const float *x, int32_t id, const int *counts)
+{
+    const double rep = d->repetition_penalty > 0 ? (double)d->repetition_penalty : 1;
+    double l = (double)x[id];
+    size_t i;
+    if (counts[id]) l = (l > 0 ? l / rep : l * rep) - counts[id] * (double)d->frequency_penalty - (double)d->presence_penalty;
+    for (i = 0; i < d->n_bias; i++) if (d->bias[i].id == id) l += (double)d->bias[i].bias;
+    return l;
+}
+
+static void hostile_case(int n, int kind)
+{
+    static const float rep[] = { 0, 1e-45f, 1e-38f, 1e-6f, 0.5f, 1, 1.3f, 1e6f }, add[] = { 0, 0, 1e-45f, 1, -1, 1e6f, -1e6f };
+    static const float temperature[] = { 0, 1e-45f, 1.2e-38f, 1e-4f, 1, 1e6f }, part[] = { 0, 0, 1e-45f, 1e-9f, 0.5f, 1 };
+    static const float biases[] = { -INFINITY, INFINITY, 3e38f, -3e38f, 1, 1e-45f };
+    static float x[HOSTILE_IDS];
+    hybrid_logit_bias bias[HOSTILE_IDS];
+    int counts[HOSTILE_IDS] = { 0 };
+    hybrid_sampler_desc d;
+    hybrid_sampler *s = NULL;
+    hybrid_error e;
+    double best = -INFINITY, got;
+    int32_t id, forced = -1;
+    int i, bad = 0;
+    memset(&d, 0, sizeof d);
+    hostile_logits(x, n, kind);
+    d.repetition_penalty = rep[pick(8)];
+    d.frequency_penalty = add[pick(7)];
+    d.presence_penalty = add[pick(7)];
+    d.temperature = temperature[pick(6)];
+    d.top_k = pick(3) ? 0 : 1 + pick(4);
+    d.top_p = part[pick(6)];
+    d.min_p = part[pick(6)];
+    d.typical_p = part[pick(6)];
+    d.seed = rng();
+    d.bias = bias;
+    if (!pick(3)) d.n_bias = pick(4) ? (size_t)(1 + pick(3)) : (size_t)n;
+    for (i = 0; i < (int)d.n_bias; i++) {
+        bias[i].id = i;
+        bias[i].bias = d.n_bias == (size_t)n ? -INFINITY : biases[pick(6)];
+        if (i < n && bias[i].bias > 3.4028235e38f && forced < 0) forced = i;
+    }
+    CHECK(!hybrid_sampler_create(NULL, &d, &s, &e), "%s", e.message);
+    for (i = pick(3) ? pick(20) : 0; s && i > 0; i--) {
+        id = pick(HYBRID__MIN(n, 9));
+        counts[id]++;
+        hybrid_sampler_accept(s, id);
+    }
+    for (i = 0; i < n; i++) {
+        bad = bad || !(x[i] < INFINITY);
+        got = hostile_reference(&d, x, i, counts);
+        if (got > best) best = got;
+    }
+    for (i = 0; i < 3; i++) {
+        id = hybrid_sample(s, x, n);
+        if (forced >= 0) CHECK(id == forced, "%d is not the forced %d", id, forced);
+        else if (bad || !(best > -INFINITY)) CHECK(id == HYBRID_ERROR_NUMERIC, "%d, where there is nothing to choose", id);
+        else {
+            got = id >= 0 && id < n ? hostile_reference(&d, x, id, counts) : NAN;
+            CHECK(got >= best - 52 * (double)d.temperature - fabs(best) * 4e-7, "kind %d, %d tokens: token %d of %g, but the best has %g; repetition %g, "
+                  "frequency %g, presence %g, temperature %g, top_k %d, top_p %g, min_p %g, typical_p %g, %d biases", kind, n, id, got, best,
+                  (double)d.repetition_penalty, (double)d.frequency_penalty, (double)d.presence_penalty, (double)d.temperature, d.top_k, (double)d.top_p,
+                  (double)d.min_p, (double)d.typical_p, (int)d.n_bias);
+        }
+    }
+    hybrid_sampler_destroy(s);
+}
+
+static void test_hostile(void)
+{
+    const int rounds = getenv("HYBRID_SANITIZER") ? 4000 : 40000;
+    const float few[5] = { 1, 3, 2, 3, -1 };
+    hybrid_sampler_desc d;
+    hybrid_sampler *s;
+    int i;
+    TEST("hostile settings on hostile logits");
+    for (i = 0; i < rounds; i++) hostile_case(i % 9 ? 1 + pick(9) : HOSTILE_IDS, i % 12);
+    memset(&d, 0, sizeof d);
+    for (i = 0; i < 2; i++) {                              /* boosted beyond all floats, the order of the boosted ones is still theirs */
+        const float boosted[5] = { 1, 2.5f, 3, 2, -1 };
+        d.repetition_penalty = 1e-45f;
+        d.temperature = (float)i;
+        s = make(&d);
+        hybrid_sampler_accept(s, 3);
+        CHECK(hybrid_sample(s, few, 5) == 3, "the only boosted one");
+        hybrid_sampler_accept(s, 1);
+        hybrid_sampler_accept(s, 2);
+        CHECK(hybrid_sample(s, boosted, 5) == 2, "the largest of the boosted ones");
+        hybrid_sampler_destroy(s);
+    }
+}
+
 /* ---- out of memory at the n-th allocation --------------------------------------------------------------------------------- */
 static int allocations, fail_at, live;
 static void *counting_alloc(void *user, size_t size)
@@ -629,6 +743,7 @@ int main(void)
     test_bias();
     test_edges();
     test_settings();
+    test_hostile();
     test_memory();
     if (!getenv("HYBRID_SANITIZER")) print_speed();
     return test_end();

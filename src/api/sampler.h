@@ -12,7 +12,8 @@ typedef struct hybrid_logit_bias {
  * "The likeliest" below: in order of falling logit, equals by rising id. */
 typedef struct hybrid_sampler_desc {
     /* Penalties, over the last penalty_last_n accepted tokens (prompt tokens that you accept included). Each is applied once per
-     * distinct token: a logit l of a token that occurs c times becomes (l > 0 ? l / repetition : l * repetition) - c * frequency - presence. */
+     * distinct token: a logit l of a token that occurs c times becomes (l > 0 ? l / repetition : l * repetition) - c * frequency - presence.
+     * What leaves the range of floats by that is computed in a wider one: extreme settings and logits still choose by the true order. */
     float    repetition_penalty;          /* > 0; 0 and 1: none. Usual: 1.05 to 1.3 */
     float    frequency_penalty;           /* 0: none; negative encourages */
     float    presence_penalty;            /* 0: none; negative encourages */
@@ -34,7 +35,7 @@ HYBRID_API void hybrid_sampler_destroy(hybrid_sampler *sampler);
 
 /* Chooses a token: logits (n_vocab), not changed. Give the number of real tokens as n_vocab, so that padding is never chosen; a logit of
  * -INFINITY excludes a token. Returns the id, or a negative hybrid_result: HYBRID_ERROR_INVALID (no logits), HYBRID_ERROR_NUMERIC (a
- * logit is NaN or +infinite, or all are excluded). What is drawn depends on the logits, the settings, the accepted tokens and the number
+ * logit is NaN or +infinite, or all are excluded); it then counts as no try. What is drawn depends on the logits, the settings, the accepted tokens and the number
  * of tries since the last of them: a second call without an accept draws again. Follow it by hybrid_sampler_accept when you take the token. */
 HYBRID_API int32_t hybrid_sample(hybrid_sampler *sampler, const float *logits, int32_t n_vocab);
 

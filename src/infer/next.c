@@ -39,6 +39,7 @@ HYBRID_API int32_t hybrid_sample_next(hybrid_sampler *s, hybrid_context *context
     const int32_t k = row >= 0 ? context->forward.n_top : 0;
     hybrid__few few;
     int32_t at;
+    if (context && n_vocab > context->model->hp.n_vocab) return (int32_t)HYBRID_ERROR_INVALID;      /* rows are not as long as that */
     if (!k || row >= context->n_top || n_vocab != context->forward.n_tokens || !hybrid__sampler_needs(&s->desc, s->desc.n_bias, s->n_seen, HYBRID__MIN(k, n_vocab)))
         return hybrid_sample(s, hybrid_logits(context, seq), n_vocab);
     if (!(context->top_stats[2 * row + 1] < INFINITY)) return (int32_t)HYBRID_ERROR_NUMERIC;       /* NaN somewhere in the row, or infinite */

@@ -14,6 +14,7 @@ struct hybrid_sampler {
     hybrid__seen        *seen;            /* the same, each id once, in order of id */
     size_t               n_history, n_seen;
     uint64_t             position, tries; /* tokens accepted; draws since the last of them */
+    double               down;            /* what logits are multiplied by, so that they stay in the range of floats: 1, nearly always */
     hybrid__select       select;
 };
 
@@ -31,10 +32,13 @@ static size_t hybrid__find_id(const void *list, size_t n, size_t stride, int32_t
     return low;
 }
 
+/* What overflows becomes NaN, at which hybrid__select_begin fails: a bias could still bring it back. */
 static void hybrid__sampler_penalize(const hybrid_sampler *s, float *l, int32_t count)
 {
+    const float given = *l;
     *l = *l > 0 ? *l / s->desc.repetition_penalty : *l * s->desc.repetition_penalty;
     *l = *l - (float)count * s->desc.frequency_penalty - s->desc.presence_penalty;
+    if (!(*l > -INFINITY) && given > -INFINITY) *l = NAN;
 }
 
 /* The logits of ids first..first+n-1, with penalties and bias. */
@@ -61,6 +65,50 @@ static void hybrid__sampler_load_few(const void *user, int32_t first, int32_t n,
         const size_t at = hybrid__find_id(s->seen, s->n_seen, sizeof *s->seen, id);
         if (at < s->n_seen && s->seen[at].id == id) hybrid__sampler_penalize(s, &x[i], s->seen[at].count);
     }
+}
+
+/* ---- settings so extreme that floats overflow: the same chain in double, scaled down to floats by a power of two ---- */
+
+/* Logit i of the call under way, with penalties and bias. Logits and settings are floats: nothing overflows here. */
+static double hybrid__sampler_wide(const hybrid_sampler *s, int32_t i)
+{
+    const int32_t id = s->ids ? s->ids[i] : i;
+    const size_t seen = hybrid__find_id(s->seen, s->n_seen, sizeof *s->seen, id);
+    const size_t bias = hybrid__find_id(s->bias, s->desc.n_bias, sizeof *s->bias, id);
+    double l = (double)s->logits[i];
+    if (seen < s->n_seen && s->seen[seen].id == id) {
+        l = l > 0 ? l / (double)s->desc.repetition_penalty : l * (double)s->desc.repetition_penalty;
+        l -= (double)s->seen[seen].count * (double)s->desc.frequency_penalty + (double)s->desc.presence_penalty;
+    }
+    return !s->ids && bias < s->desc.n_bias && s->bias[bias].id == id ? l + (double)s->bias[bias].bias : l;
+}
+
+static void hybrid__sampler_load_wide(const void *user, int32_t first, int32_t n, float *x)
+{
+    const hybrid_sampler *s = (const hybrid_sampler *)user;
+    int32_t i;
+    for (i = 0; i < n; i++) {
+        const double l = hybrid__sampler_wide(s, first + i) * s->down;
+        x[i] = l < -3.4028234663852886e38 ? -INFINITY : (float)l;           /* so far below the best that it weighs nothing */
+    }
+}
+
+/* After hybrid__select_begin has failed: the same with logits scaled down. False: it was not for floats; a logit is no number, or all are out. */
+static bool hybrid__sampler_begin_wide(hybrid_sampler *s, int32_t n)
+{
+    double best = -INFINITY;
+    int32_t i;
+    int exponent;
+    for (i = 0; i < n; i++) {
+        const double l = s->logits[i] < INFINITY ? hybrid__sampler_wide(s, i) : NAN;
+        if (!(l <= best)) best = l;
+        if (best != best) return false;
+    }
+    if (!(best > -INFINITY)) return false;
+    frexp(best, &exponent);
+    s->down = ldexp(1.0, HYBRID__MIN(0, 64 - exponent));
+    s->select.load = hybrid__sampler_load_wide;
+    return hybrid__select_begin(&s->select, n);
 }
 
 static hybrid_result hybrid__sampler_check(const hybrid_sampler_desc *d, hybrid_error *error)
@@ -140,6 +188,7 @@ HYBRID_API hybrid_result hybrid_sampler_create(hybrid_runtime *runtime, const hy
     s->desc = d;
     s->desc.bias = NULL;
     s->desc.n_bias = 0;
+    s->down = 1;
     s->select.load = hybrid__sampler_load;
     s->select.user = s;
     if (d.n_bias) r = hybrid__sampler_copy_bias(s, &d, error);
@@ -168,7 +217,7 @@ HYBRID_API void hybrid_sampler_destroy(hybrid_sampler *s)
 static void hybrid__sampler_filter(hybrid_sampler *s, int32_t n_vocab)
 {
     const hybrid_sampler_desc *d = &s->desc;
-    hybrid__select_temperature(&s->select, d->temperature);
+    hybrid__select_temperature(&s->select, (double)d->temperature * s->down);
     if (d->top_k > 0 && d->top_k < n_vocab) hybrid__select_top(&s->select, d->top_k);
     if (d->top_p > 0 && d->top_p < 1) hybrid__select_keep(&s->select, HYBRID__BY_LOGIT, true, (double)d->top_p);
     if (d->min_p > 0) hybrid__select_min(&s->select, (double)d->min_p);
@@ -181,7 +230,8 @@ static int32_t hybrid__sampler_choose(hybrid_sampler *s, const int32_t *ids, con
     s->logits = logits;
     s->ids = ids;
     s->select.load = ids ? hybrid__sampler_load_few : hybrid__sampler_load;
-    if (!hybrid__select_begin(&s->select, n)) return (int32_t)HYBRID_ERROR_NUMERIC;
+    s->down = 1;
+    if (!hybrid__select_begin(&s->select, n) && !hybrid__sampler_begin_wide(s, n)) return (int32_t)HYBRID_ERROR_NUMERIC;
     if (s->desc.temperature <= 0) return s->select.best;
     hybrid__sampler_filter(s, n);
     return hybrid__select_draw(&s->select, hybrid__random_uniform(s->desc.seed, s->position, s->tries++));

@@ -164,10 +164,10 @@ static bool hybrid__select_begin(hybrid__select *s, int32_t n_vocab)
 }
 
 /* Sets what a logit weighs; nothing is filtered yet. temperature > 0. */
-static void hybrid__select_temperature(hybrid__select *s, float temperature)
+static void hybrid__select_temperature(hybrid__select *s, double temperature)
 {
-    s->scale = 1.0 / (double)temperature;
-    s->low = (float)((double)s->max - HYBRID__SELECT_NOTHING * (double)temperature);
+    s->scale = 1.0 / temperature;
+    s->low = (float)((double)s->max - HYBRID__SELECT_NOTHING * temperature);
     s->min_weight = 0;
     memset(s->cut, 0, sizeof s->cut);
     s->cut[HYBRID__BY_LOGIT].key = hybrid__float_order(-INFINITY);
