@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id ba832c312c77edf6): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 1a42e10029c42abc): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -27,7 +27,7 @@
  * LICENCE. MIT-0 or public domain, as you prefer; the text stands at the end of this file.
  *
  * RULES OF THE LIBRARY. It never aborts, exits or prints. Every fallible call returns a hybrid_result (0 is success) and fills a
- * hybrid_error, if you pass one, with a sentence. Every _desc struct may be zero: zero is the default. Every _destroy accepts NULL.
+ * hybrid_error, if you pass one, with a sentence; a call that fails has changed nothing. Every _desc struct may be zero: zero is the default. Every _destroy accepts NULL.
  * No global state: objects hang off a hybrid_runtime, NULL gives a default one. Model files are treated as hostile input.
  *
  * OPTIONS, defined before the #include of the implementation (those marked * before every #include):
@@ -43,121 +43,121 @@
  *
  *   src/api: the public interface, documented
  *      168  base.h             version, linkage, results, errors, allocator, log
- *      269  runtime.h          what models and sessions share: memory, log, worker threads
- *      331  quant.h            names, sizes, encode, decode
- *      396  gguf.h             what is in a model file, and writing one
- *      544  tokenizer.h        text to tokens and back
- *      658  chat.h             templates that make a prompt of a conversation
- *      762  model.h            load, describe
- *      817  context.h          batches of (sequence, tokens), logits, the KV cache
- *      911  sampler.h          from logits to the next token
- *      967  session.h          a conversation
+ *      275  runtime.h          what models and sessions share: memory, log, worker threads
+ *      337  quant.h            names, sizes, encode, decode
+ *      402  gguf.h             what is in a model file, and writing one
+ *      552  tokenizer.h        text to tokens and back
+ *      666  chat.h             templates that make a prompt of a conversation
+ *      770  model.h            load, describe
+ *      825  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      920  sampler.h          from logits to the next token
+ *      977  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1033  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1097  macros.h           what compilers call things, and the macros that every room uses
- *     1140  base.c             what every room uses: results, errors, checked sizes
- *     1191  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1240  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1299  decimal.c          doubles as text, the same in every locale
- *     1397  thread.c           atomics, threads, and the worker pool
- *     1765  cpu.c              what this processor and its operating system can do
- *     1835  hash.c             where a name belongs in a table
- *     1933  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     2024  device.c           which GPU a runtime uses
- *     2106  runtime.c          creates and ends runtimes
- *     2223  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2386  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     2414  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    23754  end.h              closes what core/begin opened
+ *     1046  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1110  macros.h           what compilers call things, and the macros that every room uses
+ *     1153  base.c             what every room uses: results, errors, checked sizes
+ *     1204  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1253  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1312  decimal.c          doubles as text, the same in every locale
+ *     1410  thread.c           atomics, threads, and the worker pool
+ *     1778  cpu.c              what this processor and its operating system can do
+ *     1848  hash.c             where a name belongs in a table
+ *     1946  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     2037  device.c           which GPU a runtime uses
+ *     2119  runtime.c          creates and ends runtimes
+ *     2253  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2416  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     2444  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    24126  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     2780  names.c            names that must differ, found by hash
- *     2871  value.c            the 13 types of metadata values and their items
- *     2996  scan.c             a walk over the metadata, which checks every length before it is believed
- *     3200  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     3568  output.c           a file that appears under its name only when it is complete
- *     3667  write.c            makes a GGUF file
+ *     2810  names.c            names that must differ, found by hash
+ *     2901  value.c            the 13 types of metadata values and their items
+ *     3026  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     3230  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
+ *     3598  output.c           a file that appears under its name only when it is complete
+ *     3697  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     4148  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     4229  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     4528  floats.c           the types that are plain numbers
- *     4567  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     4760  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     4988  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     5128  types.c            the table of all types, and the public functions over it
- *     5229  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     5298  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     4231  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     4312  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     4611  floats.c           the types that are plain numbers
+ *     4650  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     4843  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     5071  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     5211  types.c            the table of all types, and the public functions over it
+ *     5312  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     5381  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     5472  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     5717  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     5858  pretokenize.c      cuts text into the words inside which BPE merges
- *     6270  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     6646  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     6823  bpe.c              the merging
- *     7145  tokenizer.c        making tokenizers, text to ids, ids to text
- *     7429  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     7555  stop.c             finds strings that end an answer in bytes that come in pieces
- *     7720  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     8265  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     8562  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     8816  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *     9314  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *     9650  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    10012  jinja_filter.c     what stands behind '|'.
- *    10603  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    10781  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    11031  jinja_parse.c      tokens to a tree
- *    11581  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    11822  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    12307  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    12475  chat.c             a conversation as the variables that chat templates expect
+ *     5555  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     5800  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     5941  pretokenize.c      cuts text into the words inside which BPE merges
+ *     6353  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     6729  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     6906  bpe.c              the merging
+ *     7228  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     7512  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     7638  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     7808  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     8353  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     8650  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     8904  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *     9402  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *     9738  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    10100  jinja_filter.c     what stands behind '|'.
+ *    10691  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    10869  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    11119  jinja_parse.c      tokens to a tree
+ *    11669  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    11910  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    12395  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    12564  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    12610  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    12905  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    12920  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    12945  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    13034  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    13397  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    13426  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    13534  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    13604  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    13699  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    14112  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    14446  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    14704  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    14900  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    15217  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2, by panels of int16.
- *    15455  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    16036  cpu_int.c          the table of integer-block kernels
- *    16091  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    16158  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    18408  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    19536  cpu_select.c       the kernels of an instruction set
- *    19572  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    19742  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    19996  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    12702  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    12997  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    13012  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    13037  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    13126  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    13489  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    13518  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    13626  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    13696  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    13791  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    14204  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    14538  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    14796  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    14992  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    15309  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2, by panels of int16.
+ *    15547  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    16128  cpu_int.c          the table of integer-block kernels
+ *    16183  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    16250  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    18500  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    19628  cpu_select.c       the kernels of an instruction set
+ *    19664  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    19834  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    20088  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    20417  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    20666  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    20912  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    20957  forward.c          one transformer for all families, over the op table
- *    21459  place.c            which layers run where
- *    21596  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    20509  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    20758  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    21004  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    21049  forward.c          one transformer for all families, over the op table
+ *    21551  place.c            which layers run where
+ *    21688  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    21821  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    22157  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    22395  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    22535  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    23122  next.c             the next token of a sequence
- *    23173  plan.c             the bytes of a model and a context before they are loaded
- *    23280  dialog.c           the messages of a conversation, and the prompt that they make
- *    23397  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    21913  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    22249  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    22537  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    22677  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    23322  next.c             the next token of a sequence
+ *    23374  plan.c             the bytes of a model and a context before they are loaded
+ *    23483  dialog.c           the messages of a conversation, and the prompt that they make
+ *    23667  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -221,6 +221,12 @@ typedef struct hybrid_error {
     uint64_t      offset;
     char          message[256];
 } hybrid_error;
+
+/* A call that fails has changed nothing: its object is as it was, and the call can be made again. What it was to give is then empty: a handle
+ * is NULL; a count, a size, a plan are 0 (unless its own words say what they tell); buffers for results may have been written to.
+ * A call may call you back (log, memory, trace, progress, reading, writing, parallel_for). The object that it belongs to is in use until it
+ * returns: what you ask of that object meanwhile is refused by HYBRID_ERROR_INVALID and a sentence that says "in use"; functions without a
+ * result, _destroy too, then do nothing but log. Other objects, of the same runtime as well, are free. */
 
 /* "0.1.0" and the id of the sources that a header was made from ("dev" in a source tree). Thread-safe. */
 HYBRID_API const char *hybrid_version(void);
@@ -529,11 +535,13 @@ HYBRID_API hybrid_result hybrid_gguf_copy_keys(hybrid_gguf_writer *writer, const
 /* Announces a tensor with n_dims (0..4) sizes ne, the contiguous one first. llama.cpp reads names of at most 63 bytes. */
 HYBRID_API hybrid_result hybrid_gguf_add_tensor(hybrid_gguf_writer *writer, const char *name, hybrid_type type, int n_dims, const uint64_t *ne, hybrid_error *error);
 
-/* Writes everything before the tensors' data: to a callback, or to a file, which has a temporary name beside path until end. */
+/* Writes everything before the tensors' data: to a callback, or to a file, which has a temporary name beside path until end.
+ * Where it fails before a byte went out (a bad alignment, a path that cannot be had), writing has not begun: set it right and begin again. */
 HYBRID_API hybrid_result hybrid_gguf_begin(hybrid_gguf_writer *writer, hybrid_write_fn write, void *user, hybrid_error *error);
 HYBRID_API hybrid_result hybrid_gguf_begin_path(hybrid_gguf_writer *writer, const char *path, hybrid_error *error);
 
-/* The next n bytes of the current tensor: a whole one or a piece, not beyond its end (HYBRID_ERROR_INVALID). Padding is added. */
+/* The next n bytes of the current tensor: a whole one or a piece, not beyond its end (HYBRID_ERROR_INVALID). Padding is added. Bytes that went
+ * out cannot be taken back: once a callback or a disk has refused some, every further call gives the same HYBRID_ERROR_IO. */
 HYBRID_API hybrid_result hybrid_gguf_write(hybrid_gguf_writer *writer, const void *data, size_t n, hybrid_error *error);
 
 /* Checks that all tensors are complete, and gives a file its name, replacing what was there. */
@@ -865,12 +873,13 @@ HYBRID_API hybrid_result hybrid_batch_add_logits(hybrid_context *context, int32_
 /* Forgets what is queued. */
 HYBRID_API void hybrid_batch_clear(hybrid_context *context);
 
-/* Runs the queued tokens through the model. Room is checked before anything is written: on CONTEXT_FULL the cache is as it was and
- * the batch stays queued (remove something and call again, or clear it). */
+/* Runs the queued tokens through the model. When it fails, the sequences are as they were and the batch stays queued (on CONTEXT_FULL remove
+ * something and call again, or clear it). Room is checked before anything is written; what can fail behind that is a GPU, and then the memory
+ * for going on without it: logits of earlier decodes are gone in that case only. */
 HYBRID_API hybrid_result hybrid_decode(hybrid_context *context, hybrid_error *error);
 
 /* The same in slices: works for about budget_us microseconds (at least one layer of one chunk), then returns OK with *done false; call
- * again to go on. Until it is done, sequences are as before. hybrid_batch_clear gives up a decode that is under way.
+ * again to go on. Until it is done, sequences are as before. hybrid_batch_clear gives up a decode that is under way; there are no logits then.
  * On a GPU a chunk of n_batch tokens is the smallest slice, and a GPU that fails is made up for in one slice: choose a small n_batch there. */
 HYBRID_API hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t budget_us, bool *done, hybrid_error *error);
 
@@ -923,7 +932,8 @@ typedef struct hybrid_logit_bias {
  * "The likeliest" below: in order of falling logit, equals by rising id. */
 typedef struct hybrid_sampler_desc {
     /* Penalties, over the last penalty_last_n accepted tokens (prompt tokens that you accept included). Each is applied once per
-     * distinct token: a logit l of a token that occurs c times becomes (l > 0 ? l / repetition : l * repetition) - c * frequency - presence. */
+     * distinct token: a logit l of a token that occurs c times becomes (l > 0 ? l / repetition : l * repetition) - c * frequency - presence.
+     * What leaves the range of floats by that is computed in a wider one: extreme settings and logits still choose by the true order. */
     float    repetition_penalty;          /* > 0; 0 and 1: none. Usual: 1.05 to 1.3 */
     float    frequency_penalty;           /* 0: none; negative encourages */
     float    presence_penalty;            /* 0: none; negative encourages */
@@ -945,7 +955,7 @@ HYBRID_API void hybrid_sampler_destroy(hybrid_sampler *sampler);
 
 /* Chooses a token: logits (n_vocab), not changed. Give the number of real tokens as n_vocab, so that padding is never chosen; a logit of
  * -INFINITY excludes a token. Returns the id, or a negative hybrid_result: HYBRID_ERROR_INVALID (no logits), HYBRID_ERROR_NUMERIC (a
- * logit is NaN or +infinite, or all are excluded). What is drawn depends on the logits, the settings, the accepted tokens and the number
+ * logit is NaN or +infinite, or all are excluded); it then counts as no try. What is drawn depends on the logits, the settings, the accepted tokens and the number
  * of tries since the last of them: a second call without an accept draws again. Follow it by hybrid_sampler_accept when you take the token. */
 HYBRID_API int32_t hybrid_sample(hybrid_sampler *sampler, const float *logits, int32_t n_vocab);
 
@@ -984,7 +994,7 @@ typedef enum hybrid_stop {
     HYBRID_STOP_TEXT,                   /* one of the stop texts */
     HYBRID_STOP_LIMIT,                  /* max_tokens */
     HYBRID_STOP_CONTEXT,                /* the context is full */
-    HYBRID_STOP_ERROR                   /* see hybrid_session_result */
+    HYBRID_STOP_ERROR                   /* the last call failed: see hybrid_session_result */
 } hybrid_stop;
 
 typedef struct hybrid_session_info {
@@ -1002,15 +1012,18 @@ HYBRID_API void hybrid_session_destroy(hybrid_session *session);
 
 /* Adds a user message and starts an answer, which hybrid_session_next delivers. Uses the model's chat template (a model without one
  * gets "User: ... Assistant:"). Only what is new is computed. The oldest messages are dropped when the conversation no longer fits. Special tokens that are
- * spelled out in a text ("<|im_end|>") become tokens, as in transformers: take them out of the words of strangers. */
+ * spelled out in a text ("<|im_end|>") become tokens, as in transformers: take them out of the words of strangers.
+ * An answer that still runs is broken off, and what was shown of it becomes its message. A message that is refused (too long, a template that
+ * raises, no memory) was not said: the conversation, the cache and an answer that still runs are as they were. */
 HYBRID_API hybrid_result hybrid_session_say(hybrid_session *session, const char *text);
 /* Starts a continuation of plain text, without any template; it follows what is there already. */
 HYBRID_API hybrid_result hybrid_session_complete(hybrid_session *session, const char *text);
 
-/* The next piece of the answer: zero-terminated valid UTF-8, valid until the next call. NULL: the answer has ended. */
+/* The next piece of the answer: zero-terminated valid UTF-8, valid until the next call. NULL: the answer has ended, or, with a result that is
+ * not HYBRID_OK, it could not go on (no memory, say): another call tries again, and the text will be the same. */
 HYBRID_API const char *hybrid_session_next(hybrid_session *session);
 
-/* Why the last answer ended; with HYBRID_STOP_ERROR, or when say failed, what was wrong. error may be NULL. */
+/* Of the last say, complete or next: HYBRID_OK, or why it failed, with the sentence. error may be NULL. */
 HYBRID_API hybrid_result hybrid_session_result(const hybrid_session *session, hybrid_error *error);
 HYBRID_API void hybrid_session_describe(const hybrid_session *session, hybrid_session_info *info);
 
@@ -1028,7 +1041,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "ba832c312c77edf6"
+#define HYBRID__SOURCE_ID "1a42e10029c42abc"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -2178,6 +2191,23 @@ HYBRID_API hybrid_result hybrid_runtime_create(const hybrid_runtime_desc *desc, 
     return HYBRID_OK;
 }
 
+/* A runtime with the same settings but another allocator, and without a GPU: what it makes has the same size. */
+static hybrid_result hybrid__runtime_like(const hybrid_runtime *model, const hybrid_allocator *allocator, hybrid_runtime **runtime, hybrid_error *error)
+{
+    hybrid_runtime_desc desc;
+    memset(&desc, 0, sizeof desc);
+    desc.allocator = *allocator;
+    if (model) {
+        desc.logger = model->logger;
+        desc.n_threads = model->pool.n_lanes;
+        desc.parallel_for = model->pool.host_for;      /* without threads it decides how many lanes there are */
+        desc.parallel_user = model->pool.host_user;
+        desc.isa = hybrid__isa_name(model->isa);
+        desc.device = "cpu";
+    }
+    return hybrid_runtime_create(&desc, runtime, error);
+}
+
 HYBRID_API void hybrid_runtime_destroy(hybrid_runtime *runtime) { hybrid__runtime_release(runtime); }
 HYBRID_API const char *hybrid_runtime_isa(const hybrid_runtime *runtime) { return runtime ? hybrid__isa_name(runtime->isa) : hybrid__isa_name(hybrid__cpu_isa()); }
 HYBRID_API int hybrid_runtime_threads(const hybrid_runtime *runtime) { return runtime ? runtime->pool.n_lanes : 1; }
@@ -2196,8 +2226,8 @@ HYBRID_API hybrid_result hybrid_devices(hybrid_runtime *runtime, hybrid_device_i
     hybrid_runtime_desc desc;
     hybrid_runtime *rt;
     hybrid_result r;
+    if (count) *count = 0;
     if (!count || (!list && capacity)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_devices: %s is NULL", count ? "list" : "count");
-    *count = 0;
     if (!hybrid__gpu_provider) {
         hybrid__fail(error, HYBRID_OK, "no GPU back end is compiled in: include hybrid_cuda.h behind hybrid.h");
         return HYBRID_OK;
@@ -3694,6 +3724,7 @@ struct hybrid_gguf_writer {
     hybrid_write_fn       write;         /* NULL: output */
     void                 *user;
     hybrid__output        output;
+    bool                  in_use;        /* a call is under way: its callbacks (writing, log, memory) may not begin another */
 };
 
 HYBRID_API hybrid_result hybrid_gguf_writer_create(hybrid_runtime *runtime, hybrid_gguf_writer **writer, hybrid_error *error)
@@ -3718,6 +3749,11 @@ HYBRID_API void hybrid_gguf_writer_destroy(hybrid_gguf_writer *w)
     size_t i;
     if (!w) return;
     rt = w->rt;
+    if (w->in_use) {
+        hybrid__log(rt, HYBRID_LOG_ERROR, "hybrid_gguf_writer_destroy: the writer is in use: one of its callbacks called it again; it was not destroyed");
+        return;
+    }
+    w->in_use = true;
     for (i = 0; i < w->key_names.count; i++) hybrid__free(rt, w->entries[i].bytes);
     for (i = 0; i < w->tensor_names.count; i++) hybrid__free(rt, w->tensors[i].name);
     hybrid__names_free(rt, &w->key_names);
@@ -3729,9 +3765,18 @@ HYBRID_API void hybrid_gguf_writer_destroy(hybrid_gguf_writer *w)
     hybrid__runtime_release(rt);
 }
 
-/* Keeps the first failure, hands every failure to the caller. */
+/* Begins a call of the writer, if none is under way. */
+static hybrid_result hybrid__gguf_enter(hybrid_gguf_writer *w, const char *function, hybrid_error *error)
+{
+    if (w->in_use) return hybrid__fail(error, HYBRID_ERROR_INVALID, "%s: the writer is in use: one of its callbacks called it again", function);
+    w->in_use = true;
+    return HYBRID_OK;
+}
+
+/* Ends a call. Keeps the first failure, hands every failure to the caller. */
 static hybrid_result hybrid__gguf_note(hybrid_gguf_writer *w, const hybrid_error *failure, hybrid_error *error)
 {
+    w->in_use = false;
     if (!failure->result) return HYBRID_OK;
     if (!w->failed.result && w->stage == HYBRID__GGUF_COLLECTING) w->failed = *failure;
     if (error) *error = *failure;
@@ -3853,6 +3898,7 @@ HYBRID_API hybrid_result hybrid_gguf_set(hybrid_gguf_writer *w, const char *key,
     hybrid_error e;
     e.result = HYBRID_OK;
     if (!w || !key || !value) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set: an argument is NULL");
+    if ((e.result = hybrid__gguf_enter(w, "hybrid_gguf_set", error)) != HYBRID_OK) return e.result;
     hybrid__gguf_set_value(w, hybrid__string(key), value, &e);
     return hybrid__gguf_note(w, &e, error);
 }
@@ -3880,6 +3926,7 @@ HYBRID_API hybrid_result hybrid_gguf_set_int(hybrid_gguf_writer *w, const char *
     if ((unsigned)type < HYBRID__GGUF_N_TYPES && hybrid__gguf_load_i64(type, bytes, &back) && back == value)
         return hybrid__gguf_set_plain(w, key, type, type, bytes, 1, hybrid__gguf_number_size(type), error);
     if (!w || !key) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_int: an argument is NULL");
+    if ((e.result = hybrid__gguf_enter(w, "hybrid_gguf_set_int", error)) != HYBRID_OK) return e.result;
     hybrid__fail(&e, HYBRID_ERROR_INVALID, "key '%.63s': %lld is no value of type %d", key, (long long)value, (int)type);
     return hybrid__gguf_note(w, &e, error);
 }
@@ -3891,6 +3938,7 @@ HYBRID_API hybrid_result hybrid_gguf_set_float(hybrid_gguf_writer *w, const char
     if (type == HYBRID_GGUF_F32) return hybrid__gguf_set_plain(w, key, type, type, &single, 1, 4, error);
     if (type == HYBRID_GGUF_F64) return hybrid__gguf_set_plain(w, key, type, type, &value, 1, 8, error);
     if (!w || !key) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_float: an argument is NULL");
+    if ((e.result = hybrid__gguf_enter(w, "hybrid_gguf_set_float", error)) != HYBRID_OK) return e.result;
     hybrid__fail(&e, HYBRID_ERROR_INVALID, "key '%.63s': type %d is neither F32 nor F64", key, (int)type);
     return hybrid__gguf_note(w, &e, error);
 }
@@ -3944,6 +3992,7 @@ HYBRID_API hybrid_result hybrid_gguf_set_strings(hybrid_gguf_writer *w, const ch
     hybrid_error e;
     e.result = HYBRID_OK;
     if (!w || !key || (!items && count)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_strings: an argument is NULL");
+    if ((e.result = hybrid__gguf_enter(w, "hybrid_gguf_set_strings", error)) != HYBRID_OK) return e.result;
     hybrid__gguf_set_items(w, hybrid__string(key), items, NULL, count, &e);
     return hybrid__gguf_note(w, &e, error);
 }
@@ -3953,6 +4002,7 @@ HYBRID_API hybrid_result hybrid_gguf_set_arrays(hybrid_gguf_writer *w, const cha
     hybrid_error e;
     e.result = HYBRID_OK;
     if (!w || !key || !items) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_arrays: an argument is NULL");
+    if ((e.result = hybrid__gguf_enter(w, "hybrid_gguf_set_arrays", error)) != HYBRID_OK) return e.result;
     hybrid__gguf_set_items(w, hybrid__string(key), NULL, items, count, &e);
     return hybrid__gguf_note(w, &e, error);
 }
@@ -3964,6 +4014,7 @@ HYBRID_API hybrid_result hybrid_gguf_copy_keys(hybrid_gguf_writer *w, const hybr
     size_t i;
     e.result = HYBRID_OK;
     if (!w || !from) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_copy_keys: an argument is NULL");
+    if ((e.result = hybrid__gguf_enter(w, "hybrid_gguf_copy_keys", error)) != HYBRID_OK) return e.result;
     for (i = 0; i < from->n_keys && !e.result; i++) {
         hybrid_string key = hybrid_gguf_key(from, i, &value);
         hybrid__gguf_set_value(w, key, &value, &e);
@@ -4004,6 +4055,7 @@ HYBRID_API hybrid_result hybrid_gguf_add_tensor(hybrid_gguf_writer *w, const cha
     hybrid_error e;
     e.result = HYBRID_OK;
     if (!w || !name) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_add_tensor: an argument is NULL");
+    if ((e.result = hybrid__gguf_enter(w, "hybrid_gguf_add_tensor", error)) != HYBRID_OK) return e.result;
     hybrid__gguf_plan_tensor(w, name, type, n_dims, ne, &e);
     return hybrid__gguf_note(w, &e, error);
 }
@@ -4035,7 +4087,7 @@ static bool hybrid__gguf_pad(hybrid_gguf_writer *w)
 }
 
 /* Offsets of the tensors, and the alignment that the keys ask for. */
-static hybrid_result hybrid__gguf_arrange(hybrid_gguf_writer *w)
+static hybrid_result hybrid__gguf_arrange(hybrid_gguf_writer *w, hybrid_error *error)
 {
     hybrid_string key = hybrid__string("general.alignment");
     size_t i = hybrid__names_find(&w->key_names, key), n = w->tensor_names.count;
@@ -4044,13 +4096,13 @@ static hybrid_result hybrid__gguf_arrange(hybrid_gguf_writer *w)
     if (i != HYBRID__NO_NAME) {
         const unsigned char *type = w->entries[i].bytes + 8 + key.size;
         if (hybrid__load_u32(type) != HYBRID_GGUF_U32 || !hybrid__gguf_load_i64(HYBRID_GGUF_U32, type + 4, &alignment) || !hybrid__gguf_good_alignment(alignment))
-            return hybrid__fail(&w->failed, HYBRID_ERROR_INVALID, "key 'general.alignment' must be of type U32 and a power of two of at least 8");
+            return hybrid__fail(error, HYBRID_ERROR_INVALID, "key 'general.alignment' must be of type U32 and a power of two of at least 8");
     }
     w->alignment = (uint64_t)alignment;
     for (i = 0; i < n; i++) {
         hybrid_gguf_tensor *t = &w->tensors[i].tensor;
         t->offset = at;
-        if (t->size > INT64_MAX / 4 || at > INT64_MAX / 4) return hybrid__fail(&w->failed, HYBRID_ERROR_LIMIT, "the tensors have more than 2^61 bytes");
+        if (t->size > INT64_MAX / 4 || at > INT64_MAX / 4) return hybrid__fail(error, HYBRID_ERROR_LIMIT, "the tensors have more than 2^61 bytes");
         at = (at + t->size + w->alignment - 1) / w->alignment * w->alignment;
     }
     return HYBRID_OK;
@@ -4080,8 +4132,9 @@ static hybrid_result hybrid__gguf_start(hybrid_gguf_writer *w, hybrid_write_fn w
 {
     hybrid_result r;
     if (w->stage != HYBRID__GGUF_COLLECTING) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin: writing has begun already");
-    if (!w->failed.result && !hybrid__gguf_arrange(w)) {
-        if (!write && (r = hybrid__output_open(w->rt, path, &w->output, error))) return r;
+    if (!w->failed.result) {
+        if ((r = hybrid__gguf_arrange(w, error)) != HYBRID_OK) return r;
+        if (!write && (r = hybrid__output_open(w->rt, path, &w->output, error)) != HYBRID_OK) return r;
         w->stage = HYBRID__GGUF_WRITING;
         w->write = write;
         w->user = user;
@@ -4093,25 +4146,35 @@ static hybrid_result hybrid__gguf_start(hybrid_gguf_writer *w, hybrid_write_fn w
 
 HYBRID_API hybrid_result hybrid_gguf_begin(hybrid_gguf_writer *w, hybrid_write_fn write, void *user, hybrid_error *error)
 {
+    hybrid_result r;
     if (!w || !write) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin: an argument is NULL");
-    return hybrid__gguf_start(w, write, user, NULL, error);
+    if ((r = hybrid__gguf_enter(w, "hybrid_gguf_begin", error)) != HYBRID_OK) return r;
+    r = hybrid__gguf_start(w, write, user, NULL, error);
+    w->in_use = false;
+    return r;
 }
 
 HYBRID_API hybrid_result hybrid_gguf_begin_path(hybrid_gguf_writer *w, const char *path, hybrid_error *error)
 {
+    hybrid_result r;
     if (!w || !path) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin_path: an argument is NULL");
-    return hybrid__gguf_start(w, NULL, NULL, path, error);
+    if ((r = hybrid__gguf_enter(w, "hybrid_gguf_begin_path", error)) != HYBRID_OK) return r;
+    r = hybrid__gguf_start(w, NULL, NULL, path, error);
+    w->in_use = false;
+    return r;
 }
 
-HYBRID_API hybrid_result hybrid_gguf_write(hybrid_gguf_writer *w, const void *data, size_t n, hybrid_error *error)
+static hybrid_result hybrid__gguf_give(hybrid_gguf_writer *w, const void *data, size_t n, hybrid_error *error)
 {
     char text[64];
     const hybrid_gguf_tensor *t;
-    if (!w || (!data && n)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: an argument is NULL");
-    if (!w->failed.result && w->stage != HYBRID__GGUF_WRITING) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: call it between hybrid_gguf_begin and hybrid_gguf_end");
+    if (!w->failed.result && w->stage != HYBRID__GGUF_WRITING)
+        return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: call it between hybrid_gguf_begin and hybrid_gguf_end");
     if (!w->failed.result && n) {
         t = w->current < w->tensor_names.count ? &w->tensors[w->current].tensor : NULL;
-        if (!t) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: all tensors are complete, but %llu bytes more are given", (unsigned long long)n);
+        if (!t)
+            return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: all tensors are complete, but %llu bytes more are given",
+                                (unsigned long long)n);
         if (n > t->size - w->got)
             return hybrid__fail(error, HYBRID_ERROR_INVALID, "tensor '%s' has %llu bytes to come, but %llu are given", hybrid__printable(t->name, text),
                                 (unsigned long long)(t->size - w->got), (unsigned long long)n);
@@ -4125,11 +4188,21 @@ HYBRID_API hybrid_result hybrid_gguf_write(hybrid_gguf_writer *w, const void *da
     return w->failed.result;
 }
 
-HYBRID_API hybrid_result hybrid_gguf_end(hybrid_gguf_writer *w, hybrid_error *error)
+HYBRID_API hybrid_result hybrid_gguf_write(hybrid_gguf_writer *w, const void *data, size_t n, hybrid_error *error)
+{
+    hybrid_result r;
+    if (!w || (!data && n)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: an argument is NULL");
+    if ((r = hybrid__gguf_enter(w, "hybrid_gguf_write", error)) != HYBRID_OK) return r;
+    r = hybrid__gguf_give(w, data, n, error);
+    w->in_use = false;
+    return r;
+}
+
+static hybrid_result hybrid__gguf_finish(hybrid_gguf_writer *w, hybrid_error *error)
 {
     char text[64];
-    if (!w) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_end: writer is NULL");
-    if (!w->failed.result && w->stage != HYBRID__GGUF_WRITING) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_end: call it once, after hybrid_gguf_begin");
+    if (!w->failed.result && w->stage != HYBRID__GGUF_WRITING)
+        return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_end: call it once, after hybrid_gguf_begin");
     if (!w->failed.result && w->current < w->tensor_names.count) {
         const hybrid_gguf_tensor *t = &w->tensors[w->current].tensor;
         return hybrid__fail(error, HYBRID_ERROR_INVALID, "tensor '%s' lacks %llu of its %llu bytes", hybrid__printable(t->name, text),
@@ -4140,6 +4213,16 @@ HYBRID_API hybrid_result hybrid_gguf_end(hybrid_gguf_writer *w, hybrid_error *er
     else if (!w->write) hybrid__output_finish(w->rt, &w->output, &w->failed);
     if (w->failed.result && error) *error = w->failed;
     return w->failed.result;
+}
+
+HYBRID_API hybrid_result hybrid_gguf_end(hybrid_gguf_writer *w, hybrid_error *error)
+{
+    hybrid_result r;
+    if (!w) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_end: writer is NULL");
+    if ((r = hybrid__gguf_enter(w, "hybrid_gguf_end", error)) != HYBRID_OK) return r;
+    r = hybrid__gguf_finish(w, error);
+    w->in_use = false;
+    return r;
 }
 /* ==== end src/gguf/write.c ==== */
 
@@ -7334,8 +7417,8 @@ HYBRID_API hybrid_result hybrid_tokenize(const hybrid_tokenizer *tokenizer, cons
     hybrid__tokenize_job job;
     hybrid__cached_word few[64];
     size_t words = HYBRID__COUNT(few);
+    if (n) *n = 0;
     if (!t || (!text && size) || (!ids && capacity) || !n) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenize: tokenizer, text, ids or n is NULL");
-    *n = 0;
     if (!text) text = "";
     memset(&job, 0, sizeof job);
     job.t = t;
@@ -7382,12 +7465,12 @@ HYBRID_API hybrid_result hybrid_detokenize(const hybrid_tokenizer *tokenizer, co
 {
     size_t i, n = 0;
     bool space = tokenizer && tokenizer->add_space;      /* the one that tokenizing put before the first word */
+    if (size) *size = 0;
     if (!tokenizer || (!ids && n_ids) || (!text && capacity) || !size) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_detokenize: tokenizer, ids, text or size is NULL");
-    *size = 0;
+    for (i = 0; i < n_ids; i++) if (ids[i] < 0) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_detokenize: ids[%llu] is %ld", (unsigned long long)i, (long)ids[i]);
     for (i = 0; i < n_ids; i++) {
         hybrid_token_type type = hybrid_token_kind(tokenizer, ids[i]);
         hybrid_string s = hybrid_token_bytes(tokenizer, ids[i]);
-        if (ids[i] < 0) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_detokenize: ids[%llu] is %ld", (unsigned long long)i, (long)ids[i]);
         if ((type == HYBRID_TOKEN_CONTROL || type == HYBRID_TOKEN_UNKNOWN) && !(flags & HYBRID_DETOKENIZE_SPECIAL)) continue;
         if (space && s.size) {
             space = false;
@@ -7565,6 +7648,7 @@ struct hybrid_stop_matcher {
     uint8_t        *held;        /* bytes not shown yet, and those of the last feed */
     size_t          n_held, n_shown, capacity;      /* n_shown: at the front of held, given to the caller by the last call */
     bool            stopped;
+    bool            in_use;      /* the allocator may not call back */
 };
 
 HYBRID_API void hybrid_stop_destroy(hybrid_stop_matcher *matcher)
@@ -7668,20 +7752,24 @@ HYBRID_API hybrid_result hybrid_stop_feed(hybrid_stop_matcher *matcher, const vo
     const uint8_t *p = (const uint8_t *)bytes;
     size_t i, keep = 0, need;
     int found = -1;
+    if (safe) safe->data = NULL;
+    if (safe) safe->size = 0;
+    if (which) *which = -1;
     if (!m || (!bytes && size) || !safe || !which) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_feed: matcher, bytes, safe or which is NULL");
-    safe->data = NULL;
-    safe->size = 0;
-    *which = -1;
-    hybrid__stop_forget(m);
-    if (m->stopped) return HYBRID_OK;
-    if (!hybrid__add_size(m->n_held, size, &need)) return hybrid__fail(error, HYBRID_ERROR_LIMIT, "hybrid_stop_feed: too many bytes");
-    if (need > m->capacity) {
+    if (m->in_use) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_feed: the matcher is in use: its allocator called it again");
+    if (!hybrid__add_size(m->n_held - m->n_shown, size, &need)) return hybrid__fail(error, HYBRID_ERROR_LIMIT, "hybrid_stop_feed: too many bytes");
+    if (!m->stopped && need > m->capacity) {
         size_t capacity = HYBRID__MAX(need, HYBRID__MAX(2 * m->capacity, 256));
-        uint8_t *held = (uint8_t *)hybrid__realloc(m->rt, m->held, m->capacity, capacity);
+        uint8_t *held;
+        m->in_use = true;
+        held = (uint8_t *)hybrid__realloc(m->rt, m->held, m->capacity, capacity);
+        m->in_use = false;
         if (!held) return hybrid__fail_memory(error, capacity);
         m->held = held;
         m->capacity = capacity;
     }
+    hybrid__stop_forget(m);
+    if (m->stopped) return HYBRID_OK;
     for (i = 0; i < size && found < 0; i++) {
         m->held[m->n_held++] = p[i];
         found = hybrid__stop_step(m, p[i], &keep);
@@ -12456,9 +12544,10 @@ HYBRID_API hybrid_result hybrid_template_render(const hybrid_template *tmpl, con
     hybrid__jvalue context;
     hybrid_result result;
     bool ok;
-    if (!tmpl || !out) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_template_render: %s is NULL", tmpl ? "out" : "tmpl");
-    if (!desc) desc = &zero;
+    if (!out) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_template_render: out is NULL");
     hybrid__text_empty(out);
+    if (!tmpl) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_template_render: tmpl is NULL (a model that has no chat template gives none)");
+    if (!desc) desc = &zero;
     memset(&doc, 0, sizeof doc);
     ok = hybrid__render_begin(tmpl, &desc->limits, desc->now, desc->utc_offset, &j, error);
     if (ok && desc->context) {
@@ -12591,9 +12680,12 @@ HYBRID_API hybrid_result hybrid_chat_render(const hybrid_template *tmpl, const h
     hybrid_result result;
     bool lost;
     size_t i;
-    if (!tmpl || !out) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_chat_render: %s is NULL", tmpl ? "out" : "tmpl");
-    if (!desc) desc = &zero;
+    if (!out) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_chat_render: out is NULL");
     hybrid__text_empty(out);
+    if (!tmpl)
+        return hybrid__fail(error, HYBRID_ERROR_INVALID, "this model has no chat template (a base model): let it continue text, or make a template "
+                            "(hybrid_template_create(NULL, NULL, ...) gives that of ChatML); hybrid_chat_render: tmpl is NULL");
+    if (!desc) desc = &zero;
     if (n && !messages && !desc->messages) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_chat_render: messages is NULL");
     for (i = 0; !desc->messages && i < n; i++)
         if (!messages[i].role) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_chat_render: message %lu has no role", (unsigned long)i);
@@ -21757,8 +21849,8 @@ HYBRID_API hybrid_result hybrid_model_load(hybrid_runtime *runtime, const hybrid
 {
     hybrid_model *m = NULL;
     hybrid_result r;
+    if (model) *model = NULL;
     if (!model || !desc) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_model_load: %s is NULL", model ? "desc" : "model");
-    *model = NULL;
     r = hybrid__model_create(runtime, desc, &m, error);
     if (!r && desc->progress && !desc->progress(desc->progress_user, 0)) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     if (!r) r = hybrid__weights_read(m->rt, m->gguf, &m->hp, &m->weights, desc->progress, desc->progress_user, error);
@@ -21985,10 +22077,10 @@ static bool hybrid__select_begin(hybrid__select *s, int32_t n_vocab)
 }
 
 /* Sets what a logit weighs; nothing is filtered yet. temperature > 0. */
-static void hybrid__select_temperature(hybrid__select *s, float temperature)
+static void hybrid__select_temperature(hybrid__select *s, double temperature)
 {
-    s->scale = 1.0 / (double)temperature;
-    s->low = (float)((double)s->max - HYBRID__SELECT_NOTHING * (double)temperature);
+    s->scale = 1.0 / temperature;
+    s->low = (float)((double)s->max - HYBRID__SELECT_NOTHING * temperature);
     s->min_weight = 0;
     memset(s->cut, 0, sizeof s->cut);
     s->cut[HYBRID__BY_LOGIT].key = hybrid__float_order(-INFINITY);
@@ -22171,6 +22263,7 @@ struct hybrid_sampler {
     hybrid__seen        *seen;            /* the same, each id once, in order of id */
     size_t               n_history, n_seen;
     uint64_t             position, tries; /* tokens accepted; draws since the last of them */
+    double               down;            /* what logits are multiplied by, so that they stay in the range of floats: 1, nearly always */
     hybrid__select       select;
 };
 
@@ -22188,10 +22281,13 @@ static size_t hybrid__find_id(const void *list, size_t n, size_t stride, int32_t
     return low;
 }
 
+/* What overflows becomes NaN, at which hybrid__select_begin fails: a bias could still bring it back. */
 static void hybrid__sampler_penalize(const hybrid_sampler *s, float *l, int32_t count)
 {
+    const float given = *l;
     *l = *l > 0 ? *l / s->desc.repetition_penalty : *l * s->desc.repetition_penalty;
     *l = *l - (float)count * s->desc.frequency_penalty - s->desc.presence_penalty;
+    if (!(*l > -INFINITY) && given > -INFINITY) *l = NAN;
 }
 
 /* The logits of ids first..first+n-1, with penalties and bias. */
@@ -22218,6 +22314,50 @@ static void hybrid__sampler_load_few(const void *user, int32_t first, int32_t n,
         const size_t at = hybrid__find_id(s->seen, s->n_seen, sizeof *s->seen, id);
         if (at < s->n_seen && s->seen[at].id == id) hybrid__sampler_penalize(s, &x[i], s->seen[at].count);
     }
+}
+
+/* ---- settings so extreme that floats overflow: the same chain in double, scaled down to floats by a power of two ---- */
+
+/* Logit i of the call under way, with penalties and bias. Logits and settings are floats: nothing overflows here. */
+static double hybrid__sampler_wide(const hybrid_sampler *s, int32_t i)
+{
+    const int32_t id = s->ids ? s->ids[i] : i;
+    const size_t seen = hybrid__find_id(s->seen, s->n_seen, sizeof *s->seen, id);
+    const size_t bias = hybrid__find_id(s->bias, s->desc.n_bias, sizeof *s->bias, id);
+    double l = (double)s->logits[i];
+    if (seen < s->n_seen && s->seen[seen].id == id) {
+        l = l > 0 ? l / (double)s->desc.repetition_penalty : l * (double)s->desc.repetition_penalty;
+        l -= (double)s->seen[seen].count * (double)s->desc.frequency_penalty + (double)s->desc.presence_penalty;
+    }
+    return !s->ids && bias < s->desc.n_bias && s->bias[bias].id == id ? l + (double)s->bias[bias].bias : l;
+}
+
+static void hybrid__sampler_load_wide(const void *user, int32_t first, int32_t n, float *x)
+{
+    const hybrid_sampler *s = (const hybrid_sampler *)user;
+    int32_t i;
+    for (i = 0; i < n; i++) {
+        const double l = hybrid__sampler_wide(s, first + i) * s->down;
+        x[i] = l < -3.4028234663852886e38 ? -INFINITY : (float)l;           /* so far below the best that it weighs nothing */
+    }
+}
+
+/* After hybrid__select_begin has failed: the same with logits scaled down. False: it was not for floats; a logit is no number, or all are out. */
+static bool hybrid__sampler_begin_wide(hybrid_sampler *s, int32_t n)
+{
+    double best = -INFINITY;
+    int32_t i;
+    int exponent;
+    for (i = 0; i < n; i++) {
+        const double l = s->logits[i] < INFINITY ? hybrid__sampler_wide(s, i) : NAN;
+        if (!(l <= best)) best = l;
+        if (best != best) return false;
+    }
+    if (!(best > -INFINITY)) return false;
+    frexp(best, &exponent);
+    s->down = ldexp(1.0, HYBRID__MIN(0, 64 - exponent));
+    s->select.load = hybrid__sampler_load_wide;
+    return hybrid__select_begin(&s->select, n);
 }
 
 static hybrid_result hybrid__sampler_check(const hybrid_sampler_desc *d, hybrid_error *error)
@@ -22297,6 +22437,7 @@ HYBRID_API hybrid_result hybrid_sampler_create(hybrid_runtime *runtime, const hy
     s->desc = d;
     s->desc.bias = NULL;
     s->desc.n_bias = 0;
+    s->down = 1;
     s->select.load = hybrid__sampler_load;
     s->select.user = s;
     if (d.n_bias) r = hybrid__sampler_copy_bias(s, &d, error);
@@ -22325,7 +22466,7 @@ HYBRID_API void hybrid_sampler_destroy(hybrid_sampler *s)
 static void hybrid__sampler_filter(hybrid_sampler *s, int32_t n_vocab)
 {
     const hybrid_sampler_desc *d = &s->desc;
-    hybrid__select_temperature(&s->select, d->temperature);
+    hybrid__select_temperature(&s->select, (double)d->temperature * s->down);
     if (d->top_k > 0 && d->top_k < n_vocab) hybrid__select_top(&s->select, d->top_k);
     if (d->top_p > 0 && d->top_p < 1) hybrid__select_keep(&s->select, HYBRID__BY_LOGIT, true, (double)d->top_p);
     if (d->min_p > 0) hybrid__select_min(&s->select, (double)d->min_p);
@@ -22338,7 +22479,8 @@ static int32_t hybrid__sampler_choose(hybrid_sampler *s, const int32_t *ids, con
     s->logits = logits;
     s->ids = ids;
     s->select.load = ids ? hybrid__sampler_load_few : hybrid__sampler_load;
-    if (!hybrid__select_begin(&s->select, n)) return (int32_t)HYBRID_ERROR_NUMERIC;
+    s->down = 1;
+    if (!hybrid__select_begin(&s->select, n) && !hybrid__sampler_begin_wide(s, n)) return (int32_t)HYBRID_ERROR_NUMERIC;
     if (s->desc.temperature <= 0) return s->select.best;
     hybrid__sampler_filter(s, n);
     return hybrid__select_draw(&s->select, hybrid__random_uniform(s->desc.seed, s->position, s->tries++));
@@ -22567,6 +22709,7 @@ struct hybrid_context {
     int32_t             *top_ids, n_top, n_logits_here, n_logits_made;
     float               *top_values, *top_stats;
     int32_t              n_rows_queued;
+    bool                 in_use;                          /* a call is under way: callbacks (trace, progress, log, memory, parallel_for) may not begin another */
     void                *memory_kv[HYBRID__STAGES];       /* of the layers of each stage, on its device */
     char                *memory;                          /* everything else */
 };
@@ -22632,6 +22775,11 @@ static void hybrid__context_stages_free(hybrid_context *c)
 HYBRID_API void hybrid_context_destroy(hybrid_context *context)
 {
     if (!context) return;
+    if (context->in_use) {
+        hybrid__log(context->rt, HYBRID_LOG_ERROR, "hybrid_context_destroy: the context is in use: one of its callbacks called it again; it was not destroyed");
+        return;
+    }
+    context->in_use = true;
     hybrid__context_stages_free(context);
     hybrid__free_aligned(context->rt, context->memory);
     hybrid__free(context->rt, context);
@@ -22716,8 +22864,8 @@ HYBRID_API hybrid_result hybrid_context_create(hybrid_model *model, const hybrid
 {
     hybrid_context *c;
     hybrid_result r;
+    if (context) *context = NULL;
     if (!model || !context) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_context_create: %s is NULL", model ? "context" : "model");
-    *context = NULL;
     if (!(c = (hybrid_context *)hybrid__calloc(model->rt, 1, sizeof *c))) return hybrid__fail_memory(error, sizeof *c);
     c->model = model;
     c->rt = model->rt;
@@ -22751,8 +22899,18 @@ static hybrid_result hybrid__check_seq(const hybrid_context *c, int32_t seq, hyb
     return hybrid__fail(error, HYBRID_ERROR_INVALID, "sequence %d does not exist: the context has %d (0..%d); see n_seq", seq, c->desc.n_seq, c->desc.n_seq - 1);
 }
 
+/* Between calls: none is under way on this context. */
+static hybrid_result hybrid__check_free(const hybrid_context *c, hybrid_error *error)
+{
+    if (!c->in_use) return HYBRID_OK;
+    return hybrid__fail(error, HYBRID_ERROR_INVALID, "the context is in use: one of its callbacks (trace, progress, log, memory, parallel_for) called it again");
+}
+
+/* Between decodes, too. */
 static hybrid_result hybrid__check_idle(const hybrid_context *c, hybrid_error *error)
 {
+    const hybrid_result r = hybrid__check_free(c, error);
+    if (r) return r;
     if (!c->progress.running) return HYBRID_OK;
     return hybrid__fail(error, HYBRID_ERROR_INVALID, "a decode is under way: finish it with hybrid_decode_step, or give it up with hybrid_batch_clear");
 }
@@ -22793,16 +22951,21 @@ HYBRID_API hybrid_result hybrid_batch_add(hybrid_context *context, int32_t seq, 
     return hybrid_batch_add_logits(context, seq, ids, n, 1, error);
 }
 
-/* Pages beyond the sequences' lengths go back: those that a decode took and did not finish with. */
-static void hybrid__batch_forget(hybrid_context *c)
+/* Pages beyond the sequences' lengths go back: those that a decode took and did not finish with. The batch stays queued. */
+static void hybrid__batch_stop(hybrid_context *c)
 {
     int32_t i;
     for (i = 0; i < c->n_entries; i++) {
         hybrid__seq *s = &c->kv.seqs[c->entries[i].seq];
         hybrid__kv_trim(&c->kv, s, (s->length + HYBRID__PAGE - 1) / HYBRID__PAGE);
     }
-    c->n_entries = c->n_ids = c->n_rows_queued = 0;
     c->progress.running = false;
+}
+
+static void hybrid__batch_forget(hybrid_context *c)
+{
+    hybrid__batch_stop(c);
+    c->n_entries = c->n_ids = c->n_rows_queued = 0;
 }
 
 /* Gives up a decode that is under way, too: it leaves no logits. */
@@ -22812,7 +22975,12 @@ static void hybrid__batch_give_up(hybrid_context *c)
     hybrid__batch_forget(c);
 }
 
-HYBRID_API void hybrid_batch_clear(hybrid_context *context) { if (context) hybrid__batch_give_up(context); }
+HYBRID_API void hybrid_batch_clear(hybrid_context *context)
+{
+    if (!context) return;
+    if (!context->in_use) hybrid__batch_give_up(context);
+    else hybrid__log(context->rt, HYBRID_LOG_ERROR, "hybrid_batch_clear: the context is in use: one of its callbacks called it again; nothing was cleared");
+}
 
 /* ---- decode ---- */
 
@@ -22840,7 +23008,6 @@ static void hybrid__decode_rewind(hybrid_context *c)
 static hybrid_result hybrid__decode_begin(hybrid_context *c, hybrid_error *error)
 {
     int32_t i, k, need = 0;
-    if (!c->forward.n_stages) return hybrid__fail(error, HYBRID_ERROR_DEVICE, "the context lost its GPU, and there was no memory to go on without: destroy it");
     if (!c->n_entries) return hybrid__fail(error, HYBRID_ERROR_INVALID, "the batch is empty: call hybrid_batch_add first");
     for (i = 0; i < c->n_entries; i++) {
         const hybrid__entry *e = &c->entries[i];
@@ -22961,20 +23128,28 @@ static hybrid_result hybrid__seq_again(hybrid_context *c, hybrid__seq *s, hybrid
     return HYBRID_OK;
 }
 
-/* The GPU failed in the middle: the context goes on without it. What its cache held is computed again, and the batch begins anew. */
-static hybrid_result hybrid__context_fall_back(hybrid_context *c, const hybrid_error *why, hybrid_error *error)
+/* Memory of the host takes the place of a lost GPU's, and what the cache held is computed again. Without success the sequences still know their
+ * tokens: the next decode tries once more. */
+static hybrid_result hybrid__context_again(hybrid_context *c, hybrid_error *error)
 {
     const hybrid_trace_fn trace = c->forward.trace;
     hybrid_result r;
     int32_t i;
-    hybrid__log(c->rt, HYBRID_LOG_WARN, "the context goes on without the GPU: %s", why->message);
-    hybrid__context_stages_free(c);
-    hybrid__decode_rewind(c);                              /* logits that were there are gone, too */
     if ((r = hybrid__context_stages(c, true, error)) != HYBRID_OK) return r;
     c->forward.trace = NULL;
     for (i = 0; i < c->desc.n_seq && !r; i++) r = hybrid__seq_again(c, &c->kv.seqs[i], error);
     c->forward.trace = trace;
+    if (r) hybrid__context_stages_free(c);
     return r;
+}
+
+/* The GPU failed: the context goes on without it. Logits that only it held are gone. */
+static hybrid_result hybrid__context_fall_back(hybrid_context *c, const hybrid_error *why, hybrid_error *error)
+{
+    hybrid__log(c->rt, HYBRID_LOG_WARN, "the context goes on without the GPU: %s", why->message);
+    hybrid__context_stages_free(c);
+    if (c->n_logits_here < c->n_logits_made) memset(c->logits_n, 0, (size_t)c->desc.n_seq * sizeof *c->logits_n);
+    return hybrid__context_again(c, error);
 }
 
 /* One pass of n rows, n_out of them with logits, in which nothing runs. The stage before a GPU's is the host's, which needs no rehearsal. */
@@ -22998,19 +23173,14 @@ static hybrid_result hybrid__warmup_pass(hybrid_context *c, int32_t n, int32_t n
     return hybrid__forward_end(f, &batch, &out, error);
 }
 
-HYBRID_API hybrid_result hybrid_warmup(hybrid_context *c, hybrid_progress_fn progress, void *user, hybrid_error *error)
+static hybrid_result hybrid__warmup(hybrid_context *c, hybrid_progress_fn progress, void *user, hybrid_error *error)
 {
     static const int32_t rows[] = { 1, 2, 16, 32, 64, INT32_MAX };       /* back ends change kernels somewhere between */
-    hybrid_trace_fn trace;
-    hybrid__stage *stage;
+    const hybrid_trace_fn trace = c->forward.trace;
+    hybrid__stage *stage = &c->forward.stages[c->forward.n_stages - 1];
     hybrid_error why;
-    hybrid_result r;
+    hybrid_result r = HYBRID_OK;
     size_t i;
-    if (!c) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_warmup: context is NULL");
-    if ((r = hybrid__check_idle(c, error)) != HYBRID_OK || !c->forward.n_stages) return r;
-    stage = &c->forward.stages[c->forward.n_stages - 1];
-    if (stage->device->ops->is_host) return HYBRID_OK;
-    trace = c->forward.trace;
     c->forward.trace = NULL;                               /* there is nothing to see */
     stage->be->ops->rehearse(stage->be, true);
     for (i = 0; i < 2 * HYBRID__COUNT(rows) && !r; i++) {
@@ -23021,30 +23191,60 @@ HYBRID_API hybrid_result hybrid_warmup(hybrid_context *c, hybrid_progress_fn pro
     stage->be->ops->rehearse(stage->be, false);
     c->forward.trace = trace;
     if (r == HYBRID_ERROR_DEVICE) hybrid__context_fall_back(c, &why, NULL);
-    c->progress.running = false;
     if (!r && progress) progress(user, 1);
     return r;
 }
 
-HYBRID_API hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t budget_us, bool *done, hybrid_error *error)
+HYBRID_API hybrid_result hybrid_warmup(hybrid_context *c, hybrid_progress_fn progress, void *user, hybrid_error *error)
+{
+    hybrid_result r;
+    if (!c) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_warmup: context is NULL");
+    if ((r = hybrid__check_idle(c, error)) != HYBRID_OK || !c->forward.n_stages) return r;
+    if (c->forward.stages[c->forward.n_stages - 1].device->ops->is_host) return HYBRID_OK;
+    c->in_use = true;
+    r = hybrid__warmup(c, progress, user, error);
+    c->in_use = false;
+    return r;
+}
+
+/* A unit, or what makes up for a GPU that failed in it: then the batch begins anew. */
+static hybrid_result hybrid__decode_unit_any(hybrid_context *c, hybrid_error *error)
+{
+    hybrid_error why;
+    hybrid_result r = hybrid__decode_unit(c, &why);
+    if (r == HYBRID_ERROR_DEVICE && (r = hybrid__context_fall_back(c, &why, &why)) == HYBRID_OK) hybrid__decode_rewind(c);
+    if (r && error) *error = why;
+    return r;
+}
+
+/* On failure the batch stays queued, and the sequences are as they were. */
+static hybrid_result hybrid__decode_slice(hybrid_context *c, uint64_t budget_us, hybrid_error *error)
 {
     const uint64_t since = budget_us == UINT64_MAX ? 0 : hybrid__now_us();
     hybrid_result r;
-    if (done) *done = false;
-    if (!context || !done) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_decode_step: %s is NULL", context ? "done" : "context");
-    if (!context->progress.running && (r = hybrid__decode_begin(context, error)) != HYBRID_OK) return r;
+    if (!c->forward.n_stages && (r = hybrid__context_again(c, error)) != HYBRID_OK) return r;
+    if (!c->progress.running && (r = hybrid__decode_begin(c, error)) != HYBRID_OK) return r;
     do {
-        hybrid_error why;
-        if ((r = hybrid__decode_unit(context, &why)) == HYBRID_OK) continue;
-        if (r == HYBRID_ERROR_DEVICE) r = hybrid__context_fall_back(context, &why, &why);
-        if (r) {
-            if (error) *error = why;
-            hybrid__batch_give_up(context);
+        if ((r = hybrid__decode_unit_any(c, error)) != HYBRID_OK) {
+            memset(c->logits_n, 0, (size_t)c->desc.n_seq * sizeof *c->logits_n);
+            hybrid__batch_stop(c);
             return r;
         }
-    } while (context->progress.running && (budget_us == UINT64_MAX || context->forward.pass == HYBRID__PASS_RECORD || hybrid__now_us() - since < budget_us));
-    *done = !context->progress.running;
+    } while (c->progress.running && (budget_us == UINT64_MAX || c->forward.pass == HYBRID__PASS_RECORD || hybrid__now_us() - since < budget_us));
     return HYBRID_OK;
+}
+
+HYBRID_API hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t budget_us, bool *done, hybrid_error *error)
+{
+    hybrid_result r;
+    if (done) *done = false;
+    if (!context || !done) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_decode_step: %s is NULL", context ? "done" : "context");
+    if ((r = hybrid__check_free(context, error)) != HYBRID_OK) return r;
+    context->in_use = true;
+    r = hybrid__decode_slice(context, budget_us, error);
+    context->in_use = false;
+    *done = !r && !context->progress.running;
+    return r;
 }
 
 HYBRID_API hybrid_result hybrid_decode(hybrid_context *context, hybrid_error *error)
@@ -23056,7 +23256,7 @@ HYBRID_API hybrid_result hybrid_decode(hybrid_context *context, hybrid_error *er
 /* Row of sequence seq's i-th logits, or -1. */
 static int32_t hybrid__logits_row(const hybrid_context *context, int32_t seq, size_t i)
 {
-    if (!context || hybrid__check_seq(context, seq, NULL) || context->progress.running || i >= (size_t)context->logits_n[seq]) return -1;
+    if (!context || hybrid__check_seq(context, seq, NULL) || context->in_use || context->progress.running || i >= (size_t)context->logits_n[seq]) return -1;
     return context->logits_row[seq] + (int32_t)i;
 }
 
@@ -23161,6 +23361,7 @@ HYBRID_API int32_t hybrid_sample_next(hybrid_sampler *s, hybrid_context *context
     const int32_t k = row >= 0 ? context->forward.n_top : 0;
     hybrid__few few;
     int32_t at;
+    if (context && n_vocab > context->model->hp.n_vocab) return (int32_t)HYBRID_ERROR_INVALID;      /* rows are not as long as that */
     if (!k || row >= context->n_top || n_vocab != context->forward.n_tokens || !hybrid__sampler_needs(&s->desc, s->desc.n_bias, s->n_seen, HYBRID__MIN(k, n_vocab)))
         return hybrid_sample(s, hybrid_logits(context, seq), n_vocab);
     if (!(context->top_stats[2 * row + 1] < INFINITY)) return (int32_t)HYBRID_ERROR_NUMERIC;       /* NaN somewhere in the row, or infinite */
@@ -23222,43 +23423,19 @@ static hybrid_result hybrid__plan_context(hybrid_model *m, const hybrid_context_
     return HYBRID_OK;
 }
 
-HYBRID_API hybrid_result hybrid_plan(hybrid_runtime *runtime, const hybrid_model_desc *model, const hybrid_context_desc *context, hybrid_memory_plan *plan, hybrid_error *error)
+/* The plan itself, made with a runtime that counts. gpu: that of the runtime in use, or NULL. */
+static hybrid_result hybrid__plan_model(hybrid_runtime *rt, const hybrid__counter *counter, hybrid__device *gpu, const hybrid_model_desc *model,
+                                        const hybrid_context_desc *context, hybrid_memory_plan *plan, hybrid_error *error)
 {
-    hybrid_runtime_desc rd;
-    hybrid_runtime *rt = NULL;
-    hybrid__counter counter;
-    hybrid_model_desc desc;
+    const uint64_t before = counter->live;
+    hybrid_model_desc desc = *model;
     hybrid_model *m = NULL;
-    hybrid__device *gpu = NULL;
-    uint64_t before;
     hybrid_result r;
-    if (!model || !plan) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_plan: %s is NULL", model ? "plan" : "model");
-    memset(plan, 0, sizeof *plan);
-    memset(&rd, 0, sizeof rd);
-    memset(&counter, 0, sizeof counter);
-    counter.base.alloc = runtime ? runtime->allocator.alloc : hybrid__default_alloc;
-    counter.base.free = runtime ? runtime->allocator.free : hybrid__default_free;
-    counter.base.user = runtime ? runtime->allocator.user : NULL;
-    rd.allocator.alloc = hybrid__counter_alloc;
-    rd.allocator.free = hybrid__counter_free;
-    rd.allocator.user = &counter;
-    if (runtime) {
-        rd.logger = runtime->logger;
-        rd.n_threads = runtime->pool.n_lanes;
-        rd.isa = hybrid__isa_name(runtime->isa);
-        rd.device = "cpu";                             /* the runtime's own is lent, below */
-        if ((r = hybrid__runtime_gpu(runtime, &gpu, error)) != HYBRID_OK) return r;
-    }
-    if ((r = hybrid_runtime_create(&rd, &rt, error)) != HYBRID_OK) return r;
-    if (!runtime) r = hybrid__runtime_gpu(rt, &gpu, error);
-    before = counter.live;
-    desc = *model;
     desc.reader.close = NULL;                          /* the caller's: it is used again for loading */
-    if (!r) r = hybrid__model_create(rt, &desc, &m, error);
-    if (!r) {
+    if ((r = hybrid__model_create(rt, &desc, &m, error)) == HYBRID_OK) {
         size_t i, bytes = hybrid__weights_bytes(&m->weights, &m->hp);
         plan->weights = bytes ? m->host.ops->cost(&m->host, bytes) : 0;
-        plan->model = counter.live - before;
+        plan->model = counter->live - before;
         for (i = 0; !bytes && i < hybrid_gguf_tensor_count(m->gguf); i++) plan->mapped += hybrid_gguf_tensor_at(m->gguf, i)->size;
         r = hybrid__model_place(m, gpu, &desc, error);
         if (m->place.gpu) {
@@ -23271,6 +23448,32 @@ HYBRID_API hybrid_result hybrid_plan(hybrid_runtime *runtime, const hybrid_model
         plan->device = plan->device_weights + plan->device_kv + plan->device_compute;
     }
     hybrid_model_destroy(m);
+    return r;
+}
+
+HYBRID_API hybrid_result hybrid_plan(hybrid_runtime *runtime, const hybrid_model_desc *model, const hybrid_context_desc *context, hybrid_memory_plan *plan, hybrid_error *error)
+{
+    hybrid_runtime *rt = NULL;
+    hybrid__counter counter;
+    hybrid_allocator allocator;
+    hybrid_memory_plan made;
+    hybrid__device *gpu = NULL;
+    hybrid_result r;
+    if (plan) memset(plan, 0, sizeof *plan);
+    if (!model || !plan) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_plan: %s is NULL", model ? "plan" : "model");
+    memset(&made, 0, sizeof made);
+    memset(&counter, 0, sizeof counter);
+    counter.base.alloc = runtime ? runtime->allocator.alloc : hybrid__default_alloc;
+    counter.base.free = runtime ? runtime->allocator.free : hybrid__default_free;
+    counter.base.user = runtime ? runtime->allocator.user : NULL;
+    allocator.alloc = hybrid__counter_alloc;
+    allocator.free = hybrid__counter_free;
+    allocator.user = &counter;
+    if (runtime && (r = hybrid__runtime_gpu(runtime, &gpu, error)) != HYBRID_OK) return r;           /* its own is lent */
+    if ((r = hybrid__runtime_like(runtime, &allocator, &rt, error)) != HYBRID_OK) return r;
+    if (!runtime) r = hybrid__runtime_gpu(rt, &gpu, error);
+    if (!r) r = hybrid__plan_model(rt, &counter, gpu, model, context, &made, error);
+    if (!r) *plan = made;
     hybrid_runtime_destroy(rt);
     return r;
 }
@@ -23324,16 +23527,83 @@ static hybrid_result hybrid__dialog_add(hybrid__dialog *d, int role, const char 
     return HYBRID_OK;
 }
 
-/* Drops the oldest message that is not the system prompt, and its answer. False: only the last message is left. */
-static bool hybrid__dialog_forget(hybrid__dialog *d, int32_t *n_forgotten)
+/* A turn that may yet be refused. The view holds the messages as they would then be, and nothing of the dialog is touched before the turn is
+ * taken. Texts belong to the dialog, but for the two new ones. */
+typedef struct hybrid__turn {
+    hybrid__dialog   view;
+    hybrid__message *list;                 /* the view's block: view.messages == list + n_dropped */
+    char            *answer, *said;        /* own copies; NULL: there is none */
+    size_t           n_dropped;            /* messages left out behind the system prompt */
+} hybrid__turn;
+
+static void hybrid__turn_drop(hybrid__turn *t)
 {
-    size_t first = d->n && d->messages[0].role == HYBRID__ROLE_SYSTEM;
-    if (d->n < first + 2) return false;
+    hybrid_runtime *rt = t->view.rt;
+    hybrid__free(rt, t->answer);
+    hybrid__free(rt, t->said);
+    hybrid__free(rt, t->list);
+    memset(t, 0, sizeof *t);
+}
+
+/* A copy of a text becomes the last message of the view. */
+static hybrid_result hybrid__turn_add(hybrid__turn *t, int role, const char *text, size_t size, char **copy, hybrid_error *error)
+{
+    hybrid__message *m = &t->view.messages[t->view.n];
+    if (!(*copy = (char *)hybrid__alloc(t->view.rt, size + 1))) return hybrid__fail_memory(error, size + 1);
+    if (size) memcpy(*copy, text, size);
+    (*copy)[size] = 0;
+    m->role = role;
+    m->text = *copy;
+    t->view.n++;
+    return HYBRID_OK;
+}
+
+/* The dialog, then the answer (answer_size bytes) and what the user says, each unless it is NULL. Ends with hybrid__turn_take or
+ * hybrid__turn_drop; on failure there is nothing to end. */
+static hybrid_result hybrid__turn_begin(hybrid__turn *t, const hybrid__dialog *d, const char *answer, size_t answer_size, const char *said, hybrid_error *error)
+{
+    hybrid_result r = HYBRID_OK;
+    memset(t, 0, sizeof *t);
+    t->view.rt = d->rt;
+    t->view.capacity = HYBRID__MAX(8, d->n + d->n / 2 + 2);
+    if (!(t->list = (hybrid__message *)hybrid__calloc(d->rt, t->view.capacity, sizeof *t->list)))
+        return hybrid__fail_memory(error, t->view.capacity * sizeof *t->list);
+    t->view.messages = t->list;
+    t->view.n = d->n;
+    if (d->n) memcpy(t->list, d->messages, d->n * sizeof *t->list);
+    if (answer) r = hybrid__turn_add(t, HYBRID__ROLE_ASSISTANT, answer, answer_size, &t->answer, error);
+    if (!r && said) r = hybrid__turn_add(t, HYBRID__ROLE_USER, said, strlen(said), &t->said, error);
+    if (r) hybrid__turn_drop(t);
+    return r;
+}
+
+/* Leaves the oldest message that is not the system prompt out of the view, and its answer. False: only the last message is left. */
+static bool hybrid__turn_forget(hybrid__turn *t)
+{
+    hybrid__dialog *v = &t->view;
+    const size_t first = v->n && v->messages[0].role == HYBRID__ROLE_SYSTEM;
+    if (v->n < first + 2) return false;
     do {
-        hybrid__dialog_drop(d, first);
-        ++*n_forgotten;
-    } while (d->n > first + 1 && d->messages[first].role == HYBRID__ROLE_ASSISTANT);
+        if (first) v->messages[1] = v->messages[0];
+        v->messages++;
+        v->n--;
+        t->n_dropped++;
+    } while (v->n > first + 1 && v->messages[first].role == HYBRID__ROLE_ASSISTANT);
     return true;
+}
+
+/* The dialog becomes what the view shows. Cannot fail. */
+static void hybrid__turn_take(hybrid__turn *t, hybrid__dialog *d)
+{
+    const size_t first = d->n && d->messages[0].role == HYBRID__ROLE_SYSTEM;
+    size_t i;
+    for (i = first; i < first + t->n_dropped; i++) hybrid__free(d->rt, i < d->n ? d->messages[i].text : t->answer);
+    hybrid__free(d->rt, d->messages);
+    memmove(t->list, t->view.messages, t->view.n * sizeof *t->list);
+    d->messages = t->list;
+    d->n = t->view.n;
+    d->capacity = t->view.capacity;
+    memset(t, 0, sizeof *t);
 }
 
 /* Without a template: what a model that only continues text understands best. */
@@ -23409,19 +23679,49 @@ struct hybrid_session {
     int32_t             *ids; int32_t n_ids;                   /* tokens in the cache and in the batch, n_ctx at most */
     char                *answer; size_t answer_size, answer_capacity;   /* of the running answer, as shown */
     char                *piece; size_t piece_capacity;
+    size_t               longest_stop;     /* bytes; less than that may be held back */
     int32_t              max_tokens, n_vocab;
-    bool                 prompt_pending;   /* the batch holds a prompt */
+    int32_t              chosen;           /* the next token, sampled but not taken, for what it needs could not be had; -1: none */
+    bool                 batch_pending;    /* the batch holds tokens */
+    bool                 prompt_pending;   /* ... and they are a prompt */
     bool                 running;
+    bool                 in_use;           /* a call is under way: callbacks may not begin another */
     hybrid_session_info  info;
-    hybrid_error         error;
+    hybrid_error         error;            /* of the last call that failed, as long as result says so */
     hybrid_result        result;
 };
+
+/* ---- one call at a time: callbacks of a call (trace, log, memory, parallel_for) may not begin another ---- */
+
+/* False: refused, and the result says so until the call under way ends. */
+static bool hybrid__session_enter(hybrid_session *s, const char *function)
+{
+    if (!s->in_use) return s->in_use = true;
+    s->result = hybrid__fail(&s->error, HYBRID_ERROR_INVALID, "%s: the session is in use: one of its callbacks called it again", function);
+    return false;
+}
+
+/* A call that failed has left everything as it was, but for this. */
+static hybrid_result hybrid__session_leave(hybrid_session *s, hybrid_result r, const hybrid_error *error)
+{
+    s->in_use = false;
+    s->result = r;
+    if (r) {
+        s->error = *error;
+        s->error.result = r;
+    }
+    return r;
+}
 
 HYBRID_API void hybrid_session_destroy(hybrid_session *session)
 {
     hybrid_runtime *rt;
     if (!session) return;
     rt = session->rt;
+    if (!hybrid__session_enter(session, "hybrid_session_destroy")) {
+        hybrid__log(rt, HYBRID_LOG_ERROR, "%s; it was not destroyed", session->error.message);
+        return;
+    }
     hybrid_context_destroy(session->ctx);
     hybrid_sampler_destroy(session->sampler);
     hybrid_stop_destroy(session->stops);
@@ -23444,8 +23744,13 @@ static hybrid_result hybrid__session_stops(hybrid_session *s, const hybrid_sessi
     for (i = 0; i < desc->n_stops; i++) {
         list[i].data = desc->stops[i];
         list[i].size = desc->stops[i] ? strlen(desc->stops[i]) : 0;
+        s->longest_stop = HYBRID__MAX(s->longest_stop, list[i].size);
     }
-    if (extra) { list[i].data = turn; list[i].size = sizeof turn - 1; }
+    if (extra) {
+        list[i].data = turn;
+        list[i].size = sizeof turn - 1;
+        s->longest_stop = HYBRID__MAX(s->longest_stop, sizeof turn - 1);
+    }
     r = hybrid_stop_create(s->rt, list, desc->n_stops + extra, &s->stops, error);
     hybrid__free(s->rt, list);
     return r;
@@ -23466,6 +23771,7 @@ static hybrid_result hybrid__session_build(hybrid_session *s, const hybrid_sessi
     if ((r = hybrid__session_stops(s, desc, error)) != HYBRID_OK) return r;
     if (!(s->ids = (int32_t *)hybrid__calloc(s->rt, (size_t)cd.n_ctx, sizeof *s->ids))) return hybrid__fail_memory(error, (size_t)cd.n_ctx * sizeof *s->ids);
     s->max_tokens = desc->max_tokens;
+    s->chosen = -1;
     s->n_vocab = (int32_t)hybrid_vocab_size(hybrid_model_tokenizer(s->model));
     s->info.n_ctx = cd.n_ctx;
     return desc->system && desc->system[0] ? hybrid__dialog_add(&s->dialog, HYBRID__ROLE_SYSTEM, desc->system, strlen(desc->system), error) : HYBRID_OK;
@@ -23476,8 +23782,8 @@ HYBRID_API hybrid_result hybrid_session_create(hybrid_model *model, const hybrid
     hybrid_session_desc zero;
     hybrid_session *s;
     hybrid_result r;
+    if (session) *session = NULL;
     if (!model || !session) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_session_create: %s is NULL", model ? "session" : "model");
-    *session = NULL;
     memset(&zero, 0, sizeof zero);
     if (!(s = (hybrid_session *)hybrid__calloc(model->rt, 1, sizeof *s))) return hybrid__fail_memory(error, sizeof *s);
     s->model = model;
@@ -23506,7 +23812,7 @@ static hybrid_result hybrid__session_tokenize(hybrid_session *s, const char *tex
     return r;
 }
 
-/* Makes ids the content of the cache: what it begins with already is kept, the rest goes into the batch. */
+/* Makes ids (n, below n_ctx) the content of the cache: what it begins with already is kept, the rest goes into the batch. */
 static hybrid_result hybrid__session_prompt(hybrid_session *s, const int32_t *ids, int32_t n, hybrid_error *error)
 {
     const int32_t length = hybrid_seq_length(s->ctx, 0);
@@ -23523,7 +23829,8 @@ static hybrid_result hybrid__session_prompt(hybrid_session *s, const int32_t *id
     memset(&s->utf8, 0, sizeof s->utf8);
     hybrid_stop_reset(s->stops);
     s->answer_size = 0;
-    s->running = s->prompt_pending = true;
+    s->chosen = -1;
+    s->running = s->batch_pending = s->prompt_pending = true;
     s->info.stop = HYBRID_STOP_NONE;
     s->info.n_prompt = n;
     s->info.n_cached = same;
@@ -23532,15 +23839,15 @@ static hybrid_result hybrid__session_prompt(hybrid_session *s, const int32_t *id
     return HYBRID_OK;
 }
 
-/* The tokens of the whole dialog, BOS included where the model wants one and the template has none. */
-static hybrid_result hybrid__session_dialog_ids(hybrid_session *s, int32_t **ids, size_t *n, hybrid_error *error)
+/* The tokens of a whole dialog, BOS included where the model wants one and the template has none. */
+static hybrid_result hybrid__session_dialog_ids(hybrid_session *s, const hybrid__dialog *dialog, int32_t **ids, size_t *n, hybrid_error *error)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
     const int32_t bos = hybrid_token_role_id(tok, HYBRID_ROLE_BOS);
     hybrid_text text;
     hybrid_result r;
     memset(&text, 0, sizeof text);
-    r = hybrid__dialog_render(&s->dialog, s->model, &text, error);
+    r = hybrid__dialog_render(dialog, s->model, &text, error);
     if (!r) r = hybrid__session_tokenize(s, text.data ? text.data : "", text.size, HYBRID_TOKENIZE_PARSE_SPECIAL, ids, n, error);
     hybrid_text_free(&text);
     if (!r && hybrid_tokenizer_adds_bos(tok) && bos >= 0 && (!*n || (*ids)[0] != bos)) {
@@ -23551,85 +23858,106 @@ static hybrid_result hybrid__session_dialog_ids(hybrid_session *s, int32_t **ids
     return r;
 }
 
-/* What has been shown of an answer becomes a message of the dialog. */
-static hybrid_result hybrid__session_keep_answer(hybrid_session *s, hybrid_error *error)
+/* The dialog as it will be: what has been shown of a running answer becomes a message, and so does what the user says (unless it is NULL). */
+static hybrid_result hybrid__session_turn(hybrid_session *s, const char *said, hybrid__turn *turn, hybrid_error *error)
 {
-    hybrid_result r = HYBRID_OK;
-    if (s->is_chat && s->dialog.n && s->dialog.messages[s->dialog.n - 1].role == HYBRID__ROLE_USER)
-        r = hybrid__dialog_add(&s->dialog, HYBRID__ROLE_ASSISTANT, s->answer ? s->answer : "", s->answer_size, error);
-    if (!r) s->is_chat = s->running = false;
-    return r;
+    const hybrid__dialog *d = &s->dialog;
+    const bool answered = s->is_chat && d->n && d->messages[d->n - 1].role == HYBRID__ROLE_USER;
+    return hybrid__turn_begin(turn, d, answered ? s->answer ? s->answer : "" : NULL, answered ? s->answer_size : 0, said, error);
 }
 
-static hybrid_result hybrid__session_failed(hybrid_session *s, hybrid_result r)
+/* The prompt of a turn. As many of the oldest messages are left out as it takes to fit it beside an answer: an eighth of the context, or what
+ * max_tokens asks. */
+static hybrid_result hybrid__session_turn_ids(hybrid_session *s, hybrid__turn *turn, int32_t **ids, size_t *n, hybrid_error *error)
 {
-    s->result = r;
-    s->error.result = r;
-    s->info.stop = HYBRID_STOP_ERROR;
-    s->running = false;
-    hybrid_batch_clear(s->ctx);
-    s->n_ids = hybrid_seq_length(s->ctx, 0);
+    const int32_t n_ctx = s->info.n_ctx, room = s->max_tokens ? HYBRID__MIN(s->max_tokens, n_ctx / 2) : n_ctx / 8;
+    hybrid_result r;
+    for (;;) {
+        *ids = NULL;
+        if ((r = hybrid__session_dialog_ids(s, &turn->view, ids, n, error)) != HYBRID_OK) return r;
+        if (*n + (size_t)room <= (size_t)n_ctx || !hybrid__turn_forget(turn)) break;
+        hybrid__free(s->rt, *ids);
+    }
+    if (*n < (size_t)n_ctx) return HYBRID_OK;
+    return hybrid__fail(error, HYBRID_ERROR_CONTEXT_FULL, "the message makes a prompt of %llu tokens, but the context has only %d: shorten it, or raise n_ctx",
+                        (unsigned long long)*n, n_ctx);
+}
+
+static hybrid_result hybrid__session_say(hybrid_session *s, const char *text, hybrid_error *error)
+{
+    hybrid__turn turn;
+    int32_t *ids = NULL;
+    size_t n = 0;
+    hybrid_result r;
+    if (!text) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_session_say: text is NULL");
+    if ((r = hybrid__session_turn(s, text, &turn, error)) != HYBRID_OK) return r;
+    r = hybrid__session_turn_ids(s, &turn, &ids, &n, error);
+    if (!r) r = hybrid__session_prompt(s, ids, (int32_t)n, error);
+    if (!r) {
+        s->info.n_forgotten += (int32_t)turn.n_dropped;
+        hybrid__turn_take(&turn, &s->dialog);
+        s->is_chat = true;
+    } else hybrid__turn_drop(&turn);
+    hybrid__free(s->rt, ids);
     return r;
 }
 
 HYBRID_API hybrid_result hybrid_session_say(hybrid_session *session, const char *text)
 {
-    hybrid_session *s = session;
-    int32_t *ids = NULL;
+    hybrid_error error;
+    if (!session || !hybrid__session_enter(session, "hybrid_session_say")) return HYBRID_ERROR_INVALID;
+    return hybrid__session_leave(session, hybrid__session_say(session, text, &error), &error);
+}
+
+/* The tokens in the cache and in the batch, and behind them those of a text. */
+static hybrid_result hybrid__session_text_ids(hybrid_session *s, const char *text, int32_t **all, size_t *n_all, hybrid_error *error)
+{
+    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
+    const int32_t length = s->n_ids, bos = hybrid_token_role_id(tok, HYBRID_ROLE_BOS);
+    const unsigned flags = HYBRID_TOKENIZE_PARSE_SPECIAL | (length ? 0u : HYBRID_TOKENIZE_ADD_SPECIAL);
+    int32_t *ids;
     size_t n = 0;
-    hybrid_result r;
-    if (!s) return HYBRID_ERROR_INVALID;
-    s->result = HYBRID_OK;
-    if (!text) return hybrid__session_failed(s, hybrid__fail(&s->error, HYBRID_ERROR_INVALID, "hybrid_session_say: text is NULL"));
-    if ((r = hybrid__session_keep_answer(s, &s->error)) != HYBRID_OK) return hybrid__session_failed(s, r);
-    if ((r = hybrid__dialog_add(&s->dialog, HYBRID__ROLE_USER, text, strlen(text), &s->error)) != HYBRID_OK) return hybrid__session_failed(s, r);
-    for (;;) {                                         /* room for an answer: an eighth of the context, or what max_tokens asks */
-        const int32_t room = s->max_tokens ? HYBRID__MIN(s->max_tokens, s->info.n_ctx / 2) : s->info.n_ctx / 8;
-        if ((r = hybrid__session_dialog_ids(s, &ids, &n, &s->error)) != HYBRID_OK) break;
-        if (n + (size_t)room <= (size_t)s->info.n_ctx || !hybrid__dialog_forget(&s->dialog, &s->info.n_forgotten)) break;
-        hybrid__free(s->rt, ids);
-        ids = NULL;
+    hybrid_result r = hybrid__session_tokenize(s, text, strlen(text), flags, &ids, &n, error);
+    *all = NULL;
+    if (!r && n > 1 && !length && hybrid_tokenizer_adds_eos(tok)) n--;                          /* text that goes on has no end */
+    if (!r && !n && !length && bos >= 0) ids[n++] = bos;
+    if (!r && !n && !length) r = hybrid__fail(error, HYBRID_ERROR_INVALID, "the prompt is empty, and this model has no token to begin with: give it some text");
+    if (!r && n + (size_t)length >= (size_t)s->info.n_ctx)
+        r = hybrid__fail(error, HYBRID_ERROR_CONTEXT_FULL, "%llu tokens of text behind the %d that are there do not fit the context of %d",
+                         (unsigned long long)n, length, s->info.n_ctx);
+    *n_all = n + (size_t)length;
+    if (!r && !(*all = (int32_t *)hybrid__calloc(s->rt, *n_all, sizeof **all))) r = hybrid__fail_memory(error, *n_all * sizeof **all);
+    if (!r) {
+        if (length) memcpy(*all, s->ids, (size_t)length * sizeof **all);
+        if (n) memcpy(*all + length, ids, n * sizeof **all);
     }
-    if (!r && n >= (size_t)s->info.n_ctx)
-        r = hybrid__fail(&s->error, HYBRID_ERROR_CONTEXT_FULL, "the message makes a prompt of %llu tokens, but the context has only %d: shorten it, or raise n_ctx", (unsigned long long)n, s->info.n_ctx);
-    if (!r) r = hybrid__session_prompt(s, ids, (int32_t)n, &s->error);
     hybrid__free(s->rt, ids);
-    if (r) {                                           /* as if it had not been said */
-        if (s->dialog.n && s->dialog.messages[s->dialog.n - 1].role == HYBRID__ROLE_USER) hybrid__dialog_drop(&s->dialog, s->dialog.n - 1);
-        return hybrid__session_failed(s, r);
-    }
-    s->is_chat = true;
-    return HYBRID_OK;
+    return r;
+}
+
+static hybrid_result hybrid__session_complete(hybrid_session *s, const char *text, hybrid_error *error)
+{
+    hybrid__turn turn;
+    int32_t *ids = NULL;
+    size_t n;
+    hybrid_result r;
+    if (!text) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_session_complete: text is NULL");
+    if ((r = hybrid__session_turn(s, NULL, &turn, error)) != HYBRID_OK) return r;
+    r = hybrid__session_text_ids(s, text, &ids, &n, error);
+    if (!r) r = hybrid__session_prompt(s, ids, (int32_t)n, error);
+    if (!r) {
+        hybrid__turn_take(&turn, &s->dialog);
+        s->is_chat = false;
+    } else hybrid__turn_drop(&turn);
+    hybrid__free(s->rt, ids);
+    return r;
 }
 
 HYBRID_API hybrid_result hybrid_session_complete(hybrid_session *session, const char *text)
 {
-    hybrid_session *s = session;
-    const hybrid_tokenizer *tok;
-    int32_t *ids = NULL, *all = NULL, length;
-    size_t n = 0;
-    hybrid_result r;
-    if (!s) return HYBRID_ERROR_INVALID;
-    s->result = HYBRID_OK;
-    if (!text) return hybrid__session_failed(s, hybrid__fail(&s->error, HYBRID_ERROR_INVALID, "hybrid_session_complete: text is NULL"));
-    if ((r = hybrid__session_keep_answer(s, &s->error)) != HYBRID_OK) return hybrid__session_failed(s, r);
-    tok = hybrid_model_tokenizer(s->model);
-    length = s->n_ids;
-    r = hybrid__session_tokenize(s, text, strlen(text), HYBRID_TOKENIZE_PARSE_SPECIAL | (length ? 0u : HYBRID_TOKENIZE_ADD_SPECIAL), &ids, &n, &s->error);
-    if (!r && n > 1 && !length && hybrid_tokenizer_adds_eos(tok)) n--;                          /* text that goes on has no end */
-    if (!r && !n && !length && hybrid_token_role_id(tok, HYBRID_ROLE_BOS) >= 0) ids[n++] = hybrid_token_role_id(tok, HYBRID_ROLE_BOS);
-    if (!r && !n && !length) r = hybrid__fail(&s->error, HYBRID_ERROR_INVALID, "the prompt is empty, and this model has no token to begin with: give it some text");
-    if (!r && n + (size_t)length >= (size_t)s->info.n_ctx)
-        r = hybrid__fail(&s->error, HYBRID_ERROR_CONTEXT_FULL, "%llu tokens of text behind the %d that are there do not fit the context of %d", (unsigned long long)n, length, s->info.n_ctx);
-    if (!r && !(all = (int32_t *)hybrid__calloc(s->rt, n + (size_t)length, sizeof *all))) r = hybrid__fail_memory(&s->error, (n + (size_t)length) * sizeof *all);
-    if (!r) {
-        memcpy(all, s->ids, (size_t)length * sizeof *all);
-        memcpy(all + length, ids, n * sizeof *all);
-        r = hybrid__session_prompt(s, all, length + (int32_t)n, &s->error);
-    }
-    hybrid__free(s->rt, ids);
-    hybrid__free(s->rt, all);
-    return r ? hybrid__session_failed(s, r) : HYBRID_OK;
+    hybrid_error error;
+    if (!session || !hybrid__session_enter(session, "hybrid_session_complete")) return HYBRID_ERROR_INVALID;
+    return hybrid__session_leave(session, hybrid__session_complete(session, text, &error), &error);
 }
 
 /* ---- answers ---- */
@@ -23645,76 +23973,113 @@ static bool hybrid__grow(hybrid_runtime *rt, char **data, size_t *capacity, size
     return true;
 }
 
-/* Bytes that may be shown become characters, behind the `at` bytes of the piece. */
-static hybrid_result hybrid__session_show(hybrid_session *s, hybrid_string bytes, size_t *at)
+/* Bytes that may be shown become characters, behind the `at` bytes of the piece, which has room for them. */
+static void hybrid__session_show(hybrid_session *s, hybrid_string bytes, size_t *at)
 {
-    if (!hybrid__grow(s->rt, &s->piece, &s->piece_capacity, *at, *at + HYBRID_UTF8_ROOM(bytes.size) + 16)) return hybrid__fail_memory(&s->error, bytes.size);
     *at += hybrid_utf8_feed(&s->utf8, bytes.data, bytes.size, s->piece + *at);
-    return HYBRID_OK;
 }
 
 /* The answer is over: what was held back is shown, unless a stop text ended it. */
-static hybrid_result hybrid__session_stop(hybrid_session *s, hybrid_stop stop, size_t *at)
+static void hybrid__session_stop(hybrid_session *s, hybrid_stop stop, size_t *at)
 {
-    hybrid_result r = stop == HYBRID_STOP_TEXT ? HYBRID_OK : hybrid__session_show(s, hybrid_stop_flush(s->stops), at);
-    if (r) return r;
-    if (!hybrid__grow(s->rt, &s->piece, &s->piece_capacity, *at, *at + 16)) return hybrid__fail_memory(&s->error, *at + 16);
+    if (stop != HYBRID_STOP_TEXT) hybrid__session_show(s, hybrid_stop_flush(s->stops), at);
     *at += hybrid_utf8_flush(&s->utf8, s->piece + *at);
     s->info.stop = stop;
     s->running = false;
+}
+
+/* Why there is no next token. */
+static hybrid_result hybrid__session_no_token(const hybrid_session *s, hybrid_result r, hybrid_error *error)
+{
+    const float *logits = hybrid_logits(s->ctx, 0);
+    bool any = false;
+    int32_t i;
+    if (!logits) return hybrid__fail(error, r, "no next token: the logits are not there");
+    for (i = 0; i < s->n_vocab; i++) {
+        if (!(logits[i] < INFINITY))
+            return hybrid__fail(error, r, "no next token: the logit of token %d is %s: the weights are damaged, or beyond the range of floats", i,
+                                logits[i] > 0 ? "infinite" : "not a number");
+        any = any || logits[i] > -INFINITY;
+    }
+    if (!any) return hybrid__fail(error, r, "no next token: all logits are -infinite: the weights are damaged");
+    return hybrid__fail(error, r, "no next token: the sampler's bias forbids all of them");
+}
+
+/* Runs the model on what is queued and chooses the next token. A failure leaves what was done for the next try. */
+static hybrid_result hybrid__session_choose(hybrid_session *s, hybrid_error *error)
+{
+    const uint64_t since = hybrid__now_us();
+    hybrid_result r;
+    int32_t id;
+    if (s->chosen >= 0) return HYBRID_OK;
+    if (s->batch_pending) {
+        if ((r = hybrid_decode(s->ctx, error)) != HYBRID_OK) return r;
+        s->batch_pending = false;
+        if (s->prompt_pending) s->info.prompt_us += hybrid__now_us() - since;
+    }
+    if ((id = hybrid_sample_next(s->sampler, s->ctx, 0, s->n_vocab)) < 0) return hybrid__session_no_token(s, (hybrid_result)id, error);
+    if (!s->prompt_pending) s->info.generate_us += hybrid__now_us() - since;
+    s->prompt_pending = false;
+    s->chosen = id;
     return HYBRID_OK;
 }
 
-/* Runs the model on what is queued and takes the next token; *at counts the bytes of the piece. */
-static hybrid_result hybrid__session_token(hybrid_session *s, size_t *at)
+/* Room for all that `size` more bytes can show, in the piece and in the answer: the only things, but for a decode, that can fail. */
+static hybrid_result hybrid__session_room(hybrid_session *s, size_t at, size_t size, hybrid_error *error)
+{
+    const size_t more = 2 * HYBRID_UTF8_ROOM(s->longest_stop + size) + 16, piece = at + more, answer = s->answer_size + piece;
+    if (!hybrid__grow(s->rt, &s->piece, &s->piece_capacity, at, piece)) return hybrid__fail_memory(error, piece);
+    if (!hybrid__grow(s->rt, &s->answer, &s->answer_capacity, s->answer_size, answer)) return hybrid__fail_memory(error, answer);
+    return HYBRID_OK;
+}
+
+/* Takes one more token; *at counts the bytes of the piece. All that can fail stands before the first change. */
+static hybrid_result hybrid__session_token(hybrid_session *s, size_t *at, hybrid_error *error)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
-    const uint64_t since = hybrid__now_us();
-    hybrid_string bytes;
+    hybrid_string bytes = { NULL, 0 };
+    hybrid_result r = hybrid__session_choose(s, error);
     int32_t id;
-    int which;
-    hybrid_result r = hybrid_decode(s->ctx, &s->error);
+    int which = -1;
     if (r) return r;
-    if (s->prompt_pending) s->info.prompt_us += hybrid__now_us() - since;
-    id = hybrid_sample_next(s->sampler, s->ctx, 0, s->n_vocab);
-    if (!s->prompt_pending) s->info.generate_us += hybrid__now_us() - since;
-    s->prompt_pending = false;
-    if (id < 0) return hybrid__fail(&s->error, (hybrid_result)id, "no next token: a logit is not a number, or all tokens are forbidden (damaged weights?)");
-    if (hybrid_token_is_end(tok, id)) return hybrid__session_stop(s, HYBRID_STOP_END, at);
+    id = s->chosen;
+    if (!hybrid_token_is_end(tok, id) && hybrid_token_kind(tok, id) != HYBRID_TOKEN_CONTROL && hybrid_token_kind(tok, id) != HYBRID_TOKEN_UNKNOWN)
+        bytes = hybrid_token_bytes(tok, id);                                                    /* the others are no text */
+    if ((r = hybrid__session_room(s, *at, bytes.size, error)) != HYBRID_OK) return r;
+    if (bytes.size && (r = hybrid_stop_feed(s->stops, bytes.data, bytes.size, &bytes, &which, error)) != HYBRID_OK) return r;
+    s->chosen = -1;
+    if (hybrid_token_is_end(tok, id)) {
+        hybrid__session_stop(s, HYBRID_STOP_END, at);
+        return HYBRID_OK;
+    }
     hybrid_sampler_accept(s->sampler, id);
     s->info.n_generated++;
-    if (hybrid_token_kind(tok, id) != HYBRID_TOKEN_CONTROL && hybrid_token_kind(tok, id) != HYBRID_TOKEN_UNKNOWN) {      /* those are no text */
-        bytes = hybrid_token_bytes(tok, id);
-        if ((r = hybrid_stop_feed(s->stops, bytes.data, bytes.size, &bytes, &which, &s->error)) != HYBRID_OK) return r;
-        if ((r = hybrid__session_show(s, bytes, at)) != HYBRID_OK) return r;
-        if (which >= 0) return hybrid__session_stop(s, HYBRID_STOP_TEXT, at);
+    hybrid__session_show(s, bytes, at);
+    if (which >= 0) hybrid__session_stop(s, HYBRID_STOP_TEXT, at);
+    else if (s->n_ids == s->info.n_ctx) hybrid__session_stop(s, HYBRID_STOP_CONTEXT, at);
+    else {
+        s->ids[s->n_ids++] = id;                           /* at the limit it is not needed now: it is decoded with the next prompt */
+        if (s->max_tokens && s->info.n_generated >= s->max_tokens) hybrid__session_stop(s, HYBRID_STOP_LIMIT, at);
+        else {
+            r = hybrid_batch_add(s->ctx, 0, &id, 1, error);        /* there is room: n_ids was below n_ctx */
+            s->batch_pending = !r;
+        }
     }
-    if (s->n_ids == s->info.n_ctx) return hybrid__session_stop(s, HYBRID_STOP_CONTEXT, at);
-    if ((r = hybrid_batch_add(s->ctx, 0, &id, 1, &s->error)) != HYBRID_OK) return r;
-    s->ids[s->n_ids++] = id;
-    if (s->max_tokens && s->info.n_generated >= s->max_tokens) {
-        hybrid_batch_clear(s->ctx);                    /* known, but not needed now: it is decoded with the next prompt */
-        return hybrid__session_stop(s, HYBRID_STOP_LIMIT, at);
-    }
-    return HYBRID_OK;
+    return r;
 }
 
 HYBRID_API const char *hybrid_session_next(hybrid_session *session)
 {
     hybrid_session *s = session;
+    hybrid_error error;
     size_t at = 0;
     hybrid_result r = HYBRID_OK;
-    if (!s || !s->running) return NULL;
-    while (!r && s->running && !at) r = hybrid__session_token(s, &at);
-    if (!r && at && !hybrid__grow(s->rt, &s->answer, &s->answer_capacity, s->answer_size, s->answer_size + at)) r = hybrid__fail_memory(&s->error, s->answer_size + at);
-    if (r) {
-        hybrid__session_failed(s, r);
-        return NULL;
-    }
-    if (!at) return NULL;
+    if (!s || (!s->running && !s->in_use) || !hybrid__session_enter(s, "hybrid_session_next")) return NULL;
+    while (!r && s->running && !at) r = hybrid__session_token(s, &at, &error);
+    if (hybrid__session_leave(s, r, &error) || !at) return NULL;
     memcpy(s->answer + s->answer_size, s->piece, at);
     s->answer_size += at;
-    s->piece[at] = 0;                                  /* HYBRID_UTF8_ROOM and + 16 leave room for it */
+    s->piece[at] = 0;                                  /* hybrid__session_room leaves room for it */
     return s->piece;
 }
 
@@ -23731,6 +24096,7 @@ HYBRID_API void hybrid_session_describe(const hybrid_session *session, hybrid_se
     memset(info, 0, sizeof *info);
     if (!session) return;
     *info = session->info;
+    if (session->result) info->stop = HYBRID_STOP_ERROR;
     info->n_used = hybrid_seq_length(session->ctx, 0);
 }
 
@@ -23738,15 +24104,21 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 {
     hybrid__dialog *d;
     if (!session) return;
+    if (!hybrid__session_enter(session, "hybrid_session_reset")) {
+        hybrid__log(session->rt, HYBRID_LOG_ERROR, "%s; nothing was forgotten", session->error.message);
+        return;
+    }
     d = &session->dialog;
     hybrid_batch_clear(session->ctx);
     hybrid_seq_remove(session->ctx, 0, 0, NULL);
     hybrid_sampler_reset(session->sampler);
     while (d->n && d->messages[d->n - 1].role != HYBRID__ROLE_SYSTEM) hybrid__dialog_drop(d, d->n - 1);
     session->n_ids = 0;
-    session->running = session->is_chat = false;
+    session->running = session->is_chat = session->batch_pending = session->prompt_pending = false;
+    session->chosen = -1;
     session->info.stop = HYBRID_STOP_NONE;
     session->info.n_forgotten = 0;
+    hybrid__session_leave(session, HYBRID_OK, NULL);
 }
 /* ==== end src/infer/session.c ==== */
 #endif

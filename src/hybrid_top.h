@@ -27,7 +27,7 @@
  * LICENCE. MIT-0 or public domain, as you prefer; the text stands at the end of this file.
  *
  * RULES OF THE LIBRARY. It never aborts, exits or prints. Every fallible call returns a hybrid_result (0 is success) and fills a
- * hybrid_error, if you pass one, with a sentence. Every _desc struct may be zero: zero is the default. Every _destroy accepts NULL.
+ * hybrid_error, if you pass one, with a sentence; a call that fails has changed nothing. Every _desc struct may be zero: zero is the default. Every _destroy accepts NULL.
  * No global state: objects hang off a hybrid_runtime, NULL gives a default one. Model files are treated as hostile input.
  *
  * OPTIONS, defined before the #include of the implementation (those marked * before every #include):

@@ -48,12 +48,13 @@ HYBRID_API hybrid_result hybrid_batch_add_logits(hybrid_context *context, int32_
 /* Forgets what is queued. */
 HYBRID_API void hybrid_batch_clear(hybrid_context *context);
 
-/* Runs the queued tokens through the model. Room is checked before anything is written: on CONTEXT_FULL the cache is as it was and
- * the batch stays queued (remove something and call again, or clear it). */
+/* Runs the queued tokens through the model. When it fails, the sequences are as they were and the batch stays queued (on CONTEXT_FULL remove
+ * something and call again, or clear it). Room is checked before anything is written; what can fail behind that is a GPU, and then the memory
+ * for going on without it: logits of earlier decodes are gone in that case only. */
 HYBRID_API hybrid_result hybrid_decode(hybrid_context *context, hybrid_error *error);
 
 /* The same in slices: works for about budget_us microseconds (at least one layer of one chunk), then returns OK with *done false; call
- * again to go on. Until it is done, sequences are as before. hybrid_batch_clear gives up a decode that is under way.
+ * again to go on. Until it is done, sequences are as before. hybrid_batch_clear gives up a decode that is under way; there are no logits then.
  * On a GPU a chunk of n_batch tokens is the smallest slice, and a GPU that fails is made up for in one slice: choose a small n_batch there. */
 HYBRID_API hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t budget_us, bool *done, hybrid_error *error);
 

@@ -133,11 +133,13 @@ HYBRID_API hybrid_result hybrid_gguf_copy_keys(hybrid_gguf_writer *writer, const
 /* Announces a tensor with n_dims (0..4) sizes ne, the contiguous one first. llama.cpp reads names of at most 63 bytes. */
 HYBRID_API hybrid_result hybrid_gguf_add_tensor(hybrid_gguf_writer *writer, const char *name, hybrid_type type, int n_dims, const uint64_t *ne, hybrid_error *error);
 
-/* Writes everything before the tensors' data: to a callback, or to a file, which has a temporary name beside path until end. */
+/* Writes everything before the tensors' data: to a callback, or to a file, which has a temporary name beside path until end.
+ * Where it fails before a byte went out (a bad alignment, a path that cannot be had), writing has not begun: set it right and begin again. */
 HYBRID_API hybrid_result hybrid_gguf_begin(hybrid_gguf_writer *writer, hybrid_write_fn write, void *user, hybrid_error *error);
 HYBRID_API hybrid_result hybrid_gguf_begin_path(hybrid_gguf_writer *writer, const char *path, hybrid_error *error);
 
-/* The next n bytes of the current tensor: a whole one or a piece, not beyond its end (HYBRID_ERROR_INVALID). Padding is added. */
+/* The next n bytes of the current tensor: a whole one or a piece, not beyond its end (HYBRID_ERROR_INVALID). Padding is added. Bytes that went
+ * out cannot be taken back: once a callback or a disk has refused some, every further call gives the same HYBRID_ERROR_IO. */
 HYBRID_API hybrid_result hybrid_gguf_write(hybrid_gguf_writer *writer, const void *data, size_t n, hybrid_error *error);
 
 /* Checks that all tensors are complete, and gives a file its name, replacing what was there. */

@@ -17,7 +17,7 @@ typedef enum hybrid_stop {
     HYBRID_STOP_TEXT,                   /* one of the stop texts */
     HYBRID_STOP_LIMIT,                  /* max_tokens */
     HYBRID_STOP_CONTEXT,                /* the context is full */
-    HYBRID_STOP_ERROR                   /* see hybrid_session_result */
+    HYBRID_STOP_ERROR                   /* the last call failed: see hybrid_session_result */
 } hybrid_stop;
 
 typedef struct hybrid_session_info {
@@ -35,15 +35,18 @@ HYBRID_API void hybrid_session_destroy(hybrid_session *session);
 
 /* Adds a user message and starts an answer, which hybrid_session_next delivers. Uses the model's chat template (a model without one
  * gets "User: ... Assistant:"). Only what is new is computed. The oldest messages are dropped when the conversation no longer fits. Special tokens that are
- * spelled out in a text ("<|im_end|>") become tokens, as in transformers: take them out of the words of strangers. */
+ * spelled out in a text ("<|im_end|>") become tokens, as in transformers: take them out of the words of strangers.
+ * An answer that still runs is broken off, and what was shown of it becomes its message. A message that is refused (too long, a template that
+ * raises, no memory) was not said: the conversation, the cache and an answer that still runs are as they were. */
 HYBRID_API hybrid_result hybrid_session_say(hybrid_session *session, const char *text);
 /* Starts a continuation of plain text, without any template; it follows what is there already. */
 HYBRID_API hybrid_result hybrid_session_complete(hybrid_session *session, const char *text);
 
-/* The next piece of the answer: zero-terminated valid UTF-8, valid until the next call. NULL: the answer has ended. */
+/* The next piece of the answer: zero-terminated valid UTF-8, valid until the next call. NULL: the answer has ended, or, with a result that is
+ * not HYBRID_OK, it could not go on (no memory, say): another call tries again, and the text will be the same. */
 HYBRID_API const char *hybrid_session_next(hybrid_session *session);
 
-/* Why the last answer ended; with HYBRID_STOP_ERROR, or when say failed, what was wrong. error may be NULL. */
+/* Of the last say, complete or next: HYBRID_OK, or why it failed, with the sentence. error may be NULL. */
 HYBRID_API hybrid_result hybrid_session_result(const hybrid_session *session, hybrid_error *error);
 HYBRID_API void hybrid_session_describe(const hybrid_session *session, hybrid_session_info *info);
 

@@ -72,6 +72,23 @@ HYBRID_API hybrid_result hybrid_runtime_create(const hybrid_runtime_desc *desc, 
     return HYBRID_OK;
 }
 
+/* A runtime with the same settings but another allocator, and without a GPU: what it makes has the same size. */
+static hybrid_result hybrid__runtime_like(const hybrid_runtime *model, const hybrid_allocator *allocator, hybrid_runtime **runtime, hybrid_error *error)
+{
+    hybrid_runtime_desc desc;
+    memset(&desc, 0, sizeof desc);
+    desc.allocator = *allocator;
+    if (model) {
+        desc.logger = model->logger;
+        desc.n_threads = model->pool.n_lanes;
+        desc.parallel_for = model->pool.host_for;      /* without threads it decides how many lanes there are */
+        desc.parallel_user = model->pool.host_user;
+        desc.isa = hybrid__isa_name(model->isa);
+        desc.device = "cpu";
+    }
+    return hybrid_runtime_create(&desc, runtime, error);
+}
+
 HYBRID_API void hybrid_runtime_destroy(hybrid_runtime *runtime) { hybrid__runtime_release(runtime); }
 HYBRID_API const char *hybrid_runtime_isa(const hybrid_runtime *runtime) { return runtime ? hybrid__isa_name(runtime->isa) : hybrid__isa_name(hybrid__cpu_isa()); }
 HYBRID_API int hybrid_runtime_threads(const hybrid_runtime *runtime) { return runtime ? runtime->pool.n_lanes : 1; }
@@ -90,8 +107,8 @@ HYBRID_API hybrid_result hybrid_devices(hybrid_runtime *runtime, hybrid_device_i
     hybrid_runtime_desc desc;
     hybrid_runtime *rt;
     hybrid_result r;
+    if (count) *count = 0;
     if (!count || (!list && capacity)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_devices: %s is NULL", count ? "list" : "count");
-    *count = 0;
     if (!hybrid__gpu_provider) {
         hybrid__fail(error, HYBRID_OK, "no GPU back end is compiled in: include hybrid_cuda.h behind hybrid.h");
         return HYBRID_OK;

@@ -27,6 +27,7 @@ struct hybrid_gguf_writer {
     hybrid_write_fn       write;         /* NULL: output */
     void                 *user;
     hybrid__output        output;
+    bool                  in_use;        /* a call is under way: its callbacks (writing, log, memory) may not begin another */
 };
 
 HYBRID_API hybrid_result hybrid_gguf_writer_create(hybrid_runtime *runtime, hybrid_gguf_writer **writer, hybrid_error *error)
@@ -51,6 +52,11 @@ HYBRID_API void hybrid_gguf_writer_destroy(hybrid_gguf_writer *w)
     size_t i;
     if (!w) return;
     rt = w->rt;
+    if (w->in_use) {
+        hybrid__log(rt, HYBRID_LOG_ERROR, "hybrid_gguf_writer_destroy: the writer is in use: one of its callbacks called it again; it was not destroyed");
+        return;
+    }
+    w->in_use = true;
     for (i = 0; i < w->key_names.count; i++) hybrid__free(rt, w->entries[i].bytes);
     for (i = 0; i < w->tensor_names.count; i++) hybrid__free(rt, w->tensors[i].name);
     hybrid__names_free(rt, &w->key_names);
@@ -62,9 +68,18 @@ HYBRID_API void hybrid_gguf_writer_destroy(hybrid_gguf_writer *w)
     hybrid__runtime_release(rt);
 }
 
-/* Keeps the first failure, hands every failure to the caller. */
+/* Begins a call of the writer, if none is under way. */
+static hybrid_result hybrid__gguf_enter(hybrid_gguf_writer *w, const char *function, hybrid_error *error)
+{
+    if (w->in_use) return hybrid__fail(error, HYBRID_ERROR_INVALID, "%s: the writer is in use: one of its callbacks called it again", function);
+    w->in_use = true;
+    return HYBRID_OK;
+}
+
+/* Ends a call. Keeps the first failure, hands every failure to the caller. */
 static hybrid_result hybrid__gguf_note(hybrid_gguf_writer *w, const hybrid_error *failure, hybrid_error *error)
 {
+    w->in_use = false;
     if (!failure->result) return HYBRID_OK;
     if (!w->failed.result && w->stage == HYBRID__GGUF_COLLECTING) w->failed = *failure;
     if (error) *error = *failure;
@@ -186,6 +201,7 @@ HYBRID_API hybrid_result hybrid_gguf_set(hybrid_gguf_writer *w, const char *key,
     hybrid_error e;
     e.result = HYBRID_OK;
     if (!w || !key || !value) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set: an argument is NULL");
+    if ((e.result = hybrid__gguf_enter(w, "hybrid_gguf_set", error)) != HYBRID_OK) return e.result;
     hybrid__gguf_set_value(w, hybrid__string(key), value, &e);
     return hybrid__gguf_note(w, &e, error);
 }
@@ -213,6 +229,7 @@ HYBRID_API hybrid_result hybrid_gguf_set_int(hybrid_gguf_writer *w, const char *
     if ((unsigned)type < HYBRID__GGUF_N_TYPES && hybrid__gguf_load_i64(type, bytes, &back) && back == value)
         return hybrid__gguf_set_plain(w, key, type, type, bytes, 1, hybrid__gguf_number_size(type), error);
     if (!w || !key) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_int: an argument is NULL");
+    if ((e.result = hybrid__gguf_enter(w, "hybrid_gguf_set_int", error)) != HYBRID_OK) return e.result;
     hybrid__fail(&e, HYBRID_ERROR_INVALID, "key '%.63s': %lld is no value of type %d", key, (long long)value, (int)type);
     return hybrid__gguf_note(w, &e, error);
 }
@@ -224,6 +241,7 @@ HYBRID_API hybrid_result hybrid_gguf_set_float(hybrid_gguf_writer *w, const char
     if (type == HYBRID_GGUF_F32) return hybrid__gguf_set_plain(w, key, type, type, &single, 1, 4, error);
     if (type == HYBRID_GGUF_F64) return hybrid__gguf_set_plain(w, key, type, type, &value, 1, 8, error);
     if (!w || !key) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_float: an argument is NULL");
+    if ((e.result = hybrid__gguf_enter(w, "hybrid_gguf_set_float", error)) != HYBRID_OK) return e.result;
     hybrid__fail(&e, HYBRID_ERROR_INVALID, "key '%.63s': type %d is neither F32 nor F64", key, (int)type);
     return hybrid__gguf_note(w, &e, error);
 }
@@ -277,6 +295,7 @@ HYBRID_API hybrid_result hybrid_gguf_set_strings(hybrid_gguf_writer *w, const ch
     hybrid_error e;
     e.result = HYBRID_OK;
     if (!w || !key || (!items && count)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_strings: an argument is NULL");
+    if ((e.result = hybrid__gguf_enter(w, "hybrid_gguf_set_strings", error)) != HYBRID_OK) return e.result;
     hybrid__gguf_set_items(w, hybrid__string(key), items, NULL, count, &e);
     return hybrid__gguf_note(w, &e, error);
 }
@@ -286,6 +305,7 @@ HYBRID_API hybrid_result hybrid_gguf_set_arrays(hybrid_gguf_writer *w, const cha
     hybrid_error e;
     e.result = HYBRID_OK;
     if (!w || !key || !items) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_arrays: an argument is NULL");
+    if ((e.result = hybrid__gguf_enter(w, "hybrid_gguf_set_arrays", error)) != HYBRID_OK) return e.result;
     hybrid__gguf_set_items(w, hybrid__string(key), NULL, items, count, &e);
     return hybrid__gguf_note(w, &e, error);
 }
@@ -297,6 +317,7 @@ HYBRID_API hybrid_result hybrid_gguf_copy_keys(hybrid_gguf_writer *w, const hybr
     size_t i;
     e.result = HYBRID_OK;
     if (!w || !from) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_copy_keys: an argument is NULL");
+    if ((e.result = hybrid__gguf_enter(w, "hybrid_gguf_copy_keys", error)) != HYBRID_OK) return e.result;
     for (i = 0; i < from->n_keys && !e.result; i++) {
         hybrid_string key = hybrid_gguf_key(from, i, &value);
         hybrid__gguf_set_value(w, key, &value, &e);
@@ -337,6 +358,7 @@ HYBRID_API hybrid_result hybrid_gguf_add_tensor(hybrid_gguf_writer *w, const cha
     hybrid_error e;
     e.result = HYBRID_OK;
     if (!w || !name) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_add_tensor: an argument is NULL");
+    if ((e.result = hybrid__gguf_enter(w, "hybrid_gguf_add_tensor", error)) != HYBRID_OK) return e.result;
     hybrid__gguf_plan_tensor(w, name, type, n_dims, ne, &e);
     return hybrid__gguf_note(w, &e, error);
 }
@@ -368,7 +390,7 @@ static bool hybrid__gguf_pad(hybrid_gguf_writer *w)
 }
 
 /* Offsets of the tensors, and the alignment that the keys ask for. */
-static hybrid_result hybrid__gguf_arrange(hybrid_gguf_writer *w)
+static hybrid_result hybrid__gguf_arrange(hybrid_gguf_writer *w, hybrid_error *error)
 {
     hybrid_string key = hybrid__string("general.alignment");
     size_t i = hybrid__names_find(&w->key_names, key), n = w->tensor_names.count;
@@ -377,13 +399,13 @@ static hybrid_result hybrid__gguf_arrange(hybrid_gguf_writer *w)
     if (i != HYBRID__NO_NAME) {
         const unsigned char *type = w->entries[i].bytes + 8 + key.size;
         if (hybrid__load_u32(type) != HYBRID_GGUF_U32 || !hybrid__gguf_load_i64(HYBRID_GGUF_U32, type + 4, &alignment) || !hybrid__gguf_good_alignment(alignment))
-            return hybrid__fail(&w->failed, HYBRID_ERROR_INVALID, "key 'general.alignment' must be of type U32 and a power of two of at least 8");
+            return hybrid__fail(error, HYBRID_ERROR_INVALID, "key 'general.alignment' must be of type U32 and a power of two of at least 8");
     }
     w->alignment = (uint64_t)alignment;
     for (i = 0; i < n; i++) {
         hybrid_gguf_tensor *t = &w->tensors[i].tensor;
         t->offset = at;
-        if (t->size > INT64_MAX / 4 || at > INT64_MAX / 4) return hybrid__fail(&w->failed, HYBRID_ERROR_LIMIT, "the tensors have more than 2^61 bytes");
+        if (t->size > INT64_MAX / 4 || at > INT64_MAX / 4) return hybrid__fail(error, HYBRID_ERROR_LIMIT, "the tensors have more than 2^61 bytes");
         at = (at + t->size + w->alignment - 1) / w->alignment * w->alignment;
     }
     return HYBRID_OK;
@@ -413,8 +435,9 @@ static hybrid_result hybrid__gguf_start(hybrid_gguf_writer *w, hybrid_write_fn w
 {
     hybrid_result r;
     if (w->stage != HYBRID__GGUF_COLLECTING) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin: writing has begun already");
-    if (!w->failed.result && !hybrid__gguf_arrange(w)) {
-        if (!write && (r = hybrid__output_open(w->rt, path, &w->output, error))) return r;
+    if (!w->failed.result) {
+        if ((r = hybrid__gguf_arrange(w, error)) != HYBRID_OK) return r;
+        if (!write && (r = hybrid__output_open(w->rt, path, &w->output, error)) != HYBRID_OK) return r;
         w->stage = HYBRID__GGUF_WRITING;
         w->write = write;
         w->user = user;
@@ -426,25 +449,35 @@ static hybrid_result hybrid__gguf_start(hybrid_gguf_writer *w, hybrid_write_fn w
 
 HYBRID_API hybrid_result hybrid_gguf_begin(hybrid_gguf_writer *w, hybrid_write_fn write, void *user, hybrid_error *error)
 {
+    hybrid_result r;
     if (!w || !write) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin: an argument is NULL");
-    return hybrid__gguf_start(w, write, user, NULL, error);
+    if ((r = hybrid__gguf_enter(w, "hybrid_gguf_begin", error)) != HYBRID_OK) return r;
+    r = hybrid__gguf_start(w, write, user, NULL, error);
+    w->in_use = false;
+    return r;
 }
 
 HYBRID_API hybrid_result hybrid_gguf_begin_path(hybrid_gguf_writer *w, const char *path, hybrid_error *error)
 {
+    hybrid_result r;
     if (!w || !path) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin_path: an argument is NULL");
-    return hybrid__gguf_start(w, NULL, NULL, path, error);
+    if ((r = hybrid__gguf_enter(w, "hybrid_gguf_begin_path", error)) != HYBRID_OK) return r;
+    r = hybrid__gguf_start(w, NULL, NULL, path, error);
+    w->in_use = false;
+    return r;
 }
 
-HYBRID_API hybrid_result hybrid_gguf_write(hybrid_gguf_writer *w, const void *data, size_t n, hybrid_error *error)
+static hybrid_result hybrid__gguf_give(hybrid_gguf_writer *w, const void *data, size_t n, hybrid_error *error)
 {
     char text[64];
     const hybrid_gguf_tensor *t;
-    if (!w || (!data && n)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: an argument is NULL");
-    if (!w->failed.result && w->stage != HYBRID__GGUF_WRITING) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: call it between hybrid_gguf_begin and hybrid_gguf_end");
+    if (!w->failed.result && w->stage != HYBRID__GGUF_WRITING)
+        return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: call it between hybrid_gguf_begin and hybrid_gguf_end");
     if (!w->failed.result && n) {
         t = w->current < w->tensor_names.count ? &w->tensors[w->current].tensor : NULL;
-        if (!t) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: all tensors are complete, but %llu bytes more are given", (unsigned long long)n);
+        if (!t)
+            return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: all tensors are complete, but %llu bytes more are given",
+                                (unsigned long long)n);
         if (n > t->size - w->got)
             return hybrid__fail(error, HYBRID_ERROR_INVALID, "tensor '%s' has %llu bytes to come, but %llu are given", hybrid__printable(t->name, text),
                                 (unsigned long long)(t->size - w->got), (unsigned long long)n);
@@ -458,11 +491,21 @@ HYBRID_API hybrid_result hybrid_gguf_write(hybrid_gguf_writer *w, const void *da
     return w->failed.result;
 }
 
-HYBRID_API hybrid_result hybrid_gguf_end(hybrid_gguf_writer *w, hybrid_error *error)
+HYBRID_API hybrid_result hybrid_gguf_write(hybrid_gguf_writer *w, const void *data, size_t n, hybrid_error *error)
+{
+    hybrid_result r;
+    if (!w || (!data && n)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: an argument is NULL");
+    if ((r = hybrid__gguf_enter(w, "hybrid_gguf_write", error)) != HYBRID_OK) return r;
+    r = hybrid__gguf_give(w, data, n, error);
+    w->in_use = false;
+    return r;
+}
+
+static hybrid_result hybrid__gguf_finish(hybrid_gguf_writer *w, hybrid_error *error)
 {
     char text[64];
-    if (!w) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_end: writer is NULL");
-    if (!w->failed.result && w->stage != HYBRID__GGUF_WRITING) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_end: call it once, after hybrid_gguf_begin");
+    if (!w->failed.result && w->stage != HYBRID__GGUF_WRITING)
+        return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_end: call it once, after hybrid_gguf_begin");
     if (!w->failed.result && w->current < w->tensor_names.count) {
         const hybrid_gguf_tensor *t = &w->tensors[w->current].tensor;
         return hybrid__fail(error, HYBRID_ERROR_INVALID, "tensor '%s' lacks %llu of its %llu bytes", hybrid__printable(t->name, text),
@@ -473,4 +516,14 @@ HYBRID_API hybrid_result hybrid_gguf_end(hybrid_gguf_writer *w, hybrid_error *er
     else if (!w->write) hybrid__output_finish(w->rt, &w->output, &w->failed);
     if (w->failed.result && error) *error = w->failed;
     return w->failed.result;
+}
+
+HYBRID_API hybrid_result hybrid_gguf_end(hybrid_gguf_writer *w, hybrid_error *error)
+{
+    hybrid_result r;
+    if (!w) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_end: writer is NULL");
+    if ((r = hybrid__gguf_enter(w, "hybrid_gguf_end", error)) != HYBRID_OK) return r;
+    r = hybrid__gguf_finish(w, error);
+    w->in_use = false;
+    return r;
 }

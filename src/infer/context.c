@@ -32,6 +32,7 @@ struct hybrid_context {
     int32_t             *top_ids, n_top, n_logits_here, n_logits_made;
     float               *top_values, *top_stats;
     int32_t              n_rows_queued;
+    bool                 in_use;                          /* a call is under way: callbacks (trace, progress, log, memory, parallel_for) may not begin another */
     void                *memory_kv[HYBRID__STAGES];       /* of the layers of each stage, on its device */
     char                *memory;                          /* everything else */
 };
@@ -97,6 +98,11 @@ static void hybrid__context_stages_free(hybrid_context *c)
 HYBRID_API void hybrid_context_destroy(hybrid_context *context)
 {
     if (!context) return;
+    if (context->in_use) {
+        hybrid__log(context->rt, HYBRID_LOG_ERROR, "hybrid_context_destroy: the context is in use: one of its callbacks called it again; it was not destroyed");
+        return;
+    }
+    context->in_use = true;
     hybrid__context_stages_free(context);
     hybrid__free_aligned(context->rt, context->memory);
     hybrid__free(context->rt, context);
@@ -181,8 +187,8 @@ HYBRID_API hybrid_result hybrid_context_create(hybrid_model *model, const hybrid
 {
     hybrid_context *c;
     hybrid_result r;
+    if (context) *context = NULL;
     if (!model || !context) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_context_create: %s is NULL", model ? "context" : "model");
-    *context = NULL;
     if (!(c = (hybrid_context *)hybrid__calloc(model->rt, 1, sizeof *c))) return hybrid__fail_memory(error, sizeof *c);
     c->model = model;
     c->rt = model->rt;
@@ -216,8 +222,18 @@ static hybrid_result hybrid__check_seq(const hybrid_context *c, int32_t seq, hyb
     return hybrid__fail(error, HYBRID_ERROR_INVALID, "sequence %d does not exist: the context has %d (0..%d); see n_seq", seq, c->desc.n_seq, c->desc.n_seq - 1);
 }
 
+/* Between calls: none is under way on this context. */
+static hybrid_result hybrid__check_free(const hybrid_context *c, hybrid_error *error)
+{
+    if (!c->in_use) return HYBRID_OK;
+    return hybrid__fail(error, HYBRID_ERROR_INVALID, "the context is in use: one of its callbacks (trace, progress, log, memory, parallel_for) called it again");
+}
+
+/* Between decodes, too. */
 static hybrid_result hybrid__check_idle(const hybrid_context *c, hybrid_error *error)
 {
+    const hybrid_result r = hybrid__check_free(c, error);
+    if (r) return r;
     if (!c->progress.running) return HYBRID_OK;
     return hybrid__fail(error, HYBRID_ERROR_INVALID, "a decode is under way: finish it with hybrid_decode_step, or give it up with hybrid_batch_clear");
 }
@@ -258,18 +274,22 @@ HYBRID_API hybrid_result hybrid_batch_add(hybrid_context *context, int32_t seq, 
     return hybrid_batch_add_logits(context, seq, ids, n, 1, error);
 }
 
-/* Pages beyond the sequences' lengths go back: those that a decode took and did not finish with. */
-static void hybrid__batch_forget(hybrid_context *c)
+/* Pages beyond the sequences' lengths go back: those that a decode took and did not finish with. The batch stays queued. */
+static void hybrid__batch_stop(hybrid_context *c)
 {
     int32_t i;
     for (i = 0; i < c->n_entries; i++) {
         hybrid__seq *s = &c->kv.seqs[c->entries[i].seq];
         hybrid__kv_trim(&c->kv, s, (s->length + HYBRID__PAGE - 1) / HYBRID__PAGE);
     }
-    c->n_entries = c->n_ids = c->n_rows_queued = 0;
     c->progress.running = false;
 }
 
+static void hybrid__batch_forget(hybrid_context *c)
+{
+    hybrid__batch_stop(c);
+    c->n_entries = c->n_ids = c->n_rows_queued = 0;
+}
 
 /* Gives up a decode that is under way, too: it leaves no logits. */
 static void hybrid__batch_give_up(hybrid_context *c)
@@ -278,7 +298,12 @@ static void hybrid__batch_give_up(hybrid_context *c)
     hybrid__batch_forget(c);
 }
 
-HYBRID_API void hybrid_batch_clear(hybrid_context *context) { if (context) hybrid__batch_give_up(context); }
+HYBRID_API void hybrid_batch_clear(hybrid_context *context)
+{
+    if (!context) return;
+    if (!context->in_use) hybrid__batch_give_up(context);
+    else hybrid__log(context->rt, HYBRID_LOG_ERROR, "hybrid_batch_clear: the context is in use: one of its callbacks called it again; nothing was cleared");
+}
 
 /* ---- decode ---- */
 
@@ -306,7 +331,6 @@ static void hybrid__decode_rewind(hybrid_context *c)
 static hybrid_result hybrid__decode_begin(hybrid_context *c, hybrid_error *error)
 {
     int32_t i, k, need = 0;
-    if (!c->forward.n_stages) return hybrid__fail(error, HYBRID_ERROR_DEVICE, "the context lost its GPU, and there was no memory to go on without: destroy it");
     if (!c->n_entries) return hybrid__fail(error, HYBRID_ERROR_INVALID, "the batch is empty: call hybrid_batch_add first");
     for (i = 0; i < c->n_entries; i++) {
         const hybrid__entry *e = &c->entries[i];
@@ -427,20 +451,28 @@ static hybrid_result hybrid__seq_again(hybrid_context *c, hybrid__seq *s, hybrid
     return HYBRID_OK;
 }
 
-/* The GPU failed in the middle: the context goes on without it. What its cache held is computed again, and the batch begins anew. */
-static hybrid_result hybrid__context_fall_back(hybrid_context *c, const hybrid_error *why, hybrid_error *error)
+/* Memory of the host takes the place of a lost GPU's, and what the cache held is computed again. Without success the sequences still know their
+ * tokens: the next decode tries once more. */
+static hybrid_result hybrid__context_again(hybrid_context *c, hybrid_error *error)
 {
     const hybrid_trace_fn trace = c->forward.trace;
     hybrid_result r;
     int32_t i;
-    hybrid__log(c->rt, HYBRID_LOG_WARN, "the context goes on without the GPU: %s", why->message);
-    hybrid__context_stages_free(c);
-    hybrid__decode_rewind(c);                              /* logits that were there are gone, too */
     if ((r = hybrid__context_stages(c, true, error)) != HYBRID_OK) return r;
     c->forward.trace = NULL;
     for (i = 0; i < c->desc.n_seq && !r; i++) r = hybrid__seq_again(c, &c->kv.seqs[i], error);
     c->forward.trace = trace;
+    if (r) hybrid__context_stages_free(c);
     return r;
+}
+
+/* The GPU failed: the context goes on without it. Logits that only it held are gone. */
+static hybrid_result hybrid__context_fall_back(hybrid_context *c, const hybrid_error *why, hybrid_error *error)
+{
+    hybrid__log(c->rt, HYBRID_LOG_WARN, "the context goes on without the GPU: %s", why->message);
+    hybrid__context_stages_free(c);
+    if (c->n_logits_here < c->n_logits_made) memset(c->logits_n, 0, (size_t)c->desc.n_seq * sizeof *c->logits_n);
+    return hybrid__context_again(c, error);
 }
 
 /* One pass of n rows, n_out of them with logits, in which nothing runs. The stage before a GPU's is the host's, which needs no rehearsal. */
@@ -464,19 +496,14 @@ static hybrid_result hybrid__warmup_pass(hybrid_context *c, int32_t n, int32_t n
     return hybrid__forward_end(f, &batch, &out, error);
 }
 
-HYBRID_API hybrid_result hybrid_warmup(hybrid_context *c, hybrid_progress_fn progress, void *user, hybrid_error *error)
+static hybrid_result hybrid__warmup(hybrid_context *c, hybrid_progress_fn progress, void *user, hybrid_error *error)
 {
     static const int32_t rows[] = { 1, 2, 16, 32, 64, INT32_MAX };       /* back ends change kernels somewhere between */
-    hybrid_trace_fn trace;
-    hybrid__stage *stage;
+    const hybrid_trace_fn trace = c->forward.trace;
+    hybrid__stage *stage = &c->forward.stages[c->forward.n_stages - 1];
     hybrid_error why;
-    hybrid_result r;
+    hybrid_result r = HYBRID_OK;
     size_t i;
-    if (!c) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_warmup: context is NULL");
-    if ((r = hybrid__check_idle(c, error)) != HYBRID_OK || !c->forward.n_stages) return r;
-    stage = &c->forward.stages[c->forward.n_stages - 1];
-    if (stage->device->ops->is_host) return HYBRID_OK;
-    trace = c->forward.trace;
     c->forward.trace = NULL;                               /* there is nothing to see */
     stage->be->ops->rehearse(stage->be, true);
     for (i = 0; i < 2 * HYBRID__COUNT(rows) && !r; i++) {
@@ -487,30 +514,60 @@ HYBRID_API hybrid_result hybrid_warmup(hybrid_context *c, hybrid_progress_fn pro
     stage->be->ops->rehearse(stage->be, false);
     c->forward.trace = trace;
     if (r == HYBRID_ERROR_DEVICE) hybrid__context_fall_back(c, &why, NULL);
-    c->progress.running = false;
     if (!r && progress) progress(user, 1);
     return r;
 }
 
-HYBRID_API hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t budget_us, bool *done, hybrid_error *error)
+HYBRID_API hybrid_result hybrid_warmup(hybrid_context *c, hybrid_progress_fn progress, void *user, hybrid_error *error)
+{
+    hybrid_result r;
+    if (!c) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_warmup: context is NULL");
+    if ((r = hybrid__check_idle(c, error)) != HYBRID_OK || !c->forward.n_stages) return r;
+    if (c->forward.stages[c->forward.n_stages - 1].device->ops->is_host) return HYBRID_OK;
+    c->in_use = true;
+    r = hybrid__warmup(c, progress, user, error);
+    c->in_use = false;
+    return r;
+}
+
+/* A unit, or what makes up for a GPU that failed in it: then the batch begins anew. */
+static hybrid_result hybrid__decode_unit_any(hybrid_context *c, hybrid_error *error)
+{
+    hybrid_error why;
+    hybrid_result r = hybrid__decode_unit(c, &why);
+    if (r == HYBRID_ERROR_DEVICE && (r = hybrid__context_fall_back(c, &why, &why)) == HYBRID_OK) hybrid__decode_rewind(c);
+    if (r && error) *error = why;
+    return r;
+}
+
+/* On failure the batch stays queued, and the sequences are as they were. */
+static hybrid_result hybrid__decode_slice(hybrid_context *c, uint64_t budget_us, hybrid_error *error)
 {
     const uint64_t since = budget_us == UINT64_MAX ? 0 : hybrid__now_us();
     hybrid_result r;
-    if (done) *done = false;
-    if (!context || !done) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_decode_step: %s is NULL", context ? "done" : "context");
-    if (!context->progress.running && (r = hybrid__decode_begin(context, error)) != HYBRID_OK) return r;
+    if (!c->forward.n_stages && (r = hybrid__context_again(c, error)) != HYBRID_OK) return r;
+    if (!c->progress.running && (r = hybrid__decode_begin(c, error)) != HYBRID_OK) return r;
     do {
-        hybrid_error why;
-        if ((r = hybrid__decode_unit(context, &why)) == HYBRID_OK) continue;
-        if (r == HYBRID_ERROR_DEVICE) r = hybrid__context_fall_back(context, &why, &why);
-        if (r) {
-            if (error) *error = why;
-            hybrid__batch_give_up(context);
+        if ((r = hybrid__decode_unit_any(c, error)) != HYBRID_OK) {
+            memset(c->logits_n, 0, (size_t)c->desc.n_seq * sizeof *c->logits_n);
+            hybrid__batch_stop(c);
             return r;
         }
-    } while (context->progress.running && (budget_us == UINT64_MAX || context->forward.pass == HYBRID__PASS_RECORD || hybrid__now_us() - since < budget_us));
-    *done = !context->progress.running;
+    } while (c->progress.running && (budget_us == UINT64_MAX || c->forward.pass == HYBRID__PASS_RECORD || hybrid__now_us() - since < budget_us));
     return HYBRID_OK;
+}
+
+HYBRID_API hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t budget_us, bool *done, hybrid_error *error)
+{
+    hybrid_result r;
+    if (done) *done = false;
+    if (!context || !done) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_decode_step: %s is NULL", context ? "done" : "context");
+    if ((r = hybrid__check_free(context, error)) != HYBRID_OK) return r;
+    context->in_use = true;
+    r = hybrid__decode_slice(context, budget_us, error);
+    context->in_use = false;
+    *done = !r && !context->progress.running;
+    return r;
 }
 
 HYBRID_API hybrid_result hybrid_decode(hybrid_context *context, hybrid_error *error)
@@ -522,7 +579,7 @@ HYBRID_API hybrid_result hybrid_decode(hybrid_context *context, hybrid_error *er
 /* Row of sequence seq's i-th logits, or -1. */
 static int32_t hybrid__logits_row(const hybrid_context *context, int32_t seq, size_t i)
 {
-    if (!context || hybrid__check_seq(context, seq, NULL) || context->progress.running || i >= (size_t)context->logits_n[seq]) return -1;
+    if (!context || hybrid__check_seq(context, seq, NULL) || context->in_use || context->progress.running || i >= (size_t)context->logits_n[seq]) return -1;
     return context->logits_row[seq] + (int32_t)i;
 }
 

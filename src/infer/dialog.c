@@ -44,16 +44,83 @@ static hybrid_result hybrid__dialog_add(hybrid__dialog *d, int role, const char 
     return HYBRID_OK;
 }
 
-/* Drops the oldest message that is not the system prompt, and its answer. False: only the last message is left. */
-static bool hybrid__dialog_forget(hybrid__dialog *d, int32_t *n_forgotten)
+/* A turn that may yet be refused. The view holds the messages as they would then be, and nothing of the dialog is touched before the turn is
+ * taken. Texts belong to the dialog, but for the two new ones. */
+typedef struct hybrid__turn {
+    hybrid__dialog   view;
+    hybrid__message *list;                 /* the view's block: view.messages == list + n_dropped */
+    char            *answer, *said;        /* own copies; NULL: there is none */
+    size_t           n_dropped;            /* messages left out behind the system prompt */
+} hybrid__turn;
+
+static void hybrid__turn_drop(hybrid__turn *t)
 {
-    size_t first = d->n && d->messages[0].role == HYBRID__ROLE_SYSTEM;
-    if (d->n < first + 2) return false;
+    hybrid_runtime *rt = t->view.rt;
+    hybrid__free(rt, t->answer);
+    hybrid__free(rt, t->said);
+    hybrid__free(rt, t->list);
+    memset(t, 0, sizeof *t);
+}
+
+/* A copy of a text becomes the last message of the view. */
+static hybrid_result hybrid__turn_add(hybrid__turn *t, int role, const char *text, size_t size, char **copy, hybrid_error *error)
+{
+    hybrid__message *m = &t->view.messages[t->view.n];
+    if (!(*copy = (char *)hybrid__alloc(t->view.rt, size + 1))) return hybrid__fail_memory(error, size + 1);
+    if (size) memcpy(*copy, text, size);
+    (*copy)[size] = 0;
+    m->role = role;
+    m->text = *copy;
+    t->view.n++;
+    return HYBRID_OK;
+}
+
+/* The dialog, then the answer (answer_size bytes) and what the user says, each unless it is NULL. Ends with hybrid__turn_take or
+ * hybrid__turn_drop; on failure there is nothing to end. */
+static hybrid_result hybrid__turn_begin(hybrid__turn *t, const hybrid__dialog *d, const char *answer, size_t answer_size, const char *said, hybrid_error *error)
+{
+    hybrid_result r = HYBRID_OK;
+    memset(t, 0, sizeof *t);
+    t->view.rt = d->rt;
+    t->view.capacity = HYBRID__MAX(8, d->n + d->n / 2 + 2);
+    if (!(t->list = (hybrid__message *)hybrid__calloc(d->rt, t->view.capacity, sizeof *t->list)))
+        return hybrid__fail_memory(error, t->view.capacity * sizeof *t->list);
+    t->view.messages = t->list;
+    t->view.n = d->n;
+    if (d->n) memcpy(t->list, d->messages, d->n * sizeof *t->list);
+    if (answer) r = hybrid__turn_add(t, HYBRID__ROLE_ASSISTANT, answer, answer_size, &t->answer, error);
+    if (!r && said) r = hybrid__turn_add(t, HYBRID__ROLE_USER, said, strlen(said), &t->said, error);
+    if (r) hybrid__turn_drop(t);
+    return r;
+}
+
+/* Leaves the oldest message that is not the system prompt out of the view, and its answer. False: only the last message is left. */
+static bool hybrid__turn_forget(hybrid__turn *t)
+{
+    hybrid__dialog *v = &t->view;
+    const size_t first = v->n && v->messages[0].role == HYBRID__ROLE_SYSTEM;
+    if (v->n < first + 2) return false;
     do {
-        hybrid__dialog_drop(d, first);
-        ++*n_forgotten;
-    } while (d->n > first + 1 && d->messages[first].role == HYBRID__ROLE_ASSISTANT);
+        if (first) v->messages[1] = v->messages[0];
+        v->messages++;
+        v->n--;
+        t->n_dropped++;
+    } while (v->n > first + 1 && v->messages[first].role == HYBRID__ROLE_ASSISTANT);
     return true;
+}
+
+/* The dialog becomes what the view shows. Cannot fail. */
+static void hybrid__turn_take(hybrid__turn *t, hybrid__dialog *d)
+{
+    const size_t first = d->n && d->messages[0].role == HYBRID__ROLE_SYSTEM;
+    size_t i;
+    for (i = first; i < first + t->n_dropped; i++) hybrid__free(d->rt, i < d->n ? d->messages[i].text : t->answer);
+    hybrid__free(d->rt, d->messages);
+    memmove(t->list, t->view.messages, t->view.n * sizeof *t->list);
+    d->messages = t->list;
+    d->n = t->view.n;
+    d->capacity = t->view.capacity;
+    memset(t, 0, sizeof *t);
 }
 
 /* Without a template: what a model that only continues text understands best. */

@@ -49,43 +49,19 @@ static hybrid_result hybrid__plan_context(hybrid_model *m, const hybrid_context_
     return HYBRID_OK;
 }
 
-HYBRID_API hybrid_result hybrid_plan(hybrid_runtime *runtime, const hybrid_model_desc *model, const hybrid_context_desc *context, hybrid_memory_plan *plan, hybrid_error *error)
+/* The plan itself, made with a runtime that counts. gpu: that of the runtime in use, or NULL. */
+static hybrid_result hybrid__plan_model(hybrid_runtime *rt, const hybrid__counter *counter, hybrid__device *gpu, const hybrid_model_desc *model,
+                                        const hybrid_context_desc *context, hybrid_memory_plan *plan, hybrid_error *error)
 {
-    hybrid_runtime_desc rd;
-    hybrid_runtime *rt = NULL;
-    hybrid__counter counter;
-    hybrid_model_desc desc;
+    const uint64_t before = counter->live;
+    hybrid_model_desc desc = *model;
     hybrid_model *m = NULL;
-    hybrid__device *gpu = NULL;
-    uint64_t before;
     hybrid_result r;
-    if (!model || !plan) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_plan: %s is NULL", model ? "plan" : "model");
-    memset(plan, 0, sizeof *plan);
-    memset(&rd, 0, sizeof rd);
-    memset(&counter, 0, sizeof counter);
-    counter.base.alloc = runtime ? runtime->allocator.alloc : hybrid__default_alloc;
-    counter.base.free = runtime ? runtime->allocator.free : hybrid__default_free;
-    counter.base.user = runtime ? runtime->allocator.user : NULL;
-    rd.allocator.alloc = hybrid__counter_alloc;
-    rd.allocator.free = hybrid__counter_free;
-    rd.allocator.user = &counter;
-    if (runtime) {
-        rd.logger = runtime->logger;
-        rd.n_threads = runtime->pool.n_lanes;
-        rd.isa = hybrid__isa_name(runtime->isa);
-        rd.device = "cpu";                             /* the runtime's own is lent, below */
-        if ((r = hybrid__runtime_gpu(runtime, &gpu, error)) != HYBRID_OK) return r;
-    }
-    if ((r = hybrid_runtime_create(&rd, &rt, error)) != HYBRID_OK) return r;
-    if (!runtime) r = hybrid__runtime_gpu(rt, &gpu, error);
-    before = counter.live;
-    desc = *model;
     desc.reader.close = NULL;                          /* the caller's: it is used again for loading */
-    if (!r) r = hybrid__model_create(rt, &desc, &m, error);
-    if (!r) {
+    if ((r = hybrid__model_create(rt, &desc, &m, error)) == HYBRID_OK) {
         size_t i, bytes = hybrid__weights_bytes(&m->weights, &m->hp);
         plan->weights = bytes ? m->host.ops->cost(&m->host, bytes) : 0;
-        plan->model = counter.live - before;
+        plan->model = counter->live - before;
         for (i = 0; !bytes && i < hybrid_gguf_tensor_count(m->gguf); i++) plan->mapped += hybrid_gguf_tensor_at(m->gguf, i)->size;
         r = hybrid__model_place(m, gpu, &desc, error);
         if (m->place.gpu) {
@@ -98,6 +74,32 @@ HYBRID_API hybrid_result hybrid_plan(hybrid_runtime *runtime, const hybrid_model
         plan->device = plan->device_weights + plan->device_kv + plan->device_compute;
     }
     hybrid_model_destroy(m);
+    return r;
+}
+
+HYBRID_API hybrid_result hybrid_plan(hybrid_runtime *runtime, const hybrid_model_desc *model, const hybrid_context_desc *context, hybrid_memory_plan *plan, hybrid_error *error)
+{
+    hybrid_runtime *rt = NULL;
+    hybrid__counter counter;
+    hybrid_allocator allocator;
+    hybrid_memory_plan made;
+    hybrid__device *gpu = NULL;
+    hybrid_result r;
+    if (plan) memset(plan, 0, sizeof *plan);
+    if (!model || !plan) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_plan: %s is NULL", model ? "plan" : "model");
+    memset(&made, 0, sizeof made);
+    memset(&counter, 0, sizeof counter);
+    counter.base.alloc = runtime ? runtime->allocator.alloc : hybrid__default_alloc;
+    counter.base.free = runtime ? runtime->allocator.free : hybrid__default_free;
+    counter.base.user = runtime ? runtime->allocator.user : NULL;
+    allocator.alloc = hybrid__counter_alloc;
+    allocator.free = hybrid__counter_free;
+    allocator.user = &counter;
+    if (runtime && (r = hybrid__runtime_gpu(runtime, &gpu, error)) != HYBRID_OK) return r;           /* its own is lent */
+    if ((r = hybrid__runtime_like(runtime, &allocator, &rt, error)) != HYBRID_OK) return r;
+    if (!runtime) r = hybrid__runtime_gpu(rt, &gpu, error);
+    if (!r) r = hybrid__plan_model(rt, &counter, gpu, model, context, &made, error);
+    if (!r) *plan = made;
     hybrid_runtime_destroy(rt);
     return r;
 }

@@ -12,19 +12,49 @@ struct hybrid_session {
     int32_t             *ids; int32_t n_ids;                   /* tokens in the cache and in the batch, n_ctx at most */
     char                *answer; size_t answer_size, answer_capacity;   /* of the running answer, as shown */
     char                *piece; size_t piece_capacity;
+    size_t               longest_stop;     /* bytes; less than that may be held back */
     int32_t              max_tokens, n_vocab;
-    bool                 prompt_pending;   /* the batch holds a prompt */
+    int32_t              chosen;           /* the next token, sampled but not taken, for what it needs could not be had; -1: none */
+    bool                 batch_pending;    /* the batch holds tokens */
+    bool                 prompt_pending;   /* ... and they are a prompt */
     bool                 running;
+    bool                 in_use;           /* a call is under way: callbacks may not begin another */
     hybrid_session_info  info;
-    hybrid_error         error;
+    hybrid_error         error;            /* of the last call that failed, as long as result says so */
     hybrid_result        result;
 };
+
+/* ---- one call at a time: callbacks of a call (trace, log, memory, parallel_for) may not begin another ---- */
+
+/* False: refused, and the result says so until the call under way ends. */
+static bool hybrid__session_enter(hybrid_session *s, const char *function)
+{
+    if (!s->in_use) return s->in_use = true;
+    s->result = hybrid__fail(&s->error, HYBRID_ERROR_INVALID, "%s: the session is in use: one of its callbacks called it again", function);
+    return false;
+}
+
+/* A call that failed has left everything as it was, but for this. */
+static hybrid_result hybrid__session_leave(hybrid_session *s, hybrid_result r, const hybrid_error *error)
+{
+    s->in_use = false;
+    s->result = r;
+    if (r) {
+        s->error = *error;
+        s->error.result = r;
+    }
+    return r;
+}
 
 HYBRID_API void hybrid_session_destroy(hybrid_session *session)
 {
     hybrid_runtime *rt;
     if (!session) return;
     rt = session->rt;
+    if (!hybrid__session_enter(session, "hybrid_session_destroy")) {
+        hybrid__log(rt, HYBRID_LOG_ERROR, "%s; it was not destroyed", session->error.message);
+        return;
+    }
     hybrid_context_destroy(session->ctx);
     hybrid_sampler_destroy(session->sampler);
     hybrid_stop_destroy(session->stops);
@@ -47,8 +77,13 @@ static hybrid_result hybrid__session_stops(hybrid_session *s, const hybrid_sessi
     for (i = 0; i < desc->n_stops; i++) {
         list[i].data = desc->stops[i];
         list[i].size = desc->stops[i] ? strlen(desc->stops[i]) : 0;
+        s->longest_stop = HYBRID__MAX(s->longest_stop, list[i].size);
     }
-    if (extra) { list[i].data = turn; list[i].size = sizeof turn - 1; }
+    if (extra) {
+        list[i].data = turn;
+        list[i].size = sizeof turn - 1;
+        s->longest_stop = HYBRID__MAX(s->longest_stop, sizeof turn - 1);
+    }
     r = hybrid_stop_create(s->rt, list, desc->n_stops + extra, &s->stops, error);
     hybrid__free(s->rt, list);
     return r;
@@ -69,6 +104,7 @@ static hybrid_result hybrid__session_build(hybrid_session *s, const hybrid_sessi
     if ((r = hybrid__session_stops(s, desc, error)) != HYBRID_OK) return r;
     if (!(s->ids = (int32_t *)hybrid__calloc(s->rt, (size_t)cd.n_ctx, sizeof *s->ids))) return hybrid__fail_memory(error, (size_t)cd.n_ctx * sizeof *s->ids);
     s->max_tokens = desc->max_tokens;
+    s->chosen = -1;
     s->n_vocab = (int32_t)hybrid_vocab_size(hybrid_model_tokenizer(s->model));
     s->info.n_ctx = cd.n_ctx;
     return desc->system && desc->system[0] ? hybrid__dialog_add(&s->dialog, HYBRID__ROLE_SYSTEM, desc->system, strlen(desc->system), error) : HYBRID_OK;
@@ -79,8 +115,8 @@ HYBRID_API hybrid_result hybrid_session_create(hybrid_model *model, const hybrid
     hybrid_session_desc zero;
     hybrid_session *s;
     hybrid_result r;
+    if (session) *session = NULL;
     if (!model || !session) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_session_create: %s is NULL", model ? "session" : "model");
-    *session = NULL;
     memset(&zero, 0, sizeof zero);
     if (!(s = (hybrid_session *)hybrid__calloc(model->rt, 1, sizeof *s))) return hybrid__fail_memory(error, sizeof *s);
     s->model = model;
@@ -109,7 +145,7 @@ static hybrid_result hybrid__session_tokenize(hybrid_session *s, const char *tex
     return r;
 }
 
-/* Makes ids the content of the cache: what it begins with already is kept, the rest goes into the batch. */
+/* Makes ids (n, below n_ctx) the content of the cache: what it begins with already is kept, the rest goes into the batch. */
 static hybrid_result hybrid__session_prompt(hybrid_session *s, const int32_t *ids, int32_t n, hybrid_error *error)
 {
     const int32_t length = hybrid_seq_length(s->ctx, 0);
@@ -126,7 +162,8 @@ static hybrid_result hybrid__session_prompt(hybrid_session *s, const int32_t *id
     memset(&s->utf8, 0, sizeof s->utf8);
     hybrid_stop_reset(s->stops);
     s->answer_size = 0;
-    s->running = s->prompt_pending = true;
+    s->chosen = -1;
+    s->running = s->batch_pending = s->prompt_pending = true;
     s->info.stop = HYBRID_STOP_NONE;
     s->info.n_prompt = n;
     s->info.n_cached = same;
@@ -135,15 +172,15 @@ static hybrid_result hybrid__session_prompt(hybrid_session *s, const int32_t *id
     return HYBRID_OK;
 }
 
-/* The tokens of the whole dialog, BOS included where the model wants one and the template has none. */
-static hybrid_result hybrid__session_dialog_ids(hybrid_session *s, int32_t **ids, size_t *n, hybrid_error *error)
+/* The tokens of a whole dialog, BOS included where the model wants one and the template has none. */
+static hybrid_result hybrid__session_dialog_ids(hybrid_session *s, const hybrid__dialog *dialog, int32_t **ids, size_t *n, hybrid_error *error)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
     const int32_t bos = hybrid_token_role_id(tok, HYBRID_ROLE_BOS);
     hybrid_text text;
     hybrid_result r;
     memset(&text, 0, sizeof text);
-    r = hybrid__dialog_render(&s->dialog, s->model, &text, error);
+    r = hybrid__dialog_render(dialog, s->model, &text, error);
     if (!r) r = hybrid__session_tokenize(s, text.data ? text.data : "", text.size, HYBRID_TOKENIZE_PARSE_SPECIAL, ids, n, error);
     hybrid_text_free(&text);
     if (!r && hybrid_tokenizer_adds_bos(tok) && bos >= 0 && (!*n || (*ids)[0] != bos)) {
@@ -154,85 +191,106 @@ static hybrid_result hybrid__session_dialog_ids(hybrid_session *s, int32_t **ids
     return r;
 }
 
-/* What has been shown of an answer becomes a message of the dialog. */
-static hybrid_result hybrid__session_keep_answer(hybrid_session *s, hybrid_error *error)
+/* The dialog as it will be: what has been shown of a running answer becomes a message, and so does what the user says (unless it is NULL). */
+static hybrid_result hybrid__session_turn(hybrid_session *s, const char *said, hybrid__turn *turn, hybrid_error *error)
 {
-    hybrid_result r = HYBRID_OK;
-    if (s->is_chat && s->dialog.n && s->dialog.messages[s->dialog.n - 1].role == HYBRID__ROLE_USER)
-        r = hybrid__dialog_add(&s->dialog, HYBRID__ROLE_ASSISTANT, s->answer ? s->answer : "", s->answer_size, error);
-    if (!r) s->is_chat = s->running = false;
-    return r;
+    const hybrid__dialog *d = &s->dialog;
+    const bool answered = s->is_chat && d->n && d->messages[d->n - 1].role == HYBRID__ROLE_USER;
+    return hybrid__turn_begin(turn, d, answered ? s->answer ? s->answer : "" : NULL, answered ? s->answer_size : 0, said, error);
 }
 
-static hybrid_result hybrid__session_failed(hybrid_session *s, hybrid_result r)
+/* The prompt of a turn. As many of the oldest messages are left out as it takes to fit it beside an answer: an eighth of the context, or what
+ * max_tokens asks. */
+static hybrid_result hybrid__session_turn_ids(hybrid_session *s, hybrid__turn *turn, int32_t **ids, size_t *n, hybrid_error *error)
 {
-    s->result = r;
-    s->error.result = r;
-    s->info.stop = HYBRID_STOP_ERROR;
-    s->running = false;
-    hybrid_batch_clear(s->ctx);
-    s->n_ids = hybrid_seq_length(s->ctx, 0);
+    const int32_t n_ctx = s->info.n_ctx, room = s->max_tokens ? HYBRID__MIN(s->max_tokens, n_ctx / 2) : n_ctx / 8;
+    hybrid_result r;
+    for (;;) {
+        *ids = NULL;
+        if ((r = hybrid__session_dialog_ids(s, &turn->view, ids, n, error)) != HYBRID_OK) return r;
+        if (*n + (size_t)room <= (size_t)n_ctx || !hybrid__turn_forget(turn)) break;
+        hybrid__free(s->rt, *ids);
+    }
+    if (*n < (size_t)n_ctx) return HYBRID_OK;
+    return hybrid__fail(error, HYBRID_ERROR_CONTEXT_FULL, "the message makes a prompt of %llu tokens, but the context has only %d: shorten it, or raise n_ctx",
+                        (unsigned long long)*n, n_ctx);
+}
+
+static hybrid_result hybrid__session_say(hybrid_session *s, const char *text, hybrid_error *error)
+{
+    hybrid__turn turn;
+    int32_t *ids = NULL;
+    size_t n = 0;
+    hybrid_result r;
+    if (!text) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_session_say: text is NULL");
+    if ((r = hybrid__session_turn(s, text, &turn, error)) != HYBRID_OK) return r;
+    r = hybrid__session_turn_ids(s, &turn, &ids, &n, error);
+    if (!r) r = hybrid__session_prompt(s, ids, (int32_t)n, error);
+    if (!r) {
+        s->info.n_forgotten += (int32_t)turn.n_dropped;
+        hybrid__turn_take(&turn, &s->dialog);
+        s->is_chat = true;
+    } else hybrid__turn_drop(&turn);
+    hybrid__free(s->rt, ids);
     return r;
 }
 
 HYBRID_API hybrid_result hybrid_session_say(hybrid_session *session, const char *text)
 {
-    hybrid_session *s = session;
-    int32_t *ids = NULL;
+    hybrid_error error;
+    if (!session || !hybrid__session_enter(session, "hybrid_session_say")) return HYBRID_ERROR_INVALID;
+    return hybrid__session_leave(session, hybrid__session_say(session, text, &error), &error);
+}
+
+/* The tokens in the cache and in the batch, and behind them those of a text. */
+static hybrid_result hybrid__session_text_ids(hybrid_session *s, const char *text, int32_t **all, size_t *n_all, hybrid_error *error)
+{
+    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
+    const int32_t length = s->n_ids, bos = hybrid_token_role_id(tok, HYBRID_ROLE_BOS);
+    const unsigned flags = HYBRID_TOKENIZE_PARSE_SPECIAL | (length ? 0u : HYBRID_TOKENIZE_ADD_SPECIAL);
+    int32_t *ids;
     size_t n = 0;
-    hybrid_result r;
-    if (!s) return HYBRID_ERROR_INVALID;
-    s->result = HYBRID_OK;
-    if (!text) return hybrid__session_failed(s, hybrid__fail(&s->error, HYBRID_ERROR_INVALID, "hybrid_session_say: text is NULL"));
-    if ((r = hybrid__session_keep_answer(s, &s->error)) != HYBRID_OK) return hybrid__session_failed(s, r);
-    if ((r = hybrid__dialog_add(&s->dialog, HYBRID__ROLE_USER, text, strlen(text), &s->error)) != HYBRID_OK) return hybrid__session_failed(s, r);
-    for (;;) {                                         /* room for an answer: an eighth of the context, or what max_tokens asks */
-        const int32_t room = s->max_tokens ? HYBRID__MIN(s->max_tokens, s->info.n_ctx / 2) : s->info.n_ctx / 8;
-        if ((r = hybrid__session_dialog_ids(s, &ids, &n, &s->error)) != HYBRID_OK) break;
-        if (n + (size_t)room <= (size_t)s->info.n_ctx || !hybrid__dialog_forget(&s->dialog, &s->info.n_forgotten)) break;
-        hybrid__free(s->rt, ids);
-        ids = NULL;
+    hybrid_result r = hybrid__session_tokenize(s, text, strlen(text), flags, &ids, &n, error);
+    *all = NULL;
+    if (!r && n > 1 && !length && hybrid_tokenizer_adds_eos(tok)) n--;                          /* text that goes on has no end */
+    if (!r && !n && !length && bos >= 0) ids[n++] = bos;
+    if (!r && !n && !length) r = hybrid__fail(error, HYBRID_ERROR_INVALID, "the prompt is empty, and this model has no token to begin with: give it some text");
+    if (!r && n + (size_t)length >= (size_t)s->info.n_ctx)
+        r = hybrid__fail(error, HYBRID_ERROR_CONTEXT_FULL, "%llu tokens of text behind the %d that are there do not fit the context of %d",
+                         (unsigned long long)n, length, s->info.n_ctx);
+    *n_all = n + (size_t)length;
+    if (!r && !(*all = (int32_t *)hybrid__calloc(s->rt, *n_all, sizeof **all))) r = hybrid__fail_memory(error, *n_all * sizeof **all);
+    if (!r) {
+        if (length) memcpy(*all, s->ids, (size_t)length * sizeof **all);
+        if (n) memcpy(*all + length, ids, n * sizeof **all);
     }
-    if (!r && n >= (size_t)s->info.n_ctx)
-        r = hybrid__fail(&s->error, HYBRID_ERROR_CONTEXT_FULL, "the message makes a prompt of %llu tokens, but the context has only %d: shorten it, or raise n_ctx", (unsigned long long)n, s->info.n_ctx);
-    if (!r) r = hybrid__session_prompt(s, ids, (int32_t)n, &s->error);
     hybrid__free(s->rt, ids);
-    if (r) {                                           /* as if it had not been said */
-        if (s->dialog.n && s->dialog.messages[s->dialog.n - 1].role == HYBRID__ROLE_USER) hybrid__dialog_drop(&s->dialog, s->dialog.n - 1);
-        return hybrid__session_failed(s, r);
-    }
-    s->is_chat = true;
-    return HYBRID_OK;
+    return r;
+}
+
+static hybrid_result hybrid__session_complete(hybrid_session *s, const char *text, hybrid_error *error)
+{
+    hybrid__turn turn;
+    int32_t *ids = NULL;
+    size_t n;
+    hybrid_result r;
+    if (!text) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_session_complete: text is NULL");
+    if ((r = hybrid__session_turn(s, NULL, &turn, error)) != HYBRID_OK) return r;
+    r = hybrid__session_text_ids(s, text, &ids, &n, error);
+    if (!r) r = hybrid__session_prompt(s, ids, (int32_t)n, error);
+    if (!r) {
+        hybrid__turn_take(&turn, &s->dialog);
+        s->is_chat = false;
+    } else hybrid__turn_drop(&turn);
+    hybrid__free(s->rt, ids);
+    return r;
 }
 
 HYBRID_API hybrid_result hybrid_session_complete(hybrid_session *session, const char *text)
 {
-    hybrid_session *s = session;
-    const hybrid_tokenizer *tok;
-    int32_t *ids = NULL, *all = NULL, length;
-    size_t n = 0;
-    hybrid_result r;
-    if (!s) return HYBRID_ERROR_INVALID;
-    s->result = HYBRID_OK;
-    if (!text) return hybrid__session_failed(s, hybrid__fail(&s->error, HYBRID_ERROR_INVALID, "hybrid_session_complete: text is NULL"));
-    if ((r = hybrid__session_keep_answer(s, &s->error)) != HYBRID_OK) return hybrid__session_failed(s, r);
-    tok = hybrid_model_tokenizer(s->model);
-    length = s->n_ids;
-    r = hybrid__session_tokenize(s, text, strlen(text), HYBRID_TOKENIZE_PARSE_SPECIAL | (length ? 0u : HYBRID_TOKENIZE_ADD_SPECIAL), &ids, &n, &s->error);
-    if (!r && n > 1 && !length && hybrid_tokenizer_adds_eos(tok)) n--;                          /* text that goes on has no end */
-    if (!r && !n && !length && hybrid_token_role_id(tok, HYBRID_ROLE_BOS) >= 0) ids[n++] = hybrid_token_role_id(tok, HYBRID_ROLE_BOS);
-    if (!r && !n && !length) r = hybrid__fail(&s->error, HYBRID_ERROR_INVALID, "the prompt is empty, and this model has no token to begin with: give it some text");
-    if (!r && n + (size_t)length >= (size_t)s->info.n_ctx)
-        r = hybrid__fail(&s->error, HYBRID_ERROR_CONTEXT_FULL, "%llu tokens of text behind the %d that are there do not fit the context of %d", (unsigned long long)n, length, s->info.n_ctx);
-    if (!r && !(all = (int32_t *)hybrid__calloc(s->rt, n + (size_t)length, sizeof *all))) r = hybrid__fail_memory(&s->error, (n + (size_t)length) * sizeof *all);
-    if (!r) {
-        memcpy(all, s->ids, (size_t)length * sizeof *all);
-        memcpy(all + length, ids, n * sizeof *all);
-        r = hybrid__session_prompt(s, all, length + (int32_t)n, &s->error);
-    }
-    hybrid__free(s->rt, ids);
-    hybrid__free(s->rt, all);
-    return r ? hybrid__session_failed(s, r) : HYBRID_OK;
+    hybrid_error error;
+    if (!session || !hybrid__session_enter(session, "hybrid_session_complete")) return HYBRID_ERROR_INVALID;
+    return hybrid__session_leave(session, hybrid__session_complete(session, text, &error), &error);
 }
 
 /* ---- answers ---- */
@@ -248,76 +306,113 @@ static bool hybrid__grow(hybrid_runtime *rt, char **data, size_t *capacity, size
     return true;
 }
 
-/* Bytes that may be shown become characters, behind the `at` bytes of the piece. */
-static hybrid_result hybrid__session_show(hybrid_session *s, hybrid_string bytes, size_t *at)
+/* Bytes that may be shown become characters, behind the `at` bytes of the piece, which has room for them. */
+static void hybrid__session_show(hybrid_session *s, hybrid_string bytes, size_t *at)
 {
-    if (!hybrid__grow(s->rt, &s->piece, &s->piece_capacity, *at, *at + HYBRID_UTF8_ROOM(bytes.size) + 16)) return hybrid__fail_memory(&s->error, bytes.size);
     *at += hybrid_utf8_feed(&s->utf8, bytes.data, bytes.size, s->piece + *at);
-    return HYBRID_OK;
 }
 
 /* The answer is over: what was held back is shown, unless a stop text ended it. */
-static hybrid_result hybrid__session_stop(hybrid_session *s, hybrid_stop stop, size_t *at)
+static void hybrid__session_stop(hybrid_session *s, hybrid_stop stop, size_t *at)
 {
-    hybrid_result r = stop == HYBRID_STOP_TEXT ? HYBRID_OK : hybrid__session_show(s, hybrid_stop_flush(s->stops), at);
-    if (r) return r;
-    if (!hybrid__grow(s->rt, &s->piece, &s->piece_capacity, *at, *at + 16)) return hybrid__fail_memory(&s->error, *at + 16);
+    if (stop != HYBRID_STOP_TEXT) hybrid__session_show(s, hybrid_stop_flush(s->stops), at);
     *at += hybrid_utf8_flush(&s->utf8, s->piece + *at);
     s->info.stop = stop;
     s->running = false;
+}
+
+/* Why there is no next token. */
+static hybrid_result hybrid__session_no_token(const hybrid_session *s, hybrid_result r, hybrid_error *error)
+{
+    const float *logits = hybrid_logits(s->ctx, 0);
+    bool any = false;
+    int32_t i;
+    if (!logits) return hybrid__fail(error, r, "no next token: the logits are not there");
+    for (i = 0; i < s->n_vocab; i++) {
+        if (!(logits[i] < INFINITY))
+            return hybrid__fail(error, r, "no next token: the logit of token %d is %s: the weights are damaged, or beyond the range of floats", i,
+                                logits[i] > 0 ? "infinite" : "not a number");
+        any = any || logits[i] > -INFINITY;
+    }
+    if (!any) return hybrid__fail(error, r, "no next token: all logits are -infinite: the weights are damaged");
+    return hybrid__fail(error, r, "no next token: the sampler's bias forbids all of them");
+}
+
+/* Runs the model on what is queued and chooses the next token. A failure leaves what was done for the next try. */
+static hybrid_result hybrid__session_choose(hybrid_session *s, hybrid_error *error)
+{
+    const uint64_t since = hybrid__now_us();
+    hybrid_result r;
+    int32_t id;
+    if (s->chosen >= 0) return HYBRID_OK;
+    if (s->batch_pending) {
+        if ((r = hybrid_decode(s->ctx, error)) != HYBRID_OK) return r;
+        s->batch_pending = false;
+        if (s->prompt_pending) s->info.prompt_us += hybrid__now_us() - since;
+    }
+    if ((id = hybrid_sample_next(s->sampler, s->ctx, 0, s->n_vocab)) < 0) return hybrid__session_no_token(s, (hybrid_result)id, error);
+    if (!s->prompt_pending) s->info.generate_us += hybrid__now_us() - since;
+    s->prompt_pending = false;
+    s->chosen = id;
     return HYBRID_OK;
 }
 
-/* Runs the model on what is queued and takes the next token; *at counts the bytes of the piece. */
-static hybrid_result hybrid__session_token(hybrid_session *s, size_t *at)
+/* Room for all that `size` more bytes can show, in the piece and in the answer: the only things, but for a decode, that can fail. */
+static hybrid_result hybrid__session_room(hybrid_session *s, size_t at, size_t size, hybrid_error *error)
+{
+    const size_t more = 2 * HYBRID_UTF8_ROOM(s->longest_stop + size) + 16, piece = at + more, answer = s->answer_size + piece;
+    if (!hybrid__grow(s->rt, &s->piece, &s->piece_capacity, at, piece)) return hybrid__fail_memory(error, piece);
+    if (!hybrid__grow(s->rt, &s->answer, &s->answer_capacity, s->answer_size, answer)) return hybrid__fail_memory(error, answer);
+    return HYBRID_OK;
+}
+
+/* Takes one more token; *at counts the bytes of the piece. All that can fail stands before the first change. */
+static hybrid_result hybrid__session_token(hybrid_session *s, size_t *at, hybrid_error *error)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
-    const uint64_t since = hybrid__now_us();
-    hybrid_string bytes;
+    hybrid_string bytes = { NULL, 0 };
+    hybrid_result r = hybrid__session_choose(s, error);
     int32_t id;
-    int which;
-    hybrid_result r = hybrid_decode(s->ctx, &s->error);
+    int which = -1;
     if (r) return r;
-    if (s->prompt_pending) s->info.prompt_us += hybrid__now_us() - since;
-    id = hybrid_sample_next(s->sampler, s->ctx, 0, s->n_vocab);
-    if (!s->prompt_pending) s->info.generate_us += hybrid__now_us() - since;
-    s->prompt_pending = false;
-    if (id < 0) return hybrid__fail(&s->error, (hybrid_result)id, "no next token: a logit is not a number, or all tokens are forbidden (damaged weights?)");
-    if (hybrid_token_is_end(tok, id)) return hybrid__session_stop(s, HYBRID_STOP_END, at);
+    id = s->chosen;
+    if (!hybrid_token_is_end(tok, id) && hybrid_token_kind(tok, id) != HYBRID_TOKEN_CONTROL && hybrid_token_kind(tok, id) != HYBRID_TOKEN_UNKNOWN)
+        bytes = hybrid_token_bytes(tok, id);                                                    /* the others are no text */
+    if ((r = hybrid__session_room(s, *at, bytes.size, error)) != HYBRID_OK) return r;
+    if (bytes.size && (r = hybrid_stop_feed(s->stops, bytes.data, bytes.size, &bytes, &which, error)) != HYBRID_OK) return r;
+    s->chosen = -1;
+    if (hybrid_token_is_end(tok, id)) {
+        hybrid__session_stop(s, HYBRID_STOP_END, at);
+        return HYBRID_OK;
+    }
     hybrid_sampler_accept(s->sampler, id);
     s->info.n_generated++;
-    if (hybrid_token_kind(tok, id) != HYBRID_TOKEN_CONTROL && hybrid_token_kind(tok, id) != HYBRID_TOKEN_UNKNOWN) {      /* those are no text */
-        bytes = hybrid_token_bytes(tok, id);
-        if ((r = hybrid_stop_feed(s->stops, bytes.data, bytes.size, &bytes, &which, &s->error)) != HYBRID_OK) return r;
-        if ((r = hybrid__session_show(s, bytes, at)) != HYBRID_OK) return r;
-        if (which >= 0) return hybrid__session_stop(s, HYBRID_STOP_TEXT, at);
+    hybrid__session_show(s, bytes, at);
+    if (which >= 0) hybrid__session_stop(s, HYBRID_STOP_TEXT, at);
+    else if (s->n_ids == s->info.n_ctx) hybrid__session_stop(s, HYBRID_STOP_CONTEXT, at);
+    else {
+        s->ids[s->n_ids++] = id;                           /* at the limit it is not needed now: it is decoded with the next prompt */
+        if (s->max_tokens && s->info.n_generated >= s->max_tokens) hybrid__session_stop(s, HYBRID_STOP_LIMIT, at);
+        else {
+            r = hybrid_batch_add(s->ctx, 0, &id, 1, error);        /* there is room: n_ids was below n_ctx */
+            s->batch_pending = !r;
+        }
     }
-    if (s->n_ids == s->info.n_ctx) return hybrid__session_stop(s, HYBRID_STOP_CONTEXT, at);
-    if ((r = hybrid_batch_add(s->ctx, 0, &id, 1, &s->error)) != HYBRID_OK) return r;
-    s->ids[s->n_ids++] = id;
-    if (s->max_tokens && s->info.n_generated >= s->max_tokens) {
-        hybrid_batch_clear(s->ctx);                    /* known, but not needed now: it is decoded with the next prompt */
-        return hybrid__session_stop(s, HYBRID_STOP_LIMIT, at);
-    }
-    return HYBRID_OK;
+    return r;
 }
 
 HYBRID_API const char *hybrid_session_next(hybrid_session *session)
 {
     hybrid_session *s = session;
+    hybrid_error error;
     size_t at = 0;
     hybrid_result r = HYBRID_OK;
-    if (!s || !s->running) return NULL;
-    while (!r && s->running && !at) r = hybrid__session_token(s, &at);
-    if (!r && at && !hybrid__grow(s->rt, &s->answer, &s->answer_capacity, s->answer_size, s->answer_size + at)) r = hybrid__fail_memory(&s->error, s->answer_size + at);
-    if (r) {
-        hybrid__session_failed(s, r);
-        return NULL;
-    }
-    if (!at) return NULL;
+    if (!s || (!s->running && !s->in_use) || !hybrid__session_enter(s, "hybrid_session_next")) return NULL;
+    while (!r && s->running && !at) r = hybrid__session_token(s, &at, &error);
+    if (hybrid__session_leave(s, r, &error) || !at) return NULL;
     memcpy(s->answer + s->answer_size, s->piece, at);
     s->answer_size += at;
-    s->piece[at] = 0;                                  /* HYBRID_UTF8_ROOM and + 16 leave room for it */
+    s->piece[at] = 0;                                  /* hybrid__session_room leaves room for it */
     return s->piece;
 }
 
@@ -334,6 +429,7 @@ HYBRID_API void hybrid_session_describe(const hybrid_session *session, hybrid_se
     memset(info, 0, sizeof *info);
     if (!session) return;
     *info = session->info;
+    if (session->result) info->stop = HYBRID_STOP_ERROR;
     info->n_used = hybrid_seq_length(session->ctx, 0);
 }
 
@@ -341,13 +437,19 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 {
     hybrid__dialog *d;
     if (!session) return;
+    if (!hybrid__session_enter(session, "hybrid_session_reset")) {
+        hybrid__log(session->rt, HYBRID_LOG_ERROR, "%s; nothing was forgotten", session->error.message);
+        return;
+    }
     d = &session->dialog;
     hybrid_batch_clear(session->ctx);
     hybrid_seq_remove(session->ctx, 0, 0, NULL);
     hybrid_sampler_reset(session->sampler);
     while (d->n && d->messages[d->n - 1].role != HYBRID__ROLE_SYSTEM) hybrid__dialog_drop(d, d->n - 1);
     session->n_ids = 0;
-    session->running = session->is_chat = false;
+    session->running = session->is_chat = session->batch_pending = session->prompt_pending = false;
+    session->chosen = -1;
     session->info.stop = HYBRID_STOP_NONE;
     session->info.n_forgotten = 0;
+    hybrid__session_leave(session, HYBRID_OK, NULL);
 }

@@ -161,8 +161,8 @@ HYBRID_API hybrid_result hybrid_model_load(hybrid_runtime *runtime, const hybrid
 {
     hybrid_model *m = NULL;
     hybrid_result r;
+    if (model) *model = NULL;
     if (!model || !desc) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_model_load: %s is NULL", model ? "desc" : "model");
-    *model = NULL;
     r = hybrid__model_create(runtime, desc, &m, error);
     if (!r && desc->progress && !desc->progress(desc->progress_user, 0)) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     if (!r) r = hybrid__weights_read(m->rt, m->gguf, &m->hp, &m->weights, desc->progress, desc->progress_user, error);

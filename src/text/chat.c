@@ -116,9 +116,12 @@ HYBRID_API hybrid_result hybrid_chat_render(const hybrid_template *tmpl, const h
     hybrid_result result;
     bool lost;
     size_t i;
-    if (!tmpl || !out) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_chat_render: %s is NULL", tmpl ? "out" : "tmpl");
-    if (!desc) desc = &zero;
+    if (!out) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_chat_render: out is NULL");
     hybrid__text_empty(out);
+    if (!tmpl)
+        return hybrid__fail(error, HYBRID_ERROR_INVALID, "this model has no chat template (a base model): let it continue text, or make a template "
+                            "(hybrid_template_create(NULL, NULL, ...) gives that of ChatML); hybrid_chat_render: tmpl is NULL");
+    if (!desc) desc = &zero;
     if (n && !messages && !desc->messages) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_chat_render: messages is NULL");
     for (i = 0; !desc->messages && i < n; i++)
         if (!messages[i].role) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_chat_render: message %lu has no role", (unsigned long)i);

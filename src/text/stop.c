@@ -10,6 +10,7 @@ struct hybrid_stop_matcher {
     uint8_t        *held;        /* bytes not shown yet, and those of the last feed */
     size_t          n_held, n_shown, capacity;      /* n_shown: at the front of held, given to the caller by the last call */
     bool            stopped;
+    bool            in_use;      /* the allocator may not call back */
 };
 
 HYBRID_API void hybrid_stop_destroy(hybrid_stop_matcher *matcher)
@@ -113,20 +114,24 @@ HYBRID_API hybrid_result hybrid_stop_feed(hybrid_stop_matcher *matcher, const vo
     const uint8_t *p = (const uint8_t *)bytes;
     size_t i, keep = 0, need;
     int found = -1;
+    if (safe) safe->data = NULL;
+    if (safe) safe->size = 0;
+    if (which) *which = -1;
     if (!m || (!bytes && size) || !safe || !which) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_feed: matcher, bytes, safe or which is NULL");
-    safe->data = NULL;
-    safe->size = 0;
-    *which = -1;
-    hybrid__stop_forget(m);
-    if (m->stopped) return HYBRID_OK;
-    if (!hybrid__add_size(m->n_held, size, &need)) return hybrid__fail(error, HYBRID_ERROR_LIMIT, "hybrid_stop_feed: too many bytes");
-    if (need > m->capacity) {
+    if (m->in_use) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_feed: the matcher is in use: its allocator called it again");
+    if (!hybrid__add_size(m->n_held - m->n_shown, size, &need)) return hybrid__fail(error, HYBRID_ERROR_LIMIT, "hybrid_stop_feed: too many bytes");
+    if (!m->stopped && need > m->capacity) {
         size_t capacity = HYBRID__MAX(need, HYBRID__MAX(2 * m->capacity, 256));
-        uint8_t *held = (uint8_t *)hybrid__realloc(m->rt, m->held, m->capacity, capacity);
+        uint8_t *held;
+        m->in_use = true;
+        held = (uint8_t *)hybrid__realloc(m->rt, m->held, m->capacity, capacity);
+        m->in_use = false;
         if (!held) return hybrid__fail_memory(error, capacity);
         m->held = held;
         m->capacity = capacity;
     }
+    hybrid__stop_forget(m);
+    if (m->stopped) return HYBRID_OK;
     for (i = 0; i < size && found < 0; i++) {
         m->held[m->n_held++] = p[i];
         found = hybrid__stop_step(m, p[i], &keep);

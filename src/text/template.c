@@ -149,9 +149,10 @@ HYBRID_API hybrid_result hybrid_template_render(const hybrid_template *tmpl, con
     hybrid__jvalue context;
     hybrid_result result;
     bool ok;
-    if (!tmpl || !out) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_template_render: %s is NULL", tmpl ? "out" : "tmpl");
-    if (!desc) desc = &zero;
+    if (!out) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_template_render: out is NULL");
     hybrid__text_empty(out);
+    if (!tmpl) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_template_render: tmpl is NULL (a model that has no chat template gives none)");
+    if (!desc) desc = &zero;
     memset(&doc, 0, sizeof doc);
     ok = hybrid__render_begin(tmpl, &desc->limits, desc->now, desc->utc_offset, &j, error);
     if (ok && desc->context) {

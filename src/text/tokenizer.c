@@ -189,8 +189,8 @@ HYBRID_API hybrid_result hybrid_tokenize(const hybrid_tokenizer *tokenizer, cons
     hybrid__tokenize_job job;
     hybrid__cached_word few[64];
     size_t words = HYBRID__COUNT(few);
+    if (n) *n = 0;
     if (!t || (!text && size) || (!ids && capacity) || !n) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenize: tokenizer, text, ids or n is NULL");
-    *n = 0;
     if (!text) text = "";
     memset(&job, 0, sizeof job);
     job.t = t;
@@ -237,12 +237,12 @@ HYBRID_API hybrid_result hybrid_detokenize(const hybrid_tokenizer *tokenizer, co
 {
     size_t i, n = 0;
     bool space = tokenizer && tokenizer->add_space;      /* the one that tokenizing put before the first word */
+    if (size) *size = 0;
     if (!tokenizer || (!ids && n_ids) || (!text && capacity) || !size) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_detokenize: tokenizer, ids, text or size is NULL");
-    *size = 0;
+    for (i = 0; i < n_ids; i++) if (ids[i] < 0) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_detokenize: ids[%llu] is %ld", (unsigned long long)i, (long)ids[i]);
     for (i = 0; i < n_ids; i++) {
         hybrid_token_type type = hybrid_token_kind(tokenizer, ids[i]);
         hybrid_string s = hybrid_token_bytes(tokenizer, ids[i]);
-        if (ids[i] < 0) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_detokenize: ids[%llu] is %ld", (unsigned long long)i, (long)ids[i]);
         if ((type == HYBRID_TOKEN_CONTROL || type == HYBRID_TOKEN_UNKNOWN) && !(flags & HYBRID_DETOKENIZE_SPECIAL)) continue;
         if (space && s.size) {
             space = false;
