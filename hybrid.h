@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 1a42e10029c42abc): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 6231b1304d3bb223): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -69,7 +69,7 @@
  *     2253  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
  *     2416  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     2444  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    24126  end.h              closes what core/begin opened
+ *    24549  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     2810  names.c            names that must differ, found by hash
@@ -130,34 +130,34 @@
  *    14538  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
  *    14796  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
  *    14992  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    15309  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2, by panels of int16.
- *    15547  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    16128  cpu_int.c          the table of integer-block kernels
- *    16183  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    16250  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    18500  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    19628  cpu_select.c       the kernels of an instruction set
- *    19664  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    19834  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    20088  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    15309  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes times tiles of activations
+ *    15970  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    16551  cpu_int.c          the table of integer-block kernels
+ *    16606  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    16673  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    18923  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    20051  cpu_select.c       the kernels of an instruction set
+ *    20087  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    20257  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    20511  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    20509  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    20758  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    21004  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    21049  forward.c          one transformer for all families, over the op table
- *    21551  place.c            which layers run where
- *    21688  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    20932  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    21181  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    21427  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    21472  forward.c          one transformer for all families, over the op table
+ *    21974  place.c            which layers run where
+ *    22111  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    21913  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    22249  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    22537  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    22677  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    23322  next.c             the next token of a sequence
- *    23374  plan.c             the bytes of a model and a context before they are loaded
- *    23483  dialog.c           the messages of a conversation, and the prompt that they make
- *    23667  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    22336  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    22672  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    22960  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    23100  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    23745  next.c             the next token of a sequence
+ *    23797  plan.c             the bytes of a model and a context before they are loaded
+ *    23906  dialog.c           the messages of a conversation, and the prompt that they make
+ *    24090  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1041,7 +1041,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "1a42e10029c42abc"
+#define HYBRID__SOURCE_ID "6231b1304d3bb223"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -15307,239 +15307,662 @@ HYBRID__GEMV256_AVX2(q6_K, false, 5)
 /* ==== end src/compute/cpu_int_avx2.c ==== */
 
 /* ==== begin src/compute/cpu_int_avx2_gemm.c ==== */
-/* compute/cpu_int_avx2_gemm: prefill of integer blocks with AVX2, by panels of int16.
+/* compute/cpu_int_avx2_gemm: prefill of integer blocks with AVX2: panels of weights as bytes times tiles of activations.
  *
- * int16 times int16, where a super-block's weight already holds the scale of its sub-block: exact, and one kernel for all types of a family. */
+ * A panel is 16 rows of weights, unpacked once and multiplied with all rows of activations: for every 4 k, 16 rows x 4 unsigned bytes. Bytes are
+ * multiplied by vpmaddubsw (unsigned x signed, pairs summed in 16 bits) and stay 16-bit sums as long as their type allows: 16 products of 4 or 5
+ * bits, 8 of 6 bits; an offset goes into the value that the sum starts with, so that only the end of the sum has to fit. The tile is
+ * cpu_int_tile.inc; processors with AVX-VNNI (vpdpbusd, 4 products to 32 bits) run the same text with another product.
+ *
+ * The 8 sums p[b % 8] of NUMERICS.md lie in memory that stays in L1, block by block in the order of the file. */
 #if defined(HYBRID__X86)
 
-/* Prefill: q as int16, d (floats), and of 32-weight blocks the sums of q (floats), of super-blocks sums of 16 q (int16); in the order of runs. */
-HYBRID__INLINE size_t hybrid__wide_s(int64_t k) { return (size_t)k * 2 + hybrid__align((size_t)k / 8, 64); }
-static size_t hybrid__wide_bytes(int64_t k) { return (hybrid__wide_s(k) + hybrid__align((size_t)k / 8, 64)) | 64; }
-HYBRID__TARGET_AVX2 static void hybrid__wide_prepare(const float *x, int64_t k, void *act, int block)
+#if defined(__GNUC__) && !defined(__clang__)
+    #define HYBRID__KEEP(v) __asm__("" : "+x"(v))
+#else
+    #define HYBRID__KEEP(v) HYBRID__UNUSED(0)
+#endif
+
+/* ---- activations: q as int8, d (floats), and
+ * of 32-weight blocks: s: sums of q (floats); e: minus the sums of q as pairs of int16, 4i and 4i + 1, 4i + 2 and 4i + 3;
+ * of super-blocks: e of every 16 and of every 32, sums of q of every 16 and of every 32 (int16). ---- */
+HYBRID__INLINE size_t hybrid__byte32_d(int64_t k) { return hybrid__align((size_t)k, 64); }
+HYBRID__INLINE size_t hybrid__byte32_part(int64_t k) { return hybrid__align((size_t)k / 8, 64); }
+static size_t hybrid__byte32_bytes(int64_t k) { return (hybrid__byte32_d(k) + 3 * hybrid__byte32_part(k)) | 64; }
+HYBRID__INLINE size_t hybrid__byte256_e16(int64_t k) { return (size_t)k; }
+HYBRID__INLINE size_t hybrid__byte256_e32(int64_t k) { return hybrid__byte256_e16(k) + (size_t)k / 4; }
+HYBRID__INLINE size_t hybrid__byte256_s16(int64_t k) { return hybrid__byte256_e32(k) + (size_t)k / 8; }
+HYBRID__INLINE size_t hybrid__byte256_s32(int64_t k) { return hybrid__byte256_s16(k) + (size_t)k / 8; }
+HYBRID__INLINE size_t hybrid__byte256_d(int64_t k) { return hybrid__byte256_s32(k) + (size_t)k / 16; }
+static size_t hybrid__byte256_bytes(int64_t k) { return hybrid__align(hybrid__byte256_d(k) + (size_t)k / 64, 64) | 64; }
+
+/* 16 floats to int8; adds minus the sums of q at positions 4i, 4i + 1 to e[0], of those at 4i + 2, 4i + 3 to e[1]. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m128i hybrid__byte_quant_avx2(const float *x, float id, int e[2])
 {
-    float *d = (float *)(void *)((char *)act + (size_t)k * 2), *s32 = (float *)(void *)((char *)act + hybrid__wide_s(k));
-    int16_t *s16 = (int16_t *)(void *)s32;
-    int64_t run[9], b;
-    int i;
-    hybrid__runs(k / block, run);
-    for (b = 0; b < k / block; b++, x += block) {
-        int64_t at = hybrid__run_position(run, b);
-        float id;
-        int sum = 0;
-        d[at] = hybrid__act_scale_avx2(x, block / 8);
-        id = hybrid__act_inverse(d[at]);
-        for (i = 0; i < block / 16; i++) {
-            if (block == 256) sum = 0;
-            _mm256_store_si256((__m256i *)(void *)((int16_t *)act + at * block + 16 * i), hybrid__quant16_avx2(x + 16 * i, id, &sum));
-            if (block == 256) s16[at * 16 + i] = (int16_t)sum;
-        }
-        if (block == 32) s32[at] = (float)sum;
+    __m256i a = hybrid__quant8_avx2(x, id), b = hybrid__quant8_avx2(x + 8, id), words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xD8);
+    __m256i v = _mm256_madd_epi16(words, _mm256_set1_epi16(-1));
+    __m128i h = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    uint64_t pair;
+    h = _mm_add_epi32(h, _mm_shuffle_epi32(h, 0x4E));
+    pair = (uint64_t)_mm_cvtsi128_si64(h);
+    e[0] += (int32_t)(uint32_t)pair;
+    e[1] += (int32_t)(uint32_t)(pair >> 32);
+    return hybrid__bytes_avx2(words);
+}
+HYBRID__INLINE uint32_t hybrid__byte_pair(const int e[2]) { return ((uint32_t)e[0] & 0xFFFF) | (uint32_t)e[1] << 16; }
+
+HYBRID__TARGET_AVX2 static void hybrid__byte32_prepare(const float *x, int64_t k, void *act)
+{
+    char *base = (char *)act + hybrid__byte32_d(k);
+    const size_t part = hybrid__byte32_part(k);
+    int64_t b;
+    for (b = 0; b < k / 32; b++, x += 32, base += 4) {
+        float d = hybrid__act_scale_avx2(x, 4), id = hybrid__act_inverse(d), s;
+        int e[2] = { 0, 0 };
+        uint32_t pair;
+        _mm_store_si128((__m128i *)(void *)((char *)act + b * 32), hybrid__byte_quant_avx2(x, id, e));
+        _mm_store_si128((__m128i *)(void *)((char *)act + b * 32 + 16), hybrid__byte_quant_avx2(x + 16, id, e));
+        s = (float)-(e[0] + e[1]);
+        pair = hybrid__byte_pair(e);
+        memcpy(base, &d, 4);
+        memcpy(base + part, &s, 4);
+        memcpy(base + 2 * part, &pair, 4);
     }
 }
-static void hybrid__wide32_prepare(const float *x, int64_t k, void *act) { hybrid__wide_prepare(x, k, act, 32); }
-static void hybrid__wide256_prepare(const float *x, int64_t k, void *act) { hybrid__wide_prepare(x, k, act, 256); }
-static const hybrid__act_format hybrid__many32_avx2 = { hybrid__wide_bytes, hybrid__wide32_prepare };
-static const hybrid__act_format hybrid__many256_avx2 = { hybrid__wide_bytes, hybrid__wide256_prepare };
+HYBRID__TARGET_AVX2 static void hybrid__byte256_prepare(const float *x, int64_t k, void *act)
+{
+    char *at = (char *)act;
+    float *d = (float *)(void *)(at + hybrid__byte256_d(k)), id = 0;
+    uint32_t *e16 = (uint32_t *)(void *)(at + hybrid__byte256_e16(k)), *e32 = (uint32_t *)(void *)(at + hybrid__byte256_e32(k));
+    int16_t *s16 = (int16_t *)(void *)(at + hybrid__byte256_s16(k)), *s32 = (int16_t *)(void *)(at + hybrid__byte256_s32(k));
+    int64_t b;
+    int i;
+    for (b = 0; b < k / 32; b++, x += 32) {
+        int e[2][2] = { { 0, 0 }, { 0, 0 } };
+        if (b % 8 == 0) {
+            d[b / 8] = hybrid__act_scale_avx2(x, 32);
+            id = hybrid__act_inverse(d[b / 8]);
+        }
+        for (i = 0; i < 2; i++) {
+            _mm_store_si128((__m128i *)(void *)(at + b * 32 + 16 * i), hybrid__byte_quant_avx2(x + 16 * i, id, e[i]));
+            e16[2 * b + i] = hybrid__byte_pair(e[i]);
+            s16[2 * b + i] = (int16_t)-(e[i][0] + e[i][1]);
+        }
+        e[0][0] += e[1][0];
+        e[0][1] += e[1][1];
+        e32[b] = hybrid__byte_pair(e[0]);
+        s32[b] = (int16_t)-(e[0][0] + e[0][1]);
+    }
+}
+static const hybrid__act_format hybrid__byte32_avx2 = { hybrid__byte32_bytes, hybrid__byte32_prepare };
+static const hybrid__act_format hybrid__byte256_avx2 = { hybrid__byte256_bytes, hybrid__byte256_prepare };
 
-/* ---- prefill: panels of 16 rows: for every pair of weights 16 rows x 2 int16 ----
- * Of a 32-weight block: 16 pairs, d[16], m[16] (floats). Of a super-block: 128 pairs, d[16], dmin[16], 8 pairs of mins (int16). */
+/* ---- panels ----
+ * Of a 32-weight block: 8 x (16 rows x 4 weights); Q8_0: |w|, then 8 of masks (0xFF where w is negative). d[16]; m[16] (floats; Q8_0: int32, sums of
+ * |w| where w is negative, plus the bits of 1.5 * 2^23).
+ * Of a super-block: 64 x (16 rows x 4 weights); scales of 16 (or 8) sub-blocks: 16 rows x 2 equal int16; mins of pairs of sub-blocks: 16 rows x 2
+ * int16; the same pairs of scales times the offset; d[16], dmin[16]. */
 enum {
-    HYBRID__WIDE32_D = 1024, HYBRID__WIDE32 = 1152, HYBRID__WIDE256_D = 8192, HYBRID__WIDE256_M = 8320, HYBRID__WIDE256 = 8832
+    HYBRID__BYTE32_MASK = 512, HYBRID__BYTE32_D = 1024, HYBRID__BYTE32_M = 1088, HYBRID__BYTE32 = 1152,
+    HYBRID__BYTE256_SC = 4096, HYBRID__BYTE256_M = 5120, HYBRID__BYTE256_R = 5632, HYBRID__BYTE256_D = 5888, HYBRID__BYTE256 = 6016
 };
 
-/* Dwords of 8 rows (rows i: 32 bytes at from + i * stride) to o[j] = dword j of the 8 rows, 64 bytes apart. */
-HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__transpose_avx2(const char *from, size_t stride, char *o)
+/* Dwords j of 8 rows of 16 bytes at `at`, to o[j]. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__piece_avx2(const char *const *rows, size_t at, __m256i o[4])
 {
-    __m256i a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7;
-#define HYBRID__TWO(i) _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_load_si128((const __m128i *)(const void *)(from + (i) % 4 * stride + (i) / 4 * 16))), \
-                                               _mm_load_si128((const __m128i *)(const void *)(from + ((i) % 4 + 4) * stride + (i) / 4 * 16)), 1)
-    a0 = HYBRID__TWO(0); a1 = HYBRID__TWO(1); a2 = HYBRID__TWO(2); a3 = HYBRID__TWO(3);
-    a4 = HYBRID__TWO(4); a5 = HYBRID__TWO(5); a6 = HYBRID__TWO(6); a7 = HYBRID__TWO(7);
-#undef HYBRID__TWO
-    b0 = _mm256_unpacklo_epi32(a0, a1); b1 = _mm256_unpackhi_epi32(a0, a1); b2 = _mm256_unpacklo_epi32(a2, a3); b3 = _mm256_unpackhi_epi32(a2, a3);
-    b4 = _mm256_unpacklo_epi32(a4, a5); b5 = _mm256_unpackhi_epi32(a4, a5); b6 = _mm256_unpacklo_epi32(a6, a7); b7 = _mm256_unpackhi_epi32(a6, a7);
-    _mm256_store_si256((__m256i *)(void *)o, _mm256_unpacklo_epi64(b0, b2));
-    _mm256_store_si256((__m256i *)(void *)(o + 64), _mm256_unpackhi_epi64(b0, b2));
-    _mm256_store_si256((__m256i *)(void *)(o + 128), _mm256_unpacklo_epi64(b1, b3));
-    _mm256_store_si256((__m256i *)(void *)(o + 192), _mm256_unpackhi_epi64(b1, b3));
-    _mm256_store_si256((__m256i *)(void *)(o + 256), _mm256_unpacklo_epi64(b4, b6));
-    _mm256_store_si256((__m256i *)(void *)(o + 320), _mm256_unpackhi_epi64(b4, b6));
-    _mm256_store_si256((__m256i *)(void *)(o + 384), _mm256_unpacklo_epi64(b5, b7));
-    _mm256_store_si256((__m256i *)(void *)(o + 448), _mm256_unpackhi_epi64(b5, b7));
+    __m256i v0 = hybrid__two_avx2(rows[0] + at, rows[4] + at), v1 = hybrid__two_avx2(rows[1] + at, rows[5] + at);
+    __m256i v2 = hybrid__two_avx2(rows[2] + at, rows[6] + at), v3 = hybrid__two_avx2(rows[3] + at, rows[7] + at);
+    __m256i t0 = _mm256_unpacklo_epi32(v0, v1), t1 = _mm256_unpackhi_epi32(v0, v1), t2 = _mm256_unpacklo_epi32(v2, v3), t3 = _mm256_unpackhi_epi32(v2, v3);
+    o[0] = _mm256_unpacklo_epi64(t0, t2);
+    o[1] = _mm256_unpackhi_epi64(t0, t2);
+    o[2] = _mm256_unpacklo_epi64(t1, t3);
+    o[3] = _mm256_unpackhi_epi64(t1, t3);
 }
-/* 16 rows of n int16 (n / 16 times 32 bytes; stride bytes a row) to pairs. */
-HYBRID__TARGET_AVX2 static void hybrid__pairs_avx2(const char *from, size_t stride, int n, char *o)
+/* The 4 bytes at `at` of 8 rows. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__dwords_avx2(const char *const *rows, size_t at)
 {
-    int i;
-    for (i = 0; i < n / 16; i++) {
-        hybrid__transpose_avx2(from + i * 32, stride, o + i * 512);
-        hybrid__transpose_avx2(from + i * 32 + 8 * stride, stride, o + i * 512 + 32);
-    }
+    return _mm256_set_epi32((int)hybrid__load_u32(rows[7] + at), (int)hybrid__load_u32(rows[6] + at), (int)hybrid__load_u32(rows[5] + at),
+                            (int)hybrid__load_u32(rows[4] + at), (int)hybrid__load_u32(rows[3] + at), (int)hybrid__load_u32(rows[2] + at),
+                            (int)hybrid__load_u32(rows[1] + at), (int)hybrid__load_u32(rows[0] + at));
 }
-HYBRID__TARGET_AVX2 static void hybrid__heads_avx2(const uint32_t *heads, char *d)
+HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_put_avx2(char *at, __m256i v) { _mm256_store_si256((__m256i *)(void *)at, v); }
+/* Halves in the low words of heads to floats at `at`, those in the high words 64 bytes on. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_heads_avx2(char *at, __m256i heads)
 {
-    int i;
-    for (i = 0; i < 2; i++) {
-        __m256i h = hybrid__load_avx2(heads + 8 * i);
-        _mm256_store_ps((float *)(void *)(d + 32 * i), hybrid__halfs_avx2(h));
-        _mm256_store_ps((float *)(void *)(d + 64 + 32 * i), hybrid__halfs_avx2(_mm256_srli_epi32(h, 16)));
-    }
+    _mm256_store_ps((float *)(void *)at, hybrid__halfs_avx2(heads));
+    _mm256_store_ps((float *)(void *)(at + 64), hybrid__halfs_avx2(_mm256_srli_epi32(heads, 16)));
 }
 
-HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__wide32_avx2(const char *const *rows, size_t qs, size_t qh, bool bytes, int offset, char *panel)
+/* Nibbles, and fifth bits where qh is not 0, of one block of 8 rows. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_nibbles_avx2(const char *const *rows, size_t qs, size_t qh, char *panel)
 {
-    HYBRID__ALIGN64 char words[16][64];
-    uint32_t heads[16];
-    int i, half;
-    for (i = 0; i < 16; i++) {
-        heads[i] = hybrid__load_u32(rows[i]);
-        if (bytes) {
-            for (half = 0; half < 2; half++)
-                _mm256_store_si256((__m256i *)(void *)(words[i] + 32 * half), _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(rows[i] + qs + 16 * half))));
-        } else {
-            __m128i raw = _mm_loadu_si128((const __m128i *)(const void *)(rows[i] + qs)), low4 = _mm_set1_epi8(15);
-            __m256i q = _mm256_set_m128i(_mm_and_si128(_mm_srli_epi16(raw, 4), low4), _mm_and_si128(raw, low4));
-            if (qh) q = _mm256_or_si256(q, hybrid__bits_avx2(rows[i] + qh, rows[i] + qh + 2));
-            q = _mm256_sub_epi8(q, _mm256_set1_epi8((char)offset));
-            _mm256_store_si256((__m256i *)(void *)words[i], _mm256_cvtepi8_epi16(_mm256_castsi256_si128(q)));
-            _mm256_store_si256((__m256i *)(void *)(words[i] + 32), _mm256_cvtepi8_epi16(_mm256_extracti128_si256(q, 1)));
+    __m256i o[4], h = qh ? hybrid__dwords_avx2(rows, qh) : _mm256_setzero_si256();
+    int half, j;
+    hybrid__piece_avx2(rows, qs, o);
+    for (half = 0; half < 2; half++) {
+        HYBRID__UNROLL
+        for (j = 0; j < 4; j++) {
+            __m256i q = hybrid__field_avx2(o[j], 4 * half, 15);
+            if (qh) {                                                  /* 4 bits of h to bit 4 of 4 bytes */
+                const __m256i at = _mm256_set_epi32(0x0C0C0C0C, 0x08080808, 0x04040404, 0, 0x0C0C0C0C, 0x08080808, 0x04040404, 0);
+                __m256i bit = _mm256_set1_epi32(j % 2 ? (int)0x80402010u : 0x08040201);
+                __m256i v = _mm256_and_si256(_mm256_shuffle_epi8(h, _mm256_add_epi8(at, _mm256_set1_epi8((char)(half * 2 + j / 2)))), bit);
+                q = _mm256_or_si256(q, _mm256_and_si256(_mm256_cmpeq_epi8(v, bit), _mm256_set1_epi8(16)));
+            }
+            hybrid__byte_put_avx2(panel + half * 256 + j * 64, q);
         }
     }
-    hybrid__pairs_avx2(words[0], 64, 32, panel);
-    hybrid__heads_avx2(heads, panel + HYBRID__WIDE32_D);
+    hybrid__byte_heads_avx2(panel + HYBRID__BYTE32_D, hybrid__dwords_avx2(rows, 0));
 }
-#define HYBRID__WIDE32_TYPE(type, qs, qh, bytes, offset) \
-    HYBRID__TARGET_AVX2 static void hybrid__wide_##type(const char *const *rows, char *panel) { hybrid__wide32_avx2(rows, qs, qh, bytes, offset, panel); }
-HYBRID__WIDE32_TYPE(q4_0, 2, 0, false, 8)
-HYBRID__WIDE32_TYPE(q4_1, 4, 0, false, 0)
-HYBRID__WIDE32_TYPE(q5_0, 6, 2, false, 16)
-HYBRID__WIDE32_TYPE(q5_1, 8, 4, false, 0)
-HYBRID__WIDE32_TYPE(q8_0, 2, 0, true, 0)
-#undef HYBRID__WIDE32_TYPE
+HYBRID__TARGET_AVX2 static void hybrid__byte_q4_0(const char *const *rows, char *panel) { hybrid__byte_nibbles_avx2(rows, 2, 0, panel); }
+HYBRID__TARGET_AVX2 static void hybrid__byte_q4_1(const char *const *rows, char *panel) { hybrid__byte_nibbles_avx2(rows, 4, 0, panel); }
+HYBRID__TARGET_AVX2 static void hybrid__byte_q5_0(const char *const *rows, char *panel) { hybrid__byte_nibbles_avx2(rows, 6, 2, panel); }
+HYBRID__TARGET_AVX2 static void hybrid__byte_q5_1(const char *const *rows, char *panel) { hybrid__byte_nibbles_avx2(rows, 8, 4, panel); }
 
-#define HYBRID__WIDE256_TYPE(type, offset)                                                                                                \
-    HYBRID__TARGET_AVX2 static void hybrid__wide_##type(const char *const *rows, char *panel)                                             \
-    {                                                                                                                                     \
-        HYBRID__ALIGN64 char words[16][512 + 32], mins[16][32];                                                                           \
-        uint32_t heads[16];                                                                                                               \
-        int i, g;                                                                                                                         \
-        for (i = 0; i < 16; i++) {                                                                                                        \
-            __m128i sc, m;                                                                                                                \
-            __m256i sc2, off = _mm256_set1_epi16(offset), q, s;                                                                           \
-            heads[i] = hybrid__scales_avx2_##type(rows[i], &sc, &m);                                                                      \
-            sc2 = _mm256_broadcastsi128_si256(sc);                                                                                        \
-            _mm256_store_si256((__m256i *)(void *)mins[i], _mm256_cvtepi8_epi16(m));                                                      \
-            for (g = 0; g < 8; g++) {                                                                                                     \
-                q = hybrid__group_avx2_##type(rows[i], g);                                                                                \
-                s = hybrid__scale_words_avx2(sc2, g);                                                                                     \
-                _mm256_store_si256((__m256i *)(void *)(words[i] + g * 64),                                                                \
-                    _mm256_mullo_epi16(_mm256_sub_epi16(_mm256_cvtepu8_epi16(_mm256_castsi256_si128(q)), off), _mm256_permute2x128_si256(s, s, 0x00))); \
-                _mm256_store_si256((__m256i *)(void *)(words[i] + g * 64 + 32),                                                           \
-                    _mm256_mullo_epi16(_mm256_sub_epi16(_mm256_cvtepu8_epi16(_mm256_extracti128_si256(q, 1)), off), _mm256_permute2x128_si256(s, s, 0x11))); \
-            }                                                                                                                             \
-        }                                                                                                                                 \
-        hybrid__pairs_avx2(words[0], sizeof words[0], 256, panel);                                                                        \
-        hybrid__pairs_avx2(mins[0], 32, 16, panel + HYBRID__WIDE256_M);                                                                   \
-        hybrid__heads_avx2(heads, panel + HYBRID__WIDE256_D);                                                                             \
+HYBRID__TARGET_AVX2 static void hybrid__byte_q8_0(const char *const *rows, char *panel)
+{
+    __m256i o[4], sum = _mm256_set1_epi32(0x4B400000);
+    int half, j;
+    for (half = 0; half < 2; half++) {
+        hybrid__piece_avx2(rows, 2 + 16 * (size_t)half, o);
+        for (j = 0; j < 4; j++) {
+            __m256i size = _mm256_abs_epi8(o[j]), mask = _mm256_cmpgt_epi8(_mm256_setzero_si256(), o[j]);
+            hybrid__byte_put_avx2(panel + half * 256 + j * 64, size);
+            hybrid__byte_put_avx2(panel + HYBRID__BYTE32_MASK + half * 256 + j * 64, mask);
+            size = _mm256_maddubs_epi16(_mm256_and_si256(size, mask), _mm256_set1_epi8(1));
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(size, _mm256_set1_epi16(1)));
+        }
     }
-HYBRID__WIDE256_TYPE(q2_K, 0)
-HYBRID__WIDE256_TYPE(q3_K, 4)
-HYBRID__WIDE256_TYPE(q4_K, 0)
-HYBRID__WIDE256_TYPE(q5_K, 0)
-HYBRID__WIDE256_TYPE(q6_K, 32)
-#undef HYBRID__WIDE256_TYPE
+    hybrid__byte_heads_avx2(panel + HYBRID__BYTE32_D, hybrid__dwords_avx2(rows, 0));
+    hybrid__byte_put_avx2(panel + HYBRID__BYTE32_M, sum);
+}
 
-/* ---- prefill: 16 rows of weights by 4 of activations ---- */
+/* Byte j of every dword of v, extended to both words. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__byte_words_avx2(__m256i v, int j, bool is_signed)
+{
+    const __m256i at = _mm256_set_epi32((int)0x0C800C80, (int)0x08800880, (int)0x04800480, (int)0x00800080,
+                                        (int)0x0C800C80, (int)0x08800880, (int)0x04800480, (int)0x00800080);                  /* to the high bytes */
+    v = _mm256_shuffle_epi8(v, _mm256_add_epi8(at, _mm256_set1_epi16((short)(j << 8))));
+    return is_signed ? _mm256_srai_epi16(v, 8) : _mm256_srli_epi16(v, 8);
+}
+/* Scales of sub-blocks 4i .. 4i + 3: a byte each of every dword. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_scales_avx2(__m256i v, int i, bool is_signed, char *panel)
+{
+    int j;
+    for (j = 0; j < 4; j++) hybrid__byte_put_avx2(panel + HYBRID__BYTE256_SC + (4 * i + j) * 64, hybrid__byte_words_avx2(v, j, is_signed));
+}
+/* Bytes 0 and 1 of every dword as its words, and bytes 2 and 3; times 2^shift. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_pairs_avx2(__m256i v, int i, int shift, char *to)
+{
+    const __m256i at = _mm256_set_epi32((int)0x800D800C, (int)0x80098008, (int)0x80058004, (int)0x80018000,
+                                        (int)0x800D800C, (int)0x80098008, (int)0x80058004, (int)0x80018000);
+    int j;
+    for (j = 0; j < 2; j++)
+        hybrid__byte_put_avx2(to + (2 * i + j) * 64, _mm256_slli_epi16(_mm256_shuffle_epi8(v, _mm256_add_epi8(at, _mm256_set1_epi16((short)(2 * j)))), shift));
+}
 
-#define HYBRID__EACH4(X) X(0) X(1) X(2) X(3)
+HYBRID__TARGET_AVX2 static void hybrid__byte_q2_K(const char *const *rows, char *panel)
+{
+    __m256i o[4];
+    int h, p, t, j;
+    hybrid__piece_avx2(rows, 0, o);
+    for (j = 0; j < 4; j++) {
+        hybrid__byte_scales_avx2(hybrid__field_avx2(o[j], 0, 15), j, false, panel);
+        hybrid__byte_pairs_avx2(hybrid__field_avx2(o[j], 4, 15), j, 0, panel + HYBRID__BYTE256_M);
+    }
+    hybrid__byte_heads_avx2(panel + HYBRID__BYTE256_D, hybrid__dwords_avx2(rows, 80));
+    for (h = 0; h < 2; h++)
+        for (p = 0; p < 2; p++) {
+            hybrid__piece_avx2(rows, 16 + (size_t)(32 * h + 16 * p), o);
+            for (t = 0; t < 4; t++)
+                for (j = 0; j < 4; j++) hybrid__byte_put_avx2(panel + ((8 * h + 2 * t + p) * 4 + j) * 64, hybrid__field_avx2(o[j], 2 * t, 3));
+        }
+}
+
+HYBRID__TARGET_AVX2 static void hybrid__byte_q3_K(const char *const *rows, char *panel)
+{
+    const __m256i off = _mm256_set1_epi8(32);
+    __m256i o[4], hm[2][4];
+    int h, p, t, j;
+    for (j = 0; j < 4; j++) {                                          /* the last 12 bytes of scales, then d */
+        __m256i low = hybrid__dwords_avx2(rows, 96 + 4 * (size_t)(j % 2)), high = hybrid__dwords_avx2(rows, 104);
+        low = hybrid__field_avx2(low, j / 2 * 4, 15);
+        hybrid__byte_scales_avx2(_mm256_sub_epi8(_mm256_or_si256(low, hybrid__field_avx2(high, 2 * j - 4, 0x30)), off), j, true, panel);
+    }
+    hybrid__byte_heads_avx2(panel + HYBRID__BYTE256_D, _mm256_srli_epi32(hybrid__dwords_avx2(rows, 106), 16));
+    hybrid__piece_avx2(rows, 0, hm[0]);
+    hybrid__piece_avx2(rows, 16, hm[1]);
+    for (h = 0; h < 2; h++)
+        for (p = 0; p < 2; p++) {
+            hybrid__piece_avx2(rows, 32 + (size_t)(32 * h + 16 * p), o);
+            for (t = 0; t < 4; t++)
+                for (j = 0; j < 4; j++)
+                    hybrid__byte_put_avx2(panel + ((8 * h + 2 * t + p) * 4 + j) * 64,
+                                     _mm256_or_si256(hybrid__field_avx2(o[j], 2 * t, 3), hybrid__field_avx2(hm[p][j], 4 * h + t - 2, 4)));
+        }
+}
+
+/* Q4_K, and Q5_K with its fifth bits. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_k45_avx2(const char *const *rows, bool five, char *panel)
+{
+    const __m256i low4 = _mm256_set1_epi8(15), low6 = _mm256_set1_epi8(0x3F), high2 = _mm256_set1_epi8(0x30);
+    __m256i o[4], sc[2], m[2], qh[2][4];
+    int c, p, j, s;
+    hybrid__piece_avx2(rows, 0, o);                                    /* d, dmin; the 12 bytes of scales and mins */
+    hybrid__byte_heads_avx2(panel + HYBRID__BYTE256_D, o[0]);
+    sc[0] = _mm256_and_si256(o[1], low6);
+    sc[1] = _mm256_or_si256(_mm256_and_si256(o[3], low4), _mm256_and_si256(_mm256_srli_epi16(o[1], 2), high2));
+    m[0] = _mm256_and_si256(o[2], low6);
+    m[1] = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(o[3], 4), low4), _mm256_and_si256(_mm256_srli_epi16(o[2], 2), high2));
+    for (j = 0; j < 2; j++) {
+        hybrid__byte_scales_avx2(sc[j], j, false, panel);
+        hybrid__byte_pairs_avx2(m[j], j, 0, panel + HYBRID__BYTE256_M);
+        if (five) hybrid__byte_pairs_avx2(sc[j], j, 4, panel + HYBRID__BYTE256_R);
+    }
+    if (five) {
+        hybrid__piece_avx2(rows, 16, qh[0]);
+        hybrid__piece_avx2(rows, 32, qh[1]);
+    }
+    for (c = 0; c < 4; c++)
+        for (p = 0; p < 2; p++) {
+            hybrid__piece_avx2(rows, (size_t)((five ? 48 : 16) + 32 * c + 16 * p), o);
+            for (s = 2 * c; s < 2 * c + 2; s++)
+                for (j = 0; j < 4; j++) {
+                    __m256i q = hybrid__field_avx2(o[j], s % 2 * 4, 15);
+                    if (five) q = _mm256_or_si256(q, hybrid__field_avx2(qh[p][j], s - 4, 16));
+                    hybrid__byte_put_avx2(panel + (s * 8 + p * 4 + j) * 64, q);
+                }
+        }
+}
+HYBRID__TARGET_AVX2 static void hybrid__byte_q4_K(const char *const *rows, char *panel) { hybrid__byte_k45_avx2(rows, false, panel); }
+HYBRID__TARGET_AVX2 static void hybrid__byte_q5_K(const char *const *rows, char *panel) { hybrid__byte_k45_avx2(rows, true, panel); }
+
+HYBRID__TARGET_AVX2 static void hybrid__byte_q6_K(const char *const *rows, char *panel)
+{
+    __m256i o[4], qh[2][4];
+    int h, p, n, j;
+    hybrid__piece_avx2(rows, 192, o);
+    for (j = 0; j < 4; j++) hybrid__byte_scales_avx2(o[j], j, true, panel);
+    hybrid__byte_heads_avx2(panel + HYBRID__BYTE256_D, _mm256_srli_epi32(hybrid__dwords_avx2(rows, 206), 16));
+    for (h = 0; h < 2; h++) {
+        hybrid__piece_avx2(rows, 128 + (size_t)(32 * h), qh[0]);
+        hybrid__piece_avx2(rows, 128 + (size_t)(32 * h + 16), qh[1]);
+        for (p = 0; p < 4; p++) {
+            hybrid__piece_avx2(rows, (size_t)(64 * h + 16 * p), o);
+            for (n = 0; n < 2; n++)                                    /* low, high nibbles */
+                for (j = 0; j < 4; j++)
+                    hybrid__byte_put_avx2(panel + ((8 * h + 4 * n + p) * 4 + j) * 64,
+                                     _mm256_or_si256(hybrid__field_avx2(o[j], 4 * n, 15), hybrid__field_avx2(qh[p % 2][j], 4 * n + p / 2 * 2 - 4, 0x30)));
+        }
+    }
+}
+
+/* ---- tiles ---- */
+
+enum {
+    HYBRID__BYTE_COLUMNS = 16,             /* rows of activations a tile: while they pass, a chunk of a panel stays in L1 */
+    HYBRID__BYTE_SUMS = 256,               /* floats from p[i] to p[i + 1]: 16 columns x 16 rows */
+    HYBRID__BYTE_CHUNK = 256               /* weights of a row in a chunk */
+};
+
+typedef struct hybrid__byte_tile {
+    const char *panel;                     /* a whole panel: the blocks of 16 rows */
+    int64_t     k;
+    int         offset;                    /* of the unsigned weights in the panel */
+    bool        affine;                    /* the type has mins */
+} hybrid__byte_tile;
+HYBRID__ALIGN64 static const float hybrid__byte_zeros[64] = { 0 };
+
 HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__splat_avx2(const char *p) { return _mm256_set1_epi32((int)hybrid__load_u32(p)); }
 
-/* s[2i], s[2i + 1]: sums of rows 0-7 and 8-15 with activation row i, over n pairs. */
-HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__madd_tile_avx2(const char *panel, const char *x, size_t stride, int n, __m256i s[8])
+#define HYBRID__D_FN(name)             hybrid__byte_##name##_avx2
+#define HYBRID__D_TARGET               HYBRID__TARGET_AVX2
+#define HYBRID__D_START(e, offset)     _mm256_mullo_epi16(e, offset)
+#define HYBRID__D_DOT(acc, w, x)       acc = _mm256_add_epi16(acc, _mm256_maddubs_epi16(w, x))
+#define HYBRID__D_WIDE(acc)            _mm256_madd_epi16(acc, _mm256_set1_epi16(1))
+#define HYBRID__D_SCALE(acc, scale)    _mm256_madd_epi16(acc, scale)
+
+/* ==== begin src/compute/cpu_int_tile.inc ==== */
+/* compute/cpu_int_tile: 16 rows of integer weights times up to 16 rows of activations, in AVX2 registers. Stamped for each way to multiply bytes:
+ * vpmaddubsw (cpu_int_avx2_gemm.c) and vpdpbusd; both give the same integers, and the floats after them have one text.
+ *
+ * A sum acc is 8 dwords (8 rows of weights, one of activations). HYBRID__D_DOT adds 4 products to each dword; within a sub-block (32 or 16 weights)
+ * a sum may be two words a dword. HYBRID__D_START(e, offset) is where a sub-block's sum starts: minus its activations times the offset of the
+ * unsigned weights, and HYBRID__D_WIDE and HYBRID__D_SCALE make whole dwords of it: times one, times a sub-block's scale (both words of each
+ * dword hold it).
+ *
+ * Columns are taken 4 at a time, 4 x 16 sums in 8 registers. gcc would turn chains of additions into trees and load far ahead, and spill:
+ * HYBRID__KEEP holds a sum where it is. */
+
+/* a[2c + h]: += rows 8h .. 8h + 7 of the panel times x[c], over 4 * steps weights. */
+HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_dots)(const char *w, const char *const x[4], size_t at, int steps, __m256i a[8])
 {
-    __m256i s0 = _mm256_setzero_si256(), s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0, s7 = s0;
-    const size_t stride3 = 3 * stride;
+    const char *x0 = x[0] + at, *x1 = x[1] + at, *x2 = x[2] + at, *x3 = x[3] + at;
+    __m256i a0 = a[0], a1 = a[1], a2 = a[2], a3 = a[3], a4 = a[4], a5 = a[5], a6 = a[6], a7 = a[7];
     int q;
-    for (q = 0; q < n; q++) {
-        __m256i w0 = _mm256_load_si256((const __m256i *)(const void *)(panel + q * 64)), w1 = _mm256_load_si256((const __m256i *)(const void *)(panel + q * 64 + 32)), v;
-        v = hybrid__splat_avx2(x + q * 4);
-        s0 = _mm256_add_epi32(s0, _mm256_madd_epi16(w0, v)); s1 = _mm256_add_epi32(s1, _mm256_madd_epi16(w1, v));
-        v = hybrid__splat_avx2(x + stride + q * 4);
-        s2 = _mm256_add_epi32(s2, _mm256_madd_epi16(w0, v)); s3 = _mm256_add_epi32(s3, _mm256_madd_epi16(w1, v));
-        v = hybrid__splat_avx2(x + 2 * stride + q * 4);
-        s4 = _mm256_add_epi32(s4, _mm256_madd_epi16(w0, v)); s5 = _mm256_add_epi32(s5, _mm256_madd_epi16(w1, v));
-        v = hybrid__splat_avx2(x + stride3 + q * 4);
-        s6 = _mm256_add_epi32(s6, _mm256_madd_epi16(w0, v)); s7 = _mm256_add_epi32(s7, _mm256_madd_epi16(w1, v));
+    HYBRID__UNROLL
+    for (q = 0; q < steps; q++) {
+        __m256i w0 = hybrid__load_avx2(w + 64 * q), w1 = hybrid__load_avx2(w + 64 * q + 32), v;
+#define HYBRID__X(c, even, odd)                                      \
+        v = hybrid__splat_avx2(x##c + 4 * q);                        \
+        HYBRID__D_DOT(even, w0, v);                                  \
+        HYBRID__KEEP(even);                                          \
+        HYBRID__D_DOT(odd, w1, v);                                   \
+        HYBRID__KEEP(odd);
+        HYBRID__X(0, a0, a1)
+        HYBRID__X(1, a2, a3)
+        HYBRID__X(2, a4, a5)
+        HYBRID__X(3, a6, a7)
+#undef HYBRID__X
     }
-    s[0] = s0; s[1] = s1; s[2] = s2; s[3] = s3; s[4] = s4; s[5] = s5; s[6] = s6; s[7] = s7;
+    a[0] = a0;
+    a[1] = a1;
+    a[2] = a2;
+    a[3] = a3;
+    a[4] = a4;
+    a[5] = a5;
+    a[6] = a6;
+    a[7] = a7;
 }
-/* A finished run joins those before it, as hybrid__merge_avx512. */
-HYBRID__TARGET_AVX2 static void hybrid__merge_avx2(const float *v, int run, float (*waiting)[64], float *out)
+
+/* ---- 32-weight blocks ---- */
+
+/* Blocks b .. b + count of one panel times 4 rows of activations. sums: p[0] of these columns. */
+HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_blocks32)(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums,
+                                                                bool affine)
 {
-    int i;
-    for (i = 0; i < 64; i += 8) {
-        __m256 a = _mm256_load_ps(v + i);
-        if (run & 1) a = _mm256_add_ps(_mm256_load_ps(waiting[0] + i), a);
-        if ((run & 3) == 3) a = _mm256_add_ps(_mm256_load_ps(waiting[1] + i), a);
-        if (run == 7) _mm256_store_ps(out + i, _mm256_add_ps(_mm256_load_ps(waiting[2] + i), a));
-        else _mm256_store_ps(waiting[(run & 3) == 3 ? 2 : run & 1] + i, a);
+    const __m256i offset = _mm256_set1_epi16((short)tile->offset);
+    const size_t part = hybrid__byte32_part(tile->k), d_at = hybrid__byte32_d(tile->k);
+    const __m256 magic = _mm256_set1_ps(12582912.0f);                              /* 1.5 * 2^23: NUMERICS.md */
+    const char *panel = tile->panel + (size_t)b * HYBRID__BYTE32;
+    int i, c, h;
+    for (i = 0; i < count; i++, b++, panel += HYBRID__BYTE32) {
+        const size_t at = d_at + (size_t)b * 4;
+        float *out = sums + b % 8 * HYBRID__BYTE_SUMS;
+        const float *in = b < 8 ? hybrid__byte_zeros : out;
+        __m256i a[8];
+        HYBRID__UNROLL
+        for (c = 0; c < 4; c++)
+            a[2 * c] = a[2 * c + 1] = HYBRID__D_START(hybrid__splat_avx2(x[c] + at + 2 * part), offset);
+        HYBRID__D_FN(tile_dots)(panel, x, (size_t)b * 32, 8, a);
+        HYBRID__UNROLL
+        for (h = 0; h < 2; h++) {
+            __m256 dw = _mm256_load_ps((const float *)(const void *)(panel + HYBRID__BYTE32_D + 32 * h)), off = _mm256_mul_ps(dw, magic);
+            HYBRID__UNROLL
+            for (c = 0; c < 4; c++) {
+                __m256i start = _mm256_castps_si256(magic);
+                __m256 t, s = magic;
+                if (affine) {                                                      /* the offset is no part of the weights */
+                    s = _mm256_set1_ps(hybrid__load_f32(x[c] + at + part));
+                    start = _mm256_castps_si256(_mm256_fmadd_ps(s, _mm256_set1_ps((float)tile->offset), magic));
+                }
+                t = _mm256_fmsub_ps(_mm256_castsi256_ps(_mm256_add_epi32(HYBRID__D_WIDE(a[2 * c + h]), start)), dw, off);
+                if (affine) t = _mm256_fmadd_ps(_mm256_load_ps((const float *)(const void *)(panel + HYBRID__BYTE32_M + 32 * h)), s, t);
+                t = _mm256_fmadd_ps(t, _mm256_set1_ps(hybrid__load_f32(x[c] + at)), _mm256_load_ps(in + 16 * c + 8 * h));
+                _mm256_store_ps(out + 16 * c + 8 * h, t);
+            }
+        }
     }
 }
 
-HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__int_tile_avx2(const hybrid__tile *tile, int block, bool affine)
+/* ---- super-blocks ---- */
+
+/* a: whole dwords, 4 columns times pairs of int16: those of the panel and those of the activations. */
+HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_pairs)(const char *w, const char *const x[4], size_t at, int pairs, __m256i a[8])
 {
-    const size_t stride = tile->act_bytes, d_at = (size_t)tile->k * 2, s_at = hybrid__wide_s(tile->k);
-    const char *panel = tile->panel, *x = tile->acts;
-    HYBRID__ALIGN64 float waiting[3][64], v[64];
-    int64_t run[9], at;
-    int j, i, h;
-    hybrid__runs(tile->k / block, run);
-    for (j = 0; j < 8; j++) {
-        memset(v, 0, sizeof v);
-        for (at = run[j]; at < run[j + 1]; at++, x += 2 * block, panel += block == 32 ? HYBRID__WIDE32 : HYBRID__WIDE256) {
-            const char *scales = panel + (block == 32 ? HYBRID__WIDE32_D : HYBRID__WIDE256_D);
-            __m256i s[8], m[8];
-            hybrid__madd_tile_avx2(panel, x, stride, block / 2, s);
-            if (affine && block == 256) hybrid__madd_tile_avx2(panel + HYBRID__WIDE256_M, tile->acts + s_at + at * 32, stride, 8, m);
-            for (i = 0; i < 4; i++) {
-                const char *row = tile->acts + (size_t)i * stride;
-                __m256 d = _mm256_set1_ps(hybrid__load_f32(row + d_at + at * 4));
-                for (h = 0; h < 2; h++) {
-                    __m256 t = _mm256_mul_ps(_mm256_cvtepi32_ps(s[2 * i + h]), _mm256_load_ps((const float *)(const void *)(scales + 32 * h)));
-                    __m256 dm = _mm256_load_ps((const float *)(const void *)(scales + 64 + 32 * h));
-                    if (affine && block == 256) t = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(m[2 * i + h]), dm, t);
-                    if (affine && block == 32) t = _mm256_fmadd_ps(dm, _mm256_set1_ps(hybrid__load_f32(row + s_at + at * 4)), t);
-                    _mm256_store_ps(v + 16 * i + 8 * h, _mm256_fmadd_ps(t, d, _mm256_load_ps(v + 16 * i + 8 * h)));
+    int q, c;
+    for (q = 0; q < pairs; q++) {
+        __m256i w0 = hybrid__load_avx2(w + 64 * q), w1 = hybrid__load_avx2(w + 64 * q + 32);
+        HYBRID__UNROLL
+        for (c = 0; c < 4; c++) {
+            __m256i v = hybrid__splat_avx2(x[c] + at + 4 * (size_t)q);
+            a[2 * c] = _mm256_add_epi32(a[2 * c], _mm256_madd_epi16(w0, v));
+            HYBRID__KEEP(a[2 * c]);
+            a[2 * c + 1] = _mm256_add_epi32(a[2 * c + 1], _mm256_madd_epi16(w1, v));
+            HYBRID__KEEP(a[2 * c + 1]);
+        }
+    }
+}
+
+/* Super-blocks b .. b + count. sub: weights of a sub-block. With mins the offset that the sums start with is no part of the weights: it comes back. */
+HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_blocks256)(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums,
+                                                                 int sub)
+{
+    const __m256i offset = _mm256_set1_epi16((short)tile->offset);
+    const bool affine = tile->affine, restore = affine && tile->offset;
+    const char *panel = tile->panel + (size_t)b * HYBRID__BYTE256;
+    HYBRID__ALIGN64 char whole[8 * 32];
+    const size_t e_at = sub == 16 ? hybrid__byte256_e16(tile->k) : hybrid__byte256_e32(tile->k);
+    const size_t s_at = sub == 16 ? hybrid__byte256_s16(tile->k) : hybrid__byte256_s32(tile->k);
+    const int subs = 256 / sub, pairs = subs / 2;
+    int i, c, h, s;
+    for (i = 0; i < count; i++, b++, panel += HYBRID__BYTE256) {
+        float *out = sums + b % 8 * HYBRID__BYTE_SUMS;
+        const float *in = b < 8 ? hybrid__byte_zeros : out;
+        __m256i a[8];
+        HYBRID__UNROLL
+        for (c = 0; c < 8; c++) a[c] = _mm256_setzero_si256();
+        if (restore) HYBRID__D_FN(tile_pairs)(panel + HYBRID__BYTE256_R, x, s_at + (size_t)b * (size_t)subs * 2, pairs, a);
+        HYBRID__UNROLL
+        for (c = 0; c < 8; c++) _mm256_store_si256((__m256i *)(void *)(whole + 32 * c), a[c]);
+        for (s = 0; s < subs; s++) {
+            HYBRID__UNROLL
+            for (c = 0; c < 8; c++) a[c] = _mm256_setzero_si256();
+            if (tile->offset) {
+                HYBRID__UNROLL
+                for (c = 0; c < 4; c++)
+                    a[2 * c] = a[2 * c + 1] = HYBRID__D_START(hybrid__splat_avx2(x[c] + e_at + ((size_t)b * (size_t)subs + (size_t)s) * 4), offset);
+            }
+            HYBRID__D_FN(tile_dots)(panel + s * sub * 16, x, (size_t)b * 256 + (size_t)(s * sub), sub / 4, a);
+            HYBRID__UNROLL
+            for (c = 0; c < 8; c++) {
+                __m256i scale = hybrid__load_avx2(panel + HYBRID__BYTE256_SC + s * 64 + c % 2 * 32);
+                __m256i *to = (__m256i *)(void *)(whole + 32 * c);
+                _mm256_store_si256(to, _mm256_add_epi32(_mm256_load_si256(to), HYBRID__D_SCALE(a[c], scale)));
+            }
+        }
+        HYBRID__UNROLL
+        for (c = 0; c < 8; c++) a[c] = _mm256_setzero_si256();
+        if (affine) HYBRID__D_FN(tile_pairs)(panel + HYBRID__BYTE256_M, x, s_at + (size_t)b * (size_t)subs * 2, pairs, a);
+        HYBRID__UNROLL
+        for (h = 0; h < 2; h++) {
+            const float *d = (const float *)(const void *)(panel + HYBRID__BYTE256_D + 32 * h);
+            HYBRID__UNROLL
+            for (c = 0; c < 4; c++) {
+                __m256 t = _mm256_mul_ps(_mm256_cvtepi32_ps(hybrid__load_avx2(whole + 64 * c + 32 * h)), _mm256_load_ps(d));
+                if (affine) t = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(a[2 * c + h]), _mm256_load_ps(d + 16), t);
+                t = _mm256_fmadd_ps(t, _mm256_set1_ps(hybrid__load_f32(x[c] + hybrid__byte256_d(tile->k) + (size_t)b * 4)), _mm256_load_ps(in + 16 * c + 8 * h));
+                _mm256_store_ps(out + 16 * c + 8 * h, t);
+            }
+        }
+    }
+}
+
+/* ---- what the table of types points at ---- */
+
+static HYBRID__D_TARGET HYBRID__NOINLINE void HYBRID__D_FN(tile32_plain)(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums)
+{
+    HYBRID__D_FN(tile_blocks32)(tile, x, b, count, sums, false);
+}
+static HYBRID__D_TARGET HYBRID__NOINLINE void HYBRID__D_FN(tile32_affine)(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums)
+{
+    HYBRID__D_FN(tile_blocks32)(tile, x, b, count, sums, true);
+}
+static HYBRID__D_TARGET HYBRID__NOINLINE void HYBRID__D_FN(tile256_of16)(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums)
+{
+    HYBRID__D_FN(tile_blocks256)(tile, x, b, count, sums, 16);
+}
+static HYBRID__D_TARGET HYBRID__NOINLINE void HYBRID__D_FN(tile256_of32)(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums)
+{
+    HYBRID__D_FN(tile_blocks256)(tile, x, b, count, sums, 32);
+}
+/* ==== end src/compute/cpu_int_tile.inc ==== */
+#undef HYBRID__D_FN
+#undef HYBRID__D_TARGET
+#undef HYBRID__D_START
+#undef HYBRID__D_DOT
+#undef HYBRID__D_WIDE
+#undef HYBRID__D_SCALE
+
+/* Q8_0: a pair of products fills 16 bits. x * w = |w| * (x xor mask), and |w| more where w is negative. */
+HYBRID__TARGET_AVX2 static HYBRID__NOINLINE void hybrid__byte_tile32_signed_avx2(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums)
+{
+    const __m256i one = _mm256_set1_epi16(1);
+    const size_t d_at = hybrid__byte32_d(tile->k);
+    const char *panel = tile->panel + (size_t)b * HYBRID__BYTE32;
+    int i, c, h, q;
+    for (i = 0; i < count; i++, b++, panel += HYBRID__BYTE32) {
+        float *out = sums + b % 8 * HYBRID__BYTE_SUMS;
+        const float *in = b < 8 ? hybrid__byte_zeros : out;
+        __m256i a[8];
+        HYBRID__UNROLL
+        for (c = 0; c < 8; c++) a[c] = hybrid__load_avx2(panel + HYBRID__BYTE32_M + c % 2 * 32);
+        HYBRID__UNROLL
+        for (q = 0; q < 8; q++) {
+            HYBRID__UNROLL
+            for (h = 0; h < 2; h++) {
+                __m256i w = hybrid__load_avx2(panel + q * 64 + 32 * h), mask = hybrid__load_avx2(panel + HYBRID__BYTE32_MASK + q * 64 + 32 * h);
+                HYBRID__UNROLL
+                for (c = 0; c < 4; c++) {
+                    __m256i v = _mm256_xor_si256(hybrid__splat_avx2(x[c] + b * 32 + 4 * q), mask);
+                    a[2 * c + h] = _mm256_add_epi32(a[2 * c + h], _mm256_madd_epi16(_mm256_maddubs_epi16(w, v), one));
+                    HYBRID__KEEP(a[2 * c + h]);
                 }
             }
         }
-        hybrid__merge_avx2(v, j, waiting, tile->out);
+        HYBRID__UNROLL
+        for (h = 0; h < 2; h++) {
+            __m256 dw = _mm256_load_ps((const float *)(const void *)(panel + HYBRID__BYTE32_D + 32 * h)), off = _mm256_mul_ps(dw, _mm256_set1_ps(12582912.0f));
+            HYBRID__UNROLL
+            for (c = 0; c < 4; c++) {
+                __m256 t = _mm256_fmsub_ps(_mm256_castsi256_ps(a[2 * c + h]), dw, off);
+                t = _mm256_fmadd_ps(t, _mm256_set1_ps(hybrid__load_f32(x[c] + d_at + b * 4)), _mm256_load_ps(in + 16 * c + 8 * h));
+                _mm256_store_ps(out + 16 * c + 8 * h, t);
+            }
+        }
     }
 }
-HYBRID__TARGET_AVX2 static void hybrid__tile32_avx2_plain(const hybrid__tile *tile) { hybrid__int_tile_avx2(tile, 32, false); }
-HYBRID__TARGET_AVX2 static void hybrid__tile32_avx2_affine(const hybrid__tile *tile) { hybrid__int_tile_avx2(tile, 32, true); }
-HYBRID__TARGET_AVX2 static void hybrid__tile256_avx2_plain(const hybrid__tile *tile) { hybrid__int_tile_avx2(tile, 256, false); }
-HYBRID__TARGET_AVX2 static void hybrid__tile256_avx2_affine(const hybrid__tile *tile) { hybrid__int_tile_avx2(tile, 256, true); }
 
-#define HYBRID__KERNEL_AVX2(type, family, tile)                                                                                                    \
-    static const hybrid__int_gemm hybrid__gemm_plan_avx2_##type = {                                                                                \
-        hybrid__wide_##type, tile, NULL, NULL, 4, family, HYBRID__WIDE##family, sizeof(hybrid__block_##type), hybrid__wide_bytes                   \
+/* ---- the loops around it ---- */
+
+typedef struct hybrid__byte_gemm {
+    void (*unpack)(const char *const *rows, char *panel);          /* a block of 8 rows */
+    void (*tile)(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums);
+    size_t (*act_bytes)(int64_t k);
+    int    block, block_bytes, panel_bytes;
+    int    offset;
+    bool   affine;
+} hybrid__byte_gemm;
+
+enum { HYBRID__BYTE_BUDGET = 256 << 10, HYBRID__BYTE_PANELS = 4 };
+
+HYBRID__INLINE size_t hybrid__byte_panel(const hybrid__byte_gemm *g, int64_t k) { return (size_t)(k / g->block) * (size_t)g->panel_bytes; }
+/* Panels unpacked at a time: what the second-level cache holds beside the activations. */
+HYBRID__INLINE int hybrid__byte_panels(const hybrid__byte_gemm *g, int64_t k)
+{
+    size_t n = HYBRID__BYTE_BUDGET / hybrid__byte_panel(g, k);
+    return n < 1 ? 1 : n > HYBRID__BYTE_PANELS ? (int)HYBRID__BYTE_PANELS : (int)n;
+}
+static size_t hybrid__byte_scratch(const hybrid__byte_gemm *g, int64_t k)
+{
+    return hybrid__byte_panel(g, k) * (size_t)hybrid__byte_panels(g, k) + 8 * HYBRID__BYTE_SUMS * sizeof(float);
+}
+
+/* Rows r .. r + 15 (those from r1 on are r1 - 1 again) of w to a panel. */
+static void hybrid__byte_unpack(const hybrid__byte_gemm *g, const char *w, size_t row_bytes, int64_t k, int64_t r, int64_t r1, char *panel)
+{
+    const char *rows[16];
+    int64_t b;
+    int i;
+    for (i = 0; i < 16; i++) rows[i] = w + (size_t)HYBRID__MIN(r + i, r1 - 1) * row_bytes;
+    for (b = 0; b < k / g->block; b++, panel += g->panel_bytes) {
+        g->unpack(rows, panel);
+        g->unpack(rows + 8, panel + 32);
+        for (i = 0; i < 16; i++) rows[i] += g->block_bytes;
+    }
+}
+
+/* y[c * y_stride + i] = halve(p, 8) for n columns and the first `rows` of 16 rows. */
+HYBRID__TARGET_AVX2 static void hybrid__byte_finish(const float *sums, int n, int rows, float *y, int64_t y_stride)
+{
+    HYBRID__ALIGN64 float out[16];
+    int c, h;
+    for (c = 0; c < n; c++, sums += 16, y += y_stride) {
+        for (h = 0; h < 16; h += 8) {
+#define HYBRID__P(i) _mm256_load_ps(sums + h + (i) * HYBRID__BYTE_SUMS)
+            __m256 even = _mm256_add_ps(_mm256_add_ps(HYBRID__P(0), HYBRID__P(4)), _mm256_add_ps(HYBRID__P(2), HYBRID__P(6)));
+            __m256 odd = _mm256_add_ps(_mm256_add_ps(HYBRID__P(1), HYBRID__P(5)), _mm256_add_ps(HYBRID__P(3), HYBRID__P(7)));
+#undef HYBRID__P
+            _mm256_store_ps(out + h, _mm256_add_ps(even, odd));
+        }
+        memcpy(y, out, (size_t)rows * sizeof *y);
+    }
+}
+
+static void hybrid__byte_gemm_run(const hybrid__byte_gemm *g, const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,
+                                  int64_t r0, int64_t r1, void *scratch)
+{
+    const size_t panel_bytes = hybrid__byte_panel(g, k), act_bytes = g->act_bytes(k);
+    const int panels = hybrid__byte_panels(g, k), step = HYBRID__BYTE_CHUNK / g->block;
+    const int64_t blocks = k / g->block;
+    float *sums = (float *)(void *)((char *)scratch + panel_bytes * (size_t)panels);
+    hybrid__byte_tile tile;
+    int64_t r, b;
+    int p, i, c, j;
+    tile.k = k;
+    tile.offset = g->offset;
+    tile.affine = g->affine;
+    if (blocks < 8) memset(sums, 0, 8 * HYBRID__BYTE_SUMS * sizeof *sums);          /* the sums that no block belongs to */
+    for (r = r0; r < r1; r += 16 * panels) {
+        int count = (int)HYBRID__MIN((r1 - r + 15) / 16, panels);
+        for (p = 0; p < count; p++) hybrid__byte_unpack(g, (const char *)w, row_bytes, k, r + 16 * p, r1, (char *)scratch + (size_t)p * panel_bytes);
+        for (i = 0; i < n; i += HYBRID__BYTE_COLUMNS) {
+            const int columns = HYBRID__MIN(n - i, HYBRID__BYTE_COLUMNS);
+            for (p = 0; p < count; p++) {
+                const int64_t at = r + 16 * p;
+                tile.panel = (const char *)scratch + (size_t)p * panel_bytes;
+                for (b = 0; b < blocks; b += step)
+                    for (c = 0; c < columns; c += 4) {
+                        const char *x[4];
+                        for (j = 0; j < 4; j++) x[j] = (const char *)acts + (size_t)(i + HYBRID__MIN(c + j, columns - 1)) * act_bytes;
+                        g->tile(&tile, x, b, (int)HYBRID__MIN(blocks - b, step), sums + 16 * c);
+                    }
+                hybrid__byte_finish(sums, columns, (int)HYBRID__MIN(r1 - at, 16), y + i * y_stride + (at - r0), y_stride);
+            }
+        }
+    }
+}
+
+#define HYBRID__KERNEL_BYTES(isa, type, family, tile, offset, affine)                                                                              \
+    static const hybrid__byte_gemm hybrid__byte_plan_##isa##_##type = {                                                                            \
+        hybrid__byte_##type, hybrid__byte_##tile, hybrid__byte##family##_bytes, family, (int)sizeof(hybrid__block_##type), HYBRID__BYTE##family,   \
+        offset, affine                                                                                                                             \
     };                                                                                                                                             \
-    HYBRID__INT_GEMM_TYPE(avx2, type)                                                                                                              \
-    static const hybrid__matmul_kernel hybrid__kernel_avx2_##type = {                                                                              \
-        &hybrid__one##family##_avx2, &hybrid__many##family##_avx2, 4, 16, hybrid__gemv_avx2_##type, hybrid__gemm_scratch_avx2_##type, hybrid__gemm_avx2_##type \
+    static size_t hybrid__byte_scratch_##isa##_##type(int64_t k, int n)                                                                            \
+    {                                                                                                                                              \
+        HYBRID__UNUSED(n);                                                                                                                         \
+        return hybrid__byte_scratch(&hybrid__byte_plan_##isa##_##type, k);                                                                         \
+    }                                                                                                                                              \
+    static void hybrid__byte_gemm_##isa##_##type(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,  \
+                                                 int64_t r0, int64_t r1, void *scratch)                                                            \
+    {                                                                                                                                              \
+        hybrid__byte_gemm_run(&hybrid__byte_plan_##isa##_##type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch);                          \
+    }                                                                                                                                              \
+    static const hybrid__matmul_kernel hybrid__kernel_##isa##_##type = {                                                                           \
+        &hybrid__one##family##_avx2, &hybrid__byte##family##_avx2, 4, 16, hybrid__gemv_avx2_##type, hybrid__byte_scratch_##isa##_##type,           \
+        hybrid__byte_gemm_##isa##_##type                                                                                                           \
     };
-HYBRID__KERNEL_AVX2(q4_0, 32, hybrid__tile32_avx2_plain)
-HYBRID__KERNEL_AVX2(q4_1, 32, hybrid__tile32_avx2_affine)
-HYBRID__KERNEL_AVX2(q5_0, 32, hybrid__tile32_avx2_plain)
-HYBRID__KERNEL_AVX2(q5_1, 32, hybrid__tile32_avx2_affine)
-HYBRID__KERNEL_AVX2(q8_0, 32, hybrid__tile32_avx2_plain)
-HYBRID__KERNEL_AVX2(q2_K, 256, hybrid__tile256_avx2_affine)
-HYBRID__KERNEL_AVX2(q3_K, 256, hybrid__tile256_avx2_plain)
-HYBRID__KERNEL_AVX2(q4_K, 256, hybrid__tile256_avx2_affine)
-HYBRID__KERNEL_AVX2(q5_K, 256, hybrid__tile256_avx2_affine)
-HYBRID__KERNEL_AVX2(q6_K, 256, hybrid__tile256_avx2_plain)
-#undef HYBRID__KERNEL_AVX2
+HYBRID__KERNEL_BYTES(avx2, q4_0, 32, tile32_plain_avx2, 8, false)
+HYBRID__KERNEL_BYTES(avx2, q4_1, 32, tile32_affine_avx2, 0, true)
+HYBRID__KERNEL_BYTES(avx2, q5_0, 32, tile32_plain_avx2, 16, false)
+HYBRID__KERNEL_BYTES(avx2, q5_1, 32, tile32_affine_avx2, 16, true)
+HYBRID__KERNEL_BYTES(avx2, q8_0, 32, tile32_signed_avx2, 0, false)
+HYBRID__KERNEL_BYTES(avx2, q2_K, 256, tile256_of16_avx2, 0, true)
+HYBRID__KERNEL_BYTES(avx2, q3_K, 256, tile256_of16_avx2, 4, false)
+HYBRID__KERNEL_BYTES(avx2, q4_K, 256, tile256_of32_avx2, 0, true)
+HYBRID__KERNEL_BYTES(avx2, q5_K, 256, tile256_of32_avx2, 16, true)
+HYBRID__KERNEL_BYTES(avx2, q6_K, 256, tile256_of16_avx2, 32, false)
+#undef HYBRID__KERNEL_BYTES
 
 #endif
 /* ==== end src/compute/cpu_int_avx2_gemm.c ==== */
@@ -24160,8 +24583,13 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__COUNT
 #undef HYBRID__DEEPSEEK3
 #undef HYBRID__DOT32_AVX2
+#undef HYBRID__D_DOT
+#undef HYBRID__D_FN
+#undef HYBRID__D_SCALE
+#undef HYBRID__D_START
+#undef HYBRID__D_TARGET
+#undef HYBRID__D_WIDE
 #undef HYBRID__EACH16
-#undef HYBRID__EACH4
 #undef HYBRID__EACH8
 #undef HYBRID__F4_EACH
 #undef HYBRID__FIND
@@ -24183,7 +24611,8 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__INT_KERNELS
 #undef HYBRID__ISSUE
 #undef HYBRID__J_TEXT_FILTER
-#undef HYBRID__KERNEL_AVX2
+#undef HYBRID__KEEP
+#undef HYBRID__KERNEL_BYTES
 #undef HYBRID__KERNEL_PANELS
 #undef HYBRID__LETTERS
 #undef HYBRID__LIKELY
@@ -24203,6 +24632,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__N_ROW
 #undef HYBRID__N_TARGET
 #undef HYBRID__N_TYPE
+#undef HYBRID__P
 #undef HYBRID__PANEL32_TYPE
 #undef HYBRID__PLACE
 #undef HYBRID__PREFETCH
@@ -24241,7 +24671,6 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__TOKEN_FOREIGN
 #undef HYBRID__TOKEN_STRIP
 #undef HYBRID__TOKEN_TYPE
-#undef HYBRID__TWO
 #undef HYBRID__TYPE
 #undef HYBRID__UNLIKELY
 #undef HYBRID__UNROLL
@@ -24294,8 +24723,6 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__V_TILES
 #undef HYBRID__V_TILE_OF
 #undef HYBRID__V_TRANSPOSE
-#undef HYBRID__WIDE256_TYPE
-#undef HYBRID__WIDE32_TYPE
 #undef HYBRID__WIN32_LEAN
 #undef HYBRID__WORD_SHORT
 #undef HYBRID__X
