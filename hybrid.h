@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id f759f5b770187072): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 7c7aae9d43e1a0db): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -43,122 +43,122 @@
  *
  *   src/api: the public interface, documented
  *      169  base.h             version, linkage, results, errors, allocator, log
- *      276  runtime.h          what models and sessions share: memory, log, worker threads
- *      338  quant.h            names, sizes, encode, decode
- *      403  gguf.h             what is in a model file, and writing one
- *      553  tokenizer.h        text to tokens and back
- *      667  chat.h             templates that make a prompt of a conversation
- *      772  model.h            load, describe
- *      827  context.h          batches of (sequence, tokens), logits, the KV cache
- *      922  sampler.h          from logits to the next token
- *      979  session.h          a conversation
+ *      279  runtime.h          what models and sessions share: memory, log, worker threads
+ *      341  quant.h            names, sizes, encode, decode
+ *      406  gguf.h             what is in a model file, and writing one
+ *      563  tokenizer.h        text to tokens and back
+ *      677  chat.h             templates that make a prompt of a conversation
+ *      781  model.h            load, describe
+ *      839  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      934  sampler.h          from logits to the next token
+ *      991  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1048  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1112  macros.h           what compilers call things, and the macros that every room uses
- *     1155  base.c             what every room uses: results, errors, checked sizes
- *     1206  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1255  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1314  decimal.c          doubles as text, the same in every locale
- *     1412  thread.c           atomics, threads, and the worker pool
- *     1780  cpu.c              what this processor and its operating system can do
- *     1850  hash.c             where a name belongs in a table
- *     1948  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     2039  stack.c            how much of the thread's stack a recursion may take
- *     2079  device.c           which GPU a runtime uses
- *     2161  runtime.c          creates and ends runtimes
- *     2295  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2458  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     2486  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    24657  end.h              closes what core/begin opened
+ *     1060  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1124  macros.h           what compilers call things, and the macros that every room uses
+ *     1176  base.c             what every room uses: results, errors, checked sizes
+ *     1227  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1276  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1335  decimal.c          doubles as text, the same in every locale
+ *     1433  thread.c           atomics, threads, and the worker pool
+ *     1801  cpu.c              what this processor and its operating system can do
+ *     1871  hash.c             where a name belongs in a table
+ *     1969  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     2060  device.c           which GPU a runtime uses
+ *     2142  runtime.c          creates and ends runtimes
+ *     2278  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2462  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     2490  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    25000  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     2852  names.c            names that must differ, found by hash
- *     2943  value.c            the 13 types of metadata values and their items
- *     3068  scan.c             a walk over the metadata, which checks every length before it is believed
- *     3272  read.c             opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check
- *     3640  output.c           a file that appears under its name only when it is complete
- *     3739  write.c            makes a GGUF file
+ *     2856  names.c            names that must differ, found by hash
+ *     2947  value.c            the 13 types of metadata values and their items
+ *     3072  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     3276  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
+ *     3566  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
+ *     4032  output.c           a file that appears under its name only when it is complete
+ *     4131  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     4273  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     4354  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     4653  floats.c           the types that are plain numbers
- *     4692  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     4885  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     5113  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     5253  types.c            the table of all types, and the public functions over it
- *     5354  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     5423  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     4673  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     4754  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     5053  floats.c           the types that are plain numbers
+ *     5092  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     5285  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     5513  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     5653  types.c            the table of all types, and the public functions over it
+ *     5756  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     5825  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     5597  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     5842  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     5983  pretokenize.c      cuts text into the words inside which BPE merges
- *     6395  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     6771  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     6948  bpe.c              the merging
- *     7270  tokenizer.c        making tokenizers, text to ids, ids to text
- *     7554  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     7680  stop.c             finds strings that end an answer in bytes that come in pieces
- *     7850  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     8434  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     8732  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     8986  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *     9484  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *     9820  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    10182  jinja_filter.c     what stands behind '|'.
- *    10773  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    10951  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    11201  jinja_parse.c      tokens to a tree
- *    11757  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    11998  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    12501  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    12672  chat.c             a conversation as the variables that chat templates expect
+ *     5999  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     6244  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     6385  pretokenize.c      cuts text into the words inside which BPE merges
+ *     6797  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     7173  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     7350  bpe.c              the merging
+ *     7672  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     7956  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     8082  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     8252  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     8797  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     9094  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     9348  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *     9846  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *    10182  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    10544  jinja_filter.c     what stands behind '|'.
+ *    11135  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    11313  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    11563  jinja_parse.c      tokens to a tree
+ *    12113  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    12354  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    12839  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    13008  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    12810  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    13105  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    13120  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    13145  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    13234  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    13597  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    13626  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    13734  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    13804  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    13899  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    14312  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    14646  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    14904  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    15100  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    15417  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes times tiles of activations
- *    16078  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    16659  cpu_int.c          the table of integer-block kernels
- *    16714  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    16781  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    19031  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    20159  cpu_select.c       the kernels of an instruction set
- *    20195  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    20365  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    20619  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    13146  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    13441  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    13456  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    13481  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    13570  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    13933  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    13962  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    14070  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    14140  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    14235  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    14648  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    14982  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    15240  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    15436  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    15753  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes times tiles of activations
+ *    16414  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    16995  cpu_int.c          the table of integer-block kernels
+ *    17050  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    17117  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    19367  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    20495  cpu_select.c       the kernels of an instruction set
+ *    20531  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    20701  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    20955  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    21040  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    21289  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    21535  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    21580  forward.c          one transformer for all families, over the op table
- *    22082  place.c            which layers run where
- *    22219  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    21376  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    21625  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    21868  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    21913  forward.c          one transformer for all families, over the op table
+ *    22415  place.c            which layers run where
+ *    22552  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    22444  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    22780  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    23068  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    23208  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    23853  next.c             the next token of a sequence
- *    23905  plan.c             the bytes of a model and a context before they are loaded
- *    24014  dialog.c           the messages of a conversation, and the prompt that they make
- *    24198  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    22789  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    23125  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    23413  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    23553  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    24198  next.c             the next token of a sequence
+ *    24250  plan.c             the bytes of a model and a context before they are loaded
+ *    24357  dialog.c           the messages of a conversation, and the prompt that they make
+ *    24541  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -264,12 +264,15 @@ typedef bool (*hybrid_write_fn)(void *user, const void *data, size_t n);
 /* Called now and then, fraction 0..1; returns false to cancel (HYBRID_ERROR_CANCELLED). */
 typedef bool (*hybrid_progress_fn)(void *user, float fraction);
 
-/* Where bytes come from: exactly one of the three. Zero-terminated UTF-8 path, memory that outlives the object, or a reader. */
+/* Where bytes come from: exactly one of the four. Zero-terminated UTF-8 path, memory that outlives the object, a reader, or (where a model
+ * is asked for) the parts of a file that was split, each a source of its own, in any order. The list itself need not outlive the call. */
 typedef struct hybrid_source {
     const char    *path;
     const void    *data;
     size_t         size;         /* of data */
     hybrid_reader  reader;
+    const struct hybrid_source *parts;
+    size_t         n_parts;
 } hybrid_source;
 /* ==== end src/api/base.h ==== */
 
@@ -423,6 +426,7 @@ typedef struct hybrid_string {
 #define HYBRID_GGUF_MAX_NAME     65535          /* bytes of a key or of a tensor's name */
 #define HYBRID_GGUF_MAX_METADATA 0x40000000     /* bytes before the tensors' data: 1 GiB */
 #define HYBRID_GGUF_MAX_DEPTH    8              /* arrays in arrays in ... */
+#define HYBRID_GGUF_MAX_PARTS    1024           /* files of a model that was split */
 
 /* Types of values; the numbers are those of the format. */
 typedef enum hybrid_gguf_type {
@@ -448,7 +452,7 @@ typedef struct hybrid_gguf_value {
     const uint32_t  *index;      /* private: where the strings or arrays of an array begin; NULL in values of your own */
 } hybrid_gguf_value;
 
-/* A tensor. ne[0] is the contiguous dimension; unused dimensions are 1. A type that hybrid does not know keeps its number in type_id;
+/* A tensor. ne[0] is the contiguous dimension; unused dimensions are 1; one of 0 elements has no bytes. A type that hybrid does not know keeps its number in type_id;
  * type is then HYBRID_TYPE_LAST_ and size 0: the file can be looked at, the tensor cannot be read. */
 typedef struct hybrid_gguf_tensor {
     hybrid_string name;
@@ -459,20 +463,26 @@ typedef struct hybrid_gguf_tensor {
     uint64_t      offset;        /* of the first byte in the file */
     uint64_t      size;          /* bytes */
     const void   *data;          /* when the file is mapped or in memory, else NULL: hybrid_gguf_read_tensor */
+    uint32_t      part;          /* which file that is, of a model that was split; else 0 */
 } hybrid_gguf_tensor;
 
 typedef struct hybrid_gguf hybrid_gguf;
 
 /* Opens and checks a file. runtime may be NULL. A path is mapped where the system can; the bytes of a memory source must outlive the
  * gguf; a reader is asked for a few large blocks and closed by hybrid_gguf_destroy (or at once on failure).
- * HYBRID_ERROR_FORMAT: no GGUF, truncated or damaged (error->offset says where). HYBRID_ERROR_UNSUPPORTED: version 1, big-endian, or
- * one part of a split model. HYBRID_ERROR_LIMIT, _MEMORY, _IO, _INVALID.
+ * A model that was split ("NAME-00001-of-00003.gguf"): the path of any part is enough, the others are found beside it by their names;
+ * otherwise give all parts, in any order, as source->parts. It then looks as if it had never been split: the keys and tensors of all
+ * parts, without the keys that say how it was cut (split.no, split.count, split.tensors.count).
+ * HYBRID_ERROR_FORMAT: no GGUF, truncated or damaged (error->offset says where), or parts of different models. HYBRID_ERROR_NOT_FOUND:
+ * a part was not given. HYBRID_ERROR_UNSUPPORTED: version 1, big-endian. HYBRID_ERROR_LIMIT, _MEMORY, _IO, _INVALID.
  * Thread-safe. An open gguf never changes: any number of threads may look into it; hybrid_gguf_read_tensor is for one at a time. */
 HYBRID_API hybrid_result hybrid_gguf_open(hybrid_runtime *runtime, const hybrid_source *source, hybrid_gguf **gguf, hybrid_error *error);
 HYBRID_API void hybrid_gguf_destroy(hybrid_gguf *gguf);
 
 HYBRID_API int hybrid_gguf_version(const hybrid_gguf *gguf);            /* 2 or 3 */
-HYBRID_API uint64_t hybrid_gguf_file_size(const hybrid_gguf *gguf);     /* bytes */
+HYBRID_API uint64_t hybrid_gguf_file_size(const hybrid_gguf *gguf);     /* bytes, of all parts */
+HYBRID_API size_t hybrid_gguf_part_count(const hybrid_gguf *gguf);      /* files: 1, or those of a model that was split */
+HYBRID_API uint64_t hybrid_gguf_part_size(const hybrid_gguf *gguf, size_t i);    /* bytes of one; 0 beyond the last */
 HYBRID_API uint64_t hybrid_gguf_alignment(const hybrid_gguf *gguf);     /* of every tensor's offset: general.alignment, else 32 */
 
 /* Keys in the order of the file: the name, and (when value is not NULL) the value. An empty name beyond the last. */
@@ -718,7 +728,7 @@ typedef struct hybrid_template_desc {
 } hybrid_template_desc;
 
 /* Parses a template; desc may be NULL. Errors: INVALID, FORMAT (the template is wrong: line and column), UNSUPPORTED (a tag that chat
- * templates do not have), LIMIT (too large, or some hundred brackets or blocks in each other), MEMORY. A template is not changed by rendering: several
+ * templates do not have), LIMIT (too large, or more than a hundred brackets or blocks in each other), MEMORY. A template is not changed by rendering: several
  * threads may use one at a time. */
 HYBRID_API hybrid_result hybrid_template_create(hybrid_runtime *runtime, const hybrid_template_desc *desc, hybrid_template **tmpl, hybrid_error *error);
 HYBRID_API void hybrid_template_destroy(hybrid_template *tmpl);
@@ -728,8 +738,7 @@ typedef struct hybrid_template_limits {
     size_t   max_memory;        /* bytes of all values together [256 MB] */
     size_t   max_output;        /* bytes [64 MB] */
     uint64_t max_steps;         /* about one a node that is computed, and one per 16 bytes that are moved [100 million: some seconds] */
-    int      max_depth;         /* of nested blocks, calls and values [500]; at most 10000; besides, nothing that a
-                                   template does takes more than 64 KB of the thread's stack, which is measured: then the result is LIMIT too */
+    int      max_depth;         /* of nested blocks, calls and values [500]; one takes up to 0.4 KB of the thread's stack; at most 10000 */
 } hybrid_template_limits;
 
 typedef struct hybrid_render_desc {
@@ -776,11 +785,14 @@ typedef struct hybrid_model hybrid_model;
 
 typedef struct hybrid_model_desc {
     /* The GGUF file: exactly one of path (UTF-8), data (must outlive the model; used in place, when its address is a
-     * multiple of 8) and reader. */
+     * multiple of 8), reader, and parts: all files of a model that was split, in any order (hybrid_gguf_open). Of files that lie beside
+     * each other under their names, "NAME-00001-of-00003.gguf", the path of one is enough. */
     const char    *path;
     const void    *data;
     size_t         size;
     hybrid_reader  reader;
+    const hybrid_source *parts;
+    size_t         n_parts;
     /* A path is mapped and its pages are shared with other processes (the file must stay as it is while the model lives); true reads it
      * into memory instead. A reader is always read. */
     bool           no_map;
@@ -1043,7 +1055,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "f759f5b770187072"
+#define HYBRID__SOURCE_ID "7c7aae9d43e1a0db"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -1138,6 +1150,15 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
         #define HYBRID__THREADS_WIN32
     #else
         #define HYBRID__THREADS_POSIX
+    #endif
+#endif
+
+/* Files are little-endian, and so is every machine that hybrid runs on. Tests define it to pretend otherwise. */
+#ifndef HYBRID__BIG_ENDIAN
+    #if defined(__BYTE_ORDER__) && defined(__ORDER_BIG_ENDIAN__)
+        #define HYBRID__BIG_ENDIAN (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
+    #else
+        #define HYBRID__BIG_ENDIAN 0
     #endif
 #endif
 
@@ -2036,46 +2057,6 @@ static HYBRID__PRINTF(3, 4) void hybrid__log(hybrid_runtime *rt, hybrid_log_leve
 }
 /* ==== end src/core/memory.c ==== */
 
-/* ==== begin src/core/stack.c ==== */
-/* core/stack: how much of the thread's stack a recursion may take. It is measured, not counted: a frame is as large as a compiler's
- * options make it, and threads of 128 KB (musl) or 64 KB (games) are common. */
-
-/* Of the 64 KB that a call may take, what a recursion may take before it is refused; the rest is for the frames above the border, one
- * more turn, and what the turn calls that does not recurse (the C library's printf of a double takes up to 8 KB). Sanitizers blow up
- * frames by red zones: they get more. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    #define HYBRID__STACK_FACTOR 8
-#elif defined(__has_feature)
-    #if __has_feature(address_sanitizer) || __has_feature(memory_sanitizer) || __has_feature(thread_sanitizer)
-        #define HYBRID__STACK_FACTOR 8
-    #endif
-#endif
-#ifndef HYBRID__STACK_FACTOR
-    #define HYBRID__STACK_FACTOR 1
-#endif
-enum { HYBRID__STACK_BUDGET = 44 * 1024 * HYBRID__STACK_FACTOR };
-
-typedef struct hybrid__stack { uintptr_t border; } hybrid__stack;   /* where the stack stood when the library was entered; 0: unbounded */
-
-/* Where the stack stands. Sanitizers may keep locals elsewhere, and WebAssembly knows no frames. */
-#if (defined(__GNUC__) || defined(__clang__)) && !defined(__wasm__)
-    #define HYBRID__STACK_HERE(at) ((at) = (uintptr_t)__builtin_frame_address(0))
-#else
-    #define HYBRID__STACK_HERE(at) { volatile char here = 0; (at) = (uintptr_t)&here + (uintptr_t)here; }
-#endif
-
-static HYBRID__NOINLINE void hybrid__stack_open(hybrid__stack *s) { HYBRID__STACK_HERE(s->border); }
-
-/* Whether there is room for one more turn of a recursion. Stacks grow down on all machines that are known, up on none: both are right. */
-static HYBRID__NOINLINE bool hybrid__stack_room(const hybrid__stack *s)
-{
-    uintptr_t here = 0;
-    if (!s->border) return true;
-    HYBRID__STACK_HERE(here);
-    return (here < s->border ? s->border - here : here - s->border) < (uintptr_t)HYBRID__STACK_BUDGET;
-}
-/* ==== end src/core/stack.c ==== */
-
 /* ==== begin src/core/device.c ==== */
 /* core/device: which GPU a runtime uses. A GPU back end (hybrid_cuda.h) makes itself known before main; a device is opened when first needed. */
 
@@ -2183,6 +2164,8 @@ HYBRID_API hybrid_result hybrid_runtime_create(const hybrid_runtime_desc *desc, 
     int i;
     if (!runtime) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: runtime is NULL");
     *runtime = NULL;
+    if (HYBRID__BIG_ENDIAN)
+        return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "hybrid runs on little-endian machines only, and this one is big-endian; converting the model does not help");
     memset(&zero, 0, sizeof zero);
     if (!desc) desc = &zero;
     a = desc->allocator;
@@ -2336,6 +2319,21 @@ static void hybrid__file_close(hybrid__file *f)
     memset(f, 0, sizeof *f);
 }
 
+/* Is there anything of this name? */
+static bool hybrid__file_exists(const char *path)
+{
+#if defined(HYBRID_NO_STDIO)
+    HYBRID__UNUSED(path);
+    return false;
+#elif defined(_WIN32)
+    wchar_t wide[1024];
+    return MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 1024) > 0 && GetFileAttributesW(wide) != INVALID_FILE_ATTRIBUTES;
+#else
+    struct stat st;
+    return !stat(path, &st);
+#endif
+}
+
 #if !defined(HYBRID_NO_STDIO) && defined(_WIN32)
 static hybrid_result hybrid__file_open_path(const char *path, hybrid__file *f, hybrid_error *error)
 {
@@ -2380,7 +2378,13 @@ static hybrid_result hybrid__file_open_path(const char *path, hybrid__file *f, h
 #if defined(HYBRID__MMAP_POSIX)
     if (f->size && f->size <= SIZE_MAX) {
         void *map = mmap(NULL, (size_t)f->size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (map != MAP_FAILED) { f->map = map; f->map_size = (size_t)f->size; f->data = (const unsigned char *)map; }
+        if (map != MAP_FAILED) {
+            f->map = map;
+            f->map_size = (size_t)f->size;
+            f->data = (const unsigned char *)map;
+            close(fd);                                       /* the map does not need it, and a host has few: one for each part of a model */
+            f->fd = 0;
+        }
     }
 #endif
     return HYBRID_OK;
@@ -3270,11 +3274,12 @@ static hybrid_result hybrid__gguf_scan_value(hybrid__gguf_scan *s, hybrid__gguf_
 /* ==== end src/gguf/scan.c ==== */
 
 /* ==== begin src/gguf/read.c ==== */
-/* gguf/read: opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check. */
+/* gguf/read: reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that a file can be checked by. */
 
 typedef struct hybrid__gguf_key {
     hybrid__gguf_span value;
     size_t            name_at, name_size;
+    uint32_t          part;
 } hybrid__gguf_key;
 
 typedef struct hybrid__gguf_tensor_record {
@@ -3282,34 +3287,37 @@ typedef struct hybrid__gguf_tensor_record {
     size_t             name_at, name_size;
 } hybrid__gguf_tensor_record;
 
-struct hybrid_gguf {
-    hybrid_runtime             *rt;
+/* A file of a set; most models are a set of one. Its keys and tensors are taken away when all parts are read. */
+typedef struct hybrid__gguf_part {
     hybrid__file                file;
     const unsigned char        *bytes;           /* the metadata: of the map, or owned */
     unsigned char              *owned;
     uint32_t                   *index;
     hybrid__gguf_key           *keys;
     hybrid__gguf_tensor_record *tensors;
-    hybrid__names               key_names, tensor_names;
     size_t                      n_keys, n_tensors;
     uint64_t                    alignment;
+    int64_t                     no, count;       /* split.no and split.count: 0 and 1 of a file that is whole */
+    int64_t                     n_tensors_in_all;/* split.tensors.count; -1: not given */
     int                         version;
-};
+} hybrid__gguf_part;
 
-HYBRID_API void hybrid_gguf_destroy(hybrid_gguf *g)
+static void hybrid__gguf_part_free(hybrid_runtime *rt, hybrid__gguf_part *p)
 {
-    hybrid_runtime *rt;
-    if (!g) return;
-    rt = g->rt;
-    hybrid__file_close(&g->file);
-    hybrid__names_free(rt, &g->key_names);
-    hybrid__names_free(rt, &g->tensor_names);
-    hybrid__free(rt, g->tensors);
-    hybrid__free(rt, g->keys);
-    hybrid__free(rt, g->index);
-    hybrid__free(rt, g->owned);
-    hybrid__free(rt, g);
-    hybrid__runtime_release(rt);
+    hybrid__file_close(&p->file);
+    hybrid__free(rt, p->tensors);
+    hybrid__free(rt, p->keys);
+    hybrid__free(rt, p->index);
+    hybrid__free(rt, p->owned);
+    memset(p, 0, sizeof *p);
+}
+
+static hybrid_string hybrid__gguf_part_name(const hybrid__gguf_part *p, size_t name_at, size_t name_size)
+{
+    hybrid_string name;
+    name.data = (const char *)p->bytes + name_at;
+    name.size = name_size;
+    return name;
 }
 
 /* What a file without GGUF's magic bytes is, for the message: people meet these. */
@@ -3355,11 +3363,15 @@ static hybrid_result hybrid__gguf_scan_header(hybrid__gguf_scan *s, uint32_t *ve
 static const char *hybrid__gguf_size_tensor(hybrid_gguf_tensor *t)
 {
     uint64_t elements = 1, block, bytes;
+    bool empty = false;
     int i;
     for (i = 0; i < 4; i++) {
-        if (!t->ne[i]) return "one of its dimensions is zero";
-        if (t->ne[i] > INT64_MAX / elements) return "its dimensions multiply to more than 2^63 elements";
-        elements *= t->ne[i];
+        if (t->ne[i] > INT64_MAX) return "its dimensions multiply to more than 2^63 elements";
+        empty = empty || !t->ne[i];
+    }
+    for (i = 0; i < 4; i++) {
+        if (!empty && t->ne[i] > INT64_MAX / elements) return "its dimensions multiply to more than 2^63 elements";
+        elements = empty ? 0 : elements * t->ne[i];
     }
     t->type = t->type_id < HYBRID_TYPE_LAST_ && hybrid_type_block_size((hybrid_type)t->type_id) ? (hybrid_type)t->type_id : HYBRID_TYPE_LAST_;
     if (t->type == HYBRID_TYPE_LAST_) return NULL;
@@ -3392,46 +3404,47 @@ static hybrid_result hybrid__gguf_scan_tensor(hybrid__gguf_scan *s, uint64_t num
     return HYBRID_OK;
 }
 
-static hybrid_result hybrid__gguf_name_all(hybrid_gguf *g, hybrid_error *error)
-{
-    char text[64];
-    hybrid_string name;
-    size_t i;
-    if (!hybrid__names_reserve(g->rt, &g->key_names, g->n_keys)) return hybrid__fail_memory(error, g->n_keys * 24);
-    if (!hybrid__names_reserve(g->rt, &g->tensor_names, g->n_tensors)) return hybrid__fail_memory(error, g->n_tensors * 24);
-    for (i = 0; i < g->n_keys; i++) {
-        name.data = (const char *)g->bytes + g->keys[i].name_at;
-        name.size = g->keys[i].name_size;
-        if (!hybrid__names_add(&g->key_names, name))
-            return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, g->keys[i].name_at, "two keys are named '%s': the file is damaged", hybrid__printable(name, text));
-    }
-    for (i = 0; i < g->n_tensors; i++) {
-        name.data = (const char *)g->bytes + g->tensors[i].name_at;
-        name.size = g->tensors[i].name_size;
-        if (!hybrid__names_add(&g->tensor_names, name))
-            return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, g->tensors[i].name_at, "two tensors are named '%s': the file is damaged", hybrid__printable(name, text));
-        g->tensors[i].tensor.name = name;
-    }
-    return HYBRID_OK;
-}
-
 static bool hybrid__gguf_good_alignment(int64_t n) { return n >= 8 && n <= HYBRID_GGUF_MAX_METADATA && !(n & (n - 1)); }
 
-/* Keys that say how to read the rest. */
-static hybrid_result hybrid__gguf_read_general(hybrid_gguf *g, hybrid_error *error)
+/* A whole number that says how to read the file. false: it is absent; wrong is set when it is there, but no number, or there twice. */
+static bool hybrid__gguf_part_number(const hybrid__gguf_part *p, const char *key, int64_t *out, const hybrid__gguf_key **wrong)
 {
-    hybrid_gguf_value value;
-    int64_t alignment = 32, parts = 1, part = 0;
-    bool given = hybrid_gguf_find(g, "general.alignment", &value);
-    if (given && (!hybrid_gguf_get_i64(g, "general.alignment", &alignment) || !hybrid__gguf_good_alignment(alignment)))
-        return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, (uint64_t)((const unsigned char *)value.data - g->bytes),
-                               "key 'general.alignment' is no power of two of at least 8: the file is damaged");
-    g->alignment = (uint64_t)alignment;
-    hybrid_gguf_get_i64(g, "split.count", &parts);
-    hybrid_gguf_get_i64(g, "split.no", &part);
-    if (parts > 1)
-        return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "this file is part %lld of a model split in %lld (key 'split.count'): join them with 'llama-gguf-split --merge'",
-                            (long long)part + 1, (long long)parts);
+    const hybrid__gguf_key *found = NULL;
+    size_t i;
+    for (i = 0; i < p->n_keys; i++) {
+        const hybrid__gguf_key *k = &p->keys[i];
+        if (!hybrid__string_is(hybrid__gguf_part_name(p, k->name_at, k->name_size), key)) continue;
+        if (found || !hybrid__gguf_load_i64(k->value.type, p->bytes + k->value.at, out)) *wrong = k;
+        found = k;
+    }
+    return found != NULL;
+}
+
+/* Keys that say how to read the rest. */
+static hybrid_result hybrid__gguf_read_general(hybrid__gguf_part *p, hybrid_error *error)
+{
+    const hybrid__gguf_key *wrong = NULL;
+    int64_t alignment = 32;
+    char text[64];
+    p->count = 1;
+    p->n_tensors_in_all = -1;
+    hybrid__gguf_part_number(p, "split.no", &p->no, &wrong);
+    hybrid__gguf_part_number(p, "split.count", &p->count, &wrong);
+    hybrid__gguf_part_number(p, "split.tensors.count", &p->n_tensors_in_all, &wrong);
+    hybrid__gguf_part_number(p, "general.alignment", &alignment, &wrong);
+    if (wrong)
+        return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, wrong->name_at, "key '%s' is there twice, or is no whole number: the file is damaged",
+                               hybrid__printable(hybrid__gguf_part_name(p, wrong->name_at, wrong->name_size), text));
+    if (!hybrid__gguf_good_alignment(alignment))
+        return hybrid__fail(error, HYBRID_ERROR_FORMAT, "key 'general.alignment' is no power of two of at least 8: the file is damaged");
+    p->alignment = (uint64_t)alignment;
+    if (p->count <= 1) { p->no = 0; p->count = 1; }          /* a set that was joined says 0 */
+    if (p->count > HYBRID_GGUF_MAX_PARTS)
+        return hybrid__fail(error, HYBRID_ERROR_LIMIT, "this file is one of %lld parts (key 'split.count'), hybrid accepts %d: join them with 'llama-gguf-split --merge'",
+                            (long long)p->count, HYBRID_GGUF_MAX_PARTS);
+    if (p->no < 0 || p->no >= p->count)
+        return hybrid__fail(error, HYBRID_ERROR_FORMAT, "this file is number %lld of %lld parts, counted from 0 (keys 'split.no' and 'split.count'): it is damaged",
+                            (long long)p->no, (long long)p->count);
     return HYBRID_OK;
 }
 
@@ -3455,10 +3468,10 @@ static void hybrid__gguf_sort(const hybrid_gguf_tensor **heap, size_t n)
     }
 }
 
-static hybrid_result hybrid__gguf_check_overlap(hybrid_gguf *g, hybrid_error *error)
+static hybrid_result hybrid__gguf_check_overlap(hybrid_runtime *rt, hybrid__gguf_part *g, hybrid_error *error)
 {
     char a[64], b[64];
-    const hybrid_gguf_tensor **order = (const hybrid_gguf_tensor **)hybrid__alloc(g->rt, g->n_tensors * sizeof *order);
+    const hybrid_gguf_tensor **order = (const hybrid_gguf_tensor **)hybrid__alloc(rt, g->n_tensors * sizeof *order);
     bool ascending = true;
     hybrid_result r = HYBRID_OK;
     size_t n = 0, i;
@@ -3473,12 +3486,19 @@ static hybrid_result hybrid__gguf_check_overlap(hybrid_gguf *g, hybrid_error *er
         if (order[i]->offset - order[i - 1]->offset < order[i - 1]->size)
             r = hybrid__fail_at(error, HYBRID_ERROR_FORMAT, order[i]->offset, "tensors '%s' and '%s' overlap at byte %llu: the file is damaged",
                                 hybrid__printable(order[i - 1]->name, a), hybrid__printable(order[i]->name, b), (unsigned long long)order[i]->offset);
-    hybrid__free(g->rt, (void *)order);
+    hybrid__free(rt, (void *)order);
     return r;
 }
 
-/* Places of the tensors: relative to the data section until here, in the file from here on. */
-static hybrid_result hybrid__gguf_place_tensors(hybrid_gguf *g, uint64_t metadata_end, hybrid_error *error)
+/* Where a tensor of no bytes may lie at most: the padded end, which a file need not reach. */
+static uint64_t hybrid__gguf_last_place(const hybrid__gguf_part *g, uint64_t start)
+{
+    return HYBRID__MAX(start, (g->file.size + g->alignment - 1) / g->alignment * g->alignment);
+}
+
+/* Places of the tensors: relative to the data section until here, in the file from here on. A tensor without elements has no bytes, and
+ * may lie where others do, or at the end. */
+static hybrid_result hybrid__gguf_place_tensors(hybrid_runtime *rt, hybrid__gguf_part *g, uint64_t metadata_end, hybrid_error *error)
 {
     char text[64];
     uint64_t start = (metadata_end + g->alignment - 1) / g->alignment * g->alignment, size = g->file.size;
@@ -3486,19 +3506,22 @@ static hybrid_result hybrid__gguf_place_tensors(hybrid_gguf *g, uint64_t metadat
     if (!g->n_tensors) return HYBRID_OK;
     for (i = 0; i < g->n_tensors; i++) {
         hybrid_gguf_tensor *t = &g->tensors[i].tensor;
+        const bool empty = !t->ne[0] || !t->ne[1] || !t->ne[2] || !t->ne[3];
+        const uint64_t end = empty ? hybrid__gguf_last_place(g, start) : size;
+        t->name = hybrid__gguf_part_name(g, g->tensors[i].name_at, g->tensors[i].name_size);
         if (t->offset % g->alignment)
             return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, g->tensors[i].name_at, "tensor '%s' begins at %llu, which is no multiple of the alignment %llu: the file is damaged",
                                    hybrid__printable(t->name, text), (unsigned long long)t->offset, (unsigned long long)g->alignment);
-        if (start > size || t->offset > size - start || t->size > size - start - t->offset)
+        if (start > end || t->offset > end - start || t->size > end - start - t->offset)
             return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, size, "truncated: tensor '%s' has %llu bytes at %llu + %llu, but the file ends at %llu: download or copy it again",
                                    hybrid__printable(t->name, text), (unsigned long long)t->size, (unsigned long long)start, (unsigned long long)t->offset, (unsigned long long)size);
         t->offset += start;
-        if (g->file.data && t->type != HYBRID_TYPE_LAST_) t->data = g->file.data + t->offset;
+        if (g->file.data && t->type != HYBRID_TYPE_LAST_) t->data = g->file.data + HYBRID__MIN(t->offset, size);
     }
-    return hybrid__gguf_check_overlap(g, error);
+    return hybrid__gguf_check_overlap(rt, g, error);
 }
 
-static hybrid_result hybrid__gguf_scan_all(hybrid_gguf *g, hybrid__gguf_scan *s)
+static hybrid_result hybrid__gguf_scan_all(hybrid__gguf_part *g, hybrid__gguf_scan *s)
 {
     uint32_t version = 0;
     uint64_t n_tensors = 0, n_keys = 0, i;
@@ -3507,8 +3530,8 @@ static hybrid_result hybrid__gguf_scan_all(hybrid_gguf *g, hybrid__gguf_scan *s)
     g->version = (int)version;
     g->n_keys = (size_t)n_keys;
     g->n_tensors = (size_t)n_tensors;
-    if (!(g->keys = (hybrid__gguf_key *)hybrid__calloc(g->rt, g->n_keys, sizeof *g->keys))) return hybrid__fail_memory(s->error, n_keys * sizeof *g->keys);
-    if (!(g->tensors = (hybrid__gguf_tensor_record *)hybrid__calloc(g->rt, g->n_tensors, sizeof *g->tensors))) return hybrid__fail_memory(s->error, n_tensors * sizeof *g->tensors);
+    if (!(g->keys = (hybrid__gguf_key *)hybrid__calloc(s->rt, g->n_keys, sizeof *g->keys))) return hybrid__fail_memory(s->error, n_keys * sizeof *g->keys);
+    if (!(g->tensors = (hybrid__gguf_tensor_record *)hybrid__calloc(s->rt, g->n_tensors, sizeof *g->tensors))) return hybrid__fail_memory(s->error, n_tensors * sizeof *g->tensors);
     for (i = 0; i < n_keys; i++) {
         if ((r = hybrid__gguf_scan_name(s, "key", i))) return r;
         g->keys[i].name_at = s->name_at;
@@ -3519,64 +3542,417 @@ static hybrid_result hybrid__gguf_scan_all(hybrid_gguf *g, hybrid__gguf_scan *s)
     return HYBRID_OK;
 }
 
-static hybrid_result hybrid__gguf_read(hybrid_gguf *g, hybrid_error *error)
+/* Reads the file that p->file is. On failure p still owns what it has got. */
+static hybrid_result hybrid__gguf_part_read(hybrid_runtime *rt, hybrid__gguf_part *p, hybrid_error *error)
 {
     hybrid__gguf_scan s;
     hybrid_result r;
     memset(&s, 0, sizeof s);
-    s.rt = g->rt;
-    s.file = &g->file;
-    s.size = g->file.size;
-    s.bytes = g->file.data;
-    s.have = g->file.data ? HYBRID__MIN(s.size, (uint64_t)HYBRID_GGUF_MAX_METADATA) : 0;
+    s.rt = rt;
+    s.file = &p->file;
+    s.size = p->file.size;
+    s.bytes = p->file.data;
+    s.have = p->file.data ? HYBRID__MIN(s.size, (uint64_t)HYBRID_GGUF_MAX_METADATA) : 0;
     s.error = error;
-    r = hybrid__gguf_scan_all(g, &s);
-    g->bytes = s.bytes;
-    g->owned = s.owned;
-    g->index = s.index;
-    if (r || (r = hybrid__gguf_name_all(g, error)) || (r = hybrid__gguf_read_general(g, error))) return r;
-    return hybrid__gguf_place_tensors(g, s.at, error);
+    r = hybrid__gguf_scan_all(p, &s);
+    p->bytes = s.bytes;
+    p->owned = s.owned;
+    p->index = s.index;
+    if (r || (r = hybrid__gguf_read_general(p, error)) != HYBRID_OK) return r;
+    return hybrid__gguf_place_tensors(rt, p, s.at, error);
+}
+/* ==== end src/gguf/read.c ==== */
+
+/* ==== begin src/gguf/open.c ==== */
+/* gguf/open: a model's file, or all parts of one that was split, as one set of keys and tensors.
+ *
+ * A part says how many there are and which it is (split.count, split.no). Its file is named so, too: NAME-00002-of-00003.gguf, so that
+ * one path is enough to find the others. The keys that describe the model are in the first part; a key of another part counts as well,
+ * unless it says something else than the first. Tensors may lie in any part. */
+
+struct hybrid_gguf {
+    hybrid_runtime             *rt;
+    hybrid__gguf_part          *parts;           /* in the order of split.no */
+    size_t                      n_parts;
+    hybrid__gguf_key           *keys;
+    hybrid__gguf_tensor_record *tensors;
+    hybrid__names               key_names, tensor_names;
+    size_t                      n_keys, n_tensors;
+    bool                        lent;            /* the readers are the caller's: not to be closed */
+};
+
+HYBRID_API void hybrid_gguf_destroy(hybrid_gguf *g)
+{
+    hybrid_runtime *rt;
+    size_t i;
+    if (!g) return;
+    rt = g->rt;
+    for (i = 0; i < g->n_parts; i++) hybrid__gguf_part_free(rt, &g->parts[i]);
+    hybrid__names_free(rt, &g->key_names);
+    hybrid__names_free(rt, &g->tensor_names);
+    hybrid__free(rt, g->parts);
+    hybrid__free(rt, g->tensors);
+    hybrid__free(rt, g->keys);
+    hybrid__free(rt, g);
+    hybrid__runtime_release(rt);
 }
 
-HYBRID_API hybrid_result hybrid_gguf_open(hybrid_runtime *runtime, const hybrid_source *source, hybrid_gguf **gguf, hybrid_error *error)
+/* Closes the readers of a source that will not be opened, from part `first` on. */
+static void hybrid__source_close(const hybrid_source *source, size_t first)
 {
-    hybrid__file file;
-    hybrid_runtime *rt;
-    hybrid_gguf *g;
+    size_t i;
+    if (!source->parts || !first) {
+        if (source->reader.close) source->reader.close(source->reader.user);
+    }
+    for (i = first; source->parts && i < source->n_parts; i++)
+        if (source->parts[i].reader.close) source->parts[i].reader.close(source->parts[i].reader.user);
+}
+
+/* ---- the names of parts ---- */
+
+typedef struct hybrid__gguf_numbers {
+    size_t at, width;                            /* of the digits of the part's number */
+    long   number, count;
+} hybrid__gguf_numbers;
+
+static long hybrid__gguf_digits(const char *p, size_t n)
+{
+    long value = 0;
+    size_t i;
+    for (i = 0; i < n; i++) {
+        if (!hybrid__is_digit(p[i]) || i == 9) return -1;
+        value = value * 10 + (p[i] - '0');
+    }
+    return n ? value : -1;
+}
+
+static size_t hybrid__path_base(const char *path)
+{
+    size_t i, base = 0;
+    for (i = 0; path[i]; i++) {
+#if defined(_WIN32)
+        if (path[i] == '\\' || path[i] == ':') base = i + 1;
+#endif
+        if (path[i] == '/') base = i + 1;
+    }
+    return base;
+}
+
+/* A file's name for a message: the end of it tells the parts apart. */
+static const char *hybrid__path_end(const char *path, size_t most)
+{
+    const char *name = path + hybrid__path_base(path);
+    const size_t n = strlen(name);
+    if (n > most) name += n - most;
+    while (((unsigned char)*name & 0xC0) == 0x80) name++;    /* not inside of a character */
+    return name;
+}
+
+/* Takes NAME-00002-of-00003.gguf apart. false: the name is no such. */
+static bool hybrid__gguf_numbers_of(const char *path, hybrid__gguf_numbers *n)
+{
+    const size_t base = hybrid__path_base(path);
+    size_t i = base, of = 0, digits = 0;
+    for (; path[i]; i++) if (!strncmp(path + i, "-of-", 4)) of = i;
+    if (!of) return false;
+    for (i = of; i > base && hybrid__is_digit(path[i - 1]); i--) {}
+    n->at = i;
+    n->width = of - i;
+    while (hybrid__is_digit(path[of + 4 + digits])) digits++;
+    n->number = hybrid__gguf_digits(path + n->at, n->width);
+    n->count = hybrid__gguf_digits(path + of + 4, digits);
+    return n->number >= 0 && n->count >= 0 && i > base && path[i - 1] == '-';
+}
+
+/* The path of another part; freed by the caller. */
+static char *hybrid__gguf_path_of(hybrid_runtime *rt, const char *path, const hybrid__gguf_numbers *n, long number)
+{
+    const size_t size = strlen(path) + 16;
+    char *other = (char *)hybrid__alloc(rt, size);
+    if (other) snprintf(other, size, "%.*s%0*ld%s", (int)n->at, path, (int)n->width, number, path + n->at + n->width);
+    return other;
+}
+
+/* ---- reading the parts ---- */
+
+/* Says in the sentence which part it is about. */
+static hybrid_result hybrid__gguf_blame(hybrid_error *error, hybrid_result r, const char *part)
+{
+    hybrid_error whole;
+    if (!error) return r;
+    whole = *error;
+    return hybrid__fail_at(error, r, whole.offset, "%.80s: %.170s", part, whole.message);
+}
+
+/* Opens one file, reads it, and puts it where it belongs; the first one tells how many there are. On failure nothing of it is open. */
+static hybrid_result hybrid__gguf_take(hybrid_gguf *g, const hybrid_source *source, hybrid_error *error)
+{
+    hybrid__gguf_part part;
+    hybrid_source own = *source;
     hybrid_result r;
-    if (gguf) *gguf = NULL;
-    if (!source) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_open: source is NULL");
-    if ((r = hybrid__file_open(source, &file, error))) return r;
-    if (!gguf) r = hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_open: gguf is NULL");
+    memset(&part, 0, sizeof part);
+    if (g->lent) own.reader.close = NULL;
+    if ((r = hybrid__file_open(&own, &part.file, error)) != HYBRID_OK) return r;
+    r = hybrid__gguf_part_read(g->rt, &part, error);
+    if (!r && !g->parts) {
+        if (!(g->parts = (hybrid__gguf_part *)hybrid__calloc(g->rt, (size_t)part.count, sizeof part)))
+            r = hybrid__fail_memory(error, (size_t)part.count * sizeof part);
+        else g->n_parts = (size_t)part.count;
+    }
+    if (!r && (size_t)part.count != g->n_parts)
+        r = hybrid__fail(error, HYBRID_ERROR_FORMAT, "it is one of %lld parts, another is one of %lld: they are of different models",
+                         (long long)part.count, (long long)g->n_parts);
+    if (!r && g->parts[part.no].version)
+        r = hybrid__fail(error, HYBRID_ERROR_FORMAT, "it is part %lld of %lld, as another one is", (long long)part.no + 1, (long long)part.count);
+    if (r) hybrid__gguf_part_free(g->rt, &part);
+    else g->parts[part.no] = part;
+    return r;
+}
+
+/* The parts beside the one that was opened by this path. */
+static hybrid_result hybrid__gguf_take_neighbours(hybrid_gguf *g, const char *path, hybrid_error *error)
+{
+    const size_t n = g->n_parts;
+    hybrid__gguf_numbers numbers;
+    size_t first, i;
+    hybrid_result r = HYBRID_OK;
+    for (first = 0; !g->parts[first].version; first++) {}
+    if (!hybrid__gguf_numbers_of(path, &numbers))
+        return hybrid__fail(error, HYBRID_ERROR_NOT_FOUND, "this file is part %llu of %llu, but its name does not end in '-%05llu-of-%05llu.gguf', by which the others are found: rename it, or give all parts",
+                            (unsigned long long)first + 1, (unsigned long long)n, (unsigned long long)first + 1, (unsigned long long)n);
+    if (numbers.number != (long)first + 1 || numbers.count != (long)n)
+        return hybrid__fail(error, HYBRID_ERROR_FORMAT, "'%s' is part %llu of %llu, as its keys say: give it its name again",
+                            hybrid__path_end(path, 120), (unsigned long long)first + 1, (unsigned long long)n);
+    for (i = 0; i < n && !r; i++) {
+        hybrid_source source;
+        char *other;
+        if (i == first) continue;
+        if (!(other = hybrid__gguf_path_of(g->rt, path, &numbers, (long)i + 1))) return hybrid__fail_memory(error, strlen(path) + 16);
+        memset(&source, 0, sizeof source);
+        source.path = other;
+        r = hybrid__gguf_take(g, &source, error);
+        if (r == HYBRID_ERROR_IO && !hybrid__file_exists(other))
+            r = hybrid__fail(error, r, "part %llu of %llu is missing: '%s' is not there; download all parts into one folder",
+                             (unsigned long long)i + 1, (unsigned long long)n, hybrid__path_end(other, 120));
+        else if (r && r != HYBRID_ERROR_MEMORY) r = hybrid__gguf_blame(error, r, hybrid__path_end(other, 80));
+        else if (!r && !g->parts[i].version)
+            r = hybrid__fail(error, HYBRID_ERROR_FORMAT, "'%s' is another part than its name says: give it its name again", hybrid__path_end(other, 120));
+        hybrid__free(g->rt, other);
+    }
+    return r;
+}
+
+/* All parts, given one by one, in any order. On failure all readers are closed, but for those that are the caller's. */
+static hybrid_result hybrid__gguf_take_list(hybrid_gguf *g, const hybrid_source *source, hybrid_error *error)
+{
+    hybrid_result r = HYBRID_OK;
+    size_t i;
+    for (i = 0; i < source->n_parts && !r; i++) {
+        char label[48];
+        if (!(r = hybrid__gguf_take(g, &source->parts[i], error)) || r == HYBRID_ERROR_MEMORY) continue;
+        snprintf(label, sizeof label, "number %llu of the given parts", (unsigned long long)i + 1);
+        r = hybrid__gguf_blame(error, r, label);
+    }
+    if (r && !g->lent && i < source->n_parts) hybrid__source_close(source, i);
+    for (i = 0; i < g->n_parts && !r; i++)
+        if (!g->parts[i].version)
+            r = hybrid__fail(error, HYBRID_ERROR_NOT_FOUND, "part %llu of %llu is missing: %llu were given; give all of them",
+                             (unsigned long long)i + 1, (unsigned long long)g->n_parts, (unsigned long long)source->n_parts);
+    return r;
+}
+
+static hybrid_result hybrid__gguf_take_all(hybrid_gguf *g, const hybrid_source *source, hybrid_error *error)
+{
+    hybrid_result r;
+    size_t i;
+    if (source->parts) return hybrid__gguf_take_list(g, source, error);
+    if ((r = hybrid__gguf_take(g, source, error)) != HYBRID_OK || g->n_parts == 1) return r;
+    if (source->path) return hybrid__gguf_take_neighbours(g, source->path, error);
+    for (i = 0; !g->parts[i].version; i++) {}
+    return hybrid__fail(error, HYBRID_ERROR_NOT_FOUND, "this is part %llu of a model split in %llu: give all of them (hybrid_source.parts), or join them with 'llama-gguf-split --merge'",
+                        (unsigned long long)i + 1, (unsigned long long)g->n_parts);
+}
+
+/* ---- one set of them ---- */
+
+/* Keys that say how a file is cut say nothing about the model. */
+static bool hybrid__gguf_is_of_part(hybrid_string name)
+{
+    return hybrid__string_is(name, "split.no") || hybrid__string_is(name, "split.count") || hybrid__string_is(name, "split.tensors.count");
+}
+
+/* A key that an earlier part has as well: is it the same, or one that may differ? */
+static bool hybrid__gguf_agrees(const hybrid_gguf *g, const hybrid__gguf_key *a, const hybrid__gguf_key *b, hybrid_string name)
+{
+    const hybrid__gguf_span *va = &a->value, *vb = &b->value;
+    if (a->part == b->part) return false;
+    if (name.size >= 8 && !memcmp(name.data, "general.", 8) && !hybrid__string_is(name, "general.architecture")) return true;
+    return va->type == vb->type && va->item_type == vb->item_type && va->size == vb->size
+           && !memcmp(g->parts[a->part].bytes + va->at, g->parts[b->part].bytes + vb->at, (size_t)va->size);
+}
+
+static hybrid_result hybrid__gguf_add_key(hybrid_gguf *g, const hybrid__gguf_key *key, hybrid_error *error)
+{
+    char text[64];
+    const hybrid_string name = hybrid__gguf_part_name(&g->parts[key->part], key->name_at, key->name_size);
+    const hybrid__gguf_key *same;
+    if (g->n_parts > 1 && hybrid__gguf_is_of_part(name)) return HYBRID_OK;
+    if (hybrid__names_add(&g->key_names, name)) {
+        g->keys[g->n_keys++] = *key;
+        return HYBRID_OK;
+    }
+    same = &g->keys[hybrid__names_find(&g->key_names, name)];
+    if (hybrid__gguf_agrees(g, same, key, name)) return HYBRID_OK;
+    if (same->part == key->part)
+        return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, key->name_at, "two keys are named '%s': the file is damaged", hybrid__printable(name, text));
+    return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, key->name_at, "parts %u and %u differ in key '%s': they are of different models",
+                           (unsigned)same->part + 1, (unsigned)key->part + 1, hybrid__printable(name, text));
+}
+
+static hybrid_result hybrid__gguf_add_record(hybrid_gguf *g, const hybrid__gguf_tensor_record *record, hybrid_error *error)
+{
+    char text[64];
+    const hybrid_gguf_tensor *same, *t = &record->tensor;
+    if (hybrid__names_add(&g->tensor_names, t->name)) {
+        g->tensors[g->n_tensors++] = *record;
+        return HYBRID_OK;
+    }
+    same = &g->tensors[hybrid__names_find(&g->tensor_names, t->name)].tensor;
+    if (same->part == t->part)
+        return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, record->name_at, "two tensors are named '%s': the file is damaged", hybrid__printable(t->name, text));
+    return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, record->name_at, "parts %u and %u both have a tensor '%s': they are of different models",
+                           (unsigned)same->part + 1, (unsigned)t->part + 1, hybrid__printable(t->name, text));
+}
+
+/* Room for the keys and tensors of all parts. Those of a single file stay where they are. */
+static hybrid_result hybrid__gguf_make_room(hybrid_gguf *g, hybrid_error *error)
+{
+    size_t n_keys = 0, n_tensors = 0, i;
+    for (i = 0; i < g->n_parts; i++) {
+        n_keys += g->parts[i].n_keys;
+        n_tensors += g->parts[i].n_tensors;
+    }
+    if (n_keys > HYBRID_GGUF_MAX_KEYS || n_tensors > HYBRID_GGUF_MAX_TENSORS)
+        return hybrid__fail(error, HYBRID_ERROR_LIMIT, "%llu tensors and %llu keys in all parts are more than hybrid accepts (%d and %d)",
+                            (unsigned long long)n_tensors, (unsigned long long)n_keys, HYBRID_GGUF_MAX_TENSORS, HYBRID_GGUF_MAX_KEYS);
+    if (!hybrid__names_reserve(g->rt, &g->key_names, n_keys)) return hybrid__fail_memory(error, n_keys * 24);
+    if (!hybrid__names_reserve(g->rt, &g->tensor_names, n_tensors)) return hybrid__fail_memory(error, n_tensors * 24);
+    if (g->n_parts == 1) return HYBRID_OK;
+    if (!(g->keys = (hybrid__gguf_key *)hybrid__calloc(g->rt, n_keys, sizeof *g->keys))) return hybrid__fail_memory(error, n_keys * sizeof *g->keys);
+    if (!(g->tensors = (hybrid__gguf_tensor_record *)hybrid__calloc(g->rt, n_tensors, sizeof *g->tensors)))
+        return hybrid__fail_memory(error, n_tensors * sizeof *g->tensors);
+    return HYBRID_OK;
+}
+
+static hybrid_result hybrid__gguf_add_part(hybrid_gguf *g, size_t number, hybrid_error *error)
+{
+    hybrid__gguf_part *p = &g->parts[number];
+    hybrid__gguf_key *keys = p->keys;
+    hybrid__gguf_tensor_record *tensors = p->tensors;
+    hybrid_result r = HYBRID_OK;
+    size_t i;
+    if (g->n_parts == 1) {
+        g->keys = keys;
+        g->tensors = tensors;
+        p->keys = NULL;
+        p->tensors = NULL;
+    }
+    for (i = 0; i < p->n_keys && !r; i++) {
+        keys[i].part = (uint32_t)number;
+        r = hybrid__gguf_add_key(g, &keys[i], error);
+    }
+    for (i = 0; i < p->n_tensors && !r; i++) {
+        tensors[i].tensor.part = (uint32_t)number;
+        r = hybrid__gguf_add_record(g, &tensors[i], error);
+    }
+    hybrid__free(g->rt, p->keys);
+    hybrid__free(g->rt, p->tensors);
+    p->keys = NULL;
+    p->tensors = NULL;
+    return r;
+}
+
+static hybrid_result hybrid__gguf_join(hybrid_gguf *g, hybrid_error *error)
+{
+    size_t i;
+    hybrid_result r = hybrid__gguf_make_room(g, error);
+    for (i = 0; i < g->n_parts && !r; i++) r = hybrid__gguf_add_part(g, i, error);
+    for (i = 0; i < g->n_parts && !r && g->n_parts > 1; i++) {
+        const int64_t said = g->parts[i].n_tensors_in_all;
+        if (said >= 0 && (uint64_t)said != g->n_tensors)
+            r = hybrid__fail(error, HYBRID_ERROR_FORMAT, "part %llu of %llu says that there are %lld tensors, but all parts have %llu: they are of different models",
+                             (unsigned long long)i + 1, (unsigned long long)g->n_parts, (long long)said, (unsigned long long)g->n_tensors);
+    }
+    return r;
+}
+
+/* lent: the readers of the source are not closed, neither now nor later. */
+static hybrid_result hybrid__gguf_open_source(hybrid_runtime *runtime, const hybrid_source *source, bool lent, hybrid_gguf **gguf, hybrid_error *error)
+{
+    hybrid_runtime *rt = NULL;
+    hybrid_gguf *g = NULL;
+    hybrid_result r = HYBRID_OK;
+    *gguf = NULL;
+    if (source->parts && (source->path || source->data || source->reader.read_at))
+        r = hybrid__fail(error, HYBRID_ERROR_INVALID, "give exactly one of path, data, reader and parts");
+    else if (source->parts && !source->n_parts) r = hybrid__fail(error, HYBRID_ERROR_INVALID, "the list of parts is empty");
     else r = hybrid__runtime_retain(runtime, &rt, error);
-    if (r) { hybrid__file_close(&file); return r; }
-    if (!(g = (hybrid_gguf *)hybrid__calloc(rt, 1, sizeof *g))) {
-        hybrid__file_close(&file);
+    if (!r && !(g = (hybrid_gguf *)hybrid__calloc(rt, 1, sizeof *g))) {
         hybrid__runtime_release(rt);
-        return hybrid__fail_memory(error, sizeof *g);
+        r = hybrid__fail_memory(error, sizeof *g);
+    }
+    if (r) {
+        if (!lent) hybrid__source_close(source, 0);
+        return r;
     }
     g->rt = rt;
-    g->file = file;
-    if ((r = hybrid__gguf_read(g, error))) { hybrid_gguf_destroy(g); return r; }
+    g->lent = lent;
+    if ((r = hybrid__gguf_take_all(g, source, error)) != HYBRID_OK || (r = hybrid__gguf_join(g, error)) != HYBRID_OK) {
+        hybrid_gguf_destroy(g);
+        return r;
+    }
     *gguf = g;
     return HYBRID_OK;
 }
 
-HYBRID_API int hybrid_gguf_version(const hybrid_gguf *g) { return g ? g->version : 0; }
-HYBRID_API uint64_t hybrid_gguf_file_size(const hybrid_gguf *g) { return g ? g->file.size : 0; }
-HYBRID_API uint64_t hybrid_gguf_alignment(const hybrid_gguf *g) { return g ? g->alignment : 0; }
+HYBRID_API hybrid_result hybrid_gguf_open(hybrid_runtime *runtime, const hybrid_source *source, hybrid_gguf **gguf, hybrid_error *error)
+{
+    if (gguf) *gguf = NULL;
+    if (!source) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_open: source is NULL");
+    if (!gguf) {
+        hybrid__source_close(source, 0);
+        return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_open: gguf is NULL");
+    }
+    return hybrid__gguf_open_source(runtime, source, false, gguf, error);
+}
+
+/* ---- looking at it ---- */
+
+HYBRID_API size_t hybrid_gguf_part_count(const hybrid_gguf *g) { return g ? g->n_parts : 0; }
+HYBRID_API uint64_t hybrid_gguf_part_size(const hybrid_gguf *g, size_t i) { return g && i < g->n_parts ? g->parts[i].file.size : 0; }
+HYBRID_API uint64_t hybrid_gguf_file_size(const hybrid_gguf *g)
+{
+    uint64_t size = 0;
+    size_t i;
+    for (i = 0; g && i < g->n_parts; i++) size += g->parts[i].file.size;
+    return size;
+}
+
+HYBRID_API int hybrid_gguf_version(const hybrid_gguf *g) { return g ? g->parts[0].version : 0; }
+HYBRID_API uint64_t hybrid_gguf_alignment(const hybrid_gguf *g) { return g ? g->parts[0].alignment : 0; }
 HYBRID_API size_t hybrid_gguf_key_count(const hybrid_gguf *g) { return g ? g->n_keys : 0; }
 HYBRID_API size_t hybrid_gguf_tensor_count(const hybrid_gguf *g) { return g ? g->n_tensors : 0; }
 
 static void hybrid__gguf_value_of(const hybrid_gguf *g, size_t i, hybrid_gguf_value *value)
 {
     const hybrid__gguf_span *span = &g->keys[i].value;
+    const hybrid__gguf_part *p = &g->parts[g->keys[i].part];
     value->type = span->type;
     value->item_type = span->item_type;
     value->count = span->count;
-    value->data = g->bytes + span->at;
+    value->data = p->bytes + span->at;
     value->size = span->size;
-    value->index = g->index && span->type == HYBRID_GGUF_ARRAY && !hybrid__gguf_number_size(span->item_type) ? g->index + span->index : NULL;
+    value->index = p->index && span->type == HYBRID_GGUF_ARRAY && !hybrid__gguf_number_size(span->item_type) ? p->index + span->index : NULL;
 }
 
 HYBRID_API hybrid_string hybrid_gguf_key(const hybrid_gguf *g, size_t i, hybrid_gguf_value *value)
@@ -3632,10 +4008,26 @@ HYBRID_API hybrid_result hybrid_gguf_read_tensor(hybrid_gguf *g, const hybrid_gg
     if (tensor->type == HYBRID_TYPE_LAST_)
         return hybrid__fail_at(error, HYBRID_ERROR_UNSUPPORTED, tensor->offset, "tensor '%s' has type %lu (%s), which hybrid cannot read: get this model in another quantization, Q4_K_M or Q8_0",
                                hybrid__printable(tensor->name, text), (unsigned long)tensor->type_id, hybrid_gguf_tensor_type_name(tensor->type_id));
+    if (tensor->part >= g->n_parts) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_read_tensor: the tensor is none of this file");
+    if (!tensor->size) return HYBRID_OK;
     if (tensor->size > SIZE_MAX) return hybrid__fail_at(error, HYBRID_ERROR_MEMORY, tensor->offset, "tensor '%s' has more bytes than this machine can address", hybrid__printable(tensor->name, text));
-    return hybrid__file_read(&g->file, tensor->offset, dst, (size_t)tensor->size, error);
+    return hybrid__file_read(&g->parts[tensor->part].file, tensor->offset, dst, (size_t)tensor->size, error);
 }
-/* ==== end src/gguf/read.c ==== */
+
+/* The tensor whose name these characters are: not equal ones, but those of the file, behind their size. */
+static const hybrid_gguf_tensor *hybrid__gguf_tensor_named(const hybrid_gguf *g, const char *name)
+{
+    hybrid_string s;
+    size_t i;
+    s.data = name;
+    s.size = (size_t)hybrid__load_u64(name - 8);
+    i = hybrid__names_find(&g->tensor_names, s);
+    return i == HYBRID__NO_NAME ? NULL : &g->tensors[i].tensor;
+}
+
+/* Do the bytes of a tensor lie in a file that is mapped? */
+static bool hybrid__gguf_is_mapped(const hybrid_gguf *g, const hybrid_gguf_tensor *t) { return g->parts[t->part].file.map != NULL; }
+/* ==== end src/gguf/open.c ==== */
 
 /* ==== begin src/gguf/output.c ==== */
 /* gguf/output: a file that appears under its name only when it is complete. */
@@ -4170,6 +4562,12 @@ static void hybrid__gguf_emit_metadata(hybrid_gguf_writer *w)
     if (w->tensor_names.count) hybrid__gguf_pad(w);
 }
 
+/* Tensors of no bytes are complete when their turn comes. */
+static void hybrid__gguf_skip_empty(hybrid_gguf_writer *w)
+{
+    while (w->current < w->tensor_names.count && !w->tensors[w->current].tensor.size) w->current++;
+}
+
 static hybrid_result hybrid__gguf_start(hybrid_gguf_writer *w, hybrid_write_fn write, void *user, const char *path, hybrid_error *error)
 {
     hybrid_result r;
@@ -4181,6 +4579,7 @@ static hybrid_result hybrid__gguf_start(hybrid_gguf_writer *w, hybrid_write_fn w
         w->write = write;
         w->user = user;
         hybrid__gguf_emit_metadata(w);
+        hybrid__gguf_skip_empty(w);
     }
     if (w->failed.result && error) *error = w->failed;
     return w->failed.result;
@@ -4224,6 +4623,7 @@ static hybrid_result hybrid__gguf_give(hybrid_gguf_writer *w, const void *data, 
             w->current++;
             w->got = 0;
             hybrid__gguf_pad(w);
+            hybrid__gguf_skip_empty(w);
         }
     }
     if (w->failed.result && error) *error = w->failed;
@@ -5321,6 +5721,7 @@ static bool hybrid__quant_arguments(const hybrid__type_traits *t, const void *bl
 HYBRID_API hybrid_result hybrid_dequantize(hybrid_type type, const void *blocks, float *values, size_t n)
 {
     const hybrid__type_traits *t = hybrid__type_info(type);
+    if (HYBRID__BIG_ENDIAN) return HYBRID_ERROR_UNSUPPORTED;
     if (!hybrid__quant_arguments(t, blocks, values, n)) return HYBRID_ERROR_INVALID;
     if (n) t->dequantize_row(blocks, values, n);
     return HYBRID_OK;
@@ -5341,6 +5742,7 @@ HYBRID_API hybrid_result hybrid_quantize(hybrid_type type, const float *values, 
 {
     const hybrid__type_traits *t = hybrid__type_info(type);
     size_t i;
+    if (HYBRID__BIG_ENDIAN) return HYBRID_ERROR_UNSUPPORTED;
     if (!hybrid__quant_arguments(t, blocks, values, n)) return HYBRID_ERROR_INVALID;
     if (importance) {
         if (!hybrid__all_finite(importance, n)) return HYBRID_ERROR_INVALID;
@@ -7858,9 +8260,7 @@ typedef struct hybrid__jarena {
     hybrid__jchunk *chunks;              /* the newest first; that is the one with room */
     size_t          bytes, max_bytes;    /* of all chunks */
     uint64_t        steps;               /* left */
-    hybrid__stack   stack;
     hybrid_result   result;
-    bool            deep;                /* the result is a limit of depth */
 } hybrid__jarena;
 
 typedef enum hybrid__jtype {
@@ -7948,14 +8348,6 @@ static bool hybrid__jarena_work(hybrid__jarena *arena, uint64_t n)
     if (n > arena->steps) { arena->steps = 0; arena->result = HYBRID_ERROR_LIMIT; return false; }
     arena->steps -= n;
     return true;
-}
-
-/* Every recursion over values or a tree asks for room on the stack; depth: levels left. */
-static bool hybrid__jarena_room(hybrid__jarena *arena, int depth)
-{
-    if (depth > 0 && hybrid__stack_room(&arena->stack)) return true;
-    if (!arena->result) { arena->result = HYBRID_ERROR_LIMIT; arena->deep = true; }
-    return false;
 }
 
 static bool hybrid__jbuffer_append(hybrid__jarena *arena, hybrid__jbuffer *b, const char *p, size_t n)
@@ -8253,6 +8645,7 @@ static int hybrid__jequal(hybrid__jarena *arena, hybrid__jvalue a, hybrid__jvalu
 {
     size_t i;
     int same;
+    if (depth <= 0) arena->result = arena->result ? arena->result : HYBRID_ERROR_LIMIT;
     if (!hybrid__jarena_work(arena, 1)) return -1;
     if (hybrid__jis_whole(a) && hybrid__jis_whole(b)) return hybrid__jwhole(a) == hybrid__jwhole(b);
     if (hybrid__jis_number(a) && hybrid__jis_number(b)) return hybrid__jreal(a) == hybrid__jreal(b);
@@ -8262,14 +8655,12 @@ static int hybrid__jequal(hybrid__jarena *arena, hybrid__jvalue a, hybrid__jvalu
     case HYBRID__J_STRING: return a.u.s->n == b.u.s->n && !memcmp(a.u.s->p, b.u.s->p, a.u.s->n);
     case HYBRID__J_LIST:
         if (a.u.list == b.u.list) return 1;
-        if (!hybrid__jarena_room(arena, depth)) return -1;
         if (a.u.list->n != b.u.list->n || a.u.list->kind != b.u.list->kind || a.u.list->kind > HYBRID__J_TUPLE) return 0;
         for (i = 0; i < a.u.list->n; i++)
             if ((same = hybrid__jequal(arena, a.u.list->items[i], b.u.list->items[i], depth - 1)) != 1) return same;
         return 1;
     case HYBRID__J_DICT:
         if (a.u.dict == b.u.dict) return 1;
-        if (!hybrid__jarena_room(arena, depth)) return -1;
         if (a.u.dict->n != b.u.dict->n) return 0;
         for (i = 0; i < a.u.dict->n; i++) {
             const hybrid__jentry *e = hybrid__jdict_find(arena, b.u.dict, a.u.dict->entries[i].key);
@@ -8376,58 +8767,30 @@ static bool hybrid__jdict_put(hybrid__jarena *arena, hybrid__jdict *d, const cha
     return hybrid__jstring_view(arena, name, strlen(name), &key) && hybrid__jdict_set(arena, d, key, value);
 }
 
-/* One JSON value; a container is empty still. */
-static bool hybrid__jfrom_json_one(hybrid__jarena *arena, const hybrid__json *json, hybrid__jvalue *out)
+/* A JSON tree as values; its strings are not copied, so the document must outlive them. Recurses as deep as the tree. */
+static bool hybrid__jfrom_json(hybrid__jarena *arena, const hybrid__json *json, hybrid__jvalue *out)
 {
+    const hybrid__json *child;
+    hybrid__jvalue key, value;
+    uint32_t i;
     switch (json->type) {
     case HYBRID__JSON_NULL: *out = hybrid__jnone(); return true;
     case HYBRID__JSON_BOOL: *out = hybrid__jbool(json->u.b); return true;
     case HYBRID__JSON_INT: *out = hybrid__jint(json->u.i); return true;
     case HYBRID__JSON_REAL: *out = hybrid__jfloat(json->u.d); return true;
     case HYBRID__JSON_STRING: return hybrid__jstring_view(arena, json->u.s, json->n, out);
-    case HYBRID__JSON_ARRAY: return hybrid__jlist_new(arena, json->n, HYBRID__J_PLAIN, out);
-    default: return hybrid__jdict_new(arena, out);
+    case HYBRID__JSON_ARRAY:
+        if (!hybrid__jlist_new(arena, json->n, HYBRID__J_PLAIN, out)) return false;
+        for (i = 0, child = hybrid__json_first(json); i < json->n; i++, child = hybrid__json_next(child))
+            if (!hybrid__jfrom_json(arena, child, &value) || !hybrid__jlist_push(arena, out->u.list, value)) return false;
+        return true;
+    default:
+        if (!hybrid__jdict_new(arena, out)) return false;
+        for (i = 0, child = hybrid__json_first(json); i < json->n; i++, child = hybrid__json_next_member(child))
+            if (!hybrid__jstring_view(arena, child->u.s, child->n, &key) || !hybrid__jfrom_json(arena, child + 1, &value)
+                || !hybrid__jdict_set(arena, out->u.dict, key, value)) return false;
+        return true;
     }
-}
-
-/* A JSON tree as values; its strings are not copied, so the document must outlive them. Does not recurse: open containers wait in a
- * row, and their members come in the order of the tree's nodes. */
-static bool hybrid__jfrom_json(hybrid__jarena *arena, const hybrid__json *json, hybrid__jvalue *out)
-{
-    typedef struct level { struct level *up; hybrid__jvalue to; uint32_t left; } level;
-    level *open = NULL, *spare = NULL, *l;
-    const hybrid__json *p = json;
-    hybrid__jvalue key = hybrid__jnone(), value;
-    do {
-        while (open && !open->left) {                        /* full: the next value belongs to the one around */
-            l = open;
-            open = l->up;
-            l->up = spare;
-            spare = l;
-        }
-        if (p != json && !open) return true;
-        if (open && open->to.type == HYBRID__J_DICT) {
-            if (!hybrid__jstring_view(arena, p->u.s, p->n, &key)) return false;
-            p++;
-        }
-        if (!hybrid__jfrom_json_one(arena, p, &value)) return false;
-        if (!open) *out = value;
-        else {
-            open->left--;
-            if (open->to.type == HYBRID__J_DICT ? !hybrid__jdict_set(arena, open->to.u.dict, key, value)
-                : !hybrid__jlist_push(arena, open->to.u.list, value)) return false;
-        }
-        if (p->type >= HYBRID__JSON_ARRAY) {
-            if ((l = spare) != NULL) spare = l->up;
-            else if (!(l = (level *)hybrid__jarena_alloc(arena, sizeof *l))) return false;
-            l->up = open;
-            l->to = value;
-            l->left = p->n;
-            open = l;
-        }
-        p++;
-    } while (open);
-    return true;
 }
 /* ==== end src/text/jinja_value.c ==== */
 
@@ -8484,10 +8847,8 @@ static HYBRID__PRINTF(3, 4) bool hybrid__jinja_fail(hybrid__jinja *j, hybrid_res
 static bool hybrid__jinja_spent(hybrid__jinja *j)
 {
     if (j->arena.result == HYBRID_ERROR_MEMORY) return hybrid__jinja_fail(j, HYBRID_ERROR_MEMORY, "out of memory");
-    if (j->arena.deep)
-        return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "nested deeper than max_depth or the stack allows (does it refer to itself?)");
     if (j->arena.result && !j->arena.steps) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "the template takes more steps than max_steps allows");
-    if (j->arena.result) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "the template needs more memory than max_memory allows");
+    if (j->arena.result) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "the template needs more memory than max_memory allows, or nests too deep");
     return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "this value cannot be a key of a dict");
 }
 static bool hybrid__jinja_check(hybrid__jinja *j, bool ok) { return ok ? true : hybrid__jinja_spent(j); }
@@ -8495,7 +8856,8 @@ static bool hybrid__jinja_check(hybrid__jinja *j, bool ok) { return ok ? true : 
 /* Every recursion over a template or its values enters here and leaves by j->depth++. */
 static bool hybrid__jinja_enter(hybrid__jinja *j)
 {
-    if (!hybrid__jarena_work(&j->arena, 1) || !hybrid__jarena_room(&j->arena, j->depth)) return hybrid__jinja_spent(j);
+    if (j->depth <= 0) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "nested deeper than max_depth allows (does it refer to itself?)");
+    if (!hybrid__jarena_work(&j->arena, 1)) return hybrid__jinja_spent(j);
     j->depth--;
     return true;
 }
@@ -11204,10 +11566,9 @@ static bool hybrid__jlex_next(hybrid__jlexer *x, hybrid__jtoken *t)
 
 typedef enum hybrid__jkind {
     /* expressions */
-    HYBRID__J_CONST, HYBRID__J_VARIABLE, HYBRID__J_LIST_OF, HYBRID__J_TUPLE_OF, HYBRID__J_DICT_OF, HYBRID__J_CHOICE,
-    /* links of a chain: a is what they stand behind */
-    HYBRID__J_NOT, HYBRID__J_NEGATE, HYBRID__J_PLUS, HYBRID__J_BINARY, HYBRID__J_AND, HYBRID__J_OR, HYBRID__J_COMPARE, HYBRID__J_ATTRIBUTE,
-    HYBRID__J_ITEM, HYBRID__J_SLICE, HYBRID__J_CALL, HYBRID__J_FILTER, HYBRID__J_TEST,
+    HYBRID__J_CONST, HYBRID__J_VARIABLE, HYBRID__J_LIST_OF, HYBRID__J_TUPLE_OF, HYBRID__J_DICT_OF, HYBRID__J_NOT, HYBRID__J_NEGATE, HYBRID__J_PLUS,
+    HYBRID__J_BINARY, HYBRID__J_AND, HYBRID__J_OR, HYBRID__J_COMPARE, HYBRID__J_CHOICE, HYBRID__J_ATTRIBUTE, HYBRID__J_ITEM, HYBRID__J_SLICE,
+    HYBRID__J_CALL, HYBRID__J_FILTER, HYBRID__J_TEST,
     /* arguments and parts */
     HYBRID__J_POSITIONAL, HYBRID__J_KEYWORD, HYBRID__J_STAR, HYBRID__J_STARSTAR, HYBRID__J_PART, HYBRID__J_MEMBER,
     /* statements */
@@ -11216,7 +11577,7 @@ typedef enum hybrid__jkind {
 } hybrid__jkind;
 
 /* One node. What a, b, c, d hold by kind:
- *   LIST_OF TUPLE_OF  a: PARTs            DICT_OF  a: MEMBERs (a: key, b: value)      NOT a (flag: an even number)   NEGATE PLUS  a
+ *   LIST_OF TUPLE_OF  a: PARTs            DICT_OF  a: MEMBERs (a: key, b: value)      NOT NEGATE PLUS  a
  *   BINARY AND OR     a, b                COMPARE  a: first, b: PARTs with op         CHOICE  a if b else c
  *   ATTRIBUTE a.name  ITEM a[b]           SLICE    a[b:c:d]                           CALL  a(b)   FILTER  a|name(b)   TEST  a is name(b)
  *   OUTPUT a          IF   a: condition, b: then, c: the next IF or the else part (flag)
@@ -11230,7 +11591,6 @@ struct hybrid__jnode {
     uint32_t at;
     hybrid__jnode *next;                 /* in the list it is part of */
     hybrid__jnode *a, *b, *c, *d;
-    hybrid__jnode *outer;                /* whose a this is, in a chain a + b.c|d: evaluated from the inside out without recursion */
     hybrid__jstring *name;               /* one string for all uses of a name: names are compared by address */
     hybrid__jvalue   value;
 };
@@ -11315,7 +11675,7 @@ static void hybrid__jparse_want_op(hybrid__jparser *p, int op, const char *shown
 static bool hybrid__jparse_enter(hybrid__jparser *p)
 {
     if (p->result) return false;
-    if (!hybrid__jarena_room(p->arena, p->depth)) {
+    if (p->depth <= 0) {
         hybrid__jparse_fail(p, HYBRID_ERROR_LIMIT, p->now.at, "the template is nested too deep");
         hybrid__jparse_advance(p);
         return false;
@@ -11334,16 +11694,6 @@ static hybrid__jnode *hybrid__jparse_node(hybrid__jparser *p, hybrid__jkind kind
     n->at = p->now.at;
     n->value = hybrid__jnone();
     return n;
-}
-
-/* A node whose a is n: the next link of a chain. */
-static hybrid__jnode *hybrid__jparse_around(hybrid__jparser *p, hybrid__jkind kind, hybrid__jnode *n)
-{
-    hybrid__jnode *outer = hybrid__jparse_node(p, kind);
-    if (!outer) return NULL;
-    outer->a = n;
-    if (n) n->outer = outer;
-    return outer;
 }
 
 /* The one string of a name. */
@@ -11422,12 +11772,7 @@ static hybrid__jnode *hybrid__jparse_string(hybrid__jparser *p)
 }
 
 static hybrid__jnode *hybrid__jparse_expression(hybrid__jparser *p);
-static hybrid__jnode *hybrid__jparse_operators(hybrid__jparser *p, int least);
-
-/* How tight operators bind. */
-enum { HYBRID__J_BIND_OR = 1, HYBRID__J_BIND_AND, HYBRID__J_BIND_NOT, HYBRID__J_BIND_COMPARE, HYBRID__J_BIND_ADD, HYBRID__J_BIND_TILDE,
-    HYBRID__J_BIND_MUL, HYBRID__J_BIND_POW };
-
+static hybrid__jnode *hybrid__jparse_or(hybrid__jparser *p);
 static hybrid__jnode *hybrid__jparse_primary(hybrid__jparser *p, bool target);
 
 static bool hybrid__jparse_tuple_ends(const hybrid__jparser *p, const char *stop)
@@ -11446,8 +11791,7 @@ static hybrid__jnode *hybrid__jparse_tuple(hybrid__jparser *p, hybrid__jtuple ho
     if (!tuple) return NULL;
     for (tail = &tuple->a; !hybrid__jparse_tuple_ends(p, stop); tail = &part->next) {
         if (!(part = hybrid__jparse_node(p, HYBRID__J_PART))) return NULL;
-        part->a = how == HYBRID__J_TARGET ? hybrid__jparse_primary(p, true) : how == HYBRID__J_FULL ? hybrid__jparse_expression(p)
-            : hybrid__jparse_operators(p, HYBRID__J_BIND_OR);
+        part->a = how == HYBRID__J_TARGET ? hybrid__jparse_primary(p, true) : how == HYBRID__J_FULL ? hybrid__jparse_expression(p) : hybrid__jparse_or(p);
         if (!part->a) return NULL;
         *tail = part;
         if (!hybrid__jparse_skip_op(p, ',')) {
@@ -11550,8 +11894,9 @@ static bool hybrid__jparse_args(hybrid__jparser *p, hybrid__jnode **args)
 /* What is in the brackets behind a value: an index or a slice. */
 static hybrid__jnode *hybrid__jparse_subscript(hybrid__jparser *p, hybrid__jnode *of)
 {
-    hybrid__jnode *n = hybrid__jparse_around(p, HYBRID__J_ITEM, of);
+    hybrid__jnode *n = hybrid__jparse_node(p, HYBRID__J_ITEM);
     if (!n) return NULL;
+    n->a = of;
     hybrid__jparse_advance(p);
     if (!hybrid__jparse_is_op(p, ':') && !(n->b = hybrid__jparse_expression(p))) return NULL;
     if (hybrid__jparse_skip_op(p, ':')) {
@@ -11563,33 +11908,31 @@ static hybrid__jnode *hybrid__jparse_subscript(hybrid__jparser *p, hybrid__jnode
     return p->result ? NULL : n;
 }
 
-/* of.name or of.0, the dot at hand */
-static hybrid__jnode *hybrid__jparse_member(hybrid__jparser *p, hybrid__jnode *of)
-{
-    hybrid__jnode *n;
-    hybrid__jparse_advance(p);
-    n = hybrid__jparse_around(p, p->now.type == HYBRID__J_INT_TOKEN ? HYBRID__J_ITEM : HYBRID__J_ATTRIBUTE, of);
-    if (!n) return NULL;
-    if (n->kind == HYBRID__J_ATTRIBUTE) return (n->name = hybrid__jparse_name(p)) != NULL ? n : NULL;
-    if (!(n->b = hybrid__jparse_const(p, hybrid__jint(p->now.i)))) return NULL;
-    hybrid__jparse_advance(p);
-    return n;
-}
-
-/* of(...), the bracket at hand */
-static hybrid__jnode *hybrid__jparse_call(hybrid__jparser *p, hybrid__jnode *of)
-{
-    hybrid__jnode *n = hybrid__jparse_around(p, HYBRID__J_CALL, of);
-    return n && hybrid__jparse_args(p, &n->b) ? n : NULL;
-}
-
 static hybrid__jnode *hybrid__jparse_postfix(hybrid__jparser *p, hybrid__jnode *n)
 {
     while (n) {
-        if (hybrid__jparse_is_op(p, '.')) n = hybrid__jparse_member(p, n);
-        else if (hybrid__jparse_is_op(p, '[')) n = hybrid__jparse_subscript(p, n);
-        else if (hybrid__jparse_is_op(p, '(')) n = hybrid__jparse_call(p, n);
-        else break;
+        hybrid__jnode *outer;
+        if (hybrid__jparse_is_op(p, '.')) {
+            hybrid__jparse_advance(p);
+            if (!(outer = hybrid__jparse_node(p, p->now.type == HYBRID__J_INT_TOKEN ? HYBRID__J_ITEM : HYBRID__J_ATTRIBUTE))) return NULL;
+            if (p->now.type == HYBRID__J_INT_TOKEN) {
+                if (!(outer->b = hybrid__jparse_const(p, hybrid__jint(p->now.i)))) return NULL;
+                hybrid__jparse_advance(p);
+            } else if (!(outer->name = hybrid__jparse_name(p))) {
+                return NULL;
+            }
+            outer->a = n;
+            n = outer;
+        } else if (hybrid__jparse_is_op(p, '[')) {
+            n = hybrid__jparse_subscript(p, n);
+        } else if (hybrid__jparse_is_op(p, '(')) {
+            if (!(outer = hybrid__jparse_node(p, HYBRID__J_CALL))) return NULL;
+            outer->a = n;
+            if (!hybrid__jparse_args(p, &outer->b)) return NULL;
+            n = outer;
+        } else {
+            break;
+        }
     }
     return n;
 }
@@ -11597,8 +11940,9 @@ static hybrid__jnode *hybrid__jparse_postfix(hybrid__jparser *p, hybrid__jnode *
 /* name.more, as filters and tests of extensions are called: one name */
 static hybrid__jnode *hybrid__jparse_filter(hybrid__jparser *p, hybrid__jnode *of)
 {
-    hybrid__jnode *n = hybrid__jparse_around(p, HYBRID__J_FILTER, of);
+    hybrid__jnode *n = hybrid__jparse_node(p, HYBRID__J_FILTER);
     if (!n || !(n->name = hybrid__jparse_name(p))) return NULL;
+    n->a = of;
     if (hybrid__jparse_is_op(p, '(') && !hybrid__jparse_args(p, &n->b)) return NULL;
     return n;
 }
@@ -11606,151 +11950,163 @@ static hybrid__jnode *hybrid__jparse_filter(hybrid__jparser *p, hybrid__jnode *o
 static hybrid__jnode *hybrid__jparse_test(hybrid__jparser *p, hybrid__jnode *of)
 {
     bool negated = hybrid__jparse_skip_word(p, "not");
-    hybrid__jnode *n = hybrid__jparse_around(p, HYBRID__J_TEST, of);
+    hybrid__jnode *n = hybrid__jparse_node(p, HYBRID__J_TEST), *outer;
     if (!n || !(n->name = hybrid__jparse_name(p))) return NULL;
+    n->a = of;
     if (hybrid__jparse_is_op(p, '(')) {
         if (!hybrid__jparse_args(p, &n->b)) return NULL;
     } else if (hybrid__jparse_is_word(p, "is")) {
         hybrid__jparse_fail(p, HYBRID_ERROR_FORMAT, p->now.at, "tests cannot be chained with 'is'");
         return NULL;
-    } else if (((p->now.type >= HYBRID__J_NAME && p->now.type <= HYBRID__J_FLOAT_TOKEN) || hybrid__jparse_is_op(p, '[')
-        || hybrid__jparse_is_op(p, '{')) && !hybrid__jparse_is_word(p, "else or and")) {
-        if (!(n->b = hybrid__jparse_node(p, HYBRID__J_POSITIONAL))) return NULL;
-        if (!(n->b->a = hybrid__jparse_postfix(p, hybrid__jparse_primary(p, false)))) return NULL;
+    } else if (((p->now.type >= HYBRID__J_NAME && p->now.type <= HYBRID__J_FLOAT_TOKEN) || hybrid__jparse_is_op(p, '[') || hybrid__jparse_is_op(p, '{'))
+        && !hybrid__jparse_is_word(p, "else or and")) {
+        if (!(n->b = hybrid__jparse_node(p, HYBRID__J_POSITIONAL)) || !(n->b->a = hybrid__jparse_postfix(p, hybrid__jparse_primary(p, false)))) return NULL;
     }
-    return negated ? hybrid__jparse_around(p, HYBRID__J_NOT, n) : n;
+    if (!negated) return n;
+    if ((outer = hybrid__jparse_node(p, HYBRID__J_NOT)) != NULL) outer->a = n;
+    return outer;
 }
 
-/* A value with signs before it and filters and tests behind it. Of several signs only their product is kept. */
-static hybrid__jnode *hybrid__jparse_unary(hybrid__jparser *p)
+static hybrid__jnode *hybrid__jparse_unary(hybrid__jparser *p, bool filters)
 {
-    hybrid__jnode *n, *sign = NULL;
+    hybrid__jnode *n, *outer;
     if (!hybrid__jparse_enter(p)) return NULL;
-    for (; hybrid__jparse_is_op(p, '-') || hybrid__jparse_is_op(p, '+'); hybrid__jparse_advance(p)) {
-        if (!sign && !(sign = hybrid__jparse_node(p, HYBRID__J_PLUS))) return NULL;
-        if (hybrid__jparse_is_op(p, '-')) sign->kind = sign->kind == HYBRID__J_PLUS ? HYBRID__J_NEGATE : HYBRID__J_PLUS;
+    if (hybrid__jparse_is_op(p, '-') || hybrid__jparse_is_op(p, '+')) {
+        if ((n = hybrid__jparse_node(p, hybrid__jparse_is_op(p, '-') ? HYBRID__J_NEGATE : HYBRID__J_PLUS)) != NULL) {
+            hybrid__jparse_advance(p);
+            if (!(n->a = hybrid__jparse_unary(p, false))) n = NULL;
+        }
+    } else {
+        n = hybrid__jparse_primary(p, false);
     }
-    n = hybrid__jparse_postfix(p, hybrid__jparse_primary(p, false));
-    if (n && sign) {
-        sign->a = n;
-        n->outer = sign;
-        n = sign;
-    }
-    while (n) {
+    n = hybrid__jparse_postfix(p, n);
+    while (n && filters) {
         if (hybrid__jparse_skip_op(p, '|')) n = hybrid__jparse_filter(p, n);
         else if (hybrid__jparse_skip_word(p, "is")) n = hybrid__jparse_test(p, n);
-        else if (hybrid__jparse_is_op(p, '(')) n = hybrid__jparse_call(p, n);
-        else break;
+        else if (hybrid__jparse_is_op(p, '(')) {
+            if ((outer = hybrid__jparse_node(p, HYBRID__J_CALL)) != NULL) {
+                outer->a = n;
+                if (!hybrid__jparse_args(p, &outer->b)) outer = NULL;
+            }
+            n = outer;
+        } else break;
     }
     p->depth++;
     return n;
 }
 
-/* How tight the operator at hand binds; 0: it is none. All bind to the left, ** too. */
-static int hybrid__jparse_operator(hybrid__jparser *p, hybrid__jkind *kind, hybrid__jop *op)
+/* How tight an operator binds: + - 1, ~ 2, * / // % 3, ** 4; 0: it is none. All bind to the left, ** too. */
+static int hybrid__jparse_binary_op(const hybrid__jparser *p, hybrid__jop *op)
 {
-    *kind = HYBRID__J_BINARY;
-    if (p->now.type == HYBRID__J_NAME) {
-        if (hybrid__jparse_is_word(p, "or")) { *kind = HYBRID__J_OR; return HYBRID__J_BIND_OR; }
-        if (hybrid__jparse_is_word(p, "and")) { *kind = HYBRID__J_AND; return HYBRID__J_BIND_AND; }
-        *kind = HYBRID__J_COMPARE;
-        if (hybrid__jparse_is_word(p, "in")) { *op = HYBRID__J_IN; return HYBRID__J_BIND_COMPARE; }
-        if (!hybrid__jparse_is_word(p, "not") || p->peek.type != HYBRID__J_NAME || p->peek.n != 2 || memcmp(p->peek.p, "in", 2)) return 0;
-        *op = HYBRID__J_NOT_IN;
-        return HYBRID__J_BIND_COMPARE;
-    }
     if (p->now.type != HYBRID__J_OPERATOR) return 0;
     switch (p->now.op) {
-    case '+': *op = HYBRID__J_ADD; return HYBRID__J_BIND_ADD;
-    case '-': *op = HYBRID__J_SUB; return HYBRID__J_BIND_ADD;
-    case '~': *op = HYBRID__J_TILDE; return HYBRID__J_BIND_TILDE;
-    case '*': *op = HYBRID__J_MUL; return HYBRID__J_BIND_MUL;
-    case '/': *op = HYBRID__J_DIV; return HYBRID__J_BIND_MUL;
-    case '/' * 256 + '/': *op = HYBRID__J_FLOORDIV; return HYBRID__J_BIND_MUL;
-    case '%': *op = HYBRID__J_MOD; return HYBRID__J_BIND_MUL;
-    case '*' * 256 + '*': *op = HYBRID__J_POW; return HYBRID__J_BIND_POW;
-    case '=' * 256 + '=': *op = HYBRID__J_EQ; break;
-    case '!' * 256 + '=': *op = HYBRID__J_NE; break;
-    case '<' * 256 + '=': *op = HYBRID__J_LE; break;
-    case '>' * 256 + '=': *op = HYBRID__J_GE; break;
-    case '<': *op = HYBRID__J_LT; break;
-    case '>': *op = HYBRID__J_GT; break;
+    case '+': *op = HYBRID__J_ADD; return 1;
+    case '-': *op = HYBRID__J_SUB; return 1;
+    case '~': *op = HYBRID__J_TILDE; return 2;
+    case '*': *op = HYBRID__J_MUL; return 3;
+    case '/': *op = HYBRID__J_DIV; return 3;
+    case '/' * 256 + '/': *op = HYBRID__J_FLOORDIV; return 3;
+    case '%': *op = HYBRID__J_MOD; return 3;
+    case '*' * 256 + '*': *op = HYBRID__J_POW; return 4;
     default: return 0;
     }
-    *kind = HYBRID__J_COMPARE;
-    return HYBRID__J_BIND_COMPARE;
+}
+static hybrid__jnode *hybrid__jparse_binary(hybrid__jparser *p, int least)
+{
+    hybrid__jnode *left = hybrid__jparse_unary(p, true), *n;
+    hybrid__jop op = HYBRID__J_ADD;
+    int level;
+    while (left && (level = hybrid__jparse_binary_op(p, &op)) >= least && level) {
+        if (!(n = hybrid__jparse_node(p, HYBRID__J_BINARY))) return NULL;
+        n->op = (uint8_t)op;
+        n->a = left;
+        hybrid__jparse_advance(p);
+        if (!(n->b = hybrid__jparse_binary(p, level + 1))) return NULL;
+        left = n;
+    }
+    return left;
 }
 
-/* first < b <= c is one node; the first operator is at hand. */
-static hybrid__jnode *hybrid__jparse_compare(hybrid__jparser *p, hybrid__jnode *first)
+static bool hybrid__jparse_compare_op(hybrid__jparser *p, hybrid__jop *op)
 {
-    hybrid__jnode *n = hybrid__jparse_around(p, HYBRID__J_COMPARE, first), **tail, *part;
-    hybrid__jkind kind;
+    if (hybrid__jparse_is_word(p, "in")) { *op = HYBRID__J_IN; return true; }
+    if (hybrid__jparse_is_word(p, "not") && p->peek.type == HYBRID__J_NAME && p->peek.n == 2 && !memcmp(p->peek.p, "in", 2)) {
+        hybrid__jparse_advance(p);
+        *op = HYBRID__J_NOT_IN;
+        return true;
+    }
+    if (p->now.type != HYBRID__J_OPERATOR) return false;
+    switch (p->now.op) {
+    case '=' * 256 + '=': *op = HYBRID__J_EQ; return true;
+    case '!' * 256 + '=': *op = HYBRID__J_NE; return true;
+    case '<' * 256 + '=': *op = HYBRID__J_LE; return true;
+    case '>' * 256 + '=': *op = HYBRID__J_GE; return true;
+    case '<': *op = HYBRID__J_LT; return true;
+    case '>': *op = HYBRID__J_GT; return true;
+    default: return false;
+    }
+}
+/* a < b <= c is one node. */
+static hybrid__jnode *hybrid__jparse_compare(hybrid__jparser *p)
+{
+    hybrid__jnode *first = hybrid__jparse_binary(p, 1), *n = NULL, **tail = NULL, *part;
     hybrid__jop op = HYBRID__J_EQ;
-    if (!n) return NULL;
-    for (tail = &n->b; hybrid__jparse_operator(p, &kind, &op) == HYBRID__J_BIND_COMPARE; tail = &part->next) {
-        if (op == HYBRID__J_NOT_IN) hybrid__jparse_advance(p);
+    while (first && hybrid__jparse_compare_op(p, &op)) {
+        if (!n) {
+            if (!(n = hybrid__jparse_node(p, HYBRID__J_COMPARE))) return NULL;
+            n->a = first;
+            tail = &n->b;
+        }
         if (!(part = hybrid__jparse_node(p, HYBRID__J_PART))) return NULL;
         part->op = (uint8_t)op;
         hybrid__jparse_advance(p);
-        if (!(part->a = hybrid__jparse_operators(p, HYBRID__J_BIND_ADD))) return NULL;
+        if (!(part->a = hybrid__jparse_binary(p, 1))) return NULL;
         *tail = part;
+        tail = &part->next;
     }
-    return n;
+    return n ? n : first;
 }
-
-/* Operands and the operators between them that bind at least as tight as least. */
-static hybrid__jnode *hybrid__jparse_operators(hybrid__jparser *p, int least)
+static hybrid__jnode *hybrid__jparse_not(hybrid__jparser *p)
 {
-    hybrid__jnode *n, *outer = NULL;
-    hybrid__jkind kind;
-    hybrid__jop op = HYBRID__J_ADD;
-    int level;
-    if (least <= HYBRID__J_BIND_NOT && hybrid__jparse_is_word(p, "not")) {
-        if (!(outer = hybrid__jparse_node(p, HYBRID__J_NOT))) return NULL;
-        outer->flag = true;
-        while (hybrid__jparse_skip_word(p, "not")) outer->flag = !outer->flag;      /* not not not a: only their parity is kept */
-        if (!(n = hybrid__jparse_operators(p, HYBRID__J_BIND_COMPARE))) return NULL;
-        outer->a = n;
-        n->outer = outer;
-        n = outer;
-    } else if (!(n = hybrid__jparse_unary(p))) {
-        return NULL;
-    }
-    while ((level = hybrid__jparse_operator(p, &kind, &op)) >= least && level) {
-        if (kind == HYBRID__J_COMPARE) {
-            if (!(n = hybrid__jparse_compare(p, n))) return NULL;
-            continue;
-        }
-        if (!(outer = hybrid__jparse_around(p, kind, n))) return NULL;
-        outer->op = (uint8_t)op;
+    hybrid__jnode *n;
+    if (!hybrid__jparse_is_word(p, "not")) return hybrid__jparse_compare(p);
+    if (!hybrid__jparse_enter(p)) return NULL;
+    if ((n = hybrid__jparse_node(p, HYBRID__J_NOT)) != NULL) {
         hybrid__jparse_advance(p);
-        if (!(outer->b = hybrid__jparse_operators(p, level + 1))) return NULL;
-        n = outer;
+        if (!(n->a = hybrid__jparse_not(p))) n = NULL;
     }
+    p->depth++;
     return n;
 }
+static hybrid__jnode *hybrid__jparse_logic(hybrid__jparser *p, hybrid__jkind kind)
+{
+    hybrid__jnode *left = kind == HYBRID__J_OR ? hybrid__jparse_logic(p, HYBRID__J_AND) : hybrid__jparse_not(p), *n;
+    while (left && hybrid__jparse_is_word(p, kind == HYBRID__J_OR ? "or" : "and")) {
+        if (!(n = hybrid__jparse_node(p, kind))) return NULL;
+        hybrid__jparse_advance(p);
+        n->a = left;
+        if (!(n->b = kind == HYBRID__J_OR ? hybrid__jparse_logic(p, HYBRID__J_AND) : hybrid__jparse_not(p))) return NULL;
+        left = n;
+    }
+    return left;
+}
+static hybrid__jnode *hybrid__jparse_or(hybrid__jparser *p) { return hybrid__jparse_logic(p, HYBRID__J_OR); }
 
-/* a if b else c; without else it is undefined. A chain of else is one loop, here and when it is evaluated. */
+/* a if b else c; without else it is undefined */
 static hybrid__jnode *hybrid__jparse_expression(hybrid__jparser *p)
 {
-    hybrid__jnode *root = NULL, **slot = &root, *value, *n;
+    hybrid__jnode *value, *n;
     if (!hybrid__jparse_enter(p)) return NULL;
-    value = hybrid__jparse_operators(p, HYBRID__J_BIND_OR);
+    value = hybrid__jparse_or(p);
     while (value && hybrid__jparse_is_word(p, "if")) {
         if (!(n = hybrid__jparse_node(p, HYBRID__J_CHOICE))) { value = NULL; break; }
         hybrid__jparse_advance(p);
         n->a = value;
         value = n;
-        if (!(n->b = hybrid__jparse_operators(p, HYBRID__J_BIND_OR))) { value = NULL; break; }
-        if (!hybrid__jparse_skip_word(p, "else")) continue;
-        *slot = n;
-        slot = &n->c;
-        value = hybrid__jparse_operators(p, HYBRID__J_BIND_OR);
+        if (!(n->b = hybrid__jparse_or(p)) || (hybrid__jparse_skip_word(p, "else") && !(n->c = hybrid__jparse_expression(p)))) value = NULL;
     }
     p->depth++;
-    *slot = value;
-    return value ? root : NULL;
+    return value;
 }
 /* ==== end src/text/jinja_parse.c ==== */
 
@@ -12225,40 +12581,59 @@ static bool hybrid__jinja_eval_dict(hybrid__jinja *j, hybrid__jscope *s, const h
     }
     return true;
 }
-/* A first operand, then the others, as far as it stays true. */
-static bool hybrid__jinja_eval_compare(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *v)
+static bool hybrid__jinja_eval_compare(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *out)
 {
     const hybrid__jnode *part;
-    hybrid__jvalue right;
+    hybrid__jvalue left, right;
     bool yes = true;
-    for (part = n->b; part && yes; part = part->next, *v = right) {
+    if (!hybrid__jinja_eval(j, s, n->a, &left)) return false;
+    for (part = n->b; part && yes; part = part->next, left = right) {
         if (!hybrid__jinja_eval(j, s, part->a, &right)) return false;
         j->at = part->at;
-        if (!hybrid__jinja_compare(j, (hybrid__jop)part->op, *v, right, &yes)) return false;
+        if (!hybrid__jinja_compare(j, (hybrid__jop)part->op, left, right, &yes)) return false;
     }
-    *v = hybrid__jbool(yes);
+    *out = hybrid__jbool(yes);
     return true;
 }
-static bool hybrid__jinja_eval_slice(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *v)
+static bool hybrid__jinja_eval_slice(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue of, hybrid__jvalue *out)
 {
     hybrid__jvalue a = hybrid__jnone(), b = a, c = a;
-    if ((n->b && !hybrid__jinja_eval(j, s, n->b, &a)) || (n->c && !hybrid__jinja_eval(j, s, n->c, &b))
-        || (n->d && !hybrid__jinja_eval(j, s, n->d, &c))) return false;
+    if ((n->b && !hybrid__jinja_eval(j, s, n->b, &a)) || (n->c && !hybrid__jinja_eval(j, s, n->c, &b)) || (n->d && !hybrid__jinja_eval(j, s, n->d, &c))) return false;
     j->at = n->at;
-    return hybrid__jinja_slice(j, *v, a, b, c, v);
+    return hybrid__jinja_slice(j, of, a, b, c, out);
 }
-/* What takes arguments: a call, a filter, a test. caller: what a call block gives to the macro, undefined elsewhere. */
-static bool hybrid__jinja_eval_call(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue caller, hybrid__jvalue *v)
+static bool hybrid__jinja_eval_call(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue caller, hybrid__jvalue *out)
 {
     hybrid__jargs args;
-    bool yes;
-    if (!hybrid__jinja_args(j, s, n->b, &args)) return false;
+    hybrid__jvalue f;
+    if (!hybrid__jinja_eval(j, s, n->a, &f) || !hybrid__jinja_args(j, s, n->b, &args)) return false;
     j->at = n->at;
-    if (n->kind == HYBRID__J_CALL) return hybrid__jinja_call(j, *v, &args, caller, v);
-    if (n->kind == HYBRID__J_FILTER) return hybrid__jinja_filter(j, n->name, *v, &args, v);
-    if (!hybrid__jinja_test(j, n->name, *v, &args, &yes)) return false;
-    *v = hybrid__jbool(yes);
+    return hybrid__jinja_call(j, f, &args, caller, out);
+}
+static bool hybrid__jinja_eval_test(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *out)
+{
+    hybrid__jargs args;
+    hybrid__jvalue v;
+    bool yes;
+    if (!hybrid__jinja_eval(j, s, n->a, &v) || !hybrid__jinja_args(j, s, n->b, &args)) return false;
+    j->at = n->at;
+    if (!hybrid__jinja_test(j, n->name, v, &args, &yes)) return false;
+    *out = hybrid__jbool(yes);
     return true;
+}
+/* A filter over its input; one without input (of a filter block) takes the given one. */
+static bool hybrid__jinja_eval_filter(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue given, hybrid__jvalue *out)
+{
+    hybrid__jargs args;
+    hybrid__jvalue v = given;
+    bool ok;
+    if (!hybrid__jinja_enter(j)) return false;
+    ok = !n->a || (n->a->kind == HYBRID__J_FILTER ? hybrid__jinja_eval_filter(j, s, n->a, given, &v) : hybrid__jinja_eval(j, s, n->a, &v));
+    ok = ok && hybrid__jinja_args(j, s, n->b, &args);
+    j->at = n->at;
+    ok = ok && hybrid__jinja_filter(j, n->name, v, &args, out);
+    j->depth++;
+    return ok;
 }
 static bool hybrid__jinja_sign(hybrid__jinja *j, hybrid__jvalue v, bool minus, hybrid__jvalue *out)
 {
@@ -12268,83 +12643,47 @@ static bool hybrid__jinja_sign(hybrid__jinja *j, hybrid__jvalue v, bool minus, h
     return hybrid__jinja_integers(j, minus ? HYBRID__J_SUB : HYBRID__J_ADD, 0, hybrid__jwhole(v), out);
 }
 
-/* One link of a chain: v is the value of n->a, and becomes that of n. */
-static bool hybrid__jinja_eval_link(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *v)
+static bool hybrid__jinja_eval_node(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *out)
 {
-    hybrid__jvalue b;
+    hybrid__jvalue a, b;
+    switch (n->kind) {
+    case HYBRID__J_CONST: *out = n->value; return true;
+    case HYBRID__J_VARIABLE: return hybrid__jinja_lookup(j, s, n->name, out);
+    case HYBRID__J_LIST_OF: case HYBRID__J_TUPLE_OF: return hybrid__jinja_eval_list(j, s, n, out);
+    case HYBRID__J_DICT_OF: return hybrid__jinja_eval_dict(j, s, n, out);
+    case HYBRID__J_COMPARE: return hybrid__jinja_eval_compare(j, s, n, out);
+    case HYBRID__J_CALL: return hybrid__jinja_eval_call(j, s, n, hybrid__jundefined(j->tree->caller, false), out);
+    case HYBRID__J_FILTER: return hybrid__jinja_eval_filter(j, s, n, hybrid__jnone(), out);
+    case HYBRID__J_TEST: return hybrid__jinja_eval_test(j, s, n, out);
+    case HYBRID__J_CHOICE:
+        if (!hybrid__jinja_eval(j, s, n->b, &a)) return false;
+        if (hybrid__jtruth(a)) return hybrid__jinja_eval(j, s, n->a, out);
+        *out = hybrid__jundefined(NULL, false);
+        return !n->c || hybrid__jinja_eval(j, s, n->c, out);
+    default: break;
+    }
+    if (!hybrid__jinja_eval(j, s, n->a, &a)) return false;
     j->at = n->at;
     switch (n->kind) {
-    case HYBRID__J_NOT: *v = hybrid__jbool(hybrid__jtruth(*v) == n->flag); return true;
-    case HYBRID__J_NEGATE: case HYBRID__J_PLUS: return hybrid__jinja_sign(j, *v, n->kind == HYBRID__J_NEGATE, v);
-    case HYBRID__J_ATTRIBUTE: return hybrid__jinja_attribute(j, *v, n->name, v);
-    case HYBRID__J_SLICE: return hybrid__jinja_eval_slice(j, s, n, v);
-    case HYBRID__J_COMPARE: return hybrid__jinja_eval_compare(j, s, n, v);
-    case HYBRID__J_CALL: case HYBRID__J_FILTER: case HYBRID__J_TEST:
-        return hybrid__jinja_eval_call(j, s, n, hybrid__jundefined(j->tree->caller, false), v);
+    case HYBRID__J_NOT: *out = hybrid__jbool(!hybrid__jtruth(a)); return true;
+    case HYBRID__J_NEGATE: case HYBRID__J_PLUS: return hybrid__jinja_sign(j, a, n->kind == HYBRID__J_NEGATE, out);
+    case HYBRID__J_ATTRIBUTE: return hybrid__jinja_attribute(j, a, n->name, out);
+    case HYBRID__J_SLICE: return hybrid__jinja_eval_slice(j, s, n, a, out);
     case HYBRID__J_AND: case HYBRID__J_OR:
-        return hybrid__jtruth(*v) == (n->kind == HYBRID__J_OR) || hybrid__jinja_eval(j, s, n->b, v);
+        *out = a;
+        return hybrid__jtruth(a) == (n->kind == HYBRID__J_OR) || hybrid__jinja_eval(j, s, n->b, out);
     default: break;
     }
     if (!hybrid__jinja_eval(j, s, n->b, &b)) return false;
     j->at = n->at;
-    return n->kind == HYBRID__J_ITEM ? hybrid__jinja_item(j, *v, b, v) : hybrid__jinja_binary(j, (hybrid__jop)n->op, *v, b, v);
-}
-
-/* What a chain begins with. */
-static bool hybrid__jinja_eval_leaf(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *out)
-{
-    switch (n->kind) {
-    case HYBRID__J_CONST: *out = n->value; return true;
-    case HYBRID__J_VARIABLE: return hybrid__jinja_lookup(j, s, n->name, out);
-    case HYBRID__J_DICT_OF: return hybrid__jinja_eval_dict(j, s, n, out);
-    default: return hybrid__jinja_eval_list(j, s, n, out);
-    }
-}
-
-/* Which of its two values a choice has; NULL: undefined, or (result set) an error. */
-static const hybrid__jnode *hybrid__jinja_choice(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n)
-{
-    hybrid__jvalue yes;
-    if (!hybrid__jinja_eval(j, s, n->b, &yes)) return NULL;
-    return hybrid__jtruth(yes) ? n->a : n->c;
-}
-
-HYBRID__INLINE bool hybrid__jnode_is_link(const hybrid__jnode *n) { return n->kind >= HYBRID__J_NOT && n->kind <= HYBRID__J_TEST; }
-
-/* The chain that ends in top, from its innermost link on; given: the value before a link without one, of filter blocks. */
-static bool hybrid__jinja_eval_chain(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *top, const hybrid__jvalue *given, hybrid__jvalue *out)
-{
-    const hybrid__jnode *n = top;
-    for (;;) {
-        while (hybrid__jnode_is_link(n) && n->a) n = n->a;
-        if (n->kind != HYBRID__J_CHOICE) break;
-        if (n == top) {
-            if ((n = top = hybrid__jinja_choice(j, s, n)) != NULL) continue;
-            *out = hybrid__jundefined(NULL, false);
-            return !j->result;
-        }
-        if (!hybrid__jinja_eval(j, s, n, out)) return false;
-        break;
-    }
-    if (hybrid__jnode_is_link(n)) {
-        *out = *given;
-        if (!hybrid__jinja_eval_link(j, s, n, out)) return false;
-    } else if (n->kind != HYBRID__J_CHOICE && !hybrid__jinja_eval_leaf(j, s, n, out)) {
-        return false;
-    }
-    while (n != top) {
-        n = n->outer;
-        if (!hybrid__jarena_work(&j->arena, 1)) return hybrid__jinja_spent(j);
-        if (!hybrid__jinja_eval_link(j, s, n, out)) return false;
-    }
-    return true;
+    return n->kind == HYBRID__J_ITEM ? hybrid__jinja_item(j, a, b, out) : hybrid__jinja_binary(j, (hybrid__jop)n->op, a, b, out);
 }
 static bool hybrid__jinja_eval(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *out)
 {
     bool ok;
     j->at = n->at;
     if (!hybrid__jinja_enter(j)) return false;
-    ok = hybrid__jinja_eval_chain(j, s, n, NULL, out);
+    ok = hybrid__jinja_eval_node(j, s, n, out);
     j->depth++;
     return ok;
 }
@@ -12432,7 +12771,7 @@ static bool hybrid__jinja_block_value(hybrid__jinja *j, hybrid__jscope *s, const
     if (!inner) return false;
     hybrid__jinja_capture(j, &text, &outer);
     ok = hybrid__jinja_run(j, inner, n->c) != HYBRID__J_FAILED;
-    return hybrid__jinja_captured(j, outer, ok, out) && (!n->b || hybrid__jinja_eval_chain(j, s, n->b, out, out));
+    return hybrid__jinja_captured(j, outer, ok, out) && (!n->b || hybrid__jinja_eval_filter(j, s, n->b, *out, out));
 }
 
 static bool hybrid__jinja_with(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jflow *flow)
@@ -12477,8 +12816,7 @@ static bool hybrid__jinja_statement(hybrid__jinja *j, hybrid__jscope *s, const h
     case HYBRID__J_FILTER_BLOCK: return hybrid__jinja_block_value(j, s, n, &v) && hybrid__jinja_print(j, v);
     case HYBRID__J_MACRO: return hybrid__jinja_macro(j, s, n, &v) && hybrid__jscope_set(j, s, n->name, v);
     case HYBRID__J_CALL_BLOCK:
-        return hybrid__jinja_macro(j, s, n, &caller) && hybrid__jinja_eval(j, s, n->a->a, &v) && hybrid__jinja_eval_call(j, s, n->a, caller, &v)
-            && hybrid__jinja_print(j, v);
+        return hybrid__jinja_macro(j, s, n, &caller) && hybrid__jinja_eval_call(j, s, n->a, caller, &v) && hybrid__jinja_print(j, v);
     case HYBRID__J_WITH: return hybrid__jinja_with(j, s, n, flow);
     case HYBRID__J_BLOCK: return (inner = hybrid__jscope_new(j, s)) != NULL && hybrid__jinja_run(j, inner, n->c) != HYBRID__J_FAILED;
     default: *flow = n->kind == HYBRID__J_BREAK ? HYBRID__J_BROKEN : HYBRID__J_CONTINUED; return true;
@@ -12569,7 +12907,6 @@ HYBRID_API hybrid_result hybrid_template_create(hybrid_runtime *runtime, const h
     t->rt = t->arena.rt = rt;
     t->arena.max_bytes = MEMORY;
     t->arena.steps = UINT64_MAX;
-    hybrid__stack_open(&t->arena.stack);
     t->js = desc && desc->dialect == HYBRID_TEMPLATE_JS;
     if (!(source = (char *)hybrid__jarena_alloc(&t->arena, n))) result = hybrid__fail_memory(error, n);
     else {
@@ -12599,7 +12936,6 @@ static bool hybrid__render_begin(const hybrid_template *t, const hybrid_template
     hybrid__jvalue context;
     memset(j, 0, sizeof *j);
     j->arena.rt = t->rt;
-    hybrid__stack_open(&j->arena.stack);
     j->arena.max_bytes = limits->max_memory ? limits->max_memory : (size_t)256 << 20;
     j->arena.steps = limits->max_steps ? limits->max_steps : 100000000;
     j->max_output = limits->max_output ? limits->max_output : (size_t)64 << 20;
@@ -21498,10 +21834,7 @@ static size_t hybrid__weights_bytes(hybrid__weights *w, const hybrid__hparams *h
 
 static const hybrid_gguf_tensor *hybrid__weights_source(const hybrid_gguf *gguf, const hybrid__tensor *t)
 {
-    size_t i;
-    for (i = 0; i < hybrid_gguf_tensor_count(gguf); i++)
-        if (hybrid_gguf_tensor_at(gguf, i)->name.data == t->name) return hybrid_gguf_tensor_at(gguf, i);
-    return NULL;
+    return hybrid__gguf_tensor_named(gguf, t->name);
 }
 
 /* Reads what is not in place. progress may be NULL. */
@@ -22278,23 +22611,31 @@ HYBRID_API const hybrid_tokenizer *hybrid_model_tokenizer(const hybrid_model *mo
 HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *model) { return model ? model->chat : NULL; }
 #endif
 
-/* Everything but the weights' bytes. */
-static hybrid_result hybrid__model_open(hybrid_model *m, const hybrid_model_desc *desc, hybrid_error *error)
+static hybrid_source hybrid__model_source(const hybrid_model_desc *desc)
 {
     hybrid_source source;
-    hybrid_result r;
-    memset(&source, 0, sizeof source);
     source.path = desc->path;
     source.data = desc->data;
     source.size = desc->size;
     source.reader = desc->reader;
-    if ((r = hybrid_gguf_open(m->rt, &source, &m->gguf, error)) != HYBRID_OK) return r;
+    source.parts = desc->parts;
+    source.n_parts = desc->n_parts;
+    return source;
+}
+
+/* Everything but the weights' bytes. lent: the readers will be used again, by the caller. */
+static hybrid_result hybrid__model_open(hybrid_model *m, const hybrid_model_desc *desc, bool lent, hybrid_error *error)
+{
+    const hybrid_source source = hybrid__model_source(desc);
+    hybrid_result r;
+    if ((r = hybrid__gguf_open_source(m->rt, &source, lent, &m->gguf, error)) != HYBRID_OK) return r;
     if ((r = hybrid__hparams_read(m->gguf, &m->hp, error)) != HYBRID_OK) return r;
     if ((r = hybrid__weights_find(m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
-    if (desc->no_map && !desc->data) {                 /* read what could be used in place */
+    if (desc->no_map) {                                /* read what could be used in place */
         size_t i;
         hybrid__tensor *t;
-        for (i = 0; (t = hybrid__weights_item(&m->weights, &m->hp, i)) != NULL; i++) t->data = NULL;
+        for (i = 0; (t = hybrid__weights_item(&m->weights, &m->hp, i)) != NULL; i++)
+            if (t->data && hybrid__gguf_is_mapped(m->gguf, hybrid__weights_source(m->gguf, t))) t->data = NULL;
     }
 #ifndef HYBRID_NO_TEXT
     r = hybrid__model_open_text(m, error);
@@ -22302,22 +22643,22 @@ static hybrid_result hybrid__model_open(hybrid_model *m, const hybrid_model_desc
     return r;
 }
 
-static hybrid_result hybrid__model_create(hybrid_runtime *runtime, const hybrid_model_desc *desc, hybrid_model **model, hybrid_error *error)
+static hybrid_result hybrid__model_create(hybrid_runtime *runtime, const hybrid_model_desc *desc, bool lent, hybrid_model **model, hybrid_error *error)
 {
     hybrid_runtime *rt;
     hybrid_result r = hybrid__runtime_retain(runtime, &rt, error);
-    if (r) {
-        if (desc->reader.close) desc->reader.close(desc->reader.user);
-        return r;
-    }
-    if (!(*model = (hybrid_model *)hybrid__calloc(rt, 1, sizeof **model))) {
-        if (desc->reader.close) desc->reader.close(desc->reader.user);
+    if (!r && !(*model = (hybrid_model *)hybrid__calloc(rt, 1, sizeof **model))) {
         hybrid__runtime_release(rt);
-        return hybrid__fail_memory(error, sizeof **model);
+        r = hybrid__fail_memory(error, sizeof **model);
+    }
+    if (r) {
+        const hybrid_source source = hybrid__model_source(desc);
+        if (!lent) hybrid__source_close(&source, 0);
+        return r;
     }
     (*model)->rt = rt;
     hybrid__host_device(&(*model)->host, rt);
-    return hybrid__model_open(*model, desc, error);
+    return hybrid__model_open(*model, desc, lent, error);
 }
 
 HYBRID_API void hybrid_model_destroy(hybrid_model *model)
@@ -22381,8 +22722,12 @@ HYBRID_API hybrid_result hybrid_model_load(hybrid_runtime *runtime, const hybrid
     hybrid_model *m = NULL;
     hybrid_result r;
     if (model) *model = NULL;
+    if (!model && desc) {
+        const hybrid_source source = hybrid__model_source(desc);
+        hybrid__source_close(&source, 0);
+    }
     if (!model || !desc) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_model_load: %s is NULL", model ? "desc" : "model");
-    r = hybrid__model_create(runtime, desc, &m, error);
+    r = hybrid__model_create(runtime, desc, false, &m, error);
     if (!r && desc->progress && !desc->progress(desc->progress_user, 0)) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     if (!r) r = hybrid__weights_read(m->rt, m->gguf, &m->hp, &m->weights, desc->progress, desc->progress_user, error);
     if (!r) r = hybrid__model_upload(m, desc, error);
@@ -23959,16 +24304,14 @@ static hybrid_result hybrid__plan_model(hybrid_runtime *rt, const hybrid__counte
                                         const hybrid_context_desc *context, hybrid_memory_plan *plan, hybrid_error *error)
 {
     const uint64_t before = counter->live;
-    hybrid_model_desc desc = *model;
     hybrid_model *m = NULL;
     hybrid_result r;
-    desc.reader.close = NULL;                          /* the caller's: it is used again for loading */
-    if ((r = hybrid__model_create(rt, &desc, &m, error)) == HYBRID_OK) {
+    if ((r = hybrid__model_create(rt, model, true, &m, error)) == HYBRID_OK) {         /* the readers are used again for loading */
         size_t i, bytes = hybrid__weights_bytes(&m->weights, &m->hp);
         plan->weights = bytes ? m->host.ops->cost(&m->host, bytes) : 0;
         plan->model = counter->live - before;
         for (i = 0; !bytes && i < hybrid_gguf_tensor_count(m->gguf); i++) plan->mapped += hybrid_gguf_tensor_at(m->gguf, i)->size;
-        r = hybrid__model_place(m, gpu, &desc, error);
+        r = hybrid__model_place(m, gpu, model, error);
         if (m->place.gpu) {
             plan->model += (uint64_t)m->hp.n_layer * sizeof(hybrid__layer);
             plan->device_weights = gpu->ops->cost(gpu, m->place.bytes);
@@ -24681,6 +25024,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__ARM
 #undef HYBRID__BEGINS_CONTROL
 #undef HYBRID__BEGINS_TEXT
+#undef HYBRID__BIG_ENDIAN
 #undef HYBRID__BLOCK_SIZE
 #undef HYBRID__BLOCK_TYPE
 #undef HYBRID__CACHE_IDS
@@ -24761,8 +25105,6 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__SOURCE_ID
 #undef HYBRID__SPACES
 #undef HYBRID__SPLIT_MEMBERS
-#undef HYBRID__STACK_FACTOR
-#undef HYBRID__STACK_HERE
 #undef HYBRID__STARCODER
 #undef HYBRID__STEPS
 #undef HYBRID__TARGET_AMX

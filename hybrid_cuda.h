@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 8e25e69447e28103): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id ec7f8f40879fb0a8): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,27 +16,27 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       53  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      117  macros.h           what compilers call things, and the macros that every room uses
- *     6646  end.h              closes what core/begin opened
+ *     6655  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
- *      160  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
- *      169  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
- *      308  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
- *      566  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
- *      671  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
- *      812  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     3618  cache.c            compiled kernels on disk, or in the host's own store
- *     3863  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     4273  device.c           an opened GPU: its context, its memory, its kernels
- *     4625  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4771  queue.c            work in order on one stream of a device, used by one thread at a time
- *     5189  gemm.c             large products by cuBLAS.
- *     5303  ops_matmul.c       the op matmul: which kernels a product takes
- *     5603  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5786  ops_attention.c    which kernel of attention takes which rows
- *     5945  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
- *     6215  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     6492  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *      169  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
+ *      178  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
+ *      317  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
+ *      575  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
+ *      680  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
+ *      821  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     3627  cache.c            compiled kernels on disk, or in the host's own store
+ *     3872  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     4282  device.c           an opened GPU: its context, its memory, its kernels
+ *     4634  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4780  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     5198  gemm.c             large products by cuBLAS.
+ *     5312  ops_matmul.c       the op matmul: which kernels a product takes
+ *     5612  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5795  ops_attention.c    which kernel of attention takes which rows
+ *     5954  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
+ *     6224  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     6501  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -48,7 +48,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "8e25e69447e28103"
+#define HYBRID_CUDA__SOURCE_ID "ec7f8f40879fb0a8"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -143,6 +143,15 @@
         #define HYBRID__THREADS_WIN32
     #else
         #define HYBRID__THREADS_POSIX
+    #endif
+#endif
+
+/* Files are little-endian, and so is every machine that hybrid runs on. Tests define it to pretend otherwise. */
+#ifndef HYBRID__BIG_ENDIAN
+    #if defined(__BYTE_ORDER__) && defined(__ORDER_BIG_ENDIAN__)
+        #define HYBRID__BIG_ENDIAN (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
+    #else
+        #define HYBRID__BIG_ENDIAN 0
     #endif
 #endif
 
@@ -6664,6 +6673,7 @@ __declspec(allocate(".CRT$XCU")) static void(__cdecl *const hybrid__cuda_registr
     #undef NOMINMAX
 #endif
 #undef HYBRID_CUDA__SOURCE_ID
+#undef HYBRID__BIG_ENDIAN
 #undef HYBRID__COUNT
 #undef HYBRID__CUBLAS_LIST
 #undef HYBRID__CUDA_FLOATS

@@ -1,7 +1,7 @@
 /* inspect: what is in a GGUF file.
  *
  *     cc -O2 inspect.c -o inspect -lm                    (hybrid.h beside it)
- *     ./inspect model.gguf
+ *     ./inspect model.gguf                               (of a model that was split: any part)
  *
  * A summary, the memory that running it takes, the types of the tensors, and every key; --tensors lists those too. */
 #define HYBRID_IMPLEMENTATION
@@ -85,7 +85,7 @@ static void print_key(const hybrid_gguf *file, size_t i)
 static uint64_t tensor_bytes(const hybrid_gguf *file, size_t i)
 {
     const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(file, i), *next = hybrid_gguf_tensor_at(file, i + 1);
-    uint64_t end = next ? next->offset : hybrid_gguf_file_size(file);
+    uint64_t end = next && next->part == t->part ? next->offset : hybrid_gguf_part_size(file, t->part);
     if (t->type != HYBRID_TYPE_LAST_) return t->size;
     return end > t->offset ? end - t->offset : 0;
 }
@@ -114,7 +114,7 @@ static void print_types(const hybrid_gguf *file)
     for (k = 0; k < n_rows; k++) {
         printf("  %-8s %6d tensors ", hybrid_gguf_tensor_type_name(row[k].id), (int)row[k].count);
         print_bytes(row[k].bytes, 7);
-        printf("  %5.1f %%  %6.3f bits a value%s\n", all > 0 ? 100 * row[k].bytes / all : 0, 8 * row[k].bytes / row[k].values,
+        printf("  %5.1f %%  %6.3f bits a value%s\n", all > 0 ? 100 * row[k].bytes / all : 0, row[k].values > 0 ? 8 * row[k].bytes / row[k].values : 0.0,
                row[k].first->type == HYBRID_TYPE_LAST_ ? "   hybrid cannot run it" : "");
     }
     if (unknown) printf("  hybrid cannot run every type in this file: look for the model in another quantization, Q4_K_M or Q8_0 for example.\n");
@@ -134,6 +134,7 @@ static void print_tensors(const hybrid_gguf *file)
         printf("  %-8s %-24s ", hybrid_gguf_tensor_type_name(t->type_id), shape);
         print_bytes((double)tensor_bytes(file, i), 7);
         printf("  at %-12llu ", (unsigned long long)t->offset);
+        if (hybrid_gguf_part_count(file) > 1) printf("of part %-4u ", (unsigned)t->part + 1);
         print_text(t->name, 100);
         printf("\n");
     }
@@ -247,6 +248,7 @@ int main(int argc, char **argv)
     }
     printf("%s: GGUF version %d, ", source.path, hybrid_gguf_version(file));
     print_bytes((double)hybrid_gguf_file_size(file), 0);
+    if (hybrid_gguf_part_count(file) > 1) printf(" in %d parts", (int)hybrid_gguf_part_count(file));
     printf("\n");
     print_summary(file);
     if (hybrid_gguf_tensor_count(file)) print_plan(source.path, (int32_t)n_ctx, (hybrid_kv)kv);

@@ -81,7 +81,7 @@ static int is_float(hybrid_type type) { return hybrid_type_block_size(type) == 1
 static hybrid_result convert_tensor(hybrid_runtime *rt, hybrid_gguf *in, const hybrid_gguf_tensor *t, hybrid_type type, hybrid_gguf_writer *out,
                                     double before, double all, hybrid_error *err)
 {
-    size_t row = (size_t)t->ne[0], n_rows = (size_t)(t->ne[1] * t->ne[2] * t->ne[3]), from_row = hybrid_type_row_bytes(t->type, row);
+    size_t row = (size_t)t->ne[0], n_rows = t->size ? (size_t)(t->ne[1] * t->ne[2] * t->ne[3]) : 0, from_row = hybrid_type_row_bytes(t->type, row);
     size_t to_row = hybrid_type_row_bytes(type, row), slab = SLAB_BYTES / (row * sizeof(float) + 1) + 1, at, n;
     const char *src = (const char *)t->data;
     char *whole = NULL, *dst = NULL, name[64];
@@ -172,7 +172,7 @@ static int quantize(hybrid_runtime *rt, hybrid_gguf *in, hybrid_gguf_writer *out
 int main(int argc, char **argv)
 {
     hybrid_runtime_desc desc = { 0 };
-    hybrid_source source = { NULL, NULL, 0, { NULL, NULL, 0, NULL } };
+    hybrid_source source = { 0 };
     hybrid_runtime *rt = NULL;
     hybrid_gguf *in = NULL;
     hybrid_gguf_writer *out = NULL;

@@ -16,7 +16,6 @@
 #include "core/cpu.c"
 #include "core/hash.c"
 #include "core/memory.c"
-#include "core/stack.c"
 #include "core/device.c"
 #include "core/runtime.c"
 #include "core/file.c"
@@ -28,6 +27,7 @@
 #include "gguf/value.c"
 #include "gguf/scan.c"
 #include "gguf/read.c"
+#include "gguf/open.c"
 #include "gguf/output.c"
 #include "gguf/write.c"
 

@@ -2,6 +2,7 @@
 #define HYBRID_IMPLEMENTATION
 #include "../src/hybrid_all.c"
 #include "check.h"
+#include "split.h"
 
 static const char model_path[] = "tests/oracle/data/models/llama.gguf";
 
@@ -269,11 +270,10 @@ static void loaders(hybrid_model *by_path)
     free(b.data);
 }
 
-static void plan_is_use(const char *path, bool no_map)
+static void plan_is_use_of(hybrid_model_desc d, bool owned, bool mapped)
 {
     heap h;
     hybrid_runtime *rt;
-    hybrid_model_desc d;
     hybrid_context_desc cd;
     hybrid_memory_plan plan;
     hybrid_model *m = NULL;
@@ -282,9 +282,7 @@ static void plan_is_use(const char *path, bool no_map)
     size_t before, loaded;
     TEST("plan");
     memset(&h, 0, sizeof h);
-    memset(&d, 0, sizeof d);
     memset(&cd, 0, sizeof cd);
-    d.path = path; d.no_map = no_map;
     cd.n_ctx = 300; cd.n_seq = 3; cd.n_batch = 40; cd.n_logits = 5;
     rt = runtime_of(&h, 2);
     before = h.live;
@@ -295,7 +293,7 @@ static void plan_is_use(const char *path, bool no_map)
     CHECK(loaded == plan.model + plan.weights, "model: planned %llu, used %zu", (unsigned long long)(plan.model + plan.weights), loaded);
     CHECK(!hybrid_context_create(m, &cd, &c, &err), "%s", err.message);
     CHECK(h.live - before == plan.total, "planned %llu, used %zu", (unsigned long long)plan.total, h.live - before);
-    CHECK((plan.weights > 0) == no_map && (plan.mapped > 0) == !no_map, "where the weights are");
+    CHECK((plan.weights > 0) == owned && (plan.mapped > 0) == mapped, "where the weights are");
     feed(c, 0, 1, 90);
     feed(c, 2, 1, 70);
     CHECK(h.live - before == plan.total, "decoding allocates");
@@ -303,6 +301,15 @@ static void plan_is_use(const char *path, bool no_map)
     hybrid_model_destroy(m);
     hybrid_runtime_destroy(rt);
     CHECK(h.live == 0, "%zu bytes leaked", h.live);
+}
+
+static void plan_is_use(const char *path, bool no_map)
+{
+    hybrid_model_desc d;
+    memset(&d, 0, sizeof d);
+    d.path = path;
+    d.no_map = no_map;
+    plan_is_use_of(d, no_map, !no_map);
 }
 
 /* Loads, talks and ends with the N-th allocation failing, for every N until nothing fails. */
@@ -365,6 +372,80 @@ static void memory_that_fails(const char *path)
     CHECK(n > 20 && n < 5000, "%ld allocations", n);
     printf("  %ld allocations, each failed once\n", n - 1);
     hybrid_runtime_destroy(rt);
+}
+
+/* A model in parts, each given in one of four ways: by the path of one, or all of them as memory, as readers, or one of each kind. */
+static hybrid_model_desc desc_of_parts(const split_set *s, const char *prefix, int way, hybrid_source list[3], blob blobs[3])
+{
+    hybrid_model_desc d;
+    int i;
+    memset(&d, 0, sizeof d);
+    memset(list, 0, 3 * sizeof *list);
+    d.no_map = way % 2 == 1;
+    for (i = 0; i < 3; i++) {
+        const int kind = way / 2 == 3 ? i : way / 2;
+        const hybrid_model_desc reader = (blobs[i].data = s->data[i], blobs[i].size = s->size[i], desc_of(&blobs[i]));
+        if (kind == 0) list[2 - i].path = split_path(prefix, i, 3);
+        if (kind == 1) { list[2 - i].data = s->data[i]; list[2 - i].size = s->size[i]; }
+        if (kind == 2) list[2 - i].reader = reader.reader;
+    }
+    if (way / 2) { d.parts = list; d.n_parts = 3; }
+    else d.path = split_path(prefix, 1, 3);
+    return d;
+}
+
+static void in_parts(const char *path)
+{
+    const char *prefix = split_scratch("model");
+    hybrid_model *whole = load(NULL, path), *m;
+    hybrid_context *c, *e = context_of(whole, 64, 1, 0);
+    hybrid_source list[3];
+    hybrid_error err;
+    split_set s;
+    blob blobs[3];
+    int way, i;
+    memset(blobs, 0, sizeof blobs);
+    feed(e, 0, 1, 20);
+    split_make(whole->gguf, 3, SPLIT_SCATTERED, &s);
+    split_save(&s, prefix);
+    for (way = 0; way < 8; way++) {
+        const hybrid_model_desc d = desc_of_parts(&s, prefix, way, list, blobs);
+        const bool owned = way == 1 || way >= 4;             /* something has to be read */
+        TEST("a model in parts");
+        if (hybrid_model_load(NULL, &d, &m, &err)) { CHECK(false, "way %d: %s", way, err.message); continue; }
+        c = context_of(m, 64, 1, 0);
+        feed(c, 0, 1, 20);
+        CHECK(same_logits(c, 0, e, 0, whole->hp.n_vocab), "way %d: other logits than those of the whole file", way);
+        hybrid_context_destroy(c);
+        hybrid_model_destroy(m);
+        for (i = 0; i < 3; i++) CHECK(blobs[i].closed == (way / 2 == 2 || (way / 2 == 3 && i == 2)), "way %d: reader %d was closed %d times", way, i, blobs[i].closed);
+        plan_is_use_of(d, owned, !owned);
+    }
+    TEST("a model in parts, and reads that fail");
+    for (i = 0; i < 3; i++) {
+        hybrid_result r = HYBRID_ERROR_IO;
+        long n;
+        for (n = 1; r && n < 200; n++) {
+            const hybrid_model_desc d = desc_of_parts(&s, prefix, 4, list, blobs);
+            heap h;
+            hybrid_runtime *rt;
+            memset(&h, 0, sizeof h);
+            rt = runtime_of(&h, 1);
+            blobs[i].fail_at = n;
+            r = hybrid_model_load(rt, &d, &m, &err);
+            CHECK(!r || (r == HYBRID_ERROR_IO && !m), "part %d, read %ld: %d %s", i, n, r, err.message);
+            hybrid_model_destroy(m);
+            hybrid_runtime_destroy(rt);
+            CHECK(h.live == 0 && blobs[0].closed == 1 && blobs[1].closed == 1 && blobs[2].closed == 1, "part %d, read %ld: %zu bytes leaked", i, n, h.live);
+            blobs[i].fail_at = 0;
+        }
+        CHECK(!r && n > 3, "part %d: no end after %ld reads", i, n);
+    }
+    hybrid_context_destroy(e);
+    hybrid_model_destroy(whole);
+    memory_that_fails(split_path(prefix, 2, 3));
+    split_remove(&s, prefix);
+    split_free(&s);
 }
 
 /* ---- damaged weights, and a host that has its own threads ---- */
@@ -596,6 +677,8 @@ int main(void)
     plan_is_use("tests/oracle/data/models/qwen2moe.gguf", false);
     plan_is_use("tests/oracle/data/models/qwen3moe.gguf", true);
     memory_that_fails("tests/oracle/data/models/qwen2moe.gguf");
+    in_parts("tests/oracle/data/models/llama-rope-freqs.gguf");
+    in_parts("tests/oracle/data/models/qwen2moe.gguf");
     damaged_weights();
     refusals();
     refused_mixtures();

@@ -1,11 +1,15 @@
 /* The GGUF reader and writer, against what gguf-py writes and sees (tests/oracle/make_gguf.py), and against damaged files. [no-simd] */
+static int pretend_big_endian;
+#define HYBRID__BIG_ENDIAN pretend_big_endian
 static unsigned long long all_steps;     /* of work whose amount the file chooses */
 #define HYBRID__STEPS(n) (all_steps += (unsigned long long)(n))
 #define HYBRID_IMPLEMENTATION
 #include "../src/hybrid_all.c"
 #include "check.h"
+#include "split.h"
 
 #define TYPES "tests/oracle/data/gguf/types.gguf"
+#define EMPTY "tests/oracle/data/gguf/empty.gguf"
 
 /* ---- tools: checksum, an allocator that counts and fails, a reader that counts and fails, files made byte by byte ---- */
 
@@ -289,7 +293,7 @@ static void test_dumps(void)
         char *content;
         int way;
         sscanf(at, "F %255s", name);
-        snprintf(path, sizeof path, "%s", !strcmp(name, "types.gguf") ? TYPES : data_path(name) ? data_path(name) : "");
+        snprintf(path, sizeof path, "%s", !strcmp(name, "types.gguf") ? TYPES : !strcmp(name, "empty.gguf") ? EMPTY : data_path(name) ? data_path(name) : "");
         content = read_file(path, &size);
         for (end = at + 1; *end && *end != 'F'; end += strcspn(end, "\n") + 1) {}
         for (way = 0; way < 3 && content; way++) {
@@ -313,7 +317,7 @@ static void test_dumps(void)
             hybrid_gguf_destroy(g);
             if (way == 2) CHECK(file.closed == 1, "%s: the reader was closed %d times", name, file.closed);
         }
-        if (data || !strcmp(name, "types.gguf")) CHECK(content != NULL, "%s is missing", name);
+        if (data || strstr("types.gguf empty.gguf", name)) CHECK(content != NULL, "%s is missing", name);
         free(content);
         at = end;
     }
@@ -511,7 +515,7 @@ static void test_hostile(void)
     TEST("tensors");
     put_header(&b, 3, 1, 0); put_tensor(&b, "t", 0, 0, 0, 0, 0); put_zeros(&b, 64);                             refuse(&b, HYBRID_OK, NULL, "no dimensions: one element");
     put_header(&b, 3, 1, 0); put_tensor(&b, "t", 5, 1, 1, 0, 0); put_zeros(&b, 64);                             refuse(&b, HYBRID_ERROR_FORMAT, "dimensions", "five dimensions");
-    put_header(&b, 3, 1, 0); put_tensor(&b, "t", 2, 4, 0, 0, 0); put_zeros(&b, 64);                             refuse(&b, HYBRID_ERROR_FORMAT, "zero", "a dimension of zero");
+    put_header(&b, 3, 1, 0); put_tensor(&b, "t", 2, 4, 0, 0, 0); put_zeros(&b, 64);                             refuse(&b, HYBRID_OK, NULL, "a dimension of zero");
     put_header(&b, 3, 1, 0); put_tensor(&b, "t", 2, (uint64_t)1 << 32, (uint64_t)1 << 32, 0, 0); put_zeros(&b, 64); refuse(&b, HYBRID_ERROR_FORMAT, "2^63", "2^64 elements");
     put_header(&b, 3, 1, 0); put_tensor(&b, "t", 2, (uint64_t)1 << 31, (uint64_t)1 << 31, 0, 0); put_zeros(&b, 64); refuse(&b, HYBRID_ERROR_FORMAT, "2^63 bytes", "2^62 floats");
     put_header(&b, 3, 1, 0); put_tensor(&b, "t", 1, (uint64_t)1 << 40, 1, 0, 0); put_zeros(&b, 64);             refuse(&b, HYBRID_ERROR_FORMAT, "truncated", "4 TiB");
@@ -547,8 +551,368 @@ static void test_hostile(void)
         refuse(&b, cases[i].good ? HYBRID_OK : HYBRID_ERROR_FORMAT, "general.alignment", "alignment");
     }
     put_header(&b, 3, 0, 2); put_text(&b, "split.no"); put_u32(&b, 2); put(&b, "\1\0", 2); put_text(&b, "split.count"); put_u32(&b, 2); put(&b, "\5\0", 2);
-    refuse(&b, HYBRID_ERROR_UNSUPPORTED, "part 2 of a model split in 5", "a split model");
+    refuse(&b, HYBRID_ERROR_NOT_FOUND, "part 2 of a model split in 5", "a split model");
     put_header(&b, 3, 0, 1); put_text(&b, "a\n\x1B[31m\xFFz"); put_u32(&b, 99); put_zeros(&b, 8);               refuse(&b, HYBRID_ERROR_FORMAT, "'a??[31m?z'", "a name that would paint the terminal");
+}
+
+/* ---- tensors of no elements ---- */
+
+/* A dimension of zero in each place, of every type; between others, at the end with and without padding, and beyond what may be. */
+static void test_empty_tensors(void)
+{
+    static bytes b;
+    static const uint32_t types[] = { 0, 1, 2, 8, 12, 20, 30, 77 };         /* 20 and 77: hybrid cannot run them */
+    uint32_t i, n_dims, zero, where;
+    TEST("tensors of no elements");
+    for (i = 0; i < HYBRID__COUNT(types); i++)
+        for (n_dims = 1; n_dims <= 4; n_dims++)
+            for (zero = 0; zero < n_dims; zero++)
+                for (where = 0; where < 5; where++) {    /* its place: that of the full one, behind it, padded end, beyond, far beyond */
+                    const uint64_t place = where == 0 ? 0 : where == 1 ? 64 : where == 2 ? 96 : where == 3 ? 128 : (uint64_t)0 - 32;
+                    hybrid_source source;
+                    hybrid_gguf *g;
+                    hybrid_error error;
+                    file_log file;
+                    int reader;
+                    uint32_t d;
+                    put_header(&b, 3, 2, 0);
+                    put_text(&b, "empty");
+                    put_u32(&b, n_dims);
+                    for (d = 0; d < n_dims; d++) put_u64(&b, d == zero ? 0 : 256);
+                    put_u32(&b, types[i]);
+                    put_u64(&b, place);
+                    put_tensor(&b, "full", 1, 17, 1, 0, 0);
+                    put_zeros(&b, (32 - b.size % 32) % 32 + 68);             /* 4 bytes into the last 32 */
+                    memcpy(b.data + b.size - 4, "last", 4);
+                    for (reader = 0; reader < 2; reader++) {
+                        const hybrid_gguf_tensor *t;
+                        float back[17];
+                        hybrid_result r;
+                        source = memory_source(b.data, b.size);
+                        if (reader) source = reader_source(&file, b.data, b.size);
+                        r = hybrid_gguf_open(NULL, &source, &g, &error);
+                        CHECK(r == (where < 3 ? HYBRID_OK : HYBRID_ERROR_FORMAT), "type %u, dimension %u of %u at place %u: %s", types[i], zero, n_dims, where, r ? error.message : "opened");
+                        if (r) continue;
+                        t = hybrid_gguf_find_tensor(g, "empty");
+                        CHECK(t && t->size == 0 && t->ne[zero] == 0 && t->n_dims == (int)n_dims, "the empty one");
+                        CHECK(hybrid_gguf_read_tensor(g, t, back, &error) == (t->type == HYBRID_TYPE_LAST_ ? HYBRID_ERROR_UNSUPPORTED : HYBRID_OK), "%s", error.message);
+                        CHECK(!hybrid_gguf_read_tensor(g, hybrid_gguf_find_tensor(g, "full"), back, &error) && !memcmp(&back[16], "last", 4), "the full one: %s", error.message);
+                        hybrid_gguf_destroy(g);
+                    }
+                }
+    /* nothing but empty ones, and no data section at all; rows that are no blocks; sizes that cannot be */
+    put_header(&b, 3, 2, 0); put_tensor(&b, "a", 2, 0, 0, 0, 0); put_tensor(&b, "b", 2, 32, 0, 8, 0);            refuse(&b, HYBRID_OK, NULL, "no data section");
+    put_header(&b, 3, 1, 0); put_tensor(&b, "a", 2, 33, 0, 8, 0); put_zeros(&b, 64);                            refuse(&b, HYBRID_ERROR_FORMAT, "blocks", "no rows of 33 elements of Q8_0");
+    put_header(&b, 3, 1, 0); put_tensor(&b, "a", 2, (uint64_t)1 << 63, 0, 0, 0); put_zeros(&b, 64);             refuse(&b, HYBRID_ERROR_FORMAT, "2^63", "no rows of 2^63 elements");
+    put_header(&b, 3, 1, 0); put_tensor(&b, "a", 2, (uint64_t)1 << 62, 0, 0, 0); put_zeros(&b, 64);             refuse(&b, HYBRID_OK, NULL, "no rows of 2^62 elements");
+}
+
+/* On a machine of the other byte order everything begins with a runtime, and that says so. */
+static void test_big_endian(const unsigned char *file, size_t size)
+{
+    hybrid_source source = memory_source(file, size);
+    hybrid_model_desc model;
+    hybrid_memory_plan plan;
+    hybrid_runtime *rt = NULL;
+    hybrid_model *m = NULL;
+    hybrid_gguf *g = NULL;
+    hybrid_gguf_writer *w = NULL;
+    hybrid_error error;
+    float value = 1;
+    uint16_t half;
+    TEST("a big-endian machine");
+    memset(&model, 0, sizeof model);
+    model.data = file;
+    model.size = size;
+    pretend_big_endian = 1;
+#define REFUSED(call) error.message[0] = 0; CHECK(call == HYBRID_ERROR_UNSUPPORTED && strstr(error.message, "little-endian machines only"), "%s", error.message)
+    REFUSED(hybrid_runtime_create(NULL, &rt, &error));
+    REFUSED(hybrid_gguf_open(NULL, &source, &g, &error));
+    REFUSED(hybrid_gguf_writer_create(NULL, &w, &error));
+    REFUSED(hybrid_model_load(NULL, &model, &m, &error));
+    REFUSED(hybrid_plan(NULL, &model, NULL, &plan, &error));
+#undef REFUSED
+    CHECK(!rt && !g && !w && !m, "something was made");
+    CHECK(hybrid_quantize(HYBRID_TYPE_F16, &value, &half, 1, NULL) == HYBRID_ERROR_UNSUPPORTED && hybrid_dequantize(HYBRID_TYPE_F16, &half, &value, 1) == HYBRID_ERROR_UNSUPPORTED, "blocks");
+    pretend_big_endian = 0;
+}
+
+/* ---- models that were split ---- */
+
+/* As look_at_all, in an order that does not depend on how the file was cut. */
+static uint32_t look_by_name(hybrid_gguf *g, hybrid_gguf *order)
+{
+    uint32_t crc = 0;
+    size_t i;
+    for (i = 0; i < hybrid_gguf_key_count(order); i++) {
+        hybrid_gguf_value v;
+        const hybrid_string key = hybrid_gguf_key(order, i, NULL);
+        char name[128];
+        snprintf(name, sizeof name, "%.*s", (int)key.size, key.data);
+        if (!strcmp(name, "general.alignment")) continue;
+        CHECK(hybrid_gguf_find(g, name, &v), "key %s is gone", name);
+        crc = value_crc(crc32_of(crc, name, strlen(name)), &v);
+    }
+    for (i = 0; i < hybrid_gguf_tensor_count(order); i++) {
+        const hybrid_gguf_tensor *o = hybrid_gguf_tensor_at(order, i), *t;
+        char name[128], *copy = (char *)malloc((size_t)o->size + 1);
+        snprintf(name, sizeof name, "%.*s", (int)o->name.size, o->name.data);
+        t = hybrid_gguf_find_tensor(g, name);
+        CHECK(t && t->size == o->size && t->type == o->type && !memcmp(t->ne, o->ne, sizeof t->ne), "tensor %s", name);
+        if (t && !hybrid_gguf_read_tensor(g, t, copy, NULL)) crc = crc32_of(crc, copy, (size_t)t->size);
+        free(copy);
+    }
+    return crc;
+}
+
+/* The parts of a set as a list, in another order; as memory, or through readers. */
+static hybrid_source list_of(const split_set *s, int turn, hybrid_source *parts, file_log *files)
+{
+    hybrid_source all;
+    int i;
+    memset(&all, 0, sizeof all);
+    for (i = 0; i < s->n; i++) {
+        const int k = turn < s->n ? (i + turn) % s->n : s->n - 1 - (i + turn) % s->n;
+        parts[i] = files ? reader_source(&files[i], s->data[k], s->size[k]) : memory_source(s->data[k], s->size[k]);
+    }
+    all.parts = parts;
+    all.n_parts = (size_t)s->n;
+    return all;
+}
+
+static void expect_same_set(hybrid_source source, hybrid_gguf *joined, int n, uint32_t crc, const char *what)
+{
+    hybrid_gguf *g;
+    hybrid_error error;
+    size_t k, size = 0;
+    if (hybrid_gguf_open(NULL, &source, &g, &error)) { CHECK(false, "%s, %d parts: %s", what, n, error.message); return; }
+    CHECK(hybrid_gguf_part_count(g) == (size_t)n && hybrid_gguf_key_count(g) == hybrid_gguf_key_count(joined), "%d parts, %d keys", (int)hybrid_gguf_part_count(g), (int)hybrid_gguf_key_count(g));
+    CHECK(hybrid_gguf_tensor_count(g) == hybrid_gguf_tensor_count(joined) && look_by_name(g, joined) == crc, "%s, %d parts: differs from the joined file", what, n);
+    for (k = 0; k < (size_t)n; k++) size += (size_t)hybrid_gguf_part_size(g, k);
+    CHECK(size == hybrid_gguf_file_size(g) && !hybrid_gguf_part_size(g, (size_t)n), "sizes");
+    hybrid_gguf_destroy(g);
+}
+
+static void test_split(const unsigned char *file, size_t size)
+{
+    hybrid_source source = memory_source(file, size), parts[SPLIT_MOST];
+    hybrid_gguf *joined, *g;
+    hybrid_error error;
+    split_set s;
+    file_log files[SPLIT_MOST];
+    uint32_t crc;
+    int n, way, turn, i;
+    TEST("split, and read as if it were not");
+    if (hybrid_gguf_open(NULL, &source, &joined, &error)) { CHECK(false, "%s", error.message); return; }
+    crc = look_by_name(joined, joined);
+    for (way = 0; way < SPLIT_WAYS; way++)
+        for (n = 2; n <= 7; n += n == 3 ? 4 : 1) {
+            const char *prefix = split_scratch("split");
+            split_make(joined, n, (split_way)way, &s);
+            for (turn = 0; turn < 2 * n; turn++) {
+                expect_same_set(list_of(&s, turn, parts, NULL), joined, n, crc, "in memory");
+                expect_same_set(list_of(&s, turn, parts, files), joined, n, crc, "through readers");
+                for (i = 0; i < n; i++) CHECK(files[i].closed == 1, "reader %d was closed %d times", i, files[i].closed);
+            }
+            split_save(&s, prefix);
+            for (i = 0; i < n; i++) {
+                memset(&source, 0, sizeof source);
+                source.path = split_path(prefix, i, n);
+                expect_same_set(source, joined, n, crc, "by path");
+                memset(&parts[i], 0, sizeof parts[i]);
+                parts[i].path = i ? split_path(prefix, i, n) : parts[i].path;
+            }
+            split_remove(&s, prefix);
+            source = list_of(&s, 1, parts, NULL);
+            if (!hybrid_gguf_open(NULL, &source, &g, &error)) {    /* written again it is one file, and says so */
+                sink out = { NULL, 0, 0, 0, 0 };
+                CHECK(!write_copy(NULL, g, &out, &error), "%s", error.message);
+                if (way != SPLIT_SCATTERED) CHECK(out.size == size && !memcmp(out.data, file, size), "joined, it is not the file that was split");
+                free(out.data);
+                hybrid_gguf_destroy(g);
+            }
+            split_free(&s);
+        }
+    TEST("split by gguf-py");
+    for (i = 0; i < 3; i++) {
+        memset(&source, 0, sizeof source);
+        source.path = split_path("tests/oracle/data/gguf/types", i, 3);
+        if (hybrid_gguf_open(NULL, &source, &g, &error)) { CHECK(false, "%s", error.message); continue; }
+        CHECK(hybrid_gguf_part_count(g) == 3 && look_by_name(g, joined) == crc && hybrid_gguf_key_count(g) + 1 == hybrid_gguf_key_count(joined), "differs from types.gguf");
+        hybrid_gguf_destroy(g);
+    }
+    hybrid_gguf_destroy(joined);
+}
+
+/* A part made by hand, with a key of its own and one tensor. */
+static void put_part(bytes *b, int64_t no, int64_t count, int64_t in_all, const char *tensor, const char *key, uint32_t value)
+{
+    put_header(b, 3, 1, (key ? 4 : 3));
+    put_text(b, "split.no"); put_u32(b, HYBRID_GGUF_I64); put_u64(b, (uint64_t)no);
+    put_text(b, "split.count"); put_u32(b, HYBRID_GGUF_I64); put_u64(b, (uint64_t)count);
+    put_text(b, "split.tensors.count"); put_u32(b, HYBRID_GGUF_I64); put_u64(b, (uint64_t)in_all);
+    if (key) { put_text(b, key); put_u32(b, HYBRID_GGUF_U32); put_u32(b, value); }
+    put_tensor(b, tensor, 1, 4, 1, 0, 0);
+    put_zeros(b, (32 - b->size % 32) % 32 + 16);
+}
+
+static void refuse_parts(const hybrid_source *list, size_t n, hybrid_result expected, const char *word)
+{
+    hybrid_source source;
+    hybrid_gguf *g;
+    hybrid_error error;
+    hybrid_result r;
+    memset(&source, 0, sizeof source);
+    source.parts = list;
+    source.n_parts = n;
+    r = hybrid_gguf_open(NULL, &source, &g, &error);
+    CHECK(r == expected && (!r || strstr(error.message, word)) && !g == !!r, "expected '%s': %d %s", word, r, r ? error.message : "opened");
+    hybrid_gguf_destroy(g);
+}
+
+static void test_bad_parts(void)
+{
+    static bytes a, b, c;
+    hybrid_source list[4];
+    file_log file;
+    int i;
+    TEST("parts that do not belong together");
+#define PARTS(result, word) list[0] = memory_source(a.data, a.size); list[1] = memory_source(b.data, b.size); refuse_parts(list, 2, result, word)
+    put_part(&a, 0, 2, 2, "a", "x", 1); put_part(&b, 1, 2, 2, "b", NULL, 0); PARTS(HYBRID_OK, "");
+    put_part(&b, 1, 2, 2, "b", "x", 1);                        PARTS(HYBRID_OK, "");
+    put_part(&b, 1, 2, 2, "b", "y", 2);                        PARTS(HYBRID_OK, "");
+    put_part(&b, 1, 2, 2, "b", "x", 2);                        PARTS(HYBRID_ERROR_FORMAT, "differ in key 'x'");
+    put_part(&b, 1, 2, 2, "a", NULL, 0);                       PARTS(HYBRID_ERROR_FORMAT, "both have a tensor 'a'");
+    put_part(&b, 0, 2, 2, "b", NULL, 0);                       PARTS(HYBRID_ERROR_FORMAT, "it is part 1 of 2, as another one is");
+    put_part(&b, 1, 3, 2, "b", NULL, 0);                       PARTS(HYBRID_ERROR_FORMAT, "one of 3 parts");
+    put_part(&b, 1, 2, 3, "b", NULL, 0);                       PARTS(HYBRID_ERROR_FORMAT, "part 2 of 2 says that there are 3 tensors");
+    put_part(&b, 2, 2, 2, "b", NULL, 0);                       PARTS(HYBRID_ERROR_FORMAT, "number 2 of 2 parts");
+    put_part(&b, -1, 2, 2, "b", NULL, 0);                      PARTS(HYBRID_ERROR_FORMAT, "number -1 of 2 parts");
+    put_part(&b, 1, 1025, 2, "b", NULL, 0);                    PARTS(HYBRID_ERROR_LIMIT, "1025 parts");
+    put_part(&b, 1, 2, 2, "b", "split.no", 1);                 PARTS(HYBRID_ERROR_FORMAT, "'split.no' is there twice");
+    put_part(&b, 1, 2, 2, "b", NULL, 0); b.size -= 20;         PARTS(HYBRID_ERROR_FORMAT, "number 2 of the given parts: truncated");
+    put_part(&a, 0, INT64_MAX, 2, "a", NULL, 0);               PARTS(HYBRID_ERROR_LIMIT, "parts");
+    put_part(&a, 0, 1, 1, "a", NULL, 0); put_part(&b, 1, 2, 2, "b", NULL, 0); PARTS(HYBRID_ERROR_FORMAT, "it is one of 2 parts, another is one of 1");
+    put_part(&a, 0, 3, 3, "a", NULL, 0); put_part(&b, 2, 3, 3, "b", NULL, 0); PARTS(HYBRID_ERROR_NOT_FOUND, "part 2 of 3 is missing");
+    put_part(&b, 1, 3, 3, "b", "general.name", 1); put_part(&c, 2, 3, 3, "c", "general.name", 2);
+    list[0] = memory_source(c.data, c.size); list[1] = memory_source(b.data, b.size); list[2] = memory_source(a.data, a.size);
+    refuse_parts(list, 3, HYBRID_OK, "");
+    list[3] = list[0];
+    refuse_parts(list, 4, HYBRID_ERROR_FORMAT, "number 4 of the given parts: it is part 3 of 3");
+#undef PARTS
+    refuse_parts(list, 0, HYBRID_ERROR_INVALID, "empty");
+    for (i = 0; i < 3; i++) {                                  /* a source of two kinds, a list in a list, no source: readers are closed all the same */
+        hybrid_source source, inner = list[2];
+        hybrid_gguf *g;
+        hybrid_error error;
+        source = reader_source(&file, a.data, a.size);
+        list[1] = source;
+        if (i == 0) { source.parts = list; source.n_parts = 1; }
+        else {
+            memset(&source, 0, sizeof source);
+            source.parts = list;
+            source.n_parts = 3;
+            memset(&list[0], 0, sizeof list[0]);
+            if (i == 1) { list[0].parts = &inner; list[0].n_parts = 1; }
+        }
+        CHECK(hybrid_gguf_open(NULL, &source, &g, &error) == HYBRID_ERROR_INVALID && strstr(error.message, "exactly one of") && file.closed == 1, "%d: %s; closed %d times", i, error.message, file.closed);
+    }
+}
+
+/* By path: what is missing is named, and so is what has a wrong name. */
+static void test_part_names(const unsigned char *file, size_t size)
+{
+    static const char *const odd[] = { "x", "x-of-3", "x-1-of-", "x1-of-3.gguf", "x-00001-of-00004.gguf", "x-00002-of-00003.gguf", "x-99999999999-of-00003.gguf" };
+    hybrid_source source = memory_source(file, size);
+    hybrid_gguf *joined, *g;
+    hybrid_error error;
+    hybrid_result r;
+    char prefix[400], path[500];
+    split_set s;
+    unsigned i;
+    TEST("names of parts");
+    if (hybrid_gguf_open(NULL, &source, &joined, &error)) { CHECK(false, "%s", error.message); return; }
+    split_make(joined, 3, SPLIT_IN_ORDER, &s);
+    snprintf(prefix, sizeof prefix, "%s-of-00007", split_scratch("a-of-2-and-a-folder-with-a-name-that-is-so-long-that-no-sentence-holds-all-of-it-and-longer-and-longer"));
+    split_save(&s, prefix);
+    memset(&source, 0, sizeof source);
+    for (i = 0; i < 3; i++) {                                  /* each is missing once */
+        char word[32];
+        source.path = split_path(prefix, (int)(i + 1) % 3, 3);
+        remove(split_path(prefix, (int)i, 3));
+        snprintf(word, sizeof word, "-0000%u-of-00003.gguf'", i + 1);
+        r = hybrid_gguf_open(NULL, &source, &g, &error);
+        CHECK(r == HYBRID_ERROR_IO && strstr(error.message, word) && strstr(error.message, "is missing"), "%d %s", r, error.message);
+        split_save(&s, prefix);
+    }
+    rename(split_path(prefix, 2, 3), split_path(prefix, 1, 3));
+    s.n = 1;
+    source.path = split_path(prefix, 0, 3);
+    r = hybrid_gguf_open(NULL, &source, &g, &error);           /* the third under the name of the second */
+    CHECK(r == HYBRID_ERROR_FORMAT && strstr(error.message, "another part than its name says"), "%d %s", r, error.message);
+    s.n = 3;
+    split_remove(&s, prefix);
+    for (i = 0; i < HYBRID__COUNT(odd); i++) {
+        FILE *f;
+        snprintf(path, sizeof path, "%s%s", split_scratch("part"), odd[i]);
+        f = fopen(path, "wb");
+        if (f) { fwrite(s.data[0], 1, s.size[0], f); fclose(f); }
+        source.path = path;
+        r = hybrid_gguf_open(NULL, &source, &g, &error);
+        CHECK(r == (i < 4 || i == 6 ? HYBRID_ERROR_NOT_FOUND : HYBRID_ERROR_FORMAT) && strstr(error.message, "part 1 of 3"), "%s: %d %s", odd[i], r, error.message);
+        remove(path);
+    }
+    for (i = 0; i < 3; i++) {                                  /* fewer digits, and another end */
+        FILE *f;
+        snprintf(path, sizeof path, "%s-%u-of-3.GGUF.x", split_scratch("part"), i + 1);
+        f = fopen(path, "wb");
+        if (f) { fwrite(s.data[i], 1, s.size[i], f); fclose(f); }
+    }
+    source.path = path;
+    CHECK(!hybrid_gguf_open(NULL, &source, &g, &error), "%s", error.message);
+    hybrid_gguf_destroy(g);
+    for (i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, "%s-%u-of-3.GGUF.x", split_scratch("part"), i + 1);
+        remove(path);
+    }
+    split_free(&s);
+    hybrid_gguf_destroy(joined);
+}
+
+/* Every allocation and every read fails once while a set is opened. */
+static void test_failing_parts(const unsigned char *file, size_t size)
+{
+    hybrid_source source = memory_source(file, size), parts[SPLIT_MOST];
+    hybrid_gguf *joined, *g;
+    hybrid_error error;
+    split_set s;
+    file_log files[SPLIT_MOST];
+    int way, n, i;
+    TEST("a set is opened, and something fails");
+    if (hybrid_gguf_open(NULL, &source, &joined, &error)) { CHECK(false, "%s", error.message); return; }
+    split_make(joined, 3, SPLIT_SCATTERED, &s);
+    split_save(&s, split_scratch("fails"));
+    for (way = 0; way < 3; way++) {                            /* allocations with readers, allocations with a path, reads */
+        hybrid_result r = HYBRID_ERROR_MEMORY;
+        for (n = 1; r && n < 1000; n++) {
+            memory_log log;
+            hybrid_runtime *rt = runtime_of(&log);
+            if (way < 2) log.fail_at = log.calls + n;
+            source = list_of(&s, n % 3, parts, files);
+            if (way == 1) { memset(&source, 0, sizeof source); source.path = split_path(split_scratch("fails"), n % 3, 3); }
+            if (way == 2) files[n % 3].fail_at = 1 + n / 3;
+            r = hybrid_gguf_open(rt, &source, &g, &error);
+            CHECK(!r || (r == (way < 2 ? HYBRID_ERROR_MEMORY : HYBRID_ERROR_IO) && !g && error.result == r), "%d fails: %d %s", n, r, error.message);
+            hybrid_gguf_destroy(g);
+            hybrid_runtime_destroy(rt);
+            CHECK(log.alive == 0, "%d fails: %ld blocks leak", n, log.alive);
+            if (way != 1) for (i = 0; i < 3; i++) CHECK(files[i].closed == 1, "%d fails: reader %d was closed %d times", n, i, files[i].closed);
+        }
+        CHECK(!r && n > 3, "no end after %d", n);
+    }
+    split_remove(&s, split_scratch("fails"));
+    split_free(&s);
+    hybrid_gguf_destroy(joined);
 }
 
 /* ---- how long a file can make us work ---- */
@@ -1012,7 +1376,7 @@ static void test_misuse(void)
         CHECK(hybrid_gguf_open(NULL, NULL, &g, &error) == HYBRID_ERROR_INVALID, "NULL");
         none.path = "/nowhere/at all";
         CHECK(hybrid_gguf_open(NULL, &none, &g, &error) == HYBRID_ERROR_IO && strstr(error.message, "/nowhere"), "%s", error.message);
-        CHECK(hybrid_gguf_open(NULL, &none, NULL, NULL) == HYBRID_ERROR_IO, "no gguf");
+        CHECK(hybrid_gguf_open(NULL, &none, NULL, NULL) == HYBRID_ERROR_INVALID, "no gguf");
         none = reader_source(&file, "GGUF", 4);
         CHECK(hybrid_gguf_open(NULL, &none, NULL, &error) == HYBRID_ERROR_INVALID && file.closed == 1, "no gguf: the reader was closed %d times", file.closed);
     }
@@ -1029,6 +1393,12 @@ int main(void)
     test_values(file, size);
     test_damage(file, size);
     test_hostile();
+    test_empty_tensors();
+    test_big_endian(file, size);
+    test_split(file, size);
+    test_bad_parts();
+    test_part_names(file, size);
+    test_failing_parts(file, size);
     test_steps();
     test_reader();
     test_memory(file, size);

@@ -10,7 +10,7 @@ static hybrid_tokenizer *open_vocab(const char *name)
 {
     char path[256];
     const char *found;
-    hybrid_source source = { NULL, NULL, 0, { NULL, NULL, 0, NULL } };
+    hybrid_source source = { NULL, NULL, 0, { NULL, NULL, 0, NULL }, NULL, 0 };
     hybrid_gguf *gguf;
     hybrid_tokenizer *tok = NULL;
     hybrid_error error = { HYBRID_OK, 0, "" };

@@ -95,10 +95,13 @@ typedef bool (*hybrid_write_fn)(void *user, const void *data, size_t n);
 /* Called now and then, fraction 0..1; returns false to cancel (HYBRID_ERROR_CANCELLED). */
 typedef bool (*hybrid_progress_fn)(void *user, float fraction);
 
-/* Where bytes come from: exactly one of the three. Zero-terminated UTF-8 path, memory that outlives the object, or a reader. */
+/* Where bytes come from: exactly one of the four. Zero-terminated UTF-8 path, memory that outlives the object, a reader, or (where a model
+ * is asked for) the parts of a file that was split, each a source of its own, in any order. The list itself need not outlive the call. */
 typedef struct hybrid_source {
     const char    *path;
     const void    *data;
     size_t         size;         /* of data */
     hybrid_reader  reader;
+    const struct hybrid_source *parts;
+    size_t         n_parts;
 } hybrid_source;

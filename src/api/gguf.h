@@ -20,6 +20,7 @@ typedef struct hybrid_string {
 #define HYBRID_GGUF_MAX_NAME     65535          /* bytes of a key or of a tensor's name */
 #define HYBRID_GGUF_MAX_METADATA 0x40000000     /* bytes before the tensors' data: 1 GiB */
 #define HYBRID_GGUF_MAX_DEPTH    8              /* arrays in arrays in ... */
+#define HYBRID_GGUF_MAX_PARTS    1024           /* files of a model that was split */
 
 /* Types of values; the numbers are those of the format. */
 typedef enum hybrid_gguf_type {
@@ -45,7 +46,7 @@ typedef struct hybrid_gguf_value {
     const uint32_t  *index;      /* private: where the strings or arrays of an array begin; NULL in values of your own */
 } hybrid_gguf_value;
 
-/* A tensor. ne[0] is the contiguous dimension; unused dimensions are 1. A type that hybrid does not know keeps its number in type_id;
+/* A tensor. ne[0] is the contiguous dimension; unused dimensions are 1; one of 0 elements has no bytes. A type that hybrid does not know keeps its number in type_id;
  * type is then HYBRID_TYPE_LAST_ and size 0: the file can be looked at, the tensor cannot be read. */
 typedef struct hybrid_gguf_tensor {
     hybrid_string name;
@@ -56,20 +57,26 @@ typedef struct hybrid_gguf_tensor {
     uint64_t      offset;        /* of the first byte in the file */
     uint64_t      size;          /* bytes */
     const void   *data;          /* when the file is mapped or in memory, else NULL: hybrid_gguf_read_tensor */
+    uint32_t      part;          /* which file that is, of a model that was split; else 0 */
 } hybrid_gguf_tensor;
 
 typedef struct hybrid_gguf hybrid_gguf;
 
 /* Opens and checks a file. runtime may be NULL. A path is mapped where the system can; the bytes of a memory source must outlive the
  * gguf; a reader is asked for a few large blocks and closed by hybrid_gguf_destroy (or at once on failure).
- * HYBRID_ERROR_FORMAT: no GGUF, truncated or damaged (error->offset says where). HYBRID_ERROR_UNSUPPORTED: version 1, big-endian, or
- * one part of a split model. HYBRID_ERROR_LIMIT, _MEMORY, _IO, _INVALID.
+ * A model that was split ("NAME-00001-of-00003.gguf"): the path of any part is enough, the others are found beside it by their names;
+ * otherwise give all parts, in any order, as source->parts. It then looks as if it had never been split: the keys and tensors of all
+ * parts, without the keys that say how it was cut (split.no, split.count, split.tensors.count).
+ * HYBRID_ERROR_FORMAT: no GGUF, truncated or damaged (error->offset says where), or parts of different models. HYBRID_ERROR_NOT_FOUND:
+ * a part was not given. HYBRID_ERROR_UNSUPPORTED: version 1, big-endian. HYBRID_ERROR_LIMIT, _MEMORY, _IO, _INVALID.
  * Thread-safe. An open gguf never changes: any number of threads may look into it; hybrid_gguf_read_tensor is for one at a time. */
 HYBRID_API hybrid_result hybrid_gguf_open(hybrid_runtime *runtime, const hybrid_source *source, hybrid_gguf **gguf, hybrid_error *error);
 HYBRID_API void hybrid_gguf_destroy(hybrid_gguf *gguf);
 
 HYBRID_API int hybrid_gguf_version(const hybrid_gguf *gguf);            /* 2 or 3 */
-HYBRID_API uint64_t hybrid_gguf_file_size(const hybrid_gguf *gguf);     /* bytes */
+HYBRID_API uint64_t hybrid_gguf_file_size(const hybrid_gguf *gguf);     /* bytes, of all parts */
+HYBRID_API size_t hybrid_gguf_part_count(const hybrid_gguf *gguf);      /* files: 1, or those of a model that was split */
+HYBRID_API uint64_t hybrid_gguf_part_size(const hybrid_gguf *gguf, size_t i);    /* bytes of one; 0 beyond the last */
 HYBRID_API uint64_t hybrid_gguf_alignment(const hybrid_gguf *gguf);     /* of every tensor's offset: general.alignment, else 32 */
 
 /* Keys in the order of the file: the name, and (when value is not NULL) the value. An empty name beyond the last. */

@@ -41,6 +41,21 @@ static void hybrid__file_close(hybrid__file *f)
     memset(f, 0, sizeof *f);
 }
 
+/* Is there anything of this name? */
+static bool hybrid__file_exists(const char *path)
+{
+#if defined(HYBRID_NO_STDIO)
+    HYBRID__UNUSED(path);
+    return false;
+#elif defined(_WIN32)
+    wchar_t wide[1024];
+    return MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 1024) > 0 && GetFileAttributesW(wide) != INVALID_FILE_ATTRIBUTES;
+#else
+    struct stat st;
+    return !stat(path, &st);
+#endif
+}
+
 #if !defined(HYBRID_NO_STDIO) && defined(_WIN32)
 static hybrid_result hybrid__file_open_path(const char *path, hybrid__file *f, hybrid_error *error)
 {
@@ -85,7 +100,13 @@ static hybrid_result hybrid__file_open_path(const char *path, hybrid__file *f, h
 #if defined(HYBRID__MMAP_POSIX)
     if (f->size && f->size <= SIZE_MAX) {
         void *map = mmap(NULL, (size_t)f->size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (map != MAP_FAILED) { f->map = map; f->map_size = (size_t)f->size; f->data = (const unsigned char *)map; }
+        if (map != MAP_FAILED) {
+            f->map = map;
+            f->map_size = (size_t)f->size;
+            f->data = (const unsigned char *)map;
+            close(fd);                                       /* the map does not need it, and a host has few: one for each part of a model */
+            f->fd = 0;
+        }
     }
 #endif
     return HYBRID_OK;

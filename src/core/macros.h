@@ -29,6 +29,15 @@
     #endif
 #endif
 
+/* Files are little-endian, and so is every machine that hybrid runs on. Tests define it to pretend otherwise. */
+#ifndef HYBRID__BIG_ENDIAN
+    #if defined(__BYTE_ORDER__) && defined(__ORDER_BIG_ENDIAN__)
+        #define HYBRID__BIG_ENDIAN (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
+    #else
+        #define HYBRID__BIG_ENDIAN 0
+    #endif
+#endif
+
 /* Marks work whose amount a foreign file chooses. Tests define it to count; the library itself has no counter. */
 #ifndef HYBRID__STEPS
     #define HYBRID__STEPS(n) ((void)0)

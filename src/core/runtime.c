@@ -22,6 +22,8 @@ HYBRID_API hybrid_result hybrid_runtime_create(const hybrid_runtime_desc *desc, 
     int i;
     if (!runtime) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: runtime is NULL");
     *runtime = NULL;
+    if (HYBRID__BIG_ENDIAN)
+        return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "hybrid runs on little-endian machines only, and this one is big-endian; converting the model does not help");
     memset(&zero, 0, sizeof zero);
     if (!desc) desc = &zero;
     a = desc->allocator;

@@ -1,8 +1,9 @@
-/* gguf/read: opens a GGUF file: header, keys, tensors, and every rule of the format that a reader can check. */
+/* gguf/read: reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that a file can be checked by. */
 
 typedef struct hybrid__gguf_key {
     hybrid__gguf_span value;
     size_t            name_at, name_size;
+    uint32_t          part;
 } hybrid__gguf_key;
 
 typedef struct hybrid__gguf_tensor_record {
@@ -10,34 +11,37 @@ typedef struct hybrid__gguf_tensor_record {
     size_t             name_at, name_size;
 } hybrid__gguf_tensor_record;
 
-struct hybrid_gguf {
-    hybrid_runtime             *rt;
+/* A file of a set; most models are a set of one. Its keys and tensors are taken away when all parts are read. */
+typedef struct hybrid__gguf_part {
     hybrid__file                file;
     const unsigned char        *bytes;           /* the metadata: of the map, or owned */
     unsigned char              *owned;
     uint32_t                   *index;
     hybrid__gguf_key           *keys;
     hybrid__gguf_tensor_record *tensors;
-    hybrid__names               key_names, tensor_names;
     size_t                      n_keys, n_tensors;
     uint64_t                    alignment;
+    int64_t                     no, count;       /* split.no and split.count: 0 and 1 of a file that is whole */
+    int64_t                     n_tensors_in_all;/* split.tensors.count; -1: not given */
     int                         version;
-};
+} hybrid__gguf_part;
 
-HYBRID_API void hybrid_gguf_destroy(hybrid_gguf *g)
+static void hybrid__gguf_part_free(hybrid_runtime *rt, hybrid__gguf_part *p)
 {
-    hybrid_runtime *rt;
-    if (!g) return;
-    rt = g->rt;
-    hybrid__file_close(&g->file);
-    hybrid__names_free(rt, &g->key_names);
-    hybrid__names_free(rt, &g->tensor_names);
-    hybrid__free(rt, g->tensors);
-    hybrid__free(rt, g->keys);
-    hybrid__free(rt, g->index);
-    hybrid__free(rt, g->owned);
-    hybrid__free(rt, g);
-    hybrid__runtime_release(rt);
+    hybrid__file_close(&p->file);
+    hybrid__free(rt, p->tensors);
+    hybrid__free(rt, p->keys);
+    hybrid__free(rt, p->index);
+    hybrid__free(rt, p->owned);
+    memset(p, 0, sizeof *p);
+}
+
+static hybrid_string hybrid__gguf_part_name(const hybrid__gguf_part *p, size_t name_at, size_t name_size)
+{
+    hybrid_string name;
+    name.data = (const char *)p->bytes + name_at;
+    name.size = name_size;
+    return name;
 }
 
 /* What a file without GGUF's magic bytes is, for the message: people meet these. */
@@ -83,11 +87,15 @@ static hybrid_result hybrid__gguf_scan_header(hybrid__gguf_scan *s, uint32_t *ve
 static const char *hybrid__gguf_size_tensor(hybrid_gguf_tensor *t)
 {
     uint64_t elements = 1, block, bytes;
+    bool empty = false;
     int i;
     for (i = 0; i < 4; i++) {
-        if (!t->ne[i]) return "one of its dimensions is zero";
-        if (t->ne[i] > INT64_MAX / elements) return "its dimensions multiply to more than 2^63 elements";
-        elements *= t->ne[i];
+        if (t->ne[i] > INT64_MAX) return "its dimensions multiply to more than 2^63 elements";
+        empty = empty || !t->ne[i];
+    }
+    for (i = 0; i < 4; i++) {
+        if (!empty && t->ne[i] > INT64_MAX / elements) return "its dimensions multiply to more than 2^63 elements";
+        elements = empty ? 0 : elements * t->ne[i];
     }
     t->type = t->type_id < HYBRID_TYPE_LAST_ && hybrid_type_block_size((hybrid_type)t->type_id) ? (hybrid_type)t->type_id : HYBRID_TYPE_LAST_;
     if (t->type == HYBRID_TYPE_LAST_) return NULL;
@@ -120,46 +128,47 @@ static hybrid_result hybrid__gguf_scan_tensor(hybrid__gguf_scan *s, uint64_t num
     return HYBRID_OK;
 }
 
-static hybrid_result hybrid__gguf_name_all(hybrid_gguf *g, hybrid_error *error)
-{
-    char text[64];
-    hybrid_string name;
-    size_t i;
-    if (!hybrid__names_reserve(g->rt, &g->key_names, g->n_keys)) return hybrid__fail_memory(error, g->n_keys * 24);
-    if (!hybrid__names_reserve(g->rt, &g->tensor_names, g->n_tensors)) return hybrid__fail_memory(error, g->n_tensors * 24);
-    for (i = 0; i < g->n_keys; i++) {
-        name.data = (const char *)g->bytes + g->keys[i].name_at;
-        name.size = g->keys[i].name_size;
-        if (!hybrid__names_add(&g->key_names, name))
-            return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, g->keys[i].name_at, "two keys are named '%s': the file is damaged", hybrid__printable(name, text));
-    }
-    for (i = 0; i < g->n_tensors; i++) {
-        name.data = (const char *)g->bytes + g->tensors[i].name_at;
-        name.size = g->tensors[i].name_size;
-        if (!hybrid__names_add(&g->tensor_names, name))
-            return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, g->tensors[i].name_at, "two tensors are named '%s': the file is damaged", hybrid__printable(name, text));
-        g->tensors[i].tensor.name = name;
-    }
-    return HYBRID_OK;
-}
-
 static bool hybrid__gguf_good_alignment(int64_t n) { return n >= 8 && n <= HYBRID_GGUF_MAX_METADATA && !(n & (n - 1)); }
 
-/* Keys that say how to read the rest. */
-static hybrid_result hybrid__gguf_read_general(hybrid_gguf *g, hybrid_error *error)
+/* A whole number that says how to read the file. false: it is absent; wrong is set when it is there, but no number, or there twice. */
+static bool hybrid__gguf_part_number(const hybrid__gguf_part *p, const char *key, int64_t *out, const hybrid__gguf_key **wrong)
 {
-    hybrid_gguf_value value;
-    int64_t alignment = 32, parts = 1, part = 0;
-    bool given = hybrid_gguf_find(g, "general.alignment", &value);
-    if (given && (!hybrid_gguf_get_i64(g, "general.alignment", &alignment) || !hybrid__gguf_good_alignment(alignment)))
-        return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, (uint64_t)((const unsigned char *)value.data - g->bytes),
-                               "key 'general.alignment' is no power of two of at least 8: the file is damaged");
-    g->alignment = (uint64_t)alignment;
-    hybrid_gguf_get_i64(g, "split.count", &parts);
-    hybrid_gguf_get_i64(g, "split.no", &part);
-    if (parts > 1)
-        return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "this file is part %lld of a model split in %lld (key 'split.count'): join them with 'llama-gguf-split --merge'",
-                            (long long)part + 1, (long long)parts);
+    const hybrid__gguf_key *found = NULL;
+    size_t i;
+    for (i = 0; i < p->n_keys; i++) {
+        const hybrid__gguf_key *k = &p->keys[i];
+        if (!hybrid__string_is(hybrid__gguf_part_name(p, k->name_at, k->name_size), key)) continue;
+        if (found || !hybrid__gguf_load_i64(k->value.type, p->bytes + k->value.at, out)) *wrong = k;
+        found = k;
+    }
+    return found != NULL;
+}
+
+/* Keys that say how to read the rest. */
+static hybrid_result hybrid__gguf_read_general(hybrid__gguf_part *p, hybrid_error *error)
+{
+    const hybrid__gguf_key *wrong = NULL;
+    int64_t alignment = 32;
+    char text[64];
+    p->count = 1;
+    p->n_tensors_in_all = -1;
+    hybrid__gguf_part_number(p, "split.no", &p->no, &wrong);
+    hybrid__gguf_part_number(p, "split.count", &p->count, &wrong);
+    hybrid__gguf_part_number(p, "split.tensors.count", &p->n_tensors_in_all, &wrong);
+    hybrid__gguf_part_number(p, "general.alignment", &alignment, &wrong);
+    if (wrong)
+        return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, wrong->name_at, "key '%s' is there twice, or is no whole number: the file is damaged",
+                               hybrid__printable(hybrid__gguf_part_name(p, wrong->name_at, wrong->name_size), text));
+    if (!hybrid__gguf_good_alignment(alignment))
+        return hybrid__fail(error, HYBRID_ERROR_FORMAT, "key 'general.alignment' is no power of two of at least 8: the file is damaged");
+    p->alignment = (uint64_t)alignment;
+    if (p->count <= 1) { p->no = 0; p->count = 1; }          /* a set that was joined says 0 */
+    if (p->count > HYBRID_GGUF_MAX_PARTS)
+        return hybrid__fail(error, HYBRID_ERROR_LIMIT, "this file is one of %lld parts (key 'split.count'), hybrid accepts %d: join them with 'llama-gguf-split --merge'",
+                            (long long)p->count, HYBRID_GGUF_MAX_PARTS);
+    if (p->no < 0 || p->no >= p->count)
+        return hybrid__fail(error, HYBRID_ERROR_FORMAT, "this file is number %lld of %lld parts, counted from 0 (keys 'split.no' and 'split.count'): it is damaged",
+                            (long long)p->no, (long long)p->count);
     return HYBRID_OK;
 }
 
@@ -183,10 +192,10 @@ static void hybrid__gguf_sort(const hybrid_gguf_tensor **heap, size_t n)
     }
 }
 
-static hybrid_result hybrid__gguf_check_overlap(hybrid_gguf *g, hybrid_error *error)
+static hybrid_result hybrid__gguf_check_overlap(hybrid_runtime *rt, hybrid__gguf_part *g, hybrid_error *error)
 {
     char a[64], b[64];
-    const hybrid_gguf_tensor **order = (const hybrid_gguf_tensor **)hybrid__alloc(g->rt, g->n_tensors * sizeof *order);
+    const hybrid_gguf_tensor **order = (const hybrid_gguf_tensor **)hybrid__alloc(rt, g->n_tensors * sizeof *order);
     bool ascending = true;
     hybrid_result r = HYBRID_OK;
     size_t n = 0, i;
@@ -201,12 +210,19 @@ static hybrid_result hybrid__gguf_check_overlap(hybrid_gguf *g, hybrid_error *er
         if (order[i]->offset - order[i - 1]->offset < order[i - 1]->size)
             r = hybrid__fail_at(error, HYBRID_ERROR_FORMAT, order[i]->offset, "tensors '%s' and '%s' overlap at byte %llu: the file is damaged",
                                 hybrid__printable(order[i - 1]->name, a), hybrid__printable(order[i]->name, b), (unsigned long long)order[i]->offset);
-    hybrid__free(g->rt, (void *)order);
+    hybrid__free(rt, (void *)order);
     return r;
 }
 
-/* Places of the tensors: relative to the data section until here, in the file from here on. */
-static hybrid_result hybrid__gguf_place_tensors(hybrid_gguf *g, uint64_t metadata_end, hybrid_error *error)
+/* Where a tensor of no bytes may lie at most: the padded end, which a file need not reach. */
+static uint64_t hybrid__gguf_last_place(const hybrid__gguf_part *g, uint64_t start)
+{
+    return HYBRID__MAX(start, (g->file.size + g->alignment - 1) / g->alignment * g->alignment);
+}
+
+/* Places of the tensors: relative to the data section until here, in the file from here on. A tensor without elements has no bytes, and
+ * may lie where others do, or at the end. */
+static hybrid_result hybrid__gguf_place_tensors(hybrid_runtime *rt, hybrid__gguf_part *g, uint64_t metadata_end, hybrid_error *error)
 {
     char text[64];
     uint64_t start = (metadata_end + g->alignment - 1) / g->alignment * g->alignment, size = g->file.size;
@@ -214,19 +230,22 @@ static hybrid_result hybrid__gguf_place_tensors(hybrid_gguf *g, uint64_t metadat
     if (!g->n_tensors) return HYBRID_OK;
     for (i = 0; i < g->n_tensors; i++) {
         hybrid_gguf_tensor *t = &g->tensors[i].tensor;
+        const bool empty = !t->ne[0] || !t->ne[1] || !t->ne[2] || !t->ne[3];
+        const uint64_t end = empty ? hybrid__gguf_last_place(g, start) : size;
+        t->name = hybrid__gguf_part_name(g, g->tensors[i].name_at, g->tensors[i].name_size);
         if (t->offset % g->alignment)
             return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, g->tensors[i].name_at, "tensor '%s' begins at %llu, which is no multiple of the alignment %llu: the file is damaged",
                                    hybrid__printable(t->name, text), (unsigned long long)t->offset, (unsigned long long)g->alignment);
-        if (start > size || t->offset > size - start || t->size > size - start - t->offset)
+        if (start > end || t->offset > end - start || t->size > end - start - t->offset)
             return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, size, "truncated: tensor '%s' has %llu bytes at %llu + %llu, but the file ends at %llu: download or copy it again",
                                    hybrid__printable(t->name, text), (unsigned long long)t->size, (unsigned long long)start, (unsigned long long)t->offset, (unsigned long long)size);
         t->offset += start;
-        if (g->file.data && t->type != HYBRID_TYPE_LAST_) t->data = g->file.data + t->offset;
+        if (g->file.data && t->type != HYBRID_TYPE_LAST_) t->data = g->file.data + HYBRID__MIN(t->offset, size);
     }
-    return hybrid__gguf_check_overlap(g, error);
+    return hybrid__gguf_check_overlap(rt, g, error);
 }
 
-static hybrid_result hybrid__gguf_scan_all(hybrid_gguf *g, hybrid__gguf_scan *s)
+static hybrid_result hybrid__gguf_scan_all(hybrid__gguf_part *g, hybrid__gguf_scan *s)
 {
     uint32_t version = 0;
     uint64_t n_tensors = 0, n_keys = 0, i;
@@ -235,8 +254,8 @@ static hybrid_result hybrid__gguf_scan_all(hybrid_gguf *g, hybrid__gguf_scan *s)
     g->version = (int)version;
     g->n_keys = (size_t)n_keys;
     g->n_tensors = (size_t)n_tensors;
-    if (!(g->keys = (hybrid__gguf_key *)hybrid__calloc(g->rt, g->n_keys, sizeof *g->keys))) return hybrid__fail_memory(s->error, n_keys * sizeof *g->keys);
-    if (!(g->tensors = (hybrid__gguf_tensor_record *)hybrid__calloc(g->rt, g->n_tensors, sizeof *g->tensors))) return hybrid__fail_memory(s->error, n_tensors * sizeof *g->tensors);
+    if (!(g->keys = (hybrid__gguf_key *)hybrid__calloc(s->rt, g->n_keys, sizeof *g->keys))) return hybrid__fail_memory(s->error, n_keys * sizeof *g->keys);
+    if (!(g->tensors = (hybrid__gguf_tensor_record *)hybrid__calloc(s->rt, g->n_tensors, sizeof *g->tensors))) return hybrid__fail_memory(s->error, n_tensors * sizeof *g->tensors);
     for (i = 0; i < n_keys; i++) {
         if ((r = hybrid__gguf_scan_name(s, "key", i))) return r;
         g->keys[i].name_at = s->name_at;
@@ -247,119 +266,22 @@ static hybrid_result hybrid__gguf_scan_all(hybrid_gguf *g, hybrid__gguf_scan *s)
     return HYBRID_OK;
 }
 
-static hybrid_result hybrid__gguf_read(hybrid_gguf *g, hybrid_error *error)
+/* Reads the file that p->file is. On failure p still owns what it has got. */
+static hybrid_result hybrid__gguf_part_read(hybrid_runtime *rt, hybrid__gguf_part *p, hybrid_error *error)
 {
     hybrid__gguf_scan s;
     hybrid_result r;
     memset(&s, 0, sizeof s);
-    s.rt = g->rt;
-    s.file = &g->file;
-    s.size = g->file.size;
-    s.bytes = g->file.data;
-    s.have = g->file.data ? HYBRID__MIN(s.size, (uint64_t)HYBRID_GGUF_MAX_METADATA) : 0;
+    s.rt = rt;
+    s.file = &p->file;
+    s.size = p->file.size;
+    s.bytes = p->file.data;
+    s.have = p->file.data ? HYBRID__MIN(s.size, (uint64_t)HYBRID_GGUF_MAX_METADATA) : 0;
     s.error = error;
-    r = hybrid__gguf_scan_all(g, &s);
-    g->bytes = s.bytes;
-    g->owned = s.owned;
-    g->index = s.index;
-    if (r || (r = hybrid__gguf_name_all(g, error)) || (r = hybrid__gguf_read_general(g, error))) return r;
-    return hybrid__gguf_place_tensors(g, s.at, error);
-}
-
-HYBRID_API hybrid_result hybrid_gguf_open(hybrid_runtime *runtime, const hybrid_source *source, hybrid_gguf **gguf, hybrid_error *error)
-{
-    hybrid__file file;
-    hybrid_runtime *rt;
-    hybrid_gguf *g;
-    hybrid_result r;
-    if (gguf) *gguf = NULL;
-    if (!source) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_open: source is NULL");
-    if ((r = hybrid__file_open(source, &file, error))) return r;
-    if (!gguf) r = hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_open: gguf is NULL");
-    else r = hybrid__runtime_retain(runtime, &rt, error);
-    if (r) { hybrid__file_close(&file); return r; }
-    if (!(g = (hybrid_gguf *)hybrid__calloc(rt, 1, sizeof *g))) {
-        hybrid__file_close(&file);
-        hybrid__runtime_release(rt);
-        return hybrid__fail_memory(error, sizeof *g);
-    }
-    g->rt = rt;
-    g->file = file;
-    if ((r = hybrid__gguf_read(g, error))) { hybrid_gguf_destroy(g); return r; }
-    *gguf = g;
-    return HYBRID_OK;
-}
-
-HYBRID_API int hybrid_gguf_version(const hybrid_gguf *g) { return g ? g->version : 0; }
-HYBRID_API uint64_t hybrid_gguf_file_size(const hybrid_gguf *g) { return g ? g->file.size : 0; }
-HYBRID_API uint64_t hybrid_gguf_alignment(const hybrid_gguf *g) { return g ? g->alignment : 0; }
-HYBRID_API size_t hybrid_gguf_key_count(const hybrid_gguf *g) { return g ? g->n_keys : 0; }
-HYBRID_API size_t hybrid_gguf_tensor_count(const hybrid_gguf *g) { return g ? g->n_tensors : 0; }
-
-static void hybrid__gguf_value_of(const hybrid_gguf *g, size_t i, hybrid_gguf_value *value)
-{
-    const hybrid__gguf_span *span = &g->keys[i].value;
-    value->type = span->type;
-    value->item_type = span->item_type;
-    value->count = span->count;
-    value->data = g->bytes + span->at;
-    value->size = span->size;
-    value->index = g->index && span->type == HYBRID_GGUF_ARRAY && !hybrid__gguf_number_size(span->item_type) ? g->index + span->index : NULL;
-}
-
-HYBRID_API hybrid_string hybrid_gguf_key(const hybrid_gguf *g, size_t i, hybrid_gguf_value *value)
-{
-    if (!g || i >= g->n_keys) return hybrid__string(NULL);
-    if (value) hybrid__gguf_value_of(g, i, value);
-    return g->key_names.names[i];
-}
-
-HYBRID_API bool hybrid_gguf_find(const hybrid_gguf *g, const char *key, hybrid_gguf_value *value)
-{
-    size_t i = g && key ? hybrid__names_find(&g->key_names, hybrid__string(key)) : HYBRID__NO_NAME;
-    if (i == HYBRID__NO_NAME) return false;
-    if (value) hybrid__gguf_value_of(g, i, value);
-    return true;
-}
-
-HYBRID_API bool hybrid_gguf_get_i64(const hybrid_gguf *g, const char *key, int64_t *out)
-{
-    hybrid_gguf_value v;
-    return hybrid_gguf_find(g, key, &v) && hybrid__gguf_load_i64(v.type, (const unsigned char *)v.data, out);
-}
-
-HYBRID_API bool hybrid_gguf_get_f64(const hybrid_gguf *g, const char *key, double *out)
-{
-    hybrid_gguf_value v;
-    return hybrid_gguf_find(g, key, &v) && hybrid__gguf_load_f64(v.type, (const unsigned char *)v.data, out);
-}
-
-HYBRID_API bool hybrid_gguf_get_string(const hybrid_gguf *g, const char *key, hybrid_string *out)
-{
-    hybrid_gguf_value v;
-    if (!hybrid_gguf_find(g, key, &v) || v.type != HYBRID_GGUF_STRING) return false;
-    *out = hybrid_gguf_item_string(&v, 0);
-    return true;
-}
-
-HYBRID_API const hybrid_gguf_tensor *hybrid_gguf_tensor_at(const hybrid_gguf *g, size_t i)
-{
-    return g && i < g->n_tensors ? &g->tensors[i].tensor : NULL;
-}
-
-HYBRID_API const hybrid_gguf_tensor *hybrid_gguf_find_tensor(const hybrid_gguf *g, const char *name)
-{
-    size_t i = g && name ? hybrid__names_find(&g->tensor_names, hybrid__string(name)) : HYBRID__NO_NAME;
-    return i == HYBRID__NO_NAME ? NULL : &g->tensors[i].tensor;
-}
-
-HYBRID_API hybrid_result hybrid_gguf_read_tensor(hybrid_gguf *g, const hybrid_gguf_tensor *tensor, void *dst, hybrid_error *error)
-{
-    char text[64];
-    if (!g || !tensor || !dst) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_read_tensor: an argument is NULL");
-    if (tensor->type == HYBRID_TYPE_LAST_)
-        return hybrid__fail_at(error, HYBRID_ERROR_UNSUPPORTED, tensor->offset, "tensor '%s' has type %lu (%s), which hybrid cannot read: get this model in another quantization, Q4_K_M or Q8_0",
-                               hybrid__printable(tensor->name, text), (unsigned long)tensor->type_id, hybrid_gguf_tensor_type_name(tensor->type_id));
-    if (tensor->size > SIZE_MAX) return hybrid__fail_at(error, HYBRID_ERROR_MEMORY, tensor->offset, "tensor '%s' has more bytes than this machine can address", hybrid__printable(tensor->name, text));
-    return hybrid__file_read(&g->file, tensor->offset, dst, (size_t)tensor->size, error);
+    r = hybrid__gguf_scan_all(p, &s);
+    p->bytes = s.bytes;
+    p->owned = s.owned;
+    p->index = s.index;
+    if (r || (r = hybrid__gguf_read_general(p, error)) != HYBRID_OK) return r;
+    return hybrid__gguf_place_tensors(rt, p, s.at, error);
 }

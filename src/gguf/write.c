@@ -431,6 +431,12 @@ static void hybrid__gguf_emit_metadata(hybrid_gguf_writer *w)
     if (w->tensor_names.count) hybrid__gguf_pad(w);
 }
 
+/* Tensors of no bytes are complete when their turn comes. */
+static void hybrid__gguf_skip_empty(hybrid_gguf_writer *w)
+{
+    while (w->current < w->tensor_names.count && !w->tensors[w->current].tensor.size) w->current++;
+}
+
 static hybrid_result hybrid__gguf_start(hybrid_gguf_writer *w, hybrid_write_fn write, void *user, const char *path, hybrid_error *error)
 {
     hybrid_result r;
@@ -442,6 +448,7 @@ static hybrid_result hybrid__gguf_start(hybrid_gguf_writer *w, hybrid_write_fn w
         w->write = write;
         w->user = user;
         hybrid__gguf_emit_metadata(w);
+        hybrid__gguf_skip_empty(w);
     }
     if (w->failed.result && error) *error = w->failed;
     return w->failed.result;
@@ -485,6 +492,7 @@ static hybrid_result hybrid__gguf_give(hybrid_gguf_writer *w, const void *data, 
             w->current++;
             w->got = 0;
             hybrid__gguf_pad(w);
+            hybrid__gguf_skip_empty(w);
         }
     }
     if (w->failed.result && error) *error = w->failed;

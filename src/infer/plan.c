@@ -54,16 +54,14 @@ static hybrid_result hybrid__plan_model(hybrid_runtime *rt, const hybrid__counte
                                         const hybrid_context_desc *context, hybrid_memory_plan *plan, hybrid_error *error)
 {
     const uint64_t before = counter->live;
-    hybrid_model_desc desc = *model;
     hybrid_model *m = NULL;
     hybrid_result r;
-    desc.reader.close = NULL;                          /* the caller's: it is used again for loading */
-    if ((r = hybrid__model_create(rt, &desc, &m, error)) == HYBRID_OK) {
+    if ((r = hybrid__model_create(rt, model, true, &m, error)) == HYBRID_OK) {         /* the readers are used again for loading */
         size_t i, bytes = hybrid__weights_bytes(&m->weights, &m->hp);
         plan->weights = bytes ? m->host.ops->cost(&m->host, bytes) : 0;
         plan->model = counter->live - before;
         for (i = 0; !bytes && i < hybrid_gguf_tensor_count(m->gguf); i++) plan->mapped += hybrid_gguf_tensor_at(m->gguf, i)->size;
-        r = hybrid__model_place(m, gpu, &desc, error);
+        r = hybrid__model_place(m, gpu, model, error);
         if (m->place.gpu) {
             plan->model += (uint64_t)m->hp.n_layer * sizeof(hybrid__layer);
             plan->device_weights = gpu->ops->cost(gpu, m->place.bytes);

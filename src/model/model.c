@@ -59,23 +59,31 @@ HYBRID_API const hybrid_tokenizer *hybrid_model_tokenizer(const hybrid_model *mo
 HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *model) { return model ? model->chat : NULL; }
 #endif
 
-/* Everything but the weights' bytes. */
-static hybrid_result hybrid__model_open(hybrid_model *m, const hybrid_model_desc *desc, hybrid_error *error)
+static hybrid_source hybrid__model_source(const hybrid_model_desc *desc)
 {
     hybrid_source source;
-    hybrid_result r;
-    memset(&source, 0, sizeof source);
     source.path = desc->path;
     source.data = desc->data;
     source.size = desc->size;
     source.reader = desc->reader;
-    if ((r = hybrid_gguf_open(m->rt, &source, &m->gguf, error)) != HYBRID_OK) return r;
+    source.parts = desc->parts;
+    source.n_parts = desc->n_parts;
+    return source;
+}
+
+/* Everything but the weights' bytes. lent: the readers will be used again, by the caller. */
+static hybrid_result hybrid__model_open(hybrid_model *m, const hybrid_model_desc *desc, bool lent, hybrid_error *error)
+{
+    const hybrid_source source = hybrid__model_source(desc);
+    hybrid_result r;
+    if ((r = hybrid__gguf_open_source(m->rt, &source, lent, &m->gguf, error)) != HYBRID_OK) return r;
     if ((r = hybrid__hparams_read(m->gguf, &m->hp, error)) != HYBRID_OK) return r;
     if ((r = hybrid__weights_find(m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
-    if (desc->no_map && !desc->data) {                 /* read what could be used in place */
+    if (desc->no_map) {                                /* read what could be used in place */
         size_t i;
         hybrid__tensor *t;
-        for (i = 0; (t = hybrid__weights_item(&m->weights, &m->hp, i)) != NULL; i++) t->data = NULL;
+        for (i = 0; (t = hybrid__weights_item(&m->weights, &m->hp, i)) != NULL; i++)
+            if (t->data && hybrid__gguf_is_mapped(m->gguf, hybrid__weights_source(m->gguf, t))) t->data = NULL;
     }
 #ifndef HYBRID_NO_TEXT
     r = hybrid__model_open_text(m, error);
@@ -83,22 +91,22 @@ static hybrid_result hybrid__model_open(hybrid_model *m, const hybrid_model_desc
     return r;
 }
 
-static hybrid_result hybrid__model_create(hybrid_runtime *runtime, const hybrid_model_desc *desc, hybrid_model **model, hybrid_error *error)
+static hybrid_result hybrid__model_create(hybrid_runtime *runtime, const hybrid_model_desc *desc, bool lent, hybrid_model **model, hybrid_error *error)
 {
     hybrid_runtime *rt;
     hybrid_result r = hybrid__runtime_retain(runtime, &rt, error);
-    if (r) {
-        if (desc->reader.close) desc->reader.close(desc->reader.user);
-        return r;
-    }
-    if (!(*model = (hybrid_model *)hybrid__calloc(rt, 1, sizeof **model))) {
-        if (desc->reader.close) desc->reader.close(desc->reader.user);
+    if (!r && !(*model = (hybrid_model *)hybrid__calloc(rt, 1, sizeof **model))) {
         hybrid__runtime_release(rt);
-        return hybrid__fail_memory(error, sizeof **model);
+        r = hybrid__fail_memory(error, sizeof **model);
+    }
+    if (r) {
+        const hybrid_source source = hybrid__model_source(desc);
+        if (!lent) hybrid__source_close(&source, 0);
+        return r;
     }
     (*model)->rt = rt;
     hybrid__host_device(&(*model)->host, rt);
-    return hybrid__model_open(*model, desc, error);
+    return hybrid__model_open(*model, desc, lent, error);
 }
 
 HYBRID_API void hybrid_model_destroy(hybrid_model *model)
@@ -162,8 +170,12 @@ HYBRID_API hybrid_result hybrid_model_load(hybrid_runtime *runtime, const hybrid
     hybrid_model *m = NULL;
     hybrid_result r;
     if (model) *model = NULL;
+    if (!model && desc) {
+        const hybrid_source source = hybrid__model_source(desc);
+        hybrid__source_close(&source, 0);
+    }
     if (!model || !desc) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_model_load: %s is NULL", model ? "desc" : "model");
-    r = hybrid__model_create(runtime, desc, &m, error);
+    r = hybrid__model_create(runtime, desc, false, &m, error);
     if (!r && desc->progress && !desc->progress(desc->progress_user, 0)) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     if (!r) r = hybrid__weights_read(m->rt, m->gguf, &m->hp, &m->weights, desc->progress, desc->progress_user, error);
     if (!r) r = hybrid__model_upload(m, desc, error);

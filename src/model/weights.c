@@ -209,10 +209,7 @@ static size_t hybrid__weights_bytes(hybrid__weights *w, const hybrid__hparams *h
 
 static const hybrid_gguf_tensor *hybrid__weights_source(const hybrid_gguf *gguf, const hybrid__tensor *t)
 {
-    size_t i;
-    for (i = 0; i < hybrid_gguf_tensor_count(gguf); i++)
-        if (hybrid_gguf_tensor_at(gguf, i)->name.data == t->name) return hybrid_gguf_tensor_at(gguf, i);
-    return NULL;
+    return hybrid__gguf_tensor_named(gguf, t->name);
 }
 
 /* Reads what is not in place. progress may be NULL. */

@@ -68,6 +68,7 @@ static bool hybrid__quant_arguments(const hybrid__type_traits *t, const void *bl
 HYBRID_API hybrid_result hybrid_dequantize(hybrid_type type, const void *blocks, float *values, size_t n)
 {
     const hybrid__type_traits *t = hybrid__type_info(type);
+    if (HYBRID__BIG_ENDIAN) return HYBRID_ERROR_UNSUPPORTED;
     if (!hybrid__quant_arguments(t, blocks, values, n)) return HYBRID_ERROR_INVALID;
     if (n) t->dequantize_row(blocks, values, n);
     return HYBRID_OK;
@@ -88,6 +89,7 @@ HYBRID_API hybrid_result hybrid_quantize(hybrid_type type, const float *values, 
 {
     const hybrid__type_traits *t = hybrid__type_info(type);
     size_t i;
+    if (HYBRID__BIG_ENDIAN) return HYBRID_ERROR_UNSUPPORTED;
     if (!hybrid__quant_arguments(t, blocks, values, n)) return HYBRID_ERROR_INVALID;
     if (importance) {
         if (!hybrid__all_finite(importance, n)) return HYBRID_ERROR_INVALID;

@@ -5,7 +5,7 @@
     python tests/oracle/make_gguf.py FILE...    prints the dump of any files
 
 types.gguf (a few KB): all 13 types of values, arrays of all of them, arrays in arrays, alignment 64, tensors of several types and
-dimensions. dump.txt: what gguf-py sees in it and in every GGUF file of the test data (HYBRID_DATA, default ../shared/data):
+dimensions. types-0000N-of-00003.gguf: the same without that alignment, split by gguf-py. empty.gguf: tensors with a dimension of zero. dump.txt: what gguf-py sees in it and in every GGUF file of the test data (HYBRID_DATA, default ../shared/data):
 
     F path version n_keys n_tensors alignment
     K type item_type count crc32 name            (crc32 of the value's bytes after its type; item_type -1: no array)
@@ -41,9 +41,10 @@ STRINGS_2D = [["x", ""], ["yy"], ["", "", "zzz"]]
 NUMBERS_3D = [[[1], [2, 3]], [[4, 5, 6]]]
 
 
-def types_file(path):
-    w = gguf.GGUFWriter(path, "types")
-    w.add_custom_alignment(64)
+def types_file(path, alignment, **split):
+    w = gguf.GGUFWriter(path, "types", **split)
+    if alignment:
+        w.add_custom_alignment(alignment)
     for name, vtype, value in SCALARS:
         w.add_key_value("one." + name, value, vtype)
     w.add_string("one.string", "grüße\n")
@@ -62,6 +63,22 @@ def types_file(path):
     w.add_tensor("q4_0", gguf.quants.quantize(rng.standard_normal((3, 32)).astype(np.float32), Q.Q4_0), raw_dtype=Q.Q4_0)
     w.add_tensor("q6_K", rng.integers(0, 256, (1, 210), dtype=np.uint8), raw_dtype=Q.Q6_K)
     w.add_tensor("bf16", rng.integers(0, 256, (4, 6), dtype=np.uint8), raw_dtype=Q.BF16)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+
+
+def empty_file(path):
+    w = gguf.GGUFWriter(path, "empty")
+    rng = np.random.default_rng(2)
+    w.add_tensor("first_empty", np.zeros((3, 0), np.float32))
+    w.add_tensor("full", rng.standard_normal((3, 5)).astype(np.float32))
+    w.add_tensor("no_rows", np.zeros((0, 5), np.float16))
+    w.add_tensor("q8_0_no_rows", np.zeros((0, 2, 34), np.uint8), raw_dtype=Q.Q8_0)
+    w.add_tensor("full_q8_0", gguf.quants.quantize(rng.standard_normal((2, 64)).astype(np.float32), Q.Q8_0), raw_dtype=Q.Q8_0)
+    w.add_tensor("four_dims", np.zeros((2, 0, 3, 4), np.float32))
+    w.add_tensor("last_empty", np.zeros((0,), np.float32))
     w.write_header_to_file()
     w.write_kv_data_to_file()
     w.write_tensors_to_file()
@@ -91,8 +108,10 @@ def main():
             print("\n".join(dump(path, path)))
         return
     os.makedirs(OUT, exist_ok=True)
-    types_file(os.path.join(OUT, "types.gguf"))
-    files = [("types.gguf", os.path.join(OUT, "types.gguf"))]
+    types_file(os.path.join(OUT, "types.gguf"), 64)
+    types_file(os.path.join(OUT, "types.gguf"), None, split_max_tensors=3)    # gguf-py tells only the first part of an alignment
+    empty_file(os.path.join(OUT, "empty.gguf"))
+    files = [(name, os.path.join(OUT, name)) for name in ("types.gguf", "empty.gguf")]
     for folder, _, names in sorted(os.walk(DATA)):
         files += [(os.path.relpath(os.path.join(folder, n), DATA), os.path.join(folder, n)) for n in sorted(names) if n.endswith(".gguf")]
     with open(os.path.join(OUT, "dump.txt"), "w", encoding="utf-8", newline="\n") as f:

@@ -34,7 +34,7 @@ HYBRID_API unsigned tok_class(uint32_t code_point) { return hybrid__unicode_clas
 
 HYBRID_API hybrid_tokenizer *tok_open(const char *path, char message[256])
 {
-    hybrid_source source = { path, NULL, 0, { NULL, NULL, 0, NULL } };
+    hybrid_source source = { path, NULL, 0, { NULL, NULL, 0, NULL }, NULL, 0 };
     hybrid_gguf *gguf;
     hybrid_tokenizer *tok = NULL;
     hybrid_error error = { HYBRID_OK, 0, "" };
