@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 7c7aae9d43e1a0db): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id e930885e2b826e15): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -42,123 +42,124 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      169  base.h             version, linkage, results, errors, allocator, log
- *      279  runtime.h          what models and sessions share: memory, log, worker threads
- *      341  quant.h            names, sizes, encode, decode
- *      406  gguf.h             what is in a model file, and writing one
- *      563  tokenizer.h        text to tokens and back
- *      677  chat.h             templates that make a prompt of a conversation
- *      781  model.h            load, describe
- *      839  context.h          batches of (sequence, tokens), logits, the KV cache
- *      934  sampler.h          from logits to the next token
- *      991  session.h          a conversation
+ *      170  base.h             version, linkage, results, errors, allocator, log
+ *      280  runtime.h          what models and sessions share: memory, log, worker threads
+ *      342  quant.h            names, sizes, encode, decode
+ *      407  gguf.h             what is in a model file, and writing one
+ *      564  tokenizer.h        text to tokens and back
+ *      678  chat.h             templates that make a prompt of a conversation
+ *      782  model.h            load, describe
+ *      840  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      935  sampler.h          from logits to the next token
+ *      992  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1060  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1124  macros.h           what compilers call things, and the macros that every room uses
- *     1176  base.c             what every room uses: results, errors, checked sizes
- *     1227  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1276  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1335  decimal.c          doubles as text, the same in every locale
- *     1433  thread.c           atomics, threads, and the worker pool
- *     1801  cpu.c              what this processor and its operating system can do
- *     1871  hash.c             where a name belongs in a table
- *     1969  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     2060  device.c           which GPU a runtime uses
- *     2142  runtime.c          creates and ends runtimes
- *     2278  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2462  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     2490  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    25000  end.h              closes what core/begin opened
+ *     1061  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1125  macros.h           what compilers call things, and the macros that every room uses
+ *     1177  base.c             what every room uses: results, errors, checked sizes
+ *     1228  fpenv.c            the floating-point environment at the border of the library
+ *     1409  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1458  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1517  decimal.c          doubles as text, the same in every locale
+ *     1615  thread.c           atomics, threads, and the worker pool
+ *     1991  cpu.c              what this processor and its operating system can do
+ *     2061  hash.c             where a name belongs in a table
+ *     2159  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     2269  device.c           which GPU a runtime uses
+ *     2351  runtime.c          creates and ends runtimes
+ *     2489  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2675  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     2703  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    25274  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     2856  names.c            names that must differ, found by hash
- *     2947  value.c            the 13 types of metadata values and their items
- *     3072  scan.c             a walk over the metadata, which checks every length before it is believed
- *     3276  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
- *     3566  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
- *     4032  output.c           a file that appears under its name only when it is complete
- *     4131  write.c            makes a GGUF file
+ *     3069  names.c            names that must differ, found by hash
+ *     3160  value.c            the 13 types of metadata values and their items
+ *     3286  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     3490  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
+ *     3780  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
+ *     4250  output.c           a file that appears under its name only when it is complete
+ *     4349  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     4673  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     4754  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     5053  floats.c           the types that are plain numbers
- *     5092  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     5285  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     5513  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     5653  types.c            the table of all types, and the public functions over it
- *     5756  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     5825  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     4911  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     4992  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     5291  floats.c           the types that are plain numbers
+ *     5330  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     5523  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     5751  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     5891  types.c            the table of all types, and the public functions over it
+ *     5996  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     6066  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     5999  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     6244  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     6385  pretokenize.c      cuts text into the words inside which BPE merges
- *     6797  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     7173  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     7350  bpe.c              the merging
- *     7672  tokenizer.c        making tokenizers, text to ids, ids to text
- *     7956  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     8082  stop.c             finds strings that end an answer in bytes that come in pieces
- *     8252  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     8797  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     9094  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     9348  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *     9846  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *    10182  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    10544  jinja_filter.c     what stands behind '|'.
- *    11135  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    11313  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    11563  jinja_parse.c      tokens to a tree
- *    12113  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    12354  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    12839  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    13008  chat.c             a conversation as the variables that chat templates expect
+ *     6241  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     6486  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     6628  pretokenize.c      cuts text into the words inside which BPE merges
+ *     7040  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     7416  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     7593  bpe.c              the merging
+ *     7915  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     8204  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     8331  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     8504  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     9049  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     9346  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     9600  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *    10098  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *    10434  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    10796  jinja_filter.c     what stands behind '|'.
+ *    11387  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    11565  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    11815  jinja_parse.c      tokens to a tree
+ *    12365  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    12606  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    13091  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    13262  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    13146  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    13441  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    13456  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    13481  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    13570  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    13933  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    13962  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    14070  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    14140  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    14235  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    14648  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    14982  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    15240  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    15436  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    15753  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes times tiles of activations
- *    16414  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    16995  cpu_int.c          the table of integer-block kernels
- *    17050  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    17117  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    19367  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    20495  cpu_select.c       the kernels of an instruction set
- *    20531  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    20701  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    20955  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    13402  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    13697  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    13712  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    13737  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    13826  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    14189  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    14218  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    14326  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    14396  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    14491  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    14904  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    15238  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    15496  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    15692  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    16009  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes times tiles of activations
+ *    16670  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    17251  cpu_int.c          the table of integer-block kernels
+ *    17306  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    17373  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    19623  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    20751  cpu_select.c       the kernels of an instruction set
+ *    20787  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    20957  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    21211  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    21376  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    21625  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    21868  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    21913  forward.c          one transformer for all families, over the op table
- *    22415  place.c            which layers run where
- *    22552  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    21632  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    21881  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    22124  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    22169  forward.c          one transformer for all families, over the op table
+ *    22672  place.c            which layers run where
+ *    22809  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    22789  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    23125  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    23413  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    23553  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    24198  next.c             the next token of a sequence
- *    24250  plan.c             the bytes of a model and a context before they are loaded
- *    24357  dialog.c           the messages of a conversation, and the prompt that they make
- *    24541  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    23047  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    23383  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    23672  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    23812  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    24466  next.c             the next token of a sequence
+ *    24519  plan.c             the bytes of a model and a context before they are loaded
+ *    24628  dialog.c           the messages of a conversation, and the prompt that they make
+ *    24812  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1055,7 +1056,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "7c7aae9d43e1a0db"
+#define HYBRID__SOURCE_ID "e930885e2b826e15"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -1223,6 +1224,187 @@ static bool hybrid__add_size(size_t a, size_t b, size_t *out)
 }
 HYBRID__INLINE size_t hybrid__align(size_t n, size_t to) { return (n + to - 1) / to * to; }
 /* ==== end src/core/base.c ==== */
+
+/* ==== begin src/core/fpenv.c ==== */
+/* core/fpenv: the floating-point environment at the border of the library.
+ *
+ * A host may round upwards, flush subnormals to zero (audio), or have floating-point exceptions trap (debug builds, Delphi, Free Pascal).
+ * Every public function puts the environment that C begins with in its place, and puts the host's back: control bits, and the flags of
+ * exceptions that were raised before, bit by bit. So do the workers, and the host's threads that run pieces of ours. The host's callbacks run
+ * in the library's environment; what they change of it is undone when they return.
+ *
+ * Registers are written only where they differ: on a host that changed nothing a call costs some nanoseconds. */
+
+#if defined(_MSC_VER) && !defined(__clang__) && (defined(_M_X64) || defined(_M_IX86))
+    #define HYBRID__FP_MSVC_X86
+#elif defined(_MSC_VER) && !defined(__clang__) && defined(_M_ARM64)
+    #define HYBRID__FP_MSVC_ARM64
+#elif (defined(__x86_64__) || (defined(__i386__) && defined(__SSE__))) && (defined(__GNUC__) || defined(__clang__))
+    #define HYBRID__FP_X86
+#elif defined(__aarch64__) && (defined(__GNUC__) || defined(__clang__))
+    #define HYBRID__FP_ARM64
+#elif defined(__arm__) && defined(__VFP_FP__) && !defined(__SOFTFP__)
+    #define HYBRID__FP_ARM32
+#elif defined(__riscv) && defined(__riscv_flen)
+    #define HYBRID__FP_RISCV
+#elif defined(__wasm__)
+    #define HYBRID__FP_NONE                                  /* it has no other environment */
+#else
+    #define HYBRID__FP_FENV
+    #include <fenv.h>
+#endif
+
+/* What the host had. */
+typedef struct hybrid__fp {
+#if defined(HYBRID__FP_X86)
+    uint32_t sse;                                            /* MXCSR: flags in bits 0-5 */
+    uint16_t x87, x87_flags;                                 /* the C library's strtod and printf look at its rounding */
+#elif defined(HYBRID__FP_MSVC_X86)
+    uint32_t sse;
+#elif defined(HYBRID__FP_FENV)
+    fenv_t   all;
+#else
+    uint64_t control, flags;
+#endif
+} hybrid__fp;
+
+#if defined(HYBRID__FP_X86)
+
+enum { HYBRID__SSE_FLAGS = 0x3F, HYBRID__SSE_PLAIN = 0x1F80, HYBRID__X87_BITS = 0x0F3F, HYBRID__X87_PLAIN = 0x033F };
+HYBRID__INLINE uint32_t hybrid__sse_get(void) { uint32_t v; __asm__ volatile("stmxcsr %0" : "=m"(v) :: "memory"); return v; }
+HYBRID__INLINE void hybrid__sse_set(uint32_t v) { __asm__ volatile("ldmxcsr %0" :: "m"(v) : "memory"); }
+HYBRID__INLINE uint16_t hybrid__x87_get(void) { uint16_t v; __asm__ volatile("fnstcw %0" : "=m"(v) :: "memory"); return v; }
+HYBRID__INLINE void hybrid__x87_set(uint16_t v) { __asm__ volatile("fldcw %0" :: "m"(v) : "memory"); }
+HYBRID__INLINE uint16_t hybrid__x87_flags(void) { uint16_t v; __asm__ volatile("fnstsw %0" : "=m"(v) :: "memory"); return v & 0x3F; }
+
+/* Control word and flags at once: flags that came up inside must not trap when the host's mask is back. */
+static HYBRID__NOINLINE void hybrid__x87_restore(uint16_t control, uint16_t flags)
+{
+    struct { uint32_t control, status, tags, other[4]; } environment;
+    __asm__ volatile("fnstenv %0" : "=m"(environment) :: "memory");
+    environment.control = (environment.control & 0xFFFF0000u) | control;
+    environment.status = (environment.status & ~0xBFu) | flags;                       /* bit 7 sums up the unmasked ones */
+    if (flags & ~control & 0x3F) environment.status |= 0x80;
+    __asm__ volatile("fldenv %0" :: "m"(environment) : "memory");
+}
+
+HYBRID__INLINE hybrid__fp hybrid__fp_enter(void)
+{
+    hybrid__fp host;
+    host.sse = hybrid__sse_get();
+    host.x87 = hybrid__x87_get();
+    host.x87_flags = hybrid__x87_flags();
+    if (HYBRID__UNLIKELY((host.sse & ~(uint32_t)HYBRID__SSE_FLAGS) != HYBRID__SSE_PLAIN)) hybrid__sse_set(HYBRID__SSE_PLAIN);
+    if (HYBRID__UNLIKELY((host.x87 & HYBRID__X87_BITS) != HYBRID__X87_PLAIN))
+        hybrid__x87_restore((uint16_t)((host.x87 & ~HYBRID__X87_BITS) | HYBRID__X87_PLAIN), host.x87_flags);
+    return host;
+}
+HYBRID__INLINE void hybrid__fp_leave(hybrid__fp host)
+{
+    if (hybrid__sse_get() != host.sse) hybrid__sse_set(host.sse);
+    if (HYBRID__UNLIKELY(hybrid__x87_get() != host.x87 || hybrid__x87_flags() != host.x87_flags)) hybrid__x87_restore(host.x87, host.x87_flags);
+}
+
+#elif defined(HYBRID__FP_MSVC_X86)
+
+HYBRID__INLINE hybrid__fp hybrid__fp_enter(void)
+{
+    hybrid__fp host;
+    host.sse = _mm_getcsr();
+    if ((host.sse & ~0x3Fu) != 0x1F80) _mm_setcsr(0x1F80);
+    return host;
+}
+HYBRID__INLINE void hybrid__fp_leave(hybrid__fp host) { if (_mm_getcsr() != host.sse) _mm_setcsr(host.sse); }
+
+#elif defined(HYBRID__FP_NONE)
+
+HYBRID__INLINE hybrid__fp hybrid__fp_enter(void)
+{
+    hybrid__fp host;
+    host.control = host.flags = 0;
+    return host;
+}
+HYBRID__INLINE void hybrid__fp_leave(hybrid__fp host) { HYBRID__UNUSED(host); }
+
+#elif defined(HYBRID__FP_FENV)
+
+HYBRID__INLINE hybrid__fp hybrid__fp_enter(void)
+{
+    hybrid__fp host;
+    fegetenv(&host.all);
+    fesetenv(FE_DFL_ENV);
+    return host;
+}
+HYBRID__INLINE void hybrid__fp_leave(hybrid__fp host) { fesetenv(&host.all); }
+
+#else                                                        /* a register of control bits, all zero at first, and one of flags */
+
+#if defined(HYBRID__FP_ARM64)
+HYBRID__INLINE uint64_t hybrid__fp_control(void) { uint64_t v; __asm__ volatile("mrs %0, fpcr" : "=r"(v) :: "memory"); return v; }
+HYBRID__INLINE uint64_t hybrid__fp_flags(void) { uint64_t v; __asm__ volatile("mrs %0, fpsr" : "=r"(v) :: "memory"); return v; }
+HYBRID__INLINE void hybrid__fp_set_control(uint64_t v) { __asm__ volatile("msr fpcr, %0" :: "r"(v) : "memory"); }
+HYBRID__INLINE void hybrid__fp_set_flags(uint64_t v) { __asm__ volatile("msr fpsr, %0" :: "r"(v) : "memory"); }
+#elif defined(HYBRID__FP_MSVC_ARM64)
+HYBRID__INLINE uint64_t hybrid__fp_control(void) { return (uint64_t)_ReadStatusReg(ARM64_FPCR); }
+HYBRID__INLINE uint64_t hybrid__fp_flags(void) { return (uint64_t)_ReadStatusReg(ARM64_FPSR); }
+HYBRID__INLINE void hybrid__fp_set_control(uint64_t v) { _WriteStatusReg(ARM64_FPCR, (__int64)v); }
+HYBRID__INLINE void hybrid__fp_set_flags(uint64_t v) { _WriteStatusReg(ARM64_FPSR, (__int64)v); }
+#elif defined(HYBRID__FP_ARM32)                              /* one register: flags of exceptions in 0-4 and 7, of saturation in 27, of comparisons above */
+HYBRID__INLINE uint32_t hybrid__fpscr_get(void) { uint32_t v; __asm__ volatile("vmrs %0, fpscr" : "=r"(v) :: "memory"); return v; }
+HYBRID__INLINE void hybrid__fpscr_set(uint32_t v) { __asm__ volatile("vmsr fpscr, %0" :: "r"(v) : "memory", "cc"); }
+HYBRID__INLINE uint64_t hybrid__fp_control(void) { return hybrid__fpscr_get() & 0x07FF9F00u; }
+HYBRID__INLINE uint64_t hybrid__fp_flags(void) { return hybrid__fpscr_get() & 0x0800009Fu; }
+HYBRID__INLINE void hybrid__fp_set_control(uint64_t v) { hybrid__fpscr_set((hybrid__fpscr_get() & ~0x07FF9F00u) | (uint32_t)v); }
+HYBRID__INLINE void hybrid__fp_set_flags(uint64_t v) { hybrid__fpscr_set((hybrid__fpscr_get() & ~0x0800009Fu) | (uint32_t)v); }
+#else
+HYBRID__INLINE uint64_t hybrid__fp_control(void) { uintptr_t v; __asm__ volatile("frrm %0" : "=r"(v) :: "memory"); return v; }
+HYBRID__INLINE uint64_t hybrid__fp_flags(void) { uintptr_t v; __asm__ volatile("frflags %0" : "=r"(v) :: "memory"); return v; }
+HYBRID__INLINE void hybrid__fp_set_control(uint64_t v) { __asm__ volatile("fsrm %0" :: "r"((uintptr_t)v) : "memory"); }
+HYBRID__INLINE void hybrid__fp_set_flags(uint64_t v) { __asm__ volatile("fsflags %0" :: "r"((uintptr_t)v) : "memory"); }
+#endif
+
+HYBRID__INLINE hybrid__fp hybrid__fp_enter(void)
+{
+    hybrid__fp host;
+    host.control = hybrid__fp_control();
+    host.flags = hybrid__fp_flags();
+    if (host.control) hybrid__fp_set_control(0);
+    return host;
+}
+HYBRID__INLINE void hybrid__fp_leave(hybrid__fp host)
+{
+    if (hybrid__fp_flags() != host.flags) hybrid__fp_set_flags(host.flags);
+    if (hybrid__fp_control() != host.control) hybrid__fp_set_control(host.control);
+}
+
+#endif
+
+/* The plain environment, where there is nothing to put back, or not yet: in a worker, behind a callback. */
+static void hybrid__fp_plain(void) { hybrid__fp_enter(); }
+
+/* The head of a public function: HYBRID__BORDER(int, hybrid_twice, (int x), (x)) { return 2 * x; }
+ * What stands in braces is not inlined into what stands around it: compilers move arithmetic over changes of the environment. The gate `house`
+ * knows the few functions that do without. */
+#define HYBRID__BORDER(type, name, parameters, arguments)     \
+    static HYBRID__NOINLINE type hybrid__in_##name parameters; \
+    HYBRID_API type name parameters                           \
+    {                                                         \
+        const hybrid__fp border = hybrid__fp_enter();         \
+        type answer = hybrid__in_##name arguments;            \
+        hybrid__fp_leave(border);                             \
+        return answer;                                        \
+    }                                                         \
+    static HYBRID__NOINLINE type hybrid__in_##name parameters
+#define HYBRID__BORDER_VOID(name, parameters, arguments)      \
+    static HYBRID__NOINLINE void hybrid__in_##name parameters; \
+    HYBRID_API void name parameters                           \
+    {                                                         \
+        const hybrid__fp border = hybrid__fp_enter();         \
+        hybrid__in_##name arguments;                          \
+        hybrid__fp_leave(border);                             \
+    }                                                         \
+    static HYBRID__NOINLINE void hybrid__in_##name parameters
+/* ==== end src/core/fpenv.c ==== */
 
 /* ==== begin src/core/number.c ==== */
 /* core/number: half and brain floats, bit casts, loads of little-endian bytes at any alignment. */
@@ -1500,6 +1682,10 @@ static uint64_t hybrid__process(void)
 #endif
 }
 
+/* in_use of an object: 0, or the process of the thread whose call is under way. One that was under way in another thread when this process was
+ * forked never ends: it keeps nobody out. */
+static bool hybrid__busy(uint64_t in_use) { return in_use && in_use == hybrid__process(); }
+
 /* A lock for what is short or rare: 0, or the process of the thread that holds it. Who holds one calls nothing of the host's: it could wait
  * for a thread that waits for the lock. A lock that another process holds was held when this one was forked, by a thread that is not here:
  * it is free. */
@@ -1684,6 +1870,7 @@ static void hybrid__worker_main(hybrid__worker *worker)
 {
     hybrid__pool *pool = worker->pool;
     uint64_t seen = 0;
+    hybrid__fp_plain();                                      /* a thread begins with that of the one that made it */
     for (;;) {
         uint64_t since = hybrid__now_us(), spins = 0;
         while (hybrid__atomic_load(&pool->ticket) >> 32 == seen) {
@@ -1737,9 +1924,11 @@ static void hybrid__pool_start(hybrid__pool *pool)
 typedef struct hybrid__host_section { hybrid__chunk_fn fn; void *arg; volatile uint64_t next; int n; } hybrid__host_section;
 static void hybrid__host_lane(void *arg, int lane)
 {
+    const hybrid__fp host = hybrid__fp_enter();              /* a thread of the host's */
     hybrid__host_section *s = (hybrid__host_section *)arg;
     uint64_t chunk;
     while ((chunk = hybrid__atomic_add(&s->next, 1)) < (uint64_t)s->n) s->fn(s->arg, (int)chunk, lane);
+    hybrid__fp_leave(host);
 }
 
 /* Runs fn for chunks 0..n-1 and returns when all are done. */
@@ -1753,6 +1942,7 @@ static void hybrid__pool_run(hybrid__pool *pool, int n, hybrid__chunk_fn fn, voi
             hybrid__host_section section;
             section.fn = fn; section.arg = arg; section.next = 0; section.n = n;
             pool->host_for(pool->host_user, HYBRID__MIN(n, lanes), hybrid__host_lane, &section);
+            hybrid__fp_plain();
         } else {
 #if defined(HYBRID__THREADS_POSIX) || defined(HYBRID__THREADS_WIN32)
             uint64_t section = (hybrid__atomic_load(&pool->ticket) >> 32) + 1;
@@ -2003,8 +2193,18 @@ static void *hybrid__default_alloc(void *user, size_t size) { HYBRID__UNUSED(use
 static void hybrid__default_free(void *user, void *block) { HYBRID__UNUSED(user); free(block); }
 
 /* Uninitialised memory, or NULL. size 0 gives a block too, so that NULL always means failure. */
-static void *hybrid__alloc(hybrid_runtime *rt, size_t size) { return rt->allocator.alloc(rt->allocator.user, size ? size : 1); }
-static void hybrid__free(hybrid_runtime *rt, void *block) { if (block) rt->allocator.free(rt->allocator.user, block); }
+static void *hybrid__alloc(hybrid_runtime *rt, size_t size)
+{
+    void *block = rt->allocator.alloc(rt->allocator.user, size ? size : 1);
+    if (rt->allocator.alloc != hybrid__default_alloc) hybrid__fp_plain();
+    return block;
+}
+static void hybrid__free(hybrid_runtime *rt, void *block)
+{
+    if (!block) return;
+    rt->allocator.free(rt->allocator.user, block);
+    if (rt->allocator.free != hybrid__default_free) hybrid__fp_plain();
+}
 
 /* Zeroed memory for count elements, or NULL (also when count * size overflows). */
 static void *hybrid__calloc(hybrid_runtime *rt, size_t count, size_t size)
@@ -2054,6 +2254,15 @@ static HYBRID__PRINTF(3, 4) void hybrid__log(hybrid_runtime *rt, hybrid_log_leve
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
     rt->logger.log(rt->logger.user, level, line);
+    hybrid__fp_plain();
+}
+
+/* Tells the host how far a call is. False: it wants to stop. */
+static bool hybrid__report(hybrid_progress_fn progress, void *user, float fraction)
+{
+    const bool on = !progress || progress(user, fraction);
+    hybrid__fp_plain();
+    return on;
 }
 /* ==== end src/core/memory.c ==== */
 
@@ -2155,7 +2364,8 @@ static void hybrid__runtime_release(hybrid_runtime *rt)
     { hybrid_allocator a = rt->allocator; a.free(a.user, rt); }
 }
 
-HYBRID_API hybrid_result hybrid_runtime_create(const hybrid_runtime_desc *desc, hybrid_runtime **runtime, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_runtime_create, (const hybrid_runtime_desc *desc, hybrid_runtime **runtime,
+              hybrid_error *error), (desc, runtime, error))
 {
     hybrid_runtime_desc zero;
     hybrid_allocator a;
@@ -2233,7 +2443,7 @@ static hybrid_result hybrid__runtime_like(const hybrid_runtime *model, const hyb
     return hybrid_runtime_create(&desc, runtime, error);
 }
 
-HYBRID_API void hybrid_runtime_destroy(hybrid_runtime *runtime) { hybrid__runtime_release(runtime); }
+HYBRID__BORDER_VOID(hybrid_runtime_destroy, (hybrid_runtime *runtime), (runtime)) { hybrid__runtime_release(runtime); }
 HYBRID_API const char *hybrid_runtime_isa(const hybrid_runtime *runtime) { return runtime ? hybrid__isa_name(runtime->isa) : hybrid__isa_name(hybrid__cpu_isa()); }
 HYBRID_API int hybrid_runtime_threads(const hybrid_runtime *runtime) { return runtime ? runtime->pool.n_lanes : 1; }
 
@@ -2246,7 +2456,8 @@ static hybrid_result hybrid__runtime_retain(hybrid_runtime *runtime, hybrid_runt
     return HYBRID_OK;
 }
 
-HYBRID_API hybrid_result hybrid_devices(hybrid_runtime *runtime, hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_devices, (hybrid_runtime *runtime, hybrid_device_info *list, size_t capacity,
+              size_t *count, hybrid_error *error), (runtime, list, capacity, count, error))
 {
     hybrid_runtime_desc desc;
     hybrid_runtime *rt;
@@ -2451,7 +2662,9 @@ static hybrid_result hybrid__file_read(hybrid__file *f, uint64_t offset, void *d
     if (!n) return HYBRID_OK;
     if (f->data) { memcpy(dst, f->data + offset, n); return HYBRID_OK; }
     if (f->reader.read_at) {
-        if (f->reader.read_at(f->reader.user, offset, dst, n)) return HYBRID_OK;
+        const bool good = f->reader.read_at(f->reader.user, offset, dst, n);
+        hybrid__fp_plain();
+        if (good) return HYBRID_OK;
         return hybrid__fail_at(error, HYBRID_ERROR_IO, offset, "the reader failed to deliver %llu bytes at %llu", (unsigned long long)n, (unsigned long long)offset);
     }
     if (hybrid__file_read_at(f, offset, dst, n)) return HYBRID_OK;
@@ -3020,7 +3233,7 @@ static const unsigned char *hybrid__gguf_number_at(const hybrid_gguf_value *valu
     return size ? (const unsigned char *)value->data + i * size : NULL;
 }
 
-HYBRID_API int64_t hybrid_gguf_item_i64(const hybrid_gguf_value *value, uint64_t i)
+HYBRID__BORDER(int64_t, hybrid_gguf_item_i64, (const hybrid_gguf_value *value, uint64_t i), (value, i))
 {
     const unsigned char *p = hybrid__gguf_number_at(value, i);
     int64_t out = 0;
@@ -3028,7 +3241,7 @@ HYBRID_API int64_t hybrid_gguf_item_i64(const hybrid_gguf_value *value, uint64_t
     return out;
 }
 
-HYBRID_API double hybrid_gguf_item_f64(const hybrid_gguf_value *value, uint64_t i)
+HYBRID__BORDER(double, hybrid_gguf_item_f64, (const hybrid_gguf_value *value, uint64_t i), (value, i))
 {
     const unsigned char *p = hybrid__gguf_number_at(value, i);
     double out = 0;
@@ -3036,7 +3249,7 @@ HYBRID_API double hybrid_gguf_item_f64(const hybrid_gguf_value *value, uint64_t 
     return out;
 }
 
-HYBRID_API hybrid_string hybrid_gguf_item_string(const hybrid_gguf_value *value, uint64_t i)
+HYBRID__BORDER(hybrid_string, hybrid_gguf_item_string, (const hybrid_gguf_value *value, uint64_t i), (value, i))
 {
     hybrid_string s = { NULL, 0 };
     if (!value || value->item_type != HYBRID_GGUF_STRING || i >= value->count) return s;
@@ -3052,7 +3265,8 @@ HYBRID_API hybrid_string hybrid_gguf_item_string(const hybrid_gguf_value *value,
 }
 
 /* The index of n arrays: n offsets from data, then n distances from this index to that of the item; see hybrid__gguf_scan_array. */
-HYBRID_API bool hybrid_gguf_item_array(const hybrid_gguf_value *value, uint64_t i, hybrid_gguf_value *item)
+HYBRID__BORDER(bool, hybrid_gguf_item_array, (const hybrid_gguf_value *value, uint64_t i, hybrid_gguf_value *item),
+              (value, i, item))
 {
     const unsigned char *p;
     uint64_t end;
@@ -3581,7 +3795,7 @@ struct hybrid_gguf {
     bool                        lent;            /* the readers are the caller's: not to be closed */
 };
 
-HYBRID_API void hybrid_gguf_destroy(hybrid_gguf *g)
+HYBRID__BORDER_VOID(hybrid_gguf_destroy, (hybrid_gguf *g), (g))
 {
     hybrid_runtime *rt;
     size_t i;
@@ -3915,7 +4129,8 @@ static hybrid_result hybrid__gguf_open_source(hybrid_runtime *runtime, const hyb
     return HYBRID_OK;
 }
 
-HYBRID_API hybrid_result hybrid_gguf_open(hybrid_runtime *runtime, const hybrid_source *source, hybrid_gguf **gguf, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_open, (hybrid_runtime *runtime, const hybrid_source *source,
+              hybrid_gguf **gguf, hybrid_error *error), (runtime, source, gguf, error))
 {
     if (gguf) *gguf = NULL;
     if (!source) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_open: source is NULL");
@@ -3928,8 +4143,8 @@ HYBRID_API hybrid_result hybrid_gguf_open(hybrid_runtime *runtime, const hybrid_
 
 /* ---- looking at it ---- */
 
-HYBRID_API size_t hybrid_gguf_part_count(const hybrid_gguf *g) { return g ? g->n_parts : 0; }
-HYBRID_API uint64_t hybrid_gguf_part_size(const hybrid_gguf *g, size_t i) { return g && i < g->n_parts ? g->parts[i].file.size : 0; }
+HYBRID__BORDER(size_t, hybrid_gguf_part_count, (const hybrid_gguf *g), (g)) { return g ? g->n_parts : 0; }
+HYBRID__BORDER(uint64_t, hybrid_gguf_part_size, (const hybrid_gguf *g, size_t i), (g, i)) { return g && i < g->n_parts ? g->parts[i].file.size : 0; }
 HYBRID_API uint64_t hybrid_gguf_file_size(const hybrid_gguf *g)
 {
     uint64_t size = 0;
@@ -3955,14 +4170,16 @@ static void hybrid__gguf_value_of(const hybrid_gguf *g, size_t i, hybrid_gguf_va
     value->index = p->index && span->type == HYBRID_GGUF_ARRAY && !hybrid__gguf_number_size(span->item_type) ? p->index + span->index : NULL;
 }
 
-HYBRID_API hybrid_string hybrid_gguf_key(const hybrid_gguf *g, size_t i, hybrid_gguf_value *value)
+HYBRID__BORDER(hybrid_string, hybrid_gguf_key, (const hybrid_gguf *g, size_t i, hybrid_gguf_value *value), (g, i,
+              value))
 {
     if (!g || i >= g->n_keys) return hybrid__string(NULL);
     if (value) hybrid__gguf_value_of(g, i, value);
     return g->key_names.names[i];
 }
 
-HYBRID_API bool hybrid_gguf_find(const hybrid_gguf *g, const char *key, hybrid_gguf_value *value)
+HYBRID__BORDER(bool, hybrid_gguf_find, (const hybrid_gguf *g, const char *key, hybrid_gguf_value *value), (g, key,
+              value))
 {
     size_t i = g && key ? hybrid__names_find(&g->key_names, hybrid__string(key)) : HYBRID__NO_NAME;
     if (i == HYBRID__NO_NAME) return false;
@@ -3970,19 +4187,19 @@ HYBRID_API bool hybrid_gguf_find(const hybrid_gguf *g, const char *key, hybrid_g
     return true;
 }
 
-HYBRID_API bool hybrid_gguf_get_i64(const hybrid_gguf *g, const char *key, int64_t *out)
+HYBRID__BORDER(bool, hybrid_gguf_get_i64, (const hybrid_gguf *g, const char *key, int64_t *out), (g, key, out))
 {
     hybrid_gguf_value v;
     return hybrid_gguf_find(g, key, &v) && hybrid__gguf_load_i64(v.type, (const unsigned char *)v.data, out);
 }
 
-HYBRID_API bool hybrid_gguf_get_f64(const hybrid_gguf *g, const char *key, double *out)
+HYBRID__BORDER(bool, hybrid_gguf_get_f64, (const hybrid_gguf *g, const char *key, double *out), (g, key, out))
 {
     hybrid_gguf_value v;
     return hybrid_gguf_find(g, key, &v) && hybrid__gguf_load_f64(v.type, (const unsigned char *)v.data, out);
 }
 
-HYBRID_API bool hybrid_gguf_get_string(const hybrid_gguf *g, const char *key, hybrid_string *out)
+HYBRID__BORDER(bool, hybrid_gguf_get_string, (const hybrid_gguf *g, const char *key, hybrid_string *out), (g, key, out))
 {
     hybrid_gguf_value v;
     if (!hybrid_gguf_find(g, key, &v) || v.type != HYBRID_GGUF_STRING) return false;
@@ -3995,13 +4212,14 @@ HYBRID_API const hybrid_gguf_tensor *hybrid_gguf_tensor_at(const hybrid_gguf *g,
     return g && i < g->n_tensors ? &g->tensors[i].tensor : NULL;
 }
 
-HYBRID_API const hybrid_gguf_tensor *hybrid_gguf_find_tensor(const hybrid_gguf *g, const char *name)
+HYBRID__BORDER(const hybrid_gguf_tensor *, hybrid_gguf_find_tensor, (const hybrid_gguf *g, const char *name), (g, name))
 {
     size_t i = g && name ? hybrid__names_find(&g->tensor_names, hybrid__string(name)) : HYBRID__NO_NAME;
     return i == HYBRID__NO_NAME ? NULL : &g->tensors[i].tensor;
 }
 
-HYBRID_API hybrid_result hybrid_gguf_read_tensor(hybrid_gguf *g, const hybrid_gguf_tensor *tensor, void *dst, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_read_tensor, (hybrid_gguf *g, const hybrid_gguf_tensor *tensor, void *dst,
+              hybrid_error *error), (g, tensor, dst, error))
 {
     char text[64];
     if (!g || !tensor || !dst) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_read_tensor: an argument is NULL");
@@ -4158,10 +4376,11 @@ struct hybrid_gguf_writer {
     hybrid_write_fn       write;         /* NULL: output */
     void                 *user;
     hybrid__output        output;
-    bool                  in_use;        /* a call is under way: its callbacks (writing, log, memory) may not begin another */
+    uint64_t              in_use;        /* a call is under way: its callbacks (writing, log, memory) may not begin another */
 };
 
-HYBRID_API hybrid_result hybrid_gguf_writer_create(hybrid_runtime *runtime, hybrid_gguf_writer **writer, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_writer_create, (hybrid_runtime *runtime, hybrid_gguf_writer **writer,
+              hybrid_error *error), (runtime, writer, error))
 {
     hybrid_runtime *rt;
     hybrid_result r;
@@ -4177,17 +4396,17 @@ HYBRID_API hybrid_result hybrid_gguf_writer_create(hybrid_runtime *runtime, hybr
     return HYBRID_OK;
 }
 
-HYBRID_API void hybrid_gguf_writer_destroy(hybrid_gguf_writer *w)
+HYBRID__BORDER_VOID(hybrid_gguf_writer_destroy, (hybrid_gguf_writer *w), (w))
 {
     hybrid_runtime *rt;
     size_t i;
     if (!w) return;
     rt = w->rt;
-    if (w->in_use) {
+    if (hybrid__busy(w->in_use)) {
         hybrid__log(rt, HYBRID_LOG_ERROR, "hybrid_gguf_writer_destroy: the writer is in use: one of its callbacks called it again; it was not destroyed");
         return;
     }
-    w->in_use = true;
+    w->in_use = hybrid__process();
     for (i = 0; i < w->key_names.count; i++) hybrid__free(rt, w->entries[i].bytes);
     for (i = 0; i < w->tensor_names.count; i++) hybrid__free(rt, w->tensors[i].name);
     hybrid__names_free(rt, &w->key_names);
@@ -4202,15 +4421,15 @@ HYBRID_API void hybrid_gguf_writer_destroy(hybrid_gguf_writer *w)
 /* Begins a call of the writer, if none is under way. */
 static hybrid_result hybrid__gguf_enter(hybrid_gguf_writer *w, const char *function, hybrid_error *error)
 {
-    if (w->in_use) return hybrid__fail(error, HYBRID_ERROR_INVALID, "%s: the writer is in use: one of its callbacks called it again", function);
-    w->in_use = true;
+    if (hybrid__busy(w->in_use)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "%s: the writer is in use: one of its callbacks called it again", function);
+    w->in_use = hybrid__process();
     return HYBRID_OK;
 }
 
 /* Ends a call. Keeps the first failure, hands every failure to the caller. */
 static hybrid_result hybrid__gguf_note(hybrid_gguf_writer *w, const hybrid_error *failure, hybrid_error *error)
 {
-    w->in_use = false;
+    w->in_use = 0;
     if (!failure->result) return HYBRID_OK;
     if (!w->failed.result && w->stage == HYBRID__GGUF_COLLECTING) w->failed = *failure;
     if (error) *error = *failure;
@@ -4327,7 +4546,8 @@ static void hybrid__gguf_set_value(hybrid_gguf_writer *w, hybrid_string key, con
     hybrid__gguf_accept(w, bytes, 12 + key.size + header + (size_t)value->size, error);
 }
 
-HYBRID_API hybrid_result hybrid_gguf_set(hybrid_gguf_writer *w, const char *key, const hybrid_gguf_value *value, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_set, (hybrid_gguf_writer *w, const char *key,
+              const hybrid_gguf_value *value, hybrid_error *error), (w, key, value, error))
 {
     hybrid_error e;
     e.result = HYBRID_OK;
@@ -4351,7 +4571,8 @@ static hybrid_result hybrid__gguf_set_plain(hybrid_gguf_writer *w, const char *k
     return hybrid_gguf_set(w, key, &value, error);
 }
 
-HYBRID_API hybrid_result hybrid_gguf_set_int(hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type, int64_t value, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_set_int, (hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type,
+              int64_t value, hybrid_error *error), (w, key, type, value, error))
 {
     hybrid_error e;
     int64_t back;
@@ -4365,7 +4586,8 @@ HYBRID_API hybrid_result hybrid_gguf_set_int(hybrid_gguf_writer *w, const char *
     return hybrid__gguf_note(w, &e, error);
 }
 
-HYBRID_API hybrid_result hybrid_gguf_set_float(hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type, double value, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_set_float, (hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type,
+              double value, hybrid_error *error), (w, key, type, value, error))
 {
     hybrid_error e;
     float single = (float)value;
@@ -4377,13 +4599,16 @@ HYBRID_API hybrid_result hybrid_gguf_set_float(hybrid_gguf_writer *w, const char
     return hybrid__gguf_note(w, &e, error);
 }
 
-HYBRID_API hybrid_result hybrid_gguf_set_string(hybrid_gguf_writer *w, const char *key, const char *text, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_set_string, (hybrid_gguf_writer *w, const char *key, const char *text,
+              hybrid_error *error), (w, key, text, error))
 {
     if (!text) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_string: text is NULL");
     return hybrid__gguf_set_plain(w, key, HYBRID_GGUF_STRING, HYBRID_GGUF_STRING, text, 1, strlen(text), error);
 }
 
-HYBRID_API hybrid_result hybrid_gguf_set_numbers(hybrid_gguf_writer *w, const char *key, hybrid_gguf_type item_type, const void *items, size_t count, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_set_numbers, (hybrid_gguf_writer *w, const char *key,
+              hybrid_gguf_type item_type, const void *items, size_t count, hybrid_error *error),
+              (w, key, item_type, items, count, error))
 {
     size_t size = (unsigned)item_type < HYBRID__GGUF_N_TYPES ? hybrid__gguf_number_size(item_type) : 0;
     uint64_t bytes = count > HYBRID_GGUF_MAX_METADATA ? UINT64_MAX : (uint64_t)count * size;
@@ -4421,7 +4646,8 @@ static void hybrid__gguf_set_items(hybrid_gguf_writer *w, hybrid_string key, con
     hybrid__gguf_accept(w, bytes, (size_t)(p - bytes), error);
 }
 
-HYBRID_API hybrid_result hybrid_gguf_set_strings(hybrid_gguf_writer *w, const char *key, const hybrid_string *items, size_t count, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_set_strings, (hybrid_gguf_writer *w, const char *key,
+              const hybrid_string *items, size_t count, hybrid_error *error), (w, key, items, count, error))
 {
     hybrid_error e;
     e.result = HYBRID_OK;
@@ -4431,7 +4657,8 @@ HYBRID_API hybrid_result hybrid_gguf_set_strings(hybrid_gguf_writer *w, const ch
     return hybrid__gguf_note(w, &e, error);
 }
 
-HYBRID_API hybrid_result hybrid_gguf_set_arrays(hybrid_gguf_writer *w, const char *key, const hybrid_gguf_value *items, size_t count, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_set_arrays, (hybrid_gguf_writer *w, const char *key,
+              const hybrid_gguf_value *items, size_t count, hybrid_error *error), (w, key, items, count, error))
 {
     hybrid_error e;
     e.result = HYBRID_OK;
@@ -4441,7 +4668,8 @@ HYBRID_API hybrid_result hybrid_gguf_set_arrays(hybrid_gguf_writer *w, const cha
     return hybrid__gguf_note(w, &e, error);
 }
 
-HYBRID_API hybrid_result hybrid_gguf_copy_keys(hybrid_gguf_writer *w, const hybrid_gguf *from, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_copy_keys, (hybrid_gguf_writer *w, const hybrid_gguf *from,
+              hybrid_error *error), (w, from, error))
 {
     hybrid_gguf_value value;
     hybrid_error e;
@@ -4484,7 +4712,8 @@ static void hybrid__gguf_plan_tensor(hybrid_gguf_writer *w, const char *name, hy
     hybrid__names_add(&w->tensor_names, t.name);
 }
 
-HYBRID_API hybrid_result hybrid_gguf_add_tensor(hybrid_gguf_writer *w, const char *name, hybrid_type type, int n_dims, const uint64_t *ne, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_add_tensor, (hybrid_gguf_writer *w, const char *name, hybrid_type type,
+              int n_dims, const uint64_t *ne, hybrid_error *error), (w, name, type, n_dims, ne, error))
 {
     hybrid_error e;
     e.result = HYBRID_OK;
@@ -4498,8 +4727,14 @@ HYBRID_API hybrid_result hybrid_gguf_add_tensor(hybrid_gguf_writer *w, const cha
 
 static bool hybrid__gguf_emit(hybrid_gguf_writer *w, const void *data, size_t n)
 {
+    bool good;
     if (w->failed.result) return false;
-    if (!n || (w->write ? w->write(w->user, data, n) : hybrid__output_write(&w->output, data, n))) { w->written += n; return true; }
+    good = !n || (w->write ? w->write(w->user, data, n) : hybrid__output_write(&w->output, data, n));
+    hybrid__fp_plain();
+    if (good) {
+        w->written += n;
+        return true;
+    }
     hybrid__fail_at(&w->failed, HYBRID_ERROR_IO, w->written, "writing failed at byte %llu: %s", (unsigned long long)w->written,
                     w->write ? "the callback returned false" : "is the disk full?");
     return false;
@@ -4585,23 +4820,25 @@ static hybrid_result hybrid__gguf_start(hybrid_gguf_writer *w, hybrid_write_fn w
     return w->failed.result;
 }
 
-HYBRID_API hybrid_result hybrid_gguf_begin(hybrid_gguf_writer *w, hybrid_write_fn write, void *user, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_begin, (hybrid_gguf_writer *w, hybrid_write_fn write, void *user,
+              hybrid_error *error), (w, write, user, error))
 {
     hybrid_result r;
     if (!w || !write) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin: an argument is NULL");
     if ((r = hybrid__gguf_enter(w, "hybrid_gguf_begin", error)) != HYBRID_OK) return r;
     r = hybrid__gguf_start(w, write, user, NULL, error);
-    w->in_use = false;
+    w->in_use = 0;
     return r;
 }
 
-HYBRID_API hybrid_result hybrid_gguf_begin_path(hybrid_gguf_writer *w, const char *path, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_begin_path, (hybrid_gguf_writer *w, const char *path, hybrid_error *error),
+              (w, path, error))
 {
     hybrid_result r;
     if (!w || !path) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin_path: an argument is NULL");
     if ((r = hybrid__gguf_enter(w, "hybrid_gguf_begin_path", error)) != HYBRID_OK) return r;
     r = hybrid__gguf_start(w, NULL, NULL, path, error);
-    w->in_use = false;
+    w->in_use = 0;
     return r;
 }
 
@@ -4630,13 +4867,14 @@ static hybrid_result hybrid__gguf_give(hybrid_gguf_writer *w, const void *data, 
     return w->failed.result;
 }
 
-HYBRID_API hybrid_result hybrid_gguf_write(hybrid_gguf_writer *w, const void *data, size_t n, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_write, (hybrid_gguf_writer *w, const void *data, size_t n,
+              hybrid_error *error), (w, data, n, error))
 {
     hybrid_result r;
     if (!w || (!data && n)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: an argument is NULL");
     if ((r = hybrid__gguf_enter(w, "hybrid_gguf_write", error)) != HYBRID_OK) return r;
     r = hybrid__gguf_give(w, data, n, error);
-    w->in_use = false;
+    w->in_use = 0;
     return r;
 }
 
@@ -4657,13 +4895,13 @@ static hybrid_result hybrid__gguf_finish(hybrid_gguf_writer *w, hybrid_error *er
     return w->failed.result;
 }
 
-HYBRID_API hybrid_result hybrid_gguf_end(hybrid_gguf_writer *w, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_end, (hybrid_gguf_writer *w, hybrid_error *error), (w, error))
 {
     hybrid_result r;
     if (!w) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_end: writer is NULL");
     if ((r = hybrid__gguf_enter(w, "hybrid_gguf_end", error)) != HYBRID_OK) return r;
     r = hybrid__gguf_finish(w, error);
-    w->in_use = false;
+    w->in_use = 0;
     return r;
 }
 /* ==== end src/gguf/write.c ==== */
@@ -5718,7 +5956,8 @@ static bool hybrid__quant_arguments(const hybrid__type_traits *t, const void *bl
     return t && n % t->block_size == 0 && (n == 0 || (blocks && values && (t->block_size == 1 || (uintptr_t)blocks % 2 == 0)));
 }
 
-HYBRID_API hybrid_result hybrid_dequantize(hybrid_type type, const void *blocks, float *values, size_t n)
+HYBRID__BORDER(hybrid_result, hybrid_dequantize, (hybrid_type type, const void *blocks, float *values, size_t n),
+              (type, blocks, values, n))
 {
     const hybrid__type_traits *t = hybrid__type_info(type);
     if (HYBRID__BIG_ENDIAN) return HYBRID_ERROR_UNSUPPORTED;
@@ -5738,7 +5977,8 @@ static bool hybrid__all_finite(const float *values, size_t n)
     return worst < 0x7F800000u;
 }
 
-HYBRID_API hybrid_result hybrid_quantize(hybrid_type type, const float *values, void *blocks, size_t n, const float *importance)
+HYBRID__BORDER(hybrid_result, hybrid_quantize, (hybrid_type type, const float *values, void *blocks, size_t n,
+              const float *importance), (type, values, blocks, n, importance))
 {
     const hybrid__type_traits *t = hybrid__type_info(type);
     size_t i;
@@ -5779,8 +6019,9 @@ static void hybrid__convert_chunk(void *arg, int chunk, int lane)
     }
 }
 
-HYBRID_API hybrid_result hybrid_convert(hybrid_runtime *runtime, hybrid_type from, const void *src, hybrid_type to, void *dst,
-                                        size_t n_rows, size_t row, const float *importance, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_convert, (hybrid_runtime *runtime, hybrid_type from, const void *src,
+              hybrid_type to, void *dst, size_t n_rows, size_t row, const float *importance, hybrid_error *error),
+              (runtime, from, src, to, dst, n_rows, row, importance, error))
 {
     hybrid__convert c;
     hybrid_runtime *rt;
@@ -5852,7 +6093,7 @@ HYBRID_API const char *hybrid_mix_name(hybrid_mix mix)
     return NULL;
 }
 
-HYBRID_API bool hybrid_mix_at(size_t i, hybrid_mix *mix)
+HYBRID__BORDER(bool, hybrid_mix_at, (size_t i, hybrid_mix *mix), (i, mix))
 {
     size_t n;
     const hybrid__mix_row *rows = hybrid__mix_rows(&n);
@@ -5867,7 +6108,7 @@ static bool hybrid__same_letters(const char *a, const char *b)
     return !*a && !*b;
 }
 
-HYBRID_API bool hybrid_mix_find(const char *name, hybrid_mix *mix)
+HYBRID__BORDER(bool, hybrid_mix_find, (const char *name, hybrid_mix *mix), (name, mix))
 {
     size_t n, i;
     const hybrid__mix_row *rows = hybrid__mix_rows(&n);
@@ -5961,7 +6202,8 @@ static int hybrid__mix_layer(const char *name)
     return layer;
 }
 
-HYBRID_API hybrid_type hybrid_quantize_type_for(hybrid_mix mix, const hybrid_mix_model *model, const char *name, int n_dims, const uint64_t *ne, hybrid_type now)
+HYBRID__BORDER(hybrid_type, hybrid_quantize_type_for, (hybrid_mix mix, const hybrid_mix_model *model,
+              const char *name, int n_dims, const uint64_t *ne, hybrid_type now), (mix, model, name, n_dims, ne, now))
 {
     size_t n, i;
     const hybrid__mix_row *rows = hybrid__mix_rows(&n);
@@ -6353,7 +6595,8 @@ static size_t hybrid__utf8_filter(const uint8_t *p, const uint8_t *end, bool las
     return n;
 }
 
-HYBRID_API size_t hybrid_utf8_feed(hybrid_utf8_stream *stream, const void *bytes, size_t size, char *out)
+HYBRID__BORDER(size_t, hybrid_utf8_feed, (hybrid_utf8_stream *stream, const void *bytes, size_t size, char *out),
+              (stream, bytes, size, out))
 {
     const uint8_t *p = (const uint8_t *)bytes;
     size_t n = 0, used, i;
@@ -6374,7 +6617,7 @@ HYBRID_API size_t hybrid_utf8_feed(hybrid_utf8_stream *stream, const void *bytes
     return n;
 }
 
-HYBRID_API size_t hybrid_utf8_flush(hybrid_utf8_stream *stream, char *out)
+HYBRID__BORDER(size_t, hybrid_utf8_flush, (hybrid_utf8_stream *stream, char *out), (stream, out))
 {
     size_t used, n = hybrid__utf8_filter(stream->pending, stream->pending + stream->size, true, out, &used);
     stream->size = 0;
@@ -7719,7 +7962,7 @@ static hybrid_result hybrid__tokenizer_make(hybrid_runtime *runtime, const hybri
     return r;
 }
 
-HYBRID_API void hybrid_tokenizer_destroy(hybrid_tokenizer *tokenizer)
+HYBRID__BORDER_VOID(hybrid_tokenizer_destroy, (hybrid_tokenizer *tokenizer), (tokenizer))
 {
     if (tokenizer) hybrid__vocab_destroy(tokenizer);
 }
@@ -7749,7 +7992,8 @@ static hybrid_result hybrid__desc_roles(const hybrid_tokenizer_desc *desc, int32
     return HYBRID_OK;
 }
 
-HYBRID_API hybrid_result hybrid_tokenizer_create(hybrid_runtime *runtime, const hybrid_tokenizer_desc *desc, hybrid_tokenizer **tokenizer, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_tokenizer_create, (hybrid_runtime *runtime, const hybrid_tokenizer_desc *desc,
+              hybrid_tokenizer **tokenizer, hybrid_error *error), (runtime, desc, tokenizer, error))
 {
     hybrid__vocab_source source;
     hybrid_result r;
@@ -7854,8 +8098,9 @@ static void hybrid__tokenize_text(hybrid__tokenize_job *job, const uint8_t *p, c
     }
 }
 
-HYBRID_API hybrid_result hybrid_tokenize(const hybrid_tokenizer *tokenizer, const char *text, size_t size, unsigned flags,
-                                         int32_t *ids, size_t capacity, size_t *n, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_tokenize, (const hybrid_tokenizer *tokenizer, const char *text, size_t size,
+              unsigned flags, int32_t *ids, size_t capacity, size_t *n, hybrid_error *error),
+              (tokenizer, text, size, flags, ids, capacity, n, error))
 {
     const hybrid_tokenizer *t = tokenizer;
     hybrid__tokenize_job job;
@@ -7889,7 +8134,7 @@ HYBRID_API hybrid_result hybrid_tokenize(const hybrid_tokenizer *tokenizer, cons
 
 /* ---- ids to text ---- */
 
-HYBRID_API hybrid_string hybrid_token_bytes(const hybrid_tokenizer *tokenizer, int32_t id)
+HYBRID__BORDER(hybrid_string, hybrid_token_bytes, (const hybrid_tokenizer *tokenizer, int32_t id), (tokenizer, id))
 {
     hybrid_string s = { NULL, 0 };
     if (!tokenizer || id < 0 || (size_t)id >= tokenizer->n_tokens) return s;
@@ -7898,14 +8143,15 @@ HYBRID_API hybrid_string hybrid_token_bytes(const hybrid_tokenizer *tokenizer, i
     return s;
 }
 
-HYBRID_API hybrid_token_type hybrid_token_kind(const hybrid_tokenizer *tokenizer, int32_t id)
+HYBRID__BORDER(hybrid_token_type, hybrid_token_kind, (const hybrid_tokenizer *tokenizer, int32_t id), (tokenizer, id))
 {
     if (!tokenizer || id < 0 || (size_t)id >= tokenizer->n_tokens) return HYBRID_TOKEN_UNUSED;
     return (hybrid_token_type)hybrid__token_type(tokenizer, id);
 }
 
-HYBRID_API hybrid_result hybrid_detokenize(const hybrid_tokenizer *tokenizer, const int32_t *ids, size_t n_ids, unsigned flags,
-                                           char *text, size_t capacity, size_t *size, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_detokenize, (const hybrid_tokenizer *tokenizer, const int32_t *ids, size_t n_ids,
+              unsigned flags, char *text, size_t capacity, size_t *size, hybrid_error *error),
+              (tokenizer, ids, n_ids, flags, text, capacity, size, error))
 {
     size_t i, n = 0;
     bool space = tokenizer && tokenizer->add_space;      /* the one that tokenizing put before the first word */
@@ -7930,17 +8176,19 @@ HYBRID_API hybrid_result hybrid_detokenize(const hybrid_tokenizer *tokenizer, co
 
 /* ---- questions ---- */
 
-HYBRID_API bool hybrid_token_is_end(const hybrid_tokenizer *tokenizer, int32_t id)
+HYBRID__BORDER(bool, hybrid_token_is_end, (const hybrid_tokenizer *tokenizer, int32_t id), (tokenizer, id))
 {
     return tokenizer && id >= 0 && (size_t)id < tokenizer->n_tokens && (tokenizer->kinds[id] & HYBRID__TOKEN_END);
 }
 
-HYBRID_API int32_t hybrid_token_role_id(const hybrid_tokenizer *tokenizer, hybrid_token_role role)
+HYBRID__BORDER(int32_t, hybrid_token_role_id, (const hybrid_tokenizer *tokenizer, hybrid_token_role role),
+              (tokenizer, role))
 {
     return tokenizer && (unsigned)role < HYBRID_ROLE_COUNT_ ? tokenizer->roles[role] : -1;
 }
 
-HYBRID_API int32_t hybrid_token_find(const hybrid_tokenizer *tokenizer, const char *bytes, size_t size)
+HYBRID__BORDER(int32_t, hybrid_token_find, (const hybrid_tokenizer *tokenizer, const char *bytes, size_t size),
+              (tokenizer, bytes, size))
 {
     int32_t id;
     if (!tokenizer || !bytes || !size) return -1;
@@ -8053,7 +8301,8 @@ static hybrid_result hybrid__vocab_gguf_tables(const hybrid_gguf *g, hybrid_runt
     return HYBRID_OK;
 }
 
-HYBRID_API hybrid_result hybrid_tokenizer_from_gguf(hybrid_runtime *runtime, const hybrid_gguf *gguf, hybrid_tokenizer **tokenizer, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_tokenizer_from_gguf, (hybrid_runtime *runtime, const hybrid_gguf *gguf,
+              hybrid_tokenizer **tokenizer, hybrid_error *error), (runtime, gguf, tokenizer, error))
 {
     hybrid__vocab_source source;
     hybrid_gguf_value tokens, merges;
@@ -8092,10 +8341,10 @@ struct hybrid_stop_matcher {
     uint8_t        *held;        /* bytes not shown yet, and those of the last feed */
     size_t          n_held, n_shown, capacity;      /* n_shown: at the front of held, given to the caller by the last call */
     bool            stopped;
-    bool            in_use;      /* the allocator may not call back */
+    uint64_t        in_use;      /* the allocator may not call back */
 };
 
-HYBRID_API void hybrid_stop_destroy(hybrid_stop_matcher *matcher)
+HYBRID__BORDER_VOID(hybrid_stop_destroy, (hybrid_stop_matcher *matcher), (matcher))
 {
     hybrid_runtime *rt;
     size_t i;
@@ -8131,7 +8380,9 @@ static bool hybrid__stop_add(hybrid_stop_matcher *m, size_t i, hybrid_string sto
     return true;
 }
 
-HYBRID_API hybrid_result hybrid_stop_create(hybrid_runtime *runtime, const hybrid_string *stops, size_t n_stops, hybrid_stop_matcher **matcher, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_stop_create, (hybrid_runtime *runtime, const hybrid_string *stops,
+              size_t n_stops, hybrid_stop_matcher **matcher, hybrid_error *error),
+              (runtime, stops, n_stops, matcher, error))
 {
     hybrid_runtime *rt;
     hybrid_stop_matcher *m;
@@ -8190,7 +8441,8 @@ static int hybrid__stop_step(hybrid_stop_matcher *m, uint8_t byte, size_t *keep)
     return found;
 }
 
-HYBRID_API hybrid_result hybrid_stop_feed(hybrid_stop_matcher *matcher, const void *bytes, size_t size, hybrid_string *safe, int *which, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_stop_feed, (hybrid_stop_matcher *matcher, const void *bytes, size_t size,
+              hybrid_string *safe, int *which, hybrid_error *error), (matcher, bytes, size, safe, which, error))
 {
     hybrid_stop_matcher *m = matcher;
     const uint8_t *p = (const uint8_t *)bytes;
@@ -8200,14 +8452,14 @@ HYBRID_API hybrid_result hybrid_stop_feed(hybrid_stop_matcher *matcher, const vo
     if (safe) safe->size = 0;
     if (which) *which = -1;
     if (!m || (!bytes && size) || !safe || !which) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_feed: matcher, bytes, safe or which is NULL");
-    if (m->in_use) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_feed: the matcher is in use: its allocator called it again");
+    if (hybrid__busy(m->in_use)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_feed: the matcher is in use: its allocator called it again");
     if (!hybrid__add_size(m->n_held - m->n_shown, size, &need)) return hybrid__fail(error, HYBRID_ERROR_LIMIT, "hybrid_stop_feed: too many bytes");
     if (!m->stopped && need > m->capacity) {
         size_t capacity = HYBRID__MAX(need, HYBRID__MAX(2 * m->capacity, 256));
         uint8_t *held;
-        m->in_use = true;
+        m->in_use = hybrid__process();
         held = (uint8_t *)hybrid__realloc(m->rt, m->held, m->capacity, capacity);
-        m->in_use = false;
+        m->in_use = 0;
         if (!held) return hybrid__fail_memory(error, capacity);
         m->held = held;
         m->capacity = capacity;
@@ -8227,7 +8479,7 @@ HYBRID_API hybrid_result hybrid_stop_feed(hybrid_stop_matcher *matcher, const vo
     return HYBRID_OK;
 }
 
-HYBRID_API hybrid_string hybrid_stop_flush(hybrid_stop_matcher *matcher)
+HYBRID__BORDER(hybrid_string, hybrid_stop_flush, (hybrid_stop_matcher *matcher), (matcher))
 {
     hybrid_string s = { NULL, 0 };
     size_t i;
@@ -8239,7 +8491,7 @@ HYBRID_API hybrid_string hybrid_stop_flush(hybrid_stop_matcher *matcher)
     return s;
 }
 
-HYBRID_API void hybrid_stop_reset(hybrid_stop_matcher *matcher)
+HYBRID__BORDER_VOID(hybrid_stop_reset, (hybrid_stop_matcher *matcher), (matcher))
 {
     size_t i;
     if (!matcher) return;
@@ -12848,7 +13100,7 @@ struct hybrid_template {
     bool            js;
 };
 
-HYBRID_API void hybrid_text_free(hybrid_text *text)
+HYBRID__BORDER_VOID(hybrid_text_free, (hybrid_text *text), (text))
 {
     if (!text) return;
     if (text->runtime) {
@@ -12886,7 +13138,8 @@ static size_t hybrid__template_newlines(const char *p, size_t n, char *out)
     return m - (m && out[m - 1] == '\n');
 }
 
-HYBRID_API hybrid_result hybrid_template_create(hybrid_runtime *runtime, const hybrid_template_desc *desc, hybrid_template **tmpl, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_template_create, (hybrid_runtime *runtime, const hybrid_template_desc *desc,
+              hybrid_template **tmpl, hybrid_error *error), (runtime, desc, tmpl, error))
 {
     enum { LARGEST = 16 << 20, MEMORY = 512 << 20 };
     const char *text = desc && desc->text ? desc->text : HYBRID_TEMPLATE_CHATML;
@@ -12919,7 +13172,7 @@ HYBRID_API hybrid_result hybrid_template_create(hybrid_runtime *runtime, const h
     return result;
 }
 
-HYBRID_API void hybrid_template_destroy(hybrid_template *tmpl)
+HYBRID__BORDER_VOID(hybrid_template_destroy, (hybrid_template *tmpl), (tmpl))
 {
     hybrid_runtime *rt;
     if (!tmpl) return;
@@ -12980,7 +13233,8 @@ static void hybrid__text_empty(hybrid_text *text)
     if (text->data) text->data[0] = 0;
 }
 
-HYBRID_API hybrid_result hybrid_template_render(const hybrid_template *tmpl, const hybrid_render_desc *desc, hybrid_text *out, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_template_render, (const hybrid_template *tmpl, const hybrid_render_desc *desc,
+              hybrid_text *out, hybrid_error *error), (tmpl, desc, out, error))
 {
     static const hybrid_render_desc zero = { NULL, 0, 0, 0, { 0, 0, 0, 0 } };
     hybrid__json_doc doc;
@@ -13117,8 +13371,10 @@ static hybrid_result hybrid__chat_attempt(const hybrid_template *tmpl, const hyb
     return result;
 }
 
-HYBRID_API hybrid_result hybrid_chat_render(const hybrid_template *tmpl, const hybrid_chat_message *messages, size_t n,
-    const hybrid_chat_desc *desc, hybrid_text *out, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_chat_render, (const hybrid_template *tmpl, const hybrid_chat_message *messages,
+              size_t n,
+    const hybrid_chat_desc *desc, hybrid_text *out, hybrid_error *error),
+              (tmpl, messages, n, desc, out, error))
 {
     static const hybrid_chat_desc zero = { false, false, NULL, NULL, NULL, NULL, NULL, 0, 0, { 0, 0, 0, 0 } };
     hybrid_result result;
@@ -21852,7 +22108,7 @@ static hybrid_result hybrid__weights_read(hybrid_runtime *rt, hybrid_gguf *gguf,
         if ((r = hybrid_gguf_read_tensor(gguf, hybrid__weights_source(gguf, t), w->owned + at, error)) != HYBRID_OK) return r;
         t->data = w->owned + at;
         at += hybrid__align(hybrid__weight_bytes(t), 64);
-        if (progress && !progress(user, (float)((double)at / (double)bytes))) return hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
+        if (!hybrid__report(progress, user, (float)((double)at / (double)bytes))) return hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     }
     if (hybrid__weights_is_tied(w, &w->head)) w->head = w->embd;
     return HYBRID_OK;
@@ -22052,6 +22308,7 @@ static void hybrid__traced(hybrid__forward *f, const char *name, int layer, cons
         data = f->trace_host;
     }
     if (!be->ops->sync(be, NULL)) f->trace(f->trace_user, name, layer, data, rows, cols, stride);
+    hybrid__fp_plain();
 }
 
 static const float *hybrid__vector(const hybrid__tensor *t) { return (const float *)t->data; }
@@ -22534,7 +22791,7 @@ static hybrid_result hybrid__place_upload(hybrid__place *place, hybrid_runtime *
         mine->data = (char *)place->block + at;
         if ((r = gpu->ops->write(gpu, (char *)place->block + at, t->data, hybrid__weight_bytes(t), error)) != HYBRID_OK) return r;
         at += hybrid__align(hybrid__weight_bytes(t), HYBRID__PLACE_ALIGN);
-        if (progress && !progress(user, (float)((double)at / (double)place->bytes))) return hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
+        if (!hybrid__report(progress, user, (float)((double)at / (double)place->bytes))) return hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     }
     if (place->embd && hybrid__weights_is_tied(w, &w->head)) place->w.head = place->w.embd;
     return gpu->ops->flush(gpu, error);
@@ -22661,7 +22918,7 @@ static hybrid_result hybrid__model_create(hybrid_runtime *runtime, const hybrid_
     return hybrid__model_open(*model, desc, lent, error);
 }
 
-HYBRID_API void hybrid_model_destroy(hybrid_model *model)
+HYBRID__BORDER_VOID(hybrid_model_destroy, (hybrid_model *model), (model))
 {
     hybrid_runtime *rt;
     if (!model) return;
@@ -22717,7 +22974,8 @@ static hybrid_result hybrid__model_upload(hybrid_model *m, const hybrid_model_de
     return HYBRID_OK;
 }
 
-HYBRID_API hybrid_result hybrid_model_load(hybrid_runtime *runtime, const hybrid_model_desc *desc, hybrid_model **model, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_model_load, (hybrid_runtime *runtime, const hybrid_model_desc *desc,
+              hybrid_model **model, hybrid_error *error), (runtime, desc, model, error))
 {
     hybrid_model *m = NULL;
     hybrid_result r;
@@ -22728,10 +22986,10 @@ HYBRID_API hybrid_result hybrid_model_load(hybrid_runtime *runtime, const hybrid
     }
     if (!model || !desc) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_model_load: %s is NULL", model ? "desc" : "model");
     r = hybrid__model_create(runtime, desc, false, &m, error);
-    if (!r && desc->progress && !desc->progress(desc->progress_user, 0)) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
+    if (!r && !hybrid__report(desc->progress, desc->progress_user, 0)) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     if (!r) r = hybrid__weights_read(m->rt, m->gguf, &m->hp, &m->weights, desc->progress, desc->progress_user, error);
     if (!r) r = hybrid__model_upload(m, desc, error);
-    if (!r && desc->progress && !desc->progress(desc->progress_user, 1)) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
+    if (!r && !hybrid__report(desc->progress, desc->progress_user, 1)) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     if (r) {
         hybrid_model_destroy(m);
         return r;
@@ -22742,7 +23000,7 @@ HYBRID_API hybrid_result hybrid_model_load(hybrid_runtime *runtime, const hybrid
     return HYBRID_OK;
 }
 
-HYBRID_API void hybrid_model_describe(const hybrid_model *model, hybrid_model_info *info)
+HYBRID__BORDER_VOID(hybrid_model_describe, (const hybrid_model *model, hybrid_model_info *info), (model, info))
 {
     hybrid_string name;
     size_t i;
@@ -23291,7 +23549,8 @@ static hybrid_result hybrid__sampler_make_history(hybrid_sampler *s, hybrid_erro
     return HYBRID_OK;
 }
 
-HYBRID_API hybrid_result hybrid_sampler_create(hybrid_runtime *runtime, const hybrid_sampler_desc *desc, hybrid_sampler **sampler, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_sampler_create, (hybrid_runtime *runtime, const hybrid_sampler_desc *desc,
+              hybrid_sampler **sampler, hybrid_error *error), (runtime, desc, sampler, error))
 {
     hybrid_sampler_desc d;
     hybrid_sampler *s;
@@ -23326,7 +23585,7 @@ HYBRID_API hybrid_result hybrid_sampler_create(hybrid_runtime *runtime, const hy
     return HYBRID_OK;
 }
 
-HYBRID_API void hybrid_sampler_destroy(hybrid_sampler *s)
+HYBRID__BORDER_VOID(hybrid_sampler_destroy, (hybrid_sampler *s), (s))
 {
     hybrid_runtime *rt;
     if (!s) return;
@@ -23362,7 +23621,7 @@ static int32_t hybrid__sampler_choose(hybrid_sampler *s, const int32_t *ids, con
     return hybrid__select_draw(&s->select, hybrid__random_uniform(s->desc.seed, s->position, s->tries++));
 }
 
-HYBRID_API int32_t hybrid_sample(hybrid_sampler *s, const float *logits, int32_t n_vocab)
+HYBRID__BORDER(int32_t, hybrid_sample, (hybrid_sampler *s, const float *logits, int32_t n_vocab), (s, logits, n_vocab))
 {
     size_t i;
     if (!s || !logits || n_vocab <= 0) return (int32_t)HYBRID_ERROR_INVALID;
@@ -23388,7 +23647,7 @@ static void hybrid__sampler_count(hybrid_sampler *s, int32_t id, int by)
     }
 }
 
-HYBRID_API void hybrid_sampler_accept(hybrid_sampler *s, int32_t id)
+HYBRID__BORDER_VOID(hybrid_sampler_accept, (hybrid_sampler *s, int32_t id), (s, id))
 {
     if (!s || id < 0) return;
     if (s->history) {
@@ -23402,7 +23661,7 @@ HYBRID_API void hybrid_sampler_accept(hybrid_sampler *s, int32_t id)
     s->tries = 0;
 }
 
-HYBRID_API void hybrid_sampler_reset(hybrid_sampler *s)
+HYBRID__BORDER_VOID(hybrid_sampler_reset, (hybrid_sampler *s), (s))
 {
     if (!s) return;
     s->n_history = s->n_seen = 0;
@@ -23585,7 +23844,7 @@ struct hybrid_context {
     int32_t             *top_ids, n_top, n_logits_here, n_logits_made;
     float               *top_values, *top_stats;
     int32_t              n_rows_queued;
-    bool                 in_use;                          /* a call is under way: callbacks (trace, progress, log, memory, parallel_for) may not begin another */
+    uint64_t             in_use;                          /* a call is under way: callbacks (trace, progress, log, memory, parallel_for) may not begin another */
     void                *memory_kv[HYBRID__STAGES];       /* of the layers of each stage, on its device */
     char                *memory;                          /* everything else */
 };
@@ -23648,14 +23907,14 @@ static void hybrid__context_stages_free(hybrid_context *c)
     c->forward.n_stages = 0;
 }
 
-HYBRID_API void hybrid_context_destroy(hybrid_context *context)
+HYBRID__BORDER_VOID(hybrid_context_destroy, (hybrid_context *context), (context))
 {
     if (!context) return;
-    if (context->in_use) {
+    if (hybrid__busy(context->in_use)) {
         hybrid__log(context->rt, HYBRID_LOG_ERROR, "hybrid_context_destroy: the context is in use: one of its callbacks called it again; it was not destroyed");
         return;
     }
-    context->in_use = true;
+    context->in_use = hybrid__process();
     hybrid__context_stages_free(context);
     hybrid__free_aligned(context->rt, context->memory);
     hybrid__free(context->rt, context);
@@ -23736,7 +23995,8 @@ static hybrid_result hybrid__context_build(hybrid_context *c, const hybrid_conte
     return hybrid__context_stages_any(c, error);
 }
 
-HYBRID_API hybrid_result hybrid_context_create(hybrid_model *model, const hybrid_context_desc *desc, hybrid_context **context, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_context_create, (hybrid_model *model, const hybrid_context_desc *desc,
+              hybrid_context **context, hybrid_error *error), (model, desc, context, error))
 {
     hybrid_context *c;
     hybrid_result r;
@@ -23753,7 +24013,8 @@ HYBRID_API hybrid_result hybrid_context_create(hybrid_model *model, const hybrid
     return HYBRID_OK;
 }
 
-HYBRID_API void hybrid_context_describe(const hybrid_context *context, hybrid_context_desc *desc)
+HYBRID__BORDER_VOID(hybrid_context_describe, (const hybrid_context *context, hybrid_context_desc *desc),
+              (context, desc))
 {
     if (!desc) return;
     if (context) *desc = context->desc;
@@ -23778,7 +24039,7 @@ static hybrid_result hybrid__check_seq(const hybrid_context *c, int32_t seq, hyb
 /* Between calls: none is under way on this context. */
 static hybrid_result hybrid__check_free(const hybrid_context *c, hybrid_error *error)
 {
-    if (!c->in_use) return HYBRID_OK;
+    if (!hybrid__busy(c->in_use)) return HYBRID_OK;
     return hybrid__fail(error, HYBRID_ERROR_INVALID, "the context is in use: one of its callbacks (trace, progress, log, memory, parallel_for) called it again");
 }
 
@@ -23791,7 +24052,8 @@ static hybrid_result hybrid__check_idle(const hybrid_context *c, hybrid_error *e
     return hybrid__fail(error, HYBRID_ERROR_INVALID, "a decode is under way: finish it with hybrid_decode_step, or give it up with hybrid_batch_clear");
 }
 
-HYBRID_API hybrid_result hybrid_batch_add_logits(hybrid_context *c, int32_t seq, const int32_t *ids, size_t n, size_t n_logits, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_batch_add_logits, (hybrid_context *c, int32_t seq, const int32_t *ids, size_t n,
+              size_t n_logits, hybrid_error *error), (c, seq, ids, n, n_logits, error))
 {
     hybrid_result r;
     hybrid__entry *e;
@@ -23822,7 +24084,8 @@ HYBRID_API hybrid_result hybrid_batch_add_logits(hybrid_context *c, int32_t seq,
     return HYBRID_OK;
 }
 
-HYBRID_API hybrid_result hybrid_batch_add(hybrid_context *context, int32_t seq, const int32_t *ids, size_t n, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_batch_add, (hybrid_context *context, int32_t seq, const int32_t *ids, size_t n,
+              hybrid_error *error), (context, seq, ids, n, error))
 {
     return hybrid_batch_add_logits(context, seq, ids, n, 1, error);
 }
@@ -23851,10 +24114,10 @@ static void hybrid__batch_give_up(hybrid_context *c)
     hybrid__batch_forget(c);
 }
 
-HYBRID_API void hybrid_batch_clear(hybrid_context *context)
+HYBRID__BORDER_VOID(hybrid_batch_clear, (hybrid_context *context), (context))
 {
     if (!context) return;
-    if (!context->in_use) hybrid__batch_give_up(context);
+    if (!hybrid__busy(context->in_use)) hybrid__batch_give_up(context);
     else hybrid__log(context->rt, HYBRID_LOG_ERROR, "hybrid_batch_clear: the context is in use: one of its callbacks called it again; nothing was cleared");
 }
 
@@ -24061,25 +24324,26 @@ static hybrid_result hybrid__warmup(hybrid_context *c, hybrid_progress_fn progre
     stage->be->ops->rehearse(stage->be, true);
     for (i = 0; i < 2 * HYBRID__COUNT(rows) && !r; i++) {
         const int32_t n = HYBRID__MIN(rows[i / 2], c->desc.n_batch);
-        if (progress && !progress(user, (float)i / (float)(2 * HYBRID__COUNT(rows)))) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "the warm-up was cancelled");
+        if (!hybrid__report(progress, user, (float)i / (float)(2 * HYBRID__COUNT(rows)))) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "the warm-up was cancelled");
         else if ((r = hybrid__warmup_pass(c, n, i % 2 ? HYBRID__MIN(n, c->desc.n_logits) : 1, &why)) != HYBRID_OK && error) *error = why;
     }
     stage->be->ops->rehearse(stage->be, false);
     c->forward.trace = trace;
     if (r == HYBRID_ERROR_DEVICE) hybrid__context_fall_back(c, &why, NULL);
-    if (!r && progress) progress(user, 1);
+    if (!r) hybrid__report(progress, user, 1);
     return r;
 }
 
-HYBRID_API hybrid_result hybrid_warmup(hybrid_context *c, hybrid_progress_fn progress, void *user, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_warmup, (hybrid_context *c, hybrid_progress_fn progress, void *user,
+              hybrid_error *error), (c, progress, user, error))
 {
     hybrid_result r;
     if (!c) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_warmup: context is NULL");
     if ((r = hybrid__check_idle(c, error)) != HYBRID_OK || !c->forward.n_stages) return r;
     if (c->forward.stages[c->forward.n_stages - 1].device->ops->is_host) return HYBRID_OK;
-    c->in_use = true;
+    c->in_use = hybrid__process();
     r = hybrid__warmup(c, progress, user, error);
-    c->in_use = false;
+    c->in_use = 0;
     return r;
 }
 
@@ -24110,20 +24374,21 @@ static hybrid_result hybrid__decode_slice(hybrid_context *c, uint64_t budget_us,
     return HYBRID_OK;
 }
 
-HYBRID_API hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t budget_us, bool *done, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_decode_step, (hybrid_context *context, uint64_t budget_us, bool *done,
+              hybrid_error *error), (context, budget_us, done, error))
 {
     hybrid_result r;
     if (done) *done = false;
     if (!context || !done) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_decode_step: %s is NULL", context ? "done" : "context");
     if ((r = hybrid__check_free(context, error)) != HYBRID_OK) return r;
-    context->in_use = true;
+    context->in_use = hybrid__process();
     r = hybrid__decode_slice(context, budget_us, error);
-    context->in_use = false;
+    context->in_use = 0;
     *done = !r && !context->progress.running;
     return r;
 }
 
-HYBRID_API hybrid_result hybrid_decode(hybrid_context *context, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_decode, (hybrid_context *context, hybrid_error *error), (context, error))
 {
     bool done;
     return hybrid_decode_step(context, UINT64_MAX, &done, error);
@@ -24132,7 +24397,7 @@ HYBRID_API hybrid_result hybrid_decode(hybrid_context *context, hybrid_error *er
 /* Row of sequence seq's i-th logits, or -1. */
 static int32_t hybrid__logits_row(const hybrid_context *context, int32_t seq, size_t i)
 {
-    if (!context || hybrid__check_seq(context, seq, NULL) || context->in_use || context->progress.running || i >= (size_t)context->logits_n[seq]) return -1;
+    if (!context || hybrid__check_seq(context, seq, NULL) || hybrid__busy(context->in_use) || context->progress.running || i >= (size_t)context->logits_n[seq]) return -1;
     return context->logits_row[seq] + (int32_t)i;
 }
 
@@ -24147,14 +24412,15 @@ static bool hybrid__logits_fetch(hybrid_context *c)
     return true;
 }
 
-HYBRID_API const float *hybrid_logits_at(const hybrid_context *context, int32_t seq, size_t i)
+HYBRID__BORDER(const float *, hybrid_logits_at, (const hybrid_context *context, int32_t seq, size_t i),
+              (context, seq, i))
 {
     const int32_t row = hybrid__logits_row(context, seq, i);
     if (row < 0 || (row >= context->n_logits_here && !hybrid__logits_fetch((hybrid_context *)(uintptr_t)context))) return NULL;
     return context->logits + (size_t)row * (size_t)context->model->hp.n_vocab;
 }
 
-HYBRID_API const float *hybrid_logits(const hybrid_context *context, int32_t seq)
+HYBRID__BORDER(const float *, hybrid_logits, (const hybrid_context *context, int32_t seq), (context, seq))
 {
     if (!context || hybrid__check_seq(context, seq, NULL) || !context->logits_n[seq]) return NULL;
     return hybrid_logits_at(context, seq, (size_t)context->logits_n[seq] - 1);
@@ -24167,7 +24433,8 @@ HYBRID_API int32_t hybrid_seq_length(const hybrid_context *context, int32_t seq)
     return context && !hybrid__check_seq(context, seq, NULL) ? context->kv.seqs[seq].length : -1;
 }
 
-HYBRID_API hybrid_result hybrid_seq_remove(hybrid_context *context, int32_t seq, int32_t from, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_seq_remove, (hybrid_context *context, int32_t seq, int32_t from,
+              hybrid_error *error), (context, seq, from, error))
 {
     hybrid__seq *s;
     hybrid_result r;
@@ -24180,7 +24447,8 @@ HYBRID_API hybrid_result hybrid_seq_remove(hybrid_context *context, int32_t seq,
     return HYBRID_OK;
 }
 
-HYBRID_API hybrid_result hybrid_seq_fork(hybrid_context *context, int32_t from, int32_t to, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_seq_fork, (hybrid_context *context, int32_t from, int32_t to, hybrid_error *error),
+              (context, from, to, error))
 {
     hybrid_result r;
     if (!context) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_seq_fork: context is NULL");
@@ -24207,7 +24475,7 @@ static bool hybrid__sampler_needs(const hybrid_sampler_desc *d, size_t n_bias, s
     return !n_bias && lowers && want > 0 && want + (int64_t)n_seen <= k;
 }
 
-HYBRID_API int32_t hybrid_sampler_candidates(const hybrid_sampler_desc *desc)
+HYBRID__BORDER(int32_t, hybrid_sampler_candidates, (const hybrid_sampler_desc *desc), (desc))
 {
     hybrid_sampler_desc d;
     size_t seen;
@@ -24231,7 +24499,8 @@ static void hybrid__few_sort(hybrid__few *few, const int32_t *ids, const float *
     }
 }
 
-HYBRID_API int32_t hybrid_sample_next(hybrid_sampler *s, hybrid_context *context, int32_t seq, int32_t n_vocab)
+HYBRID__BORDER(int32_t, hybrid_sample_next, (hybrid_sampler *s, hybrid_context *context, int32_t seq, int32_t n_vocab),
+              (s, context, seq, n_vocab))
 {
     const int32_t row = context && s && !hybrid__check_seq(context, seq, NULL) && context->logits_n[seq] ? hybrid__logits_row(context, seq, (size_t)context->logits_n[seq] - 1) : -1;
     const int32_t k = row >= 0 ? context->forward.n_top : 0;
@@ -24325,7 +24594,9 @@ static hybrid_result hybrid__plan_model(hybrid_runtime *rt, const hybrid__counte
     return r;
 }
 
-HYBRID_API hybrid_result hybrid_plan(hybrid_runtime *runtime, const hybrid_model_desc *model, const hybrid_context_desc *context, hybrid_memory_plan *plan, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_plan, (hybrid_runtime *runtime, const hybrid_model_desc *model,
+              const hybrid_context_desc *context, hybrid_memory_plan *plan, hybrid_error *error), (runtime, model,
+              context, plan, error))
 {
     hybrid_runtime *rt = NULL;
     hybrid__counter counter;
@@ -24559,7 +24830,7 @@ struct hybrid_session {
     bool                 batch_pending;    /* the batch holds tokens */
     bool                 prompt_pending;   /* ... and they are a prompt */
     bool                 running;
-    bool                 in_use;           /* a call is under way: callbacks may not begin another */
+    uint64_t             in_use;           /* a call is under way: callbacks may not begin another */
     hybrid_session_info  info;
     hybrid_error         error;            /* of the last call that failed, as long as result says so */
     hybrid_result        result;
@@ -24570,7 +24841,7 @@ struct hybrid_session {
 /* False: refused, and the result says so until the call under way ends. */
 static bool hybrid__session_enter(hybrid_session *s, const char *function)
 {
-    if (!s->in_use) return s->in_use = true;
+    if (!hybrid__busy(s->in_use)) return (s->in_use = hybrid__process()) != 0;
     s->result = hybrid__fail(&s->error, HYBRID_ERROR_INVALID, "%s: the session is in use: one of its callbacks called it again", function);
     return false;
 }
@@ -24578,7 +24849,7 @@ static bool hybrid__session_enter(hybrid_session *s, const char *function)
 /* A call that failed has left everything as it was, but for this. */
 static hybrid_result hybrid__session_leave(hybrid_session *s, hybrid_result r, const hybrid_error *error)
 {
-    s->in_use = false;
+    s->in_use = 0;
     s->result = r;
     if (r) {
         s->error = *error;
@@ -24587,7 +24858,7 @@ static hybrid_result hybrid__session_leave(hybrid_session *s, hybrid_result r, c
     return r;
 }
 
-HYBRID_API void hybrid_session_destroy(hybrid_session *session)
+HYBRID__BORDER_VOID(hybrid_session_destroy, (hybrid_session *session), (session))
 {
     hybrid_runtime *rt;
     if (!session) return;
@@ -24651,7 +24922,8 @@ static hybrid_result hybrid__session_build(hybrid_session *s, const hybrid_sessi
     return desc->system && desc->system[0] ? hybrid__dialog_add(&s->dialog, HYBRID__ROLE_SYSTEM, desc->system, strlen(desc->system), error) : HYBRID_OK;
 }
 
-HYBRID_API hybrid_result hybrid_session_create(hybrid_model *model, const hybrid_session_desc *desc, hybrid_session **session, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_session_create, (hybrid_model *model, const hybrid_session_desc *desc,
+              hybrid_session **session, hybrid_error *error), (model, desc, session, error))
 {
     hybrid_session_desc zero;
     hybrid_session *s;
@@ -24776,7 +25048,7 @@ static hybrid_result hybrid__session_say(hybrid_session *s, const char *text, hy
     return r;
 }
 
-HYBRID_API hybrid_result hybrid_session_say(hybrid_session *session, const char *text)
+HYBRID__BORDER(hybrid_result, hybrid_session_say, (hybrid_session *session, const char *text), (session, text))
 {
     hybrid_error error;
     if (!session || !hybrid__session_enter(session, "hybrid_session_say")) return HYBRID_ERROR_INVALID;
@@ -24827,7 +25099,7 @@ static hybrid_result hybrid__session_complete(hybrid_session *s, const char *tex
     return r;
 }
 
-HYBRID_API hybrid_result hybrid_session_complete(hybrid_session *session, const char *text)
+HYBRID__BORDER(hybrid_result, hybrid_session_complete, (hybrid_session *session, const char *text), (session, text))
 {
     hybrid_error error;
     if (!session || !hybrid__session_enter(session, "hybrid_session_complete")) return HYBRID_ERROR_INVALID;
@@ -24942,13 +25214,13 @@ static hybrid_result hybrid__session_token(hybrid_session *s, size_t *at, hybrid
     return r;
 }
 
-HYBRID_API const char *hybrid_session_next(hybrid_session *session)
+HYBRID__BORDER(const char *, hybrid_session_next, (hybrid_session *session), (session))
 {
     hybrid_session *s = session;
     hybrid_error error;
     size_t at = 0;
     hybrid_result r = HYBRID_OK;
-    if (!s || (!s->running && !s->in_use) || !hybrid__session_enter(s, "hybrid_session_next")) return NULL;
+    if (!s || (!s->running && !hybrid__busy(s->in_use)) || !hybrid__session_enter(s, "hybrid_session_next")) return NULL;
     while (!r && s->running && !at) r = hybrid__session_token(s, &at, &error);
     if (hybrid__session_leave(s, r, &error) || !at) return NULL;
     memcpy(s->answer + s->answer_size, s->piece, at);
@@ -24957,14 +25229,16 @@ HYBRID_API const char *hybrid_session_next(hybrid_session *session)
     return s->piece;
 }
 
-HYBRID_API hybrid_result hybrid_session_result(const hybrid_session *session, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_session_result, (const hybrid_session *session, hybrid_error *error),
+              (session, error))
 {
     if (!session) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_session_result: session is NULL");
     if (session->result && error) *error = session->error;
     return session->result;
 }
 
-HYBRID_API void hybrid_session_describe(const hybrid_session *session, hybrid_session_info *info)
+HYBRID__BORDER_VOID(hybrid_session_describe, (const hybrid_session *session, hybrid_session_info *info),
+              (session, info))
 {
     if (!info) return;
     memset(info, 0, sizeof *info);
@@ -24974,7 +25248,7 @@ HYBRID_API void hybrid_session_describe(const hybrid_session *session, hybrid_se
     info->n_used = hybrid_seq_length(session->ctx, 0);
 }
 
-HYBRID_API void hybrid_session_reset(hybrid_session *session)
+HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 {
     hybrid__dialog *d;
     if (!session) return;
@@ -25027,6 +25301,8 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__BIG_ENDIAN
 #undef HYBRID__BLOCK_SIZE
 #undef HYBRID__BLOCK_TYPE
+#undef HYBRID__BORDER
+#undef HYBRID__BORDER_VOID
 #undef HYBRID__CACHE_IDS
 #undef HYBRID__CACHE_TEXT
 #undef HYBRID__CASED_UP
@@ -25048,6 +25324,14 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session)
 #undef HYBRID__FIND_EXPERTS
 #undef HYBRID__FLOAT_GENERIC
 #undef HYBRID__FLOAT_KERNELS
+#undef HYBRID__FP_ARM32
+#undef HYBRID__FP_ARM64
+#undef HYBRID__FP_FENV
+#undef HYBRID__FP_MSVC_ARM64
+#undef HYBRID__FP_MSVC_X86
+#undef HYBRID__FP_NONE
+#undef HYBRID__FP_RISCV
+#undef HYBRID__FP_X86
 #undef HYBRID__GEMV256_AVX2
 #undef HYBRID__GEMV256_AVX512
 #undef HYBRID__GEMV32_AVX2

@@ -9,6 +9,7 @@
 #include "core/macros.h"
 
 #include "core/base.c"
+#include "core/fpenv.c"
 #include "core/number.c"
 #include "core/utf8.c"
 #include "core/decimal.c"

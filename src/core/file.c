@@ -173,7 +173,9 @@ static hybrid_result hybrid__file_read(hybrid__file *f, uint64_t offset, void *d
     if (!n) return HYBRID_OK;
     if (f->data) { memcpy(dst, f->data + offset, n); return HYBRID_OK; }
     if (f->reader.read_at) {
-        if (f->reader.read_at(f->reader.user, offset, dst, n)) return HYBRID_OK;
+        const bool good = f->reader.read_at(f->reader.user, offset, dst, n);
+        hybrid__fp_plain();
+        if (good) return HYBRID_OK;
         return hybrid__fail_at(error, HYBRID_ERROR_IO, offset, "the reader failed to deliver %llu bytes at %llu", (unsigned long long)n, (unsigned long long)offset);
     }
     if (hybrid__file_read_at(f, offset, dst, n)) return HYBRID_OK;

@@ -34,8 +34,18 @@ static void *hybrid__default_alloc(void *user, size_t size) { HYBRID__UNUSED(use
 static void hybrid__default_free(void *user, void *block) { HYBRID__UNUSED(user); free(block); }
 
 /* Uninitialised memory, or NULL. size 0 gives a block too, so that NULL always means failure. */
-static void *hybrid__alloc(hybrid_runtime *rt, size_t size) { return rt->allocator.alloc(rt->allocator.user, size ? size : 1); }
-static void hybrid__free(hybrid_runtime *rt, void *block) { if (block) rt->allocator.free(rt->allocator.user, block); }
+static void *hybrid__alloc(hybrid_runtime *rt, size_t size)
+{
+    void *block = rt->allocator.alloc(rt->allocator.user, size ? size : 1);
+    if (rt->allocator.alloc != hybrid__default_alloc) hybrid__fp_plain();
+    return block;
+}
+static void hybrid__free(hybrid_runtime *rt, void *block)
+{
+    if (!block) return;
+    rt->allocator.free(rt->allocator.user, block);
+    if (rt->allocator.free != hybrid__default_free) hybrid__fp_plain();
+}
 
 /* Zeroed memory for count elements, or NULL (also when count * size overflows). */
 static void *hybrid__calloc(hybrid_runtime *rt, size_t count, size_t size)
@@ -85,4 +95,13 @@ static HYBRID__PRINTF(3, 4) void hybrid__log(hybrid_runtime *rt, hybrid_log_leve
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
     rt->logger.log(rt->logger.user, level, line);
+    hybrid__fp_plain();
+}
+
+/* Tells the host how far a call is. False: it wants to stop. */
+static bool hybrid__report(hybrid_progress_fn progress, void *user, float fraction)
+{
+    const bool on = !progress || progress(user, fraction);
+    hybrid__fp_plain();
+    return on;
 }

@@ -13,7 +13,8 @@ static void hybrid__runtime_release(hybrid_runtime *rt)
     { hybrid_allocator a = rt->allocator; a.free(a.user, rt); }
 }
 
-HYBRID_API hybrid_result hybrid_runtime_create(const hybrid_runtime_desc *desc, hybrid_runtime **runtime, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_runtime_create, (const hybrid_runtime_desc *desc, hybrid_runtime **runtime,
+              hybrid_error *error), (desc, runtime, error))
 {
     hybrid_runtime_desc zero;
     hybrid_allocator a;
@@ -91,7 +92,7 @@ static hybrid_result hybrid__runtime_like(const hybrid_runtime *model, const hyb
     return hybrid_runtime_create(&desc, runtime, error);
 }
 
-HYBRID_API void hybrid_runtime_destroy(hybrid_runtime *runtime) { hybrid__runtime_release(runtime); }
+HYBRID__BORDER_VOID(hybrid_runtime_destroy, (hybrid_runtime *runtime), (runtime)) { hybrid__runtime_release(runtime); }
 HYBRID_API const char *hybrid_runtime_isa(const hybrid_runtime *runtime) { return runtime ? hybrid__isa_name(runtime->isa) : hybrid__isa_name(hybrid__cpu_isa()); }
 HYBRID_API int hybrid_runtime_threads(const hybrid_runtime *runtime) { return runtime ? runtime->pool.n_lanes : 1; }
 
@@ -104,7 +105,8 @@ static hybrid_result hybrid__runtime_retain(hybrid_runtime *runtime, hybrid_runt
     return HYBRID_OK;
 }
 
-HYBRID_API hybrid_result hybrid_devices(hybrid_runtime *runtime, hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_devices, (hybrid_runtime *runtime, hybrid_device_info *list, size_t capacity,
+              size_t *count, hybrid_error *error), (runtime, list, capacity, count, error))
 {
     hybrid_runtime_desc desc;
     hybrid_runtime *rt;

@@ -67,6 +67,10 @@ static uint64_t hybrid__process(void)
 #endif
 }
 
+/* in_use of an object: 0, or the process of the thread whose call is under way. One that was under way in another thread when this process was
+ * forked never ends: it keeps nobody out. */
+static bool hybrid__busy(uint64_t in_use) { return in_use && in_use == hybrid__process(); }
+
 /* A lock for what is short or rare: 0, or the process of the thread that holds it. Who holds one calls nothing of the host's: it could wait
  * for a thread that waits for the lock. A lock that another process holds was held when this one was forked, by a thread that is not here:
  * it is free. */
@@ -251,6 +255,7 @@ static void hybrid__worker_main(hybrid__worker *worker)
 {
     hybrid__pool *pool = worker->pool;
     uint64_t seen = 0;
+    hybrid__fp_plain();                                      /* a thread begins with that of the one that made it */
     for (;;) {
         uint64_t since = hybrid__now_us(), spins = 0;
         while (hybrid__atomic_load(&pool->ticket) >> 32 == seen) {
@@ -304,9 +309,11 @@ static void hybrid__pool_start(hybrid__pool *pool)
 typedef struct hybrid__host_section { hybrid__chunk_fn fn; void *arg; volatile uint64_t next; int n; } hybrid__host_section;
 static void hybrid__host_lane(void *arg, int lane)
 {
+    const hybrid__fp host = hybrid__fp_enter();              /* a thread of the host's */
     hybrid__host_section *s = (hybrid__host_section *)arg;
     uint64_t chunk;
     while ((chunk = hybrid__atomic_add(&s->next, 1)) < (uint64_t)s->n) s->fn(s->arg, (int)chunk, lane);
+    hybrid__fp_leave(host);
 }
 
 /* Runs fn for chunks 0..n-1 and returns when all are done. */
@@ -320,6 +327,7 @@ static void hybrid__pool_run(hybrid__pool *pool, int n, hybrid__chunk_fn fn, voi
             hybrid__host_section section;
             section.fn = fn; section.arg = arg; section.next = 0; section.n = n;
             pool->host_for(pool->host_user, HYBRID__MIN(n, lanes), hybrid__host_lane, &section);
+            hybrid__fp_plain();
         } else {
 #if defined(HYBRID__THREADS_POSIX) || defined(HYBRID__THREADS_WIN32)
             uint64_t section = (hybrid__atomic_load(&pool->ticket) >> 32) + 1;

@@ -15,7 +15,7 @@ struct hybrid_gguf {
     bool                        lent;            /* the readers are the caller's: not to be closed */
 };
 
-HYBRID_API void hybrid_gguf_destroy(hybrid_gguf *g)
+HYBRID__BORDER_VOID(hybrid_gguf_destroy, (hybrid_gguf *g), (g))
 {
     hybrid_runtime *rt;
     size_t i;
@@ -349,7 +349,8 @@ static hybrid_result hybrid__gguf_open_source(hybrid_runtime *runtime, const hyb
     return HYBRID_OK;
 }
 
-HYBRID_API hybrid_result hybrid_gguf_open(hybrid_runtime *runtime, const hybrid_source *source, hybrid_gguf **gguf, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_open, (hybrid_runtime *runtime, const hybrid_source *source,
+              hybrid_gguf **gguf, hybrid_error *error), (runtime, source, gguf, error))
 {
     if (gguf) *gguf = NULL;
     if (!source) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_open: source is NULL");
@@ -362,8 +363,8 @@ HYBRID_API hybrid_result hybrid_gguf_open(hybrid_runtime *runtime, const hybrid_
 
 /* ---- looking at it ---- */
 
-HYBRID_API size_t hybrid_gguf_part_count(const hybrid_gguf *g) { return g ? g->n_parts : 0; }
-HYBRID_API uint64_t hybrid_gguf_part_size(const hybrid_gguf *g, size_t i) { return g && i < g->n_parts ? g->parts[i].file.size : 0; }
+HYBRID__BORDER(size_t, hybrid_gguf_part_count, (const hybrid_gguf *g), (g)) { return g ? g->n_parts : 0; }
+HYBRID__BORDER(uint64_t, hybrid_gguf_part_size, (const hybrid_gguf *g, size_t i), (g, i)) { return g && i < g->n_parts ? g->parts[i].file.size : 0; }
 HYBRID_API uint64_t hybrid_gguf_file_size(const hybrid_gguf *g)
 {
     uint64_t size = 0;
@@ -389,14 +390,16 @@ static void hybrid__gguf_value_of(const hybrid_gguf *g, size_t i, hybrid_gguf_va
     value->index = p->index && span->type == HYBRID_GGUF_ARRAY && !hybrid__gguf_number_size(span->item_type) ? p->index + span->index : NULL;
 }
 
-HYBRID_API hybrid_string hybrid_gguf_key(const hybrid_gguf *g, size_t i, hybrid_gguf_value *value)
+HYBRID__BORDER(hybrid_string, hybrid_gguf_key, (const hybrid_gguf *g, size_t i, hybrid_gguf_value *value), (g, i,
+              value))
 {
     if (!g || i >= g->n_keys) return hybrid__string(NULL);
     if (value) hybrid__gguf_value_of(g, i, value);
     return g->key_names.names[i];
 }
 
-HYBRID_API bool hybrid_gguf_find(const hybrid_gguf *g, const char *key, hybrid_gguf_value *value)
+HYBRID__BORDER(bool, hybrid_gguf_find, (const hybrid_gguf *g, const char *key, hybrid_gguf_value *value), (g, key,
+              value))
 {
     size_t i = g && key ? hybrid__names_find(&g->key_names, hybrid__string(key)) : HYBRID__NO_NAME;
     if (i == HYBRID__NO_NAME) return false;
@@ -404,19 +407,19 @@ HYBRID_API bool hybrid_gguf_find(const hybrid_gguf *g, const char *key, hybrid_g
     return true;
 }
 
-HYBRID_API bool hybrid_gguf_get_i64(const hybrid_gguf *g, const char *key, int64_t *out)
+HYBRID__BORDER(bool, hybrid_gguf_get_i64, (const hybrid_gguf *g, const char *key, int64_t *out), (g, key, out))
 {
     hybrid_gguf_value v;
     return hybrid_gguf_find(g, key, &v) && hybrid__gguf_load_i64(v.type, (const unsigned char *)v.data, out);
 }
 
-HYBRID_API bool hybrid_gguf_get_f64(const hybrid_gguf *g, const char *key, double *out)
+HYBRID__BORDER(bool, hybrid_gguf_get_f64, (const hybrid_gguf *g, const char *key, double *out), (g, key, out))
 {
     hybrid_gguf_value v;
     return hybrid_gguf_find(g, key, &v) && hybrid__gguf_load_f64(v.type, (const unsigned char *)v.data, out);
 }
 
-HYBRID_API bool hybrid_gguf_get_string(const hybrid_gguf *g, const char *key, hybrid_string *out)
+HYBRID__BORDER(bool, hybrid_gguf_get_string, (const hybrid_gguf *g, const char *key, hybrid_string *out), (g, key, out))
 {
     hybrid_gguf_value v;
     if (!hybrid_gguf_find(g, key, &v) || v.type != HYBRID_GGUF_STRING) return false;
@@ -429,13 +432,14 @@ HYBRID_API const hybrid_gguf_tensor *hybrid_gguf_tensor_at(const hybrid_gguf *g,
     return g && i < g->n_tensors ? &g->tensors[i].tensor : NULL;
 }
 
-HYBRID_API const hybrid_gguf_tensor *hybrid_gguf_find_tensor(const hybrid_gguf *g, const char *name)
+HYBRID__BORDER(const hybrid_gguf_tensor *, hybrid_gguf_find_tensor, (const hybrid_gguf *g, const char *name), (g, name))
 {
     size_t i = g && name ? hybrid__names_find(&g->tensor_names, hybrid__string(name)) : HYBRID__NO_NAME;
     return i == HYBRID__NO_NAME ? NULL : &g->tensors[i].tensor;
 }
 
-HYBRID_API hybrid_result hybrid_gguf_read_tensor(hybrid_gguf *g, const hybrid_gguf_tensor *tensor, void *dst, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_read_tensor, (hybrid_gguf *g, const hybrid_gguf_tensor *tensor, void *dst,
+              hybrid_error *error), (g, tensor, dst, error))
 {
     char text[64];
     if (!g || !tensor || !dst) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_read_tensor: an argument is NULL");

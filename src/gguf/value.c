@@ -73,7 +73,7 @@ static const unsigned char *hybrid__gguf_number_at(const hybrid_gguf_value *valu
     return size ? (const unsigned char *)value->data + i * size : NULL;
 }
 
-HYBRID_API int64_t hybrid_gguf_item_i64(const hybrid_gguf_value *value, uint64_t i)
+HYBRID__BORDER(int64_t, hybrid_gguf_item_i64, (const hybrid_gguf_value *value, uint64_t i), (value, i))
 {
     const unsigned char *p = hybrid__gguf_number_at(value, i);
     int64_t out = 0;
@@ -81,7 +81,7 @@ HYBRID_API int64_t hybrid_gguf_item_i64(const hybrid_gguf_value *value, uint64_t
     return out;
 }
 
-HYBRID_API double hybrid_gguf_item_f64(const hybrid_gguf_value *value, uint64_t i)
+HYBRID__BORDER(double, hybrid_gguf_item_f64, (const hybrid_gguf_value *value, uint64_t i), (value, i))
 {
     const unsigned char *p = hybrid__gguf_number_at(value, i);
     double out = 0;
@@ -89,7 +89,7 @@ HYBRID_API double hybrid_gguf_item_f64(const hybrid_gguf_value *value, uint64_t 
     return out;
 }
 
-HYBRID_API hybrid_string hybrid_gguf_item_string(const hybrid_gguf_value *value, uint64_t i)
+HYBRID__BORDER(hybrid_string, hybrid_gguf_item_string, (const hybrid_gguf_value *value, uint64_t i), (value, i))
 {
     hybrid_string s = { NULL, 0 };
     if (!value || value->item_type != HYBRID_GGUF_STRING || i >= value->count) return s;
@@ -105,7 +105,8 @@ HYBRID_API hybrid_string hybrid_gguf_item_string(const hybrid_gguf_value *value,
 }
 
 /* The index of n arrays: n offsets from data, then n distances from this index to that of the item; see hybrid__gguf_scan_array. */
-HYBRID_API bool hybrid_gguf_item_array(const hybrid_gguf_value *value, uint64_t i, hybrid_gguf_value *item)
+HYBRID__BORDER(bool, hybrid_gguf_item_array, (const hybrid_gguf_value *value, uint64_t i, hybrid_gguf_value *item),
+              (value, i, item))
 {
     const unsigned char *p;
     uint64_t end;

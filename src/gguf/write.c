@@ -27,10 +27,11 @@ struct hybrid_gguf_writer {
     hybrid_write_fn       write;         /* NULL: output */
     void                 *user;
     hybrid__output        output;
-    bool                  in_use;        /* a call is under way: its callbacks (writing, log, memory) may not begin another */
+    uint64_t              in_use;        /* a call is under way: its callbacks (writing, log, memory) may not begin another */
 };
 
-HYBRID_API hybrid_result hybrid_gguf_writer_create(hybrid_runtime *runtime, hybrid_gguf_writer **writer, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_writer_create, (hybrid_runtime *runtime, hybrid_gguf_writer **writer,
+              hybrid_error *error), (runtime, writer, error))
 {
     hybrid_runtime *rt;
     hybrid_result r;
@@ -46,17 +47,17 @@ HYBRID_API hybrid_result hybrid_gguf_writer_create(hybrid_runtime *runtime, hybr
     return HYBRID_OK;
 }
 
-HYBRID_API void hybrid_gguf_writer_destroy(hybrid_gguf_writer *w)
+HYBRID__BORDER_VOID(hybrid_gguf_writer_destroy, (hybrid_gguf_writer *w), (w))
 {
     hybrid_runtime *rt;
     size_t i;
     if (!w) return;
     rt = w->rt;
-    if (w->in_use) {
+    if (hybrid__busy(w->in_use)) {
         hybrid__log(rt, HYBRID_LOG_ERROR, "hybrid_gguf_writer_destroy: the writer is in use: one of its callbacks called it again; it was not destroyed");
         return;
     }
-    w->in_use = true;
+    w->in_use = hybrid__process();
     for (i = 0; i < w->key_names.count; i++) hybrid__free(rt, w->entries[i].bytes);
     for (i = 0; i < w->tensor_names.count; i++) hybrid__free(rt, w->tensors[i].name);
     hybrid__names_free(rt, &w->key_names);
@@ -71,15 +72,15 @@ HYBRID_API void hybrid_gguf_writer_destroy(hybrid_gguf_writer *w)
 /* Begins a call of the writer, if none is under way. */
 static hybrid_result hybrid__gguf_enter(hybrid_gguf_writer *w, const char *function, hybrid_error *error)
 {
-    if (w->in_use) return hybrid__fail(error, HYBRID_ERROR_INVALID, "%s: the writer is in use: one of its callbacks called it again", function);
-    w->in_use = true;
+    if (hybrid__busy(w->in_use)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "%s: the writer is in use: one of its callbacks called it again", function);
+    w->in_use = hybrid__process();
     return HYBRID_OK;
 }
 
 /* Ends a call. Keeps the first failure, hands every failure to the caller. */
 static hybrid_result hybrid__gguf_note(hybrid_gguf_writer *w, const hybrid_error *failure, hybrid_error *error)
 {
-    w->in_use = false;
+    w->in_use = 0;
     if (!failure->result) return HYBRID_OK;
     if (!w->failed.result && w->stage == HYBRID__GGUF_COLLECTING) w->failed = *failure;
     if (error) *error = *failure;
@@ -196,7 +197,8 @@ static void hybrid__gguf_set_value(hybrid_gguf_writer *w, hybrid_string key, con
     hybrid__gguf_accept(w, bytes, 12 + key.size + header + (size_t)value->size, error);
 }
 
-HYBRID_API hybrid_result hybrid_gguf_set(hybrid_gguf_writer *w, const char *key, const hybrid_gguf_value *value, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_set, (hybrid_gguf_writer *w, const char *key,
+              const hybrid_gguf_value *value, hybrid_error *error), (w, key, value, error))
 {
     hybrid_error e;
     e.result = HYBRID_OK;
@@ -220,7 +222,8 @@ static hybrid_result hybrid__gguf_set_plain(hybrid_gguf_writer *w, const char *k
     return hybrid_gguf_set(w, key, &value, error);
 }
 
-HYBRID_API hybrid_result hybrid_gguf_set_int(hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type, int64_t value, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_set_int, (hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type,
+              int64_t value, hybrid_error *error), (w, key, type, value, error))
 {
     hybrid_error e;
     int64_t back;
@@ -234,7 +237,8 @@ HYBRID_API hybrid_result hybrid_gguf_set_int(hybrid_gguf_writer *w, const char *
     return hybrid__gguf_note(w, &e, error);
 }
 
-HYBRID_API hybrid_result hybrid_gguf_set_float(hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type, double value, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_set_float, (hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type,
+              double value, hybrid_error *error), (w, key, type, value, error))
 {
     hybrid_error e;
     float single = (float)value;
@@ -246,13 +250,16 @@ HYBRID_API hybrid_result hybrid_gguf_set_float(hybrid_gguf_writer *w, const char
     return hybrid__gguf_note(w, &e, error);
 }
 
-HYBRID_API hybrid_result hybrid_gguf_set_string(hybrid_gguf_writer *w, const char *key, const char *text, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_set_string, (hybrid_gguf_writer *w, const char *key, const char *text,
+              hybrid_error *error), (w, key, text, error))
 {
     if (!text) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_string: text is NULL");
     return hybrid__gguf_set_plain(w, key, HYBRID_GGUF_STRING, HYBRID_GGUF_STRING, text, 1, strlen(text), error);
 }
 
-HYBRID_API hybrid_result hybrid_gguf_set_numbers(hybrid_gguf_writer *w, const char *key, hybrid_gguf_type item_type, const void *items, size_t count, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_set_numbers, (hybrid_gguf_writer *w, const char *key,
+              hybrid_gguf_type item_type, const void *items, size_t count, hybrid_error *error),
+              (w, key, item_type, items, count, error))
 {
     size_t size = (unsigned)item_type < HYBRID__GGUF_N_TYPES ? hybrid__gguf_number_size(item_type) : 0;
     uint64_t bytes = count > HYBRID_GGUF_MAX_METADATA ? UINT64_MAX : (uint64_t)count * size;
@@ -290,7 +297,8 @@ static void hybrid__gguf_set_items(hybrid_gguf_writer *w, hybrid_string key, con
     hybrid__gguf_accept(w, bytes, (size_t)(p - bytes), error);
 }
 
-HYBRID_API hybrid_result hybrid_gguf_set_strings(hybrid_gguf_writer *w, const char *key, const hybrid_string *items, size_t count, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_set_strings, (hybrid_gguf_writer *w, const char *key,
+              const hybrid_string *items, size_t count, hybrid_error *error), (w, key, items, count, error))
 {
     hybrid_error e;
     e.result = HYBRID_OK;
@@ -300,7 +308,8 @@ HYBRID_API hybrid_result hybrid_gguf_set_strings(hybrid_gguf_writer *w, const ch
     return hybrid__gguf_note(w, &e, error);
 }
 
-HYBRID_API hybrid_result hybrid_gguf_set_arrays(hybrid_gguf_writer *w, const char *key, const hybrid_gguf_value *items, size_t count, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_set_arrays, (hybrid_gguf_writer *w, const char *key,
+              const hybrid_gguf_value *items, size_t count, hybrid_error *error), (w, key, items, count, error))
 {
     hybrid_error e;
     e.result = HYBRID_OK;
@@ -310,7 +319,8 @@ HYBRID_API hybrid_result hybrid_gguf_set_arrays(hybrid_gguf_writer *w, const cha
     return hybrid__gguf_note(w, &e, error);
 }
 
-HYBRID_API hybrid_result hybrid_gguf_copy_keys(hybrid_gguf_writer *w, const hybrid_gguf *from, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_copy_keys, (hybrid_gguf_writer *w, const hybrid_gguf *from,
+              hybrid_error *error), (w, from, error))
 {
     hybrid_gguf_value value;
     hybrid_error e;
@@ -353,7 +363,8 @@ static void hybrid__gguf_plan_tensor(hybrid_gguf_writer *w, const char *name, hy
     hybrid__names_add(&w->tensor_names, t.name);
 }
 
-HYBRID_API hybrid_result hybrid_gguf_add_tensor(hybrid_gguf_writer *w, const char *name, hybrid_type type, int n_dims, const uint64_t *ne, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_add_tensor, (hybrid_gguf_writer *w, const char *name, hybrid_type type,
+              int n_dims, const uint64_t *ne, hybrid_error *error), (w, name, type, n_dims, ne, error))
 {
     hybrid_error e;
     e.result = HYBRID_OK;
@@ -367,8 +378,14 @@ HYBRID_API hybrid_result hybrid_gguf_add_tensor(hybrid_gguf_writer *w, const cha
 
 static bool hybrid__gguf_emit(hybrid_gguf_writer *w, const void *data, size_t n)
 {
+    bool good;
     if (w->failed.result) return false;
-    if (!n || (w->write ? w->write(w->user, data, n) : hybrid__output_write(&w->output, data, n))) { w->written += n; return true; }
+    good = !n || (w->write ? w->write(w->user, data, n) : hybrid__output_write(&w->output, data, n));
+    hybrid__fp_plain();
+    if (good) {
+        w->written += n;
+        return true;
+    }
     hybrid__fail_at(&w->failed, HYBRID_ERROR_IO, w->written, "writing failed at byte %llu: %s", (unsigned long long)w->written,
                     w->write ? "the callback returned false" : "is the disk full?");
     return false;
@@ -454,23 +471,25 @@ static hybrid_result hybrid__gguf_start(hybrid_gguf_writer *w, hybrid_write_fn w
     return w->failed.result;
 }
 
-HYBRID_API hybrid_result hybrid_gguf_begin(hybrid_gguf_writer *w, hybrid_write_fn write, void *user, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_begin, (hybrid_gguf_writer *w, hybrid_write_fn write, void *user,
+              hybrid_error *error), (w, write, user, error))
 {
     hybrid_result r;
     if (!w || !write) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin: an argument is NULL");
     if ((r = hybrid__gguf_enter(w, "hybrid_gguf_begin", error)) != HYBRID_OK) return r;
     r = hybrid__gguf_start(w, write, user, NULL, error);
-    w->in_use = false;
+    w->in_use = 0;
     return r;
 }
 
-HYBRID_API hybrid_result hybrid_gguf_begin_path(hybrid_gguf_writer *w, const char *path, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_begin_path, (hybrid_gguf_writer *w, const char *path, hybrid_error *error),
+              (w, path, error))
 {
     hybrid_result r;
     if (!w || !path) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin_path: an argument is NULL");
     if ((r = hybrid__gguf_enter(w, "hybrid_gguf_begin_path", error)) != HYBRID_OK) return r;
     r = hybrid__gguf_start(w, NULL, NULL, path, error);
-    w->in_use = false;
+    w->in_use = 0;
     return r;
 }
 
@@ -499,13 +518,14 @@ static hybrid_result hybrid__gguf_give(hybrid_gguf_writer *w, const void *data, 
     return w->failed.result;
 }
 
-HYBRID_API hybrid_result hybrid_gguf_write(hybrid_gguf_writer *w, const void *data, size_t n, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_write, (hybrid_gguf_writer *w, const void *data, size_t n,
+              hybrid_error *error), (w, data, n, error))
 {
     hybrid_result r;
     if (!w || (!data && n)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: an argument is NULL");
     if ((r = hybrid__gguf_enter(w, "hybrid_gguf_write", error)) != HYBRID_OK) return r;
     r = hybrid__gguf_give(w, data, n, error);
-    w->in_use = false;
+    w->in_use = 0;
     return r;
 }
 
@@ -526,12 +546,12 @@ static hybrid_result hybrid__gguf_finish(hybrid_gguf_writer *w, hybrid_error *er
     return w->failed.result;
 }
 
-HYBRID_API hybrid_result hybrid_gguf_end(hybrid_gguf_writer *w, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_gguf_end, (hybrid_gguf_writer *w, hybrid_error *error), (w, error))
 {
     hybrid_result r;
     if (!w) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_end: writer is NULL");
     if ((r = hybrid__gguf_enter(w, "hybrid_gguf_end", error)) != HYBRID_OK) return r;
     r = hybrid__gguf_finish(w, error);
-    w->in_use = false;
+    w->in_use = 0;
     return r;
 }

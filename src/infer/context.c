@@ -32,7 +32,7 @@ struct hybrid_context {
     int32_t             *top_ids, n_top, n_logits_here, n_logits_made;
     float               *top_values, *top_stats;
     int32_t              n_rows_queued;
-    bool                 in_use;                          /* a call is under way: callbacks (trace, progress, log, memory, parallel_for) may not begin another */
+    uint64_t             in_use;                          /* a call is under way: callbacks (trace, progress, log, memory, parallel_for) may not begin another */
     void                *memory_kv[HYBRID__STAGES];       /* of the layers of each stage, on its device */
     char                *memory;                          /* everything else */
 };
@@ -95,14 +95,14 @@ static void hybrid__context_stages_free(hybrid_context *c)
     c->forward.n_stages = 0;
 }
 
-HYBRID_API void hybrid_context_destroy(hybrid_context *context)
+HYBRID__BORDER_VOID(hybrid_context_destroy, (hybrid_context *context), (context))
 {
     if (!context) return;
-    if (context->in_use) {
+    if (hybrid__busy(context->in_use)) {
         hybrid__log(context->rt, HYBRID_LOG_ERROR, "hybrid_context_destroy: the context is in use: one of its callbacks called it again; it was not destroyed");
         return;
     }
-    context->in_use = true;
+    context->in_use = hybrid__process();
     hybrid__context_stages_free(context);
     hybrid__free_aligned(context->rt, context->memory);
     hybrid__free(context->rt, context);
@@ -183,7 +183,8 @@ static hybrid_result hybrid__context_build(hybrid_context *c, const hybrid_conte
     return hybrid__context_stages_any(c, error);
 }
 
-HYBRID_API hybrid_result hybrid_context_create(hybrid_model *model, const hybrid_context_desc *desc, hybrid_context **context, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_context_create, (hybrid_model *model, const hybrid_context_desc *desc,
+              hybrid_context **context, hybrid_error *error), (model, desc, context, error))
 {
     hybrid_context *c;
     hybrid_result r;
@@ -200,7 +201,8 @@ HYBRID_API hybrid_result hybrid_context_create(hybrid_model *model, const hybrid
     return HYBRID_OK;
 }
 
-HYBRID_API void hybrid_context_describe(const hybrid_context *context, hybrid_context_desc *desc)
+HYBRID__BORDER_VOID(hybrid_context_describe, (const hybrid_context *context, hybrid_context_desc *desc),
+              (context, desc))
 {
     if (!desc) return;
     if (context) *desc = context->desc;
@@ -225,7 +227,7 @@ static hybrid_result hybrid__check_seq(const hybrid_context *c, int32_t seq, hyb
 /* Between calls: none is under way on this context. */
 static hybrid_result hybrid__check_free(const hybrid_context *c, hybrid_error *error)
 {
-    if (!c->in_use) return HYBRID_OK;
+    if (!hybrid__busy(c->in_use)) return HYBRID_OK;
     return hybrid__fail(error, HYBRID_ERROR_INVALID, "the context is in use: one of its callbacks (trace, progress, log, memory, parallel_for) called it again");
 }
 
@@ -238,7 +240,8 @@ static hybrid_result hybrid__check_idle(const hybrid_context *c, hybrid_error *e
     return hybrid__fail(error, HYBRID_ERROR_INVALID, "a decode is under way: finish it with hybrid_decode_step, or give it up with hybrid_batch_clear");
 }
 
-HYBRID_API hybrid_result hybrid_batch_add_logits(hybrid_context *c, int32_t seq, const int32_t *ids, size_t n, size_t n_logits, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_batch_add_logits, (hybrid_context *c, int32_t seq, const int32_t *ids, size_t n,
+              size_t n_logits, hybrid_error *error), (c, seq, ids, n, n_logits, error))
 {
     hybrid_result r;
     hybrid__entry *e;
@@ -269,7 +272,8 @@ HYBRID_API hybrid_result hybrid_batch_add_logits(hybrid_context *c, int32_t seq,
     return HYBRID_OK;
 }
 
-HYBRID_API hybrid_result hybrid_batch_add(hybrid_context *context, int32_t seq, const int32_t *ids, size_t n, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_batch_add, (hybrid_context *context, int32_t seq, const int32_t *ids, size_t n,
+              hybrid_error *error), (context, seq, ids, n, error))
 {
     return hybrid_batch_add_logits(context, seq, ids, n, 1, error);
 }
@@ -298,10 +302,10 @@ static void hybrid__batch_give_up(hybrid_context *c)
     hybrid__batch_forget(c);
 }
 
-HYBRID_API void hybrid_batch_clear(hybrid_context *context)
+HYBRID__BORDER_VOID(hybrid_batch_clear, (hybrid_context *context), (context))
 {
     if (!context) return;
-    if (!context->in_use) hybrid__batch_give_up(context);
+    if (!hybrid__busy(context->in_use)) hybrid__batch_give_up(context);
     else hybrid__log(context->rt, HYBRID_LOG_ERROR, "hybrid_batch_clear: the context is in use: one of its callbacks called it again; nothing was cleared");
 }
 
@@ -508,25 +512,26 @@ static hybrid_result hybrid__warmup(hybrid_context *c, hybrid_progress_fn progre
     stage->be->ops->rehearse(stage->be, true);
     for (i = 0; i < 2 * HYBRID__COUNT(rows) && !r; i++) {
         const int32_t n = HYBRID__MIN(rows[i / 2], c->desc.n_batch);
-        if (progress && !progress(user, (float)i / (float)(2 * HYBRID__COUNT(rows)))) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "the warm-up was cancelled");
+        if (!hybrid__report(progress, user, (float)i / (float)(2 * HYBRID__COUNT(rows)))) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "the warm-up was cancelled");
         else if ((r = hybrid__warmup_pass(c, n, i % 2 ? HYBRID__MIN(n, c->desc.n_logits) : 1, &why)) != HYBRID_OK && error) *error = why;
     }
     stage->be->ops->rehearse(stage->be, false);
     c->forward.trace = trace;
     if (r == HYBRID_ERROR_DEVICE) hybrid__context_fall_back(c, &why, NULL);
-    if (!r && progress) progress(user, 1);
+    if (!r) hybrid__report(progress, user, 1);
     return r;
 }
 
-HYBRID_API hybrid_result hybrid_warmup(hybrid_context *c, hybrid_progress_fn progress, void *user, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_warmup, (hybrid_context *c, hybrid_progress_fn progress, void *user,
+              hybrid_error *error), (c, progress, user, error))
 {
     hybrid_result r;
     if (!c) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_warmup: context is NULL");
     if ((r = hybrid__check_idle(c, error)) != HYBRID_OK || !c->forward.n_stages) return r;
     if (c->forward.stages[c->forward.n_stages - 1].device->ops->is_host) return HYBRID_OK;
-    c->in_use = true;
+    c->in_use = hybrid__process();
     r = hybrid__warmup(c, progress, user, error);
-    c->in_use = false;
+    c->in_use = 0;
     return r;
 }
 
@@ -557,20 +562,21 @@ static hybrid_result hybrid__decode_slice(hybrid_context *c, uint64_t budget_us,
     return HYBRID_OK;
 }
 
-HYBRID_API hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t budget_us, bool *done, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_decode_step, (hybrid_context *context, uint64_t budget_us, bool *done,
+              hybrid_error *error), (context, budget_us, done, error))
 {
     hybrid_result r;
     if (done) *done = false;
     if (!context || !done) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_decode_step: %s is NULL", context ? "done" : "context");
     if ((r = hybrid__check_free(context, error)) != HYBRID_OK) return r;
-    context->in_use = true;
+    context->in_use = hybrid__process();
     r = hybrid__decode_slice(context, budget_us, error);
-    context->in_use = false;
+    context->in_use = 0;
     *done = !r && !context->progress.running;
     return r;
 }
 
-HYBRID_API hybrid_result hybrid_decode(hybrid_context *context, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_decode, (hybrid_context *context, hybrid_error *error), (context, error))
 {
     bool done;
     return hybrid_decode_step(context, UINT64_MAX, &done, error);
@@ -579,7 +585,7 @@ HYBRID_API hybrid_result hybrid_decode(hybrid_context *context, hybrid_error *er
 /* Row of sequence seq's i-th logits, or -1. */
 static int32_t hybrid__logits_row(const hybrid_context *context, int32_t seq, size_t i)
 {
-    if (!context || hybrid__check_seq(context, seq, NULL) || context->in_use || context->progress.running || i >= (size_t)context->logits_n[seq]) return -1;
+    if (!context || hybrid__check_seq(context, seq, NULL) || hybrid__busy(context->in_use) || context->progress.running || i >= (size_t)context->logits_n[seq]) return -1;
     return context->logits_row[seq] + (int32_t)i;
 }
 
@@ -594,14 +600,15 @@ static bool hybrid__logits_fetch(hybrid_context *c)
     return true;
 }
 
-HYBRID_API const float *hybrid_logits_at(const hybrid_context *context, int32_t seq, size_t i)
+HYBRID__BORDER(const float *, hybrid_logits_at, (const hybrid_context *context, int32_t seq, size_t i),
+              (context, seq, i))
 {
     const int32_t row = hybrid__logits_row(context, seq, i);
     if (row < 0 || (row >= context->n_logits_here && !hybrid__logits_fetch((hybrid_context *)(uintptr_t)context))) return NULL;
     return context->logits + (size_t)row * (size_t)context->model->hp.n_vocab;
 }
 
-HYBRID_API const float *hybrid_logits(const hybrid_context *context, int32_t seq)
+HYBRID__BORDER(const float *, hybrid_logits, (const hybrid_context *context, int32_t seq), (context, seq))
 {
     if (!context || hybrid__check_seq(context, seq, NULL) || !context->logits_n[seq]) return NULL;
     return hybrid_logits_at(context, seq, (size_t)context->logits_n[seq] - 1);
@@ -614,7 +621,8 @@ HYBRID_API int32_t hybrid_seq_length(const hybrid_context *context, int32_t seq)
     return context && !hybrid__check_seq(context, seq, NULL) ? context->kv.seqs[seq].length : -1;
 }
 
-HYBRID_API hybrid_result hybrid_seq_remove(hybrid_context *context, int32_t seq, int32_t from, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_seq_remove, (hybrid_context *context, int32_t seq, int32_t from,
+              hybrid_error *error), (context, seq, from, error))
 {
     hybrid__seq *s;
     hybrid_result r;
@@ -627,7 +635,8 @@ HYBRID_API hybrid_result hybrid_seq_remove(hybrid_context *context, int32_t seq,
     return HYBRID_OK;
 }
 
-HYBRID_API hybrid_result hybrid_seq_fork(hybrid_context *context, int32_t from, int32_t to, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_seq_fork, (hybrid_context *context, int32_t from, int32_t to, hybrid_error *error),
+              (context, from, to, error))
 {
     hybrid_result r;
     if (!context) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_seq_fork: context is NULL");

@@ -9,7 +9,7 @@ static bool hybrid__sampler_needs(const hybrid_sampler_desc *d, size_t n_bias, s
     return !n_bias && lowers && want > 0 && want + (int64_t)n_seen <= k;
 }
 
-HYBRID_API int32_t hybrid_sampler_candidates(const hybrid_sampler_desc *desc)
+HYBRID__BORDER(int32_t, hybrid_sampler_candidates, (const hybrid_sampler_desc *desc), (desc))
 {
     hybrid_sampler_desc d;
     size_t seen;
@@ -33,7 +33,8 @@ static void hybrid__few_sort(hybrid__few *few, const int32_t *ids, const float *
     }
 }
 
-HYBRID_API int32_t hybrid_sample_next(hybrid_sampler *s, hybrid_context *context, int32_t seq, int32_t n_vocab)
+HYBRID__BORDER(int32_t, hybrid_sample_next, (hybrid_sampler *s, hybrid_context *context, int32_t seq, int32_t n_vocab),
+              (s, context, seq, n_vocab))
 {
     const int32_t row = context && s && !hybrid__check_seq(context, seq, NULL) && context->logits_n[seq] ? hybrid__logits_row(context, seq, (size_t)context->logits_n[seq] - 1) : -1;
     const int32_t k = row >= 0 ? context->forward.n_top : 0;

@@ -75,7 +75,9 @@ static hybrid_result hybrid__plan_model(hybrid_runtime *rt, const hybrid__counte
     return r;
 }
 
-HYBRID_API hybrid_result hybrid_plan(hybrid_runtime *runtime, const hybrid_model_desc *model, const hybrid_context_desc *context, hybrid_memory_plan *plan, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_plan, (hybrid_runtime *runtime, const hybrid_model_desc *model,
+              const hybrid_context_desc *context, hybrid_memory_plan *plan, hybrid_error *error), (runtime, model,
+              context, plan, error))
 {
     hybrid_runtime *rt = NULL;
     hybrid__counter counter;

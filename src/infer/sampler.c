@@ -166,7 +166,8 @@ static hybrid_result hybrid__sampler_make_history(hybrid_sampler *s, hybrid_erro
     return HYBRID_OK;
 }
 
-HYBRID_API hybrid_result hybrid_sampler_create(hybrid_runtime *runtime, const hybrid_sampler_desc *desc, hybrid_sampler **sampler, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_sampler_create, (hybrid_runtime *runtime, const hybrid_sampler_desc *desc,
+              hybrid_sampler **sampler, hybrid_error *error), (runtime, desc, sampler, error))
 {
     hybrid_sampler_desc d;
     hybrid_sampler *s;
@@ -201,7 +202,7 @@ HYBRID_API hybrid_result hybrid_sampler_create(hybrid_runtime *runtime, const hy
     return HYBRID_OK;
 }
 
-HYBRID_API void hybrid_sampler_destroy(hybrid_sampler *s)
+HYBRID__BORDER_VOID(hybrid_sampler_destroy, (hybrid_sampler *s), (s))
 {
     hybrid_runtime *rt;
     if (!s) return;
@@ -237,7 +238,7 @@ static int32_t hybrid__sampler_choose(hybrid_sampler *s, const int32_t *ids, con
     return hybrid__select_draw(&s->select, hybrid__random_uniform(s->desc.seed, s->position, s->tries++));
 }
 
-HYBRID_API int32_t hybrid_sample(hybrid_sampler *s, const float *logits, int32_t n_vocab)
+HYBRID__BORDER(int32_t, hybrid_sample, (hybrid_sampler *s, const float *logits, int32_t n_vocab), (s, logits, n_vocab))
 {
     size_t i;
     if (!s || !logits || n_vocab <= 0) return (int32_t)HYBRID_ERROR_INVALID;
@@ -263,7 +264,7 @@ static void hybrid__sampler_count(hybrid_sampler *s, int32_t id, int by)
     }
 }
 
-HYBRID_API void hybrid_sampler_accept(hybrid_sampler *s, int32_t id)
+HYBRID__BORDER_VOID(hybrid_sampler_accept, (hybrid_sampler *s, int32_t id), (s, id))
 {
     if (!s || id < 0) return;
     if (s->history) {
@@ -277,7 +278,7 @@ HYBRID_API void hybrid_sampler_accept(hybrid_sampler *s, int32_t id)
     s->tries = 0;
 }
 
-HYBRID_API void hybrid_sampler_reset(hybrid_sampler *s)
+HYBRID__BORDER_VOID(hybrid_sampler_reset, (hybrid_sampler *s), (s))
 {
     if (!s) return;
     s->n_history = s->n_seen = 0;

@@ -18,7 +18,7 @@ struct hybrid_session {
     bool                 batch_pending;    /* the batch holds tokens */
     bool                 prompt_pending;   /* ... and they are a prompt */
     bool                 running;
-    bool                 in_use;           /* a call is under way: callbacks may not begin another */
+    uint64_t             in_use;           /* a call is under way: callbacks may not begin another */
     hybrid_session_info  info;
     hybrid_error         error;            /* of the last call that failed, as long as result says so */
     hybrid_result        result;
@@ -29,7 +29,7 @@ struct hybrid_session {
 /* False: refused, and the result says so until the call under way ends. */
 static bool hybrid__session_enter(hybrid_session *s, const char *function)
 {
-    if (!s->in_use) return s->in_use = true;
+    if (!hybrid__busy(s->in_use)) return (s->in_use = hybrid__process()) != 0;
     s->result = hybrid__fail(&s->error, HYBRID_ERROR_INVALID, "%s: the session is in use: one of its callbacks called it again", function);
     return false;
 }
@@ -37,7 +37,7 @@ static bool hybrid__session_enter(hybrid_session *s, const char *function)
 /* A call that failed has left everything as it was, but for this. */
 static hybrid_result hybrid__session_leave(hybrid_session *s, hybrid_result r, const hybrid_error *error)
 {
-    s->in_use = false;
+    s->in_use = 0;
     s->result = r;
     if (r) {
         s->error = *error;
@@ -46,7 +46,7 @@ static hybrid_result hybrid__session_leave(hybrid_session *s, hybrid_result r, c
     return r;
 }
 
-HYBRID_API void hybrid_session_destroy(hybrid_session *session)
+HYBRID__BORDER_VOID(hybrid_session_destroy, (hybrid_session *session), (session))
 {
     hybrid_runtime *rt;
     if (!session) return;
@@ -110,7 +110,8 @@ static hybrid_result hybrid__session_build(hybrid_session *s, const hybrid_sessi
     return desc->system && desc->system[0] ? hybrid__dialog_add(&s->dialog, HYBRID__ROLE_SYSTEM, desc->system, strlen(desc->system), error) : HYBRID_OK;
 }
 
-HYBRID_API hybrid_result hybrid_session_create(hybrid_model *model, const hybrid_session_desc *desc, hybrid_session **session, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_session_create, (hybrid_model *model, const hybrid_session_desc *desc,
+              hybrid_session **session, hybrid_error *error), (model, desc, session, error))
 {
     hybrid_session_desc zero;
     hybrid_session *s;
@@ -235,7 +236,7 @@ static hybrid_result hybrid__session_say(hybrid_session *s, const char *text, hy
     return r;
 }
 
-HYBRID_API hybrid_result hybrid_session_say(hybrid_session *session, const char *text)
+HYBRID__BORDER(hybrid_result, hybrid_session_say, (hybrid_session *session, const char *text), (session, text))
 {
     hybrid_error error;
     if (!session || !hybrid__session_enter(session, "hybrid_session_say")) return HYBRID_ERROR_INVALID;
@@ -286,7 +287,7 @@ static hybrid_result hybrid__session_complete(hybrid_session *s, const char *tex
     return r;
 }
 
-HYBRID_API hybrid_result hybrid_session_complete(hybrid_session *session, const char *text)
+HYBRID__BORDER(hybrid_result, hybrid_session_complete, (hybrid_session *session, const char *text), (session, text))
 {
     hybrid_error error;
     if (!session || !hybrid__session_enter(session, "hybrid_session_complete")) return HYBRID_ERROR_INVALID;
@@ -401,13 +402,13 @@ static hybrid_result hybrid__session_token(hybrid_session *s, size_t *at, hybrid
     return r;
 }
 
-HYBRID_API const char *hybrid_session_next(hybrid_session *session)
+HYBRID__BORDER(const char *, hybrid_session_next, (hybrid_session *session), (session))
 {
     hybrid_session *s = session;
     hybrid_error error;
     size_t at = 0;
     hybrid_result r = HYBRID_OK;
-    if (!s || (!s->running && !s->in_use) || !hybrid__session_enter(s, "hybrid_session_next")) return NULL;
+    if (!s || (!s->running && !hybrid__busy(s->in_use)) || !hybrid__session_enter(s, "hybrid_session_next")) return NULL;
     while (!r && s->running && !at) r = hybrid__session_token(s, &at, &error);
     if (hybrid__session_leave(s, r, &error) || !at) return NULL;
     memcpy(s->answer + s->answer_size, s->piece, at);
@@ -416,14 +417,16 @@ HYBRID_API const char *hybrid_session_next(hybrid_session *session)
     return s->piece;
 }
 
-HYBRID_API hybrid_result hybrid_session_result(const hybrid_session *session, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_session_result, (const hybrid_session *session, hybrid_error *error),
+              (session, error))
 {
     if (!session) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_session_result: session is NULL");
     if (session->result && error) *error = session->error;
     return session->result;
 }
 
-HYBRID_API void hybrid_session_describe(const hybrid_session *session, hybrid_session_info *info)
+HYBRID__BORDER_VOID(hybrid_session_describe, (const hybrid_session *session, hybrid_session_info *info),
+              (session, info))
 {
     if (!info) return;
     memset(info, 0, sizeof *info);
@@ -433,7 +436,7 @@ HYBRID_API void hybrid_session_describe(const hybrid_session *session, hybrid_se
     info->n_used = hybrid_seq_length(session->ctx, 0);
 }
 
-HYBRID_API void hybrid_session_reset(hybrid_session *session)
+HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 {
     hybrid__dialog *d;
     if (!session) return;

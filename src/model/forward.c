@@ -139,6 +139,7 @@ static void hybrid__traced(hybrid__forward *f, const char *name, int layer, cons
         data = f->trace_host;
     }
     if (!be->ops->sync(be, NULL)) f->trace(f->trace_user, name, layer, data, rows, cols, stride);
+    hybrid__fp_plain();
 }
 
 static const float *hybrid__vector(const hybrid__tensor *t) { return (const float *)t->data; }

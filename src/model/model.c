@@ -109,7 +109,7 @@ static hybrid_result hybrid__model_create(hybrid_runtime *runtime, const hybrid_
     return hybrid__model_open(*model, desc, lent, error);
 }
 
-HYBRID_API void hybrid_model_destroy(hybrid_model *model)
+HYBRID__BORDER_VOID(hybrid_model_destroy, (hybrid_model *model), (model))
 {
     hybrid_runtime *rt;
     if (!model) return;
@@ -165,7 +165,8 @@ static hybrid_result hybrid__model_upload(hybrid_model *m, const hybrid_model_de
     return HYBRID_OK;
 }
 
-HYBRID_API hybrid_result hybrid_model_load(hybrid_runtime *runtime, const hybrid_model_desc *desc, hybrid_model **model, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_model_load, (hybrid_runtime *runtime, const hybrid_model_desc *desc,
+              hybrid_model **model, hybrid_error *error), (runtime, desc, model, error))
 {
     hybrid_model *m = NULL;
     hybrid_result r;
@@ -176,10 +177,10 @@ HYBRID_API hybrid_result hybrid_model_load(hybrid_runtime *runtime, const hybrid
     }
     if (!model || !desc) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_model_load: %s is NULL", model ? "desc" : "model");
     r = hybrid__model_create(runtime, desc, false, &m, error);
-    if (!r && desc->progress && !desc->progress(desc->progress_user, 0)) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
+    if (!r && !hybrid__report(desc->progress, desc->progress_user, 0)) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     if (!r) r = hybrid__weights_read(m->rt, m->gguf, &m->hp, &m->weights, desc->progress, desc->progress_user, error);
     if (!r) r = hybrid__model_upload(m, desc, error);
-    if (!r && desc->progress && !desc->progress(desc->progress_user, 1)) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
+    if (!r && !hybrid__report(desc->progress, desc->progress_user, 1)) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     if (r) {
         hybrid_model_destroy(m);
         return r;
@@ -190,7 +191,7 @@ HYBRID_API hybrid_result hybrid_model_load(hybrid_runtime *runtime, const hybrid
     return HYBRID_OK;
 }
 
-HYBRID_API void hybrid_model_describe(const hybrid_model *model, hybrid_model_info *info)
+HYBRID__BORDER_VOID(hybrid_model_describe, (const hybrid_model *model, hybrid_model_info *info), (model, info))
 {
     hybrid_string name;
     size_t i;

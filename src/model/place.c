@@ -119,7 +119,7 @@ static hybrid_result hybrid__place_upload(hybrid__place *place, hybrid_runtime *
         mine->data = (char *)place->block + at;
         if ((r = gpu->ops->write(gpu, (char *)place->block + at, t->data, hybrid__weight_bytes(t), error)) != HYBRID_OK) return r;
         at += hybrid__align(hybrid__weight_bytes(t), HYBRID__PLACE_ALIGN);
-        if (progress && !progress(user, (float)((double)at / (double)place->bytes))) return hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
+        if (!hybrid__report(progress, user, (float)((double)at / (double)place->bytes))) return hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     }
     if (place->embd && hybrid__weights_is_tied(w, &w->head)) place->w.head = place->w.embd;
     return gpu->ops->flush(gpu, error);

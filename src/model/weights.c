@@ -227,7 +227,7 @@ static hybrid_result hybrid__weights_read(hybrid_runtime *rt, hybrid_gguf *gguf,
         if ((r = hybrid_gguf_read_tensor(gguf, hybrid__weights_source(gguf, t), w->owned + at, error)) != HYBRID_OK) return r;
         t->data = w->owned + at;
         at += hybrid__align(hybrid__weight_bytes(t), 64);
-        if (progress && !progress(user, (float)((double)at / (double)bytes))) return hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
+        if (!hybrid__report(progress, user, (float)((double)at / (double)bytes))) return hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     }
     if (hybrid__weights_is_tied(w, &w->head)) w->head = w->embd;
     return HYBRID_OK;

@@ -23,8 +23,9 @@ static void hybrid__convert_chunk(void *arg, int chunk, int lane)
     }
 }
 
-HYBRID_API hybrid_result hybrid_convert(hybrid_runtime *runtime, hybrid_type from, const void *src, hybrid_type to, void *dst,
-                                        size_t n_rows, size_t row, const float *importance, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_convert, (hybrid_runtime *runtime, hybrid_type from, const void *src,
+              hybrid_type to, void *dst, size_t n_rows, size_t row, const float *importance, hybrid_error *error),
+              (runtime, from, src, to, dst, n_rows, row, importance, error))
 {
     hybrid__convert c;
     hybrid_runtime *rt;

@@ -27,7 +27,7 @@ HYBRID_API const char *hybrid_mix_name(hybrid_mix mix)
     return NULL;
 }
 
-HYBRID_API bool hybrid_mix_at(size_t i, hybrid_mix *mix)
+HYBRID__BORDER(bool, hybrid_mix_at, (size_t i, hybrid_mix *mix), (i, mix))
 {
     size_t n;
     const hybrid__mix_row *rows = hybrid__mix_rows(&n);
@@ -42,7 +42,7 @@ static bool hybrid__same_letters(const char *a, const char *b)
     return !*a && !*b;
 }
 
-HYBRID_API bool hybrid_mix_find(const char *name, hybrid_mix *mix)
+HYBRID__BORDER(bool, hybrid_mix_find, (const char *name, hybrid_mix *mix), (name, mix))
 {
     size_t n, i;
     const hybrid__mix_row *rows = hybrid__mix_rows(&n);
@@ -136,7 +136,8 @@ static int hybrid__mix_layer(const char *name)
     return layer;
 }
 
-HYBRID_API hybrid_type hybrid_quantize_type_for(hybrid_mix mix, const hybrid_mix_model *model, const char *name, int n_dims, const uint64_t *ne, hybrid_type now)
+HYBRID__BORDER(hybrid_type, hybrid_quantize_type_for, (hybrid_mix mix, const hybrid_mix_model *model,
+              const char *name, int n_dims, const uint64_t *ne, hybrid_type now), (mix, model, name, n_dims, ne, now))
 {
     size_t n, i;
     const hybrid__mix_row *rows = hybrid__mix_rows(&n);

@@ -65,7 +65,8 @@ static bool hybrid__quant_arguments(const hybrid__type_traits *t, const void *bl
     return t && n % t->block_size == 0 && (n == 0 || (blocks && values && (t->block_size == 1 || (uintptr_t)blocks % 2 == 0)));
 }
 
-HYBRID_API hybrid_result hybrid_dequantize(hybrid_type type, const void *blocks, float *values, size_t n)
+HYBRID__BORDER(hybrid_result, hybrid_dequantize, (hybrid_type type, const void *blocks, float *values, size_t n),
+              (type, blocks, values, n))
 {
     const hybrid__type_traits *t = hybrid__type_info(type);
     if (HYBRID__BIG_ENDIAN) return HYBRID_ERROR_UNSUPPORTED;
@@ -85,7 +86,8 @@ static bool hybrid__all_finite(const float *values, size_t n)
     return worst < 0x7F800000u;
 }
 
-HYBRID_API hybrid_result hybrid_quantize(hybrid_type type, const float *values, void *blocks, size_t n, const float *importance)
+HYBRID__BORDER(hybrid_result, hybrid_quantize, (hybrid_type type, const float *values, void *blocks, size_t n,
+              const float *importance), (type, values, blocks, n, importance))
 {
     const hybrid__type_traits *t = hybrid__type_info(type);
     size_t i;

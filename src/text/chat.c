@@ -109,8 +109,10 @@ static hybrid_result hybrid__chat_attempt(const hybrid_template *tmpl, const hyb
     return result;
 }
 
-HYBRID_API hybrid_result hybrid_chat_render(const hybrid_template *tmpl, const hybrid_chat_message *messages, size_t n,
-    const hybrid_chat_desc *desc, hybrid_text *out, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_chat_render, (const hybrid_template *tmpl, const hybrid_chat_message *messages,
+              size_t n,
+    const hybrid_chat_desc *desc, hybrid_text *out, hybrid_error *error),
+              (tmpl, messages, n, desc, out, error))
 {
     static const hybrid_chat_desc zero = { false, false, NULL, NULL, NULL, NULL, NULL, 0, 0, { 0, 0, 0, 0 } };
     hybrid_result result;

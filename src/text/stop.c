@@ -10,10 +10,10 @@ struct hybrid_stop_matcher {
     uint8_t        *held;        /* bytes not shown yet, and those of the last feed */
     size_t          n_held, n_shown, capacity;      /* n_shown: at the front of held, given to the caller by the last call */
     bool            stopped;
-    bool            in_use;      /* the allocator may not call back */
+    uint64_t        in_use;      /* the allocator may not call back */
 };
 
-HYBRID_API void hybrid_stop_destroy(hybrid_stop_matcher *matcher)
+HYBRID__BORDER_VOID(hybrid_stop_destroy, (hybrid_stop_matcher *matcher), (matcher))
 {
     hybrid_runtime *rt;
     size_t i;
@@ -49,7 +49,9 @@ static bool hybrid__stop_add(hybrid_stop_matcher *m, size_t i, hybrid_string sto
     return true;
 }
 
-HYBRID_API hybrid_result hybrid_stop_create(hybrid_runtime *runtime, const hybrid_string *stops, size_t n_stops, hybrid_stop_matcher **matcher, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_stop_create, (hybrid_runtime *runtime, const hybrid_string *stops,
+              size_t n_stops, hybrid_stop_matcher **matcher, hybrid_error *error),
+              (runtime, stops, n_stops, matcher, error))
 {
     hybrid_runtime *rt;
     hybrid_stop_matcher *m;
@@ -108,7 +110,8 @@ static int hybrid__stop_step(hybrid_stop_matcher *m, uint8_t byte, size_t *keep)
     return found;
 }
 
-HYBRID_API hybrid_result hybrid_stop_feed(hybrid_stop_matcher *matcher, const void *bytes, size_t size, hybrid_string *safe, int *which, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_stop_feed, (hybrid_stop_matcher *matcher, const void *bytes, size_t size,
+              hybrid_string *safe, int *which, hybrid_error *error), (matcher, bytes, size, safe, which, error))
 {
     hybrid_stop_matcher *m = matcher;
     const uint8_t *p = (const uint8_t *)bytes;
@@ -118,14 +121,14 @@ HYBRID_API hybrid_result hybrid_stop_feed(hybrid_stop_matcher *matcher, const vo
     if (safe) safe->size = 0;
     if (which) *which = -1;
     if (!m || (!bytes && size) || !safe || !which) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_feed: matcher, bytes, safe or which is NULL");
-    if (m->in_use) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_feed: the matcher is in use: its allocator called it again");
+    if (hybrid__busy(m->in_use)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_feed: the matcher is in use: its allocator called it again");
     if (!hybrid__add_size(m->n_held - m->n_shown, size, &need)) return hybrid__fail(error, HYBRID_ERROR_LIMIT, "hybrid_stop_feed: too many bytes");
     if (!m->stopped && need > m->capacity) {
         size_t capacity = HYBRID__MAX(need, HYBRID__MAX(2 * m->capacity, 256));
         uint8_t *held;
-        m->in_use = true;
+        m->in_use = hybrid__process();
         held = (uint8_t *)hybrid__realloc(m->rt, m->held, m->capacity, capacity);
-        m->in_use = false;
+        m->in_use = 0;
         if (!held) return hybrid__fail_memory(error, capacity);
         m->held = held;
         m->capacity = capacity;
@@ -145,7 +148,7 @@ HYBRID_API hybrid_result hybrid_stop_feed(hybrid_stop_matcher *matcher, const vo
     return HYBRID_OK;
 }
 
-HYBRID_API hybrid_string hybrid_stop_flush(hybrid_stop_matcher *matcher)
+HYBRID__BORDER(hybrid_string, hybrid_stop_flush, (hybrid_stop_matcher *matcher), (matcher))
 {
     hybrid_string s = { NULL, 0 };
     size_t i;
@@ -157,7 +160,7 @@ HYBRID_API hybrid_string hybrid_stop_flush(hybrid_stop_matcher *matcher)
     return s;
 }
 
-HYBRID_API void hybrid_stop_reset(hybrid_stop_matcher *matcher)
+HYBRID__BORDER_VOID(hybrid_stop_reset, (hybrid_stop_matcher *matcher), (matcher))
 {
     size_t i;
     if (!matcher) return;

@@ -9,7 +9,7 @@ struct hybrid_template {
     bool            js;
 };
 
-HYBRID_API void hybrid_text_free(hybrid_text *text)
+HYBRID__BORDER_VOID(hybrid_text_free, (hybrid_text *text), (text))
 {
     if (!text) return;
     if (text->runtime) {
@@ -47,7 +47,8 @@ static size_t hybrid__template_newlines(const char *p, size_t n, char *out)
     return m - (m && out[m - 1] == '\n');
 }
 
-HYBRID_API hybrid_result hybrid_template_create(hybrid_runtime *runtime, const hybrid_template_desc *desc, hybrid_template **tmpl, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_template_create, (hybrid_runtime *runtime, const hybrid_template_desc *desc,
+              hybrid_template **tmpl, hybrid_error *error), (runtime, desc, tmpl, error))
 {
     enum { LARGEST = 16 << 20, MEMORY = 512 << 20 };
     const char *text = desc && desc->text ? desc->text : HYBRID_TEMPLATE_CHATML;
@@ -80,7 +81,7 @@ HYBRID_API hybrid_result hybrid_template_create(hybrid_runtime *runtime, const h
     return result;
 }
 
-HYBRID_API void hybrid_template_destroy(hybrid_template *tmpl)
+HYBRID__BORDER_VOID(hybrid_template_destroy, (hybrid_template *tmpl), (tmpl))
 {
     hybrid_runtime *rt;
     if (!tmpl) return;
@@ -141,7 +142,8 @@ static void hybrid__text_empty(hybrid_text *text)
     if (text->data) text->data[0] = 0;
 }
 
-HYBRID_API hybrid_result hybrid_template_render(const hybrid_template *tmpl, const hybrid_render_desc *desc, hybrid_text *out, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_template_render, (const hybrid_template *tmpl, const hybrid_render_desc *desc,
+              hybrid_text *out, hybrid_error *error), (tmpl, desc, out, error))
 {
     static const hybrid_render_desc zero = { NULL, 0, 0, 0, { 0, 0, 0, 0 } };
     hybrid__json_doc doc;

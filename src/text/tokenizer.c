@@ -47,7 +47,7 @@ static hybrid_result hybrid__tokenizer_make(hybrid_runtime *runtime, const hybri
     return r;
 }
 
-HYBRID_API void hybrid_tokenizer_destroy(hybrid_tokenizer *tokenizer)
+HYBRID__BORDER_VOID(hybrid_tokenizer_destroy, (hybrid_tokenizer *tokenizer), (tokenizer))
 {
     if (tokenizer) hybrid__vocab_destroy(tokenizer);
 }
@@ -77,7 +77,8 @@ static hybrid_result hybrid__desc_roles(const hybrid_tokenizer_desc *desc, int32
     return HYBRID_OK;
 }
 
-HYBRID_API hybrid_result hybrid_tokenizer_create(hybrid_runtime *runtime, const hybrid_tokenizer_desc *desc, hybrid_tokenizer **tokenizer, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_tokenizer_create, (hybrid_runtime *runtime, const hybrid_tokenizer_desc *desc,
+              hybrid_tokenizer **tokenizer, hybrid_error *error), (runtime, desc, tokenizer, error))
 {
     hybrid__vocab_source source;
     hybrid_result r;
@@ -182,8 +183,9 @@ static void hybrid__tokenize_text(hybrid__tokenize_job *job, const uint8_t *p, c
     }
 }
 
-HYBRID_API hybrid_result hybrid_tokenize(const hybrid_tokenizer *tokenizer, const char *text, size_t size, unsigned flags,
-                                         int32_t *ids, size_t capacity, size_t *n, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_tokenize, (const hybrid_tokenizer *tokenizer, const char *text, size_t size,
+              unsigned flags, int32_t *ids, size_t capacity, size_t *n, hybrid_error *error),
+              (tokenizer, text, size, flags, ids, capacity, n, error))
 {
     const hybrid_tokenizer *t = tokenizer;
     hybrid__tokenize_job job;
@@ -217,7 +219,7 @@ HYBRID_API hybrid_result hybrid_tokenize(const hybrid_tokenizer *tokenizer, cons
 
 /* ---- ids to text ---- */
 
-HYBRID_API hybrid_string hybrid_token_bytes(const hybrid_tokenizer *tokenizer, int32_t id)
+HYBRID__BORDER(hybrid_string, hybrid_token_bytes, (const hybrid_tokenizer *tokenizer, int32_t id), (tokenizer, id))
 {
     hybrid_string s = { NULL, 0 };
     if (!tokenizer || id < 0 || (size_t)id >= tokenizer->n_tokens) return s;
@@ -226,14 +228,15 @@ HYBRID_API hybrid_string hybrid_token_bytes(const hybrid_tokenizer *tokenizer, i
     return s;
 }
 
-HYBRID_API hybrid_token_type hybrid_token_kind(const hybrid_tokenizer *tokenizer, int32_t id)
+HYBRID__BORDER(hybrid_token_type, hybrid_token_kind, (const hybrid_tokenizer *tokenizer, int32_t id), (tokenizer, id))
 {
     if (!tokenizer || id < 0 || (size_t)id >= tokenizer->n_tokens) return HYBRID_TOKEN_UNUSED;
     return (hybrid_token_type)hybrid__token_type(tokenizer, id);
 }
 
-HYBRID_API hybrid_result hybrid_detokenize(const hybrid_tokenizer *tokenizer, const int32_t *ids, size_t n_ids, unsigned flags,
-                                           char *text, size_t capacity, size_t *size, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_detokenize, (const hybrid_tokenizer *tokenizer, const int32_t *ids, size_t n_ids,
+              unsigned flags, char *text, size_t capacity, size_t *size, hybrid_error *error),
+              (tokenizer, ids, n_ids, flags, text, capacity, size, error))
 {
     size_t i, n = 0;
     bool space = tokenizer && tokenizer->add_space;      /* the one that tokenizing put before the first word */
@@ -258,17 +261,19 @@ HYBRID_API hybrid_result hybrid_detokenize(const hybrid_tokenizer *tokenizer, co
 
 /* ---- questions ---- */
 
-HYBRID_API bool hybrid_token_is_end(const hybrid_tokenizer *tokenizer, int32_t id)
+HYBRID__BORDER(bool, hybrid_token_is_end, (const hybrid_tokenizer *tokenizer, int32_t id), (tokenizer, id))
 {
     return tokenizer && id >= 0 && (size_t)id < tokenizer->n_tokens && (tokenizer->kinds[id] & HYBRID__TOKEN_END);
 }
 
-HYBRID_API int32_t hybrid_token_role_id(const hybrid_tokenizer *tokenizer, hybrid_token_role role)
+HYBRID__BORDER(int32_t, hybrid_token_role_id, (const hybrid_tokenizer *tokenizer, hybrid_token_role role),
+              (tokenizer, role))
 {
     return tokenizer && (unsigned)role < HYBRID_ROLE_COUNT_ ? tokenizer->roles[role] : -1;
 }
 
-HYBRID_API int32_t hybrid_token_find(const hybrid_tokenizer *tokenizer, const char *bytes, size_t size)
+HYBRID__BORDER(int32_t, hybrid_token_find, (const hybrid_tokenizer *tokenizer, const char *bytes, size_t size),
+              (tokenizer, bytes, size))
 {
     int32_t id;
     if (!tokenizer || !bytes || !size) return -1;

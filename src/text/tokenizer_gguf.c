@@ -97,7 +97,8 @@ static hybrid_result hybrid__vocab_gguf_tables(const hybrid_gguf *g, hybrid_runt
     return HYBRID_OK;
 }
 
-HYBRID_API hybrid_result hybrid_tokenizer_from_gguf(hybrid_runtime *runtime, const hybrid_gguf *gguf, hybrid_tokenizer **tokenizer, hybrid_error *error)
+HYBRID__BORDER(hybrid_result, hybrid_tokenizer_from_gguf, (hybrid_runtime *runtime, const hybrid_gguf *gguf,
+              hybrid_tokenizer **tokenizer, hybrid_error *error), (runtime, gguf, tokenizer, error))
 {
     hybrid__vocab_source source;
     hybrid_gguf_value tokens, merges;

@@ -109,7 +109,8 @@ static size_t hybrid__utf8_filter(const uint8_t *p, const uint8_t *end, bool las
     return n;
 }
 
-HYBRID_API size_t hybrid_utf8_feed(hybrid_utf8_stream *stream, const void *bytes, size_t size, char *out)
+HYBRID__BORDER(size_t, hybrid_utf8_feed, (hybrid_utf8_stream *stream, const void *bytes, size_t size, char *out),
+              (stream, bytes, size, out))
 {
     const uint8_t *p = (const uint8_t *)bytes;
     size_t n = 0, used, i;
@@ -130,7 +131,7 @@ HYBRID_API size_t hybrid_utf8_feed(hybrid_utf8_stream *stream, const void *bytes
     return n;
 }
 
-HYBRID_API size_t hybrid_utf8_flush(hybrid_utf8_stream *stream, char *out)
+HYBRID__BORDER(size_t, hybrid_utf8_flush, (hybrid_utf8_stream *stream, char *out), (stream, out))
 {
     size_t used, n = hybrid__utf8_filter(stream->pending, stream->pending + stream->size, true, out, &used);
     stream->size = 0;

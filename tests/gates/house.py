@@ -1,5 +1,6 @@
 """The header is what the sources make, and the sources keep the rules that no compiler checks."""
 import os
+import re
 import sys
 
 from gates import gate
@@ -59,6 +60,40 @@ RULES = [
 ]
 
 
+# Public functions that need no border (src/core/fpenv.c): they touch no floating-point number and call nothing of the host's.
+NO_BORDER = """
+    hybrid_result_text hybrid_version hybrid_source_id hybrid_runtime_isa hybrid_runtime_threads hybrid_runtime_device
+    hybrid_gguf_type_name hybrid_gguf_tensor_type_name hybrid_gguf_version hybrid_gguf_file_size hybrid_gguf_alignment
+    hybrid_gguf_key_count hybrid_gguf_tensor_count hybrid_gguf_tensor_at hybrid_model_tokenizer hybrid_model_template
+    hybrid_model_gguf hybrid_model_runtime hybrid_vocab_size hybrid_tokenizer_adds_bos hybrid_tokenizer_adds_eos
+    hybrid_type_name hybrid_type_block_size hybrid_type_block_bytes hybrid_type_row_bytes hybrid_mix_name
+    hybrid_context_free hybrid_seq_length
+""".split()
+
+
+def borders(box):
+    """Every public function is defined by HYBRID__BORDER, which puts the floating-point environment in order, or is one of the few above."""
+    declared, defined = set(), {}
+    for folder, _, names in sorted(os.walk(box.path("src"))):
+        for name in sorted(names):
+            with open(os.path.join(folder, name), encoding="utf-8") as f:
+                text = f.read()
+            if os.path.basename(folder) == "api":
+                declared.update(re.findall(r"^HYBRID_API [^;(]*?\b(hybrid_\w+)\(", text, re.M))
+                continue
+            for public in re.findall(r"^HYBRID_API [^;(]*?\b(hybrid_\w+)\([^;]*?\)\s*\{", text, re.M):
+                defined[public] = False
+            for public in re.findall(r"^HYBRID__BORDER(?:_VOID)?\((?:[^,()]*, )?(hybrid_\w+), \(", text, re.M):
+                defined[public] = True
+    box.expect("public functions were found", len(declared) > 100, str(len(declared)))
+    lost = sorted(declared - set(defined))
+    box.expect("every public function is defined in a way that is understood", not lost, ", ".join(lost))
+    bare = sorted(n for n in declared & set(defined) if not defined[n] and n not in NO_BORDER)
+    box.expect("every public function has a border", not bare, "say HYBRID__BORDER (src/core/fpenv.c): " + ", ".join(bare))
+    spare = sorted(n for n in NO_BORDER if defined.get(n, True))
+    box.expect("the list of functions without a border is up to date", not spare, ", ".join(spare))
+
+
 def amalgamate_says(box, root):
     return box.run([sys.executable, os.path.join(root, "amalgamate.py"), "--check"])
 
@@ -66,12 +101,15 @@ def amalgamate_says(box, root):
 @gate("house", faults=[
     ("a source edited without regenerating", source("/* one more line */\n")),
     ("a header edited by hand", lambda root: append(os.path.join(root, HEADER), "/* by hand */\n")),
+    ("a public function without a border", lambda root: replace(os.path.join(root, "src", "core", "runtime.c"),
+        "HYBRID__BORDER_VOID(hybrid_runtime_destroy, (hybrid_runtime *runtime), (runtime))", "HYBRID_API void hybrid_runtime_destroy(hybrid_runtime *runtime)")),
     ("amalgamate.py lost a rule", lambda root: replace(os.path.join(root, "amalgamate.py"), "def check_scope(path, text, static_macros, problems):", "def check_scope(path, text, static_macros, problems):\n    return")),
 ])
 def house(box):
     from gates import copy_of
     status, out = amalgamate_says(box, box.root)
     box.expect("hybrid.h is up to date", status == 0, out)
+    borders(box)
     header = box.read(HEADER)
     box.expect("no trailing blanks, tabs or carriage returns", not any(line != line.rstrip() or "\t" in line for line in header.split("\n")), "hybrid.h")
     box.expect("the first lines say what it is", all(word in "\n".join(header.split("\n")[:40]) for word in ("QUICK START", "LICENCE", "OPTIONS")), "hybrid.h")
