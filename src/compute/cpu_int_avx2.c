@@ -35,7 +35,8 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__quant16_avx2(const float *x, 
 }
 HYBRID__INLINE HYBRID__TARGET_AVX2 __m128i hybrid__bytes_avx2(__m256i words) { return _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)); }
 
-/* Decode, 32-weight blocks, in groups of 8: for e = 0..3: first halves of blocks e, e+4, second halves; then d[8] (float), sums of q [8] (int32). */
+/* Decode, 32-weight blocks, in groups of 8: for e = 0..3: first halves of blocks e, e+4, second halves; then d[8] (float), sums of q [8] (int32),
+ * times 8: the offset of 4-bit weights. */
 enum { HYBRID__GROUP8 = 320, HYBRID__GROUP8_D = 256, HYBRID__GROUP8_S = 288 };
 static size_t hybrid__one32_bytes_avx2(int64_t k) { return (size_t)((k + 255) / 256) * HYBRID__GROUP8; }
 HYBRID__TARGET_AVX2 static void hybrid__one32_prepare_avx2(const float *x, int64_t k, void *act)
@@ -49,97 +50,190 @@ HYBRID__TARGET_AVX2 static void hybrid__one32_prepare_avx2(const float *x, int64
         _mm_storeu_si128((__m128i *)(void *)at, hybrid__bytes_avx2(hybrid__quant16_avx2(x, id, &sum)));
         _mm_storeu_si128((__m128i *)(void *)(at + 32), hybrid__bytes_avx2(hybrid__quant16_avx2(x + 16, id, &sum)));
         ((float *)(void *)(group + HYBRID__GROUP8_D))[b % 8] = d;
-        ((int32_t *)(void *)(group + HYBRID__GROUP8_S))[b % 8] = sum;
+        ((int32_t *)(void *)(group + HYBRID__GROUP8_S))[b % 8] = 8 * sum;
     }
 }
 static const hybrid__act_format hybrid__one32_avx2 = { hybrid__one32_bytes_avx2, hybrid__one32_prepare_avx2 };
 
-/* Decode, super-blocks: the layout of cpu_int_act.c. */
+/* Decode, super-blocks: q (int8), d (floats), sums of 16 q (int16): of a super-block the 8 even ones, then the 8 odd ones; sums of 32 q (int16). */
+HYBRID__INLINE size_t hybrid__super_d(int64_t k) { return (size_t)k; }
+HYBRID__INLINE size_t hybrid__super_s16(int64_t k) { return hybrid__super_d(k) + hybrid__align((size_t)k / 64, 64); }
+HYBRID__INLINE size_t hybrid__super_s32(int64_t k) { return hybrid__super_s16(k) + hybrid__align((size_t)k / 8, 64); }
+static size_t hybrid__super_bytes(int64_t k) { return hybrid__super_s32(k) + hybrid__align((size_t)k / 16, 64); }
 HYBRID__TARGET_AVX2 static void hybrid__one256_prepare_avx2(const float *x, int64_t k, void *act)
 {
-    float *d = (float *)(void *)((char *)act + hybrid__act256_d(k));
-    int16_t *s = (int16_t *)(void *)((char *)act + hybrid__act256_s(k));
+    char *q = (char *)act;
+    float *d = (float *)(void *)(q + hybrid__super_d(k));
+    int16_t *s16 = (int16_t *)(void *)(q + hybrid__super_s16(k)), *s32 = (int16_t *)(void *)(q + hybrid__super_s32(k));
     int64_t b;
-    for (b = 0; b < k / 16; b++) {
-        int sum = 0;
-        if (b % 16 == 0) d[b / 16] = hybrid__act_scale_avx2(x + b * 16, 32);
-        _mm_storeu_si128((__m128i *)(void *)((char *)act + b * 16), hybrid__bytes_avx2(hybrid__quant16_avx2(x + b * 16, hybrid__act_inverse(d[b / 16]), &sum)));
-        s[b] = (int16_t)sum;
+    for (b = 0; b < k / 32; b++, x += 32, q += 32) {
+        int even = 0, odd = 0;
+        float id;
+        if (b % 8 == 0) d[b / 8] = hybrid__act_scale_avx2(x, 32);
+        id = hybrid__act_inverse(d[b / 8]);
+        _mm_storeu_si128((__m128i *)(void *)q, hybrid__bytes_avx2(hybrid__quant16_avx2(x, id, &even)));
+        _mm_storeu_si128((__m128i *)(void *)(q + 16), hybrid__bytes_avx2(hybrid__quant16_avx2(x + 16, id, &odd)));
+        s16[b / 8 * 16 + b % 8] = (int16_t)even;
+        s16[b / 8 * 16 + b % 8 + 8] = (int16_t)odd;
+        s32[b] = (int16_t)(even + odd);
     }
 }
-static const hybrid__act_format hybrid__one256_avx2 = { hybrid__act256_bytes, hybrid__one256_prepare_avx2 };
+static const hybrid__act_format hybrid__one256_avx2 = { hybrid__super_bytes, hybrid__one256_prepare_avx2 };
 
-/* ---- decode, 32-weight blocks ---- */
+/* ---- decode, 32-weight blocks ----
+ * A step takes 8 consecutive blocks of one row, block e in the low and block e + 4 in the high lane of vector e: sums and scales of 8 blocks come out
+ * as one vector. One thread reads one linear stream: several rows at a time would be slower (hardware prefetching). */
 
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__load_avx2(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
+/* clang may not know what is in a vector, or where an address comes from: it would make other, slower instructions of what follows. */
+#if defined(__clang__)
+    #define HYBRID__OPAQUE(v) __asm__("" : "+x"(v))
+    #define HYBRID__OPAQUE_ADDRESS(p) __asm__("" : "+r"(p))
+#else
+    #define HYBRID__OPAQUE(v) HYBRID__UNUSED(v)
+    #define HYBRID__OPAQUE_ADDRESS(p) HYBRID__UNUSED(p)
+#endif
+
+/* 16 bytes of a, then 16 of b. Zen takes one vinserti128 a cycle, but two loads and four blends, which clang would merge into a vinserti128. */
 HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__two_avx2(const char *a, const char *b)
 {
-    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)a)), _mm_loadu_si128((const __m128i *)(const void *)b), 1);
+    __m256i high = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)b));
+    HYBRID__OPAQUE(high);
+    return _mm256_blend_epi32(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)a)), high, 0xF0);
 }
-/* 16 where the bit of a byte's number is set: two bytes of bits for each lane. */
-HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__bits_avx2(const char *a, const char *b)
+/* In each lane: the four dwords of a in two sums (first half), those of b in two sums. _words: the same of eight words, in four sums. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__other_halves_avx2(__m256i a, __m256i b)
 {
-    const __m256i each = _mm256_set1_epi64x((int64_t)0x8040201008040201);
-    __m256i v = _mm256_shuffle_epi8(_mm256_set_m128i(_mm_cvtsi32_si128(hybrid__load_u16(b)), _mm_cvtsi32_si128(hybrid__load_u16(a))),
-                                    _mm256_set_epi64x(0x0101010101010101, 0, 0x0101010101010101, 0));
-    return _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(v, each), each), _mm256_set1_epi8(16));
+    return _mm256_castpd_si256(_mm256_shuffle_pd(_mm256_castsi256_pd(a), _mm256_castsi256_pd(b), 5));
+}
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__half_dwords_avx2(__m256i a, __m256i b)
+{
+    return _mm256_add_epi32(_mm256_blend_epi32(a, b, 0xCC), hybrid__other_halves_avx2(a, b));
+}
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__half_words_avx2(__m256i a, __m256i b)
+{
+    return _mm256_add_epi16(_mm256_blend_epi32(a, b, 0xCC), hybrid__other_halves_avx2(a, b));
+}
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__even_dwords_avx2(__m256i a, __m256i b)
+{
+    return _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), 0x88));
+}
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__odd_dwords_avx2(__m256i a, __m256i b)
+{
+    return _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), 0xDD));
 }
 /* Sums of the dwords of 128-bit lanes: lane L, dword e: lane L of v_e. */
 HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__sum_lanes_avx2(__m256i v0, __m256i v1, __m256i v2, __m256i v3)
 {
-    __m256i a = _mm256_add_epi32(_mm256_unpacklo_epi32(v0, v1), _mm256_unpackhi_epi32(v0, v1));
-    __m256i b = _mm256_add_epi32(_mm256_unpacklo_epi32(v2, v3), _mm256_unpackhi_epi32(v2, v3));
-    return _mm256_add_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
-}
-/* Low halves of 8 dwords as floats. */
-HYBRID__INLINE HYBRID__TARGET_AVX2 __m256 hybrid__halfs_avx2(__m256i v)
-{
-    v = _mm256_and_si256(v, _mm256_set1_epi32(0xFFFF));
-    return _mm256_cvtph_ps(_mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_packus_epi32(v, v), 0x08)));
+    const __m256i a = hybrid__half_dwords_avx2(v0, v1), b = hybrid__half_dwords_avx2(v2, v3);
+    return _mm256_add_epi32(hybrid__even_dwords_avx2(a, b), hybrid__odd_dwords_avx2(a, b));
 }
 
-/* Blocks e, e+4 of a group times their activations: 4 partial sums a block. */
-HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__dot_two_avx2(const char *w, size_t stride, size_t qs, size_t qh, bool bytes, const char *x)
+/* 16 where the bit of a byte's number is set: h holds 16 such bits, at the bytes that `at` names for each byte. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__fifth_avx2(__m256i h, int at)
 {
-    const __m256i low4 = _mm256_set1_epi8(15), one = _mm256_set1_epi16(1);
-    __m256i x0 = _mm256_load_si256((const __m256i *)(const void *)x), x1 = _mm256_load_si256((const __m256i *)(const void *)(x + 32)), lo, hi;
-    if (bytes) {
-        lo = hybrid__two_avx2(w + qs, w + 4 * stride + qs);
-        hi = hybrid__two_avx2(w + qs + 16, w + 4 * stride + qs + 16);
-        return _mm256_add_epi32(_mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(lo), _mm256_sign_epi8(x0, lo)), one),
-                                _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(hi), _mm256_sign_epi8(x1, hi)), one));
-    }
-    hi = hybrid__two_avx2(w + qs, w + 4 * stride + qs);
-    lo = _mm256_and_si256(hi, low4);
-    hi = _mm256_and_si256(_mm256_srli_epi16(hi, 4), low4);
-    if (qh) {
-        lo = _mm256_or_si256(lo, hybrid__bits_avx2(w + qh, w + 4 * stride + qh));
-        hi = _mm256_or_si256(hi, hybrid__bits_avx2(w + qh + 2, w + 4 * stride + qh + 2));
-    }
-    return _mm256_madd_epi16(_mm256_add_epi16(_mm256_maddubs_epi16(lo, x0), _mm256_maddubs_epi16(hi, x1)), one);
+    const __m256i each = _mm256_set1_epi64x((int64_t)0x8040201008040201);
+    const __m256i v = _mm256_shuffle_epi8(h, _mm256_add_epi8(_mm256_set1_epi8((char)at), _mm256_set_epi64x(0x0101010101010101, 0, 0x0101010101010101, 0)));
+    return _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(v, each), each), _mm256_set1_epi8(16));
 }
 
-/* t of 8 blocks. shift: log2 of the offset of q (0: q is signed, or the block has a min). */
-HYBRID__INLINE HYBRID__TARGET_AVX2 __m256 hybrid__dot8_avx2(const char *w, size_t stride, size_t qs, size_t qh, bool bytes, bool affine, int shift, const char *x)
+/* The first 16 bytes of blocks e and e + 4, moved so that their heads are word e (unit 2) or dword e (unit 4). */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__heads_two_avx2(const char *w, size_t stride, int e, int unit)
 {
-    __m256i s = _mm256_load_si256((const __m256i *)(const void *)(x + HYBRID__GROUP8_S)), isum, heads;
+    return hybrid__two_avx2(w + (size_t)e * (stride - (size_t)unit), w + (size_t)(e + 4) * stride - (size_t)(e * unit));
+}
+
+/* Nibbles (and fifth bits) of blocks e, e + 4 times x: 8 sums of 4 products a block, of 16 bits. h: heads_two; at: where in them the fifth bits are. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__dot_nibbles_avx2(const char *qs, size_t stride, bool fifth, __m256i h, int at, const char *x)
+{
+    const __m256i low4 = _mm256_set1_epi8(15), v = hybrid__two_avx2(qs, qs + 4 * stride);
+    __m256i lo = _mm256_and_si256(v, low4), hi = _mm256_and_si256(_mm256_srli_epi16(v, 4), low4);
+    if (fifth) {
+        lo = _mm256_or_si256(lo, hybrid__fifth_avx2(h, at));
+        hi = _mm256_or_si256(hi, hybrid__fifth_avx2(h, at + 2));
+    }
+    return _mm256_add_epi16(_mm256_maddubs_epi16(lo, hybrid__load_avx2(x)), _mm256_maddubs_epi16(hi, hybrid__load_avx2(x + 32)));
+}
+/* Bytes of blocks e, e + 4 times x: 4 sums of 8 products. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__dot_bytes_avx2(const char *qs, size_t stride, const char *x)
+{
+    const __m256i one = _mm256_set1_epi16(1), a = hybrid__two_avx2(qs, qs + 4 * stride), b = hybrid__two_avx2(qs + 16, qs + 4 * stride + 16);
+    return _mm256_add_epi32(_mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(a), _mm256_sign_epi8(hybrid__load_avx2(x), a)), one),
+                            _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(b), _mm256_sign_epi8(hybrid__load_avx2(x + 32), b)), one));
+}
+
+/* t of 8 blocks. qs, qh: where nibbles or bytes, and fifth bits (0: none), are in a block; affine: it has a min. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256 hybrid__dot8_avx2(const char *w, size_t stride, size_t qs, size_t qh, bool bytes, bool affine, const char *x)
+{
+    const __m256i one = _mm256_set1_epi16(1), s = _mm256_load_si256((const __m256i *)(const void *)(x + HYBRID__GROUP8_S));
+    const char *head = w;
+    const int unit = !affine ? 2 : qh ? 0 : 4;         /* a head and what is behind it must not leave the 16 bytes */
+    __m256i h0, h1, h2, h3, m0, m1, m2, m3, isum;
     __m256 t;
-    heads = _mm256_set_epi32((int)hybrid__load_u32(w + 7 * stride), (int)hybrid__load_u32(w + 6 * stride), (int)hybrid__load_u32(w + 5 * stride),
-                             (int)hybrid__load_u32(w + 4 * stride), (int)hybrid__load_u32(w + 3 * stride), (int)hybrid__load_u32(w + 2 * stride),
-                             (int)hybrid__load_u32(w + stride), (int)hybrid__load_u32(w));
-    isum = hybrid__sum_lanes_avx2(hybrid__dot_two_avx2(w, stride, qs, qh, bytes, x), hybrid__dot_two_avx2(w + stride, stride, qs, qh, bytes, x + 64),
-                                  hybrid__dot_two_avx2(w + 2 * stride, stride, qs, qh, bytes, x + 128), hybrid__dot_two_avx2(w + 3 * stride, stride, qs, qh, bytes, x + 192));
-    if (shift) isum = _mm256_sub_epi32(isum, _mm256_slli_epi32(s, shift));
-    t = _mm256_mul_ps(_mm256_cvtepi32_ps(isum), hybrid__halfs_avx2(heads));
-    if (affine) t = _mm256_fmadd_ps(hybrid__halfs_avx2(_mm256_srli_epi32(heads, 16)), _mm256_cvtepi32_ps(s), t);
-    return t;
+    HYBRID__OPAQUE_ADDRESS(head);
+    if (stride == 18) {                                /* half i of the block's first 16 bytes begins at 16 i + 2 i: word i of 16 bytes at 16 i */
+        h0 = hybrid__load_avx2(head); h1 = hybrid__load_avx2(head + 32);
+        h2 = hybrid__load_avx2(head + 64); h3 = hybrid__load_avx2(head + 96);
+    } else if (affine && qh) {
+        h0 = hybrid__two_avx2(head, head + 4 * stride); h1 = hybrid__two_avx2(head + stride, head + 5 * stride);
+        h2 = hybrid__two_avx2(head + 2 * stride, head + 6 * stride); h3 = hybrid__two_avx2(head + 3 * stride, head + 7 * stride);
+    } else {
+        h0 = hybrid__heads_two_avx2(head, stride, 0, unit); h1 = hybrid__heads_two_avx2(head, stride, 1, unit);
+        h2 = hybrid__heads_two_avx2(head, stride, 2, unit); h3 = hybrid__heads_two_avx2(head, stride, 3, unit);
+    }
+    w += qs;
+    if (bytes) {
+        isum = hybrid__sum_lanes_avx2(hybrid__dot_bytes_avx2(w, stride, x), hybrid__dot_bytes_avx2(w + stride, stride, x + 64),
+                                      hybrid__dot_bytes_avx2(w + 2 * stride, stride, x + 128), hybrid__dot_bytes_avx2(w + 3 * stride, stride, x + 192));
+    } else {
+        m0 = hybrid__dot_nibbles_avx2(w, stride, qh > 0, h0, (int)qh, x);
+        m1 = hybrid__dot_nibbles_avx2(w + stride, stride, qh > 0, h1, (int)qh + unit, x + 64);
+        m2 = hybrid__dot_nibbles_avx2(w + 2 * stride, stride, qh > 0, h2, (int)qh + 2 * unit, x + 128);
+        m3 = hybrid__dot_nibbles_avx2(w + 3 * stride, stride, qh > 0, h3, (int)qh + 3 * unit, x + 192);
+        m0 = hybrid__half_words_avx2(m0, m1);          /* sums of 8 products: up to 8 * 31 * 127 */
+        m2 = hybrid__half_words_avx2(m2, m3);
+        if (qh) {
+            m0 = _mm256_madd_epi16(m0, one);
+            m2 = _mm256_madd_epi16(m2, one);
+            isum = _mm256_add_epi32(hybrid__even_dwords_avx2(m0, m2), hybrid__odd_dwords_avx2(m0, m2));
+        } else isum = _mm256_madd_epi16(_mm256_add_epi16(hybrid__even_dwords_avx2(m0, m2), hybrid__odd_dwords_avx2(m0, m2)), one);
+    }
+    if (!bytes && !affine) isum = _mm256_sub_epi32(isum, qh ? _mm256_add_epi32(s, s) : s);
+    t = _mm256_cvtepi32_ps(isum);
+    if (affine) {
+        const __m256i h = qh ? _mm256_unpacklo_epi64(_mm256_unpacklo_epi32(h0, h1), _mm256_unpacklo_epi32(h2, h3))
+                             : _mm256_blend_epi32(_mm256_blend_epi32(h0, h1, 0x22), _mm256_blend_epi32(h2, h3, 0x88), 0xCC);
+        const __m256i dm = _mm256_permute4x64_epi64(_mm256_packus_epi32(_mm256_and_si256(h, _mm256_set1_epi32(0xFFFF)), _mm256_srli_epi32(h, 16)), 0xD8);
+        t = _mm256_mul_ps(t, _mm256_cvtph_ps(_mm256_castsi256_si128(dm)));
+        return _mm256_fmadd_ps(_mm256_cvtph_ps(_mm256_extracti128_si256(dm, 1)), _mm256_mul_ps(_mm256_cvtepi32_ps(s), _mm256_set1_ps(0.125f)), t);
+    } else {
+        __m256i h;
+        __m128i d;
+        if (stride == 18) {
+            h = _mm256_blend_epi32(_mm256_blend_epi32(h0, h1, 0x22), _mm256_blend_epi32(h2, h3, 0x88), 0xCC);
+            d = _mm_blend_epi16(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1), 0xAA);
+        } else {
+            h = _mm256_blend_epi32(_mm256_blend_epi16(h0, h1, 0x22), _mm256_blend_epi16(h2, h3, 0x88), 0x22);
+            d = _mm_unpacklo_epi64(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
+        }
+        return _mm256_mul_ps(t, _mm256_cvtph_ps(d));
+    }
+}
+
+/* As in cpu_int_avx512.c: the next `bytes` of weights are worked on, and what comes some KB behind them is fetched. (Zen 3, one thread of a busy core
+ * that reads 19 GB/s plainly, GB/s without and with: Q4_0 12.5 -> 16.5, Q8_0 14 -> 19, Q4_K 11 -> 14.5, Q6_K 12.5 -> 16.5. 1 KB gives less.) */
+enum { HYBRID__AHEAD_AVX2 = 3072 };
+HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__ahead_avx2(const char *p, size_t bytes)
+{
+    size_t i;
+    for (i = 0; i < bytes; i += 64) _mm_prefetch(p + HYBRID__AHEAD_AVX2 + i, _MM_HINT_T0);
 }
 
 /* p = fma(t, d, p) in the first count lanes. */
 HYBRID__INLINE HYBRID__TARGET_AVX2 __m256 hybrid__add_lanes_avx2(__m256 t, const float *d, __m256 p, int64_t count)
 {
-    __m256 sum = _mm256_fmadd_ps(t, _mm256_loadu_ps(d), p);
-    if (count >= 8) return sum;
-    return _mm256_blendv_ps(p, sum, _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32((int)count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))));
+    const __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    return _mm256_blendv_ps(p, _mm256_fmadd_ps(t, _mm256_loadu_ps(d), p), _mm256_castsi256_ps(mask));
 }
 HYBRID__INLINE HYBRID__TARGET_AVX2 float hybrid__halve_avx2(__m256 p)
 {
@@ -148,38 +242,43 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 float hybrid__halve_avx2(__m256 p)
     return _mm_cvtss_f32(_mm_add_ss(h, _mm_shuffle_ps(h, h, 1)));
 }
 
-/* As in cpu_int_avx512.c: a row's last group reads on into the next rows; at the end of the rows it comes from a copy. */
-#define HYBRID__GEMV32_AVX2(type, qs, qh, bytes, affine, shift)                                                                                        \
-    HYBRID__TARGET_AVX2 static void hybrid__gemv_avx2_##type(const void *w, size_t row_bytes, int64_t k, const void *act, float *y,                    \
-                                                             int64_t r0, int64_t r1)                                                                   \
-    {                                                                                                                                                  \
-        const size_t stride = sizeof(hybrid__block_##type);                                                                                            \
-        const char *row_end = (const char *)w + (size_t)r1 * row_bytes;                                                                                \
-        int64_t blocks = k / 32, b, r;                                                                                                                 \
-        char copy[8 * sizeof(hybrid__block_##type)];                                                                                                   \
-        memset(copy, 0, sizeof copy);                                                                                                                  \
-        for (r = r0; r < r1; r++) {                                                                                                                    \
-            const char *row = (const char *)w + (size_t)r * row_bytes, *x = (const char *)act;                                                         \
-            __m256 p = _mm256_setzero_ps();                                                                                                            \
-            for (b = 0; b < blocks; b += 8, row += 8 * stride, x += HYBRID__GROUP8) {                                                                  \
-                const char *from = row;                                                                                                                \
-                if ((size_t)(row_end - row) < 8 * stride) from = (const char *)memcpy(copy, row, (size_t)(blocks - b) * stride);                       \
-                p = hybrid__add_lanes_avx2(hybrid__dot8_avx2(from, stride, qs, qh, bytes, affine, shift, x),                                           \
-                                           (const float *)(const void *)(x + HYBRID__GROUP8_D), p, blocks - b);                                        \
-            }                                                                                                                                          \
-            y[r - r0] = hybrid__halve_avx2(p);                                                                                                         \
-        }                                                                                                                                              \
+/* A row's last group, where it has fewer than 8 blocks, reads on into the next rows; at the end of the rows it comes from a copy. */
+#define HYBRID__GEMV32_AVX2(type, qs, qh, bytes, affine) \
+    HYBRID__TARGET_AVX2 static void hybrid__gemv_avx2_##type(const void *w, size_t row_bytes, int64_t k, const void *act, \
+                                                             float *y, int64_t r0, int64_t r1) \
+    { \
+        const size_t stride = sizeof(hybrid__block_##type); \
+        const char *at = (const char *)w + (size_t)r0 * row_bytes, *end = (const char *)w + (size_t)r1 * row_bytes; \
+        const int64_t left = k / 32 % 8; \
+        const char *x_end = (const char *)act + k / 256 * HYBRID__GROUP8, *x; \
+        char copy[8 * sizeof(hybrid__block_##type)]; \
+        memset(copy, 0, sizeof copy); \
+        for (; r0 < r1; r0++) { \
+            __m256 p = _mm256_setzero_ps(), t; \
+            for (x = (const char *)act; x < x_end; x += HYBRID__GROUP8, at += 8 * stride) { \
+                hybrid__ahead_avx2(at, 8 * sizeof(hybrid__block_##type)); \
+                t = hybrid__dot8_avx2(at, stride, qs, qh, bytes, affine, x); \
+                p = _mm256_fmadd_ps(t, _mm256_load_ps((const float *)(const void *)(x + HYBRID__GROUP8_D)), p); \
+            } \
+            if (left) { \
+                const char *from = at; \
+                if ((size_t)(end - at) < 8 * stride) from = (const char *)memcpy(copy, at, (size_t)left * stride); \
+                t = hybrid__dot8_avx2(from, stride, qs, qh, bytes, affine, x); \
+                p = hybrid__add_lanes_avx2(t, (const float *)(const void *)(x + HYBRID__GROUP8_D), p, left); \
+                at += (size_t)left * stride; \
+            } \
+            *y++ = hybrid__halve_avx2(p); \
+        } \
     }
-HYBRID__GEMV32_AVX2(q4_0, 2, 0, false, false, 3)
-HYBRID__GEMV32_AVX2(q4_1, 4, 0, false, true, 0)
-HYBRID__GEMV32_AVX2(q5_0, 6, 2, false, false, 4)
-HYBRID__GEMV32_AVX2(q5_1, 8, 4, false, true, 0)
-HYBRID__GEMV32_AVX2(q8_0, 2, 0, true, false, 0)
+HYBRID__GEMV32_AVX2(q4_0, 2, 0, false, false)
+HYBRID__GEMV32_AVX2(q4_1, 4, 0, false, true)
+HYBRID__GEMV32_AVX2(q5_0, 6, 2, false, false)
+HYBRID__GEMV32_AVX2(q5_1, 8, 4, false, true)
+HYBRID__GEMV32_AVX2(q8_0, 2, 0, true, false)
 #undef HYBRID__GEMV32_AVX2
 
 /* ---- super-blocks: weights 32g..32g+31 as unsigned bytes, 16 scales, 16 mins ---- */
 
-HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__load_avx2(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
 /* v >> by (left when negative), the bits of mask in every byte */
 HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__field_avx2(__m256i v, int by, int mask)
 {
@@ -212,6 +311,14 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__group_avx2_q6_K(const void *b
                            hybrid__field_avx2(hybrid__load_avx2(b->qh + g / 4 * 32), g % 4 * 2 - 4, 0x30));
 }
 
+/* 16 where the bit of a byte's number is set: two bytes of bits for each lane. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__bits_avx2(const char *a, const char *b)
+{
+    const __m256i each = _mm256_set1_epi64x((int64_t)0x8040201008040201);
+    __m256i v = _mm256_shuffle_epi8(_mm256_set_m128i(_mm_cvtsi32_si128(hybrid__load_u16(b)), _mm_cvtsi32_si128(hybrid__load_u16(a))),
+                                    _mm256_set_epi64x(0x0101010101010101, 0, 0x0101010101010101, 0));
+    return _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(v, each), each), _mm256_set1_epi8(16));
+}
 /* Scales (signed) and mins of 16 sub-blocks of 16; returns d | dmin << 16. */
 HYBRID__INLINE HYBRID__TARGET_AVX2 uint32_t hybrid__scales_avx2_q2_K(const void *block, __m128i *sc, __m128i *m)
 {
@@ -254,6 +361,14 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__scale_words_avx2(__m256i sc, 
     return _mm256_srai_epi16(_mm256_shuffle_epi8(sc, _mm256_add_epi8(first, _mm256_set1_epi16((short)(g * 0x200)))), 8);
 }
 
+/* Low halves of 8 dwords as floats. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256 hybrid__halfs_avx2(__m256i v)
+{
+    v = _mm256_and_si256(v, _mm256_set1_epi32(0xFFFF));
+    return _mm256_cvtph_ps(_mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_packus_epi32(v, v), 0x08)));
+}
+/* ---- decode, super-blocks ---- */
+
 /* Vectors 0..7 of 8 partial sums each: the 8 sums. */
 HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__sum_sets_avx2(const __m256i *v)
 {
@@ -261,54 +376,166 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__sum_sets_avx2(const __m256i *
     return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
 }
 
-/* affine: mins; else q is unsigned by 1 << shift too much. */
-#define HYBRID__GEMV256_AVX2(type, affine, shift)                                                                                                      \
-    HYBRID__TARGET_AVX2 static void hybrid__gemv_avx2_##type(const void *w, size_t row_bytes, int64_t k, const void *act, float *y,                    \
-                                                             int64_t r0, int64_t r1)                                                                   \
-    {                                                                                                                                                  \
-        const char *s16 = (const char *)act + hybrid__act256_s(k);                                                                                     \
-        const float *d = (const float *)(const void *)((const char *)act + hybrid__act256_d(k));                                                       \
-        __m256i isum[8], msum[8];                                                                                                                      \
-        uint32_t heads[8];                                                                                                                             \
-        int64_t blocks = k / 256, b, r;                                                                                                                \
-        int j;                                                                                                                                         \
-        for (j = 0; j < 8; j++) { isum[j] = msum[j] = _mm256_setzero_si256(); heads[j] = 0; }                                                          \
-        for (r = r0; r < r1; r++) {                                                                                                                    \
-            const char *row = (const char *)w + (size_t)r * row_bytes;                                                                                 \
-            __m256 p = _mm256_setzero_ps(), t;                                                                                                         \
-            for (b = 0; b < blocks; b += 8) {                                                                                                          \
-                int count = (int)HYBRID__MIN(blocks - b, 8);                                                                                           \
-                __m256i i8, m8, h8;                                                                                                                    \
-                for (j = 0; j < count; j++, row += sizeof(hybrid__block_##type)) {                                                                     \
-                    const char *x = (const char *)act + (b + j) * 256;                                                                                 \
-                    __m128i sc, m;                                                                                                                     \
-                    __m256i sc2, sum = _mm256_setzero_si256();                                                                                         \
-                    heads[j] = hybrid__scales_avx2_##type(row, &sc, &m);                                                                               \
-                    sc2 = _mm256_broadcastsi128_si256(sc);                                                                                             \
-                    HYBRID__DOT32_AVX2(type, 0) HYBRID__DOT32_AVX2(type, 1) HYBRID__DOT32_AVX2(type, 2) HYBRID__DOT32_AVX2(type, 3)                    \
-                    HYBRID__DOT32_AVX2(type, 4) HYBRID__DOT32_AVX2(type, 5) HYBRID__DOT32_AVX2(type, 6) HYBRID__DOT32_AVX2(type, 7)                    \
-                    isum[j] = sum;                                                                                                                     \
-                    msum[j] = _mm256_madd_epi16(_mm256_cvtepi8_epi16(m), hybrid__load_avx2(s16 + (b + j) * 32));                                       \
-                }                                                                                                                                      \
-                i8 = hybrid__sum_sets_avx2(isum);                                                                                                      \
-                m8 = hybrid__sum_sets_avx2(msum);                                                                                                      \
-                h8 = hybrid__load_avx2(heads);                                                                                                         \
-                if (!affine) i8 = _mm256_sub_epi32(i8, _mm256_slli_epi32(m8, shift));                                                                  \
-                t = _mm256_mul_ps(_mm256_cvtepi32_ps(i8), hybrid__halfs_avx2(h8));                                                                     \
-                if (affine) t = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(m8), hybrid__halfs_avx2(_mm256_srli_epi32(h8, 16)), t);                            \
-                p = hybrid__add_lanes_avx2(t, d + b, p, count);                                                                                        \
-            }                                                                                                                                          \
-            y[r - r0] = hybrid__halve_avx2(p);                                                                                                         \
-        }                                                                                                                                              \
+/* Scales of Q4_K and Q5_K of up to 8 super-blocks at w: scales[8j + s] = sub-block s's of super-block j, twice in 16 bits. Returns the sums of min times
+ * activations; heads: d | dmin << 16 of each. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__scales8_avx2(const char *w, size_t stride, int count, const char *s32, int32_t *scales, __m256i *heads)
+{
+    const __m256i low = _mm256_setr_epi32(0x3F3F3F3F, 0x3F3F3F3F, 0x0F0F0F0F, 0x0F0F0F0F, 0x3F3F3F3F, 0x3F3F3F3F, 0x0F0F0F0F, 0x0F0F0F0F);
+    const __m256i high = _mm256_setr_epi32(0, 0, 0x30303030, 0x30303030, 0, 0, 0x30303030, 0x30303030), by = _mm256_setr_epi32(0, 0, 0, 4, 0, 0, 0, 4);
+    const __m256i first = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3, -1));
+    const __m256i mins = _mm256_broadcastsi128_si256(_mm_setr_epi8(4, -1, 5, -1, 6, -1, 7, -1, 12, -1, 13, -1, 14, -1, 15, -1));
+    __m256i h[4], m[4];
+    int j;
+    HYBRID__UNROLL
+    for (j = 0; j < 4; j++) {
+        const int a = HYBRID__MIN(j, count - 1), b = HYBRID__MIN(j + 4, count - 1);
+        __m256i e;
+        h[j] = hybrid__two_avx2(w + (size_t)a * stride, w + (size_t)b * stride);
+        e = _mm256_or_si256(_mm256_and_si256(_mm256_srlv_epi32(_mm256_shuffle_epi32(h[j], 0xF9), by), low),
+                            _mm256_and_si256(_mm256_srli_epi16(_mm256_shuffle_epi32(h[j], 0x94), 2), high));       /* sc0-3 m0-3 sc4-7 m4-7 */
+        _mm256_store_si256((__m256i *)(void *)(scales + 16 * j), _mm256_shuffle_epi8(e, first));
+        _mm256_store_si256((__m256i *)(void *)(scales + 16 * j + 8), _mm256_shuffle_epi8(e, _mm256_add_epi8(first, _mm256_set1_epi16(8))));
+        m[j] = _mm256_madd_epi16(_mm256_shuffle_epi8(e, mins), hybrid__two_avx2(s32 + 16 * a, s32 + 16 * b));
     }
-#define HYBRID__DOT32_AVX2(type, g) \
-    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(hybrid__group_avx2_##type(row, g), hybrid__load_avx2(x + 32 * g)), hybrid__scale_words_avx2(sc2, g)));
-HYBRID__GEMV256_AVX2(q2_K, true, 0)
-HYBRID__GEMV256_AVX2(q3_K, false, 2)
-HYBRID__GEMV256_AVX2(q4_K, true, 0)
-HYBRID__GEMV256_AVX2(q5_K, true, 0)
-HYBRID__GEMV256_AVX2(q6_K, false, 5)
+    *heads = _mm256_unpacklo_epi64(_mm256_unpacklo_epi32(h[0], h[1]), _mm256_unpacklo_epi32(h[2], h[3]));
+    return hybrid__sum_lanes_avx2(m[0], m[1], m[2], m[3]);
+}
+/* Scale s of super-block j of those, in all words. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__scale8_avx2(const int32_t *scales, int j, int s) { return _mm256_set1_epi32(scales[j % 4 * 16 + j / 4 * 4 + s / 4 * 8 + s % 4]); }
+
+/* The 16 bytes at p, zero-extended: the even ones in the low lane, the odd ones in the high lane. high: in the high bytes of the words. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__even_odd_avx2(__m128i v, bool high)
+{
+    const __m256i at = _mm256_setr_epi8(0, -1, 2, -1, 4, -1, 6, -1, 8, -1, 10, -1, 12, -1, 14, -1, 1, -1, 3, -1, 5, -1, 7, -1, 9, -1, 11, -1, 13, -1, 15, -1);
+    const __m256i at_high = _mm256_setr_epi8(-1, 0, -1, 2, -1, 4, -1, 6, -1, 8, -1, 10, -1, 12, -1, 14, -1, 1, -1, 3, -1, 5, -1, 7, -1, 9, -1, 11, -1, 13, -1, 15);
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(v), high ? at_high : at);
+}
+/* Word g of each lane in all words of the lane. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__word_avx2(__m256i v, int g) { return _mm256_shuffle_epi8(v, _mm256_set1_epi16((short)(g * 0x202 + 0x100))); }
+
+/* One super-block: 8 partial sums of scale * q * x, of unsigned q, and of what the mins (Q2_K) or the offset of q (Q3_K, Q6_K) take away. */
+#define HYBRID__DOT32_AVX2(type, g, scale) \
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(hybrid__group_avx2_##type(w, g), hybrid__load_avx2(x + 32 * (g))), scale));
+#define HYBRID__SUPER_AVX2(type, scale) \
+    HYBRID__DOT32_AVX2(type, 0, scale(0)) HYBRID__DOT32_AVX2(type, 1, scale(1)) HYBRID__DOT32_AVX2(type, 2, scale(2)) HYBRID__DOT32_AVX2(type, 3, scale(3)) \
+    HYBRID__DOT32_AVX2(type, 4, scale(4)) HYBRID__DOT32_AVX2(type, 5, scale(5)) HYBRID__DOT32_AVX2(type, 6, scale(6)) HYBRID__DOT32_AVX2(type, 7, scale(7))
+#define HYBRID__WORD_SCALE(g) hybrid__word_avx2(sc, g)
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__super_avx2_q2_K(const char *w, const char *x, __m256i s16, __m256i *less)
+{
+    const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)w), low4 = _mm_set1_epi8(15);
+    const __m256i sc = hybrid__even_odd_avx2(_mm_and_si128(v, low4), false);
+    __m256i sum = _mm256_setzero_si256();
+    *less = _mm256_madd_epi16(hybrid__even_odd_avx2(_mm_and_si128(_mm_srli_epi16(v, 4), low4), false), s16);
+    HYBRID__SUPER_AVX2(q2_K, HYBRID__WORD_SCALE)
+    return sum;
+}
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__super_avx2_q3_K(const char *w, const char *x, __m256i s16, __m256i *less)
+{
+    /* the 12 bytes of scales end at 108: they are bytes 2 .. 13 of v */
+    const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(w + 94));
+    const __m128i nibbles = _mm_shuffle_epi8(v, _mm_setr_epi8(2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5, 6, 7, 8, 9));
+    const __m128i bits = _mm_shuffle_epi8(v, _mm_setr_epi8(10, 11, 12, 13, 10, 11, 12, 13, 10, 11, 12, 13, 10, 11, 12, 13));
+    const __m128i low = _mm_and_si128(_mm_srlv_epi64(nibbles, _mm_setr_epi32(0, 0, 4, 0)), _mm_set1_epi8(15));
+    const __m128i high = _mm_and_si128(_mm_slli_epi16(_mm_srlv_epi32(bits, _mm_setr_epi32(0, 2, 4, 6)), 4), _mm_set1_epi8(0x30));
+    const __m256i sc = _mm256_srai_epi16(hybrid__even_odd_avx2(_mm_sub_epi8(_mm_or_si128(low, high), _mm_set1_epi8(32)), true), 8);
+    __m256i sum = _mm256_setzero_si256();
+    *less = _mm256_slli_epi32(_mm256_madd_epi16(sc, s16), 2);
+    HYBRID__SUPER_AVX2(q3_K, HYBRID__WORD_SCALE)
+    return sum;
+}
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__super_avx2_q6_K(const char *w, const char *x, __m256i s16, __m256i *less)
+{
+    const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)((const hybrid__block_q6_K *)(const void *)w)->scales);
+    const __m256i sc = _mm256_srai_epi16(hybrid__even_odd_avx2(v, true), 8);
+    __m256i sum = _mm256_setzero_si256();
+    *less = _mm256_slli_epi32(_mm256_madd_epi16(sc, s16), 5);
+    HYBRID__SUPER_AVX2(q6_K, HYBRID__WORD_SCALE)
+    return sum;
+}
+#undef HYBRID__WORD_SCALE
+#define HYBRID__BUFFER_SCALE(s) hybrid__scale8_avx2(scales, j, s)
+#define HYBRID__SUPER_TYPE(type) \
+    HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__super_avx2_##type(const char *w, const char *x, const int32_t *scales, int j) \
+    { \
+        __m256i sum = _mm256_setzero_si256(); \
+        HYBRID__SUPER_AVX2(type, HYBRID__BUFFER_SCALE) \
+        return sum; \
+    }
+HYBRID__SUPER_TYPE(q4_K)
+HYBRID__SUPER_TYPE(q5_K)
+#undef HYBRID__SUPER_TYPE
+#undef HYBRID__BUFFER_SCALE
+#undef HYBRID__SUPER_AVX2
 #undef HYBRID__DOT32_AVX2
+
+/* t of count super-blocks; lanes above are anything. */
+#define HYBRID__DOT256_AVX2(type, head, affine) \
+    HYBRID__INLINE HYBRID__TARGET_AVX2 __m256 hybrid__dot256_avx2_##type(const char *w, int count, const char *x, const char *s16, const char *s32) \
+    { \
+        __m256i sum[8], less[8], heads; \
+        HYBRID__ALIGN64 uint32_t h[8] = { 0 }; \
+        __m256 t; \
+        int j; \
+        HYBRID__UNUSED(s32); \
+        for (j = count; j < 8; j++) sum[j] = less[j] = _mm256_setzero_si256(); \
+        for (j = 0; j < count; j++, w += sizeof(hybrid__block_##type)) { \
+            sum[j] = hybrid__super_avx2_##type(w, x + 256 * j, hybrid__load_avx2(s16 + 32 * j), &less[j]); \
+            if (!affine) sum[j] = _mm256_sub_epi32(sum[j], less[j]); \
+            h[j] = affine ? hybrid__load_u32(w + head) : hybrid__load_u16(w + head); \
+        } \
+        heads = _mm256_load_si256((const __m256i *)(const void *)h); \
+        t = _mm256_mul_ps(_mm256_cvtepi32_ps(hybrid__sum_sets_avx2(sum)), hybrid__halfs_avx2(heads)); \
+        if (affine) t = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(hybrid__sum_sets_avx2(less)), hybrid__halfs_avx2(_mm256_srli_epi32(heads, 16)), t); \
+        return t; \
+    }
+HYBRID__DOT256_AVX2(q2_K, 80, true)
+HYBRID__DOT256_AVX2(q3_K, 108, false)
+HYBRID__DOT256_AVX2(q6_K, 208, false)
+#undef HYBRID__DOT256_AVX2
+#define HYBRID__DOT256_AVX2(type) \
+    HYBRID__INLINE HYBRID__TARGET_AVX2 __m256 hybrid__dot256_avx2_##type(const char *w, int count, const char *x, const char *s16, const char *s32) \
+    { \
+        HYBRID__ALIGN64 int32_t scales[64]; \
+        __m256i sum[8], heads, msum = hybrid__scales8_avx2(w, sizeof(hybrid__block_##type), count, s32, scales, &heads); \
+        __m256 t; \
+        int j; \
+        HYBRID__UNUSED(s16); \
+        for (j = count; j < 8; j++) sum[j] = _mm256_setzero_si256(); \
+        for (j = 0; j < count; j++, w += sizeof(hybrid__block_##type)) sum[j] = hybrid__super_avx2_##type(w, x + 256 * j, scales, j); \
+        t = _mm256_mul_ps(_mm256_cvtepi32_ps(hybrid__sum_sets_avx2(sum)), hybrid__halfs_avx2(heads)); \
+        return _mm256_fnmadd_ps(_mm256_cvtepi32_ps(msum), hybrid__halfs_avx2(_mm256_srli_epi32(heads, 16)), t); \
+    }
+HYBRID__DOT256_AVX2(q4_K)
+HYBRID__DOT256_AVX2(q5_K)
+#undef HYBRID__DOT256_AVX2
+
+#define HYBRID__GEMV256_AVX2(type) \
+    HYBRID__TARGET_AVX2 static void hybrid__gemv_avx2_##type(const void *w, size_t row_bytes, int64_t k, const void *act, \
+                                                             float *y, int64_t r0, int64_t r1) \
+    { \
+        const char *at = (const char *)w + (size_t)r0 * row_bytes, *x = (const char *)act; \
+        const char *s16 = x + hybrid__super_s16(k), *s32 = x + hybrid__super_s32(k); \
+        const float *d = (const float *)(const void *)(x + hybrid__super_d(k)); \
+        const int64_t blocks = k / 256, full = blocks / 8 * 8; \
+        int64_t b; \
+        for (; r0 < r1; r0++) { \
+            __m256 p = _mm256_setzero_ps(); \
+            for (b = 0; b < full; b += 8, at += 8 * sizeof(hybrid__block_##type)) { \
+                hybrid__ahead_avx2(at, 8 * sizeof(hybrid__block_##type)); \
+                p = _mm256_fmadd_ps(hybrid__dot256_avx2_##type(at, 8, x + b * 256, s16 + b * 32, s32 + b * 16), _mm256_loadu_ps(d + b), p); }\
+            if (b < blocks) { \
+                const int left = (int)(blocks - b); \
+                p = hybrid__add_lanes_avx2(hybrid__dot256_avx2_##type(at, left, x + b * 256, s16 + b * 32, s32 + b * 16), d + b, p, left); \
+                at += (size_t)left * sizeof(hybrid__block_##type); \
+            } \
+            *y++ = hybrid__halve_avx2(p); \
+        } \
+    }
+HYBRID__GEMV256_AVX2(q2_K)
+HYBRID__GEMV256_AVX2(q3_K)
+HYBRID__GEMV256_AVX2(q4_K)
+HYBRID__GEMV256_AVX2(q5_K)
+HYBRID__GEMV256_AVX2(q6_K)
 #undef HYBRID__GEMV256_AVX2
 
 #endif
