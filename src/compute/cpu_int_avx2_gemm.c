@@ -27,62 +27,111 @@ HYBRID__INLINE size_t hybrid__byte256_s32(int64_t k) { return hybrid__byte256_s1
 HYBRID__INLINE size_t hybrid__byte256_d(int64_t k) { return hybrid__byte256_s32(k) + (size_t)k / 16; }
 static size_t hybrid__byte256_bytes(int64_t k) { return hybrid__align(hybrid__byte256_d(k) + (size_t)k / 64, 64) | 64; }
 
-/* 16 floats to int8; adds minus the sums of q at positions 4i, 4i + 1 to e[0], of those at 4i + 2, 4i + 3 to e[1]. */
-HYBRID__INLINE HYBRID__TARGET_AVX2 __m128i hybrid__byte_quant_avx2(const float *x, float id, int e[2])
+HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_put_avx2(char *at, __m256i v) { _mm256_store_si256((__m256i *)(void *)at, v); }
+/* 32 floats to int8, stored at q; returns sums of pairs: dword i: of q[4i] + q[4i + 1], q[4i + 2] + q[4i + 3]. id: 1/d, 0 where all become zeros. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__byte_quant_avx2(const float *x, __m256 id, char *q)
 {
-    __m256i a = hybrid__quant8_avx2(x, id), b = hybrid__quant8_avx2(x + 8, id), words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xD8);
-    __m256i v = _mm256_madd_epi16(words, _mm256_set1_epi16(-1));
-    __m128i h = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-    uint64_t pair;
-    h = _mm_add_epi32(h, _mm_shuffle_epi32(h, 0x4E));
-    pair = (uint64_t)_mm_cvtsi128_si64(h);
-    e[0] += (int32_t)(uint32_t)pair;
-    e[1] += (int32_t)(uint32_t)(pair >> 32);
-    return hybrid__bytes_avx2(words);
+    const __m256i keep = _mm256_castps_si256(_mm256_cmp_ps(id, _mm256_setzero_ps(), _CMP_GT_OQ));
+    __m256i v[4];
+    int i;
+    HYBRID__UNROLL
+    for (i = 0; i < 4; i++) v[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), id));
+    v[0] = _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
+    v[0] = _mm256_and_si256(_mm256_permutevar8x32_epi32(v[0], _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)), keep);
+    hybrid__byte_put_avx2(q, v[0]);
+    return _mm256_maddubs_epi16(_mm256_set1_epi8(1), v[0]);
 }
-HYBRID__INLINE uint32_t hybrid__byte_pair(const int e[2]) { return ((uint32_t)e[0] & 0xFFFF) | (uint32_t)e[1] << 16; }
+/* The largest |x| of 32 floats, 8 lanes of them. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__byte_most_avx2(const float *x)
+{
+    const __m256i abs = _mm256_set1_epi32(0x7FFFFFFF);
+#define HYBRID__A(i) _mm256_and_si256(hybrid__load_avx2(x + 8 * (i)), abs)
+    return _mm256_max_epu32(_mm256_max_epu32(HYBRID__A(0), HYBRID__A(1)), _mm256_max_epu32(HYBRID__A(2), HYBRID__A(3)));
+#undef HYBRID__A
+}
+/* Lane L, dword e of the four: lane L of v[e], reduced by op. */
+#define HYBRID__BYTE_REDUCE(op, v) \
+    op(_mm256_unpacklo_epi64(op(_mm256_unpacklo_epi32((v)[0], (v)[1]), _mm256_unpackhi_epi32((v)[0], (v)[1])),      \
+                             op(_mm256_unpacklo_epi32((v)[2], (v)[3]), _mm256_unpackhi_epi32((v)[2], (v)[3]))),     \
+       _mm256_unpackhi_epi64(op(_mm256_unpacklo_epi32((v)[0], (v)[1]), _mm256_unpackhi_epi32((v)[0], (v)[1])),      \
+                             op(_mm256_unpacklo_epi32((v)[2], (v)[3]), _mm256_unpackhi_epi32((v)[2], (v)[3]))))
+/* d and 1/d of 8 blocks from the largest |x|; see hybrid__act_inverse. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256 hybrid__byte_scale_avx2(__m256i most, __m256 *id)
+{
+    const __m256 d = _mm256_div_ps(_mm256_castsi256_ps(most), _mm256_set1_ps(127.0f));
+    const __m256 fine = _mm256_and_ps(_mm256_cmp_ps(d, _mm256_set1_ps(1.17549435e-38f), _CMP_GE_OQ), _mm256_cmp_ps(d, _mm256_set1_ps(3.402823466e+38f), _CMP_LE_OQ));
+    *id = _mm256_and_ps(_mm256_div_ps(_mm256_set1_ps(1.0f), d), fine);
+    return d;
+}
 
+/* 8 blocks of 32 floats, of which count go to block b and on of a row. */
+HYBRID__TARGET_AVX2 static void hybrid__byte32_group(const float *x, int count, int64_t b, int64_t k, char *act)
+{
+    const size_t part = hybrid__byte32_part(k);
+    char *base = act + hybrid__byte32_d(k) + b * 4;
+    __m256i v[8], low, high;
+    __m256 d, id;
+    HYBRID__ALIGN64 char q[32];
+    HYBRID__ALIGN64 float ids[8];
+    int32_t first[3][8];
+    int i;
+    for (i = 0; i < 8; i++) v[i] = hybrid__byte_most_avx2(x + 32 * i);
+    low = HYBRID__BYTE_REDUCE(_mm256_max_epu32, v);
+    high = HYBRID__BYTE_REDUCE(_mm256_max_epu32, v + 4);
+    d = hybrid__byte_scale_avx2(_mm256_max_epu32(_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31)), &id);
+    _mm256_store_ps(ids, id);
+    for (i = 0; i < 8; i++) v[i] = hybrid__byte_quant_avx2(x + 32 * i, _mm256_set1_ps(ids[i]), i < count ? act + (b + i) * 32 : q);
+    low = HYBRID__BYTE_REDUCE(_mm256_add_epi16, v);
+    high = HYBRID__BYTE_REDUCE(_mm256_add_epi16, v + 4);
+    low = _mm256_add_epi16(_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31));
+    _mm256_storeu_ps((float *)(void *)first[0], d);
+    _mm256_storeu_ps((float *)(void *)first[1], _mm256_cvtepi32_ps(_mm256_madd_epi16(low, _mm256_set1_epi16(1))));
+    _mm256_storeu_si256((__m256i *)(void *)first[2], _mm256_sub_epi16(_mm256_setzero_si256(), low));
+    for (i = 0; i < 3; i++) memcpy(base + (size_t)i * part, first[i], (size_t)count * 4);
+}
 HYBRID__TARGET_AVX2 static void hybrid__byte32_prepare(const float *x, int64_t k, void *act)
 {
-    char *base = (char *)act + hybrid__byte32_d(k);
-    const size_t part = hybrid__byte32_part(k);
-    int64_t b;
-    for (b = 0; b < k / 32; b++, x += 32, base += 4) {
-        float d = hybrid__act_scale_avx2(x, 4), id = hybrid__act_inverse(d), s;
-        int e[2] = { 0, 0 };
-        uint32_t pair;
-        _mm_store_si128((__m128i *)(void *)((char *)act + b * 32), hybrid__byte_quant_avx2(x, id, e));
-        _mm_store_si128((__m128i *)(void *)((char *)act + b * 32 + 16), hybrid__byte_quant_avx2(x + 16, id, e));
-        s = (float)-(e[0] + e[1]);
-        pair = hybrid__byte_pair(e);
-        memcpy(base, &d, 4);
-        memcpy(base + part, &s, 4);
-        memcpy(base + 2 * part, &pair, 4);
-    }
+    int64_t b, blocks = k / 32;
+    HYBRID__ALIGN64 float rest[256];
+    for (b = 0; b + 8 <= blocks; b += 8, x += 256) hybrid__byte32_group(x, 8, b, k, (char *)act);
+    if (b == blocks) return;
+    memset(rest, 0, sizeof rest);
+    memcpy(rest, x, (size_t)(blocks - b) * 32 * sizeof *x);
+    hybrid__byte32_group(rest, (int)(blocks - b), b, k, (char *)act);
 }
 HYBRID__TARGET_AVX2 static void hybrid__byte256_prepare(const float *x, int64_t k, void *act)
 {
-    char *at = (char *)act;
-    float *d = (float *)(void *)(at + hybrid__byte256_d(k)), id = 0;
-    uint32_t *e16 = (uint32_t *)(void *)(at + hybrid__byte256_e16(k)), *e32 = (uint32_t *)(void *)(at + hybrid__byte256_e32(k));
-    int16_t *s16 = (int16_t *)(void *)(at + hybrid__byte256_s16(k)), *s32 = (int16_t *)(void *)(at + hybrid__byte256_s32(k));
+    char *at = (char *)act, *e16 = at + hybrid__byte256_e16(k), *e32 = at + hybrid__byte256_e32(k), *s16 = at + hybrid__byte256_s16(k), *s32 = at + hybrid__byte256_s32(k);
+    const __m256i zero = _mm256_setzero_si256(), one = _mm256_set1_epi16(1);
     int64_t b;
     int i;
-    for (b = 0; b < k / 32; b++, x += 32) {
-        int e[2][2] = { { 0, 0 }, { 0, 0 } };
-        if (b % 8 == 0) {
-            d[b / 8] = hybrid__act_scale_avx2(x, 32);
-            id = hybrid__act_inverse(d[b / 8]);
+    for (b = 0; b < k / 256; b++, x += 256) {
+        __m256i v[8], most = zero, pairs[2], low, high;
+        __m128i m;
+        __m256 d, id;
+        for (i = 0; i < 8; i++) most = _mm256_max_epu32(most, hybrid__byte_most_avx2(x + 32 * i));
+        m = _mm_max_epu32(_mm256_castsi256_si128(most), _mm256_extracti128_si256(most, 1));
+        m = _mm_max_epu32(m, _mm_shuffle_epi32(m, 0x4E));
+        m = _mm_max_epu32(m, _mm_shuffle_epi32(m, 0xB1));
+        d = hybrid__byte_scale_avx2(_mm256_broadcastd_epi32(m), &id);
+        _mm_store_ss((float *)(void *)(at + hybrid__byte256_d(k) + b * 4), _mm256_castps256_ps128(d));
+        for (i = 0; i < 8; i++) v[i] = hybrid__byte_quant_avx2(x + 32 * i, id, at + b * 256 + 32 * i);
+        for (i = 0; i < 2; i++) {                                      /* lane L, dword e: the first (L: second) 16 of the e-th 32 */
+            const __m256i sum = HYBRID__BYTE_REDUCE(_mm256_add_epi16, v + 4 * i);
+            pairs[i] = _mm256_sub_epi16(zero, _mm256_permute4x64_epi64(sum, 0xD8));
         }
         for (i = 0; i < 2; i++) {
-            _mm_store_si128((__m128i *)(void *)(at + b * 32 + 16 * i), hybrid__byte_quant_avx2(x + 16 * i, id, e[i]));
-            e16[2 * b + i] = hybrid__byte_pair(e[i]);
-            s16[2 * b + i] = (int16_t)-(e[i][0] + e[i][1]);
+            low = _mm256_unpacklo_epi32(pairs[i], _mm256_unpackhi_epi64(pairs[i], pairs[i]));
+            _mm256_storeu_si256((__m256i *)(void *)(e16 + b * 64 + 32 * i), low);
+            v[i] = _mm256_madd_epi16(low, _mm256_sub_epi16(zero, one));
         }
-        e[0][0] += e[1][0];
-        e[0][1] += e[1][1];
-        e32[b] = hybrid__byte_pair(e[0]);
-        s32[b] = (int16_t)-(e[0][0] + e[0][1]);
+        low = _mm256_add_epi16(_mm256_unpacklo_epi64(pairs[0], pairs[1]), _mm256_unpackhi_epi64(pairs[0], pairs[1]));
+        low = _mm256_permute4x64_epi64(low, 0xD8);
+        _mm256_storeu_si256((__m256i *)(void *)(e32 + b * 32), low);
+        low = _mm256_madd_epi16(low, _mm256_sub_epi16(zero, one));
+        high = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, low), 0xD8);
+        _mm_storeu_si128((__m128i *)(void *)(s32 + b * 16), _mm256_castsi256_si128(high));
+        _mm256_storeu_si256((__m256i *)(void *)(s16 + b * 32), _mm256_permute4x64_epi64(_mm256_packs_epi32(v[0], v[1]), 0xD8));
     }
 }
 static const hybrid__act_format hybrid__byte32_avx2 = { hybrid__byte32_bytes, hybrid__byte32_prepare };
@@ -90,11 +139,11 @@ static const hybrid__act_format hybrid__byte256_avx2 = { hybrid__byte256_bytes, 
 
 /* ---- panels ----
  * Of a 32-weight block: 8 x (16 rows x 4 weights); Q8_0: |w|, then 8 of masks (0xFF where w is negative). d[16]; m[16] (floats; Q8_0: int32, sums of
- * |w| where w is negative, plus the bits of 1.5 * 2^23).
+ * |w| where w is negative, plus the bits of 1.5 * 2^23); 1.5 * 2^23 * d[16].
  * Of a super-block: 64 x (16 rows x 4 weights); scales of 16 (or 8) sub-blocks: 16 rows x 2 equal int16; mins of pairs of sub-blocks: 16 rows x 2
  * int16; the same pairs of scales times the offset; d[16], dmin[16]. */
 enum {
-    HYBRID__BYTE32_MASK = 512, HYBRID__BYTE32_D = 1024, HYBRID__BYTE32_M = 1088, HYBRID__BYTE32 = 1152,
+    HYBRID__BYTE32_MASK = 512, HYBRID__BYTE32_D = 1024, HYBRID__BYTE32_M = 1088, HYBRID__BYTE32_OFF = 1152, HYBRID__BYTE32 = 1216,
     HYBRID__BYTE256_SC = 4096, HYBRID__BYTE256_M = 5120, HYBRID__BYTE256_R = 5632, HYBRID__BYTE256_D = 5888, HYBRID__BYTE256 = 6016
 };
 
@@ -116,12 +165,18 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__dwords_avx2(const char *const
                             (int)hybrid__load_u32(rows[4] + at), (int)hybrid__load_u32(rows[3] + at), (int)hybrid__load_u32(rows[2] + at),
                             (int)hybrid__load_u32(rows[1] + at), (int)hybrid__load_u32(rows[0] + at));
 }
-HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_put_avx2(char *at, __m256i v) { _mm256_store_si256((__m256i *)(void *)at, v); }
 /* Halves in the low words of heads to floats at `at`, those in the high words 64 bytes on. */
 HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_heads_avx2(char *at, __m256i heads)
 {
     _mm256_store_ps((float *)(void *)at, hybrid__halfs_avx2(heads));
     _mm256_store_ps((float *)(void *)(at + 64), hybrid__halfs_avx2(_mm256_srli_epi32(heads, 16)));
+}
+
+HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_heads32_avx2(char *panel, __m256i heads)
+{
+    const __m256 magic = _mm256_set1_ps(12582912.0f);
+    hybrid__byte_heads_avx2(panel + HYBRID__BYTE32_D, heads);
+    _mm256_store_ps((float *)(void *)(panel + HYBRID__BYTE32_OFF), _mm256_mul_ps(_mm256_load_ps((const float *)(const void *)(panel + HYBRID__BYTE32_D)), magic));
 }
 
 /* Nibbles, and fifth bits where qh is not 0, of one block of 8 rows. */
@@ -143,7 +198,7 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_nibbles_avx2(const char *co
             hybrid__byte_put_avx2(panel + half * 256 + j * 64, q);
         }
     }
-    hybrid__byte_heads_avx2(panel + HYBRID__BYTE32_D, hybrid__dwords_avx2(rows, 0));
+    hybrid__byte_heads32_avx2(panel, hybrid__dwords_avx2(rows, 0));
 }
 HYBRID__TARGET_AVX2 static void hybrid__byte_q4_0(const char *const *rows, char *panel) { hybrid__byte_nibbles_avx2(rows, 2, 0, panel); }
 HYBRID__TARGET_AVX2 static void hybrid__byte_q4_1(const char *const *rows, char *panel) { hybrid__byte_nibbles_avx2(rows, 4, 0, panel); }
@@ -164,7 +219,7 @@ HYBRID__TARGET_AVX2 static void hybrid__byte_q8_0(const char *const *rows, char 
             sum = _mm256_add_epi32(sum, _mm256_madd_epi16(size, _mm256_set1_epi16(1)));
         }
     }
-    hybrid__byte_heads_avx2(panel + HYBRID__BYTE32_D, hybrid__dwords_avx2(rows, 0));
+    hybrid__byte_heads32_avx2(panel, hybrid__dwords_avx2(rows, 0));
     hybrid__byte_put_avx2(panel + HYBRID__BYTE32_M, sum);
 }
 
@@ -291,8 +346,8 @@ HYBRID__TARGET_AVX2 static void hybrid__byte_q6_K(const char *const *rows, char 
 /* ---- tiles ---- */
 
 enum {
-    HYBRID__BYTE_COLUMNS = 16,             /* rows of activations a tile: while they pass, a chunk of a panel stays in L1 */
-    HYBRID__BYTE_SUMS = 256,               /* floats from p[i] to p[i + 1]: 16 columns x 16 rows */
+    HYBRID__BYTE_COLUMNS = 8,              /* rows of activations a tile: while they pass, a chunk of a panel stays in L1 */
+    HYBRID__BYTE_SUMS = 128,               /* floats from p[i] to p[i + 1]: 8 columns x 16 rows */
     HYBRID__BYTE_CHUNK = 256               /* weights of a row in a chunk */
 };
 
@@ -305,6 +360,26 @@ typedef struct hybrid__byte_tile {
 HYBRID__ALIGN64 static const float hybrid__byte_zeros[64] = { 0 };
 
 HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__splat_avx2(const char *p) { return _mm256_set1_epi32((int)hybrid__load_u32(p)); }
+
+/* Sums of a block of 32 weights, as floats from 1.5 * 2^23 on, join those of the blocks before: out = t * d_x + in (NUMERICS.md).
+ * at: where d of the block lies in a row of x. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_add32(const __m256i a[8], const char *panel, const char *const x[4], size_t at, size_t part, bool affine,
+                                                           const float *in, float *out)
+{
+    const float *d = (const float *)(const void *)(panel + HYBRID__BYTE32_D);
+    const __m256 d0 = _mm256_load_ps(d), d1 = _mm256_load_ps(d + 8);
+    int c, h;
+    HYBRID__UNROLL
+    for (c = 0; c < 4; c++) {
+        const __m256 dx = _mm256_set1_ps(hybrid__load_f32(x[c] + at)), s = affine ? _mm256_set1_ps(hybrid__load_f32(x[c] + at + part)) : dx;
+        HYBRID__UNROLL
+        for (h = 0; h < 2; h++) {
+            __m256 t = _mm256_fmsub_ps(_mm256_castsi256_ps(a[2 * c + h]), h ? d1 : d0, _mm256_load_ps(d + 32 + 8 * h));
+            if (affine) t = _mm256_fmadd_ps(_mm256_load_ps(d + 16 + 8 * h), s, t);
+            _mm256_store_ps(out + 16 * c + 8 * h, _mm256_fmadd_ps(t, dx, _mm256_load_ps(in + 16 * c + 8 * h)));
+        }
+    }
+}
 
 #define HYBRID__D_FN(name)             hybrid__byte_##name##_avx2
 #define HYBRID__D_TARGET               HYBRID__TARGET_AVX2
@@ -326,36 +401,27 @@ HYBRID__TARGET_AVX2 static HYBRID__NOINLINE void hybrid__byte_tile32_signed_avx2
     const __m256i one = _mm256_set1_epi16(1);
     const size_t d_at = hybrid__byte32_d(tile->k);
     const char *panel = tile->panel + (size_t)b * HYBRID__BYTE32;
-    int i, c, h, q;
+    int i, c, q;
     for (i = 0; i < count; i++, b++, panel += HYBRID__BYTE32) {
         float *out = sums + b % 8 * HYBRID__BYTE_SUMS;
-        const float *in = b < 8 ? hybrid__byte_zeros : out;
         __m256i a[8];
         HYBRID__UNROLL
         for (c = 0; c < 8; c++) a[c] = hybrid__load_avx2(panel + HYBRID__BYTE32_M + c % 2 * 32);
         HYBRID__UNROLL
         for (q = 0; q < 8; q++) {
-            HYBRID__UNROLL
-            for (h = 0; h < 2; h++) {
-                __m256i w = hybrid__load_avx2(panel + q * 64 + 32 * h), mask = hybrid__load_avx2(panel + HYBRID__BYTE32_MASK + q * 64 + 32 * h);
-                HYBRID__UNROLL
-                for (c = 0; c < 4; c++) {
-                    __m256i v = _mm256_xor_si256(hybrid__splat_avx2(x[c] + b * 32 + 4 * q), mask);
-                    a[2 * c + h] = _mm256_add_epi32(a[2 * c + h], _mm256_madd_epi16(_mm256_maddubs_epi16(w, v), one));
-                    HYBRID__KEEP(a[2 * c + h]);
-                }
-            }
-        }
-        HYBRID__UNROLL
-        for (h = 0; h < 2; h++) {
-            __m256 dw = _mm256_load_ps((const float *)(const void *)(panel + HYBRID__BYTE32_D + 32 * h)), off = _mm256_mul_ps(dw, _mm256_set1_ps(12582912.0f));
+            const char *w = panel + q * 64;
+            __m256i w0 = hybrid__load_avx2(w), w1 = hybrid__load_avx2(w + 32);
+            __m256i m0 = hybrid__load_avx2(w + HYBRID__BYTE32_MASK), m1 = hybrid__load_avx2(w + HYBRID__BYTE32_MASK + 32);
             HYBRID__UNROLL
             for (c = 0; c < 4; c++) {
-                __m256 t = _mm256_fmsub_ps(_mm256_castsi256_ps(a[2 * c + h]), dw, off);
-                t = _mm256_fmadd_ps(t, _mm256_set1_ps(hybrid__load_f32(x[c] + d_at + b * 4)), _mm256_load_ps(in + 16 * c + 8 * h));
-                _mm256_store_ps(out + 16 * c + 8 * h, t);
+                __m256i v = hybrid__splat_avx2(x[c] + b * 32 + 4 * q);
+                a[2 * c] = _mm256_add_epi32(a[2 * c], _mm256_madd_epi16(_mm256_maddubs_epi16(w0, _mm256_xor_si256(v, m0)), one));
+                HYBRID__KEEP(a[2 * c]);
+                a[2 * c + 1] = _mm256_add_epi32(a[2 * c + 1], _mm256_madd_epi16(_mm256_maddubs_epi16(w1, _mm256_xor_si256(v, m1)), one));
+                HYBRID__KEEP(a[2 * c + 1]);
             }
         }
+        hybrid__byte_add32(a, panel, x, d_at + (size_t)b * 4, 0, false, b < 8 ? hybrid__byte_zeros : out, out);
     }
 }
 
