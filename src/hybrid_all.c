@@ -48,6 +48,7 @@
 #include "text/unicode_data.c"
 #include "text/unicode.c"
 #include "text/pretokenize.c"
+#include "text/automaton.c"
 #include "text/vocab.c"
 #include "text/special.c"
 #include "text/bpe.c"

@@ -74,101 +74,134 @@ static bool hybrid__is_special(const hybrid_tokenizer *t, int32_t id)
     return (type == HYBRID_TOKEN_CONTROL || type == HYBRID_TOKEN_USER_DEFINED || type == HYBRID_TOKEN_UNKNOWN) && t->offsets[id] < t->offsets[id + 1];
 }
 
-/* By bytes, a beginning before what it begins. */
-static bool hybrid__special_before(const hybrid_tokenizer *t, int32_t a, int32_t b)
-{
-    size_t n_a = t->offsets[a + 1] - t->offsets[a], n_b = t->offsets[b + 1] - t->offsets[b];
-    int order = memcmp(t->bytes + t->offsets[a], t->bytes + t->offsets[b], HYBRID__MIN(n_a, n_b));
-    return order ? order < 0 : n_a < n_b;
-}
-
-static void hybrid__special_sort(const hybrid_tokenizer *t, int32_t *ids, size_t n)      /* Shell's: some thousands at most in practice */
-{
-    size_t gap, i, j;
-    for (gap = 1; gap < n / 3; gap = gap * 3 + 1) {}
-    for (; gap; gap /= 3) {
-        for (i = gap; i < n; i++) {
-            int32_t id = ids[i];
-            for (j = i; j >= gap && hybrid__special_before(t, id, ids[j - gap]); j -= gap) ids[j] = ids[j - gap];
-            ids[j] = id;
-        }
-    }
-}
-
-static void hybrid__special_add_pair(hybrid_tokenizer *t, const uint8_t *p, size_t n)
-{
-    uint32_t pair = (uint32_t)p[0] << 8, i;
-    if (n > 1) { pair |= p[1]; t->special_pairs[pair >> 5] |= 1u << (pair & 31); }
-    else for (i = 0; i < 8; i++) t->special_pairs[(pair >> 5) + i] = UINT32_MAX;
-}
-
 /* Phi-3's tokens that do not take the white space after them along, as its tokenizer.json says. */
 static bool hybrid__keeps_space(const uint8_t *p, size_t n)
 {
     return (n == 3 && !memcmp(p, "<s>", 3)) || (n == 5 && !memcmp(p, "<unk>", 5)) || (n == 13 && !memcmp(p, "<|endoftext|>", 13));
 }
 
-/* Which tokens have roles, which end, and the tables that find them in a text. */
-static hybrid_result hybrid__vocab_make_specials(hybrid_tokenizer *t, bool strip_right, hybrid_error *error)
+/* The automaton of the special tokens. It reads a text from its end, so what it knows at a byte is the longest token that begins there. */
+static hybrid_result hybrid__special_automaton(hybrid_tokenizer *t, size_t count, hybrid_error *error)
 {
-    size_t i, n = 0, count = 0;
-    hybrid__special_roles(t);
-    hybrid__special_ends(t);
-    for (i = 0; i < t->n_tokens; i++) count += hybrid__is_special(t, (int32_t)i);
-    t->specials = (int32_t *)hybrid__alloc(t->rt, count * sizeof *t->specials);
-    t->special_pairs = (uint32_t *)hybrid__calloc(t->rt, 2048, sizeof *t->special_pairs);
-    if (!t->specials || !t->special_pairs) return hybrid__fail_memory(error, count * sizeof *t->specials + 8192);
+    hybrid__automaton_source source;
+    hybrid_string *strings = (hybrid_string *)hybrid__alloc(t->rt, count * (sizeof *strings + 1));
+    uint8_t *marked = (uint8_t *)(strings + count);
+    size_t i, n = 0;
+    bool ok;
+    if (!strings) return hybrid__fail_memory(error, count * (sizeof *strings + 1));
     for (i = 0; i < t->n_tokens; i++) {
-        const uint8_t *p = t->bytes + t->offsets[i];
         if (!hybrid__is_special(t, (int32_t)i)) continue;
-        t->specials[n++] = (int32_t)i;
-        t->special_first[*p] |= (uint8_t)(hybrid__token_type(t, (int32_t)i) == HYBRID_TOKEN_USER_DEFINED ? HYBRID__BEGINS_TEXT : HYBRID__BEGINS_CONTROL);
-        t->special_begin[*p + 1]++;
-        hybrid__special_add_pair(t, p, t->offsets[i + 1] - t->offsets[i]);
-        if (strip_right && !hybrid__keeps_space(p, t->offsets[i + 1] - t->offsets[i])) t->kinds[i] |= HYBRID__TOKEN_STRIP;
+        strings[n].data = (const char *)t->bytes + t->offsets[i];
+        strings[n].size = t->offsets[i + 1] - t->offsets[i];
+        marked[n++] = hybrid__token_type(t, (int32_t)i) == HYBRID_TOKEN_USER_DEFINED;
     }
-    for (i = 0; i < 256; i++) t->special_begin[i + 1] += t->special_begin[i];
-    hybrid__special_sort(t, t->specials, n);
+    memset(&source, 0, sizeof source);
+    source.strings = strings;
+    source.marked = marked;
+    source.n = n;
+    source.backwards = true;
+    ok = hybrid__automaton_make(t->rt, &source, &t->special);
+    hybrid__free(t->rt, strings);
+    return ok ? HYBRID_OK : hybrid__fail(error, HYBRID_ERROR_MEMORY, "out of memory for %llu special tokens", (unsigned long long)count);
+}
+
+/* The last bytes of a special token, for a text that holds none to be read fast. */
+static void hybrid__special_add_end(hybrid_tokenizer *t, int32_t id)
+{
+    const uint8_t *end = t->bytes + t->offsets[id + 1];
+    const bool text = hybrid__token_type(t, id) == HYBRID_TOKEN_USER_DEFINED;
+    uint32_t i, pair = end[-1];
+    t->special_last[end[-1]] |= (uint8_t)(text ? HYBRID__SPECIAL_TEXT : HYBRID__SPECIAL_CONTROL);
+    if (t->offsets[id + 1] - t->offsets[id] > 1) {
+        pair |= (uint32_t)end[-2] << 8;
+        t->special_pairs[pair >> 5] |= 1u << (pair & 31);
+    }
+    else for (i = 0; i < 256; i++) t->special_pairs[(i << 8 | pair) >> 5] |= 1u << (pair & 31);
+}
+
+static hybrid_result hybrid__special_ids(hybrid_tokenizer *t, size_t count, hybrid_error *error)
+{
+    size_t i, n = 0;
+    t->specials = (int32_t *)hybrid__alloc(t->rt, count * sizeof *t->specials);
+    if (!t->specials) return hybrid__fail_memory(error, count * sizeof *t->specials);
+    for (i = 0; i < t->n_tokens; i++) if (hybrid__is_special(t, (int32_t)i)) t->specials[n++] = (int32_t)i;
     return HYBRID_OK;
 }
 
-HYBRID__INLINE uint8_t hybrid__special_byte(const hybrid_tokenizer *t, uint32_t at, size_t k) { return t->bytes[t->offsets[t->specials[at]] + k]; }
-
-/* The longest special token at p that counts (begins: HYBRID__BEGINS_...), -1 when there is none. The tokens that agree with the text so
- * far are a range of the sorted list; every further byte narrows it. */
-static int32_t hybrid__special_match(const hybrid_tokenizer *t, const uint8_t *p, const uint8_t *end, unsigned begins)
+/* Which tokens have roles, which end, and the tables that find them in a text. */
+static hybrid_result hybrid__vocab_make_specials(hybrid_tokenizer *t, bool strip_right, hybrid_error *error)
 {
-    uint32_t low = t->special_begin[*p], high = t->special_begin[*p + 1];
-    int32_t best = -1;
-    size_t k;
-    for (k = 1; low < high; k++) {
-        for (; low < high && t->offsets[t->specials[low] + 1] - t->offsets[t->specials[low]] == k; low++) {
-            bool text = hybrid__token_type(t, t->specials[low]) == HYBRID_TOKEN_USER_DEFINED;
-            if (begins & (text ? HYBRID__BEGINS_TEXT : HYBRID__BEGINS_CONTROL)) best = t->specials[low];
-        }
-        if (p + k == end || low == high) break;
-        if (hybrid__special_byte(t, low, k) != p[k] || hybrid__special_byte(t, high - 1, k) != p[k]) {
-            uint32_t a = low, b = high, middle;
-            while (a < b) { middle = a + (b - a) / 2; if (hybrid__special_byte(t, middle, k) < p[k]) a = middle + 1; else b = middle; }
-            low = a;
-            for (b = high; a < b; ) { middle = a + (b - a) / 2; if (hybrid__special_byte(t, middle, k) <= p[k]) a = middle + 1; else b = middle; }
-            high = a;
-        }
+    size_t i, count = 0;
+    hybrid_result r;
+    hybrid__special_roles(t);
+    hybrid__special_ends(t);
+    t->special_pairs = (uint32_t *)hybrid__calloc(t->rt, 2048, sizeof *t->special_pairs);
+    if (!t->special_pairs) return hybrid__fail_memory(error, 8192);
+    for (i = 0; i < t->n_tokens; i++) {
+        const uint8_t *p = t->bytes + t->offsets[i];
+        if (!hybrid__is_special(t, (int32_t)i)) continue;
+        count++;
+        hybrid__special_add_end(t, (int32_t)i);
+        if (strip_right && !hybrid__keeps_space(p, t->offsets[i + 1] - t->offsets[i])) t->kinds[i] |= HYBRID__TOKEN_STRIP;
     }
-    return best;
+    if ((r = hybrid__special_automaton(t, count, error)) != HYBRID_OK) return r;
+    return hybrid__special_ids(t, count, error);
 }
 
-/* The first special token in the text that counts: where it begins (end when there is none) and its id. */
-static const uint8_t *hybrid__special_search(const hybrid_tokenizer *t, const uint8_t *p, const uint8_t *end, unsigned begins, int32_t *id)
+/* ---- finding ---- */
+
+typedef struct hybrid__special_match {
+    size_t  at;
+    int32_t id;
+} hybrid__special_match;
+
+typedef struct hybrid__special_list {        /* the longest token at every place where one begins, the last place first */
+    hybrid__special_match *items;
+    size_t                 n, capacity;
+    hybrid__special_match  few[16];
+} hybrid__special_list;
+
+static bool hybrid__special_push(hybrid_runtime *rt, hybrid__special_list *list, size_t at, int32_t id)
 {
-    for (; p < end; p++) {
-        uint32_t pair;
-        if (HYBRID__LIKELY(!(t->special_first[*p] & begins))) continue;
-        if (p + 1 < end) {
-            pair = (uint32_t)p[0] << 8 | p[1];
-            if (!(t->special_pairs[pair >> 5] >> (pair & 31) & 1)) continue;
-        }
-        if ((*id = hybrid__special_match(t, p, end, begins)) >= 0) return p;
+    if (list->n == list->capacity) {
+        size_t capacity = list->capacity * 2, bytes;
+        hybrid__special_match *items;
+        if (!hybrid__mul_size(capacity, sizeof *items, &bytes) || !(items = (hybrid__special_match *)hybrid__alloc(rt, bytes))) return false;
+        memcpy(items, list->items, list->n * sizeof *items);
+        if (list->items != list->few) hybrid__free(rt, list->items);
+        list->items = items;
+        list->capacity = capacity;
     }
-    return end;
+    list->items[list->n].at = at;
+    list->items[list->n++].id = id;
+    return true;
+}
+
+/* All special tokens of a text that count (HYBRID__SPECIAL_...). false: no memory. The list is emptied by hybrid__special_list_free. */
+static bool hybrid__special_find(const hybrid_tokenizer *t, const uint8_t *text, size_t size, unsigned which, hybrid__special_list *list)
+{
+    const int32_t *best = t->special.best[which == HYBRID__SPECIAL_TEXT];
+    uint32_t state = 0;
+    size_t i;
+    list->items = list->few;
+    list->capacity = HYBRID__COUNT(list->few);
+    list->n = 0;
+    for (i = size; i-- > 0;) {
+        HYBRID__STEPS(1);
+        if (!state) {
+            if (HYBRID__LIKELY(!(t->special_last[text[i]] & which))) continue;
+            if (i) {
+                const uint32_t pair = (uint32_t)text[i - 1] << 8 | text[i];
+                if (!(t->special_pairs[pair >> 5] >> (pair & 31) & 1)) continue;
+            }
+        }
+        state = hybrid__automaton_next(&t->special, state, text[i]);
+        if (best[state] >= 0 && !hybrid__special_push(t->rt, list, i, t->specials[best[state]])) return false;
+    }
+    return true;
+}
+
+static void hybrid__special_list_free(hybrid_runtime *rt, hybrid__special_list *list)
+{
+    if (list->items != list->few) hybrid__free(rt, list->items);
 }

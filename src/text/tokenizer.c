@@ -142,14 +142,14 @@ static bool hybrid__has_escaped_space(const uint8_t *p, const uint8_t *end)
     return false;
 }
 
-/* Text between special tokens. first: it begins the text or follows a special token. */
-static void hybrid__tokenize_fragment(hybrid__tokenize_job *job, const uint8_t *p, const uint8_t *end, bool first)
+/* Text between special tokens. */
+static void hybrid__tokenize_fragment(hybrid__tokenize_job *job, const uint8_t *p, const uint8_t *end)
 {
     const hybrid_tokenizer *t = job->t;
     const uint8_t *before = job->end;
     size_t size = (size_t)(end - p), bytes;
     uint8_t *copy;
-    bool space = t->add_space && first;
+    const bool space = t->add_space;
     if (p == end) return;
     if (!t->spm) { hybrid__tokenize_piece(job, t->pre->splits, p, end); return; }
     if (!space && !hybrid__has_escaped_space(p, end)) { hybrid__tokenize_joined(job, p, end); return; }
@@ -166,21 +166,26 @@ static void hybrid__tokenize_fragment(hybrid__tokenize_job *job, const uint8_t *
     hybrid__free(t->rt, copy);
 }
 
-static void hybrid__tokenize_text(hybrid__tokenize_job *job, const uint8_t *p, const uint8_t *end, unsigned flags)
+/* The leftmost special token, there the longest, and what lies before it; and so on. */
+static void hybrid__tokenize_text(hybrid__tokenize_job *job, const uint8_t *text, size_t size, unsigned flags)
 {
     const hybrid_tokenizer *t = job->t;
-    unsigned begins = flags & HYBRID_TOKENIZE_PARSE_SPECIAL ? HYBRID__BEGINS_TEXT | HYBRID__BEGINS_CONTROL : HYBRID__BEGINS_TEXT;
-    bool first = true;
-    while (p < end && !job->out_of_memory) {
-        int32_t id = -1;
-        const uint8_t *q = hybrid__special_search(t, p, end, begins, &id);
-        hybrid__tokenize_fragment(job, p, q, first);
-        if (q == end) return;
+    const unsigned which = HYBRID__SPECIAL_TEXT | (flags & HYBRID_TOKENIZE_PARSE_SPECIAL ? HYBRID__SPECIAL_CONTROL : 0);
+    const uint8_t *p = text, *end = text + size;
+    hybrid__special_list list;
+    size_t k;
+    if (!hybrid__special_find(t, text, size, which, &list)) job->out_of_memory = true;
+    for (k = list.n; k-- > 0 && !job->out_of_memory;) {
+        const uint8_t *q = text + list.items[k].at;
+        const int32_t id = list.items[k].id;
+        if (q < p) continue;                              /* inside of the one before */
+        hybrid__tokenize_fragment(job, p, q);
         hybrid__emit_token(job, id);
         p = q + (t->offsets[id + 1] - t->offsets[id]);
         if (t->kinds[id] & HYBRID__TOKEN_STRIP) while (p < end && (*p == ' ' || (*p >= '\t' && *p <= '\r'))) p++;
-        first = true;
     }
+    if (!job->out_of_memory) hybrid__tokenize_fragment(job, p, end);
+    hybrid__special_list_free(t->rt, &list);
 }
 
 HYBRID__BORDER(hybrid_result, hybrid_tokenize, (const hybrid_tokenizer *tokenizer, const char *text, size_t size,
@@ -208,7 +213,7 @@ HYBRID__BORDER(hybrid_result, hybrid_tokenize, (const hybrid_tokenizer *tokenize
     memset(job.cache, 0, words * sizeof *job.cache);
     job.cache_mask = words / 2 - 1;
     if (flags & HYBRID_TOKENIZE_ADD_SPECIAL && t->add_bos && t->roles[HYBRID_ROLE_BOS] >= 0) hybrid__emit_token(&job, t->roles[HYBRID_ROLE_BOS]);
-    hybrid__tokenize_text(&job, (const uint8_t *)text, (const uint8_t *)text + size, flags);
+    hybrid__tokenize_text(&job, (const uint8_t *)text, size, flags);
     if (flags & HYBRID_TOKENIZE_ADD_SPECIAL && t->add_eos && t->roles[HYBRID_ROLE_EOS] >= 0) hybrid__emit_token(&job, t->roles[HYBRID_ROLE_EOS]);
     if (job.cache != few) hybrid__free_aligned(t->rt, job.cache);
     if (job.out_of_memory) return hybrid__fail(error, HYBRID_ERROR_MEMORY, "out of memory while tokenizing %llu bytes", (unsigned long long)size);

@@ -6,8 +6,8 @@ typedef struct hybrid__merge {
     uint32_t left, right, rank, result;
 } hybrid__merge;
 
-#define HYBRID__BEGINS_TEXT    1u     /* a user-defined token: they count in every text */
-#define HYBRID__BEGINS_CONTROL 2u     /* a control or unknown token */
+#define HYBRID__SPECIAL_TEXT    1u    /* a user-defined token: they count in every text */
+#define HYBRID__SPECIAL_CONTROL 2u    /* a control or unknown token */
 
 #define HYBRID__TOKEN_TYPE   7u       /* in hybrid_tokenizer.kinds: a hybrid_token_type */
 #define HYBRID__TOKEN_END    8u       /* generation ends with it */
@@ -29,10 +29,10 @@ struct hybrid_tokenizer {
     int32_t         byte_ids[256];    /* the token of one byte, -1: none */
     int32_t         roles[HYBRID_ROLE_COUNT_];
     bool            fuse_unknown;     /* spm without all byte tokens: what is unknown side by side is one unknown token */
-    int32_t        *specials;         /* control, user-defined and unknown tokens, sorted by their bytes */
-    uint32_t        special_begin[257];   /* where those with a first byte begin in specials */
-    uint8_t         special_first[256];   /* what a byte may begin: HYBRID__BEGINS_... */
-    uint32_t       *special_pairs;    /* a bit for every pair of bytes that may begin one */
+    hybrid__automaton special;        /* control, user-defined and unknown tokens, from their ends; marked: user-defined */
+    int32_t        *specials;         /* their ids, by their numbers in the automaton */
+    uint8_t         special_last[256];    /* what a byte may end: HYBRID__SPECIAL_... */
+    uint32_t       *special_pairs;    /* a bit for every pair of bytes that may end one */
     uint32_t       *joined;           /* a bit for every pair of bytes that stand side by side in some token */
     uint8_t        *classes;          /* bpe: of the code points below U+10000 */
     const hybrid__pretokenizer *pre;  /* bpe */
@@ -364,6 +364,7 @@ static void hybrid__vocab_destroy(hybrid_tokenizer *t)
     hybrid__free(rt, t->ranks);
     hybrid__free(rt, t->index);
     hybrid__free(rt, t->merges);
+    hybrid__automaton_free(rt, &t->special);
     hybrid__free(rt, t->specials);
     hybrid__free(rt, t->special_pairs);
     hybrid__free(rt, t->joined);
