@@ -49,6 +49,7 @@
 #include "text/unicode.c"
 #include "text/pretokenize.c"
 #include "text/automaton.c"
+#include "text/fingerprint.c"
 #include "text/vocab.c"
 #include "text/special.c"
 #include "text/bpe.c"

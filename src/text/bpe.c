@@ -1,7 +1,6 @@
 /* text/bpe: the merging. A word becomes its bytes (spm: its characters), and of all neighbours that may become one token those with the
  * least rank do, leftmost first, until none may. Words come again and again, so a call remembers what became of them. */
 
-#define HYBRID__WORD_SHORT  64          /* bytes: up to here all pairs are looked through at every step, beyond a heap finds the best */
 #define HYBRID__CACHE_TEXT  3           /* 8-byte pieces of a word that is remembered */
 #define HYBRID__CACHE_IDS   9
 
@@ -33,16 +32,18 @@ HYBRID__INLINE void hybrid__emit_token(hybrid__tokenize_job *job, int32_t id)
     job->n++;
 }
 
-/* What becomes of neighbours: the rank of their merge (UINT32_MAX: they have none) and the token. begin, end: the bytes of both in the word. */
-HYBRID__INLINE uint32_t hybrid__bpe_rank(const hybrid_tokenizer *t, const uint8_t *word, int32_t left, int32_t right, size_t begin, size_t end, int32_t *result)
+/* What becomes of neighbours: the rank of their merge (UINT32_MAX: they have none) and the token. Where there is a table of merges, the two
+ * ids say it; else the bytes of both do: size from p, with their fingerprint. */
+HYBRID__INLINE uint32_t hybrid__bpe_rank_of_ids(const hybrid_tokenizer *t, int32_t left, int32_t right, int32_t *result)
 {
-    if (t->merges) {
-        const hybrid__merge *m = left < 0 || right < 0 ? NULL : hybrid__merge_find(t, (uint32_t)left, (uint32_t)right);
-        if (!m) return UINT32_MAX;
-        *result = (int32_t)m->result;
-        return m->rank;
-    }
-    *result = hybrid__vocab_find_mergeable(t, word + begin, end - begin);
+    const hybrid__merge *m = left < 0 || right < 0 ? NULL : hybrid__merge_find(t, (uint32_t)left, (uint32_t)right);
+    if (!m) return UINT32_MAX;
+    *result = (int32_t)m->result;
+    return m->rank;
+}
+HYBRID__INLINE uint32_t hybrid__bpe_rank_of_bytes(const hybrid_tokenizer *t, uint64_t print, const uint8_t *p, size_t size, int32_t *result)
+{
+    *result = hybrid__vocab_find_mergeable_print(t, print, p, size);
     return *result < 0 ? UINT32_MAX : t->ranks[*result];
 }
 
@@ -73,43 +74,77 @@ static size_t hybrid__symbol_ids(const hybrid_tokenizer *t, int32_t id, const ui
     return size;
 }
 
-/* A word of at most HYBRID__WORD_SHORT bytes; out has room for as many ids. Returns how many there are. */
-static size_t hybrid__merge_short(const hybrid_tokenizer *t, const uint8_t *word, size_t size, int32_t *out)
+/* The symbols of a short word, and what neighbours become. */
+typedef struct hybrid__short_word {
+    const uint8_t *bytes;
+    uint64_t       print[HYBRID__WORD_SHORT + 1];        /* of each symbol, where tokens are found by their bytes */
+    int32_t        id[HYBRID__WORD_SHORT + 1], result[HYBRID__WORD_SHORT + 1];
+    uint32_t       rank[HYBRID__WORD_SHORT + 1];
+    uint8_t        begin[HYBRID__WORD_SHORT + 2];
+} hybrid__short_word;
+
+HYBRID__INLINE void hybrid__short_rank(const hybrid_tokenizer *t, hybrid__short_word *w, size_t i, bool by_bytes)
 {
-    int32_t id[HYBRID__WORD_SHORT + 1], result[HYBRID__WORD_SHORT + 1];
-    uint32_t rank[HYBRID__WORD_SHORT + 1];
-    uint8_t begin[HYBRID__WORD_SHORT + 2];
+    const size_t middle = w->begin[i + 1], size = (size_t)w->begin[i + 2] - w->begin[i];
+    if (!by_bytes) w->rank[i] = hybrid__bpe_rank_of_ids(t, w->id[i], w->id[i + 1], &w->result[i]);
+    else if (size > t->longest) w->rank[i] = UINT32_MAX;
+    else w->rank[i] = hybrid__bpe_rank_of_bytes(t, hybrid__print_join(w->print[i], t->point.powers[w->begin[i + 2] - middle], w->print[i + 1]),
+                                                w->bytes + w->begin[i], size, &w->result[i]);
+}
+
+/* A word of at most HYBRID__WORD_SHORT bytes; out has room for as many ids. Returns how many there are. */
+HYBRID__INLINE size_t hybrid__merge_short_by(const hybrid_tokenizer *t, const uint8_t *word, size_t size, int32_t *out, bool by_bytes)
+{
+    hybrid__short_word w;
     size_t n = 0, at = 0, i, count = 0, length;
+    w.bytes = word;
     for (; at < size; at += length, n++) {
-        begin[n] = (uint8_t)at;
-        id[n] = hybrid__first_symbol(t, word + at, word + size, &length);
+        w.begin[n] = (uint8_t)at;
+        w.id[n] = hybrid__first_symbol(t, word + at, word + size, &length);
+        if (by_bytes) w.print[n] = hybrid__print_of(&t->point, word + at, length);
     }
-    begin[n] = (uint8_t)size;
-    for (i = 0; i + 1 < n; i++) rank[i] = hybrid__bpe_rank(t, word, id[i], id[i + 1], begin[i], begin[i + 2], &result[i]);
+    w.begin[n] = (uint8_t)size;
+    for (i = 0; i + 1 < n; i++) hybrid__short_rank(t, &w, i, by_bytes);
     while (n > 1) {
-        uint32_t best = rank[0];
+        uint32_t best = w.rank[0];
         at = 0;
-        for (i = 1; i + 1 < n; i++) if (rank[i] < best) { best = rank[i]; at = i; }
+        for (i = 1; i + 1 < n; i++) if (w.rank[i] < best) { best = w.rank[i]; at = i; }
         if (best == UINT32_MAX) break;
-        id[at] = result[at];
+        w.id[at] = w.result[at];
+        if (by_bytes) w.print[at] = hybrid__print_join(w.print[at], t->point.powers[w.begin[at + 2] - w.begin[at + 1]], w.print[at + 1]);
         n--;
         for (i = at + 1; i < n; i++) {                    /* symbol at + 1 is gone, and with it the pair that it began */
-            id[i] = id[i + 1];
-            begin[i] = begin[i + 1];
-            rank[i] = rank[i + 1];
-            result[i] = result[i + 1];
+            w.id[i] = w.id[i + 1];
+            w.begin[i] = w.begin[i + 1];
+            w.rank[i] = w.rank[i + 1];
+            w.result[i] = w.result[i + 1];
+            if (by_bytes) w.print[i] = w.print[i + 1];
         }
-        begin[n] = (uint8_t)size;
-        if (at > 0) rank[at - 1] = hybrid__bpe_rank(t, word, id[at - 1], id[at], begin[at - 1], begin[at + 1], &result[at - 1]);
-        if (at + 1 < n) rank[at] = hybrid__bpe_rank(t, word, id[at], id[at + 1], begin[at], begin[at + 2], &result[at]);
+        w.begin[n] = (uint8_t)size;
+        if (at > 0) hybrid__short_rank(t, &w, at - 1, by_bytes);
+        if (at + 1 < n) hybrid__short_rank(t, &w, at, by_bytes);
     }
-    for (i = 0; i < n; i++) count += hybrid__symbol_ids(t, id[i], word + begin[i], (size_t)begin[i + 1] - begin[i], out + count);
+    for (i = 0; i < n; i++) count += hybrid__symbol_ids(t, w.id[i], word + w.begin[i], (size_t)w.begin[i + 1] - w.begin[i], out + count);
     return count;
+}
+
+static HYBRID__NOINLINE size_t hybrid__merge_short_ids(const hybrid_tokenizer *t, const uint8_t *word, size_t size, int32_t *out)
+{
+    return hybrid__merge_short_by(t, word, size, out, false);
+}
+static HYBRID__NOINLINE size_t hybrid__merge_short_bytes(const hybrid_tokenizer *t, const uint8_t *word, size_t size, int32_t *out)
+{
+    return hybrid__merge_short_by(t, word, size, out, true);
+}
+HYBRID__INLINE size_t hybrid__merge_short(const hybrid_tokenizer *t, const uint8_t *word, size_t size, int32_t *out)
+{
+    return t->merges ? hybrid__merge_short_ids(t, word, size, out) : hybrid__merge_short_bytes(t, word, size, out);
 }
 
 /* ---- long words: a heap of the pairs that may merge ---- */
 
 typedef struct hybrid__bpe_symbol {
+    uint64_t print;                     /* where tokens are found by their bytes */
     uint32_t begin, previous, next;     /* bytes of the word, symbols; next of the last: UINT32_MAX */
     int32_t  id;
 } hybrid__bpe_symbol;
@@ -129,6 +164,7 @@ HYBRID__INLINE bool hybrid__bpe_before(const hybrid__bpe_pair *a, const hybrid__
 static bool hybrid__bpe_push(hybrid_runtime *rt, hybrid__bpe_heap *heap, hybrid__bpe_pair pair)
 {
     size_t i = heap->n;
+    HYBRID__STEPS(1);
     if (i == heap->capacity) {
         size_t capacity = heap->capacity * 2;
         hybrid__bpe_pair *items = (hybrid__bpe_pair *)hybrid__realloc(rt, heap->items, i * sizeof *items, capacity * sizeof *items);
@@ -161,17 +197,27 @@ HYBRID__INLINE uint32_t hybrid__bpe_symbol_end(const hybrid__bpe_symbol *symbols
     return symbols[i].next == UINT32_MAX ? (uint32_t)size : symbols[symbols[i].next].begin;
 }
 
-static bool hybrid__bpe_offer(const hybrid_tokenizer *t, hybrid__bpe_heap *heap, const uint8_t *word, size_t size, const hybrid__bpe_symbol *symbols, uint32_t left)
+/* The fingerprint of a symbol and the one after it, which ends at end. */
+HYBRID__INLINE uint64_t hybrid__bpe_print(const hybrid_tokenizer *t, const hybrid__bpe_symbol *left, const hybrid__bpe_symbol *right, uint32_t end)
 {
-    uint32_t right = symbols[left].next, end;
+    const size_t size = end - right->begin;
+    return hybrid__print_join(left->print, hybrid__print_power_at(&t->point, size), right->print);
+}
+
+static bool hybrid__bpe_offer(const hybrid_tokenizer *t, hybrid__bpe_heap *heap, const uint8_t *word, size_t size, const hybrid__bpe_symbol *symbols, uint32_t i)
+{
+    const hybrid__bpe_symbol *left = &symbols[i], *right;
+    uint32_t end;
     hybrid__bpe_pair pair;
-    if (right == UINT32_MAX) return true;
-    end = hybrid__bpe_symbol_end(symbols, right, size);
-    pair.rank = hybrid__bpe_rank(t, word, symbols[left].id, symbols[right].id, symbols[left].begin, end, &pair.result);
-    if (pair.rank == UINT32_MAX) return true;
-    pair.left = left;
-    pair.size = end - symbols[left].begin;
-    return hybrid__bpe_push(t->rt, heap, pair);
+    if (left->next == UINT32_MAX) return true;
+    right = &symbols[left->next];
+    end = hybrid__bpe_symbol_end(symbols, left->next, size);
+    pair.left = i;
+    pair.size = end - left->begin;
+    if (t->merges) pair.rank = hybrid__bpe_rank_of_ids(t, left->id, right->id, &pair.result);
+    else if (pair.size > t->longest) return true;
+    else pair.rank = hybrid__bpe_rank_of_bytes(t, hybrid__bpe_print(t, left, right, end), word + left->begin, pair.size, &pair.result);
+    return pair.rank == UINT32_MAX || hybrid__bpe_push(t->rt, heap, pair);
 }
 
 static bool hybrid__merge_all(const hybrid_tokenizer *t, hybrid__bpe_heap *heap, const uint8_t *word, size_t size, hybrid__bpe_symbol *symbols)
@@ -182,6 +228,7 @@ static bool hybrid__merge_all(const hybrid_tokenizer *t, hybrid__bpe_heap *heap,
         uint32_t right = left->next;
         if (left->begin == UINT32_MAX || right == UINT32_MAX || hybrid__bpe_symbol_end(symbols, right, size) - left->begin != pair.size) continue;
         left->id = pair.result;
+        if (!t->merges) left->print = hybrid__bpe_print(t, left, &symbols[right], left->begin + pair.size);
         left->next = symbols[right].next;
         if (left->next != UINT32_MAX) symbols[left->next].previous = pair.left;
         symbols[right].begin = UINT32_MAX;                /* gone */
@@ -208,6 +255,7 @@ static void hybrid__merge_long(hybrid__tokenize_job *job, const uint8_t *word, s
     for (at = 0; ok && at < size; at += length, n++) {
         symbols[n].id = hybrid__first_symbol(t, word + at, word + size, &length);
         symbols[n].begin = (uint32_t)at;
+        symbols[n].print = t->merges ? 0 : hybrid__print_of(&t->point, word + at, length);
         symbols[n].previous = n - 1;
         symbols[n].next = at + length < size ? n + 1 : UINT32_MAX;
     }

@@ -1,6 +1,8 @@
 /* text/vocab: the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges, the special tokens. They are
  * made once when a model is loaded, so making them is kept cheap: one arena for all bytes, flat tables, nothing allocated per token. */
 
+#define HYBRID__WORD_SHORT  64       /* bytes: up to here all pairs of a word are looked through at every step, beyond a heap finds the best */
+
 /* One merge of byte-level BPE, in an open-addressing table; left == UINT32_MAX: empty. */
 typedef struct hybrid__merge {
     uint32_t left, right, rank, result;
@@ -22,10 +24,14 @@ struct hybrid_tokenizer {
     uint32_t       *offsets;          /* n_tokens + 1, into bytes */
     uint8_t        *kinds;            /* n_tokens: HYBRID__TOKEN_... */
     uint32_t       *ranks;            /* spm, raw: n_tokens, the least is merged first */
-    uint64_t       *index;            /* bytes -> id: hash << 32 | id + 1, 0: empty */
-    uint32_t        index_mask;
+    hybrid__print_point point;        /* of fingerprints: a secret, as all that decides where in a table something belongs */
+    uint64_t        spread;           /* odd: brings all bits of a fingerprint to the top */
+    uint64_t       *index;            /* bytes -> id: low half of the fingerprint << 32 | id + 1, 0: empty */
+    uint32_t        index_mask, index_shift;
+    uint32_t        longest;          /* bytes of the longest token that merging may make */
     hybrid__merge  *merges;
-    uint32_t        merge_mask;
+    uint64_t        merge_key[2];
+    uint32_t        merge_mask, merge_shift;
     int32_t         byte_ids[256];    /* the token of one byte, -1: none */
     int32_t         roles[HYBRID_ROLE_COUNT_];
     bool            fuse_unknown;     /* spm without all byte tokens: what is unknown side by side is one unknown token */
@@ -67,20 +73,8 @@ HYBRID__INLINE bool hybrid__token_mergeable(const hybrid_tokenizer *t, int32_t i
 
 /* ---- bytes -> id ---- */
 
-HYBRID__INLINE uint64_t hybrid__bytes_hash(const uint8_t *p, size_t n)
-{
-    uint64_t h = n * 0x9E3779B97F4A7C15u, w;
-    for (; n >= 8; p += 8, n -= 8) {
-        h = (h ^ hybrid__load_u64(p)) * 0xD6E8FEB86659FD93u;
-        h ^= h >> 32;
-    }
-    if (n >= 4) w = hybrid__load_u32(p) | (uint64_t)hybrid__load_u32(p + n - 4) << 32;
-    else w = n ? (uint64_t)p[0] | (uint64_t)p[n >> 1] << 8 | (uint64_t)p[n - 1] << 16 : 0;
-    h = (h ^ w) * 0xD6E8FEB86659FD93u;
-    h ^= h >> 32;
-    h *= 0xD6E8FEB86659FD93u;
-    return h ^ h >> 32;
-}
+/* Where in the index a fingerprint belongs: of two different ones, two tables in 2^bits send both to one place (Dietzfelbinger et al. 1997). */
+HYBRID__INLINE uint32_t hybrid__index_slot(const hybrid_tokenizer *t, uint64_t print) { return (uint32_t)(print * t->spread >> t->index_shift); }
 
 /* A text of the size of a token's is compared eight bytes at a time; most are short. */
 HYBRID__INLINE bool hybrid__same_bytes(const uint8_t *a, const uint8_t *b, size_t n)
@@ -90,35 +84,48 @@ HYBRID__INLINE bool hybrid__same_bytes(const uint8_t *a, const uint8_t *b, size_
     return !n || (a[0] == b[0] && a[n >> 1] == b[n >> 1] && a[n - 1] == b[n - 1]);
 }
 
-/* The token with these bytes, -1 when there is none. Of a normal one and another with the same bytes, the normal one. */
-HYBRID__INLINE int32_t hybrid__vocab_find(const hybrid_tokenizer *t, const uint8_t *p, size_t n)
+/* The token with these bytes and their fingerprint, -1 when there is none. Of a normal one and another with the same bytes, the normal one. */
+HYBRID__INLINE int32_t hybrid__vocab_find_print(const hybrid_tokenizer *t, uint64_t print, const uint8_t *p, size_t n)
 {
-    uint64_t h = hybrid__bytes_hash(p, n);
-    uint32_t at = (uint32_t)h & t->index_mask, tag = (uint32_t)(h >> 32);
+    uint32_t at = hybrid__index_slot(t, print), tag = (uint32_t)print;
     for (; t->index[at]; at = (at + 1) & t->index_mask) {
+        HYBRID__STEPS(1);
         if ((uint32_t)(t->index[at] >> 32) == tag) {
             uint32_t id = (uint32_t)t->index[at] - 1, begin = t->offsets[id];
+            HYBRID__STEPS(n / 32);
             if (t->offsets[id + 1] - begin == n && hybrid__same_bytes(t->bytes + begin, p, n)) return (int32_t)id;
         }
     }
     return -1;
 }
 
+static int32_t hybrid__vocab_find(const hybrid_tokenizer *t, const uint8_t *p, size_t n)
+{
+    return hybrid__vocab_find_print(t, hybrid__print_of(&t->point, p, n), p, n);
+}
+
 /* The same for merging: -1 also for a token that text must not become. */
+HYBRID__INLINE int32_t hybrid__vocab_find_mergeable_print(const hybrid_tokenizer *t, uint64_t print, const uint8_t *p, size_t n)
+{
+    int32_t id = n <= t->longest ? hybrid__vocab_find_print(t, print, p, n) : -1;
+    return id >= 0 && hybrid__token_mergeable(t, id) ? id : -1;
+}
+
 HYBRID__INLINE int32_t hybrid__vocab_find_mergeable(const hybrid_tokenizer *t, const uint8_t *p, size_t n)
 {
-    int32_t id = hybrid__vocab_find(t, p, n);
-    return id >= 0 && hybrid__token_mergeable(t, id) ? id : -1;
+    return n <= t->longest ? hybrid__vocab_find_mergeable_print(t, hybrid__print_of(&t->point, p, n), p, n) : -1;
 }
 
 static void hybrid__vocab_insert(hybrid_tokenizer *t, int32_t id)
 {
     const uint8_t *p = t->bytes + t->offsets[id];
     size_t n = t->offsets[id + 1] - t->offsets[id];
-    uint64_t h = hybrid__bytes_hash(p, n);
-    uint32_t at = (uint32_t)h & t->index_mask, tag = (uint32_t)(h >> 32);
+    uint64_t print = hybrid__print_of(&t->point, p, n);
+    uint32_t at = hybrid__index_slot(t, print), tag = (uint32_t)print;
     if (!n) return;
+    if (hybrid__token_mergeable(t, id)) t->longest = HYBRID__MAX(t->longest, (uint32_t)n);
     for (; t->index[at]; at = (at + 1) & t->index_mask) {
+        HYBRID__STEPS(1);
         if ((uint32_t)(t->index[at] >> 32) == tag) {
             uint32_t other = (uint32_t)t->index[at] - 1;
             if (t->offsets[other + 1] - t->offsets[other] == n && !memcmp(t->bytes + t->offsets[other], p, n)) {
@@ -229,17 +236,35 @@ static hybrid_result hybrid__vocab_read_tokens(hybrid_tokenizer *t, const hybrid
     return HYBRID_OK;
 }
 
-static uint32_t hybrid__table_size(size_t count)
+/* A power of two; *shift: from 64 bits down to a place in the table. */
+static uint32_t hybrid__table_size(size_t count, uint32_t *shift)
 {
     uint32_t size = 16;
-    while (size < count + count / 2) size *= 2;
+    *shift = 60;
+    while (size < count + count / 2) {
+        size *= 2;
+        --*shift;
+    }
     return size;
+}
+
+/* Numbers that the author of a file cannot know. */
+static void hybrid__vocab_make_secrets(hybrid_tokenizer *t)
+{
+    uint64_t secret[4];
+    size_t i;
+    for (i = 0; i < 4; i++) secret[i] = hybrid__hash(&t->rt->hash_key, &i, sizeof i);
+    hybrid__print_point_make(&t->point, secret[0]);
+    t->spread = secret[1] | 1;
+    t->merge_key[0] = secret[2];
+    t->merge_key[1] = secret[3];
 }
 
 static hybrid_result hybrid__vocab_make_index(hybrid_tokenizer *t, hybrid_error *error)
 {
-    uint32_t size = hybrid__table_size(t->n_tokens);
+    uint32_t size = hybrid__table_size(t->n_tokens, &t->index_shift);
     size_t i;
+    hybrid__vocab_make_secrets(t);
     t->index_mask = size - 1;
     if (!(t->index = (uint64_t *)hybrid__calloc(t->rt, size, sizeof *t->index))) return hybrid__fail_memory(error, size * sizeof *t->index);
     for (i = 0; i < t->n_tokens; i++)
@@ -249,17 +274,20 @@ static hybrid_result hybrid__vocab_make_index(hybrid_tokenizer *t, hybrid_error 
 
 /* ---- merges ---- */
 
-HYBRID__INLINE uint32_t hybrid__merge_slot(uint32_t left, uint32_t right)
+/* Two different pairs come to one place by chance only: the sum is one of those of Lemire, Kaser 2014 (multilinear hashing), whose upper
+ * half is independent for any two pairs when the keys are random. */
+HYBRID__INLINE uint32_t hybrid__merge_slot(const hybrid_tokenizer *t, uint32_t left, uint32_t right)
 {
-    uint64_t h = ((uint64_t)left << 32 | right) * 0x9E3779B97F4A7C15u;
-    return (uint32_t)(h >> 32) ^ (uint32_t)(h >> 15);
+    return (uint32_t)((t->merge_key[0] + left) * (t->merge_key[1] + right) >> t->merge_shift);
 }
 
 HYBRID__INLINE const hybrid__merge *hybrid__merge_find(const hybrid_tokenizer *t, uint32_t left, uint32_t right)
 {
-    uint32_t at = hybrid__merge_slot(left, right) & t->merge_mask;
-    for (; t->merges[at].left != UINT32_MAX; at = (at + 1) & t->merge_mask)
+    uint32_t at = hybrid__merge_slot(t, left, right);
+    for (; t->merges[at].left != UINT32_MAX; at = (at + 1) & t->merge_mask) {
+        HYBRID__STEPS(1);
         if (t->merges[at].left == left && t->merges[at].right == right) return &t->merges[at];
+    }
     return NULL;
 }
 
@@ -269,6 +297,7 @@ static bool hybrid__merge_parse(const hybrid_tokenizer *t, hybrid_string s, cons
     const char *space = s.size > 1 ? (const char *)memchr(s.data + 1, ' ', s.size - 1) : NULL;
     hybrid_string half;
     size_t n_left, n_right;
+    uint64_t print_left, print_right;
     int32_t left, right, result;
     if (!space) return false;
     half.data = s.data;
@@ -277,10 +306,16 @@ static bool hybrid__merge_parse(const hybrid_tokenizer *t, hybrid_string s, cons
     half.data = space + 1;
     half.size = s.size - half.size - 1;
     if ((n_right = hybrid__spelled_bytes(half, to_byte, bytes + n_left)) == SIZE_MAX || !n_right) return false;
-    if ((left = hybrid__vocab_find_mergeable(t, bytes, n_left)) < 0 || (right = hybrid__vocab_find_mergeable(t, bytes + n_left, n_right)) < 0) return false;
+    print_left = hybrid__print_of(&t->point, bytes, n_left);
+    if ((left = hybrid__vocab_find_mergeable_print(t, print_left, bytes, n_left)) < 0) return false;
+    print_right = hybrid__print_of(&t->point, bytes + n_left, n_right);
+    if ((right = hybrid__vocab_find_mergeable_print(t, print_right, bytes + n_left, n_right)) < 0) return false;
     if ((size_t)guess < t->n_tokens && t->offsets[guess + 1] - t->offsets[guess] == n_left + n_right && hybrid__token_mergeable(t, guess) &&
         !memcmp(t->bytes + t->offsets[guess], bytes, n_left + n_right)) result = guess;
-    else if ((result = hybrid__vocab_find_mergeable(t, bytes, n_left + n_right)) < 0) return false;
+    else {
+        print_left = hybrid__print_join(print_left, hybrid__print_power_at(&t->point, n_right), print_right);
+        if ((result = hybrid__vocab_find_mergeable_print(t, print_left, bytes, n_left + n_right)) < 0) return false;
+    }
     out->left = (uint32_t)left;
     out->right = (uint32_t)right;
     out->result = (uint32_t)result;
@@ -289,7 +324,7 @@ static bool hybrid__merge_parse(const hybrid_tokenizer *t, hybrid_string s, cons
 
 static hybrid_result hybrid__vocab_make_merges(hybrid_tokenizer *t, const hybrid__vocab_source *source, hybrid_error *error)
 {
-    uint32_t size = hybrid__table_size(source->merges.count), at;
+    uint32_t size = hybrid__table_size(source->merges.count, &t->merge_shift), at;
     int16_t to_byte[324];
     size_t i, longest = 0, unusable = 0;
     hybrid__merge m;
@@ -304,8 +339,10 @@ static hybrid_result hybrid__vocab_make_merges(hybrid_tokenizer *t, const hybrid
     for (i = 0; i < source->merges.count; i++) {
         if (!hybrid__merge_parse(t, hybrid__string_at(&source->merges, i), to_byte, bytes, (int32_t)(m.result + 1), &m)) { unusable++; continue; }
         m.rank = (uint32_t)i;
-        for (at = hybrid__merge_slot(m.left, m.right) & t->merge_mask; t->merges[at].left != UINT32_MAX; at = (at + 1) & t->merge_mask)
+        for (at = hybrid__merge_slot(t, m.left, m.right); t->merges[at].left != UINT32_MAX; at = (at + 1) & t->merge_mask) {
+            HYBRID__STEPS(1);
             if (t->merges[at].left == m.left && t->merges[at].right == m.right) break;      /* said twice: the first counts */
+        }
         if (t->merges[at].left == UINT32_MAX) t->merges[at] = m;
     }
     hybrid__free(t->rt, bytes);
