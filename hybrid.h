@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 0a32f57864ea88ee): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 470940187a5837f9): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -42,124 +42,126 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      170  base.h             version, linkage, results, errors, allocator, log
- *      280  runtime.h          what models and sessions share: memory, log, worker threads
- *      342  quant.h            names, sizes, encode, decode
- *      407  gguf.h             what is in a model file, and writing one
- *      564  tokenizer.h        text to tokens and back
- *      678  chat.h             templates that make a prompt of a conversation
- *      782  model.h            load, describe
- *      840  context.h          batches of (sequence, tokens), logits, the KV cache
- *      935  sampler.h          from logits to the next token
- *      992  session.h          a conversation
+ *      172  base.h             version, linkage, results, errors, allocator, log
+ *      282  runtime.h          what models and sessions share: memory, log, worker threads
+ *      344  quant.h            names, sizes, encode, decode
+ *      409  gguf.h             what is in a model file, and writing one
+ *      566  tokenizer.h        text to tokens and back
+ *      680  chat.h             templates that make a prompt of a conversation
+ *      784  model.h            load, describe
+ *      842  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      937  sampler.h          from logits to the next token
+ *      994  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1061  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1125  macros.h           what compilers call things, and the macros that every room uses
- *     1177  base.c             what every room uses: results, errors, checked sizes
- *     1228  fpenv.c            the floating-point environment at the border of the library
- *     1409  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1458  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1517  decimal.c          doubles as text, the same in every locale
- *     1615  thread.c           atomics, threads, and the worker pool
- *     1991  cpu.c              what this processor and its operating system can do
- *     2061  hash.c             where a name belongs in a table
- *     2159  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     2269  device.c           which GPU a runtime uses
- *     2351  runtime.c          creates and ends runtimes
- *     2489  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2675  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     2703  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    25557  end.h              closes what core/begin opened
+ *     1063  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1127  macros.h           what compilers call things, and the macros that every room uses
+ *     1179  base.c             what every room uses: results, errors, checked sizes
+ *     1230  fpenv.c            the floating-point environment at the border of the library
+ *     1411  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1460  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1519  decimal.c          doubles as text, the same in every locale
+ *     1617  thread.c           atomics, threads, and the worker pool
+ *     1993  cpu.c              what this processor and its operating system can do
+ *     2063  hash.c             where a name belongs in a table
+ *     2161  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     2271  device.c           which GPU a runtime uses
+ *     2353  runtime.c          creates and ends runtimes
+ *     2491  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2677  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     2705  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    25931  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     3069  names.c            names that must differ, found by hash
- *     3160  value.c            the 13 types of metadata values and their items
- *     3286  scan.c             a walk over the metadata, which checks every length before it is believed
- *     3490  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
- *     3780  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
- *     4250  output.c           a file that appears under its name only when it is complete
- *     4349  write.c            makes a GGUF file
+ *     3071  names.c            names that must differ, found by hash
+ *     3162  value.c            the 13 types of metadata values and their items
+ *     3288  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     3492  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
+ *     3782  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
+ *     4252  output.c           a file that appears under its name only when it is complete
+ *     4351  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     4911  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     4992  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     5291  floats.c           the types that are plain numbers
- *     5330  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     5523  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     5751  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     5891  types.c            the table of all types, and the public functions over it
- *     5996  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     6066  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     4913  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     4994  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     5293  floats.c           the types that are plain numbers
+ *     5332  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     5525  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     5753  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     5893  types.c            the table of all types, and the public functions over it
+ *     5998  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     6068  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     6241  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     6486  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     6628  pretokenize.c      cuts text into the words inside which BPE merges
- *     7040  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     7416  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     7593  bpe.c              the merging
- *     7915  tokenizer.c        making tokenizers, text to ids, ids to text
- *     8204  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     8331  stop.c             finds strings that end an answer in bytes that come in pieces
- *     8504  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     9049  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     9346  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     9600  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *    10098  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *    10434  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    10796  jinja_filter.c     what stands behind '|'.
- *    11387  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    11565  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    11815  jinja_parse.c      tokens to a tree
- *    12365  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    12606  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    13091  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    13262  chat.c             a conversation as the variables that chat templates expect
+ *     6243  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     6488  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     6630  pretokenize.c      cuts text into the words inside which BPE merges
+ *     7042  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
+ *     7234  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
+ *     7327  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     7741  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     7951  bpe.c              the merging
+ *     8321  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     8615  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     8742  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     8878  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     9423  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     9720  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     9974  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *    10472  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *    10808  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    11170  jinja_filter.c     what stands behind '|'.
+ *    11761  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    11939  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    12189  jinja_parse.c      tokens to a tree
+ *    12739  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    12980  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    13465  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    13636  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    13402  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    13697  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    13712  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    13737  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    13826  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    14189  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    14218  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    14326  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    14396  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    14491  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    14904  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    15238  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    15496  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    15692  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    16236  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes times tiles of activations
- *    16953  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    17534  cpu_int.c          the table of integer-block kernels
- *    17589  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    17656  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    19906  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    21034  cpu_select.c       the kernels of an instruction set
- *    21070  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    21240  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    21494  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    13776  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    14071  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    14086  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    14111  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    14200  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    14563  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    14592  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    14700  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    14770  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    14865  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    15278  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    15612  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    15870  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    16066  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    16610  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes times tiles of activations
+ *    17327  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    17908  cpu_int.c          the table of integer-block kernels
+ *    17963  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    18030  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    20280  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    21408  cpu_select.c       the kernels of an instruction set
+ *    21444  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    21614  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    21868  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    21915  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    22164  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    22407  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    22452  forward.c          one transformer for all families, over the op table
- *    22955  place.c            which layers run where
- *    23092  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    22289  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    22538  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    22781  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    22826  forward.c          one transformer for all families, over the op table
+ *    23329  place.c            which layers run where
+ *    23466  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    23330  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    23666  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    23955  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    24095  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    24749  next.c             the next token of a sequence
- *    24802  plan.c             the bytes of a model and a context before they are loaded
- *    24911  dialog.c           the messages of a conversation, and the prompt that they make
- *    25095  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    23704  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    24040  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    24329  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    24469  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    25123  next.c             the next token of a sequence
+ *    25176  plan.c             the bytes of a model and a context before they are loaded
+ *    25285  dialog.c           the messages of a conversation, and the prompt that they make
+ *    25469  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1056,7 +1058,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "0a32f57864ea88ee"
+#define HYBRID__SOURCE_ID "470940187a5837f9"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -7037,17 +7039,304 @@ static const hybrid__pretokenizer *hybrid__find_pretokenizer(const char *name, s
 }
 /* ==== end src/text/pretokenize.c ==== */
 
+/* ==== begin src/text/automaton.c ==== */
+/* text/automaton: many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings there are and however they
+ * are made. A state is a beginning of some string; state 0 is the empty one. States are numbered by length, so that those that follow a
+ * state stand side by side, and everything that a state refers back to has a lower number.
+ *
+ *     strings aa, ab, b:    0 -a-> 1 -a-> 3        child  1 3 5 5 5 5      the states after s: child[s] .. child[s + 1] - 1
+ *                           0 -b-> 2               byte   . a b a b
+ *                                  1 -b-> 4        fail   0 0 0 1 2        the longest beginning of a string that s ends with
+ */
+
+typedef struct hybrid__automaton {
+    uint32_t  n;                /* states */
+    uint32_t *child;            /* n + 1 */
+    uint32_t *fail;             /* n */
+    uint32_t *depth;            /* n: bytes of the state */
+    int32_t  *best[2];          /* n: the longest whole string that the state ends with, -1: none; [1]: only of those that are marked */
+    uint8_t  *byte;             /* n: the last one of the state */
+    uint32_t  root[256];        /* from state 0 */
+} hybrid__automaton;
+
+static void hybrid__automaton_free(hybrid_runtime *rt, hybrid__automaton *a)
+{
+    hybrid__free(rt, a->child);
+    memset(a, 0, sizeof *a);
+}
+
+/* One block for all arrays. */
+static bool hybrid__automaton_alloc(hybrid_runtime *rt, hybrid__automaton *a, uint32_t n)
+{
+    size_t bytes;
+    if (!hybrid__mul_size((size_t)n + 1, 5 * 4 + 1, &bytes) || !(a->child = (uint32_t *)hybrid__alloc(rt, bytes))) return false;
+    a->n = n;
+    a->fail = a->child + n + 1;
+    a->depth = a->fail + n;
+    a->best[0] = (int32_t *)(a->depth + n);
+    a->best[1] = a->best[0] + n;
+    a->byte = (uint8_t *)(a->best[1] + n);
+    memset(a->root, 0, sizeof a->root);
+    return true;
+}
+
+/* The state after s by a byte, 0 when there is none. */
+HYBRID__INLINE uint32_t hybrid__automaton_child(const hybrid__automaton *a, uint32_t s, uint8_t byte)
+{
+    uint32_t low = a->child[s], high = a->child[s + 1];
+    HYBRID__STEPS(1);
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+        if (a->byte[middle] <= byte) low = middle; else high = middle;
+    }
+    return low < high && a->byte[low] == byte ? low : 0;
+}
+
+HYBRID__INLINE uint32_t hybrid__automaton_next(const hybrid__automaton *a, uint32_t s, uint8_t byte)
+{
+    uint32_t next;
+    for (; s; s = a->fail[s])
+        if ((next = hybrid__automaton_child(a, s, byte)) != 0) return next;
+    HYBRID__STEPS(1);
+    return a->root[byte];
+}
+
+/* ---- making ---- */
+
+typedef struct hybrid__automaton_source {
+    const hybrid_string *strings;
+    const uint8_t       *marked;        /* of each string, or NULL */
+    size_t               n;
+    bool                 backwards;     /* the strings are read from their ends, for texts that are */
+} hybrid__automaton_source;
+
+typedef struct hybrid__automaton_work {
+    const hybrid__automaton_source *source;
+    hybrid__automaton a;                /* room for every byte of every string */
+    uint32_t *order, *other;            /* n strings; those that begin with a state stand side by side */
+    uint32_t *low, *high;               /* where they do, of every state */
+} hybrid__automaton_work;
+
+/* The byte that follows the first depth bytes of string i; -1 at its end. */
+HYBRID__INLINE int hybrid__automaton_key(const hybrid__automaton_source *s, uint32_t i, size_t depth)
+{
+    const hybrid_string text = s->strings[i];
+    if (text.size == depth) return -1;
+    return (uint8_t)text.data[s->backwards ? text.size - 1 - depth : depth];
+}
+
+/* Sorts the strings of a state by what follows it, without changing the order of equal ones. */
+static void hybrid__automaton_sort(hybrid__automaton_work *w, uint32_t low, uint32_t high, size_t depth)
+{
+    uint32_t count[257], i, j, sum = low;
+    HYBRID__STEPS(high - low);
+    if (high - low <= 32) {
+        for (i = low + 1; i < high; i++) {
+            const uint32_t item = w->order[i];
+            const int key = hybrid__automaton_key(w->source, item, depth);
+            for (j = i; j > low && hybrid__automaton_key(w->source, w->order[j - 1], depth) > key; j--) w->order[j] = w->order[j - 1];
+            w->order[j] = item;
+        }
+        return;
+    }
+    memset(count, 0, sizeof count);
+    for (i = low; i < high; i++) count[hybrid__automaton_key(w->source, w->order[i], depth) + 1]++;
+    for (i = 0; i < 257; i++) {
+        j = count[i];
+        count[i] = sum;
+        sum += j;
+    }
+    for (i = low; i < high; i++) w->other[count[hybrid__automaton_key(w->source, w->order[i], depth) + 1]++] = w->order[i];
+    memcpy(w->order + low, w->other + low, (high - low) * sizeof *w->order);
+}
+
+/* State v, which follows s by a byte. Where it falls back to is shorter than v: all that is asked for here stands already. */
+static void hybrid__automaton_add(hybrid__automaton_work *w, uint32_t s, uint32_t v, uint8_t byte)
+{
+    hybrid__automaton *a = &w->a;
+    a->byte[v] = byte;
+    a->depth[v] = a->depth[s] + 1;
+    a->fail[v] = s ? hybrid__automaton_next(a, a->fail[s], byte) : 0;
+    if (!s) a->root[byte] = v;
+}
+
+/* What state s ends with, and the states that follow it. */
+static void hybrid__automaton_expand(hybrid__automaton_work *w, uint32_t s)
+{
+    hybrid__automaton *a = &w->a;
+    uint32_t i = w->low[s];
+    int key, k;
+    hybrid__automaton_sort(w, i, w->high[s], a->depth[s]);
+    for (k = 0; k < 2; k++) a->best[k][s] = s ? a->best[k][a->fail[s]] : -1;
+    for (k = 0; i < w->high[s] && hybrid__automaton_key(w->source, w->order[i], a->depth[s]) < 0; i++) {
+        const bool marked = w->source->marked && w->source->marked[w->order[i]];
+        if (!(k & 1)) a->best[0][s] = (int32_t)w->order[i];          /* of equal strings the first */
+        if (!(k & 2) && marked) a->best[1][s] = (int32_t)w->order[i];
+        k |= marked ? 3 : 1;
+    }
+    a->child[s] = a->n;
+    for (; i < w->high[s]; i = w->high[a->n++]) {
+        uint32_t end = i;
+        key = hybrid__automaton_key(w->source, w->order[i], a->depth[s]);
+        while (end < w->high[s] && hybrid__automaton_key(w->source, w->order[end], a->depth[s]) == key) end++;
+        w->low[a->n] = i;
+        w->high[a->n] = end;
+        hybrid__automaton_add(w, s, a->n, (uint8_t)key);
+    }
+    a->child[s + 1] = a->n;
+}
+
+/* The same in a block that is not larger than it has to be. */
+static bool hybrid__automaton_fit(hybrid_runtime *rt, const hybrid__automaton *from, hybrid__automaton *to)
+{
+    if (!hybrid__automaton_alloc(rt, to, from->n)) return false;
+    memcpy(to->child, from->child, ((size_t)from->n + 1) * sizeof *to->child);
+    memcpy(to->fail, from->fail, (size_t)from->n * sizeof *to->fail);
+    memcpy(to->depth, from->depth, (size_t)from->n * sizeof *to->depth);
+    memcpy(to->best[0], from->best[0], (size_t)from->n * sizeof *to->best[0]);
+    memcpy(to->best[1], from->best[1], (size_t)from->n * sizeof *to->best[1]);
+    memcpy(to->byte, from->byte, from->n);
+    memcpy(to->root, from->root, sizeof to->root);
+    return true;
+}
+
+/* Of n strings, none of them empty, at most 2^31 bytes in all; in time that grows with their bytes. false: no memory. */
+static bool hybrid__automaton_make(hybrid_runtime *rt, const hybrid__automaton_source *source, hybrid__automaton *out)
+{
+    hybrid__automaton_work w;
+    size_t i, room = 1;
+    uint32_t s;
+    bool ok;
+    memset(&w, 0, sizeof w);
+    memset(out, 0, sizeof *out);
+    w.source = source;
+    for (i = 0; i < source->n; i++) room += source->strings[i].size;
+    w.order = (uint32_t *)hybrid__calloc(rt, source->n + 1, 2 * sizeof *w.order);
+    w.low = (uint32_t *)hybrid__calloc(rt, room, 2 * sizeof *w.low);
+    ok = w.order && w.low && hybrid__automaton_alloc(rt, &w.a, (uint32_t)room);
+    if (ok) {
+        w.other = w.order + source->n;
+        w.high = w.low + room;
+        for (i = 0; i < source->n; i++) w.order[i] = (uint32_t)i;
+        w.high[0] = (uint32_t)source->n;
+        w.a.n = 1;
+        w.a.fail[0] = w.a.depth[0] = w.a.byte[0] = 0;
+        for (s = 0; s < w.a.n; s++) hybrid__automaton_expand(&w, s);
+        ok = hybrid__automaton_fit(rt, &w.a, out);
+    }
+    hybrid__automaton_free(rt, &w.a);
+    hybrid__free(rt, w.order);
+    hybrid__free(rt, w.low);
+    return ok;
+}
+/* ==== end src/text/automaton.c ==== */
+
+/* ==== begin src/text/fingerprint.c ==== */
+/* text/fingerprint: the hash of tokens, a polynomial over their bytes at a secret point. Two things are asked of it. A file must not be able
+ * to make its tokens collide: of two different strings of at most n bytes, n of the 2^61 points give both the same value, and the point is
+ * a function of the runtime's key. And a token that grows byte by byte must not be read again at every step: the value of two strings, one
+ * after the other, follows from theirs in one multiplication. */
+
+#define HYBRID__PRINT_PRIME ((UINT64_C(1) << 61) - 1)
+
+/* a * b modulo 2^61 - 1; both are less than it. */
+HYBRID__INLINE uint64_t hybrid__print_mul(uint64_t a, uint64_t b)
+{
+    uint64_t low, high, sum;
+#if defined(__SIZEOF_INT128__)
+    __extension__ const unsigned __int128 product = (unsigned __int128)a * b;
+    low = (uint64_t)product & HYBRID__PRINT_PRIME;
+    high = (uint64_t)(product >> 61);
+#else
+    const uint64_t a0 = (uint32_t)a, a1 = a >> 32, b0 = (uint32_t)b, b1 = b >> 32;
+    const uint64_t p00 = a0 * b0, middle = a0 * b1 + a1 * b0, p11 = a1 * b1;       /* middle < 2^62: a1 and b1 have 29 bits */
+    const uint64_t bottom = p00 + (middle << 32);
+    const uint64_t top = p11 + (middle >> 32) + (bottom < p00);
+    low = bottom & HYBRID__PRINT_PRIME;
+    high = top << 3 | bottom >> 61;
+#endif
+    sum = low + high;
+    return sum >= HYBRID__PRINT_PRIME ? sum - HYBRID__PRINT_PRIME : sum;
+}
+
+/* The fingerprint of x and then y; power: point ^ bytes of y. */
+HYBRID__INLINE uint64_t hybrid__print_join(uint64_t x, uint64_t power, uint64_t y)
+{
+    const uint64_t sum = hybrid__print_mul(x, power) + y;
+    return sum >= HYBRID__PRINT_PRIME ? sum - HYBRID__PRINT_PRIME : sum;
+}
+
+/* point ^ n */
+HYBRID__INLINE uint64_t hybrid__print_power(uint64_t point, size_t n)
+{
+    uint64_t power = 1;
+    for (; n; n >>= 1) {
+        if (n & 1) power = hybrid__print_mul(power, point);
+        point = hybrid__print_mul(point, point);
+    }
+    return power;
+}
+
+#define HYBRID__PRINT_BLOCK 64
+
+/* Where fingerprints are taken. */
+typedef struct hybrid__print_point {
+    uint64_t powers[HYBRID__PRINT_BLOCK + 1];    /* of the point */
+} hybrid__print_point;
+
+static void hybrid__print_point_make(hybrid__print_point *point, uint64_t secret)
+{
+    size_t i;
+    secret = 512 + secret % (HYBRID__PRINT_PRIME - 1024);
+    for (i = 0; i <= HYBRID__PRINT_BLOCK; i++) point->powers[i] = hybrid__print_power(secret, i);
+}
+
+/* point ^ n */
+HYBRID__INLINE uint64_t hybrid__print_power_at(const hybrid__print_point *point, size_t n)
+{
+    return n <= HYBRID__PRINT_BLOCK ? point->powers[n] : hybrid__print_power(point->powers[1], n);
+}
+
+/* n bytes; the empty string has 0, and every byte counts one more than it is, so that zeros in front count too. A block is summed by the
+ * halves of the powers, 32 and 29 bits, which leaves room for all carries. */
+HYBRID__INLINE uint64_t hybrid__print_of(const hybrid__print_point *point, const uint8_t *p, size_t n)
+{
+    uint64_t h = 0;
+    HYBRID__STEPS(1 + n / 8);
+    for (;;) {
+        const size_t k = HYBRID__MIN(n, (size_t)HYBRID__PRINT_BLOCK);
+        const uint64_t *power = point->powers + k;
+        uint64_t low = 0, high = 0, sum;
+        size_t i;
+        for (i = 0; i < k; i++) {
+            const uint32_t digit = p[i] + 1u;
+            power--;
+            low += (uint64_t)digit * (uint32_t)*power;       /* < 2^47 in all */
+            high += (uint64_t)digit * (uint32_t)(*power >> 32);       /* < 2^44 */
+        }
+        sum = low + (high >> 29) + ((high & 0x1FFFFFFF) << 32);
+        if (sum >= HYBRID__PRINT_PRIME) sum -= HYBRID__PRINT_PRIME;
+        h = h ? hybrid__print_join(h, point->powers[k], sum) : sum;
+        if (k == n) return h;
+        p += k;
+        n -= k;
+    }
+}
+/* ==== end src/text/fingerprint.c ==== */
+
 /* ==== begin src/text/vocab.c ==== */
 /* text/vocab: the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges, the special tokens. They are
  * made once when a model is loaded, so making them is kept cheap: one arena for all bytes, flat tables, nothing allocated per token. */
+
+#define HYBRID__WORD_SHORT  64       /* bytes: up to here all pairs of a word are looked through at every step, beyond a heap finds the best */
 
 /* One merge of byte-level BPE, in an open-addressing table; left == UINT32_MAX: empty. */
 typedef struct hybrid__merge {
     uint32_t left, right, rank, result;
 } hybrid__merge;
 
-#define HYBRID__BEGINS_TEXT    1u     /* a user-defined token: they count in every text */
-#define HYBRID__BEGINS_CONTROL 2u     /* a control or unknown token */
+#define HYBRID__SPECIAL_TEXT    1u    /* a user-defined token: they count in every text */
+#define HYBRID__SPECIAL_CONTROL 2u    /* a control or unknown token */
 
 #define HYBRID__TOKEN_TYPE   7u       /* in hybrid_tokenizer.kinds: a hybrid_token_type */
 #define HYBRID__TOKEN_END    8u       /* generation ends with it */
@@ -7062,17 +7351,21 @@ struct hybrid_tokenizer {
     uint32_t       *offsets;          /* n_tokens + 1, into bytes */
     uint8_t        *kinds;            /* n_tokens: HYBRID__TOKEN_... */
     uint32_t       *ranks;            /* spm, raw: n_tokens, the least is merged first */
-    uint64_t       *index;            /* bytes -> id: hash << 32 | id + 1, 0: empty */
-    uint32_t        index_mask;
+    hybrid__print_point point;        /* of fingerprints: a secret, as all that decides where in a table something belongs */
+    uint64_t        spread;           /* odd: brings all bits of a fingerprint to the top */
+    uint64_t       *index;            /* bytes -> id: low half of the fingerprint << 32 | id + 1, 0: empty */
+    uint32_t        index_mask, index_shift;
+    uint32_t        longest;          /* bytes of the longest token that merging may make */
     hybrid__merge  *merges;
-    uint32_t        merge_mask;
+    uint64_t        merge_key[2];
+    uint32_t        merge_mask, merge_shift;
     int32_t         byte_ids[256];    /* the token of one byte, -1: none */
     int32_t         roles[HYBRID_ROLE_COUNT_];
     bool            fuse_unknown;     /* spm without all byte tokens: what is unknown side by side is one unknown token */
-    int32_t        *specials;         /* control, user-defined and unknown tokens, sorted by their bytes */
-    uint32_t        special_begin[257];   /* where those with a first byte begin in specials */
-    uint8_t         special_first[256];   /* what a byte may begin: HYBRID__BEGINS_... */
-    uint32_t       *special_pairs;    /* a bit for every pair of bytes that may begin one */
+    hybrid__automaton special;        /* control, user-defined and unknown tokens, from their ends; marked: user-defined */
+    int32_t        *specials;         /* their ids, by their numbers in the automaton */
+    uint8_t         special_last[256];    /* what a byte may end: HYBRID__SPECIAL_... */
+    uint32_t       *special_pairs;    /* a bit for every pair of bytes that may end one */
     uint32_t       *joined;           /* a bit for every pair of bytes that stand side by side in some token */
     uint8_t        *classes;          /* bpe: of the code points below U+10000 */
     const hybrid__pretokenizer *pre;  /* bpe */
@@ -7107,20 +7400,8 @@ HYBRID__INLINE bool hybrid__token_mergeable(const hybrid_tokenizer *t, int32_t i
 
 /* ---- bytes -> id ---- */
 
-HYBRID__INLINE uint64_t hybrid__bytes_hash(const uint8_t *p, size_t n)
-{
-    uint64_t h = n * 0x9E3779B97F4A7C15u, w;
-    for (; n >= 8; p += 8, n -= 8) {
-        h = (h ^ hybrid__load_u64(p)) * 0xD6E8FEB86659FD93u;
-        h ^= h >> 32;
-    }
-    if (n >= 4) w = hybrid__load_u32(p) | (uint64_t)hybrid__load_u32(p + n - 4) << 32;
-    else w = n ? (uint64_t)p[0] | (uint64_t)p[n >> 1] << 8 | (uint64_t)p[n - 1] << 16 : 0;
-    h = (h ^ w) * 0xD6E8FEB86659FD93u;
-    h ^= h >> 32;
-    h *= 0xD6E8FEB86659FD93u;
-    return h ^ h >> 32;
-}
+/* Where in the index a fingerprint belongs: of two different ones, two tables in 2^bits send both to one place (Dietzfelbinger et al. 1997). */
+HYBRID__INLINE uint32_t hybrid__index_slot(const hybrid_tokenizer *t, uint64_t print) { return (uint32_t)(print * t->spread >> t->index_shift); }
 
 /* A text of the size of a token's is compared eight bytes at a time; most are short. */
 HYBRID__INLINE bool hybrid__same_bytes(const uint8_t *a, const uint8_t *b, size_t n)
@@ -7130,35 +7411,48 @@ HYBRID__INLINE bool hybrid__same_bytes(const uint8_t *a, const uint8_t *b, size_
     return !n || (a[0] == b[0] && a[n >> 1] == b[n >> 1] && a[n - 1] == b[n - 1]);
 }
 
-/* The token with these bytes, -1 when there is none. Of a normal one and another with the same bytes, the normal one. */
-HYBRID__INLINE int32_t hybrid__vocab_find(const hybrid_tokenizer *t, const uint8_t *p, size_t n)
+/* The token with these bytes and their fingerprint, -1 when there is none. Of a normal one and another with the same bytes, the normal one. */
+HYBRID__INLINE int32_t hybrid__vocab_find_print(const hybrid_tokenizer *t, uint64_t print, const uint8_t *p, size_t n)
 {
-    uint64_t h = hybrid__bytes_hash(p, n);
-    uint32_t at = (uint32_t)h & t->index_mask, tag = (uint32_t)(h >> 32);
+    uint32_t at = hybrid__index_slot(t, print), tag = (uint32_t)print;
     for (; t->index[at]; at = (at + 1) & t->index_mask) {
+        HYBRID__STEPS(1);
         if ((uint32_t)(t->index[at] >> 32) == tag) {
             uint32_t id = (uint32_t)t->index[at] - 1, begin = t->offsets[id];
+            HYBRID__STEPS(n / 32);
             if (t->offsets[id + 1] - begin == n && hybrid__same_bytes(t->bytes + begin, p, n)) return (int32_t)id;
         }
     }
     return -1;
 }
 
+static int32_t hybrid__vocab_find(const hybrid_tokenizer *t, const uint8_t *p, size_t n)
+{
+    return hybrid__vocab_find_print(t, hybrid__print_of(&t->point, p, n), p, n);
+}
+
 /* The same for merging: -1 also for a token that text must not become. */
+HYBRID__INLINE int32_t hybrid__vocab_find_mergeable_print(const hybrid_tokenizer *t, uint64_t print, const uint8_t *p, size_t n)
+{
+    int32_t id = n <= t->longest ? hybrid__vocab_find_print(t, print, p, n) : -1;
+    return id >= 0 && hybrid__token_mergeable(t, id) ? id : -1;
+}
+
 HYBRID__INLINE int32_t hybrid__vocab_find_mergeable(const hybrid_tokenizer *t, const uint8_t *p, size_t n)
 {
-    int32_t id = hybrid__vocab_find(t, p, n);
-    return id >= 0 && hybrid__token_mergeable(t, id) ? id : -1;
+    return n <= t->longest ? hybrid__vocab_find_mergeable_print(t, hybrid__print_of(&t->point, p, n), p, n) : -1;
 }
 
 static void hybrid__vocab_insert(hybrid_tokenizer *t, int32_t id)
 {
     const uint8_t *p = t->bytes + t->offsets[id];
     size_t n = t->offsets[id + 1] - t->offsets[id];
-    uint64_t h = hybrid__bytes_hash(p, n);
-    uint32_t at = (uint32_t)h & t->index_mask, tag = (uint32_t)(h >> 32);
+    uint64_t print = hybrid__print_of(&t->point, p, n);
+    uint32_t at = hybrid__index_slot(t, print), tag = (uint32_t)print;
     if (!n) return;
+    if (hybrid__token_mergeable(t, id)) t->longest = HYBRID__MAX(t->longest, (uint32_t)n);
     for (; t->index[at]; at = (at + 1) & t->index_mask) {
+        HYBRID__STEPS(1);
         if ((uint32_t)(t->index[at] >> 32) == tag) {
             uint32_t other = (uint32_t)t->index[at] - 1;
             if (t->offsets[other + 1] - t->offsets[other] == n && !memcmp(t->bytes + t->offsets[other], p, n)) {
@@ -7269,17 +7563,35 @@ static hybrid_result hybrid__vocab_read_tokens(hybrid_tokenizer *t, const hybrid
     return HYBRID_OK;
 }
 
-static uint32_t hybrid__table_size(size_t count)
+/* A power of two; *shift: from 64 bits down to a place in the table. */
+static uint32_t hybrid__table_size(size_t count, uint32_t *shift)
 {
     uint32_t size = 16;
-    while (size < count + count / 2) size *= 2;
+    *shift = 60;
+    while (size < count + count / 2) {
+        size *= 2;
+        --*shift;
+    }
     return size;
+}
+
+/* Numbers that the author of a file cannot know. */
+static void hybrid__vocab_make_secrets(hybrid_tokenizer *t)
+{
+    uint64_t secret[4];
+    size_t i;
+    for (i = 0; i < 4; i++) secret[i] = hybrid__hash(&t->rt->hash_key, &i, sizeof i);
+    hybrid__print_point_make(&t->point, secret[0]);
+    t->spread = secret[1] | 1;
+    t->merge_key[0] = secret[2];
+    t->merge_key[1] = secret[3];
 }
 
 static hybrid_result hybrid__vocab_make_index(hybrid_tokenizer *t, hybrid_error *error)
 {
-    uint32_t size = hybrid__table_size(t->n_tokens);
+    uint32_t size = hybrid__table_size(t->n_tokens, &t->index_shift);
     size_t i;
+    hybrid__vocab_make_secrets(t);
     t->index_mask = size - 1;
     if (!(t->index = (uint64_t *)hybrid__calloc(t->rt, size, sizeof *t->index))) return hybrid__fail_memory(error, size * sizeof *t->index);
     for (i = 0; i < t->n_tokens; i++)
@@ -7289,17 +7601,20 @@ static hybrid_result hybrid__vocab_make_index(hybrid_tokenizer *t, hybrid_error 
 
 /* ---- merges ---- */
 
-HYBRID__INLINE uint32_t hybrid__merge_slot(uint32_t left, uint32_t right)
+/* Two different pairs come to one place by chance only: the sum is one of those of Lemire, Kaser 2014 (multilinear hashing), whose upper
+ * half is independent for any two pairs when the keys are random. */
+HYBRID__INLINE uint32_t hybrid__merge_slot(const hybrid_tokenizer *t, uint32_t left, uint32_t right)
 {
-    uint64_t h = ((uint64_t)left << 32 | right) * 0x9E3779B97F4A7C15u;
-    return (uint32_t)(h >> 32) ^ (uint32_t)(h >> 15);
+    return (uint32_t)((t->merge_key[0] + left) * (t->merge_key[1] + right) >> t->merge_shift);
 }
 
 HYBRID__INLINE const hybrid__merge *hybrid__merge_find(const hybrid_tokenizer *t, uint32_t left, uint32_t right)
 {
-    uint32_t at = hybrid__merge_slot(left, right) & t->merge_mask;
-    for (; t->merges[at].left != UINT32_MAX; at = (at + 1) & t->merge_mask)
+    uint32_t at = hybrid__merge_slot(t, left, right);
+    for (; t->merges[at].left != UINT32_MAX; at = (at + 1) & t->merge_mask) {
+        HYBRID__STEPS(1);
         if (t->merges[at].left == left && t->merges[at].right == right) return &t->merges[at];
+    }
     return NULL;
 }
 
@@ -7309,6 +7624,7 @@ static bool hybrid__merge_parse(const hybrid_tokenizer *t, hybrid_string s, cons
     const char *space = s.size > 1 ? (const char *)memchr(s.data + 1, ' ', s.size - 1) : NULL;
     hybrid_string half;
     size_t n_left, n_right;
+    uint64_t print_left, print_right;
     int32_t left, right, result;
     if (!space) return false;
     half.data = s.data;
@@ -7317,10 +7633,16 @@ static bool hybrid__merge_parse(const hybrid_tokenizer *t, hybrid_string s, cons
     half.data = space + 1;
     half.size = s.size - half.size - 1;
     if ((n_right = hybrid__spelled_bytes(half, to_byte, bytes + n_left)) == SIZE_MAX || !n_right) return false;
-    if ((left = hybrid__vocab_find_mergeable(t, bytes, n_left)) < 0 || (right = hybrid__vocab_find_mergeable(t, bytes + n_left, n_right)) < 0) return false;
+    print_left = hybrid__print_of(&t->point, bytes, n_left);
+    if ((left = hybrid__vocab_find_mergeable_print(t, print_left, bytes, n_left)) < 0) return false;
+    print_right = hybrid__print_of(&t->point, bytes + n_left, n_right);
+    if ((right = hybrid__vocab_find_mergeable_print(t, print_right, bytes + n_left, n_right)) < 0) return false;
     if ((size_t)guess < t->n_tokens && t->offsets[guess + 1] - t->offsets[guess] == n_left + n_right && hybrid__token_mergeable(t, guess) &&
         !memcmp(t->bytes + t->offsets[guess], bytes, n_left + n_right)) result = guess;
-    else if ((result = hybrid__vocab_find_mergeable(t, bytes, n_left + n_right)) < 0) return false;
+    else {
+        print_left = hybrid__print_join(print_left, hybrid__print_power_at(&t->point, n_right), print_right);
+        if ((result = hybrid__vocab_find_mergeable_print(t, print_left, bytes, n_left + n_right)) < 0) return false;
+    }
     out->left = (uint32_t)left;
     out->right = (uint32_t)right;
     out->result = (uint32_t)result;
@@ -7329,7 +7651,7 @@ static bool hybrid__merge_parse(const hybrid_tokenizer *t, hybrid_string s, cons
 
 static hybrid_result hybrid__vocab_make_merges(hybrid_tokenizer *t, const hybrid__vocab_source *source, hybrid_error *error)
 {
-    uint32_t size = hybrid__table_size(source->merges.count), at;
+    uint32_t size = hybrid__table_size(source->merges.count, &t->merge_shift), at;
     int16_t to_byte[324];
     size_t i, longest = 0, unusable = 0;
     hybrid__merge m;
@@ -7344,8 +7666,10 @@ static hybrid_result hybrid__vocab_make_merges(hybrid_tokenizer *t, const hybrid
     for (i = 0; i < source->merges.count; i++) {
         if (!hybrid__merge_parse(t, hybrid__string_at(&source->merges, i), to_byte, bytes, (int32_t)(m.result + 1), &m)) { unusable++; continue; }
         m.rank = (uint32_t)i;
-        for (at = hybrid__merge_slot(m.left, m.right) & t->merge_mask; t->merges[at].left != UINT32_MAX; at = (at + 1) & t->merge_mask)
+        for (at = hybrid__merge_slot(t, m.left, m.right); t->merges[at].left != UINT32_MAX; at = (at + 1) & t->merge_mask) {
+            HYBRID__STEPS(1);
             if (t->merges[at].left == m.left && t->merges[at].right == m.right) break;      /* said twice: the first counts */
+        }
         if (t->merges[at].left == UINT32_MAX) t->merges[at] = m;
     }
     hybrid__free(t->rt, bytes);
@@ -7404,6 +7728,7 @@ static void hybrid__vocab_destroy(hybrid_tokenizer *t)
     hybrid__free(rt, t->ranks);
     hybrid__free(rt, t->index);
     hybrid__free(rt, t->merges);
+    hybrid__automaton_free(rt, &t->special);
     hybrid__free(rt, t->specials);
     hybrid__free(rt, t->special_pairs);
     hybrid__free(rt, t->joined);
@@ -7490,103 +7815,136 @@ static bool hybrid__is_special(const hybrid_tokenizer *t, int32_t id)
     return (type == HYBRID_TOKEN_CONTROL || type == HYBRID_TOKEN_USER_DEFINED || type == HYBRID_TOKEN_UNKNOWN) && t->offsets[id] < t->offsets[id + 1];
 }
 
-/* By bytes, a beginning before what it begins. */
-static bool hybrid__special_before(const hybrid_tokenizer *t, int32_t a, int32_t b)
-{
-    size_t n_a = t->offsets[a + 1] - t->offsets[a], n_b = t->offsets[b + 1] - t->offsets[b];
-    int order = memcmp(t->bytes + t->offsets[a], t->bytes + t->offsets[b], HYBRID__MIN(n_a, n_b));
-    return order ? order < 0 : n_a < n_b;
-}
-
-static void hybrid__special_sort(const hybrid_tokenizer *t, int32_t *ids, size_t n)      /* Shell's: some thousands at most in practice */
-{
-    size_t gap, i, j;
-    for (gap = 1; gap < n / 3; gap = gap * 3 + 1) {}
-    for (; gap; gap /= 3) {
-        for (i = gap; i < n; i++) {
-            int32_t id = ids[i];
-            for (j = i; j >= gap && hybrid__special_before(t, id, ids[j - gap]); j -= gap) ids[j] = ids[j - gap];
-            ids[j] = id;
-        }
-    }
-}
-
-static void hybrid__special_add_pair(hybrid_tokenizer *t, const uint8_t *p, size_t n)
-{
-    uint32_t pair = (uint32_t)p[0] << 8, i;
-    if (n > 1) { pair |= p[1]; t->special_pairs[pair >> 5] |= 1u << (pair & 31); }
-    else for (i = 0; i < 8; i++) t->special_pairs[(pair >> 5) + i] = UINT32_MAX;
-}
-
 /* Phi-3's tokens that do not take the white space after them along, as its tokenizer.json says. */
 static bool hybrid__keeps_space(const uint8_t *p, size_t n)
 {
     return (n == 3 && !memcmp(p, "<s>", 3)) || (n == 5 && !memcmp(p, "<unk>", 5)) || (n == 13 && !memcmp(p, "<|endoftext|>", 13));
 }
 
-/* Which tokens have roles, which end, and the tables that find them in a text. */
-static hybrid_result hybrid__vocab_make_specials(hybrid_tokenizer *t, bool strip_right, hybrid_error *error)
+/* The automaton of the special tokens. It reads a text from its end, so what it knows at a byte is the longest token that begins there. */
+static hybrid_result hybrid__special_automaton(hybrid_tokenizer *t, size_t count, hybrid_error *error)
 {
-    size_t i, n = 0, count = 0;
-    hybrid__special_roles(t);
-    hybrid__special_ends(t);
-    for (i = 0; i < t->n_tokens; i++) count += hybrid__is_special(t, (int32_t)i);
-    t->specials = (int32_t *)hybrid__alloc(t->rt, count * sizeof *t->specials);
-    t->special_pairs = (uint32_t *)hybrid__calloc(t->rt, 2048, sizeof *t->special_pairs);
-    if (!t->specials || !t->special_pairs) return hybrid__fail_memory(error, count * sizeof *t->specials + 8192);
+    hybrid__automaton_source source;
+    hybrid_string *strings = (hybrid_string *)hybrid__alloc(t->rt, count * (sizeof *strings + 1));
+    uint8_t *marked = (uint8_t *)(strings + count);
+    size_t i, n = 0;
+    bool ok;
+    if (!strings) return hybrid__fail_memory(error, count * (sizeof *strings + 1));
     for (i = 0; i < t->n_tokens; i++) {
-        const uint8_t *p = t->bytes + t->offsets[i];
         if (!hybrid__is_special(t, (int32_t)i)) continue;
-        t->specials[n++] = (int32_t)i;
-        t->special_first[*p] |= (uint8_t)(hybrid__token_type(t, (int32_t)i) == HYBRID_TOKEN_USER_DEFINED ? HYBRID__BEGINS_TEXT : HYBRID__BEGINS_CONTROL);
-        t->special_begin[*p + 1]++;
-        hybrid__special_add_pair(t, p, t->offsets[i + 1] - t->offsets[i]);
-        if (strip_right && !hybrid__keeps_space(p, t->offsets[i + 1] - t->offsets[i])) t->kinds[i] |= HYBRID__TOKEN_STRIP;
+        strings[n].data = (const char *)t->bytes + t->offsets[i];
+        strings[n].size = t->offsets[i + 1] - t->offsets[i];
+        marked[n++] = hybrid__token_type(t, (int32_t)i) == HYBRID_TOKEN_USER_DEFINED;
     }
-    for (i = 0; i < 256; i++) t->special_begin[i + 1] += t->special_begin[i];
-    hybrid__special_sort(t, t->specials, n);
+    memset(&source, 0, sizeof source);
+    source.strings = strings;
+    source.marked = marked;
+    source.n = n;
+    source.backwards = true;
+    ok = hybrid__automaton_make(t->rt, &source, &t->special);
+    hybrid__free(t->rt, strings);
+    return ok ? HYBRID_OK : hybrid__fail(error, HYBRID_ERROR_MEMORY, "out of memory for %llu special tokens", (unsigned long long)count);
+}
+
+/* The last bytes of a special token, for a text that holds none to be read fast. */
+static void hybrid__special_add_end(hybrid_tokenizer *t, int32_t id)
+{
+    const uint8_t *end = t->bytes + t->offsets[id + 1];
+    const bool text = hybrid__token_type(t, id) == HYBRID_TOKEN_USER_DEFINED;
+    uint32_t i, pair = end[-1];
+    t->special_last[end[-1]] |= (uint8_t)(text ? HYBRID__SPECIAL_TEXT : HYBRID__SPECIAL_CONTROL);
+    if (t->offsets[id + 1] - t->offsets[id] > 1) {
+        pair |= (uint32_t)end[-2] << 8;
+        t->special_pairs[pair >> 5] |= 1u << (pair & 31);
+    }
+    else for (i = 0; i < 256; i++) t->special_pairs[(i << 8 | pair) >> 5] |= 1u << (pair & 31);
+}
+
+static hybrid_result hybrid__special_ids(hybrid_tokenizer *t, size_t count, hybrid_error *error)
+{
+    size_t i, n = 0;
+    t->specials = (int32_t *)hybrid__alloc(t->rt, count * sizeof *t->specials);
+    if (!t->specials) return hybrid__fail_memory(error, count * sizeof *t->specials);
+    for (i = 0; i < t->n_tokens; i++) if (hybrid__is_special(t, (int32_t)i)) t->specials[n++] = (int32_t)i;
     return HYBRID_OK;
 }
 
-HYBRID__INLINE uint8_t hybrid__special_byte(const hybrid_tokenizer *t, uint32_t at, size_t k) { return t->bytes[t->offsets[t->specials[at]] + k]; }
-
-/* The longest special token at p that counts (begins: HYBRID__BEGINS_...), -1 when there is none. The tokens that agree with the text so
- * far are a range of the sorted list; every further byte narrows it. */
-static int32_t hybrid__special_match(const hybrid_tokenizer *t, const uint8_t *p, const uint8_t *end, unsigned begins)
+/* Which tokens have roles, which end, and the tables that find them in a text. */
+static hybrid_result hybrid__vocab_make_specials(hybrid_tokenizer *t, bool strip_right, hybrid_error *error)
 {
-    uint32_t low = t->special_begin[*p], high = t->special_begin[*p + 1];
-    int32_t best = -1;
-    size_t k;
-    for (k = 1; low < high; k++) {
-        for (; low < high && t->offsets[t->specials[low] + 1] - t->offsets[t->specials[low]] == k; low++) {
-            bool text = hybrid__token_type(t, t->specials[low]) == HYBRID_TOKEN_USER_DEFINED;
-            if (begins & (text ? HYBRID__BEGINS_TEXT : HYBRID__BEGINS_CONTROL)) best = t->specials[low];
-        }
-        if (p + k == end || low == high) break;
-        if (hybrid__special_byte(t, low, k) != p[k] || hybrid__special_byte(t, high - 1, k) != p[k]) {
-            uint32_t a = low, b = high, middle;
-            while (a < b) { middle = a + (b - a) / 2; if (hybrid__special_byte(t, middle, k) < p[k]) a = middle + 1; else b = middle; }
-            low = a;
-            for (b = high; a < b; ) { middle = a + (b - a) / 2; if (hybrid__special_byte(t, middle, k) <= p[k]) a = middle + 1; else b = middle; }
-            high = a;
-        }
+    size_t i, count = 0;
+    hybrid_result r;
+    hybrid__special_roles(t);
+    hybrid__special_ends(t);
+    t->special_pairs = (uint32_t *)hybrid__calloc(t->rt, 2048, sizeof *t->special_pairs);
+    if (!t->special_pairs) return hybrid__fail_memory(error, 8192);
+    for (i = 0; i < t->n_tokens; i++) {
+        const uint8_t *p = t->bytes + t->offsets[i];
+        if (!hybrid__is_special(t, (int32_t)i)) continue;
+        count++;
+        hybrid__special_add_end(t, (int32_t)i);
+        if (strip_right && !hybrid__keeps_space(p, t->offsets[i + 1] - t->offsets[i])) t->kinds[i] |= HYBRID__TOKEN_STRIP;
     }
-    return best;
+    if ((r = hybrid__special_automaton(t, count, error)) != HYBRID_OK) return r;
+    return hybrid__special_ids(t, count, error);
 }
 
-/* The first special token in the text that counts: where it begins (end when there is none) and its id. */
-static const uint8_t *hybrid__special_search(const hybrid_tokenizer *t, const uint8_t *p, const uint8_t *end, unsigned begins, int32_t *id)
+/* ---- finding ---- */
+
+typedef struct hybrid__special_match {
+    size_t  at;
+    int32_t id;
+} hybrid__special_match;
+
+typedef struct hybrid__special_list {        /* the longest token at every place where one begins, the last place first */
+    hybrid__special_match *items;
+    size_t                 n, capacity;
+    hybrid__special_match  few[16];
+} hybrid__special_list;
+
+static bool hybrid__special_push(hybrid_runtime *rt, hybrid__special_list *list, size_t at, int32_t id)
 {
-    for (; p < end; p++) {
-        uint32_t pair;
-        if (HYBRID__LIKELY(!(t->special_first[*p] & begins))) continue;
-        if (p + 1 < end) {
-            pair = (uint32_t)p[0] << 8 | p[1];
-            if (!(t->special_pairs[pair >> 5] >> (pair & 31) & 1)) continue;
-        }
-        if ((*id = hybrid__special_match(t, p, end, begins)) >= 0) return p;
+    if (list->n == list->capacity) {
+        size_t capacity = list->capacity * 2, bytes;
+        hybrid__special_match *items;
+        if (!hybrid__mul_size(capacity, sizeof *items, &bytes) || !(items = (hybrid__special_match *)hybrid__alloc(rt, bytes))) return false;
+        memcpy(items, list->items, list->n * sizeof *items);
+        if (list->items != list->few) hybrid__free(rt, list->items);
+        list->items = items;
+        list->capacity = capacity;
     }
-    return end;
+    list->items[list->n].at = at;
+    list->items[list->n++].id = id;
+    return true;
+}
+
+/* All special tokens of a text that count (HYBRID__SPECIAL_...). false: no memory. The list is emptied by hybrid__special_list_free. */
+static bool hybrid__special_find(const hybrid_tokenizer *t, const uint8_t *text, size_t size, unsigned which, hybrid__special_list *list)
+{
+    const int32_t *best = t->special.best[which == HYBRID__SPECIAL_TEXT];
+    uint32_t state = 0;
+    size_t i;
+    list->items = list->few;
+    list->capacity = HYBRID__COUNT(list->few);
+    list->n = 0;
+    for (i = size; i-- > 0;) {
+        HYBRID__STEPS(1);
+        if (!state) {
+            if (HYBRID__LIKELY(!(t->special_last[text[i]] & which))) continue;
+            if (i) {
+                const uint32_t pair = (uint32_t)text[i - 1] << 8 | text[i];
+                if (!(t->special_pairs[pair >> 5] >> (pair & 31) & 1)) continue;
+            }
+        }
+        state = hybrid__automaton_next(&t->special, state, text[i]);
+        if (best[state] >= 0 && !hybrid__special_push(t->rt, list, i, t->specials[best[state]])) return false;
+    }
+    return true;
+}
+
+static void hybrid__special_list_free(hybrid_runtime *rt, hybrid__special_list *list)
+{
+    if (list->items != list->few) hybrid__free(rt, list->items);
 }
 /* ==== end src/text/special.c ==== */
 
@@ -7594,7 +7952,6 @@ static const uint8_t *hybrid__special_search(const hybrid_tokenizer *t, const ui
 /* text/bpe: the merging. A word becomes its bytes (spm: its characters), and of all neighbours that may become one token those with the
  * least rank do, leftmost first, until none may. Words come again and again, so a call remembers what became of them. */
 
-#define HYBRID__WORD_SHORT  64          /* bytes: up to here all pairs are looked through at every step, beyond a heap finds the best */
 #define HYBRID__CACHE_TEXT  3           /* 8-byte pieces of a word that is remembered */
 #define HYBRID__CACHE_IDS   9
 
@@ -7626,16 +7983,18 @@ HYBRID__INLINE void hybrid__emit_token(hybrid__tokenize_job *job, int32_t id)
     job->n++;
 }
 
-/* What becomes of neighbours: the rank of their merge (UINT32_MAX: they have none) and the token. begin, end: the bytes of both in the word. */
-HYBRID__INLINE uint32_t hybrid__bpe_rank(const hybrid_tokenizer *t, const uint8_t *word, int32_t left, int32_t right, size_t begin, size_t end, int32_t *result)
+/* What becomes of neighbours: the rank of their merge (UINT32_MAX: they have none) and the token. Where there is a table of merges, the two
+ * ids say it; else the bytes of both do: size from p, with their fingerprint. */
+HYBRID__INLINE uint32_t hybrid__bpe_rank_of_ids(const hybrid_tokenizer *t, int32_t left, int32_t right, int32_t *result)
 {
-    if (t->merges) {
-        const hybrid__merge *m = left < 0 || right < 0 ? NULL : hybrid__merge_find(t, (uint32_t)left, (uint32_t)right);
-        if (!m) return UINT32_MAX;
-        *result = (int32_t)m->result;
-        return m->rank;
-    }
-    *result = hybrid__vocab_find_mergeable(t, word + begin, end - begin);
+    const hybrid__merge *m = left < 0 || right < 0 ? NULL : hybrid__merge_find(t, (uint32_t)left, (uint32_t)right);
+    if (!m) return UINT32_MAX;
+    *result = (int32_t)m->result;
+    return m->rank;
+}
+HYBRID__INLINE uint32_t hybrid__bpe_rank_of_bytes(const hybrid_tokenizer *t, uint64_t print, const uint8_t *p, size_t size, int32_t *result)
+{
+    *result = hybrid__vocab_find_mergeable_print(t, print, p, size);
     return *result < 0 ? UINT32_MAX : t->ranks[*result];
 }
 
@@ -7666,43 +8025,77 @@ static size_t hybrid__symbol_ids(const hybrid_tokenizer *t, int32_t id, const ui
     return size;
 }
 
-/* A word of at most HYBRID__WORD_SHORT bytes; out has room for as many ids. Returns how many there are. */
-static size_t hybrid__merge_short(const hybrid_tokenizer *t, const uint8_t *word, size_t size, int32_t *out)
+/* The symbols of a short word, and what neighbours become. */
+typedef struct hybrid__short_word {
+    const uint8_t *bytes;
+    uint64_t       print[HYBRID__WORD_SHORT + 1];        /* of each symbol, where tokens are found by their bytes */
+    int32_t        id[HYBRID__WORD_SHORT + 1], result[HYBRID__WORD_SHORT + 1];
+    uint32_t       rank[HYBRID__WORD_SHORT + 1];
+    uint8_t        begin[HYBRID__WORD_SHORT + 2];
+} hybrid__short_word;
+
+HYBRID__INLINE void hybrid__short_rank(const hybrid_tokenizer *t, hybrid__short_word *w, size_t i, bool by_bytes)
 {
-    int32_t id[HYBRID__WORD_SHORT + 1], result[HYBRID__WORD_SHORT + 1];
-    uint32_t rank[HYBRID__WORD_SHORT + 1];
-    uint8_t begin[HYBRID__WORD_SHORT + 2];
+    const size_t middle = w->begin[i + 1], size = (size_t)w->begin[i + 2] - w->begin[i];
+    if (!by_bytes) w->rank[i] = hybrid__bpe_rank_of_ids(t, w->id[i], w->id[i + 1], &w->result[i]);
+    else if (size > t->longest) w->rank[i] = UINT32_MAX;
+    else w->rank[i] = hybrid__bpe_rank_of_bytes(t, hybrid__print_join(w->print[i], t->point.powers[w->begin[i + 2] - middle], w->print[i + 1]),
+                                                w->bytes + w->begin[i], size, &w->result[i]);
+}
+
+/* A word of at most HYBRID__WORD_SHORT bytes; out has room for as many ids. Returns how many there are. */
+HYBRID__INLINE size_t hybrid__merge_short_by(const hybrid_tokenizer *t, const uint8_t *word, size_t size, int32_t *out, bool by_bytes)
+{
+    hybrid__short_word w;
     size_t n = 0, at = 0, i, count = 0, length;
+    w.bytes = word;
     for (; at < size; at += length, n++) {
-        begin[n] = (uint8_t)at;
-        id[n] = hybrid__first_symbol(t, word + at, word + size, &length);
+        w.begin[n] = (uint8_t)at;
+        w.id[n] = hybrid__first_symbol(t, word + at, word + size, &length);
+        if (by_bytes) w.print[n] = hybrid__print_of(&t->point, word + at, length);
     }
-    begin[n] = (uint8_t)size;
-    for (i = 0; i + 1 < n; i++) rank[i] = hybrid__bpe_rank(t, word, id[i], id[i + 1], begin[i], begin[i + 2], &result[i]);
+    w.begin[n] = (uint8_t)size;
+    for (i = 0; i + 1 < n; i++) hybrid__short_rank(t, &w, i, by_bytes);
     while (n > 1) {
-        uint32_t best = rank[0];
+        uint32_t best = w.rank[0];
         at = 0;
-        for (i = 1; i + 1 < n; i++) if (rank[i] < best) { best = rank[i]; at = i; }
+        for (i = 1; i + 1 < n; i++) if (w.rank[i] < best) { best = w.rank[i]; at = i; }
         if (best == UINT32_MAX) break;
-        id[at] = result[at];
+        w.id[at] = w.result[at];
+        if (by_bytes) w.print[at] = hybrid__print_join(w.print[at], t->point.powers[w.begin[at + 2] - w.begin[at + 1]], w.print[at + 1]);
         n--;
         for (i = at + 1; i < n; i++) {                    /* symbol at + 1 is gone, and with it the pair that it began */
-            id[i] = id[i + 1];
-            begin[i] = begin[i + 1];
-            rank[i] = rank[i + 1];
-            result[i] = result[i + 1];
+            w.id[i] = w.id[i + 1];
+            w.begin[i] = w.begin[i + 1];
+            w.rank[i] = w.rank[i + 1];
+            w.result[i] = w.result[i + 1];
+            if (by_bytes) w.print[i] = w.print[i + 1];
         }
-        begin[n] = (uint8_t)size;
-        if (at > 0) rank[at - 1] = hybrid__bpe_rank(t, word, id[at - 1], id[at], begin[at - 1], begin[at + 1], &result[at - 1]);
-        if (at + 1 < n) rank[at] = hybrid__bpe_rank(t, word, id[at], id[at + 1], begin[at], begin[at + 2], &result[at]);
+        w.begin[n] = (uint8_t)size;
+        if (at > 0) hybrid__short_rank(t, &w, at - 1, by_bytes);
+        if (at + 1 < n) hybrid__short_rank(t, &w, at, by_bytes);
     }
-    for (i = 0; i < n; i++) count += hybrid__symbol_ids(t, id[i], word + begin[i], (size_t)begin[i + 1] - begin[i], out + count);
+    for (i = 0; i < n; i++) count += hybrid__symbol_ids(t, w.id[i], word + w.begin[i], (size_t)w.begin[i + 1] - w.begin[i], out + count);
     return count;
+}
+
+static HYBRID__NOINLINE size_t hybrid__merge_short_ids(const hybrid_tokenizer *t, const uint8_t *word, size_t size, int32_t *out)
+{
+    return hybrid__merge_short_by(t, word, size, out, false);
+}
+static HYBRID__NOINLINE size_t hybrid__merge_short_bytes(const hybrid_tokenizer *t, const uint8_t *word, size_t size, int32_t *out)
+{
+    return hybrid__merge_short_by(t, word, size, out, true);
+}
+HYBRID__INLINE size_t hybrid__merge_short(const hybrid_tokenizer *t, const uint8_t *word, size_t size, int32_t *out)
+{
+    return t->merges ? hybrid__merge_short_ids(t, word, size, out) : hybrid__merge_short_bytes(t, word, size, out);
 }
 
 /* ---- long words: a heap of the pairs that may merge ---- */
 
 typedef struct hybrid__bpe_symbol {
+    uint64_t print;                     /* where tokens are found by their bytes */
     uint32_t begin, previous, next;     /* bytes of the word, symbols; next of the last: UINT32_MAX */
     int32_t  id;
 } hybrid__bpe_symbol;
@@ -7722,6 +8115,7 @@ HYBRID__INLINE bool hybrid__bpe_before(const hybrid__bpe_pair *a, const hybrid__
 static bool hybrid__bpe_push(hybrid_runtime *rt, hybrid__bpe_heap *heap, hybrid__bpe_pair pair)
 {
     size_t i = heap->n;
+    HYBRID__STEPS(1);
     if (i == heap->capacity) {
         size_t capacity = heap->capacity * 2;
         hybrid__bpe_pair *items = (hybrid__bpe_pair *)hybrid__realloc(rt, heap->items, i * sizeof *items, capacity * sizeof *items);
@@ -7754,17 +8148,27 @@ HYBRID__INLINE uint32_t hybrid__bpe_symbol_end(const hybrid__bpe_symbol *symbols
     return symbols[i].next == UINT32_MAX ? (uint32_t)size : symbols[symbols[i].next].begin;
 }
 
-static bool hybrid__bpe_offer(const hybrid_tokenizer *t, hybrid__bpe_heap *heap, const uint8_t *word, size_t size, const hybrid__bpe_symbol *symbols, uint32_t left)
+/* The fingerprint of a symbol and the one after it, which ends at end. */
+HYBRID__INLINE uint64_t hybrid__bpe_print(const hybrid_tokenizer *t, const hybrid__bpe_symbol *left, const hybrid__bpe_symbol *right, uint32_t end)
 {
-    uint32_t right = symbols[left].next, end;
+    const size_t size = end - right->begin;
+    return hybrid__print_join(left->print, hybrid__print_power_at(&t->point, size), right->print);
+}
+
+static bool hybrid__bpe_offer(const hybrid_tokenizer *t, hybrid__bpe_heap *heap, const uint8_t *word, size_t size, const hybrid__bpe_symbol *symbols, uint32_t i)
+{
+    const hybrid__bpe_symbol *left = &symbols[i], *right;
+    uint32_t end;
     hybrid__bpe_pair pair;
-    if (right == UINT32_MAX) return true;
-    end = hybrid__bpe_symbol_end(symbols, right, size);
-    pair.rank = hybrid__bpe_rank(t, word, symbols[left].id, symbols[right].id, symbols[left].begin, end, &pair.result);
-    if (pair.rank == UINT32_MAX) return true;
-    pair.left = left;
-    pair.size = end - symbols[left].begin;
-    return hybrid__bpe_push(t->rt, heap, pair);
+    if (left->next == UINT32_MAX) return true;
+    right = &symbols[left->next];
+    end = hybrid__bpe_symbol_end(symbols, left->next, size);
+    pair.left = i;
+    pair.size = end - left->begin;
+    if (t->merges) pair.rank = hybrid__bpe_rank_of_ids(t, left->id, right->id, &pair.result);
+    else if (pair.size > t->longest) return true;
+    else pair.rank = hybrid__bpe_rank_of_bytes(t, hybrid__bpe_print(t, left, right, end), word + left->begin, pair.size, &pair.result);
+    return pair.rank == UINT32_MAX || hybrid__bpe_push(t->rt, heap, pair);
 }
 
 static bool hybrid__merge_all(const hybrid_tokenizer *t, hybrid__bpe_heap *heap, const uint8_t *word, size_t size, hybrid__bpe_symbol *symbols)
@@ -7775,6 +8179,7 @@ static bool hybrid__merge_all(const hybrid_tokenizer *t, hybrid__bpe_heap *heap,
         uint32_t right = left->next;
         if (left->begin == UINT32_MAX || right == UINT32_MAX || hybrid__bpe_symbol_end(symbols, right, size) - left->begin != pair.size) continue;
         left->id = pair.result;
+        if (!t->merges) left->print = hybrid__bpe_print(t, left, &symbols[right], left->begin + pair.size);
         left->next = symbols[right].next;
         if (left->next != UINT32_MAX) symbols[left->next].previous = pair.left;
         symbols[right].begin = UINT32_MAX;                /* gone */
@@ -7801,6 +8206,7 @@ static void hybrid__merge_long(hybrid__tokenize_job *job, const uint8_t *word, s
     for (at = 0; ok && at < size; at += length, n++) {
         symbols[n].id = hybrid__first_symbol(t, word + at, word + size, &length);
         symbols[n].begin = (uint32_t)at;
+        symbols[n].print = t->merges ? 0 : hybrid__print_of(&t->point, word + at, length);
         symbols[n].previous = n - 1;
         symbols[n].next = at + length < size ? n + 1 : UINT32_MAX;
     }
@@ -8057,14 +8463,14 @@ static bool hybrid__has_escaped_space(const uint8_t *p, const uint8_t *end)
     return false;
 }
 
-/* Text between special tokens. first: it begins the text or follows a special token. */
-static void hybrid__tokenize_fragment(hybrid__tokenize_job *job, const uint8_t *p, const uint8_t *end, bool first)
+/* Text between special tokens. */
+static void hybrid__tokenize_fragment(hybrid__tokenize_job *job, const uint8_t *p, const uint8_t *end)
 {
     const hybrid_tokenizer *t = job->t;
     const uint8_t *before = job->end;
     size_t size = (size_t)(end - p), bytes;
     uint8_t *copy;
-    bool space = t->add_space && first;
+    const bool space = t->add_space;
     if (p == end) return;
     if (!t->spm) { hybrid__tokenize_piece(job, t->pre->splits, p, end); return; }
     if (!space && !hybrid__has_escaped_space(p, end)) { hybrid__tokenize_joined(job, p, end); return; }
@@ -8081,21 +8487,26 @@ static void hybrid__tokenize_fragment(hybrid__tokenize_job *job, const uint8_t *
     hybrid__free(t->rt, copy);
 }
 
-static void hybrid__tokenize_text(hybrid__tokenize_job *job, const uint8_t *p, const uint8_t *end, unsigned flags)
+/* The leftmost special token, there the longest, and what lies before it; and so on. */
+static void hybrid__tokenize_text(hybrid__tokenize_job *job, const uint8_t *text, size_t size, unsigned flags)
 {
     const hybrid_tokenizer *t = job->t;
-    unsigned begins = flags & HYBRID_TOKENIZE_PARSE_SPECIAL ? HYBRID__BEGINS_TEXT | HYBRID__BEGINS_CONTROL : HYBRID__BEGINS_TEXT;
-    bool first = true;
-    while (p < end && !job->out_of_memory) {
-        int32_t id = -1;
-        const uint8_t *q = hybrid__special_search(t, p, end, begins, &id);
-        hybrid__tokenize_fragment(job, p, q, first);
-        if (q == end) return;
+    const unsigned which = HYBRID__SPECIAL_TEXT | (flags & HYBRID_TOKENIZE_PARSE_SPECIAL ? HYBRID__SPECIAL_CONTROL : 0);
+    const uint8_t *p = text, *end = text + size;
+    hybrid__special_list list;
+    size_t k;
+    if (!hybrid__special_find(t, text, size, which, &list)) job->out_of_memory = true;
+    for (k = list.n; k-- > 0 && !job->out_of_memory;) {
+        const uint8_t *q = text + list.items[k].at;
+        const int32_t id = list.items[k].id;
+        if (q < p) continue;                              /* inside of the one before */
+        hybrid__tokenize_fragment(job, p, q);
         hybrid__emit_token(job, id);
         p = q + (t->offsets[id + 1] - t->offsets[id]);
         if (t->kinds[id] & HYBRID__TOKEN_STRIP) while (p < end && (*p == ' ' || (*p >= '\t' && *p <= '\r'))) p++;
-        first = true;
     }
+    if (!job->out_of_memory) hybrid__tokenize_fragment(job, p, end);
+    hybrid__special_list_free(t->rt, &list);
 }
 
 HYBRID__BORDER(hybrid_result, hybrid_tokenize, (const hybrid_tokenizer *tokenizer, const char *text, size_t size,
@@ -8123,7 +8534,7 @@ HYBRID__BORDER(hybrid_result, hybrid_tokenize, (const hybrid_tokenizer *tokenize
     memset(job.cache, 0, words * sizeof *job.cache);
     job.cache_mask = words / 2 - 1;
     if (flags & HYBRID_TOKENIZE_ADD_SPECIAL && t->add_bos && t->roles[HYBRID_ROLE_BOS] >= 0) hybrid__emit_token(&job, t->roles[HYBRID_ROLE_BOS]);
-    hybrid__tokenize_text(&job, (const uint8_t *)text, (const uint8_t *)text + size, flags);
+    hybrid__tokenize_text(&job, (const uint8_t *)text, size, flags);
     if (flags & HYBRID_TOKENIZE_ADD_SPECIAL && t->add_eos && t->roles[HYBRID_ROLE_EOS] >= 0) hybrid__emit_token(&job, t->roles[HYBRID_ROLE_EOS]);
     if (job.cache != few) hybrid__free_aligned(t->rt, job.cache);
     if (job.out_of_memory) return hybrid__fail(error, HYBRID_ERROR_MEMORY, "out of memory while tokenizing %llu bytes", (unsigned long long)size);
@@ -8329,86 +8740,58 @@ HYBRID__BORDER(hybrid_result, hybrid_tokenizer_from_gguf, (hybrid_runtime *runti
 /* ==== end src/text/tokenizer_gguf.c ==== */
 
 /* ==== begin src/text/stop.c ==== */
-/* text/stop: finds strings that end an answer in bytes that come in pieces. Every stop string is followed by its own automaton (Knuth,
- * Morris, Pratt): after each byte it knows how much of the string the text so far ends with, which is also what must be held back. */
+/* text/stop: finds strings that end an answer in bytes that come in pieces. After each byte the automaton of all of them knows the longest
+ * one that is complete, and how much of one the text so far ends with, which is what must be held back. */
 
 struct hybrid_stop_matcher {
-    hybrid_runtime *rt;
-    size_t          n;
-    uint8_t       **text;        /* n stop strings */
-    uint32_t      **fail;        /* of each: for every length matched, the longest shorter beginning that it ends with */
-    uint32_t       *size, *state;
-    uint8_t        *held;        /* bytes not shown yet, and those of the last feed */
-    size_t          n_held, n_shown, capacity;      /* n_shown: at the front of held, given to the caller by the last call */
-    bool            stopped;
-    uint64_t        in_use;      /* the allocator may not call back */
+    hybrid_runtime   *rt;
+    hybrid__automaton automaton;
+    uint32_t          state;
+    uint8_t          *held;      /* bytes not shown yet, and those of the last feed */
+    size_t            n_held, n_shown, capacity;    /* n_shown: at the front of held, given to the caller by the last call */
+    bool              stopped;
+    uint64_t          in_use;    /* the allocator may not call back */
 };
 
 HYBRID__BORDER_VOID(hybrid_stop_destroy, (hybrid_stop_matcher *matcher), (matcher))
 {
     hybrid_runtime *rt;
-    size_t i;
     if (!matcher) return;
     rt = matcher->rt;
-    for (i = 0; i < matcher->n; i++) {
-        if (matcher->text) hybrid__free(rt, matcher->text[i]);
-        if (matcher->fail) hybrid__free(rt, matcher->fail[i]);
-    }
-    hybrid__free(rt, matcher->text);
-    hybrid__free(rt, matcher->fail);
-    hybrid__free(rt, matcher->size);
-    hybrid__free(rt, matcher->state);
+    hybrid__automaton_free(rt, &matcher->automaton);
     hybrid__free(rt, matcher->held);
     hybrid__free(rt, matcher);
     hybrid__runtime_release(rt);
-}
-
-static bool hybrid__stop_add(hybrid_stop_matcher *m, size_t i, hybrid_string stop)
-{
-    uint32_t k = 0, *fail;
-    size_t at;
-    m->text[i] = (uint8_t *)hybrid__alloc(m->rt, stop.size);
-    fail = m->fail[i] = (uint32_t *)hybrid__calloc(m->rt, stop.size + 1, sizeof *fail);
-    if (!m->text[i] || !fail) return false;
-    memcpy(m->text[i], stop.data, stop.size);
-    m->size[i] = (uint32_t)stop.size;
-    for (at = 1; at < stop.size; at++) {
-        while (k && m->text[i][k] != m->text[i][at]) k = fail[k];
-        if (m->text[i][k] == m->text[i][at]) k++;
-        fail[at + 1] = k;
-    }
-    return true;
 }
 
 HYBRID__BORDER(hybrid_result, hybrid_stop_create, (hybrid_runtime *runtime, const hybrid_string *stops,
               size_t n_stops, hybrid_stop_matcher **matcher, hybrid_error *error),
               (runtime, stops, n_stops, matcher, error))
 {
+    hybrid__automaton_source source;
     hybrid_runtime *rt;
     hybrid_stop_matcher *m;
     hybrid_result r;
     size_t i;
-    bool ok;
     if (!matcher) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_create: matcher is NULL");
     *matcher = NULL;
     if (n_stops && !stops) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_create: stops is NULL");
+    if (n_stops > 32767)       /* times 65536 bytes: states have 31 bits */
+        return hybrid__fail(error, HYBRID_ERROR_LIMIT, "hybrid_stop_create: %llu stop strings, must be at most 32767", (unsigned long long)n_stops);
     for (i = 0; i < n_stops; i++)
         if (!stops[i].size || !stops[i].data || stops[i].size > 65536)
-            return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_create: stop string %llu has %llu bytes, must be 1..65536", (unsigned long long)i, (unsigned long long)stops[i].size);
+            return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_create: stop string %llu has %llu bytes, must be 1..65536",
+                                (unsigned long long)i, (unsigned long long)stops[i].size);
     if ((r = hybrid__runtime_retain(runtime, &rt, error)) != HYBRID_OK) return r;
     if (!(m = (hybrid_stop_matcher *)hybrid__calloc(rt, 1, sizeof *m))) {
         hybrid__runtime_release(rt);
         return hybrid__fail_memory(error, sizeof *m);
     }
     m->rt = rt;
-    m->n = n_stops;
-    m->text = (uint8_t **)hybrid__calloc(rt, n_stops, sizeof *m->text);
-    m->fail = (uint32_t **)hybrid__calloc(rt, n_stops, sizeof *m->fail);
-    m->size = (uint32_t *)hybrid__calloc(rt, n_stops, sizeof *m->size);
-    m->state = (uint32_t *)hybrid__calloc(rt, n_stops, sizeof *m->state);
-    ok = m->text && m->fail && m->size && m->state;
-    for (i = 0; ok && i < n_stops; i++) ok = hybrid__stop_add(m, i, stops[i]);
-    if (!ok) {
+    memset(&source, 0, sizeof source);
+    source.strings = stops;
+    source.n = n_stops;
+    if (!hybrid__automaton_make(rt, &source, &m->automaton)) {
         hybrid_stop_destroy(m);
         return hybrid__fail(error, HYBRID_ERROR_MEMORY, "out of memory for %llu stop strings", (unsigned long long)n_stops);
     }
@@ -8420,25 +8803,17 @@ HYBRID__BORDER(hybrid_result, hybrid_stop_create, (hybrid_runtime *runtime, cons
 static void hybrid__stop_forget(hybrid_stop_matcher *m)
 {
     m->n_held -= m->n_shown;
-    if (m->n_held) memmove(m->held, m->held + m->n_shown, m->n_held);
+    if (m->n_held && m->n_shown) memmove(m->held, m->held + m->n_shown, m->n_held);
     m->n_shown = 0;
 }
 
-/* One byte: the longest stop string that is complete with it, or -1; *keep: bytes from the end that may still become one. */
-static int hybrid__stop_step(hybrid_stop_matcher *m, uint8_t byte, size_t *keep)
+/* Bytes of the stop string that is complete: the way back from the state leads over beginnings, and the first that is a whole one is it. */
+static size_t hybrid__stop_size(const hybrid_stop_matcher *m)
 {
-    int found = -1;
-    size_t i;
-    *keep = 0;
-    for (i = 0; i < m->n; i++) {
-        uint32_t k = m->state[i];
-        while (k && m->text[i][k] != byte) k = m->fail[i][k];
-        if (m->text[i][k] == byte) k++;
-        m->state[i] = k;
-        if (k == m->size[i] && (found < 0 || k > m->size[found])) found = (int)i;
-        *keep = HYBRID__MAX(*keep, k);
-    }
-    return found;
+    const hybrid__automaton *a = &m->automaton;
+    uint32_t s = m->state;
+    while (s && a->best[0][a->fail[s]] == a->best[0][s]) s = a->fail[s];
+    return a->depth[s];
 }
 
 HYBRID__BORDER(hybrid_result, hybrid_stop_feed, (hybrid_stop_matcher *matcher, const void *bytes, size_t size,
@@ -8446,7 +8821,7 @@ HYBRID__BORDER(hybrid_result, hybrid_stop_feed, (hybrid_stop_matcher *matcher, c
 {
     hybrid_stop_matcher *m = matcher;
     const uint8_t *p = (const uint8_t *)bytes;
-    size_t i, keep = 0, need;
+    size_t i, keep, need;
     int found = -1;
     if (safe) safe->data = NULL;
     if (safe) safe->size = 0;
@@ -8468,10 +8843,11 @@ HYBRID__BORDER(hybrid_result, hybrid_stop_feed, (hybrid_stop_matcher *matcher, c
     if (m->stopped) return HYBRID_OK;
     for (i = 0; i < size && found < 0; i++) {
         m->held[m->n_held++] = p[i];
-        found = hybrid__stop_step(m, p[i], &keep);
+        m->state = hybrid__automaton_next(&m->automaton, m->state, p[i]);
+        found = m->automaton.best[0][m->state];
     }
-    if (!size) for (i = 0; i < m->n; i++) keep = HYBRID__MAX(keep, m->state[i]);
-    if (found >= 0) { keep = m->size[found]; m->stopped = true; }
+    keep = m->automaton.depth[m->state];                 /* of the longest beginning: a complete string may be shorter */
+    if (found >= 0) { keep = hybrid__stop_size(m); m->stopped = true; }
     safe->data = (const char *)m->held;
     safe->size = m->n_shown = m->n_held - keep;
     *which = found;
@@ -8482,22 +8858,20 @@ HYBRID__BORDER(hybrid_result, hybrid_stop_feed, (hybrid_stop_matcher *matcher, c
 HYBRID__BORDER(hybrid_string, hybrid_stop_flush, (hybrid_stop_matcher *matcher), (matcher))
 {
     hybrid_string s = { NULL, 0 };
-    size_t i;
     if (!matcher) return s;
     hybrid__stop_forget(matcher);
     s.data = (const char *)matcher->held;
     s.size = matcher->n_shown = matcher->n_held;
-    for (i = 0; i < matcher->n; i++) matcher->state[i] = 0;
+    matcher->state = 0;
     return s;
 }
 
 HYBRID__BORDER_VOID(hybrid_stop_reset, (hybrid_stop_matcher *matcher), (matcher))
 {
-    size_t i;
     if (!matcher) return;
     matcher->n_held = matcher->n_shown = 0;
     matcher->stopped = false;
-    for (i = 0; i < matcher->n; i++) matcher->state[i] = 0;
+    matcher->state = 0;
 }
 /* ==== end src/text/stop.c ==== */
 
@@ -25580,8 +25954,6 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__ALIGN64
 #undef HYBRID__AMX
 #undef HYBRID__ARM
-#undef HYBRID__BEGINS_CONTROL
-#undef HYBRID__BEGINS_TEXT
 #undef HYBRID__BIG_ENDIAN
 #undef HYBRID__BLOCK_SIZE
 #undef HYBRID__BLOCK_TYPE
@@ -25662,6 +26034,8 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__PLACE
 #undef HYBRID__PREFETCH
 #undef HYBRID__PRINTF
+#undef HYBRID__PRINT_BLOCK
+#undef HYBRID__PRINT_PRIME
 #undef HYBRID__Q3
 #undef HYBRID__Q5
 #undef HYBRID__QWEN2
@@ -25677,6 +26051,8 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__SELECT_NOTHING
 #undef HYBRID__SOURCE_ID
 #undef HYBRID__SPACES
+#undef HYBRID__SPECIAL_CONTROL
+#undef HYBRID__SPECIAL_TEXT
 #undef HYBRID__SPLIT_MEMBERS
 #undef HYBRID__STARCODER
 #undef HYBRID__STEPS

@@ -1,5 +1,7 @@
 /* [tsan] Tokenizers against other people's vectors: llama.cpp's .inp/.out, tiktoken's test plans, HF's cases, llama.cpp and HF's regular
  * expressions on random texts (tests/oracle/make_tokenizer.py), and properties: round trips, streams, limits, no memory. [no-simd] */
+static unsigned long long all_steps;     /* of work whose amount a file or a text chooses */
+#define HYBRID__STEPS(n) (all_steps += (unsigned long long)(n))
 #define HYBRID_IMPLEMENTATION
 #include "../src/hybrid_all.c"
 #include "check.h"
@@ -696,6 +698,262 @@ static void test_stops(void)
     hybrid_stop_destroy(m);
 }
 
+/* ---- special tokens, and how long a file or a text can make us work ---- */
+
+/* A vocabulary of strings that are made up on the way. */
+typedef struct heap_vocab {
+    char                 *bytes;
+    size_t                size, n_merges;
+    hybrid_string        *tokens, *merges;
+    uint8_t              *types;
+    hybrid_tokenizer_desc desc;
+} heap_vocab;
+
+static void heap_vocab_make(heap_vocab *v, size_t bytes, size_t n_tokens, const char *model)
+{
+    memset(v, 0, sizeof *v);
+    v->bytes = (char *)malloc(bytes);
+    v->tokens = (hybrid_string *)malloc(n_tokens * sizeof *v->tokens);
+    v->merges = (hybrid_string *)malloc(n_tokens * sizeof *v->merges);
+    v->types = (uint8_t *)malloc(n_tokens);
+    v->desc.model = model;
+    v->desc.tokens = v->tokens;
+    v->desc.types = v->types;
+    v->desc.merges = v->merges;
+}
+
+/* Room for one more token of n bytes, which the caller fills. */
+static char *heap_vocab_add(heap_vocab *v, size_t n, hybrid_token_type type)
+{
+    char *p = v->bytes + v->size;
+    v->tokens[v->desc.n_tokens].data = p;
+    v->tokens[v->desc.n_tokens].size = n;
+    v->types[v->desc.n_tokens++] = (uint8_t)type;
+    v->size += n;
+    return p;
+}
+
+static void heap_vocab_free(heap_vocab *v)
+{
+    free(v->bytes);
+    free(v->tokens);
+    free(v->merges);
+    free(v->types);
+}
+
+/* The leftmost special token, there the longest, by asking at every place. */
+static size_t naive_specials(const heap_vocab *v, const char *text, size_t size, bool control, int32_t *ids)
+{
+    size_t at = 0, n = 0, i;
+    while (at < size) {
+        int32_t best = -1;
+        for (i = 0; i < v->desc.n_tokens; i++) {
+            const hybrid_string s = v->tokens[i];
+            if (v->types[i] == HYBRID_TOKEN_NORMAL || (v->types[i] == HYBRID_TOKEN_CONTROL && !control)) continue;
+            if (s.size <= size - at && !memcmp(s.data, text + at, s.size) && (best < 0 || s.size > v->tokens[best].size)) best = (int32_t)i;
+        }
+        if (best < 0) best = text[at] == 'a' ? 0 : 1;
+        at += v->tokens[best].size;
+        ids[n++] = best;
+    }
+    return n;
+}
+
+static void test_specials(void)
+{
+    uint32_t seed = 11;
+    int round, k;
+    TEST("special tokens in a text");
+    for (round = 0; round < 400; round++) {
+        heap_vocab v;
+        hybrid_tokenizer *tok;
+        hybrid_error error = { HYBRID_OK, 0, "" };
+        char text[60];
+        int32_t expected[60];
+        const unsigned n_special = next_random(&seed) % 12;
+        unsigned i;
+        heap_vocab_make(&v, 256, 16, "bpe");
+        v.desc.raw_tokens = true;
+        *heap_vocab_add(&v, 1, HYBRID_TOKEN_NORMAL) = 'a';
+        *heap_vocab_add(&v, 1, HYBRID_TOKEN_NORMAL) = 'b';
+        for (i = 0; i < n_special; i++) {
+            const size_t n = 1 + next_random(&seed) % (round & 1 ? 12 : 4);
+            char *p = heap_vocab_add(&v, n, next_random(&seed) & 1 ? HYBRID_TOKEN_CONTROL : HYBRID_TOKEN_USER_DEFINED);
+            size_t j;
+            for (j = 0; j < n; j++) p[j] = (char)('a' + (next_random(&seed) % 4 == 0));
+        }
+        CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, &error) == HYBRID_OK, "%s", error.message);
+        for (k = 0; k < 20; k++) {
+            const size_t size = next_random(&seed) % sizeof text;
+            const unsigned flags = k & 1 ? HYBRID_TOKENIZE_PARSE_SPECIAL : 0;
+            for (i = 0; i < size; i++) text[i] = (char)('a' + (next_random(&seed) % 5 == 0));
+            same_ids(tok, text, size, flags, expected, naive_specials(&v, text, size, flags != 0, expected), "specials of a and b");
+        }
+        hybrid_tokenizer_destroy(tok);
+        heap_vocab_free(&v);
+    }
+}
+
+#define WORST_BYTES ((size_t)2 << 20)
+
+/* Vocabularies of about 2 MB that were bad for this or that way to do it. */
+static void worst_vocab(heap_vocab *v, int kind)
+{
+    const hybrid_token_type type = kind < 6 ? HYBRID_TOKEN_USER_DEFINED : HYBRID_TOKEN_NORMAL;
+    size_t i, j, n;
+    char *p;
+    heap_vocab_make(v, WORST_BYTES + 9000, WORST_BYTES + 16, kind == 8 || kind == 9 ? "spm" : "bpe");
+    v->desc.raw_tokens = kind != 8 && kind != 9;
+    *heap_vocab_add(v, 1, HYBRID_TOKEN_NORMAL) = 'a';
+    if (kind == 0) memset(heap_vocab_add(v, 8000, type), 'a', 8000);
+    if (kind == 1) { *heap_vocab_add(v, 2, type) = 'a'; v->bytes[2] = 'a'; memset(heap_vocab_add(v, WORST_BYTES, type), 'a', WORST_BYTES); v->bytes[v->size - 1] = 'b'; }
+    for (i = 1; (kind == 2 || kind == 3) && v->size + i < WORST_BYTES; i++) {     /* a b, aa b, aaa b ...; b a, b aa, b aaa ... */
+        memset(p = heap_vocab_add(v, i + 1, type), 'a', i + 1);
+        p[kind == 2 ? i : 0] = 'b';
+    }
+    for (i = 1; (kind == 4 || kind == 8) && v->size + i < WORST_BYTES; i++) memset(heap_vocab_add(v, i + 1, type), 'a', i + 1);      /* a, aa, aaa ... */
+    for (i = 0; kind == 5 && v->size < WORST_BYTES; i++) memset(heap_vocab_add(v, 2, type), 'a', 2);     /* all the same */
+    for (i = 0; kind == 6 && i < 8192; i++) {      /* one place of hybrid 0.1.0's index: differences in the highest bits cancelled */
+        memset(p = heap_vocab_add(v, 208, type), 'a', 208);
+        for (j = 0; j < 13; j++)
+            if (i >> j & 1) {
+                p[16 * j + 7] ^= (char)0x80;
+                p[16 * j + 15] ^= (char)0x80;
+                p[16 * j + 11] ^= (char)0x80;
+            }
+    }
+    for (i = 0; (kind == 7 || kind == 9) && v->size < WORST_BYTES; i++)      /* short ones, all there are */
+        for (n = 0; n < 3; n++) { p = heap_vocab_add(v, 3, type); p[0] = (char)i; p[1] = (char)(i >> 8); p[2] = (char)('a' + n); }
+    v->desc.n_merges = 0;
+}
+
+/* Making a tokenizer takes steps in proportion to its bytes, and tokenizing in proportion to the text, for the worst that is known. hybrid
+ * 0.1.0 took 8000 a byte of the text for the first, and 33 million for one step of all for the seventh. */
+static void test_steps(void)
+{
+    const size_t size = 400000;
+    char *text = (char *)malloc(size);
+    int32_t *ids = (int32_t *)malloc(3 * size * sizeof *ids);
+    int kind;
+    TEST("time that a file can choose");
+    memset(text, 'a', size);
+    text[size / 2] = 'b';
+    for (kind = 0; kind < 10; kind++) {
+        heap_vocab v;
+        hybrid_tokenizer *tok;
+        hybrid_error error = { HYBRID_OK, 0, "" };
+        size_t n;
+        worst_vocab(&v, kind);
+        all_steps = 0;
+        CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, &error) == HYBRID_OK, "kind %d: %s", kind, error.message);
+        CHECK(all_steps < 16 * (v.size + v.desc.n_tokens), "kind %d: %llu steps to make a vocabulary of %zu bytes", kind, all_steps, v.size);
+        all_steps = 0;
+        CHECK(!hybrid_tokenize(tok, text, size, HYBRID_TOKENIZE_PARSE_SPECIAL, ids, 3 * size, &n, &error), "kind %d: %s", kind, error.message);
+        CHECK(all_steps < (kind == 8 ? 160 : 24) * size, "kind %d: %llu steps for %zu bytes of text", kind, all_steps, size);
+        hybrid_tokenizer_destroy(tok);
+        heap_vocab_free(&v);
+    }
+    free(text);
+    free(ids);
+}
+
+/* The worst merges: a table whose pairs a multiplication by a known number sends to one place. */
+static void test_merge_steps(void)
+{
+    static int16_t to_byte[324];
+    heap_vocab v;
+    hybrid_tokenizer *tok;
+    hybrid_error error = { HYBRID_OK, 0, "" };
+    size_t i, n = 0, k;
+    uint8_t character[4];
+    uint32_t c;
+    char *pairs = (char *)malloc(65536 * 8), *at = pairs;
+    TEST("merges that collide");
+    hybrid__byte_spelling(to_byte);
+    heap_vocab_make(&v, 1 << 20, 70000, "bpe");
+    for (c = 0; c < 324; c++) {
+        if (to_byte[c] < 0) continue;
+        k = hybrid__utf8_encode(c, character);
+        memcpy(heap_vocab_add(&v, k, HYBRID_TOKEN_NORMAL), character, k);
+    }
+    for (i = 0; i < 65536; i++) {      /* every pair of bytes: ids that are dense in both halves */
+        const hybrid_string a = v.tokens[i >> 8], b = v.tokens[i & 255];
+        char *p = heap_vocab_add(&v, a.size + b.size, HYBRID_TOKEN_NORMAL);
+        memcpy(p, a.data, a.size);
+        memcpy(p + a.size, b.data, b.size);
+        v.merges[n].data = at;
+        v.merges[n++].size = a.size + b.size + 1;
+        memcpy(at, a.data, a.size);
+        at[a.size] = ' ';
+        memcpy(at + a.size + 1, b.data, b.size);
+        at += a.size + b.size + 1;
+    }
+    v.desc.n_merges = n;
+    all_steps = 0;
+    CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, &error) == HYBRID_OK, "%s", error.message);
+    CHECK(all_steps < 40 * n, "%llu steps for %zu merges", all_steps, n);
+    CHECK(hybrid_tokenize(tok, "abc", 3, 0, NULL, 0, &n, NULL) == HYBRID_ERROR_LIMIT && n == 2, "%zu tokens", n);
+    hybrid_tokenizer_destroy(tok);
+    heap_vocab_free(&v);
+    free(pairs);
+}
+
+static void test_stop_steps(void)
+{
+    enum { N = 300 };
+    static char text[100000], stop_text[N + 1];
+    hybrid_string stops[N], safe;
+    hybrid_stop_matcher *m;
+    size_t i;
+    int which;
+    TEST("many stop strings");
+    memset(text, 'a', sizeof text);
+    memset(stop_text, 'a', sizeof stop_text);
+    stop_text[N] = 'b';
+    for (i = 0; i < N; i++) {
+        stops[i].data = stop_text + i;
+        stops[i].size = N + 1 - i;
+    }
+    CHECK(hybrid_stop_create(NULL, stops, N, &m, NULL) == HYBRID_OK, "create");
+    all_steps = 0;
+    for (i = 0; i < sizeof text; i += 100) hybrid_stop_feed(m, text + i, 100, &safe, &which, NULL);
+    CHECK(all_steps < 8 * sizeof text && which == -1, "%llu steps", all_steps);
+    hybrid_stop_feed(m, "b", 1, &safe, &which, NULL);
+    CHECK(which == 0 && safe.size == 0, "the longest: %d", which);
+    hybrid_stop_destroy(m);
+}
+
+/* The polynomial by the definition, bit by bit. */
+static uint64_t slow_mul(uint64_t a, uint64_t b)
+{
+    uint64_t r = 0;
+    for (; b; b >>= 1) {
+        if (b & 1) r = (r + a) % HYBRID__PRINT_PRIME;
+        a = (a + a) % HYBRID__PRINT_PRIME;
+    }
+    return r;
+}
+
+static void test_fingerprints(void)
+{
+    static uint8_t text[300];
+    hybrid__print_point point;
+    uint32_t seed = 21;
+    size_t i, k, n, cut;
+    TEST("fingerprints");
+    for (k = 0; k < 300; k++) {
+        uint64_t expected = 0, secret = (uint64_t)next_random(&seed) << 40 ^ (uint64_t)next_random(&seed) << 17 ^ next_random(&seed);
+        hybrid__print_point_make(&point, k ? secret : UINT64_MAX);
+        n = next_random(&seed) % sizeof text;
+        cut = n ? next_random(&seed) % n : 0;
+        for (i = 0; i < n; i++) text[i] = (uint8_t)(k % 3 ? next_random(&seed) : 255);
+        for (i = 0; i < n; i++) expected = (slow_mul(expected, point.powers[1]) + text[i] + 1) % HYBRID__PRINT_PRIME;
+        CHECK(hybrid__print_of(&point, text, n) == expected, "%zu bytes", n);
+        CHECK(hybrid__print_join(hybrid__print_of(&point, text, cut), hybrid__print_power_at(&point, n - cut),
+                                 hybrid__print_of(&point, text + cut, n - cut)) == expected, "%zu and %zu bytes", cut, n - cut);
+    }
+}
+
 /* ---- many threads, one tokenizer ---- */
 
 typedef struct shared_text {
@@ -809,6 +1067,11 @@ int main(void)
     test_long_words();
     test_utf8();
     test_stops();
+    test_fingerprints();
+    test_specials();
+    test_steps();
+    test_merge_steps();
+    test_stop_steps();
     test_threads();
     test_no_memory();
     return test_end();
