@@ -1,6 +1,6 @@
 /* chat: a conversation with a GGUF model in the terminal.
  *
- *     cc -O2 chat.c -o chat -lm                          (hybrid.h beside it)
+ *     cc -O2 chat.c -o chat -lm                          (hybrid.h beside it; on Windows windows_utf8.h, too)
  *     ./chat model.gguf
  */
 #define HYBRID_IMPLEMENTATION
@@ -13,6 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(_WIN32)
+    #include "windows_utf8.h"                           /* arguments and console in UTF-8, as elsewhere */
+#endif
 
 static const char usage[] =
     "chat: a conversation with a GGUF model\n"

@@ -1,6 +1,6 @@
 /* generate: continues a text with a GGUF model, streaming.
  *
- *     cc -O2 generate.c -o generate -lm                  (hybrid.h beside it)
+ *     cc -O2 generate.c -o generate -lm                  (hybrid.h beside it; on Windows windows_utf8.h, too)
  *     ./generate model.gguf "Once upon a time"
  */
 #define HYBRID_IMPLEMENTATION
@@ -14,6 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#if defined(_WIN32)
+    #include "windows_utf8.h"                           /* arguments and console in UTF-8, as elsewhere */
+#endif
 
 static const char usage[] =
     "generate: continues a text with a GGUF model\n"

@@ -1,6 +1,6 @@
 /* inspect: what is in a GGUF file.
  *
- *     cc -O2 inspect.c -o inspect -lm                    (hybrid.h beside it)
+ *     cc -O2 inspect.c -o inspect -lm                    (hybrid.h beside it; on Windows windows_utf8.h, too)
  *     ./inspect model.gguf                               (of a model that was split: any part)
  *
  * A summary, the memory that running it takes, the types of the tensors, and every key; --tensors lists those too. */
@@ -14,6 +14,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(_WIN32)
+    #include "windows_utf8.h"                           /* arguments and console in UTF-8, as elsewhere */
+#endif
 
 static const char *const HELP =
     "usage: inspect [options] FILE.gguf\n"

@@ -1,6 +1,6 @@
 /* perplexity: how well a GGUF model predicts a text.
  *
- *     cc -O2 perplexity.c -o perplexity -lm              (hybrid.h beside it)
+ *     cc -O2 perplexity.c -o perplexity -lm              (hybrid.h beside it; on Windows windows_utf8.h, too)
  *     ./perplexity model.gguf text.txt
  *
  * The text is cut into windows; in each the second half is scored, given everything before it in the window. */
@@ -10,6 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(_WIN32)
+    #include "windows_utf8.h"                           /* arguments and console in UTF-8, as elsewhere */
+#endif
 
 static const char usage[] =
     "perplexity: how well a GGUF model predicts a text (lower is better)\n"

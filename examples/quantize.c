@@ -1,6 +1,6 @@
 /* quantize: makes a model file smaller (or converts it back to floats).
  *
- *     cc -O2 quantize.c -o quantize -lm                  (hybrid.h beside it)
+ *     cc -O2 quantize.c -o quantize -lm                  (hybrid.h beside it; on Windows windows_utf8.h, too)
  *     ./quantize model-F16.gguf model-Q4_K_M.gguf Q4_K_M
  *
  * ./quantize --help lists the types. Runs on all cores; the bytes do not depend on how many there are. (Without -O2 it does the same, eight
@@ -11,6 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#if defined(_WIN32)
+    #include "windows_utf8.h"                           /* arguments and console in UTF-8, as elsewhere */
+#endif
 
 #define SLAB_BYTES ((size_t)16 << 20)          /* of what is read and converted at a time */
 

@@ -29,6 +29,17 @@ need "$(links aarch64-linux-gnu-gcc)" gcc-aarch64-linux-gnu libc6-dev-arm64-cros
 need "command -v x86_64-w64-mingw32-gcc" gcc-mingw-w64-x86-64-win32
 need "command -v qemu-aarch64 || command -v qemu-aarch64-static" qemu-user
 
+# the machines of tests/gates/machines.py (gcc-multilib would not go with the cross compilers: its parts do)
+need "$(links arm-linux-gnueabihf-gcc)" gcc-arm-linux-gnueabihf libc6-dev-armhf-cross
+need "$(links riscv64-linux-gnu-gcc)" gcc-riscv64-linux-gnu libc6-dev-riscv64-cross
+need "$(links s390x-linux-gnu-gcc)" gcc-s390x-linux-gnu libc6-dev-s390x-cross
+need "$(links gcc -m32)" 'lib32gcc-*-dev' libc6-dev-i386
+need "$(links musl-gcc)" musl-tools
+need "command -v i686-w64-mingw32-gcc" gcc-mingw-w64-i686-win32
+need "command -v wine" wine wine64
+need "command -v emcc" emscripten
+need "command -v node" nodejs
+
 if [ -z "$packages" ]; then
     echo "setup: everything that the full test suite needs is here"
     exit 0
@@ -42,6 +53,9 @@ fi
 if printf '%s' "$packages" | grep -q 'libclang-rt'; then
     version=$(apt-cache depends clang 2>/dev/null | sed -n 's/.*Depends: clang-\([0-9]*\)$/\1/p' | head -1)
     packages=$(printf '%s' "$packages" | sed "s/libclang-rt-\*-dev/libclang-rt-${version:-14}-dev/g")
+fi
+if printf '%s' "$packages" | grep -q 'lib32gcc'; then
+    packages=$(printf '%s' "$packages" | sed "s/lib32gcc-\*-dev/lib32gcc-$(gcc -dumpversion | cut -d. -f1)-dev/g")
 fi
 packages=$(printf '%s\n' $packages | sort -u | tr '\n' ' ')
 

@@ -1,0 +1,90 @@
+"""The same text on other machines: the story model under qemu, wine and node, statically with musl, and in 32 bits.
+
+Each machine builds examples/generate.c as its first comment says, with its own compiler, and must write what this one writes, bit by bit the
+same choices. One that cannot run the library must say so in a sentence: when it compiles, or when it starts."""
+import os
+import shutil
+
+from gates import gate
+from house import replace
+
+GENERATE = ["Once upon a time", "-n", "60", "-q"]
+M32 = ["gcc", "-m32", "-I/usr/include/x86_64-linux-gnu"]      # there Debian keeps <asm/errno.h> for both sizes
+# title, how it builds, how it runs (None: it is only built: Debian's wine runs no program of 32 bits), what refuses it (None: nothing may)
+MACHINES = [
+    ("armhf", ["arm-linux-gnueabihf-gcc", "-static"], ["qemu-arm"], None),
+    ("aarch64", ["aarch64-linux-gnu-gcc", "-static"], ["qemu-aarch64"], None),
+    ("riscv64", ["riscv64-linux-gnu-gcc", "-static"], ["qemu-riscv64"], None),
+    ("s390x", ["s390x-linux-gnu-gcc", "-static"], ["qemu-s390x"], "little-endian"),
+    ("musl", ["musl-gcc", "-static", "-DHYBRID_NO_SIMD"], [], None),
+    ("Windows", ["x86_64-w64-mingw32-gcc"], ["wine"], None),
+    ("Windows, 32 bits", ["i686-w64-mingw32-gcc", "-msse2", "-mfpmath=sse"], None, None),
+    ("32 bits", M32 + ["-msse2", "-mfpmath=sse"], [], None),
+    ("32 bits, x87", M32 + ["-mno-sse"], [], "-mfpmath=sse"),
+    ("WebAssembly", ["emcc", "-sNODERAWFS=1", "-sALLOW_MEMORY_GROWTH=1"], ["node", "--no-experimental-fetch"], None),
+]
+
+
+def program_of(title, folder):
+    return os.path.join(folder, "generate" + (".exe" if "Windows" in title else ".js" if title == "WebAssembly" else ""))
+
+
+def stderr_apart(box, command, folder):
+    """(exit status, stdout, stderr) in an environment that wine and emscripten want: a home of their own, silence, UTF-8."""
+    environment = dict(os.environ, HOME=box.folder("home"), WINEDEBUG="-all", WINEPREFIX=box.folder("wine"), LC_ALL="C.UTF-8")
+    environment["EM_CACHE"] = os.environ.get("EM_CACHE") or os.path.join(os.path.expanduser("~"), ".cache", "hybrid", "emscripten")
+    errors = os.path.join(folder, "stderr")
+    status, out = box.run(" ".join("'%s'" % word for word in command) + " 2>'%s'" % errors, folder, env=environment)
+    with open(errors, encoding="utf-8", errors="replace") as f:
+        return status, out.replace("\r\n", "\n"), f.read()
+
+
+def missing(box, build, run):
+    """What is not installed, or None."""
+    if build[0] == "gcc":                                      # -m32 needs a second C library
+        path = box.write("two.c", "#include <errno.h>\nint main(void) { return errno; }\n")
+        return "a C library of 32 bits" if box.run(build + [path, "-o", "two", "-lm"])[0] else None
+    return next((tool for tool in [build[0]] + (run or [])[:1] if not box.has(tool)), None)
+
+
+@gate("machines", faults=[
+    ("a rounding of 64-bit arithmetic only", lambda root: replace(os.path.join(root, "hybrid.h"), "hybrid__act_inverse(float d)\n{", "hybrid__act_inverse(float d)\n{\n    if (sizeof(void *) == 4) d *= 1.5f;")),
+    ("Windows' own code page", lambda root: replace(os.path.join(root, "examples", "windows_utf8.h"), "GetCommandLineW()", "(GetCommandLineW() + 1)")),
+])
+def machines(box):
+    story = box.path("examples", "data", "stories260K-q8_0.gguf")
+    name = "modèle-物語.gguf"
+
+    def folder_of(title):
+        folder = box.folder(title.replace(", ", "-").replace(" ", "-"))
+        for path in (box.path("hybrid.h"), box.path("examples", "generate.c"), box.path("examples", "windows_utf8.h")):
+            shutil.copy2(path, folder)
+        shutil.copy2(story, os.path.join(folder, name))
+        return folder
+
+    here = folder_of("here")
+    if not box.compiles("this machine", ["cc", "-O1", "-DHYBRID_NO_SIMD", "generate.c", "-o", "generate", "-lm"], here):
+        return
+    status, want, words = stderr_apart(box, [os.path.join(here, "generate"), name] + GENERATE, here)
+    box.expect("this machine", status == 0 and len(want) > 60, want + words)
+
+    def other(machine):
+        title, build, run, refusal = machine
+        lacks = missing(box, build, run)
+        if lacks:
+            return box.skipped(title, "%s is not installed (tests/setup.sh installs it)" % lacks)
+        folder = folder_of(title)
+        program = program_of(title, folder)
+        status, out, words = stderr_apart(box, [build[0], "-O1"] + build[1:] + ["generate.c", "-o", program, "-lm"], folder)
+        if status and refusal:
+            return box.expect("%s is refused by name" % title, refusal in words and "hybrid" in words, words)
+        if status:
+            return box.failed(title, words)
+        if run is None:
+            return box.passed(title)
+        status, out, words = stderr_apart(box, run + [program, name] + GENERATE, folder)
+        if refusal and status:
+            return box.expect("%s is refused by name" % title, refusal in words, words)
+        return box.expect(title, status == 0 and out == want, "exit status %s\n%s\n%s\nhere: %s" % (status, out, words, want))
+
+    box.parallel(other, MACHINES)
