@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 470940187a5837f9): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id bcd2c049d38cac65): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -29,6 +29,8 @@
  * RULES OF THE LIBRARY. It never aborts, exits or prints. Every fallible call returns a hybrid_result (0 is success) and fills a
  * hybrid_error, if you pass one, with a sentence; a call that fails has changed nothing. Every _desc struct may be zero: zero is the default. Every _destroy accepts NULL.
  * No global state: objects hang off a hybrid_runtime, NULL gives a default one. Model files are treated as hostile input.
+ * Rounding, flushing of subnormals and traps of the caller change no result and are as before, with the flags of exceptions, when a call returns;
+ * callbacks run in the environment that C begins with, and what they change of it ends with them.
  *
  * OPTIONS, defined before the #include of the implementation (those marked * before every #include):
  *   HYBRID_API *           your linkage: __declspec(dllexport), a visibility attribute...
@@ -42,126 +44,126 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      172  base.h             version, linkage, results, errors, allocator, log
- *      282  runtime.h          what models and sessions share: memory, log, worker threads
- *      344  quant.h            names, sizes, encode, decode
- *      409  gguf.h             what is in a model file, and writing one
- *      566  tokenizer.h        text to tokens and back
- *      680  chat.h             templates that make a prompt of a conversation
- *      784  model.h            load, describe
- *      842  context.h          batches of (sequence, tokens), logits, the KV cache
- *      937  sampler.h          from logits to the next token
- *      994  session.h          a conversation
+ *      174  base.h             version, linkage, results, errors, allocator, log
+ *      284  runtime.h          what models and sessions share: memory, log, worker threads
+ *      346  quant.h            names, sizes, encode, decode
+ *      411  gguf.h             what is in a model file, and writing one
+ *      568  tokenizer.h        text to tokens and back
+ *      682  chat.h             templates that make a prompt of a conversation
+ *      786  model.h            load, describe
+ *      844  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      939  sampler.h          from logits to the next token
+ *      996  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1063  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1127  macros.h           what compilers call things, and the macros that every room uses
- *     1179  base.c             what every room uses: results, errors, checked sizes
- *     1230  fpenv.c            the floating-point environment at the border of the library
- *     1411  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1460  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1519  decimal.c          doubles as text, the same in every locale
- *     1617  thread.c           atomics, threads, and the worker pool
- *     1993  cpu.c              what this processor and its operating system can do
- *     2063  hash.c             where a name belongs in a table
- *     2161  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     2271  device.c           which GPU a runtime uses
- *     2353  runtime.c          creates and ends runtimes
- *     2491  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2677  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     2705  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    25931  end.h              closes what core/begin opened
+ *     1065  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1129  macros.h           what compilers call things, and the macros that every room uses
+ *     1181  base.c             what every room uses: results, errors, checked sizes
+ *     1232  fpenv.c            the floating-point environment at the border of the library
+ *     1413  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1462  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1521  decimal.c          doubles as text, the same in every locale
+ *     1619  thread.c           atomics, threads, and the worker pool
+ *     1995  cpu.c              what this processor and its operating system can do
+ *     2065  hash.c             where a name belongs in a table
+ *     2163  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     2273  device.c           which GPU a runtime uses
+ *     2355  runtime.c          creates and ends runtimes
+ *     2495  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2681  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     2709  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    25935  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     3071  names.c            names that must differ, found by hash
- *     3162  value.c            the 13 types of metadata values and their items
- *     3288  scan.c             a walk over the metadata, which checks every length before it is believed
- *     3492  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
- *     3782  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
- *     4252  output.c           a file that appears under its name only when it is complete
- *     4351  write.c            makes a GGUF file
+ *     3075  names.c            names that must differ, found by hash
+ *     3166  value.c            the 13 types of metadata values and their items
+ *     3292  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     3496  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
+ *     3786  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
+ *     4256  output.c           a file that appears under its name only when it is complete
+ *     4355  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     4913  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     4994  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     5293  floats.c           the types that are plain numbers
- *     5332  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     5525  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     5753  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     5893  types.c            the table of all types, and the public functions over it
- *     5998  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     6068  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     4917  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     4998  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     5297  floats.c           the types that are plain numbers
+ *     5336  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     5529  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     5757  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     5897  types.c            the table of all types, and the public functions over it
+ *     6002  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     6072  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     6243  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     6488  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     6630  pretokenize.c      cuts text into the words inside which BPE merges
- *     7042  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
- *     7234  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
- *     7327  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     7741  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     7951  bpe.c              the merging
- *     8321  tokenizer.c        making tokenizers, text to ids, ids to text
- *     8615  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     8742  stop.c             finds strings that end an answer in bytes that come in pieces
- *     8878  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     9423  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     9720  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     9974  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *    10472  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *    10808  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    11170  jinja_filter.c     what stands behind '|'.
- *    11761  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    11939  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    12189  jinja_parse.c      tokens to a tree
- *    12739  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    12980  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    13465  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    13636  chat.c             a conversation as the variables that chat templates expect
+ *     6247  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     6492  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     6634  pretokenize.c      cuts text into the words inside which BPE merges
+ *     7046  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
+ *     7238  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
+ *     7331  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     7745  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     7955  bpe.c              the merging
+ *     8325  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     8619  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     8746  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     8882  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     9427  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     9724  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *     9978  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *    10476  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *    10812  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    11174  jinja_filter.c     what stands behind '|'.
+ *    11765  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    11943  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    12193  jinja_parse.c      tokens to a tree
+ *    12743  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    12984  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    13469  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    13640  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    13776  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    14071  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    14086  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    14111  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    14200  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    14563  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    14592  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    14700  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    14770  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    14865  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    15278  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    15612  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    15870  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    16066  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    16610  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes times tiles of activations
- *    17327  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    17908  cpu_int.c          the table of integer-block kernels
- *    17963  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    18030  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    20280  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    21408  cpu_select.c       the kernels of an instruction set
- *    21444  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    21614  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    21868  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    13780  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    14075  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    14090  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    14115  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    14204  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    14567  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    14596  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    14704  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    14774  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    14869  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    15282  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    15616  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    15874  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    16070  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    16614  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes times tiles of activations
+ *    17331  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    17912  cpu_int.c          the table of integer-block kernels
+ *    17967  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    18034  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    20284  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    21412  cpu_select.c       the kernels of an instruction set
+ *    21448  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    21618  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    21872  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    22289  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    22538  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    22781  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    22826  forward.c          one transformer for all families, over the op table
- *    23329  place.c            which layers run where
- *    23466  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    22293  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    22542  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    22785  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    22830  forward.c          one transformer for all families, over the op table
+ *    23333  place.c            which layers run where
+ *    23470  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    23704  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    24040  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    24329  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    24469  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    25123  next.c             the next token of a sequence
- *    25176  plan.c             the bytes of a model and a context before they are loaded
- *    25285  dialog.c           the messages of a conversation, and the prompt that they make
- *    25469  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    23708  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    24044  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    24333  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    24473  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    25127  next.c             the next token of a sequence
+ *    25180  plan.c             the bytes of a model and a context before they are loaded
+ *    25289  dialog.c           the messages of a conversation, and the prompt that they make
+ *    25473  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1058,7 +1060,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "470940187a5837f9"
+#define HYBRID__SOURCE_ID "bcd2c049d38cac65"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -2388,7 +2390,9 @@ HYBRID__BORDER(hybrid_result, hybrid_runtime_create, (const hybrid_runtime_desc 
     if (desc->n_threads < 0 || desc->n_threads > HYBRID__MAX_THREADS)
         return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: n_threads is %d, must be 0..%d", desc->n_threads, HYBRID__MAX_THREADS);
     if (!a.alloc) { a.alloc = hybrid__default_alloc; a.free = hybrid__default_free; }
-    if (!(rt = (hybrid_runtime *)a.alloc(a.user, sizeof *rt))) return hybrid__fail_memory(error, sizeof *rt);
+    rt = (hybrid_runtime *)a.alloc(a.user, sizeof *rt);
+    hybrid__fp_plain();
+    if (!rt) return hybrid__fail_memory(error, sizeof *rt);
     memset(rt, 0, sizeof *rt);
     rt->allocator = a;
     rt->logger = desc->logger;
@@ -4811,7 +4815,7 @@ static hybrid_result hybrid__gguf_start(hybrid_gguf_writer *w, hybrid_write_fn w
     if (w->stage != HYBRID__GGUF_COLLECTING) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin: writing has begun already");
     if (!w->failed.result) {
         if ((r = hybrid__gguf_arrange(w, error)) != HYBRID_OK) return r;
-        if (!write && (r = hybrid__output_open(w->rt, path, &w->output, error)) != HYBRID_OK) return r;
+        if (path && (r = hybrid__output_open(w->rt, path, &w->output, error)) != HYBRID_OK) return r;
         w->stage = HYBRID__GGUF_WRITING;
         w->write = write;
         w->user = user;

@@ -29,6 +29,8 @@
  * RULES OF THE LIBRARY. It never aborts, exits or prints. Every fallible call returns a hybrid_result (0 is success) and fills a
  * hybrid_error, if you pass one, with a sentence; a call that fails has changed nothing. Every _desc struct may be zero: zero is the default. Every _destroy accepts NULL.
  * No global state: objects hang off a hybrid_runtime, NULL gives a default one. Model files are treated as hostile input.
+ * Rounding, flushing of subnormals and traps of the caller change no result and are as before, with the flags of exceptions, when a call returns;
+ * callbacks run in the environment that C begins with, and what they change of it ends with them.
  *
  * OPTIONS, defined before the #include of the implementation (those marked * before every #include):
  *   HYBRID_API *           your linkage: __declspec(dllexport), a visibility attribute...

@@ -35,7 +35,9 @@ HYBRID__BORDER(hybrid_result, hybrid_runtime_create, (const hybrid_runtime_desc 
     if (desc->n_threads < 0 || desc->n_threads > HYBRID__MAX_THREADS)
         return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: n_threads is %d, must be 0..%d", desc->n_threads, HYBRID__MAX_THREADS);
     if (!a.alloc) { a.alloc = hybrid__default_alloc; a.free = hybrid__default_free; }
-    if (!(rt = (hybrid_runtime *)a.alloc(a.user, sizeof *rt))) return hybrid__fail_memory(error, sizeof *rt);
+    rt = (hybrid_runtime *)a.alloc(a.user, sizeof *rt);
+    hybrid__fp_plain();
+    if (!rt) return hybrid__fail_memory(error, sizeof *rt);
     memset(rt, 0, sizeof *rt);
     rt->allocator = a;
     rt->logger = desc->logger;

@@ -460,7 +460,7 @@ static hybrid_result hybrid__gguf_start(hybrid_gguf_writer *w, hybrid_write_fn w
     if (w->stage != HYBRID__GGUF_COLLECTING) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin: writing has begun already");
     if (!w->failed.result) {
         if ((r = hybrid__gguf_arrange(w, error)) != HYBRID_OK) return r;
-        if (!write && (r = hybrid__output_open(w->rt, path, &w->output, error)) != HYBRID_OK) return r;
+        if (path && (r = hybrid__output_open(w->rt, path, &w->output, error)) != HYBRID_OK) return r;
         w->stage = HYBRID__GGUF_WRITING;
         w->write = write;
         w->user = user;
