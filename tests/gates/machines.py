@@ -33,8 +33,6 @@ def stderr_apart(box, command, folder):
     """(exit status, stdout, stderr) in an environment that wine and emscripten want: a home of their own, silence, UTF-8."""
     environment = dict(os.environ, HOME=box.folder("home"), WINEDEBUG="-all", WINEPREFIX=box.folder("wine"), LC_ALL="C.UTF-8")
     environment["WINEDLLOVERRIDES"] = "mscoree,mshtml="                           # no .NET, no browser: the folder is made faster
-    environment["EM_CACHE"] = os.environ.get("EM_CACHE") or os.path.join(os.path.expanduser("~"), ".cache", "hybrid", "emscripten")
-    os.makedirs(environment["EM_CACHE"], exist_ok=True)
     errors = os.path.join(folder, "stderr")
     status, out = box.run(" ".join("'%s'" % word for word in command) + " 2>'%s'" % errors, folder, env=environment)
     with open(errors, encoding="utf-8", errors="replace") as f:
