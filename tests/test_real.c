@@ -328,6 +328,54 @@ static void real(const char *name, double tie)
     hybrid_model_destroy(m);
 }
 
+/* Says a text and reads the answer; the session's numbers afterwards. */
+static hybrid_session_info turn(hybrid_session *s, const char *text, hybrid_result expected, char answer[512])
+{
+    hybrid_session_info info;
+    const char *piece;
+    const hybrid_result r = hybrid_session_say(s, text);
+    CHECK(r == expected, "%.20s...: %d, not %d", text, r, expected);
+    answer[0] = 0;
+    while (!r && (piece = hybrid_session_next(s)) != NULL) if (strlen(answer) + strlen(piece) < 512) strcat(answer, piece);
+    hybrid_session_describe(s, &info);
+    return info;
+}
+
+/* ../shared/cases 05: between two turns a message of 8000 bytes is refused. The next prompt has 70 tokens, as without it. */
+static void refused_between(void)
+{
+    static char big[8001], path[512], a_says[512], b_says[512];
+    hybrid_session_desc d;
+    hybrid_session_info x, y;
+    hybrid_session *a, *b;
+    hybrid_model *m;
+    FILE *there;
+    int i;
+    TEST("a refused message between two turns");
+    snprintf(path, sizeof path, "%.300s/SmolLM2-135M-Instruct.Q4_1.gguf", models_dir());
+    if (!(there = fopen(path, "rb"))) { SKIP("%s is not there; fetch it with: make model", path); return; }
+    fclose(there);
+    if (!(m = load(path))) return;
+    memset(&d, 0, sizeof d);
+    d.context.n_ctx = 512;
+    d.max_tokens = 16;
+    for (i = 0; i < 8000; i++) big[i] = i % 4 ? 'z' : ' ';
+    CHECK(!hybrid_session_create(m, &d, &a, NULL) && !hybrid_session_create(m, &d, &b, NULL), "two sessions");
+    turn(a, "My name is Ada. Remember it.", HYBRID_OK, a_says);
+    turn(b, "My name is Ada. Remember it.", HYBRID_OK, b_says);
+    turn(a, big, HYBRID_ERROR_CONTEXT_FULL, a_says);
+    x = turn(a, "What is my name?", HYBRID_OK, a_says);
+    y = turn(b, "What is my name?", HYBRID_OK, b_says);
+    CHECK(x.n_prompt == y.n_prompt && x.n_cached == y.n_cached, "a prompt of %d tokens, %d cached; without the refusal %d and %d",
+          x.n_prompt, x.n_cached, y.n_prompt, y.n_cached);
+    CHECK(x.n_prompt == 70, "a prompt of %d tokens, not 70", x.n_prompt);
+    CHECK(x.n_forgotten == 0, "%d messages forgotten", x.n_forgotten);
+    CHECK(!strcmp(a_says, b_says), "'%s' is not '%s'", a_says, b_says);
+    hybrid_session_destroy(a);
+    hybrid_session_destroy(b);
+    hybrid_model_destroy(m);
+}
+
 int main(void)
 {
 #define STORIES "models/stories260K/stories260K"
@@ -355,5 +403,6 @@ int main(void)
     for (i = 0; i < 3; i++) nano(sorts[i]);
     real("smollm2", 0.35);
     real("gemma3", 0.35);
+    refused_between();
     return test_end();
 }

@@ -13,6 +13,7 @@ struct hybrid_gguf {
     hybrid__names               key_names, tensor_names;
     size_t                      n_keys, n_tensors;
     bool                        lent;            /* the readers are the caller's: not to be closed */
+    uint64_t                    in_use;          /* hybrid_gguf_read_tensor is under way: its reader may not call back */
 };
 
 HYBRID__BORDER_VOID(hybrid_gguf_destroy, (hybrid_gguf *g), (g))
@@ -21,6 +22,10 @@ HYBRID__BORDER_VOID(hybrid_gguf_destroy, (hybrid_gguf *g), (g))
     size_t i;
     if (!g) return;
     rt = g->rt;
+    if (hybrid__busy(g->in_use)) {
+        hybrid__log(rt, HYBRID_LOG_ERROR, "hybrid_gguf_destroy: the file is in use: its reader called it again; it was not destroyed");
+        return;
+    }
     for (i = 0; i < g->n_parts; i++) hybrid__gguf_part_free(rt, &g->parts[i]);
     hybrid__names_free(rt, &g->key_names);
     hybrid__names_free(rt, &g->tensor_names);
@@ -442,14 +447,19 @@ HYBRID__BORDER(hybrid_result, hybrid_gguf_read_tensor, (hybrid_gguf *g, const hy
               hybrid_error *error), (g, tensor, dst, error))
 {
     char text[64];
+    hybrid_result r;
     if (!g || !tensor || !dst) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_read_tensor: an argument is NULL");
+    if (hybrid__busy(g->in_use)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_read_tensor: the file is in use: its reader called it again");
     if (tensor->type == HYBRID_TYPE_LAST_)
         return hybrid__fail_at(error, HYBRID_ERROR_UNSUPPORTED, tensor->offset, "tensor '%s' has type %lu (%s), which hybrid cannot read: get this model in another quantization, Q4_K_M or Q8_0",
                                hybrid__printable(tensor->name, text), (unsigned long)tensor->type_id, hybrid_gguf_tensor_type_name(tensor->type_id));
     if (tensor->part >= g->n_parts) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_read_tensor: the tensor is none of this file");
     if (!tensor->size) return HYBRID_OK;
     if (tensor->size > SIZE_MAX) return hybrid__fail_at(error, HYBRID_ERROR_MEMORY, tensor->offset, "tensor '%s' has more bytes than this machine can address", hybrid__printable(tensor->name, text));
-    return hybrid__file_read(&g->parts[tensor->part].file, tensor->offset, dst, (size_t)tensor->size, error);
+    g->in_use = hybrid__process();
+    r = hybrid__file_read(&g->parts[tensor->part].file, tensor->offset, dst, (size_t)tensor->size, error);
+    g->in_use = 0;
+    return r;
 }
 
 /* The tensor whose name these characters are: not equal ones, but those of the file, behind their size. */

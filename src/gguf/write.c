@@ -94,13 +94,20 @@ static void *hybrid__gguf_grow(hybrid_runtime *rt, const hybrid__names *t, void 
     return hybrid__realloc(rt, items, t->capacity * item_size, (t->capacity ? 2 * t->capacity : 16) * item_size);
 }
 
-/* Room for one more key, or tensor. */
-static bool hybrid__gguf_grow_keys(hybrid_gguf_writer *w)
+/* Room for n more keys. */
+static bool hybrid__gguf_grow_keys(hybrid_gguf_writer *w, size_t n)
 {
-    void *grown = hybrid__gguf_grow(w->rt, &w->key_names, w->entries, sizeof *w->entries);
-    if (grown) w->entries = (hybrid__gguf_entry *)grown;
-    return grown && hybrid__names_reserve(w->rt, &w->key_names, w->key_names.count + 1);
+    const size_t need = w->key_names.count + n, old = w->key_names.capacity;
+    size_t capacity = 16;                  /* as hybrid__names_reserve has it */
+    void *grown;
+    if (need <= old) return true;
+    while (capacity < need) capacity *= 2;
+    if (!(grown = hybrid__realloc(w->rt, w->entries, old * sizeof *w->entries, capacity * sizeof *w->entries))) return false;
+    w->entries = (hybrid__gguf_entry *)grown;
+    return hybrid__names_reserve(w->rt, &w->key_names, need);
 }
+
+/* Room for one more tensor. */
 static bool hybrid__gguf_grow_tensors(hybrid_gguf_writer *w)
 {
     void *grown = hybrid__gguf_grow(w->rt, &w->tensor_names, w->tensors, sizeof *w->tensors);
@@ -152,24 +159,23 @@ static bool hybrid__gguf_record_holds(hybrid_gguf_writer *w, const unsigned char
     return false;
 }
 
-/* Takes over a finished record, which is freed on failure. */
-static hybrid_result hybrid__gguf_accept(hybrid_gguf_writer *w, unsigned char *bytes, size_t size, hybrid_error *error)
+static hybrid_string hybrid__gguf_record_key(const unsigned char *bytes)
 {
     hybrid_string key;
-    size_t i;
     key.data = (const char *)bytes + 8;
     key.size = (size_t)hybrid__load_u64(bytes);
-    if (!hybrid__gguf_record_holds(w, bytes, key.size, size, error)) { hybrid__free(w->rt, bytes); return error->result; }
-    if ((i = hybrid__names_find(&w->key_names, key)) == HYBRID__NO_NAME) {
-        bool room = w->key_names.count < HYBRID_GGUF_MAX_KEYS;
-        if (!room || !hybrid__gguf_grow_keys(w)) {
-            hybrid__free(w->rt, bytes);
-            return room ? hybrid__fail_memory(error, size) : hybrid__fail(error, HYBRID_ERROR_LIMIT, "a file has at most %d keys", HYBRID_GGUF_MAX_KEYS);
-        }
+    return key;
+}
+
+/* A record that has been checked takes its place, for which there is room. Cannot fail. */
+static void hybrid__gguf_put(hybrid_gguf_writer *w, unsigned char *bytes, size_t size)
+{
+    const hybrid_string key = hybrid__gguf_record_key(bytes);
+    size_t i = hybrid__names_find(&w->key_names, key);
+    if (i == HYBRID__NO_NAME) {
         i = w->key_names.count;
         hybrid__names_add(&w->key_names, key);
-    }
-    else {
+    } else {
         w->key_names.names[i] = key;
         w->metadata -= w->entries[i].size;
         hybrid__free(w->rt, w->entries[i].bytes);
@@ -177,24 +183,49 @@ static hybrid_result hybrid__gguf_accept(hybrid_gguf_writer *w, unsigned char *b
     w->entries[i].bytes = bytes;
     w->entries[i].size = size;
     w->metadata += size;
+}
+
+/* Takes over a finished record, which is freed on failure. */
+static hybrid_result hybrid__gguf_accept(hybrid_gguf_writer *w, unsigned char *bytes, size_t size, hybrid_error *error)
+{
+    const hybrid_string key = hybrid__gguf_record_key(bytes);
+    bool room;
+    if (!hybrid__gguf_record_holds(w, bytes, key.size, size, error)) { hybrid__free(w->rt, bytes); return error->result; }
+    if (hybrid__names_find(&w->key_names, key) == HYBRID__NO_NAME) {
+        room = w->key_names.count < HYBRID_GGUF_MAX_KEYS;
+        if (!room || !hybrid__gguf_grow_keys(w, 1)) {
+            hybrid__free(w->rt, bytes);
+            return room ? hybrid__fail_memory(error, size) : hybrid__fail(error, HYBRID_ERROR_LIMIT, "a file has at most %d keys", HYBRID_GGUF_MAX_KEYS);
+        }
+    }
+    hybrid__gguf_put(w, bytes, size);
     return HYBRID_OK;
 }
 
-static void hybrid__gguf_set_value(hybrid_gguf_writer *w, hybrid_string key, const hybrid_gguf_value *value, hybrid_error *error)
+/* The record of a value, and its size; NULL: error is filled in. */
+static unsigned char *hybrid__gguf_value_record(hybrid_gguf_writer *w, hybrid_string key, const hybrid_gguf_value *value, size_t *size, hybrid_error *error)
 {
-    size_t header = value->type == HYBRID_GGUF_ARRAY ? 12 : value->type == HYBRID_GGUF_STRING ? 8 : 0;
+    const size_t header = value->type == HYBRID_GGUF_ARRAY ? 12 : value->type == HYBRID_GGUF_STRING ? 8 : 0;
     char text[64];
     unsigned char *bytes, *p;
     if ((!value->data && value->size) || value->size > HYBRID_GGUF_MAX_METADATA) {
         hybrid__fail(error, HYBRID_ERROR_INVALID, "the value of key '%s' has no data, or too much", hybrid__printable(key, text));
-        return;
+        return NULL;
     }
-    if (!(bytes = hybrid__gguf_record(w, key, value->type, header + value->size, error))) return;
+    if (!(bytes = hybrid__gguf_record(w, key, value->type, header + value->size, error))) return NULL;
     p = bytes + 12 + key.size;
     if (header == 12) { hybrid__store_u32(p, (uint32_t)value->item_type); hybrid__gguf_store_u64(p + 4, value->count); }
     if (header == 8) hybrid__gguf_store_u64(p, value->size);
     if (value->size) memcpy(p + header, value->data, (size_t)value->size);
-    hybrid__gguf_accept(w, bytes, 12 + key.size + header + (size_t)value->size, error);
+    *size = 12 + key.size + header + (size_t)value->size;
+    return bytes;
+}
+
+static void hybrid__gguf_set_value(hybrid_gguf_writer *w, hybrid_string key, const hybrid_gguf_value *value, hybrid_error *error)
+{
+    size_t size;
+    unsigned char *bytes = hybrid__gguf_value_record(w, key, value, &size, error);
+    if (bytes) hybrid__gguf_accept(w, bytes, size, error);
 }
 
 HYBRID__BORDER(hybrid_result, hybrid_gguf_set, (hybrid_gguf_writer *w, const char *key,
@@ -319,19 +350,44 @@ HYBRID__BORDER(hybrid_result, hybrid_gguf_set_arrays, (hybrid_gguf_writer *w, co
     return hybrid__gguf_note(w, &e, error);
 }
 
+/* Records of all keys of a file into list (from->n_keys), *n of them so far; and room for them. */
+static void hybrid__gguf_records(hybrid_gguf_writer *w, const hybrid_gguf *from, hybrid__gguf_entry *list, size_t *n, hybrid_error *error)
+{
+    const uint64_t metadata = w->metadata;
+    hybrid_gguf_value value;
+    size_t n_new = 0;
+    while (*n < from->n_keys && !error->result) {
+        const hybrid_string key = hybrid_gguf_key(from, *n, &value);
+        hybrid__gguf_entry *one = &list[*n];
+        if (!(one->bytes = hybrid__gguf_value_record(w, key, &value, &one->size, error))) break;
+        ++*n;
+        hybrid__gguf_record_holds(w, one->bytes, key.size, one->size, error);
+        n_new += hybrid__names_find(&w->key_names, key) == HYBRID__NO_NAME;
+        w->metadata += one->size;                          /* so that all together stay below the limit */
+    }
+    w->metadata = metadata;
+    if (error->result) return;
+    if (w->key_names.count + n_new > HYBRID_GGUF_MAX_KEYS) hybrid__fail(error, HYBRID_ERROR_LIMIT, "a file has at most %d keys", HYBRID_GGUF_MAX_KEYS);
+    else if (!hybrid__gguf_grow_keys(w, n_new)) hybrid__fail_memory(error, n_new * sizeof *list);
+}
+
+/* All of them or none. */
 HYBRID__BORDER(hybrid_result, hybrid_gguf_copy_keys, (hybrid_gguf_writer *w, const hybrid_gguf *from,
               hybrid_error *error), (w, from, error))
 {
-    hybrid_gguf_value value;
+    hybrid__gguf_entry *list;
     hybrid_error e;
-    size_t i;
+    size_t n = 0, i;
     e.result = HYBRID_OK;
     if (!w || !from) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_copy_keys: an argument is NULL");
     if ((e.result = hybrid__gguf_enter(w, "hybrid_gguf_copy_keys", error)) != HYBRID_OK) return e.result;
-    for (i = 0; i < from->n_keys && !e.result; i++) {
-        hybrid_string key = hybrid_gguf_key(from, i, &value);
-        hybrid__gguf_set_value(w, key, &value, &e);
+    if (!(list = (hybrid__gguf_entry *)hybrid__calloc(w->rt, from->n_keys, sizeof *list))) hybrid__fail_memory(&e, from->n_keys * sizeof *list);
+    else hybrid__gguf_records(w, from, list, &n, &e);
+    for (i = 0; i < n; i++) {
+        if (e.result) hybrid__free(w->rt, list[i].bytes);
+        else hybrid__gguf_put(w, list[i].bytes, list[i].size);
     }
+    hybrid__free(w->rt, list);
     return hybrid__gguf_note(w, &e, error);
 }
 
@@ -532,8 +588,11 @@ HYBRID__BORDER(hybrid_result, hybrid_gguf_write, (hybrid_gguf_writer *w, const v
 static hybrid_result hybrid__gguf_finish(hybrid_gguf_writer *w, hybrid_error *error)
 {
     char text[64];
-    if (!w->failed.result && w->stage != HYBRID__GGUF_WRITING)
-        return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_end: call it once, after hybrid_gguf_begin");
+    if (w->stage != HYBRID__GGUF_WRITING) {
+        if (!w->failed.result) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_end: call it once, after hybrid_gguf_begin");
+        if (error) *error = w->failed;
+        return w->failed.result;
+    }
     if (!w->failed.result && w->current < w->tensor_names.count) {
         const hybrid_gguf_tensor *t = &w->tensors[w->current].tensor;
         return hybrid__fail(error, HYBRID_ERROR_INVALID, "tensor '%s' lacks %llu of its %llu bytes", hybrid__printable(t->name, text),

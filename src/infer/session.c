@@ -11,12 +11,9 @@ struct hybrid_session {
     bool                 is_chat;          /* the running answer belongs to the dialog */
     int32_t             *ids; int32_t n_ids;                   /* tokens in the cache and in the batch, n_ctx at most */
     char                *answer; size_t answer_size, answer_capacity;   /* of the running answer, as shown */
-    char                *piece; size_t piece_capacity;
-    size_t               longest_stop;     /* bytes; less than that may be held back */
+    char                *piece; size_t piece_size;              /* room for all that one token can bring to light */
     int32_t              max_tokens, n_vocab;
-    int32_t              chosen;           /* the next token, sampled but not taken, for what it needs could not be had; -1: none */
-    bool                 batch_pending;    /* the batch holds tokens */
-    bool                 prompt_pending;   /* ... and they are a prompt */
+    bool                 prompt_pending;   /* the batch holds a prompt */
     bool                 running;
     uint64_t             in_use;           /* a call is under way: callbacks may not begin another */
     hybrid_session_info  info;
@@ -66,7 +63,7 @@ HYBRID__BORDER_VOID(hybrid_session_destroy, (hybrid_session *session), (session)
 }
 
 /* The caller's stop texts, and for models without a template the head of the next turn. */
-static hybrid_result hybrid__session_stops(hybrid_session *s, const hybrid_session_desc *desc, hybrid_error *error)
+static hybrid_result hybrid__session_stops(hybrid_session *s, const hybrid_session_desc *desc, size_t *longest, hybrid_error *error)
 {
     static const char turn[] = "\nUser:";
     const size_t extra = hybrid_model_template(s->model) == NULL;
@@ -77,21 +74,39 @@ static hybrid_result hybrid__session_stops(hybrid_session *s, const hybrid_sessi
     for (i = 0; i < desc->n_stops; i++) {
         list[i].data = desc->stops[i];
         list[i].size = desc->stops[i] ? strlen(desc->stops[i]) : 0;
-        s->longest_stop = HYBRID__MAX(s->longest_stop, list[i].size);
     }
     if (extra) {
         list[i].data = turn;
         list[i].size = sizeof turn - 1;
-        s->longest_stop = HYBRID__MAX(s->longest_stop, sizeof turn - 1);
     }
+    for (i = 0; i < desc->n_stops + extra; i++) *longest = HYBRID__MAX(*longest, list[i].size);
     r = hybrid_stop_create(s->rt, list, desc->n_stops + extra, &s->stops, error);
     hybrid__free(s->rt, list);
     return r;
 }
 
+/* Memory for the longest token behind the longest beginning of a stop text (bytes), so that none can be missing when a token has been chosen. */
+static hybrid_result hybrid__session_room(hybrid_session *s, size_t longest_stop, hybrid_error *error)
+{
+    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
+    hybrid_string safe;
+    size_t size = 0;
+    hybrid_result r;
+    int which;
+    int32_t id;
+    for (id = 0; id < s->n_vocab; id++) size = HYBRID__MAX(size, hybrid_token_bytes(tok, id).size);
+    if (!hybrid__add_size(size, longest_stop, &size) || size > SIZE_MAX / 16) return hybrid__fail_memory(error, size);
+    s->piece_size = 2 * HYBRID_UTF8_ROOM(size) + 16;       /* its own bytes, those held back, an unfinished character, and a zero */
+    if (!(s->piece = (char *)hybrid__calloc(s->rt, s->piece_size, 1))) return hybrid__fail_memory(error, s->piece_size);
+    if ((r = hybrid_stop_feed(s->stops, s->piece, size, &safe, &which, error)) != HYBRID_OK) return r;        /* the matcher's memory grows, and stays */
+    hybrid_stop_reset(s->stops);
+    return HYBRID_OK;
+}
+
 static hybrid_result hybrid__session_build(hybrid_session *s, const hybrid_session_desc *desc, hybrid_error *error)
 {
     hybrid_context_desc cd = desc->context;
+    size_t longest_stop = 0;
     hybrid_result r;
     if (desc->max_tokens < 0) return hybrid__fail(error, HYBRID_ERROR_INVALID, "max_tokens is %d, must not be negative", desc->max_tokens);
     if (desc->n_stops && !desc->stops) return hybrid__fail(error, HYBRID_ERROR_INVALID, "n_stops is %llu, but stops is NULL", (unsigned long long)desc->n_stops);
@@ -101,11 +116,11 @@ static hybrid_result hybrid__session_build(hybrid_session *s, const hybrid_sessi
     if ((r = hybrid_context_create(s->model, &cd, &s->ctx, error)) != HYBRID_OK) return r;
     hybrid_context_describe(s->ctx, &cd);
     if ((r = hybrid_sampler_create(s->rt, &desc->sampler, &s->sampler, error)) != HYBRID_OK) return r;
-    if ((r = hybrid__session_stops(s, desc, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__session_stops(s, desc, &longest_stop, error)) != HYBRID_OK) return r;
+    s->n_vocab = (int32_t)hybrid_vocab_size(hybrid_model_tokenizer(s->model));
+    if ((r = hybrid__session_room(s, longest_stop, error)) != HYBRID_OK) return r;
     if (!(s->ids = (int32_t *)hybrid__calloc(s->rt, (size_t)cd.n_ctx, sizeof *s->ids))) return hybrid__fail_memory(error, (size_t)cd.n_ctx * sizeof *s->ids);
     s->max_tokens = desc->max_tokens;
-    s->chosen = -1;
-    s->n_vocab = (int32_t)hybrid_vocab_size(hybrid_model_tokenizer(s->model));
     s->info.n_ctx = cd.n_ctx;
     return desc->system && desc->system[0] ? hybrid__dialog_add(&s->dialog, HYBRID__ROLE_SYSTEM, desc->system, strlen(desc->system), error) : HYBRID_OK;
 }
@@ -163,8 +178,7 @@ static hybrid_result hybrid__session_prompt(hybrid_session *s, const int32_t *id
     memset(&s->utf8, 0, sizeof s->utf8);
     hybrid_stop_reset(s->stops);
     s->answer_size = 0;
-    s->chosen = -1;
-    s->running = s->batch_pending = s->prompt_pending = true;
+    s->running = s->prompt_pending = true;
     s->info.stop = HYBRID_STOP_NONE;
     s->info.n_prompt = n;
     s->info.n_cached = same;
@@ -339,67 +353,64 @@ static hybrid_result hybrid__session_no_token(const hybrid_session *s, hybrid_re
     return hybrid__fail(error, r, "no next token: the sampler's bias forbids all of them");
 }
 
-/* Runs the model on what is queued and chooses the next token. A failure leaves what was done for the next try. */
-static hybrid_result hybrid__session_choose(hybrid_session *s, hybrid_error *error)
+/* Runs the model on what is queued and chooses the next token. Where there is none, the tokens are queued again: what they left in the cache is
+ * no better than their logits. */
+static hybrid_result hybrid__session_choose(hybrid_session *s, int32_t *id, hybrid_error *error)
 {
     const uint64_t since = hybrid__now_us();
+    const int32_t length = hybrid_seq_length(s->ctx, 0);
+    uint64_t decoded;
     hybrid_result r;
-    int32_t id;
-    if (s->chosen >= 0) return HYBRID_OK;
-    if (s->batch_pending) {
-        if ((r = hybrid_decode(s->ctx, error)) != HYBRID_OK) return r;
-        s->batch_pending = false;
-        if (s->prompt_pending) s->info.prompt_us += hybrid__now_us() - since;
+    if ((r = hybrid_decode(s->ctx, error)) != HYBRID_OK) return r;
+    decoded = hybrid__now_us();
+    if ((*id = hybrid_sample_next(s->sampler, s->ctx, 0, s->n_vocab)) < 0) {
+        r = hybrid__session_no_token(s, (hybrid_result)*id, error);
+        hybrid_seq_remove(s->ctx, 0, length, NULL);
+        hybrid_batch_add(s->ctx, 0, s->ids + length, (size_t)(s->n_ids - length), NULL);
+        return r;
     }
-    if ((id = hybrid_sample_next(s->sampler, s->ctx, 0, s->n_vocab)) < 0) return hybrid__session_no_token(s, (hybrid_result)id, error);
-    if (!s->prompt_pending) s->info.generate_us += hybrid__now_us() - since;
+    if (s->prompt_pending) s->info.prompt_us += decoded - since;
+    else s->info.generate_us += hybrid__now_us() - since;
     s->prompt_pending = false;
-    s->chosen = id;
     return HYBRID_OK;
 }
 
-/* Room for all that `size` more bytes can show, in the piece and in the answer: the only things, but for a decode, that can fail. */
-static hybrid_result hybrid__session_room(hybrid_session *s, size_t at, size_t size, hybrid_error *error)
+/* The token goes behind the others, if there is to be one more; else why not. */
+static hybrid_stop hybrid__session_append(hybrid_session *s, int32_t id)
 {
-    const size_t more = 2 * HYBRID_UTF8_ROOM(s->longest_stop + size) + 16, piece = at + more, answer = s->answer_size + piece;
-    if (!hybrid__grow(s->rt, &s->piece, &s->piece_capacity, at, piece)) return hybrid__fail_memory(error, piece);
-    if (!hybrid__grow(s->rt, &s->answer, &s->answer_capacity, s->answer_size, answer)) return hybrid__fail_memory(error, answer);
-    return HYBRID_OK;
+    if (s->n_ids == s->info.n_ctx) return HYBRID_STOP_CONTEXT;
+    s->ids[s->n_ids++] = id;
+    if (s->max_tokens && s->info.n_generated >= s->max_tokens) return HYBRID_STOP_LIMIT;       /* it is decoded with the next prompt */
+    hybrid_batch_add(s->ctx, 0, &id, 1, NULL);             /* there is room */
+    return HYBRID_STOP_NONE;
 }
 
 /* Takes one more token; *at counts the bytes of the piece. All that can fail stands before the first change. */
 static hybrid_result hybrid__session_token(hybrid_session *s, size_t *at, hybrid_error *error)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
+    const size_t need = s->answer_size + s->piece_size;
     hybrid_string bytes = { NULL, 0 };
-    hybrid_result r = hybrid__session_choose(s, error);
+    hybrid_stop stop;
+    hybrid_result r;
     int32_t id;
     int which = -1;
-    if (r) return r;
-    id = s->chosen;
-    if (!hybrid_token_is_end(tok, id) && hybrid_token_kind(tok, id) != HYBRID_TOKEN_CONTROL && hybrid_token_kind(tok, id) != HYBRID_TOKEN_UNKNOWN)
-        bytes = hybrid_token_bytes(tok, id);                                                    /* the others are no text */
-    if ((r = hybrid__session_room(s, *at, bytes.size, error)) != HYBRID_OK) return r;
-    if (bytes.size && (r = hybrid_stop_feed(s->stops, bytes.data, bytes.size, &bytes, &which, error)) != HYBRID_OK) return r;
-    s->chosen = -1;
+    if (!hybrid__grow(s->rt, &s->answer, &s->answer_capacity, s->answer_size, need)) return hybrid__fail_memory(error, need);
+    if ((r = hybrid__session_choose(s, &id, error)) != HYBRID_OK) return r;
     if (hybrid_token_is_end(tok, id)) {
         hybrid__session_stop(s, HYBRID_STOP_END, at);
         return HYBRID_OK;
     }
     hybrid_sampler_accept(s->sampler, id);
     s->info.n_generated++;
-    hybrid__session_show(s, bytes, at);
-    if (which >= 0) hybrid__session_stop(s, HYBRID_STOP_TEXT, at);
-    else if (s->n_ids == s->info.n_ctx) hybrid__session_stop(s, HYBRID_STOP_CONTEXT, at);
-    else {
-        s->ids[s->n_ids++] = id;                           /* at the limit it is not needed now: it is decoded with the next prompt */
-        if (s->max_tokens && s->info.n_generated >= s->max_tokens) hybrid__session_stop(s, HYBRID_STOP_LIMIT, at);
-        else {
-            r = hybrid_batch_add(s->ctx, 0, &id, 1, error);        /* there is room: n_ids was below n_ctx */
-            s->batch_pending = !r;
-        }
+    if (hybrid_token_kind(tok, id) != HYBRID_TOKEN_CONTROL && hybrid_token_kind(tok, id) != HYBRID_TOKEN_UNKNOWN) {      /* those are no text */
+        bytes = hybrid_token_bytes(tok, id);
+        hybrid_stop_feed(s->stops, bytes.data, bytes.size, &bytes, &which, NULL);          /* has its memory: hybrid__session_room */
+        hybrid__session_show(s, bytes, at);
     }
-    return r;
+    stop = which >= 0 ? HYBRID_STOP_TEXT : hybrid__session_append(s, id);
+    if (stop) hybrid__session_stop(s, stop, at);
+    return HYBRID_OK;
 }
 
 HYBRID__BORDER(const char *, hybrid_session_next, (hybrid_session *session), (session))
@@ -413,7 +424,7 @@ HYBRID__BORDER(const char *, hybrid_session_next, (hybrid_session *session), (se
     if (hybrid__session_leave(s, r, &error) || !at) return NULL;
     memcpy(s->answer + s->answer_size, s->piece, at);
     s->answer_size += at;
-    s->piece[at] = 0;                                  /* hybrid__session_room leaves room for it */
+    s->piece[at] = 0;
     return s->piece;
 }
 
@@ -450,8 +461,7 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
     hybrid_sampler_reset(session->sampler);
     while (d->n && d->messages[d->n - 1].role != HYBRID__ROLE_SYSTEM) hybrid__dialog_drop(d, d->n - 1);
     session->n_ids = 0;
-    session->running = session->is_chat = session->batch_pending = session->prompt_pending = false;
-    session->chosen = -1;
+    session->running = session->is_chat = session->prompt_pending = false;
     session->info.stop = HYBRID_STOP_NONE;
     session->info.n_forgotten = 0;
     hybrid__session_leave(session, HYBRID_OK, NULL);

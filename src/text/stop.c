@@ -16,6 +16,10 @@ HYBRID__BORDER_VOID(hybrid_stop_destroy, (hybrid_stop_matcher *matcher), (matche
     hybrid_runtime *rt;
     if (!matcher) return;
     rt = matcher->rt;
+    if (hybrid__busy(matcher->in_use)) {
+        hybrid__log(rt, HYBRID_LOG_ERROR, "hybrid_stop_destroy: the matcher is in use: its allocator called it again; it was not destroyed");
+        return;
+    }
     hybrid__automaton_free(rt, &matcher->automaton);
     hybrid__free(rt, matcher->held);
     hybrid__free(rt, matcher);
@@ -116,7 +120,7 @@ HYBRID__BORDER(hybrid_result, hybrid_stop_feed, (hybrid_stop_matcher *matcher, c
 HYBRID__BORDER(hybrid_string, hybrid_stop_flush, (hybrid_stop_matcher *matcher), (matcher))
 {
     hybrid_string s = { NULL, 0 };
-    if (!matcher) return s;
+    if (!matcher || hybrid__busy(matcher->in_use)) return s;
     hybrid__stop_forget(matcher);
     s.data = (const char *)matcher->held;
     s.size = matcher->n_shown = matcher->n_held;
@@ -126,7 +130,7 @@ HYBRID__BORDER(hybrid_string, hybrid_stop_flush, (hybrid_stop_matcher *matcher),
 
 HYBRID__BORDER_VOID(hybrid_stop_reset, (hybrid_stop_matcher *matcher), (matcher))
 {
-    if (!matcher) return;
+    if (!matcher || hybrid__busy(matcher->in_use)) return;
     matcher->n_held = matcher->n_shown = 0;
     matcher->stopped = false;
     matcher->state = 0;

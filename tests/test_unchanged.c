@@ -1,0 +1,1547 @@
+/* A call that fails has changed nothing: every fallible function of src/api, refused in every way that it knows and with each of its allocations
+ * failing, between two dumps of all that there is; conversations with refused calls in between beside conversations without; and no call
+ * begins inside of a callback of its own object. A function that is new in src/api must be added to both tables, or the test fails. [no-simd] */
+#define HYBRID_IMPLEMENTATION
+#include "../src/hybrid_all.c"
+#include "check.h"
+
+static const char model_path[] = "tests/oracle/data/models/llama.gguf";
+static const char chat_template[] =
+    "{% for m in messages %}{% if 'RAISE' in m.content %}{{ raise_exception('not this') }}{% endif %}{% if 'BREAK' in m.content %}{{ 1 + 'a' }}{% endif %}"
+    "{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:";
+
+/* ---- the host: memory that fails on request, and a callback that may ask for more while it is asked ---- */
+
+typedef struct host {
+    size_t live;
+    long   calls, fail_at;                 /* fail_at 0: never */
+    void (*inside)(void *user);            /* called from within every callback, once at a time */
+    void  *user;
+    bool   is_inside;
+    int    n_inside, n_logged;
+    char   logged[512];
+} host;
+
+static void host_inside(host *h)
+{
+    if (!h->inside || h->is_inside) return;
+    h->is_inside = true;
+    h->n_inside++;
+    h->inside(h->user);
+    h->is_inside = false;
+}
+
+static void *host_alloc(void *user, size_t size)
+{
+    host *h = (host *)user;
+    size_t *p;
+    host_inside(h);
+    if (h->fail_at && ++h->calls == h->fail_at) return NULL;
+    if (size > (size_t)1 << 28 || !(p = (size_t *)malloc(size + 16))) return NULL;
+    *p = size;
+    h->live += size;
+    return p + 2;
+}
+
+static void host_free(void *user, void *block)
+{
+    host_inside((host *)user);
+    ((host *)user)->live -= ((size_t *)block)[-2];
+    free((size_t *)block - 2);
+}
+
+static void host_log(void *user, hybrid_log_level level, const char *message)
+{
+    host *h = (host *)user;
+    if (level == HYBRID_LOG_ERROR) h->n_logged++;
+    snprintf(h->logged, sizeof h->logged, "%s", message);
+    host_inside(h);
+}
+
+static void host_for(void *user, int n, hybrid_task_fn fn, void *arg)
+{
+    int i;
+    host_inside((host *)user);
+    for (i = 0; i < n; i++) fn(arg, i);
+}
+
+static void host_trace(void *user, const char *name, int layer, const float *data, int64_t n_rows, int64_t n_cols, int64_t row_stride)
+{
+    (void)name; (void)layer; (void)data; (void)n_rows; (void)n_cols; (void)row_stride;
+    host_inside((host *)user);
+}
+
+typedef struct sink { host *host; char *data; size_t size; long calls, fail_at; } sink;
+static bool sink_write(void *user, const void *data, size_t n)
+{
+    sink *s = (sink *)user;
+    if (s->host) host_inside(s->host);
+    if (s->fail_at && ++s->calls >= s->fail_at) return false;
+    s->data = (char *)realloc(s->data, s->size + n + 1);
+    memcpy(s->data + s->size, data, n);
+    s->size += n;
+    return true;
+}
+
+typedef struct blob { host *host; char *data; size_t size; long reads, fail_at; int closed; } blob;
+static bool blob_read(void *user, uint64_t offset, void *dst, size_t n)
+{
+    blob *b = (blob *)user;
+    if (b->host) host_inside(b->host);
+    if (b->fail_at && ++b->reads >= b->fail_at) return false;
+    if (offset > b->size || n > b->size - offset) return false;
+    memcpy(dst, b->data + offset, n);
+    return true;
+}
+static void blob_close(void *user) { ((blob *)user)->closed++; }
+
+static bool cancel(void *user, float fraction) { return --*(int *)user >= 0 || fraction < 0; }
+
+/* ---- a world with an object of every kind, each in the middle of something ---- */
+
+enum { N_CTX = 160, SLICED = 2 };
+
+typedef struct world {
+    host                 host;
+    blob                 file;             /* a copy of the model, in which weights can be spoilt while it is in use */
+    uint32_t            *weight;           /* one of its weights */
+    hybrid_runtime      *rt;
+    hybrid_model        *model;
+    hybrid_context      *ctx[3];           /* with a batch queued; with an empty one; in the middle of a decode */
+    hybrid_session      *talk, *base;      /* in the middle of an answer of the template's model; at the end of one */
+    hybrid_sampler      *sampler;
+    hybrid_gguf         *gguf;             /* by way of a reader */
+    hybrid_gguf_writer  *writer, *half;    /* collecting; in the middle of a tensor */
+    sink                 out, half_out, refusing;
+    hybrid_stop_matcher *stops;
+    hybrid_text          text;
+    float               *logits;           /* (n_vocab) that a sampler can use */
+    int                  turns;            /* for a progress callback that cancels */
+} world;
+
+static char *model_bytes;
+static size_t model_size;
+
+/* The tiny model with a chat template, in memory. */
+static void make_model(void)
+{
+    hybrid_source source;
+    hybrid_gguf *g = NULL;
+    hybrid_gguf_writer *w = NULL;
+    hybrid_error e;
+    sink out;
+    size_t i;
+    memset(&source, 0, sizeof source);
+    memset(&out, 0, sizeof out);
+    source.path = model_path;
+    if (hybrid_gguf_open(NULL, &source, &g, &e) || hybrid_gguf_writer_create(NULL, &w, &e) || hybrid_gguf_copy_keys(w, g, &e)) {
+        CHECK(false, "%s", e.message);
+        return;
+    }
+    hybrid_gguf_set_string(w, "tokenizer.chat_template", chat_template, NULL);
+    for (i = 0; i < hybrid_gguf_tensor_count(g); i++) {
+        const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(g, i);
+        char name[128];
+        snprintf(name, sizeof name, "%.*s", (int)t->name.size, t->name.data);
+        hybrid_gguf_add_tensor(w, name, t->type, t->n_dims, t->ne, NULL);
+    }
+    CHECK(!hybrid_gguf_begin(w, sink_write, &out, &e), "%s", e.message);
+    for (i = 0; i < hybrid_gguf_tensor_count(g); i++) hybrid_gguf_write(w, hybrid_gguf_tensor_at(g, i)->data, (size_t)hybrid_gguf_tensor_at(g, i)->size, NULL);
+    CHECK(!hybrid_gguf_end(w, &e), "%s", e.message);
+    hybrid_gguf_writer_destroy(w);
+    hybrid_gguf_destroy(g);
+    model_bytes = out.data;
+    model_size = out.size;
+}
+
+static void ids_of(int32_t *ids, int n, int first)
+{
+    int i;
+    for (i = 0; i < n; i++) ids[i] = (first + i * 7) % 120 + 3;
+}
+
+static void feed(hybrid_context *c, int seq, int first, int n, bool decode)
+{
+    int32_t ids[64];
+    hybrid_error e;
+    ids_of(ids, n, first);
+    CHECK(!hybrid_batch_add_logits(c, seq, ids, (size_t)n, 2, &e) && (!decode || !hybrid_decode(c, &e)), "%s", e.message);
+}
+
+static void make_contexts(world *w)
+{
+    hybrid_context_desc d;
+    hybrid_error e;
+    bool done = false;
+    int i;
+    memset(&d, 0, sizeof d);
+    d.n_ctx = 96; d.n_seq = 3; d.n_batch = 16; d.n_logits = 6;
+    d.trace = host_trace;
+    d.trace_user = &w->host;
+    for (i = 0; i < 3; i++) {
+        CHECK(!hybrid_context_create(w->model, &d, &w->ctx[i], &e), "%s", e.message);
+        feed(w->ctx[i], 0, 1, 40, true);
+        CHECK(!hybrid_seq_fork(w->ctx[i], 0, 1, &e), "%s", e.message);
+        feed(w->ctx[i], 1, 9, 3, false);
+        feed(w->ctx[i], 0, 5, 1, i == 1);
+    }
+    CHECK(!hybrid_decode_step(w->ctx[SLICED], 0, &done, &e) && !done, "%s", e.message);
+}
+
+static void make_sessions(world *w)
+{
+    static const char *const stops[] = { "zzzz", "\n\n\n" };
+    static const hybrid_logit_bias ends[] = { { 2, -INFINITY } };
+    hybrid_session_desc d;
+    hybrid_error e;
+    memset(&d, 0, sizeof d);
+    d.system = "Be brief.";
+    d.max_tokens = 10;
+    d.stops = stops;
+    d.n_stops = 2;
+    d.sampler.temperature = 0.9f;
+    d.sampler.repetition_penalty = 1.2f;
+    d.sampler.seed = 3;
+    d.sampler.bias = ends;
+    d.sampler.n_bias = 1;
+    d.context.n_ctx = N_CTX;
+    d.context.n_batch = 32;
+    d.context.trace = host_trace;
+    d.context.trace_user = &w->host;
+    CHECK(!hybrid_session_create(w->model, &d, &w->talk, &e) && !hybrid_session_create(w->model, &d, &w->base, &e), "%s", e.message);
+    CHECK(!hybrid_session_say(w->talk, "One.") && hybrid_session_next(w->talk), "an answer");
+    CHECK(!hybrid_session_say(w->talk, "Two.") && hybrid_session_next(w->talk) && hybrid_session_next(w->talk), "another");
+    CHECK(!hybrid_session_complete(w->base, "Once upon"), "a text");
+    while (hybrid_session_next(w->base)) {}
+}
+
+static void make_files(world *w)
+{
+    static const uint64_t ne[2] = { 32, 2 };
+    static const float row[32] = { 1, 2, 3 };
+    hybrid_source source;
+    hybrid_error e;
+    memset(&source, 0, sizeof source);
+    source.reader.read_at = blob_read;
+    source.reader.close = blob_close;
+    source.reader.size = w->file.size;
+    source.reader.user = &w->file;
+    CHECK(!hybrid_gguf_open(w->rt, &source, &w->gguf, &e), "%s", e.message);
+    CHECK(!hybrid_gguf_writer_create(w->rt, &w->writer, &e) && !hybrid_gguf_writer_create(w->rt, &w->half, &e), "%s", e.message);
+    CHECK(!hybrid_gguf_set_string(w->writer, "general.architecture", "none", &e) && !hybrid_gguf_set_int(w->writer, "a", HYBRID_GGUF_U32, 7, &e)
+          && !hybrid_gguf_add_tensor(w->writer, "t", HYBRID_TYPE_F32, 2, ne, &e), "%s", e.message);
+    CHECK(!hybrid_gguf_add_tensor(w->half, "t", HYBRID_TYPE_F32, 2, ne, &e) && !hybrid_gguf_begin(w->half, sink_write, &w->half_out, &e)
+          && !hybrid_gguf_write(w->half, row, sizeof row, &e), "%s", e.message);
+}
+
+static void make_others(world *w)
+{
+    static const hybrid_logit_bias bias[] = { { 5, 1 }, { 9, -INFINITY } };
+    hybrid_string stops[2], safe;
+    hybrid_sampler_desc d;
+    hybrid_chat_message hello;
+    hybrid_error e;
+    hybrid_model_info info;
+    int which, i;
+    memset(&d, 0, sizeof d);
+    d.temperature = 1;
+    d.repetition_penalty = 1.1f;
+    d.frequency_penalty = 0.1f;
+    d.bias = bias;
+    d.n_bias = 2;
+    CHECK(!hybrid_sampler_create(w->rt, &d, &w->sampler, &e), "%s", e.message);
+    for (i = 0; i < 9; i++) hybrid_sampler_accept(w->sampler, i * i % 11);
+    stops[0] = hybrid__string("stop");
+    stops[1] = hybrid__string("halt!");
+    CHECK(!hybrid_stop_create(w->rt, stops, 2, &w->stops, &e) && !hybrid_stop_feed(w->stops, "a text st", 9, &safe, &which, &e), "%s", e.message);
+    hello.role = "user";
+    hello.content = "Hello";
+    CHECK(!hybrid_chat_render(hybrid_model_template(w->model), &hello, 1, NULL, &w->text, &e), "%s", e.message);
+    hybrid_model_describe(w->model, &info);
+    w->logits = (float *)calloc((size_t)info.n_vocab, sizeof *w->logits);
+    for (i = 0; i < info.n_vocab; i++) w->logits[i] = (float)(i * 31 % 17);
+}
+
+static world *world_make(void)
+{
+    world *w = (world *)calloc(1, sizeof *w);
+    hybrid_runtime_desc rd;
+    hybrid_model_desc md;
+    hybrid_error e;
+    memset(&rd, 0, sizeof rd);
+    memset(&md, 0, sizeof md);
+    rd.allocator.alloc = host_alloc;
+    rd.allocator.free = host_free;
+    rd.allocator.user = &w->host;
+    rd.logger.log = host_log;
+    rd.logger.user = &w->host;
+    rd.n_threads = 2;
+    rd.parallel_for = host_for;
+    rd.parallel_user = &w->host;
+    w->file.data = (char *)malloc(model_size);
+    w->file.size = model_size;
+    memcpy(w->file.data, model_bytes, model_size);
+    md.data = w->file.data;
+    md.size = model_size;
+    w->refusing.fail_at = 1;
+    CHECK(!hybrid_runtime_create(&rd, &w->rt, &e) && !hybrid_model_load(w->rt, &md, &w->model, &e), "%s", e.message);
+    w->weight = (uint32_t *)(uintptr_t)hybrid_gguf_find_tensor(hybrid_model_gguf(w->model), "blk.1.ffn_down.weight")->data;
+    make_contexts(w);
+    make_sessions(w);
+    make_files(w);
+    make_others(w);
+    return w;
+}
+
+static void world_end(world *w)
+{
+    int i;
+    hybrid_text_free(&w->text);
+    hybrid_stop_destroy(w->stops);
+    hybrid_gguf_writer_destroy(w->writer);
+    hybrid_gguf_writer_destroy(w->half);
+    hybrid_gguf_destroy(w->gguf);
+    hybrid_sampler_destroy(w->sampler);
+    hybrid_session_destroy(w->talk);
+    hybrid_session_destroy(w->base);
+    for (i = 0; i < 3; i++) hybrid_context_destroy(w->ctx[i]);
+    hybrid_model_destroy(w->model);
+    hybrid_runtime_destroy(w->rt);
+    CHECK(w->host.live == 0, "%ld bytes leak", (long)w->host.live);
+    CHECK(w->file.closed == 1, "the reader was closed %d times", w->file.closed);
+    free(w->out.data);
+    free(w->half_out.data);
+    free(w->refusing.data);
+    free(w->file.data);
+    free(w->logits);
+    free(w);
+}
+
+/* ---- the dump: all that can be seen of a world, and what decides its future ---- */
+
+enum { PARTS = 160 };
+typedef struct dump { int n; const char *name[PARTS]; uint64_t hash[PARTS]; } dump;
+
+static void part(dump *d, const char *name, const void *data, size_t size)
+{
+    const unsigned char *bytes = (const unsigned char *)data;
+    uint64_t hash = 1469598103934665603u, word;
+    size_t i = 0;
+    for (; i + 8 <= size; i += 8) {
+        memcpy(&word, bytes + i, 8);
+        hash = ((hash ^ word) * 1099511628211u) ^ (hash >> 29);
+    }
+    for (; i < size; i++) hash = (hash ^ bytes[i]) * 1099511628211u;
+    if (d->n == PARTS) exit(printf("PARTS is too small\n"));
+    d->name[d->n] = name;
+    d->hash[d->n++] = hash;
+}
+#define PART(what) part(d, #what, &(what), sizeof (what))
+#define PART_N(what, n) part(d, #what, (what), (size_t)(n) * sizeof *(what))
+
+static void dump_kv(dump *d, const hybrid__kv *kv)
+{
+    uint64_t content = 0;
+    int32_t i, k, p;
+    PART_N(kv->refs, kv->n_pages);
+    PART_N(kv->free_pages, kv->n_free);
+    for (i = 0; i < kv->n_seq; i++) {
+        const hybrid__seq *s = &kv->seqs[i];
+        PART(s->length);
+        PART(s->n_pages);
+        PART_N(s->pages, s->n_pages);
+        for (p = 0; p < s->length; p++) content = content * 31 + (uint64_t)*hybrid__kv_id(kv, s, p);
+        for (k = 0; k < kv->n_layer; k++)
+            for (p = 0; p < s->length / HYBRID__PAGE; p++) {
+                dump one;
+                one.n = 0;
+                part(&one, "", kv->layers[k].k + (size_t)s->pages[p] * kv->layers[k].page_bytes_k, kv->layers[k].page_bytes_k);
+                part(&one, "", kv->layers[k].v + (size_t)s->pages[p] * kv->layers[k].page_bytes_v, kv->layers[k].page_bytes_v);
+                content = content * 31 + one.hash[0] * 7 + one.hash[1];
+            }
+    }
+    PART(content);
+}
+
+/* rows: the logits, too. Those of a session are never asked for twice. */
+static void dump_context(dump *d, hybrid_context *c, bool rows)
+{
+    hybrid_context_desc seen;
+    int32_t i, k;
+    memset(&seen, 0, sizeof seen);
+    hybrid_context_describe(c, &seen);
+    PART(seen.n_ctx); PART(seen.n_seq); PART(seen.n_batch); PART(seen.n_logits);
+    PART(c->in_use);
+    PART(c->n_entries);
+    for (i = 0; i < c->n_entries; i++) PART(c->entries[i]);
+    PART_N(c->ids, c->n_ids);
+    PART(c->n_rows_queued);
+    PART(c->progress.running);
+    if (c->progress.running) {
+        PART(c->progress.entry); PART(c->progress.offset); PART(c->progress.layer); PART(c->progress.n_rows_done);
+        PART_N(c->chunk_pos, c->progress.chunk.n);
+        PART_N(c->chunk_out, c->progress.chunk.n_out);
+    }
+    if (rows) PART_N(c->logits_row, 2 * c->desc.n_seq);
+    for (i = 0; i < c->desc.n_seq; i++)
+        for (k = 0; rows && k < c->logits_n[i] && !c->progress.running; k++) {
+            const float *row = hybrid_logits_at(c, i, (size_t)k);
+            CHECK(row != NULL, "row %d of sequence %d", k, i);
+            if (row) PART_N(row, c->model->hp.n_vocab);
+        }
+    PART(c->forward.trace);
+    PART(c->forward.n_stages);
+    dump_kv(d, &c->kv);
+}
+
+static void dump_sampler(dump *d, const hybrid_sampler *s)
+{
+    if (s->history) PART_N(s->history, s->n_history);
+    if (s->seen) PART_N(s->seen, s->n_seen);
+    PART_N(s->bias, s->desc.n_bias);
+    PART(s->position);
+    PART(s->tries);
+}
+
+static void dump_stops(dump *d, const hybrid_stop_matcher *m)
+{
+    PART_N(m->held, m->n_held);
+    PART(m->n_shown);
+    PART_N(m->state, m->n);
+    PART(m->stopped);
+    PART(m->in_use);
+}
+
+static void dump_session(dump *d, const hybrid_session *s)
+{
+    hybrid_session_info info = s->info;    /* as it is kept: hybrid_session_describe also tells of the last failure */
+    size_t i;
+    info.prompt_us = info.generate_us = 0;
+    PART(info);
+    PART_N(s->ids, s->n_ids);
+    PART_N(s->answer, s->answer_size);
+    PART(s->utf8.size);
+    PART_N(s->utf8.pending, s->utf8.size);
+    PART(s->prompt_pending);
+    PART(s->running);
+    PART(s->is_chat);
+    PART(s->in_use);
+    PART(s->dialog.n);
+    for (i = 0; i < s->dialog.n; i++) {
+        PART(s->dialog.messages[i].role);
+        PART_N(s->dialog.messages[i].text, strlen(s->dialog.messages[i].text));
+    }
+    dump_sampler(d, s->sampler);
+    dump_stops(d, s->stops);
+    dump_context(d, s->ctx, false);
+}
+
+static void dump_writer(dump *d, const hybrid_gguf_writer *w)
+{
+    size_t i;
+    PART(w->stage);
+    PART(w->in_use);
+    PART(w->key_names.count);
+    PART(w->tensor_names.count);
+    for (i = 0; i < w->key_names.count; i++) PART_N(w->entries[i].bytes, w->entries[i].size);
+    for (i = 0; i < w->tensor_names.count; i++) PART_N(w->tensors[i].name, w->tensors[i].tensor.name.size);
+    PART(w->metadata); PART(w->written); PART(w->current); PART(w->got);
+}
+
+static void dump_world(dump *d, world *w)
+{
+    hybrid_model_info info;
+    uint64_t counts[2];
+    int i;
+    d->n = 0;
+    memset(&info, 0, sizeof info);
+    hybrid_model_describe(w->model, &info);
+    PART(info);
+    counts[0] = hybrid__atomic_load(&w->rt->references);
+    counts[1] = hybrid__atomic_load(&w->rt->pool.busy);
+    PART(counts);
+    PART_N(w->text.data, w->text.size);
+    dump_sampler(d, w->sampler);
+    dump_stops(d, w->stops);
+    dump_writer(d, w->writer);
+    dump_writer(d, w->half);
+    PART(w->gguf->in_use);
+    part(d, "half written", w->half_out.data, w->half_out.size);
+    part(d, "the model's bytes", w->file.data, w->file.size);
+    for (i = 0; i < 3; i++) {
+        dump one;
+        one.n = 0;
+        dump_context(&one, w->ctx[i], true);
+        part(d, i == SLICED ? "the context in a decode" : i ? "the context between batches" : "the context with a batch", one.hash, (size_t)one.n * sizeof *one.hash);
+    }
+    dump_session(d, w->talk);
+    { dump one; one.n = 0; dump_session(&one, w->base); part(d, "the session of a text", one.hash, (size_t)one.n * sizeof *one.hash); }
+}
+
+/* The first part that differs, or NULL. */
+static const char *difference(const dump *a, const dump *b)
+{
+    int i;
+    for (i = 0; i < a->n && i < b->n; i++) {
+        if (strcmp(a->name[i], b->name[i])) return a->name[i];
+        if (a->hash[i] != b->hash[i]) return a->name[i];
+    }
+    return a->n != b->n ? "the number of parts" : NULL;
+}
+
+/* ---- which functions there are, and which a table has ---- */
+
+enum { NAMES = 128 };
+static char fallible[NAMES][64];
+static bool was_refused[NAMES], was_short[NAMES];
+static int n_fallible;
+
+static void read_api(void)
+{
+    static const char *const files[] = { "base", "runtime", "quant", "gguf", "tokenizer", "chat", "model", "context", "sampler", "session" };
+    static const char *const heads[] = { "HYBRID_API hybrid_result ", "HYBRID_API int32_t hybrid_sample", "HYBRID_API const char *hybrid_session_next" };
+    char path[64], *text, *at, *all = read_file("src/api/api.h", NULL);
+    size_t i, k, n;
+    TEST("the list of fallible functions");
+    for (at = all, n = 0; at && (at = strstr(at, "#include \"")) != NULL; at++) n++;
+    CHECK(n == HYBRID__COUNT(files), "api.h includes %d files: this test must know them all", (int)n);
+    free(all);
+    for (i = 0; i < HYBRID__COUNT(files); i++) {
+        snprintf(path, sizeof path, "src/api/%s.h", files[i]);
+        if (!(text = read_file(path, NULL))) { CHECK(false, "cannot read %s", path); continue; }
+        for (k = 0; k < HYBRID__COUNT(heads); k++)
+            for (at = text; (at = strstr(at, heads[k])) != NULL; at++) {
+                const char *name = strstr(at, "hybrid_result hybrid_") == at + 11 ? at + 25 : strstr(at, "hybrid_");
+                for (n = 0; name[n] == '_' || (name[n] >= 'a' && name[n] <= 'z') || (name[n] >= '0' && name[n] <= '9'); n++) {}
+                if (name[n] != '(' || n > 60 || n_fallible == NAMES) continue;
+                memcpy(fallible[n_fallible], name, n);
+                fallible[n_fallible][n] = 0;
+                n_fallible += strcmp(fallible[n_fallible], "hybrid_sampler_candidates") && strcmp(fallible[n_fallible], "hybrid_result_text");
+            }
+        free(text);
+    }
+    CHECK(n_fallible > 40, "only %d fallible functions found", n_fallible);
+}
+
+static void mark(bool *list, const char *function)
+{
+    int i;
+    for (i = 0; i < n_fallible && strcmp(fallible[i], function); i++) {}
+    CHECK(i < n_fallible, "%s is no function of src/api", function);
+    if (i < n_fallible) list[i] = true;
+}
+
+static void check_marks(const bool *list, const char *table)
+{
+    int i;
+    for (i = 0; i < n_fallible; i++) CHECK(list[i], "%s is not in the table of %s: add it", fallible[i], table);
+}
+
+/* ---- refused in every way ---- */
+
+static dump before, after;
+
+/* The session's calls have no error parameter: the sentence is in its result. */
+static int told(hybrid_session *s, int r, hybrid_error *e)
+{
+    const hybrid_result result = hybrid_session_result(s, e);
+    CHECK(r == (int)result, "the result is %d, but the call said %d", (int)result, r);
+    return r;
+}
+static int next_of(hybrid_session *s, hybrid_error *e) { return hybrid_session_next(s) ? 0 : (int)hybrid_session_result(s, e); }
+
+/* An output that was poisoned must be empty behind a failure. */
+#define REFUSED(function, expected, words, ...)                                                                              \
+    do {                                                                                                                     \
+        int r_;                                                                                                              \
+        const char *what_;                                                                                                   \
+        mark(was_refused, #function);                                                                                        \
+        e.message[0] = 0;                                                                                                    \
+        dump_world(&before, w);                                                                                              \
+        r_ = (int)(__VA_ARGS__);                                                                                             \
+        dump_world(&after, w);                                                                                               \
+        what_ = difference(&before, &after);                                                                                 \
+        CHECK(r_ == (int)(expected) && strstr(e.message, words), "%s gives %d '%s', not %d '%s'", #function, r_, e.message, (int)(expected), words); \
+        CHECK(!what_, "%s (%s) changed %s", #function, words, what_);                                                        \
+    } while (0)
+#define EMPTY(what) CHECK(what, "%s is not so behind a failure", #what)
+#define POISON(type) ((type *)(uintptr_t)16)
+
+static void refused_contexts(world *w)
+{
+    hybrid_context_desc d;
+    hybrid_context *made = POISON(hybrid_context);
+    hybrid_error e;
+    int32_t ids[120], bad = 100000, one = 5;
+    int i;
+    TEST("refused: contexts");
+    ids_of(ids, 120, 3);
+    memset(&d, 0, sizeof d);
+    REFUSED(hybrid_context_create, HYBRID_ERROR_INVALID, "model is NULL", hybrid_context_create(NULL, &d, &made, &e));
+    EMPTY(!made);
+    REFUSED(hybrid_context_create, HYBRID_ERROR_INVALID, "context is NULL", hybrid_context_create(w->model, &d, NULL, &e));
+    d.n_seq = -1;
+    made = POISON(hybrid_context);
+    REFUSED(hybrid_context_create, HYBRID_ERROR_INVALID, "n_seq", hybrid_context_create(w->model, &d, &made, &e));
+    EMPTY(!made);
+    d.n_seq = 0;
+    d.n_logits = INT32_MAX;
+    REFUSED(hybrid_context_create, HYBRID_ERROR_MEMORY, "memory", hybrid_context_create(w->model, &d, &made, &e));
+    REFUSED(hybrid_warmup, HYBRID_ERROR_INVALID, "NULL", hybrid_warmup(NULL, NULL, NULL, &e));
+    REFUSED(hybrid_warmup, HYBRID_ERROR_INVALID, "under way", hybrid_warmup(w->ctx[SLICED], NULL, NULL, &e));
+    for (i = 0; i < 3; i++) {              /* where a batch is queued, none is, or a decode is under way */
+        hybrid_context *c = w->ctx[i];
+        REFUSED(hybrid_batch_add, HYBRID_ERROR_INVALID, "NULL", hybrid_batch_add(NULL, 0, ids, 1, &e));
+        REFUSED(hybrid_batch_add, HYBRID_ERROR_INVALID, "NULL", hybrid_batch_add(c, 0, NULL, 1, &e));
+        REFUSED(hybrid_batch_add, HYBRID_ERROR_INVALID, "sequence 3", hybrid_batch_add(c, 3, ids, 1, &e));
+        REFUSED(hybrid_batch_add, HYBRID_ERROR_INVALID, "sequence -1", hybrid_batch_add(c, -1, ids, 1, &e));
+        REFUSED(hybrid_seq_remove, HYBRID_ERROR_INVALID, "NULL", hybrid_seq_remove(NULL, 0, 0, &e));
+        REFUSED(hybrid_seq_remove, HYBRID_ERROR_INVALID, "sequence 9", hybrid_seq_remove(c, 9, 0, &e));
+        REFUSED(hybrid_seq_fork, HYBRID_ERROR_INVALID, "NULL", hybrid_seq_fork(NULL, 0, 1, &e));
+        REFUSED(hybrid_seq_fork, HYBRID_ERROR_INVALID, "sequence 7", hybrid_seq_fork(c, 0, 7, &e));
+        REFUSED(hybrid_seq_fork, HYBRID_ERROR_INVALID, "sequence -2", hybrid_seq_fork(c, -2, 0, &e));
+        if (i == SLICED) {
+            REFUSED(hybrid_batch_add, HYBRID_ERROR_INVALID, "under way", hybrid_batch_add(c, 0, ids, 1, &e));
+            REFUSED(hybrid_seq_remove, HYBRID_ERROR_INVALID, "under way", hybrid_seq_remove(c, 0, 0, &e));
+            REFUSED(hybrid_seq_fork, HYBRID_ERROR_INVALID, "under way", hybrid_seq_fork(c, 0, 2, &e));
+            continue;
+        }
+        REFUSED(hybrid_batch_add, HYBRID_ERROR_INVALID, "empty prompt", hybrid_batch_add(c, 0, ids, 0, &e));
+        REFUSED(hybrid_batch_add, HYBRID_ERROR_INVALID, "100000", hybrid_batch_add(c, 0, &bad, 1, &e));
+        REFUSED(hybrid_batch_add, HYBRID_ERROR_CONTEXT_FULL, "do not fit", hybrid_batch_add(c, 0, ids, 97, &e));
+        REFUSED(hybrid_batch_add_logits, HYBRID_ERROR_LIMIT, "n_logits", hybrid_batch_add_logits(c, 2, ids, 9, 9, &e));
+        REFUSED(hybrid_seq_remove, HYBRID_ERROR_INVALID, "nothing begins", hybrid_seq_remove(c, 0, 60, &e));
+        REFUSED(hybrid_seq_remove, HYBRID_ERROR_INVALID, "nothing begins", hybrid_seq_remove(c, 0, -1, &e));
+    }
+    REFUSED(hybrid_batch_add, HYBRID_ERROR_INVALID, "others behind", hybrid_batch_add(w->ctx[0], 1, &one, 1, &e));
+    REFUSED(hybrid_seq_fork, HYBRID_ERROR_INVALID, "tokens in the batch", hybrid_seq_fork(w->ctx[0], 0, 1, &e));
+}
+
+/* CONTEXT_FULL by the length of one sequence, and by pages, from either call. */
+static void refused_decodes(world *w)
+{
+    hybrid_context *c = w->ctx[1];
+    hybrid_error e;
+    bool done = true;
+    TEST("refused: decodes");
+    REFUSED(hybrid_decode, HYBRID_ERROR_INVALID, "empty", hybrid_decode(c, &e));
+    REFUSED(hybrid_decode, HYBRID_ERROR_INVALID, "NULL", hybrid_decode(NULL, &e));
+    REFUSED(hybrid_decode_step, HYBRID_ERROR_INVALID, "done is NULL", hybrid_decode_step(c, 0, NULL, &e));
+    REFUSED(hybrid_decode_step, HYBRID_ERROR_INVALID, "context is NULL", hybrid_decode_step(NULL, 0, &done, &e));
+    EMPTY(!done);
+    done = true;
+    REFUSED(hybrid_decode_step, HYBRID_ERROR_INVALID, "empty", hybrid_decode_step(c, 0, &done, &e));
+    EMPTY(!done);
+    feed(c, 0, 1, 60, false);
+    REFUSED(hybrid_decode, HYBRID_ERROR_CONTEXT_FULL, "n_ctx is 96", hybrid_decode(c, &e));
+    done = true;
+    REFUSED(hybrid_decode_step, HYBRID_ERROR_CONTEXT_FULL, "n_ctx is 96", hybrid_decode_step(c, 0, &done, &e));
+    EMPTY(!done);
+    hybrid_batch_clear(c);
+    feed(c, 2, 1, 60, false);
+    feed(c, 0, 1, 30, false);
+    REFUSED(hybrid_decode, HYBRID_ERROR_CONTEXT_FULL, "pages", hybrid_decode(c, &e));
+    REFUSED(hybrid_decode_step, HYBRID_ERROR_CONTEXT_FULL, "pages", hybrid_decode_step(c, 0, &done, &e));
+    hybrid_batch_clear(c);
+}
+
+static void refused_sessions(world *w)
+{
+    const uint32_t good = *w->weight, nan = 0x7FC00000u;
+    hybrid_session_desc d;
+    hybrid_session *made = POISON(hybrid_session), *s[2];
+    hybrid_error e;
+    char *much = (char *)calloc(8001, 1);
+    int i;
+    TEST("refused: sessions");
+    memset(much, 'z', 8000);
+    memset(&d, 0, sizeof d);
+    REFUSED(hybrid_session_create, HYBRID_ERROR_INVALID, "model is NULL", hybrid_session_create(NULL, &d, &made, &e));
+    EMPTY(!made);
+    REFUSED(hybrid_session_create, HYBRID_ERROR_INVALID, "session is NULL", hybrid_session_create(w->model, &d, NULL, &e));
+    d.max_tokens = -1;
+    made = POISON(hybrid_session);
+    REFUSED(hybrid_session_create, HYBRID_ERROR_INVALID, "max_tokens", hybrid_session_create(w->model, &d, &made, &e));
+    EMPTY(!made);
+    d.max_tokens = 0;
+    d.n_stops = 1;
+    REFUSED(hybrid_session_create, HYBRID_ERROR_INVALID, "stops is NULL", hybrid_session_create(w->model, &d, &made, &e));
+    d.n_stops = 0;
+    d.sampler.top_p = 2;
+    REFUSED(hybrid_session_create, HYBRID_ERROR_INVALID, "top_p", hybrid_session_create(w->model, &d, &made, &e));
+    s[0] = w->talk;
+    s[1] = w->base;
+    for (i = 0; i < 2; i++) {              /* in the middle of an answer, and behind one */
+        REFUSED(hybrid_session_say, HYBRID_ERROR_INVALID, "text is NULL", told(s[i], hybrid_session_say(s[i], NULL), &e));
+        REFUSED(hybrid_session_say, HYBRID_ERROR_CONTEXT_FULL, "n_ctx", told(s[i], hybrid_session_say(s[i], much), &e));
+        REFUSED(hybrid_session_say, HYBRID_ERROR_INVALID, "not this", told(s[i], hybrid_session_say(s[i], "RAISE"), &e));
+        REFUSED(hybrid_session_say, HYBRID_ERROR_FORMAT, "", told(s[i], hybrid_session_say(s[i], "BREAK"), &e));
+        REFUSED(hybrid_session_complete, HYBRID_ERROR_INVALID, "text is NULL", told(s[i], hybrid_session_complete(s[i], NULL), &e));
+        REFUSED(hybrid_session_complete, HYBRID_ERROR_CONTEXT_FULL, "do not fit", told(s[i], hybrid_session_complete(s[i], much), &e));
+    }
+    *w->weight = nan;                      /* the prompt's or the token's logits are no numbers */
+    REFUSED(hybrid_session_next, HYBRID_ERROR_NUMERIC, "not a number", next_of(w->talk, &e));
+    REFUSED(hybrid_session_next, HYBRID_ERROR_NUMERIC, "not a number", next_of(w->talk, &e));
+    CHECK(!hybrid_session_say(w->base, "Go on."), "a message behind a text");
+    REFUSED(hybrid_session_next, HYBRID_ERROR_NUMERIC, "not a number", next_of(w->base, &e));
+    *w->weight = good;
+    CHECK(hybrid_session_next(w->base) && hybrid_session_next(w->talk), "they answer as soon as the weights are right");
+    CHECK(hybrid_session_say(NULL, "x") == HYBRID_ERROR_INVALID && hybrid_session_complete(NULL, "x") == HYBRID_ERROR_INVALID && !hybrid_session_next(NULL), "no session");
+    REFUSED(hybrid_session_result, HYBRID_ERROR_INVALID, "NULL", hybrid_session_result(NULL, &e));
+    free(much);
+}
+
+static void refused_samplers(world *w)
+{
+    hybrid_sampler_desc d;
+    hybrid_sampler *made = POISON(hybrid_sampler);
+    hybrid_logit_bias bias[2] = { { 1, 1 }, { 1, 2 } };
+    hybrid_error e;
+    const int32_t n = w->model->hp.n_vocab;
+    const float kept = w->logits[3];
+    TEST("refused: samplers");
+    memset(&d, 0, sizeof d);
+    REFUSED(hybrid_sampler_create, HYBRID_ERROR_INVALID, "sampler is NULL", hybrid_sampler_create(w->rt, &d, NULL, &e));
+    d.temperature = -1;
+    REFUSED(hybrid_sampler_create, HYBRID_ERROR_INVALID, "temperature", hybrid_sampler_create(w->rt, &d, &made, &e));
+    EMPTY(!made);
+    d.temperature = 0;
+    d.bias = bias;
+    d.n_bias = 2;
+    REFUSED(hybrid_sampler_create, HYBRID_ERROR_INVALID, "two biases", hybrid_sampler_create(w->rt, &d, &made, &e));
+    REFUSED(hybrid_sample, HYBRID_ERROR_INVALID, "", hybrid_sample(w->sampler, NULL, n));
+    REFUSED(hybrid_sample, HYBRID_ERROR_INVALID, "", hybrid_sample(w->sampler, w->logits, 0));
+    w->logits[3] = NAN;
+    REFUSED(hybrid_sample, HYBRID_ERROR_NUMERIC, "", hybrid_sample(w->sampler, w->logits, n));
+    w->logits[3] = INFINITY;
+    REFUSED(hybrid_sample, HYBRID_ERROR_NUMERIC, "", hybrid_sample(w->sampler, w->logits, n));
+    w->logits[3] = kept;
+    REFUSED(hybrid_sample_next, HYBRID_ERROR_INVALID, "", hybrid_sample_next(w->sampler, w->ctx[0], 2, n));
+    REFUSED(hybrid_sample_next, HYBRID_ERROR_INVALID, "", hybrid_sample_next(w->sampler, w->ctx[0], 5, n));
+    REFUSED(hybrid_sample_next, HYBRID_ERROR_INVALID, "", hybrid_sample_next(w->sampler, w->ctx[SLICED], 0, n));
+    REFUSED(hybrid_sample_next, HYBRID_ERROR_INVALID, "", hybrid_sample_next(w->sampler, w->ctx[0], 0, n + 1));
+    REFUSED(hybrid_sample_next, HYBRID_ERROR_INVALID, "", hybrid_sample_next(w->sampler, NULL, 0, n));
+}
+
+static void refused_models(world *w)
+{
+    hybrid_runtime_desc rd;
+    hybrid_model_desc md, none;
+    hybrid_context_desc cd;
+    hybrid_memory_plan plan;
+    hybrid_source source;
+    hybrid_runtime *rt = POISON(hybrid_runtime);
+    hybrid_model *m = POISON(hybrid_model);
+    hybrid_gguf *g = POISON(hybrid_gguf);
+    hybrid_device_info list[1];
+    hybrid_error e;
+    blob b = w->file;
+    size_t n = 99;
+    int turns;
+    TEST("refused: runtimes, models, plans");
+    memset(&rd, 0, sizeof rd);
+    memset(&md, 0, sizeof md);
+    memset(&none, 0, sizeof none);
+    memset(&cd, 0, sizeof cd);
+    REFUSED(hybrid_runtime_create, HYBRID_ERROR_INVALID, "runtime is NULL", hybrid_runtime_create(&rd, NULL, &e));
+    rd.n_threads = 1000;
+    REFUSED(hybrid_runtime_create, HYBRID_ERROR_INVALID, "n_threads", hybrid_runtime_create(&rd, &rt, &e));
+    EMPTY(!rt);
+    rd.n_threads = 0;
+    rd.isa = "z80";
+    REFUSED(hybrid_runtime_create, HYBRID_ERROR_INVALID, "z80", hybrid_runtime_create(&rd, &rt, &e));
+    rd.isa = NULL;
+    rd.device = "cuda:0";
+    REFUSED(hybrid_runtime_create, HYBRID_ERROR_NOT_FOUND, "hybrid_cuda.h", hybrid_runtime_create(&rd, &rt, &e));
+    REFUSED(hybrid_devices, HYBRID_ERROR_INVALID, "count is NULL", hybrid_devices(w->rt, list, 1, NULL, &e));
+    REFUSED(hybrid_devices, HYBRID_ERROR_INVALID, "list is NULL", hybrid_devices(w->rt, NULL, 1, &n, &e));
+    EMPTY(n == 0);
+    REFUSED(hybrid_model_load, HYBRID_ERROR_INVALID, "desc is NULL", hybrid_model_load(w->rt, NULL, &m, &e));
+    EMPTY(!m);
+    REFUSED(hybrid_model_load, HYBRID_ERROR_INVALID, "model is NULL", hybrid_model_load(w->rt, &md, NULL, &e));
+    m = POISON(hybrid_model);
+    REFUSED(hybrid_model_load, HYBRID_ERROR_INVALID, "exactly one", hybrid_model_load(w->rt, &md, &m, &e));
+    EMPTY(!m);
+    none.path = "tests/oracle/data/models/none.gguf";
+    REFUSED(hybrid_model_load, HYBRID_ERROR_IO, "none.gguf", hybrid_model_load(w->rt, &none, &m, &e));
+    md.reader.read_at = blob_read;
+    md.reader.close = blob_close;
+    md.reader.size = b.size;
+    md.reader.user = &b;
+    md.progress = cancel;
+    md.progress_user = &w->turns;
+    for (turns = 0; turns < 40; turns++) {                 /* cancelled at every turn */
+        w->turns = turns;
+        m = POISON(hybrid_model);
+        if (!hybrid_model_load(w->rt, &md, &m, &e)) break;
+        w->turns = turns;
+        REFUSED(hybrid_model_load, HYBRID_ERROR_CANCELLED, "cancelled", hybrid_model_load(w->rt, &md, &m, &e));
+        EMPTY(!m);
+    }
+    CHECK(turns > 1 && turns < 40, "%d turns", turns);
+    hybrid_model_destroy(m);
+    md.progress = NULL;
+    for (b.fail_at = 1; b.fail_at < 200; b.fail_at++) {
+        b.reads = 0;
+        m = POISON(hybrid_model);
+        if (!hybrid_model_load(w->rt, &md, &m, &e)) break;
+        b.reads = 0;
+        REFUSED(hybrid_model_load, HYBRID_ERROR_IO, "", hybrid_model_load(w->rt, &md, &m, &e));
+        EMPTY(!m);
+        if (b.fail_at > 4) b.fail_at += 5;
+    }
+    hybrid_model_destroy(m);
+    memset(&plan, 0xAA, sizeof plan);
+    REFUSED(hybrid_plan, HYBRID_ERROR_INVALID, "model is NULL", hybrid_plan(w->rt, NULL, &cd, &plan, &e));
+    EMPTY(!plan.total && !plan.model && !plan.kv);
+    REFUSED(hybrid_plan, HYBRID_ERROR_INVALID, "plan is NULL", hybrid_plan(w->rt, &md, &cd, NULL, &e));
+    memset(&plan, 0xAA, sizeof plan);
+    REFUSED(hybrid_plan, HYBRID_ERROR_IO, "none.gguf", hybrid_plan(w->rt, &none, &cd, &plan, &e));
+    EMPTY(!plan.total && !plan.model && !plan.kv);
+    cd.n_ctx = -1;
+    b.fail_at = 0;
+    memset(&plan, 0xAA, sizeof plan);
+    REFUSED(hybrid_plan, HYBRID_ERROR_INVALID, "n_ctx", hybrid_plan(w->rt, &md, &cd, &plan, &e));
+    EMPTY(!plan.total && !plan.model && !plan.kv);
+    memset(&source, 0, sizeof source);
+    REFUSED(hybrid_gguf_open, HYBRID_ERROR_INVALID, "", hybrid_gguf_open(w->rt, &source, &g, &e));
+    EMPTY(!g);
+    REFUSED(hybrid_gguf_open, HYBRID_ERROR_INVALID, "source is NULL", hybrid_gguf_open(w->rt, NULL, &g, &e));
+    source.data = "GGUF";
+    source.size = 4;
+    g = POISON(hybrid_gguf);
+    REFUSED(hybrid_gguf_open, HYBRID_ERROR_FORMAT, "", hybrid_gguf_open(w->rt, &source, &g, &e));
+    EMPTY(!g);
+}
+
+static void refused_bricks(world *w)
+{
+    const hybrid_tokenizer *tok = hybrid_model_tokenizer(w->model);
+    const hybrid_template *tmpl = hybrid_model_template(w->model);
+    static const uint64_t ne[2] = { 32, 2 }, odd[2] = { 31, 1 };
+    const float values[32] = { 1 }, bad[32] = { NAN };
+    const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(w->gguf, 0);
+    hybrid_gguf_tensor foreign = *t;
+    hybrid_gguf_value v;
+    hybrid_tokenizer_desc td;
+    hybrid_tokenizer *other = POISON(hybrid_tokenizer);
+    hybrid_template_desc pd;
+    hybrid_template *page = POISON(hybrid_template);
+    hybrid_stop_matcher *stops = POISON(hybrid_stop_matcher);
+    hybrid_chat_message hello;
+    hybrid_render_desc rd;
+    hybrid_text out = w->text;
+    hybrid_string empty, safe = { "x", 1 };
+    hybrid_error e;
+    char text[64], *bytes = (char *)malloc((size_t)t->size);
+    unsigned char block[34] = { 7 };
+    int32_t ids[4] = { 3, 4, -5, 6 };
+    size_t n = 99;
+    int which = 7;
+    TEST("refused: bricks");
+    empty.data = "";
+    empty.size = 0;
+    memset(&td, 0, sizeof td);
+    memset(&pd, 0, sizeof pd);
+    memset(&rd, 0, sizeof rd);
+    memset(&v, 0, sizeof v);
+    /* text */
+    REFUSED(hybrid_tokenizer_create, HYBRID_ERROR_INVALID, "NULL", hybrid_tokenizer_create(w->rt, &td, &other, &e));
+    EMPTY(!other);
+    td.tokens = &empty;
+    td.n_tokens = 1;
+    td.pre = "no such";
+    REFUSED(hybrid_tokenizer_create, HYBRID_ERROR_UNSUPPORTED, "no such", hybrid_tokenizer_create(w->rt, &td, &other, &e));
+    other = POISON(hybrid_tokenizer);
+    REFUSED(hybrid_tokenizer_from_gguf, HYBRID_ERROR_INVALID, "NULL", hybrid_tokenizer_from_gguf(w->rt, NULL, &other, &e));
+    EMPTY(!other);
+    REFUSED(hybrid_tokenize, HYBRID_ERROR_INVALID, "NULL", hybrid_tokenize(NULL, "x", 1, 0, ids, 4, &n, &e));
+    EMPTY(n == 0);
+    REFUSED(hybrid_tokenize, HYBRID_ERROR_LIMIT, "room", hybrid_tokenize(tok, "one two three four", 18, 0, NULL, 0, &n, &e));
+    n = 99;
+    strcpy(text, "kept");
+    REFUSED(hybrid_detokenize, HYBRID_ERROR_INVALID, "ids[2]", hybrid_detokenize(tok, ids, 4, 0, text, sizeof text, &n, &e));
+    EMPTY(n == 0 && !strcmp(text, "kept"));
+    REFUSED(hybrid_detokenize, HYBRID_ERROR_LIMIT, "room", hybrid_detokenize(tok, ids, 2, 0, NULL, 0, &n, &e));
+    pd.text = "{% if %}";
+    REFUSED(hybrid_template_create, HYBRID_ERROR_FORMAT, "line 1", hybrid_template_create(w->rt, &pd, &page, &e));
+    EMPTY(!page);
+    REFUSED(hybrid_template_create, HYBRID_ERROR_INVALID, "NULL", hybrid_template_create(w->rt, &pd, NULL, &e));
+    memset(&out, 0, sizeof out);
+    hello.role = "user";
+    hello.content = "RAISE";
+    REFUSED(hybrid_chat_render, HYBRID_ERROR_INVALID, "not this", hybrid_chat_render(tmpl, &hello, 1, NULL, &out, &e));
+    EMPTY(!out.size);
+    REFUSED(hybrid_chat_render, HYBRID_ERROR_INVALID, "has no chat template", hybrid_chat_render(NULL, &hello, 1, NULL, &out, &e));
+    REFUSED(hybrid_chat_render, HYBRID_ERROR_INVALID, "out is NULL", hybrid_chat_render(tmpl, &hello, 1, NULL, NULL, &e));
+    rd.context = "[]";
+    REFUSED(hybrid_template_render, HYBRID_ERROR_FORMAT, "object", hybrid_template_render(tmpl, &rd, &out, &e));
+    REFUSED(hybrid_template_render, HYBRID_ERROR_INVALID, "tmpl is NULL", hybrid_template_render(NULL, &rd, &out, &e));
+    hybrid_text_free(&out);
+    REFUSED(hybrid_stop_create, HYBRID_ERROR_INVALID, "stop string 0", hybrid_stop_create(w->rt, &empty, 1, &stops, &e));
+    EMPTY(!stops);
+    REFUSED(hybrid_stop_feed, HYBRID_ERROR_INVALID, "NULL", hybrid_stop_feed(w->stops, NULL, 3, &safe, &which, &e));
+    EMPTY(!safe.size && which == -1);
+    /* files */
+    REFUSED(hybrid_gguf_read_tensor, HYBRID_ERROR_INVALID, "NULL", hybrid_gguf_read_tensor(w->gguf, t, NULL, &e));
+    foreign.type = HYBRID_TYPE_LAST_;
+    REFUSED(hybrid_gguf_read_tensor, HYBRID_ERROR_UNSUPPORTED, "cannot read", hybrid_gguf_read_tensor(w->gguf, &foreign, bytes, &e));
+    w->file.fail_at = 1;
+    REFUSED(hybrid_gguf_read_tensor, HYBRID_ERROR_IO, "", hybrid_gguf_read_tensor(w->gguf, t, bytes, &e));
+    w->file.fail_at = 0;
+    REFUSED(hybrid_gguf_writer_create, HYBRID_ERROR_INVALID, "NULL", hybrid_gguf_writer_create(w->rt, NULL, &e));
+    REFUSED(hybrid_gguf_write, HYBRID_ERROR_INVALID, "between", hybrid_gguf_write(w->writer, values, 4, &e));
+    REFUSED(hybrid_gguf_end, HYBRID_ERROR_INVALID, "after hybrid_gguf_begin", hybrid_gguf_end(w->writer, &e));
+    REFUSED(hybrid_gguf_set, HYBRID_ERROR_INVALID, "NULL", hybrid_gguf_set(w->writer, "k", NULL, &e));
+    v.type = HYBRID_GGUF_STRING;
+    v.size = 4;
+    REFUSED(hybrid_gguf_set, HYBRID_ERROR_INVALID, "no data", hybrid_gguf_set(w->writer, "a", &v, &e));
+    REFUSED(hybrid_gguf_set_int, HYBRID_ERROR_INVALID, "no value", hybrid_gguf_set_int(w->writer, "a", HYBRID_GGUF_U8, 300, &e));
+    REFUSED(hybrid_gguf_set_float, HYBRID_ERROR_INVALID, "neither", hybrid_gguf_set_float(w->writer, "a", HYBRID_GGUF_U8, 1, &e));
+    REFUSED(hybrid_gguf_set_string, HYBRID_ERROR_INVALID, "NULL", hybrid_gguf_set_string(w->writer, "a", NULL, &e));
+    REFUSED(hybrid_gguf_set_string, HYBRID_ERROR_INVALID, "needs a name", hybrid_gguf_set_string(w->writer, "", "x", &e));
+    REFUSED(hybrid_gguf_set_numbers, HYBRID_ERROR_INVALID, "", hybrid_gguf_set_numbers(w->writer, "a", HYBRID_GGUF_STRING, values, 3, &e));
+    REFUSED(hybrid_gguf_set_strings, HYBRID_ERROR_INVALID, "NULL", hybrid_gguf_set_strings(w->writer, "a", NULL, 1, &e));
+    REFUSED(hybrid_gguf_set_arrays, HYBRID_ERROR_INVALID, "no array", hybrid_gguf_set_arrays(w->writer, "a", &v, 1, &e));
+    REFUSED(hybrid_gguf_copy_keys, HYBRID_ERROR_INVALID, "NULL", hybrid_gguf_copy_keys(w->writer, NULL, &e));
+    REFUSED(hybrid_gguf_add_tensor, HYBRID_ERROR_INVALID, "already", hybrid_gguf_add_tensor(w->writer, "t", HYBRID_TYPE_F32, 2, ne, &e));
+    REFUSED(hybrid_gguf_add_tensor, HYBRID_ERROR_INVALID, "", hybrid_gguf_add_tensor(w->writer, "u", HYBRID_TYPE_Q4_0, 2, odd, &e));
+    REFUSED(hybrid_gguf_add_tensor, HYBRID_ERROR_INVALID, "too late", hybrid_gguf_add_tensor(w->half, "u", HYBRID_TYPE_F32, 2, ne, &e));
+    REFUSED(hybrid_gguf_set_string, HYBRID_ERROR_INVALID, "too late", hybrid_gguf_set_string(w->half, "u", "x", &e));
+    REFUSED(hybrid_gguf_begin, HYBRID_ERROR_INVALID, "NULL", hybrid_gguf_begin(w->writer, NULL, NULL, &e));
+    REFUSED(hybrid_gguf_begin, HYBRID_ERROR_INVALID, "begun already", hybrid_gguf_begin(w->half, sink_write, &w->out, &e));
+    REFUSED(hybrid_gguf_begin_path, HYBRID_ERROR_INVALID, "NULL", hybrid_gguf_begin_path(w->writer, NULL, &e));
+    REFUSED(hybrid_gguf_begin_path, HYBRID_ERROR_INVALID, "begun already", hybrid_gguf_begin_path(w->half, "x", &e));
+    REFUSED(hybrid_gguf_write, HYBRID_ERROR_INVALID, "to come", hybrid_gguf_write(w->half, bytes, 1000, &e));
+    REFUSED(hybrid_gguf_end, HYBRID_ERROR_INVALID, "lacks 128", hybrid_gguf_end(w->half, &e));
+    REFUSED(hybrid_gguf_end, HYBRID_ERROR_INVALID, "no data", hybrid_gguf_end(w->writer, &e));         /* the first failure is given again */
+    /* numbers: no objects; nothing is written either */
+    REFUSED(hybrid_quantize, HYBRID_ERROR_INVALID, "", hybrid_quantize(HYBRID_TYPE_Q8_0, values, block, 31, NULL));
+    REFUSED(hybrid_quantize, HYBRID_ERROR_INVALID, "", hybrid_quantize((hybrid_type)99, values, block, 32, NULL));
+    REFUSED(hybrid_quantize, HYBRID_ERROR_INVALID, "", hybrid_quantize(HYBRID_TYPE_Q8_0, values, block, 32, bad));
+    REFUSED(hybrid_dequantize, HYBRID_ERROR_INVALID, "", hybrid_dequantize(HYBRID_TYPE_Q8_0, block, NULL, 32));
+    REFUSED(hybrid_convert, HYBRID_ERROR_INVALID, "importance", hybrid_convert(w->rt, HYBRID_TYPE_F32, values, HYBRID_TYPE_Q8_0, block, 1, 32, bad, &e));
+    REFUSED(hybrid_convert, HYBRID_ERROR_INVALID, "NULL", hybrid_convert(w->rt, HYBRID_TYPE_F32, NULL, HYBRID_TYPE_Q8_0, block, 1, 32, NULL, &e));
+    EMPTY(block[0] == 7);
+    REFUSED(hybrid_convert, HYBRID_ERROR_NUMERIC, "NaN", hybrid_convert(w->rt, HYBRID_TYPE_F32, bad, HYBRID_TYPE_Q8_0, block, 1, 32, NULL, &e));
+    free(bytes);
+}
+
+/* A bad key or path is set right, and writing begins; the keys that a failed copy would have set are as the others. */
+static void refused_beginnings(void)
+{
+    world *w = world_make();
+    hybrid_error e;
+    TEST("refused: beginnings");
+    CHECK(!hybrid_gguf_set_int(w->writer, "general.alignment", HYBRID_GGUF_U32, 24, &e), "%s", e.message);
+    REFUSED(hybrid_gguf_begin, HYBRID_ERROR_INVALID, "alignment", hybrid_gguf_begin(w->writer, sink_write, &w->out, &e));
+    CHECK(!hybrid_gguf_set_int(w->writer, "general.alignment", HYBRID_GGUF_U32, 64, &e), "%s", e.message);
+    REFUSED(hybrid_gguf_begin_path, HYBRID_ERROR_IO, "/nowhere", hybrid_gguf_begin_path(w->writer, "/nowhere/at all/x.gguf", &e));
+    CHECK(!hybrid_gguf_begin(w->writer, sink_write, &w->out, &e), "%s", e.message);
+    world_end(w);
+}
+
+/* ---- with each allocation failing ---- */
+
+static const char *const good_names[] = {
+    "hybrid_context_create", "hybrid_session_create", "hybrid_sampler_create", "hybrid_runtime_create", "hybrid_model_load", "hybrid_plan",
+    "hybrid_gguf_open", "hybrid_gguf_writer_create", "hybrid_gguf_set", "hybrid_gguf_set_int", "hybrid_gguf_set_float", "hybrid_gguf_set_string",
+    "hybrid_gguf_set_numbers", "hybrid_gguf_set_strings", "hybrid_gguf_set_arrays", "hybrid_gguf_copy_keys", "hybrid_gguf_add_tensor",
+    "hybrid_gguf_begin", "hybrid_gguf_begin_path", "hybrid_gguf_write", "hybrid_gguf_end", "hybrid_gguf_read_tensor", "hybrid_tokenizer_create",
+    "hybrid_tokenizer_from_gguf", "hybrid_tokenize", "hybrid_detokenize", "hybrid_template_create", "hybrid_template_render", "hybrid_chat_render",
+    "hybrid_stop_create", "hybrid_stop_feed", "hybrid_decode", "hybrid_decode_step", "hybrid_warmup", "hybrid_seq_remove", "hybrid_seq_fork",
+    "hybrid_batch_add", "hybrid_batch_add_logits", "hybrid_session_next", "hybrid_session_say", "hybrid_session_complete", "hybrid_session_result",
+    "hybrid_quantize", "hybrid_dequantize", "hybrid_convert", "hybrid_devices", "hybrid_sample", "hybrid_sample_next" };
+
+static const float numbers[64] = { 1, -2, 3.5f, 0.25f };
+static char long_text[4000];
+
+static int good_create(world *w, int which, hybrid_error *e)
+{
+    static const char *const stops[] = { "stop here" };
+    hybrid_context_desc cd;
+    hybrid_session_desc sd;
+    hybrid_sampler_desc pd;
+    hybrid_runtime_desc rd;
+    hybrid_context *c = POISON(hybrid_context);
+    hybrid_session *s = POISON(hybrid_session);
+    hybrid_sampler *p = POISON(hybrid_sampler);
+    hybrid_runtime *rt = POISON(hybrid_runtime);
+    hybrid_logit_bias bias = { 3, 1 };
+    int r;
+    memset(&cd, 0, sizeof cd);
+    memset(&sd, 0, sizeof sd);
+    memset(&pd, 0, sizeof pd);
+    memset(&rd, 0, sizeof rd);
+    pd.bias = &bias;
+    pd.n_bias = 1;
+    pd.repetition_penalty = 1.1f;
+    switch (which) {
+        case 0: r = hybrid_context_create(w->model, &cd, &c, e); CHECK(!c == !!r, "a handle"); hybrid_context_destroy(c); return r;
+        case 1:
+            sd.system = "S";
+            sd.stops = stops;
+            sd.n_stops = 1;
+            sd.sampler = pd;
+            r = hybrid_session_create(w->model, &sd, &s, e);
+            CHECK(!s == !!r, "a handle");
+            hybrid_session_destroy(s);
+            return r;
+        case 2: r = hybrid_sampler_create(w->rt, &pd, &p, e); CHECK(!p == !!r, "a handle"); hybrid_sampler_destroy(p); return r;
+        default:
+            rd.allocator = w->rt->allocator;
+            rd.n_threads = 2;
+            r = hybrid_runtime_create(&rd, &rt, e);
+            CHECK(!rt == !!r, "a handle");
+            hybrid_runtime_destroy(rt);
+            return r;
+    }
+}
+
+static int good_load(world *w, int which, hybrid_error *e)
+{
+    hybrid_model_desc md;
+    hybrid_memory_plan plan;
+    hybrid_source source;
+    hybrid_model *m = POISON(hybrid_model);
+    hybrid_gguf *g = POISON(hybrid_gguf);
+    hybrid_gguf_writer *made = POISON(hybrid_gguf_writer);
+    blob b = w->file;
+    int r;
+    b.closed = 0;
+    memset(&md, 0, sizeof md);
+    memset(&source, 0, sizeof source);
+    md.reader.read_at = blob_read;
+    md.reader.close = blob_close;
+    md.reader.size = b.size;
+    md.reader.user = &b;
+    source.reader = md.reader;
+    if (which == 4) {
+        r = hybrid_model_load(w->rt, &md, &m, e);
+        CHECK(!m == !!r, "a handle");
+        hybrid_model_destroy(m);
+        CHECK(b.closed == 1, "closed %d times", b.closed);
+        return r;
+    }
+    if (which == 5) {
+        memset(&plan, 0xAA, sizeof plan);
+        r = hybrid_plan(w->rt, &md, NULL, &plan, e);
+        CHECK(r ? !plan.total : plan.total > 0, "the plan");
+        CHECK(b.closed == 0, "a plan must not close the reader");
+        return r;
+    }
+    if (which == 6) {
+        r = hybrid_gguf_open(w->rt, &source, &g, e);
+        CHECK(!g == !!r, "a handle");
+        hybrid_gguf_destroy(g);
+        CHECK(b.closed == 1, "closed %d times", b.closed);
+        return r;
+    }
+    r = hybrid_gguf_writer_create(w->rt, &made, e);
+    CHECK(!made == !!r, "a handle");
+    hybrid_gguf_writer_destroy(made);
+    return r;
+}
+
+static int good_write(world *w, int which, hybrid_error *e)
+{
+    static const uint64_t ne[1] = { 32 };
+    hybrid_string strings[2];
+    hybrid_gguf_value v, rows[1];
+    char path[256], *bytes;
+    const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(w->gguf, 0);
+    int r;
+    strings[0] = hybrid__string("one");
+    strings[1] = hybrid__string("two");
+    memset(&v, 0, sizeof v);
+    v.type = HYBRID_GGUF_STRING;
+    v.data = "text";
+    v.size = 4;
+    memset(rows, 0, sizeof rows);
+    rows[0].type = HYBRID_GGUF_ARRAY;
+    rows[0].item_type = HYBRID_GGUF_F32;
+    rows[0].count = 4;
+    rows[0].data = numbers;
+    rows[0].size = 16;
+    switch (which) {
+        case 8: return hybrid_gguf_set(w->writer, "new", &v, e);
+        case 9: return hybrid_gguf_set_int(w->writer, "a", HYBRID_GGUF_U64, 9, e);
+        case 10: return hybrid_gguf_set_float(w->writer, "new", HYBRID_GGUF_F64, 9, e);
+        case 11: return hybrid_gguf_set_string(w->writer, "a", "text", e);
+        case 12: return hybrid_gguf_set_numbers(w->writer, "new", HYBRID_GGUF_F32, numbers, 5, e);
+        case 13: return hybrid_gguf_set_strings(w->writer, "a", strings, 2, e);
+        case 14: return hybrid_gguf_set_arrays(w->writer, "a", rows, 1, e);
+        case 15: return hybrid_gguf_copy_keys(w->writer, hybrid_model_gguf(w->model), e);
+        case 16: return hybrid_gguf_add_tensor(w->writer, "new", HYBRID_TYPE_Q8_0, 1, ne, e);
+        case 17: return hybrid_gguf_begin(w->writer, sink_write, &w->out, e);
+        case 18:
+            snprintf(path, sizeof path, "%s/hybrid-unchanged-%ld.gguf", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", (long)getpid());
+            return hybrid_gguf_begin_path(w->writer, path, e);
+        case 19: return hybrid_gguf_write(w->half, numbers, 64, e);
+        case 20:
+            if (w->half->got) hybrid_gguf_write(w->half, numbers, (size_t)(sizeof numbers - w->half->got), NULL);
+            return hybrid_gguf_end(w->half, e);
+        default:
+            bytes = (char *)malloc((size_t)t->size);
+            r = hybrid_gguf_read_tensor(w->gguf, t, bytes, e);
+            free(bytes);
+            return r;
+    }
+}
+
+static int good_text(world *w, int which, hybrid_error *e)
+{
+    const hybrid_tokenizer *tok = hybrid_model_tokenizer(w->model);
+    hybrid_tokenizer_desc td;
+    hybrid_tokenizer *made = POISON(hybrid_tokenizer);
+    hybrid_template *page = POISON(hybrid_template);
+    hybrid_stop_matcher *stops = POISON(hybrid_stop_matcher);
+    hybrid_string tokens[3], safe;
+    hybrid_chat_message hello;
+    hybrid_text out;
+    int32_t ids[3] = { 5, 6, 7 };
+    char text[256];
+    size_t n = 0;
+    int r, flag;
+    memset(&td, 0, sizeof td);
+    memset(&out, 0, sizeof out);
+    tokens[0] = hybrid__string("a");
+    tokens[1] = hybrid__string("b");
+    tokens[2] = hybrid__string("ab");
+    td.tokens = tokens;
+    td.n_tokens = 3;
+    hello.role = "user";
+    hello.content = "Hello";
+    switch (which) {
+        case 22: r = hybrid_tokenizer_create(w->rt, &td, &made, e); CHECK(!made == !!r, "a handle"); hybrid_tokenizer_destroy(made); return r;
+        case 23:
+            r = hybrid_tokenizer_from_gguf(w->rt, w->gguf, &made, e);
+            CHECK(!made == !!r, "a handle");
+            hybrid_tokenizer_destroy(made);
+            return r;
+        case 24:
+            r = hybrid_tokenize(tok, long_text, sizeof long_text, 0, NULL, 0, &n, e);
+            CHECK(r == HYBRID_ERROR_LIMIT ? n > 0 : n == 0, "%d ids", (int)n);
+            return r == HYBRID_ERROR_LIMIT ? 0 : r;
+        case 25: return hybrid_detokenize(tok, ids, 3, 0, text, sizeof text, &n, e);
+        case 26: r = hybrid_template_create(w->rt, NULL, &page, e); CHECK(!page == !!r, "a handle"); hybrid_template_destroy(page); return r;
+        case 27:
+            r = hybrid_template_create(NULL, NULL, &page, NULL);
+            hybrid_template_destroy(page);
+            if (!r) r = hybrid_template_render(hybrid_model_template(w->model), NULL, &out, e);
+            if (r == HYBRID_ERROR_FORMAT) r = 0;           /* messages is undefined */
+            CHECK(!r || !out.size, "the text is empty behind a failure");
+            hybrid_text_free(&out);
+            return r;
+        case 28:
+            r = hybrid_chat_render(hybrid_model_template(w->model), &hello, 1, NULL, &out, e);
+            CHECK(!r == !!out.size, "the text is empty behind a failure");
+            hybrid_text_free(&out);
+            return r;
+        case 29: r = hybrid_stop_create(w->rt, tokens, 3, &stops, e); CHECK(!stops == !!r, "a handle"); hybrid_stop_destroy(stops); return r;
+        default: return hybrid_stop_feed(w->stops, long_text, sizeof long_text, &safe, &flag, e);
+    }
+}
+
+static int good_run(world *w, int which, hybrid_error *e)
+{
+    int32_t ids[4] = { 7, 8, 9, 10 };
+    bool done;
+    switch (which) {
+        case 31: return hybrid_decode(w->ctx[0], e);
+        case 32: return hybrid_decode_step(w->ctx[SLICED], UINT64_MAX, &done, e);
+        case 33: return hybrid_warmup(w->ctx[0], NULL, NULL, e);
+        case 34: return hybrid_seq_remove(w->ctx[1], 0, 37, e);
+        case 35: return hybrid_seq_fork(w->ctx[1], 0, 2, e);
+        case 36: return hybrid_batch_add(w->ctx[1], 2, ids, 4, e);
+        case 37: return hybrid_batch_add_logits(w->ctx[1], 2, ids, 4, 3, e);
+        case 38: return next_of(w->talk, e);
+        case 39: return told(w->talk, hybrid_session_say(w->talk, "Three, and so that something must be forgotten, a little more than that: 0123456789."), e);
+        case 40: return told(w->base, hybrid_session_complete(w->base, " and then"), e);
+        default: return hybrid_session_result(w->talk, e);
+    }
+}
+
+static int good(world *w, int which, hybrid_error *e)
+{
+    unsigned char block[68];
+    float back[64];
+    size_t n;
+    if (which < 4) return good_create(w, which, e);
+    if (which < 8) return good_load(w, which, e);
+    if (which < 22) return good_write(w, which, e);
+    if (which < 31) return good_text(w, which, e);
+    if (which < 42) return good_run(w, which, e);
+    switch (which) {
+        case 42: return hybrid_quantize(HYBRID_TYPE_Q8_0, numbers, block, 64, NULL);
+        case 43: return hybrid_dequantize(HYBRID_TYPE_F32, numbers, back, 64);
+        case 44: return hybrid_convert(w->rt, HYBRID_TYPE_F32, numbers, HYBRID_TYPE_Q8_0, block, 2, 32, NULL, e);
+        case 45: return hybrid_devices(w->rt, NULL, 0, &n, e);
+        case 46: return hybrid_sample(w->sampler, w->logits, w->model->hp.n_vocab) >= 0 ? 0 : -1;
+        default: return hybrid_sample_next(w->sampler, w->ctx[0], 0, w->model->hp.n_vocab) >= 0 ? 0 : -1;
+    }
+}
+
+/* All answers to their ends. */
+static void drain(world *w)
+{
+    bool done;
+    while (hybrid_session_next(w->talk)) {}
+    while (hybrid_session_next(w->base)) {}
+    CHECK(!hybrid_session_result(w->talk, NULL) && !hybrid_session_result(w->base, NULL), "the answers end");
+    if (w->ctx[0]->n_entries) CHECK(!hybrid_decode(w->ctx[0], NULL), "what was queued is decoded");
+    if (w->ctx[SLICED]->n_entries) CHECK(!hybrid_decode_step(w->ctx[SLICED], UINT64_MAX, &done, NULL) && done, "what was begun ends");
+}
+
+/* Says what differs between a world in which something failed, or tried to, and one in which nothing did. */
+static void compare(world *w, world *twin, const char *name, const char *how)
+{
+    const char *what;
+    dump_world(&before, twin);
+    dump_world(&after, w);
+    what = difference(&before, &after);
+    CHECK(!what, "%s, %s: %s is not as without", name, how, what);
+}
+
+static void end_both(world *w, world *twin, const char *how)
+{
+    drain(w);
+    drain(twin);
+    compare(w, twin, "in the end", how);
+    world_end(w);
+    world_end(twin);
+}
+
+static void failing_memory(world *w, world *twin, int which)
+{
+    hybrid_error e;
+    const char *what;
+    long k;
+    int r = -1;
+    mark(was_short, good_names[which]);
+    dump_world(&before, w);
+    for (k = 1; k < 500; k++) {
+        w->host.calls = 0;
+        w->host.fail_at = k;
+        e.message[0] = 0;
+        r = good(w, which, &e);
+        w->host.fail_at = 0;
+        if (!r) break;
+        dump_world(&after, w);
+        what = difference(&before, &after);
+        CHECK(r == HYBRID_ERROR_MEMORY && e.message[0], "%s, allocation %ld: %d '%s'", good_names[which], k, r, e.message);
+        CHECK(!what, "%s, allocation %ld: changed %s", good_names[which], k, what);
+    }
+    CHECK(!r && (k > 1 || which > 7), "%s: %d after %ld allocations", good_names[which], r, k - 1);
+    CHECK(!good(twin, which, &e), "%s: %s", good_names[which], e.message);
+    compare(w, twin, good_names[which], "after allocations that failed");
+}
+
+static void failing_memories(void)
+{
+    world *w = world_make(), *twin = world_make(), *v, *other;
+    int i;
+    TEST("each allocation failing");
+    for (i = 0; i < (int)HYBRID__COUNT(good_names); i++) {
+        if (strncmp(good_names[i], "hybrid_gguf_begin", 17)) {
+            failing_memory(w, twin, i);
+            continue;
+        }
+        v = world_make();                  /* a writer in which nothing has failed: it would say so again */
+        other = world_make();
+        failing_memory(v, other, i);
+        end_both(v, other, "after allocations that failed");
+    }
+    end_both(w, twin, "after allocations that failed");
+}
+
+/* ---- a conversation with refused calls in between, beside one without ---- */
+
+static uint32_t seed = 1;
+static int below(int n) { seed = seed * 1664525u + 1013904223u; return (int)(seed >> 8) % n; }
+
+/* Something that fails, in one of many ways. */
+static void refuse_something(world *w)
+{
+    static const char *const words[] = { "RAISE", "a message that says BREAK" };
+    const uint32_t good_weight = *w->weight, nan = 0x7FC00000u;
+    const int kind = below(7);
+    int r = -1;
+    w->host.calls = 0;
+    switch (kind) {
+        case 0: r = hybrid_session_say(w->talk, long_text); break;
+        case 1: r = hybrid_session_say(w->talk, words[below(2)]); break;
+        case 2: r = hybrid_session_say(w->talk, NULL); break;
+        case 3: r = hybrid_session_complete(w->talk, long_text); break;
+        case 4: w->host.fail_at = 1 + below(5); r = hybrid_session_say(w->talk, "never heard"); break;
+        case 5: w->host.fail_at = 1 + below(3); r = hybrid_session_complete(w->talk, " never read"); break;
+        default:
+            if (!w->talk->running) break;
+            *w->weight = nan;
+            r = hybrid_session_next(w->talk) ? 0 : (int)hybrid_session_result(w->talk, NULL);
+            *w->weight = good_weight;
+    }
+    CHECK(r < 0, "kind %d was not refused", kind);
+    if (r < 0 && kind < 6) CHECK(w->talk->info.stop != HYBRID_STOP_ERROR, "the last failure is no state");
+    w->host.fail_at = 0;
+}
+
+static void conversations(void)
+{
+    static const char *const says[] = { "Hello.", "What is a story?", "A longer message, so that something must go: 0123456789 0123456789.", "", "No." };
+    world *a = world_make(), *b = world_make();
+    const int rounds = getenv("HYBRID_SANITIZER") ? 40 : 100;
+    hybrid_session_info x, y;
+    int i, n_forgotten = 0;
+    TEST("a conversation with refused calls in between");
+    for (i = 0; i < rounds; i++) {
+        const char *p, *q;
+        int k = below(8), n = below(12), which = below(5);
+        for (; k > 4; k--) refuse_something(a);
+        k = below(5);
+        if (!k) CHECK(hybrid_session_complete(a->talk, " x") == hybrid_session_complete(b->talk, " x"), "round %d", i);
+        else CHECK(hybrid_session_say(a->talk, says[which]) == hybrid_session_say(b->talk, says[which]), "round %d", i);
+        for (; n > 0; n--) {
+            if (!below(4)) refuse_something(a);
+            p = hybrid_session_next(a->talk);
+            q = hybrid_session_next(b->talk);
+            CHECK(!p == !q && (!p || !strcmp(p, q)), "round %d: '%s' is not '%s'", i, p ? p : "", q ? q : "");
+        }
+        hybrid_session_describe(a->talk, &x);
+        hybrid_session_describe(b->talk, &y);
+        CHECK(x.n_used == y.n_used && x.n_prompt == y.n_prompt && x.n_cached == y.n_cached && x.n_forgotten == y.n_forgotten && x.n_generated == y.n_generated,
+              "round %d: used %d %d, prompt %d %d, cached %d %d, forgotten %d %d", i, x.n_used, y.n_used, x.n_prompt, y.n_prompt, x.n_cached, y.n_cached,
+              x.n_forgotten, y.n_forgotten);
+        n_forgotten += x.n_forgotten;
+        if (!below(20)) {
+            hybrid_session_reset(a->talk);
+            hybrid_session_reset(b->talk);
+        }
+    }
+    CHECK(n_forgotten > 0, "the walk must come to where messages are forgotten");
+    world_end(a);
+    world_end(b);
+}
+
+/* The context of ../shared/cases 05: the refused message must not be known to the next prompt. */
+static void histlost(void)
+{
+    world *w = world_make();
+    hybrid_session_info x, y;
+    hybrid_error e;
+    TEST("a message that is too long");
+    CHECK(!hybrid_session_say(w->talk, "And?"), "a turn");
+    while (hybrid_session_next(w->talk)) {}
+    hybrid_session_describe(w->talk, &x);
+    CHECK(hybrid_session_say(w->talk, long_text) == HYBRID_ERROR_CONTEXT_FULL, "too long");
+    CHECK(hybrid_session_result(w->talk, &e) == HYBRID_ERROR_CONTEXT_FULL && strstr(e.message, "n_ctx"), "%s", e.message);
+    hybrid_session_describe(w->talk, &y);
+    CHECK(y.stop == HYBRID_STOP_ERROR, "the last call failed");
+    y.stop = x.stop;
+    CHECK(!memcmp(&x, &y, sizeof x), "nothing else is to be seen of it");
+    CHECK(!hybrid_session_say(w->talk, "Go on.") && w->talk->info.n_prompt > x.n_prompt, "a prompt of %d behind one of %d", w->talk->info.n_prompt, x.n_prompt);
+    hybrid_session_describe(w->talk, &y);
+    CHECK(y.stop == HYBRID_STOP_NONE && !hybrid_session_result(w->talk, NULL), "and that one did not");
+    world_end(w);
+}
+
+/* ---- calls from within callbacks ---- */
+
+#define IN_USE(function, ...)                                                                                            \
+    do {                                                                                                                 \
+        int r_ = (int)(__VA_ARGS__);                                                                                     \
+        CHECK(r_ == HYBRID_ERROR_INVALID && strstr(e.message, "in use"), "%s from a callback: %d '%s'", function, r_, e.message); \
+        e.message[0] = 0;                                                                                                \
+    } while (0)
+#define LOGGED(w, words, call)                                                                                           \
+    do {                                                                                                                 \
+        (w)->host.logged[0] = 0;                                                                                         \
+        call;                                                                                                            \
+        CHECK(strstr((w)->host.logged, "in use") && strstr((w)->host.logged, words), "%s: '%s'", words, (w)->host.logged); \
+    } while (0)
+
+static void inside_context(void *user)
+{
+    world *w = (world *)user;
+    hybrid_context *c = w->ctx[0];
+    hybrid_context_desc d;
+    hybrid_error e;
+    int32_t id = 5;
+    bool done = true;
+    e.message[0] = 0;
+    IN_USE("hybrid_decode", hybrid_decode(c, &e));
+    IN_USE("hybrid_decode_step", hybrid_decode_step(c, 0, &done, &e));
+    CHECK(!done, "done");
+    IN_USE("hybrid_batch_add", hybrid_batch_add(c, 2, &id, 1, &e));
+    IN_USE("hybrid_batch_add_logits", hybrid_batch_add_logits(c, 2, &id, 1, 1, &e));
+    IN_USE("hybrid_seq_remove", hybrid_seq_remove(c, 0, 0, &e));
+    IN_USE("hybrid_seq_fork", hybrid_seq_fork(c, 0, 2, &e));
+    IN_USE("hybrid_warmup", hybrid_warmup(c, NULL, NULL, &e));
+    LOGGED(w, "hybrid_batch_clear", hybrid_batch_clear(c));
+    LOGGED(w, "hybrid_context_destroy", hybrid_context_destroy(c));
+    CHECK(!hybrid_logits(c, 0) && !hybrid_logits_at(c, 0, 0), "there are no logits yet");
+    CHECK(hybrid_sample_next(w->sampler, c, 0, w->model->hp.n_vocab) == HYBRID_ERROR_INVALID, "nor a next token");
+    CHECK(hybrid_seq_length(c, 0) > 0 && hybrid_context_free(c) >= 0, "questions are answered");
+    hybrid_context_describe(c, &d);
+    feed(w->ctx[1], 2, 3, 1, false);       /* another context is free */
+    hybrid_batch_clear(w->ctx[1]);
+}
+
+static void inside_session(void *user)
+{
+    world *w = (world *)user;
+    hybrid_session *s = w->talk;
+    hybrid_session_info info;
+    hybrid_error e;
+    e.message[0] = 0;
+    CHECK(!hybrid_session_next(s), "no piece");
+    IN_USE("hybrid_session_next", hybrid_session_result(s, &e));
+    IN_USE("hybrid_session_say", (hybrid_session_say(s, "x"), hybrid_session_result(s, &e)));
+    IN_USE("hybrid_session_complete", (hybrid_session_complete(s, "x"), hybrid_session_result(s, &e)));
+    LOGGED(w, "hybrid_session_reset", hybrid_session_reset(s));
+    LOGGED(w, "hybrid_session_destroy", hybrid_session_destroy(s));
+    hybrid_session_describe(s, &info);
+}
+
+static void inside_writer(void *user)
+{
+    static const uint64_t ne[1] = { 32 };
+    world *w = (world *)user;
+    hybrid_gguf_writer *x = w->writer;
+    hybrid_string one = hybrid__string("x");
+    hybrid_gguf_value v;
+    hybrid_error e;
+    memset(&v, 0, sizeof v);
+    e.message[0] = 0;
+    IN_USE("hybrid_gguf_set", hybrid_gguf_set(x, "k", &v, &e));
+    IN_USE("hybrid_gguf_set_int", hybrid_gguf_set_int(x, "k", HYBRID_GGUF_U8, 1, &e));
+    IN_USE("hybrid_gguf_set_int", hybrid_gguf_set_int(x, "k", HYBRID_GGUF_U8, 1000, &e));
+    IN_USE("hybrid_gguf_set_float", hybrid_gguf_set_float(x, "k", HYBRID_GGUF_F32, 1, &e));
+    IN_USE("hybrid_gguf_set_float", hybrid_gguf_set_float(x, "k", HYBRID_GGUF_U8, 1, &e));
+    IN_USE("hybrid_gguf_set_string", hybrid_gguf_set_string(x, "k", "v", &e));
+    IN_USE("hybrid_gguf_set_numbers", hybrid_gguf_set_numbers(x, "k", HYBRID_GGUF_F32, numbers, 1, &e));
+    IN_USE("hybrid_gguf_set_strings", hybrid_gguf_set_strings(x, "k", &one, 1, &e));
+    IN_USE("hybrid_gguf_set_arrays", hybrid_gguf_set_arrays(x, "k", &v, 1, &e));
+    IN_USE("hybrid_gguf_copy_keys", hybrid_gguf_copy_keys(x, hybrid_model_gguf(w->model), &e));
+    IN_USE("hybrid_gguf_add_tensor", hybrid_gguf_add_tensor(x, "n", HYBRID_TYPE_F32, 1, ne, &e));
+    IN_USE("hybrid_gguf_begin", hybrid_gguf_begin(x, sink_write, &w->out, &e));
+    IN_USE("hybrid_gguf_begin_path", hybrid_gguf_begin_path(x, "x", &e));
+    IN_USE("hybrid_gguf_write", hybrid_gguf_write(x, numbers, 4, &e));
+    IN_USE("hybrid_gguf_end", hybrid_gguf_end(x, &e));
+    LOGGED(w, "hybrid_gguf_writer_destroy", hybrid_gguf_writer_destroy(x));
+}
+
+static void inside_others(void *user)
+{
+    world *w = (world *)user;
+    const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(w->gguf, 0);
+    hybrid_string safe;
+    hybrid_error e;
+    char byte = 0;
+    int which;
+    e.message[0] = 0;
+    if (w->gguf->in_use) {
+        IN_USE("hybrid_gguf_read_tensor", hybrid_gguf_read_tensor(w->gguf, t, &byte, &e));
+        LOGGED(w, "hybrid_gguf_destroy", hybrid_gguf_destroy(w->gguf));
+    }
+    if (w->stops->in_use) {
+        IN_USE("hybrid_stop_feed", hybrid_stop_feed(w->stops, "x", 1, &safe, &which, &e));
+        LOGGED(w, "hybrid_stop_destroy", hybrid_stop_destroy(w->stops));
+        hybrid_stop_reset(w->stops);
+        CHECK(!hybrid_stop_flush(w->stops).size, "nothing comes of it");
+    }
+}
+
+static int good_of(const char *name)
+{
+    int i;
+    for (i = 0; i < (int)HYBRID__COUNT(good_names) && strcmp(good_names[i], name); i++) {}
+    CHECK(i < (int)HYBRID__COUNT(good_names), "%s", name);
+    return i;
+}
+
+/* A good call in a world whose callbacks ask for more of the same object, and in one whose do not. */
+static void called_inside(world *w, world *twin, const char *name, void (*inside)(void *user))
+{
+    const int which = good_of(name);
+    hybrid_error e;
+    int r;
+    TEST("called from its own callbacks");
+    w->out.host = w->file.host = &w->host;
+    w->host.user = w;
+    w->host.inside = inside;
+    w->host.n_inside = 0;
+    r = good(w, which, &e);
+    w->host.inside = NULL;
+    CHECK(!r, "%s: %d %s", name, r, e.message);
+    CHECK(w->host.n_inside > 0, "%s: no callback was called", name);
+    CHECK(!good(twin, which, &e), "%s", e.message);
+    compare(w, twin, name, "with calls from its callbacks");
+}
+
+static void callbacks(void)
+{
+    world *w = world_make(), *twin = world_make(), *v = world_make(), *other = world_make();
+    called_inside(w, twin, "hybrid_decode", inside_context);
+    called_inside(w, twin, "hybrid_session_next", inside_session);
+    called_inside(w, twin, "hybrid_session_say", inside_session);
+    called_inside(w, twin, "hybrid_session_next", inside_session);
+    called_inside(w, twin, "hybrid_gguf_set", inside_writer);
+    called_inside(w, twin, "hybrid_gguf_set_strings", inside_writer);
+    called_inside(w, twin, "hybrid_gguf_copy_keys", inside_writer);
+    called_inside(w, twin, "hybrid_gguf_begin", inside_writer);
+    called_inside(v, other, "hybrid_gguf_begin_path", inside_writer);
+    called_inside(v, other, "hybrid_gguf_read_tensor", inside_others);
+    called_inside(v, other, "hybrid_stop_feed", inside_others);
+    end_both(w, twin, "with calls from callbacks");
+    end_both(v, other, "with calls from callbacks");
+}
+
+/* An object that ends calls back, too: memory that it gives. */
+static void inside_end(void *user)
+{
+    world *w = (world *)user;
+    if (w->ctx[0]->in_use) inside_context(w);
+}
+
+static void ends(void)
+{
+    world *w = world_make();
+    TEST("called from its own callbacks: the end");
+    w->host.user = w;
+    w->host.inside = inside_end;
+    hybrid_context_destroy(w->ctx[0]);
+    w->host.inside = NULL;
+    CHECK(w->host.n_inside > 0, "no callback was called");
+    w->ctx[0] = NULL;
+    world_end(w);
+}
+
+int main(void)
+{
+    world *w;
+    size_t i;
+    memset(long_text, 'a', sizeof long_text - 1);
+    for (i = 0; i < sizeof long_text - 1; i += 5) long_text[i] = ' ';
+    read_api();
+    make_model();
+    if (!model_bytes) return test_end();
+    w = world_make();
+    refused_contexts(w);
+    refused_decodes(w);
+    refused_sessions(w);
+    refused_samplers(w);
+    refused_models(w);
+    refused_bricks(w);
+    world_end(w);
+    refused_beginnings();
+    check_marks(was_refused, "refusals");
+    failing_memories();
+    check_marks(was_short, "failing memory");
+    histlost();
+    conversations();
+    callbacks();
+    ends();
+    free(model_bytes);
+    return test_end();
+}
