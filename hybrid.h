@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id bcd2c049d38cac65): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 809ebfb012d1b838): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -72,7 +72,7 @@
  *     2495  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
  *     2681  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     2709  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    25935  end.h              closes what core/begin opened
+ *    26018  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     3075  names.c            names that must differ, found by hash
@@ -80,90 +80,90 @@
  *     3292  scan.c             a walk over the metadata, which checks every length before it is believed
  *     3496  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
  *     3786  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
- *     4256  output.c           a file that appears under its name only when it is complete
- *     4355  write.c            makes a GGUF file
+ *     4266  output.c           a file that appears under its name only when it is complete
+ *     4365  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     4917  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     4998  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     5297  floats.c           the types that are plain numbers
- *     5336  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     5529  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     5757  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     5897  types.c            the table of all types, and the public functions over it
- *     6002  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     6072  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     4986  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     5067  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     5366  floats.c           the types that are plain numbers
+ *     5405  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     5598  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     5826  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     5966  types.c            the table of all types, and the public functions over it
+ *     6071  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     6141  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     6247  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     6492  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     6634  pretokenize.c      cuts text into the words inside which BPE merges
- *     7046  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
- *     7238  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
- *     7331  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     7745  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     7955  bpe.c              the merging
- *     8325  tokenizer.c        making tokenizers, text to ids, ids to text
- *     8619  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     8746  stop.c             finds strings that end an answer in bytes that come in pieces
- *     8882  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     9427  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     9724  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *     9978  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *    10476  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *    10812  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    11174  jinja_filter.c     what stands behind '|'.
- *    11765  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    11943  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    12193  jinja_parse.c      tokens to a tree
- *    12743  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    12984  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    13469  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    13640  chat.c             a conversation as the variables that chat templates expect
+ *     6316  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     6561  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     6703  pretokenize.c      cuts text into the words inside which BPE merges
+ *     7115  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
+ *     7307  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
+ *     7400  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     7814  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     8024  bpe.c              the merging
+ *     8394  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     8688  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     8815  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     8955  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     9500  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *     9797  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *    10051  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *    10549  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *    10885  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    11247  jinja_filter.c     what stands behind '|'.
+ *    11838  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    12016  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    12266  jinja_parse.c      tokens to a tree
+ *    12816  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    13057  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    13542  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    13713  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    13780  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    14075  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    14090  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    14115  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    14204  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    14567  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    14596  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    14704  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    14774  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    14869  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    15282  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    15616  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    15874  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    16070  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    16614  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes times tiles of activations
- *    17331  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    17912  cpu_int.c          the table of integer-block kernels
- *    17967  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    18034  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    20284  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    21412  cpu_select.c       the kernels of an instruction set
- *    21448  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    21618  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    21872  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    13853  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    14148  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    14163  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    14188  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    14277  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    14640  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    14669  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    14777  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    14847  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    14942  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    15355  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    15689  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    15947  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    16143  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    16687  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes times tiles of activations
+ *    17404  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    17985  cpu_int.c          the table of integer-block kernels
+ *    18040  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    18107  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    20357  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    21485  cpu_select.c       the kernels of an instruction set
+ *    21521  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    21691  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    21945  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    22293  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    22542  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    22785  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    22830  forward.c          one transformer for all families, over the op table
- *    23333  place.c            which layers run where
- *    23470  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    22366  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    22615  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    22858  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    22903  forward.c          one transformer for all families, over the op table
+ *    23406  place.c            which layers run where
+ *    23543  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    23708  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    24044  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    24333  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    24473  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    25127  next.c             the next token of a sequence
- *    25180  plan.c             the bytes of a model and a context before they are loaded
- *    25289  dialog.c           the messages of a conversation, and the prompt that they make
- *    25473  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    23781  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    24117  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    24406  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    24546  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    25200  next.c             the next token of a sequence
+ *    25253  plan.c             the bytes of a model and a context before they are loaded
+ *    25362  dialog.c           the messages of a conversation, and the prompt that they make
+ *    25546  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1060,7 +1060,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "bcd2c049d38cac65"
+#define HYBRID__SOURCE_ID "809ebfb012d1b838"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -3799,6 +3799,7 @@ struct hybrid_gguf {
     hybrid__names               key_names, tensor_names;
     size_t                      n_keys, n_tensors;
     bool                        lent;            /* the readers are the caller's: not to be closed */
+    uint64_t                    in_use;          /* hybrid_gguf_read_tensor is under way: its reader may not call back */
 };
 
 HYBRID__BORDER_VOID(hybrid_gguf_destroy, (hybrid_gguf *g), (g))
@@ -3807,6 +3808,10 @@ HYBRID__BORDER_VOID(hybrid_gguf_destroy, (hybrid_gguf *g), (g))
     size_t i;
     if (!g) return;
     rt = g->rt;
+    if (hybrid__busy(g->in_use)) {
+        hybrid__log(rt, HYBRID_LOG_ERROR, "hybrid_gguf_destroy: the file is in use: its reader called it again; it was not destroyed");
+        return;
+    }
     for (i = 0; i < g->n_parts; i++) hybrid__gguf_part_free(rt, &g->parts[i]);
     hybrid__names_free(rt, &g->key_names);
     hybrid__names_free(rt, &g->tensor_names);
@@ -4228,14 +4233,19 @@ HYBRID__BORDER(hybrid_result, hybrid_gguf_read_tensor, (hybrid_gguf *g, const hy
               hybrid_error *error), (g, tensor, dst, error))
 {
     char text[64];
+    hybrid_result r;
     if (!g || !tensor || !dst) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_read_tensor: an argument is NULL");
+    if (hybrid__busy(g->in_use)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_read_tensor: the file is in use: its reader called it again");
     if (tensor->type == HYBRID_TYPE_LAST_)
         return hybrid__fail_at(error, HYBRID_ERROR_UNSUPPORTED, tensor->offset, "tensor '%s' has type %lu (%s), which hybrid cannot read: get this model in another quantization, Q4_K_M or Q8_0",
                                hybrid__printable(tensor->name, text), (unsigned long)tensor->type_id, hybrid_gguf_tensor_type_name(tensor->type_id));
     if (tensor->part >= g->n_parts) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_read_tensor: the tensor is none of this file");
     if (!tensor->size) return HYBRID_OK;
     if (tensor->size > SIZE_MAX) return hybrid__fail_at(error, HYBRID_ERROR_MEMORY, tensor->offset, "tensor '%s' has more bytes than this machine can address", hybrid__printable(tensor->name, text));
-    return hybrid__file_read(&g->parts[tensor->part].file, tensor->offset, dst, (size_t)tensor->size, error);
+    g->in_use = hybrid__process();
+    r = hybrid__file_read(&g->parts[tensor->part].file, tensor->offset, dst, (size_t)tensor->size, error);
+    g->in_use = 0;
+    return r;
 }
 
 /* The tensor whose name these characters are: not equal ones, but those of the file, behind their size. */
@@ -4449,13 +4459,20 @@ static void *hybrid__gguf_grow(hybrid_runtime *rt, const hybrid__names *t, void 
     return hybrid__realloc(rt, items, t->capacity * item_size, (t->capacity ? 2 * t->capacity : 16) * item_size);
 }
 
-/* Room for one more key, or tensor. */
-static bool hybrid__gguf_grow_keys(hybrid_gguf_writer *w)
+/* Room for n more keys. */
+static bool hybrid__gguf_grow_keys(hybrid_gguf_writer *w, size_t n)
 {
-    void *grown = hybrid__gguf_grow(w->rt, &w->key_names, w->entries, sizeof *w->entries);
-    if (grown) w->entries = (hybrid__gguf_entry *)grown;
-    return grown && hybrid__names_reserve(w->rt, &w->key_names, w->key_names.count + 1);
+    const size_t need = w->key_names.count + n, old = w->key_names.capacity;
+    size_t capacity = 16;                  /* as hybrid__names_reserve has it */
+    void *grown;
+    if (need <= old) return true;
+    while (capacity < need) capacity *= 2;
+    if (!(grown = hybrid__realloc(w->rt, w->entries, old * sizeof *w->entries, capacity * sizeof *w->entries))) return false;
+    w->entries = (hybrid__gguf_entry *)grown;
+    return hybrid__names_reserve(w->rt, &w->key_names, need);
 }
+
+/* Room for one more tensor. */
 static bool hybrid__gguf_grow_tensors(hybrid_gguf_writer *w)
 {
     void *grown = hybrid__gguf_grow(w->rt, &w->tensor_names, w->tensors, sizeof *w->tensors);
@@ -4507,24 +4524,23 @@ static bool hybrid__gguf_record_holds(hybrid_gguf_writer *w, const unsigned char
     return false;
 }
 
-/* Takes over a finished record, which is freed on failure. */
-static hybrid_result hybrid__gguf_accept(hybrid_gguf_writer *w, unsigned char *bytes, size_t size, hybrid_error *error)
+static hybrid_string hybrid__gguf_record_key(const unsigned char *bytes)
 {
     hybrid_string key;
-    size_t i;
     key.data = (const char *)bytes + 8;
     key.size = (size_t)hybrid__load_u64(bytes);
-    if (!hybrid__gguf_record_holds(w, bytes, key.size, size, error)) { hybrid__free(w->rt, bytes); return error->result; }
-    if ((i = hybrid__names_find(&w->key_names, key)) == HYBRID__NO_NAME) {
-        bool room = w->key_names.count < HYBRID_GGUF_MAX_KEYS;
-        if (!room || !hybrid__gguf_grow_keys(w)) {
-            hybrid__free(w->rt, bytes);
-            return room ? hybrid__fail_memory(error, size) : hybrid__fail(error, HYBRID_ERROR_LIMIT, "a file has at most %d keys", HYBRID_GGUF_MAX_KEYS);
-        }
+    return key;
+}
+
+/* A record that has been checked takes its place, for which there is room. Cannot fail. */
+static void hybrid__gguf_put(hybrid_gguf_writer *w, unsigned char *bytes, size_t size)
+{
+    const hybrid_string key = hybrid__gguf_record_key(bytes);
+    size_t i = hybrid__names_find(&w->key_names, key);
+    if (i == HYBRID__NO_NAME) {
         i = w->key_names.count;
         hybrid__names_add(&w->key_names, key);
-    }
-    else {
+    } else {
         w->key_names.names[i] = key;
         w->metadata -= w->entries[i].size;
         hybrid__free(w->rt, w->entries[i].bytes);
@@ -4532,24 +4548,49 @@ static hybrid_result hybrid__gguf_accept(hybrid_gguf_writer *w, unsigned char *b
     w->entries[i].bytes = bytes;
     w->entries[i].size = size;
     w->metadata += size;
+}
+
+/* Takes over a finished record, which is freed on failure. */
+static hybrid_result hybrid__gguf_accept(hybrid_gguf_writer *w, unsigned char *bytes, size_t size, hybrid_error *error)
+{
+    const hybrid_string key = hybrid__gguf_record_key(bytes);
+    bool room;
+    if (!hybrid__gguf_record_holds(w, bytes, key.size, size, error)) { hybrid__free(w->rt, bytes); return error->result; }
+    if (hybrid__names_find(&w->key_names, key) == HYBRID__NO_NAME) {
+        room = w->key_names.count < HYBRID_GGUF_MAX_KEYS;
+        if (!room || !hybrid__gguf_grow_keys(w, 1)) {
+            hybrid__free(w->rt, bytes);
+            return room ? hybrid__fail_memory(error, size) : hybrid__fail(error, HYBRID_ERROR_LIMIT, "a file has at most %d keys", HYBRID_GGUF_MAX_KEYS);
+        }
+    }
+    hybrid__gguf_put(w, bytes, size);
     return HYBRID_OK;
 }
 
-static void hybrid__gguf_set_value(hybrid_gguf_writer *w, hybrid_string key, const hybrid_gguf_value *value, hybrid_error *error)
+/* The record of a value, and its size; NULL: error is filled in. */
+static unsigned char *hybrid__gguf_value_record(hybrid_gguf_writer *w, hybrid_string key, const hybrid_gguf_value *value, size_t *size, hybrid_error *error)
 {
-    size_t header = value->type == HYBRID_GGUF_ARRAY ? 12 : value->type == HYBRID_GGUF_STRING ? 8 : 0;
+    const size_t header = value->type == HYBRID_GGUF_ARRAY ? 12 : value->type == HYBRID_GGUF_STRING ? 8 : 0;
     char text[64];
     unsigned char *bytes, *p;
     if ((!value->data && value->size) || value->size > HYBRID_GGUF_MAX_METADATA) {
         hybrid__fail(error, HYBRID_ERROR_INVALID, "the value of key '%s' has no data, or too much", hybrid__printable(key, text));
-        return;
+        return NULL;
     }
-    if (!(bytes = hybrid__gguf_record(w, key, value->type, header + value->size, error))) return;
+    if (!(bytes = hybrid__gguf_record(w, key, value->type, header + value->size, error))) return NULL;
     p = bytes + 12 + key.size;
     if (header == 12) { hybrid__store_u32(p, (uint32_t)value->item_type); hybrid__gguf_store_u64(p + 4, value->count); }
     if (header == 8) hybrid__gguf_store_u64(p, value->size);
     if (value->size) memcpy(p + header, value->data, (size_t)value->size);
-    hybrid__gguf_accept(w, bytes, 12 + key.size + header + (size_t)value->size, error);
+    *size = 12 + key.size + header + (size_t)value->size;
+    return bytes;
+}
+
+static void hybrid__gguf_set_value(hybrid_gguf_writer *w, hybrid_string key, const hybrid_gguf_value *value, hybrid_error *error)
+{
+    size_t size;
+    unsigned char *bytes = hybrid__gguf_value_record(w, key, value, &size, error);
+    if (bytes) hybrid__gguf_accept(w, bytes, size, error);
 }
 
 HYBRID__BORDER(hybrid_result, hybrid_gguf_set, (hybrid_gguf_writer *w, const char *key,
@@ -4674,19 +4715,44 @@ HYBRID__BORDER(hybrid_result, hybrid_gguf_set_arrays, (hybrid_gguf_writer *w, co
     return hybrid__gguf_note(w, &e, error);
 }
 
+/* Records of all keys of a file into list (from->n_keys), *n of them so far; and room for them. */
+static void hybrid__gguf_records(hybrid_gguf_writer *w, const hybrid_gguf *from, hybrid__gguf_entry *list, size_t *n, hybrid_error *error)
+{
+    const uint64_t metadata = w->metadata;
+    hybrid_gguf_value value;
+    size_t n_new = 0;
+    while (*n < from->n_keys && !error->result) {
+        const hybrid_string key = hybrid_gguf_key(from, *n, &value);
+        hybrid__gguf_entry *one = &list[*n];
+        if (!(one->bytes = hybrid__gguf_value_record(w, key, &value, &one->size, error))) break;
+        ++*n;
+        hybrid__gguf_record_holds(w, one->bytes, key.size, one->size, error);
+        n_new += hybrid__names_find(&w->key_names, key) == HYBRID__NO_NAME;
+        w->metadata += one->size;                          /* so that all together stay below the limit */
+    }
+    w->metadata = metadata;
+    if (error->result) return;
+    if (w->key_names.count + n_new > HYBRID_GGUF_MAX_KEYS) hybrid__fail(error, HYBRID_ERROR_LIMIT, "a file has at most %d keys", HYBRID_GGUF_MAX_KEYS);
+    else if (!hybrid__gguf_grow_keys(w, n_new)) hybrid__fail_memory(error, n_new * sizeof *list);
+}
+
+/* All of them or none. */
 HYBRID__BORDER(hybrid_result, hybrid_gguf_copy_keys, (hybrid_gguf_writer *w, const hybrid_gguf *from,
               hybrid_error *error), (w, from, error))
 {
-    hybrid_gguf_value value;
+    hybrid__gguf_entry *list;
     hybrid_error e;
-    size_t i;
+    size_t n = 0, i;
     e.result = HYBRID_OK;
     if (!w || !from) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_copy_keys: an argument is NULL");
     if ((e.result = hybrid__gguf_enter(w, "hybrid_gguf_copy_keys", error)) != HYBRID_OK) return e.result;
-    for (i = 0; i < from->n_keys && !e.result; i++) {
-        hybrid_string key = hybrid_gguf_key(from, i, &value);
-        hybrid__gguf_set_value(w, key, &value, &e);
+    if (!(list = (hybrid__gguf_entry *)hybrid__calloc(w->rt, from->n_keys, sizeof *list))) hybrid__fail_memory(&e, from->n_keys * sizeof *list);
+    else hybrid__gguf_records(w, from, list, &n, &e);
+    for (i = 0; i < n; i++) {
+        if (e.result) hybrid__free(w->rt, list[i].bytes);
+        else hybrid__gguf_put(w, list[i].bytes, list[i].size);
     }
+    hybrid__free(w->rt, list);
     return hybrid__gguf_note(w, &e, error);
 }
 
@@ -4887,8 +4953,11 @@ HYBRID__BORDER(hybrid_result, hybrid_gguf_write, (hybrid_gguf_writer *w, const v
 static hybrid_result hybrid__gguf_finish(hybrid_gguf_writer *w, hybrid_error *error)
 {
     char text[64];
-    if (!w->failed.result && w->stage != HYBRID__GGUF_WRITING)
-        return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_end: call it once, after hybrid_gguf_begin");
+    if (w->stage != HYBRID__GGUF_WRITING) {
+        if (!w->failed.result) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_end: call it once, after hybrid_gguf_begin");
+        if (error) *error = w->failed;
+        return w->failed.result;
+    }
     if (!w->failed.result && w->current < w->tensor_names.count) {
         const hybrid_gguf_tensor *t = &w->tensors[w->current].tensor;
         return hybrid__fail(error, HYBRID_ERROR_INVALID, "tensor '%s' lacks %llu of its %llu bytes", hybrid__printable(t->name, text),
@@ -8762,6 +8831,10 @@ HYBRID__BORDER_VOID(hybrid_stop_destroy, (hybrid_stop_matcher *matcher), (matche
     hybrid_runtime *rt;
     if (!matcher) return;
     rt = matcher->rt;
+    if (hybrid__busy(matcher->in_use)) {
+        hybrid__log(rt, HYBRID_LOG_ERROR, "hybrid_stop_destroy: the matcher is in use: its allocator called it again; it was not destroyed");
+        return;
+    }
     hybrid__automaton_free(rt, &matcher->automaton);
     hybrid__free(rt, matcher->held);
     hybrid__free(rt, matcher);
@@ -8862,7 +8935,7 @@ HYBRID__BORDER(hybrid_result, hybrid_stop_feed, (hybrid_stop_matcher *matcher, c
 HYBRID__BORDER(hybrid_string, hybrid_stop_flush, (hybrid_stop_matcher *matcher), (matcher))
 {
     hybrid_string s = { NULL, 0 };
-    if (!matcher) return s;
+    if (!matcher || hybrid__busy(matcher->in_use)) return s;
     hybrid__stop_forget(matcher);
     s.data = (const char *)matcher->held;
     s.size = matcher->n_shown = matcher->n_held;
@@ -8872,7 +8945,7 @@ HYBRID__BORDER(hybrid_string, hybrid_stop_flush, (hybrid_stop_matcher *matcher),
 
 HYBRID__BORDER_VOID(hybrid_stop_reset, (hybrid_stop_matcher *matcher), (matcher))
 {
-    if (!matcher) return;
+    if (!matcher || hybrid__busy(matcher->in_use)) return;
     matcher->n_held = matcher->n_shown = 0;
     matcher->stopped = false;
     matcher->state = 0;
@@ -25484,12 +25557,9 @@ struct hybrid_session {
     bool                 is_chat;          /* the running answer belongs to the dialog */
     int32_t             *ids; int32_t n_ids;                   /* tokens in the cache and in the batch, n_ctx at most */
     char                *answer; size_t answer_size, answer_capacity;   /* of the running answer, as shown */
-    char                *piece; size_t piece_capacity;
-    size_t               longest_stop;     /* bytes; less than that may be held back */
+    char                *piece; size_t piece_size;              /* room for all that one token can bring to light */
     int32_t              max_tokens, n_vocab;
-    int32_t              chosen;           /* the next token, sampled but not taken, for what it needs could not be had; -1: none */
-    bool                 batch_pending;    /* the batch holds tokens */
-    bool                 prompt_pending;   /* ... and they are a prompt */
+    bool                 prompt_pending;   /* the batch holds a prompt */
     bool                 running;
     uint64_t             in_use;           /* a call is under way: callbacks may not begin another */
     hybrid_session_info  info;
@@ -25539,7 +25609,7 @@ HYBRID__BORDER_VOID(hybrid_session_destroy, (hybrid_session *session), (session)
 }
 
 /* The caller's stop texts, and for models without a template the head of the next turn. */
-static hybrid_result hybrid__session_stops(hybrid_session *s, const hybrid_session_desc *desc, hybrid_error *error)
+static hybrid_result hybrid__session_stops(hybrid_session *s, const hybrid_session_desc *desc, size_t *longest, hybrid_error *error)
 {
     static const char turn[] = "\nUser:";
     const size_t extra = hybrid_model_template(s->model) == NULL;
@@ -25550,21 +25620,39 @@ static hybrid_result hybrid__session_stops(hybrid_session *s, const hybrid_sessi
     for (i = 0; i < desc->n_stops; i++) {
         list[i].data = desc->stops[i];
         list[i].size = desc->stops[i] ? strlen(desc->stops[i]) : 0;
-        s->longest_stop = HYBRID__MAX(s->longest_stop, list[i].size);
     }
     if (extra) {
         list[i].data = turn;
         list[i].size = sizeof turn - 1;
-        s->longest_stop = HYBRID__MAX(s->longest_stop, sizeof turn - 1);
     }
+    for (i = 0; i < desc->n_stops + extra; i++) *longest = HYBRID__MAX(*longest, list[i].size);
     r = hybrid_stop_create(s->rt, list, desc->n_stops + extra, &s->stops, error);
     hybrid__free(s->rt, list);
     return r;
 }
 
+/* Memory for the longest token behind the longest beginning of a stop text (bytes), so that none can be missing when a token has been chosen. */
+static hybrid_result hybrid__session_room(hybrid_session *s, size_t longest_stop, hybrid_error *error)
+{
+    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
+    hybrid_string safe;
+    size_t size = 0;
+    hybrid_result r;
+    int which;
+    int32_t id;
+    for (id = 0; id < s->n_vocab; id++) size = HYBRID__MAX(size, hybrid_token_bytes(tok, id).size);
+    if (!hybrid__add_size(size, longest_stop, &size) || size > SIZE_MAX / 16) return hybrid__fail_memory(error, size);
+    s->piece_size = 2 * HYBRID_UTF8_ROOM(size) + 16;       /* its own bytes, those held back, an unfinished character, and a zero */
+    if (!(s->piece = (char *)hybrid__calloc(s->rt, s->piece_size, 1))) return hybrid__fail_memory(error, s->piece_size);
+    if ((r = hybrid_stop_feed(s->stops, s->piece, size, &safe, &which, error)) != HYBRID_OK) return r;        /* the matcher's memory grows, and stays */
+    hybrid_stop_reset(s->stops);
+    return HYBRID_OK;
+}
+
 static hybrid_result hybrid__session_build(hybrid_session *s, const hybrid_session_desc *desc, hybrid_error *error)
 {
     hybrid_context_desc cd = desc->context;
+    size_t longest_stop = 0;
     hybrid_result r;
     if (desc->max_tokens < 0) return hybrid__fail(error, HYBRID_ERROR_INVALID, "max_tokens is %d, must not be negative", desc->max_tokens);
     if (desc->n_stops && !desc->stops) return hybrid__fail(error, HYBRID_ERROR_INVALID, "n_stops is %llu, but stops is NULL", (unsigned long long)desc->n_stops);
@@ -25574,11 +25662,11 @@ static hybrid_result hybrid__session_build(hybrid_session *s, const hybrid_sessi
     if ((r = hybrid_context_create(s->model, &cd, &s->ctx, error)) != HYBRID_OK) return r;
     hybrid_context_describe(s->ctx, &cd);
     if ((r = hybrid_sampler_create(s->rt, &desc->sampler, &s->sampler, error)) != HYBRID_OK) return r;
-    if ((r = hybrid__session_stops(s, desc, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__session_stops(s, desc, &longest_stop, error)) != HYBRID_OK) return r;
+    s->n_vocab = (int32_t)hybrid_vocab_size(hybrid_model_tokenizer(s->model));
+    if ((r = hybrid__session_room(s, longest_stop, error)) != HYBRID_OK) return r;
     if (!(s->ids = (int32_t *)hybrid__calloc(s->rt, (size_t)cd.n_ctx, sizeof *s->ids))) return hybrid__fail_memory(error, (size_t)cd.n_ctx * sizeof *s->ids);
     s->max_tokens = desc->max_tokens;
-    s->chosen = -1;
-    s->n_vocab = (int32_t)hybrid_vocab_size(hybrid_model_tokenizer(s->model));
     s->info.n_ctx = cd.n_ctx;
     return desc->system && desc->system[0] ? hybrid__dialog_add(&s->dialog, HYBRID__ROLE_SYSTEM, desc->system, strlen(desc->system), error) : HYBRID_OK;
 }
@@ -25636,8 +25724,7 @@ static hybrid_result hybrid__session_prompt(hybrid_session *s, const int32_t *id
     memset(&s->utf8, 0, sizeof s->utf8);
     hybrid_stop_reset(s->stops);
     s->answer_size = 0;
-    s->chosen = -1;
-    s->running = s->batch_pending = s->prompt_pending = true;
+    s->running = s->prompt_pending = true;
     s->info.stop = HYBRID_STOP_NONE;
     s->info.n_prompt = n;
     s->info.n_cached = same;
@@ -25812,67 +25899,64 @@ static hybrid_result hybrid__session_no_token(const hybrid_session *s, hybrid_re
     return hybrid__fail(error, r, "no next token: the sampler's bias forbids all of them");
 }
 
-/* Runs the model on what is queued and chooses the next token. A failure leaves what was done for the next try. */
-static hybrid_result hybrid__session_choose(hybrid_session *s, hybrid_error *error)
+/* Runs the model on what is queued and chooses the next token. Where there is none, the tokens are queued again: what they left in the cache is
+ * no better than their logits. */
+static hybrid_result hybrid__session_choose(hybrid_session *s, int32_t *id, hybrid_error *error)
 {
     const uint64_t since = hybrid__now_us();
+    const int32_t length = hybrid_seq_length(s->ctx, 0);
+    uint64_t decoded;
     hybrid_result r;
-    int32_t id;
-    if (s->chosen >= 0) return HYBRID_OK;
-    if (s->batch_pending) {
-        if ((r = hybrid_decode(s->ctx, error)) != HYBRID_OK) return r;
-        s->batch_pending = false;
-        if (s->prompt_pending) s->info.prompt_us += hybrid__now_us() - since;
+    if ((r = hybrid_decode(s->ctx, error)) != HYBRID_OK) return r;
+    decoded = hybrid__now_us();
+    if ((*id = hybrid_sample_next(s->sampler, s->ctx, 0, s->n_vocab)) < 0) {
+        r = hybrid__session_no_token(s, (hybrid_result)*id, error);
+        hybrid_seq_remove(s->ctx, 0, length, NULL);
+        hybrid_batch_add(s->ctx, 0, s->ids + length, (size_t)(s->n_ids - length), NULL);
+        return r;
     }
-    if ((id = hybrid_sample_next(s->sampler, s->ctx, 0, s->n_vocab)) < 0) return hybrid__session_no_token(s, (hybrid_result)id, error);
-    if (!s->prompt_pending) s->info.generate_us += hybrid__now_us() - since;
+    if (s->prompt_pending) s->info.prompt_us += decoded - since;
+    else s->info.generate_us += hybrid__now_us() - since;
     s->prompt_pending = false;
-    s->chosen = id;
     return HYBRID_OK;
 }
 
-/* Room for all that `size` more bytes can show, in the piece and in the answer: the only things, but for a decode, that can fail. */
-static hybrid_result hybrid__session_room(hybrid_session *s, size_t at, size_t size, hybrid_error *error)
+/* The token goes behind the others, if there is to be one more; else why not. */
+static hybrid_stop hybrid__session_append(hybrid_session *s, int32_t id)
 {
-    const size_t more = 2 * HYBRID_UTF8_ROOM(s->longest_stop + size) + 16, piece = at + more, answer = s->answer_size + piece;
-    if (!hybrid__grow(s->rt, &s->piece, &s->piece_capacity, at, piece)) return hybrid__fail_memory(error, piece);
-    if (!hybrid__grow(s->rt, &s->answer, &s->answer_capacity, s->answer_size, answer)) return hybrid__fail_memory(error, answer);
-    return HYBRID_OK;
+    if (s->n_ids == s->info.n_ctx) return HYBRID_STOP_CONTEXT;
+    s->ids[s->n_ids++] = id;
+    if (s->max_tokens && s->info.n_generated >= s->max_tokens) return HYBRID_STOP_LIMIT;       /* it is decoded with the next prompt */
+    hybrid_batch_add(s->ctx, 0, &id, 1, NULL);             /* there is room */
+    return HYBRID_STOP_NONE;
 }
 
 /* Takes one more token; *at counts the bytes of the piece. All that can fail stands before the first change. */
 static hybrid_result hybrid__session_token(hybrid_session *s, size_t *at, hybrid_error *error)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
+    const size_t need = s->answer_size + s->piece_size;
     hybrid_string bytes = { NULL, 0 };
-    hybrid_result r = hybrid__session_choose(s, error);
+    hybrid_stop stop;
+    hybrid_result r;
     int32_t id;
     int which = -1;
-    if (r) return r;
-    id = s->chosen;
-    if (!hybrid_token_is_end(tok, id) && hybrid_token_kind(tok, id) != HYBRID_TOKEN_CONTROL && hybrid_token_kind(tok, id) != HYBRID_TOKEN_UNKNOWN)
-        bytes = hybrid_token_bytes(tok, id);                                                    /* the others are no text */
-    if ((r = hybrid__session_room(s, *at, bytes.size, error)) != HYBRID_OK) return r;
-    if (bytes.size && (r = hybrid_stop_feed(s->stops, bytes.data, bytes.size, &bytes, &which, error)) != HYBRID_OK) return r;
-    s->chosen = -1;
+    if (!hybrid__grow(s->rt, &s->answer, &s->answer_capacity, s->answer_size, need)) return hybrid__fail_memory(error, need);
+    if ((r = hybrid__session_choose(s, &id, error)) != HYBRID_OK) return r;
     if (hybrid_token_is_end(tok, id)) {
         hybrid__session_stop(s, HYBRID_STOP_END, at);
         return HYBRID_OK;
     }
     hybrid_sampler_accept(s->sampler, id);
     s->info.n_generated++;
-    hybrid__session_show(s, bytes, at);
-    if (which >= 0) hybrid__session_stop(s, HYBRID_STOP_TEXT, at);
-    else if (s->n_ids == s->info.n_ctx) hybrid__session_stop(s, HYBRID_STOP_CONTEXT, at);
-    else {
-        s->ids[s->n_ids++] = id;                           /* at the limit it is not needed now: it is decoded with the next prompt */
-        if (s->max_tokens && s->info.n_generated >= s->max_tokens) hybrid__session_stop(s, HYBRID_STOP_LIMIT, at);
-        else {
-            r = hybrid_batch_add(s->ctx, 0, &id, 1, error);        /* there is room: n_ids was below n_ctx */
-            s->batch_pending = !r;
-        }
+    if (hybrid_token_kind(tok, id) != HYBRID_TOKEN_CONTROL && hybrid_token_kind(tok, id) != HYBRID_TOKEN_UNKNOWN) {      /* those are no text */
+        bytes = hybrid_token_bytes(tok, id);
+        hybrid_stop_feed(s->stops, bytes.data, bytes.size, &bytes, &which, NULL);          /* has its memory: hybrid__session_room */
+        hybrid__session_show(s, bytes, at);
     }
-    return r;
+    stop = which >= 0 ? HYBRID_STOP_TEXT : hybrid__session_append(s, id);
+    if (stop) hybrid__session_stop(s, stop, at);
+    return HYBRID_OK;
 }
 
 HYBRID__BORDER(const char *, hybrid_session_next, (hybrid_session *session), (session))
@@ -25886,7 +25970,7 @@ HYBRID__BORDER(const char *, hybrid_session_next, (hybrid_session *session), (se
     if (hybrid__session_leave(s, r, &error) || !at) return NULL;
     memcpy(s->answer + s->answer_size, s->piece, at);
     s->answer_size += at;
-    s->piece[at] = 0;                                  /* hybrid__session_room leaves room for it */
+    s->piece[at] = 0;
     return s->piece;
 }
 
@@ -25923,8 +26007,7 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
     hybrid_sampler_reset(session->sampler);
     while (d->n && d->messages[d->n - 1].role != HYBRID__ROLE_SYSTEM) hybrid__dialog_drop(d, d->n - 1);
     session->n_ids = 0;
-    session->running = session->is_chat = session->batch_pending = session->prompt_pending = false;
-    session->chosen = -1;
+    session->running = session->is_chat = session->prompt_pending = false;
     session->info.stop = HYBRID_STOP_NONE;
     session->info.n_forgotten = 0;
     hybrid__session_leave(session, HYBRID_OK, NULL);

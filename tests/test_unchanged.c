@@ -407,7 +407,7 @@ static void dump_stops(dump *d, const hybrid_stop_matcher *m)
 {
     PART_N(m->held, m->n_held);
     PART(m->n_shown);
-    PART_N(m->state, m->n);
+    PART(m->state);
     PART(m->stopped);
     PART(m->in_use);
 }
