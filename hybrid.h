@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 809ebfb012d1b838): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id cec821b71ab93262): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -48,122 +48,122 @@
  *      284  runtime.h          what models and sessions share: memory, log, worker threads
  *      346  quant.h            names, sizes, encode, decode
  *      411  gguf.h             what is in a model file, and writing one
- *      568  tokenizer.h        text to tokens and back
- *      682  chat.h             templates that make a prompt of a conversation
- *      786  model.h            load, describe
- *      844  context.h          batches of (sequence, tokens), logits, the KV cache
- *      939  sampler.h          from logits to the next token
- *      996  session.h          a conversation
+ *      570  tokenizer.h        text to tokens and back
+ *      684  chat.h             templates that make a prompt of a conversation
+ *      788  model.h            load, describe
+ *      846  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      941  sampler.h          from logits to the next token
+ *      998  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1065  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1129  macros.h           what compilers call things, and the macros that every room uses
- *     1181  base.c             what every room uses: results, errors, checked sizes
- *     1232  fpenv.c            the floating-point environment at the border of the library
- *     1413  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1462  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1521  decimal.c          doubles as text, the same in every locale
- *     1619  thread.c           atomics, threads, and the worker pool
- *     1995  cpu.c              what this processor and its operating system can do
- *     2065  hash.c             where a name belongs in a table
- *     2163  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     2273  device.c           which GPU a runtime uses
- *     2355  runtime.c          creates and ends runtimes
- *     2495  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2681  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     2709  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    26018  end.h              closes what core/begin opened
+ *     1067  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1131  macros.h           what compilers call things, and the macros that every room uses
+ *     1183  base.c             what every room uses: results, errors, checked sizes
+ *     1234  fpenv.c            the floating-point environment at the border of the library
+ *     1415  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1464  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1523  decimal.c          doubles as text, the same in every locale
+ *     1621  thread.c           atomics, threads, and the worker pool
+ *     1997  cpu.c              what this processor and its operating system can do
+ *     2067  hash.c             where a name belongs in a table
+ *     2165  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     2275  device.c           which GPU a runtime uses
+ *     2357  runtime.c          creates and ends runtimes
+ *     2497  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2706  output.c           a file that is written
+ *     3014  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     3042  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    26230  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     3075  names.c            names that must differ, found by hash
- *     3166  value.c            the 13 types of metadata values and their items
- *     3292  scan.c             a walk over the metadata, which checks every length before it is believed
- *     3496  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
- *     3786  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
- *     4266  output.c           a file that appears under its name only when it is complete
- *     4365  write.c            makes a GGUF file
+ *     3408  names.c            names that must differ, found by hash
+ *     3499  value.c            the 13 types of metadata values and their items
+ *     3625  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     3829  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
+ *     4119  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
+ *     4577  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     4986  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     5067  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     5366  floats.c           the types that are plain numbers
- *     5405  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     5598  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     5826  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     5966  types.c            the table of all types, and the public functions over it
- *     6071  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     6141  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     5198  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     5279  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     5578  floats.c           the types that are plain numbers
+ *     5617  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     5810  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     6038  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     6178  types.c            the table of all types, and the public functions over it
+ *     6283  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     6353  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     6316  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     6561  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     6703  pretokenize.c      cuts text into the words inside which BPE merges
- *     7115  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
- *     7307  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
- *     7400  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     7814  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     8024  bpe.c              the merging
- *     8394  tokenizer.c        making tokenizers, text to ids, ids to text
- *     8688  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     8815  stop.c             finds strings that end an answer in bytes that come in pieces
- *     8955  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     9500  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *     9797  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *    10051  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *    10549  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *    10885  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    11247  jinja_filter.c     what stands behind '|'.
- *    11838  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    12016  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    12266  jinja_parse.c      tokens to a tree
- *    12816  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    13057  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    13542  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    13713  chat.c             a conversation as the variables that chat templates expect
+ *     6528  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     6773  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     6915  pretokenize.c      cuts text into the words inside which BPE merges
+ *     7327  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
+ *     7519  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
+ *     7612  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     8026  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     8236  bpe.c              the merging
+ *     8606  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     8900  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     9027  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     9167  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     9712  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *    10009  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *    10263  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *    10761  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *    11097  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    11459  jinja_filter.c     what stands behind '|'.
+ *    12050  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    12228  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    12478  jinja_parse.c      tokens to a tree
+ *    13028  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    13269  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    13754  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    13925  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    13853  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    14148  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    14163  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    14188  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    14277  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    14640  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    14669  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    14777  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    14847  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    14942  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    15355  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    15689  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    15947  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    16143  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    16687  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes times tiles of activations
- *    17404  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    17985  cpu_int.c          the table of integer-block kernels
- *    18040  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    18107  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    20357  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    21485  cpu_select.c       the kernels of an instruction set
- *    21521  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    21691  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    21945  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    14065  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    14360  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    14375  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    14400  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    14489  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    14852  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    14881  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    14989  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    15059  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    15154  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    15567  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    15901  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    16159  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    16355  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    16899  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes times tiles of activations
+ *    17616  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    18197  cpu_int.c          the table of integer-block kernels
+ *    18252  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    18319  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    20569  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    21697  cpu_select.c       the kernels of an instruction set
+ *    21733  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    21903  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    22157  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    22366  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    22615  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    22858  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    22903  forward.c          one transformer for all families, over the op table
- *    23406  place.c            which layers run where
- *    23543  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    22578  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    22827  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    23070  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    23115  forward.c          one transformer for all families, over the op table
+ *    23618  place.c            which layers run where
+ *    23755  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    23781  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    24117  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    24406  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    24546  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    25200  next.c             the next token of a sequence
- *    25253  plan.c             the bytes of a model and a context before they are loaded
- *    25362  dialog.c           the messages of a conversation, and the prompt that they make
- *    25546  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    23993  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    24329  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    24618  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    24758  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    25412  next.c             the next token of a sequence
+ *    25465  plan.c             the bytes of a model and a context before they are loaded
+ *    25574  dialog.c           the messages of a conversation, and the prompt that they make
+ *    25758  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -552,6 +552,8 @@ HYBRID_API hybrid_result hybrid_gguf_copy_keys(hybrid_gguf_writer *writer, const
 HYBRID_API hybrid_result hybrid_gguf_add_tensor(hybrid_gguf_writer *writer, const char *name, hybrid_type type, int n_dims, const uint64_t *ne, hybrid_error *error);
 
 /* Writes everything before the tensors' data: to a callback, or to a file, which has a temporary name beside path until end.
+ * When writing fails, what was at path is still there. A symbolic link is followed, and stays; a file that is there keeps its mode, owner
+ * and other names; a device or a pipe is written into (a pipe waits for its reader). HYBRID_ERROR_IO: a folder, or a file that may not be written.
  * Where it fails before a byte went out (a bad alignment, a path that cannot be had), writing has not begun: set it right and begin again. */
 HYBRID_API hybrid_result hybrid_gguf_begin(hybrid_gguf_writer *writer, hybrid_write_fn write, void *user, hybrid_error *error);
 HYBRID_API hybrid_result hybrid_gguf_begin_path(hybrid_gguf_writer *writer, const char *path, hybrid_error *error);
@@ -1060,7 +1062,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "809ebfb012d1b838"
+#define HYBRID__SOURCE_ID "cec821b71ab93262"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -2536,6 +2538,29 @@ static void hybrid__file_close(hybrid__file *f)
     memset(f, 0, sizeof *f);
 }
 
+/* Where the name of the file begins in a path. */
+static size_t hybrid__path_base(const char *path)
+{
+    size_t i, base = 0;
+    for (i = 0; path[i]; i++) {
+#if defined(_WIN32)
+        if (path[i] == '\\' || path[i] == ':') base = i + 1;
+#endif
+        if (path[i] == '/') base = i + 1;
+    }
+    return base;
+}
+
+/* A file's name for a message: the end of it tells the parts apart. */
+static const char *hybrid__path_end(const char *path, size_t most)
+{
+    const char *name = path + hybrid__path_base(path);
+    const size_t n = strlen(name);
+    if (n > most) name += n - most;
+    while (((unsigned char)*name & 0xC0) == 0x80) name++;    /* not inside of a character */
+    return name;
+}
+
 /* Is there anything of this name? */
 static bool hybrid__file_exists(const char *path)
 {
@@ -2677,6 +2702,314 @@ static hybrid_result hybrid__file_read(hybrid__file *f, uint64_t offset, void *d
     return hybrid__fail_at(error, HYBRID_ERROR_IO, offset, "reading %llu bytes at %llu failed", (unsigned long long)n, (unsigned long long)offset);
 }
 /* ==== end src/core/file.c ==== */
+
+/* ==== begin src/core/output.c ==== */
+/* core/output: a file that is written. It gets its name when it is complete, so that a failure leaves what was there; it stays the file
+ * that it was: a link is followed, mode, owner and other names are kept. A device or a pipe is written into. */
+
+typedef struct hybrid__output {
+#ifndef HYBRID_NO_STDIO
+    FILE    *stream;
+    char    *path;               /* of the file itself, behind all links; one allocation with temporary */
+    char    *temporary;          /* beside it; NULL: the stream is the path, a device or a pipe */
+    bool     exists, keep;       /* keep: it can only be written over, not replaced: it has other names, or an owner that we cannot give */
+    unsigned mode, owner, group; /* of the existing file */
+#else
+    int      none;
+#endif
+} hybrid__output;
+
+#ifndef HYBRID_NO_STDIO
+
+/* What lies at a path, links followed. */
+typedef struct hybrid__output_look {
+    bool     exists, folder, stream, keep;
+    int      refused;            /* errno that a write would give, or 0 */
+    unsigned mode, owner, group;
+    uint64_t device, number;     /* which file it is */
+} hybrid__output_look;
+
+#if defined(_WIN32)
+static bool hybrid__output_wide(const char *path, wchar_t wide[1024]) { return MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 1024) > 0; }
+static FILE *hybrid__output_fopen(const char *path, bool write)
+{
+    wchar_t wide[1024];
+    return hybrid__output_wide(path, wide) ? _wfopen(wide, write ? L"wb" : L"rb") : NULL;
+}
+static bool hybrid__output_remove(const char *path)
+{
+    wchar_t wide[1024];
+    return hybrid__output_wide(path, wide) && DeleteFileW(wide);
+}
+static unsigned long hybrid__output_process(void) { return GetCurrentProcessId(); }
+
+/* An empty file that was not there before. */
+static bool hybrid__output_new(const char *path)
+{
+    wchar_t wide[1024];
+    HANDLE file;
+    if (!hybrid__output_wide(path, wide)) return false;
+    file = CreateFileW(wide, GENERIC_WRITE, 0, NULL, CREATE_NEW, FILE_ATTRIBUTE_NORMAL, NULL);
+    if (file == INVALID_HANDLE_VALUE) {
+        errno = GetLastError() == ERROR_FILE_EXISTS ? EEXIST : EACCES;
+        return false;
+    }
+    CloseHandle(file);
+    return true;
+}
+
+/* A link is not replaced but written through; one that leads nowhere is written into as a pipe is, which makes its target. */
+static void hybrid__output_see(const char *path, hybrid__output_look *t)
+{
+    wchar_t wide[1024];
+    BY_HANDLE_FILE_INFORMATION info;
+    DWORD attributes;
+    HANDLE file;
+    if (!hybrid__output_wide(path, wide)) return;
+    attributes = wcsncmp(wide, L"\\\\.\\", 4) ? GetFileAttributesW(wide) : FILE_ATTRIBUTE_DEVICE;
+    t->exists = attributes != INVALID_FILE_ATTRIBUTES;
+    t->stream = t->exists && (attributes & FILE_ATTRIBUTE_DEVICE);
+    t->folder = t->exists && (attributes & FILE_ATTRIBUTE_DIRECTORY);
+    if (!t->exists || t->stream || t->folder) return;
+    file = CreateFileW(wide, FILE_READ_ATTRIBUTES, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL, OPEN_EXISTING, 0, NULL);
+    t->stream = file == INVALID_HANDLE_VALUE || GetFileType(file) != FILE_TYPE_DISK;
+    if (file == INVALID_HANDLE_VALUE) return;
+    t->keep = (attributes & FILE_ATTRIBUTE_REPARSE_POINT) || (GetFileInformationByHandle(file, &info) && info.nNumberOfLinks > 1);
+    if (attributes & FILE_ATTRIBUTE_READONLY) t->refused = EACCES;
+    CloseHandle(file);
+}
+
+static char *hybrid__output_follow(hybrid_runtime *rt, const char *path)
+{
+    const size_t n = strlen(path) + 1;
+    char *copy = (char *)hybrid__alloc(rt, n);
+    if (copy) memcpy(copy, path, n);
+    else errno = ENOMEM;
+    return copy;
+}
+
+static bool hybrid__output_place(const hybrid__output *o)
+{
+    wchar_t from[1024], to[1024];
+    if (!hybrid__output_wide(o->temporary, from) || !hybrid__output_wide(o->path, to)) return false;
+    return (o->exists && ReplaceFileW(to, from, NULL, 0, NULL, NULL)) || MoveFileExW(from, to, MOVEFILE_REPLACE_EXISTING);
+}
+
+#else
+
+static FILE *hybrid__output_fopen(const char *path, bool write) { return fopen(path, write ? "wb" : "rb"); }
+static bool hybrid__output_remove(const char *path) { return !remove(path); }
+static unsigned long hybrid__output_process(void) { return (unsigned long)getpid(); }
+
+/* An empty file that was not there before: nor a link that somebody laid there. */
+static bool hybrid__output_new(const char *path)
+{
+    const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0666);
+    if (fd < 0) return false;
+    close(fd);
+    return true;
+}
+
+static void hybrid__output_see(const char *path, hybrid__output_look *t)
+{
+    struct stat st;
+    if (stat(path, &st)) return;
+    t->exists = true;
+    t->folder = S_ISDIR(st.st_mode);
+    t->stream = !t->folder && !S_ISREG(st.st_mode);
+    t->keep = st.st_nlink > 1;
+    t->mode = (unsigned)st.st_mode & 07777;
+    t->owner = (unsigned)st.st_uid;
+    t->group = (unsigned)st.st_gid;
+    t->device = (uint64_t)st.st_dev;
+    t->number = (uint64_t)st.st_ino;
+    if (!t->stream && access(path, W_OK)) t->refused = errno;
+}
+
+/* The path behind a chain of links, which may lead to nothing. NULL: errno says why. */
+static char *hybrid__output_follow(hybrid_runtime *rt, const char *path)
+{
+#if defined(__GLIBC__) && defined(__STRICT_ANSI__) && !defined(__cplusplus) && !defined(__USE_XOPEN_EXTENDED) && !defined(__USE_XOPEN2K)
+    extern ssize_t readlink(const char *, char *, size_t);   /* hidden by -std=c99 */
+#endif
+    enum { LONGEST = 4096, MOST = 40 };
+    char *at = (char *)hybrid__alloc(rt, strlen(path) + 1), *link = (char *)hybrid__alloc(rt, LONGEST), *next;
+    int turns, why = ENOMEM;
+    if (at && link) memcpy(at, path, strlen(path) + 1);
+    for (turns = 0; at && link; turns++) {
+        const ssize_t n = readlink(at, link, LONGEST);
+        const size_t base = n > 0 && link[0] != '/' ? hybrid__path_base(at) : 0;
+        if (n < 0) { hybrid__free(rt, link); return at; }
+        next = NULL;
+        if (n == LONGEST || turns == MOST) why = n == LONGEST ? ENAMETOOLONG : ELOOP;
+        else if ((next = (char *)hybrid__alloc(rt, base + (size_t)n + 1)) != NULL) {
+            memcpy(next, at, base);
+            memcpy(next + base, link, (size_t)n);
+            next[base + (size_t)n] = 0;
+        }
+        hybrid__free(rt, at);
+        at = next;
+    }
+    hybrid__free(rt, at);
+    hybrid__free(rt, link);
+    errno = why;
+    return NULL;
+}
+
+/* Gives the finished file its name, with the mode and owner of the one whose place it takes. */
+static bool hybrid__output_place(const hybrid__output *o)
+{
+    struct stat st;
+    if (o->exists) {
+        if (stat(o->temporary, &st)) return false;
+        if ((st.st_uid != o->owner || st.st_gid != o->group) && chown(o->temporary, o->owner, o->group)) return false;
+        if (chmod(o->temporary, (mode_t)o->mode)) return false;
+    }
+    return !rename(o->temporary, o->path);
+}
+#endif
+
+/* Ends without a result: nothing remains. */
+static void hybrid__output_abandon(hybrid_runtime *rt, hybrid__output *o)
+{
+    if (o->stream) {
+        fclose(o->stream);
+        if (o->temporary) hybrid__output_remove(o->temporary);
+    }
+    hybrid__free(rt, o->path);
+    memset(o, 0, sizeof *o);
+}
+
+/* A new file beside path, of a name that no other writer has. false: errno says why. */
+static bool hybrid__output_beside(hybrid__output *o, size_t room)
+{
+    const size_t base = hybrid__path_base(o->path);
+    int i;
+    bool brief = false;
+    for (i = 0; i < 1000; i++) {
+        char number[16] = "";
+        if (i) snprintf(number, sizeof number, "-%d", i);
+        if (brief) snprintf(o->temporary, room, "%.*s.hybrid.%lu%s.part", (int)base, o->path, hybrid__output_process(), number);
+        else snprintf(o->temporary, room, "%s.%lu%s.part", o->path, hybrid__output_process(), number);
+        if (hybrid__output_new(o->temporary)) {
+            if ((o->stream = hybrid__output_fopen(o->temporary, true)) != NULL) return true;
+            hybrid__output_remove(o->temporary);
+            return false;
+        }
+        if (errno == ENAMETOOLONG && !brief) brief = true;   /* a name may be as long as the system allows, without ours */
+        else if (errno != EEXIST) return false;
+    }
+    return false;
+}
+
+/* Looks at a path and finds what it leads to; *target is freed by the caller. A link of /proc may lead to a file that has no name any
+ * more: then there is nothing to be replaced, and it is written into as a pipe is. */
+static hybrid_result hybrid__output_find(hybrid_runtime *rt, const char *path, hybrid__output_look *look, char **target, hybrid_error *error)
+{
+    hybrid__output_look behind;
+    int turns;
+    for (turns = 0; turns < 8; turns++) {                    /* another writer may have given the file its name in between */
+        memset(look, 0, sizeof *look);
+        memset(&behind, 0, sizeof behind);
+        hybrid__output_see(path, look);
+        if (look->folder) return hybrid__fail(error, HYBRID_ERROR_IO, "'%.160s' is a folder: name a file in it", path);
+        if (look->refused) return hybrid__fail(error, HYBRID_ERROR_IO, "'%.120s' cannot be written: %.60s", path, strerror(look->refused));
+        if (!(*target = hybrid__output_follow(rt, path))) {
+            if (errno == ENOMEM) return hybrid__fail_memory(error, strlen(path) + 4096);
+            return hybrid__fail(error, HYBRID_ERROR_IO, "'%.120s' leads nowhere: %.60s", path, strerror(errno));
+        }
+        if (!look->exists || look->stream || !strcmp(*target, path)) return HYBRID_OK;
+        hybrid__output_see(*target, &behind);
+        if (behind.exists && behind.device == look->device && behind.number == look->number) return HYBRID_OK;
+        if (turns < 7) hybrid__free(rt, *target);
+    }
+    look->stream = true;
+    return HYBRID_OK;
+}
+
+static hybrid_result hybrid__output_open(hybrid_runtime *rt, const char *path, hybrid__output *o, hybrid_error *error)
+{
+    hybrid__output_look look;
+    char *target;
+    size_t n, room;
+    hybrid_result r;
+    memset(o, 0, sizeof *o);
+    if ((r = hybrid__output_find(rt, path, &look, &target, error)) != HYBRID_OK) return r;
+    n = strlen(look.stream ? path : target);
+    room = n + 64;
+    o->path = (char *)hybrid__alloc(rt, n + 1 + room);
+    if (o->path) memcpy(o->path, look.stream ? path : target, n + 1);
+    hybrid__free(rt, target);
+    if (!o->path) return hybrid__fail_memory(error, n + 1 + room);
+    o->exists = look.exists;
+    o->keep = look.keep;
+    o->mode = look.mode;
+    o->owner = look.owner;
+    o->group = look.group;
+    if (look.stream && (o->stream = hybrid__output_fopen(path, true)) != NULL) return HYBRID_OK;
+    o->temporary = look.stream ? NULL : o->path + n + 1;
+    if (!look.stream && hybrid__output_beside(o, room)) return HYBRID_OK;
+    r = hybrid__fail(error, HYBRID_ERROR_IO, look.stream ? "cannot write to '%.120s': %.60s" : "cannot create a file beside '%.120s': %.60s", path, strerror(errno));
+    hybrid__output_abandon(rt, o);
+    return r;
+}
+
+static bool hybrid__output_write(hybrid__output *o, const void *data, size_t n) { return fwrite(data, 1, n, o->stream) == n; }
+
+/* Writes the finished file over one that cannot be replaced. *begun: what was there is lost. */
+static bool hybrid__output_over(const hybrid__output *o, bool *begun)
+{
+    char block[4096];
+    FILE *from = hybrid__output_fopen(o->temporary, false), *to = from ? hybrid__output_fopen(o->path, true) : NULL;
+    bool good = *begun = to != NULL;
+    size_t n;
+    while (good && (n = fread(block, 1, sizeof block, from)) != 0) good = fwrite(block, 1, n, to) == n;
+    good = good && !ferror(from);
+    if (from) fclose(from);
+    if (to) good = !fclose(to) && good;
+    return good;
+}
+
+static hybrid_result hybrid__output_finish(hybrid_runtime *rt, hybrid__output *o, hybrid_error *error)
+{
+    bool good = !fflush(o->stream), named = false, begun = false;
+    hybrid_result r = HYBRID_OK;
+    good = !fclose(o->stream) && good;
+    o->stream = NULL;
+    if (!good) r = hybrid__fail(error, HYBRID_ERROR_IO, "writing '%.120s' failed: %.60s", o->path, strerror(errno));
+    else if (o->temporary) {
+        if (!o->keep) named = hybrid__output_place(o);
+        if (!named && !(o->exists && hybrid__output_over(o, &begun)))
+            r = hybrid__fail(error, HYBRID_ERROR_IO, "cannot put the finished file in the place of '%.80s': %.60s%s%.60s", o->path, strerror(errno),
+                             begun ? "; it is beside it, as " : "", begun ? hybrid__path_end(o->temporary, 60) : "");
+    }
+    if (o->temporary && !named && !(r && begun)) hybrid__output_remove(o->temporary);
+    hybrid__output_abandon(rt, o);
+    return r;
+}
+
+#else
+
+static void hybrid__output_abandon(hybrid_runtime *rt, hybrid__output *o) { HYBRID__UNUSED(rt); HYBRID__UNUSED(o); }
+static hybrid_result hybrid__output_open(hybrid_runtime *rt, const char *path, hybrid__output *o, hybrid_error *error)
+{
+    HYBRID__UNUSED(rt); HYBRID__UNUSED(path);
+    o->none = 0;
+    return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "this build has no files (HYBRID_NO_STDIO): write through a callback");
+}
+static bool hybrid__output_write(hybrid__output *o, const void *data, size_t n)
+{
+    HYBRID__UNUSED(o); HYBRID__UNUSED(data); HYBRID__UNUSED(n);
+    return false;
+}
+static hybrid_result hybrid__output_finish(hybrid_runtime *rt, hybrid__output *o, hybrid_error *error)
+{
+    HYBRID__UNUSED(rt); HYBRID__UNUSED(o); HYBRID__UNUSED(error);
+    return HYBRID_OK;
+}
+
+#endif
+/* ==== end src/core/output.c ==== */
 
 /* ==== begin src/core/random.c ==== */
 /* core/random: Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"): a number is a function
@@ -3851,28 +4184,6 @@ static long hybrid__gguf_digits(const char *p, size_t n)
     return n ? value : -1;
 }
 
-static size_t hybrid__path_base(const char *path)
-{
-    size_t i, base = 0;
-    for (i = 0; path[i]; i++) {
-#if defined(_WIN32)
-        if (path[i] == '\\' || path[i] == ':') base = i + 1;
-#endif
-        if (path[i] == '/') base = i + 1;
-    }
-    return base;
-}
-
-/* A file's name for a message: the end of it tells the parts apart. */
-static const char *hybrid__path_end(const char *path, size_t most)
-{
-    const char *name = path + hybrid__path_base(path);
-    const size_t n = strlen(name);
-    if (n > most) name += n - most;
-    while (((unsigned char)*name & 0xC0) == 0x80) name++;    /* not inside of a character */
-    return name;
-}
-
 /* Takes NAME-00002-of-00003.gguf apart. false: the name is no such. */
 static bool hybrid__gguf_numbers_of(const char *path, hybrid__gguf_numbers *n)
 {
@@ -4262,105 +4573,6 @@ static const hybrid_gguf_tensor *hybrid__gguf_tensor_named(const hybrid_gguf *g,
 /* Do the bytes of a tensor lie in a file that is mapped? */
 static bool hybrid__gguf_is_mapped(const hybrid_gguf *g, const hybrid_gguf_tensor *t) { return g->parts[t->part].file.map != NULL; }
 /* ==== end src/gguf/open.c ==== */
-
-/* ==== begin src/gguf/output.c ==== */
-/* gguf/output: a file that appears under its name only when it is complete. */
-
-typedef struct hybrid__output {
-#ifndef HYBRID_NO_STDIO
-    FILE *stream;
-    char *path, *temporary;              /* one allocation, path first */
-#else
-    int   none;
-#endif
-} hybrid__output;
-
-#ifndef HYBRID_NO_STDIO
-
-#if defined(_WIN32)
-static bool hybrid__output_wide(const char *path, wchar_t wide[1024]) { return MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 1024) > 0; }
-static FILE *hybrid__output_create(const char *path)
-{
-    wchar_t wide[1024];
-    return hybrid__output_wide(path, wide) ? _wfopen(wide, L"wb") : NULL;
-}
-static bool hybrid__output_remove(const char *path)
-{
-    wchar_t wide[1024];
-    return hybrid__output_wide(path, wide) && DeleteFileW(wide);
-}
-static bool hybrid__output_rename(const char *from, const char *to)
-{
-    wchar_t a[1024], b[1024];
-    return hybrid__output_wide(from, a) && hybrid__output_wide(to, b) && MoveFileExW(a, b, MOVEFILE_REPLACE_EXISTING);
-}
-static unsigned long hybrid__output_process(void) { return GetCurrentProcessId(); }
-#else
-static FILE *hybrid__output_create(const char *path) { return fopen(path, "wb"); }
-static bool hybrid__output_remove(const char *path) { return !remove(path); }
-static bool hybrid__output_rename(const char *from, const char *to) { return !rename(from, to); }
-static unsigned long hybrid__output_process(void) { return (unsigned long)getpid(); }
-#endif
-
-/* Ends without a result: nothing remains. */
-static void hybrid__output_abandon(hybrid_runtime *rt, hybrid__output *o)
-{
-    if (o->stream) { fclose(o->stream); hybrid__output_remove(o->temporary); }
-    hybrid__free(rt, o->path);
-    memset(o, 0, sizeof *o);
-}
-
-static hybrid_result hybrid__output_open(hybrid_runtime *rt, const char *path, hybrid__output *o, hybrid_error *error)
-{
-    size_t n = strlen(path), room = n + 32;
-    memset(o, 0, sizeof *o);
-    if (!(o->path = (char *)hybrid__alloc(rt, n + 1 + room))) return hybrid__fail_memory(error, n + 1 + room);
-    memcpy(o->path, path, n + 1);
-    o->temporary = o->path + n + 1;
-    snprintf(o->temporary, room, "%s.%lu.part", path, hybrid__output_process());
-    if ((o->stream = hybrid__output_create(o->temporary))) return HYBRID_OK;
-    hybrid__output_abandon(rt, o);
-    return hybrid__fail(error, HYBRID_ERROR_IO, "cannot create a file beside '%.120s': %.60s", path, strerror(errno));
-}
-
-static bool hybrid__output_write(hybrid__output *o, const void *data, size_t n) { return fwrite(data, 1, n, o->stream) == n; }
-
-static hybrid_result hybrid__output_finish(hybrid_runtime *rt, hybrid__output *o, hybrid_error *error)
-{
-    bool good = !fflush(o->stream);
-    hybrid_result r = HYBRID_OK;
-    good = !fclose(o->stream) && good;
-    o->stream = NULL;
-    if (!good) r = hybrid__fail(error, HYBRID_ERROR_IO, "writing '%.120s' failed: %.60s", o->path, strerror(errno));
-    else if (!hybrid__output_rename(o->temporary, o->path))
-        r = hybrid__fail(error, HYBRID_ERROR_IO, "cannot put the finished file in the place of '%.120s': %.60s", o->path, strerror(errno));
-    if (r) hybrid__output_remove(o->temporary);
-    hybrid__output_abandon(rt, o);
-    return r;
-}
-
-#else
-
-static void hybrid__output_abandon(hybrid_runtime *rt, hybrid__output *o) { HYBRID__UNUSED(rt); HYBRID__UNUSED(o); }
-static hybrid_result hybrid__output_open(hybrid_runtime *rt, const char *path, hybrid__output *o, hybrid_error *error)
-{
-    HYBRID__UNUSED(rt); HYBRID__UNUSED(path);
-    o->none = 0;
-    return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "this build has no files (HYBRID_NO_STDIO): write through a callback");
-}
-static bool hybrid__output_write(hybrid__output *o, const void *data, size_t n)
-{
-    HYBRID__UNUSED(o); HYBRID__UNUSED(data); HYBRID__UNUSED(n);
-    return false;
-}
-static hybrid_result hybrid__output_finish(hybrid_runtime *rt, hybrid__output *o, hybrid_error *error)
-{
-    HYBRID__UNUSED(rt); HYBRID__UNUSED(o); HYBRID__UNUSED(error);
-    return HYBRID_OK;
-}
-
-#endif
-/* ==== end src/gguf/output.c ==== */
 
 /* ==== begin src/gguf/write.c ==== */
 /* gguf/write: makes a GGUF file. Every key is kept as the very bytes that the file will hold, so that writing, replacing and copying

@@ -20,6 +20,7 @@
 #include "core/device.c"
 #include "core/runtime.c"
 #include "core/file.c"
+#include "core/output.c"
 #include "core/random.c"
 #include "core/json.c"
 
@@ -29,7 +30,6 @@
 #include "gguf/scan.c"
 #include "gguf/read.c"
 #include "gguf/open.c"
-#include "gguf/output.c"
 #include "gguf/write.c"
 
 /* quant */

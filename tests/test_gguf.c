@@ -7,6 +7,15 @@ static unsigned long long all_steps;     /* of work whose amount the file choose
 #include "../src/hybrid_all.c"
 #include "check.h"
 #include "split.h"
+#if !defined(_WIN32)
+#include <dirent.h>
+#include <signal.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#if defined(__linux__)
+#include <sys/sysmacros.h>
+#endif
+#endif
 
 #define TYPES "tests/oracle/data/gguf/types.gguf"
 #define EMPTY "tests/oracle/data/gguf/empty.gguf"
@@ -1270,6 +1279,259 @@ static void test_writer(const unsigned char *file, size_t size)
     hybrid_gguf_destroy(g);
 }
 
+#if !defined(_WIN32)
+/* ---- what a path may be that is written to ---- */
+
+static struct { hybrid_gguf *g; const unsigned char *file; size_t size; char folder[400]; } scene;
+
+static const char *in_folder(const char *name)
+{
+    static char path[4][800];
+    static int at;
+    char *p = path[at++ % 4];
+    snprintf(p, sizeof path[0], "%s/%s", scene.folder, name);
+    return p;
+}
+
+static void make_file(const char *path, const char *text, unsigned mode)
+{
+    FILE *f = fopen(path, "wb");
+    CHECK(f && fputs(text, f) >= 0 && !fclose(f) && !chmod(path, (mode_t)mode), "cannot make %s", path);
+}
+
+/* Writes types.gguf, or gives up in the middle. */
+static hybrid_result write_types(const char *path, bool whole, hybrid_error *error)
+{
+    hybrid_gguf_writer *w = writer_of_types(scene.g);
+    hybrid_result r = hybrid_gguf_begin_path(w, path, error);
+    size_t i;
+    for (i = 0; !r && i < (whole ? 7u : 3u); i++)
+        r = hybrid_gguf_write(w, hybrid_gguf_tensor_at(scene.g, i)->data, (size_t)hybrid_gguf_tensor_at(scene.g, i)->size, error);
+    if (!r && whole) r = hybrid_gguf_end(w, error);
+    hybrid_gguf_writer_destroy(w);
+    return r;
+}
+
+/* Does the file hold types.gguf (text NULL), or this text; and how many names are in the folder? */
+static int holds(const char *path, const char *text)
+{
+    size_t n = 0, want = text ? strlen(text) : scene.size;
+    char *back = read_file(path, &n);
+    const int same = back && n == want && !memcmp(back, text ? text : (const char *)scene.file, n);
+    free(back);
+    return same;
+}
+
+static int names_in(const char *folder)
+{
+    DIR *d = opendir(folder);
+    int n = -2;                                                /* "." and ".." */
+    while (d && readdir(d)) n++;
+    if (d) closedir(d);
+    return n;
+}
+
+static void empty_folder(void)
+{
+    DIR *d = opendir(scene.folder);
+    struct dirent *e;
+    while (d && (e = readdir(d)) != NULL) if (strcmp(e->d_name, ".") && strcmp(e->d_name, "..")) remove(in_folder(e->d_name));
+    if (d) closedir(d);
+}
+
+/* Files that are there already, and links. */
+static void test_output_files(void)
+{
+    struct stat st, other;
+    hybrid_error error;
+    char name[256], planted[1000];
+    int way;
+    TEST("output: a file keeps what it is");
+    for (way = 0; way < 2; way++) {                            /* given up, completed */
+        const char *text = way ? NULL : "old";
+        make_file(in_folder("old"), "old", 0640);
+        make_file(in_folder("victim"), "victim", 0600);
+        CHECK(!link(in_folder("old"), in_folder("twin")), "link");
+        CHECK(!symlink("deeper", in_folder("link")) && !symlink(in_folder("real"), in_folder("deeper")), "symlink");
+        make_file(in_folder("real"), "old", 0604);
+        CHECK(!symlink("to-be", in_folder("dangling")), "symlink");
+        snprintf(planted, sizeof planted, "%s.%ld.part", in_folder("new"), (long)getpid());
+        CHECK(!symlink(in_folder("victim"), planted), "symlink");
+
+        CHECK(!write_types(in_folder("old"), way == 1, &error), "%s", error.message);
+        CHECK(!stat(in_folder("old"), &st) && !stat(in_folder("twin"), &other) && st.st_ino == other.st_ino && st.st_nlink == 2, "a hard link was cut");
+        CHECK((st.st_mode & 0777) == 0640 && holds(in_folder("twin"), text), "hard link: mode %o", (unsigned)st.st_mode);
+        CHECK(!write_types(in_folder("link"), way == 1, &error), "%s", error.message);
+        CHECK(!lstat(in_folder("link"), &st) && S_ISLNK(st.st_mode) && !lstat(in_folder("deeper"), &st) && S_ISLNK(st.st_mode), "a link became a file");
+        CHECK(!lstat(in_folder("real"), &st) && S_ISREG(st.st_mode) && (st.st_mode & 0777) == 0604 && holds(in_folder("real"), text), "the target of two links");
+        CHECK(!write_types(in_folder("dangling"), way == 1, &error), "%s", error.message);
+        CHECK(!lstat(in_folder("dangling"), &st) && S_ISLNK(st.st_mode), "a dangling link became a file");
+        CHECK(way ? holds(in_folder("to-be"), NULL) : access(in_folder("to-be"), F_OK) != 0, "the target of a dangling link");
+        CHECK(!write_types(in_folder("new"), way == 1, &error), "%s", error.message);
+        CHECK(holds(in_folder("victim"), "victim") && !lstat(planted, &st) && S_ISLNK(st.st_mode), "a link that lay at the temporary name was followed");
+        CHECK(way ? holds(in_folder("new"), NULL) : access(in_folder("new"), F_OK) != 0, "a new file");
+        memset(name, 'n', 255);
+        name[255] = 0;
+        CHECK(!write_types(in_folder(name), way == 1, &error), "a name of 255 letters: %s", error.message);
+        CHECK(way ? holds(in_folder(name), NULL) : access(in_folder(name), F_OK) != 0, "a name of 255 letters");
+        CHECK(names_in(scene.folder) == 8 + 3 * way, "%d names: something is left", names_in(scene.folder));
+        empty_folder();
+    }
+    TEST("output: what cannot be written");
+    CHECK(!symlink("loop", in_folder("loop")) && !symlink(".", in_folder("here")) && !symlink("no/where", in_folder("lost")), "symlink");
+    CHECK(write_types(scene.folder, true, &error) == HYBRID_ERROR_IO && strstr(error.message, "is a folder"), "%s", error.message);
+    CHECK(write_types(in_folder("here"), true, &error) == HYBRID_ERROR_IO && strstr(error.message, "is a folder"), "%s", error.message);
+    CHECK(write_types(in_folder("loop"), true, &error) == HYBRID_ERROR_IO && strstr(error.message, "leads nowhere"), "%s", error.message);
+    CHECK(write_types(in_folder("lost"), true, &error) == HYBRID_ERROR_IO && strstr(error.message, "cannot create"), "%s", error.message);
+    CHECK(write_types(in_folder("new/"), true, &error) == HYBRID_ERROR_IO, "%s", error.message);
+    CHECK(write_types("", true, &error) == HYBRID_ERROR_IO && error.message[0], "%s", error.message);
+    CHECK(names_in(scene.folder) == 3, "%d names", names_in(scene.folder));
+    empty_folder();
+}
+
+/* Devices and pipes: they stay, and get the bytes. */
+static void test_output_streams(void)
+{
+    struct stat st;
+    hybrid_error error;
+    char *back = (char *)malloc(scene.size + 1);
+    int fd;
+    TEST("output: devices and pipes");
+    if (!mknod(in_folder("null"), S_IFCHR | 0666, makedev(1, 3)) && !mknod(in_folder("full"), S_IFCHR | 0666, makedev(1, 7)) && (fd = open(in_folder("null"), O_WRONLY)) >= 0) {
+        close(fd);
+        CHECK(!symlink("null", in_folder("link")), "symlink");
+        CHECK(!write_types(in_folder("null"), true, &error), "%s", error.message);
+        CHECK(!write_types(in_folder("link"), true, &error), "%s", error.message);
+        CHECK(!lstat(in_folder("link"), &st) && S_ISLNK(st.st_mode) && !stat(in_folder("link"), &st) && S_ISCHR(st.st_mode), "the device became a file");
+        CHECK(write_types(in_folder("full"), true, &error) == HYBRID_ERROR_IO && !stat(in_folder("full"), &st) && S_ISCHR(st.st_mode), "a device that is full: %s", error.message);
+        CHECK(names_in(scene.folder) == 3, "%d names", names_in(scene.folder));
+    }
+    else printf("  devices cannot be made here: pipes only\n");
+    CHECK(!mkfifo(in_folder("pipe"), 0600), "mkfifo");
+    fd = open(in_folder("pipe"), O_RDONLY | O_NONBLOCK);
+    CHECK(!write_types(in_folder("pipe"), true, &error), "%s", error.message);
+    CHECK(read(fd, back, scene.size + 1) == (ssize_t)scene.size && !memcmp(back, scene.file, scene.size), "the reader of the pipe got something else");
+    CHECK(!lstat(in_folder("pipe"), &st) && S_ISFIFO(st.st_mode), "the pipe became a file");
+    close(fd);
+    empty_folder();
+#if defined(__linux__)
+    make_file(in_folder("gone"), "old", 0600);                 /* open, but without a name: /proc still leads to it */
+    fd = open(in_folder("gone"), O_RDWR);
+    if (fd >= 0 && !remove(in_folder("gone"))) {
+        char link[64];
+        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        if (!access(link, W_OK)) {
+            CHECK(!write_types(link, true, &error), "%s", error.message);
+            CHECK(read(fd, back, scene.size + 1) == (ssize_t)scene.size && !memcmp(back, scene.file, scene.size), "a file without a name");
+        }
+        CHECK(names_in(scene.folder) == 0, "%d names", names_in(scene.folder));
+        close(fd);
+    }
+#endif
+    free(back);
+}
+
+/* As somebody who may not do everything: how many things went wrong. */
+static int write_as_nobody(void)
+{
+    struct stat st;
+    hybrid_error error;
+    int wrong = 0;
+    wrong += !(write_types(in_folder("protected"), true, &error) == HYBRID_ERROR_IO && strstr(error.message, "cannot be written") && holds(in_folder("protected"), "old"));
+    wrong += !(!write_types(in_folder("foreign"), true, &error) && holds(in_folder("foreign"), NULL) && !stat(in_folder("foreign"), &st) && st.st_uid == 0 && (st.st_mode & 0777) == 0666);
+    wrong += !(write_types(in_folder("closed/file"), true, &error) == HYBRID_ERROR_IO && strstr(error.message, "cannot create") && holds(in_folder("closed/file"), "old"));
+    wrong += names_in(scene.folder) != 3;
+    return wrong;
+}
+
+static void test_output_rights(void)
+{
+    hybrid_error error;
+    int status = -1;
+    pid_t child;
+    TEST("output: rights");
+    if (geteuid()) {                                           /* less can be tried then */
+        make_file(in_folder("protected"), "old", 0444);
+        CHECK(write_types(in_folder("protected"), true, &error) == HYBRID_ERROR_IO && holds(in_folder("protected"), "old"), "a file that may not be written was replaced");
+        empty_folder();
+        return;
+    }
+    CHECK(!chmod(scene.folder, 0777), "chmod");
+    make_file(in_folder("protected"), "old", 0444);
+    make_file(in_folder("foreign"), "old", 0666);
+    CHECK(!mkdir(in_folder("closed"), 0755), "mkdir");
+    make_file(in_folder("closed/file"), "old", 0666);
+    fflush(stdout);
+    if ((child = fork()) == 0) _exit(setgid(65534) || setuid(65534) ? 100 : write_as_nobody());
+    if (child > 0) waitpid(child, &status, 0);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%d things went wrong", WIFEXITED(status) ? WEXITSTATUS(status) : -1);
+    remove(in_folder("closed/file"));
+    empty_folder();
+}
+
+/* While another process gives the file its name again and again, a link to it is never taken for one that leads to no name. */
+static void test_output_race(void)
+{
+    hybrid_runtime *rt = NULL;
+    hybrid_error error;
+    pid_t child;
+    int i, wrong = 0;
+    TEST("output: a file that another process replaces");
+    CHECK(!hybrid_runtime_create(NULL, &rt, &error), "%s", error.message);
+    make_file(in_folder("file"), "old", 0600);
+    CHECK(!symlink("file", in_folder("link")), "symlink");
+    fflush(stdout);
+    if ((child = fork()) == 0)
+        for (;;) {
+            const int fd = open(in_folder("other"), O_WRONLY | O_CREAT, 0600);
+            close(fd);
+            rename(in_folder("other"), in_folder("file"));
+        }
+    for (i = 0; i < 3000; i++) {
+        hybrid__output_look look;
+        char *target = NULL;
+        wrong += hybrid__output_find(rt, in_folder("link"), &look, &target, &error) || look.stream;
+        hybrid__free(rt, target);
+    }
+    if (child > 0) { kill(child, SIGKILL); waitpid(child, NULL, 0); }
+    CHECK(wrong == 0, "%d times of 3000", wrong);
+    empty_folder();
+    hybrid_runtime_destroy(rt);
+}
+
+static void test_output(const unsigned char *file, size_t size)
+{
+    hybrid_source source = memory_source(file, size);
+    hybrid_gguf_writer *w[2];
+    hybrid_error error;
+    size_t i, k;
+    if (hybrid_gguf_open(NULL, &source, &scene.g, &error)) { CHECK(false, "%s", error.message); return; }
+    scene.file = file;
+    scene.size = size;
+    snprintf(scene.folder, sizeof scene.folder, "%s", split_scratch("output"));
+    CHECK(!mkdir(scene.folder, 0700), "cannot make %s", scene.folder);
+    test_output_files();
+    test_output_streams();
+    test_output_rights();
+    TEST("output: two at a time");
+    for (k = 0; k < 2; k++) {
+        w[k] = writer_of_types(scene.g);
+        CHECK(!hybrid_gguf_begin_path(w[k], in_folder("file"), &error), "%s", error.message);
+    }
+    for (i = 0; i < 7; i++)
+        for (k = 0; k < 2; k++) CHECK(!hybrid_gguf_write(w[k], hybrid_gguf_tensor_at(scene.g, i)->data, (size_t)hybrid_gguf_tensor_at(scene.g, i)->size, &error), "%s", error.message);
+    for (k = 0; k < 2; k++) {
+        CHECK(!hybrid_gguf_end(w[k], &error) && holds(in_folder("file"), NULL), "%s", error.message);
+        hybrid_gguf_writer_destroy(w[k]);
+    }
+    CHECK(names_in(scene.folder) == 1, "%d names", names_in(scene.folder));
+    empty_folder();
+    test_output_race();
+    remove(scene.folder);
+    hybrid_gguf_destroy(scene.g);
+}
+#endif
+
 /* Every misuse of the writer is an error, and the first is given again by begin. */
 static void test_misuse(void)
 {
@@ -1403,6 +1665,9 @@ int main(void)
     test_reader();
     test_memory(file, size);
     test_writer(file, size);
+#if !defined(_WIN32)
+    test_output(file, size);
+#endif
     test_misuse();
     free(file);
     return test_end();

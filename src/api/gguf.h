@@ -141,6 +141,8 @@ HYBRID_API hybrid_result hybrid_gguf_copy_keys(hybrid_gguf_writer *writer, const
 HYBRID_API hybrid_result hybrid_gguf_add_tensor(hybrid_gguf_writer *writer, const char *name, hybrid_type type, int n_dims, const uint64_t *ne, hybrid_error *error);
 
 /* Writes everything before the tensors' data: to a callback, or to a file, which has a temporary name beside path until end.
+ * When writing fails, what was at path is still there. A symbolic link is followed, and stays; a file that is there keeps its mode, owner
+ * and other names; a device or a pipe is written into (a pipe waits for its reader). HYBRID_ERROR_IO: a folder, or a file that may not be written.
  * Where it fails before a byte went out (a bad alignment, a path that cannot be had), writing has not begun: set it right and begin again. */
 HYBRID_API hybrid_result hybrid_gguf_begin(hybrid_gguf_writer *writer, hybrid_write_fn write, void *user, hybrid_error *error);
 HYBRID_API hybrid_result hybrid_gguf_begin_path(hybrid_gguf_writer *writer, const char *path, hybrid_error *error);

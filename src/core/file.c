@@ -41,6 +41,29 @@ static void hybrid__file_close(hybrid__file *f)
     memset(f, 0, sizeof *f);
 }
 
+/* Where the name of the file begins in a path. */
+static size_t hybrid__path_base(const char *path)
+{
+    size_t i, base = 0;
+    for (i = 0; path[i]; i++) {
+#if defined(_WIN32)
+        if (path[i] == '\\' || path[i] == ':') base = i + 1;
+#endif
+        if (path[i] == '/') base = i + 1;
+    }
+    return base;
+}
+
+/* A file's name for a message: the end of it tells the parts apart. */
+static const char *hybrid__path_end(const char *path, size_t most)
+{
+    const char *name = path + hybrid__path_base(path);
+    const size_t n = strlen(name);
+    if (n > most) name += n - most;
+    while (((unsigned char)*name & 0xC0) == 0x80) name++;    /* not inside of a character */
+    return name;
+}
+
 /* Is there anything of this name? */
 static bool hybrid__file_exists(const char *path)
 {

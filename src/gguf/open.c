@@ -65,28 +65,6 @@ static long hybrid__gguf_digits(const char *p, size_t n)
     return n ? value : -1;
 }
 
-static size_t hybrid__path_base(const char *path)
-{
-    size_t i, base = 0;
-    for (i = 0; path[i]; i++) {
-#if defined(_WIN32)
-        if (path[i] == '\\' || path[i] == ':') base = i + 1;
-#endif
-        if (path[i] == '/') base = i + 1;
-    }
-    return base;
-}
-
-/* A file's name for a message: the end of it tells the parts apart. */
-static const char *hybrid__path_end(const char *path, size_t most)
-{
-    const char *name = path + hybrid__path_base(path);
-    const size_t n = strlen(name);
-    if (n > most) name += n - most;
-    while (((unsigned char)*name & 0xC0) == 0x80) name++;    /* not inside of a character */
-    return name;
-}
-
 /* Takes NAME-00002-of-00003.gguf apart. false: the name is no such. */
 static bool hybrid__gguf_numbers_of(const char *path, hybrid__gguf_numbers *n)
 {

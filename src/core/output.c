@@ -1,0 +1,305 @@
+/* core/output: a file that is written. It gets its name when it is complete, so that a failure leaves what was there; it stays the file
+ * that it was: a link is followed, mode, owner and other names are kept. A device or a pipe is written into. */
+
+typedef struct hybrid__output {
+#ifndef HYBRID_NO_STDIO
+    FILE    *stream;
+    char    *path;               /* of the file itself, behind all links; one allocation with temporary */
+    char    *temporary;          /* beside it; NULL: the stream is the path, a device or a pipe */
+    bool     exists, keep;       /* keep: it can only be written over, not replaced: it has other names, or an owner that we cannot give */
+    unsigned mode, owner, group; /* of the existing file */
+#else
+    int      none;
+#endif
+} hybrid__output;
+
+#ifndef HYBRID_NO_STDIO
+
+/* What lies at a path, links followed. */
+typedef struct hybrid__output_look {
+    bool     exists, folder, stream, keep;
+    int      refused;            /* errno that a write would give, or 0 */
+    unsigned mode, owner, group;
+    uint64_t device, number;     /* which file it is */
+} hybrid__output_look;
+
+#if defined(_WIN32)
+static bool hybrid__output_wide(const char *path, wchar_t wide[1024]) { return MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 1024) > 0; }
+static FILE *hybrid__output_fopen(const char *path, bool write)
+{
+    wchar_t wide[1024];
+    return hybrid__output_wide(path, wide) ? _wfopen(wide, write ? L"wb" : L"rb") : NULL;
+}
+static bool hybrid__output_remove(const char *path)
+{
+    wchar_t wide[1024];
+    return hybrid__output_wide(path, wide) && DeleteFileW(wide);
+}
+static unsigned long hybrid__output_process(void) { return GetCurrentProcessId(); }
+
+/* An empty file that was not there before. */
+static bool hybrid__output_new(const char *path)
+{
+    wchar_t wide[1024];
+    HANDLE file;
+    if (!hybrid__output_wide(path, wide)) return false;
+    file = CreateFileW(wide, GENERIC_WRITE, 0, NULL, CREATE_NEW, FILE_ATTRIBUTE_NORMAL, NULL);
+    if (file == INVALID_HANDLE_VALUE) {
+        errno = GetLastError() == ERROR_FILE_EXISTS ? EEXIST : EACCES;
+        return false;
+    }
+    CloseHandle(file);
+    return true;
+}
+
+/* A link is not replaced but written through; one that leads nowhere is written into as a pipe is, which makes its target. */
+static void hybrid__output_see(const char *path, hybrid__output_look *t)
+{
+    wchar_t wide[1024];
+    BY_HANDLE_FILE_INFORMATION info;
+    DWORD attributes;
+    HANDLE file;
+    if (!hybrid__output_wide(path, wide)) return;
+    attributes = wcsncmp(wide, L"\\\\.\\", 4) ? GetFileAttributesW(wide) : FILE_ATTRIBUTE_DEVICE;
+    t->exists = attributes != INVALID_FILE_ATTRIBUTES;
+    t->stream = t->exists && (attributes & FILE_ATTRIBUTE_DEVICE);
+    t->folder = t->exists && (attributes & FILE_ATTRIBUTE_DIRECTORY);
+    if (!t->exists || t->stream || t->folder) return;
+    file = CreateFileW(wide, FILE_READ_ATTRIBUTES, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL, OPEN_EXISTING, 0, NULL);
+    t->stream = file == INVALID_HANDLE_VALUE || GetFileType(file) != FILE_TYPE_DISK;
+    if (file == INVALID_HANDLE_VALUE) return;
+    t->keep = (attributes & FILE_ATTRIBUTE_REPARSE_POINT) || (GetFileInformationByHandle(file, &info) && info.nNumberOfLinks > 1);
+    if (attributes & FILE_ATTRIBUTE_READONLY) t->refused = EACCES;
+    CloseHandle(file);
+}
+
+static char *hybrid__output_follow(hybrid_runtime *rt, const char *path)
+{
+    const size_t n = strlen(path) + 1;
+    char *copy = (char *)hybrid__alloc(rt, n);
+    if (copy) memcpy(copy, path, n);
+    else errno = ENOMEM;
+    return copy;
+}
+
+static bool hybrid__output_place(const hybrid__output *o)
+{
+    wchar_t from[1024], to[1024];
+    if (!hybrid__output_wide(o->temporary, from) || !hybrid__output_wide(o->path, to)) return false;
+    return (o->exists && ReplaceFileW(to, from, NULL, 0, NULL, NULL)) || MoveFileExW(from, to, MOVEFILE_REPLACE_EXISTING);
+}
+
+#else
+
+static FILE *hybrid__output_fopen(const char *path, bool write) { return fopen(path, write ? "wb" : "rb"); }
+static bool hybrid__output_remove(const char *path) { return !remove(path); }
+static unsigned long hybrid__output_process(void) { return (unsigned long)getpid(); }
+
+/* An empty file that was not there before: nor a link that somebody laid there. */
+static bool hybrid__output_new(const char *path)
+{
+    const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0666);
+    if (fd < 0) return false;
+    close(fd);
+    return true;
+}
+
+static void hybrid__output_see(const char *path, hybrid__output_look *t)
+{
+    struct stat st;
+    if (stat(path, &st)) return;
+    t->exists = true;
+    t->folder = S_ISDIR(st.st_mode);
+    t->stream = !t->folder && !S_ISREG(st.st_mode);
+    t->keep = st.st_nlink > 1;
+    t->mode = (unsigned)st.st_mode & 07777;
+    t->owner = (unsigned)st.st_uid;
+    t->group = (unsigned)st.st_gid;
+    t->device = (uint64_t)st.st_dev;
+    t->number = (uint64_t)st.st_ino;
+    if (!t->stream && access(path, W_OK)) t->refused = errno;
+}
+
+/* The path behind a chain of links, which may lead to nothing. NULL: errno says why. */
+static char *hybrid__output_follow(hybrid_runtime *rt, const char *path)
+{
+#if defined(__GLIBC__) && defined(__STRICT_ANSI__) && !defined(__cplusplus) && !defined(__USE_XOPEN_EXTENDED) && !defined(__USE_XOPEN2K)
+    extern ssize_t readlink(const char *, char *, size_t);   /* hidden by -std=c99 */
+#endif
+    enum { LONGEST = 4096, MOST = 40 };
+    char *at = (char *)hybrid__alloc(rt, strlen(path) + 1), *link = (char *)hybrid__alloc(rt, LONGEST), *next;
+    int turns, why = ENOMEM;
+    if (at && link) memcpy(at, path, strlen(path) + 1);
+    for (turns = 0; at && link; turns++) {
+        const ssize_t n = readlink(at, link, LONGEST);
+        const size_t base = n > 0 && link[0] != '/' ? hybrid__path_base(at) : 0;
+        if (n < 0) { hybrid__free(rt, link); return at; }
+        next = NULL;
+        if (n == LONGEST || turns == MOST) why = n == LONGEST ? ENAMETOOLONG : ELOOP;
+        else if ((next = (char *)hybrid__alloc(rt, base + (size_t)n + 1)) != NULL) {
+            memcpy(next, at, base);
+            memcpy(next + base, link, (size_t)n);
+            next[base + (size_t)n] = 0;
+        }
+        hybrid__free(rt, at);
+        at = next;
+    }
+    hybrid__free(rt, at);
+    hybrid__free(rt, link);
+    errno = why;
+    return NULL;
+}
+
+/* Gives the finished file its name, with the mode and owner of the one whose place it takes. */
+static bool hybrid__output_place(const hybrid__output *o)
+{
+    struct stat st;
+    if (o->exists) {
+        if (stat(o->temporary, &st)) return false;
+        if ((st.st_uid != o->owner || st.st_gid != o->group) && chown(o->temporary, o->owner, o->group)) return false;
+        if (chmod(o->temporary, (mode_t)o->mode)) return false;
+    }
+    return !rename(o->temporary, o->path);
+}
+#endif
+
+/* Ends without a result: nothing remains. */
+static void hybrid__output_abandon(hybrid_runtime *rt, hybrid__output *o)
+{
+    if (o->stream) {
+        fclose(o->stream);
+        if (o->temporary) hybrid__output_remove(o->temporary);
+    }
+    hybrid__free(rt, o->path);
+    memset(o, 0, sizeof *o);
+}
+
+/* A new file beside path, of a name that no other writer has. false: errno says why. */
+static bool hybrid__output_beside(hybrid__output *o, size_t room)
+{
+    const size_t base = hybrid__path_base(o->path);
+    int i;
+    bool brief = false;
+    for (i = 0; i < 1000; i++) {
+        char number[16] = "";
+        if (i) snprintf(number, sizeof number, "-%d", i);
+        if (brief) snprintf(o->temporary, room, "%.*s.hybrid.%lu%s.part", (int)base, o->path, hybrid__output_process(), number);
+        else snprintf(o->temporary, room, "%s.%lu%s.part", o->path, hybrid__output_process(), number);
+        if (hybrid__output_new(o->temporary)) {
+            if ((o->stream = hybrid__output_fopen(o->temporary, true)) != NULL) return true;
+            hybrid__output_remove(o->temporary);
+            return false;
+        }
+        if (errno == ENAMETOOLONG && !brief) brief = true;   /* a name may be as long as the system allows, without ours */
+        else if (errno != EEXIST) return false;
+    }
+    return false;
+}
+
+/* Looks at a path and finds what it leads to; *target is freed by the caller. A link of /proc may lead to a file that has no name any
+ * more: then there is nothing to be replaced, and it is written into as a pipe is. */
+static hybrid_result hybrid__output_find(hybrid_runtime *rt, const char *path, hybrid__output_look *look, char **target, hybrid_error *error)
+{
+    hybrid__output_look behind;
+    int turns;
+    for (turns = 0; turns < 8; turns++) {                    /* another writer may have given the file its name in between */
+        memset(look, 0, sizeof *look);
+        memset(&behind, 0, sizeof behind);
+        hybrid__output_see(path, look);
+        if (look->folder) return hybrid__fail(error, HYBRID_ERROR_IO, "'%.160s' is a folder: name a file in it", path);
+        if (look->refused) return hybrid__fail(error, HYBRID_ERROR_IO, "'%.120s' cannot be written: %.60s", path, strerror(look->refused));
+        if (!(*target = hybrid__output_follow(rt, path))) {
+            if (errno == ENOMEM) return hybrid__fail_memory(error, strlen(path) + 4096);
+            return hybrid__fail(error, HYBRID_ERROR_IO, "'%.120s' leads nowhere: %.60s", path, strerror(errno));
+        }
+        if (!look->exists || look->stream || !strcmp(*target, path)) return HYBRID_OK;
+        hybrid__output_see(*target, &behind);
+        if (behind.exists && behind.device == look->device && behind.number == look->number) return HYBRID_OK;
+        if (turns < 7) hybrid__free(rt, *target);
+    }
+    look->stream = true;
+    return HYBRID_OK;
+}
+
+static hybrid_result hybrid__output_open(hybrid_runtime *rt, const char *path, hybrid__output *o, hybrid_error *error)
+{
+    hybrid__output_look look;
+    char *target;
+    size_t n, room;
+    hybrid_result r;
+    memset(o, 0, sizeof *o);
+    if ((r = hybrid__output_find(rt, path, &look, &target, error)) != HYBRID_OK) return r;
+    n = strlen(look.stream ? path : target);
+    room = n + 64;
+    o->path = (char *)hybrid__alloc(rt, n + 1 + room);
+    if (o->path) memcpy(o->path, look.stream ? path : target, n + 1);
+    hybrid__free(rt, target);
+    if (!o->path) return hybrid__fail_memory(error, n + 1 + room);
+    o->exists = look.exists;
+    o->keep = look.keep;
+    o->mode = look.mode;
+    o->owner = look.owner;
+    o->group = look.group;
+    if (look.stream && (o->stream = hybrid__output_fopen(path, true)) != NULL) return HYBRID_OK;
+    o->temporary = look.stream ? NULL : o->path + n + 1;
+    if (!look.stream && hybrid__output_beside(o, room)) return HYBRID_OK;
+    r = hybrid__fail(error, HYBRID_ERROR_IO, look.stream ? "cannot write to '%.120s': %.60s" : "cannot create a file beside '%.120s': %.60s", path, strerror(errno));
+    hybrid__output_abandon(rt, o);
+    return r;
+}
+
+static bool hybrid__output_write(hybrid__output *o, const void *data, size_t n) { return fwrite(data, 1, n, o->stream) == n; }
+
+/* Writes the finished file over one that cannot be replaced. *begun: what was there is lost. */
+static bool hybrid__output_over(const hybrid__output *o, bool *begun)
+{
+    char block[4096];
+    FILE *from = hybrid__output_fopen(o->temporary, false), *to = from ? hybrid__output_fopen(o->path, true) : NULL;
+    bool good = *begun = to != NULL;
+    size_t n;
+    while (good && (n = fread(block, 1, sizeof block, from)) != 0) good = fwrite(block, 1, n, to) == n;
+    good = good && !ferror(from);
+    if (from) fclose(from);
+    if (to) good = !fclose(to) && good;
+    return good;
+}
+
+static hybrid_result hybrid__output_finish(hybrid_runtime *rt, hybrid__output *o, hybrid_error *error)
+{
+    bool good = !fflush(o->stream), named = false, begun = false;
+    hybrid_result r = HYBRID_OK;
+    good = !fclose(o->stream) && good;
+    o->stream = NULL;
+    if (!good) r = hybrid__fail(error, HYBRID_ERROR_IO, "writing '%.120s' failed: %.60s", o->path, strerror(errno));
+    else if (o->temporary) {
+        if (!o->keep) named = hybrid__output_place(o);
+        if (!named && !(o->exists && hybrid__output_over(o, &begun)))
+            r = hybrid__fail(error, HYBRID_ERROR_IO, "cannot put the finished file in the place of '%.80s': %.60s%s%.60s", o->path, strerror(errno),
+                             begun ? "; it is beside it, as " : "", begun ? hybrid__path_end(o->temporary, 60) : "");
+    }
+    if (o->temporary && !named && !(r && begun)) hybrid__output_remove(o->temporary);
+    hybrid__output_abandon(rt, o);
+    return r;
+}
+
+#else
+
+static void hybrid__output_abandon(hybrid_runtime *rt, hybrid__output *o) { HYBRID__UNUSED(rt); HYBRID__UNUSED(o); }
+static hybrid_result hybrid__output_open(hybrid_runtime *rt, const char *path, hybrid__output *o, hybrid_error *error)
+{
+    HYBRID__UNUSED(rt); HYBRID__UNUSED(path);
+    o->none = 0;
+    return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "this build has no files (HYBRID_NO_STDIO): write through a callback");
+}
+static bool hybrid__output_write(hybrid__output *o, const void *data, size_t n)
+{
+    HYBRID__UNUSED(o); HYBRID__UNUSED(data); HYBRID__UNUSED(n);
+    return false;
+}
+static hybrid_result hybrid__output_finish(hybrid_runtime *rt, hybrid__output *o, hybrid_error *error)
+{
+    HYBRID__UNUSED(rt); HYBRID__UNUSED(o); HYBRID__UNUSED(error);
+    return HYBRID_OK;
+}
+
+#endif
