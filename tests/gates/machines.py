@@ -48,8 +48,10 @@ def missing(box, build, run):
 
 
 @gate("machines", faults=[
-    ("a rounding of 64-bit arithmetic only", lambda root: replace(os.path.join(root, "hybrid.h"), "hybrid__act_inverse(float d)\n{", "hybrid__act_inverse(float d)\n{\n    if (sizeof(void *) == 4) d *= 1.5f;")),
-    ("Windows' own code page", lambda root: replace(os.path.join(root, "examples", "windows_utf8.h"), "GetCommandLineW()", "(GetCommandLineW() + 1)")),
+    ("another quotient where pointers have 32 bits", lambda root: replace(
+        os.path.join(root, "hybrid.h"), "? 1.0f / d : 0.0f; }", "? (sizeof(void *) == 4 ? 1.5f : 1.0f) / d : 0.0f; }")),
+    ("arguments in Windows' own code page", lambda root: replace(
+        os.path.join(root, "examples", "windows_utf8.h"), "WideCharToMultiByte(CP_UTF8, 0, text, -1, utf8", "WideCharToMultiByte(CP_ACP, 0, text, -1, utf8")),
 ])
 def machines(box):
     story = box.path("examples", "data", "stories260K-q8_0.gguf")
