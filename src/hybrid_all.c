@@ -99,9 +99,11 @@
 #include "compute/cpu.c"
 
 /* model */
+#include "model/keys.c"
 #include "model/hparams.c"
 #include "model/weights.c"
 #include "model/rope.c"
+#include "model/unused.c"
 #include "model/forward.c"
 #include "model/place.c"
 #include "model/model.c"

@@ -1,6 +1,6 @@
 /* Working models, spoilt: random edits of the keys and tensors of the tiny reference models. What the writer still writes is loaded,
  * planned, run and talked with. Whatever the edits are: a result code and a sentence, or a model that decodes, takes the bytes that were
- * planned, and leaves none behind.
+ * planned, and leaves none behind. Before that, by design: every tensor and every key of a file is computed with or refused (model_files.inc).
  *     HYBRID_WALKS=100000 HYBRID_SEED=5 build/tests/test_spoilt-asan       more of them, or others [no-simd] */
 #define HYBRID_IMPLEMENTATION
 #include "../src/hybrid_all.c"
@@ -143,6 +143,8 @@ static bool spoil(const hybrid_gguf *base, const edit *edits, int n_edits, sink 
 
 /* ---- use ---- */
 
+#include "model_files.inc"
+
 static int loaded, decoded;
 
 static void use(hybrid_model *m)
@@ -243,6 +245,7 @@ int main(void)
     const int n = walks ? atoi(walks) : getenv("HYBRID_SANITIZER") ? 40 : 200;
     size_t i;
     int k;
+    if (!walks) check_model_files();
     for (i = 0; i < HYBRID__COUNT(paths); i++) {
         hybrid_source source;
         hybrid_gguf *base = NULL;

@@ -17,7 +17,8 @@ typedef enum hybrid_kv { HYBRID_KV_F16 = 0, HYBRID_KV_Q8_0 = 1, HYBRID_KV_F32 = 
 typedef void (*hybrid_trace_fn)(void *user, const char *name, int layer, const float *data, int64_t n_rows, int64_t n_cols, int64_t row_stride);
 
 typedef struct hybrid_context_desc {
-    int32_t   n_ctx;             /* positions, over all sequences; 0: the model's, at most 4096 */
+    int32_t   n_ctx;             /* positions, over all sequences; 0: the model's, at most 4096. More for each than it
+                                  * was trained on is a warning in the log */
     int32_t   n_seq;             /* sequences: ids 0..n_seq-1; 0: 1 */
     int32_t   n_batch;           /* tokens that go through a layer together; 0: 512. More is no faster, less saves memory */
     int32_t   n_logits;          /* rows of logits that one decode can keep; 0: n_seq */

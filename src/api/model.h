@@ -24,6 +24,19 @@ typedef struct hybrid_model_desc {
 } hybrid_model_desc;
 
 /* Loads a model. runtime NULL: one of its own, with default settings. On failure *model is NULL and nothing is left behind.
+ *
+ * A model that is loaded computes with every tensor of its file and with every key of its architecture that changes
+ * logits; else it is refused (HYBRID_ERROR_UNSUPPORTED) by the name of the tensor or key. What may be left out, since
+ * it changes nothing, is this; the log (INFO) names the tensors:
+ *   tensors   without values; factors of rope that are all 1; frequencies of rope that are those of the keys
+ *             (attn_rot_embd, rotary_emb.inv_freq); square masks and their single value that were kept from training
+ *             (attn.bias, attn.masked_bias); the half of a model that sees (v.*, mm.*) beside keys <arch>.vision.*
+ *   keys      vocab_size, tensor_data_layout, rope.scaling.finetuned, pooling_type, classifier.output_labels, the
+ *             epsilon of the other kind of norm, numbers of experts where there are none, vision.* and the like; and
+ *             keys of other families at the value at which they change nothing (logit_scale 1, attention.causal true)
+ * Unknown keys of the architecture are refused when they are of a group that shapes the computation (attention.*,
+ * rope.*, expert*, ssm.*, *scale*, *norm*, ...); others are warned of in the log and taken for notes. Vectors (norms,
+ * biases) may be F32, F16 or BF16; the latter are converted while loading.
  * A model is immutable: any number of contexts and threads may use it at a time. */
 HYBRID_API hybrid_result hybrid_model_load(hybrid_runtime *runtime, const hybrid_model_desc *desc, hybrid_model **model, hybrid_error *error);
 

@@ -415,6 +415,12 @@ HYBRID_API const hybrid_gguf_tensor *hybrid_gguf_tensor_at(const hybrid_gguf *g,
     return g && i < g->n_tensors ? &g->tensors[i].tensor : NULL;
 }
 
+/* Which one of the file's tensors this is; it must be one. */
+static size_t hybrid__gguf_tensor_index(const hybrid_gguf *g, const hybrid_gguf_tensor *t)
+{
+    return (size_t)((const hybrid__gguf_tensor_record *)(const void *)t - g->tensors);
+}
+
 HYBRID__BORDER(const hybrid_gguf_tensor *, hybrid_gguf_find_tensor, (const hybrid_gguf *g, const char *name), (g, name))
 {
     size_t i = g && name ? hybrid__names_find(&g->tensor_names, hybrid__string(name)) : HYBRID__NO_NAME;

@@ -151,6 +151,19 @@ static hybrid_result hybrid__context_stages_any(hybrid_context *c, hybrid_error 
     return hybrid__context_stages(c, true, error);
 }
 
+/* Longer texts than the model has seen, which nothing stretches, end in babble. */
+static void hybrid__context_warn(const hybrid_context *c)
+{
+    const hybrid__hparams *hp = &c->model->hp;
+    const int32_t each = c->desc.n_ctx / c->desc.n_seq;
+    const double stretched = hp->rope_scaling == HYBRID__SCALING_NONE ? 0 : (double)hp->n_ctx_orig * hp->rope_factor;
+    if (each <= hp->n_ctx_train || each <= stretched) return;
+    hybrid__log(c->rt, HYBRID_LOG_WARN,
+                "n_ctx is %d for %d sequences, but the model was trained on texts of %d tokens: beyond that, answers "
+                "may make no sense",
+                c->desc.n_ctx, c->desc.n_seq, hp->n_ctx_train);
+}
+
 static hybrid_result hybrid__context_build(hybrid_context *c, const hybrid_context_desc *desc, hybrid_error *error)
 {
     hybrid_model *m = c->model;
@@ -180,7 +193,8 @@ static hybrid_result hybrid__context_build(hybrid_context *c, const hybrid_conte
     c->top_ids = (int32_t *)(void *)(c->memory + l.top);
     c->top_values = (float *)(void *)(c->top_ids + (size_t)c->desc.n_logits * (size_t)c->desc.n_candidates);
     c->top_stats = c->top_values + (size_t)c->desc.n_logits * (size_t)c->desc.n_candidates;
-    return hybrid__context_stages_any(c, error);
+    if ((r = hybrid__context_stages_any(c, error)) == HYBRID_OK) hybrid__context_warn(c);
+    return r;
 }
 
 HYBRID__BORDER(hybrid_result, hybrid_context_create, (hybrid_model *model, const hybrid_context_desc *desc,

@@ -57,10 +57,10 @@ static hybrid_result hybrid__plan_model(hybrid_runtime *rt, const hybrid__counte
     hybrid_model *m = NULL;
     hybrid_result r;
     if ((r = hybrid__model_create(rt, model, true, &m, error)) == HYBRID_OK) {         /* the readers are used again for loading */
-        size_t i, bytes = hybrid__weights_bytes(&m->weights, &m->hp);
+        const size_t bytes = hybrid__weights_bytes(&m->weights, &m->hp);
         plan->weights = bytes ? m->host.ops->cost(&m->host, bytes) : 0;
         plan->model = counter->live - before;
-        for (i = 0; !bytes && i < hybrid_gguf_tensor_count(m->gguf); i++) plan->mapped += hybrid_gguf_tensor_at(m->gguf, i)->size;
+        plan->mapped = hybrid__weights_in_place(&m->weights, &m->hp);
         r = hybrid__model_place(m, gpu, model, error);
         if (m->place.gpu) {
             plan->model += (uint64_t)m->hp.n_layer * sizeof(hybrid__layer);

@@ -83,7 +83,7 @@ static void hybrid__activations_layout(hybrid__activations *a, const hybrid__hpa
     HYBRID__PLACE(expert_weights, float, rows * (size_t)hp->n_expert_used);
     HYBRID__PLACE(expert_out, float, rows * (size_t)hp->n_expert_used * (size_t)hp->n_embd);
     HYBRID__PLACE(rope, float, rows * half * 2);
-    HYBRID__PLACE(rope_local, float, hp->arch->local_rope_base != 0 ? rows * half * 2 : 0);
+    HYBRID__PLACE(rope_local, float, hp->rope_local ? rows * half * 2 : 0);
     HYBRID__PLACE(inv_freq, double, half);
     HYBRID__PLACE(inv_freq_local, double, half);
     HYBRID__PLACE(logits, float, (size_t)n_out * (size_t)hp->n_vocab);
@@ -210,7 +210,7 @@ static void hybrid__stage_open(hybrid__forward *f, const hybrid__batch *c)
     rope.inv_freq = stage->a.inv_freq; rope.scale = stage->a.rope_scale; rope.table = stage->a.rope;
     if (hp->n_rot) be->ops->rope_table(be, &rope);
     rope.inv_freq = stage->a.inv_freq_local; rope.scale = stage->a.rope_scale_local; rope.table = stage->a.rope_local;
-    if (hp->n_rot && hp->arch->local_rope_base != 0) be->ops->rope_table(be, &rope);
+    if (hp->n_rot && hp->rope_local) be->ops->rope_table(be, &rope);
     if (stage != f->stages) return;
     op.table = &f->w->embd; op.index = HYBRID__INDEX_ID; op.scale = hp->embd_scale; op.add = false; op.out = stage->a.x;
     be->ops->embed(be, &op);
@@ -258,7 +258,7 @@ static void hybrid__forward_qkv(hybrid__forward *f, const hybrid__batch *c, int 
     heads.q_norm = hybrid__vector(&l->q_norm); heads.k_norm = hybrid__vector(&l->k_norm);
     heads.norm = hp->arch->norm; heads.eps = hp->norm_eps;
     heads.rope = hp->arch->rope; heads.n_rot = hp->n_rot;
-    heads.table = hp->arch->local_rope_base != 0 && hybrid__layer_is_local(hp, layer) ? f->at->a.rope_local : f->at->a.rope;
+    heads.table = hp->rope_local && hybrid__layer_is_local(hp, layer) ? f->at->a.rope_local : f->at->a.rope;
     f->at->be->ops->heads(f->at->be, &heads);
     hybrid__traced(f, "q_rope", layer, q, c->n, hybrid__width_q(hp), stride);
     hybrid__traced(f, "k_rope", layer, k, c->n, hybrid__width_k(hp), stride);
@@ -294,12 +294,14 @@ static void hybrid__activate(hybrid__forward *f, int64_t n, int64_t n_ff, bool p
 }
 
 /* h (n, E) -> ffn (n, F) at stride 2F: act(gate) * up, or act(up) */
-static void hybrid__forward_ffn(hybrid__forward *f, int n, int64_t n_ff, const hybrid__tensor *gate, const hybrid__tensor *up, const hybrid__tensor *up_b)
+static void hybrid__forward_ffn(hybrid__forward *f, int n, int64_t n_ff, const hybrid__tensor *gate,
+                                const hybrid__tensor *gate_b,
+                                const hybrid__tensor *up, const hybrid__tensor *up_b)
 {
     float *ffn = f->at->a.ffn;
     hybrid__op_matmul mm;
     hybrid__matmul_begin(&mm, f->at->a.h, f->hp->n_embd, n);
-    if (gate->data) hybrid__matmul_out_set(&mm, gate, NULL, ffn, 2 * n_ff, false);
+    if (gate->data) hybrid__matmul_out_set(&mm, gate, gate_b, ffn, 2 * n_ff, false);
     hybrid__matmul_out_set(&mm, up, up_b, gate->data ? ffn + n_ff : ffn, 2 * n_ff, false);
     f->at->be->ops->matmul(f->at->be, &mm);
     hybrid__activate(f, n, n_ff, !gate->data && up->ne[1] == n_ff);
@@ -370,7 +372,7 @@ static void hybrid__forward_shared(hybrid__forward *f, int n, int layer)
     route.kind = HYBRID__ROUTE_SIGMOID; route.n_expert = route.n_used = 1;
     route.norm = false; route.scale = 1;
     hybrid__forward_route(f, n, &l->shared_router, &route);
-    hybrid__forward_ffn(f, n, hp->n_ff_shared, &l->shared_gate, &l->shared_up, NULL);
+    hybrid__forward_ffn(f, n, hp->n_ff_shared, &l->shared_gate, NULL, &l->shared_up, NULL);
     hybrid__traced(f, "shared_act", layer, f->at->a.ffn, n, hp->n_ff_shared, 2 * (int64_t)hp->n_ff_shared);
     hybrid__matmul_begin(&mm, f->at->a.ffn, 2 * (int64_t)hp->n_ff_shared, n);
     hybrid__matmul_out_set(&mm, &l->shared_down, NULL, f->at->a.expert_out, hp->n_embd, false);
@@ -426,7 +428,7 @@ static void hybrid__forward_layer(hybrid__forward *f, const hybrid__batch *c, in
         hybrid__forward_experts(f, n, layer);
         if (l->shared_router.data) hybrid__forward_shared(f, n, layer);
     } else {
-        hybrid__forward_ffn(f, n, hp->n_ff, &l->gate, &l->up, &l->up_b);
+        hybrid__forward_ffn(f, n, hp->n_ff, &l->gate, &l->gate_b, &l->up, &l->up_b);
         hybrid__traced(f, "ffn_act", layer, f->at->a.ffn, n, hp->n_ff, 2 * (int64_t)hp->n_ff);
         hybrid__block_out(f, "ffn_out", layer, n, f->at->a.ffn, 2 * (int64_t)hp->n_ff, &l->down, &l->down_b, &l->ffn_post_norm);
     }

@@ -77,8 +77,9 @@ static hybrid_result hybrid__model_open(hybrid_model *m, const hybrid_model_desc
     const hybrid_source source = hybrid__model_source(desc);
     hybrid_result r;
     if ((r = hybrid__gguf_open_source(m->rt, &source, lent, &m->gguf, error)) != HYBRID_OK) return r;
-    if ((r = hybrid__hparams_read(m->gguf, &m->hp, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__hparams_read(m->rt, m->gguf, &m->hp, error)) != HYBRID_OK) return r;
     if ((r = hybrid__weights_find(m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__weights_settle(m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
     if (desc->no_map) {                                /* read what could be used in place */
         size_t i;
         hybrid__tensor *t;

@@ -36,7 +36,6 @@ static float hybrid__rope_frequencies(const hybrid__hparams *hp, const hybrid__w
         }
         inv_freq[i] = f;
     }
-    if (hp->rope_scaling == HYBRID__SCALING_YARN) return hp->rope_attn_factor * (float)(0.1 * log(hp->rope_factor) + 1);
-    if (hp->rope_scaling == HYBRID__SCALING_LONGROPE) return hp->rope_attn_factor;
-    return 1;
+    if (stretched && hp->rope_scaling == HYBRID__SCALING_YARN) return hp->rope_attn_factor * (float)(0.1 * log(hp->rope_factor) + 1);
+    return hp->rope_attn_factor;
 }

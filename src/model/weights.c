@@ -1,7 +1,9 @@
 /* model/weights: the tensors of a model by role, found by name, checked against the hyperparameters.
  *
- * The names are those of GGUF. A tensor that is absent has no data. Which ones a family needs follows from what is there: separate or
- * fused q, k, v; gated, fused-gated or plain feed-forward; a mixture of experts or one for all tokens. */
+ * The names are those of GGUF. A tensor that is absent has no data. Which ones a family needs follows from what is
+ * there: separate or fused q, k, v; gated, fused-gated or plain feed-forward; a mixture of experts or one for all
+ * tokens. Only what is computed with may be looked up: whoever is found is marked, and model/unused refuses the file
+ * for the others. */
 
 typedef struct hybrid__layer {
     hybrid__tensor attn_norm, attn_norm_b;
@@ -11,7 +13,7 @@ typedef struct hybrid__layer {
     hybrid__tensor wo, bo;
     hybrid__tensor attn_post_norm;
     hybrid__tensor ffn_norm, ffn_norm_b;
-    hybrid__tensor gate, up, up_b, down, down_b;       /* gate absent and up twice as high: fused, gate first */
+    hybrid__tensor gate, gate_b, up, up_b, down, down_b;       /* gate absent and up twice as high: fused, gate first */
     hybrid__tensor ffn_post_norm;
     hybrid__tensor router;                             /* there: gate, up and down are those of all experts, one behind the other */
     hybrid__tensor shared_router, shared_gate, shared_up, shared_down;
@@ -21,15 +23,21 @@ typedef struct hybrid__weights {
     hybrid__tensor embd, pos_embd, out_norm, out_norm_b, head;
     hybrid__tensor rope_freqs, rope_long, rope_short;  /* divisors of the rope frequencies */
     hybrid__layer *layers;
+    unsigned char *used;                               /* of each tensor of the file; NULL once that is settled */
     unsigned char *owned;                              /* the bytes of all tensors, when they are not used in place */
 } hybrid__weights;
 
 typedef struct hybrid__weight_loader {
     const hybrid_gguf     *gguf;
     const hybrid__hparams *hp;
+    unsigned char         *used;
     hybrid_error          *error;
     hybrid_result          result;
 } hybrid__weight_loader;
+
+/* Types that vectors may have in a file. They are computed with as F32. */
+static bool hybrid__is_vector_type(hybrid_type type) { return type == HYBRID_TYPE_F32 || type == HYBRID_TYPE_F16 ||
+                                                      type == HYBRID_TYPE_BF16; }
 
 /* Looks a tensor up; ne1 = 0: a vector of ne0 floats. A wrong shape or type is an error, absence is one when `required`. */
 static void hybrid__weight_3d(hybrid__weight_loader *wl, hybrid__tensor *t, bool required, int64_t ne0, int64_t ne1, int64_t ne2, const char *name)
@@ -51,25 +59,50 @@ static void hybrid__weight_3d(hybrid__weight_loader *wl, hybrid__tensor *t, bool
                                      name, (unsigned long)src->type_id, hybrid_gguf_tensor_type_name(src->type_id));
         return;
     }
-    if (!ne1 && src->type != HYBRID_TYPE_F32) {
-        wl->result = hybrid__fail_at(wl->error, HYBRID_ERROR_UNSUPPORTED, src->offset, "tensor '%s' has type %s; vectors must be F32", name, hybrid_type_name(src->type));
+    if (!ne1 && !hybrid__is_vector_type(src->type)) {
+        wl->result = hybrid__fail_at(wl->error, HYBRID_ERROR_UNSUPPORTED, src->offset,
+                                     "tensor '%s' has type %s; vectors must be F32, F16 or BF16",
+                                     name, hybrid_type_name(src->type));
         return;
     }
+    wl->used[hybrid__gguf_tensor_index(wl->gguf, src)] = 1;
     t->name = src->name.data;
-    t->type = src->type;
+    t->type = ne1 ? src->type : HYBRID_TYPE_F32;
     t->is_vector = !ne1;
     t->ne[0] = ne0; t->ne[1] = ne1 ? ne1 : 1; t->ne[2] = ne2; t->ne[3] = 1;
-    t->nb[0] = hybrid_type_block_bytes(src->type);
-    t->nb[1] = hybrid_type_row_bytes(src->type, (size_t)ne0);
+    t->nb[0] = hybrid_type_block_bytes(t->type);
+    t->nb[1] = hybrid_type_row_bytes(t->type, (size_t)ne0);
     t->nb[2] = t->nb[1] * (size_t)t->ne[1];
     t->nb[3] = t->nb[2] * (size_t)t->ne[2];
-    t->data = (uintptr_t)src->data % 8 ? NULL : src->data;          /* NULL when not in place, until hybrid__weights_read; an odd address is no place */
+    /* NULL when not in place, until hybrid__weights_read: an odd address is no place, and a vector of halves becomes
+     * one of floats */
+    t->data = (uintptr_t)src->data % 8 || t->type != src->type ? NULL : src->data;
 }
 static void hybrid__weight(hybrid__weight_loader *wl, hybrid__tensor *t, bool required, int64_t ne0, int64_t ne1, const char *name)
 {
     hybrid__weight_3d(wl, t, required, ne0, ne1, 1, name);
 }
 static size_t hybrid__weight_bytes(const hybrid__tensor *t) { return t->nb[3]; }
+
+/* dst = a vector of the file as floats. Halves are read into the upper half of dst, where they are out of the floats'
+ * way. */
+static hybrid_result hybrid__vector_read(hybrid_gguf *gguf, const hybrid_gguf_tensor *src, unsigned char *dst,
+                                         hybrid_error *error)
+{
+    const size_t n = (size_t)src->ne[0];
+    unsigned char *halves = dst + 2 * n;
+    float value;
+    size_t i;
+    hybrid_result r;
+    if (src->type == HYBRID_TYPE_F32) return hybrid_gguf_read_tensor(gguf, src, dst, error);
+    if ((r = hybrid_gguf_read_tensor(gguf, src, halves, error)) != HYBRID_OK) return r;
+    for (i = 0; i < n; i++) {
+        const uint16_t half = hybrid__load_u16(halves + 2 * i);
+        value = src->type == HYBRID_TYPE_F16 ? hybrid__f16_to_f32(half) : hybrid__bf16_to_f32(half);
+        memcpy(dst + 4 * i, &value, 4);
+    }
+    return HYBRID_OK;
+}
 
 static bool hybrid__layer_has(const hybrid__weight_loader *wl, int layer, const char *suffix)
 {
@@ -87,14 +120,17 @@ static void hybrid__layer_find_ffn(hybrid__weight_loader *wl, hybrid__layer *l, 
 {
     const hybrid__hparams *hp = wl->hp;
     const int64_t e = hp->n_embd, f = hp->n_ff;
-    const bool gated = hybrid__layer_has(wl, layer, "ffn_gate.weight"), fused_gate = !gated && hp->arch->norm == HYBRID__NORM_RMS;
+    const bool plain = (hp->arch->parts & HYBRID__PART_PLAIN_FFN) != 0;
+    const bool gated = !plain && hybrid__layer_has(wl, layer, "ffn_gate.weight");
+    const int64_t up = plain || gated ? f : 2 * f;
     char name[64];
     if (gated) HYBRID__FIND(gate, true, e, f, "ffn_gate.weight");
-    HYBRID__FIND(up, true, e, fused_gate ? 2 * f : f, "ffn_up.weight");
-    HYBRID__FIND(up_b, false, f, 0, "ffn_up.bias");
+    if (gated) HYBRID__FIND(gate_b, false, f, 0, "ffn_gate.bias");
+    HYBRID__FIND(up, true, e, up, "ffn_up.weight");
+    HYBRID__FIND(up_b, false, up, 0, "ffn_up.bias");
     HYBRID__FIND(down, true, f, e, "ffn_down.weight");
     HYBRID__FIND(down_b, false, e, 0, "ffn_down.bias");
-    HYBRID__FIND(ffn_post_norm, false, e, 0, "post_ffw_norm.weight");
+    if (hp->arch->parts & HYBRID__PART_POST_NORM) HYBRID__FIND(ffn_post_norm, true, e, 0, "post_ffw_norm.weight");
 }
 
 static void hybrid__layer_find_experts(hybrid__weight_loader *wl, hybrid__layer *l, int layer)
@@ -114,7 +150,7 @@ static void hybrid__layer_find_experts(hybrid__weight_loader *wl, hybrid__layer 
     HYBRID__FIND_EXPERTS(gate, e, f, "ffn_gate_exps.weight");
     HYBRID__FIND_EXPERTS(up, e, f, "ffn_up_exps.weight");
     HYBRID__FIND_EXPERTS(down, f, e, "ffn_down_exps.weight");
-    if (!s) return;
+    if (hp->arch->mixture != HYBRID__MIXTURE_SHARES) return;
     HYBRID__FIND(shared_router, true, e, 1, "ffn_gate_inp_shexp.weight");
     HYBRID__FIND(shared_gate, true, e, s, "ffn_gate_shexp.weight");
     HYBRID__FIND(shared_up, true, e, s, "ffn_up_shexp.weight");
@@ -129,7 +165,7 @@ static void hybrid__layer_find(hybrid__weight_loader *wl, hybrid__layer *l, int 
     const bool biased_norm = hp->arch->norm == HYBRID__NORM_LAYER;
     char name[64];
     HYBRID__FIND(attn_norm, true, e, 0, "attn_norm.weight");
-    HYBRID__FIND(attn_norm_b, biased_norm, e, 0, "attn_norm.bias");
+    if (biased_norm) HYBRID__FIND(attn_norm_b, true, e, 0, "attn_norm.bias");
     if (hybrid__layer_has(wl, layer, "attn_qkv.weight")) {
         HYBRID__FIND(wqkv, true, e, q + k + v, "attn_qkv.weight");
         HYBRID__FIND(bqkv, false, q + k + v, 0, "attn_qkv.bias");
@@ -141,13 +177,16 @@ static void hybrid__layer_find(hybrid__weight_loader *wl, hybrid__layer *l, int 
         HYBRID__FIND(bk, false, k, 0, "attn_k.bias");
         HYBRID__FIND(bv, false, v, 0, "attn_v.bias");
     }
-    HYBRID__FIND(q_norm, false, hp->head_dim_k, 0, "attn_q_norm.weight");
-    HYBRID__FIND(k_norm, false, hp->head_dim_k, 0, "attn_k_norm.weight");
+    if (hp->arch->parts & HYBRID__PART_QK_NORM) {
+        HYBRID__FIND(q_norm, true, hp->head_dim_k, 0, "attn_q_norm.weight");
+        HYBRID__FIND(k_norm, true, hp->head_dim_k, 0, "attn_k_norm.weight");
+    }
     HYBRID__FIND(wo, true, o, e, "attn_output.weight");
     HYBRID__FIND(bo, false, e, 0, "attn_output.bias");
-    HYBRID__FIND(attn_post_norm, false, e, 0, "post_attention_norm.weight");
+    if (hp->arch->parts & HYBRID__PART_POST_NORM)
+        HYBRID__FIND(attn_post_norm, true, e, 0, "post_attention_norm.weight");
     HYBRID__FIND(ffn_norm, true, e, 0, "ffn_norm.weight");
-    HYBRID__FIND(ffn_norm_b, biased_norm, e, 0, "ffn_norm.bias");
+    if (biased_norm) HYBRID__FIND(ffn_norm_b, true, e, 0, "ffn_norm.bias");
     if (hybrid__layer_has(wl, layer, "ffn_gate_inp.weight")) hybrid__layer_find_experts(wl, l, layer);
     else hybrid__layer_find_ffn(wl, l, layer);
 }
@@ -159,22 +198,31 @@ static hybrid_result hybrid__weights_find(hybrid_runtime *rt, const hybrid_gguf 
 {
     const hybrid_gguf_tensor *embd = hybrid_gguf_find_tensor(gguf, "token_embd.weight");
     const bool biased_norm = hp->arch->norm == HYBRID__NORM_LAYER, longrope = hp->rope_scaling == HYBRID__SCALING_LONGROPE;
+    const size_t n = hybrid_gguf_tensor_count(gguf);
     hybrid__weight_loader wl;
     int i, n_mixtures = 0;
-    if (!embd) return hybrid__fail(error, HYBRID_ERROR_FORMAT, "the file has no tensor 'token_embd.weight': it is not a whole model (a vocabulary only, or one part of a split file?)");
+    if (!embd && !n)
+        return hybrid__fail(error, HYBRID_ERROR_FORMAT,
+                            "the file holds no tensors: it is a vocabulary only, or the head of a model; load the "
+                            "model itself");
+    if (!embd)
+        return hybrid__fail(error, HYBRID_ERROR_FORMAT,
+                            "the file has no tensor 'token_embd.weight': it is not a whole model (one part of a "
+                            "split file?)");
     if (embd->ne[1] < 1 || embd->ne[1] > (1 << 28)) return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, embd->offset, "'token_embd.weight' has %llu rows", (unsigned long long)embd->ne[1]);
     hp->n_vocab = (int32_t)embd->ne[1];
     if (!(w->layers = (hybrid__layer *)hybrid__calloc(rt, (size_t)hp->n_layer, sizeof *w->layers))) return hybrid__fail_memory(error, (size_t)hp->n_layer * sizeof *w->layers);
-    wl.gguf = gguf; wl.hp = hp; wl.error = error; wl.result = HYBRID_OK;
+    if (!(w->used = (unsigned char *)hybrid__calloc(rt, n, 1))) return hybrid__fail_memory(error, n);
+    wl.gguf = gguf; wl.hp = hp; wl.used = w->used; wl.error = error; wl.result = HYBRID_OK;
     hybrid__weight(&wl, &w->embd, true, hp->n_embd, hp->n_vocab, "token_embd.weight");
     if (hp->arch->learned_pos) hybrid__weight(&wl, &w->pos_embd, true, hp->n_embd, hp->n_ctx_train, "position_embd.weight");
     hybrid__weight(&wl, &w->out_norm, true, hp->n_embd, 0, "output_norm.weight");
-    hybrid__weight(&wl, &w->out_norm_b, biased_norm, hp->n_embd, 0, "output_norm.bias");
+    if (biased_norm) hybrid__weight(&wl, &w->out_norm_b, true, hp->n_embd, 0, "output_norm.bias");
     hybrid__weight(&wl, &w->head, false, hp->n_embd, hp->n_vocab, "output.weight");
     if (hp->n_rot) {
-        hybrid__weight(&wl, &w->rope_freqs, false, hp->n_rot / 2, 0, "rope_freqs.weight");
-        hybrid__weight(&wl, &w->rope_long, longrope, hp->n_rot / 2, 0, "rope_factors_long.weight");
-        hybrid__weight(&wl, &w->rope_short, longrope, hp->n_rot / 2, 0, "rope_factors_short.weight");
+        if (!longrope) hybrid__weight(&wl, &w->rope_freqs, false, hp->n_rot / 2, 0, "rope_freqs.weight");
+        if (longrope) hybrid__weight(&wl, &w->rope_long, true, hp->n_rot / 2, 0, "rope_factors_long.weight");
+        if (longrope) hybrid__weight(&wl, &w->rope_short, true, hp->n_rot / 2, 0, "rope_factors_short.weight");
     }
     for (i = 0; i < hp->n_layer && !wl.result; i++) {
         hybrid__layer_find(&wl, &w->layers[i], i);
@@ -207,6 +255,17 @@ static size_t hybrid__weights_bytes(hybrid__weights *w, const hybrid__hparams *h
     return bytes;
 }
 
+/* Bytes of the file that are used where they are. */
+static uint64_t hybrid__weights_in_place(hybrid__weights *w, const hybrid__hparams *hp)
+{
+    size_t i;
+    uint64_t bytes = 0;
+    const hybrid__tensor *t;
+    for (i = 0; (t = hybrid__weights_item(w, hp, i)) != NULL; i++)
+        if (t->name && t->data && !hybrid__weights_is_tied(w, t)) bytes += hybrid__weight_bytes(t);
+    return bytes;
+}
+
 static const hybrid_gguf_tensor *hybrid__weights_source(const hybrid_gguf *gguf, const hybrid__tensor *t)
 {
     return hybrid__gguf_tensor_named(gguf, t->name);
@@ -222,9 +281,13 @@ static hybrid_result hybrid__weights_read(hybrid_runtime *rt, hybrid_gguf *gguf,
     if (!bytes) return HYBRID_OK;
     if (!(w->owned = (unsigned char *)hybrid__alloc_aligned(rt, bytes))) return hybrid__fail_memory(error, bytes);
     for (i = 0; (t = hybrid__weights_item(w, hp, i)) != NULL; i++) {
+        const hybrid_gguf_tensor *src;
         hybrid_result r;
         if (!t->name || t->data || hybrid__weights_is_tied(w, t)) continue;
-        if ((r = hybrid_gguf_read_tensor(gguf, hybrid__weights_source(gguf, t), w->owned + at, error)) != HYBRID_OK) return r;
+        src = hybrid__weights_source(gguf, t);
+        r = t->is_vector ? hybrid__vector_read(gguf, src, w->owned + at, error)
+            : hybrid_gguf_read_tensor(gguf, src, w->owned + at, error);
+        if (r) return r;
         t->data = w->owned + at;
         at += hybrid__align(hybrid__weight_bytes(t), 64);
         if (!hybrid__report(progress, user, (float)((double)at / (double)bytes))) return hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
@@ -236,5 +299,6 @@ static hybrid_result hybrid__weights_read(hybrid_runtime *rt, hybrid_gguf *gguf,
 static void hybrid__weights_free(hybrid_runtime *rt, hybrid__weights *w)
 {
     hybrid__free_aligned(rt, w->owned);
+    hybrid__free(rt, w->used);
     hybrid__free(rt, w->layers);
 }

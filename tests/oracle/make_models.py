@@ -51,6 +51,7 @@ def longrope(original, factor):
 MODELS = {
     "gpt2": ("GPT2", "gpt2", "gpt2", dict(n_embd=32, n_head=2, n_layer=3, n_positions=N_CTX // 2, n_inner=None)),
     "llama": ("Llama", "llama", "llama2", dict(BIG, tie_word_embeddings=False)),
+    "llama-biases": ("Llama", "llama", "llama2", dict(SMALL, num_hidden_layers=2, tie_word_embeddings=False, attention_bias=True, mlp_bias=True)),
     "llama-rope-freqs": ("Llama", "llama", "llama3", dict(
         BIG, hidden_size=48, head_dim=16, num_attention_heads=3, num_key_value_heads=1, tie_word_embeddings=True,
         rope_parameters=dict(rope_type="llama3", rope_theta=1e4, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
@@ -94,7 +95,7 @@ MODELS = {
 }
 # Seeds are chosen so that no greedy step is near a tie (least gap > 0.04) and the text is not one token repeated.
 SEEDS = {
-    "gpt2": 344, "llama": 1, "llama-rope-freqs": 4, "llama-rope-linear": 6, "smollm": 6, "mistral": 13, "qwen2": 7,
+    "gpt2": 344, "llama": 1, "llama-biases": 5, "llama-rope-freqs": 4, "llama-rope-linear": 6, "smollm": 6, "mistral": 13, "qwen2": 7,
     "qwen2-untied": 5, "qwen3": 6, "gemma3": 1, "gemma3-rope-linear": 9, "phi3": 3, "phi3-window": 5, "phi3-longrope": 7,
     "phi3-shortrope": 1, "gemma2": 8, "mixtral": 4, "qwen2moe": 1, "qwen3moe": 2,
 }
@@ -296,10 +297,8 @@ def write_model(name, model):
             raise SystemExit("no GGUF name for " + hf)
         if family == "GPT2" and hf.rsplit(".", 2)[-2] in ("c_attn", "c_proj", "c_fc") and x.ndim == 2:
             x = np.ascontiguousarray(x.T)                # Conv1D stores (in, out)
-        if arch == "llama" and ".q_proj." in hf:
-            x = rope_permute(x, config.num_attention_heads)
-        if arch == "llama" and ".k_proj." in hf:
-            x = rope_permute(x, config.num_key_value_heads)
+        if arch == "llama" and (".q_proj." in hf or ".k_proj." in hf):
+            x = rope_permute(x, config.num_attention_heads if ".q_proj." in hf else config.num_key_value_heads)
         if family.startswith("Gemma") and hf.endswith("norm.weight"):
             x = x + 1
         w.add_tensor(to, np.ascontiguousarray(x, np.float32))
