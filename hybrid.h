@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id cec821b71ab93262): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id fb391120bdd9f321): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -44,126 +44,128 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      174  base.h             version, linkage, results, errors, allocator, log
- *      284  runtime.h          what models and sessions share: memory, log, worker threads
- *      346  quant.h            names, sizes, encode, decode
- *      411  gguf.h             what is in a model file, and writing one
- *      570  tokenizer.h        text to tokens and back
- *      684  chat.h             templates that make a prompt of a conversation
- *      788  model.h            load, describe
- *      846  context.h          batches of (sequence, tokens), logits, the KV cache
- *      941  sampler.h          from logits to the next token
- *      998  session.h          a conversation
+ *      176  base.h             version, linkage, results, errors, allocator, log
+ *      286  runtime.h          what models and sessions share: memory, log, worker threads
+ *      348  quant.h            names, sizes, encode, decode
+ *      413  gguf.h             what is in a model file, and writing one
+ *      572  tokenizer.h        text to tokens and back
+ *      686  chat.h             templates that make a prompt of a conversation
+ *      790  model.h            load, describe
+ *      861  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      957  sampler.h          from logits to the next token
+ *     1014  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1067  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1131  macros.h           what compilers call things, and the macros that every room uses
- *     1183  base.c             what every room uses: results, errors, checked sizes
- *     1234  fpenv.c            the floating-point environment at the border of the library
- *     1415  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1464  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1523  decimal.c          doubles as text, the same in every locale
- *     1621  thread.c           atomics, threads, and the worker pool
- *     1997  cpu.c              what this processor and its operating system can do
- *     2067  hash.c             where a name belongs in a table
- *     2165  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     2275  device.c           which GPU a runtime uses
- *     2357  runtime.c          creates and ends runtimes
- *     2497  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2706  output.c           a file that is written
- *     3014  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     3042  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    26230  end.h              closes what core/begin opened
+ *     1083  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1147  macros.h           what compilers call things, and the macros that every room uses
+ *     1199  base.c             what every room uses: results, errors, checked sizes
+ *     1250  fpenv.c            the floating-point environment at the border of the library
+ *     1431  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1480  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1539  decimal.c          doubles as text, the same in every locale
+ *     1637  thread.c           atomics, threads, and the worker pool
+ *     2013  cpu.c              what this processor and its operating system can do
+ *     2083  hash.c             where a name belongs in a table
+ *     2181  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     2291  device.c           which GPU a runtime uses
+ *     2373  runtime.c          creates and ends runtimes
+ *     2513  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2722  output.c           a file that is written
+ *     3030  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     3058  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    26934  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     3408  names.c            names that must differ, found by hash
- *     3499  value.c            the 13 types of metadata values and their items
- *     3625  scan.c             a walk over the metadata, which checks every length before it is believed
- *     3829  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
- *     4119  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
- *     4577  write.c            makes a GGUF file
+ *     3424  names.c            names that must differ, found by hash
+ *     3515  value.c            the 13 types of metadata values and their items
+ *     3641  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     3845  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
+ *     4135  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
+ *     4599  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     5198  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     5279  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     5578  floats.c           the types that are plain numbers
- *     5617  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     5810  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     6038  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     6178  types.c            the table of all types, and the public functions over it
- *     6283  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     6353  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     5220  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     5301  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     5600  floats.c           the types that are plain numbers
+ *     5639  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     5832  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     6060  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     6200  types.c            the table of all types, and the public functions over it
+ *     6305  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     6375  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     6528  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     6773  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     6915  pretokenize.c      cuts text into the words inside which BPE merges
- *     7327  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
- *     7519  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
- *     7612  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     8026  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     8236  bpe.c              the merging
- *     8606  tokenizer.c        making tokenizers, text to ids, ids to text
- *     8900  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     9027  stop.c             finds strings that end an answer in bytes that come in pieces
- *     9167  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     9712  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *    10009  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *    10263  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *    10761  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *    11097  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    11459  jinja_filter.c     what stands behind '|'.
- *    12050  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    12228  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    12478  jinja_parse.c      tokens to a tree
- *    13028  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    13269  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    13754  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    13925  chat.c             a conversation as the variables that chat templates expect
+ *     6550  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     6795  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     6937  pretokenize.c      cuts text into the words inside which BPE merges
+ *     7349  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
+ *     7541  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
+ *     7634  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     8048  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     8258  bpe.c              the merging
+ *     8628  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     8922  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     9049  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     9189  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     9734  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *    10031  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *    10285  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *    10783  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *    11119  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    11481  jinja_filter.c     what stands behind '|'.
+ *    12072  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    12250  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    12500  jinja_parse.c      tokens to a tree
+ *    13050  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    13291  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    13776  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    13947  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    14065  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    14360  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    14375  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    14400  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    14489  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    14852  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    14881  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    14989  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    15059  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    15154  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    15567  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    15901  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    16159  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    16355  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    16899  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes times tiles of activations
- *    17616  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    18197  cpu_int.c          the table of integer-block kernels
- *    18252  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    18319  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    20569  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    21697  cpu_select.c       the kernels of an instruction set
- *    21733  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    21903  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    22157  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    14087  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    14382  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    14397  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    14422  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    14511  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    14874  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    14903  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    15011  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    15081  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    15176  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    15589  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    15923  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    16181  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    16377  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    16921  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes times tiles of activations
+ *    17638  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    18219  cpu_int.c          the table of integer-block kernels
+ *    18274  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    18341  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    20591  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    21719  cpu_select.c       the kernels of an instruction set
+ *    21755  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    21925  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    22179  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    22578  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    22827  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    23070  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    23115  forward.c          one transformer for all families, over the op table
- *    23618  place.c            which layers run where
- *    23755  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    22600  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    22917  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    23291  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    23598  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    23642  unused.c           tensors of the file that the model is not computed with
+ *    23802  forward.c          one transformer for all families, over the op table
+ *    24307  place.c            which layers run where
+ *    24444  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    23993  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    24329  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    24618  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    24758  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    25412  next.c             the next token of a sequence
- *    25465  plan.c             the bytes of a model and a context before they are loaded
- *    25574  dialog.c           the messages of a conversation, and the prompt that they make
- *    25758  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    24683  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    25019  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    25308  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    25448  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    26116  next.c             the next token of a sequence
+ *    26169  plan.c             the bytes of a model and a context before they are loaded
+ *    26278  dialog.c           the messages of a conversation, and the prompt that they make
+ *    26462  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -812,6 +814,19 @@ typedef struct hybrid_model_desc {
 } hybrid_model_desc;
 
 /* Loads a model. runtime NULL: one of its own, with default settings. On failure *model is NULL and nothing is left behind.
+ *
+ * A model that is loaded computes with every tensor of its file and with every key of its architecture that changes
+ * logits; else it is refused (HYBRID_ERROR_UNSUPPORTED) by the name of the tensor or key. What may be left out, since
+ * it changes nothing, is this; the log (INFO) names the tensors:
+ *   tensors   without values; factors of rope that are all 1; frequencies of rope that are those of the keys
+ *             (attn_rot_embd, rotary_emb.inv_freq); square masks and their single value that were kept from training
+ *             (attn.bias, attn.masked_bias); the half of a model that sees (v.*, mm.*) beside keys <arch>.vision.*
+ *   keys      vocab_size, tensor_data_layout, rope.scaling.finetuned, pooling_type, classifier.output_labels, the
+ *             epsilon of the other kind of norm, numbers of experts where there are none, vision.* and the like; and
+ *             keys of other families at the value at which they change nothing (logit_scale 1, attention.causal true)
+ * Unknown keys of the architecture are refused when they are of a group that shapes the computation (attention.*,
+ * rope.*, expert*, ssm.*, *scale*, *norm*, ...); others are warned of in the log and taken for notes. Vectors (norms,
+ * biases) may be F32, F16 or BF16; the latter are converted while loading.
  * A model is immutable: any number of contexts and threads may use it at a time. */
 HYBRID_API hybrid_result hybrid_model_load(hybrid_runtime *runtime, const hybrid_model_desc *desc, hybrid_model **model, hybrid_error *error);
 
@@ -863,7 +878,8 @@ typedef enum hybrid_kv { HYBRID_KV_F16 = 0, HYBRID_KV_Q8_0 = 1, HYBRID_KV_F32 = 
 typedef void (*hybrid_trace_fn)(void *user, const char *name, int layer, const float *data, int64_t n_rows, int64_t n_cols, int64_t row_stride);
 
 typedef struct hybrid_context_desc {
-    int32_t   n_ctx;             /* positions, over all sequences; 0: the model's, at most 4096 */
+    int32_t   n_ctx;             /* positions, over all sequences; 0: the model's, at most 4096. More for each than it
+                                  * was trained on is a warning in the log */
     int32_t   n_seq;             /* sequences: ids 0..n_seq-1; 0: 1 */
     int32_t   n_batch;           /* tokens that go through a layer together; 0: 512. More is no faster, less saves memory */
     int32_t   n_logits;          /* rows of logits that one decode can keep; 0: n_seq */
@@ -1062,7 +1078,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "cec821b71ab93262"
+#define HYBRID__SOURCE_ID "fb391120bdd9f321"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -4532,6 +4548,12 @@ HYBRID__BORDER(bool, hybrid_gguf_get_string, (const hybrid_gguf *g, const char *
 HYBRID_API const hybrid_gguf_tensor *hybrid_gguf_tensor_at(const hybrid_gguf *g, size_t i)
 {
     return g && i < g->n_tensors ? &g->tensors[i].tensor : NULL;
+}
+
+/* Which one of the file's tensors this is; it must be one. */
+static size_t hybrid__gguf_tensor_index(const hybrid_gguf *g, const hybrid_gguf_tensor *t)
+{
+    return (size_t)((const hybrid__gguf_tensor_record *)(const void *)t - g->tensors);
 }
 
 HYBRID__BORDER(const hybrid_gguf_tensor *, hybrid_gguf_find_tensor, (const hybrid_gguf *g, const char *name), (g, name))
@@ -22575,11 +22597,329 @@ static void hybrid__host_device(hybrid__device *device, hybrid_runtime *rt)
 
 /* model */
 
+/* ==== begin src/model/keys.c ==== */
+/* model/keys: the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked.
+ *
+ * Who asks for a key marks it. Keys that nobody asked for are looked up in two tables: harmless ones, which change no
+ * logits, and ones of other families, which have a value at which they change nothing. Whatever else is there is
+ * refused by its name when it belongs to a group of keys that shape the computation, and told in the log when it does
+ * not. The first thing that is wrong sticks in `result`. */
+
+typedef struct hybrid__keys {
+    const hybrid_gguf *gguf;
+    const char        *arch;
+    unsigned char     *seen;               /* of every key of the file: somebody asked for it */
+    hybrid_error      *error;
+    hybrid_result      result;
+} hybrid__keys;
+
+enum { HYBRID__KEY_ROOM = 128 };           /* for the name of a key that we ask for */
+
+static void hybrid__key_fail(hybrid__keys *keys, const char *suffix, const char *what)
+{
+    if (keys->result) return;
+    keys->result = hybrid__fail(keys->error, HYBRID_ERROR_FORMAT, "the model's key '%s.%s' %s", keys->arch, suffix,
+                                what);
+}
+
+static bool hybrid__key_find(const hybrid__keys *keys, const char *suffix, hybrid_gguf_value *value)
+{
+    char key[HYBRID__KEY_ROOM];
+    size_t i;
+    snprintf(key, sizeof key, "%s.%s", keys->arch, suffix);
+    i = hybrid__names_find(&keys->gguf->key_names, hybrid__string(key));
+    if (i == HYBRID__NO_NAME) return false;
+    if (keys->seen) keys->seen[i] = 1;
+    return hybrid_gguf_find(keys->gguf, key, value);
+}
+
+static bool hybrid__key_has(const hybrid__keys *keys, const char *suffix)
+{
+    hybrid_gguf_value value;
+    return hybrid__key_find(keys, suffix, &value);
+}
+
+/* Item i of a value as an integer; a bool is none. */
+static bool hybrid__key_item(const hybrid_gguf_value *value, uint64_t i, int64_t *v)
+{
+    const unsigned char *p = value->item_type == HYBRID_GGUF_BOOL ? NULL : hybrid__gguf_number_at(value, i);
+    return p && hybrid__gguf_load_i64(value->item_type, p, v);
+}
+
+/* An integer in lo..hi, or `fallback` when absent (fallback below lo: required). An array (a number for each layer)
+ * must hold one value. */
+static int32_t hybrid__key_int(hybrid__keys *keys, const char *suffix, int64_t lo, int64_t hi, int64_t fallback)
+{
+    hybrid_gguf_value value;
+    int64_t v = 0, other = 0;
+    uint64_t i;
+    if (!hybrid__key_find(keys, suffix, &value)) {
+        if (fallback < lo) hybrid__key_fail(keys, suffix, "is missing");
+        return (int32_t)HYBRID__MAX(fallback, lo);
+    }
+    if (!hybrid__key_item(&value, 0, &v)) {
+        hybrid__key_fail(keys, suffix,
+                         value.type == HYBRID_GGUF_ARRAY ? "is no array of integers" : "is not an integer");
+        return (int32_t)lo;
+    }
+    for (i = 1; i < value.count && !keys->result; i++)
+        if (!hybrid__key_item(&value, i, &other) || other != v)
+            keys->result = hybrid__fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
+                                        "the model's key '%s.%s' differs from layer to layer, which is not supported",
+                                        keys->arch, suffix);
+    if (v >= lo && v <= hi) return (int32_t)v;
+    if (!keys->result)
+        keys->result = hybrid__fail(keys->error, HYBRID_ERROR_FORMAT,
+                                    "the model's key '%s.%s' is %lld, must be %lld..%lld",
+                                    keys->arch, suffix, (long long)v, (long long)lo, (long long)hi);
+    return (int32_t)lo;
+}
+
+/* A bool, or 0 or 1; or fallback when absent. */
+static bool hybrid__key_bool(hybrid__keys *keys, const char *suffix, bool fallback)
+{
+    hybrid_gguf_value value;
+    int64_t v = 0;
+    if (!hybrid__key_find(keys, suffix, &value)) return fallback;
+    if (value.type == HYBRID_GGUF_BOOL) return hybrid_gguf_item_i64(&value, 0) != 0;
+    if (value.type == HYBRID_GGUF_ARRAY || !hybrid__key_item(&value, 0, &v) || v < 0 || v > 1)
+        hybrid__key_fail(keys, suffix, "is neither true nor false");
+    return v != 0;
+}
+
+/* A finite number, or fallback when absent (NAN: required). */
+static float hybrid__key_float(hybrid__keys *keys, const char *suffix, float fallback)
+{
+    hybrid_gguf_value value;
+    double v = 0;
+    if (!hybrid__key_find(keys, suffix, &value)) {
+        if (fallback != fallback) hybrid__key_fail(keys, suffix, "is missing");
+        return fallback;
+    }
+    if (value.type == HYBRID_GGUF_ARRAY || value.type == HYBRID_GGUF_STRING || value.type == HYBRID_GGUF_BOOL) {
+        hybrid__key_fail(keys, suffix, "is not a number");
+        return 0;
+    }
+    v = hybrid_gguf_item_f64(&value, 0);
+    if (v > -3e38 && v < 3e38) return (float)v;
+    hybrid__key_fail(keys, suffix, "is not a finite number");
+    return 0;
+}
+
+/* The same for a factor: negative ones are of no use anywhere. */
+static float hybrid__key_positive(hybrid__keys *keys, const char *suffix, float fallback)
+{
+    const float v = hybrid__key_float(keys, suffix, fallback);
+    if (!(v >= 0)) hybrid__key_fail(keys, suffix, "is negative");
+    return v;
+}
+
+static bool hybrid__key_string(hybrid__keys *keys, const char *suffix, hybrid_string *text)
+{
+    hybrid_gguf_value value;
+    if (!hybrid__key_find(keys, suffix, &value)) return false;
+    if (value.type != HYBRID_GGUF_STRING) {
+        hybrid__key_fail(keys, suffix, "is not a string");
+        return false;
+    }
+    *text = hybrid_gguf_item_string(&value, 0);
+    return true;
+}
+
+/* A key that may be there with the value a or b (each item of an array), at which it changes nothing; any other is
+ * refused: `what` says why. */
+static void hybrid__key_must(hybrid__keys *keys, const char *suffix, double a, double b, const char *what)
+{
+    hybrid_gguf_value value;
+    uint64_t i;
+    if (!hybrid__key_find(keys, suffix, &value) || keys->result) return;
+    if (value.item_type == HYBRID_GGUF_STRING || value.item_type == HYBRID_GGUF_ARRAY) {
+        hybrid__key_fail(keys, suffix, "is not a number");
+        return;
+    }
+    for (i = 0; i < value.count && !keys->result; i++) {
+        const double v = hybrid_gguf_item_f64(&value, i);
+        if (v != a && v != b)
+            keys->result = hybrid__fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
+                                        "the model's key '%s.%s' is %g, which hybrid does not compute for this "
+                                        "architecture: %s",
+                                        keys->arch, suffix, v, what);
+    }
+}
+
+/* ---- keys that no family of ours asks for ---- */
+
+/* Which type a value has: a harmless key is still checked, since one of another type shows that the file means
+ * something else. */
+typedef enum hybrid__key_class { HYBRID__KEY_ANY, HYBRID__KEY_NUMBER, HYBRID__KEY_STRING } hybrid__key_class;
+
+typedef struct hybrid__key_harmless {
+    const char       *suffix;
+    hybrid__key_class type;
+    const char       *reason;
+} hybrid__key_harmless;
+static const hybrid__key_harmless hybrid__keys_harmless[] = {
+    { "vocab_size",                        HYBRID__KEY_NUMBER, "the rows of token_embd.weight are counted" },
+    { "tensor_data_layout",                HYBRID__KEY_STRING, "a converter's note" },
+    { "rope.scaling.finetuned",            HYBRID__KEY_NUMBER, "says how the model was trained" },
+    { "attention.layer_norm_epsilon",      HYBRID__KEY_NUMBER, "of a kind of norm that the family does not have" },
+    { "attention.layer_norm_rms_epsilon",  HYBRID__KEY_NUMBER, "of a kind of norm that the family does not have" },
+    { "pooling_type",                      HYBRID__KEY_NUMBER, "how a text becomes one vector; no logits" },
+    { "classifier.output_labels",          HYBRID__KEY_ANY,    "names of classes; classifiers are refused" },
+};
+
+/* Parts of models that see or hear: text is computed without them. */
+static const char *const hybrid__keys_harmless_groups[] = { "vision.", "mm.", "audio.", "clip.", "projector." };
+
+typedef struct hybrid__key_neutral { const char *suffix; double a, b; const char *what; } hybrid__key_neutral;
+static const hybrid__key_neutral hybrid__keys_neutral[] = {
+    { "use_parallel_residual",             0, 0, "attention and feed-forward side by side" },
+    { "logit_scale",                       0, 1, "a factor of the logits" },
+    { "residual_scale",                    0, 1, "a factor of what each block adds" },
+    { "embedding_scale",                   0, 1, "a factor of the embeddings" },
+    { "router_logit_softcapping",          0, 0, "a cap on the scores of experts" },
+    { "leading_dense_block_count",         0, 0, "layers without experts before those with them" },
+    { "moe_every_n_layers",                0, 1, "experts in some layers only" },
+    { "interleave_moe_layer_step",         0, 1, "experts in some layers only" },
+    { "moe_latent_size",                   0, 0, "experts in a space of their own" },
+    { "experts_per_group",                 0, 0, "experts in groups" },
+    { "expert_group_count",                0, 1, "experts in groups" },
+    { "expert_group_used_count",           0, 1, "experts in groups" },
+    { "expert_group_scale",                0, 1, "experts in groups" },
+    { "expert_chunk_feed_forward_length",  0, 0, "experts in chunks" },
+    { "nextn_predict_layers",              0, 0, "layers that predict several tokens" },
+    { "n_deepstack_layers",                0, 0, "layers that take images" },
+    { "features_length",                   0, 0, "an input that is no text" },
+    { "full_attention_interval",           0, 1, "layers without attention" },
+    { "activation_sparsity_scale",         0, 0, "sparse activations" },
+    { "altup.active_idx",                  0, 0, "alternating updates" },
+    { "altup.num_inputs",                  0, 1, "alternating updates" },
+    { "embedding_length_per_layer_input",  0, 0, "embeddings for each layer" },
+    { "swiglu_clamp_exp",                  0, 0, "clamped activations" },
+    { "swiglu_clamp_shexp",                0, 0, "clamped activations" },
+    { "swin_norm",                         0, 0, "norms behind the blocks" },
+    { "rescale_every_n_layers",            0, 0, "rescaled layers" },
+    { "time_mix_extra_dim",                0, 0, "a recurrent model" },
+    { "time_decay_extra_dim",              0, 0, "a recurrent model" },
+    { "token_shift_count",                 0, 0, "a recurrent model" },
+    { "wkv.head_size",                     0, 0, "a recurrent model" },
+    { "ssm.conv_kernel",                   0, 0, "a state space model" },
+    { "ssm.inner_size",                    0, 0, "a state space model" },
+    { "ssm.state_size",                    0, 0, "a state space model" },
+    { "ssm.time_step_rank",                0, 0, "a state space model" },
+    { "ssm.group_count",                   0, 0, "a state space model" },
+    { "ssm.dt_b_c_rms",                    0, 0, "a state space model" },
+    { "kda.head_dim",                      0, 0, "a recurrent model" },
+    { "shortconv.l_cache",                 0, 0, "short convolutions" },
+    { "decoder_block_count",               0, 0, "an encoder and a decoder" },
+    { "attention.causal",                  1, 1, "attention to later tokens" },
+    { "attention.max_alibi_bias",          0, 0, "ALiBi" },
+    { "attention.clamp_kqv",               0, 0, "clamped queries, keys and values" },
+    { "attention.output_scale",            0, 1, "a factor of attention's output" },
+    { "attention.value_scale",             0, 1, "a factor of values" },
+    { "attention.temperature_length",      0, 0, "attention that cools with the position" },
+    { "attention.temperature_scale",       0, 0, "attention that cools with the position" },
+    { "attention.q_lora_rank",             0, 0, "compressed queries" },
+    { "attention.kv_lora_rank",            0, 0, "compressed keys and values" },
+    { "attention.decay_lora_rank",         0, 0, "a recurrent model" },
+    { "attention.iclr_lora_rank",          0, 0, "a recurrent model" },
+    { "attention.value_residual_mix_lora_rank", 0, 0, "a recurrent model" },
+    { "attention.gate_lora_rank",          0, 0, "a recurrent model" },
+    { "attention.output_lora_rank",        0, 0, "a compressed output" },
+    { "attention.output_group_count",      0, 1, "an output in groups" },
+    { "attention.relative_buckets_count",  0, 0, "relative positions" },
+    { "attention.key_length_mla",          0, 0, "compressed keys and values" },
+    { "attention.value_length_mla",        0, 0, "compressed keys and values" },
+    { "attention.shared_kv_layers",        0, 0, "layers that share a cache" },
+    { "attention.indexer.head_count",      0, 0, "a choice of the positions that are looked at" },
+    { "attention.indexer.key_length",      0, 0, "a choice of the positions that are looked at" },
+    { "attention.indexer.top_k",           0, 0, "a choice of the positions that are looked at" },
+    { "attention.group_norm_groups",       0, 0, "norms of groups" },
+    { "rope.dimension_sections",           0, 0, "positions of several dimensions" },
+    { "rope.scaling.alpha",                0, 1, "another stretching of positions" },
+    { "rope.scaling.yarn_log_multiplier",  0, 0, "another scale of YaRN" },
+    { "rope.scaling.yarn_attn_factor",     1, 1, "another scale of YaRN" },
+};
+
+/* Words at whose sight a key counts as one that shapes the computation. */
+static const char *const hybrid__keys_shaping_groups[] = {
+    "attention", "attn", "rope", "expert", "moe", "router", "ssm.", "wkv.", "time_", "altup", "shortconv", "laurel",
+    "indexer",
+    "embedding_", "logit", "final_", "residual", "activation", "hidden_act", "swi", "norm", "kda.", "mamba",
+    "token_shift", "feed_forward",
+    "hyper_connection", "posnet.", "convnext." };
+static const char *const hybrid__keys_shaping_words[] = { "scale", "scaling", "softcap", "clamp", "window",
+                                                         "lora_rank", "_norm", "norm_", "multiplier", "epsilon" };
+
+static bool hybrid__string_begins(hybrid_string s, const char *text)
+{
+    const size_t n = strlen(text);
+    return s.size >= n && !memcmp(s.data, text, n);
+}
+
+static bool hybrid__string_holds(hybrid_string s, const char *text)
+{
+    for (; s.size; s.data++, s.size--) if (hybrid__string_begins(s, text)) return true;
+    return false;
+}
+
+static bool hybrid__key_shapes(hybrid_string suffix)
+{
+    size_t i;
+    for (i = 0; i < HYBRID__COUNT(hybrid__keys_shaping_groups); i++)
+        if (hybrid__string_begins(suffix, hybrid__keys_shaping_groups[i])) return true;
+    for (i = 0; i < HYBRID__COUNT(hybrid__keys_shaping_words); i++)
+        if (hybrid__string_holds(suffix, hybrid__keys_shaping_words[i])) return true;
+    return false;
+}
+
+static void hybrid__key_harmless_check(hybrid__keys *keys, const hybrid__key_harmless *rule)
+{
+    hybrid_gguf_value value;
+    if (!hybrid__key_find(keys, rule->suffix, &value)) return;
+    if (rule->type == HYBRID__KEY_STRING && value.type != HYBRID_GGUF_STRING)
+        hybrid__key_fail(keys, rule->suffix, "is not a string");
+    if (rule->type == HYBRID__KEY_NUMBER && !hybrid__gguf_number_size(value.item_type))
+        hybrid__key_fail(keys, rule->suffix, "is not a number");
+}
+
+/* Keys of this architecture that nobody asked for, once everything else was read. */
+static void hybrid__keys_finish(hybrid__keys *keys, hybrid_runtime *rt)
+{
+    const size_t n = strlen(keys->arch);
+    char text[64];
+    size_t i, k;
+    for (i = 0; i < HYBRID__COUNT(hybrid__keys_neutral); i++)
+        hybrid__key_must(keys, hybrid__keys_neutral[i].suffix, hybrid__keys_neutral[i].a, hybrid__keys_neutral[i].b,
+                         hybrid__keys_neutral[i].what);
+    for (i = 0; i < HYBRID__COUNT(hybrid__keys_harmless); i++)
+        hybrid__key_harmless_check(keys, &hybrid__keys_harmless[i]);
+    for (i = 0; i < hybrid_gguf_key_count(keys->gguf) && !keys->result; i++) {
+        const hybrid_string name = hybrid_gguf_key(keys->gguf, i, NULL);
+        hybrid_string suffix;
+        if (keys->seen[i] || name.size <= n || memcmp(name.data, keys->arch, n) || name.data[n] != '.') continue;
+        suffix.data = name.data + n + 1;
+        suffix.size = HYBRID__MIN(name.size - n - 1, (size_t)64);
+        for (k = 0; k < HYBRID__COUNT(hybrid__keys_harmless_groups); k++)
+            if (hybrid__string_begins(suffix, hybrid__keys_harmless_groups[k])) break;
+        if (k < HYBRID__COUNT(hybrid__keys_harmless_groups)) continue;
+        hybrid__printable(name, text);
+        if (hybrid__key_shapes(suffix))
+            keys->result = hybrid__fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
+                                        "the model's key '%s' is none that hybrid knows for this architecture, and "
+                                        "keys of its kind change what a model computes", text);
+        else hybrid__log(rt, HYBRID_LOG_WARN,
+                         "the model's key '%s' is none that hybrid knows; it is taken for a note", text);
+    }
+}
+/* ==== end src/model/keys.c ==== */
+
 /* ==== begin src/model/hparams.c ==== */
 /* model/hparams: the table of architectures, and the numbers of one model, read from its GGUF keys.
  *
- * A family is a row of switches. What a file shows by having a tensor or not (biases, fused matrices, norms of q and k, norms after
- * a block, a tied head, experts in this layer or not) is not in the table: model/weights looks. */
+ * A family is a row of switches. What a file shows by having a tensor or not (biases, fused matrices, a tied head,
+ * experts in this layer or not) is not in the table: model/weights looks. Norms of q and k and norms behind a block
+ * stand here, because a family has them or not. */
 
 typedef enum hybrid__window_kind {
     HYBRID__WINDOW_NONE,
@@ -22590,36 +22930,64 @@ typedef enum hybrid__window_kind {
 /* Mixtures of experts: what the weights of the chosen ones are. */
 typedef enum hybrid__mixture {
     HYBRID__MIXTURE_NONE,               /* the family has no experts */
-    HYBRID__MIXTURE_SHARES,             /* their shares of a softmax over all */
+    HYBRID__MIXTURE_SHARES,             /* their shares of a softmax; and one expert that sees every token */
     HYBRID__MIXTURE_NORMED              /* made to sum to 1 */
 } hybrid__mixture;
+
+/* Tensors that a family has in every layer; a file of another family that holds them is refused. */
+enum { HYBRID__PART_QK_NORM = 1, HYBRID__PART_POST_NORM = 2, HYBRID__PART_PLAIN_FFN = 4 /* no gate */ };
 
 typedef struct hybrid__arch {
     const char         *name;           /* general.architecture */
     hybrid__norm_kind   norm;
     hybrid__rope_kind   rope;
     hybrid__act_kind    act;
+    unsigned            parts;          /* HYBRID__PART_... */
     bool                learned_pos;    /* a table of positions instead of rope */
     bool                scale_embd;     /* embeddings times sqrt(n_embd) */
     hybrid__window_kind window;
     int                 window_period;
+    int32_t             window_default; /* of files without the key */
     float               local_rope_base;/* base of windowed layers; 0: the same as elsewhere */
+    float               attn_softcap, logit_softcap;    /* of files without the keys; 0: none */
     hybrid__mixture     mixture;
 } hybrid__arch;
 
+#define HYBRID__RMS  HYBRID__NORM_RMS
+#define HYBRID__NEOX HYBRID__ROPE_NEOX
+#define HYBRID__GELU HYBRID__ACT_GELU_TANH
+#define HYBRID__SILU HYBRID__ACT_SILU
+#define HYBRID__QK   HYBRID__PART_QK_NORM
+#define HYBRID__POST HYBRID__PART_POST_NORM
 static const hybrid__arch hybrid__archs[] = {
-    /* name       norm                rope                act                    pos    scale  window                   period base   mixture */
-    { "llama",    HYBRID__NORM_RMS,   HYBRID__ROPE_NORM,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_ALL,      0, 0,     HYBRID__MIXTURE_NORMED },     /* Mixtral, too */
-    { "mistral",  HYBRID__NORM_RMS,   HYBRID__ROPE_NORM,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_ALL,      0, 0,     HYBRID__MIXTURE_NONE },
-    { "qwen2",    HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_NONE,     0, 0,     HYBRID__MIXTURE_NONE },
-    { "qwen2moe", HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_NONE,     0, 0,     HYBRID__MIXTURE_SHARES },
-    { "qwen3",    HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_NONE,     0, 0,     HYBRID__MIXTURE_NONE },
-    { "qwen3moe", HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_NONE,     0, 0,     HYBRID__MIXTURE_NORMED },
-    { "phi3",     HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_SILU,      false, false, HYBRID__WINDOW_ALL,      0, 0,     HYBRID__MIXTURE_NONE },
-    { "gemma2",   HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_GELU_TANH, false, true,  HYBRID__WINDOW_PATTERN,  2, 0,     HYBRID__MIXTURE_NONE },
-    { "gemma3",   HYBRID__NORM_RMS,   HYBRID__ROPE_NEOX,  HYBRID__ACT_GELU_TANH, false, true,  HYBRID__WINDOW_PATTERN,  6, 10000, HYBRID__MIXTURE_NONE },
-    { "gpt2",     HYBRID__NORM_LAYER, HYBRID__ROPE_NORM,  HYBRID__ACT_GELU_TANH, true,  false, HYBRID__WINDOW_NONE,     0, 0,     HYBRID__MIXTURE_NONE },
+    /* name,     norm, rope, act, parts, pos, scale, window, period, default, base, caps, mixture */
+    { "llama",    HYBRID__RMS, HYBRID__ROPE_NORM, HYBRID__SILU, 0, false, false,
+                  HYBRID__WINDOW_ALL, 0, 0, 0, 0, 0, HYBRID__MIXTURE_NORMED },
+    { "mistral",  HYBRID__RMS, HYBRID__ROPE_NORM, HYBRID__SILU, 0, false, false,
+                  HYBRID__WINDOW_ALL, 0, 0, 0, 0, 0, HYBRID__MIXTURE_NONE },
+    { "qwen2",    HYBRID__RMS, HYBRID__NEOX, HYBRID__SILU, 0, false, false,
+                  HYBRID__WINDOW_NONE, 0, 0, 0, 0, 0, HYBRID__MIXTURE_NONE },
+    { "qwen2moe", HYBRID__RMS, HYBRID__NEOX, HYBRID__SILU, 0, false, false,
+                  HYBRID__WINDOW_NONE, 0, 0, 0, 0, 0, HYBRID__MIXTURE_SHARES },
+    { "qwen3",    HYBRID__RMS, HYBRID__NEOX, HYBRID__SILU, HYBRID__QK, false, false,
+                  HYBRID__WINDOW_NONE, 0, 0, 0, 0, 0, HYBRID__MIXTURE_NONE },
+    { "qwen3moe", HYBRID__RMS, HYBRID__NEOX, HYBRID__SILU, HYBRID__QK, false, false,
+                  HYBRID__WINDOW_NONE, 0, 0, 0, 0, 0, HYBRID__MIXTURE_NORMED },
+    { "phi3",     HYBRID__RMS, HYBRID__NEOX, HYBRID__SILU, 0, false, false,
+                  HYBRID__WINDOW_ALL, 0, 0, 0, 0, 0, HYBRID__MIXTURE_NONE },
+    { "gemma2",   HYBRID__RMS, HYBRID__NEOX, HYBRID__GELU, HYBRID__POST, false, true,
+                  HYBRID__WINDOW_PATTERN, 2, 4096, 0, 50, 30, HYBRID__MIXTURE_NONE },
+    { "gemma3",   HYBRID__RMS, HYBRID__NEOX, HYBRID__GELU, HYBRID__QK | HYBRID__POST, false, true,
+                  HYBRID__WINDOW_PATTERN, 6, 0, 10000, 0, 0, HYBRID__MIXTURE_NONE },
+    { "gpt2",     HYBRID__NORM_LAYER, HYBRID__ROPE_NORM, HYBRID__GELU, HYBRID__PART_PLAIN_FFN, true, false,
+                  HYBRID__WINDOW_NONE, 0, 0, 0, 0, 0, HYBRID__MIXTURE_NONE },
 };
+#undef HYBRID__RMS
+#undef HYBRID__NEOX
+#undef HYBRID__GELU
+#undef HYBRID__SILU
+#undef HYBRID__QK
+#undef HYBRID__POST
 
 /* How positions are stretched beyond the context of training: see model/rope. */
 typedef enum hybrid__rope_scaling { HYBRID__SCALING_NONE, HYBRID__SCALING_LINEAR, HYBRID__SCALING_YARN, HYBRID__SCALING_LONGROPE } hybrid__rope_scaling;
@@ -22630,6 +22998,7 @@ typedef struct hybrid__hparams {
     float   norm_eps;
     int32_t n_rot;
     float   rope_base, rope_base_local;
+    bool    rope_local;                 /* windowed layers have angles of their own */
     hybrid__rope_scaling rope_scaling;
     float   rope_factor;                /* linear, yarn: positions stretched by it */
     float   rope_attn_factor;           /* longrope, yarn: cos and sin times it */
@@ -22649,109 +23018,104 @@ static bool hybrid__layer_is_local(const hybrid__hparams *hp, int layer)
     return hp->arch->window == HYBRID__WINDOW_ALL || (layer + 1) % hp->window_period != 0;
 }
 
-/* ---- keys of the form "<arch>.<suffix>"; the first thing that is wrong sticks in `result` ---- */
-
-typedef struct hybrid__keys { const hybrid_gguf *gguf; const char *arch; hybrid_error *error; hybrid_result result; } hybrid__keys;
-
-static void hybrid__key_fail(hybrid__keys *keys, const char *suffix, const char *what)
+/* What a type of scaling is called in files. */
+static hybrid__rope_scaling hybrid__rope_scaling_of(hybrid__keys *keys, const hybrid__hparams *hp)
 {
-    if (keys->result) return;
-    keys->result = hybrid__fail(keys->error, HYBRID_ERROR_FORMAT, "the model's key '%s.%s' %s", keys->arch, suffix, what);
+    static const char *const names[] = { "none", "linear", "yarn", "longrope" };
+    hybrid_string name;
+    char text[64];
+    int i;
+    if (!hybrid__key_string(keys, "rope.scaling.type", &name)) {
+        if (hybrid_gguf_find_tensor(keys->gguf, "rope_factors_long.weight")) return HYBRID__SCALING_LONGROPE;
+        return hp->rope_factor != 1 ? HYBRID__SCALING_LINEAR : HYBRID__SCALING_NONE;
+    }
+    for (i = 0; i < 4; i++) if (hybrid__string_is(name, names[i])) return (hybrid__rope_scaling)i;
+    if (!keys->result)
+        keys->result = hybrid__fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
+                                    "rope scaling '%s' (key '%s.rope.scaling.type') is not supported",
+                                    hybrid__printable(name, text), keys->arch);
+    return HYBRID__SCALING_NONE;
 }
 
-static bool hybrid__key_find(const hybrid__keys *keys, const char *suffix, char key[128], hybrid_gguf_value *value)
+static void hybrid__read_rope_scaling(hybrid__keys *keys, hybrid__hparams *hp)
 {
-    snprintf(key, 128, "%s.%s", keys->arch, suffix);
-    return hybrid_gguf_find(keys->gguf, key, value);
-}
-
-/* An integer in lo..hi, or `fallback` when absent (fallback below lo: required). An array (a number for each layer) must hold one value. */
-static int32_t hybrid__key_int(hybrid__keys *keys, const char *suffix, int64_t lo, int64_t hi, int64_t fallback)
-{
-    char key[128];
-    hybrid_gguf_value value;
-    int64_t v = 0;
-    uint64_t i;
-    if (!hybrid__key_find(keys, suffix, key, &value)) {
-        if (fallback < lo) hybrid__key_fail(keys, suffix, "is missing");
-        return (int32_t)HYBRID__MAX(fallback, lo);
-    }
-    if (value.type == HYBRID_GGUF_ARRAY) {
-        v = value.count ? hybrid_gguf_item_i64(&value, 0) : lo - 1;
-        for (i = 1; i < value.count && !keys->result; i++)
-            if (hybrid_gguf_item_i64(&value, i) != v)
-                keys->result = hybrid__fail(keys->error, HYBRID_ERROR_UNSUPPORTED, "the model's key '%s' differs from layer to layer, which is not supported", key);
-    } else if (!hybrid_gguf_get_i64(keys->gguf, key, &v)) {
-        hybrid__key_fail(keys, suffix, "is not an integer");
-        return (int32_t)lo;
-    }
-    if (v < lo || v > hi) {
-        if (!keys->result) keys->result = hybrid__fail(keys->error, HYBRID_ERROR_FORMAT, "the model's key '%s' is %lld, must be %lld..%lld", key, (long long)v, (long long)lo, (long long)hi);
-        return (int32_t)lo;
-    }
-    return (int32_t)v;
-}
-
-/* A finite number, or fallback when absent (NAN: required). */
-static float hybrid__key_float(hybrid__keys *keys, const char *suffix, float fallback)
-{
-    char key[128];
-    double v;
-    hybrid_gguf_value value;
-    if (!hybrid__key_find(keys, suffix, key, &value)) {
-        if (fallback != fallback) hybrid__key_fail(keys, suffix, "is missing");
-        return fallback;
-    }
-    if (!hybrid_gguf_get_f64(keys->gguf, key, &v) || !(v > -3e38 && v < 3e38)) {
-        hybrid__key_fail(keys, suffix, "is not a finite number");
-        return 0;
-    }
-    return (float)v;
-}
-
-static void hybrid__read_rope(hybrid__keys *keys, hybrid__hparams *hp)
-{
-    char key[128];
-    hybrid_string scaling;
-    hp->n_rot = hybrid__key_int(keys, "rope.dimension_count", 0, hp->head_dim_k, hp->head_dim_k);
-    if (hp->n_rot % 2) hybrid__key_fail(keys, "rope.dimension_count", "is odd");
-    hp->rope_base = hybrid__key_float(keys, "rope.freq_base", 10000);
-    hp->rope_base_local = hybrid__key_float(keys, "rope.freq_base_swa", hp->arch->local_rope_base != 0 ? hp->arch->local_rope_base : hp->rope_base);
-    if (!(hp->rope_base > 0) || !(hp->rope_base_local > 0)) hybrid__key_fail(keys, "rope.freq_base", "is not positive");
-    hp->rope_factor = hybrid__key_float(keys, "rope.scaling.factor", hybrid__key_float(keys, "rope.scale_linear", 1));
-    if (!(hp->rope_factor > 0)) hybrid__key_fail(keys, "rope.scaling.factor", "is not positive");
+    bool yarn;
+    hp->rope_factor = hybrid__key_positive(keys, "rope.scaling.factor",
+                                           hybrid__key_positive(keys, "rope.scale_linear", 1));
+    if (hp->rope_factor == 0) hp->rope_factor = 1;     /* some files say "none" so */
     hp->rope_attn_factor = hybrid__key_float(keys, "rope.scaling.attn_factor", 1);
+    if (!(hp->rope_attn_factor > 0))
+        hybrid__key_fail(keys, "rope.scaling.attn_factor",
+                         "is not positive: nothing would be left of queries and keys");
     hp->yarn_beta_fast = hybrid__key_float(keys, "rope.scaling.yarn_beta_fast", 32);
     hp->yarn_beta_slow = hybrid__key_float(keys, "rope.scaling.yarn_beta_slow", 1);
-    hp->n_ctx_orig = hybrid__key_int(keys, "rope.scaling.original_context_length", 1, INT32_MAX, hp->n_ctx_train);
-    hp->rope_scaling = hp->rope_factor != 1 ? HYBRID__SCALING_LINEAR : HYBRID__SCALING_NONE;
-    snprintf(key, sizeof key, "%s.rope.scaling.type", keys->arch);
-    if (!hybrid_gguf_get_string(keys->gguf, key, &scaling)) {
-        if (hybrid_gguf_find_tensor(keys->gguf, "rope_factors_long.weight")) hp->rope_scaling = HYBRID__SCALING_LONGROPE;
-        return;
-    }
-    if (hybrid__string_is(scaling, "none")) hp->rope_scaling = HYBRID__SCALING_NONE;
-    else if (hybrid__string_is(scaling, "linear")) hp->rope_scaling = HYBRID__SCALING_LINEAR;
-    else if (hybrid__string_is(scaling, "yarn")) hp->rope_scaling = HYBRID__SCALING_YARN;
-    else if (hybrid__string_is(scaling, "longrope")) hp->rope_scaling = HYBRID__SCALING_LONGROPE;
-    else if (!keys->result)
-        keys->result = hybrid__fail(keys->error, HYBRID_ERROR_UNSUPPORTED, "rope scaling '%.*s' is not supported", (int)HYBRID__MIN(scaling.size, 32), scaling.data);
+    if (!(hp->yarn_beta_fast > 0)) hybrid__key_fail(keys, "rope.scaling.yarn_beta_fast", "is not positive");
+    if (!(hp->yarn_beta_slow > 0)) hybrid__key_fail(keys, "rope.scaling.yarn_beta_slow", "is not positive");
+    hp->n_ctx_orig = hybrid__key_int(keys, "rope.scaling.original_context_length", 0, INT32_MAX, 0);
+    if (!hp->n_ctx_orig) hp->n_ctx_orig = hp->n_ctx_train;
+    hp->rope_scaling = hybrid__rope_scaling_of(keys, hp);
+    yarn = hp->rope_scaling == HYBRID__SCALING_YARN;
+    hybrid__key_must(keys, "rope.scaling.yarn_ext_factor", yarn ? 1 : 0, -1, "another share of YaRN");
+    if (hp->rope_scaling == HYBRID__SCALING_LONGROPE)
+        hybrid__key_must(keys, "rope.scaling.factor", 0, 1, "a factor beside those of longrope");
 }
 
-/* Newer files spell the pattern out: a number (every n-th layer sees everything) or a flag for each layer, which must be such a pattern. */
+/* After the window, which says whether there are layers of two kinds. */
+static void hybrid__read_rope(hybrid__keys *keys, hybrid__hparams *hp)
+{
+    hp->n_rot = hybrid__key_int(keys, "rope.dimension_count", 0, hp->head_dim_k, hp->head_dim_k);
+    if (hp->n_rot % 2) hybrid__key_fail(keys, "rope.dimension_count", "is odd");
+    hybrid__key_must(keys, "rope.dimension_count_swa", hp->n_rot, hp->n_rot,
+                     "another rotation in layers with a window");
+    /* the names of the second place are those of ollama's converter */
+    hp->rope_base = hybrid__key_float(keys, "rope.freq_base", hybrid__key_float(keys, "rope.global.freq_base", 10000));
+    hp->rope_base_local = hp->arch->local_rope_base != 0 ? hp->arch->local_rope_base : hp->rope_base;
+    hp->rope_base_local = hybrid__key_float(keys, "rope.freq_base_swa",
+                                            hybrid__key_float(keys, "rope.local.freq_base", hp->rope_base_local));
+    if (!(hp->rope_base > 0)) hybrid__key_fail(keys, "rope.freq_base", "is not positive");
+    if (!(hp->rope_base_local > 0)) hybrid__key_fail(keys, "rope.freq_base_swa", "is not positive");
+    hp->rope_local = hp->window && (hp->arch->local_rope_base != 0 || hp->rope_base_local != hp->rope_base);
+    hybrid__read_rope_scaling(keys, hp);
+}
+
+/* Newer files spell the pattern out: a number (every n-th layer sees everything) or a flag for each layer, which must
+ * be such a pattern. */
+static void hybrid__read_window_pattern(hybrid__keys *keys, hybrid__hparams *hp)
+{
+    const bool all = hp->arch->window == HYBRID__WINDOW_ALL;
+    hybrid_gguf_value value;
+    uint64_t i, n = (uint64_t)hp->n_layer;
+    hp->window_period = hp->arch->window_period;
+    if (!hybrid__key_find(keys, "attention.sliding_window_pattern", &value) || !hp->window) return;
+    if (value.type != HYBRID_GGUF_ARRAY) {
+        if (all) hybrid__key_must(keys, "attention.sliding_window_pattern", 0, 0, "a window in some layers only");
+        else hp->window_period = hybrid__key_int(keys, "attention.sliding_window_pattern", 1, 1 << 20, 1);
+        return;
+    }
+    if (!hybrid__gguf_number_size(value.item_type) || value.count < n) {
+        hybrid__key_fail(keys, "attention.sliding_window_pattern", "has no flag for each layer");
+        return;
+    }
+    for (i = 0; i < n && !keys->result; i++)
+        if ((hybrid_gguf_item_f64(&value, i) != 0) != (all || (i + 1) % (uint64_t)hp->window_period != 0))
+            keys->result = hybrid__fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
+                                        "this pattern of windows (key '%s.attention.sliding_window_pattern', layer %d) "
+                                        "is not supported", keys->arch, (int)i);
+}
+
 static void hybrid__read_window(hybrid__keys *keys, hybrid__hparams *hp)
 {
-    char key[128];
-    hybrid_gguf_value value;
-    uint64_t i;
-    if (hp->arch->window == HYBRID__WINDOW_NONE) return;
-    hp->window = hybrid__key_int(keys, "attention.sliding_window", 0, INT32_MAX, hp->arch->window == HYBRID__WINDOW_PATTERN ? 4096 : 0);
-    hp->window_period = hp->arch->window_period;
-    if (hp->arch->window != HYBRID__WINDOW_PATTERN || !hybrid__key_find(keys, "attention.sliding_window_pattern", key, &value)) return;
-    if (value.type != HYBRID_GGUF_ARRAY) hp->window_period = hybrid__key_int(keys, "attention.sliding_window_pattern", 1, 1 << 20, 1);
-    else for (i = 0; i < value.count && i < (uint64_t)hp->n_layer; i++)
-        if ((hybrid_gguf_item_i64(&value, i) != 0) != ((i + 1) % (uint64_t)hp->window_period != 0) && !keys->result)
-            keys->result = hybrid__fail(keys->error, HYBRID_ERROR_UNSUPPORTED, "this pattern of sliding windows is not supported (layer %d)", (int)i);
+    hp->window = hybrid__key_int(keys, "attention.sliding_window", 0, INT32_MAX, hp->arch->window_default);
+    if (hp->arch->window == HYBRID__WINDOW_NONE) {
+        /* a longer one hides nothing that the model was trained on */
+        if (hp->window && hp->window < hp->n_ctx_train && !keys->result)
+            keys->result = hybrid__fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
+                                        "the model's key '%s.attention.sliding_window' is %d: windows are not "
+                                        "supported "
+                                        "for this architecture", keys->arch, hp->window);
+        hp->window = 0;
+    }
+    hybrid__read_window_pattern(keys, hp);
 }
 
 /* How wide a matrix of the first layer is: what files say that have no key for it. */
@@ -22761,65 +23125,165 @@ static int64_t hybrid__first_width(const hybrid__keys *keys, const char *name, i
     return t ? (int64_t)HYBRID__MIN(t->ne[1], (uint64_t)1 << 24) : fallback;
 }
 
+/* Numbers of experts that there are not: whatever they say. */
+static void hybrid__read_no_experts(hybrid__keys *keys)
+{
+    const int32_t used = hybrid__key_int(keys, "expert_used_count", 0, INT32_MAX, 0);
+    if (used && !keys->result)
+        keys->result = hybrid__fail(keys->error, HYBRID_ERROR_FORMAT,
+                                    "the model's key '%s.expert_used_count' is %d, but '%s.expert_count' is missing "
+                                    "or 0",
+                                    keys->arch, used, keys->arch);
+    hybrid__key_int(keys, "expert_shared_count", 0, INT32_MAX, 0);
+    hybrid__key_int(keys, "expert_feed_forward_length", 0, INT32_MAX, 0);
+    hybrid__key_int(keys, "expert_shared_feed_forward_length", 0, INT32_MAX, 0);
+    hybrid__key_int(keys, "expert_gating_func", 0, 255, 0);
+    hybrid__key_bool(keys, "expert_weights_norm", false);
+    hybrid__key_float(keys, "expert_weights_scale", 0);
+}
+
 static void hybrid__read_experts(hybrid__keys *keys, hybrid__hparams *hp)
 {
+    const bool shared = hp->arch->mixture == HYBRID__MIXTURE_SHARES;
     const int64_t most = 1 << 24;
     hp->n_expert = hybrid__key_int(keys, "expert_count", 0, HYBRID__EXPERTS_MAX, 0);
+    if (!hp->n_expert) hybrid__read_no_experts(keys);
     if (!hp->n_expert || keys->result) return;
     if (hp->arch->mixture == HYBRID__MIXTURE_NONE) {
-        keys->result = hybrid__fail(keys->error, HYBRID_ERROR_UNSUPPORTED, "a mixture of %d experts of the architecture '%s' is not supported (supported: llama, as Mixtral, qwen2moe, qwen3moe)", hp->n_expert, keys->arch);
+        keys->result = hybrid__fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
+                                    "a mixture of %d experts of the architecture '%s' is not supported "
+                                    "(supported: llama, as Mixtral, qwen2moe, qwen3moe)", hp->n_expert, keys->arch);
         return;
     }
     if (hp->n_expert == 1) hybrid__key_fail(keys, "expert_count", "is 1: a choice of one is none");
     hp->n_expert_used = hybrid__key_int(keys, "expert_used_count", 1, HYBRID__MIN(hp->n_expert, (int32_t)HYBRID__EXPERTS_USED_MAX), 0);
     hp->n_ff_expert = hybrid__key_int(keys, "expert_feed_forward_length", 1, most, hybrid__first_width(keys, "blk.0.ffn_up_exps.weight", hp->n_ff));
-    hp->n_ff_shared = hybrid__key_int(keys, "expert_shared_feed_forward_length", 0, most, hybrid__first_width(keys, "blk.0.ffn_up_shexp.weight", 0));
-    hp->expert_norm = hybrid__key_int(keys, "expert_weights_norm", 0, 1, hp->arch->mixture == HYBRID__MIXTURE_NORMED) != 0;
+    hybrid__key_must(keys, "expert_shared_count", 0, shared, "an expert that sees every token");
+    if (!shared) hybrid__key_must(keys, "expert_shared_feed_forward_length", 0, 0, "an expert that sees every token");
+    else hp->n_ff_shared = hybrid__key_int(keys, "expert_shared_feed_forward_length", 1, most,
+                                           hybrid__first_width(keys, "blk.0.ffn_up_shexp.weight", 0));
+    hp->expert_norm = hybrid__key_bool(keys, "expert_weights_norm", hp->arch->mixture == HYBRID__MIXTURE_NORMED);
     hp->expert_scale = hybrid__key_float(keys, "expert_weights_scale", 1);
     if (hp->expert_scale == 0) hp->expert_scale = 1;   /* some files say "none" so */
-    if (hybrid__key_int(keys, "expert_gating_func", 0, 255, 1) > 1 && !keys->result)
-        keys->result = hybrid__fail(keys->error, HYBRID_ERROR_UNSUPPORTED, "the model chooses its experts in another way than by softmax (key '%s.expert_gating_func'), which is not supported", keys->arch);
+    hybrid__key_must(keys, "expert_gating_func", 0, 1, "another choice of experts than by softmax");
 }
 
-/* Reads and checks everything but n_vocab, which is a matter of tensors. Sizes are bounded so that products of two fit 63 bits. */
-static hybrid_result hybrid__hparams_read(const hybrid_gguf *gguf, hybrid__hparams *hp, hybrid_error *error)
+static void hybrid__read_attention(hybrid__keys *keys, hybrid__hparams *hp)
 {
-    const int64_t most = 1 << 24;
-    hybrid_string name;
-    hybrid__keys keys;
-    size_t i;
-    memset(hp, 0, sizeof *hp);
-    if (!hybrid_gguf_get_string(gguf, "general.architecture", &name))
-        return hybrid__fail(error, HYBRID_ERROR_FORMAT, "the file has no key 'general.architecture': it is not a model");
-    for (i = 0; i < HYBRID__COUNT(hybrid__archs) && !hybrid__string_is(name, hybrid__archs[i].name); i++) {}
-    if (i == HYBRID__COUNT(hybrid__archs))
-        return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "architecture '%.*s' is not supported (supported: llama, mistral, qwen2, qwen2moe, qwen3, qwen3moe, phi3, gemma2, gemma3, gpt2)",
-                            (int)HYBRID__MIN(name.size, 40), name.data);
-    hp->arch = &hybrid__archs[i];
-    keys.gguf = gguf; keys.arch = hp->arch->name; keys.error = error; keys.result = HYBRID_OK;
-    hp->n_embd = hybrid__key_int(&keys, "embedding_length", 1, most, 0);
-    hp->n_layer = hybrid__key_int(&keys, "block_count", 1, 4096, 0);
-    hp->n_ctx_train = hybrid__key_int(&keys, "context_length", 1, INT32_MAX, 0);
-    hp->n_ff = hybrid__key_int(&keys, "feed_forward_length", 1, most, 0);
-    hp->n_head = hybrid__key_int(&keys, "attention.head_count", 1, 4096, 0);
-    hp->n_head_kv = hybrid__key_int(&keys, "attention.head_count_kv", 1, 4096, hp->n_head);
-    if (hp->n_head % hp->n_head_kv) hybrid__key_fail(&keys, "attention.head_count", "is no multiple of head_count_kv");
-    if (keys.result) return keys.result;
-    hp->head_dim_k = hybrid__key_int(&keys, "attention.key_length", 1, 4096, hp->n_embd / hp->n_head);
-    hp->head_dim_v = hybrid__key_int(&keys, "attention.value_length", 1, 4096, hp->n_embd / hp->n_head);
-    hp->norm_eps = hp->arch->norm == HYBRID__NORM_LAYER ? hybrid__key_float(&keys, "attention.layer_norm_epsilon", 1e-5f)
-                                                        : hybrid__key_float(&keys, "attention.layer_norm_rms_epsilon", NAN);
-    if (!hp->arch->learned_pos) hybrid__read_rope(&keys, hp);
-    hybrid__read_experts(&keys, hp);
-    hybrid__read_window(&keys, hp);
-    hp->attn_softcap = hybrid__key_float(&keys, "attn_logit_softcapping", 0);
-    hp->logit_softcap = hybrid__key_float(&keys, "final_logit_softcapping", 0);
-    hp->embd_scale = hp->arch->scale_embd ? sqrtf((float)hp->n_embd) : 1;
-    hp->attn_scale = hybrid__key_float(&keys, "attention.scale", 0);
-    if (hp->attn_scale == 0) hp->attn_scale = 1 / sqrtf((float)hp->head_dim_k);
+    hp->head_dim_k = hybrid__key_int(keys, "attention.key_length", 1, 4096, hp->n_embd / hp->n_head);
+    hp->head_dim_v = hybrid__key_int(keys, "attention.value_length", 1, 4096, hp->n_embd / hp->n_head);
+    hybrid__key_must(keys, "attention.key_length_swa", hp->head_dim_k, hp->head_dim_k,
+                     "heads of another size in layers with a window");
+    hybrid__key_must(keys, "attention.value_length_swa", hp->head_dim_v, hp->head_dim_v,
+                     "heads of another size in layers with a window");
+    hp->attn_scale = hybrid__key_float(keys, "attention.scale", 0);
+    hp->attn_softcap = hybrid__key_positive(keys, "attn_logit_softcapping", hp->arch->attn_softcap);
+    if (hp->attn_scale != 0) return;
+    hp->attn_scale = 1 / sqrtf((float)hp->head_dim_k);
     /* the 27B models of two families scale by the width of a head that they do not have; their files do not say so */
     if ((hp->n_layer == 46 && !strcmp(hp->arch->name, "gemma2")) || (hp->n_layer == 62 && !strcmp(hp->arch->name, "gemma3")))
         hp->attn_scale = 1 / sqrtf((float)hp->n_embd / (float)hp->n_head);
+}
+
+static void hybrid__read_all(hybrid__keys *keys, hybrid__hparams *hp)
+{
+    const int64_t most = 1 << 24;
+    const bool layer_norm = hp->arch->norm == HYBRID__NORM_LAYER;
+    hp->n_embd = hybrid__key_int(keys, "embedding_length", 1, most, 0);
+    hp->n_layer = hybrid__key_int(keys, "block_count", 1, 4096, 0);
+    hp->n_ctx_train = hybrid__key_int(keys, "context_length", 1, INT32_MAX, 0);
+    hp->n_ff = hybrid__key_int(keys, "feed_forward_length", 1, most, 0);
+    hp->n_head = hybrid__key_int(keys, "attention.head_count", 1, 4096, 0);
+    hp->n_head_kv = hybrid__key_int(keys, "attention.head_count_kv", 1, 4096, hp->n_head);
+    if (hp->n_head % hp->n_head_kv) hybrid__key_fail(keys, "attention.head_count", "is no multiple of head_count_kv");
+    hybrid__key_must(keys, "embedding_length_out", hp->n_embd, 0, "an output of another width");
+    if (keys->result) return;
+    hp->norm_eps = layer_norm ? hybrid__key_positive(keys, "attention.layer_norm_epsilon", 1e-5f)
+                              : hybrid__key_positive(keys, "attention.layer_norm_rms_epsilon", NAN);
+    hybrid__read_attention(keys, hp);
+    hybrid__read_window(keys, hp);
+    if (!hp->arch->learned_pos) hybrid__read_rope(keys, hp);
+    hybrid__read_experts(keys, hp);
+    hp->logit_softcap = hybrid__key_positive(keys, "final_logit_softcapping", hp->arch->logit_softcap);
+    hp->embd_scale = hp->arch->scale_embd ? sqrtf((float)hp->n_embd) : 1;
+}
+
+/* Files that are no language models, by what they are; people meet these. NULL: it may be one. */
+static const char *hybrid__file_is(const hybrid_gguf *gguf, hybrid_string architecture)
+{
+    static const char *const pictures[] = { "flux", "sd1", "sd3", "sdxl", "wan", "ltxv", "hyvid", "lumina2",
+                                           "qwen_image", "aura", "hidream", "cosmos" };
+    hybrid_string type = { NULL, 0 };
+    size_t i;
+    hybrid_gguf_get_string(gguf, "general.type", &type);
+    if (hybrid__string_is(type, "adapter") || hybrid_gguf_find(gguf, "adapter.type", NULL) ||
+        hybrid_gguf_find(gguf, "adapter.lora.alpha", NULL))
+        return "an adapter (LoRA), which hybrid cannot apply yet: load the model that it belongs to";
+    if (hybrid__string_is(type, "mmproj") || hybrid__string_is(architecture, "clip"))
+        return "the half of a model that sees or hears (mmproj): load the language model beside it, with which "
+               "hybrid reads and writes text";
+    if (hybrid__string_is(type, "imatrix") || hybrid_gguf_find(gguf, "imatrix.datasets", NULL))
+        return "an importance matrix, which is made for quantizing a model: load the model itself";
+    if (hybrid__string_is(architecture, "controlvector") || hybrid_gguf_find(gguf, "controlvector.model_hint", NULL))
+        return "a control vector, which hybrid cannot apply yet: load the model that it belongs to";
+    for (i = 0; i < HYBRID__COUNT(pictures); i++)
+        if (hybrid__string_is(architecture, pictures[i]))
+            return "a model that makes pictures or films: hybrid runs language models";
+    return NULL;
+}
+
+static hybrid_result hybrid__arch_find(const hybrid_gguf *gguf, const hybrid__arch **arch, hybrid_error *error)
+{
+    hybrid_string name = { NULL, 0 }, base = { NULL, 0 };
+    hybrid_gguf_value value;
+    char text[64];
+    const char *other;
+    const bool found = hybrid_gguf_find(gguf, "general.architecture", &value);
+    const bool is_string = hybrid_gguf_get_string(gguf, "general.architecture", &name);
+    size_t i;
+    if ((other = hybrid__file_is(gguf, name)) != NULL) {
+        if (hybrid_gguf_get_string(gguf, "general.base_model.0.name", &base) && base.size)
+            return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "this file is %s ('%s')", other,
+                                hybrid__printable(base, text));
+        if (name.size)
+            return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "this file is %s (architecture '%s')", other,
+                                hybrid__printable(name, text));
+        return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "this file is %s", other);
+    }
+    if (!found)
+        return hybrid__fail(error, HYBRID_ERROR_FORMAT,
+                            "the file has no key 'general.architecture': it is not a model");
+    if (!is_string)
+        return hybrid__fail(error, HYBRID_ERROR_FORMAT,
+                            "the key 'general.architecture' has a value of type %s, must be a string: the file is "
+                            "damaged",
+                            hybrid_gguf_type_name(value.type));
+    for (i = 0; i < HYBRID__COUNT(hybrid__archs); i++) {
+        *arch = &hybrid__archs[i];
+        if (hybrid__string_is(name, hybrid__archs[i].name)) return HYBRID_OK;
+    }
+    return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "architecture '%s' is not supported (supported: llama, mistral, qwen2, qwen2moe, qwen3, "
+                        "qwen3moe, phi3, "
+                        "gemma2, gemma3, gpt2)", hybrid__printable(name, text));
+}
+
+/* Reads and checks everything but n_vocab, which is a matter of tensors. Sizes are bounded so that products of two fit
+ * 63 bits. */
+static hybrid_result hybrid__hparams_read(hybrid_runtime *rt, const hybrid_gguf *gguf, hybrid__hparams *hp,
+                                          hybrid_error *error)
+{
+    const size_t n = hybrid_gguf_key_count(gguf);
+    hybrid__keys keys;
+    hybrid_result r;
+    memset(hp, 0, sizeof *hp);
+    if ((r = hybrid__arch_find(gguf, &hp->arch, error)) != HYBRID_OK) return r;
+    memset(&keys, 0, sizeof keys);
+    keys.gguf = gguf; keys.arch = hp->arch->name; keys.error = error;
+    if (!(keys.seen = (unsigned char *)hybrid__calloc(rt, n, 1))) return hybrid__fail_memory(error, n);
+    hybrid__read_all(&keys, hp);
+    if (!keys.result) hybrid__keys_finish(&keys, rt);
+    hybrid__free(rt, keys.seen);
     return keys.result;
 }
 /* ==== end src/model/hparams.c ==== */
@@ -22827,8 +23291,10 @@ static hybrid_result hybrid__hparams_read(const hybrid_gguf *gguf, hybrid__hpara
 /* ==== begin src/model/weights.c ==== */
 /* model/weights: the tensors of a model by role, found by name, checked against the hyperparameters.
  *
- * The names are those of GGUF. A tensor that is absent has no data. Which ones a family needs follows from what is there: separate or
- * fused q, k, v; gated, fused-gated or plain feed-forward; a mixture of experts or one for all tokens. */
+ * The names are those of GGUF. A tensor that is absent has no data. Which ones a family needs follows from what is
+ * there: separate or fused q, k, v; gated, fused-gated or plain feed-forward; a mixture of experts or one for all
+ * tokens. Only what is computed with may be looked up: whoever is found is marked, and model/unused refuses the file
+ * for the others. */
 
 typedef struct hybrid__layer {
     hybrid__tensor attn_norm, attn_norm_b;
@@ -22838,7 +23304,7 @@ typedef struct hybrid__layer {
     hybrid__tensor wo, bo;
     hybrid__tensor attn_post_norm;
     hybrid__tensor ffn_norm, ffn_norm_b;
-    hybrid__tensor gate, up, up_b, down, down_b;       /* gate absent and up twice as high: fused, gate first */
+    hybrid__tensor gate, gate_b, up, up_b, down, down_b;       /* gate absent and up twice as high: fused, gate first */
     hybrid__tensor ffn_post_norm;
     hybrid__tensor router;                             /* there: gate, up and down are those of all experts, one behind the other */
     hybrid__tensor shared_router, shared_gate, shared_up, shared_down;
@@ -22848,15 +23314,21 @@ typedef struct hybrid__weights {
     hybrid__tensor embd, pos_embd, out_norm, out_norm_b, head;
     hybrid__tensor rope_freqs, rope_long, rope_short;  /* divisors of the rope frequencies */
     hybrid__layer *layers;
+    unsigned char *used;                               /* of each tensor of the file; NULL once that is settled */
     unsigned char *owned;                              /* the bytes of all tensors, when they are not used in place */
 } hybrid__weights;
 
 typedef struct hybrid__weight_loader {
     const hybrid_gguf     *gguf;
     const hybrid__hparams *hp;
+    unsigned char         *used;
     hybrid_error          *error;
     hybrid_result          result;
 } hybrid__weight_loader;
+
+/* Types that vectors may have in a file. They are computed with as F32. */
+static bool hybrid__is_vector_type(hybrid_type type) { return type == HYBRID_TYPE_F32 || type == HYBRID_TYPE_F16 ||
+                                                      type == HYBRID_TYPE_BF16; }
 
 /* Looks a tensor up; ne1 = 0: a vector of ne0 floats. A wrong shape or type is an error, absence is one when `required`. */
 static void hybrid__weight_3d(hybrid__weight_loader *wl, hybrid__tensor *t, bool required, int64_t ne0, int64_t ne1, int64_t ne2, const char *name)
@@ -22878,25 +23350,50 @@ static void hybrid__weight_3d(hybrid__weight_loader *wl, hybrid__tensor *t, bool
                                      name, (unsigned long)src->type_id, hybrid_gguf_tensor_type_name(src->type_id));
         return;
     }
-    if (!ne1 && src->type != HYBRID_TYPE_F32) {
-        wl->result = hybrid__fail_at(wl->error, HYBRID_ERROR_UNSUPPORTED, src->offset, "tensor '%s' has type %s; vectors must be F32", name, hybrid_type_name(src->type));
+    if (!ne1 && !hybrid__is_vector_type(src->type)) {
+        wl->result = hybrid__fail_at(wl->error, HYBRID_ERROR_UNSUPPORTED, src->offset,
+                                     "tensor '%s' has type %s; vectors must be F32, F16 or BF16",
+                                     name, hybrid_type_name(src->type));
         return;
     }
+    wl->used[hybrid__gguf_tensor_index(wl->gguf, src)] = 1;
     t->name = src->name.data;
-    t->type = src->type;
+    t->type = ne1 ? src->type : HYBRID_TYPE_F32;
     t->is_vector = !ne1;
     t->ne[0] = ne0; t->ne[1] = ne1 ? ne1 : 1; t->ne[2] = ne2; t->ne[3] = 1;
-    t->nb[0] = hybrid_type_block_bytes(src->type);
-    t->nb[1] = hybrid_type_row_bytes(src->type, (size_t)ne0);
+    t->nb[0] = hybrid_type_block_bytes(t->type);
+    t->nb[1] = hybrid_type_row_bytes(t->type, (size_t)ne0);
     t->nb[2] = t->nb[1] * (size_t)t->ne[1];
     t->nb[3] = t->nb[2] * (size_t)t->ne[2];
-    t->data = (uintptr_t)src->data % 8 ? NULL : src->data;          /* NULL when not in place, until hybrid__weights_read; an odd address is no place */
+    /* NULL when not in place, until hybrid__weights_read: an odd address is no place, and a vector of halves becomes
+     * one of floats */
+    t->data = (uintptr_t)src->data % 8 || t->type != src->type ? NULL : src->data;
 }
 static void hybrid__weight(hybrid__weight_loader *wl, hybrid__tensor *t, bool required, int64_t ne0, int64_t ne1, const char *name)
 {
     hybrid__weight_3d(wl, t, required, ne0, ne1, 1, name);
 }
 static size_t hybrid__weight_bytes(const hybrid__tensor *t) { return t->nb[3]; }
+
+/* dst = a vector of the file as floats. Halves are read into the upper half of dst, where they are out of the floats'
+ * way. */
+static hybrid_result hybrid__vector_read(hybrid_gguf *gguf, const hybrid_gguf_tensor *src, unsigned char *dst,
+                                         hybrid_error *error)
+{
+    const size_t n = (size_t)src->ne[0];
+    unsigned char *halves = dst + 2 * n;
+    float value;
+    size_t i;
+    hybrid_result r;
+    if (src->type == HYBRID_TYPE_F32) return hybrid_gguf_read_tensor(gguf, src, dst, error);
+    if ((r = hybrid_gguf_read_tensor(gguf, src, halves, error)) != HYBRID_OK) return r;
+    for (i = 0; i < n; i++) {
+        const uint16_t half = hybrid__load_u16(halves + 2 * i);
+        value = src->type == HYBRID_TYPE_F16 ? hybrid__f16_to_f32(half) : hybrid__bf16_to_f32(half);
+        memcpy(dst + 4 * i, &value, 4);
+    }
+    return HYBRID_OK;
+}
 
 static bool hybrid__layer_has(const hybrid__weight_loader *wl, int layer, const char *suffix)
 {
@@ -22914,14 +23411,17 @@ static void hybrid__layer_find_ffn(hybrid__weight_loader *wl, hybrid__layer *l, 
 {
     const hybrid__hparams *hp = wl->hp;
     const int64_t e = hp->n_embd, f = hp->n_ff;
-    const bool gated = hybrid__layer_has(wl, layer, "ffn_gate.weight"), fused_gate = !gated && hp->arch->norm == HYBRID__NORM_RMS;
+    const bool plain = (hp->arch->parts & HYBRID__PART_PLAIN_FFN) != 0;
+    const bool gated = !plain && hybrid__layer_has(wl, layer, "ffn_gate.weight");
+    const int64_t up = plain || gated ? f : 2 * f;
     char name[64];
     if (gated) HYBRID__FIND(gate, true, e, f, "ffn_gate.weight");
-    HYBRID__FIND(up, true, e, fused_gate ? 2 * f : f, "ffn_up.weight");
-    HYBRID__FIND(up_b, false, f, 0, "ffn_up.bias");
+    if (gated) HYBRID__FIND(gate_b, false, f, 0, "ffn_gate.bias");
+    HYBRID__FIND(up, true, e, up, "ffn_up.weight");
+    HYBRID__FIND(up_b, false, up, 0, "ffn_up.bias");
     HYBRID__FIND(down, true, f, e, "ffn_down.weight");
     HYBRID__FIND(down_b, false, e, 0, "ffn_down.bias");
-    HYBRID__FIND(ffn_post_norm, false, e, 0, "post_ffw_norm.weight");
+    if (hp->arch->parts & HYBRID__PART_POST_NORM) HYBRID__FIND(ffn_post_norm, true, e, 0, "post_ffw_norm.weight");
 }
 
 static void hybrid__layer_find_experts(hybrid__weight_loader *wl, hybrid__layer *l, int layer)
@@ -22941,7 +23441,7 @@ static void hybrid__layer_find_experts(hybrid__weight_loader *wl, hybrid__layer 
     HYBRID__FIND_EXPERTS(gate, e, f, "ffn_gate_exps.weight");
     HYBRID__FIND_EXPERTS(up, e, f, "ffn_up_exps.weight");
     HYBRID__FIND_EXPERTS(down, f, e, "ffn_down_exps.weight");
-    if (!s) return;
+    if (hp->arch->mixture != HYBRID__MIXTURE_SHARES) return;
     HYBRID__FIND(shared_router, true, e, 1, "ffn_gate_inp_shexp.weight");
     HYBRID__FIND(shared_gate, true, e, s, "ffn_gate_shexp.weight");
     HYBRID__FIND(shared_up, true, e, s, "ffn_up_shexp.weight");
@@ -22956,7 +23456,7 @@ static void hybrid__layer_find(hybrid__weight_loader *wl, hybrid__layer *l, int 
     const bool biased_norm = hp->arch->norm == HYBRID__NORM_LAYER;
     char name[64];
     HYBRID__FIND(attn_norm, true, e, 0, "attn_norm.weight");
-    HYBRID__FIND(attn_norm_b, biased_norm, e, 0, "attn_norm.bias");
+    if (biased_norm) HYBRID__FIND(attn_norm_b, true, e, 0, "attn_norm.bias");
     if (hybrid__layer_has(wl, layer, "attn_qkv.weight")) {
         HYBRID__FIND(wqkv, true, e, q + k + v, "attn_qkv.weight");
         HYBRID__FIND(bqkv, false, q + k + v, 0, "attn_qkv.bias");
@@ -22968,13 +23468,16 @@ static void hybrid__layer_find(hybrid__weight_loader *wl, hybrid__layer *l, int 
         HYBRID__FIND(bk, false, k, 0, "attn_k.bias");
         HYBRID__FIND(bv, false, v, 0, "attn_v.bias");
     }
-    HYBRID__FIND(q_norm, false, hp->head_dim_k, 0, "attn_q_norm.weight");
-    HYBRID__FIND(k_norm, false, hp->head_dim_k, 0, "attn_k_norm.weight");
+    if (hp->arch->parts & HYBRID__PART_QK_NORM) {
+        HYBRID__FIND(q_norm, true, hp->head_dim_k, 0, "attn_q_norm.weight");
+        HYBRID__FIND(k_norm, true, hp->head_dim_k, 0, "attn_k_norm.weight");
+    }
     HYBRID__FIND(wo, true, o, e, "attn_output.weight");
     HYBRID__FIND(bo, false, e, 0, "attn_output.bias");
-    HYBRID__FIND(attn_post_norm, false, e, 0, "post_attention_norm.weight");
+    if (hp->arch->parts & HYBRID__PART_POST_NORM)
+        HYBRID__FIND(attn_post_norm, true, e, 0, "post_attention_norm.weight");
     HYBRID__FIND(ffn_norm, true, e, 0, "ffn_norm.weight");
-    HYBRID__FIND(ffn_norm_b, biased_norm, e, 0, "ffn_norm.bias");
+    if (biased_norm) HYBRID__FIND(ffn_norm_b, true, e, 0, "ffn_norm.bias");
     if (hybrid__layer_has(wl, layer, "ffn_gate_inp.weight")) hybrid__layer_find_experts(wl, l, layer);
     else hybrid__layer_find_ffn(wl, l, layer);
 }
@@ -22986,22 +23489,31 @@ static hybrid_result hybrid__weights_find(hybrid_runtime *rt, const hybrid_gguf 
 {
     const hybrid_gguf_tensor *embd = hybrid_gguf_find_tensor(gguf, "token_embd.weight");
     const bool biased_norm = hp->arch->norm == HYBRID__NORM_LAYER, longrope = hp->rope_scaling == HYBRID__SCALING_LONGROPE;
+    const size_t n = hybrid_gguf_tensor_count(gguf);
     hybrid__weight_loader wl;
     int i, n_mixtures = 0;
-    if (!embd) return hybrid__fail(error, HYBRID_ERROR_FORMAT, "the file has no tensor 'token_embd.weight': it is not a whole model (a vocabulary only, or one part of a split file?)");
+    if (!embd && !n)
+        return hybrid__fail(error, HYBRID_ERROR_FORMAT,
+                            "the file holds no tensors: it is a vocabulary only, or the head of a model; load the "
+                            "model itself");
+    if (!embd)
+        return hybrid__fail(error, HYBRID_ERROR_FORMAT,
+                            "the file has no tensor 'token_embd.weight': it is not a whole model (one part of a "
+                            "split file?)");
     if (embd->ne[1] < 1 || embd->ne[1] > (1 << 28)) return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, embd->offset, "'token_embd.weight' has %llu rows", (unsigned long long)embd->ne[1]);
     hp->n_vocab = (int32_t)embd->ne[1];
     if (!(w->layers = (hybrid__layer *)hybrid__calloc(rt, (size_t)hp->n_layer, sizeof *w->layers))) return hybrid__fail_memory(error, (size_t)hp->n_layer * sizeof *w->layers);
-    wl.gguf = gguf; wl.hp = hp; wl.error = error; wl.result = HYBRID_OK;
+    if (!(w->used = (unsigned char *)hybrid__calloc(rt, n, 1))) return hybrid__fail_memory(error, n);
+    wl.gguf = gguf; wl.hp = hp; wl.used = w->used; wl.error = error; wl.result = HYBRID_OK;
     hybrid__weight(&wl, &w->embd, true, hp->n_embd, hp->n_vocab, "token_embd.weight");
     if (hp->arch->learned_pos) hybrid__weight(&wl, &w->pos_embd, true, hp->n_embd, hp->n_ctx_train, "position_embd.weight");
     hybrid__weight(&wl, &w->out_norm, true, hp->n_embd, 0, "output_norm.weight");
-    hybrid__weight(&wl, &w->out_norm_b, biased_norm, hp->n_embd, 0, "output_norm.bias");
+    if (biased_norm) hybrid__weight(&wl, &w->out_norm_b, true, hp->n_embd, 0, "output_norm.bias");
     hybrid__weight(&wl, &w->head, false, hp->n_embd, hp->n_vocab, "output.weight");
     if (hp->n_rot) {
-        hybrid__weight(&wl, &w->rope_freqs, false, hp->n_rot / 2, 0, "rope_freqs.weight");
-        hybrid__weight(&wl, &w->rope_long, longrope, hp->n_rot / 2, 0, "rope_factors_long.weight");
-        hybrid__weight(&wl, &w->rope_short, longrope, hp->n_rot / 2, 0, "rope_factors_short.weight");
+        if (!longrope) hybrid__weight(&wl, &w->rope_freqs, false, hp->n_rot / 2, 0, "rope_freqs.weight");
+        if (longrope) hybrid__weight(&wl, &w->rope_long, true, hp->n_rot / 2, 0, "rope_factors_long.weight");
+        if (longrope) hybrid__weight(&wl, &w->rope_short, true, hp->n_rot / 2, 0, "rope_factors_short.weight");
     }
     for (i = 0; i < hp->n_layer && !wl.result; i++) {
         hybrid__layer_find(&wl, &w->layers[i], i);
@@ -23034,6 +23546,17 @@ static size_t hybrid__weights_bytes(hybrid__weights *w, const hybrid__hparams *h
     return bytes;
 }
 
+/* Bytes of the file that are used where they are. */
+static uint64_t hybrid__weights_in_place(hybrid__weights *w, const hybrid__hparams *hp)
+{
+    size_t i;
+    uint64_t bytes = 0;
+    const hybrid__tensor *t;
+    for (i = 0; (t = hybrid__weights_item(w, hp, i)) != NULL; i++)
+        if (t->name && t->data && !hybrid__weights_is_tied(w, t)) bytes += hybrid__weight_bytes(t);
+    return bytes;
+}
+
 static const hybrid_gguf_tensor *hybrid__weights_source(const hybrid_gguf *gguf, const hybrid__tensor *t)
 {
     return hybrid__gguf_tensor_named(gguf, t->name);
@@ -23049,9 +23572,13 @@ static hybrid_result hybrid__weights_read(hybrid_runtime *rt, hybrid_gguf *gguf,
     if (!bytes) return HYBRID_OK;
     if (!(w->owned = (unsigned char *)hybrid__alloc_aligned(rt, bytes))) return hybrid__fail_memory(error, bytes);
     for (i = 0; (t = hybrid__weights_item(w, hp, i)) != NULL; i++) {
+        const hybrid_gguf_tensor *src;
         hybrid_result r;
         if (!t->name || t->data || hybrid__weights_is_tied(w, t)) continue;
-        if ((r = hybrid_gguf_read_tensor(gguf, hybrid__weights_source(gguf, t), w->owned + at, error)) != HYBRID_OK) return r;
+        src = hybrid__weights_source(gguf, t);
+        r = t->is_vector ? hybrid__vector_read(gguf, src, w->owned + at, error)
+            : hybrid_gguf_read_tensor(gguf, src, w->owned + at, error);
+        if (r) return r;
         t->data = w->owned + at;
         at += hybrid__align(hybrid__weight_bytes(t), 64);
         if (!hybrid__report(progress, user, (float)((double)at / (double)bytes))) return hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
@@ -23063,6 +23590,7 @@ static hybrid_result hybrid__weights_read(hybrid_runtime *rt, hybrid_gguf *gguf,
 static void hybrid__weights_free(hybrid_runtime *rt, hybrid__weights *w)
 {
     hybrid__free_aligned(rt, w->owned);
+    hybrid__free(rt, w->used);
     hybrid__free(rt, w->layers);
 }
 /* ==== end src/model/weights.c ==== */
@@ -23106,11 +23634,170 @@ static float hybrid__rope_frequencies(const hybrid__hparams *hp, const hybrid__w
         }
         inv_freq[i] = f;
     }
-    if (hp->rope_scaling == HYBRID__SCALING_YARN) return hp->rope_attn_factor * (float)(0.1 * log(hp->rope_factor) + 1);
-    if (hp->rope_scaling == HYBRID__SCALING_LONGROPE) return hp->rope_attn_factor;
-    return 1;
+    if (stretched && hp->rope_scaling == HYBRID__SCALING_YARN) return hp->rope_attn_factor * (float)(0.1 * log(hp->rope_factor) + 1);
+    return hp->rope_attn_factor;
 }
 /* ==== end src/model/rope.c ==== */
+
+/* ==== begin src/model/unused.c ==== */
+/* model/unused: tensors of the file that the model is not computed with.
+ *
+ * Few of them are harmless; they are named in the log. For any other the model is refused: without it the answers
+ * would be those of another model, and nobody would notice. */
+
+typedef struct hybrid__unused {
+    hybrid_runtime        *rt;
+    hybrid_gguf           *gguf;
+    const hybrid__hparams *hp;
+    hybrid_error          *error;
+    hybrid_result          result;         /* of reading values, not of judging them */
+} hybrid__unused;
+
+static bool hybrid__string_ends(hybrid_string s, const char *text)
+{
+    const size_t n = strlen(text);
+    return s.size >= n && !memcmp(s.data + s.size - n, text, n);
+}
+
+/* The values of a short vector; the caller frees them. NULL: not F32, F16 or BF16, too long, or (in u->result) a
+ * failure. */
+static float *hybrid__unused_values(hybrid__unused *u, const hybrid_gguf_tensor *t)
+{
+    enum { MOST = 65536 };
+    const size_t n = (size_t)t->ne[0];
+    float *values;
+    if (!hybrid__is_vector_type(t->type) || t->ne[0] > MOST || t->ne[1] * t->ne[2] * t->ne[3] != 1) return NULL;
+    if (!(values = (float *)hybrid__alloc(u->rt, n * sizeof *values))) {
+        u->result = hybrid__fail_memory(u->error, n * sizeof *values);
+        return NULL;
+    }
+    if ((u->result = hybrid__vector_read(u->gguf, t, (unsigned char *)values, u->error)) == HYBRID_OK) return values;
+    hybrid__free(u->rt, values);
+    return NULL;
+}
+
+/* Divisors of rope frequencies that this model does not use: harmless when all are 1. */
+static bool hybrid__unused_ones(hybrid__unused *u, const hybrid_gguf_tensor *t)
+{
+    float *values = hybrid__unused_values(u, t);
+    bool good = values != NULL;
+    size_t i;
+    for (i = 0; good && i < t->ne[0]; i++) good = values[i] == 1;
+    hybrid__free(u->rt, values);
+    return good;
+}
+
+/* Frequencies that a training program kept: harmless when they are those that the model is computed with. */
+static bool hybrid__unused_frequencies(hybrid__unused *u, const hybrid_gguf_tensor *t)
+{
+    const int n_rot = u->hp->n_rot;
+    const double part = t->type == HYBRID_TYPE_F32 ? 1e-4 : 1e-2, most = t->type == HYBRID_TYPE_F16 ? 6e-8 : 0;
+    float *values;
+    bool good;
+    int i;
+    if (!n_rot || t->ne[0] != (uint64_t)n_rot / 2) return false;
+    values = hybrid__unused_values(u, t);
+    good = values != NULL;
+    for (i = 0; good && i < n_rot / 2; i++) {
+        const double want = pow(u->hp->rope_base, -2.0 * i / n_rot);
+        good = fabs(values[i] - want) <= want * part + most;
+    }
+    hybrid__free(u->rt, values);
+    return good;
+}
+
+static bool hybrid__unused_vision(const hybrid__unused *u, hybrid_string name)
+{
+    char key[HYBRID__KEY_ROOM];
+    if (!hybrid__string_begins(name, "v.") && !hybrid__string_begins(name, "mm.")) return false;
+    snprintf(key, sizeof key, "%s.vision.block_count", u->hp->arch->name);
+    return hybrid_gguf_find(u->gguf, key, NULL);
+}
+
+/* Why a tensor may be left out; NULL: it may not. This is the whole list. */
+static const char *hybrid__unused_harmless(hybrid__unused *u, const hybrid_gguf_tensor *t)
+{
+    const hybrid_string name = t->name;
+    const bool square = t->ne[0] > 1 && t->ne[0] == t->ne[1] && t->ne[2] * t->ne[3] == 1;
+    const bool single = t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3] == 1;
+    if (!t->ne[0] || !t->ne[1] || !t->ne[2] || !t->ne[3]) return "it holds no values";
+    if (hybrid__string_is(name, "rope_freqs.weight") || hybrid__string_is(name, "rope_factors_long.weight") ||
+        hybrid__string_is(name, "rope_factors_short.weight"))
+        return hybrid__unused_ones(u, t) ? "it divides the frequencies by 1" : NULL;
+    if (hybrid__string_ends(name, ".attn_rot_embd.weight") || hybrid__string_ends(name, ".rotary_emb.inv_freq") ||
+        hybrid__string_is(name, "rope.freqs"))
+        return hybrid__unused_frequencies(u, t) ? "its frequencies are those that the keys give" : NULL;
+    if ((hybrid__string_ends(name, ".attn.bias") || hybrid__string_ends(name, ".attention.bias")) && square)
+        return "a mask that was kept from training";
+    if ((hybrid__string_ends(name, ".attn.masked_bias") || hybrid__string_ends(name, ".attention.masked_bias")) &&
+        single)
+        return "a mask's value that was kept from training";
+    if (hybrid__unused_vision(u, name))
+        return "it belongs to the half of the model that sees; text is computed without it";
+    return NULL;
+}
+
+/* The number of a layer that the name has; -1: none. */
+static long hybrid__unused_layer(hybrid_string name)
+{
+    long layer = 0;
+    size_t i;
+    if (!hybrid__string_begins(name, "blk.")) return -1;
+    for (i = 4; i < name.size && i < 13 && name.data[i] >= '0' && name.data[i] <= '9'; i++)
+        layer = layer * 10 + (name.data[i] - '0');
+    return i > 4 ? layer : -1;
+}
+
+static hybrid_result hybrid__unused_refuse(const hybrid__unused *u, const hybrid_gguf_tensor *t)
+{
+    const hybrid_string name = t->name;
+    const char *what = "models of this architecture have none in hybrid";
+    const long layer = hybrid__unused_layer(name);
+    char text[64];
+    hybrid__printable(name, text);
+    if (layer >= u->hp->n_layer)
+        return hybrid__fail_at(u->error, HYBRID_ERROR_UNSUPPORTED, t->offset,
+                               "the model has a tensor '%s' of layer %ld, but its key '%s.block_count' says that "
+                               "there are %d layers: hybrid would leave it out, and the answers would be wrong", text,
+                               layer, u->hp->arch->name, u->hp->n_layer);
+    if (hybrid__string_ends(name, "scale")) what = "factors beside a matrix are not supported";
+    else if (hybrid__string_ends(name, "sinks.weight") || hybrid__string_ends(name, "sinks"))
+        what = "attention sinks are not supported";
+    else if (hybrid__string_ends(name, ".bias")) what = "a bias at this place is not supported";
+    else if (hybrid__string_begins(name, "rope_f"))
+        what = "it contradicts the keys that say how positions are stretched";
+    else if (hybrid__string_begins(name, "cls")) what = "classifiers are not supported";
+    else if (hybrid__string_ends(name, ".lora_a") || hybrid__string_ends(name, ".lora_b"))
+        what = "adapters (LoRA) are not supported yet";
+    return hybrid__fail_at(u->error, HYBRID_ERROR_UNSUPPORTED, t->offset,
+                           "the model has a tensor '%s', which hybrid does not compute with (%s): the answers "
+                           "would be wrong without it", text, what);
+}
+
+/* Judges the tensors that weights_find did not mark. */
+static hybrid_result hybrid__weights_settle(hybrid_runtime *rt, hybrid_gguf *gguf, const hybrid__hparams *hp,
+                                            hybrid__weights *w, hybrid_error *error)
+{
+    const size_t n = hybrid_gguf_tensor_count(gguf);
+    hybrid__unused u;
+    size_t i;
+    u.rt = rt; u.gguf = gguf; u.hp = hp; u.error = error; u.result = HYBRID_OK;
+    for (i = 0; i < n; i++) {
+        const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(gguf, i);
+        const char *reason;
+        char text[64];
+        if (w->used[i]) continue;
+        reason = hybrid__unused_harmless(&u, t);
+        if (u.result) return u.result;
+        if (!reason) return hybrid__unused_refuse(&u, t);
+        hybrid__log(rt, HYBRID_LOG_INFO, "the tensor '%s' is not computed with: %s", hybrid__printable(t->name, text),
+                    reason);
+    }
+    hybrid__free(rt, w->used);
+    w->used = NULL;
+    return HYBRID_OK;
+}
+/* ==== end src/model/unused.c ==== */
 
 /* ==== begin src/model/forward.c ==== */
 /* model/forward: one transformer for all families, over the op table.
@@ -23198,7 +23885,7 @@ static void hybrid__activations_layout(hybrid__activations *a, const hybrid__hpa
     HYBRID__PLACE(expert_weights, float, rows * (size_t)hp->n_expert_used);
     HYBRID__PLACE(expert_out, float, rows * (size_t)hp->n_expert_used * (size_t)hp->n_embd);
     HYBRID__PLACE(rope, float, rows * half * 2);
-    HYBRID__PLACE(rope_local, float, hp->arch->local_rope_base != 0 ? rows * half * 2 : 0);
+    HYBRID__PLACE(rope_local, float, hp->rope_local ? rows * half * 2 : 0);
     HYBRID__PLACE(inv_freq, double, half);
     HYBRID__PLACE(inv_freq_local, double, half);
     HYBRID__PLACE(logits, float, (size_t)n_out * (size_t)hp->n_vocab);
@@ -23325,7 +24012,7 @@ static void hybrid__stage_open(hybrid__forward *f, const hybrid__batch *c)
     rope.inv_freq = stage->a.inv_freq; rope.scale = stage->a.rope_scale; rope.table = stage->a.rope;
     if (hp->n_rot) be->ops->rope_table(be, &rope);
     rope.inv_freq = stage->a.inv_freq_local; rope.scale = stage->a.rope_scale_local; rope.table = stage->a.rope_local;
-    if (hp->n_rot && hp->arch->local_rope_base != 0) be->ops->rope_table(be, &rope);
+    if (hp->n_rot && hp->rope_local) be->ops->rope_table(be, &rope);
     if (stage != f->stages) return;
     op.table = &f->w->embd; op.index = HYBRID__INDEX_ID; op.scale = hp->embd_scale; op.add = false; op.out = stage->a.x;
     be->ops->embed(be, &op);
@@ -23373,7 +24060,7 @@ static void hybrid__forward_qkv(hybrid__forward *f, const hybrid__batch *c, int 
     heads.q_norm = hybrid__vector(&l->q_norm); heads.k_norm = hybrid__vector(&l->k_norm);
     heads.norm = hp->arch->norm; heads.eps = hp->norm_eps;
     heads.rope = hp->arch->rope; heads.n_rot = hp->n_rot;
-    heads.table = hp->arch->local_rope_base != 0 && hybrid__layer_is_local(hp, layer) ? f->at->a.rope_local : f->at->a.rope;
+    heads.table = hp->rope_local && hybrid__layer_is_local(hp, layer) ? f->at->a.rope_local : f->at->a.rope;
     f->at->be->ops->heads(f->at->be, &heads);
     hybrid__traced(f, "q_rope", layer, q, c->n, hybrid__width_q(hp), stride);
     hybrid__traced(f, "k_rope", layer, k, c->n, hybrid__width_k(hp), stride);
@@ -23409,12 +24096,14 @@ static void hybrid__activate(hybrid__forward *f, int64_t n, int64_t n_ff, bool p
 }
 
 /* h (n, E) -> ffn (n, F) at stride 2F: act(gate) * up, or act(up) */
-static void hybrid__forward_ffn(hybrid__forward *f, int n, int64_t n_ff, const hybrid__tensor *gate, const hybrid__tensor *up, const hybrid__tensor *up_b)
+static void hybrid__forward_ffn(hybrid__forward *f, int n, int64_t n_ff, const hybrid__tensor *gate,
+                                const hybrid__tensor *gate_b,
+                                const hybrid__tensor *up, const hybrid__tensor *up_b)
 {
     float *ffn = f->at->a.ffn;
     hybrid__op_matmul mm;
     hybrid__matmul_begin(&mm, f->at->a.h, f->hp->n_embd, n);
-    if (gate->data) hybrid__matmul_out_set(&mm, gate, NULL, ffn, 2 * n_ff, false);
+    if (gate->data) hybrid__matmul_out_set(&mm, gate, gate_b, ffn, 2 * n_ff, false);
     hybrid__matmul_out_set(&mm, up, up_b, gate->data ? ffn + n_ff : ffn, 2 * n_ff, false);
     f->at->be->ops->matmul(f->at->be, &mm);
     hybrid__activate(f, n, n_ff, !gate->data && up->ne[1] == n_ff);
@@ -23485,7 +24174,7 @@ static void hybrid__forward_shared(hybrid__forward *f, int n, int layer)
     route.kind = HYBRID__ROUTE_SIGMOID; route.n_expert = route.n_used = 1;
     route.norm = false; route.scale = 1;
     hybrid__forward_route(f, n, &l->shared_router, &route);
-    hybrid__forward_ffn(f, n, hp->n_ff_shared, &l->shared_gate, &l->shared_up, NULL);
+    hybrid__forward_ffn(f, n, hp->n_ff_shared, &l->shared_gate, NULL, &l->shared_up, NULL);
     hybrid__traced(f, "shared_act", layer, f->at->a.ffn, n, hp->n_ff_shared, 2 * (int64_t)hp->n_ff_shared);
     hybrid__matmul_begin(&mm, f->at->a.ffn, 2 * (int64_t)hp->n_ff_shared, n);
     hybrid__matmul_out_set(&mm, &l->shared_down, NULL, f->at->a.expert_out, hp->n_embd, false);
@@ -23541,7 +24230,7 @@ static void hybrid__forward_layer(hybrid__forward *f, const hybrid__batch *c, in
         hybrid__forward_experts(f, n, layer);
         if (l->shared_router.data) hybrid__forward_shared(f, n, layer);
     } else {
-        hybrid__forward_ffn(f, n, hp->n_ff, &l->gate, &l->up, &l->up_b);
+        hybrid__forward_ffn(f, n, hp->n_ff, &l->gate, &l->gate_b, &l->up, &l->up_b);
         hybrid__traced(f, "ffn_act", layer, f->at->a.ffn, n, hp->n_ff, 2 * (int64_t)hp->n_ff);
         hybrid__block_out(f, "ffn_out", layer, n, f->at->a.ffn, 2 * (int64_t)hp->n_ff, &l->down, &l->down_b, &l->ffn_post_norm);
     }
@@ -23832,8 +24521,9 @@ static hybrid_result hybrid__model_open(hybrid_model *m, const hybrid_model_desc
     const hybrid_source source = hybrid__model_source(desc);
     hybrid_result r;
     if ((r = hybrid__gguf_open_source(m->rt, &source, lent, &m->gguf, error)) != HYBRID_OK) return r;
-    if ((r = hybrid__hparams_read(m->gguf, &m->hp, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__hparams_read(m->rt, m->gguf, &m->hp, error)) != HYBRID_OK) return r;
     if ((r = hybrid__weights_find(m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__weights_settle(m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
     if (desc->no_map) {                                /* read what could be used in place */
         size_t i;
         hybrid__tensor *t;
@@ -24909,6 +25599,19 @@ static hybrid_result hybrid__context_stages_any(hybrid_context *c, hybrid_error 
     return hybrid__context_stages(c, true, error);
 }
 
+/* Longer texts than the model has seen, which nothing stretches, end in babble. */
+static void hybrid__context_warn(const hybrid_context *c)
+{
+    const hybrid__hparams *hp = &c->model->hp;
+    const int32_t each = c->desc.n_ctx / c->desc.n_seq;
+    const double stretched = hp->rope_scaling == HYBRID__SCALING_NONE ? 0 : (double)hp->n_ctx_orig * hp->rope_factor;
+    if (each <= hp->n_ctx_train || each <= stretched) return;
+    hybrid__log(c->rt, HYBRID_LOG_WARN,
+                "n_ctx is %d for %d sequences, but the model was trained on texts of %d tokens: beyond that, answers "
+                "may make no sense",
+                c->desc.n_ctx, c->desc.n_seq, hp->n_ctx_train);
+}
+
 static hybrid_result hybrid__context_build(hybrid_context *c, const hybrid_context_desc *desc, hybrid_error *error)
 {
     hybrid_model *m = c->model;
@@ -24938,7 +25641,8 @@ static hybrid_result hybrid__context_build(hybrid_context *c, const hybrid_conte
     c->top_ids = (int32_t *)(void *)(c->memory + l.top);
     c->top_values = (float *)(void *)(c->top_ids + (size_t)c->desc.n_logits * (size_t)c->desc.n_candidates);
     c->top_stats = c->top_values + (size_t)c->desc.n_logits * (size_t)c->desc.n_candidates;
-    return hybrid__context_stages_any(c, error);
+    if ((r = hybrid__context_stages_any(c, error)) == HYBRID_OK) hybrid__context_warn(c);
+    return r;
 }
 
 HYBRID__BORDER(hybrid_result, hybrid_context_create, (hybrid_model *model, const hybrid_context_desc *desc,
@@ -25522,10 +26226,10 @@ static hybrid_result hybrid__plan_model(hybrid_runtime *rt, const hybrid__counte
     hybrid_model *m = NULL;
     hybrid_result r;
     if ((r = hybrid__model_create(rt, model, true, &m, error)) == HYBRID_OK) {         /* the readers are used again for loading */
-        size_t i, bytes = hybrid__weights_bytes(&m->weights, &m->hp);
+        const size_t bytes = hybrid__weights_bytes(&m->weights, &m->hp);
         plan->weights = bytes ? m->host.ops->cost(&m->host, bytes) : 0;
         plan->model = counter->live - before;
-        for (i = 0; !bytes && i < hybrid_gguf_tensor_count(m->gguf); i++) plan->mapped += hybrid_gguf_tensor_at(m->gguf, i)->size;
+        plan->mapped = hybrid__weights_in_place(&m->weights, &m->hp);
         r = hybrid__model_place(m, gpu, model, error);
         if (m->place.gpu) {
             plan->model += (uint64_t)m->hp.n_layer * sizeof(hybrid__layer);
@@ -26290,6 +26994,7 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__FP_NONE
 #undef HYBRID__FP_RISCV
 #undef HYBRID__FP_X86
+#undef HYBRID__GELU
 #undef HYBRID__GEMV256_AVX2
 #undef HYBRID__GEMV256_AVX512
 #undef HYBRID__GEMV32_AVX2
@@ -26316,6 +27021,7 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__MMAP_POSIX
 #undef HYBRID__MMAP_WIN32
 #undef HYBRID__NEON_DOT
+#undef HYBRID__NEOX
 #undef HYBRID__NOINLINE
 #undef HYBRID__NOMINMAX
 #undef HYBRID__NO_NAME
@@ -26331,15 +27037,18 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__P
 #undef HYBRID__PANEL32_TYPE
 #undef HYBRID__PLACE
+#undef HYBRID__POST
 #undef HYBRID__PREFETCH
 #undef HYBRID__PRINTF
 #undef HYBRID__PRINT_BLOCK
 #undef HYBRID__PRINT_PRIME
 #undef HYBRID__Q3
 #undef HYBRID__Q5
+#undef HYBRID__QK
 #undef HYBRID__QWEN2
 #undef HYBRID__REST
 #undef HYBRID__RESTRICT
+#undef HYBRID__RMS
 #undef HYBRID__ROTATE
 #undef HYBRID__ROUNDER
 #undef HYBRID__ROW
@@ -26348,6 +27057,7 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__SELECT_CANDIDATES
 #undef HYBRID__SELECT_CHUNK
 #undef HYBRID__SELECT_NOTHING
+#undef HYBRID__SILU
 #undef HYBRID__SOURCE_ID
 #undef HYBRID__SPACES
 #undef HYBRID__SPECIAL_CONTROL
