@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id fb391120bdd9f321): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 465b0cdee4474e1d): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -73,7 +73,7 @@
  *     2722  output.c           a file that is written
  *     3030  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     3058  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    26934  end.h              closes what core/begin opened
+ *    26935  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     3424  names.c            names that must differ, found by hash
@@ -81,91 +81,91 @@
  *     3641  scan.c             a walk over the metadata, which checks every length before it is believed
  *     3845  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
  *     4135  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
- *     4599  write.c            makes a GGUF file
+ *     4600  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     5220  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     5301  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     5600  floats.c           the types that are plain numbers
- *     5639  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     5832  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     6060  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     6200  types.c            the table of all types, and the public functions over it
- *     6305  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     6375  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     5221  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     5302  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     5601  floats.c           the types that are plain numbers
+ *     5640  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     5833  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     6061  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     6201  types.c            the table of all types, and the public functions over it
+ *     6306  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     6376  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     6550  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     6795  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     6937  pretokenize.c      cuts text into the words inside which BPE merges
- *     7349  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
- *     7541  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
- *     7634  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     8048  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     8258  bpe.c              the merging
- *     8628  tokenizer.c        making tokenizers, text to ids, ids to text
- *     8922  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     9049  stop.c             finds strings that end an answer in bytes that come in pieces
- *     9189  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     9734  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *    10031  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *    10285  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *    10783  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *    11119  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    11481  jinja_filter.c     what stands behind '|'.
- *    12072  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    12250  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    12500  jinja_parse.c      tokens to a tree
- *    13050  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    13291  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    13776  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    13947  chat.c             a conversation as the variables that chat templates expect
+ *     6551  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     6796  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     6938  pretokenize.c      cuts text into the words inside which BPE merges
+ *     7350  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
+ *     7542  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
+ *     7635  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     8049  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     8259  bpe.c              the merging
+ *     8629  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     8923  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     9050  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     9190  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     9735  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *    10032  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *    10286  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *    10784  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *    11120  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    11482  jinja_filter.c     what stands behind '|'.
+ *    12073  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    12251  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    12501  jinja_parse.c      tokens to a tree
+ *    13051  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    13292  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    13777  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    13948  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    14087  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    14382  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    14397  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    14422  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    14511  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    14874  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    14903  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    15011  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    15081  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    15176  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    15589  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    15923  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    16181  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    16377  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    16921  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes times tiles of activations
- *    17638  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    18219  cpu_int.c          the table of integer-block kernels
- *    18274  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    18341  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    20591  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    21719  cpu_select.c       the kernels of an instruction set
- *    21755  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    21925  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    22179  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    14088  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    14383  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    14398  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    14423  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    14512  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    14875  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    14904  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    15012  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    15082  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    15177  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    15590  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    15924  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    16182  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    16378  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    16922  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes times tiles of activations
+ *    17639  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    18220  cpu_int.c          the table of integer-block kernels
+ *    18275  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    18342  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    20592  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    21720  cpu_select.c       the kernels of an instruction set
+ *    21756  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    21926  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    22180  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    22600  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    22917  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    23291  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    23598  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    23642  unused.c           tensors of the file that the model is not computed with
- *    23802  forward.c          one transformer for all families, over the op table
- *    24307  place.c            which layers run where
- *    24444  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    22601  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    22918  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    23292  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    23599  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    23643  unused.c           tensors of the file that the model is not computed with
+ *    23803  forward.c          one transformer for all families, over the op table
+ *    24308  place.c            which layers run where
+ *    24445  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    24683  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    25019  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    25308  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    25448  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    26116  next.c             the next token of a sequence
- *    26169  plan.c             the bytes of a model and a context before they are loaded
- *    26278  dialog.c           the messages of a conversation, and the prompt that they make
- *    26462  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    24684  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    25020  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    25309  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    25449  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    26117  next.c             the next token of a sequence
+ *    26170  plan.c             the bytes of a model and a context before they are loaded
+ *    26279  dialog.c           the messages of a conversation, and the prompt that they make
+ *    26463  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1078,7 +1078,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "fb391120bdd9f321"
+#define HYBRID__SOURCE_ID "465b0cdee4474e1d"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -4327,9 +4327,10 @@ static hybrid_result hybrid__gguf_take_all(hybrid_gguf *g, const hybrid_source *
 
 /* ---- one set of them ---- */
 
-/* Keys that say how a file is cut say nothing about the model. */
-static bool hybrid__gguf_is_of_part(hybrid_string name)
+/* Keys that say how a file is cut, or laid out, say nothing about the model. */
+static bool hybrid__gguf_is_of_part(hybrid_string name, uint32_t part)
 {
+    if (part && hybrid__string_is(name, "general.alignment")) return true;
     return hybrid__string_is(name, "split.no") || hybrid__string_is(name, "split.count") || hybrid__string_is(name, "split.tensors.count");
 }
 
@@ -4348,7 +4349,7 @@ static hybrid_result hybrid__gguf_add_key(hybrid_gguf *g, const hybrid__gguf_key
     char text[64];
     const hybrid_string name = hybrid__gguf_part_name(&g->parts[key->part], key->name_at, key->name_size);
     const hybrid__gguf_key *same;
-    if (g->n_parts > 1 && hybrid__gguf_is_of_part(name)) return HYBRID_OK;
+    if (g->n_parts > 1 && hybrid__gguf_is_of_part(name, key->part)) return HYBRID_OK;
     if (hybrid__names_add(&g->key_names, name)) {
         g->keys[g->n_keys++] = *key;
         return HYBRID_OK;

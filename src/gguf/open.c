@@ -192,9 +192,10 @@ static hybrid_result hybrid__gguf_take_all(hybrid_gguf *g, const hybrid_source *
 
 /* ---- one set of them ---- */
 
-/* Keys that say how a file is cut say nothing about the model. */
-static bool hybrid__gguf_is_of_part(hybrid_string name)
+/* Keys that say how a file is cut, or laid out, say nothing about the model. */
+static bool hybrid__gguf_is_of_part(hybrid_string name, uint32_t part)
 {
+    if (part && hybrid__string_is(name, "general.alignment")) return true;
     return hybrid__string_is(name, "split.no") || hybrid__string_is(name, "split.count") || hybrid__string_is(name, "split.tensors.count");
 }
 
@@ -213,7 +214,7 @@ static hybrid_result hybrid__gguf_add_key(hybrid_gguf *g, const hybrid__gguf_key
     char text[64];
     const hybrid_string name = hybrid__gguf_part_name(&g->parts[key->part], key->name_at, key->name_size);
     const hybrid__gguf_key *same;
-    if (g->n_parts > 1 && hybrid__gguf_is_of_part(name)) return HYBRID_OK;
+    if (g->n_parts > 1 && hybrid__gguf_is_of_part(name, key->part)) return HYBRID_OK;
     if (hybrid__names_add(&g->key_names, name)) {
         g->keys[g->n_keys++] = *key;
         return HYBRID_OK;

@@ -1,5 +1,6 @@
 /* libFuzzer: any bytes as a GGUF file, from memory and through a reader; what opens is looked at whole, written again, and must then
- * open with the same content. The same bytes are also given to the writer as values made by hand.
+ * open with the same content. The same bytes are also given to the writer as values made by hand; and, cut wherever "GGUF" stands, they are
+ * opened as a model that was split, from memory and through readers, in this order and the other way round.
  *     clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz/fuzz_gguf.c -o fuzz_gguf -lm && ./fuzz_gguf corpus tests/fuzz/fuzz_gguf */
 #define HYBRID_IMPLEMENTATION
 #include "../../src/hybrid_all.c"
@@ -46,7 +47,7 @@ static uint64_t hash_value(uint64_t h, const hybrid_gguf_value *v)
 /* Of keys, and of tensors that hybrid knows; offsets aside, because tensors may be written in another order. */
 static uint64_t hash_file(hybrid_gguf *g)
 {
-    uint64_t h = 1, size = hybrid_gguf_file_size(g);
+    uint64_t h = 1;
     size_t i;
     for (i = 0; i < hybrid_gguf_key_count(g); i++) {
         hybrid_gguf_value v;
@@ -55,11 +56,14 @@ static uint64_t hash_file(hybrid_gguf *g)
     }
     for (i = 0; i < hybrid_gguf_tensor_count(g); i++) {
         const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(g, i);
+        const uint64_t size = hybrid_gguf_part_size(g, t->part), alignment = hybrid_gguf_part_count(g) > 1 ? 8 : hybrid_gguf_alignment(g);
+        const bool empty = !t->ne[0] || !t->ne[1] || !t->ne[2] || !t->ne[3];
         char *copy;
-        must(t->offset <= size && t->size <= size - t->offset && t->offset % hybrid_gguf_alignment(g) == 0 && t->n_dims <= 4);
+        must(t->part < hybrid_gguf_part_count(g) && t->offset % alignment == 0 && t->n_dims <= 4);
+        must(empty ? !t->size : t->offset <= size && t->size <= size - t->offset);
         if (t->type == HYBRID_TYPE_LAST_) continue;
-        copy = (char *)malloc((size_t)t->size);
-        must(t->size && copy && !hybrid_gguf_read_tensor(g, t, copy, NULL));
+        copy = (char *)malloc((size_t)t->size + 1);
+        must(!t->size == empty && copy && !hybrid_gguf_read_tensor(g, t, copy, NULL));
         h = hash_bytes(hash_bytes(h, t->name.data, t->name.size), copy, (size_t)t->size) + t->ne[0] * 3 + t->ne[3];
         free(copy);
     }
@@ -134,6 +138,60 @@ static void fuzz_value(hybrid_runtime *rt, const unsigned char *data, size_t siz
     free(out.data);
 }
 
+enum { MOST_PARTS = 6 };
+
+static void fuzz_parts(hybrid_runtime *rt, const unsigned char *data, size_t size)
+{
+    hybrid_source list[4][MOST_PARTS], source;             /* from memory, through readers; the same backwards */
+    span spans[MOST_PARTS];
+    hybrid_gguf *g[4];
+    size_t n = 0, i;
+    int way;
+    for (i = 0; i + 4 <= size && n < MOST_PARTS; i++) {
+        if (memcmp(data + i, "GGUF", 4)) continue;
+        if (n) spans[n - 1].size = (size_t)(data + i - spans[n - 1].data);
+        spans[n].data = data + i;
+        spans[n++].size = size - i;
+    }
+    if (n < 2) return;
+    memset(list, 0, sizeof list);
+    memset(&source, 0, sizeof source);
+    for (way = 0; way < 4; way++) {
+        for (i = 0; i < n; i++) {
+            span *s = &spans[way < 2 ? i : n - 1 - i];
+            if (way % 2) {
+                list[way][i].reader.read_at = read_at;
+                list[way][i].reader.size = s->size;
+                list[way][i].reader.user = s;
+            } else {
+                list[way][i].data = s->data;
+                list[way][i].size = s->size;
+            }
+        }
+        source.parts = list[way];
+        source.n_parts = n;
+        if (hybrid_gguf_open(rt, &source, &g[way], NULL)) must(!g[way]);
+        must(!g[way] == !g[0]);
+    }
+    if (g[0]) {
+        sink out = { NULL, 0, 0 };
+        const uint64_t hash = hash_file(g[0]);
+        for (way = 1; way < 4; way++) must(hash_file(g[way]) == hash);
+        must(hybrid_gguf_part_count(g[0]) == n);
+        if (write_again(rt, g[0], &out)) {
+            hybrid_gguf *again;
+            memset(&source, 0, sizeof source);
+            source.data = out.data;
+            source.size = out.size;
+            must(!hybrid_gguf_open(rt, &source, &again, NULL));
+            must(hash_file(again) == hash && hybrid_gguf_part_count(again) == 1);
+            hybrid_gguf_destroy(again);
+        }
+        free(out.data);
+    }
+    for (way = 0; way < 4; way++) hybrid_gguf_destroy(g[way]);
+}
+
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size);
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 {
@@ -175,6 +233,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
     hybrid_gguf_destroy(g);
     hybrid_gguf_destroy(other);
     fuzz_value(rt, data, size);
+    fuzz_parts(rt, data, size);
     hybrid_runtime_destroy(rt);
     return 0;
 }
