@@ -450,14 +450,17 @@ static size_t hybrid__byte_scratch(const hybrid__byte_gemm *g, int64_t k)
     return hybrid__byte_panel(g, k) * (size_t)hybrid__byte_panels(g, k) + 8 * HYBRID__BYTE_SUMS * sizeof(float);
 }
 
-/* Rows r .. r + 15 (those from r1 on are r1 - 1 again) of w to a panel. */
+/* Rows r .. r + 15 (those from r1 on are r1 - 1 again) of w to a panel. The 16 rows after them come next: they are fetched now. */
 static void hybrid__byte_unpack(const hybrid__byte_gemm *g, const char *w, size_t row_bytes, int64_t k, int64_t r, int64_t r1, char *panel)
 {
-    const char *rows[16];
+    const char *rows[16], *next = w + (size_t)(r + 16) * row_bytes;
+    size_t ahead = 0;
     int64_t b;
     int i;
     for (i = 0; i < 16; i++) rows[i] = w + (size_t)HYBRID__MIN(r + i, r1 - 1) * row_bytes;
     for (b = 0; b < k / g->block; b++, panel += g->panel_bytes) {
+        for (; ahead < (size_t)(b + 1) * (size_t)g->block_bytes; ahead += 64)
+            for (i = 0; i < 16; i++) HYBRID__PREFETCH(next + (size_t)i * row_bytes + ahead);
         g->unpack(rows, panel);
         g->unpack(rows + 8, panel + 32);
         for (i = 0; i < 16; i++) rows[i] += g->block_bytes;
