@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 465b0cdee4474e1d): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id dd6c7ccbec01fe46): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -65,107 +65,107 @@
  *     1539  decimal.c          doubles as text, the same in every locale
  *     1637  thread.c           atomics, threads, and the worker pool
  *     2013  cpu.c              what this processor and its operating system can do
- *     2083  hash.c             where a name belongs in a table
- *     2181  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     2291  device.c           which GPU a runtime uses
- *     2373  runtime.c          creates and ends runtimes
- *     2513  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2722  output.c           a file that is written
- *     3030  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     3058  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    26935  end.h              closes what core/begin opened
+ *     2120  hash.c             where a name belongs in a table
+ *     2218  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     2328  device.c           which GPU a runtime uses
+ *     2410  runtime.c          creates and ends runtimes
+ *     2551  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2760  output.c           a file that is written
+ *     3068  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     3096  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    27249  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     3424  names.c            names that must differ, found by hash
- *     3515  value.c            the 13 types of metadata values and their items
- *     3641  scan.c             a walk over the metadata, which checks every length before it is believed
- *     3845  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
- *     4135  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
- *     4600  write.c            makes a GGUF file
+ *     3462  names.c            names that must differ, found by hash
+ *     3553  value.c            the 13 types of metadata values and their items
+ *     3679  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     3883  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
+ *     4173  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
+ *     4638  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     5221  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     5302  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     5601  floats.c           the types that are plain numbers
- *     5640  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     5833  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     6061  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     6201  types.c            the table of all types, and the public functions over it
- *     6306  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     6376  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     5259  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     5340  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     5639  floats.c           the types that are plain numbers
+ *     5678  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     5871  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     6099  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     6239  types.c            the table of all types, and the public functions over it
+ *     6344  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     6414  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     6551  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     6796  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     6938  pretokenize.c      cuts text into the words inside which BPE merges
- *     7350  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
- *     7542  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
- *     7635  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     8049  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     8259  bpe.c              the merging
- *     8629  tokenizer.c        making tokenizers, text to ids, ids to text
- *     8923  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     9050  stop.c             finds strings that end an answer in bytes that come in pieces
- *     9190  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     9735  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *    10032  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *    10286  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *    10784  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *    11120  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    11482  jinja_filter.c     what stands behind '|'.
- *    12073  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    12251  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    12501  jinja_parse.c      tokens to a tree
- *    13051  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    13292  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    13777  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    13948  chat.c             a conversation as the variables that chat templates expect
+ *     6589  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     6834  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     6976  pretokenize.c      cuts text into the words inside which BPE merges
+ *     7388  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
+ *     7580  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
+ *     7673  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     8087  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     8297  bpe.c              the merging
+ *     8667  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     8961  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     9088  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     9228  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     9773  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *    10070  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *    10324  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *    10822  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *    11158  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    11520  jinja_filter.c     what stands behind '|'.
+ *    12111  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    12289  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    12539  jinja_parse.c      tokens to a tree
+ *    13089  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    13330  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    13815  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    13986  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    14088  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    14383  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    14398  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    14423  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    14512  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    14875  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    14904  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    15012  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    15082  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    15177  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    15590  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    15924  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    16182  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    16378  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    16922  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes times tiles of activations
- *    17639  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    18220  cpu_int.c          the table of integer-block kernels
- *    18275  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    18342  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    20592  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    21720  cpu_select.c       the kernels of an instruction set
- *    21756  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    21926  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    22180  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    14126  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    14421  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    14438  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    14463  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    14552  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    14918  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    14947  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    15055  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    15125  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    15220  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    15633  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    15967  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    16225  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    16421  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    16965  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes times tiles of activations
+ *    17935  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    18516  cpu_int.c          the table of integer-block kernels
+ *    18574  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    18641  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    20903  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    22034  cpu_select.c       the kernels of an instruction set
+ *    22070  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    22240  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    22494  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    22601  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    22918  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    23292  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    23599  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    23643  unused.c           tensors of the file that the model is not computed with
- *    23803  forward.c          one transformer for all families, over the op table
- *    24308  place.c            which layers run where
- *    24445  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    22915  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    23232  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    23606  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    23913  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    23957  unused.c           tensors of the file that the model is not computed with
+ *    24117  forward.c          one transformer for all families, over the op table
+ *    24622  place.c            which layers run where
+ *    24759  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    24684  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    25020  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    25309  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    25449  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    26117  next.c             the next token of a sequence
- *    26170  plan.c             the bytes of a model and a context before they are loaded
- *    26279  dialog.c           the messages of a conversation, and the prompt that they make
- *    26463  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    24998  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    25334  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    25623  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    25763  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    26431  next.c             the next token of a sequence
+ *    26484  plan.c             the bytes of a model and a context before they are loaded
+ *    26593  dialog.c           the messages of a conversation, and the prompt that they make
+ *    26777  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -310,8 +310,8 @@ typedef struct hybrid_runtime_desc {
      * It may run them all on the calling thread. Own threads are then never started. */
     void           (*parallel_for)(void *user, int n, hybrid_task_fn fn, void *arg);
     void            *parallel_user;
-    const char      *isa;        /* NULL: the best that this CPU has; "generic", "avx2", "avx512", "neon": at most that; one that this
-                                  * processor does not have, or of another kind of processor, limits nothing */
+    const char      *isa;        /* NULL: the best that this CPU has; "generic", "avx2", "avxvnni", "avx512", "neon": at most that; a
+                                  * better one than this processor has, or one of another kind of processor, limits nothing */
     /* The GPU; needs hybrid_cuda.h. NULL: the environment's HYBRID_DEVICE, else "auto": a GPU when there is one, else the CPU, with the reason in
      * the log. "cpu": none. "cuda", "cuda:1": this one; creating the runtime fails when it cannot be used. */
     const char          *device;
@@ -327,7 +327,7 @@ typedef struct hybrid_runtime_desc {
 HYBRID_API hybrid_result hybrid_runtime_create(const hybrid_runtime_desc *desc, hybrid_runtime **runtime, hybrid_error *error);
 HYBRID_API void hybrid_runtime_destroy(hybrid_runtime *runtime);
 
-/* "avx512", "avx2", "neon" or "generic": what the kernels of this runtime use. */
+/* "avx512", "avxvnni", "avx2", "neon" or "generic": what the kernels of this runtime use. */
 HYBRID_API const char *hybrid_runtime_isa(const hybrid_runtime *runtime);
 HYBRID_API int hybrid_runtime_threads(const hybrid_runtime *runtime);
 
@@ -1078,7 +1078,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "465b0cdee4474e1d"
+#define HYBRID__SOURCE_ID "dd6c7ccbec01fe46"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -2020,16 +2020,32 @@ static void hybrid__pool_stop(hybrid__pool *pool)
     #define HYBRID__ARM 1
 #endif
 
-/* The ISA classes that kernels are written for. Generic runs everywhere, AVX2 wherever AVX-512 does. */
-typedef enum hybrid__isa { HYBRID__ISA_GENERIC, HYBRID__ISA_AVX2, HYBRID__ISA_AVX512, HYBRID__ISA_NEON, HYBRID__ISA_COUNT } hybrid__isa;
+/* Compilers that know vpdpbusd of 256 bits without AVX-512. */
+#if defined(HYBRID__X86)
+    #if defined(__apple_build_version__)
+        #define HYBRID__AVXVNNI_COMPILER (__clang_major__ >= 13)
+    #elif defined(__clang__)
+        #define HYBRID__AVXVNNI_COMPILER (__clang_major__ >= 12)
+    #elif defined(__GNUC__)
+        #define HYBRID__AVXVNNI_COMPILER (__GNUC__ >= 11)
+    #else
+        #define HYBRID__AVXVNNI_COMPILER (_MSC_VER >= 1930)
+    #endif
+    #if HYBRID__AVXVNNI_COMPILER
+        #define HYBRID__AVXVNNI 1
+    #endif
+#endif
+
+/* The ISA classes that kernels are written for. Generic runs everywhere, AVX2 wherever AVX-VNNI or AVX-512 does. */
+typedef enum hybrid__isa {
+    HYBRID__ISA_GENERIC, HYBRID__ISA_AVX2, HYBRID__ISA_AVXVNNI, HYBRID__ISA_AVX512, HYBRID__ISA_NEON, HYBRID__ISA_COUNT
+} hybrid__isa;
 
 static const char *hybrid__isa_name(hybrid__isa isa)
 {
-    static const char *const names[] = { "generic", "avx2", "avx512", "neon" };
+    static const char *const names[] = { "generic", "avx2", "avxvnni", "avx512", "neon" };
     return (unsigned)isa < HYBRID__ISA_COUNT ? names[isa] : "?";
 }
-
-static bool hybrid__isa_below(hybrid__isa isa, hybrid__isa have) { return isa == HYBRID__ISA_GENERIC || (isa == HYBRID__ISA_AVX2 && have == HYBRID__ISA_AVX512); }
 
 #if defined(HYBRID__X86)
 static void hybrid__cpuid(uint32_t leaf, uint32_t sub, uint32_t r[4])
@@ -2054,6 +2070,20 @@ static uint64_t hybrid__xgetbv(void)
 }
 #endif
 
+/* AVX-VNNI, on a processor of the AVX2 class. */
+static bool hybrid__cpu_avxvnni(void)
+{
+#if defined(HYBRID__AVXVNNI)
+    uint32_t r[4];
+    hybrid__cpuid(7, 0, r);
+    if (r[0] < 1) return false;
+    hybrid__cpuid(7, 1, r);
+    return (r[0] & 1u << 4) != 0;
+#else
+    return false;
+#endif
+}
+
 /* AVX2 class: AVX2 + FMA + F16C. AVX512 class: F, BW, DQ, VL + VNNI (+ all of AVX2). Both also need the OS to save the registers. */
 static hybrid__isa hybrid__cpu_isa(void)
 {
@@ -2071,12 +2101,19 @@ static hybrid__isa hybrid__cpu_isa(void)
     if (!(r[1] & 1u << 5)) return HYBRID__ISA_GENERIC;
     if ((r[1] & 1u << 16) && (r[1] & 1u << 17) && (r[1] & 1u << 30) && (r[1] & 1u << 31) && (r[2] & 1u << 11) && (xcr & 0xE6) == 0xE6)
         return HYBRID__ISA_AVX512;
-    return HYBRID__ISA_AVX2;
+    return hybrid__cpu_avxvnni() ? HYBRID__ISA_AVXVNNI : HYBRID__ISA_AVX2;
 #elif defined(HYBRID__ARM)
     return HYBRID__ISA_NEON;
 #else
     return HYBRID__ISA_GENERIC;
 #endif
+}
+
+/* The best class that is at most `want` and runs on a processor whose best is `have`; a class of other processors limits nothing. */
+static hybrid__isa hybrid__isa_limit(hybrid__isa want, hybrid__isa have)
+{
+    if (want >= have || (have == HYBRID__ISA_NEON && want != HYBRID__ISA_GENERIC)) return have;
+    return want == HYBRID__ISA_AVXVNNI && !hybrid__cpu_avxvnni() ? HYBRID__ISA_AVX2 : want;
 }
 /* ==== end src/core/cpu.c ==== */
 
@@ -2421,9 +2458,10 @@ HYBRID__BORDER(hybrid_result, hybrid_runtime_create, (const hybrid_runtime_desc 
         for (i = 0; i < HYBRID__ISA_COUNT && strcmp(desc->isa, hybrid__isa_name((hybrid__isa)i)); i++) {}
         if (i == HYBRID__ISA_COUNT) {
             a.free(a.user, rt);
-            return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: isa \"%.32s\" is none of generic, avx2, avx512, neon", desc->isa);
+            return hybrid__fail(error, HYBRID_ERROR_INVALID,
+                "hybrid_runtime_create: isa \"%.32s\" is none of generic, avx2, avxvnni, avx512, neon", desc->isa);
         }
-        if (hybrid__isa_below((hybrid__isa)i, rt->isa)) rt->isa = (hybrid__isa)i;
+        rt->isa = hybrid__isa_limit((hybrid__isa)i, rt->isa);
     }
     rt->pool.n_lanes = desc->n_threads ? desc->n_threads : HYBRID__MIN(hybrid__cpu_count(), 16);
     rt->pool.host_for = desc->parallel_for;
@@ -14386,10 +14424,12 @@ struct hybrid__device {
 
 #if defined(__GNUC__) || defined(__clang__)
     #define HYBRID__TARGET_AVX2   __attribute__((target("avx2,fma,f16c")))
+    #define HYBRID__TARGET_AVXVNNI __attribute__((target("avx2,fma,f16c,avxvnni")))
     #define HYBRID__TARGET_AVX512 __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
     #define HYBRID__TARGET_AMX    __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8")))
 #else
     #define HYBRID__TARGET_AVX2
+    #define HYBRID__TARGET_AVXVNNI
     #define HYBRID__TARGET_AVX512
     #define HYBRID__TARGET_AMX
 #endif
@@ -14664,6 +14704,8 @@ HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu)(HYBRID__V x)
 #undef HYBRID__V_TARGET
 #undef HYBRID__V_TILE
 #undef HYBRID__V_COLUMNS
+#undef HYBRID__V_CHUNK
+#undef HYBRID__V_PACKED
 #undef HYBRID__V_SET1
 #undef HYBRID__V_ADD
 #undef HYBRID__V_SUB
@@ -14685,6 +14727,7 @@ HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu)(HYBRID__V x)
 #undef HYBRID__V_STORE_N
 #undef HYBRID__V_FIRST
 #undef HYBRID__V_AHEAD
+#undef HYBRID__V_NEXT_ROWS
 #undef HYBRID__V_LOAD_F16
 #undef HYBRID__V_LOAD_BF16
 #undef HYBRID__V_LOAD_I8
@@ -17145,6 +17188,19 @@ HYBRID__TARGET_AVX2 static void hybrid__byte_q8_0(const char *const *rows, char 
     hybrid__byte_put_avx2(panel + HYBRID__BYTE32_M, sum);
 }
 
+/* Q8_0 for whole sums: 128 more than it is. */
+HYBRID__TARGET_AVX2 static void hybrid__byte_q8_0_plus128(const char *const *rows, char *panel)
+{
+    const __m256i top = _mm256_set1_epi8(-128);
+    __m256i o[4];
+    int half, j;
+    for (half = 0; half < 2; half++) {
+        hybrid__piece_avx2(rows, 2 + 16 * (size_t)half, o);
+        for (j = 0; j < 4; j++) hybrid__byte_put_avx2(panel + half * 256 + j * 64, _mm256_xor_si256(o[j], top));
+    }
+    hybrid__byte_heads32_avx2(panel, hybrid__dwords_avx2(rows, 0));
+}
+
 /* Byte j of every dword of v, extended to both words. */
 HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__byte_words_avx2(__m256i v, int j, bool is_signed)
 {
@@ -17303,12 +17359,141 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_add32(const __m256i a[8], c
     }
 }
 
-#define HYBRID__D_FN(name)             hybrid__byte_##name##_avx2
-#define HYBRID__D_TARGET               HYBRID__TARGET_AVX2
-#define HYBRID__D_START(e, offset)     _mm256_mullo_epi16(e, offset)
-#define HYBRID__D_DOT(acc, w, x)       acc = _mm256_add_epi16(acc, _mm256_maddubs_epi16(w, x))
-#define HYBRID__D_WIDE(acc)            _mm256_madd_epi16(acc, _mm256_set1_epi16(1))
-#define HYBRID__D_SCALE(acc, scale)    _mm256_madd_epi16(acc, scale)
+/* Q8_0: a pair of products fills 16 bits. x * w = |w| * (x xor mask), and |w| more where w is negative. */
+HYBRID__TARGET_AVX2 static HYBRID__NOINLINE void hybrid__byte_tile32_signed_avx2(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums)
+{
+    const __m256i one = _mm256_set1_epi16(1);
+    const size_t d_at = hybrid__byte32_d(tile->k);
+    const char *panel = tile->panel + (size_t)b * HYBRID__BYTE32;
+    int i, c, q;
+    for (i = 0; i < count; i++, b++, panel += HYBRID__BYTE32) {
+        float *out = sums + b % 8 * HYBRID__BYTE_SUMS;
+        __m256i a[8];
+        HYBRID__UNROLL
+        for (c = 0; c < 8; c++) a[c] = hybrid__load_avx2(panel + HYBRID__BYTE32_M + c % 2 * 32);
+        HYBRID__UNROLL
+        for (q = 0; q < 8; q++) {
+            const char *w = panel + q * 64;
+            __m256i w0 = hybrid__load_avx2(w), w1 = hybrid__load_avx2(w + 32);
+            __m256i m0 = hybrid__load_avx2(w + HYBRID__BYTE32_MASK), m1 = hybrid__load_avx2(w + HYBRID__BYTE32_MASK + 32);
+            HYBRID__UNROLL
+            for (c = 0; c < 4; c++) {
+                __m256i v = hybrid__splat_avx2(x[c] + b * 32 + 4 * q);
+                a[2 * c] = _mm256_add_epi32(a[2 * c], _mm256_madd_epi16(_mm256_maddubs_epi16(w0, _mm256_xor_si256(v, m0)), one));
+                HYBRID__KEEP(a[2 * c]);
+                a[2 * c + 1] = _mm256_add_epi32(a[2 * c + 1], _mm256_madd_epi16(_mm256_maddubs_epi16(w1, _mm256_xor_si256(v, m1)), one));
+                HYBRID__KEEP(a[2 * c + 1]);
+            }
+        }
+        hybrid__byte_add32(a, panel, x, d_at + (size_t)b * 4, 0, false, b < 8 ? hybrid__byte_zeros : out, out);
+    }
+}
+
+/* ---- the loops around it ---- */
+
+typedef struct hybrid__byte_gemm {
+    void (*unpack)(const char *const *rows, char *panel);          /* a block of 8 rows */
+    void (*tile)(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums);
+    size_t (*act_bytes)(int64_t k);
+    int    block, block_bytes, panel_bytes;
+    int    offset;
+    bool   affine;
+} hybrid__byte_gemm;
+
+enum { HYBRID__BYTE_BUDGET = 256 << 10, HYBRID__BYTE_PANELS = 4 };
+
+HYBRID__INLINE size_t hybrid__byte_panel(const hybrid__byte_gemm *g, int64_t k) { return (size_t)(k / g->block) * (size_t)g->panel_bytes; }
+/* Panels unpacked at a time: what the second-level cache holds beside the activations. */
+HYBRID__INLINE int hybrid__byte_panels(const hybrid__byte_gemm *g, int64_t k)
+{
+    size_t n = HYBRID__BYTE_BUDGET / hybrid__byte_panel(g, k);
+    return n < 1 ? 1 : n > HYBRID__BYTE_PANELS ? (int)HYBRID__BYTE_PANELS : (int)n;
+}
+static size_t hybrid__byte_scratch(const hybrid__byte_gemm *g, int64_t k)
+{
+    return hybrid__byte_panel(g, k) * (size_t)hybrid__byte_panels(g, k) + 8 * HYBRID__BYTE_SUMS * sizeof(float);
+}
+
+/* Rows r .. r + 15 (those from r1 on are r1 - 1 again) of w to a panel. The 16 rows after them come next: they are fetched now. */
+static void hybrid__byte_unpack(const hybrid__byte_gemm *g, const char *w, size_t row_bytes, int64_t k, int64_t r, int64_t r1, char *panel)
+{
+    const char *rows[16], *next = w + (size_t)(r + 16) * row_bytes;
+    size_t ahead = 0;
+    int64_t b;
+    int i;
+    for (i = 0; i < 16; i++) rows[i] = w + (size_t)HYBRID__MIN(r + i, r1 - 1) * row_bytes;
+    for (b = 0; b < k / g->block; b++, panel += g->panel_bytes) {
+        for (; ahead < (size_t)(b + 1) * (size_t)g->block_bytes; ahead += 64)
+            for (i = 0; i < 16; i++) HYBRID__PREFETCH(next + (size_t)i * row_bytes + ahead);
+        g->unpack(rows, panel);
+        g->unpack(rows + 8, panel + 32);
+        for (i = 0; i < 16; i++) rows[i] += g->block_bytes;
+    }
+}
+
+/* y[c * y_stride + i] = halve(p, 8) for n columns and the first `rows` of 16 rows. */
+HYBRID__TARGET_AVX2 static void hybrid__byte_finish(const float *sums, int n, int rows, float *y, int64_t y_stride)
+{
+    HYBRID__ALIGN64 float out[16];
+    int c, h;
+    for (c = 0; c < n; c++, sums += 16, y += y_stride) {
+        for (h = 0; h < 16; h += 8) {
+#define HYBRID__P(i) _mm256_load_ps(sums + h + (i) * HYBRID__BYTE_SUMS)
+            __m256 even = _mm256_add_ps(_mm256_add_ps(HYBRID__P(0), HYBRID__P(4)), _mm256_add_ps(HYBRID__P(2), HYBRID__P(6)));
+            __m256 odd = _mm256_add_ps(_mm256_add_ps(HYBRID__P(1), HYBRID__P(5)), _mm256_add_ps(HYBRID__P(3), HYBRID__P(7)));
+#undef HYBRID__P
+            _mm256_store_ps(out + h, _mm256_add_ps(even, odd));
+        }
+        memcpy(y, out, (size_t)rows * sizeof *y);
+    }
+}
+
+static void hybrid__byte_gemm_run(const hybrid__byte_gemm *g, const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,
+                                  int64_t r0, int64_t r1, void *scratch)
+{
+    const size_t panel_bytes = hybrid__byte_panel(g, k), act_bytes = g->act_bytes(k);
+    const int panels = hybrid__byte_panels(g, k), step = HYBRID__BYTE_CHUNK / g->block;
+    const int64_t blocks = k / g->block;
+    float *sums = (float *)(void *)((char *)scratch + panel_bytes * (size_t)panels);
+    hybrid__byte_tile tile;
+    int64_t r, b;
+    int p, i, c, j;
+    tile.k = k;
+    tile.offset = g->offset;
+    tile.affine = g->affine;
+    if (blocks < 8) memset(sums, 0, 8 * HYBRID__BYTE_SUMS * sizeof *sums);          /* the sums that no block belongs to */
+    for (r = r0; r < r1; r += 16 * panels) {
+        int count = (int)HYBRID__MIN((r1 - r + 15) / 16, panels);
+        for (p = 0; p < count; p++) hybrid__byte_unpack(g, (const char *)w, row_bytes, k, r + 16 * p, r1, (char *)scratch + (size_t)p * panel_bytes);
+        for (i = 0; i < n; i += HYBRID__BYTE_COLUMNS) {
+            const int columns = HYBRID__MIN(n - i, HYBRID__BYTE_COLUMNS);
+            for (p = 0; p < count; p++) {
+                const int64_t at = r + 16 * p;
+                tile.panel = (const char *)scratch + (size_t)p * panel_bytes;
+                for (b = 0; b < blocks; b += step)
+                    for (c = 0; c < columns; c += 4) {
+                        const char *x[4];
+                        for (j = 0; j < 4; j++) x[j] = (const char *)acts + (size_t)(i + HYBRID__MIN(c + j, columns - 1)) * act_bytes;
+                        g->tile(&tile, x, b, (int)HYBRID__MIN(blocks - b, step), sums + 16 * c);
+                    }
+                hybrid__byte_finish(sums, columns, (int)HYBRID__MIN(r1 - at, 16), y + i * y_stride + (at - r0), y_stride);
+            }
+        }
+    }
+}
+
+/* ---- the kernels: the tiles and the table of types, stamped ---- */
+
+#define HYBRID__D_FN(name)          hybrid__byte_##name##_avx2
+#define HYBRID__D_KERNEL(type)      hybrid__kernel_avx2_##type
+#define HYBRID__D_TARGET            HYBRID__TARGET_AVX2
+#define HYBRID__D_START(e, offset)  _mm256_mullo_epi16(e, offset)
+#define HYBRID__D_DOT(acc, w, x)    acc = _mm256_add_epi16(acc, _mm256_maddubs_epi16(w, x))
+#define HYBRID__D_WIDE(acc)         _mm256_madd_epi16(acc, _mm256_set1_epi16(1))
+#define HYBRID__D_SCALE(acc, scale) _mm256_madd_epi16(acc, scale)
+#define HYBRID__D_Q8_0_UNPACK       hybrid__byte_q8_0
+#define HYBRID__D_Q8_0_TILE         hybrid__byte_tile32_signed_avx2
+#define HYBRID__D_Q8_0_OFFSET       0
 
 /* ==== begin src/compute/cpu_int_tile.inc ==== */
 /* compute/cpu_int_tile: 16 rows of integer weights times up to 16 rows of activations, in AVX2 registers. Stamped for each way to multiply bytes:
@@ -17474,164 +17659,275 @@ static HYBRID__D_TARGET HYBRID__NOINLINE void HYBRID__D_FN(tile256_of32)(const h
 {
     HYBRID__D_FN(tile_blocks256)(tile, x, b, count, sums, 32);
 }
-/* ==== end src/compute/cpu_int_tile.inc ==== */
+
+/* ---- the table of types ---- */
+
+#define HYBRID__BYTE_KERNEL(type, family, unpack, tile, offset, affine)                                                 \
+    static const hybrid__byte_gemm HYBRID__D_FN(plan_##type) = {                                                        \
+        unpack, tile, hybrid__byte##family##_bytes, family, (int)sizeof(hybrid__block_##type), HYBRID__BYTE##family,    \
+        offset, affine                                                                                                  \
+    };                                                                                                                  \
+    static size_t HYBRID__D_FN(scratch_##type)(int64_t k, int n)                                                        \
+    {                                                                                                                   \
+        HYBRID__UNUSED(n);                                                                                              \
+        return hybrid__byte_scratch(&HYBRID__D_FN(plan_##type), k);                                                     \
+    }                                                                                                                   \
+    static void HYBRID__D_FN(gemm_##type)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n,          \
+                                          float *y, int64_t y_stride, int64_t r0, int64_t r1, void *scratch)            \
+    {                                                                                                                   \
+        hybrid__byte_gemm_run(&HYBRID__D_FN(plan_##type), w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch);      \
+    }                                                                                                                   \
+    static const hybrid__matmul_kernel HYBRID__D_KERNEL(type) = {                                                       \
+        &hybrid__one##family##_avx2, &hybrid__byte##family##_avx2, 4, 16, hybrid__gemv_avx2_##type,                     \
+        HYBRID__D_FN(scratch_##type), HYBRID__D_FN(gemm_##type)                                                         \
+    };
+HYBRID__BYTE_KERNEL(q4_0, 32, hybrid__byte_q4_0, HYBRID__D_FN(tile32_plain), 8, false)
+HYBRID__BYTE_KERNEL(q4_1, 32, hybrid__byte_q4_1, HYBRID__D_FN(tile32_affine), 0, true)
+HYBRID__BYTE_KERNEL(q5_0, 32, hybrid__byte_q5_0, HYBRID__D_FN(tile32_plain), 16, false)
+HYBRID__BYTE_KERNEL(q5_1, 32, hybrid__byte_q5_1, HYBRID__D_FN(tile32_affine), 16, true)
+HYBRID__BYTE_KERNEL(q8_0, 32, HYBRID__D_Q8_0_UNPACK, HYBRID__D_Q8_0_TILE, HYBRID__D_Q8_0_OFFSET, false)
+HYBRID__BYTE_KERNEL(q2_K, 256, hybrid__byte_q2_K, HYBRID__D_FN(tile256_of16), 0, true)
+HYBRID__BYTE_KERNEL(q3_K, 256, hybrid__byte_q3_K, HYBRID__D_FN(tile256_of16), 4, false)
+HYBRID__BYTE_KERNEL(q4_K, 256, hybrid__byte_q4_K, HYBRID__D_FN(tile256_of32), 0, true)
+HYBRID__BYTE_KERNEL(q5_K, 256, hybrid__byte_q5_K, HYBRID__D_FN(tile256_of32), 16, true)
+HYBRID__BYTE_KERNEL(q6_K, 256, hybrid__byte_q6_K, HYBRID__D_FN(tile256_of16), 32, false)
+#undef HYBRID__BYTE_KERNEL
+
 #undef HYBRID__D_FN
+#undef HYBRID__D_KERNEL
 #undef HYBRID__D_TARGET
 #undef HYBRID__D_START
 #undef HYBRID__D_DOT
 #undef HYBRID__D_WIDE
 #undef HYBRID__D_SCALE
+#undef HYBRID__D_Q8_0_UNPACK
+#undef HYBRID__D_Q8_0_TILE
+#undef HYBRID__D_Q8_0_OFFSET
+/* ==== end src/compute/cpu_int_tile.inc ==== */
 
-/* Q8_0: a pair of products fills 16 bits. x * w = |w| * (x xor mask), and |w| more where w is negative. */
-HYBRID__TARGET_AVX2 static HYBRID__NOINLINE void hybrid__byte_tile32_signed_avx2(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums)
+#if defined(HYBRID__AVXVNNI)
+/* vpdpbusd: the sums are whole dwords from the start. tests/test_matmul.c puts the same product in AVX2 in its place. */
+#define HYBRID__D_FN(name)          hybrid__byte_##name##_avxvnni
+#define HYBRID__D_KERNEL(type)      hybrid__kernel_avxvnni_##type
+#define HYBRID__D_TARGET            HYBRID__TARGET_AVXVNNI
+#define HYBRID__D_START(e, offset)  _mm256_madd_epi16(e, offset)
+#define HYBRID__D_DOT(acc, w, x)    acc = _mm256_dpbusd_avx_epi32(acc, w, x)
+#define HYBRID__D_WIDE(acc)         (acc)
+#define HYBRID__D_SCALE(acc, scale) _mm256_mullo_epi32(acc, _mm256_srai_epi32(scale, 16))
+#define HYBRID__D_Q8_0_UNPACK       hybrid__byte_q8_0_plus128
+#define HYBRID__D_Q8_0_TILE         hybrid__byte_tile32_plain_avxvnni
+#define HYBRID__D_Q8_0_OFFSET       128
+
+/* ==== begin src/compute/cpu_int_tile.inc ==== */
+/* compute/cpu_int_tile: 16 rows of integer weights times up to 16 rows of activations, in AVX2 registers. Stamped for each way to multiply bytes:
+ * vpmaddubsw (cpu_int_avx2_gemm.c) and vpdpbusd; both give the same integers, and the floats after them have one text.
+ *
+ * A sum acc is 8 dwords (8 rows of weights, one of activations). HYBRID__D_DOT adds 4 products to each dword; within a sub-block (32 or 16 weights)
+ * a sum may be two words a dword. HYBRID__D_START(e, offset) is where a sub-block's sum starts: minus its activations times the offset of the
+ * unsigned weights, and HYBRID__D_WIDE and HYBRID__D_SCALE make whole dwords of it: times one, times a sub-block's scale (both words of each
+ * dword hold it).
+ *
+ * Columns are taken 4 at a time, 4 x 16 sums in 8 registers. gcc would turn chains of additions into trees and load far ahead, and spill:
+ * HYBRID__KEEP holds a sum where it is. */
+
+/* a[2c + h]: += rows 8h .. 8h + 7 of the panel times x[c], over 4 * steps weights. */
+HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_dots)(const char *w, const char *const x[4], size_t at, int steps, __m256i a[8])
 {
-    const __m256i one = _mm256_set1_epi16(1);
-    const size_t d_at = hybrid__byte32_d(tile->k);
+    const char *x0 = x[0] + at, *x1 = x[1] + at, *x2 = x[2] + at, *x3 = x[3] + at;
+    __m256i a0 = a[0], a1 = a[1], a2 = a[2], a3 = a[3], a4 = a[4], a5 = a[5], a6 = a[6], a7 = a[7];
+    int q;
+    HYBRID__UNROLL
+    for (q = 0; q < steps; q++) {
+        __m256i w0 = hybrid__load_avx2(w + 64 * q), w1 = hybrid__load_avx2(w + 64 * q + 32), v;
+#define HYBRID__X(c, even, odd)                                      \
+        v = hybrid__splat_avx2(x##c + 4 * q);                        \
+        HYBRID__D_DOT(even, w0, v);                                  \
+        HYBRID__KEEP(even);                                          \
+        HYBRID__D_DOT(odd, w1, v);                                   \
+        HYBRID__KEEP(odd);
+        HYBRID__X(0, a0, a1)
+        HYBRID__X(1, a2, a3)
+        HYBRID__X(2, a4, a5)
+        HYBRID__X(3, a6, a7)
+#undef HYBRID__X
+    }
+    a[0] = a0;
+    a[1] = a1;
+    a[2] = a2;
+    a[3] = a3;
+    a[4] = a4;
+    a[5] = a5;
+    a[6] = a6;
+    a[7] = a7;
+}
+
+/* ---- 32-weight blocks ---- */
+
+/* Blocks b .. b + count of one panel times 4 rows of activations. sums: p[0] of these columns. */
+HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_blocks32)(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums,
+                                                                bool affine)
+{
+    const __m256i offset = _mm256_set1_epi16((short)tile->offset);
+    const size_t part = hybrid__byte32_part(tile->k), d_at = hybrid__byte32_d(tile->k);
+    const __m256 magic = _mm256_set1_ps(12582912.0f), back = _mm256_set1_ps((float)tile->offset);    /* with mins, the offset is no part of the weights */
     const char *panel = tile->panel + (size_t)b * HYBRID__BYTE32;
-    int i, c, q;
+    int i, c;
     for (i = 0; i < count; i++, b++, panel += HYBRID__BYTE32) {
+        const size_t at = d_at + (size_t)b * 4;
         float *out = sums + b % 8 * HYBRID__BYTE_SUMS;
         __m256i a[8];
         HYBRID__UNROLL
-        for (c = 0; c < 8; c++) a[c] = hybrid__load_avx2(panel + HYBRID__BYTE32_M + c % 2 * 32);
+        for (c = 0; c < 4; c++)
+            a[2 * c] = a[2 * c + 1] = HYBRID__D_START(hybrid__splat_avx2(x[c] + at + 2 * part), offset);
+        HYBRID__D_FN(tile_dots)(panel, x, (size_t)b * 32, 8, a);
         HYBRID__UNROLL
-        for (q = 0; q < 8; q++) {
-            const char *w = panel + q * 64;
-            __m256i w0 = hybrid__load_avx2(w), w1 = hybrid__load_avx2(w + 32);
-            __m256i m0 = hybrid__load_avx2(w + HYBRID__BYTE32_MASK), m1 = hybrid__load_avx2(w + HYBRID__BYTE32_MASK + 32);
+        for (c = 0; c < 4; c++) {
+            __m256 start = magic;
+            if (affine) start = _mm256_fmadd_ps(_mm256_set1_ps(hybrid__load_f32(x[c] + at + part)), back, magic);
+            a[2 * c] = _mm256_add_epi32(HYBRID__D_WIDE(a[2 * c]), _mm256_castps_si256(start));
+            a[2 * c + 1] = _mm256_add_epi32(HYBRID__D_WIDE(a[2 * c + 1]), _mm256_castps_si256(start));
+        }
+        hybrid__byte_add32(a, panel, x, at, part, affine, b < 8 ? hybrid__byte_zeros : out, out);
+    }
+}
+
+/* ---- super-blocks ---- */
+
+/* a: whole dwords, 4 columns times pairs of int16: those of the panel and those of the activations. */
+HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_pairs)(const char *w, const char *const x[4], size_t at, int pairs, __m256i a[8])
+{
+    int q, c;
+    for (q = 0; q < pairs; q++) {
+        __m256i w0 = hybrid__load_avx2(w + 64 * q), w1 = hybrid__load_avx2(w + 64 * q + 32);
+        HYBRID__UNROLL
+        for (c = 0; c < 4; c++) {
+            __m256i v = hybrid__splat_avx2(x[c] + at + 4 * (size_t)q);
+            a[2 * c] = _mm256_add_epi32(a[2 * c], _mm256_madd_epi16(w0, v));
+            HYBRID__KEEP(a[2 * c]);
+            a[2 * c + 1] = _mm256_add_epi32(a[2 * c + 1], _mm256_madd_epi16(w1, v));
+            HYBRID__KEEP(a[2 * c + 1]);
+        }
+    }
+}
+
+/* Super-blocks b .. b + count. sub: weights of a sub-block. With mins the offset that the sums start with is no part of the weights: it comes back. */
+HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_blocks256)(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums,
+                                                                 int sub)
+{
+    const __m256i offset = _mm256_set1_epi16((short)tile->offset);
+    const bool affine = tile->affine, restore = affine && tile->offset;
+    const char *panel = tile->panel + (size_t)b * HYBRID__BYTE256;
+    HYBRID__ALIGN64 char whole[8 * 32];
+    const size_t e_at = sub == 16 ? hybrid__byte256_e16(tile->k) : hybrid__byte256_e32(tile->k);
+    const size_t s_at = sub == 16 ? hybrid__byte256_s16(tile->k) : hybrid__byte256_s32(tile->k);
+    const int subs = 256 / sub, pairs = subs / 2;
+    int i, c, h, s;
+    for (i = 0; i < count; i++, b++, panel += HYBRID__BYTE256) {
+        float *out = sums + b % 8 * HYBRID__BYTE_SUMS;
+        const float *in = b < 8 ? hybrid__byte_zeros : out;
+        __m256i a[8];
+        HYBRID__UNROLL
+        for (c = 0; c < 8; c++) a[c] = _mm256_setzero_si256();
+        if (restore) HYBRID__D_FN(tile_pairs)(panel + HYBRID__BYTE256_R, x, s_at + (size_t)b * (size_t)subs * 2, pairs, a);
+        HYBRID__UNROLL
+        for (c = 0; c < 8; c++) _mm256_store_si256((__m256i *)(void *)(whole + 32 * c), a[c]);
+        for (s = 0; s < subs; s++) {
+            HYBRID__UNROLL
+            for (c = 0; c < 8; c++) a[c] = _mm256_setzero_si256();
+            if (tile->offset) {
+                HYBRID__UNROLL
+                for (c = 0; c < 4; c++)
+                    a[2 * c] = a[2 * c + 1] = HYBRID__D_START(hybrid__splat_avx2(x[c] + e_at + ((size_t)b * (size_t)subs + (size_t)s) * 4), offset);
+            }
+            HYBRID__D_FN(tile_dots)(panel + s * sub * 16, x, (size_t)b * 256 + (size_t)(s * sub), sub / 4, a);
+            HYBRID__UNROLL
+            for (c = 0; c < 8; c++) {
+                __m256i scale = hybrid__load_avx2(panel + HYBRID__BYTE256_SC + s * 64 + c % 2 * 32);
+                __m256i *to = (__m256i *)(void *)(whole + 32 * c);
+                _mm256_store_si256(to, _mm256_add_epi32(_mm256_load_si256(to), HYBRID__D_SCALE(a[c], scale)));
+            }
+        }
+        HYBRID__UNROLL
+        for (c = 0; c < 8; c++) a[c] = _mm256_setzero_si256();
+        if (affine) HYBRID__D_FN(tile_pairs)(panel + HYBRID__BYTE256_M, x, s_at + (size_t)b * (size_t)subs * 2, pairs, a);
+        HYBRID__UNROLL
+        for (h = 0; h < 2; h++) {
+            const float *d = (const float *)(const void *)(panel + HYBRID__BYTE256_D + 32 * h);
             HYBRID__UNROLL
             for (c = 0; c < 4; c++) {
-                __m256i v = hybrid__splat_avx2(x[c] + b * 32 + 4 * q);
-                a[2 * c] = _mm256_add_epi32(a[2 * c], _mm256_madd_epi16(_mm256_maddubs_epi16(w0, _mm256_xor_si256(v, m0)), one));
-                HYBRID__KEEP(a[2 * c]);
-                a[2 * c + 1] = _mm256_add_epi32(a[2 * c + 1], _mm256_madd_epi16(_mm256_maddubs_epi16(w1, _mm256_xor_si256(v, m1)), one));
-                HYBRID__KEEP(a[2 * c + 1]);
-            }
-        }
-        hybrid__byte_add32(a, panel, x, d_at + (size_t)b * 4, 0, false, b < 8 ? hybrid__byte_zeros : out, out);
-    }
-}
-
-/* ---- the loops around it ---- */
-
-typedef struct hybrid__byte_gemm {
-    void (*unpack)(const char *const *rows, char *panel);          /* a block of 8 rows */
-    void (*tile)(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums);
-    size_t (*act_bytes)(int64_t k);
-    int    block, block_bytes, panel_bytes;
-    int    offset;
-    bool   affine;
-} hybrid__byte_gemm;
-
-enum { HYBRID__BYTE_BUDGET = 256 << 10, HYBRID__BYTE_PANELS = 4 };
-
-HYBRID__INLINE size_t hybrid__byte_panel(const hybrid__byte_gemm *g, int64_t k) { return (size_t)(k / g->block) * (size_t)g->panel_bytes; }
-/* Panels unpacked at a time: what the second-level cache holds beside the activations. */
-HYBRID__INLINE int hybrid__byte_panels(const hybrid__byte_gemm *g, int64_t k)
-{
-    size_t n = HYBRID__BYTE_BUDGET / hybrid__byte_panel(g, k);
-    return n < 1 ? 1 : n > HYBRID__BYTE_PANELS ? (int)HYBRID__BYTE_PANELS : (int)n;
-}
-static size_t hybrid__byte_scratch(const hybrid__byte_gemm *g, int64_t k)
-{
-    return hybrid__byte_panel(g, k) * (size_t)hybrid__byte_panels(g, k) + 8 * HYBRID__BYTE_SUMS * sizeof(float);
-}
-
-/* Rows r .. r + 15 (those from r1 on are r1 - 1 again) of w to a panel. */
-static void hybrid__byte_unpack(const hybrid__byte_gemm *g, const char *w, size_t row_bytes, int64_t k, int64_t r, int64_t r1, char *panel)
-{
-    const char *rows[16];
-    int64_t b;
-    int i;
-    for (i = 0; i < 16; i++) rows[i] = w + (size_t)HYBRID__MIN(r + i, r1 - 1) * row_bytes;
-    for (b = 0; b < k / g->block; b++, panel += g->panel_bytes) {
-        g->unpack(rows, panel);
-        g->unpack(rows + 8, panel + 32);
-        for (i = 0; i < 16; i++) rows[i] += g->block_bytes;
-    }
-}
-
-/* y[c * y_stride + i] = halve(p, 8) for n columns and the first `rows` of 16 rows. */
-HYBRID__TARGET_AVX2 static void hybrid__byte_finish(const float *sums, int n, int rows, float *y, int64_t y_stride)
-{
-    HYBRID__ALIGN64 float out[16];
-    int c, h;
-    for (c = 0; c < n; c++, sums += 16, y += y_stride) {
-        for (h = 0; h < 16; h += 8) {
-#define HYBRID__P(i) _mm256_load_ps(sums + h + (i) * HYBRID__BYTE_SUMS)
-            __m256 even = _mm256_add_ps(_mm256_add_ps(HYBRID__P(0), HYBRID__P(4)), _mm256_add_ps(HYBRID__P(2), HYBRID__P(6)));
-            __m256 odd = _mm256_add_ps(_mm256_add_ps(HYBRID__P(1), HYBRID__P(5)), _mm256_add_ps(HYBRID__P(3), HYBRID__P(7)));
-#undef HYBRID__P
-            _mm256_store_ps(out + h, _mm256_add_ps(even, odd));
-        }
-        memcpy(y, out, (size_t)rows * sizeof *y);
-    }
-}
-
-static void hybrid__byte_gemm_run(const hybrid__byte_gemm *g, const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,
-                                  int64_t r0, int64_t r1, void *scratch)
-{
-    const size_t panel_bytes = hybrid__byte_panel(g, k), act_bytes = g->act_bytes(k);
-    const int panels = hybrid__byte_panels(g, k), step = HYBRID__BYTE_CHUNK / g->block;
-    const int64_t blocks = k / g->block;
-    float *sums = (float *)(void *)((char *)scratch + panel_bytes * (size_t)panels);
-    hybrid__byte_tile tile;
-    int64_t r, b;
-    int p, i, c, j;
-    tile.k = k;
-    tile.offset = g->offset;
-    tile.affine = g->affine;
-    if (blocks < 8) memset(sums, 0, 8 * HYBRID__BYTE_SUMS * sizeof *sums);          /* the sums that no block belongs to */
-    for (r = r0; r < r1; r += 16 * panels) {
-        int count = (int)HYBRID__MIN((r1 - r + 15) / 16, panels);
-        for (p = 0; p < count; p++) hybrid__byte_unpack(g, (const char *)w, row_bytes, k, r + 16 * p, r1, (char *)scratch + (size_t)p * panel_bytes);
-        for (i = 0; i < n; i += HYBRID__BYTE_COLUMNS) {
-            const int columns = HYBRID__MIN(n - i, HYBRID__BYTE_COLUMNS);
-            for (p = 0; p < count; p++) {
-                const int64_t at = r + 16 * p;
-                tile.panel = (const char *)scratch + (size_t)p * panel_bytes;
-                for (b = 0; b < blocks; b += step)
-                    for (c = 0; c < columns; c += 4) {
-                        const char *x[4];
-                        for (j = 0; j < 4; j++) x[j] = (const char *)acts + (size_t)(i + HYBRID__MIN(c + j, columns - 1)) * act_bytes;
-                        g->tile(&tile, x, b, (int)HYBRID__MIN(blocks - b, step), sums + 16 * c);
-                    }
-                hybrid__byte_finish(sums, columns, (int)HYBRID__MIN(r1 - at, 16), y + i * y_stride + (at - r0), y_stride);
+                __m256 t = _mm256_mul_ps(_mm256_cvtepi32_ps(hybrid__load_avx2(whole + 64 * c + 32 * h)), _mm256_load_ps(d));
+                if (affine) t = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(a[2 * c + h]), _mm256_load_ps(d + 16), t);
+                t = _mm256_fmadd_ps(t, _mm256_set1_ps(hybrid__load_f32(x[c] + hybrid__byte256_d(tile->k) + (size_t)b * 4)), _mm256_load_ps(in + 16 * c + 8 * h));
+                _mm256_store_ps(out + 16 * c + 8 * h, t);
             }
         }
     }
 }
 
-#define HYBRID__KERNEL_BYTES(isa, type, family, tile, offset, affine)                                                                              \
-    static const hybrid__byte_gemm hybrid__byte_plan_##isa##_##type = {                                                                            \
-        hybrid__byte_##type, hybrid__byte_##tile, hybrid__byte##family##_bytes, family, (int)sizeof(hybrid__block_##type), HYBRID__BYTE##family,   \
-        offset, affine                                                                                                                             \
-    };                                                                                                                                             \
-    static size_t hybrid__byte_scratch_##isa##_##type(int64_t k, int n)                                                                            \
-    {                                                                                                                                              \
-        HYBRID__UNUSED(n);                                                                                                                         \
-        return hybrid__byte_scratch(&hybrid__byte_plan_##isa##_##type, k);                                                                         \
-    }                                                                                                                                              \
-    static void hybrid__byte_gemm_##isa##_##type(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,  \
-                                                 int64_t r0, int64_t r1, void *scratch)                                                            \
-    {                                                                                                                                              \
-        hybrid__byte_gemm_run(&hybrid__byte_plan_##isa##_##type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch);                          \
-    }                                                                                                                                              \
-    static const hybrid__matmul_kernel hybrid__kernel_##isa##_##type = {                                                                           \
-        &hybrid__one##family##_avx2, &hybrid__byte##family##_avx2, 4, 16, hybrid__gemv_avx2_##type, hybrid__byte_scratch_##isa##_##type,           \
-        hybrid__byte_gemm_##isa##_##type                                                                                                           \
+/* ---- what the table of types points at ---- */
+
+static HYBRID__D_TARGET HYBRID__NOINLINE void HYBRID__D_FN(tile32_plain)(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums)
+{
+    HYBRID__D_FN(tile_blocks32)(tile, x, b, count, sums, false);
+}
+static HYBRID__D_TARGET HYBRID__NOINLINE void HYBRID__D_FN(tile32_affine)(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums)
+{
+    HYBRID__D_FN(tile_blocks32)(tile, x, b, count, sums, true);
+}
+static HYBRID__D_TARGET HYBRID__NOINLINE void HYBRID__D_FN(tile256_of16)(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums)
+{
+    HYBRID__D_FN(tile_blocks256)(tile, x, b, count, sums, 16);
+}
+static HYBRID__D_TARGET HYBRID__NOINLINE void HYBRID__D_FN(tile256_of32)(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums)
+{
+    HYBRID__D_FN(tile_blocks256)(tile, x, b, count, sums, 32);
+}
+
+/* ---- the table of types ---- */
+
+#define HYBRID__BYTE_KERNEL(type, family, unpack, tile, offset, affine)                                                 \
+    static const hybrid__byte_gemm HYBRID__D_FN(plan_##type) = {                                                        \
+        unpack, tile, hybrid__byte##family##_bytes, family, (int)sizeof(hybrid__block_##type), HYBRID__BYTE##family,    \
+        offset, affine                                                                                                  \
+    };                                                                                                                  \
+    static size_t HYBRID__D_FN(scratch_##type)(int64_t k, int n)                                                        \
+    {                                                                                                                   \
+        HYBRID__UNUSED(n);                                                                                              \
+        return hybrid__byte_scratch(&HYBRID__D_FN(plan_##type), k);                                                     \
+    }                                                                                                                   \
+    static void HYBRID__D_FN(gemm_##type)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n,          \
+                                          float *y, int64_t y_stride, int64_t r0, int64_t r1, void *scratch)            \
+    {                                                                                                                   \
+        hybrid__byte_gemm_run(&HYBRID__D_FN(plan_##type), w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch);      \
+    }                                                                                                                   \
+    static const hybrid__matmul_kernel HYBRID__D_KERNEL(type) = {                                                       \
+        &hybrid__one##family##_avx2, &hybrid__byte##family##_avx2, 4, 16, hybrid__gemv_avx2_##type,                     \
+        HYBRID__D_FN(scratch_##type), HYBRID__D_FN(gemm_##type)                                                         \
     };
-HYBRID__KERNEL_BYTES(avx2, q4_0, 32, tile32_plain_avx2, 8, false)
-HYBRID__KERNEL_BYTES(avx2, q4_1, 32, tile32_affine_avx2, 0, true)
-HYBRID__KERNEL_BYTES(avx2, q5_0, 32, tile32_plain_avx2, 16, false)
-HYBRID__KERNEL_BYTES(avx2, q5_1, 32, tile32_affine_avx2, 16, true)
-HYBRID__KERNEL_BYTES(avx2, q8_0, 32, tile32_signed_avx2, 0, false)
-HYBRID__KERNEL_BYTES(avx2, q2_K, 256, tile256_of16_avx2, 0, true)
-HYBRID__KERNEL_BYTES(avx2, q3_K, 256, tile256_of16_avx2, 4, false)
-HYBRID__KERNEL_BYTES(avx2, q4_K, 256, tile256_of32_avx2, 0, true)
-HYBRID__KERNEL_BYTES(avx2, q5_K, 256, tile256_of32_avx2, 16, true)
-HYBRID__KERNEL_BYTES(avx2, q6_K, 256, tile256_of16_avx2, 32, false)
-#undef HYBRID__KERNEL_BYTES
+HYBRID__BYTE_KERNEL(q4_0, 32, hybrid__byte_q4_0, HYBRID__D_FN(tile32_plain), 8, false)
+HYBRID__BYTE_KERNEL(q4_1, 32, hybrid__byte_q4_1, HYBRID__D_FN(tile32_affine), 0, true)
+HYBRID__BYTE_KERNEL(q5_0, 32, hybrid__byte_q5_0, HYBRID__D_FN(tile32_plain), 16, false)
+HYBRID__BYTE_KERNEL(q5_1, 32, hybrid__byte_q5_1, HYBRID__D_FN(tile32_affine), 16, true)
+HYBRID__BYTE_KERNEL(q8_0, 32, HYBRID__D_Q8_0_UNPACK, HYBRID__D_Q8_0_TILE, HYBRID__D_Q8_0_OFFSET, false)
+HYBRID__BYTE_KERNEL(q2_K, 256, hybrid__byte_q2_K, HYBRID__D_FN(tile256_of16), 0, true)
+HYBRID__BYTE_KERNEL(q3_K, 256, hybrid__byte_q3_K, HYBRID__D_FN(tile256_of16), 4, false)
+HYBRID__BYTE_KERNEL(q4_K, 256, hybrid__byte_q4_K, HYBRID__D_FN(tile256_of32), 0, true)
+HYBRID__BYTE_KERNEL(q5_K, 256, hybrid__byte_q5_K, HYBRID__D_FN(tile256_of32), 16, true)
+HYBRID__BYTE_KERNEL(q6_K, 256, hybrid__byte_q6_K, HYBRID__D_FN(tile256_of16), 32, false)
+#undef HYBRID__BYTE_KERNEL
+
+#undef HYBRID__D_FN
+#undef HYBRID__D_KERNEL
+#undef HYBRID__D_TARGET
+#undef HYBRID__D_START
+#undef HYBRID__D_DOT
+#undef HYBRID__D_WIDE
+#undef HYBRID__D_SCALE
+#undef HYBRID__D_Q8_0_UNPACK
+#undef HYBRID__D_Q8_0_TILE
+#undef HYBRID__D_Q8_0_OFFSET
+/* ==== end src/compute/cpu_int_tile.inc ==== */
+#endif
 
 #endif
 /* ==== end src/compute/cpu_int_avx2_gemm.c ==== */
@@ -18246,6 +18542,9 @@ static const hybrid__matmul_kernel *hybrid__int_kernel_of(hybrid__isa isa, bool 
     if (isa == HYBRID__ISA_AVX512) HYBRID__INT_KERNELS(avx512)
     if (isa == HYBRID__ISA_AVX2) HYBRID__INT_KERNELS(avx2)
 #endif
+#if defined(HYBRID__AVXVNNI)
+    if (isa == HYBRID__ISA_AVXVNNI) HYBRID__INT_KERNELS(avxvnni)
+#endif
 #if defined(HYBRID__NEON_DOT)
     if (isa == HYBRID__ISA_NEON && extra) HYBRID__INT_KERNELS(neon_dot)
 #endif
@@ -18355,6 +18654,8 @@ typedef struct hybrid__gemm_chunk {
 #define HYBRID__V_TARGET           HYBRID__TARGET_AVX2
 #define HYBRID__V_TILE             3                            /* attention: queries a tile: 4 * TILE vectors are in registers */
 #define HYBRID__V_COLUMNS          6                            /* gemm: columns a tile: 2 * COLUMNS vectors are in registers */
+#define HYBRID__V_CHUNK(panels)    ((128 << 10) / (panels))    /* gemm: bytes of a packed panel that stay in a near cache, of so many panels at once */
+#define HYBRID__V_PACKED           (2 << 20)                   /* gemm: of all panels that are packed at once */
 
 #define HYBRID__V_SET1(x)          _mm256_set1_ps(x)
 #define HYBRID__V_ADD(a, b)        _mm256_add_ps(a, b)
@@ -18378,6 +18679,7 @@ typedef struct hybrid__gemm_chunk {
 #define HYBRID__V_STORE_N(p, v, n) _mm256_maskstore_ps(p, hybrid__v_first_avx2(n), v)
 #define HYBRID__V_FIRST(n)         _mm256_castsi256_ps(hybrid__v_first_avx2(n))           /* lanes below n */
 #define HYBRID__V_AHEAD(p)         ((void)(p))                  /* weights are read from p on: fetches what comes some KB behind. On AVX2 machines it cost time */
+#define HYBRID__V_NEXT_ROWS(p, stride, n) hybrid__v_next_rows_avx2(p, stride, n)       /* fetches the line at p of n rows */
 #define HYBRID__V_LOAD_F16(p)      _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(p)))
 #define HYBRID__V_LOAD_BF16(p)     _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p))), 16))
 #define HYBRID__V_LOAD_I8(p)       _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p))))
@@ -18395,6 +18697,12 @@ typedef struct hybrid__gemm_chunk {
 #define HYBRID__V_NEG_EVEN(v)      _mm256_xor_ps(v, _mm256_setr_ps(-0.0f, 0, -0.0f, 0, -0.0f, 0, -0.0f, 0))
 #define HYBRID__V_EVENS(a, b)      _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88)), 0xD8))     /* lanes 0 2 4 .. of a, then b */
 #define HYBRID__V_ODDS(a, b)       _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xDD)), 0xD8))
+
+HYBRID__INLINE void hybrid__v_next_rows_avx2(const char *p, size_t stride, int n)
+{
+    int i;
+    for (i = 0; i < n; i++, p += stride) HYBRID__PREFETCH(p);
+}
 
 HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__v_first_avx2(int n)
 {
@@ -19231,13 +19539,14 @@ static HYBRID__V_TARGET void HYBRID__V_FN(act_prepare)(const float *x, int64_t k
 /* Floats from one residue of a panel to the next: 64 bytes more than they take, for the same reason as in hybrid__act_split_bytes. */
 HYBRID__INLINE int64_t HYBRID__V_FN(panel_stride)(int64_t k) { return (k + 31) / 32 * HYBRID__V_FN(panel) + 16; }
 
-/* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist. */
+/* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist. The rows after them come next: they are fetched now. */
 HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k, int n, float *panel)
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
     int64_t run = (k + 31) / 32, stride = HYBRID__V_FN(panel_stride)(k), i;
     int l, r, j;
-    for (i = 0; i < run; i++)
+    for (i = 0; i < run; i++) {
+        HYBRID__V_NEXT_ROWS(w + (size_t)HYBRID__V_FN(panel) * row_bytes + i * 32 * size, row_bytes, HYBRID__V_FN(panel));
         for (r = 0; r < HYBRID__V_FN(panel); r += HYBRID__V_N)
             for (l = 0; l < 32; l += HYBRID__V_N) {
                 int64_t at = i * 32 + l, left = k - at;
@@ -19257,6 +19566,7 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, 
                 HYBRID__UNROLL
                 for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_STORE(panel + hybrid__residue(l + j) * stride + i * HYBRID__V_FN(panel) + r, block[j]);
             }
+    }
 }
 
 /* ---- the tile ------------------------------------------------------------------------------------------------------- */
@@ -19332,18 +19642,13 @@ HYBRID__V_TILE_OF(12)
 
 /* ---- the loops around it ---------------------------------------------------------------------------------------------- */
 
-enum {
-    HYBRID__V_FN(chunk_bytes) = HYBRID__V_N << 15, /* of a packed panel: what stays in L2 while the columns pass */
-    HYBRID__V_FN(packed_bytes) = 1 << 20           /* of all panels that are packed at once */
-};
-
-/* How a product is cut: residues of a chunk, panels packed at once, levels of waiting sums. */
+/* How a product is cut: panels packed at once, residues of a chunk, levels of waiting sums. */
 static void HYBRID__V_FN(gemm_plan)(int64_t k, int *residues, int *panels, int *levels)
 {
     int64_t panel = 32 * HYBRID__V_FN(panel_stride)(k) * (int64_t)sizeof(float);
     *levels = 0;
-    for (*residues = 32; *residues > 1 && panel * *residues / 32 > HYBRID__V_FN(chunk_bytes); *residues /= 2) ++*levels;
-    for (*panels = HYBRID__V_FN(panels); *panels > 1 && panel * *panels > HYBRID__V_FN(packed_bytes); *panels /= 2) {}
+    for (*panels = HYBRID__V_FN(panels); *panels > 1 && panel * *panels > HYBRID__V_PACKED; *panels /= 2) {}
+    for (*residues = 32; *residues > 1 && panel * *residues / 32 > HYBRID__V_CHUNK(*panels); *residues /= 2) ++*levels;
 }
 static size_t HYBRID__V_FN(gemm_scratch)(int64_t k, int n)
 {
@@ -19428,6 +19733,8 @@ HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYBRID__V_TARGET
 #undef HYBRID__V_TILE
 #undef HYBRID__V_COLUMNS
+#undef HYBRID__V_CHUNK
+#undef HYBRID__V_PACKED
 #undef HYBRID__V_SET1
 #undef HYBRID__V_ADD
 #undef HYBRID__V_SUB
@@ -19449,6 +19756,7 @@ HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYBRID__V_STORE_N
 #undef HYBRID__V_FIRST
 #undef HYBRID__V_AHEAD
+#undef HYBRID__V_NEXT_ROWS
 #undef HYBRID__V_LOAD_F16
 #undef HYBRID__V_LOAD_BF16
 #undef HYBRID__V_LOAD_I8
@@ -19476,6 +19784,8 @@ HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #define HYBRID__V_TARGET           HYBRID__TARGET_AVX512
 #define HYBRID__V_TILE             6
 #define HYBRID__V_COLUMNS          12
+#define HYBRID__V_CHUNK(panels)    (512 << 10)
+#define HYBRID__V_PACKED           (1 << 20)
 
 #define HYBRID__V_SET1(x)          _mm512_set1_ps(x)
 #define HYBRID__V_ADD(a, b)        _mm512_add_ps(a, b)
@@ -19499,6 +19809,7 @@ HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #define HYBRID__V_STORE_N(p, v, n) _mm512_mask_storeu_ps(p, hybrid__v_first_avx512(n), v)
 #define HYBRID__V_FIRST(n)         hybrid__v_first_avx512(n)
 #define HYBRID__V_AHEAD(p)         _mm_prefetch((const char *)(p) + HYBRID__AHEAD_AVX512, _MM_HINT_T0)
+#define HYBRID__V_NEXT_ROWS(p, stride, n) ((void)0)
 #define HYBRID__V_LOAD_F16(p)      _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
 #define HYBRID__V_LOAD_BF16(p)     _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(p))), 16))
 #define HYBRID__V_LOAD_I8(p)       _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p))))
@@ -20350,13 +20661,14 @@ static HYBRID__V_TARGET void HYBRID__V_FN(act_prepare)(const float *x, int64_t k
 /* Floats from one residue of a panel to the next: 64 bytes more than they take, for the same reason as in hybrid__act_split_bytes. */
 HYBRID__INLINE int64_t HYBRID__V_FN(panel_stride)(int64_t k) { return (k + 31) / 32 * HYBRID__V_FN(panel) + 16; }
 
-/* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist. */
+/* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist. The rows after them come next: they are fetched now. */
 HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k, int n, float *panel)
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
     int64_t run = (k + 31) / 32, stride = HYBRID__V_FN(panel_stride)(k), i;
     int l, r, j;
-    for (i = 0; i < run; i++)
+    for (i = 0; i < run; i++) {
+        HYBRID__V_NEXT_ROWS(w + (size_t)HYBRID__V_FN(panel) * row_bytes + i * 32 * size, row_bytes, HYBRID__V_FN(panel));
         for (r = 0; r < HYBRID__V_FN(panel); r += HYBRID__V_N)
             for (l = 0; l < 32; l += HYBRID__V_N) {
                 int64_t at = i * 32 + l, left = k - at;
@@ -20376,6 +20688,7 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, 
                 HYBRID__UNROLL
                 for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_STORE(panel + hybrid__residue(l + j) * stride + i * HYBRID__V_FN(panel) + r, block[j]);
             }
+    }
 }
 
 /* ---- the tile ------------------------------------------------------------------------------------------------------- */
@@ -20451,18 +20764,13 @@ HYBRID__V_TILE_OF(12)
 
 /* ---- the loops around it ---------------------------------------------------------------------------------------------- */
 
-enum {
-    HYBRID__V_FN(chunk_bytes) = HYBRID__V_N << 15, /* of a packed panel: what stays in L2 while the columns pass */
-    HYBRID__V_FN(packed_bytes) = 1 << 20           /* of all panels that are packed at once */
-};
-
-/* How a product is cut: residues of a chunk, panels packed at once, levels of waiting sums. */
+/* How a product is cut: panels packed at once, residues of a chunk, levels of waiting sums. */
 static void HYBRID__V_FN(gemm_plan)(int64_t k, int *residues, int *panels, int *levels)
 {
     int64_t panel = 32 * HYBRID__V_FN(panel_stride)(k) * (int64_t)sizeof(float);
     *levels = 0;
-    for (*residues = 32; *residues > 1 && panel * *residues / 32 > HYBRID__V_FN(chunk_bytes); *residues /= 2) ++*levels;
-    for (*panels = HYBRID__V_FN(panels); *panels > 1 && panel * *panels > HYBRID__V_FN(packed_bytes); *panels /= 2) {}
+    for (*panels = HYBRID__V_FN(panels); *panels > 1 && panel * *panels > HYBRID__V_PACKED; *panels /= 2) {}
+    for (*residues = 32; *residues > 1 && panel * *residues / 32 > HYBRID__V_CHUNK(*panels); *residues /= 2) ++*levels;
 }
 static size_t HYBRID__V_FN(gemm_scratch)(int64_t k, int n)
 {
@@ -20547,6 +20855,8 @@ HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYBRID__V_TARGET
 #undef HYBRID__V_TILE
 #undef HYBRID__V_COLUMNS
+#undef HYBRID__V_CHUNK
+#undef HYBRID__V_PACKED
 #undef HYBRID__V_SET1
 #undef HYBRID__V_ADD
 #undef HYBRID__V_SUB
@@ -20568,6 +20878,7 @@ HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYBRID__V_STORE_N
 #undef HYBRID__V_FIRST
 #undef HYBRID__V_AHEAD
+#undef HYBRID__V_NEXT_ROWS
 #undef HYBRID__V_LOAD_F16
 #undef HYBRID__V_LOAD_BF16
 #undef HYBRID__V_LOAD_I8
@@ -20602,6 +20913,8 @@ HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #define HYBRID__V_TARGET
 #define HYBRID__V_TILE             6
 #define HYBRID__V_COLUMNS          12
+#define HYBRID__V_CHUNK(panels)    (128 << 10)
+#define HYBRID__V_PACKED           (1 << 20)
 
 #define HYBRID__V_SET1(x)          vdupq_n_f32(x)
 #define HYBRID__V_ADD(a, b)        vaddq_f32(a, b)
@@ -20625,6 +20938,7 @@ HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #define HYBRID__V_STORE_N(p, v, n) hybrid__v_store_n_neon(p, v, n)
 #define HYBRID__V_FIRST(n)         hybrid__v_first_neon(n)
 #define HYBRID__V_AHEAD(p)         ((void)(p))
+#define HYBRID__V_NEXT_ROWS(p, stride, n) ((void)0)
 #define HYBRID__V_LOAD_F16(p)      vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8((const uint8_t *)(p))))
 #define HYBRID__V_LOAD_BF16(p)     vreinterpretq_f32_u32(vshlq_n_u32(vmovl_u16(vreinterpret_u16_u8(vld1_u8((const uint8_t *)(p)))), 16))
 #define HYBRID__V_LOAD_I8(p)       vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(hybrid__load_u32(p)))))))
@@ -21478,13 +21792,14 @@ static HYBRID__V_TARGET void HYBRID__V_FN(act_prepare)(const float *x, int64_t k
 /* Floats from one residue of a panel to the next: 64 bytes more than they take, for the same reason as in hybrid__act_split_bytes. */
 HYBRID__INLINE int64_t HYBRID__V_FN(panel_stride)(int64_t k) { return (k + 31) / 32 * HYBRID__V_FN(panel) + 16; }
 
-/* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist. */
+/* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist. The rows after them come next: they are fetched now. */
 HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k, int n, float *panel)
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
     int64_t run = (k + 31) / 32, stride = HYBRID__V_FN(panel_stride)(k), i;
     int l, r, j;
-    for (i = 0; i < run; i++)
+    for (i = 0; i < run; i++) {
+        HYBRID__V_NEXT_ROWS(w + (size_t)HYBRID__V_FN(panel) * row_bytes + i * 32 * size, row_bytes, HYBRID__V_FN(panel));
         for (r = 0; r < HYBRID__V_FN(panel); r += HYBRID__V_N)
             for (l = 0; l < 32; l += HYBRID__V_N) {
                 int64_t at = i * 32 + l, left = k - at;
@@ -21504,6 +21819,7 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, 
                 HYBRID__UNROLL
                 for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_STORE(panel + hybrid__residue(l + j) * stride + i * HYBRID__V_FN(panel) + r, block[j]);
             }
+    }
 }
 
 /* ---- the tile ------------------------------------------------------------------------------------------------------- */
@@ -21579,18 +21895,13 @@ HYBRID__V_TILE_OF(12)
 
 /* ---- the loops around it ---------------------------------------------------------------------------------------------- */
 
-enum {
-    HYBRID__V_FN(chunk_bytes) = HYBRID__V_N << 15, /* of a packed panel: what stays in L2 while the columns pass */
-    HYBRID__V_FN(packed_bytes) = 1 << 20           /* of all panels that are packed at once */
-};
-
-/* How a product is cut: residues of a chunk, panels packed at once, levels of waiting sums. */
+/* How a product is cut: panels packed at once, residues of a chunk, levels of waiting sums. */
 static void HYBRID__V_FN(gemm_plan)(int64_t k, int *residues, int *panels, int *levels)
 {
     int64_t panel = 32 * HYBRID__V_FN(panel_stride)(k) * (int64_t)sizeof(float);
     *levels = 0;
-    for (*residues = 32; *residues > 1 && panel * *residues / 32 > HYBRID__V_FN(chunk_bytes); *residues /= 2) ++*levels;
-    for (*panels = HYBRID__V_FN(panels); *panels > 1 && panel * *panels > HYBRID__V_FN(packed_bytes); *panels /= 2) {}
+    for (*panels = HYBRID__V_FN(panels); *panels > 1 && panel * *panels > HYBRID__V_PACKED; *panels /= 2) {}
+    for (*residues = 32; *residues > 1 && panel * *residues / 32 > HYBRID__V_CHUNK(*panels); *residues /= 2) ++*levels;
 }
 static size_t HYBRID__V_FN(gemm_scratch)(int64_t k, int n)
 {
@@ -21675,6 +21986,8 @@ HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYBRID__V_TARGET
 #undef HYBRID__V_TILE
 #undef HYBRID__V_COLUMNS
+#undef HYBRID__V_CHUNK
+#undef HYBRID__V_PACKED
 #undef HYBRID__V_SET1
 #undef HYBRID__V_ADD
 #undef HYBRID__V_SUB
@@ -21696,6 +22009,7 @@ HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYBRID__V_STORE_N
 #undef HYBRID__V_FIRST
 #undef HYBRID__V_AHEAD
+#undef HYBRID__V_NEXT_ROWS
 #undef HYBRID__V_LOAD_F16
 #undef HYBRID__V_LOAD_BF16
 #undef HYBRID__V_LOAD_I8
@@ -21724,7 +22038,7 @@ static const hybrid__cpu_kernels *hybrid__cpu_kernels_for(hybrid__isa isa)
 {
 #if defined(HYBRID__X86)
     if (isa == HYBRID__ISA_AVX512) return &hybrid__cpu_kernels_avx512;
-    if (isa == HYBRID__ISA_AVX2) return &hybrid__cpu_kernels_avx2;
+    if (isa == HYBRID__ISA_AVX2 || isa == HYBRID__ISA_AVXVNNI) return &hybrid__cpu_kernels_avx2;
 #endif
 #if defined(HYBRID__ARM)
     if (isa == HYBRID__ISA_NEON) return &hybrid__cpu_kernels_neon;
@@ -21742,7 +22056,7 @@ static const hybrid__matmul_kernel *hybrid__matmul_float_kernel(hybrid__isa isa,
     return type == HYBRID_TYPE_BF16 ? &hybrid__matmul_bf16_##isa_ : NULL
 #if defined(HYBRID__X86)
     if (isa == HYBRID__ISA_AVX512) { HYBRID__FLOAT_KERNELS(avx512); }
-    if (isa == HYBRID__ISA_AVX2) { HYBRID__FLOAT_KERNELS(avx2); }
+    if (isa == HYBRID__ISA_AVX2 || isa == HYBRID__ISA_AVXVNNI) { HYBRID__FLOAT_KERNELS(avx2); }
 #endif
 #if defined(HYBRID__ARM)
     if (isa == HYBRID__ISA_NEON) { HYBRID__FLOAT_KERNELS(neon); }
@@ -26958,12 +27272,15 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__ALIGN64
 #undef HYBRID__AMX
 #undef HYBRID__ARM
+#undef HYBRID__AVXVNNI
+#undef HYBRID__AVXVNNI_COMPILER
 #undef HYBRID__BIG_ENDIAN
 #undef HYBRID__BLOCK_SIZE
 #undef HYBRID__BLOCK_TYPE
 #undef HYBRID__BORDER
 #undef HYBRID__BORDER_VOID
 #undef HYBRID__BUFFER_SCALE
+#undef HYBRID__BYTE_KERNEL
 #undef HYBRID__BYTE_REDUCE
 #undef HYBRID__CACHE_IDS
 #undef HYBRID__CACHE_TEXT
@@ -26976,6 +27293,10 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__DOT32_AVX2
 #undef HYBRID__D_DOT
 #undef HYBRID__D_FN
+#undef HYBRID__D_KERNEL
+#undef HYBRID__D_Q8_0_OFFSET
+#undef HYBRID__D_Q8_0_TILE
+#undef HYBRID__D_Q8_0_UNPACK
 #undef HYBRID__D_SCALE
 #undef HYBRID__D_START
 #undef HYBRID__D_TARGET
@@ -27012,7 +27333,6 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__ISSUE
 #undef HYBRID__J_TEXT_FILTER
 #undef HYBRID__KEEP
-#undef HYBRID__KERNEL_BYTES
 #undef HYBRID__KERNEL_PANELS
 #undef HYBRID__LETTERS
 #undef HYBRID__LIKELY
@@ -27071,6 +27391,7 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__TARGET_AMX
 #undef HYBRID__TARGET_AVX2
 #undef HYBRID__TARGET_AVX512
+#undef HYBRID__TARGET_AVXVNNI
 #undef HYBRID__TARGET_NEON_DOT
 #undef HYBRID__THREADS_POSIX
 #undef HYBRID__THREADS_WIN32
@@ -27093,6 +27414,7 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__V_ABS
 #undef HYBRID__V_ADD
 #undef HYBRID__V_AHEAD
+#undef HYBRID__V_CHUNK
 #undef HYBRID__V_COLUMNS
 #undef HYBRID__V_COPYSIGN
 #undef HYBRID__V_DIV
@@ -27119,7 +27441,9 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__V_N
 #undef HYBRID__V_NEG
 #undef HYBRID__V_NEG_EVEN
+#undef HYBRID__V_NEXT_ROWS
 #undef HYBRID__V_ODDS
+#undef HYBRID__V_PACKED
 #undef HYBRID__V_PAIR_EVEN
 #undef HYBRID__V_PAIR_ODD
 #undef HYBRID__V_PAIR_SWAP

@@ -73,7 +73,7 @@ static void peak_chunk(void *arg, int chunk, int lane)
     HYBRID__UNUSED(arg); HYBRID__UNUSED(chunk); HYBRID__UNUSED(lane);
 #if defined(HYBRID__X86)
     if (be->rt->isa == HYBRID__ISA_AVX512) peak_avx512();
-    else if (be->rt->isa == HYBRID__ISA_AVX2) peak_avx2();
+    else if (be->rt->isa != HYBRID__ISA_GENERIC) peak_avx2();
 #endif
 }
 static void read_chunk(void *arg, int chunk, int lane)

@@ -260,6 +260,52 @@ static void test_driver(int threads, int n, int64_t k, hybrid__isa isa)
     free(want); free(x);
 }
 
+#if defined(HYBRID__X86)
+/* The kernels of AVX-VNNI with vpdpbusd as AVX2 can do it: their text is tested on processors that do not have it. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i dpbusd_in_avx2(__m256i acc, __m256i w, __m256i x)
+{
+    const __m256i even = _mm256_set1_epi16(0xFF), one = _mm256_set1_epi16(1);
+    __m256i lo = _mm256_mullo_epi16(_mm256_and_si256(w, even), _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8));
+    __m256i hi = _mm256_mullo_epi16(_mm256_srli_epi16(w, 8), _mm256_srai_epi16(x, 8));       /* at most 255 * 128: fits */
+    return _mm256_add_epi32(acc, _mm256_add_epi32(_mm256_madd_epi16(lo, one), _mm256_madd_epi16(hi, one)));
+}
+#define HYBRID__D_FN(name)          emulated_##name
+#define HYBRID__D_KERNEL(type)      hybrid__kernel_emulated_##type
+#define HYBRID__D_TARGET            HYBRID__TARGET_AVX2
+#define HYBRID__D_START(e, offset)  _mm256_madd_epi16(e, offset)
+#define HYBRID__D_DOT(acc, w, x)    acc = dpbusd_in_avx2(acc, w, x)
+#define HYBRID__D_WIDE(acc)         (acc)
+#define HYBRID__D_SCALE(acc, scale) _mm256_mullo_epi32(acc, _mm256_srai_epi32(scale, 16))
+#define HYBRID__D_Q8_0_UNPACK       hybrid__byte_q8_0_plus128
+#define HYBRID__D_Q8_0_TILE         emulated_tile32_plain
+#define HYBRID__D_Q8_0_OFFSET       128
+#include "../src/compute/cpu_int_tile.inc"
+
+/* And vpdpbusd itself: all pairs of bytes, where a saturating product would differ. */
+HYBRID__TARGET_AVX2 static void test_dpbusd(void)
+{
+    int w, x, i, bad = 0;
+    for (w = 0; w < 256; w++)
+        for (x = -128; x < 128; x++) {
+            int32_t sums[8];
+            __m256i acc = dpbusd_in_avx2(_mm256_set1_epi32(1000), _mm256_set1_epi8((char)w), _mm256_set1_epi8((char)x));
+            _mm256_storeu_si256((__m256i *)(void *)sums, acc);
+            for (i = 0; i < 8; i++) bad += sums[i] != 1000 + 4 * w * x;
+        }
+    CHECK(!bad, "%d sums differ", bad);
+}
+
+static void test_emulated(void)
+{
+    TEST("AVX-VNNI's kernels, emulated");
+    test_dpbusd();
+#define T(id, type) test_kernel("emulated avxvnni", &hybrid__kernel_emulated_##type, HYBRID_TYPE_##id);
+    T(Q4_0, q4_0) T(Q4_1, q4_1) T(Q5_0, q5_0) T(Q5_1, q5_1) T(Q8_0, q8_0)
+    T(Q2_K, q2_K) T(Q3_K, q3_K) T(Q4_K, q4_K) T(Q5_K, q5_K) T(Q6_K, q6_K)
+#undef T
+}
+#endif
+
 int main(void)
 {
     static const int ns[] = { 1, 2, 5, 16, 37 };
@@ -273,7 +319,7 @@ int main(void)
         test_generic(types[t], 2048);
     }
     for (isa = HYBRID__ISA_GENERIC; isa < HYBRID__ISA_COUNT; isa = (hybrid__isa)(isa + 1)) {
-        if (isa == HYBRID__ISA_NEON ? best != isa : isa > best) {
+        if (hybrid__isa_limit(isa, best) != isa) {
             if (isa != HYBRID__ISA_NEON && best != HYBRID__ISA_NEON) SKIP_PROCESSOR("this machine has no %s", hybrid__isa_name(isa));
             continue;
         }
@@ -293,6 +339,9 @@ int main(void)
             TEST("neon without dot products");
             for (t = 0; t < N_TYPES; t++) test_kernel("neon without dot products", hybrid__int_kernel_of(isa, false, types[t]), types[t]);
         }
+#endif
+#if defined(HYBRID__X86)
+        if (isa == HYBRID__ISA_AVX2) test_emulated();
 #endif
         TEST("driver");
         for (threads = 1; threads <= 3; threads++)

@@ -24,8 +24,8 @@ typedef struct hybrid_runtime_desc {
      * It may run them all on the calling thread. Own threads are then never started. */
     void           (*parallel_for)(void *user, int n, hybrid_task_fn fn, void *arg);
     void            *parallel_user;
-    const char      *isa;        /* NULL: the best that this CPU has; "generic", "avx2", "avx512", "neon": at most that; one that this
-                                  * processor does not have, or of another kind of processor, limits nothing */
+    const char      *isa;        /* NULL: the best that this CPU has; "generic", "avx2", "avxvnni", "avx512", "neon": at most that; a
+                                  * better one than this processor has, or one of another kind of processor, limits nothing */
     /* The GPU; needs hybrid_cuda.h. NULL: the environment's HYBRID_DEVICE, else "auto": a GPU when there is one, else the CPU, with the reason in
      * the log. "cpu": none. "cuda", "cuda:1": this one; creating the runtime fails when it cannot be used. */
     const char          *device;
@@ -41,7 +41,7 @@ typedef struct hybrid_runtime_desc {
 HYBRID_API hybrid_result hybrid_runtime_create(const hybrid_runtime_desc *desc, hybrid_runtime **runtime, hybrid_error *error);
 HYBRID_API void hybrid_runtime_destroy(hybrid_runtime *runtime);
 
-/* "avx512", "avx2", "neon" or "generic": what the kernels of this runtime use. */
+/* "avx512", "avxvnni", "avx2", "neon" or "generic": what the kernels of this runtime use. */
 HYBRID_API const char *hybrid_runtime_isa(const hybrid_runtime *runtime);
 HYBRID_API int hybrid_runtime_threads(const hybrid_runtime *runtime);
 

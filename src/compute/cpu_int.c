@@ -26,6 +26,9 @@ static const hybrid__matmul_kernel *hybrid__int_kernel_of(hybrid__isa isa, bool 
     if (isa == HYBRID__ISA_AVX512) HYBRID__INT_KERNELS(avx512)
     if (isa == HYBRID__ISA_AVX2) HYBRID__INT_KERNELS(avx2)
 #endif
+#if defined(HYBRID__AVXVNNI)
+    if (isa == HYBRID__ISA_AVXVNNI) HYBRID__INT_KERNELS(avxvnni)
+#endif
 #if defined(HYBRID__NEON_DOT)
     if (isa == HYBRID__ISA_NEON && extra) HYBRID__INT_KERNELS(neon_dot)
 #endif

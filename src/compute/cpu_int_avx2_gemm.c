@@ -223,6 +223,19 @@ HYBRID__TARGET_AVX2 static void hybrid__byte_q8_0(const char *const *rows, char 
     hybrid__byte_put_avx2(panel + HYBRID__BYTE32_M, sum);
 }
 
+/* Q8_0 for whole sums: 128 more than it is. */
+HYBRID__TARGET_AVX2 static void hybrid__byte_q8_0_plus128(const char *const *rows, char *panel)
+{
+    const __m256i top = _mm256_set1_epi8(-128);
+    __m256i o[4];
+    int half, j;
+    for (half = 0; half < 2; half++) {
+        hybrid__piece_avx2(rows, 2 + 16 * (size_t)half, o);
+        for (j = 0; j < 4; j++) hybrid__byte_put_avx2(panel + half * 256 + j * 64, _mm256_xor_si256(o[j], top));
+    }
+    hybrid__byte_heads32_avx2(panel, hybrid__dwords_avx2(rows, 0));
+}
+
 /* Byte j of every dword of v, extended to both words. */
 HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__byte_words_avx2(__m256i v, int j, bool is_signed)
 {
@@ -381,20 +394,6 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_add32(const __m256i a[8], c
     }
 }
 
-#define HYBRID__D_FN(name)             hybrid__byte_##name##_avx2
-#define HYBRID__D_TARGET               HYBRID__TARGET_AVX2
-#define HYBRID__D_START(e, offset)     _mm256_mullo_epi16(e, offset)
-#define HYBRID__D_DOT(acc, w, x)       acc = _mm256_add_epi16(acc, _mm256_maddubs_epi16(w, x))
-#define HYBRID__D_WIDE(acc)            _mm256_madd_epi16(acc, _mm256_set1_epi16(1))
-#define HYBRID__D_SCALE(acc, scale)    _mm256_madd_epi16(acc, scale)
-#include "cpu_int_tile.inc"
-#undef HYBRID__D_FN
-#undef HYBRID__D_TARGET
-#undef HYBRID__D_START
-#undef HYBRID__D_DOT
-#undef HYBRID__D_WIDE
-#undef HYBRID__D_SCALE
-
 /* Q8_0: a pair of products fills 16 bits. x * w = |w| * (x xor mask), and |w| more where w is negative. */
 HYBRID__TARGET_AVX2 static HYBRID__NOINLINE void hybrid__byte_tile32_signed_avx2(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums)
 {
@@ -518,35 +517,33 @@ static void hybrid__byte_gemm_run(const hybrid__byte_gemm *g, const void *w, siz
     }
 }
 
-#define HYBRID__KERNEL_BYTES(isa, type, family, tile, offset, affine)                                                                              \
-    static const hybrid__byte_gemm hybrid__byte_plan_##isa##_##type = {                                                                            \
-        hybrid__byte_##type, hybrid__byte_##tile, hybrid__byte##family##_bytes, family, (int)sizeof(hybrid__block_##type), HYBRID__BYTE##family,   \
-        offset, affine                                                                                                                             \
-    };                                                                                                                                             \
-    static size_t hybrid__byte_scratch_##isa##_##type(int64_t k, int n)                                                                            \
-    {                                                                                                                                              \
-        HYBRID__UNUSED(n);                                                                                                                         \
-        return hybrid__byte_scratch(&hybrid__byte_plan_##isa##_##type, k);                                                                         \
-    }                                                                                                                                              \
-    static void hybrid__byte_gemm_##isa##_##type(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,  \
-                                                 int64_t r0, int64_t r1, void *scratch)                                                            \
-    {                                                                                                                                              \
-        hybrid__byte_gemm_run(&hybrid__byte_plan_##isa##_##type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch);                          \
-    }                                                                                                                                              \
-    static const hybrid__matmul_kernel hybrid__kernel_##isa##_##type = {                                                                           \
-        &hybrid__one##family##_avx2, &hybrid__byte##family##_avx2, 4, 16, hybrid__gemv_avx2_##type, hybrid__byte_scratch_##isa##_##type,           \
-        hybrid__byte_gemm_##isa##_##type                                                                                                           \
-    };
-HYBRID__KERNEL_BYTES(avx2, q4_0, 32, tile32_plain_avx2, 8, false)
-HYBRID__KERNEL_BYTES(avx2, q4_1, 32, tile32_affine_avx2, 0, true)
-HYBRID__KERNEL_BYTES(avx2, q5_0, 32, tile32_plain_avx2, 16, false)
-HYBRID__KERNEL_BYTES(avx2, q5_1, 32, tile32_affine_avx2, 16, true)
-HYBRID__KERNEL_BYTES(avx2, q8_0, 32, tile32_signed_avx2, 0, false)
-HYBRID__KERNEL_BYTES(avx2, q2_K, 256, tile256_of16_avx2, 0, true)
-HYBRID__KERNEL_BYTES(avx2, q3_K, 256, tile256_of16_avx2, 4, false)
-HYBRID__KERNEL_BYTES(avx2, q4_K, 256, tile256_of32_avx2, 0, true)
-HYBRID__KERNEL_BYTES(avx2, q5_K, 256, tile256_of32_avx2, 16, true)
-HYBRID__KERNEL_BYTES(avx2, q6_K, 256, tile256_of16_avx2, 32, false)
-#undef HYBRID__KERNEL_BYTES
+/* ---- the kernels: the tiles and the table of types, stamped ---- */
+
+#define HYBRID__D_FN(name)          hybrid__byte_##name##_avx2
+#define HYBRID__D_KERNEL(type)      hybrid__kernel_avx2_##type
+#define HYBRID__D_TARGET            HYBRID__TARGET_AVX2
+#define HYBRID__D_START(e, offset)  _mm256_mullo_epi16(e, offset)
+#define HYBRID__D_DOT(acc, w, x)    acc = _mm256_add_epi16(acc, _mm256_maddubs_epi16(w, x))
+#define HYBRID__D_WIDE(acc)         _mm256_madd_epi16(acc, _mm256_set1_epi16(1))
+#define HYBRID__D_SCALE(acc, scale) _mm256_madd_epi16(acc, scale)
+#define HYBRID__D_Q8_0_UNPACK       hybrid__byte_q8_0
+#define HYBRID__D_Q8_0_TILE         hybrid__byte_tile32_signed_avx2
+#define HYBRID__D_Q8_0_OFFSET       0
+#include "cpu_int_tile.inc"
+
+#if defined(HYBRID__AVXVNNI)
+/* vpdpbusd: the sums are whole dwords from the start. tests/test_matmul.c puts the same product in AVX2 in its place. */
+#define HYBRID__D_FN(name)          hybrid__byte_##name##_avxvnni
+#define HYBRID__D_KERNEL(type)      hybrid__kernel_avxvnni_##type
+#define HYBRID__D_TARGET            HYBRID__TARGET_AVXVNNI
+#define HYBRID__D_START(e, offset)  _mm256_madd_epi16(e, offset)
+#define HYBRID__D_DOT(acc, w, x)    acc = _mm256_dpbusd_avx_epi32(acc, w, x)
+#define HYBRID__D_WIDE(acc)         (acc)
+#define HYBRID__D_SCALE(acc, scale) _mm256_mullo_epi32(acc, _mm256_srai_epi32(scale, 16))
+#define HYBRID__D_Q8_0_UNPACK       hybrid__byte_q8_0_plus128
+#define HYBRID__D_Q8_0_TILE         hybrid__byte_tile32_plain_avxvnni
+#define HYBRID__D_Q8_0_OFFSET       128
+#include "cpu_int_tile.inc"
+#endif
 
 #endif

@@ -4,7 +4,7 @@ static const hybrid__cpu_kernels *hybrid__cpu_kernels_for(hybrid__isa isa)
 {
 #if defined(HYBRID__X86)
     if (isa == HYBRID__ISA_AVX512) return &hybrid__cpu_kernels_avx512;
-    if (isa == HYBRID__ISA_AVX2) return &hybrid__cpu_kernels_avx2;
+    if (isa == HYBRID__ISA_AVX2 || isa == HYBRID__ISA_AVXVNNI) return &hybrid__cpu_kernels_avx2;
 #endif
 #if defined(HYBRID__ARM)
     if (isa == HYBRID__ISA_NEON) return &hybrid__cpu_kernels_neon;
@@ -22,7 +22,7 @@ static const hybrid__matmul_kernel *hybrid__matmul_float_kernel(hybrid__isa isa,
     return type == HYBRID_TYPE_BF16 ? &hybrid__matmul_bf16_##isa_ : NULL
 #if defined(HYBRID__X86)
     if (isa == HYBRID__ISA_AVX512) { HYBRID__FLOAT_KERNELS(avx512); }
-    if (isa == HYBRID__ISA_AVX2) { HYBRID__FLOAT_KERNELS(avx2); }
+    if (isa == HYBRID__ISA_AVX2 || isa == HYBRID__ISA_AVXVNNI) { HYBRID__FLOAT_KERNELS(avx2); }
 #endif
 #if defined(HYBRID__ARM)
     if (isa == HYBRID__ISA_NEON) { HYBRID__FLOAT_KERNELS(neon); }

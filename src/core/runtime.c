@@ -48,9 +48,10 @@ HYBRID__BORDER(hybrid_result, hybrid_runtime_create, (const hybrid_runtime_desc 
         for (i = 0; i < HYBRID__ISA_COUNT && strcmp(desc->isa, hybrid__isa_name((hybrid__isa)i)); i++) {}
         if (i == HYBRID__ISA_COUNT) {
             a.free(a.user, rt);
-            return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: isa \"%.32s\" is none of generic, avx2, avx512, neon", desc->isa);
+            return hybrid__fail(error, HYBRID_ERROR_INVALID,
+                "hybrid_runtime_create: isa \"%.32s\" is none of generic, avx2, avxvnni, avx512, neon", desc->isa);
         }
-        if (hybrid__isa_below((hybrid__isa)i, rt->isa)) rt->isa = (hybrid__isa)i;
+        rt->isa = hybrid__isa_limit((hybrid__isa)i, rt->isa);
     }
     rt->pool.n_lanes = desc->n_threads ? desc->n_threads : HYBRID__MIN(hybrid__cpu_count(), 16);
     rt->pool.host_for = desc->parallel_for;
