@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id dd6c7ccbec01fe46): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id e60d8a0017511eb7): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -44,128 +44,129 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      176  base.h             version, linkage, results, errors, allocator, log
- *      286  runtime.h          what models and sessions share: memory, log, worker threads
- *      348  quant.h            names, sizes, encode, decode
- *      413  gguf.h             what is in a model file, and writing one
- *      572  tokenizer.h        text to tokens and back
- *      686  chat.h             templates that make a prompt of a conversation
- *      790  model.h            load, describe
- *      861  context.h          batches of (sequence, tokens), logits, the KV cache
- *      957  sampler.h          from logits to the next token
- *     1014  session.h          a conversation
+ *      177  base.h             version, linkage, results, errors, allocator, log
+ *      287  runtime.h          what models and sessions share: memory, log, worker threads
+ *      349  quant.h            names, sizes, encode, decode
+ *      414  gguf.h             what is in a model file, and writing one
+ *      573  tokenizer.h        text to tokens and back
+ *      687  chat.h             templates that make a prompt of a conversation
+ *      791  model.h            load, describe
+ *      862  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      958  sampler.h          from logits to the next token
+ *     1015  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1083  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1147  macros.h           what compilers call things, and the macros that every room uses
- *     1199  base.c             what every room uses: results, errors, checked sizes
- *     1250  fpenv.c            the floating-point environment at the border of the library
- *     1431  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1480  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1539  decimal.c          doubles as text, the same in every locale
- *     1637  thread.c           atomics, threads, and the worker pool
- *     2013  cpu.c              what this processor and its operating system can do
- *     2120  hash.c             where a name belongs in a table
- *     2218  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     2328  device.c           which GPU a runtime uses
- *     2410  runtime.c          creates and ends runtimes
- *     2551  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2760  output.c           a file that is written
- *     3068  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     3096  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    27249  end.h              closes what core/begin opened
+ *     1084  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1169  macros.h           what compilers call things, and the macros that every room uses
+ *     1221  base.c             what every room uses: results, errors, checked sizes
+ *     1272  fpenv.c            the floating-point environment at the border of the library
+ *     1453  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1502  fma.c              a * b + c with one rounding
+ *     1539  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1598  decimal.c          doubles as text, the same in every locale
+ *     1696  thread.c           atomics, threads, and the worker pool
+ *     2072  cpu.c              what this processor and its operating system can do
+ *     2179  hash.c             where a name belongs in a table
+ *     2277  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     2387  device.c           which GPU a runtime uses
+ *     2469  runtime.c          creates and ends runtimes
+ *     2610  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2819  output.c           a file that is written
+ *     3127  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     3155  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    27308  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     3462  names.c            names that must differ, found by hash
- *     3553  value.c            the 13 types of metadata values and their items
- *     3679  scan.c             a walk over the metadata, which checks every length before it is believed
- *     3883  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
- *     4173  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
- *     4638  write.c            makes a GGUF file
+ *     3521  names.c            names that must differ, found by hash
+ *     3612  value.c            the 13 types of metadata values and their items
+ *     3738  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     3942  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
+ *     4232  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
+ *     4697  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     5259  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     5340  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     5639  floats.c           the types that are plain numbers
- *     5678  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     5871  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     6099  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     6239  types.c            the table of all types, and the public functions over it
- *     6344  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     6414  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     5318  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     5399  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     5698  floats.c           the types that are plain numbers
+ *     5737  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     5930  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     6158  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     6298  types.c            the table of all types, and the public functions over it
+ *     6403  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     6473  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     6589  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     6834  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     6976  pretokenize.c      cuts text into the words inside which BPE merges
- *     7388  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
- *     7580  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
- *     7673  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     8087  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     8297  bpe.c              the merging
- *     8667  tokenizer.c        making tokenizers, text to ids, ids to text
- *     8961  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     9088  stop.c             finds strings that end an answer in bytes that come in pieces
- *     9228  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     9773  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *    10070  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *    10324  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *    10822  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *    11158  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    11520  jinja_filter.c     what stands behind '|'.
- *    12111  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    12289  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    12539  jinja_parse.c      tokens to a tree
- *    13089  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    13330  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    13815  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    13986  chat.c             a conversation as the variables that chat templates expect
+ *     6648  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     6893  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     7035  pretokenize.c      cuts text into the words inside which BPE merges
+ *     7447  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
+ *     7639  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
+ *     7732  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     8146  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     8356  bpe.c              the merging
+ *     8726  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     9020  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     9147  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     9287  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     9832  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *    10129  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *    10383  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *    10881  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *    11217  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    11579  jinja_filter.c     what stands behind '|'.
+ *    12170  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    12348  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    12598  jinja_parse.c      tokens to a tree
+ *    13148  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    13389  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    13874  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    14045  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    14126  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    14421  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    14438  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    14463  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    14552  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    14918  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    14947  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    15055  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    15125  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    15220  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    15633  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    15967  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    16225  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    16421  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    16965  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes times tiles of activations
- *    17935  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    18516  cpu_int.c          the table of integer-block kernels
- *    18574  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    18641  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    20903  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    22034  cpu_select.c       the kernels of an instruction set
- *    22070  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    22240  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    22494  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    14185  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    14480  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    14497  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    14522  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    14611  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    14977  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    15006  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    15114  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    15184  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    15279  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    15692  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    16026  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    16284  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    16480  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    17024  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes times tiles of activations
+ *    17994  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    18575  cpu_int.c          the table of integer-block kernels
+ *    18633  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    18700  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    20962  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    22093  cpu_select.c       the kernels of an instruction set
+ *    22129  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    22299  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    22553  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    22915  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    23232  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    23606  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    23913  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    23957  unused.c           tensors of the file that the model is not computed with
- *    24117  forward.c          one transformer for all families, over the op table
- *    24622  place.c            which layers run where
- *    24759  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    22974  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    23291  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    23665  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    23972  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    24016  unused.c           tensors of the file that the model is not computed with
+ *    24176  forward.c          one transformer for all families, over the op table
+ *    24681  place.c            which layers run where
+ *    24818  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    24998  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    25334  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    25623  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    25763  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    26431  next.c             the next token of a sequence
- *    26484  plan.c             the bytes of a model and a context before they are loaded
- *    26593  dialog.c           the messages of a conversation, and the prompt that they make
- *    26777  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    25057  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    25393  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    25682  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    25822  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    26490  next.c             the next token of a sequence
+ *    26543  plan.c             the bytes of a model and a context before they are loaded
+ *    26652  dialog.c           the messages of a conversation, and the prompt that they make
+ *    26836  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1078,11 +1079,12 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "dd6c7ccbec01fe46"
+#define HYBRID__SOURCE_ID "e60d8a0017511eb7"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
 #include <errno.h>
+#include <float.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -1139,8 +1141,28 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
     #pragma warning(push, 3)
     #pragma fp_contract(off)
 #endif
-#if defined(__FAST_MATH__)
-    #error "hybrid: -ffast-math breaks the promise of equal results (and NaN checks); compile the file with the implementation without it"
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || defined(__NO_SIGNED_ZEROS__) || \
+    (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0)
+    #error "hybrid: -ffast-math, or a part of it, breaks the promise of equal results (and NaN checks); compile the file with the implementation without it"
+#endif
+/* A float operation must give a float: where sums are kept wider (x87), rounding by adding 1.5 * 2^23 and much else goes wrong without a word. */
+#if defined(__FLT_EVAL_METHOD__)
+    #if __FLT_EVAL_METHOD__ != 0 && __FLT_EVAL_METHOD__ != 16
+        #define HYBRID__EXCESS_PRECISION
+    #endif
+#elif defined(__TINYC__) && defined(__i386__)
+    #define HYBRID__EXCESS_PRECISION
+#elif defined(_MSC_VER) && defined(_M_IX86)
+    #if !defined(_M_IX86_FP) || _M_IX86_FP < 2
+        #define HYBRID__EXCESS_PRECISION
+    #endif
+#elif !defined(_MSC_VER) && defined(FLT_EVAL_METHOD)
+    #if FLT_EVAL_METHOD != 0
+        #define HYBRID__EXCESS_PRECISION
+    #endif
+#endif
+#if defined(HYBRID__EXCESS_PRECISION)
+    #error "hybrid: here floats are computed with excess precision (x87), which gives wrong results: compile with -msse2 -mfpmath=sse (MSVC: /arch:SSE2)"
 #endif
 /* ==== end src/core/begin.h ==== */
 
@@ -1476,6 +1498,43 @@ HYBRID__INLINE float hybrid__load_f32(const void *p) { float v; memcpy(&v, p, 4)
 HYBRID__INLINE void hybrid__store_u16(void *p, uint16_t v) { memcpy(p, &v, 2); }
 HYBRID__INLINE void hybrid__store_u32(void *p, uint32_t v) { memcpy(p, &v, 4); }
 /* ==== end src/core/number.c ==== */
+
+/* ==== begin src/core/fma.c ==== */
+/* core/fma: a * b + c with one rounding. Where the processor has no instruction for it, the C library's may round twice (Windows, i386). */
+
+/* The product of two floats is exact in double. Only where the double sum lies half way between two floats can its own rounding mislead the
+ * second one, and where the float is subnormal, whose half ways are elsewhere. */
+HYBRID__INLINE bool hybrid__fma_is_safe(uint64_t sum)
+{
+    const uint64_t exponent = sum >> 52 & 0x7FF;
+    return (sum & 0x1FFFFFFF) != 0x10000000 && exponent >= 1023 - 126;
+}
+
+/* The sum rounded to odd: of the two doubles around it the one with the odd last place, which no half way has. */
+static HYBRID__NOINLINE float hybrid__fma_odd(double product, double c)
+{
+    double sum = product + c, part = sum - product, lost = (product - (sum - part)) + (c - part);
+    uint64_t bits;
+    memcpy(&bits, &sum, 8);
+    if (!(bits & 1) && (lost > 0 || lost < 0)) bits += (lost > 0) == (sum > 0) ? 1 : (uint64_t)-1;      /* NaN is neither */
+    memcpy(&sum, &bits, 8);
+    return (float)sum;
+}
+
+HYBRID__INLINE float hybrid__fma_own(float a, float b, float c)
+{
+    const double product = (double)a * b, sum = product + c;
+    uint64_t bits;
+    memcpy(&bits, &sum, 8);
+    return HYBRID__LIKELY(hybrid__fma_is_safe(bits)) ? (float)sum : hybrid__fma_odd(product, c);
+}
+
+#if defined(FP_FAST_FMAF) || defined(__FP_FAST_FMAF) || defined(__FMA__) || defined(__ARM_FEATURE_FMA) || defined(__aarch64__)
+HYBRID__INLINE float hybrid__fmaf(float a, float b, float c) { return fmaf(a, b, c); }
+#else
+HYBRID__INLINE float hybrid__fmaf(float a, float b, float c) { return hybrid__fma_own(a, b, c); }
+#endif
+/* ==== end src/core/fma.c ==== */
 
 /* ==== begin src/core/utf8.c ==== */
 /* core/utf8: one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF. */
@@ -14565,7 +14624,7 @@ HYBRID__INLINE const char *hybrid__v_row(const hybrid__kv_view *kv, int32_t page
 #define HYBRID__V_SUB(a, b)        ((a) - (b))
 #define HYBRID__V_MUL(a, b)        ((a) * (b))
 #define HYBRID__V_DIV(a, b)        ((a) / (b))
-#define HYBRID__V_FMA(a, b, c)     fmaf(a, b, c)
+#define HYBRID__V_FMA(a, b, c)     hybrid__fmaf(a, b, c)
 #define HYBRID__V_MAX(a, b)        hybrid__max_scalar(a, b)
 #define HYBRID__V_MIN(a, b)        hybrid__min_scalar(a, b)
 #define HYBRID__V_LESS(a, b)       ((a) < (b))
@@ -14770,7 +14829,7 @@ static float hybrid__sum_squares_generic(const float *x, float mean, int64_t n)
 {
     float p[32] = { 0 };
     int64_t i;
-    for (i = 0; i < n; i++) p[i % 32] = fmaf(x[i] - mean, x[i] - mean, p[i % 32]);
+    for (i = 0; i < n; i++) p[i % 32] = hybrid__fmaf(x[i] - mean, x[i] - mean, p[i % 32]);
     return hybrid__halve(p, 32);
 }
 
@@ -14861,7 +14920,7 @@ static float hybrid__score_generic(const hybrid__op_attention *op, const float *
 {
     float p[32] = { 0 }, s;
     int i;
-    for (i = 0; i < op->kv->head_dim_k; i++) p[i % 32] = fmaf(hybrid__kv_value_generic(op->kv->type, k, i), q[i], p[i % 32]);
+    for (i = 0; i < op->kv->head_dim_k; i++) p[i % 32] = hybrid__fmaf(hybrid__kv_value_generic(op->kv->type, k, i), q[i], p[i % 32]);
     s = hybrid__halve(p, 32) * op->scale;
     return op->softcap > 0 ? op->softcap * hybrid__tanh_scalar(s / op->softcap) : s;
 }
@@ -14886,7 +14945,7 @@ static void hybrid__attention_row_generic(const hybrid__op_attention *op, const 
         l = l + hybrid__halve(p, HYBRID__PAGE);
         for (i = 0; i < dim; i++) out[i] = out[i] * c;
         for (s = low; s < high; s++)
-            for (i = 0; i < dim; i++) out[i] = fmaf(e[s], hybrid__kv_value_generic(kv->type, hybrid__v_row(kv, pages[page], head_kv, s), i), out[i]);
+            for (i = 0; i < dim; i++) out[i] = hybrid__fmaf(e[s], hybrid__kv_value_generic(kv->type, hybrid__v_row(kv, pages[page], head_kv, s), i), out[i]);
         m = m_new;
     }
     if (op->sinks) {
@@ -15149,8 +15208,8 @@ static void hybrid__generic_row32(hybrid__ints32_fn unpack, size_t block_bytes, 
             float *p = sums + i * 8 + b % 8, t;
             for (isum = 0, j = 0; j < 32; j++) isum += block.q[j] * x[j];
             t = (float)isum * block.d;
-            if (affine) t = fmaf(block.m, s, t);
-            *p = fmaf(t, d, *p);
+            if (affine) t = hybrid__fmaf(block.m, s, t);
+            *p = hybrid__fmaf(t, d, *p);
         }
     }
     for (i = 0; i < n; i++) y[i * y_stride] = hybrid__halve8(sums + i * 8);
@@ -15175,9 +15234,9 @@ static void hybrid__generic_row256(hybrid__ints256_fn unpack, size_t block_bytes
             t = (float)isum * block.d;
             if (affine) {
                 for (msum = 0, j = 0; j < 16; j++) msum += block.m[j] * s[j];
-                t = fmaf(-(float)msum, block.dmin, t);
+                t = hybrid__fmaf(-(float)msum, block.dmin, t);
             }
-            *p = fmaf(t, d, *p);
+            *p = hybrid__fmaf(t, d, *p);
         }
     }
     for (i = 0; i < n; i++) y[i * y_stride] = hybrid__halve8(sums + i * 8);
@@ -18593,7 +18652,7 @@ HYBRID__INLINE float hybrid__dot_generic(hybrid_type type, const char *w, const 
 {
     float p[32] = { 0 };
     int64_t i;
-    for (i = 0; i < k; i++) p[i % 32] = fmaf(hybrid__weight_generic(type, w, i), x[i], p[i % 32]);
+    for (i = 0; i < k; i++) p[i % 32] = hybrid__fmaf(hybrid__weight_generic(type, w, i), x[i], p[i % 32]);
     for (; i % 32; i++) p[i % 32] = p[i % 32] + 0.0f;
     return hybrid__halve(p, 32);
 }
@@ -27303,6 +27362,7 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__D_WIDE
 #undef HYBRID__EACH16
 #undef HYBRID__EACH8
+#undef HYBRID__EXCESS_PRECISION
 #undef HYBRID__F4_EACH
 #undef HYBRID__FIND
 #undef HYBRID__FIND_EXPERTS

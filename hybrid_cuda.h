@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id ec7f8f40879fb0a8): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 4c397646b05d6a36): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -15,28 +15,28 @@
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       53  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      117  macros.h           what compilers call things, and the macros that every room uses
- *     6655  end.h              closes what core/begin opened
+ *      138  macros.h           what compilers call things, and the macros that every room uses
+ *     6676  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
- *      169  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
- *      178  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
- *      317  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
- *      575  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
- *      680  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
- *      821  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     3627  cache.c            compiled kernels on disk, or in the host's own store
- *     3872  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     4282  device.c           an opened GPU: its context, its memory, its kernels
- *     4634  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4780  queue.c            work in order on one stream of a device, used by one thread at a time
- *     5198  gemm.c             large products by cuBLAS.
- *     5312  ops_matmul.c       the op matmul: which kernels a product takes
- *     5612  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5795  ops_attention.c    which kernel of attention takes which rows
- *     5954  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
- *     6224  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     6501  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *      190  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
+ *      199  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
+ *      338  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
+ *      596  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
+ *      701  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
+ *      842  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     3648  cache.c            compiled kernels on disk, or in the host's own store
+ *     3893  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     4303  device.c           an opened GPU: its context, its memory, its kernels
+ *     4655  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4801  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     5219  gemm.c             large products by cuBLAS.
+ *     5333  ops_matmul.c       the op matmul: which kernels a product takes
+ *     5633  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5816  ops_attention.c    which kernel of attention takes which rows
+ *     5975  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
+ *     6245  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     6522  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -48,11 +48,12 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "ec7f8f40879fb0a8"
+#define HYBRID_CUDA__SOURCE_ID "4c397646b05d6a36"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
 #include <errno.h>
+#include <float.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -109,8 +110,28 @@
     #pragma warning(push, 3)
     #pragma fp_contract(off)
 #endif
-#if defined(__FAST_MATH__)
-    #error "hybrid: -ffast-math breaks the promise of equal results (and NaN checks); compile the file with the implementation without it"
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || defined(__NO_SIGNED_ZEROS__) || \
+    (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0)
+    #error "hybrid: -ffast-math, or a part of it, breaks the promise of equal results (and NaN checks); compile the file with the implementation without it"
+#endif
+/* A float operation must give a float: where sums are kept wider (x87), rounding by adding 1.5 * 2^23 and much else goes wrong without a word. */
+#if defined(__FLT_EVAL_METHOD__)
+    #if __FLT_EVAL_METHOD__ != 0 && __FLT_EVAL_METHOD__ != 16
+        #define HYBRID__EXCESS_PRECISION
+    #endif
+#elif defined(__TINYC__) && defined(__i386__)
+    #define HYBRID__EXCESS_PRECISION
+#elif defined(_MSC_VER) && defined(_M_IX86)
+    #if !defined(_M_IX86_FP) || _M_IX86_FP < 2
+        #define HYBRID__EXCESS_PRECISION
+    #endif
+#elif !defined(_MSC_VER) && defined(FLT_EVAL_METHOD)
+    #if FLT_EVAL_METHOD != 0
+        #define HYBRID__EXCESS_PRECISION
+    #endif
+#endif
+#if defined(HYBRID__EXCESS_PRECISION)
+    #error "hybrid: here floats are computed with excess precision (x87), which gives wrong results: compile with -msse2 -mfpmath=sse (MSVC: /arch:SSE2)"
 #endif
 /* ==== end src/core/begin.h ==== */
 
@@ -6682,6 +6703,7 @@ __declspec(allocate(".CRT$XCU")) static void(__cdecl *const hybrid__cuda_registr
 #undef HYBRID__CUDA_TYPES
 #undef HYBRID__DRIVER_LIST
 #undef HYBRID__DRIVER_OLD_LIST
+#undef HYBRID__EXCESS_PRECISION
 #undef HYBRID__HASH_A
 #undef HYBRID__HASH_B
 #undef HYBRID__INLINE

@@ -11,6 +11,7 @@
 #include "core/base.c"
 #include "core/fpenv.c"
 #include "core/number.c"
+#include "core/fma.c"
 #include "core/utf8.c"
 #include "core/decimal.c"
 #include "core/thread.c"

@@ -251,6 +251,43 @@ static void test_halves(void)
     CHECK(wrong == 0, "%u brain floats", wrong);
 }
 
+static uint32_t random_float(uint64_t i)
+{
+    uint32_t r[4];
+    hybrid__philox(11, 0, i, r);
+    if (r[1] % 4 == 0) r[0] &= 0xFFFFF000u;                    /* short ones meet half ways */
+    if (r[1] % 5 == 0) r[0] = (r[0] & 0x80FFFFFFu) | (120 + (r[2] & 7)) << 24 >> 1;
+    return r[0];
+}
+
+/* a * b + c with one rounding: exact rational arithmetic (tests/oracle/make_fma.py), and the C library's where that is right. */
+static void test_fma(void)
+{
+    unsigned a, b, c, want, n = 0, wrong = 0, i;
+    FILE *f = fopen("tests/oracle/data/fma.txt", "r");
+    TEST("fma");
+    CHECK(f != NULL, "tests/oracle/data/fma.txt");
+    while (f && fscanf(f, "%x %x %x %x", &a, &b, &c, &want) == 4) {
+        const uint32_t own = hybrid__f32_bits(hybrid__fma_own(hybrid__bits_f32(a), hybrid__bits_f32(b), hybrid__bits_f32(c)));
+        const uint32_t used = hybrid__f32_bits(hybrid__fmaf(hybrid__bits_f32(a), hybrid__bits_f32(b), hybrid__bits_f32(c)));
+        n++;
+        wrong += own != want || used != want;
+        CHECK(own == want && used == want, "%08x * %08x + %08x: %08x and %08x, not %08x", a, b, c, own, used, want);
+    }
+    if (f) fclose(f);
+    CHECK(n > 500 && !wrong, "%u of %u", wrong, n);
+#if defined(__GLIBC__) && (defined(__x86_64__) || defined(__aarch64__))
+    for (i = 0, wrong = 0; i < 300000; i++) {
+        const float x = hybrid__bits_f32(random_float(3 * i)), y = hybrid__bits_f32(random_float(3 * i + 1)), z = hybrid__bits_f32(random_float(3 * i + 2));
+        const float own = hybrid__fma_own(x, y, z), other = fmaf(x, y, z);
+        wrong += own == own ? hybrid__f32_bits(own) != hybrid__f32_bits(other) : other == other;
+    }
+    CHECK(wrong == 0, "%u of %u random ones", wrong, i);
+#endif
+    CHECK(hybrid__fma_own(HUGE_VALF, 2, -HUGE_VALF) != hybrid__fma_own(HUGE_VALF, 2, -HUGE_VALF) && hybrid__fma_own(HUGE_VALF, 2, 1) == HUGE_VALF &&
+          hybrid__fma_own(3e38f, 3e38f, -HUGE_VALF) == -HUGE_VALF && hybrid__fma_own(0, HUGE_VALF, 1) != hybrid__fma_own(0, HUGE_VALF, 1), "infinities");
+}
+
 static void test_random(void)
 {
     /* The known answers of the Random123 distribution: philox 4x32, 10 rounds. */
@@ -370,6 +407,7 @@ int main(void)
 #endif
     test_host();
     test_halves();
+    test_fma();
     test_random();
     test_hash();
     test_files();

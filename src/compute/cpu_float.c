@@ -19,7 +19,7 @@ HYBRID__INLINE float hybrid__dot_generic(hybrid_type type, const char *w, const 
 {
     float p[32] = { 0 };
     int64_t i;
-    for (i = 0; i < k; i++) p[i % 32] = fmaf(hybrid__weight_generic(type, w, i), x[i], p[i % 32]);
+    for (i = 0; i < k; i++) p[i % 32] = hybrid__fmaf(hybrid__weight_generic(type, w, i), x[i], p[i % 32]);
     for (; i % 32; i++) p[i % 32] = p[i % 32] + 0.0f;
     return hybrid__halve(p, 32);
 }

@@ -28,7 +28,7 @@ static float hybrid__sum_squares_generic(const float *x, float mean, int64_t n)
 {
     float p[32] = { 0 };
     int64_t i;
-    for (i = 0; i < n; i++) p[i % 32] = fmaf(x[i] - mean, x[i] - mean, p[i % 32]);
+    for (i = 0; i < n; i++) p[i % 32] = hybrid__fmaf(x[i] - mean, x[i] - mean, p[i % 32]);
     return hybrid__halve(p, 32);
 }
 
@@ -119,7 +119,7 @@ static float hybrid__score_generic(const hybrid__op_attention *op, const float *
 {
     float p[32] = { 0 }, s;
     int i;
-    for (i = 0; i < op->kv->head_dim_k; i++) p[i % 32] = fmaf(hybrid__kv_value_generic(op->kv->type, k, i), q[i], p[i % 32]);
+    for (i = 0; i < op->kv->head_dim_k; i++) p[i % 32] = hybrid__fmaf(hybrid__kv_value_generic(op->kv->type, k, i), q[i], p[i % 32]);
     s = hybrid__halve(p, 32) * op->scale;
     return op->softcap > 0 ? op->softcap * hybrid__tanh_scalar(s / op->softcap) : s;
 }
@@ -144,7 +144,7 @@ static void hybrid__attention_row_generic(const hybrid__op_attention *op, const 
         l = l + hybrid__halve(p, HYBRID__PAGE);
         for (i = 0; i < dim; i++) out[i] = out[i] * c;
         for (s = low; s < high; s++)
-            for (i = 0; i < dim; i++) out[i] = fmaf(e[s], hybrid__kv_value_generic(kv->type, hybrid__v_row(kv, pages[page], head_kv, s), i), out[i]);
+            for (i = 0; i < dim; i++) out[i] = hybrid__fmaf(e[s], hybrid__kv_value_generic(kv->type, hybrid__v_row(kv, pages[page], head_kv, s), i), out[i]);
         m = m_new;
     }
     if (op->sinks) {

@@ -24,8 +24,8 @@ static void hybrid__generic_row32(hybrid__ints32_fn unpack, size_t block_bytes, 
             float *p = sums + i * 8 + b % 8, t;
             for (isum = 0, j = 0; j < 32; j++) isum += block.q[j] * x[j];
             t = (float)isum * block.d;
-            if (affine) t = fmaf(block.m, s, t);
-            *p = fmaf(t, d, *p);
+            if (affine) t = hybrid__fmaf(block.m, s, t);
+            *p = hybrid__fmaf(t, d, *p);
         }
     }
     for (i = 0; i < n; i++) y[i * y_stride] = hybrid__halve8(sums + i * 8);
@@ -50,9 +50,9 @@ static void hybrid__generic_row256(hybrid__ints256_fn unpack, size_t block_bytes
             t = (float)isum * block.d;
             if (affine) {
                 for (msum = 0, j = 0; j < 16; j++) msum += block.m[j] * s[j];
-                t = fmaf(-(float)msum, block.dmin, t);
+                t = hybrid__fmaf(-(float)msum, block.dmin, t);
             }
-            *p = fmaf(t, d, *p);
+            *p = hybrid__fmaf(t, d, *p);
         }
     }
     for (i = 0; i < n; i++) y[i * y_stride] = hybrid__halve8(sums + i * 8);

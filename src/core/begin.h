@@ -1,5 +1,6 @@
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
 #include <errno.h>
+#include <float.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -56,6 +57,26 @@
     #pragma warning(push, 3)
     #pragma fp_contract(off)
 #endif
-#if defined(__FAST_MATH__)
-    #error "hybrid: -ffast-math breaks the promise of equal results (and NaN checks); compile the file with the implementation without it"
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || defined(__NO_SIGNED_ZEROS__) || \
+    (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0)
+    #error "hybrid: -ffast-math, or a part of it, breaks the promise of equal results (and NaN checks); compile the file with the implementation without it"
+#endif
+/* A float operation must give a float: where sums are kept wider (x87), rounding by adding 1.5 * 2^23 and much else goes wrong without a word. */
+#if defined(__FLT_EVAL_METHOD__)
+    #if __FLT_EVAL_METHOD__ != 0 && __FLT_EVAL_METHOD__ != 16
+        #define HYBRID__EXCESS_PRECISION
+    #endif
+#elif defined(__TINYC__) && defined(__i386__)
+    #define HYBRID__EXCESS_PRECISION
+#elif defined(_MSC_VER) && defined(_M_IX86)
+    #if !defined(_M_IX86_FP) || _M_IX86_FP < 2
+        #define HYBRID__EXCESS_PRECISION
+    #endif
+#elif !defined(_MSC_VER) && defined(FLT_EVAL_METHOD)
+    #if FLT_EVAL_METHOD != 0
+        #define HYBRID__EXCESS_PRECISION
+    #endif
+#endif
+#if defined(HYBRID__EXCESS_PRECISION)
+    #error "hybrid: here floats are computed with excess precision (x87), which gives wrong results: compile with -msse2 -mfpmath=sse (MSVC: /arch:SSE2)"
 #endif
