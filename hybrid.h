@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id e60d8a0017511eb7): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id c2c95c6513a07270): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -44,129 +44,130 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      177  base.h             version, linkage, results, errors, allocator, log
- *      287  runtime.h          what models and sessions share: memory, log, worker threads
- *      349  quant.h            names, sizes, encode, decode
- *      414  gguf.h             what is in a model file, and writing one
- *      573  tokenizer.h        text to tokens and back
- *      687  chat.h             templates that make a prompt of a conversation
- *      791  model.h            load, describe
- *      862  context.h          batches of (sequence, tokens), logits, the KV cache
- *      958  sampler.h          from logits to the next token
- *     1015  session.h          a conversation
+ *      178  base.h             version, linkage, results, errors, allocator, log
+ *      288  runtime.h          what models and sessions share: memory, log, worker threads
+ *      350  quant.h            names, sizes, encode, decode
+ *      415  gguf.h             what is in a model file, and writing one
+ *      574  tokenizer.h        text to tokens and back
+ *      688  chat.h             templates that make a prompt of a conversation
+ *      793  model.h            load, describe
+ *      864  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      960  sampler.h          from logits to the next token
+ *     1017  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1084  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1169  macros.h           what compilers call things, and the macros that every room uses
- *     1221  base.c             what every room uses: results, errors, checked sizes
- *     1272  fpenv.c            the floating-point environment at the border of the library
- *     1453  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1502  fma.c              a * b + c with one rounding
- *     1539  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1598  decimal.c          doubles as text, the same in every locale
- *     1696  thread.c           atomics, threads, and the worker pool
- *     2072  cpu.c              what this processor and its operating system can do
- *     2179  hash.c             where a name belongs in a table
- *     2277  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     2387  device.c           which GPU a runtime uses
- *     2469  runtime.c          creates and ends runtimes
- *     2610  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2819  output.c           a file that is written
- *     3127  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     3155  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    27308  end.h              closes what core/begin opened
+ *     1086  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1171  macros.h           what compilers call things, and the macros that every room uses
+ *     1223  base.c             what every room uses: results, errors, checked sizes
+ *     1274  fpenv.c            the floating-point environment at the border of the library
+ *     1455  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1504  fma.c              a * b + c with one rounding
+ *     1541  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1600  decimal.c          doubles as text, the same in every locale
+ *     1698  thread.c           atomics, threads, and the worker pool
+ *     2074  cpu.c              what this processor and its operating system can do
+ *     2181  hash.c             where a name belongs in a table
+ *     2279  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     2389  stack.c            how much of the thread's stack a recursion may take
+ *     2429  device.c           which GPU a runtime uses
+ *     2511  runtime.c          creates and ends runtimes
+ *     2652  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2861  output.c           a file that is written
+ *     3169  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     3197  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    27416  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     3521  names.c            names that must differ, found by hash
- *     3612  value.c            the 13 types of metadata values and their items
- *     3738  scan.c             a walk over the metadata, which checks every length before it is believed
- *     3942  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
- *     4232  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
- *     4697  write.c            makes a GGUF file
+ *     3563  names.c            names that must differ, found by hash
+ *     3654  value.c            the 13 types of metadata values and their items
+ *     3780  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     3984  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
+ *     4274  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
+ *     4739  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     5318  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     5399  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     5698  floats.c           the types that are plain numbers
- *     5737  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     5930  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     6158  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     6298  types.c            the table of all types, and the public functions over it
- *     6403  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     6473  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     5360  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     5441  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     5740  floats.c           the types that are plain numbers
+ *     5779  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     5972  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     6200  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     6340  types.c            the table of all types, and the public functions over it
+ *     6445  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     6515  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     6648  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     6893  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     7035  pretokenize.c      cuts text into the words inside which BPE merges
- *     7447  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
- *     7639  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
- *     7732  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     8146  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     8356  bpe.c              the merging
- *     8726  tokenizer.c        making tokenizers, text to ids, ids to text
- *     9020  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     9147  stop.c             finds strings that end an answer in bytes that come in pieces
- *     9287  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     9832  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *    10129  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *    10383  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *    10881  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *    11217  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    11579  jinja_filter.c     what stands behind '|'.
- *    12170  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    12348  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    12598  jinja_parse.c      tokens to a tree
- *    13148  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    13389  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    13874  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    14045  chat.c             a conversation as the variables that chat templates expect
+ *     6690  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     6935  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     7077  pretokenize.c      cuts text into the words inside which BPE merges
+ *     7489  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
+ *     7681  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
+ *     7774  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     8188  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     8398  bpe.c              the merging
+ *     8768  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     9062  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     9189  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     9329  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     9913  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *    10211  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *    10465  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *    10963  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *    11299  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    11661  jinja_filter.c     what stands behind '|'.
+ *    12252  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    12430  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    12680  jinja_parse.c      tokens to a tree
+ *    13236  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    13477  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    13980  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    14153  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    14185  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    14480  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    14497  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    14522  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    14611  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    14977  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    15006  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    15114  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    15184  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    15279  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    15692  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    16026  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    16284  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    16480  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    17024  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes times tiles of activations
- *    17994  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    18575  cpu_int.c          the table of integer-block kernels
- *    18633  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    18700  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    20962  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    22093  cpu_select.c       the kernels of an instruction set
- *    22129  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    22299  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    22553  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    14293  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    14588  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    14605  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    14630  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    14719  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    15085  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    15114  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    15222  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    15292  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    15387  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    15800  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    16134  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    16392  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    16588  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    17132  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes times tiles of activations
+ *    18102  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    18683  cpu_int.c          the table of integer-block kernels
+ *    18741  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    18808  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    21070  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    22201  cpu_select.c       the kernels of an instruction set
+ *    22237  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    22407  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    22661  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    22974  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    23291  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    23665  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    23972  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    24016  unused.c           tensors of the file that the model is not computed with
- *    24176  forward.c          one transformer for all families, over the op table
- *    24681  place.c            which layers run where
- *    24818  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    23082  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    23399  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    23773  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    24080  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    24124  unused.c           tensors of the file that the model is not computed with
+ *    24284  forward.c          one transformer for all families, over the op table
+ *    24789  place.c            which layers run where
+ *    24926  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    25057  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    25393  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    25682  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    25822  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    26490  next.c             the next token of a sequence
- *    26543  plan.c             the bytes of a model and a context before they are loaded
- *    26652  dialog.c           the messages of a conversation, and the prompt that they make
- *    26836  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    25165  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    25501  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    25790  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    25930  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    26598  next.c             the next token of a sequence
+ *    26651  plan.c             the bytes of a model and a context before they are loaded
+ *    26760  dialog.c           the messages of a conversation, and the prompt that they make
+ *    26944  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -738,7 +739,7 @@ typedef struct hybrid_template_desc {
 } hybrid_template_desc;
 
 /* Parses a template; desc may be NULL. Errors: INVALID, FORMAT (the template is wrong: line and column), UNSUPPORTED (a tag that chat
- * templates do not have), LIMIT (too large, or more than a hundred brackets or blocks in each other), MEMORY. A template is not changed by rendering: several
+ * templates do not have), LIMIT (too large, or some hundred brackets or blocks in each other), MEMORY. A template is not changed by rendering: several
  * threads may use one at a time. */
 HYBRID_API hybrid_result hybrid_template_create(hybrid_runtime *runtime, const hybrid_template_desc *desc, hybrid_template **tmpl, hybrid_error *error);
 HYBRID_API void hybrid_template_destroy(hybrid_template *tmpl);
@@ -748,7 +749,8 @@ typedef struct hybrid_template_limits {
     size_t   max_memory;        /* bytes of all values together [256 MB] */
     size_t   max_output;        /* bytes [64 MB] */
     uint64_t max_steps;         /* about one a node that is computed, and one per 16 bytes that are moved [100 million: some seconds] */
-    int      max_depth;         /* of nested blocks, calls and values [500]; one takes up to 0.4 KB of the thread's stack; at most 10000 */
+    int      max_depth;         /* of nested blocks, calls and values [500]; at most 10000; besides, nothing that a
+                                   template does takes more than 64 KB of the thread's stack, which is measured: then the result is LIMIT too */
 } hybrid_template_limits;
 
 typedef struct hybrid_render_desc {
@@ -1079,7 +1081,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "e60d8a0017511eb7"
+#define HYBRID__SOURCE_ID "c2c95c6513a07270"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -2383,6 +2385,46 @@ static bool hybrid__report(hybrid_progress_fn progress, void *user, float fracti
     return on;
 }
 /* ==== end src/core/memory.c ==== */
+
+/* ==== begin src/core/stack.c ==== */
+/* core/stack: how much of the thread's stack a recursion may take. It is measured, not counted: a frame is as large as a compiler's
+ * options make it, and threads of 128 KB (musl) or 64 KB (games) are common. */
+
+/* Of the 64 KB that a call may take, what a recursion may take before it is refused; the rest is for the frames above the border, one
+ * more turn, and what the turn calls that does not recurse (the C library's printf of a double takes up to 8 KB). Sanitizers blow up
+ * frames by red zones: they get more. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    #define HYBRID__STACK_FACTOR 8
+#elif defined(__has_feature)
+    #if __has_feature(address_sanitizer) || __has_feature(memory_sanitizer) || __has_feature(thread_sanitizer)
+        #define HYBRID__STACK_FACTOR 8
+    #endif
+#endif
+#ifndef HYBRID__STACK_FACTOR
+    #define HYBRID__STACK_FACTOR 1
+#endif
+enum { HYBRID__STACK_BUDGET = 44 * 1024 * HYBRID__STACK_FACTOR };
+
+typedef struct hybrid__stack { uintptr_t border; } hybrid__stack;   /* where the stack stood when the library was entered; 0: unbounded */
+
+/* Where the stack stands. Sanitizers may keep locals elsewhere, and WebAssembly knows no frames. */
+#if (defined(__GNUC__) || defined(__clang__)) && !defined(__wasm__)
+    #define HYBRID__STACK_HERE(at) ((at) = (uintptr_t)__builtin_frame_address(0))
+#else
+    #define HYBRID__STACK_HERE(at) { volatile char here = 0; (at) = (uintptr_t)&here + (uintptr_t)here; }
+#endif
+
+static HYBRID__NOINLINE void hybrid__stack_open(hybrid__stack *s) { HYBRID__STACK_HERE(s->border); }
+
+/* Whether there is room for one more turn of a recursion. Stacks grow down on all machines that are known, up on none: both are right. */
+static HYBRID__NOINLINE bool hybrid__stack_room(const hybrid__stack *s)
+{
+    uintptr_t here = 0;
+    if (!s->border) return true;
+    HYBRID__STACK_HERE(here);
+    return (here < s->border ? s->border - here : here - s->border) < (uintptr_t)HYBRID__STACK_BUDGET;
+}
+/* ==== end src/core/stack.c ==== */
 
 /* ==== begin src/core/device.c ==== */
 /* core/device: which GPU a runtime uses. A GPU back end (hybrid_cuda.h) makes itself known before main; a device is opened when first needed. */
@@ -9295,7 +9337,9 @@ typedef struct hybrid__jarena {
     hybrid__jchunk *chunks;              /* the newest first; that is the one with room */
     size_t          bytes, max_bytes;    /* of all chunks */
     uint64_t        steps;               /* left */
+    hybrid__stack   stack;
     hybrid_result   result;
+    bool            deep;                /* the result is a limit of depth */
 } hybrid__jarena;
 
 typedef enum hybrid__jtype {
@@ -9383,6 +9427,14 @@ static bool hybrid__jarena_work(hybrid__jarena *arena, uint64_t n)
     if (n > arena->steps) { arena->steps = 0; arena->result = HYBRID_ERROR_LIMIT; return false; }
     arena->steps -= n;
     return true;
+}
+
+/* Every recursion over values or a tree asks for room on the stack; depth: levels left. */
+static bool hybrid__jarena_room(hybrid__jarena *arena, int depth)
+{
+    if (depth > 0 && hybrid__stack_room(&arena->stack)) return true;
+    if (!arena->result) { arena->result = HYBRID_ERROR_LIMIT; arena->deep = true; }
+    return false;
 }
 
 static bool hybrid__jbuffer_append(hybrid__jarena *arena, hybrid__jbuffer *b, const char *p, size_t n)
@@ -9680,7 +9732,6 @@ static int hybrid__jequal(hybrid__jarena *arena, hybrid__jvalue a, hybrid__jvalu
 {
     size_t i;
     int same;
-    if (depth <= 0) arena->result = arena->result ? arena->result : HYBRID_ERROR_LIMIT;
     if (!hybrid__jarena_work(arena, 1)) return -1;
     if (hybrid__jis_whole(a) && hybrid__jis_whole(b)) return hybrid__jwhole(a) == hybrid__jwhole(b);
     if (hybrid__jis_number(a) && hybrid__jis_number(b)) return hybrid__jreal(a) == hybrid__jreal(b);
@@ -9690,12 +9741,14 @@ static int hybrid__jequal(hybrid__jarena *arena, hybrid__jvalue a, hybrid__jvalu
     case HYBRID__J_STRING: return a.u.s->n == b.u.s->n && !memcmp(a.u.s->p, b.u.s->p, a.u.s->n);
     case HYBRID__J_LIST:
         if (a.u.list == b.u.list) return 1;
+        if (!hybrid__jarena_room(arena, depth)) return -1;
         if (a.u.list->n != b.u.list->n || a.u.list->kind != b.u.list->kind || a.u.list->kind > HYBRID__J_TUPLE) return 0;
         for (i = 0; i < a.u.list->n; i++)
             if ((same = hybrid__jequal(arena, a.u.list->items[i], b.u.list->items[i], depth - 1)) != 1) return same;
         return 1;
     case HYBRID__J_DICT:
         if (a.u.dict == b.u.dict) return 1;
+        if (!hybrid__jarena_room(arena, depth)) return -1;
         if (a.u.dict->n != b.u.dict->n) return 0;
         for (i = 0; i < a.u.dict->n; i++) {
             const hybrid__jentry *e = hybrid__jdict_find(arena, b.u.dict, a.u.dict->entries[i].key);
@@ -9802,30 +9855,58 @@ static bool hybrid__jdict_put(hybrid__jarena *arena, hybrid__jdict *d, const cha
     return hybrid__jstring_view(arena, name, strlen(name), &key) && hybrid__jdict_set(arena, d, key, value);
 }
 
-/* A JSON tree as values; its strings are not copied, so the document must outlive them. Recurses as deep as the tree. */
-static bool hybrid__jfrom_json(hybrid__jarena *arena, const hybrid__json *json, hybrid__jvalue *out)
+/* One JSON value; a container is empty still. */
+static bool hybrid__jfrom_json_one(hybrid__jarena *arena, const hybrid__json *json, hybrid__jvalue *out)
 {
-    const hybrid__json *child;
-    hybrid__jvalue key, value;
-    uint32_t i;
     switch (json->type) {
     case HYBRID__JSON_NULL: *out = hybrid__jnone(); return true;
     case HYBRID__JSON_BOOL: *out = hybrid__jbool(json->u.b); return true;
     case HYBRID__JSON_INT: *out = hybrid__jint(json->u.i); return true;
     case HYBRID__JSON_REAL: *out = hybrid__jfloat(json->u.d); return true;
     case HYBRID__JSON_STRING: return hybrid__jstring_view(arena, json->u.s, json->n, out);
-    case HYBRID__JSON_ARRAY:
-        if (!hybrid__jlist_new(arena, json->n, HYBRID__J_PLAIN, out)) return false;
-        for (i = 0, child = hybrid__json_first(json); i < json->n; i++, child = hybrid__json_next(child))
-            if (!hybrid__jfrom_json(arena, child, &value) || !hybrid__jlist_push(arena, out->u.list, value)) return false;
-        return true;
-    default:
-        if (!hybrid__jdict_new(arena, out)) return false;
-        for (i = 0, child = hybrid__json_first(json); i < json->n; i++, child = hybrid__json_next_member(child))
-            if (!hybrid__jstring_view(arena, child->u.s, child->n, &key) || !hybrid__jfrom_json(arena, child + 1, &value)
-                || !hybrid__jdict_set(arena, out->u.dict, key, value)) return false;
-        return true;
+    case HYBRID__JSON_ARRAY: return hybrid__jlist_new(arena, json->n, HYBRID__J_PLAIN, out);
+    default: return hybrid__jdict_new(arena, out);
     }
+}
+
+/* A JSON tree as values; its strings are not copied, so the document must outlive them. Does not recurse: open containers wait in a
+ * row, and their members come in the order of the tree's nodes. */
+static bool hybrid__jfrom_json(hybrid__jarena *arena, const hybrid__json *json, hybrid__jvalue *out)
+{
+    typedef struct level { struct level *up; hybrid__jvalue to; uint32_t left; } level;
+    level *open = NULL, *spare = NULL, *l;
+    const hybrid__json *p = json;
+    hybrid__jvalue key = hybrid__jnone(), value;
+    do {
+        while (open && !open->left) {                        /* full: the next value belongs to the one around */
+            l = open;
+            open = l->up;
+            l->up = spare;
+            spare = l;
+        }
+        if (p != json && !open) return true;
+        if (open && open->to.type == HYBRID__J_DICT) {
+            if (!hybrid__jstring_view(arena, p->u.s, p->n, &key)) return false;
+            p++;
+        }
+        if (!hybrid__jfrom_json_one(arena, p, &value)) return false;
+        if (!open) *out = value;
+        else {
+            open->left--;
+            if (open->to.type == HYBRID__J_DICT ? !hybrid__jdict_set(arena, open->to.u.dict, key, value)
+                : !hybrid__jlist_push(arena, open->to.u.list, value)) return false;
+        }
+        if (p->type >= HYBRID__JSON_ARRAY) {
+            if ((l = spare) != NULL) spare = l->up;
+            else if (!(l = (level *)hybrid__jarena_alloc(arena, sizeof *l))) return false;
+            l->up = open;
+            l->to = value;
+            l->left = p->n;
+            open = l;
+        }
+        p++;
+    } while (open);
+    return true;
 }
 /* ==== end src/text/jinja_value.c ==== */
 
@@ -9882,8 +9963,10 @@ static HYBRID__PRINTF(3, 4) bool hybrid__jinja_fail(hybrid__jinja *j, hybrid_res
 static bool hybrid__jinja_spent(hybrid__jinja *j)
 {
     if (j->arena.result == HYBRID_ERROR_MEMORY) return hybrid__jinja_fail(j, HYBRID_ERROR_MEMORY, "out of memory");
+    if (j->arena.deep)
+        return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "nested deeper than max_depth or the stack allows (does it refer to itself?)");
     if (j->arena.result && !j->arena.steps) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "the template takes more steps than max_steps allows");
-    if (j->arena.result) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "the template needs more memory than max_memory allows, or nests too deep");
+    if (j->arena.result) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "the template needs more memory than max_memory allows");
     return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "this value cannot be a key of a dict");
 }
 static bool hybrid__jinja_check(hybrid__jinja *j, bool ok) { return ok ? true : hybrid__jinja_spent(j); }
@@ -9891,8 +9974,7 @@ static bool hybrid__jinja_check(hybrid__jinja *j, bool ok) { return ok ? true : 
 /* Every recursion over a template or its values enters here and leaves by j->depth++. */
 static bool hybrid__jinja_enter(hybrid__jinja *j)
 {
-    if (j->depth <= 0) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "nested deeper than max_depth allows (does it refer to itself?)");
-    if (!hybrid__jarena_work(&j->arena, 1)) return hybrid__jinja_spent(j);
+    if (!hybrid__jarena_work(&j->arena, 1) || !hybrid__jarena_room(&j->arena, j->depth)) return hybrid__jinja_spent(j);
     j->depth--;
     return true;
 }
@@ -12601,9 +12683,10 @@ static bool hybrid__jlex_next(hybrid__jlexer *x, hybrid__jtoken *t)
 
 typedef enum hybrid__jkind {
     /* expressions */
-    HYBRID__J_CONST, HYBRID__J_VARIABLE, HYBRID__J_LIST_OF, HYBRID__J_TUPLE_OF, HYBRID__J_DICT_OF, HYBRID__J_NOT, HYBRID__J_NEGATE, HYBRID__J_PLUS,
-    HYBRID__J_BINARY, HYBRID__J_AND, HYBRID__J_OR, HYBRID__J_COMPARE, HYBRID__J_CHOICE, HYBRID__J_ATTRIBUTE, HYBRID__J_ITEM, HYBRID__J_SLICE,
-    HYBRID__J_CALL, HYBRID__J_FILTER, HYBRID__J_TEST,
+    HYBRID__J_CONST, HYBRID__J_VARIABLE, HYBRID__J_LIST_OF, HYBRID__J_TUPLE_OF, HYBRID__J_DICT_OF, HYBRID__J_CHOICE,
+    /* links of a chain: a is what they stand behind */
+    HYBRID__J_NOT, HYBRID__J_NEGATE, HYBRID__J_PLUS, HYBRID__J_BINARY, HYBRID__J_AND, HYBRID__J_OR, HYBRID__J_COMPARE, HYBRID__J_ATTRIBUTE,
+    HYBRID__J_ITEM, HYBRID__J_SLICE, HYBRID__J_CALL, HYBRID__J_FILTER, HYBRID__J_TEST,
     /* arguments and parts */
     HYBRID__J_POSITIONAL, HYBRID__J_KEYWORD, HYBRID__J_STAR, HYBRID__J_STARSTAR, HYBRID__J_PART, HYBRID__J_MEMBER,
     /* statements */
@@ -12612,7 +12695,7 @@ typedef enum hybrid__jkind {
 } hybrid__jkind;
 
 /* One node. What a, b, c, d hold by kind:
- *   LIST_OF TUPLE_OF  a: PARTs            DICT_OF  a: MEMBERs (a: key, b: value)      NOT NEGATE PLUS  a
+ *   LIST_OF TUPLE_OF  a: PARTs            DICT_OF  a: MEMBERs (a: key, b: value)      NOT a (flag: an even number)   NEGATE PLUS  a
  *   BINARY AND OR     a, b                COMPARE  a: first, b: PARTs with op         CHOICE  a if b else c
  *   ATTRIBUTE a.name  ITEM a[b]           SLICE    a[b:c:d]                           CALL  a(b)   FILTER  a|name(b)   TEST  a is name(b)
  *   OUTPUT a          IF   a: condition, b: then, c: the next IF or the else part (flag)
@@ -12626,6 +12709,7 @@ struct hybrid__jnode {
     uint32_t at;
     hybrid__jnode *next;                 /* in the list it is part of */
     hybrid__jnode *a, *b, *c, *d;
+    hybrid__jnode *outer;                /* whose a this is, in a chain a + b.c|d: evaluated from the inside out without recursion */
     hybrid__jstring *name;               /* one string for all uses of a name: names are compared by address */
     hybrid__jvalue   value;
 };
@@ -12710,7 +12794,7 @@ static void hybrid__jparse_want_op(hybrid__jparser *p, int op, const char *shown
 static bool hybrid__jparse_enter(hybrid__jparser *p)
 {
     if (p->result) return false;
-    if (p->depth <= 0) {
+    if (!hybrid__jarena_room(p->arena, p->depth)) {
         hybrid__jparse_fail(p, HYBRID_ERROR_LIMIT, p->now.at, "the template is nested too deep");
         hybrid__jparse_advance(p);
         return false;
@@ -12729,6 +12813,16 @@ static hybrid__jnode *hybrid__jparse_node(hybrid__jparser *p, hybrid__jkind kind
     n->at = p->now.at;
     n->value = hybrid__jnone();
     return n;
+}
+
+/* A node whose a is n: the next link of a chain. */
+static hybrid__jnode *hybrid__jparse_around(hybrid__jparser *p, hybrid__jkind kind, hybrid__jnode *n)
+{
+    hybrid__jnode *outer = hybrid__jparse_node(p, kind);
+    if (!outer) return NULL;
+    outer->a = n;
+    if (n) n->outer = outer;
+    return outer;
 }
 
 /* The one string of a name. */
@@ -12807,7 +12901,12 @@ static hybrid__jnode *hybrid__jparse_string(hybrid__jparser *p)
 }
 
 static hybrid__jnode *hybrid__jparse_expression(hybrid__jparser *p);
-static hybrid__jnode *hybrid__jparse_or(hybrid__jparser *p);
+static hybrid__jnode *hybrid__jparse_operators(hybrid__jparser *p, int least);
+
+/* How tight operators bind. */
+enum { HYBRID__J_BIND_OR = 1, HYBRID__J_BIND_AND, HYBRID__J_BIND_NOT, HYBRID__J_BIND_COMPARE, HYBRID__J_BIND_ADD, HYBRID__J_BIND_TILDE,
+    HYBRID__J_BIND_MUL, HYBRID__J_BIND_POW };
+
 static hybrid__jnode *hybrid__jparse_primary(hybrid__jparser *p, bool target);
 
 static bool hybrid__jparse_tuple_ends(const hybrid__jparser *p, const char *stop)
@@ -12826,7 +12925,8 @@ static hybrid__jnode *hybrid__jparse_tuple(hybrid__jparser *p, hybrid__jtuple ho
     if (!tuple) return NULL;
     for (tail = &tuple->a; !hybrid__jparse_tuple_ends(p, stop); tail = &part->next) {
         if (!(part = hybrid__jparse_node(p, HYBRID__J_PART))) return NULL;
-        part->a = how == HYBRID__J_TARGET ? hybrid__jparse_primary(p, true) : how == HYBRID__J_FULL ? hybrid__jparse_expression(p) : hybrid__jparse_or(p);
+        part->a = how == HYBRID__J_TARGET ? hybrid__jparse_primary(p, true) : how == HYBRID__J_FULL ? hybrid__jparse_expression(p)
+            : hybrid__jparse_operators(p, HYBRID__J_BIND_OR);
         if (!part->a) return NULL;
         *tail = part;
         if (!hybrid__jparse_skip_op(p, ',')) {
@@ -12929,9 +13029,8 @@ static bool hybrid__jparse_args(hybrid__jparser *p, hybrid__jnode **args)
 /* What is in the brackets behind a value: an index or a slice. */
 static hybrid__jnode *hybrid__jparse_subscript(hybrid__jparser *p, hybrid__jnode *of)
 {
-    hybrid__jnode *n = hybrid__jparse_node(p, HYBRID__J_ITEM);
+    hybrid__jnode *n = hybrid__jparse_around(p, HYBRID__J_ITEM, of);
     if (!n) return NULL;
-    n->a = of;
     hybrid__jparse_advance(p);
     if (!hybrid__jparse_is_op(p, ':') && !(n->b = hybrid__jparse_expression(p))) return NULL;
     if (hybrid__jparse_skip_op(p, ':')) {
@@ -12943,31 +13042,33 @@ static hybrid__jnode *hybrid__jparse_subscript(hybrid__jparser *p, hybrid__jnode
     return p->result ? NULL : n;
 }
 
+/* of.name or of.0, the dot at hand */
+static hybrid__jnode *hybrid__jparse_member(hybrid__jparser *p, hybrid__jnode *of)
+{
+    hybrid__jnode *n;
+    hybrid__jparse_advance(p);
+    n = hybrid__jparse_around(p, p->now.type == HYBRID__J_INT_TOKEN ? HYBRID__J_ITEM : HYBRID__J_ATTRIBUTE, of);
+    if (!n) return NULL;
+    if (n->kind == HYBRID__J_ATTRIBUTE) return (n->name = hybrid__jparse_name(p)) != NULL ? n : NULL;
+    if (!(n->b = hybrid__jparse_const(p, hybrid__jint(p->now.i)))) return NULL;
+    hybrid__jparse_advance(p);
+    return n;
+}
+
+/* of(...), the bracket at hand */
+static hybrid__jnode *hybrid__jparse_call(hybrid__jparser *p, hybrid__jnode *of)
+{
+    hybrid__jnode *n = hybrid__jparse_around(p, HYBRID__J_CALL, of);
+    return n && hybrid__jparse_args(p, &n->b) ? n : NULL;
+}
+
 static hybrid__jnode *hybrid__jparse_postfix(hybrid__jparser *p, hybrid__jnode *n)
 {
     while (n) {
-        hybrid__jnode *outer;
-        if (hybrid__jparse_is_op(p, '.')) {
-            hybrid__jparse_advance(p);
-            if (!(outer = hybrid__jparse_node(p, p->now.type == HYBRID__J_INT_TOKEN ? HYBRID__J_ITEM : HYBRID__J_ATTRIBUTE))) return NULL;
-            if (p->now.type == HYBRID__J_INT_TOKEN) {
-                if (!(outer->b = hybrid__jparse_const(p, hybrid__jint(p->now.i)))) return NULL;
-                hybrid__jparse_advance(p);
-            } else if (!(outer->name = hybrid__jparse_name(p))) {
-                return NULL;
-            }
-            outer->a = n;
-            n = outer;
-        } else if (hybrid__jparse_is_op(p, '[')) {
-            n = hybrid__jparse_subscript(p, n);
-        } else if (hybrid__jparse_is_op(p, '(')) {
-            if (!(outer = hybrid__jparse_node(p, HYBRID__J_CALL))) return NULL;
-            outer->a = n;
-            if (!hybrid__jparse_args(p, &outer->b)) return NULL;
-            n = outer;
-        } else {
-            break;
-        }
+        if (hybrid__jparse_is_op(p, '.')) n = hybrid__jparse_member(p, n);
+        else if (hybrid__jparse_is_op(p, '[')) n = hybrid__jparse_subscript(p, n);
+        else if (hybrid__jparse_is_op(p, '(')) n = hybrid__jparse_call(p, n);
+        else break;
     }
     return n;
 }
@@ -12975,9 +13076,8 @@ static hybrid__jnode *hybrid__jparse_postfix(hybrid__jparser *p, hybrid__jnode *
 /* name.more, as filters and tests of extensions are called: one name */
 static hybrid__jnode *hybrid__jparse_filter(hybrid__jparser *p, hybrid__jnode *of)
 {
-    hybrid__jnode *n = hybrid__jparse_node(p, HYBRID__J_FILTER);
+    hybrid__jnode *n = hybrid__jparse_around(p, HYBRID__J_FILTER, of);
     if (!n || !(n->name = hybrid__jparse_name(p))) return NULL;
-    n->a = of;
     if (hybrid__jparse_is_op(p, '(') && !hybrid__jparse_args(p, &n->b)) return NULL;
     return n;
 }
@@ -12985,163 +13085,151 @@ static hybrid__jnode *hybrid__jparse_filter(hybrid__jparser *p, hybrid__jnode *o
 static hybrid__jnode *hybrid__jparse_test(hybrid__jparser *p, hybrid__jnode *of)
 {
     bool negated = hybrid__jparse_skip_word(p, "not");
-    hybrid__jnode *n = hybrid__jparse_node(p, HYBRID__J_TEST), *outer;
+    hybrid__jnode *n = hybrid__jparse_around(p, HYBRID__J_TEST, of);
     if (!n || !(n->name = hybrid__jparse_name(p))) return NULL;
-    n->a = of;
     if (hybrid__jparse_is_op(p, '(')) {
         if (!hybrid__jparse_args(p, &n->b)) return NULL;
     } else if (hybrid__jparse_is_word(p, "is")) {
         hybrid__jparse_fail(p, HYBRID_ERROR_FORMAT, p->now.at, "tests cannot be chained with 'is'");
         return NULL;
-    } else if (((p->now.type >= HYBRID__J_NAME && p->now.type <= HYBRID__J_FLOAT_TOKEN) || hybrid__jparse_is_op(p, '[') || hybrid__jparse_is_op(p, '{'))
-        && !hybrid__jparse_is_word(p, "else or and")) {
-        if (!(n->b = hybrid__jparse_node(p, HYBRID__J_POSITIONAL)) || !(n->b->a = hybrid__jparse_postfix(p, hybrid__jparse_primary(p, false)))) return NULL;
+    } else if (((p->now.type >= HYBRID__J_NAME && p->now.type <= HYBRID__J_FLOAT_TOKEN) || hybrid__jparse_is_op(p, '[')
+        || hybrid__jparse_is_op(p, '{')) && !hybrid__jparse_is_word(p, "else or and")) {
+        if (!(n->b = hybrid__jparse_node(p, HYBRID__J_POSITIONAL))) return NULL;
+        if (!(n->b->a = hybrid__jparse_postfix(p, hybrid__jparse_primary(p, false)))) return NULL;
     }
-    if (!negated) return n;
-    if ((outer = hybrid__jparse_node(p, HYBRID__J_NOT)) != NULL) outer->a = n;
-    return outer;
+    return negated ? hybrid__jparse_around(p, HYBRID__J_NOT, n) : n;
 }
 
-static hybrid__jnode *hybrid__jparse_unary(hybrid__jparser *p, bool filters)
+/* A value with signs before it and filters and tests behind it. Of several signs only their product is kept. */
+static hybrid__jnode *hybrid__jparse_unary(hybrid__jparser *p)
 {
-    hybrid__jnode *n, *outer;
+    hybrid__jnode *n, *sign = NULL;
     if (!hybrid__jparse_enter(p)) return NULL;
-    if (hybrid__jparse_is_op(p, '-') || hybrid__jparse_is_op(p, '+')) {
-        if ((n = hybrid__jparse_node(p, hybrid__jparse_is_op(p, '-') ? HYBRID__J_NEGATE : HYBRID__J_PLUS)) != NULL) {
-            hybrid__jparse_advance(p);
-            if (!(n->a = hybrid__jparse_unary(p, false))) n = NULL;
-        }
-    } else {
-        n = hybrid__jparse_primary(p, false);
+    for (; hybrid__jparse_is_op(p, '-') || hybrid__jparse_is_op(p, '+'); hybrid__jparse_advance(p)) {
+        if (!sign && !(sign = hybrid__jparse_node(p, HYBRID__J_PLUS))) return NULL;
+        if (hybrid__jparse_is_op(p, '-')) sign->kind = sign->kind == HYBRID__J_PLUS ? HYBRID__J_NEGATE : HYBRID__J_PLUS;
     }
-    n = hybrid__jparse_postfix(p, n);
-    while (n && filters) {
+    n = hybrid__jparse_postfix(p, hybrid__jparse_primary(p, false));
+    if (n && sign) {
+        sign->a = n;
+        n->outer = sign;
+        n = sign;
+    }
+    while (n) {
         if (hybrid__jparse_skip_op(p, '|')) n = hybrid__jparse_filter(p, n);
         else if (hybrid__jparse_skip_word(p, "is")) n = hybrid__jparse_test(p, n);
-        else if (hybrid__jparse_is_op(p, '(')) {
-            if ((outer = hybrid__jparse_node(p, HYBRID__J_CALL)) != NULL) {
-                outer->a = n;
-                if (!hybrid__jparse_args(p, &outer->b)) outer = NULL;
-            }
-            n = outer;
-        } else break;
+        else if (hybrid__jparse_is_op(p, '(')) n = hybrid__jparse_call(p, n);
+        else break;
     }
     p->depth++;
     return n;
 }
 
-/* How tight an operator binds: + - 1, ~ 2, * / // % 3, ** 4; 0: it is none. All bind to the left, ** too. */
-static int hybrid__jparse_binary_op(const hybrid__jparser *p, hybrid__jop *op)
+/* How tight the operator at hand binds; 0: it is none. All bind to the left, ** too. */
+static int hybrid__jparse_operator(hybrid__jparser *p, hybrid__jkind *kind, hybrid__jop *op)
 {
+    *kind = HYBRID__J_BINARY;
+    if (p->now.type == HYBRID__J_NAME) {
+        if (hybrid__jparse_is_word(p, "or")) { *kind = HYBRID__J_OR; return HYBRID__J_BIND_OR; }
+        if (hybrid__jparse_is_word(p, "and")) { *kind = HYBRID__J_AND; return HYBRID__J_BIND_AND; }
+        *kind = HYBRID__J_COMPARE;
+        if (hybrid__jparse_is_word(p, "in")) { *op = HYBRID__J_IN; return HYBRID__J_BIND_COMPARE; }
+        if (!hybrid__jparse_is_word(p, "not") || p->peek.type != HYBRID__J_NAME || p->peek.n != 2 || memcmp(p->peek.p, "in", 2)) return 0;
+        *op = HYBRID__J_NOT_IN;
+        return HYBRID__J_BIND_COMPARE;
+    }
     if (p->now.type != HYBRID__J_OPERATOR) return 0;
     switch (p->now.op) {
-    case '+': *op = HYBRID__J_ADD; return 1;
-    case '-': *op = HYBRID__J_SUB; return 1;
-    case '~': *op = HYBRID__J_TILDE; return 2;
-    case '*': *op = HYBRID__J_MUL; return 3;
-    case '/': *op = HYBRID__J_DIV; return 3;
-    case '/' * 256 + '/': *op = HYBRID__J_FLOORDIV; return 3;
-    case '%': *op = HYBRID__J_MOD; return 3;
-    case '*' * 256 + '*': *op = HYBRID__J_POW; return 4;
+    case '+': *op = HYBRID__J_ADD; return HYBRID__J_BIND_ADD;
+    case '-': *op = HYBRID__J_SUB; return HYBRID__J_BIND_ADD;
+    case '~': *op = HYBRID__J_TILDE; return HYBRID__J_BIND_TILDE;
+    case '*': *op = HYBRID__J_MUL; return HYBRID__J_BIND_MUL;
+    case '/': *op = HYBRID__J_DIV; return HYBRID__J_BIND_MUL;
+    case '/' * 256 + '/': *op = HYBRID__J_FLOORDIV; return HYBRID__J_BIND_MUL;
+    case '%': *op = HYBRID__J_MOD; return HYBRID__J_BIND_MUL;
+    case '*' * 256 + '*': *op = HYBRID__J_POW; return HYBRID__J_BIND_POW;
+    case '=' * 256 + '=': *op = HYBRID__J_EQ; break;
+    case '!' * 256 + '=': *op = HYBRID__J_NE; break;
+    case '<' * 256 + '=': *op = HYBRID__J_LE; break;
+    case '>' * 256 + '=': *op = HYBRID__J_GE; break;
+    case '<': *op = HYBRID__J_LT; break;
+    case '>': *op = HYBRID__J_GT; break;
     default: return 0;
     }
-}
-static hybrid__jnode *hybrid__jparse_binary(hybrid__jparser *p, int least)
-{
-    hybrid__jnode *left = hybrid__jparse_unary(p, true), *n;
-    hybrid__jop op = HYBRID__J_ADD;
-    int level;
-    while (left && (level = hybrid__jparse_binary_op(p, &op)) >= least && level) {
-        if (!(n = hybrid__jparse_node(p, HYBRID__J_BINARY))) return NULL;
-        n->op = (uint8_t)op;
-        n->a = left;
-        hybrid__jparse_advance(p);
-        if (!(n->b = hybrid__jparse_binary(p, level + 1))) return NULL;
-        left = n;
-    }
-    return left;
+    *kind = HYBRID__J_COMPARE;
+    return HYBRID__J_BIND_COMPARE;
 }
 
-static bool hybrid__jparse_compare_op(hybrid__jparser *p, hybrid__jop *op)
+/* first < b <= c is one node; the first operator is at hand. */
+static hybrid__jnode *hybrid__jparse_compare(hybrid__jparser *p, hybrid__jnode *first)
 {
-    if (hybrid__jparse_is_word(p, "in")) { *op = HYBRID__J_IN; return true; }
-    if (hybrid__jparse_is_word(p, "not") && p->peek.type == HYBRID__J_NAME && p->peek.n == 2 && !memcmp(p->peek.p, "in", 2)) {
-        hybrid__jparse_advance(p);
-        *op = HYBRID__J_NOT_IN;
-        return true;
-    }
-    if (p->now.type != HYBRID__J_OPERATOR) return false;
-    switch (p->now.op) {
-    case '=' * 256 + '=': *op = HYBRID__J_EQ; return true;
-    case '!' * 256 + '=': *op = HYBRID__J_NE; return true;
-    case '<' * 256 + '=': *op = HYBRID__J_LE; return true;
-    case '>' * 256 + '=': *op = HYBRID__J_GE; return true;
-    case '<': *op = HYBRID__J_LT; return true;
-    case '>': *op = HYBRID__J_GT; return true;
-    default: return false;
-    }
-}
-/* a < b <= c is one node. */
-static hybrid__jnode *hybrid__jparse_compare(hybrid__jparser *p)
-{
-    hybrid__jnode *first = hybrid__jparse_binary(p, 1), *n = NULL, **tail = NULL, *part;
+    hybrid__jnode *n = hybrid__jparse_around(p, HYBRID__J_COMPARE, first), **tail, *part;
+    hybrid__jkind kind;
     hybrid__jop op = HYBRID__J_EQ;
-    while (first && hybrid__jparse_compare_op(p, &op)) {
-        if (!n) {
-            if (!(n = hybrid__jparse_node(p, HYBRID__J_COMPARE))) return NULL;
-            n->a = first;
-            tail = &n->b;
-        }
+    if (!n) return NULL;
+    for (tail = &n->b; hybrid__jparse_operator(p, &kind, &op) == HYBRID__J_BIND_COMPARE; tail = &part->next) {
+        if (op == HYBRID__J_NOT_IN) hybrid__jparse_advance(p);
         if (!(part = hybrid__jparse_node(p, HYBRID__J_PART))) return NULL;
         part->op = (uint8_t)op;
         hybrid__jparse_advance(p);
-        if (!(part->a = hybrid__jparse_binary(p, 1))) return NULL;
+        if (!(part->a = hybrid__jparse_operators(p, HYBRID__J_BIND_ADD))) return NULL;
         *tail = part;
-        tail = &part->next;
     }
-    return n ? n : first;
-}
-static hybrid__jnode *hybrid__jparse_not(hybrid__jparser *p)
-{
-    hybrid__jnode *n;
-    if (!hybrid__jparse_is_word(p, "not")) return hybrid__jparse_compare(p);
-    if (!hybrid__jparse_enter(p)) return NULL;
-    if ((n = hybrid__jparse_node(p, HYBRID__J_NOT)) != NULL) {
-        hybrid__jparse_advance(p);
-        if (!(n->a = hybrid__jparse_not(p))) n = NULL;
-    }
-    p->depth++;
     return n;
 }
-static hybrid__jnode *hybrid__jparse_logic(hybrid__jparser *p, hybrid__jkind kind)
-{
-    hybrid__jnode *left = kind == HYBRID__J_OR ? hybrid__jparse_logic(p, HYBRID__J_AND) : hybrid__jparse_not(p), *n;
-    while (left && hybrid__jparse_is_word(p, kind == HYBRID__J_OR ? "or" : "and")) {
-        if (!(n = hybrid__jparse_node(p, kind))) return NULL;
-        hybrid__jparse_advance(p);
-        n->a = left;
-        if (!(n->b = kind == HYBRID__J_OR ? hybrid__jparse_logic(p, HYBRID__J_AND) : hybrid__jparse_not(p))) return NULL;
-        left = n;
-    }
-    return left;
-}
-static hybrid__jnode *hybrid__jparse_or(hybrid__jparser *p) { return hybrid__jparse_logic(p, HYBRID__J_OR); }
 
-/* a if b else c; without else it is undefined */
+/* Operands and the operators between them that bind at least as tight as least. */
+static hybrid__jnode *hybrid__jparse_operators(hybrid__jparser *p, int least)
+{
+    hybrid__jnode *n, *outer = NULL;
+    hybrid__jkind kind;
+    hybrid__jop op = HYBRID__J_ADD;
+    int level;
+    if (least <= HYBRID__J_BIND_NOT && hybrid__jparse_is_word(p, "not")) {
+        if (!(outer = hybrid__jparse_node(p, HYBRID__J_NOT))) return NULL;
+        outer->flag = true;
+        while (hybrid__jparse_skip_word(p, "not")) outer->flag = !outer->flag;      /* not not not a: only their parity is kept */
+        if (!(n = hybrid__jparse_operators(p, HYBRID__J_BIND_COMPARE))) return NULL;
+        outer->a = n;
+        n->outer = outer;
+        n = outer;
+    } else if (!(n = hybrid__jparse_unary(p))) {
+        return NULL;
+    }
+    while ((level = hybrid__jparse_operator(p, &kind, &op)) >= least && level) {
+        if (kind == HYBRID__J_COMPARE) {
+            if (!(n = hybrid__jparse_compare(p, n))) return NULL;
+            continue;
+        }
+        if (!(outer = hybrid__jparse_around(p, kind, n))) return NULL;
+        outer->op = (uint8_t)op;
+        hybrid__jparse_advance(p);
+        if (!(outer->b = hybrid__jparse_operators(p, level + 1))) return NULL;
+        n = outer;
+    }
+    return n;
+}
+
+/* a if b else c; without else it is undefined. A chain of else is one loop, here and when it is evaluated. */
 static hybrid__jnode *hybrid__jparse_expression(hybrid__jparser *p)
 {
-    hybrid__jnode *value, *n;
+    hybrid__jnode *root = NULL, **slot = &root, *value, *n;
     if (!hybrid__jparse_enter(p)) return NULL;
-    value = hybrid__jparse_or(p);
+    value = hybrid__jparse_operators(p, HYBRID__J_BIND_OR);
     while (value && hybrid__jparse_is_word(p, "if")) {
         if (!(n = hybrid__jparse_node(p, HYBRID__J_CHOICE))) { value = NULL; break; }
         hybrid__jparse_advance(p);
         n->a = value;
         value = n;
-        if (!(n->b = hybrid__jparse_or(p)) || (hybrid__jparse_skip_word(p, "else") && !(n->c = hybrid__jparse_expression(p)))) value = NULL;
+        if (!(n->b = hybrid__jparse_operators(p, HYBRID__J_BIND_OR))) { value = NULL; break; }
+        if (!hybrid__jparse_skip_word(p, "else")) continue;
+        *slot = n;
+        slot = &n->c;
+        value = hybrid__jparse_operators(p, HYBRID__J_BIND_OR);
     }
     p->depth++;
-    return value;
+    *slot = value;
+    return value ? root : NULL;
 }
 /* ==== end src/text/jinja_parse.c ==== */
 
@@ -13616,59 +13704,40 @@ static bool hybrid__jinja_eval_dict(hybrid__jinja *j, hybrid__jscope *s, const h
     }
     return true;
 }
-static bool hybrid__jinja_eval_compare(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *out)
+/* A first operand, then the others, as far as it stays true. */
+static bool hybrid__jinja_eval_compare(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *v)
 {
     const hybrid__jnode *part;
-    hybrid__jvalue left, right;
+    hybrid__jvalue right;
     bool yes = true;
-    if (!hybrid__jinja_eval(j, s, n->a, &left)) return false;
-    for (part = n->b; part && yes; part = part->next, left = right) {
+    for (part = n->b; part && yes; part = part->next, *v = right) {
         if (!hybrid__jinja_eval(j, s, part->a, &right)) return false;
         j->at = part->at;
-        if (!hybrid__jinja_compare(j, (hybrid__jop)part->op, left, right, &yes)) return false;
+        if (!hybrid__jinja_compare(j, (hybrid__jop)part->op, *v, right, &yes)) return false;
     }
-    *out = hybrid__jbool(yes);
+    *v = hybrid__jbool(yes);
     return true;
 }
-static bool hybrid__jinja_eval_slice(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue of, hybrid__jvalue *out)
+static bool hybrid__jinja_eval_slice(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *v)
 {
     hybrid__jvalue a = hybrid__jnone(), b = a, c = a;
-    if ((n->b && !hybrid__jinja_eval(j, s, n->b, &a)) || (n->c && !hybrid__jinja_eval(j, s, n->c, &b)) || (n->d && !hybrid__jinja_eval(j, s, n->d, &c))) return false;
+    if ((n->b && !hybrid__jinja_eval(j, s, n->b, &a)) || (n->c && !hybrid__jinja_eval(j, s, n->c, &b))
+        || (n->d && !hybrid__jinja_eval(j, s, n->d, &c))) return false;
     j->at = n->at;
-    return hybrid__jinja_slice(j, of, a, b, c, out);
+    return hybrid__jinja_slice(j, *v, a, b, c, v);
 }
-static bool hybrid__jinja_eval_call(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue caller, hybrid__jvalue *out)
+/* What takes arguments: a call, a filter, a test. caller: what a call block gives to the macro, undefined elsewhere. */
+static bool hybrid__jinja_eval_call(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue caller, hybrid__jvalue *v)
 {
     hybrid__jargs args;
-    hybrid__jvalue f;
-    if (!hybrid__jinja_eval(j, s, n->a, &f) || !hybrid__jinja_args(j, s, n->b, &args)) return false;
-    j->at = n->at;
-    return hybrid__jinja_call(j, f, &args, caller, out);
-}
-static bool hybrid__jinja_eval_test(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *out)
-{
-    hybrid__jargs args;
-    hybrid__jvalue v;
     bool yes;
-    if (!hybrid__jinja_eval(j, s, n->a, &v) || !hybrid__jinja_args(j, s, n->b, &args)) return false;
+    if (!hybrid__jinja_args(j, s, n->b, &args)) return false;
     j->at = n->at;
-    if (!hybrid__jinja_test(j, n->name, v, &args, &yes)) return false;
-    *out = hybrid__jbool(yes);
+    if (n->kind == HYBRID__J_CALL) return hybrid__jinja_call(j, *v, &args, caller, v);
+    if (n->kind == HYBRID__J_FILTER) return hybrid__jinja_filter(j, n->name, *v, &args, v);
+    if (!hybrid__jinja_test(j, n->name, *v, &args, &yes)) return false;
+    *v = hybrid__jbool(yes);
     return true;
-}
-/* A filter over its input; one without input (of a filter block) takes the given one. */
-static bool hybrid__jinja_eval_filter(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue given, hybrid__jvalue *out)
-{
-    hybrid__jargs args;
-    hybrid__jvalue v = given;
-    bool ok;
-    if (!hybrid__jinja_enter(j)) return false;
-    ok = !n->a || (n->a->kind == HYBRID__J_FILTER ? hybrid__jinja_eval_filter(j, s, n->a, given, &v) : hybrid__jinja_eval(j, s, n->a, &v));
-    ok = ok && hybrid__jinja_args(j, s, n->b, &args);
-    j->at = n->at;
-    ok = ok && hybrid__jinja_filter(j, n->name, v, &args, out);
-    j->depth++;
-    return ok;
 }
 static bool hybrid__jinja_sign(hybrid__jinja *j, hybrid__jvalue v, bool minus, hybrid__jvalue *out)
 {
@@ -13678,47 +13747,83 @@ static bool hybrid__jinja_sign(hybrid__jinja *j, hybrid__jvalue v, bool minus, h
     return hybrid__jinja_integers(j, minus ? HYBRID__J_SUB : HYBRID__J_ADD, 0, hybrid__jwhole(v), out);
 }
 
-static bool hybrid__jinja_eval_node(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *out)
+/* One link of a chain: v is the value of n->a, and becomes that of n. */
+static bool hybrid__jinja_eval_link(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *v)
 {
-    hybrid__jvalue a, b;
-    switch (n->kind) {
-    case HYBRID__J_CONST: *out = n->value; return true;
-    case HYBRID__J_VARIABLE: return hybrid__jinja_lookup(j, s, n->name, out);
-    case HYBRID__J_LIST_OF: case HYBRID__J_TUPLE_OF: return hybrid__jinja_eval_list(j, s, n, out);
-    case HYBRID__J_DICT_OF: return hybrid__jinja_eval_dict(j, s, n, out);
-    case HYBRID__J_COMPARE: return hybrid__jinja_eval_compare(j, s, n, out);
-    case HYBRID__J_CALL: return hybrid__jinja_eval_call(j, s, n, hybrid__jundefined(j->tree->caller, false), out);
-    case HYBRID__J_FILTER: return hybrid__jinja_eval_filter(j, s, n, hybrid__jnone(), out);
-    case HYBRID__J_TEST: return hybrid__jinja_eval_test(j, s, n, out);
-    case HYBRID__J_CHOICE:
-        if (!hybrid__jinja_eval(j, s, n->b, &a)) return false;
-        if (hybrid__jtruth(a)) return hybrid__jinja_eval(j, s, n->a, out);
-        *out = hybrid__jundefined(NULL, false);
-        return !n->c || hybrid__jinja_eval(j, s, n->c, out);
-    default: break;
-    }
-    if (!hybrid__jinja_eval(j, s, n->a, &a)) return false;
+    hybrid__jvalue b;
     j->at = n->at;
     switch (n->kind) {
-    case HYBRID__J_NOT: *out = hybrid__jbool(!hybrid__jtruth(a)); return true;
-    case HYBRID__J_NEGATE: case HYBRID__J_PLUS: return hybrid__jinja_sign(j, a, n->kind == HYBRID__J_NEGATE, out);
-    case HYBRID__J_ATTRIBUTE: return hybrid__jinja_attribute(j, a, n->name, out);
-    case HYBRID__J_SLICE: return hybrid__jinja_eval_slice(j, s, n, a, out);
+    case HYBRID__J_NOT: *v = hybrid__jbool(hybrid__jtruth(*v) == n->flag); return true;
+    case HYBRID__J_NEGATE: case HYBRID__J_PLUS: return hybrid__jinja_sign(j, *v, n->kind == HYBRID__J_NEGATE, v);
+    case HYBRID__J_ATTRIBUTE: return hybrid__jinja_attribute(j, *v, n->name, v);
+    case HYBRID__J_SLICE: return hybrid__jinja_eval_slice(j, s, n, v);
+    case HYBRID__J_COMPARE: return hybrid__jinja_eval_compare(j, s, n, v);
+    case HYBRID__J_CALL: case HYBRID__J_FILTER: case HYBRID__J_TEST:
+        return hybrid__jinja_eval_call(j, s, n, hybrid__jundefined(j->tree->caller, false), v);
     case HYBRID__J_AND: case HYBRID__J_OR:
-        *out = a;
-        return hybrid__jtruth(a) == (n->kind == HYBRID__J_OR) || hybrid__jinja_eval(j, s, n->b, out);
+        return hybrid__jtruth(*v) == (n->kind == HYBRID__J_OR) || hybrid__jinja_eval(j, s, n->b, v);
     default: break;
     }
     if (!hybrid__jinja_eval(j, s, n->b, &b)) return false;
     j->at = n->at;
-    return n->kind == HYBRID__J_ITEM ? hybrid__jinja_item(j, a, b, out) : hybrid__jinja_binary(j, (hybrid__jop)n->op, a, b, out);
+    return n->kind == HYBRID__J_ITEM ? hybrid__jinja_item(j, *v, b, v) : hybrid__jinja_binary(j, (hybrid__jop)n->op, *v, b, v);
+}
+
+/* What a chain begins with. */
+static bool hybrid__jinja_eval_leaf(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *out)
+{
+    switch (n->kind) {
+    case HYBRID__J_CONST: *out = n->value; return true;
+    case HYBRID__J_VARIABLE: return hybrid__jinja_lookup(j, s, n->name, out);
+    case HYBRID__J_DICT_OF: return hybrid__jinja_eval_dict(j, s, n, out);
+    default: return hybrid__jinja_eval_list(j, s, n, out);
+    }
+}
+
+/* Which of its two values a choice has; NULL: undefined, or (result set) an error. */
+static const hybrid__jnode *hybrid__jinja_choice(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n)
+{
+    hybrid__jvalue yes;
+    if (!hybrid__jinja_eval(j, s, n->b, &yes)) return NULL;
+    return hybrid__jtruth(yes) ? n->a : n->c;
+}
+
+HYBRID__INLINE bool hybrid__jnode_is_link(const hybrid__jnode *n) { return n->kind >= HYBRID__J_NOT && n->kind <= HYBRID__J_TEST; }
+
+/* The chain that ends in top, from its innermost link on; given: the value before a link without one, of filter blocks. */
+static bool hybrid__jinja_eval_chain(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *top, const hybrid__jvalue *given, hybrid__jvalue *out)
+{
+    const hybrid__jnode *n = top;
+    for (;;) {
+        while (hybrid__jnode_is_link(n) && n->a) n = n->a;
+        if (n->kind != HYBRID__J_CHOICE) break;
+        if (n == top) {
+            if ((n = top = hybrid__jinja_choice(j, s, n)) != NULL) continue;
+            *out = hybrid__jundefined(NULL, false);
+            return !j->result;
+        }
+        if (!hybrid__jinja_eval(j, s, n, out)) return false;
+        break;
+    }
+    if (hybrid__jnode_is_link(n)) {
+        *out = *given;
+        if (!hybrid__jinja_eval_link(j, s, n, out)) return false;
+    } else if (n->kind != HYBRID__J_CHOICE && !hybrid__jinja_eval_leaf(j, s, n, out)) {
+        return false;
+    }
+    while (n != top) {
+        n = n->outer;
+        if (!hybrid__jarena_work(&j->arena, 1)) return hybrid__jinja_spent(j);
+        if (!hybrid__jinja_eval_link(j, s, n, out)) return false;
+    }
+    return true;
 }
 static bool hybrid__jinja_eval(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *out)
 {
     bool ok;
     j->at = n->at;
     if (!hybrid__jinja_enter(j)) return false;
-    ok = hybrid__jinja_eval_node(j, s, n, out);
+    ok = hybrid__jinja_eval_chain(j, s, n, NULL, out);
     j->depth++;
     return ok;
 }
@@ -13806,7 +13911,7 @@ static bool hybrid__jinja_block_value(hybrid__jinja *j, hybrid__jscope *s, const
     if (!inner) return false;
     hybrid__jinja_capture(j, &text, &outer);
     ok = hybrid__jinja_run(j, inner, n->c) != HYBRID__J_FAILED;
-    return hybrid__jinja_captured(j, outer, ok, out) && (!n->b || hybrid__jinja_eval_filter(j, s, n->b, *out, out));
+    return hybrid__jinja_captured(j, outer, ok, out) && (!n->b || hybrid__jinja_eval_chain(j, s, n->b, out, out));
 }
 
 static bool hybrid__jinja_with(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jflow *flow)
@@ -13851,7 +13956,8 @@ static bool hybrid__jinja_statement(hybrid__jinja *j, hybrid__jscope *s, const h
     case HYBRID__J_FILTER_BLOCK: return hybrid__jinja_block_value(j, s, n, &v) && hybrid__jinja_print(j, v);
     case HYBRID__J_MACRO: return hybrid__jinja_macro(j, s, n, &v) && hybrid__jscope_set(j, s, n->name, v);
     case HYBRID__J_CALL_BLOCK:
-        return hybrid__jinja_macro(j, s, n, &caller) && hybrid__jinja_eval_call(j, s, n->a, caller, &v) && hybrid__jinja_print(j, v);
+        return hybrid__jinja_macro(j, s, n, &caller) && hybrid__jinja_eval(j, s, n->a->a, &v) && hybrid__jinja_eval_call(j, s, n->a, caller, &v)
+            && hybrid__jinja_print(j, v);
     case HYBRID__J_WITH: return hybrid__jinja_with(j, s, n, flow);
     case HYBRID__J_BLOCK: return (inner = hybrid__jscope_new(j, s)) != NULL && hybrid__jinja_run(j, inner, n->c) != HYBRID__J_FAILED;
     default: *flow = n->kind == HYBRID__J_BREAK ? HYBRID__J_BROKEN : HYBRID__J_CONTINUED; return true;
@@ -13943,6 +14049,7 @@ HYBRID__BORDER(hybrid_result, hybrid_template_create, (hybrid_runtime *runtime, 
     t->rt = t->arena.rt = rt;
     t->arena.max_bytes = MEMORY;
     t->arena.steps = UINT64_MAX;
+    hybrid__stack_open(&t->arena.stack);
     t->js = desc && desc->dialect == HYBRID_TEMPLATE_JS;
     if (!(source = (char *)hybrid__jarena_alloc(&t->arena, n))) result = hybrid__fail_memory(error, n);
     else {
@@ -13972,6 +14079,7 @@ static bool hybrid__render_begin(const hybrid_template *t, const hybrid_template
     hybrid__jvalue context;
     memset(j, 0, sizeof *j);
     j->arena.rt = t->rt;
+    hybrid__stack_open(&j->arena.stack);
     j->arena.max_bytes = limits->max_memory ? limits->max_memory : (size_t)256 << 20;
     j->arena.steps = limits->max_steps ? limits->max_steps : 100000000;
     j->max_output = limits->max_output ? limits->max_output : (size_t)64 << 20;
@@ -27444,6 +27552,8 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__SPECIAL_CONTROL
 #undef HYBRID__SPECIAL_TEXT
 #undef HYBRID__SPLIT_MEMBERS
+#undef HYBRID__STACK_FACTOR
+#undef HYBRID__STACK_HERE
 #undef HYBRID__STARCODER
 #undef HYBRID__STEPS
 #undef HYBRID__SUPER_AVX2

@@ -18,6 +18,7 @@
 #include "core/cpu.c"
 #include "core/hash.c"
 #include "core/memory.c"
+#include "core/stack.c"
 #include "core/device.c"
 #include "core/runtime.c"
 #include "core/file.c"

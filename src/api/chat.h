@@ -51,7 +51,7 @@ typedef struct hybrid_template_desc {
 } hybrid_template_desc;
 
 /* Parses a template; desc may be NULL. Errors: INVALID, FORMAT (the template is wrong: line and column), UNSUPPORTED (a tag that chat
- * templates do not have), LIMIT (too large, or more than a hundred brackets or blocks in each other), MEMORY. A template is not changed by rendering: several
+ * templates do not have), LIMIT (too large, or some hundred brackets or blocks in each other), MEMORY. A template is not changed by rendering: several
  * threads may use one at a time. */
 HYBRID_API hybrid_result hybrid_template_create(hybrid_runtime *runtime, const hybrid_template_desc *desc, hybrid_template **tmpl, hybrid_error *error);
 HYBRID_API void hybrid_template_destroy(hybrid_template *tmpl);
@@ -61,7 +61,8 @@ typedef struct hybrid_template_limits {
     size_t   max_memory;        /* bytes of all values together [256 MB] */
     size_t   max_output;        /* bytes [64 MB] */
     uint64_t max_steps;         /* about one a node that is computed, and one per 16 bytes that are moved [100 million: some seconds] */
-    int      max_depth;         /* of nested blocks, calls and values [500]; one takes up to 0.4 KB of the thread's stack; at most 10000 */
+    int      max_depth;         /* of nested blocks, calls and values [500]; at most 10000; besides, nothing that a
+                                   template does takes more than 64 KB of the thread's stack, which is measured: then the result is LIMIT too */
 } hybrid_template_limits;
 
 typedef struct hybrid_render_desc {

@@ -227,59 +227,40 @@ static bool hybrid__jinja_eval_dict(hybrid__jinja *j, hybrid__jscope *s, const h
     }
     return true;
 }
-static bool hybrid__jinja_eval_compare(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *out)
+/* A first operand, then the others, as far as it stays true. */
+static bool hybrid__jinja_eval_compare(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *v)
 {
     const hybrid__jnode *part;
-    hybrid__jvalue left, right;
+    hybrid__jvalue right;
     bool yes = true;
-    if (!hybrid__jinja_eval(j, s, n->a, &left)) return false;
-    for (part = n->b; part && yes; part = part->next, left = right) {
+    for (part = n->b; part && yes; part = part->next, *v = right) {
         if (!hybrid__jinja_eval(j, s, part->a, &right)) return false;
         j->at = part->at;
-        if (!hybrid__jinja_compare(j, (hybrid__jop)part->op, left, right, &yes)) return false;
+        if (!hybrid__jinja_compare(j, (hybrid__jop)part->op, *v, right, &yes)) return false;
     }
-    *out = hybrid__jbool(yes);
+    *v = hybrid__jbool(yes);
     return true;
 }
-static bool hybrid__jinja_eval_slice(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue of, hybrid__jvalue *out)
+static bool hybrid__jinja_eval_slice(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *v)
 {
     hybrid__jvalue a = hybrid__jnone(), b = a, c = a;
-    if ((n->b && !hybrid__jinja_eval(j, s, n->b, &a)) || (n->c && !hybrid__jinja_eval(j, s, n->c, &b)) || (n->d && !hybrid__jinja_eval(j, s, n->d, &c))) return false;
+    if ((n->b && !hybrid__jinja_eval(j, s, n->b, &a)) || (n->c && !hybrid__jinja_eval(j, s, n->c, &b))
+        || (n->d && !hybrid__jinja_eval(j, s, n->d, &c))) return false;
     j->at = n->at;
-    return hybrid__jinja_slice(j, of, a, b, c, out);
+    return hybrid__jinja_slice(j, *v, a, b, c, v);
 }
-static bool hybrid__jinja_eval_call(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue caller, hybrid__jvalue *out)
+/* What takes arguments: a call, a filter, a test. caller: what a call block gives to the macro, undefined elsewhere. */
+static bool hybrid__jinja_eval_call(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue caller, hybrid__jvalue *v)
 {
     hybrid__jargs args;
-    hybrid__jvalue f;
-    if (!hybrid__jinja_eval(j, s, n->a, &f) || !hybrid__jinja_args(j, s, n->b, &args)) return false;
-    j->at = n->at;
-    return hybrid__jinja_call(j, f, &args, caller, out);
-}
-static bool hybrid__jinja_eval_test(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *out)
-{
-    hybrid__jargs args;
-    hybrid__jvalue v;
     bool yes;
-    if (!hybrid__jinja_eval(j, s, n->a, &v) || !hybrid__jinja_args(j, s, n->b, &args)) return false;
+    if (!hybrid__jinja_args(j, s, n->b, &args)) return false;
     j->at = n->at;
-    if (!hybrid__jinja_test(j, n->name, v, &args, &yes)) return false;
-    *out = hybrid__jbool(yes);
+    if (n->kind == HYBRID__J_CALL) return hybrid__jinja_call(j, *v, &args, caller, v);
+    if (n->kind == HYBRID__J_FILTER) return hybrid__jinja_filter(j, n->name, *v, &args, v);
+    if (!hybrid__jinja_test(j, n->name, *v, &args, &yes)) return false;
+    *v = hybrid__jbool(yes);
     return true;
-}
-/* A filter over its input; one without input (of a filter block) takes the given one. */
-static bool hybrid__jinja_eval_filter(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue given, hybrid__jvalue *out)
-{
-    hybrid__jargs args;
-    hybrid__jvalue v = given;
-    bool ok;
-    if (!hybrid__jinja_enter(j)) return false;
-    ok = !n->a || (n->a->kind == HYBRID__J_FILTER ? hybrid__jinja_eval_filter(j, s, n->a, given, &v) : hybrid__jinja_eval(j, s, n->a, &v));
-    ok = ok && hybrid__jinja_args(j, s, n->b, &args);
-    j->at = n->at;
-    ok = ok && hybrid__jinja_filter(j, n->name, v, &args, out);
-    j->depth++;
-    return ok;
 }
 static bool hybrid__jinja_sign(hybrid__jinja *j, hybrid__jvalue v, bool minus, hybrid__jvalue *out)
 {
@@ -289,47 +270,83 @@ static bool hybrid__jinja_sign(hybrid__jinja *j, hybrid__jvalue v, bool minus, h
     return hybrid__jinja_integers(j, minus ? HYBRID__J_SUB : HYBRID__J_ADD, 0, hybrid__jwhole(v), out);
 }
 
-static bool hybrid__jinja_eval_node(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *out)
+/* One link of a chain: v is the value of n->a, and becomes that of n. */
+static bool hybrid__jinja_eval_link(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *v)
 {
-    hybrid__jvalue a, b;
-    switch (n->kind) {
-    case HYBRID__J_CONST: *out = n->value; return true;
-    case HYBRID__J_VARIABLE: return hybrid__jinja_lookup(j, s, n->name, out);
-    case HYBRID__J_LIST_OF: case HYBRID__J_TUPLE_OF: return hybrid__jinja_eval_list(j, s, n, out);
-    case HYBRID__J_DICT_OF: return hybrid__jinja_eval_dict(j, s, n, out);
-    case HYBRID__J_COMPARE: return hybrid__jinja_eval_compare(j, s, n, out);
-    case HYBRID__J_CALL: return hybrid__jinja_eval_call(j, s, n, hybrid__jundefined(j->tree->caller, false), out);
-    case HYBRID__J_FILTER: return hybrid__jinja_eval_filter(j, s, n, hybrid__jnone(), out);
-    case HYBRID__J_TEST: return hybrid__jinja_eval_test(j, s, n, out);
-    case HYBRID__J_CHOICE:
-        if (!hybrid__jinja_eval(j, s, n->b, &a)) return false;
-        if (hybrid__jtruth(a)) return hybrid__jinja_eval(j, s, n->a, out);
-        *out = hybrid__jundefined(NULL, false);
-        return !n->c || hybrid__jinja_eval(j, s, n->c, out);
-    default: break;
-    }
-    if (!hybrid__jinja_eval(j, s, n->a, &a)) return false;
+    hybrid__jvalue b;
     j->at = n->at;
     switch (n->kind) {
-    case HYBRID__J_NOT: *out = hybrid__jbool(!hybrid__jtruth(a)); return true;
-    case HYBRID__J_NEGATE: case HYBRID__J_PLUS: return hybrid__jinja_sign(j, a, n->kind == HYBRID__J_NEGATE, out);
-    case HYBRID__J_ATTRIBUTE: return hybrid__jinja_attribute(j, a, n->name, out);
-    case HYBRID__J_SLICE: return hybrid__jinja_eval_slice(j, s, n, a, out);
+    case HYBRID__J_NOT: *v = hybrid__jbool(hybrid__jtruth(*v) == n->flag); return true;
+    case HYBRID__J_NEGATE: case HYBRID__J_PLUS: return hybrid__jinja_sign(j, *v, n->kind == HYBRID__J_NEGATE, v);
+    case HYBRID__J_ATTRIBUTE: return hybrid__jinja_attribute(j, *v, n->name, v);
+    case HYBRID__J_SLICE: return hybrid__jinja_eval_slice(j, s, n, v);
+    case HYBRID__J_COMPARE: return hybrid__jinja_eval_compare(j, s, n, v);
+    case HYBRID__J_CALL: case HYBRID__J_FILTER: case HYBRID__J_TEST:
+        return hybrid__jinja_eval_call(j, s, n, hybrid__jundefined(j->tree->caller, false), v);
     case HYBRID__J_AND: case HYBRID__J_OR:
-        *out = a;
-        return hybrid__jtruth(a) == (n->kind == HYBRID__J_OR) || hybrid__jinja_eval(j, s, n->b, out);
+        return hybrid__jtruth(*v) == (n->kind == HYBRID__J_OR) || hybrid__jinja_eval(j, s, n->b, v);
     default: break;
     }
     if (!hybrid__jinja_eval(j, s, n->b, &b)) return false;
     j->at = n->at;
-    return n->kind == HYBRID__J_ITEM ? hybrid__jinja_item(j, a, b, out) : hybrid__jinja_binary(j, (hybrid__jop)n->op, a, b, out);
+    return n->kind == HYBRID__J_ITEM ? hybrid__jinja_item(j, *v, b, v) : hybrid__jinja_binary(j, (hybrid__jop)n->op, *v, b, v);
+}
+
+/* What a chain begins with. */
+static bool hybrid__jinja_eval_leaf(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *out)
+{
+    switch (n->kind) {
+    case HYBRID__J_CONST: *out = n->value; return true;
+    case HYBRID__J_VARIABLE: return hybrid__jinja_lookup(j, s, n->name, out);
+    case HYBRID__J_DICT_OF: return hybrid__jinja_eval_dict(j, s, n, out);
+    default: return hybrid__jinja_eval_list(j, s, n, out);
+    }
+}
+
+/* Which of its two values a choice has; NULL: undefined, or (result set) an error. */
+static const hybrid__jnode *hybrid__jinja_choice(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n)
+{
+    hybrid__jvalue yes;
+    if (!hybrid__jinja_eval(j, s, n->b, &yes)) return NULL;
+    return hybrid__jtruth(yes) ? n->a : n->c;
+}
+
+HYBRID__INLINE bool hybrid__jnode_is_link(const hybrid__jnode *n) { return n->kind >= HYBRID__J_NOT && n->kind <= HYBRID__J_TEST; }
+
+/* The chain that ends in top, from its innermost link on; given: the value before a link without one, of filter blocks. */
+static bool hybrid__jinja_eval_chain(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *top, const hybrid__jvalue *given, hybrid__jvalue *out)
+{
+    const hybrid__jnode *n = top;
+    for (;;) {
+        while (hybrid__jnode_is_link(n) && n->a) n = n->a;
+        if (n->kind != HYBRID__J_CHOICE) break;
+        if (n == top) {
+            if ((n = top = hybrid__jinja_choice(j, s, n)) != NULL) continue;
+            *out = hybrid__jundefined(NULL, false);
+            return !j->result;
+        }
+        if (!hybrid__jinja_eval(j, s, n, out)) return false;
+        break;
+    }
+    if (hybrid__jnode_is_link(n)) {
+        *out = *given;
+        if (!hybrid__jinja_eval_link(j, s, n, out)) return false;
+    } else if (n->kind != HYBRID__J_CHOICE && !hybrid__jinja_eval_leaf(j, s, n, out)) {
+        return false;
+    }
+    while (n != top) {
+        n = n->outer;
+        if (!hybrid__jarena_work(&j->arena, 1)) return hybrid__jinja_spent(j);
+        if (!hybrid__jinja_eval_link(j, s, n, out)) return false;
+    }
+    return true;
 }
 static bool hybrid__jinja_eval(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue *out)
 {
     bool ok;
     j->at = n->at;
     if (!hybrid__jinja_enter(j)) return false;
-    ok = hybrid__jinja_eval_node(j, s, n, out);
+    ok = hybrid__jinja_eval_chain(j, s, n, NULL, out);
     j->depth++;
     return ok;
 }
@@ -417,7 +434,7 @@ static bool hybrid__jinja_block_value(hybrid__jinja *j, hybrid__jscope *s, const
     if (!inner) return false;
     hybrid__jinja_capture(j, &text, &outer);
     ok = hybrid__jinja_run(j, inner, n->c) != HYBRID__J_FAILED;
-    return hybrid__jinja_captured(j, outer, ok, out) && (!n->b || hybrid__jinja_eval_filter(j, s, n->b, *out, out));
+    return hybrid__jinja_captured(j, outer, ok, out) && (!n->b || hybrid__jinja_eval_chain(j, s, n->b, out, out));
 }
 
 static bool hybrid__jinja_with(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jflow *flow)
@@ -462,7 +479,8 @@ static bool hybrid__jinja_statement(hybrid__jinja *j, hybrid__jscope *s, const h
     case HYBRID__J_FILTER_BLOCK: return hybrid__jinja_block_value(j, s, n, &v) && hybrid__jinja_print(j, v);
     case HYBRID__J_MACRO: return hybrid__jinja_macro(j, s, n, &v) && hybrid__jscope_set(j, s, n->name, v);
     case HYBRID__J_CALL_BLOCK:
-        return hybrid__jinja_macro(j, s, n, &caller) && hybrid__jinja_eval_call(j, s, n->a, caller, &v) && hybrid__jinja_print(j, v);
+        return hybrid__jinja_macro(j, s, n, &caller) && hybrid__jinja_eval(j, s, n->a->a, &v) && hybrid__jinja_eval_call(j, s, n->a, caller, &v)
+            && hybrid__jinja_print(j, v);
     case HYBRID__J_WITH: return hybrid__jinja_with(j, s, n, flow);
     case HYBRID__J_BLOCK: return (inner = hybrid__jscope_new(j, s)) != NULL && hybrid__jinja_run(j, inner, n->c) != HYBRID__J_FAILED;
     default: *flow = n->kind == HYBRID__J_BREAK ? HYBRID__J_BROKEN : HYBRID__J_CONTINUED; return true;

@@ -3,9 +3,10 @@
 
 typedef enum hybrid__jkind {
     /* expressions */
-    HYBRID__J_CONST, HYBRID__J_VARIABLE, HYBRID__J_LIST_OF, HYBRID__J_TUPLE_OF, HYBRID__J_DICT_OF, HYBRID__J_NOT, HYBRID__J_NEGATE, HYBRID__J_PLUS,
-    HYBRID__J_BINARY, HYBRID__J_AND, HYBRID__J_OR, HYBRID__J_COMPARE, HYBRID__J_CHOICE, HYBRID__J_ATTRIBUTE, HYBRID__J_ITEM, HYBRID__J_SLICE,
-    HYBRID__J_CALL, HYBRID__J_FILTER, HYBRID__J_TEST,
+    HYBRID__J_CONST, HYBRID__J_VARIABLE, HYBRID__J_LIST_OF, HYBRID__J_TUPLE_OF, HYBRID__J_DICT_OF, HYBRID__J_CHOICE,
+    /* links of a chain: a is what they stand behind */
+    HYBRID__J_NOT, HYBRID__J_NEGATE, HYBRID__J_PLUS, HYBRID__J_BINARY, HYBRID__J_AND, HYBRID__J_OR, HYBRID__J_COMPARE, HYBRID__J_ATTRIBUTE,
+    HYBRID__J_ITEM, HYBRID__J_SLICE, HYBRID__J_CALL, HYBRID__J_FILTER, HYBRID__J_TEST,
     /* arguments and parts */
     HYBRID__J_POSITIONAL, HYBRID__J_KEYWORD, HYBRID__J_STAR, HYBRID__J_STARSTAR, HYBRID__J_PART, HYBRID__J_MEMBER,
     /* statements */
@@ -14,7 +15,7 @@ typedef enum hybrid__jkind {
 } hybrid__jkind;
 
 /* One node. What a, b, c, d hold by kind:
- *   LIST_OF TUPLE_OF  a: PARTs            DICT_OF  a: MEMBERs (a: key, b: value)      NOT NEGATE PLUS  a
+ *   LIST_OF TUPLE_OF  a: PARTs            DICT_OF  a: MEMBERs (a: key, b: value)      NOT a (flag: an even number)   NEGATE PLUS  a
  *   BINARY AND OR     a, b                COMPARE  a: first, b: PARTs with op         CHOICE  a if b else c
  *   ATTRIBUTE a.name  ITEM a[b]           SLICE    a[b:c:d]                           CALL  a(b)   FILTER  a|name(b)   TEST  a is name(b)
  *   OUTPUT a          IF   a: condition, b: then, c: the next IF or the else part (flag)
@@ -28,6 +29,7 @@ struct hybrid__jnode {
     uint32_t at;
     hybrid__jnode *next;                 /* in the list it is part of */
     hybrid__jnode *a, *b, *c, *d;
+    hybrid__jnode *outer;                /* whose a this is, in a chain a + b.c|d: evaluated from the inside out without recursion */
     hybrid__jstring *name;               /* one string for all uses of a name: names are compared by address */
     hybrid__jvalue   value;
 };
@@ -112,7 +114,7 @@ static void hybrid__jparse_want_op(hybrid__jparser *p, int op, const char *shown
 static bool hybrid__jparse_enter(hybrid__jparser *p)
 {
     if (p->result) return false;
-    if (p->depth <= 0) {
+    if (!hybrid__jarena_room(p->arena, p->depth)) {
         hybrid__jparse_fail(p, HYBRID_ERROR_LIMIT, p->now.at, "the template is nested too deep");
         hybrid__jparse_advance(p);
         return false;
@@ -131,6 +133,16 @@ static hybrid__jnode *hybrid__jparse_node(hybrid__jparser *p, hybrid__jkind kind
     n->at = p->now.at;
     n->value = hybrid__jnone();
     return n;
+}
+
+/* A node whose a is n: the next link of a chain. */
+static hybrid__jnode *hybrid__jparse_around(hybrid__jparser *p, hybrid__jkind kind, hybrid__jnode *n)
+{
+    hybrid__jnode *outer = hybrid__jparse_node(p, kind);
+    if (!outer) return NULL;
+    outer->a = n;
+    if (n) n->outer = outer;
+    return outer;
 }
 
 /* The one string of a name. */
@@ -209,7 +221,12 @@ static hybrid__jnode *hybrid__jparse_string(hybrid__jparser *p)
 }
 
 static hybrid__jnode *hybrid__jparse_expression(hybrid__jparser *p);
-static hybrid__jnode *hybrid__jparse_or(hybrid__jparser *p);
+static hybrid__jnode *hybrid__jparse_operators(hybrid__jparser *p, int least);
+
+/* How tight operators bind. */
+enum { HYBRID__J_BIND_OR = 1, HYBRID__J_BIND_AND, HYBRID__J_BIND_NOT, HYBRID__J_BIND_COMPARE, HYBRID__J_BIND_ADD, HYBRID__J_BIND_TILDE,
+    HYBRID__J_BIND_MUL, HYBRID__J_BIND_POW };
+
 static hybrid__jnode *hybrid__jparse_primary(hybrid__jparser *p, bool target);
 
 static bool hybrid__jparse_tuple_ends(const hybrid__jparser *p, const char *stop)
@@ -228,7 +245,8 @@ static hybrid__jnode *hybrid__jparse_tuple(hybrid__jparser *p, hybrid__jtuple ho
     if (!tuple) return NULL;
     for (tail = &tuple->a; !hybrid__jparse_tuple_ends(p, stop); tail = &part->next) {
         if (!(part = hybrid__jparse_node(p, HYBRID__J_PART))) return NULL;
-        part->a = how == HYBRID__J_TARGET ? hybrid__jparse_primary(p, true) : how == HYBRID__J_FULL ? hybrid__jparse_expression(p) : hybrid__jparse_or(p);
+        part->a = how == HYBRID__J_TARGET ? hybrid__jparse_primary(p, true) : how == HYBRID__J_FULL ? hybrid__jparse_expression(p)
+            : hybrid__jparse_operators(p, HYBRID__J_BIND_OR);
         if (!part->a) return NULL;
         *tail = part;
         if (!hybrid__jparse_skip_op(p, ',')) {
@@ -331,9 +349,8 @@ static bool hybrid__jparse_args(hybrid__jparser *p, hybrid__jnode **args)
 /* What is in the brackets behind a value: an index or a slice. */
 static hybrid__jnode *hybrid__jparse_subscript(hybrid__jparser *p, hybrid__jnode *of)
 {
-    hybrid__jnode *n = hybrid__jparse_node(p, HYBRID__J_ITEM);
+    hybrid__jnode *n = hybrid__jparse_around(p, HYBRID__J_ITEM, of);
     if (!n) return NULL;
-    n->a = of;
     hybrid__jparse_advance(p);
     if (!hybrid__jparse_is_op(p, ':') && !(n->b = hybrid__jparse_expression(p))) return NULL;
     if (hybrid__jparse_skip_op(p, ':')) {
@@ -345,31 +362,33 @@ static hybrid__jnode *hybrid__jparse_subscript(hybrid__jparser *p, hybrid__jnode
     return p->result ? NULL : n;
 }
 
+/* of.name or of.0, the dot at hand */
+static hybrid__jnode *hybrid__jparse_member(hybrid__jparser *p, hybrid__jnode *of)
+{
+    hybrid__jnode *n;
+    hybrid__jparse_advance(p);
+    n = hybrid__jparse_around(p, p->now.type == HYBRID__J_INT_TOKEN ? HYBRID__J_ITEM : HYBRID__J_ATTRIBUTE, of);
+    if (!n) return NULL;
+    if (n->kind == HYBRID__J_ATTRIBUTE) return (n->name = hybrid__jparse_name(p)) != NULL ? n : NULL;
+    if (!(n->b = hybrid__jparse_const(p, hybrid__jint(p->now.i)))) return NULL;
+    hybrid__jparse_advance(p);
+    return n;
+}
+
+/* of(...), the bracket at hand */
+static hybrid__jnode *hybrid__jparse_call(hybrid__jparser *p, hybrid__jnode *of)
+{
+    hybrid__jnode *n = hybrid__jparse_around(p, HYBRID__J_CALL, of);
+    return n && hybrid__jparse_args(p, &n->b) ? n : NULL;
+}
+
 static hybrid__jnode *hybrid__jparse_postfix(hybrid__jparser *p, hybrid__jnode *n)
 {
     while (n) {
-        hybrid__jnode *outer;
-        if (hybrid__jparse_is_op(p, '.')) {
-            hybrid__jparse_advance(p);
-            if (!(outer = hybrid__jparse_node(p, p->now.type == HYBRID__J_INT_TOKEN ? HYBRID__J_ITEM : HYBRID__J_ATTRIBUTE))) return NULL;
-            if (p->now.type == HYBRID__J_INT_TOKEN) {
-                if (!(outer->b = hybrid__jparse_const(p, hybrid__jint(p->now.i)))) return NULL;
-                hybrid__jparse_advance(p);
-            } else if (!(outer->name = hybrid__jparse_name(p))) {
-                return NULL;
-            }
-            outer->a = n;
-            n = outer;
-        } else if (hybrid__jparse_is_op(p, '[')) {
-            n = hybrid__jparse_subscript(p, n);
-        } else if (hybrid__jparse_is_op(p, '(')) {
-            if (!(outer = hybrid__jparse_node(p, HYBRID__J_CALL))) return NULL;
-            outer->a = n;
-            if (!hybrid__jparse_args(p, &outer->b)) return NULL;
-            n = outer;
-        } else {
-            break;
-        }
+        if (hybrid__jparse_is_op(p, '.')) n = hybrid__jparse_member(p, n);
+        else if (hybrid__jparse_is_op(p, '[')) n = hybrid__jparse_subscript(p, n);
+        else if (hybrid__jparse_is_op(p, '(')) n = hybrid__jparse_call(p, n);
+        else break;
     }
     return n;
 }
@@ -377,9 +396,8 @@ static hybrid__jnode *hybrid__jparse_postfix(hybrid__jparser *p, hybrid__jnode *
 /* name.more, as filters and tests of extensions are called: one name */
 static hybrid__jnode *hybrid__jparse_filter(hybrid__jparser *p, hybrid__jnode *of)
 {
-    hybrid__jnode *n = hybrid__jparse_node(p, HYBRID__J_FILTER);
+    hybrid__jnode *n = hybrid__jparse_around(p, HYBRID__J_FILTER, of);
     if (!n || !(n->name = hybrid__jparse_name(p))) return NULL;
-    n->a = of;
     if (hybrid__jparse_is_op(p, '(') && !hybrid__jparse_args(p, &n->b)) return NULL;
     return n;
 }
@@ -387,161 +405,149 @@ static hybrid__jnode *hybrid__jparse_filter(hybrid__jparser *p, hybrid__jnode *o
 static hybrid__jnode *hybrid__jparse_test(hybrid__jparser *p, hybrid__jnode *of)
 {
     bool negated = hybrid__jparse_skip_word(p, "not");
-    hybrid__jnode *n = hybrid__jparse_node(p, HYBRID__J_TEST), *outer;
+    hybrid__jnode *n = hybrid__jparse_around(p, HYBRID__J_TEST, of);
     if (!n || !(n->name = hybrid__jparse_name(p))) return NULL;
-    n->a = of;
     if (hybrid__jparse_is_op(p, '(')) {
         if (!hybrid__jparse_args(p, &n->b)) return NULL;
     } else if (hybrid__jparse_is_word(p, "is")) {
         hybrid__jparse_fail(p, HYBRID_ERROR_FORMAT, p->now.at, "tests cannot be chained with 'is'");
         return NULL;
-    } else if (((p->now.type >= HYBRID__J_NAME && p->now.type <= HYBRID__J_FLOAT_TOKEN) || hybrid__jparse_is_op(p, '[') || hybrid__jparse_is_op(p, '{'))
-        && !hybrid__jparse_is_word(p, "else or and")) {
-        if (!(n->b = hybrid__jparse_node(p, HYBRID__J_POSITIONAL)) || !(n->b->a = hybrid__jparse_postfix(p, hybrid__jparse_primary(p, false)))) return NULL;
+    } else if (((p->now.type >= HYBRID__J_NAME && p->now.type <= HYBRID__J_FLOAT_TOKEN) || hybrid__jparse_is_op(p, '[')
+        || hybrid__jparse_is_op(p, '{')) && !hybrid__jparse_is_word(p, "else or and")) {
+        if (!(n->b = hybrid__jparse_node(p, HYBRID__J_POSITIONAL))) return NULL;
+        if (!(n->b->a = hybrid__jparse_postfix(p, hybrid__jparse_primary(p, false)))) return NULL;
     }
-    if (!negated) return n;
-    if ((outer = hybrid__jparse_node(p, HYBRID__J_NOT)) != NULL) outer->a = n;
-    return outer;
+    return negated ? hybrid__jparse_around(p, HYBRID__J_NOT, n) : n;
 }
 
-static hybrid__jnode *hybrid__jparse_unary(hybrid__jparser *p, bool filters)
+/* A value with signs before it and filters and tests behind it. Of several signs only their product is kept. */
+static hybrid__jnode *hybrid__jparse_unary(hybrid__jparser *p)
 {
-    hybrid__jnode *n, *outer;
+    hybrid__jnode *n, *sign = NULL;
     if (!hybrid__jparse_enter(p)) return NULL;
-    if (hybrid__jparse_is_op(p, '-') || hybrid__jparse_is_op(p, '+')) {
-        if ((n = hybrid__jparse_node(p, hybrid__jparse_is_op(p, '-') ? HYBRID__J_NEGATE : HYBRID__J_PLUS)) != NULL) {
-            hybrid__jparse_advance(p);
-            if (!(n->a = hybrid__jparse_unary(p, false))) n = NULL;
-        }
-    } else {
-        n = hybrid__jparse_primary(p, false);
+    for (; hybrid__jparse_is_op(p, '-') || hybrid__jparse_is_op(p, '+'); hybrid__jparse_advance(p)) {
+        if (!sign && !(sign = hybrid__jparse_node(p, HYBRID__J_PLUS))) return NULL;
+        if (hybrid__jparse_is_op(p, '-')) sign->kind = sign->kind == HYBRID__J_PLUS ? HYBRID__J_NEGATE : HYBRID__J_PLUS;
     }
-    n = hybrid__jparse_postfix(p, n);
-    while (n && filters) {
+    n = hybrid__jparse_postfix(p, hybrid__jparse_primary(p, false));
+    if (n && sign) {
+        sign->a = n;
+        n->outer = sign;
+        n = sign;
+    }
+    while (n) {
         if (hybrid__jparse_skip_op(p, '|')) n = hybrid__jparse_filter(p, n);
         else if (hybrid__jparse_skip_word(p, "is")) n = hybrid__jparse_test(p, n);
-        else if (hybrid__jparse_is_op(p, '(')) {
-            if ((outer = hybrid__jparse_node(p, HYBRID__J_CALL)) != NULL) {
-                outer->a = n;
-                if (!hybrid__jparse_args(p, &outer->b)) outer = NULL;
-            }
-            n = outer;
-        } else break;
+        else if (hybrid__jparse_is_op(p, '(')) n = hybrid__jparse_call(p, n);
+        else break;
     }
     p->depth++;
     return n;
 }
 
-/* How tight an operator binds: + - 1, ~ 2, * / // % 3, ** 4; 0: it is none. All bind to the left, ** too. */
-static int hybrid__jparse_binary_op(const hybrid__jparser *p, hybrid__jop *op)
+/* How tight the operator at hand binds; 0: it is none. All bind to the left, ** too. */
+static int hybrid__jparse_operator(hybrid__jparser *p, hybrid__jkind *kind, hybrid__jop *op)
 {
+    *kind = HYBRID__J_BINARY;
+    if (p->now.type == HYBRID__J_NAME) {
+        if (hybrid__jparse_is_word(p, "or")) { *kind = HYBRID__J_OR; return HYBRID__J_BIND_OR; }
+        if (hybrid__jparse_is_word(p, "and")) { *kind = HYBRID__J_AND; return HYBRID__J_BIND_AND; }
+        *kind = HYBRID__J_COMPARE;
+        if (hybrid__jparse_is_word(p, "in")) { *op = HYBRID__J_IN; return HYBRID__J_BIND_COMPARE; }
+        if (!hybrid__jparse_is_word(p, "not") || p->peek.type != HYBRID__J_NAME || p->peek.n != 2 || memcmp(p->peek.p, "in", 2)) return 0;
+        *op = HYBRID__J_NOT_IN;
+        return HYBRID__J_BIND_COMPARE;
+    }
     if (p->now.type != HYBRID__J_OPERATOR) return 0;
     switch (p->now.op) {
-    case '+': *op = HYBRID__J_ADD; return 1;
-    case '-': *op = HYBRID__J_SUB; return 1;
-    case '~': *op = HYBRID__J_TILDE; return 2;
-    case '*': *op = HYBRID__J_MUL; return 3;
-    case '/': *op = HYBRID__J_DIV; return 3;
-    case '/' * 256 + '/': *op = HYBRID__J_FLOORDIV; return 3;
-    case '%': *op = HYBRID__J_MOD; return 3;
-    case '*' * 256 + '*': *op = HYBRID__J_POW; return 4;
+    case '+': *op = HYBRID__J_ADD; return HYBRID__J_BIND_ADD;
+    case '-': *op = HYBRID__J_SUB; return HYBRID__J_BIND_ADD;
+    case '~': *op = HYBRID__J_TILDE; return HYBRID__J_BIND_TILDE;
+    case '*': *op = HYBRID__J_MUL; return HYBRID__J_BIND_MUL;
+    case '/': *op = HYBRID__J_DIV; return HYBRID__J_BIND_MUL;
+    case '/' * 256 + '/': *op = HYBRID__J_FLOORDIV; return HYBRID__J_BIND_MUL;
+    case '%': *op = HYBRID__J_MOD; return HYBRID__J_BIND_MUL;
+    case '*' * 256 + '*': *op = HYBRID__J_POW; return HYBRID__J_BIND_POW;
+    case '=' * 256 + '=': *op = HYBRID__J_EQ; break;
+    case '!' * 256 + '=': *op = HYBRID__J_NE; break;
+    case '<' * 256 + '=': *op = HYBRID__J_LE; break;
+    case '>' * 256 + '=': *op = HYBRID__J_GE; break;
+    case '<': *op = HYBRID__J_LT; break;
+    case '>': *op = HYBRID__J_GT; break;
     default: return 0;
     }
-}
-static hybrid__jnode *hybrid__jparse_binary(hybrid__jparser *p, int least)
-{
-    hybrid__jnode *left = hybrid__jparse_unary(p, true), *n;
-    hybrid__jop op = HYBRID__J_ADD;
-    int level;
-    while (left && (level = hybrid__jparse_binary_op(p, &op)) >= least && level) {
-        if (!(n = hybrid__jparse_node(p, HYBRID__J_BINARY))) return NULL;
-        n->op = (uint8_t)op;
-        n->a = left;
-        hybrid__jparse_advance(p);
-        if (!(n->b = hybrid__jparse_binary(p, level + 1))) return NULL;
-        left = n;
-    }
-    return left;
+    *kind = HYBRID__J_COMPARE;
+    return HYBRID__J_BIND_COMPARE;
 }
 
-static bool hybrid__jparse_compare_op(hybrid__jparser *p, hybrid__jop *op)
+/* first < b <= c is one node; the first operator is at hand. */
+static hybrid__jnode *hybrid__jparse_compare(hybrid__jparser *p, hybrid__jnode *first)
 {
-    if (hybrid__jparse_is_word(p, "in")) { *op = HYBRID__J_IN; return true; }
-    if (hybrid__jparse_is_word(p, "not") && p->peek.type == HYBRID__J_NAME && p->peek.n == 2 && !memcmp(p->peek.p, "in", 2)) {
-        hybrid__jparse_advance(p);
-        *op = HYBRID__J_NOT_IN;
-        return true;
-    }
-    if (p->now.type != HYBRID__J_OPERATOR) return false;
-    switch (p->now.op) {
-    case '=' * 256 + '=': *op = HYBRID__J_EQ; return true;
-    case '!' * 256 + '=': *op = HYBRID__J_NE; return true;
-    case '<' * 256 + '=': *op = HYBRID__J_LE; return true;
-    case '>' * 256 + '=': *op = HYBRID__J_GE; return true;
-    case '<': *op = HYBRID__J_LT; return true;
-    case '>': *op = HYBRID__J_GT; return true;
-    default: return false;
-    }
-}
-/* a < b <= c is one node. */
-static hybrid__jnode *hybrid__jparse_compare(hybrid__jparser *p)
-{
-    hybrid__jnode *first = hybrid__jparse_binary(p, 1), *n = NULL, **tail = NULL, *part;
+    hybrid__jnode *n = hybrid__jparse_around(p, HYBRID__J_COMPARE, first), **tail, *part;
+    hybrid__jkind kind;
     hybrid__jop op = HYBRID__J_EQ;
-    while (first && hybrid__jparse_compare_op(p, &op)) {
-        if (!n) {
-            if (!(n = hybrid__jparse_node(p, HYBRID__J_COMPARE))) return NULL;
-            n->a = first;
-            tail = &n->b;
-        }
+    if (!n) return NULL;
+    for (tail = &n->b; hybrid__jparse_operator(p, &kind, &op) == HYBRID__J_BIND_COMPARE; tail = &part->next) {
+        if (op == HYBRID__J_NOT_IN) hybrid__jparse_advance(p);
         if (!(part = hybrid__jparse_node(p, HYBRID__J_PART))) return NULL;
         part->op = (uint8_t)op;
         hybrid__jparse_advance(p);
-        if (!(part->a = hybrid__jparse_binary(p, 1))) return NULL;
+        if (!(part->a = hybrid__jparse_operators(p, HYBRID__J_BIND_ADD))) return NULL;
         *tail = part;
-        tail = &part->next;
     }
-    return n ? n : first;
-}
-static hybrid__jnode *hybrid__jparse_not(hybrid__jparser *p)
-{
-    hybrid__jnode *n;
-    if (!hybrid__jparse_is_word(p, "not")) return hybrid__jparse_compare(p);
-    if (!hybrid__jparse_enter(p)) return NULL;
-    if ((n = hybrid__jparse_node(p, HYBRID__J_NOT)) != NULL) {
-        hybrid__jparse_advance(p);
-        if (!(n->a = hybrid__jparse_not(p))) n = NULL;
-    }
-    p->depth++;
     return n;
 }
-static hybrid__jnode *hybrid__jparse_logic(hybrid__jparser *p, hybrid__jkind kind)
-{
-    hybrid__jnode *left = kind == HYBRID__J_OR ? hybrid__jparse_logic(p, HYBRID__J_AND) : hybrid__jparse_not(p), *n;
-    while (left && hybrid__jparse_is_word(p, kind == HYBRID__J_OR ? "or" : "and")) {
-        if (!(n = hybrid__jparse_node(p, kind))) return NULL;
-        hybrid__jparse_advance(p);
-        n->a = left;
-        if (!(n->b = kind == HYBRID__J_OR ? hybrid__jparse_logic(p, HYBRID__J_AND) : hybrid__jparse_not(p))) return NULL;
-        left = n;
-    }
-    return left;
-}
-static hybrid__jnode *hybrid__jparse_or(hybrid__jparser *p) { return hybrid__jparse_logic(p, HYBRID__J_OR); }
 
-/* a if b else c; without else it is undefined */
+/* Operands and the operators between them that bind at least as tight as least. */
+static hybrid__jnode *hybrid__jparse_operators(hybrid__jparser *p, int least)
+{
+    hybrid__jnode *n, *outer = NULL;
+    hybrid__jkind kind;
+    hybrid__jop op = HYBRID__J_ADD;
+    int level;
+    if (least <= HYBRID__J_BIND_NOT && hybrid__jparse_is_word(p, "not")) {
+        if (!(outer = hybrid__jparse_node(p, HYBRID__J_NOT))) return NULL;
+        outer->flag = true;
+        while (hybrid__jparse_skip_word(p, "not")) outer->flag = !outer->flag;      /* not not not a: only their parity is kept */
+        if (!(n = hybrid__jparse_operators(p, HYBRID__J_BIND_COMPARE))) return NULL;
+        outer->a = n;
+        n->outer = outer;
+        n = outer;
+    } else if (!(n = hybrid__jparse_unary(p))) {
+        return NULL;
+    }
+    while ((level = hybrid__jparse_operator(p, &kind, &op)) >= least && level) {
+        if (kind == HYBRID__J_COMPARE) {
+            if (!(n = hybrid__jparse_compare(p, n))) return NULL;
+            continue;
+        }
+        if (!(outer = hybrid__jparse_around(p, kind, n))) return NULL;
+        outer->op = (uint8_t)op;
+        hybrid__jparse_advance(p);
+        if (!(outer->b = hybrid__jparse_operators(p, level + 1))) return NULL;
+        n = outer;
+    }
+    return n;
+}
+
+/* a if b else c; without else it is undefined. A chain of else is one loop, here and when it is evaluated. */
 static hybrid__jnode *hybrid__jparse_expression(hybrid__jparser *p)
 {
-    hybrid__jnode *value, *n;
+    hybrid__jnode *root = NULL, **slot = &root, *value, *n;
     if (!hybrid__jparse_enter(p)) return NULL;
-    value = hybrid__jparse_or(p);
+    value = hybrid__jparse_operators(p, HYBRID__J_BIND_OR);
     while (value && hybrid__jparse_is_word(p, "if")) {
         if (!(n = hybrid__jparse_node(p, HYBRID__J_CHOICE))) { value = NULL; break; }
         hybrid__jparse_advance(p);
         n->a = value;
         value = n;
-        if (!(n->b = hybrid__jparse_or(p)) || (hybrid__jparse_skip_word(p, "else") && !(n->c = hybrid__jparse_expression(p)))) value = NULL;
+        if (!(n->b = hybrid__jparse_operators(p, HYBRID__J_BIND_OR))) { value = NULL; break; }
+        if (!hybrid__jparse_skip_word(p, "else")) continue;
+        *slot = n;
+        slot = &n->c;
+        value = hybrid__jparse_operators(p, HYBRID__J_BIND_OR);
     }
     p->depth++;
-    return value;
+    *slot = value;
+    return value ? root : NULL;
 }

@@ -50,8 +50,10 @@ static HYBRID__PRINTF(3, 4) bool hybrid__jinja_fail(hybrid__jinja *j, hybrid_res
 static bool hybrid__jinja_spent(hybrid__jinja *j)
 {
     if (j->arena.result == HYBRID_ERROR_MEMORY) return hybrid__jinja_fail(j, HYBRID_ERROR_MEMORY, "out of memory");
+    if (j->arena.deep)
+        return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "nested deeper than max_depth or the stack allows (does it refer to itself?)");
     if (j->arena.result && !j->arena.steps) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "the template takes more steps than max_steps allows");
-    if (j->arena.result) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "the template needs more memory than max_memory allows, or nests too deep");
+    if (j->arena.result) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "the template needs more memory than max_memory allows");
     return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "this value cannot be a key of a dict");
 }
 static bool hybrid__jinja_check(hybrid__jinja *j, bool ok) { return ok ? true : hybrid__jinja_spent(j); }
@@ -59,8 +61,7 @@ static bool hybrid__jinja_check(hybrid__jinja *j, bool ok) { return ok ? true : 
 /* Every recursion over a template or its values enters here and leaves by j->depth++. */
 static bool hybrid__jinja_enter(hybrid__jinja *j)
 {
-    if (j->depth <= 0) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "nested deeper than max_depth allows (does it refer to itself?)");
-    if (!hybrid__jarena_work(&j->arena, 1)) return hybrid__jinja_spent(j);
+    if (!hybrid__jarena_work(&j->arena, 1) || !hybrid__jarena_room(&j->arena, j->depth)) return hybrid__jinja_spent(j);
     j->depth--;
     return true;
 }

@@ -8,7 +8,9 @@ typedef struct hybrid__jarena {
     hybrid__jchunk *chunks;              /* the newest first; that is the one with room */
     size_t          bytes, max_bytes;    /* of all chunks */
     uint64_t        steps;               /* left */
+    hybrid__stack   stack;
     hybrid_result   result;
+    bool            deep;                /* the result is a limit of depth */
 } hybrid__jarena;
 
 typedef enum hybrid__jtype {
@@ -96,6 +98,14 @@ static bool hybrid__jarena_work(hybrid__jarena *arena, uint64_t n)
     if (n > arena->steps) { arena->steps = 0; arena->result = HYBRID_ERROR_LIMIT; return false; }
     arena->steps -= n;
     return true;
+}
+
+/* Every recursion over values or a tree asks for room on the stack; depth: levels left. */
+static bool hybrid__jarena_room(hybrid__jarena *arena, int depth)
+{
+    if (depth > 0 && hybrid__stack_room(&arena->stack)) return true;
+    if (!arena->result) { arena->result = HYBRID_ERROR_LIMIT; arena->deep = true; }
+    return false;
 }
 
 static bool hybrid__jbuffer_append(hybrid__jarena *arena, hybrid__jbuffer *b, const char *p, size_t n)
@@ -393,7 +403,6 @@ static int hybrid__jequal(hybrid__jarena *arena, hybrid__jvalue a, hybrid__jvalu
 {
     size_t i;
     int same;
-    if (depth <= 0) arena->result = arena->result ? arena->result : HYBRID_ERROR_LIMIT;
     if (!hybrid__jarena_work(arena, 1)) return -1;
     if (hybrid__jis_whole(a) && hybrid__jis_whole(b)) return hybrid__jwhole(a) == hybrid__jwhole(b);
     if (hybrid__jis_number(a) && hybrid__jis_number(b)) return hybrid__jreal(a) == hybrid__jreal(b);
@@ -403,12 +412,14 @@ static int hybrid__jequal(hybrid__jarena *arena, hybrid__jvalue a, hybrid__jvalu
     case HYBRID__J_STRING: return a.u.s->n == b.u.s->n && !memcmp(a.u.s->p, b.u.s->p, a.u.s->n);
     case HYBRID__J_LIST:
         if (a.u.list == b.u.list) return 1;
+        if (!hybrid__jarena_room(arena, depth)) return -1;
         if (a.u.list->n != b.u.list->n || a.u.list->kind != b.u.list->kind || a.u.list->kind > HYBRID__J_TUPLE) return 0;
         for (i = 0; i < a.u.list->n; i++)
             if ((same = hybrid__jequal(arena, a.u.list->items[i], b.u.list->items[i], depth - 1)) != 1) return same;
         return 1;
     case HYBRID__J_DICT:
         if (a.u.dict == b.u.dict) return 1;
+        if (!hybrid__jarena_room(arena, depth)) return -1;
         if (a.u.dict->n != b.u.dict->n) return 0;
         for (i = 0; i < a.u.dict->n; i++) {
             const hybrid__jentry *e = hybrid__jdict_find(arena, b.u.dict, a.u.dict->entries[i].key);
@@ -515,28 +526,56 @@ static bool hybrid__jdict_put(hybrid__jarena *arena, hybrid__jdict *d, const cha
     return hybrid__jstring_view(arena, name, strlen(name), &key) && hybrid__jdict_set(arena, d, key, value);
 }
 
-/* A JSON tree as values; its strings are not copied, so the document must outlive them. Recurses as deep as the tree. */
-static bool hybrid__jfrom_json(hybrid__jarena *arena, const hybrid__json *json, hybrid__jvalue *out)
+/* One JSON value; a container is empty still. */
+static bool hybrid__jfrom_json_one(hybrid__jarena *arena, const hybrid__json *json, hybrid__jvalue *out)
 {
-    const hybrid__json *child;
-    hybrid__jvalue key, value;
-    uint32_t i;
     switch (json->type) {
     case HYBRID__JSON_NULL: *out = hybrid__jnone(); return true;
     case HYBRID__JSON_BOOL: *out = hybrid__jbool(json->u.b); return true;
     case HYBRID__JSON_INT: *out = hybrid__jint(json->u.i); return true;
     case HYBRID__JSON_REAL: *out = hybrid__jfloat(json->u.d); return true;
     case HYBRID__JSON_STRING: return hybrid__jstring_view(arena, json->u.s, json->n, out);
-    case HYBRID__JSON_ARRAY:
-        if (!hybrid__jlist_new(arena, json->n, HYBRID__J_PLAIN, out)) return false;
-        for (i = 0, child = hybrid__json_first(json); i < json->n; i++, child = hybrid__json_next(child))
-            if (!hybrid__jfrom_json(arena, child, &value) || !hybrid__jlist_push(arena, out->u.list, value)) return false;
-        return true;
-    default:
-        if (!hybrid__jdict_new(arena, out)) return false;
-        for (i = 0, child = hybrid__json_first(json); i < json->n; i++, child = hybrid__json_next_member(child))
-            if (!hybrid__jstring_view(arena, child->u.s, child->n, &key) || !hybrid__jfrom_json(arena, child + 1, &value)
-                || !hybrid__jdict_set(arena, out->u.dict, key, value)) return false;
-        return true;
+    case HYBRID__JSON_ARRAY: return hybrid__jlist_new(arena, json->n, HYBRID__J_PLAIN, out);
+    default: return hybrid__jdict_new(arena, out);
     }
+}
+
+/* A JSON tree as values; its strings are not copied, so the document must outlive them. Does not recurse: open containers wait in a
+ * row, and their members come in the order of the tree's nodes. */
+static bool hybrid__jfrom_json(hybrid__jarena *arena, const hybrid__json *json, hybrid__jvalue *out)
+{
+    typedef struct level { struct level *up; hybrid__jvalue to; uint32_t left; } level;
+    level *open = NULL, *spare = NULL, *l;
+    const hybrid__json *p = json;
+    hybrid__jvalue key = hybrid__jnone(), value;
+    do {
+        while (open && !open->left) {                        /* full: the next value belongs to the one around */
+            l = open;
+            open = l->up;
+            l->up = spare;
+            spare = l;
+        }
+        if (p != json && !open) return true;
+        if (open && open->to.type == HYBRID__J_DICT) {
+            if (!hybrid__jstring_view(arena, p->u.s, p->n, &key)) return false;
+            p++;
+        }
+        if (!hybrid__jfrom_json_one(arena, p, &value)) return false;
+        if (!open) *out = value;
+        else {
+            open->left--;
+            if (open->to.type == HYBRID__J_DICT ? !hybrid__jdict_set(arena, open->to.u.dict, key, value)
+                : !hybrid__jlist_push(arena, open->to.u.list, value)) return false;
+        }
+        if (p->type >= HYBRID__JSON_ARRAY) {
+            if ((l = spare) != NULL) spare = l->up;
+            else if (!(l = (level *)hybrid__jarena_alloc(arena, sizeof *l))) return false;
+            l->up = open;
+            l->to = value;
+            l->left = p->n;
+            open = l;
+        }
+        p++;
+    } while (open);
+    return true;
 }

@@ -69,6 +69,7 @@ HYBRID__BORDER(hybrid_result, hybrid_template_create, (hybrid_runtime *runtime, 
     t->rt = t->arena.rt = rt;
     t->arena.max_bytes = MEMORY;
     t->arena.steps = UINT64_MAX;
+    hybrid__stack_open(&t->arena.stack);
     t->js = desc && desc->dialect == HYBRID_TEMPLATE_JS;
     if (!(source = (char *)hybrid__jarena_alloc(&t->arena, n))) result = hybrid__fail_memory(error, n);
     else {
@@ -98,6 +99,7 @@ static bool hybrid__render_begin(const hybrid_template *t, const hybrid_template
     hybrid__jvalue context;
     memset(j, 0, sizeof *j);
     j->arena.rt = t->rt;
+    hybrid__stack_open(&j->arena.stack);
     j->arena.max_bytes = limits->max_memory ? limits->max_memory : (size_t)256 << 20;
     j->arena.steps = limits->max_steps ? limits->max_steps : 100000000;
     j->max_output = limits->max_output ? limits->max_output : (size_t)64 << 20;
