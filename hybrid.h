@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id c2c95c6513a07270): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id f19712b005f5a69d): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -66,108 +66,108 @@
  *     1600  decimal.c          doubles as text, the same in every locale
  *     1698  thread.c           atomics, threads, and the worker pool
  *     2074  cpu.c              what this processor and its operating system can do
- *     2181  hash.c             where a name belongs in a table
- *     2279  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     2389  stack.c            how much of the thread's stack a recursion may take
- *     2429  device.c           which GPU a runtime uses
- *     2511  runtime.c          creates and ends runtimes
- *     2652  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2861  output.c           a file that is written
- *     3169  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     3197  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    27416  end.h              closes what core/begin opened
+ *     2182  hash.c             where a name belongs in a table
+ *     2280  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     2390  stack.c            how much of the thread's stack a recursion may take
+ *     2430  device.c           which GPU a runtime uses
+ *     2512  runtime.c          creates and ends runtimes
+ *     2653  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2862  output.c           a file that is written
+ *     3170  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     3198  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    27520  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     3563  names.c            names that must differ, found by hash
- *     3654  value.c            the 13 types of metadata values and their items
- *     3780  scan.c             a walk over the metadata, which checks every length before it is believed
- *     3984  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
- *     4274  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
- *     4739  write.c            makes a GGUF file
+ *     3564  names.c            names that must differ, found by hash
+ *     3655  value.c            the 13 types of metadata values and their items
+ *     3781  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     3985  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
+ *     4275  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
+ *     4740  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     5360  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     5441  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     5740  floats.c           the types that are plain numbers
- *     5779  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     5972  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     6200  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     6340  types.c            the table of all types, and the public functions over it
- *     6445  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     6515  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     5361  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     5442  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     5741  floats.c           the types that are plain numbers
+ *     5780  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     5973  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     6201  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     6341  types.c            the table of all types, and the public functions over it
+ *     6446  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     6516  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     6690  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     6935  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     7077  pretokenize.c      cuts text into the words inside which BPE merges
- *     7489  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
- *     7681  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
- *     7774  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     8188  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     8398  bpe.c              the merging
- *     8768  tokenizer.c        making tokenizers, text to ids, ids to text
- *     9062  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     9189  stop.c             finds strings that end an answer in bytes that come in pieces
- *     9329  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     9913  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *    10211  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *    10465  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *    10963  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *    11299  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    11661  jinja_filter.c     what stands behind '|'.
- *    12252  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    12430  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    12680  jinja_parse.c      tokens to a tree
- *    13236  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    13477  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    13980  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    14153  chat.c             a conversation as the variables that chat templates expect
+ *     6691  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     6936  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     7078  pretokenize.c      cuts text into the words inside which BPE merges
+ *     7490  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
+ *     7682  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
+ *     7775  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     8189  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     8399  bpe.c              the merging
+ *     8769  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     9063  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     9190  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     9330  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     9914  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *    10212  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *    10466  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *    10964  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *    11300  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    11662  jinja_filter.c     what stands behind '|'.
+ *    12253  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    12431  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    12681  jinja_parse.c      tokens to a tree
+ *    13237  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    13478  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    13981  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    14154  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    14293  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    14588  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    14605  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    14630  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    14719  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    15085  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    15114  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    15222  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    15292  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    15387  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    15800  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    16134  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    16392  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    16588  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    17132  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes times tiles of activations
- *    18102  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    18683  cpu_int.c          the table of integer-block kernels
- *    18741  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    18808  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    21070  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    22201  cpu_select.c       the kernels of an instruction set
- *    22237  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    22407  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    22661  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    14294  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    14589  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    14606  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    14631  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    14720  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    15086  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    15115  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    15223  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    15293  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    15388  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    15801  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    16135  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    16393  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    16589  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    17133  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
+ *    18206  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    18787  cpu_int.c          the table of integer-block kernels
+ *    18845  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    18912  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    21174  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    22305  cpu_select.c       the kernels of an instruction set
+ *    22341  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    22511  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    22765  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    23082  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    23399  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    23773  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    24080  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    24124  unused.c           tensors of the file that the model is not computed with
- *    24284  forward.c          one transformer for all families, over the op table
- *    24789  place.c            which layers run where
- *    24926  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    23186  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    23503  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    23877  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    24184  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    24228  unused.c           tensors of the file that the model is not computed with
+ *    24388  forward.c          one transformer for all families, over the op table
+ *    24893  place.c            which layers run where
+ *    25030  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    25165  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    25501  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    25790  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    25930  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    26598  next.c             the next token of a sequence
- *    26651  plan.c             the bytes of a model and a context before they are loaded
- *    26760  dialog.c           the messages of a conversation, and the prompt that they make
- *    26944  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    25269  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    25605  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    25894  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    26034  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    26702  next.c             the next token of a sequence
+ *    26755  plan.c             the bytes of a model and a context before they are loaded
+ *    26864  dialog.c           the messages of a conversation, and the prompt that they make
+ *    27048  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1081,7 +1081,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "c2c95c6513a07270"
+#define HYBRID__SOURCE_ID "f19712b005f5a69d"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -2170,7 +2170,8 @@ static hybrid__isa hybrid__cpu_isa(void)
 #endif
 }
 
-/* The best class that is at most `want` and runs on a processor whose best is `have`; a class of other processors limits nothing. */
+/* The best class that is at most `want` and runs on a processor whose best is `have`; a class of other processors
+ * limits nothing. */
 static hybrid__isa hybrid__isa_limit(hybrid__isa want, hybrid__isa have)
 {
     if (want >= have || (have == HYBRID__ISA_NEON && want != HYBRID__ISA_GENERIC)) return have;
@@ -17130,12 +17131,13 @@ HYBRID__GEMV256_AVX2(q6_K)
 /* ==== end src/compute/cpu_int_avx2.c ==== */
 
 /* ==== begin src/compute/cpu_int_avx2_gemm.c ==== */
-/* compute/cpu_int_avx2_gemm: prefill of integer blocks with AVX2: panels of weights as bytes times tiles of activations.
+/* compute/cpu_int_avx2_gemm: prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations.
  *
- * A panel is 16 rows of weights, unpacked once and multiplied with all rows of activations: for every 4 k, 16 rows x 4 unsigned bytes. Bytes are
- * multiplied by vpmaddubsw (unsigned x signed, pairs summed in 16 bits) and stay 16-bit sums as long as their type allows: 16 products of 4 or 5
- * bits, 8 of 6 bits; an offset goes into the value that the sum starts with, so that only the end of the sum has to fit. The tile is
- * cpu_int_tile.inc; processors with AVX-VNNI (vpdpbusd, 4 products to 32 bits) run the same text with another product.
+ * A panel is 16 rows of weights, unpacked once and multiplied with all rows of activations: for every 4 k, 16 rows x
+ * 4 unsigned bytes. Bytes are multiplied by vpmaddubsw (unsigned x signed, pairs summed in 16 bits) and stay 16-bit
+ * sums as long as their type allows: 16 products of 4 or 5 bits, 8 of 6 bits; an offset goes into the value that the
+ * sum starts with, so that only the end of the sum has to fit. The tile is cpu_int_tile.inc;
+ * processors with AVX-VNNI (vpdpbusd, 4 products to 32 bits) run the same text with another product.
  *
  * The 8 sums p[b % 8] of NUMERICS.md lie in memory that stays in L1, block by block in the order of the file. */
 #if defined(HYBRID__X86)
@@ -17147,7 +17149,8 @@ HYBRID__GEMV256_AVX2(q6_K)
 #endif
 
 /* ---- activations: q as int8, d (floats), and
- * of 32-weight blocks: s: sums of q (floats); e: minus the sums of q as pairs of int16, 4i and 4i + 1, 4i + 2 and 4i + 3;
+ * of 32-weight blocks: s: sums of q (floats); e: minus the sums of q as pairs of int16: of those at 4i and 4i + 1, and
+ * of those at 4i + 2 and 4i + 3;
  * of super-blocks: e of every 16 and of every 32, sums of q of every 16 and of every 32 (int16). ---- */
 HYBRID__INLINE size_t hybrid__byte32_d(int64_t k) { return hybrid__align((size_t)k, 64); }
 HYBRID__INLINE size_t hybrid__byte32_part(int64_t k) { return hybrid__align((size_t)k / 8, 64); }
@@ -17159,8 +17162,12 @@ HYBRID__INLINE size_t hybrid__byte256_s32(int64_t k) { return hybrid__byte256_s1
 HYBRID__INLINE size_t hybrid__byte256_d(int64_t k) { return hybrid__byte256_s32(k) + (size_t)k / 16; }
 static size_t hybrid__byte256_bytes(int64_t k) { return hybrid__align(hybrid__byte256_d(k) + (size_t)k / 64, 64) | 64; }
 
-HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_put_avx2(char *at, __m256i v) { _mm256_store_si256((__m256i *)(void *)at, v); }
-/* 32 floats to int8, stored at q; returns sums of pairs: dword i: of q[4i] + q[4i + 1], q[4i + 2] + q[4i + 3]. id: 1/d, 0 where all become zeros. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_put_avx2(char *at, __m256i v)
+{
+    _mm256_store_si256((__m256i *)(void *)at, v);
+}
+/* 32 floats to int8, stored at q; returns sums of pairs: dword i: q[4i] + q[4i + 1], q[4i + 2] + q[4i + 3].
+ * id: 1/d, 0 where all become zeros. */
 HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__byte_quant_avx2(const float *x, __m256 id, char *q)
 {
     const __m256i keep = _mm256_castps_si256(_mm256_cmp_ps(id, _mm256_setzero_ps(), _CMP_GT_OQ));
@@ -17191,8 +17198,9 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__byte_most_avx2(const float *x
 HYBRID__INLINE HYBRID__TARGET_AVX2 __m256 hybrid__byte_scale_avx2(__m256i most, __m256 *id)
 {
     const __m256 d = _mm256_div_ps(_mm256_castsi256_ps(most), _mm256_set1_ps(127.0f));
-    const __m256 fine = _mm256_and_ps(_mm256_cmp_ps(d, _mm256_set1_ps(1.17549435e-38f), _CMP_GE_OQ), _mm256_cmp_ps(d, _mm256_set1_ps(3.402823466e+38f), _CMP_LE_OQ));
-    *id = _mm256_and_ps(_mm256_div_ps(_mm256_set1_ps(1.0f), d), fine);
+    const __m256 normal = _mm256_cmp_ps(d, _mm256_set1_ps(1.17549435e-38f), _CMP_GE_OQ);
+    const __m256 finite = _mm256_cmp_ps(d, _mm256_set1_ps(3.402823466e+38f), _CMP_LE_OQ);
+    *id = _mm256_and_ps(_mm256_div_ps(_mm256_set1_ps(1.0f), d), _mm256_and_ps(normal, finite));
     return d;
 }
 
@@ -17210,9 +17218,13 @@ HYBRID__TARGET_AVX2 static void hybrid__byte32_group(const float *x, int count, 
     for (i = 0; i < 8; i++) v[i] = hybrid__byte_most_avx2(x + 32 * i);
     low = HYBRID__BYTE_REDUCE(_mm256_max_epu32, v);
     high = HYBRID__BYTE_REDUCE(_mm256_max_epu32, v + 4);
-    d = hybrid__byte_scale_avx2(_mm256_max_epu32(_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31)), &id);
+    d = hybrid__byte_scale_avx2(
+        _mm256_max_epu32(_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31)), &id);
     _mm256_store_ps(ids, id);
-    for (i = 0; i < 8; i++) v[i] = hybrid__byte_quant_avx2(x + 32 * i, _mm256_set1_ps(ids[i]), i < count ? act + (b + i) * 32 : q);
+    for (i = 0; i < 8; i++) {
+        char *to = i < count ? act + (b + i) * 32 : q;
+        v[i] = hybrid__byte_quant_avx2(x + 32 * i, _mm256_set1_ps(ids[i]), to);
+    }
     low = HYBRID__BYTE_REDUCE(_mm256_add_epi16, v);
     high = HYBRID__BYTE_REDUCE(_mm256_add_epi16, v + 4);
     low = _mm256_add_epi16(_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31));
@@ -17233,7 +17245,8 @@ HYBRID__TARGET_AVX2 static void hybrid__byte32_prepare(const float *x, int64_t k
 }
 HYBRID__TARGET_AVX2 static void hybrid__byte256_prepare(const float *x, int64_t k, void *act)
 {
-    char *at = (char *)act, *e16 = at + hybrid__byte256_e16(k), *e32 = at + hybrid__byte256_e32(k), *s16 = at + hybrid__byte256_s16(k), *s32 = at + hybrid__byte256_s32(k);
+    char *at = (char *)act, *e16 = at + hybrid__byte256_e16(k), *e32 = at + hybrid__byte256_e32(k);
+    char *s16 = at + hybrid__byte256_s16(k), *s32 = at + hybrid__byte256_s32(k);
     const __m256i zero = _mm256_setzero_si256(), one = _mm256_set1_epi16(1);
     int64_t b;
     int i;
@@ -17248,7 +17261,7 @@ HYBRID__TARGET_AVX2 static void hybrid__byte256_prepare(const float *x, int64_t 
         d = hybrid__byte_scale_avx2(_mm256_broadcastd_epi32(m), &id);
         _mm_store_ss((float *)(void *)(at + hybrid__byte256_d(k) + b * 4), _mm256_castps256_ps128(d));
         for (i = 0; i < 8; i++) v[i] = hybrid__byte_quant_avx2(x + 32 * i, id, at + b * 256 + 32 * i);
-        for (i = 0; i < 2; i++) {                                      /* lane L, dword e: the first (L: second) 16 of the e-th 32 */
+        for (i = 0; i < 2; i++) {                        /* lane 0 (1), dword e: the first (second) 16 of the e-th 32 */
             const __m256i sum = HYBRID__BYTE_REDUCE(_mm256_add_epi16, v + 4 * i);
             pairs[i] = _mm256_sub_epi16(zero, _mm256_permute4x64_epi64(sum, 0xD8));
         }
@@ -17263,20 +17276,29 @@ HYBRID__TARGET_AVX2 static void hybrid__byte256_prepare(const float *x, int64_t 
         low = _mm256_madd_epi16(low, _mm256_sub_epi16(zero, one));
         high = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, low), 0xD8);
         _mm_storeu_si128((__m128i *)(void *)(s32 + b * 16), _mm256_castsi256_si128(high));
-        _mm256_storeu_si256((__m256i *)(void *)(s16 + b * 32), _mm256_permute4x64_epi64(_mm256_packs_epi32(v[0], v[1]), 0xD8));
+        high = _mm256_permute4x64_epi64(_mm256_packs_epi32(v[0], v[1]), 0xD8);
+        _mm256_storeu_si256((__m256i *)(void *)(s16 + b * 32), high);
     }
 }
 static const hybrid__act_format hybrid__byte32_avx2 = { hybrid__byte32_bytes, hybrid__byte32_prepare };
 static const hybrid__act_format hybrid__byte256_avx2 = { hybrid__byte256_bytes, hybrid__byte256_prepare };
 
 /* ---- panels ----
- * Of a 32-weight block: 8 x (16 rows x 4 weights); Q8_0: |w|, then 8 of masks (0xFF where w is negative). d[16]; m[16] (floats; Q8_0: int32, sums of
- * |w| where w is negative, plus the bits of 1.5 * 2^23); 1.5 * 2^23 * d[16].
- * Of a super-block: 64 x (16 rows x 4 weights); scales of 16 (or 8) sub-blocks: 16 rows x 2 equal int16; mins of pairs of sub-blocks: 16 rows x 2
- * int16; the same pairs of scales times the offset; d[16], dmin[16]. */
+ * Of a 32-weight block: 8 x (16 rows x 4 weights); Q8_0: |w|, then 8 of masks (0xFF where w is negative). d[16]; m[16]
+ * (floats; Q8_0: int32, sums of |w| where w is negative, plus the bits of 1.5 * 2^23); 1.5 * 2^23 * d[16].
+ * Of a super-block: 64 x (16 rows x 4 weights); scales of 16 (or 8) sub-blocks: 16 rows x 2 equal int16; mins of pairs
+ * of sub-blocks: 16 rows x 2 int16; the same pairs of scales times the offset; d[16], dmin[16]. */
 enum {
-    HYBRID__BYTE32_MASK = 512, HYBRID__BYTE32_D = 1024, HYBRID__BYTE32_M = 1088, HYBRID__BYTE32_OFF = 1152, HYBRID__BYTE32 = 1216,
-    HYBRID__BYTE256_SC = 4096, HYBRID__BYTE256_M = 5120, HYBRID__BYTE256_R = 5632, HYBRID__BYTE256_D = 5888, HYBRID__BYTE256 = 6016
+    HYBRID__BYTE32_MASK = 512,
+    HYBRID__BYTE32_D = 1024,
+    HYBRID__BYTE32_M = 1088,
+    HYBRID__BYTE32_OFF = 1152,
+    HYBRID__BYTE32 = 1216,
+    HYBRID__BYTE256_SC = 4096,
+    HYBRID__BYTE256_M = 5120,
+    HYBRID__BYTE256_R = 5632,
+    HYBRID__BYTE256_D = 5888,
+    HYBRID__BYTE256 = 6016
 };
 
 /* Dwords j of 8 rows of 16 bytes at `at`, to o[j]. */
@@ -17284,7 +17306,8 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__piece_avx2(const char *const *ro
 {
     __m256i v0 = hybrid__two_avx2(rows[0] + at, rows[4] + at), v1 = hybrid__two_avx2(rows[1] + at, rows[5] + at);
     __m256i v2 = hybrid__two_avx2(rows[2] + at, rows[6] + at), v3 = hybrid__two_avx2(rows[3] + at, rows[7] + at);
-    __m256i t0 = _mm256_unpacklo_epi32(v0, v1), t1 = _mm256_unpackhi_epi32(v0, v1), t2 = _mm256_unpacklo_epi32(v2, v3), t3 = _mm256_unpackhi_epi32(v2, v3);
+    __m256i t0 = _mm256_unpacklo_epi32(v0, v1), t1 = _mm256_unpackhi_epi32(v0, v1);
+    __m256i t2 = _mm256_unpacklo_epi32(v2, v3), t3 = _mm256_unpackhi_epi32(v2, v3);
     o[0] = _mm256_unpacklo_epi64(t0, t2);
     o[1] = _mm256_unpackhi_epi64(t0, t2);
     o[2] = _mm256_unpacklo_epi64(t1, t3);
@@ -17293,9 +17316,10 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__piece_avx2(const char *const *ro
 /* The 4 bytes at `at` of 8 rows. */
 HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__dwords_avx2(const char *const *rows, size_t at)
 {
-    return _mm256_set_epi32((int)hybrid__load_u32(rows[7] + at), (int)hybrid__load_u32(rows[6] + at), (int)hybrid__load_u32(rows[5] + at),
-                            (int)hybrid__load_u32(rows[4] + at), (int)hybrid__load_u32(rows[3] + at), (int)hybrid__load_u32(rows[2] + at),
-                            (int)hybrid__load_u32(rows[1] + at), (int)hybrid__load_u32(rows[0] + at));
+#define HYBRID__DWORD(i) (int)hybrid__load_u32(rows[i] + at)
+    return _mm256_set_epi32(HYBRID__DWORD(7), HYBRID__DWORD(6), HYBRID__DWORD(5), HYBRID__DWORD(4),
+                            HYBRID__DWORD(3), HYBRID__DWORD(2), HYBRID__DWORD(1), HYBRID__DWORD(0));
+#undef HYBRID__DWORD
 }
 /* Halves in the low words of heads to floats at `at`, those in the high words 64 bytes on. */
 HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_heads_avx2(char *at, __m256i heads)
@@ -17306,14 +17330,16 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_heads_avx2(char *at, __m256
 
 HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_heads32_avx2(char *panel, __m256i heads)
 {
-    const __m256 magic = _mm256_set1_ps(12582912.0f);
+    float *d = (float *)(void *)(panel + HYBRID__BYTE32_D), *off = (float *)(void *)(panel + HYBRID__BYTE32_OFF);
     hybrid__byte_heads_avx2(panel + HYBRID__BYTE32_D, heads);
-    _mm256_store_ps((float *)(void *)(panel + HYBRID__BYTE32_OFF), _mm256_mul_ps(_mm256_load_ps((const float *)(const void *)(panel + HYBRID__BYTE32_D)), magic));
+    _mm256_store_ps(off, _mm256_mul_ps(_mm256_load_ps(d), _mm256_set1_ps(12582912.0f)));
 }
 
 /* Nibbles, and fifth bits where qh is not 0, of one block of 8 rows. */
-HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_nibbles_avx2(const char *const *rows, size_t qs, size_t qh, char *panel)
+HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_nibbles_avx2(const char *const *rows, size_t qs, size_t qh,
+                                                                  char *panel)
 {
+    const __m256i each = _mm256_set_epi32(0x0C0C0C0C, 0x08080808, 0x04040404, 0, 0x0C0C0C0C, 0x08080808, 0x04040404, 0);
     __m256i o[4], h = qh ? hybrid__dwords_avx2(rows, qh) : _mm256_setzero_si256();
     int half, j;
     hybrid__piece_avx2(rows, qs, o);
@@ -17322,20 +17348,26 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_nibbles_avx2(const char *co
         for (j = 0; j < 4; j++) {
             __m256i q = hybrid__field_avx2(o[j], 4 * half, 15);
             if (qh) {                                                  /* 4 bits of h to bit 4 of 4 bytes */
-                const __m256i at = _mm256_set_epi32(0x0C0C0C0C, 0x08080808, 0x04040404, 0, 0x0C0C0C0C, 0x08080808, 0x04040404, 0);
                 __m256i bit = _mm256_set1_epi32(j % 2 ? (int)0x80402010u : 0x08040201);
-                __m256i v = _mm256_and_si256(_mm256_shuffle_epi8(h, _mm256_add_epi8(at, _mm256_set1_epi8((char)(half * 2 + j / 2)))), bit);
-                q = _mm256_or_si256(q, _mm256_and_si256(_mm256_cmpeq_epi8(v, bit), _mm256_set1_epi8(16)));
+                __m256i v = _mm256_shuffle_epi8(h, _mm256_add_epi8(each, _mm256_set1_epi8((char)(half * 2 + j / 2))));
+                v = _mm256_cmpeq_epi8(_mm256_and_si256(v, bit), bit);
+                q = _mm256_or_si256(q, _mm256_and_si256(v, _mm256_set1_epi8(16)));
             }
             hybrid__byte_put_avx2(panel + half * 256 + j * 64, q);
         }
     }
     hybrid__byte_heads32_avx2(panel, hybrid__dwords_avx2(rows, 0));
 }
-HYBRID__TARGET_AVX2 static void hybrid__byte_q4_0(const char *const *rows, char *panel) { hybrid__byte_nibbles_avx2(rows, 2, 0, panel); }
-HYBRID__TARGET_AVX2 static void hybrid__byte_q4_1(const char *const *rows, char *panel) { hybrid__byte_nibbles_avx2(rows, 4, 0, panel); }
-HYBRID__TARGET_AVX2 static void hybrid__byte_q5_0(const char *const *rows, char *panel) { hybrid__byte_nibbles_avx2(rows, 6, 2, panel); }
-HYBRID__TARGET_AVX2 static void hybrid__byte_q5_1(const char *const *rows, char *panel) { hybrid__byte_nibbles_avx2(rows, 8, 4, panel); }
+#define HYBRID__BYTE_NIBBLES(type, qs, qh)                                              \
+    HYBRID__TARGET_AVX2 static void hybrid__byte_##type(const char *const *rows, char *panel) \
+    {                                                                                   \
+        hybrid__byte_nibbles_avx2(rows, qs, qh, panel);                                 \
+    }
+HYBRID__BYTE_NIBBLES(q4_0, 2, 0)
+HYBRID__BYTE_NIBBLES(q4_1, 4, 0)
+HYBRID__BYTE_NIBBLES(q5_0, 6, 2)
+HYBRID__BYTE_NIBBLES(q5_1, 8, 4)
+#undef HYBRID__BYTE_NIBBLES
 
 HYBRID__TARGET_AVX2 static void hybrid__byte_q8_0(const char *const *rows, char *panel)
 {
@@ -17368,19 +17400,20 @@ HYBRID__TARGET_AVX2 static void hybrid__byte_q8_0_plus128(const char *const *row
     hybrid__byte_heads32_avx2(panel, hybrid__dwords_avx2(rows, 0));
 }
 
-/* Byte j of every dword of v, extended to both words. */
+/* Byte j of every dword of v, extended to both words (by way of their high bytes). */
 HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__byte_words_avx2(__m256i v, int j, bool is_signed)
 {
     const __m256i at = _mm256_set_epi32((int)0x0C800C80, (int)0x08800880, (int)0x04800480, (int)0x00800080,
-                                        (int)0x0C800C80, (int)0x08800880, (int)0x04800480, (int)0x00800080);                  /* to the high bytes */
+                                        (int)0x0C800C80, (int)0x08800880, (int)0x04800480, (int)0x00800080);
     v = _mm256_shuffle_epi8(v, _mm256_add_epi8(at, _mm256_set1_epi16((short)(j << 8))));
     return is_signed ? _mm256_srai_epi16(v, 8) : _mm256_srli_epi16(v, 8);
 }
 /* Scales of sub-blocks 4i .. 4i + 3: a byte each of every dword. */
 HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_scales_avx2(__m256i v, int i, bool is_signed, char *panel)
 {
+    char *to = panel + HYBRID__BYTE256_SC + 4 * i * 64;
     int j;
-    for (j = 0; j < 4; j++) hybrid__byte_put_avx2(panel + HYBRID__BYTE256_SC + (4 * i + j) * 64, hybrid__byte_words_avx2(v, j, is_signed));
+    for (j = 0; j < 4; j++) hybrid__byte_put_avx2(to + j * 64, hybrid__byte_words_avx2(v, j, is_signed));
 }
 /* Bytes 0 and 1 of every dword as its words, and bytes 2 and 3; times 2^shift. */
 HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_pairs_avx2(__m256i v, int i, int shift, char *to)
@@ -17388,8 +17421,10 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_pairs_avx2(__m256i v, int i
     const __m256i at = _mm256_set_epi32((int)0x800D800C, (int)0x80098008, (int)0x80058004, (int)0x80018000,
                                         (int)0x800D800C, (int)0x80098008, (int)0x80058004, (int)0x80018000);
     int j;
-    for (j = 0; j < 2; j++)
-        hybrid__byte_put_avx2(to + (2 * i + j) * 64, _mm256_slli_epi16(_mm256_shuffle_epi8(v, _mm256_add_epi8(at, _mm256_set1_epi16((short)(2 * j)))), shift));
+    for (j = 0; j < 2; j++) {
+        __m256i words = _mm256_shuffle_epi8(v, _mm256_add_epi8(at, _mm256_set1_epi16((short)(2 * j))));
+        hybrid__byte_put_avx2(to + (2 * i + j) * 64, _mm256_slli_epi16(words, shift));
+    }
 }
 
 HYBRID__TARGET_AVX2 static void hybrid__byte_q2_K(const char *const *rows, char *panel)
@@ -17405,8 +17440,10 @@ HYBRID__TARGET_AVX2 static void hybrid__byte_q2_K(const char *const *rows, char 
     for (h = 0; h < 2; h++)
         for (p = 0; p < 2; p++) {
             hybrid__piece_avx2(rows, 16 + (size_t)(32 * h + 16 * p), o);
-            for (t = 0; t < 4; t++)
-                for (j = 0; j < 4; j++) hybrid__byte_put_avx2(panel + ((8 * h + 2 * t + p) * 4 + j) * 64, hybrid__field_avx2(o[j], 2 * t, 3));
+            for (t = 0; t < 4; t++) {
+                char *to = panel + (8 * h + 2 * t + p) * 256;
+                for (j = 0; j < 4; j++) hybrid__byte_put_avx2(to + j * 64, hybrid__field_avx2(o[j], 2 * t, 3));
+            }
         }
 }
 
@@ -17417,8 +17454,8 @@ HYBRID__TARGET_AVX2 static void hybrid__byte_q3_K(const char *const *rows, char 
     int h, p, t, j;
     for (j = 0; j < 4; j++) {                                          /* the last 12 bytes of scales, then d */
         __m256i low = hybrid__dwords_avx2(rows, 96 + 4 * (size_t)(j % 2)), high = hybrid__dwords_avx2(rows, 104);
-        low = hybrid__field_avx2(low, j / 2 * 4, 15);
-        hybrid__byte_scales_avx2(_mm256_sub_epi8(_mm256_or_si256(low, hybrid__field_avx2(high, 2 * j - 4, 0x30)), off), j, true, panel);
+        low = _mm256_or_si256(hybrid__field_avx2(low, j / 2 * 4, 15), hybrid__field_avx2(high, 2 * j - 4, 0x30));
+        hybrid__byte_scales_avx2(_mm256_sub_epi8(low, off), j, true, panel);
     }
     hybrid__byte_heads_avx2(panel + HYBRID__BYTE256_D, _mm256_srli_epi32(hybrid__dwords_avx2(rows, 106), 16));
     hybrid__piece_avx2(rows, 0, hm[0]);
@@ -17427,24 +17464,26 @@ HYBRID__TARGET_AVX2 static void hybrid__byte_q3_K(const char *const *rows, char 
         for (p = 0; p < 2; p++) {
             hybrid__piece_avx2(rows, 32 + (size_t)(32 * h + 16 * p), o);
             for (t = 0; t < 4; t++)
-                for (j = 0; j < 4; j++)
-                    hybrid__byte_put_avx2(panel + ((8 * h + 2 * t + p) * 4 + j) * 64,
-                                     _mm256_or_si256(hybrid__field_avx2(o[j], 2 * t, 3), hybrid__field_avx2(hm[p][j], 4 * h + t - 2, 4)));
+                for (j = 0; j < 4; j++) {
+                    __m256i q = hybrid__field_avx2(o[j], 2 * t, 3);
+                    __m256i high = hybrid__field_avx2(hm[p][j], 4 * h + t - 2, 4);
+                    hybrid__byte_put_avx2(panel + ((8 * h + 2 * t + p) * 4 + j) * 64, _mm256_or_si256(q, high));
+                }
         }
 }
 
 /* Q4_K, and Q5_K with its fifth bits. */
 HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_k45_avx2(const char *const *rows, bool five, char *panel)
 {
-    const __m256i low4 = _mm256_set1_epi8(15), low6 = _mm256_set1_epi8(0x3F), high2 = _mm256_set1_epi8(0x30);
+    const __m256i low6 = _mm256_set1_epi8(0x3F);
     __m256i o[4], sc[2], m[2], qh[2][4];
     int c, p, j, s;
     hybrid__piece_avx2(rows, 0, o);                                    /* d, dmin; the 12 bytes of scales and mins */
     hybrid__byte_heads_avx2(panel + HYBRID__BYTE256_D, o[0]);
     sc[0] = _mm256_and_si256(o[1], low6);
-    sc[1] = _mm256_or_si256(_mm256_and_si256(o[3], low4), _mm256_and_si256(_mm256_srli_epi16(o[1], 2), high2));
+    sc[1] = _mm256_or_si256(hybrid__field_avx2(o[3], 0, 15), hybrid__field_avx2(o[1], 2, 0x30));
     m[0] = _mm256_and_si256(o[2], low6);
-    m[1] = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(o[3], 4), low4), _mm256_and_si256(_mm256_srli_epi16(o[2], 2), high2));
+    m[1] = _mm256_or_si256(hybrid__field_avx2(o[3], 4, 15), hybrid__field_avx2(o[2], 2, 0x30));
     for (j = 0; j < 2; j++) {
         hybrid__byte_scales_avx2(sc[j], j, false, panel);
         hybrid__byte_pairs_avx2(m[j], j, 0, panel + HYBRID__BYTE256_M);
@@ -17465,8 +17504,14 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_k45_avx2(const char *const 
                 }
         }
 }
-HYBRID__TARGET_AVX2 static void hybrid__byte_q4_K(const char *const *rows, char *panel) { hybrid__byte_k45_avx2(rows, false, panel); }
-HYBRID__TARGET_AVX2 static void hybrid__byte_q5_K(const char *const *rows, char *panel) { hybrid__byte_k45_avx2(rows, true, panel); }
+HYBRID__TARGET_AVX2 static void hybrid__byte_q4_K(const char *const *rows, char *panel)
+{
+    hybrid__byte_k45_avx2(rows, false, panel);
+}
+HYBRID__TARGET_AVX2 static void hybrid__byte_q5_K(const char *const *rows, char *panel)
+{
+    hybrid__byte_k45_avx2(rows, true, panel);
+}
 
 HYBRID__TARGET_AVX2 static void hybrid__byte_q6_K(const char *const *rows, char *panel)
 {
@@ -17481,9 +17526,11 @@ HYBRID__TARGET_AVX2 static void hybrid__byte_q6_K(const char *const *rows, char 
         for (p = 0; p < 4; p++) {
             hybrid__piece_avx2(rows, (size_t)(64 * h + 16 * p), o);
             for (n = 0; n < 2; n++)                                    /* low, high nibbles */
-                for (j = 0; j < 4; j++)
-                    hybrid__byte_put_avx2(panel + ((8 * h + 4 * n + p) * 4 + j) * 64,
-                                     _mm256_or_si256(hybrid__field_avx2(o[j], 4 * n, 15), hybrid__field_avx2(qh[p % 2][j], 4 * n + p / 2 * 2 - 4, 0x30)));
+                for (j = 0; j < 4; j++) {
+                    __m256i q = hybrid__field_avx2(o[j], 4 * n, 15);
+                    q = _mm256_or_si256(q, hybrid__field_avx2(qh[p % 2][j], 4 * n + p / 2 * 2 - 4, 0x30));
+                    hybrid__byte_put_avx2(panel + ((8 * h + 4 * n + p) * 4 + j) * 64, q);
+                }
         }
     }
 }
@@ -17491,7 +17538,7 @@ HYBRID__TARGET_AVX2 static void hybrid__byte_q6_K(const char *const *rows, char 
 /* ---- tiles ---- */
 
 enum {
-    HYBRID__BYTE_COLUMNS = 8,              /* rows of activations a tile: while they pass, a chunk of a panel stays in L1 */
+    HYBRID__BYTE_COLUMNS = 8,              /* rows of activations: while they pass, a chunk of a panel stays in L1 */
     HYBRID__BYTE_SUMS = 128,               /* floats from p[i] to p[i + 1]: 8 columns x 16 rows */
     HYBRID__BYTE_CHUNK = 256               /* weights of a row in a chunk */
 };
@@ -17504,19 +17551,27 @@ typedef struct hybrid__byte_tile {
 } hybrid__byte_tile;
 HYBRID__ALIGN64 static const float hybrid__byte_zeros[64] = { 0 };
 
-HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__splat_avx2(const char *p) { return _mm256_set1_epi32((int)hybrid__load_u32(p)); }
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__splat_avx2(const char *p)
+{
+    return _mm256_set1_epi32((int)hybrid__load_u32(p));
+}
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256 hybrid__byte_splat_avx2(const char *p)
+{
+    return _mm256_set1_ps(hybrid__load_f32(p));
+}
 
-/* Sums of a block of 32 weights, as floats from 1.5 * 2^23 on, join those of the blocks before: out = t * d_x + in (NUMERICS.md).
+/* Sums of a block of 32 weights, as floats from 1.5 * 2^23 on, join those of the blocks before: out = t * d_x + in.
  * at: where d of the block lies in a row of x. */
-HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_add32(const __m256i a[8], const char *panel, const char *const x[4], size_t at, size_t part, bool affine,
-                                                           const float *in, float *out)
+HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_add32(const __m256i a[8], const char *panel,
+    const char *const x[4], size_t at, size_t part, bool affine, const float *in, float *out)
 {
     const float *d = (const float *)(const void *)(panel + HYBRID__BYTE32_D);
     const __m256 d0 = _mm256_load_ps(d), d1 = _mm256_load_ps(d + 8);
     int c, h;
     HYBRID__UNROLL
     for (c = 0; c < 4; c++) {
-        const __m256 dx = _mm256_set1_ps(hybrid__load_f32(x[c] + at)), s = affine ? _mm256_set1_ps(hybrid__load_f32(x[c] + at + part)) : dx;
+        const __m256 dx = hybrid__byte_splat_avx2(x[c] + at);
+        const __m256 s = affine ? hybrid__byte_splat_avx2(x[c] + at + part) : dx;
         HYBRID__UNROLL
         for (h = 0; h < 2; h++) {
             __m256 t = _mm256_fmsub_ps(_mm256_castsi256_ps(a[2 * c + h]), h ? d1 : d0, _mm256_load_ps(d + 32 + 8 * h));
@@ -17527,7 +17582,8 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_add32(const __m256i a[8], c
 }
 
 /* Q8_0: a pair of products fills 16 bits. x * w = |w| * (x xor mask), and |w| more where w is negative. */
-HYBRID__TARGET_AVX2 static HYBRID__NOINLINE void hybrid__byte_tile32_signed_avx2(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums)
+HYBRID__TARGET_AVX2 static HYBRID__NOINLINE void hybrid__byte_tile32_signed_avx2(const hybrid__byte_tile *tile,
+    const char *const x[4], int64_t b, int count, float *sums)
 {
     const __m256i one = _mm256_set1_epi16(1);
     const size_t d_at = hybrid__byte32_d(tile->k);
@@ -17540,15 +17596,17 @@ HYBRID__TARGET_AVX2 static HYBRID__NOINLINE void hybrid__byte_tile32_signed_avx2
         for (c = 0; c < 8; c++) a[c] = hybrid__load_avx2(panel + HYBRID__BYTE32_M + c % 2 * 32);
         HYBRID__UNROLL
         for (q = 0; q < 8; q++) {
-            const char *w = panel + q * 64;
+            const char *w = panel + q * 64, *mask = w + HYBRID__BYTE32_MASK;
             __m256i w0 = hybrid__load_avx2(w), w1 = hybrid__load_avx2(w + 32);
-            __m256i m0 = hybrid__load_avx2(w + HYBRID__BYTE32_MASK), m1 = hybrid__load_avx2(w + HYBRID__BYTE32_MASK + 32);
+            __m256i m0 = hybrid__load_avx2(mask), m1 = hybrid__load_avx2(mask + 32);
             HYBRID__UNROLL
             for (c = 0; c < 4; c++) {
                 __m256i v = hybrid__splat_avx2(x[c] + b * 32 + 4 * q);
-                a[2 * c] = _mm256_add_epi32(a[2 * c], _mm256_madd_epi16(_mm256_maddubs_epi16(w0, _mm256_xor_si256(v, m0)), one));
+                __m256i v0 = _mm256_maddubs_epi16(w0, _mm256_xor_si256(v, m0));
+                __m256i v1 = _mm256_maddubs_epi16(w1, _mm256_xor_si256(v, m1));
+                a[2 * c] = _mm256_add_epi32(a[2 * c], _mm256_madd_epi16(v0, one));
                 HYBRID__KEEP(a[2 * c]);
-                a[2 * c + 1] = _mm256_add_epi32(a[2 * c + 1], _mm256_madd_epi16(_mm256_maddubs_epi16(w1, _mm256_xor_si256(v, m1)), one));
+                a[2 * c + 1] = _mm256_add_epi32(a[2 * c + 1], _mm256_madd_epi16(v1, one));
                 HYBRID__KEEP(a[2 * c + 1]);
             }
         }
@@ -17569,7 +17627,10 @@ typedef struct hybrid__byte_gemm {
 
 enum { HYBRID__BYTE_BUDGET = 256 << 10, HYBRID__BYTE_PANELS = 4 };
 
-HYBRID__INLINE size_t hybrid__byte_panel(const hybrid__byte_gemm *g, int64_t k) { return (size_t)(k / g->block) * (size_t)g->panel_bytes; }
+HYBRID__INLINE size_t hybrid__byte_panel(const hybrid__byte_gemm *g, int64_t k)
+{
+    return (size_t)(k / g->block) * (size_t)g->panel_bytes;
+}
 /* Panels unpacked at a time: what the second-level cache holds beside the activations. */
 HYBRID__INLINE int hybrid__byte_panels(const hybrid__byte_gemm *g, int64_t k)
 {
@@ -17581,8 +17642,10 @@ static size_t hybrid__byte_scratch(const hybrid__byte_gemm *g, int64_t k)
     return hybrid__byte_panel(g, k) * (size_t)hybrid__byte_panels(g, k) + 8 * HYBRID__BYTE_SUMS * sizeof(float);
 }
 
-/* Rows r .. r + 15 (those from r1 on are r1 - 1 again) of w to a panel. The 16 rows after them come next: they are fetched now. */
-static void hybrid__byte_unpack(const hybrid__byte_gemm *g, const char *w, size_t row_bytes, int64_t k, int64_t r, int64_t r1, char *panel)
+/* Rows r .. r + 15 (those from r1 on are r1 - 1 again) of w to a panel. The 16 rows after them come next: they are
+ * fetched now. */
+static void hybrid__byte_unpack(const hybrid__byte_gemm *g, const char *w, size_t row_bytes, int64_t k, int64_t r,
+                                int64_t r1, char *panel)
 {
     const char *rows[16], *next = w + (size_t)(r + 16) * row_bytes;
     size_t ahead = 0;
@@ -17606,44 +17669,57 @@ HYBRID__TARGET_AVX2 static void hybrid__byte_finish(const float *sums, int n, in
     for (c = 0; c < n; c++, sums += 16, y += y_stride) {
         for (h = 0; h < 16; h += 8) {
 #define HYBRID__P(i) _mm256_load_ps(sums + h + (i) * HYBRID__BYTE_SUMS)
-            __m256 even = _mm256_add_ps(_mm256_add_ps(HYBRID__P(0), HYBRID__P(4)), _mm256_add_ps(HYBRID__P(2), HYBRID__P(6)));
-            __m256 odd = _mm256_add_ps(_mm256_add_ps(HYBRID__P(1), HYBRID__P(5)), _mm256_add_ps(HYBRID__P(3), HYBRID__P(7)));
+            __m256 p04 = _mm256_add_ps(HYBRID__P(0), HYBRID__P(4)), p26 = _mm256_add_ps(HYBRID__P(2), HYBRID__P(6));
+            __m256 p15 = _mm256_add_ps(HYBRID__P(1), HYBRID__P(5)), p37 = _mm256_add_ps(HYBRID__P(3), HYBRID__P(7));
 #undef HYBRID__P
-            _mm256_store_ps(out + h, _mm256_add_ps(even, odd));
+            _mm256_store_ps(out + h, _mm256_add_ps(_mm256_add_ps(p04, p26), _mm256_add_ps(p15, p37)));
         }
         memcpy(y, out, (size_t)rows * sizeof *y);
     }
 }
 
-static void hybrid__byte_gemm_run(const hybrid__byte_gemm *g, const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,
-                                  int64_t r0, int64_t r1, void *scratch)
+/* Up to 8 rows of activations times one panel. */
+static void hybrid__byte_columns(const hybrid__byte_gemm *g, const hybrid__byte_tile *tile, const char *acts,
+                                 size_t act_bytes, int columns, float *sums)
+{
+    const int step = HYBRID__BYTE_CHUNK / g->block;
+    const int64_t blocks = tile->k / g->block;
+    int64_t b;
+    int c, j;
+    for (b = 0; b < blocks; b += step)
+        for (c = 0; c < columns; c += 4) {
+            const char *x[4];
+            for (j = 0; j < 4; j++) x[j] = acts + (size_t)HYBRID__MIN(c + j, columns - 1) * act_bytes;
+            g->tile(tile, x, b, (int)HYBRID__MIN(blocks - b, step), sums + 16 * c);
+        }
+}
+
+static void hybrid__byte_gemm_run(const hybrid__byte_gemm *g, const void *w, size_t row_bytes, int64_t k,
+    const void *acts, int n, float *y, int64_t y_stride, int64_t r0, int64_t r1, void *scratch)
 {
     const size_t panel_bytes = hybrid__byte_panel(g, k), act_bytes = g->act_bytes(k);
-    const int panels = hybrid__byte_panels(g, k), step = HYBRID__BYTE_CHUNK / g->block;
-    const int64_t blocks = k / g->block;
-    float *sums = (float *)(void *)((char *)scratch + panel_bytes * (size_t)panels);
+    const int panels = hybrid__byte_panels(g, k);
+    char *packed = (char *)scratch;
+    float *sums = (float *)(void *)(packed + panel_bytes * (size_t)panels);
     hybrid__byte_tile tile;
-    int64_t r, b;
-    int p, i, c, j;
+    int64_t r;
+    int p, i;
     tile.k = k;
     tile.offset = g->offset;
     tile.affine = g->affine;
-    if (blocks < 8) memset(sums, 0, 8 * HYBRID__BYTE_SUMS * sizeof *sums);          /* the sums that no block belongs to */
+    if (k / g->block < 8) memset(sums, 0, 8 * HYBRID__BYTE_SUMS * sizeof *sums);      /* those that no block has */
     for (r = r0; r < r1; r += 16 * panels) {
-        int count = (int)HYBRID__MIN((r1 - r + 15) / 16, panels);
-        for (p = 0; p < count; p++) hybrid__byte_unpack(g, (const char *)w, row_bytes, k, r + 16 * p, r1, (char *)scratch + (size_t)p * panel_bytes);
+        const int count = (int)HYBRID__MIN((r1 - r + 15) / 16, panels);
+        for (p = 0; p < count; p++)
+            hybrid__byte_unpack(g, (const char *)w, row_bytes, k, r + 16 * p, r1, packed + (size_t)p * panel_bytes);
         for (i = 0; i < n; i += HYBRID__BYTE_COLUMNS) {
             const int columns = HYBRID__MIN(n - i, HYBRID__BYTE_COLUMNS);
             for (p = 0; p < count; p++) {
                 const int64_t at = r + 16 * p;
-                tile.panel = (const char *)scratch + (size_t)p * panel_bytes;
-                for (b = 0; b < blocks; b += step)
-                    for (c = 0; c < columns; c += 4) {
-                        const char *x[4];
-                        for (j = 0; j < 4; j++) x[j] = (const char *)acts + (size_t)(i + HYBRID__MIN(c + j, columns - 1)) * act_bytes;
-                        g->tile(&tile, x, b, (int)HYBRID__MIN(blocks - b, step), sums + 16 * c);
-                    }
-                hybrid__byte_finish(sums, columns, (int)HYBRID__MIN(r1 - at, 16), y + i * y_stride + (at - r0), y_stride);
+                const int rows = (int)HYBRID__MIN(r1 - at, 16);
+                tile.panel = packed + (size_t)p * panel_bytes;
+                hybrid__byte_columns(g, &tile, (const char *)acts + (size_t)i * act_bytes, act_bytes, columns, sums);
+                hybrid__byte_finish(sums, columns, rows, y + i * y_stride + (at - r0), y_stride);
             }
         }
     }
@@ -17663,19 +17739,21 @@ static void hybrid__byte_gemm_run(const hybrid__byte_gemm *g, const void *w, siz
 #define HYBRID__D_Q8_0_OFFSET       0
 
 /* ==== begin src/compute/cpu_int_tile.inc ==== */
-/* compute/cpu_int_tile: 16 rows of integer weights times up to 16 rows of activations, in AVX2 registers. Stamped for each way to multiply bytes:
- * vpmaddubsw (cpu_int_avx2_gemm.c) and vpdpbusd; both give the same integers, and the floats after them have one text.
+/* compute/cpu_int_tile: 16 rows of integer weights times up to 8 rows of activations, in AVX2 registers. Stamped for
+ * each way to multiply bytes: vpmaddubsw (cpu_int_avx2_gemm.c) and vpdpbusd; both give the same integers, and
+ * the floats after them have one text.
  *
- * A sum acc is 8 dwords (8 rows of weights, one of activations). HYBRID__D_DOT adds 4 products to each dword; within a sub-block (32 or 16 weights)
- * a sum may be two words a dword. HYBRID__D_START(e, offset) is where a sub-block's sum starts: minus its activations times the offset of the
- * unsigned weights, and HYBRID__D_WIDE and HYBRID__D_SCALE make whole dwords of it: times one, times a sub-block's scale (both words of each
- * dword hold it).
+ * A sum acc is 8 dwords (8 rows of weights, one of activations). HYBRID__D_DOT adds 4 products to each dword; within a
+ * sub-block (32 or 16 weights) a sum may be two words a dword. HYBRID__D_START(e, offset) is where a sub-block's sum
+ * starts: minus its activations times the offset of the unsigned weights, and HYBRID__D_WIDE and HYBRID__D_SCALE make
+ * whole dwords of it: times one, times a sub-block's scale (both words of each dword hold it).
  *
- * Columns are taken 4 at a time, 4 x 16 sums in 8 registers. gcc would turn chains of additions into trees and load far ahead, and spill:
- * HYBRID__KEEP holds a sum where it is. */
+ * Columns are taken 4 at a time, 4 x 16 sums in 8 registers. gcc would turn chains of additions into trees and load far
+ * ahead, and spill: HYBRID__KEEP holds a sum where it is. */
 
 /* a[2c + h]: += rows 8h .. 8h + 7 of the panel times x[c], over 4 * steps weights. */
-HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_dots)(const char *w, const char *const x[4], size_t at, int steps, __m256i a[8])
+HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_dots)(const char *w, const char *const x[4], size_t at,
+                                                             int steps, __m256i a[8])
 {
     const char *x0 = x[0] + at, *x1 = x[1] + at, *x2 = x[2] + at, *x3 = x[3] + at;
     __m256i a0 = a[0], a1 = a[1], a2 = a[2], a3 = a[3], a4 = a[4], a5 = a[5], a6 = a[6], a7 = a[7];
@@ -17708,12 +17786,13 @@ HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_dots)(const char *w, cons
 /* ---- 32-weight blocks ---- */
 
 /* Blocks b .. b + count of one panel times 4 rows of activations. sums: p[0] of these columns. */
-HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_blocks32)(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums,
-                                                                bool affine)
+HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_blocks32)(const hybrid__byte_tile *tile, const char *const x[4],
+                                                                 int64_t b, int count, float *sums, bool affine)
 {
     const __m256i offset = _mm256_set1_epi16((short)tile->offset);
     const size_t part = hybrid__byte32_part(tile->k), d_at = hybrid__byte32_d(tile->k);
-    const __m256 magic = _mm256_set1_ps(12582912.0f), back = _mm256_set1_ps((float)tile->offset);    /* with mins, the offset is no part of the weights */
+    const __m256 magic = _mm256_set1_ps(12582912.0f);
+    const __m256 back = _mm256_set1_ps((float)tile->offset);       /* with mins, the offset is no part of the weights */
     const char *panel = tile->panel + (size_t)b * HYBRID__BYTE32;
     int i, c;
     for (i = 0; i < count; i++, b++, panel += HYBRID__BYTE32) {
@@ -17727,7 +17806,7 @@ HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_blocks32)(const hybrid__b
         HYBRID__UNROLL
         for (c = 0; c < 4; c++) {
             __m256 start = magic;
-            if (affine) start = _mm256_fmadd_ps(_mm256_set1_ps(hybrid__load_f32(x[c] + at + part)), back, magic);
+            if (affine) start = _mm256_fmadd_ps(hybrid__byte_splat_avx2(x[c] + at + part), back, magic);
             a[2 * c] = _mm256_add_epi32(HYBRID__D_WIDE(a[2 * c]), _mm256_castps_si256(start));
             a[2 * c + 1] = _mm256_add_epi32(HYBRID__D_WIDE(a[2 * c + 1]), _mm256_castps_si256(start));
         }
@@ -17738,7 +17817,8 @@ HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_blocks32)(const hybrid__b
 /* ---- super-blocks ---- */
 
 /* a: whole dwords, 4 columns times pairs of int16: those of the panel and those of the activations. */
-HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_pairs)(const char *w, const char *const x[4], size_t at, int pairs, __m256i a[8])
+HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_pairs)(const char *w, const char *const x[4], size_t at,
+                                                              int pairs, __m256i a[8])
 {
     int q, c;
     for (q = 0; q < pairs; q++) {
@@ -17754,9 +17834,10 @@ HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_pairs)(const char *w, con
     }
 }
 
-/* Super-blocks b .. b + count. sub: weights of a sub-block. With mins the offset that the sums start with is no part of the weights: it comes back. */
-HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_blocks256)(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums,
-                                                                 int sub)
+/* Super-blocks b .. b + count. sub: weights of a sub-block. With mins the offset that the sums start with is no part of
+ * the weights: it comes back. */
+HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_blocks256)(const hybrid__byte_tile *tile, const char *const x[4],
+                                                                  int64_t b, int count, float *sums, int sub)
 {
     const __m256i offset = _mm256_set1_epi16((short)tile->offset);
     const bool affine = tile->affine, restore = affine && tile->offset;
@@ -17769,10 +17850,12 @@ HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_blocks256)(const hybrid__
     for (i = 0; i < count; i++, b++, panel += HYBRID__BYTE256) {
         float *out = sums + b % 8 * HYBRID__BYTE_SUMS;
         const float *in = b < 8 ? hybrid__byte_zeros : out;
+        const size_t s_here = s_at + (size_t)(b * subs) * 2, e_here = e_at + (size_t)(b * subs) * 4;
+        const size_t d_here = hybrid__byte256_d(tile->k) + (size_t)b * 4;
         __m256i a[8];
         HYBRID__UNROLL
         for (c = 0; c < 8; c++) a[c] = _mm256_setzero_si256();
-        if (restore) HYBRID__D_FN(tile_pairs)(panel + HYBRID__BYTE256_R, x, s_at + (size_t)b * (size_t)subs * 2, pairs, a);
+        if (restore) HYBRID__D_FN(tile_pairs)(panel + HYBRID__BYTE256_R, x, s_here, pairs, a);
         HYBRID__UNROLL
         for (c = 0; c < 8; c++) _mm256_store_si256((__m256i *)(void *)(whole + 32 * c), a[c]);
         for (s = 0; s < subs; s++) {
@@ -17780,8 +17863,10 @@ HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_blocks256)(const hybrid__
             for (c = 0; c < 8; c++) a[c] = _mm256_setzero_si256();
             if (tile->offset) {
                 HYBRID__UNROLL
-                for (c = 0; c < 4; c++)
-                    a[2 * c] = a[2 * c + 1] = HYBRID__D_START(hybrid__splat_avx2(x[c] + e_at + ((size_t)b * (size_t)subs + (size_t)s) * 4), offset);
+                for (c = 0; c < 4; c++) {
+                    __m256i e = hybrid__splat_avx2(x[c] + e_here + 4 * (size_t)s);
+                    a[2 * c] = a[2 * c + 1] = HYBRID__D_START(e, offset);
+                }
             }
             HYBRID__D_FN(tile_dots)(panel + s * sub * 16, x, (size_t)b * 256 + (size_t)(s * sub), sub / 4, a);
             HYBRID__UNROLL
@@ -17793,15 +17878,16 @@ HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_blocks256)(const hybrid__
         }
         HYBRID__UNROLL
         for (c = 0; c < 8; c++) a[c] = _mm256_setzero_si256();
-        if (affine) HYBRID__D_FN(tile_pairs)(panel + HYBRID__BYTE256_M, x, s_at + (size_t)b * (size_t)subs * 2, pairs, a);
+        if (affine) HYBRID__D_FN(tile_pairs)(panel + HYBRID__BYTE256_M, x, s_here, pairs, a);
         HYBRID__UNROLL
         for (h = 0; h < 2; h++) {
             const float *d = (const float *)(const void *)(panel + HYBRID__BYTE256_D + 32 * h);
             HYBRID__UNROLL
             for (c = 0; c < 4; c++) {
-                __m256 t = _mm256_mul_ps(_mm256_cvtepi32_ps(hybrid__load_avx2(whole + 64 * c + 32 * h)), _mm256_load_ps(d));
+                __m256 t = _mm256_cvtepi32_ps(hybrid__load_avx2(whole + 64 * c + 32 * h));
+                t = _mm256_mul_ps(t, _mm256_load_ps(d));
                 if (affine) t = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(a[2 * c + h]), _mm256_load_ps(d + 16), t);
-                t = _mm256_fmadd_ps(t, _mm256_set1_ps(hybrid__load_f32(x[c] + hybrid__byte256_d(tile->k) + (size_t)b * 4)), _mm256_load_ps(in + 16 * c + 8 * h));
+                t = _mm256_fmadd_ps(t, hybrid__byte_splat_avx2(x[c] + d_here), _mm256_load_ps(in + 16 * c + 8 * h));
                 _mm256_store_ps(out + 16 * c + 8 * h, t);
             }
         }
@@ -17810,43 +17896,47 @@ HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_blocks256)(const hybrid__
 
 /* ---- what the table of types points at ---- */
 
-static HYBRID__D_TARGET HYBRID__NOINLINE void HYBRID__D_FN(tile32_plain)(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums)
+static HYBRID__D_TARGET HYBRID__NOINLINE void HYBRID__D_FN(tile32_plain)(const hybrid__byte_tile *tile,
+    const char *const x[4], int64_t b, int count, float *sums)
 {
     HYBRID__D_FN(tile_blocks32)(tile, x, b, count, sums, false);
 }
-static HYBRID__D_TARGET HYBRID__NOINLINE void HYBRID__D_FN(tile32_affine)(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums)
+static HYBRID__D_TARGET HYBRID__NOINLINE void HYBRID__D_FN(tile32_affine)(const hybrid__byte_tile *tile,
+    const char *const x[4], int64_t b, int count, float *sums)
 {
     HYBRID__D_FN(tile_blocks32)(tile, x, b, count, sums, true);
 }
-static HYBRID__D_TARGET HYBRID__NOINLINE void HYBRID__D_FN(tile256_of16)(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums)
+static HYBRID__D_TARGET HYBRID__NOINLINE void HYBRID__D_FN(tile256_of16)(const hybrid__byte_tile *tile,
+    const char *const x[4], int64_t b, int count, float *sums)
 {
     HYBRID__D_FN(tile_blocks256)(tile, x, b, count, sums, 16);
 }
-static HYBRID__D_TARGET HYBRID__NOINLINE void HYBRID__D_FN(tile256_of32)(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums)
+static HYBRID__D_TARGET HYBRID__NOINLINE void HYBRID__D_FN(tile256_of32)(const hybrid__byte_tile *tile,
+    const char *const x[4], int64_t b, int count, float *sums)
 {
     HYBRID__D_FN(tile_blocks256)(tile, x, b, count, sums, 32);
 }
 
 /* ---- the table of types ---- */
 
-#define HYBRID__BYTE_KERNEL(type, family, unpack, tile, offset, affine)                                                 \
-    static const hybrid__byte_gemm HYBRID__D_FN(plan_##type) = {                                                        \
-        unpack, tile, hybrid__byte##family##_bytes, family, (int)sizeof(hybrid__block_##type), HYBRID__BYTE##family,    \
-        offset, affine                                                                                                  \
-    };                                                                                                                  \
-    static size_t HYBRID__D_FN(scratch_##type)(int64_t k, int n)                                                        \
-    {                                                                                                                   \
-        HYBRID__UNUSED(n);                                                                                              \
-        return hybrid__byte_scratch(&HYBRID__D_FN(plan_##type), k);                                                     \
-    }                                                                                                                   \
-    static void HYBRID__D_FN(gemm_##type)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n,          \
-                                          float *y, int64_t y_stride, int64_t r0, int64_t r1, void *scratch)            \
-    {                                                                                                                   \
-        hybrid__byte_gemm_run(&HYBRID__D_FN(plan_##type), w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch);      \
-    }                                                                                                                   \
-    static const hybrid__matmul_kernel HYBRID__D_KERNEL(type) = {                                                       \
-        &hybrid__one##family##_avx2, &hybrid__byte##family##_avx2, 4, 16, hybrid__gemv_avx2_##type,                     \
-        HYBRID__D_FN(scratch_##type), HYBRID__D_FN(gemm_##type)                                                         \
+#define HYBRID__BYTE_KERNEL(type, family, unpack, tile, offset, affine)                                               \
+    static const hybrid__byte_gemm HYBRID__D_FN(plan_##type) = {                                                      \
+        unpack, tile, hybrid__byte##family##_bytes, family, (int)sizeof(hybrid__block_##type), HYBRID__BYTE##family,  \
+        offset, affine                                                                                                \
+    };                                                                                                                \
+    static size_t HYBRID__D_FN(scratch_##type)(int64_t k, int n)                                                      \
+    {                                                                                                                 \
+        HYBRID__UNUSED(n);                                                                                            \
+        return hybrid__byte_scratch(&HYBRID__D_FN(plan_##type), k);                                                   \
+    }                                                                                                                 \
+    static void HYBRID__D_FN(gemm_##type)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n,        \
+                                          float *y, int64_t y_stride, int64_t r0, int64_t r1, void *scratch)          \
+    {                                                                                                                 \
+        hybrid__byte_gemm_run(&HYBRID__D_FN(plan_##type), w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch);    \
+    }                                                                                                                 \
+    static const hybrid__matmul_kernel HYBRID__D_KERNEL(type) = {                                                     \
+        &hybrid__one##family##_avx2, &hybrid__byte##family##_avx2, 4, 16, hybrid__gemv_avx2_##type,                   \
+        HYBRID__D_FN(scratch_##type), HYBRID__D_FN(gemm_##type)                                                       \
     };
 HYBRID__BYTE_KERNEL(q4_0, 32, hybrid__byte_q4_0, HYBRID__D_FN(tile32_plain), 8, false)
 HYBRID__BYTE_KERNEL(q4_1, 32, hybrid__byte_q4_1, HYBRID__D_FN(tile32_affine), 0, true)
@@ -17873,7 +17963,7 @@ HYBRID__BYTE_KERNEL(q6_K, 256, hybrid__byte_q6_K, HYBRID__D_FN(tile256_of16), 32
 /* ==== end src/compute/cpu_int_tile.inc ==== */
 
 #if defined(HYBRID__AVXVNNI)
-/* vpdpbusd: the sums are whole dwords from the start. tests/test_matmul.c puts the same product in AVX2 in its place. */
+/* vpdpbusd: the sums are whole dwords from the start. tests/test_matmul.c puts that product in AVX2 in its place. */
 #define HYBRID__D_FN(name)          hybrid__byte_##name##_avxvnni
 #define HYBRID__D_KERNEL(type)      hybrid__kernel_avxvnni_##type
 #define HYBRID__D_TARGET            HYBRID__TARGET_AVXVNNI
@@ -17886,19 +17976,21 @@ HYBRID__BYTE_KERNEL(q6_K, 256, hybrid__byte_q6_K, HYBRID__D_FN(tile256_of16), 32
 #define HYBRID__D_Q8_0_OFFSET       128
 
 /* ==== begin src/compute/cpu_int_tile.inc ==== */
-/* compute/cpu_int_tile: 16 rows of integer weights times up to 16 rows of activations, in AVX2 registers. Stamped for each way to multiply bytes:
- * vpmaddubsw (cpu_int_avx2_gemm.c) and vpdpbusd; both give the same integers, and the floats after them have one text.
+/* compute/cpu_int_tile: 16 rows of integer weights times up to 8 rows of activations, in AVX2 registers. Stamped for
+ * each way to multiply bytes: vpmaddubsw (cpu_int_avx2_gemm.c) and vpdpbusd; both give the same integers, and
+ * the floats after them have one text.
  *
- * A sum acc is 8 dwords (8 rows of weights, one of activations). HYBRID__D_DOT adds 4 products to each dword; within a sub-block (32 or 16 weights)
- * a sum may be two words a dword. HYBRID__D_START(e, offset) is where a sub-block's sum starts: minus its activations times the offset of the
- * unsigned weights, and HYBRID__D_WIDE and HYBRID__D_SCALE make whole dwords of it: times one, times a sub-block's scale (both words of each
- * dword hold it).
+ * A sum acc is 8 dwords (8 rows of weights, one of activations). HYBRID__D_DOT adds 4 products to each dword; within a
+ * sub-block (32 or 16 weights) a sum may be two words a dword. HYBRID__D_START(e, offset) is where a sub-block's sum
+ * starts: minus its activations times the offset of the unsigned weights, and HYBRID__D_WIDE and HYBRID__D_SCALE make
+ * whole dwords of it: times one, times a sub-block's scale (both words of each dword hold it).
  *
- * Columns are taken 4 at a time, 4 x 16 sums in 8 registers. gcc would turn chains of additions into trees and load far ahead, and spill:
- * HYBRID__KEEP holds a sum where it is. */
+ * Columns are taken 4 at a time, 4 x 16 sums in 8 registers. gcc would turn chains of additions into trees and load far
+ * ahead, and spill: HYBRID__KEEP holds a sum where it is. */
 
 /* a[2c + h]: += rows 8h .. 8h + 7 of the panel times x[c], over 4 * steps weights. */
-HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_dots)(const char *w, const char *const x[4], size_t at, int steps, __m256i a[8])
+HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_dots)(const char *w, const char *const x[4], size_t at,
+                                                             int steps, __m256i a[8])
 {
     const char *x0 = x[0] + at, *x1 = x[1] + at, *x2 = x[2] + at, *x3 = x[3] + at;
     __m256i a0 = a[0], a1 = a[1], a2 = a[2], a3 = a[3], a4 = a[4], a5 = a[5], a6 = a[6], a7 = a[7];
@@ -17931,12 +18023,13 @@ HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_dots)(const char *w, cons
 /* ---- 32-weight blocks ---- */
 
 /* Blocks b .. b + count of one panel times 4 rows of activations. sums: p[0] of these columns. */
-HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_blocks32)(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums,
-                                                                bool affine)
+HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_blocks32)(const hybrid__byte_tile *tile, const char *const x[4],
+                                                                 int64_t b, int count, float *sums, bool affine)
 {
     const __m256i offset = _mm256_set1_epi16((short)tile->offset);
     const size_t part = hybrid__byte32_part(tile->k), d_at = hybrid__byte32_d(tile->k);
-    const __m256 magic = _mm256_set1_ps(12582912.0f), back = _mm256_set1_ps((float)tile->offset);    /* with mins, the offset is no part of the weights */
+    const __m256 magic = _mm256_set1_ps(12582912.0f);
+    const __m256 back = _mm256_set1_ps((float)tile->offset);       /* with mins, the offset is no part of the weights */
     const char *panel = tile->panel + (size_t)b * HYBRID__BYTE32;
     int i, c;
     for (i = 0; i < count; i++, b++, panel += HYBRID__BYTE32) {
@@ -17950,7 +18043,7 @@ HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_blocks32)(const hybrid__b
         HYBRID__UNROLL
         for (c = 0; c < 4; c++) {
             __m256 start = magic;
-            if (affine) start = _mm256_fmadd_ps(_mm256_set1_ps(hybrid__load_f32(x[c] + at + part)), back, magic);
+            if (affine) start = _mm256_fmadd_ps(hybrid__byte_splat_avx2(x[c] + at + part), back, magic);
             a[2 * c] = _mm256_add_epi32(HYBRID__D_WIDE(a[2 * c]), _mm256_castps_si256(start));
             a[2 * c + 1] = _mm256_add_epi32(HYBRID__D_WIDE(a[2 * c + 1]), _mm256_castps_si256(start));
         }
@@ -17961,7 +18054,8 @@ HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_blocks32)(const hybrid__b
 /* ---- super-blocks ---- */
 
 /* a: whole dwords, 4 columns times pairs of int16: those of the panel and those of the activations. */
-HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_pairs)(const char *w, const char *const x[4], size_t at, int pairs, __m256i a[8])
+HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_pairs)(const char *w, const char *const x[4], size_t at,
+                                                              int pairs, __m256i a[8])
 {
     int q, c;
     for (q = 0; q < pairs; q++) {
@@ -17977,9 +18071,10 @@ HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_pairs)(const char *w, con
     }
 }
 
-/* Super-blocks b .. b + count. sub: weights of a sub-block. With mins the offset that the sums start with is no part of the weights: it comes back. */
-HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_blocks256)(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums,
-                                                                 int sub)
+/* Super-blocks b .. b + count. sub: weights of a sub-block. With mins the offset that the sums start with is no part of
+ * the weights: it comes back. */
+HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_blocks256)(const hybrid__byte_tile *tile, const char *const x[4],
+                                                                  int64_t b, int count, float *sums, int sub)
 {
     const __m256i offset = _mm256_set1_epi16((short)tile->offset);
     const bool affine = tile->affine, restore = affine && tile->offset;
@@ -17992,10 +18087,12 @@ HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_blocks256)(const hybrid__
     for (i = 0; i < count; i++, b++, panel += HYBRID__BYTE256) {
         float *out = sums + b % 8 * HYBRID__BYTE_SUMS;
         const float *in = b < 8 ? hybrid__byte_zeros : out;
+        const size_t s_here = s_at + (size_t)(b * subs) * 2, e_here = e_at + (size_t)(b * subs) * 4;
+        const size_t d_here = hybrid__byte256_d(tile->k) + (size_t)b * 4;
         __m256i a[8];
         HYBRID__UNROLL
         for (c = 0; c < 8; c++) a[c] = _mm256_setzero_si256();
-        if (restore) HYBRID__D_FN(tile_pairs)(panel + HYBRID__BYTE256_R, x, s_at + (size_t)b * (size_t)subs * 2, pairs, a);
+        if (restore) HYBRID__D_FN(tile_pairs)(panel + HYBRID__BYTE256_R, x, s_here, pairs, a);
         HYBRID__UNROLL
         for (c = 0; c < 8; c++) _mm256_store_si256((__m256i *)(void *)(whole + 32 * c), a[c]);
         for (s = 0; s < subs; s++) {
@@ -18003,8 +18100,10 @@ HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_blocks256)(const hybrid__
             for (c = 0; c < 8; c++) a[c] = _mm256_setzero_si256();
             if (tile->offset) {
                 HYBRID__UNROLL
-                for (c = 0; c < 4; c++)
-                    a[2 * c] = a[2 * c + 1] = HYBRID__D_START(hybrid__splat_avx2(x[c] + e_at + ((size_t)b * (size_t)subs + (size_t)s) * 4), offset);
+                for (c = 0; c < 4; c++) {
+                    __m256i e = hybrid__splat_avx2(x[c] + e_here + 4 * (size_t)s);
+                    a[2 * c] = a[2 * c + 1] = HYBRID__D_START(e, offset);
+                }
             }
             HYBRID__D_FN(tile_dots)(panel + s * sub * 16, x, (size_t)b * 256 + (size_t)(s * sub), sub / 4, a);
             HYBRID__UNROLL
@@ -18016,15 +18115,16 @@ HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_blocks256)(const hybrid__
         }
         HYBRID__UNROLL
         for (c = 0; c < 8; c++) a[c] = _mm256_setzero_si256();
-        if (affine) HYBRID__D_FN(tile_pairs)(panel + HYBRID__BYTE256_M, x, s_at + (size_t)b * (size_t)subs * 2, pairs, a);
+        if (affine) HYBRID__D_FN(tile_pairs)(panel + HYBRID__BYTE256_M, x, s_here, pairs, a);
         HYBRID__UNROLL
         for (h = 0; h < 2; h++) {
             const float *d = (const float *)(const void *)(panel + HYBRID__BYTE256_D + 32 * h);
             HYBRID__UNROLL
             for (c = 0; c < 4; c++) {
-                __m256 t = _mm256_mul_ps(_mm256_cvtepi32_ps(hybrid__load_avx2(whole + 64 * c + 32 * h)), _mm256_load_ps(d));
+                __m256 t = _mm256_cvtepi32_ps(hybrid__load_avx2(whole + 64 * c + 32 * h));
+                t = _mm256_mul_ps(t, _mm256_load_ps(d));
                 if (affine) t = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(a[2 * c + h]), _mm256_load_ps(d + 16), t);
-                t = _mm256_fmadd_ps(t, _mm256_set1_ps(hybrid__load_f32(x[c] + hybrid__byte256_d(tile->k) + (size_t)b * 4)), _mm256_load_ps(in + 16 * c + 8 * h));
+                t = _mm256_fmadd_ps(t, hybrid__byte_splat_avx2(x[c] + d_here), _mm256_load_ps(in + 16 * c + 8 * h));
                 _mm256_store_ps(out + 16 * c + 8 * h, t);
             }
         }
@@ -18033,43 +18133,47 @@ HYBRID__INLINE HYBRID__D_TARGET void HYBRID__D_FN(tile_blocks256)(const hybrid__
 
 /* ---- what the table of types points at ---- */
 
-static HYBRID__D_TARGET HYBRID__NOINLINE void HYBRID__D_FN(tile32_plain)(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums)
+static HYBRID__D_TARGET HYBRID__NOINLINE void HYBRID__D_FN(tile32_plain)(const hybrid__byte_tile *tile,
+    const char *const x[4], int64_t b, int count, float *sums)
 {
     HYBRID__D_FN(tile_blocks32)(tile, x, b, count, sums, false);
 }
-static HYBRID__D_TARGET HYBRID__NOINLINE void HYBRID__D_FN(tile32_affine)(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums)
+static HYBRID__D_TARGET HYBRID__NOINLINE void HYBRID__D_FN(tile32_affine)(const hybrid__byte_tile *tile,
+    const char *const x[4], int64_t b, int count, float *sums)
 {
     HYBRID__D_FN(tile_blocks32)(tile, x, b, count, sums, true);
 }
-static HYBRID__D_TARGET HYBRID__NOINLINE void HYBRID__D_FN(tile256_of16)(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums)
+static HYBRID__D_TARGET HYBRID__NOINLINE void HYBRID__D_FN(tile256_of16)(const hybrid__byte_tile *tile,
+    const char *const x[4], int64_t b, int count, float *sums)
 {
     HYBRID__D_FN(tile_blocks256)(tile, x, b, count, sums, 16);
 }
-static HYBRID__D_TARGET HYBRID__NOINLINE void HYBRID__D_FN(tile256_of32)(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums)
+static HYBRID__D_TARGET HYBRID__NOINLINE void HYBRID__D_FN(tile256_of32)(const hybrid__byte_tile *tile,
+    const char *const x[4], int64_t b, int count, float *sums)
 {
     HYBRID__D_FN(tile_blocks256)(tile, x, b, count, sums, 32);
 }
 
 /* ---- the table of types ---- */
 
-#define HYBRID__BYTE_KERNEL(type, family, unpack, tile, offset, affine)                                                 \
-    static const hybrid__byte_gemm HYBRID__D_FN(plan_##type) = {                                                        \
-        unpack, tile, hybrid__byte##family##_bytes, family, (int)sizeof(hybrid__block_##type), HYBRID__BYTE##family,    \
-        offset, affine                                                                                                  \
-    };                                                                                                                  \
-    static size_t HYBRID__D_FN(scratch_##type)(int64_t k, int n)                                                        \
-    {                                                                                                                   \
-        HYBRID__UNUSED(n);                                                                                              \
-        return hybrid__byte_scratch(&HYBRID__D_FN(plan_##type), k);                                                     \
-    }                                                                                                                   \
-    static void HYBRID__D_FN(gemm_##type)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n,          \
-                                          float *y, int64_t y_stride, int64_t r0, int64_t r1, void *scratch)            \
-    {                                                                                                                   \
-        hybrid__byte_gemm_run(&HYBRID__D_FN(plan_##type), w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch);      \
-    }                                                                                                                   \
-    static const hybrid__matmul_kernel HYBRID__D_KERNEL(type) = {                                                       \
-        &hybrid__one##family##_avx2, &hybrid__byte##family##_avx2, 4, 16, hybrid__gemv_avx2_##type,                     \
-        HYBRID__D_FN(scratch_##type), HYBRID__D_FN(gemm_##type)                                                         \
+#define HYBRID__BYTE_KERNEL(type, family, unpack, tile, offset, affine)                                               \
+    static const hybrid__byte_gemm HYBRID__D_FN(plan_##type) = {                                                      \
+        unpack, tile, hybrid__byte##family##_bytes, family, (int)sizeof(hybrid__block_##type), HYBRID__BYTE##family,  \
+        offset, affine                                                                                                \
+    };                                                                                                                \
+    static size_t HYBRID__D_FN(scratch_##type)(int64_t k, int n)                                                      \
+    {                                                                                                                 \
+        HYBRID__UNUSED(n);                                                                                            \
+        return hybrid__byte_scratch(&HYBRID__D_FN(plan_##type), k);                                                   \
+    }                                                                                                                 \
+    static void HYBRID__D_FN(gemm_##type)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n,        \
+                                          float *y, int64_t y_stride, int64_t r0, int64_t r1, void *scratch)          \
+    {                                                                                                                 \
+        hybrid__byte_gemm_run(&HYBRID__D_FN(plan_##type), w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch);    \
+    }                                                                                                                 \
+    static const hybrid__matmul_kernel HYBRID__D_KERNEL(type) = {                                                     \
+        &hybrid__one##family##_avx2, &hybrid__byte##family##_avx2, 4, 16, hybrid__gemv_avx2_##type,                   \
+        HYBRID__D_FN(scratch_##type), HYBRID__D_FN(gemm_##type)                                                       \
     };
 HYBRID__BYTE_KERNEL(q4_0, 32, hybrid__byte_q4_0, HYBRID__D_FN(tile32_plain), 8, false)
 HYBRID__BYTE_KERNEL(q4_1, 32, hybrid__byte_q4_1, HYBRID__D_FN(tile32_affine), 0, true)
@@ -27448,6 +27552,7 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__BORDER_VOID
 #undef HYBRID__BUFFER_SCALE
 #undef HYBRID__BYTE_KERNEL
+#undef HYBRID__BYTE_NIBBLES
 #undef HYBRID__BYTE_REDUCE
 #undef HYBRID__CACHE_IDS
 #undef HYBRID__CACHE_TEXT
@@ -27458,6 +27563,7 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__DEEPSEEK3
 #undef HYBRID__DOT256_AVX2
 #undef HYBRID__DOT32_AVX2
+#undef HYBRID__DWORD
 #undef HYBRID__D_DOT
 #undef HYBRID__D_FN
 #undef HYBRID__D_KERNEL

@@ -1,9 +1,10 @@
-/* compute/cpu_int_avx2_gemm: prefill of integer blocks with AVX2: panels of weights as bytes times tiles of activations.
+/* compute/cpu_int_avx2_gemm: prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations.
  *
- * A panel is 16 rows of weights, unpacked once and multiplied with all rows of activations: for every 4 k, 16 rows x 4 unsigned bytes. Bytes are
- * multiplied by vpmaddubsw (unsigned x signed, pairs summed in 16 bits) and stay 16-bit sums as long as their type allows: 16 products of 4 or 5
- * bits, 8 of 6 bits; an offset goes into the value that the sum starts with, so that only the end of the sum has to fit. The tile is
- * cpu_int_tile.inc; processors with AVX-VNNI (vpdpbusd, 4 products to 32 bits) run the same text with another product.
+ * A panel is 16 rows of weights, unpacked once and multiplied with all rows of activations: for every 4 k, 16 rows x
+ * 4 unsigned bytes. Bytes are multiplied by vpmaddubsw (unsigned x signed, pairs summed in 16 bits) and stay 16-bit
+ * sums as long as their type allows: 16 products of 4 or 5 bits, 8 of 6 bits; an offset goes into the value that the
+ * sum starts with, so that only the end of the sum has to fit. The tile is cpu_int_tile.inc;
+ * processors with AVX-VNNI (vpdpbusd, 4 products to 32 bits) run the same text with another product.
  *
  * The 8 sums p[b % 8] of NUMERICS.md lie in memory that stays in L1, block by block in the order of the file. */
 #if defined(HYBRID__X86)
@@ -15,7 +16,8 @@
 #endif
 
 /* ---- activations: q as int8, d (floats), and
- * of 32-weight blocks: s: sums of q (floats); e: minus the sums of q as pairs of int16, 4i and 4i + 1, 4i + 2 and 4i + 3;
+ * of 32-weight blocks: s: sums of q (floats); e: minus the sums of q as pairs of int16: of those at 4i and 4i + 1, and
+ * of those at 4i + 2 and 4i + 3;
  * of super-blocks: e of every 16 and of every 32, sums of q of every 16 and of every 32 (int16). ---- */
 HYBRID__INLINE size_t hybrid__byte32_d(int64_t k) { return hybrid__align((size_t)k, 64); }
 HYBRID__INLINE size_t hybrid__byte32_part(int64_t k) { return hybrid__align((size_t)k / 8, 64); }
@@ -27,8 +29,12 @@ HYBRID__INLINE size_t hybrid__byte256_s32(int64_t k) { return hybrid__byte256_s1
 HYBRID__INLINE size_t hybrid__byte256_d(int64_t k) { return hybrid__byte256_s32(k) + (size_t)k / 16; }
 static size_t hybrid__byte256_bytes(int64_t k) { return hybrid__align(hybrid__byte256_d(k) + (size_t)k / 64, 64) | 64; }
 
-HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_put_avx2(char *at, __m256i v) { _mm256_store_si256((__m256i *)(void *)at, v); }
-/* 32 floats to int8, stored at q; returns sums of pairs: dword i: of q[4i] + q[4i + 1], q[4i + 2] + q[4i + 3]. id: 1/d, 0 where all become zeros. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_put_avx2(char *at, __m256i v)
+{
+    _mm256_store_si256((__m256i *)(void *)at, v);
+}
+/* 32 floats to int8, stored at q; returns sums of pairs: dword i: q[4i] + q[4i + 1], q[4i + 2] + q[4i + 3].
+ * id: 1/d, 0 where all become zeros. */
 HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__byte_quant_avx2(const float *x, __m256 id, char *q)
 {
     const __m256i keep = _mm256_castps_si256(_mm256_cmp_ps(id, _mm256_setzero_ps(), _CMP_GT_OQ));
@@ -59,8 +65,9 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__byte_most_avx2(const float *x
 HYBRID__INLINE HYBRID__TARGET_AVX2 __m256 hybrid__byte_scale_avx2(__m256i most, __m256 *id)
 {
     const __m256 d = _mm256_div_ps(_mm256_castsi256_ps(most), _mm256_set1_ps(127.0f));
-    const __m256 fine = _mm256_and_ps(_mm256_cmp_ps(d, _mm256_set1_ps(1.17549435e-38f), _CMP_GE_OQ), _mm256_cmp_ps(d, _mm256_set1_ps(3.402823466e+38f), _CMP_LE_OQ));
-    *id = _mm256_and_ps(_mm256_div_ps(_mm256_set1_ps(1.0f), d), fine);
+    const __m256 normal = _mm256_cmp_ps(d, _mm256_set1_ps(1.17549435e-38f), _CMP_GE_OQ);
+    const __m256 finite = _mm256_cmp_ps(d, _mm256_set1_ps(3.402823466e+38f), _CMP_LE_OQ);
+    *id = _mm256_and_ps(_mm256_div_ps(_mm256_set1_ps(1.0f), d), _mm256_and_ps(normal, finite));
     return d;
 }
 
@@ -78,9 +85,13 @@ HYBRID__TARGET_AVX2 static void hybrid__byte32_group(const float *x, int count, 
     for (i = 0; i < 8; i++) v[i] = hybrid__byte_most_avx2(x + 32 * i);
     low = HYBRID__BYTE_REDUCE(_mm256_max_epu32, v);
     high = HYBRID__BYTE_REDUCE(_mm256_max_epu32, v + 4);
-    d = hybrid__byte_scale_avx2(_mm256_max_epu32(_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31)), &id);
+    d = hybrid__byte_scale_avx2(
+        _mm256_max_epu32(_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31)), &id);
     _mm256_store_ps(ids, id);
-    for (i = 0; i < 8; i++) v[i] = hybrid__byte_quant_avx2(x + 32 * i, _mm256_set1_ps(ids[i]), i < count ? act + (b + i) * 32 : q);
+    for (i = 0; i < 8; i++) {
+        char *to = i < count ? act + (b + i) * 32 : q;
+        v[i] = hybrid__byte_quant_avx2(x + 32 * i, _mm256_set1_ps(ids[i]), to);
+    }
     low = HYBRID__BYTE_REDUCE(_mm256_add_epi16, v);
     high = HYBRID__BYTE_REDUCE(_mm256_add_epi16, v + 4);
     low = _mm256_add_epi16(_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31));
@@ -101,7 +112,8 @@ HYBRID__TARGET_AVX2 static void hybrid__byte32_prepare(const float *x, int64_t k
 }
 HYBRID__TARGET_AVX2 static void hybrid__byte256_prepare(const float *x, int64_t k, void *act)
 {
-    char *at = (char *)act, *e16 = at + hybrid__byte256_e16(k), *e32 = at + hybrid__byte256_e32(k), *s16 = at + hybrid__byte256_s16(k), *s32 = at + hybrid__byte256_s32(k);
+    char *at = (char *)act, *e16 = at + hybrid__byte256_e16(k), *e32 = at + hybrid__byte256_e32(k);
+    char *s16 = at + hybrid__byte256_s16(k), *s32 = at + hybrid__byte256_s32(k);
     const __m256i zero = _mm256_setzero_si256(), one = _mm256_set1_epi16(1);
     int64_t b;
     int i;
@@ -116,7 +128,7 @@ HYBRID__TARGET_AVX2 static void hybrid__byte256_prepare(const float *x, int64_t 
         d = hybrid__byte_scale_avx2(_mm256_broadcastd_epi32(m), &id);
         _mm_store_ss((float *)(void *)(at + hybrid__byte256_d(k) + b * 4), _mm256_castps256_ps128(d));
         for (i = 0; i < 8; i++) v[i] = hybrid__byte_quant_avx2(x + 32 * i, id, at + b * 256 + 32 * i);
-        for (i = 0; i < 2; i++) {                                      /* lane L, dword e: the first (L: second) 16 of the e-th 32 */
+        for (i = 0; i < 2; i++) {                        /* lane 0 (1), dword e: the first (second) 16 of the e-th 32 */
             const __m256i sum = HYBRID__BYTE_REDUCE(_mm256_add_epi16, v + 4 * i);
             pairs[i] = _mm256_sub_epi16(zero, _mm256_permute4x64_epi64(sum, 0xD8));
         }
@@ -131,20 +143,29 @@ HYBRID__TARGET_AVX2 static void hybrid__byte256_prepare(const float *x, int64_t 
         low = _mm256_madd_epi16(low, _mm256_sub_epi16(zero, one));
         high = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, low), 0xD8);
         _mm_storeu_si128((__m128i *)(void *)(s32 + b * 16), _mm256_castsi256_si128(high));
-        _mm256_storeu_si256((__m256i *)(void *)(s16 + b * 32), _mm256_permute4x64_epi64(_mm256_packs_epi32(v[0], v[1]), 0xD8));
+        high = _mm256_permute4x64_epi64(_mm256_packs_epi32(v[0], v[1]), 0xD8);
+        _mm256_storeu_si256((__m256i *)(void *)(s16 + b * 32), high);
     }
 }
 static const hybrid__act_format hybrid__byte32_avx2 = { hybrid__byte32_bytes, hybrid__byte32_prepare };
 static const hybrid__act_format hybrid__byte256_avx2 = { hybrid__byte256_bytes, hybrid__byte256_prepare };
 
 /* ---- panels ----
- * Of a 32-weight block: 8 x (16 rows x 4 weights); Q8_0: |w|, then 8 of masks (0xFF where w is negative). d[16]; m[16] (floats; Q8_0: int32, sums of
- * |w| where w is negative, plus the bits of 1.5 * 2^23); 1.5 * 2^23 * d[16].
- * Of a super-block: 64 x (16 rows x 4 weights); scales of 16 (or 8) sub-blocks: 16 rows x 2 equal int16; mins of pairs of sub-blocks: 16 rows x 2
- * int16; the same pairs of scales times the offset; d[16], dmin[16]. */
+ * Of a 32-weight block: 8 x (16 rows x 4 weights); Q8_0: |w|, then 8 of masks (0xFF where w is negative). d[16]; m[16]
+ * (floats; Q8_0: int32, sums of |w| where w is negative, plus the bits of 1.5 * 2^23); 1.5 * 2^23 * d[16].
+ * Of a super-block: 64 x (16 rows x 4 weights); scales of 16 (or 8) sub-blocks: 16 rows x 2 equal int16; mins of pairs
+ * of sub-blocks: 16 rows x 2 int16; the same pairs of scales times the offset; d[16], dmin[16]. */
 enum {
-    HYBRID__BYTE32_MASK = 512, HYBRID__BYTE32_D = 1024, HYBRID__BYTE32_M = 1088, HYBRID__BYTE32_OFF = 1152, HYBRID__BYTE32 = 1216,
-    HYBRID__BYTE256_SC = 4096, HYBRID__BYTE256_M = 5120, HYBRID__BYTE256_R = 5632, HYBRID__BYTE256_D = 5888, HYBRID__BYTE256 = 6016
+    HYBRID__BYTE32_MASK = 512,
+    HYBRID__BYTE32_D = 1024,
+    HYBRID__BYTE32_M = 1088,
+    HYBRID__BYTE32_OFF = 1152,
+    HYBRID__BYTE32 = 1216,
+    HYBRID__BYTE256_SC = 4096,
+    HYBRID__BYTE256_M = 5120,
+    HYBRID__BYTE256_R = 5632,
+    HYBRID__BYTE256_D = 5888,
+    HYBRID__BYTE256 = 6016
 };
 
 /* Dwords j of 8 rows of 16 bytes at `at`, to o[j]. */
@@ -152,7 +173,8 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__piece_avx2(const char *const *ro
 {
     __m256i v0 = hybrid__two_avx2(rows[0] + at, rows[4] + at), v1 = hybrid__two_avx2(rows[1] + at, rows[5] + at);
     __m256i v2 = hybrid__two_avx2(rows[2] + at, rows[6] + at), v3 = hybrid__two_avx2(rows[3] + at, rows[7] + at);
-    __m256i t0 = _mm256_unpacklo_epi32(v0, v1), t1 = _mm256_unpackhi_epi32(v0, v1), t2 = _mm256_unpacklo_epi32(v2, v3), t3 = _mm256_unpackhi_epi32(v2, v3);
+    __m256i t0 = _mm256_unpacklo_epi32(v0, v1), t1 = _mm256_unpackhi_epi32(v0, v1);
+    __m256i t2 = _mm256_unpacklo_epi32(v2, v3), t3 = _mm256_unpackhi_epi32(v2, v3);
     o[0] = _mm256_unpacklo_epi64(t0, t2);
     o[1] = _mm256_unpackhi_epi64(t0, t2);
     o[2] = _mm256_unpacklo_epi64(t1, t3);
@@ -161,9 +183,10 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__piece_avx2(const char *const *ro
 /* The 4 bytes at `at` of 8 rows. */
 HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__dwords_avx2(const char *const *rows, size_t at)
 {
-    return _mm256_set_epi32((int)hybrid__load_u32(rows[7] + at), (int)hybrid__load_u32(rows[6] + at), (int)hybrid__load_u32(rows[5] + at),
-                            (int)hybrid__load_u32(rows[4] + at), (int)hybrid__load_u32(rows[3] + at), (int)hybrid__load_u32(rows[2] + at),
-                            (int)hybrid__load_u32(rows[1] + at), (int)hybrid__load_u32(rows[0] + at));
+#define HYBRID__DWORD(i) (int)hybrid__load_u32(rows[i] + at)
+    return _mm256_set_epi32(HYBRID__DWORD(7), HYBRID__DWORD(6), HYBRID__DWORD(5), HYBRID__DWORD(4),
+                            HYBRID__DWORD(3), HYBRID__DWORD(2), HYBRID__DWORD(1), HYBRID__DWORD(0));
+#undef HYBRID__DWORD
 }
 /* Halves in the low words of heads to floats at `at`, those in the high words 64 bytes on. */
 HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_heads_avx2(char *at, __m256i heads)
@@ -174,14 +197,16 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_heads_avx2(char *at, __m256
 
 HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_heads32_avx2(char *panel, __m256i heads)
 {
-    const __m256 magic = _mm256_set1_ps(12582912.0f);
+    float *d = (float *)(void *)(panel + HYBRID__BYTE32_D), *off = (float *)(void *)(panel + HYBRID__BYTE32_OFF);
     hybrid__byte_heads_avx2(panel + HYBRID__BYTE32_D, heads);
-    _mm256_store_ps((float *)(void *)(panel + HYBRID__BYTE32_OFF), _mm256_mul_ps(_mm256_load_ps((const float *)(const void *)(panel + HYBRID__BYTE32_D)), magic));
+    _mm256_store_ps(off, _mm256_mul_ps(_mm256_load_ps(d), _mm256_set1_ps(12582912.0f)));
 }
 
 /* Nibbles, and fifth bits where qh is not 0, of one block of 8 rows. */
-HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_nibbles_avx2(const char *const *rows, size_t qs, size_t qh, char *panel)
+HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_nibbles_avx2(const char *const *rows, size_t qs, size_t qh,
+                                                                  char *panel)
 {
+    const __m256i each = _mm256_set_epi32(0x0C0C0C0C, 0x08080808, 0x04040404, 0, 0x0C0C0C0C, 0x08080808, 0x04040404, 0);
     __m256i o[4], h = qh ? hybrid__dwords_avx2(rows, qh) : _mm256_setzero_si256();
     int half, j;
     hybrid__piece_avx2(rows, qs, o);
@@ -190,20 +215,26 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_nibbles_avx2(const char *co
         for (j = 0; j < 4; j++) {
             __m256i q = hybrid__field_avx2(o[j], 4 * half, 15);
             if (qh) {                                                  /* 4 bits of h to bit 4 of 4 bytes */
-                const __m256i at = _mm256_set_epi32(0x0C0C0C0C, 0x08080808, 0x04040404, 0, 0x0C0C0C0C, 0x08080808, 0x04040404, 0);
                 __m256i bit = _mm256_set1_epi32(j % 2 ? (int)0x80402010u : 0x08040201);
-                __m256i v = _mm256_and_si256(_mm256_shuffle_epi8(h, _mm256_add_epi8(at, _mm256_set1_epi8((char)(half * 2 + j / 2)))), bit);
-                q = _mm256_or_si256(q, _mm256_and_si256(_mm256_cmpeq_epi8(v, bit), _mm256_set1_epi8(16)));
+                __m256i v = _mm256_shuffle_epi8(h, _mm256_add_epi8(each, _mm256_set1_epi8((char)(half * 2 + j / 2))));
+                v = _mm256_cmpeq_epi8(_mm256_and_si256(v, bit), bit);
+                q = _mm256_or_si256(q, _mm256_and_si256(v, _mm256_set1_epi8(16)));
             }
             hybrid__byte_put_avx2(panel + half * 256 + j * 64, q);
         }
     }
     hybrid__byte_heads32_avx2(panel, hybrid__dwords_avx2(rows, 0));
 }
-HYBRID__TARGET_AVX2 static void hybrid__byte_q4_0(const char *const *rows, char *panel) { hybrid__byte_nibbles_avx2(rows, 2, 0, panel); }
-HYBRID__TARGET_AVX2 static void hybrid__byte_q4_1(const char *const *rows, char *panel) { hybrid__byte_nibbles_avx2(rows, 4, 0, panel); }
-HYBRID__TARGET_AVX2 static void hybrid__byte_q5_0(const char *const *rows, char *panel) { hybrid__byte_nibbles_avx2(rows, 6, 2, panel); }
-HYBRID__TARGET_AVX2 static void hybrid__byte_q5_1(const char *const *rows, char *panel) { hybrid__byte_nibbles_avx2(rows, 8, 4, panel); }
+#define HYBRID__BYTE_NIBBLES(type, qs, qh)                                              \
+    HYBRID__TARGET_AVX2 static void hybrid__byte_##type(const char *const *rows, char *panel) \
+    {                                                                                   \
+        hybrid__byte_nibbles_avx2(rows, qs, qh, panel);                                 \
+    }
+HYBRID__BYTE_NIBBLES(q4_0, 2, 0)
+HYBRID__BYTE_NIBBLES(q4_1, 4, 0)
+HYBRID__BYTE_NIBBLES(q5_0, 6, 2)
+HYBRID__BYTE_NIBBLES(q5_1, 8, 4)
+#undef HYBRID__BYTE_NIBBLES
 
 HYBRID__TARGET_AVX2 static void hybrid__byte_q8_0(const char *const *rows, char *panel)
 {
@@ -236,19 +267,20 @@ HYBRID__TARGET_AVX2 static void hybrid__byte_q8_0_plus128(const char *const *row
     hybrid__byte_heads32_avx2(panel, hybrid__dwords_avx2(rows, 0));
 }
 
-/* Byte j of every dword of v, extended to both words. */
+/* Byte j of every dword of v, extended to both words (by way of their high bytes). */
 HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__byte_words_avx2(__m256i v, int j, bool is_signed)
 {
     const __m256i at = _mm256_set_epi32((int)0x0C800C80, (int)0x08800880, (int)0x04800480, (int)0x00800080,
-                                        (int)0x0C800C80, (int)0x08800880, (int)0x04800480, (int)0x00800080);                  /* to the high bytes */
+                                        (int)0x0C800C80, (int)0x08800880, (int)0x04800480, (int)0x00800080);
     v = _mm256_shuffle_epi8(v, _mm256_add_epi8(at, _mm256_set1_epi16((short)(j << 8))));
     return is_signed ? _mm256_srai_epi16(v, 8) : _mm256_srli_epi16(v, 8);
 }
 /* Scales of sub-blocks 4i .. 4i + 3: a byte each of every dword. */
 HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_scales_avx2(__m256i v, int i, bool is_signed, char *panel)
 {
+    char *to = panel + HYBRID__BYTE256_SC + 4 * i * 64;
     int j;
-    for (j = 0; j < 4; j++) hybrid__byte_put_avx2(panel + HYBRID__BYTE256_SC + (4 * i + j) * 64, hybrid__byte_words_avx2(v, j, is_signed));
+    for (j = 0; j < 4; j++) hybrid__byte_put_avx2(to + j * 64, hybrid__byte_words_avx2(v, j, is_signed));
 }
 /* Bytes 0 and 1 of every dword as its words, and bytes 2 and 3; times 2^shift. */
 HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_pairs_avx2(__m256i v, int i, int shift, char *to)
@@ -256,8 +288,10 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_pairs_avx2(__m256i v, int i
     const __m256i at = _mm256_set_epi32((int)0x800D800C, (int)0x80098008, (int)0x80058004, (int)0x80018000,
                                         (int)0x800D800C, (int)0x80098008, (int)0x80058004, (int)0x80018000);
     int j;
-    for (j = 0; j < 2; j++)
-        hybrid__byte_put_avx2(to + (2 * i + j) * 64, _mm256_slli_epi16(_mm256_shuffle_epi8(v, _mm256_add_epi8(at, _mm256_set1_epi16((short)(2 * j)))), shift));
+    for (j = 0; j < 2; j++) {
+        __m256i words = _mm256_shuffle_epi8(v, _mm256_add_epi8(at, _mm256_set1_epi16((short)(2 * j))));
+        hybrid__byte_put_avx2(to + (2 * i + j) * 64, _mm256_slli_epi16(words, shift));
+    }
 }
 
 HYBRID__TARGET_AVX2 static void hybrid__byte_q2_K(const char *const *rows, char *panel)
@@ -273,8 +307,10 @@ HYBRID__TARGET_AVX2 static void hybrid__byte_q2_K(const char *const *rows, char 
     for (h = 0; h < 2; h++)
         for (p = 0; p < 2; p++) {
             hybrid__piece_avx2(rows, 16 + (size_t)(32 * h + 16 * p), o);
-            for (t = 0; t < 4; t++)
-                for (j = 0; j < 4; j++) hybrid__byte_put_avx2(panel + ((8 * h + 2 * t + p) * 4 + j) * 64, hybrid__field_avx2(o[j], 2 * t, 3));
+            for (t = 0; t < 4; t++) {
+                char *to = panel + (8 * h + 2 * t + p) * 256;
+                for (j = 0; j < 4; j++) hybrid__byte_put_avx2(to + j * 64, hybrid__field_avx2(o[j], 2 * t, 3));
+            }
         }
 }
 
@@ -285,8 +321,8 @@ HYBRID__TARGET_AVX2 static void hybrid__byte_q3_K(const char *const *rows, char 
     int h, p, t, j;
     for (j = 0; j < 4; j++) {                                          /* the last 12 bytes of scales, then d */
         __m256i low = hybrid__dwords_avx2(rows, 96 + 4 * (size_t)(j % 2)), high = hybrid__dwords_avx2(rows, 104);
-        low = hybrid__field_avx2(low, j / 2 * 4, 15);
-        hybrid__byte_scales_avx2(_mm256_sub_epi8(_mm256_or_si256(low, hybrid__field_avx2(high, 2 * j - 4, 0x30)), off), j, true, panel);
+        low = _mm256_or_si256(hybrid__field_avx2(low, j / 2 * 4, 15), hybrid__field_avx2(high, 2 * j - 4, 0x30));
+        hybrid__byte_scales_avx2(_mm256_sub_epi8(low, off), j, true, panel);
     }
     hybrid__byte_heads_avx2(panel + HYBRID__BYTE256_D, _mm256_srli_epi32(hybrid__dwords_avx2(rows, 106), 16));
     hybrid__piece_avx2(rows, 0, hm[0]);
@@ -295,24 +331,26 @@ HYBRID__TARGET_AVX2 static void hybrid__byte_q3_K(const char *const *rows, char 
         for (p = 0; p < 2; p++) {
             hybrid__piece_avx2(rows, 32 + (size_t)(32 * h + 16 * p), o);
             for (t = 0; t < 4; t++)
-                for (j = 0; j < 4; j++)
-                    hybrid__byte_put_avx2(panel + ((8 * h + 2 * t + p) * 4 + j) * 64,
-                                     _mm256_or_si256(hybrid__field_avx2(o[j], 2 * t, 3), hybrid__field_avx2(hm[p][j], 4 * h + t - 2, 4)));
+                for (j = 0; j < 4; j++) {
+                    __m256i q = hybrid__field_avx2(o[j], 2 * t, 3);
+                    __m256i high = hybrid__field_avx2(hm[p][j], 4 * h + t - 2, 4);
+                    hybrid__byte_put_avx2(panel + ((8 * h + 2 * t + p) * 4 + j) * 64, _mm256_or_si256(q, high));
+                }
         }
 }
 
 /* Q4_K, and Q5_K with its fifth bits. */
 HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_k45_avx2(const char *const *rows, bool five, char *panel)
 {
-    const __m256i low4 = _mm256_set1_epi8(15), low6 = _mm256_set1_epi8(0x3F), high2 = _mm256_set1_epi8(0x30);
+    const __m256i low6 = _mm256_set1_epi8(0x3F);
     __m256i o[4], sc[2], m[2], qh[2][4];
     int c, p, j, s;
     hybrid__piece_avx2(rows, 0, o);                                    /* d, dmin; the 12 bytes of scales and mins */
     hybrid__byte_heads_avx2(panel + HYBRID__BYTE256_D, o[0]);
     sc[0] = _mm256_and_si256(o[1], low6);
-    sc[1] = _mm256_or_si256(_mm256_and_si256(o[3], low4), _mm256_and_si256(_mm256_srli_epi16(o[1], 2), high2));
+    sc[1] = _mm256_or_si256(hybrid__field_avx2(o[3], 0, 15), hybrid__field_avx2(o[1], 2, 0x30));
     m[0] = _mm256_and_si256(o[2], low6);
-    m[1] = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(o[3], 4), low4), _mm256_and_si256(_mm256_srli_epi16(o[2], 2), high2));
+    m[1] = _mm256_or_si256(hybrid__field_avx2(o[3], 4, 15), hybrid__field_avx2(o[2], 2, 0x30));
     for (j = 0; j < 2; j++) {
         hybrid__byte_scales_avx2(sc[j], j, false, panel);
         hybrid__byte_pairs_avx2(m[j], j, 0, panel + HYBRID__BYTE256_M);
@@ -333,8 +371,14 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_k45_avx2(const char *const 
                 }
         }
 }
-HYBRID__TARGET_AVX2 static void hybrid__byte_q4_K(const char *const *rows, char *panel) { hybrid__byte_k45_avx2(rows, false, panel); }
-HYBRID__TARGET_AVX2 static void hybrid__byte_q5_K(const char *const *rows, char *panel) { hybrid__byte_k45_avx2(rows, true, panel); }
+HYBRID__TARGET_AVX2 static void hybrid__byte_q4_K(const char *const *rows, char *panel)
+{
+    hybrid__byte_k45_avx2(rows, false, panel);
+}
+HYBRID__TARGET_AVX2 static void hybrid__byte_q5_K(const char *const *rows, char *panel)
+{
+    hybrid__byte_k45_avx2(rows, true, panel);
+}
 
 HYBRID__TARGET_AVX2 static void hybrid__byte_q6_K(const char *const *rows, char *panel)
 {
@@ -349,9 +393,11 @@ HYBRID__TARGET_AVX2 static void hybrid__byte_q6_K(const char *const *rows, char 
         for (p = 0; p < 4; p++) {
             hybrid__piece_avx2(rows, (size_t)(64 * h + 16 * p), o);
             for (n = 0; n < 2; n++)                                    /* low, high nibbles */
-                for (j = 0; j < 4; j++)
-                    hybrid__byte_put_avx2(panel + ((8 * h + 4 * n + p) * 4 + j) * 64,
-                                     _mm256_or_si256(hybrid__field_avx2(o[j], 4 * n, 15), hybrid__field_avx2(qh[p % 2][j], 4 * n + p / 2 * 2 - 4, 0x30)));
+                for (j = 0; j < 4; j++) {
+                    __m256i q = hybrid__field_avx2(o[j], 4 * n, 15);
+                    q = _mm256_or_si256(q, hybrid__field_avx2(qh[p % 2][j], 4 * n + p / 2 * 2 - 4, 0x30));
+                    hybrid__byte_put_avx2(panel + ((8 * h + 4 * n + p) * 4 + j) * 64, q);
+                }
         }
     }
 }
@@ -359,7 +405,7 @@ HYBRID__TARGET_AVX2 static void hybrid__byte_q6_K(const char *const *rows, char 
 /* ---- tiles ---- */
 
 enum {
-    HYBRID__BYTE_COLUMNS = 8,              /* rows of activations a tile: while they pass, a chunk of a panel stays in L1 */
+    HYBRID__BYTE_COLUMNS = 8,              /* rows of activations: while they pass, a chunk of a panel stays in L1 */
     HYBRID__BYTE_SUMS = 128,               /* floats from p[i] to p[i + 1]: 8 columns x 16 rows */
     HYBRID__BYTE_CHUNK = 256               /* weights of a row in a chunk */
 };
@@ -372,19 +418,27 @@ typedef struct hybrid__byte_tile {
 } hybrid__byte_tile;
 HYBRID__ALIGN64 static const float hybrid__byte_zeros[64] = { 0 };
 
-HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__splat_avx2(const char *p) { return _mm256_set1_epi32((int)hybrid__load_u32(p)); }
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__splat_avx2(const char *p)
+{
+    return _mm256_set1_epi32((int)hybrid__load_u32(p));
+}
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256 hybrid__byte_splat_avx2(const char *p)
+{
+    return _mm256_set1_ps(hybrid__load_f32(p));
+}
 
-/* Sums of a block of 32 weights, as floats from 1.5 * 2^23 on, join those of the blocks before: out = t * d_x + in (NUMERICS.md).
+/* Sums of a block of 32 weights, as floats from 1.5 * 2^23 on, join those of the blocks before: out = t * d_x + in.
  * at: where d of the block lies in a row of x. */
-HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_add32(const __m256i a[8], const char *panel, const char *const x[4], size_t at, size_t part, bool affine,
-                                                           const float *in, float *out)
+HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_add32(const __m256i a[8], const char *panel,
+    const char *const x[4], size_t at, size_t part, bool affine, const float *in, float *out)
 {
     const float *d = (const float *)(const void *)(panel + HYBRID__BYTE32_D);
     const __m256 d0 = _mm256_load_ps(d), d1 = _mm256_load_ps(d + 8);
     int c, h;
     HYBRID__UNROLL
     for (c = 0; c < 4; c++) {
-        const __m256 dx = _mm256_set1_ps(hybrid__load_f32(x[c] + at)), s = affine ? _mm256_set1_ps(hybrid__load_f32(x[c] + at + part)) : dx;
+        const __m256 dx = hybrid__byte_splat_avx2(x[c] + at);
+        const __m256 s = affine ? hybrid__byte_splat_avx2(x[c] + at + part) : dx;
         HYBRID__UNROLL
         for (h = 0; h < 2; h++) {
             __m256 t = _mm256_fmsub_ps(_mm256_castsi256_ps(a[2 * c + h]), h ? d1 : d0, _mm256_load_ps(d + 32 + 8 * h));
@@ -395,7 +449,8 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__byte_add32(const __m256i a[8], c
 }
 
 /* Q8_0: a pair of products fills 16 bits. x * w = |w| * (x xor mask), and |w| more where w is negative. */
-HYBRID__TARGET_AVX2 static HYBRID__NOINLINE void hybrid__byte_tile32_signed_avx2(const hybrid__byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums)
+HYBRID__TARGET_AVX2 static HYBRID__NOINLINE void hybrid__byte_tile32_signed_avx2(const hybrid__byte_tile *tile,
+    const char *const x[4], int64_t b, int count, float *sums)
 {
     const __m256i one = _mm256_set1_epi16(1);
     const size_t d_at = hybrid__byte32_d(tile->k);
@@ -408,15 +463,17 @@ HYBRID__TARGET_AVX2 static HYBRID__NOINLINE void hybrid__byte_tile32_signed_avx2
         for (c = 0; c < 8; c++) a[c] = hybrid__load_avx2(panel + HYBRID__BYTE32_M + c % 2 * 32);
         HYBRID__UNROLL
         for (q = 0; q < 8; q++) {
-            const char *w = panel + q * 64;
+            const char *w = panel + q * 64, *mask = w + HYBRID__BYTE32_MASK;
             __m256i w0 = hybrid__load_avx2(w), w1 = hybrid__load_avx2(w + 32);
-            __m256i m0 = hybrid__load_avx2(w + HYBRID__BYTE32_MASK), m1 = hybrid__load_avx2(w + HYBRID__BYTE32_MASK + 32);
+            __m256i m0 = hybrid__load_avx2(mask), m1 = hybrid__load_avx2(mask + 32);
             HYBRID__UNROLL
             for (c = 0; c < 4; c++) {
                 __m256i v = hybrid__splat_avx2(x[c] + b * 32 + 4 * q);
-                a[2 * c] = _mm256_add_epi32(a[2 * c], _mm256_madd_epi16(_mm256_maddubs_epi16(w0, _mm256_xor_si256(v, m0)), one));
+                __m256i v0 = _mm256_maddubs_epi16(w0, _mm256_xor_si256(v, m0));
+                __m256i v1 = _mm256_maddubs_epi16(w1, _mm256_xor_si256(v, m1));
+                a[2 * c] = _mm256_add_epi32(a[2 * c], _mm256_madd_epi16(v0, one));
                 HYBRID__KEEP(a[2 * c]);
-                a[2 * c + 1] = _mm256_add_epi32(a[2 * c + 1], _mm256_madd_epi16(_mm256_maddubs_epi16(w1, _mm256_xor_si256(v, m1)), one));
+                a[2 * c + 1] = _mm256_add_epi32(a[2 * c + 1], _mm256_madd_epi16(v1, one));
                 HYBRID__KEEP(a[2 * c + 1]);
             }
         }
@@ -437,7 +494,10 @@ typedef struct hybrid__byte_gemm {
 
 enum { HYBRID__BYTE_BUDGET = 256 << 10, HYBRID__BYTE_PANELS = 4 };
 
-HYBRID__INLINE size_t hybrid__byte_panel(const hybrid__byte_gemm *g, int64_t k) { return (size_t)(k / g->block) * (size_t)g->panel_bytes; }
+HYBRID__INLINE size_t hybrid__byte_panel(const hybrid__byte_gemm *g, int64_t k)
+{
+    return (size_t)(k / g->block) * (size_t)g->panel_bytes;
+}
 /* Panels unpacked at a time: what the second-level cache holds beside the activations. */
 HYBRID__INLINE int hybrid__byte_panels(const hybrid__byte_gemm *g, int64_t k)
 {
@@ -449,8 +509,10 @@ static size_t hybrid__byte_scratch(const hybrid__byte_gemm *g, int64_t k)
     return hybrid__byte_panel(g, k) * (size_t)hybrid__byte_panels(g, k) + 8 * HYBRID__BYTE_SUMS * sizeof(float);
 }
 
-/* Rows r .. r + 15 (those from r1 on are r1 - 1 again) of w to a panel. The 16 rows after them come next: they are fetched now. */
-static void hybrid__byte_unpack(const hybrid__byte_gemm *g, const char *w, size_t row_bytes, int64_t k, int64_t r, int64_t r1, char *panel)
+/* Rows r .. r + 15 (those from r1 on are r1 - 1 again) of w to a panel. The 16 rows after them come next: they are
+ * fetched now. */
+static void hybrid__byte_unpack(const hybrid__byte_gemm *g, const char *w, size_t row_bytes, int64_t k, int64_t r,
+                                int64_t r1, char *panel)
 {
     const char *rows[16], *next = w + (size_t)(r + 16) * row_bytes;
     size_t ahead = 0;
@@ -474,44 +536,57 @@ HYBRID__TARGET_AVX2 static void hybrid__byte_finish(const float *sums, int n, in
     for (c = 0; c < n; c++, sums += 16, y += y_stride) {
         for (h = 0; h < 16; h += 8) {
 #define HYBRID__P(i) _mm256_load_ps(sums + h + (i) * HYBRID__BYTE_SUMS)
-            __m256 even = _mm256_add_ps(_mm256_add_ps(HYBRID__P(0), HYBRID__P(4)), _mm256_add_ps(HYBRID__P(2), HYBRID__P(6)));
-            __m256 odd = _mm256_add_ps(_mm256_add_ps(HYBRID__P(1), HYBRID__P(5)), _mm256_add_ps(HYBRID__P(3), HYBRID__P(7)));
+            __m256 p04 = _mm256_add_ps(HYBRID__P(0), HYBRID__P(4)), p26 = _mm256_add_ps(HYBRID__P(2), HYBRID__P(6));
+            __m256 p15 = _mm256_add_ps(HYBRID__P(1), HYBRID__P(5)), p37 = _mm256_add_ps(HYBRID__P(3), HYBRID__P(7));
 #undef HYBRID__P
-            _mm256_store_ps(out + h, _mm256_add_ps(even, odd));
+            _mm256_store_ps(out + h, _mm256_add_ps(_mm256_add_ps(p04, p26), _mm256_add_ps(p15, p37)));
         }
         memcpy(y, out, (size_t)rows * sizeof *y);
     }
 }
 
-static void hybrid__byte_gemm_run(const hybrid__byte_gemm *g, const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,
-                                  int64_t r0, int64_t r1, void *scratch)
+/* Up to 8 rows of activations times one panel. */
+static void hybrid__byte_columns(const hybrid__byte_gemm *g, const hybrid__byte_tile *tile, const char *acts,
+                                 size_t act_bytes, int columns, float *sums)
+{
+    const int step = HYBRID__BYTE_CHUNK / g->block;
+    const int64_t blocks = tile->k / g->block;
+    int64_t b;
+    int c, j;
+    for (b = 0; b < blocks; b += step)
+        for (c = 0; c < columns; c += 4) {
+            const char *x[4];
+            for (j = 0; j < 4; j++) x[j] = acts + (size_t)HYBRID__MIN(c + j, columns - 1) * act_bytes;
+            g->tile(tile, x, b, (int)HYBRID__MIN(blocks - b, step), sums + 16 * c);
+        }
+}
+
+static void hybrid__byte_gemm_run(const hybrid__byte_gemm *g, const void *w, size_t row_bytes, int64_t k,
+    const void *acts, int n, float *y, int64_t y_stride, int64_t r0, int64_t r1, void *scratch)
 {
     const size_t panel_bytes = hybrid__byte_panel(g, k), act_bytes = g->act_bytes(k);
-    const int panels = hybrid__byte_panels(g, k), step = HYBRID__BYTE_CHUNK / g->block;
-    const int64_t blocks = k / g->block;
-    float *sums = (float *)(void *)((char *)scratch + panel_bytes * (size_t)panels);
+    const int panels = hybrid__byte_panels(g, k);
+    char *packed = (char *)scratch;
+    float *sums = (float *)(void *)(packed + panel_bytes * (size_t)panels);
     hybrid__byte_tile tile;
-    int64_t r, b;
-    int p, i, c, j;
+    int64_t r;
+    int p, i;
     tile.k = k;
     tile.offset = g->offset;
     tile.affine = g->affine;
-    if (blocks < 8) memset(sums, 0, 8 * HYBRID__BYTE_SUMS * sizeof *sums);          /* the sums that no block belongs to */
+    if (k / g->block < 8) memset(sums, 0, 8 * HYBRID__BYTE_SUMS * sizeof *sums);      /* those that no block has */
     for (r = r0; r < r1; r += 16 * panels) {
-        int count = (int)HYBRID__MIN((r1 - r + 15) / 16, panels);
-        for (p = 0; p < count; p++) hybrid__byte_unpack(g, (const char *)w, row_bytes, k, r + 16 * p, r1, (char *)scratch + (size_t)p * panel_bytes);
+        const int count = (int)HYBRID__MIN((r1 - r + 15) / 16, panels);
+        for (p = 0; p < count; p++)
+            hybrid__byte_unpack(g, (const char *)w, row_bytes, k, r + 16 * p, r1, packed + (size_t)p * panel_bytes);
         for (i = 0; i < n; i += HYBRID__BYTE_COLUMNS) {
             const int columns = HYBRID__MIN(n - i, HYBRID__BYTE_COLUMNS);
             for (p = 0; p < count; p++) {
                 const int64_t at = r + 16 * p;
-                tile.panel = (const char *)scratch + (size_t)p * panel_bytes;
-                for (b = 0; b < blocks; b += step)
-                    for (c = 0; c < columns; c += 4) {
-                        const char *x[4];
-                        for (j = 0; j < 4; j++) x[j] = (const char *)acts + (size_t)(i + HYBRID__MIN(c + j, columns - 1)) * act_bytes;
-                        g->tile(&tile, x, b, (int)HYBRID__MIN(blocks - b, step), sums + 16 * c);
-                    }
-                hybrid__byte_finish(sums, columns, (int)HYBRID__MIN(r1 - at, 16), y + i * y_stride + (at - r0), y_stride);
+                const int rows = (int)HYBRID__MIN(r1 - at, 16);
+                tile.panel = packed + (size_t)p * panel_bytes;
+                hybrid__byte_columns(g, &tile, (const char *)acts + (size_t)i * act_bytes, act_bytes, columns, sums);
+                hybrid__byte_finish(sums, columns, rows, y + i * y_stride + (at - r0), y_stride);
             }
         }
     }
@@ -532,7 +607,7 @@ static void hybrid__byte_gemm_run(const hybrid__byte_gemm *g, const void *w, siz
 #include "cpu_int_tile.inc"
 
 #if defined(HYBRID__AVXVNNI)
-/* vpdpbusd: the sums are whole dwords from the start. tests/test_matmul.c puts the same product in AVX2 in its place. */
+/* vpdpbusd: the sums are whole dwords from the start. tests/test_matmul.c puts that product in AVX2 in its place. */
 #define HYBRID__D_FN(name)          hybrid__byte_##name##_avxvnni
 #define HYBRID__D_KERNEL(type)      hybrid__kernel_avxvnni_##type
 #define HYBRID__D_TARGET            HYBRID__TARGET_AVXVNNI

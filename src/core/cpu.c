@@ -96,7 +96,8 @@ static hybrid__isa hybrid__cpu_isa(void)
 #endif
 }
 
-/* The best class that is at most `want` and runs on a processor whose best is `have`; a class of other processors limits nothing. */
+/* The best class that is at most `want` and runs on a processor whose best is `have`; a class of other processors
+ * limits nothing. */
 static hybrid__isa hybrid__isa_limit(hybrid__isa want, hybrid__isa have)
 {
     if (want >= have || (have == HYBRID__ISA_NEON && want != HYBRID__ISA_GENERIC)) return have;
