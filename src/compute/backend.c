@@ -12,6 +12,7 @@ typedef struct hybrid__tensor {
     size_t      nb[4];                  /* byte strides; nb[1] = bytes of a row */
     const void *data;                   /* NULL: no such tensor */
     bool        is_vector;              /* added or multiplied value by value: no matrix of one row, which products read */
+    uint32_t    source;                 /* of a weight: which tensor of its file it is */
 } hybrid__tensor;
 
 typedef struct hybrid__backend hybrid__backend;

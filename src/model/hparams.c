@@ -146,7 +146,7 @@ static void hybrid__read_rope_scaling(hybrid__keys *keys, hybrid__hparams *hp)
 /* After the window, which says whether there are layers of two kinds. */
 static void hybrid__read_rope(hybrid__keys *keys, hybrid__hparams *hp)
 {
-    hp->n_rot = hybrid__key_int(keys, "rope.dimension_count", 0, hp->head_dim_k, hp->head_dim_k);
+    hp->n_rot = hybrid__key_int(keys, "rope.dimension_count", 1, hp->head_dim_k, hp->head_dim_k);
     if (hp->n_rot % 2) hybrid__key_fail(keys, "rope.dimension_count", "is odd");
     hybrid__key_must(keys, "rope.dimension_count_swa", hp->n_rot, hp->n_rot,
                      "another rotation in layers with a window");

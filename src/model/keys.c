@@ -173,6 +173,7 @@ static const char *const hybrid__keys_harmless_groups[] = { "vision.", "mm.", "a
 
 typedef struct hybrid__key_neutral { const char *suffix; double a, b; const char *what; } hybrid__key_neutral;
 static const hybrid__key_neutral hybrid__keys_neutral[] = {
+    { "use_sliding_window",                0, 0, "windows" },
     { "use_parallel_residual",             0, 0, "attention and feed-forward side by side" },
     { "logit_scale",                       0, 1, "a factor of the logits" },
     { "residual_scale",                    0, 1, "a factor of what each block adds" },

@@ -65,7 +65,8 @@ static void hybrid__weight_3d(hybrid__weight_loader *wl, hybrid__tensor *t, bool
                                      name, hybrid_type_name(src->type));
         return;
     }
-    wl->used[hybrid__gguf_tensor_index(wl->gguf, src)] = 1;
+    t->source = (uint32_t)hybrid__gguf_tensor_index(wl->gguf, src);
+    wl->used[t->source] = 1;
     t->name = src->name.data;
     t->type = ne1 ? src->type : HYBRID_TYPE_F32;
     t->is_vector = !ne1;
@@ -268,7 +269,7 @@ static uint64_t hybrid__weights_in_place(hybrid__weights *w, const hybrid__hpara
 
 static const hybrid_gguf_tensor *hybrid__weights_source(const hybrid_gguf *gguf, const hybrid__tensor *t)
 {
-    return hybrid__gguf_tensor_named(gguf, t->name);
+    return hybrid_gguf_tensor_at(gguf, t->source);
 }
 
 /* Reads what is not in place. progress may be NULL. */
