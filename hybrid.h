@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id f19712b005f5a69d): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id a9caa783ff5f746a): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -75,7 +75,7 @@
  *     2862  output.c           a file that is written
  *     3170  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     3198  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    27520  end.h              closes what core/begin opened
+ *    27524  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     3564  names.c            names that must differ, found by hash
@@ -125,49 +125,49 @@
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *    14294  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    14589  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    14606  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    14631  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    14720  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    15086  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    15115  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    15223  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    15293  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    15388  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    15801  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    16135  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    16393  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    16589  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    17133  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
- *    18206  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    18787  cpu_int.c          the table of integer-block kernels
- *    18845  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    18912  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    21174  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    22305  cpu_select.c       the kernels of an instruction set
- *    22341  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    22511  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    22765  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    14590  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    14607  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    14632  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    14721  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    15087  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    15116  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    15224  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    15294  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    15389  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    15802  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    16136  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    16394  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    16590  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    17134  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
+ *    18207  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    18788  cpu_int.c          the table of integer-block kernels
+ *    18846  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    18913  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    21175  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    22306  cpu_select.c       the kernels of an instruction set
+ *    22342  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    22512  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    22766  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    23186  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    23503  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    23877  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    24184  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    24228  unused.c           tensors of the file that the model is not computed with
- *    24388  forward.c          one transformer for all families, over the op table
- *    24893  place.c            which layers run where
- *    25030  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    23187  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    23505  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    23880  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    24188  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    24232  unused.c           tensors of the file that the model is not computed with
+ *    24392  forward.c          one transformer for all families, over the op table
+ *    24897  place.c            which layers run where
+ *    25034  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    25269  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    25605  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    25894  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    26034  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    26702  next.c             the next token of a sequence
- *    26755  plan.c             the bytes of a model and a context before they are loaded
- *    26864  dialog.c           the messages of a conversation, and the prompt that they make
- *    27048  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    25273  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    25609  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    25898  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    26038  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    26706  next.c             the next token of a sequence
+ *    26759  plan.c             the bytes of a model and a context before they are loaded
+ *    26868  dialog.c           the messages of a conversation, and the prompt that they make
+ *    27052  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1081,7 +1081,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "f19712b005f5a69d"
+#define HYBRID__SOURCE_ID "a9caa783ff5f746a"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -14306,6 +14306,7 @@ typedef struct hybrid__tensor {
     size_t      nb[4];                  /* byte strides; nb[1] = bytes of a row */
     const void *data;                   /* NULL: no such tensor */
     bool        is_vector;              /* added or multiplied value by value: no matrix of one row, which products read */
+    uint32_t    source;                 /* of a weight: which tensor of its file it is */
 } hybrid__tensor;
 
 typedef struct hybrid__backend hybrid__backend;
@@ -23359,6 +23360,7 @@ static const char *const hybrid__keys_harmless_groups[] = { "vision.", "mm.", "a
 
 typedef struct hybrid__key_neutral { const char *suffix; double a, b; const char *what; } hybrid__key_neutral;
 static const hybrid__key_neutral hybrid__keys_neutral[] = {
+    { "use_sliding_window",                0, 0, "windows" },
     { "use_parallel_residual",             0, 0, "attention and feed-forward side by side" },
     { "logit_scale",                       0, 1, "a factor of the logits" },
     { "residual_scale",                    0, 1, "a factor of what each block adds" },
@@ -23642,14 +23644,15 @@ static void hybrid__read_rope_scaling(hybrid__keys *keys, hybrid__hparams *hp)
     hp->rope_scaling = hybrid__rope_scaling_of(keys, hp);
     yarn = hp->rope_scaling == HYBRID__SCALING_YARN;
     hybrid__key_must(keys, "rope.scaling.yarn_ext_factor", yarn ? 1 : 0, -1, "another share of YaRN");
-    if (hp->rope_scaling == HYBRID__SCALING_LONGROPE)
-        hybrid__key_must(keys, "rope.scaling.factor", 0, 1, "a factor beside those of longrope");
+    if (hp->rope_scaling != HYBRID__SCALING_LONGROPE) return;
+    hybrid__key_must(keys, "rope.scaling.factor", 0, 1, "a factor beside those of longrope");
+    if (hp->rope_factor != 1) hybrid__key_must(keys, "rope.scale_linear", 0, 1, "a factor beside those of longrope");
 }
 
 /* After the window, which says whether there are layers of two kinds. */
 static void hybrid__read_rope(hybrid__keys *keys, hybrid__hparams *hp)
 {
-    hp->n_rot = hybrid__key_int(keys, "rope.dimension_count", 0, hp->head_dim_k, hp->head_dim_k);
+    hp->n_rot = hybrid__key_int(keys, "rope.dimension_count", 1, hp->head_dim_k, hp->head_dim_k);
     if (hp->n_rot % 2) hybrid__key_fail(keys, "rope.dimension_count", "is odd");
     hybrid__key_must(keys, "rope.dimension_count_swa", hp->n_rot, hp->n_rot,
                      "another rotation in layers with a window");
@@ -23942,7 +23945,8 @@ static void hybrid__weight_3d(hybrid__weight_loader *wl, hybrid__tensor *t, bool
                                      name, hybrid_type_name(src->type));
         return;
     }
-    wl->used[hybrid__gguf_tensor_index(wl->gguf, src)] = 1;
+    t->source = (uint32_t)hybrid__gguf_tensor_index(wl->gguf, src);
+    wl->used[t->source] = 1;
     t->name = src->name.data;
     t->type = ne1 ? src->type : HYBRID_TYPE_F32;
     t->is_vector = !ne1;
@@ -24145,7 +24149,7 @@ static uint64_t hybrid__weights_in_place(hybrid__weights *w, const hybrid__hpara
 
 static const hybrid_gguf_tensor *hybrid__weights_source(const hybrid_gguf *gguf, const hybrid__tensor *t)
 {
-    return hybrid__gguf_tensor_named(gguf, t->name);
+    return hybrid_gguf_tensor_at(gguf, t->source);
 }
 
 /* Reads what is not in place. progress may be NULL. */

@@ -139,8 +139,9 @@ static void hybrid__read_rope_scaling(hybrid__keys *keys, hybrid__hparams *hp)
     hp->rope_scaling = hybrid__rope_scaling_of(keys, hp);
     yarn = hp->rope_scaling == HYBRID__SCALING_YARN;
     hybrid__key_must(keys, "rope.scaling.yarn_ext_factor", yarn ? 1 : 0, -1, "another share of YaRN");
-    if (hp->rope_scaling == HYBRID__SCALING_LONGROPE)
-        hybrid__key_must(keys, "rope.scaling.factor", 0, 1, "a factor beside those of longrope");
+    if (hp->rope_scaling != HYBRID__SCALING_LONGROPE) return;
+    hybrid__key_must(keys, "rope.scaling.factor", 0, 1, "a factor beside those of longrope");
+    if (hp->rope_factor != 1) hybrid__key_must(keys, "rope.scale_linear", 0, 1, "a factor beside those of longrope");
 }
 
 /* After the window, which says whether there are layers of two kinds. */
