@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id a9caa783ff5f746a): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 79f1f6f2bdb79714): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -75,7 +75,7 @@
  *     2862  output.c           a file that is written
  *     3170  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     3198  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    27524  end.h              closes what core/begin opened
+ *    27533  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     3564  names.c            names that must differ, found by hash
@@ -83,91 +83,91 @@
  *     3781  scan.c             a walk over the metadata, which checks every length before it is believed
  *     3985  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
  *     4275  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
- *     4740  write.c            makes a GGUF file
+ *     4741  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     5361  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     5442  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     5741  floats.c           the types that are plain numbers
- *     5780  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     5973  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     6201  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     6341  types.c            the table of all types, and the public functions over it
- *     6446  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     6516  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     5362  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     5443  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     5742  floats.c           the types that are plain numbers
+ *     5781  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     5974  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     6202  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     6342  types.c            the table of all types, and the public functions over it
+ *     6447  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     6517  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     6691  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     6936  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     7078  pretokenize.c      cuts text into the words inside which BPE merges
- *     7490  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
- *     7682  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
- *     7775  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     8189  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     8399  bpe.c              the merging
- *     8769  tokenizer.c        making tokenizers, text to ids, ids to text
- *     9063  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     9190  stop.c             finds strings that end an answer in bytes that come in pieces
- *     9330  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     9914  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *    10212  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *    10466  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *    10964  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *    11300  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    11662  jinja_filter.c     what stands behind '|'.
- *    12253  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    12431  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    12681  jinja_parse.c      tokens to a tree
- *    13237  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    13478  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    13981  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    14154  chat.c             a conversation as the variables that chat templates expect
+ *     6692  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     6937  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     7079  pretokenize.c      cuts text into the words inside which BPE merges
+ *     7491  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
+ *     7683  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
+ *     7776  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     8190  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     8400  bpe.c              the merging
+ *     8770  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     9064  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     9191  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     9332  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     9916  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *    10214  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *    10468  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *    10966  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *    11302  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    11664  jinja_filter.c     what stands behind '|'.
+ *    12255  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    12433  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    12683  jinja_parse.c      tokens to a tree
+ *    13239  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    13480  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    13983  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    14156  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    14294  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    14590  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    14607  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    14632  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    14721  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    15087  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    15116  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    15224  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    15294  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    15389  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    15802  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    16136  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    16394  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    16590  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    17134  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
- *    18207  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    18788  cpu_int.c          the table of integer-block kernels
- *    18846  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    18913  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    21175  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    22306  cpu_select.c       the kernels of an instruction set
- *    22342  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    22512  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    22766  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    14296  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    14592  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    14609  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    14634  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    14723  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    15089  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    15118  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    15226  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    15296  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    15391  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    15804  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    16138  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    16396  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    16592  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    17136  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
+ *    18209  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    18790  cpu_int.c          the table of integer-block kernels
+ *    18848  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    18915  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    21177  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    22308  cpu_select.c       the kernels of an instruction set
+ *    22344  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    22514  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    22768  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    23187  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    23505  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    23880  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    24188  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    24232  unused.c           tensors of the file that the model is not computed with
- *    24392  forward.c          one transformer for all families, over the op table
- *    24897  place.c            which layers run where
- *    25034  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    23189  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    23507  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    23882  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    24190  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    24234  unused.c           tensors of the file that the model is not computed with
+ *    24394  forward.c          one transformer for all families, over the op table
+ *    24899  place.c            which layers run where
+ *    25036  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    25273  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    25609  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    25898  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    26038  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    26706  next.c             the next token of a sequence
- *    26759  plan.c             the bytes of a model and a context before they are loaded
- *    26868  dialog.c           the messages of a conversation, and the prompt that they make
- *    27052  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    25275  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    25611  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    25900  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    26040  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    26712  next.c             the next token of a sequence
+ *    26765  plan.c             the bytes of a model and a context before they are loaded
+ *    26874  dialog.c           the messages of a conversation, and the prompt that they make
+ *    27058  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -235,8 +235,8 @@ typedef struct hybrid_error {
 /* A call that fails has changed nothing: its object is as it was, and the call can be made again. What it was to give is then empty: a handle
  * is NULL; a count, a size, a plan are 0 (unless its own words say what they tell); buffers for results may have been written to.
  * A call may call you back (log, memory, trace, progress, reading, writing, parallel_for). The object that it belongs to is in use until it
- * returns: what you ask of that object meanwhile is refused by HYBRID_ERROR_INVALID and a sentence that says "in use"; functions without a
- * result, _destroy too, then do nothing but log. Other objects, of the same runtime as well, are free. */
+ * returns, or until it has ended: what you ask of that object meanwhile is refused by HYBRID_ERROR_INVALID and a sentence that says "in use";
+ * functions without a result, _destroy too, then do nothing but log. Other objects, of the same runtime as well, are free. */
 
 /* "0.1.0" and the id of the sources that a header was made from ("dev" in a source tree). Thread-safe. */
 HYBRID_API const char *hybrid_version(void);
@@ -1081,7 +1081,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "a9caa783ff5f746a"
+#define HYBRID__SOURCE_ID "79f1f6f2bdb79714"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -4301,6 +4301,7 @@ HYBRID__BORDER_VOID(hybrid_gguf_destroy, (hybrid_gguf *g), (g))
         hybrid__log(rt, HYBRID_LOG_ERROR, "hybrid_gguf_destroy: the file is in use: its reader called it again; it was not destroyed");
         return;
     }
+    g->in_use = hybrid__process();
     for (i = 0; i < g->n_parts; i++) hybrid__gguf_part_free(rt, &g->parts[i]);
     hybrid__names_free(rt, &g->key_names);
     hybrid__names_free(rt, &g->tensor_names);
@@ -9210,6 +9211,7 @@ HYBRID__BORDER_VOID(hybrid_stop_destroy, (hybrid_stop_matcher *matcher), (matche
         hybrid__log(rt, HYBRID_LOG_ERROR, "hybrid_stop_destroy: the matcher is in use: its allocator called it again; it was not destroyed");
         return;
     }
+    matcher->in_use = hybrid__process();
     hybrid__automaton_free(rt, &matcher->automaton);
     hybrid__free(rt, matcher->held);
     hybrid__free(rt, matcher);
@@ -26141,6 +26143,7 @@ HYBRID__BORDER_VOID(hybrid_context_destroy, (hybrid_context *context), (context)
         return;
     }
     context->in_use = hybrid__process();
+    context->desc.n_seq = 0;               /* whoever asks from within free finds no sequence: their tables go */
     hybrid__context_stages_free(context);
     hybrid__free_aligned(context->rt, context->memory);
     hybrid__free(context->rt, context);
@@ -26299,7 +26302,8 @@ HYBRID__BORDER(hybrid_result, hybrid_batch_add_logits, (hybrid_context *c, int32
     hybrid__entry *e;
     size_t i;
     if (!c || (!ids && n)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_batch_add: %s is NULL", c ? "ids" : "context");
-    if ((r = hybrid__check_seq(c, seq, error)) != HYBRID_OK || (r = hybrid__check_idle(c, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__check_free(c, error)) != HYBRID_OK || (r = hybrid__check_seq(c, seq, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__check_idle(c, error)) != HYBRID_OK) return r;
     if (!n) return hybrid__fail(error, HYBRID_ERROR_INVALID, "there are no tokens to add to sequence %d (an empty prompt? give it at least the BOS token)", seq);
     for (i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= c->model->hp.n_vocab)
@@ -26679,7 +26683,8 @@ HYBRID__BORDER(hybrid_result, hybrid_seq_remove, (hybrid_context *context, int32
     hybrid__seq *s;
     hybrid_result r;
     if (!context) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_seq_remove: context is NULL");
-    if ((r = hybrid__check_seq(context, seq, error)) != HYBRID_OK || (r = hybrid__check_idle(context, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__check_free(context, error)) != HYBRID_OK || (r = hybrid__check_seq(context, seq, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__check_idle(context, error)) != HYBRID_OK) return r;
     s = &context->kv.seqs[seq];
     if (from < 0 || from > s->length) return hybrid__fail(error, HYBRID_ERROR_INVALID, "sequence %d has %d tokens: nothing begins at %d", seq, s->length, from);
     s->length = from;
@@ -26692,6 +26697,7 @@ HYBRID__BORDER(hybrid_result, hybrid_seq_fork, (hybrid_context *context, int32_t
 {
     hybrid_result r;
     if (!context) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_seq_fork: context is NULL");
+    if ((r = hybrid__check_free(context, error)) != HYBRID_OK) return r;
     if ((r = hybrid__check_seq(context, from, error)) != HYBRID_OK || (r = hybrid__check_seq(context, to, error)) != HYBRID_OK ||
         (r = hybrid__check_idle(context, error)) != HYBRID_OK) return r;
     if (from == to) return HYBRID_OK;
@@ -27098,13 +27104,16 @@ static hybrid_result hybrid__session_leave(hybrid_session *s, hybrid_result r, c
 HYBRID__BORDER_VOID(hybrid_session_destroy, (hybrid_session *session), (session))
 {
     hybrid_runtime *rt;
+    hybrid_context *ctx;
     if (!session) return;
     rt = session->rt;
     if (!hybrid__session_enter(session, "hybrid_session_destroy")) {
         hybrid__log(rt, HYBRID_LOG_ERROR, "%s; it was not destroyed", session->error.message);
         return;
     }
-    hybrid_context_destroy(session->ctx);
+    ctx = session->ctx;
+    session->ctx = NULL;                   /* hybrid_session_describe may be asked from within free */
+    hybrid_context_destroy(ctx);
     hybrid_sampler_destroy(session->sampler);
     hybrid_stop_destroy(session->stops);
     hybrid__dialog_free(&session->dialog);

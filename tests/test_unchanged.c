@@ -1381,7 +1381,7 @@ static void inside_context(void *user)
     LOGGED(w, "hybrid_context_destroy", hybrid_context_destroy(c));
     CHECK(!hybrid_logits(c, 0) && !hybrid_logits_at(c, 0, 0), "there are no logits yet");
     CHECK(hybrid_sample_next(w->sampler, c, 0, w->model->hp.n_vocab) == HYBRID_ERROR_INVALID, "nor a next token");
-    CHECK(hybrid_seq_length(c, 0) > 0 && hybrid_context_free(c) >= 0, "questions are answered");
+    CHECK(hybrid_seq_length(c, 0) != 0 && hybrid_context_free(c) >= 0, "questions are answered; none is there at the end: -1");
     hybrid_context_describe(c, &d);
     feed(w->ctx[1], 2, 3, 1, false);       /* another context is free */
     hybrid_batch_clear(w->ctx[1]);
@@ -1501,7 +1501,8 @@ static void callbacks(void)
 static void inside_end(void *user)
 {
     world *w = (world *)user;
-    if (w->ctx[0]->in_use) inside_context(w);
+    if (w->ctx[0]) inside_context(w);
+    else inside_session(w);
 }
 
 static void ends(void)
@@ -1511,9 +1512,13 @@ static void ends(void)
     w->host.user = w;
     w->host.inside = inside_end;
     hybrid_context_destroy(w->ctx[0]);
-    w->host.inside = NULL;
     CHECK(w->host.n_inside > 0, "no callback was called");
     w->ctx[0] = NULL;
+    w->host.n_inside = 0;
+    hybrid_session_destroy(w->talk);
+    w->host.inside = NULL;
+    CHECK(w->host.n_inside > 0, "no callback was called");
+    w->talk = NULL;
     world_end(w);
 }
 

@@ -57,8 +57,8 @@ typedef struct hybrid_error {
 /* A call that fails has changed nothing: its object is as it was, and the call can be made again. What it was to give is then empty: a handle
  * is NULL; a count, a size, a plan are 0 (unless its own words say what they tell); buffers for results may have been written to.
  * A call may call you back (log, memory, trace, progress, reading, writing, parallel_for). The object that it belongs to is in use until it
- * returns: what you ask of that object meanwhile is refused by HYBRID_ERROR_INVALID and a sentence that says "in use"; functions without a
- * result, _destroy too, then do nothing but log. Other objects, of the same runtime as well, are free. */
+ * returns, or until it has ended: what you ask of that object meanwhile is refused by HYBRID_ERROR_INVALID and a sentence that says "in use";
+ * functions without a result, _destroy too, then do nothing but log. Other objects, of the same runtime as well, are free. */
 
 /* "0.1.0" and the id of the sources that a header was made from ("dev" in a source tree). Thread-safe. */
 HYBRID_API const char *hybrid_version(void);

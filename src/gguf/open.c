@@ -26,6 +26,7 @@ HYBRID__BORDER_VOID(hybrid_gguf_destroy, (hybrid_gguf *g), (g))
         hybrid__log(rt, HYBRID_LOG_ERROR, "hybrid_gguf_destroy: the file is in use: its reader called it again; it was not destroyed");
         return;
     }
+    g->in_use = hybrid__process();
     for (i = 0; i < g->n_parts; i++) hybrid__gguf_part_free(rt, &g->parts[i]);
     hybrid__names_free(rt, &g->key_names);
     hybrid__names_free(rt, &g->tensor_names);

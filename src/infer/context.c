@@ -103,6 +103,7 @@ HYBRID__BORDER_VOID(hybrid_context_destroy, (hybrid_context *context), (context)
         return;
     }
     context->in_use = hybrid__process();
+    context->desc.n_seq = 0;               /* whoever asks from within free finds no sequence: their tables go */
     hybrid__context_stages_free(context);
     hybrid__free_aligned(context->rt, context->memory);
     hybrid__free(context->rt, context);
@@ -261,7 +262,8 @@ HYBRID__BORDER(hybrid_result, hybrid_batch_add_logits, (hybrid_context *c, int32
     hybrid__entry *e;
     size_t i;
     if (!c || (!ids && n)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_batch_add: %s is NULL", c ? "ids" : "context");
-    if ((r = hybrid__check_seq(c, seq, error)) != HYBRID_OK || (r = hybrid__check_idle(c, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__check_free(c, error)) != HYBRID_OK || (r = hybrid__check_seq(c, seq, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__check_idle(c, error)) != HYBRID_OK) return r;
     if (!n) return hybrid__fail(error, HYBRID_ERROR_INVALID, "there are no tokens to add to sequence %d (an empty prompt? give it at least the BOS token)", seq);
     for (i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= c->model->hp.n_vocab)
@@ -641,7 +643,8 @@ HYBRID__BORDER(hybrid_result, hybrid_seq_remove, (hybrid_context *context, int32
     hybrid__seq *s;
     hybrid_result r;
     if (!context) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_seq_remove: context is NULL");
-    if ((r = hybrid__check_seq(context, seq, error)) != HYBRID_OK || (r = hybrid__check_idle(context, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__check_free(context, error)) != HYBRID_OK || (r = hybrid__check_seq(context, seq, error)) != HYBRID_OK) return r;
+    if ((r = hybrid__check_idle(context, error)) != HYBRID_OK) return r;
     s = &context->kv.seqs[seq];
     if (from < 0 || from > s->length) return hybrid__fail(error, HYBRID_ERROR_INVALID, "sequence %d has %d tokens: nothing begins at %d", seq, s->length, from);
     s->length = from;
@@ -654,6 +657,7 @@ HYBRID__BORDER(hybrid_result, hybrid_seq_fork, (hybrid_context *context, int32_t
 {
     hybrid_result r;
     if (!context) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_seq_fork: context is NULL");
+    if ((r = hybrid__check_free(context, error)) != HYBRID_OK) return r;
     if ((r = hybrid__check_seq(context, from, error)) != HYBRID_OK || (r = hybrid__check_seq(context, to, error)) != HYBRID_OK ||
         (r = hybrid__check_idle(context, error)) != HYBRID_OK) return r;
     if (from == to) return HYBRID_OK;

@@ -46,13 +46,16 @@ static hybrid_result hybrid__session_leave(hybrid_session *s, hybrid_result r, c
 HYBRID__BORDER_VOID(hybrid_session_destroy, (hybrid_session *session), (session))
 {
     hybrid_runtime *rt;
+    hybrid_context *ctx;
     if (!session) return;
     rt = session->rt;
     if (!hybrid__session_enter(session, "hybrid_session_destroy")) {
         hybrid__log(rt, HYBRID_LOG_ERROR, "%s; it was not destroyed", session->error.message);
         return;
     }
-    hybrid_context_destroy(session->ctx);
+    ctx = session->ctx;
+    session->ctx = NULL;                   /* hybrid_session_describe may be asked from within free */
+    hybrid_context_destroy(ctx);
     hybrid_sampler_destroy(session->sampler);
     hybrid_stop_destroy(session->stops);
     hybrid__dialog_free(&session->dialog);

@@ -20,6 +20,7 @@ HYBRID__BORDER_VOID(hybrid_stop_destroy, (hybrid_stop_matcher *matcher), (matche
         hybrid__log(rt, HYBRID_LOG_ERROR, "hybrid_stop_destroy: the matcher is in use: its allocator called it again; it was not destroyed");
         return;
     }
+    matcher->in_use = hybrid__process();
     hybrid__automaton_free(rt, &matcher->automaton);
     hybrid__free(rt, matcher->held);
     hybrid__free(rt, matcher);
