@@ -61,6 +61,7 @@
 #include "text/jinja_value.c"
 #include "text/jinja_print.c"
 #include "text/jinja_call.c"
+#include "text/jinja_case.c"
 #include "text/jinja_string.c"
 #include "text/jinja_format.c"
 #include "text/jinja_ops.c"

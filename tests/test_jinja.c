@@ -577,7 +577,7 @@ static void limits(void)
 /* Bytes that are no UTF-8, in the template and in what it is given, come out as they went in, or as U+FFFD where JSON wants UTF-8. */
 static void bytes(void)
 {
-    static const char text[] = "\xFF{{ '\xC3' ~ messages[0].content }}{{ messages[0].content|tojson }}{{ messages[0].content|length }}{{ messages[0].content|upper }}{{ messages[0].content|list|last }}{{ messages[0].content[::-1] }}{# \xFE #}{{ \xE2\x82x }}";
+    static const char text[] = "\xFF{{ '\xC3' ~ messages[0].content }}{{ messages[0].content|tojson }}{{ messages[0].content|length }}{{ messages[0].content|upper }}{{ messages[0].content|list|last }}{{ messages[0].content[::-1] }}{# \xFE #}";
     hybrid_chat_message m[1];
     hybrid_template_desc td;
     hybrid_template *t;
@@ -621,12 +621,12 @@ static void chat(void)
     hybrid_template_create(rt, &td, &t, NULL);
     CHECK(hybrid_chat_render(t, m, 2, &d, &out, &err) == HYBRID_ERROR_INVALID && strstr(err.message, "no system"), "%s", err.message);
     d.merge_system = true;
-    CHECK(!hybrid_chat_render(t, m, 3, &d, &out, &err) && !strcmp(out.data, "user:Be brief.\nHi;assistant:None;"), "%s", out.data);
+    CHECK(!hybrid_chat_render(t, m, 3, &d, &out, &err) && !strcmp(out.data, "user:Be brief.\nHi;assistant:;"), "%s", out.data);
     CHECK(!hybrid_chat_render(t, m, 1, &d, &out, &err) && !strcmp(out.data, "user:Be brief.;"), "%s", out.data);
     d.messages = "[{\"role\": \"system\", \"content\": \"S\"}, {\"role\": \"assistant\", \"content\": \"A\"}, {\"role\": \"user\", \"content\": [1]}, {\"role\": \"user\", \"content\": \"U\", \"x\": 1}]";
     CHECK(!hybrid_chat_render(t, NULL, 0, &d, &out, &err) && !strcmp(out.data, "assistant:A;user:[1];user:S\nU;"), "%s", out.data);
     d.messages = "[1, null]";
-    CHECK(hybrid_chat_render(t, NULL, 0, &d, &out, &err) == HYBRID_OK && !strcmp(out.data, ":;:;"), "%s", out.data);
+    CHECK(hybrid_chat_render(t, NULL, 0, &d, &out, &err) == HYBRID_ERROR_FORMAT && strstr(err.message, "element 0"), "%s", err.message);
     d.messages = "{}";
     CHECK(hybrid_chat_render(t, NULL, 0, &d, &out, &err) == HYBRID_ERROR_FORMAT && strstr(err.message, "messages"), "%s", err.message);
     d.messages = NULL;

@@ -15,9 +15,9 @@
  *
  * What is understood: all expressions of Jinja; if, for (else, if, recursive), set, macro, call, filter, with, raw, print, break,
  * continue, generation; range, dict, namespace, raise_exception, strftime_now; Jinja's filters and tests but for filesizeformat,
- * random, striptags, wordwrap, xmlattr; Python's methods of str, and those of list and dict that change nothing.
- * What is not: include, import, extends, block, trans, do; integers beyond 64 bits; the case of letters outside of the Latin, Greek,
- * Cyrillic and Armenian alphabets. Errors name line and column of the template. */
+ * random, striptags, urlize, wordwrap, xmlattr; Python's methods of str (but encode, maketrans, translate), and those of list and dict
+ * that change nothing. Values are what they are in Python: ranges and generators are no lists, text can be marked safe.
+ * What is not: include, import, extends, block, trans, do; arithmetic beyond 64 bits. Errors name line and column of the template. */
 
 /* Text that hybrid makes for you. Start with zero; use it for as many calls as you like, its memory is used again; end with
  * hybrid_text_free. data: size bytes and a zero byte (NULL until something was written). After a failure it is empty. */
@@ -78,7 +78,7 @@ typedef struct hybrid_render_desc {
  * say a sum of text and a number; or context is no JSON object), UNSUPPORTED (an unknown filter or test), LIMIT, MEMORY. */
 HYBRID_API hybrid_result hybrid_template_render(const hybrid_template *tmpl, const hybrid_render_desc *desc, hybrid_text *out, hybrid_error *error);
 
-/* One turn. Zero-terminated UTF-8; role is "system", "user", "assistant", "tool" or what else the model knows. content may be NULL: None. */
+/* One turn. Zero-terminated UTF-8; role is "system", "user", "assistant", "tool" or what else the model knows. content may be NULL: none. */
 typedef struct hybrid_chat_message { const char *role, *content; } hybrid_chat_message;
 
 typedef struct hybrid_chat_desc {
@@ -92,10 +92,12 @@ typedef struct hybrid_chat_desc {
     int64_t     now;                          /* as in hybrid_render_desc */
     int         utc_offset;
     hybrid_template_limits limits;
+    const char *unk_token, *sep_token, *pad_token, *cls_token, *mask_token;    /* as bos_token */
 } hybrid_chat_desc;
 
 /* Makes the prompt of a conversation, with the variables that transformers' apply_chat_template gives: messages, tools, documents
- * (None), add_generation_prompt, bos_token, eos_token. The text holds the special tokens in writing (often bos_token first): encode
+ * (None), add_generation_prompt, the special tokens. As there, members of a message that are null are not passed on, and what was thought
+ * ("reasoning_content", "thinking" or "reasoning") is passed on as "reasoning_content" and "thinking". The text holds the special tokens in writing (often bos_token first): encode
  * it with special tokens recognized and none added. n may be 0; desc may be NULL. Errors: as hybrid_template_render. */
 HYBRID_API hybrid_result hybrid_chat_render(const hybrid_template *tmpl, const hybrid_chat_message *messages, size_t n,
     const hybrid_chat_desc *desc, hybrid_text *out, hybrid_error *error);

@@ -3,7 +3,9 @@
  * Parsing does not recurse; depth and number of nodes are limited by the caller. */
 
 typedef enum hybrid__json_type {
-    HYBRID__JSON_NULL, HYBRID__JSON_BOOL, HYBRID__JSON_INT, HYBRID__JSON_REAL, HYBRID__JSON_STRING, HYBRID__JSON_ARRAY, HYBRID__JSON_OBJECT
+    HYBRID__JSON_NULL, HYBRID__JSON_BOOL, HYBRID__JSON_INT, HYBRID__JSON_REAL,
+    HYBRID__JSON_BIG,        /* an integer beyond 64 bits: its digits, as a string */
+    HYBRID__JSON_STRING, HYBRID__JSON_ARRAY, HYBRID__JSON_OBJECT
 } hybrid__json_type;
 
 typedef struct hybrid__json {
@@ -145,7 +147,7 @@ static hybrid_result hybrid__json_string(hybrid__json_reader *r)
     return HYBRID_OK;
 }
 
-/* An integer where it is written as one and fits 64 bits, else the nearest double. */
+/* An integer where it is written as one (by its digits when it does not fit 64 bits), else the nearest double. */
 static hybrid_result hybrid__json_number(hybrid__json_reader *r)
 {
     const char *p = r->p, *digits;
@@ -173,8 +175,14 @@ static hybrid_result hybrid__json_number(hybrid__json_reader *r)
         for (digits = p; p < r->end && hybrid__is_digit(*p); p++) {}
         if (p == digits) return hybrid__json_fail(r, "an exponent has no digits");
     }
-    if (!(node = hybrid__json_push(r, whole && fits ? HYBRID__JSON_INT : HYBRID__JSON_REAL, &result))) return result;
-    if (whole && fits) node->u.i = minus ? (int64_t)(0 - v) : (int64_t)v;
+    if (!(node = hybrid__json_push(r, !whole ? HYBRID__JSON_REAL : fits ? HYBRID__JSON_INT : HYBRID__JSON_BIG, &result))) return result;
+    if (whole && !fits) {                                    /* no longer than its text, like a string: the zero takes the place of what follows */
+        node->u.s = r->text;
+        node->n = (uint32_t)(p - r->p);
+        memcpy(r->text, r->p, node->n);
+        r->text += node->n;
+        *r->text++ = 0;
+    } else if (whole) node->u.i = minus ? (int64_t)(0 - v) : (int64_t)v;
     else hybrid__decimal_read(r->p, p, &node->u.d);
     r->p = p;
     return HYBRID_OK;
@@ -345,6 +353,7 @@ static bool hybrid__json_write(const hybrid__json *v, hybrid_write_fn write, voi
     case HYBRID__JSON_BOOL: return write(user, v->u.b ? "true" : "false", v->u.b ? 4 : 5);
     case HYBRID__JSON_INT: return write(user, text, (size_t)snprintf(text, sizeof text, "%lld", (long long)v->u.i));
     case HYBRID__JSON_REAL: return write(user, text, hybrid__json_real(v->u.d, text));
+    case HYBRID__JSON_BIG: return write(user, v->u.s, v->n);
     case HYBRID__JSON_STRING: return hybrid__json_quote(v->u.s, v->n, false, write, user);
     case HYBRID__JSON_ARRAY:
         if (!write(user, "[", 1)) return false;

@@ -163,7 +163,7 @@ static hybrid_result hybrid__dialog_render(const hybrid__dialog *d, const hybrid
     hybrid_chat_message *list;
     hybrid_chat_desc desc;
     hybrid_result r;
-    char bos[64], eos[64];
+    char bos[64], eos[64], unk[64], sep[64], pad[64], mask[64];
     size_t i;
     if (!tmpl) return hybrid__dialog_plain(d, out, error);
     if (!(list = (hybrid_chat_message *)hybrid__calloc(d->rt, d->n, sizeof *list))) return hybrid__fail_memory(error, d->n * sizeof *list);
@@ -175,6 +175,10 @@ static hybrid_result hybrid__dialog_render(const hybrid__dialog *d, const hybrid
     desc.add_generation_prompt = desc.merge_system = true;
     desc.bos_token = hybrid__special_name(hybrid_model_tokenizer(model), HYBRID_ROLE_BOS, bos);
     desc.eos_token = hybrid__special_name(hybrid_model_tokenizer(model), HYBRID_ROLE_EOS, eos);
+    desc.unk_token = hybrid__special_name(hybrid_model_tokenizer(model), HYBRID_ROLE_UNKNOWN, unk);
+    desc.sep_token = hybrid__special_name(hybrid_model_tokenizer(model), HYBRID_ROLE_SEPARATOR, sep);
+    desc.pad_token = hybrid__special_name(hybrid_model_tokenizer(model), HYBRID_ROLE_PADDING, pad);
+    desc.mask_token = hybrid__special_name(hybrid_model_tokenizer(model), HYBRID_ROLE_MASK, mask);
     r = hybrid_chat_render(tmpl, list, d->n, &desc, out, error);
     hybrid__free(d->rt, list);
     return r;

@@ -18,6 +18,39 @@ static bool hybrid__chat_list(hybrid__jinja *j, const hybrid_chat_message *messa
     return true;
 }
 
+/* A message as apply_chat_template passes it on: without the members that are None, and with what was thought under the names that
+ * templates ask for: "reasoning_content", "thinking" (whichever of these and "reasoning" the message has). */
+static bool hybrid__chat_prepare_one(hybrid__jinja *j, const hybrid__jdict *from, hybrid__jvalue *out)
+{
+    static const char *const names[] = { "reasoning_content", "thinking", "reasoning" };
+    const hybrid__jvalue *thought = NULL;
+    uint32_t i;
+    if (!hybrid__jinja_check(j, hybrid__jdict_new(&j->arena, out))) return false;
+    for (i = 0; i < HYBRID__COUNT(names) && !(thought && thought->type != HYBRID__J_NONE); i++) thought = hybrid__jdict_get(&j->arena, from, names[i]);
+    if (thought && thought->type == HYBRID__J_NONE) thought = NULL;
+    if (thought && !hybrid__jinja_check(j, hybrid__jdict_put(&j->arena, out->u.dict, "thinking", *thought))) return false;
+    for (i = 0; i < from->n; i++)
+        if (from->entries[i].value.type != HYBRID__J_NONE
+            && !hybrid__jinja_check(j, hybrid__jdict_set(&j->arena, out->u.dict, from->entries[i].key, from->entries[i].value))) return false;
+    return !thought || hybrid__jinja_check(j, hybrid__jdict_put(&j->arena, out->u.dict, "reasoning_content", *thought));
+}
+static bool hybrid__chat_prepare(hybrid__jinja *j, hybrid__jvalue *messages)
+{
+    hybrid__jvalue list, one;
+    size_t i;
+    if (!hybrid__jinja_new_list(j, messages->u.list->n, HYBRID__J_PLAIN, &list)) return false;
+    for (i = 0; i < messages->u.list->n; i++) {
+        const hybrid__jvalue *m = &messages->u.list->items[i];
+        if (m->type != HYBRID__J_DICT) {
+            j->result = hybrid__fail(j->error, HYBRID_ERROR_FORMAT, "messages: element %lu must be a JSON object", (unsigned long)i);
+            return false;
+        }
+        if (!hybrid__chat_prepare_one(j, m->u.dict, &one) || !hybrid__jinja_push(j, list, one)) return false;
+    }
+    *messages = list;
+    return true;
+}
+
 /* The text of a member of a message, NULL: it has none. */
 static const hybrid__jstring *hybrid__chat_text(hybrid__jinja *j, hybrid__jvalue message, const char *name)
 {
@@ -64,6 +97,8 @@ enum { HYBRID__CHAT_MESSAGES, HYBRID__CHAT_TOOLS, HYBRID__CHAT_EXTRA, HYBRID__CH
 /* The variables of apply_chat_template. */
 static bool hybrid__chat_context(hybrid__jinja *j, const hybrid_chat_desc *desc, hybrid__jvalue messages, hybrid__json_doc docs[HYBRID__CHAT_DOCS])
 {
+    static const char *const tokens[] = { "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token" };
+    const char *names[7];
     hybrid__jvalue tools = hybrid__jnone(), extra;
     hybrid__jdict *c = j->context;
     size_t i;
@@ -71,7 +106,9 @@ static bool hybrid__chat_context(hybrid__jinja *j, const hybrid_chat_desc *desc,
     if (!hybrid__jinja_check(j, hybrid__jdict_put(&j->arena, c, "messages", messages) && hybrid__jdict_put(&j->arena, c, "tools", tools)
             && hybrid__jdict_put(&j->arena, c, "documents", hybrid__jnone())
             && hybrid__jdict_put(&j->arena, c, "add_generation_prompt", hybrid__jbool(desc->add_generation_prompt)))) return false;
-    if ((desc->bos_token && !hybrid__chat_put_text(j, c, "bos_token", desc->bos_token)) || (desc->eos_token && !hybrid__chat_put_text(j, c, "eos_token", desc->eos_token))) return false;
+    names[0] = desc->bos_token; names[1] = desc->eos_token; names[2] = desc->unk_token; names[3] = desc->sep_token;
+    names[4] = desc->pad_token; names[5] = desc->cls_token; names[6] = desc->mask_token;
+    for (i = 0; i < HYBRID__COUNT(tokens); i++) if (names[i] && !hybrid__chat_put_text(j, c, tokens[i], names[i])) return false;
     if (!desc->extra) return true;
     if (!hybrid__render_json(j, "extra", desc->extra, 0, HYBRID__JSON_OBJECT, &docs[HYBRID__CHAT_EXTRA], &extra)) return false;
     for (i = 0; i < extra.u.dict->n; i++)
@@ -93,7 +130,8 @@ static hybrid_result hybrid__chat_attempt(const hybrid_template *tmpl, const hyb
     memset(docs, 0, sizeof docs);
     ok = hybrid__render_begin(tmpl, &desc->limits, desc->now, desc->utc_offset, &j, error)
         && (desc->messages ? hybrid__render_json(&j, "messages", desc->messages, 0, HYBRID__JSON_ARRAY, &docs[HYBRID__CHAT_MESSAGES], &list)
-            : hybrid__chat_list(&j, messages, n, &list));
+            : hybrid__chat_list(&j, messages, n, &list))
+        && hybrid__chat_prepare(&j, &list);
     if (ok) system = hybrid__chat_system(&j, list);
     ok = ok && (!merge || hybrid__chat_merge(&j, list.u.list, system, &list)) && hybrid__chat_context(&j, desc, list, docs);
     result = ok ? hybrid__render_page(&j, out) : j.result;
@@ -114,7 +152,7 @@ HYBRID__BORDER(hybrid_result, hybrid_chat_render, (const hybrid_template *tmpl, 
     const hybrid_chat_desc *desc, hybrid_text *out, hybrid_error *error),
               (tmpl, messages, n, desc, out, error))
 {
-    static const hybrid_chat_desc zero = { false, false, NULL, NULL, NULL, NULL, NULL, 0, 0, { 0, 0, 0, 0 } };
+    static const hybrid_chat_desc zero = { false, false, NULL, NULL, NULL, NULL, NULL, 0, 0, { 0, 0, 0, 0 }, NULL, NULL, NULL, NULL, NULL };
     hybrid_result result;
     bool lost;
     size_t i;

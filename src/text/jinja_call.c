@@ -18,7 +18,7 @@ typedef struct hybrid__jcall {
 
 typedef bool (*hybrid__jfn)(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out);
 
-/* params: names in order, separated by one space; "*": anything goes. */
+/* params: names in order, separated by one space; "/": they cannot be given by name; "*": anything goes. */
 typedef struct hybrid__jbuiltin { const char *name, *params; int required; hybrid__jfn fn; } hybrid__jbuiltin;
 
 static const hybrid__jbuiltin *hybrid__jbuiltin_find(const hybrid__jbuiltin *table, size_t n, const char *name, size_t n_name)
@@ -51,8 +51,9 @@ static size_t hybrid__jsize(hybrid__jvalue v)
 static bool hybrid__jbuiltin_call(hybrid__jinja *j, const hybrid__jbuiltin *f, hybrid__jvalue self, const hybrid__jargs *args, hybrid__jvalue *out)
 {
     hybrid__jcall c;
-    int count = *f->params != 0, i;
-    const char *p;
+    bool by_place = *f->params == '/';
+    const char *params = f->params + by_place, *p;
+    int count = *params != 0, i;
     size_t k;
     uint64_t work = 1 + hybrid__jsize(self) / 8;             /* what it walks over, at least once */
     for (k = 0; k < args->n; k++) work += hybrid__jsize(args->v[k]) / 16;
@@ -61,12 +62,13 @@ static bool hybrid__jbuiltin_call(hybrid__jinja *j, const hybrid__jbuiltin *f, h
     c.args = args;
     c.name = f->name;
     if (*f->params == '*') return f->fn(j, &c, out);
-    for (p = f->params; *p; p++) count += *p == ' ';
+    for (p = params; *p; p++) count += *p == ' ';
+    if (by_place && args->n_named && !j->js) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s takes no arguments by name", f->name);
     for (i = 0; i < HYBRID__J_PARAMS; i++) { c.a[i] = hybrid__jnone(); c.a[i].type = HYBRID__J_MISSING; }
     if (args->n > (size_t)count) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s takes at most %d arguments, %lu are given", f->name, count, (unsigned long)args->n);
     for (k = 0; k < args->n; k++) c.a[k] = args->v[k];
     for (k = 0; k < args->n_named; k++) {
-        i = hybrid__jword(f->params, args->names[k]->p, args->names[k]->n);
+        i = hybrid__jword(params, args->names[k]->p, args->names[k]->n);
         if (i < 0) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s has no parameter '%.*s'", f->name, (int)HYBRID__MIN(args->names[k]->n, (size_t)60), args->names[k]->p);
         if (c.a[i].type != HYBRID__J_MISSING) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s got two values for one parameter", f->name);
         c.a[i] = args->named[k];
@@ -85,6 +87,7 @@ static bool hybrid__jtruth(hybrid__jvalue v)
     case HYBRID__J_BOOL: case HYBRID__J_INT: return hybrid__jwhole(v) != 0;
     case HYBRID__J_FLOAT: return v.u.d != 0;
     case HYBRID__J_STRING: return v.u.s->n != 0;
+    case HYBRID__J_BIG: return true;
     case HYBRID__J_LIST: return v.u.list->n != 0 || v.u.list->kind == HYBRID__J_ITERATOR;
     case HYBRID__J_DICT: return v.u.dict->n != 0;
     default: return true;
@@ -110,6 +113,15 @@ static bool hybrid__jinja_want_string(hybrid__jinja *j, const char *who, hybrid_
     return true;
 }
 
+/* A number of any size as a float. */
+static double hybrid__jbig_real(hybrid__jvalue v)
+{
+    double d = 0;
+    if (v.type != HYBRID__J_BIG) return hybrid__jreal(v);
+    hybrid__decimal_read(v.u.s->p, v.u.s->p + v.u.s->n, &d);
+    return d;
+}
+
 /* -1, 0, 1 in order. Equal values compare, whatever their type; other pairs must be numbers, strings or lists. */
 static bool hybrid__jinja_order(hybrid__jinja *j, hybrid__jvalue a, hybrid__jvalue b, int *order)
 {
@@ -119,6 +131,17 @@ static bool hybrid__jinja_order(hybrid__jinja *j, hybrid__jvalue a, hybrid__jval
     *order = 0;
     if (same) return true;
     if (hybrid__jis_whole(a) && hybrid__jis_whole(b)) { *order = hybrid__jwhole(a) < hybrid__jwhole(b) ? -1 : 1; return true; }
+    if (a.type == HYBRID__J_BIG || b.type == HYBRID__J_BIG) {
+        hybrid__jvalue big = a.type == HYBRID__J_BIG ? a : b;
+        bool minus = big.u.s->p[0] == '-', both = a.type == b.type;
+        if (both && (b.u.s->p[0] == '-') == minus) {
+            int digits = a.u.s->n != b.u.s->n ? (a.u.s->n < b.u.s->n ? -1 : 1) : memcmp(a.u.s->p, b.u.s->p, a.u.s->n);
+            *order = (digits < 0) == minus ? 1 : -1;
+            return true;
+        }
+        if (both || hybrid__jis_whole(a) || hybrid__jis_whole(b)) { *order = (a.type == HYBRID__J_BIG) == minus ? -1 : 1; return true; }
+        if (hybrid__jis_number(a) || hybrid__jis_number(b)) { *order = hybrid__jbig_real(a) < hybrid__jbig_real(b) ? -1 : 1; return true; }
+    }
     if (hybrid__jis_number(a) && hybrid__jis_number(b)) { *order = hybrid__jreal(a) < hybrid__jreal(b) ? -1 : 1; return true; }
     if (a.type == HYBRID__J_STRING && b.type == HYBRID__J_STRING) {
         size_t n = HYBRID__MIN(a.u.s->n, b.u.s->n);
@@ -126,7 +149,7 @@ static bool hybrid__jinja_order(hybrid__jinja *j, hybrid__jvalue a, hybrid__jval
         *order = bytes ? (bytes < 0 ? -1 : 1) : a.u.s->n < b.u.s->n ? -1 : 1;
         return true;
     }
-    if (a.type == HYBRID__J_LIST && b.type == HYBRID__J_LIST) {
+    if (a.type == HYBRID__J_LIST && b.type == HYBRID__J_LIST && ((a.u.list->kind == b.u.list->kind && a.u.list->kind <= HYBRID__J_TUPLE) || j->js)) {
         const hybrid__jlist *x = a.u.list, *y = b.u.list;
         bool ok = true;
         if (!hybrid__jinja_enter(j)) return false;
@@ -140,6 +163,47 @@ static bool hybrid__jinja_order(hybrid__jinja *j, hybrid__jvalue a, hybrid__jval
     return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a %s and a %s have no order", hybrid__jtype_name(a), hybrid__jtype_name(b));
 }
 
+/* False, and an error, when v cannot be a key. */
+static bool hybrid__jinja_key(hybrid__jinja *j, hybrid__jvalue v)
+{
+    uint32_t hash;
+    return hybrid__jhash(&j->arena, v, HYBRID__J_KEY_DEPTH, &hash) || hybrid__jinja_spent(j);
+}
+
+/* What makes the items of an iterator when they are asked for. */
+struct hybrid__jlater { const hybrid__jbuiltin *f; hybrid__jvalue self; hybrid__jargs args; };
+
+/* An iterator that f will fill; at once in the dialect that knows no iterators. label: as Python prints it. */
+static bool hybrid__jinja_later(hybrid__jinja *j, const hybrid__jbuiltin *f, hybrid__jcall *c, const char *label, hybrid__jvalue *out)
+{
+    hybrid__jlater *later;
+    if (j->js) return f->fn(j, c, out);
+    if (!(later = (hybrid__jlater *)hybrid__jarena_alloc(&j->arena, sizeof *later)) || !hybrid__jlist_new(&j->arena, 0, HYBRID__J_ITERATOR, out))
+        return hybrid__jinja_spent(j);
+    later->f = f;
+    later->self = c->self;
+    later->args = *c->args;
+    out->u.list->later = later;
+    out->u.list->label = label;
+    return true;
+}
+/* Its items, made now. */
+static bool hybrid__jinja_wake(hybrid__jinja *j, hybrid__jlist *l)
+{
+    const hybrid__jlater *later = l->later;
+    hybrid__jvalue made = hybrid__jnone();
+    bool ok;
+    if (!later) return true;
+    if (!hybrid__jinja_enter(j)) return false;
+    l->later = NULL;
+    ok = hybrid__jbuiltin_call(j, later->f, later->self, &later->args, &made);
+    j->depth++;
+    if (!ok) return false;
+    l->items = made.u.list->items;
+    l->n = made.u.list->n;
+    return true;
+}
+
 /* What a for loop walks over: elements, characters, keys. An iterator is empty afterwards (but not for huggingface.js). */
 static bool hybrid__jinja_items(hybrid__jinja *j, hybrid__jvalue v, hybrid__jlist **items)
 {
@@ -150,6 +214,7 @@ static bool hybrid__jinja_items(hybrid__jinja *j, hybrid__jvalue v, hybrid__jlis
     case HYBRID__J_LIST:
         *items = v.u.list;
         if (v.u.list->kind != HYBRID__J_ITERATOR || j->js) return true;
+        if (!hybrid__jinja_wake(j, v.u.list)) return false;
         if (!hybrid__jlist_view(&j->arena, v.u.list, 0, v.u.list->n, HYBRID__J_PLAIN, &list)) return hybrid__jinja_spent(j);
         v.u.list->n = 0;
         break;

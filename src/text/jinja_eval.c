@@ -179,7 +179,12 @@ static bool hybrid__jinja_loop(hybrid__jinja *j, hybrid__jscope *s, const hybrid
 /* A value called with arguments. caller: what a call block gives to the macro, undefined elsewhere. */
 static bool hybrid__jinja_call(hybrid__jinja *j, hybrid__jvalue f, const hybrid__jargs *args, hybrid__jvalue caller, hybrid__jvalue *out)
 {
-    if (f.type == HYBRID__J_FUNCTION && f.u.function->builtin) return hybrid__jbuiltin_call(j, f.u.function->builtin, f.u.function->self, args, out);
+    if (f.type == HYBRID__J_FUNCTION && f.u.function->builtin) {
+        bool safe = hybrid__jis_safe(f.u.function->self);
+        if (!hybrid__jbuiltin_call(j, f.u.function->builtin, f.u.function->self, args, out)) return false;
+        if (safe) hybrid__jmark_safe(out);
+        return true;
+    }
     if (f.type == HYBRID__J_FUNCTION) return hybrid__jinja_call_macro(j, f.u.function, args, caller, out);
     if (f.type == HYBRID__J_LOOP && f.u.loop->node->flag && args->n == 1) {
         hybrid__jbuffer text, *outer;
@@ -247,7 +252,8 @@ static bool hybrid__jinja_eval_slice(hybrid__jinja *j, hybrid__jscope *s, const 
     if ((n->b && !hybrid__jinja_eval(j, s, n->b, &a)) || (n->c && !hybrid__jinja_eval(j, s, n->c, &b))
         || (n->d && !hybrid__jinja_eval(j, s, n->d, &c))) return false;
     j->at = n->at;
-    return hybrid__jinja_slice(j, *v, a, b, c, v);
+    /* jinja2 folds constants, where a slice that makes no sense is undefined */
+    return hybrid__jinja_slice(j, *v, a, b, c, n->a->kind == HYBRID__J_CONST, v);
 }
 /* What takes arguments: a call, a filter, a test. caller: what a call block gives to the macro, undefined elsewhere. */
 static bool hybrid__jinja_eval_call(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue caller, hybrid__jvalue *v)
@@ -265,6 +271,7 @@ static bool hybrid__jinja_eval_call(hybrid__jinja *j, hybrid__jscope *s, const h
 static bool hybrid__jinja_sign(hybrid__jinja *j, hybrid__jvalue v, bool minus, hybrid__jvalue *out)
 {
     if (v.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, v);
+    if (v.type == HYBRID__J_BIG) return minus ? hybrid__jinja_big_sign(j, v, false, out) : (*out = v, true);
     if (!hybrid__jis_number(v)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a %s has no sign", hybrid__jtype_name(v));
     if (v.type == HYBRID__J_FLOAT) { *out = hybrid__jfloat(minus ? -v.u.d : v.u.d); return true; }
     return hybrid__jinja_integers(j, minus ? HYBRID__J_SUB : HYBRID__J_ADD, 0, hybrid__jwhole(v), out);
@@ -401,6 +408,7 @@ static bool hybrid__jinja_loop(hybrid__jinja *j, hybrid__jscope *s, const hybrid
     hybrid__jvalue v = hybrid__jnone();
     hybrid__jloop *loop;
     hybrid__jflow flow = HYBRID__J_NEXT;
+    bool whole = false;                                      /* a turn came to its end */
     j->at = n->at;
     if (!hybrid__jinja_items(j, of, &items) || (n->d->a && !hybrid__jinja_choose(j, s, n, &items))) return false;
     if (!items->n) {
@@ -421,8 +429,10 @@ static bool hybrid__jinja_loop(hybrid__jinja *j, hybrid__jscope *s, const hybrid
         else if (!(inner = hybrid__jscope_new(j, s))) return false;
         if ((j->tree->loop && !hybrid__jscope_set(j, inner, j->tree->loop, v)) || !hybrid__jinja_assign(j, inner, n->a, items->items[loop->i])) return false;
         if ((flow = hybrid__jinja_run(j, inner, n->c)) == HYBRID__J_FAILED) return false;
+        whole = whole || flow == HYBRID__J_NEXT;
     }
-    return true;
+    if (whole || !n->d->b) return true;                      /* all turns were cut short by break or continue: that is "else" too */
+    return (inner = hybrid__jscope_new(j, s)) != NULL && hybrid__jinja_run(j, inner, n->d->b) != HYBRID__J_FAILED;
 }
 
 /* A body whose output becomes a value, through filters if there are any. */
@@ -471,7 +481,10 @@ static bool hybrid__jinja_statement(hybrid__jinja *j, hybrid__jscope *s, const h
     j->at = n->at;
     switch (n->kind) {
     case HYBRID__J_OUTPUT_TEXT: return hybrid__jinja_put(j, j->out, n->value.u.s->p, n->value.u.s->n);
-    case HYBRID__J_OUTPUT: return hybrid__jinja_eval(j, s, n->a, &v) && hybrid__jinja_print(j, v);
+    case HYBRID__J_OUTPUT:
+        if (!hybrid__jinja_eval(j, s, n->a, &v) || !hybrid__jinja_print(j, v)) return false;
+        for (n = n->b; n; n = n->next) if (!hybrid__jinja_eval(j, s, n->a, &v) || !hybrid__jinja_print(j, v)) return false;
+        return true;
     case HYBRID__J_IF: return hybrid__jinja_if(j, s, n, flow);
     case HYBRID__J_FOR: return hybrid__jinja_eval(j, s, n->b, &v) && hybrid__jinja_loop(j, s, n, v, 0);
     case HYBRID__J_SET: return hybrid__jinja_eval(j, s, n->b, &v) && hybrid__jinja_assign(j, s, n->a, v);

@@ -38,18 +38,41 @@ static bool hybrid__jinja_sort_key(hybrid__jinja *j, hybrid__jvalue v, hybrid__j
 #define HYBRID__J_TEXT_FILTER(name, method)                                                      \
     static bool hybrid__jf_##name(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)       \
     {                                                                                            \
-        return hybrid__jinja_to_string(j, c->self, &c->self) && method(j, c, out);               \
+        if (!hybrid__jinja_to_string(j, c->self, &c->self) || !method(j, c, out)) return false;  \
+        out->mark = c->self.mark;                                                                \
+        return true;                                                                             \
     }
-HYBRID__J_TEXT_FILTER(upper, hybrid__jm_upper)
-HYBRID__J_TEXT_FILTER(lower, hybrid__jm_lower)
-HYBRID__J_TEXT_FILTER(capitalize, hybrid__jm_capitalize)
+HYBRID__J_TEXT_FILTER(case, hybrid__jm_case)
 HYBRID__J_TEXT_FILTER(trim, hybrid__jm_strip)
-HYBRID__J_TEXT_FILTER(center, hybrid__jm_pad)
+static bool hybrid__jinja_center(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    if (c->a[0].type == HYBRID__J_MISSING) c->a[0] = hybrid__jint(80);
+    return hybrid__jm_pad(j, c, out);
+}
+HYBRID__J_TEXT_FILTER(center, hybrid__jinja_center)
 #undef HYBRID__J_TEXT_FILTER
 
+/* Words begin after blanks, dashes and opening brackets; the first character of each in upper case, the others in lower. */
 static bool hybrid__jf_title(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
-    return hybrid__jinja_to_string(j, c->self, &c->self) && hybrid__jinja_casing(j, c->self.u.s, HYBRID__J_TITLE_FILTER, out);
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    const char *p, *end, *q, *first;
+    uint32_t code;
+    if (!hybrid__jinja_to_string(j, c->self, &c->self)) return false;
+    for (p = c->self.u.s->p, end = p + c->self.u.s->n; p < end; p = q) {
+        first = p + hybrid__utf8_next(p, end, &code);
+        if (hybrid__jspace(code) || (code < 0x80 && code && strchr("-({[<", (int)code))) {
+            if (!hybrid__jinja_put(j, &b, p, (size_t)(first - p))) return false;
+            q = first;
+            continue;
+        }
+        for (q = first; q < end; q += hybrid__utf8_next(q, end, &code)) {
+            hybrid__utf8_next(q, end, &code);
+            if (hybrid__jspace(code) || (code < 0x80 && code && strchr("-({[<", (int)code))) break;
+        }
+        if (!hybrid__jinja_cased(j, &b, p, first, HYBRID__J_UPPER) || !hybrid__jinja_cased(j, &b, first, q, HYBRID__J_LOWER)) return false;
+    }
+    return hybrid__jinja_text(j, &b, out);
 }
 static bool hybrid__jf_string(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_to_string(j, c->self, out); }
 
@@ -63,16 +86,7 @@ static bool hybrid__jf_replace(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalu
 
 static bool hybrid__jf_escape(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
-    hybrid__jbuffer b = { NULL, 0, 0 };
-    hybrid__jvalue s;
-    size_t i;
-    if (!hybrid__jinja_to_string(j, c->self, &s)) return false;
-    for (i = 0; i < s.u.s->n; i++) {
-        char one = s.u.s->p[i];
-        const char *entity = one == '&' ? "&amp;" : one == '<' ? "&lt;" : one == '>' ? "&gt;" : one == '"' ? "&#34;" : one == '\'' ? "&#39;" : NULL;
-        if (entity ? !hybrid__jinja_puts(j, &b, entity) : !hybrid__jinja_put(j, &b, &one, 1)) return false;
-    }
-    return hybrid__jinja_text(j, &b, out);
+    return hybrid__jinja_escape(j, c->self, c->name[0] == 'f', out);
 }
 
 static bool hybrid__jf_indent(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
@@ -81,19 +95,22 @@ static bool hybrid__jf_indent(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue
     hybrid__jvalue s, by;
     bool first = hybrid__jflag(c->a[1], false), blank = hybrid__jflag(c->a[2], false), start = true;
     int64_t width = 4;
-    const char *p, *end, *q;
+    const char *p, *end, *q, *next;
     if (c->self.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, c->self);
+    if (c->self.type != HYBRID__J_STRING && !j->js) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "indent expects a string, not a %s", hybrid__jtype_name(c->self));
     if (!hybrid__jinja_to_string(j, c->self, &s)) return false;
     if (c->a[0].type == HYBRID__J_STRING) by = c->a[0];
     else if (!hybrid__jinja_want_int(j, c->name, c->a[0], 4, &width) || !hybrid__jinja_view(j, " ", 1, &by) || !hybrid__jinja_repeat(j, by, width, &by)) return false;
-    for (p = s.u.s->p, end = p + s.u.s->n; ; p = q + 1, start = false) {
-        for (q = p; q < end && *q != '\n' && *q != '\r'; q++) {}
+    for (p = s.u.s->p, end = p + s.u.s->n; ; p = next, start = false) {
+        q = hybrid__jline_end(p, end, &next);
         if ((start ? first : blank || q > p) && !hybrid__jinja_put(j, &b, by.u.s->p, by.u.s->n)) return false;
         if (!hybrid__jinja_put(j, &b, p, (size_t)(q - p))) return false;
-        if (q == end) return hybrid__jinja_text(j, &b, out);
-        if (*q == '\r' && q + 1 < end && q[1] == '\n') q++;
+        if (q == end) break;
         if (!hybrid__jinja_put(j, &b, "\n", 1)) return false;
     }
+    if (!hybrid__jinja_text(j, &b, out)) return false;
+    out->mark = s.mark;
+    return true;
 }
 
 static bool hybrid__jf_truncate(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
@@ -101,16 +118,26 @@ static bool hybrid__jf_truncate(hybrid__jinja *j, hybrid__jcall *c, hybrid__jval
     hybrid__jvalue s, end;
     hybrid__jstring *tail;
     int64_t length, leeway, keep;
-    size_t bytes, i;
+    size_t bytes, i, size = hybrid__jsize(c->self);
+    if (c->self.type == HYBRID__J_LIST && c->self.u.list->kind == HYBRID__J_ITERATOR) size = SIZE_MAX;
+    if (c->self.type != HYBRID__J_STRING && c->self.type != HYBRID__J_LIST && c->self.type != HYBRID__J_DICT && c->self.type != HYBRID__J_UNDEFINED && !j->js)
+        return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "truncate expects a string, not a %s", hybrid__jtype_name(c->self));
     if (!hybrid__jinja_to_string(j, c->self, &s) || !hybrid__jinja_want_int(j, c->name, c->a[0], 255, &length) || !hybrid__jinja_view(j, "...", 3, &end)
         || !hybrid__jinja_want_string(j, c->name, c->a[2].type == HYBRID__J_MISSING ? end : c->a[2], &tail)
         || !hybrid__jinja_want_int(j, c->name, c->a[3], 5, &leeway)) return false;
     keep = length - (int64_t)hybrid__jstring_chars(&j->arena, tail);
     if (length > INT32_MAX || length < 0 || leeway < 0 || leeway > INT32_MAX || keep < 0) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "truncate: length and leeway must hold the end mark");
+    if (c->self.type != HYBRID__J_STRING && !j->js) {        /* anything short is left alone */
+        *out = c->self;
+        return size <= (size_t)(length + leeway) || hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "truncate expects a string, not a %s", hybrid__jtype_name(c->self));
+    }
     if ((int64_t)hybrid__jstring_chars(&j->arena, s.u.s) <= length + leeway) { *out = s; return true; }
     bytes = hybrid__jstring_at(&j->arena, s.u.s, (size_t)keep);
     if (!hybrid__jflag(c->a[1], false)) for (i = bytes; i-- > 0; ) if (s.u.s->p[i] == ' ') { bytes = i; break; }
-    return hybrid__jinja_view(j, s.u.s->p, bytes, &s) && hybrid__jinja_check(j, hybrid__jstring_concat(&j->arena, s.u.s, tail->p, tail->n, out));
+    c->self.mark = s.mark;
+    if (!hybrid__jinja_view(j, s.u.s->p, bytes, &s)) return false;
+    s.mark = c->self.mark;
+    return hybrid__jinja_binary(j, HYBRID__J_ADD, s, c->a[2].type == HYBRID__J_MISSING ? end : c->a[2], out);
 }
 
 static bool hybrid__jf_wordcount(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
@@ -124,25 +151,44 @@ static bool hybrid__jf_wordcount(hybrid__jinja *j, hybrid__jcall *c, hybrid__jva
     for (p = s.u.s->p, end = p + s.u.s->n; p < end; ) {
         bool word;
         p += hybrid__utf8_next(p, end, &code);
-        word = hybrid__jletter(code) || (code >= '0' && code <= '9') || code == '_';
+        word = hybrid__jis_word(code);
         out->u.i += word && !inside;
         inside = word;
     }
     return true;
 }
 
-static bool hybrid__jf_urlencode(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+/* What is no letter, digit, or one of "_.-~" as %XX of its bytes; in a query '/' too, and blanks become '+'. */
+static bool hybrid__jinja_quote_url(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jvalue v, bool query)
 {
-    hybrid__jbuffer b = { NULL, 0, 0 };
     hybrid__jvalue s;
     size_t i;
-    if (!hybrid__jinja_to_string(j, c->self, &s)) return false;
+    if (!hybrid__jinja_to_string(j, v, &s) || !hybrid__jarena_work(&j->arena, s.u.s->n / 2)) return hybrid__jinja_spent(j);
     for (i = 0; i < s.u.s->n; i++) {
         unsigned char one = (unsigned char)s.u.s->p[i];
         char text[8];
-        bool plain = one < 0x80 && one && (hybrid__jletter(one) || hybrid__is_digit((char)one) || strchr("_.-~/", one) != NULL);
-        snprintf(text, sizeof text, plain ? "%c" : "%%%02X", one);
-        if (!hybrid__jinja_puts(j, &b, text)) return false;
+        bool plain = one < 0x80 && one && (hybrid__jis_letter(one) || hybrid__is_digit((char)one) || strchr(query ? "_.-~" : "_.-~/", one) != NULL);
+        snprintf(text, sizeof text, plain ? "%c" : query && one == ' ' ? "+" : "%%%02X", one);
+        if (!hybrid__jinja_puts(j, b, text)) return false;
+    }
+    return true;
+}
+static bool hybrid__jf_urlencode(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    hybrid__jlist *items, *pair;
+    size_t i;
+    if (c->self.type != HYBRID__J_LIST && c->self.type != HYBRID__J_DICT)
+        return hybrid__jinja_quote_url(j, &b, c->self, false) && hybrid__jinja_text(j, &b, out);
+    if (c->self.type == HYBRID__J_DICT) {
+        if (!hybrid__jinja_dict_view(j, c->self.u.dict, 'i', HYBRID__J_PLAIN, &c->self)) return false;
+    }
+    if (!hybrid__jinja_items(j, c->self, &items)) return false;
+    for (i = 0; i < items->n; i++) {
+        if (!hybrid__jinja_items(j, items->items[i], &pair)) return false;
+        if (pair->n != 2) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "urlencode expects pairs");
+        if ((i && !hybrid__jinja_put(j, &b, "&", 1)) || !hybrid__jinja_quote_url(j, &b, pair->items[0], true) || !hybrid__jinja_put(j, &b, "=", 1)
+            || !hybrid__jinja_quote_url(j, &b, pair->items[1], true)) return false;
     }
     return hybrid__jinja_text(j, &b, out);
 }
@@ -163,7 +209,7 @@ static bool hybrid__jf_format(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue
         if (!hybrid__jinja_new_list(j, c->args->n, HYBRID__J_TUPLE, &values)) return false;
         for (i = 0; i < c->args->n; i++) if (!hybrid__jinja_push(j, values, c->args->v[i])) return false;
     }
-    return hybrid__jinja_percent(j, c->self.u.s, values, out);
+    return hybrid__jinja_percent(j, c->self.u.s, c->self.mark != 0, values, out);
 }
 
 static bool hybrid__jf_tojson(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
@@ -197,8 +243,20 @@ static bool hybrid__jf_tojson(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue
 
 /* ---- numbers ---- */
 
+/* An integer beyond 64 bits with the other sign, or without. */
+static bool hybrid__jinja_big_sign(hybrid__jinja *j, hybrid__jvalue v, bool plus, hybrid__jvalue *out)
+{
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    bool minus = v.u.s->p[0] == '-';
+    if ((!minus && !plus && !hybrid__jinja_put(j, &b, "-", 1)) || !hybrid__jinja_put(j, &b, v.u.s->p + minus, v.u.s->n - minus)
+        || !hybrid__jinja_text(j, &b, out)) return false;
+    out->type = HYBRID__J_BIG;
+    return true;
+}
+
 static bool hybrid__jf_abs(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
+    if (c->self.type == HYBRID__J_BIG) return hybrid__jinja_big_sign(j, c->self, true, out);
     if (!hybrid__jis_number(c->self)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "abs expects a number, not a %s", hybrid__jtype_name(c->self));
     if (c->self.type == HYBRID__J_FLOAT) { *out = hybrid__jfloat(fabs(c->self.u.d)); return true; }
     if (hybrid__jwhole(c->self) == INT64_MIN) return hybrid__jinja_overflow(j);
@@ -206,50 +264,115 @@ static bool hybrid__jf_abs(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *o
     return true;
 }
 
-/* As Python's float(text): false when it is none. */
-static bool hybrid__jparse_real(const hybrid__jstring *s, double *v)
+/* As Python's float(text): false when it is none (or j->result is set). Digits of any script, single underscores between them. */
+static bool hybrid__jparse_real(hybrid__jinja *j, const hybrid__jstring *s, double *v)
 {
+    static const char *const words[] = { "inf", "infinity", "nan" };
+    hybrid__jbuffer b = { NULL, 0, 0 };
     const char *p = s->p, *end = p + s->n;
-    size_t used;
+    bool minus, digit = false;
+    size_t used, i, k;
+    uint32_t code;
     hybrid__jtrim(&p, &end, true, true);
-    if (p < end && *p == '+') p++;
-    used = hybrid__decimal_read(p, end, v);
-    if (used && p + used < end && p[used] == '.') used++;   /* "1." */
-    return used && p + used == end;
+    minus = p < end && *p == '-';
+    if (p < end && (*p == '+' || *p == '-')) p++;
+    while (p < end) {
+        size_t n = hybrid__utf8_next(p, end, &code);
+        int d = hybrid__jdecimal(code);
+        char one = (char)(d >= 0 ? '0' + d : code < 0x80 ? (int)code : '?');
+        p += n;
+        if (one == '_' && digit && p < end) {
+            hybrid__utf8_next(p, end, &code);
+            if (hybrid__jdecimal(code) >= 0) { digit = false; continue; }
+        }
+        digit = d >= 0;
+        if (!hybrid__jinja_put(j, &b, &one, 1)) return false;
+    }
+    if (!b.size || *b.data == '-' || *b.data == '+') return false;
+    for (i = 0; i < HYBRID__COUNT(words); i++) {
+        for (k = 0; k < b.size && words[i][k] && (b.data[k] | 32) == words[i][k]; k++) {}
+        if (k < b.size || words[i][k]) continue;
+        *v = i < 2 ? HUGE_VAL : HUGE_VAL - HUGE_VAL;
+        if (minus) *v = -*v;
+        return true;
+    }
+    if (b.size >= 2 && *b.data == '.' && !hybrid__is_digit(b.data[1])) return false;
+    used = hybrid__decimal_read(b.data, b.data + b.size, v);
+    if (used && used < b.size && b.data[used] == '.' && !memchr(b.data, '.', used)) {        /* "1." and "1.e5" */
+        double scale;
+        size_t more;
+        if (used + 1 == b.size) used++;
+        else if ((b.data[used + 1] | 32) == 'e' && !memchr(b.data, 'e', used) && !memchr(b.data, 'E', used)) {
+            memmove(b.data + used, b.data + used + 1, b.size - used - 1);
+            b.size--;
+            more = hybrid__decimal_read(b.data, b.data + b.size, &scale);
+            if (more == b.size) { used = more; *v = scale; }
+        }
+    }
+    if (minus) *v = -*v;
+    return used && used == b.size;
 }
-/* As Python's int(text, base). */
-static bool hybrid__jparse_int(const hybrid__jstring *s, int64_t base, int64_t *v)
+/* As Python's int(text, base). 64 bits, or *big: it is more. */
+static bool hybrid__jparse_int(const hybrid__jstring *s, int64_t base, int64_t *v, bool *big)
 {
     const char *p = s->p, *end = p + s->n;
-    bool minus, any = false;
+    bool minus, any = false, zero;
+    uint32_t code;
+    size_t n;
+    *big = false;
     hybrid__jtrim(&p, &end, true, true);
     minus = p < end && *p == '-';
     if (p < end && (*p == '-' || *p == '+')) p++;
-    if (end - p > 2 && p[0] == '0' && ((base == 16 && (p[1] | 32) == 'x') || (base == 8 && (p[1] | 32) == 'o') || (base == 2 && (p[1] | 32) == 'b'))) p += 2;
-    for (*v = 0; p < end; p++) {
-        int d = hybrid__is_digit(*p) ? *p - '0' : (*p | 32) >= 'a' && (*p | 32) <= 'z' ? (*p | 32) - 'a' + 10 : 99;
-        if (*p == '_' && any && p + 1 < end) continue;
-        if (d >= base || !hybrid__jmul(*v, base, v) || *v < INT64_MIN + d) return false;
-        *v -= d;                                             /* negative: it reaches further */
-        any = true;
+    zero = end - p > 2 && p[0] == '0';
+    if (zero && (p[1] | 32) == 'x' && (base == 16 || !base)) { base = 16; p += 2; any = true; }
+    else if (zero && (p[1] | 32) == 'o' && (base == 8 || !base)) { base = 8; p += 2; any = true; }
+    else if (zero && (p[1] | 32) == 'b' && (base == 2 || !base)) { base = 2; p += 2; any = true; }
+    if (any && *p != '_') any = false;                       /* 0x_1 */
+    if (!base) {
+        base = 10;
+        if (end - p > 1 && *p == '0' && strspn(p, "0_") < (size_t)(end - p)) return false;
     }
-    if (!any || (!minus && *v == INT64_MIN)) return false;
-    if (!minus) *v = -*v;
+    for (*v = 0; p < end; p += n) {
+        int d;
+        n = hybrid__utf8_next(p, end, &code);
+        if (code == '_' && any && p + 1 < end) { any = false; continue; }
+        d = hybrid__jdecimal(code);
+        if (d < 0) d = code < 0x80 && (code | 32) >= 'a' && (code | 32) <= 'z' ? (int)(code | 32) - 'a' + 10 : 99;
+        if (d >= base) return false;
+        any = true;
+        if (*big) continue;
+        if (!hybrid__jmul(*v, base, v) || *v < INT64_MIN + d) *big = true;
+        else *v -= d;                                        /* negative: it reaches further */
+    }
+    if (!any) return false;
+    if (!minus && *v == INT64_MIN) *big = true;
+    if (!minus && !*big) *v = -*v;
     return true;
 }
 
 static bool hybrid__jf_int(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
     int64_t base, v;
+    bool big;
     double d = 0;
     if (!hybrid__jinja_want_int(j, c->name, c->a[1], 10, &base)) return false;
-    if (base < 2 || base > 36) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "int: the base must be 2..36");
+    if (c->self.type == HYBRID__J_BIG) { *out = c->self; return true; }
+    if (base < 0 || base == 1 || base > 36) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "int: the base must be 2..36");
     *out = c->a[0].type == HYBRID__J_MISSING ? hybrid__jint(0) : c->a[0];
     if (hybrid__jis_whole(c->self)) { *out = hybrid__jint(hybrid__jwhole(c->self)); return true; }
     if (c->self.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, c->self);
-    if (c->self.type == HYBRID__J_STRING && hybrid__jparse_int(c->self.u.s, base, &v)) { *out = hybrid__jint(v); return true; }
+    if (c->self.type == HYBRID__J_STRING && hybrid__jparse_int(c->self.u.s, base, &v, &big)) {
+        *out = hybrid__jint(v);
+        return !big || hybrid__jinja_overflow(j);
+    }
     if (c->self.type == HYBRID__J_FLOAT) d = c->self.u.d;
-    else if (c->self.type != HYBRID__J_STRING || !hybrid__jparse_real(c->self.u.s, &d)) return true;
+    else if (c->self.type != HYBRID__J_STRING || !hybrid__jparse_real(j, c->self.u.s, &d)) return !j->result;
+    if (d == d && (d >= 9.2e18 || d <= -9.2e18) && d - d == 0) {
+        char digits[400];
+        if (!hybrid__jinja_check(j, hybrid__jstring_copy(&j->arena, digits, hybrid__jformat_real(d, 'f', 0, false, digits), out))) return false;
+        out->type = HYBRID__J_BIG;
+        return true;
+    }
     if (d > -9.2e18 && d < 9.2e18) *out = hybrid__jint((int64_t)d);
     return true;
 }
@@ -259,8 +382,9 @@ static bool hybrid__jf_float(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue 
     *out = c->a[0].type == HYBRID__J_MISSING ? hybrid__jfloat(0) : c->a[0];
     if (c->self.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, c->self);
     if (hybrid__jis_number(c->self)) *out = hybrid__jfloat(hybrid__jreal(c->self));
-    else if (c->self.type == HYBRID__J_STRING && hybrid__jparse_real(c->self.u.s, &d)) *out = hybrid__jfloat(d);
-    return true;
+    else if (c->self.type == HYBRID__J_STRING && hybrid__jparse_real(j, c->self.u.s, &d)) *out = hybrid__jfloat(d);
+    else if (c->self.type == HYBRID__J_BIG && hybrid__decimal_read(c->self.u.s->p, c->self.u.s->p + c->self.u.s->n, &d)) *out = hybrid__jfloat(d);
+    return !j->result;
 }
 
 static bool hybrid__jf_round(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
@@ -270,6 +394,7 @@ static bool hybrid__jf_round(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue 
     int64_t digits;
     double d, scale;
     char text[400];
+    if (c->self.type == HYBRID__J_BIG) { *out = c->self; return true; }
     if (!hybrid__jis_number(c->self)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "round expects a number, not a %s", hybrid__jtype_name(c->self));
     if (!hybrid__jinja_want_int(j, c->name, c->a[0], 0, &digits) || !hybrid__jinja_view(j, "common", 6, &common)
         || !hybrid__jinja_want_string(j, c->name, c->a[1].type == HYBRID__J_MISSING ? common : c->a[1], &method)) return false;
@@ -281,7 +406,7 @@ static bool hybrid__jf_round(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue 
     else if (!hybrid__jstring_is(method, "common")) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "round: the method must be common, ceil or floor");
     else if (digits >= 0) {
         if (hybrid__jis_whole(c->self)) { *out = hybrid__jint(hybrid__jwhole(c->self)); return true; }
-        hybrid__decimal_read(text, text + hybrid__jformat_real(d, 'f', (int)digits, text), &d);   /* rounded by its exact decimal value */
+        hybrid__decimal_read(text, text + hybrid__jformat_real(d, 'f', (int)digits, false, text), &d);   /* rounded by its exact decimal value */
         *out = hybrid__jfloat(d);
     } else {
         double units = d * scale, low = floor(units), rest = units - low;
@@ -315,17 +440,155 @@ static bool hybrid__jf_default(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalu
     *out = c->a[0];
     return c->a[0].type != HYBRID__J_MISSING || hybrid__jinja_view(j, "", 0, out);
 }
-static bool hybrid__jf_safe(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_to_string(j, c->self, out); }
+static bool hybrid__jf_safe(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    if (!hybrid__jinja_to_string(j, c->self, out)) return false;
+    out->mark = !j->js;
+    return true;
+}
+/* ---- pprint: as Python's pprint.pformat, 80 columns wide ---- */
+
+/* A copy of v whose dicts are in the order of their keys; dicts with keys of several types stay as they are. */
+static bool hybrid__jinja_sorted_dicts(hybrid__jinja *j, hybrid__jvalue v, hybrid__jvalue *out)
+{
+    hybrid__jlist *keys = NULL;
+    hybrid__jvalue one;
+    bool strings = true, numbers = true, ok = true;
+    size_t i;
+    *out = v;
+    if (v.type != HYBRID__J_DICT && (v.type != HYBRID__J_LIST || v.u.list->kind > HYBRID__J_TUPLE)) return true;
+    if (!hybrid__jinja_enter(j)) return false;
+    if (v.type == HYBRID__J_LIST) {
+        ok = hybrid__jinja_new_list(j, v.u.list->n, v.u.list->kind, out);
+        for (i = 0; ok && i < v.u.list->n; i++) ok = hybrid__jinja_sorted_dicts(j, v.u.list->items[i], &one) && hybrid__jinja_push(j, *out, one);
+    } else {
+        for (i = 0; i < v.u.dict->n; i++) {
+            strings = strings && v.u.dict->entries[i].key.type == HYBRID__J_STRING;
+            numbers = numbers && hybrid__jis_number(v.u.dict->entries[i].key);
+        }
+        ok = (!(strings || numbers) || hybrid__jinja_sort_keys(j, v.u.dict, &keys)) && hybrid__jinja_check(j, hybrid__jdict_new(&j->arena, out));
+        for (i = 0; ok && i < v.u.dict->n; i++) {
+            hybrid__jvalue key = keys ? keys->items[i] : v.u.dict->entries[i].key;
+            const hybrid__jentry *e = hybrid__jdict_find(&j->arena, v.u.dict, key);
+            ok = e ? hybrid__jinja_sorted_dicts(j, e->value, &one) : hybrid__jinja_spent(j);
+            ok = ok && hybrid__jinja_check(j, hybrid__jdict_set(&j->arena, out->u.dict, key, one));
+        }
+    }
+    j->depth++;
+    return ok;
+}
+
+/* repr(v), and its length in characters. */
+static bool hybrid__jinja_repr_length(hybrid__jinja *j, hybrid__jvalue v, hybrid__jvalue *text, int64_t *n)
+{
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    if (!hybrid__jinja_repr(j, &b, v) || !hybrid__jinja_text(j, &b, text)) return false;
+    *n = (int64_t)hybrid__jstring_chars(&j->arena, text->u.s);
+    return true;
+}
+
+static bool hybrid__jinja_pretty_break(hybrid__jinja *j, hybrid__jbuffer *b, int64_t indent)
+{
+    if (!hybrid__jinja_put(j, b, "\n", 1)) return false;
+    for (; indent > 0; indent--) if (!hybrid__jinja_put(j, b, " ", 1)) return false;
+    return true;
+}
+
+/* A long text as several, broken at line ends and after blanks. chunks: their reprs. */
+static bool hybrid__jinja_pretty_chunks(hybrid__jinja *j, const hybrid__jstring *s, int64_t width, int64_t allowance, hybrid__jvalue chunks)
+{
+    const char *p, *end = s->p + s->n, *next, *q, *from;
+    hybrid__jvalue piece, text;
+    uint32_t code;
+    int64_t n;
+    for (p = s->p; p < end; p = next) {
+        hybrid__jline_end(p, end, &next);
+        if (!hybrid__jinja_view(j, p, (size_t)(next - p), &piece) || !hybrid__jinja_repr_length(j, piece, &text, &n)) return false;
+        if (n <= width - (next == end ? allowance : 0)) { if (!hybrid__jinja_push(j, chunks, text)) return false; continue; }
+        for (from = q = p; q < next; ) {                     /* [from, q) is what fits so far */
+            const char *r = q;
+            size_t used;
+            while (r < next && (used = hybrid__utf8_next(r, next, &code)) != 0 && !hybrid__jspace(code)) r += used;
+            while (r < next && (used = hybrid__utf8_next(r, next, &code)) != 0 && hybrid__jspace(code)) r += used;
+            if (!hybrid__jinja_view(j, from, (size_t)(r - from), &piece) || !hybrid__jinja_repr_length(j, piece, &text, &n)) return false;
+            if (n > width - (r == end ? allowance : 0) && q > from) {
+                if (!hybrid__jinja_view(j, from, (size_t)(q - from), &piece) || !hybrid__jinja_repr_length(j, piece, &text, &n)
+                    || !hybrid__jinja_push(j, chunks, text)) return false;
+                from = q;
+            }
+            q = r;
+        }
+        if (!hybrid__jinja_view(j, from, (size_t)(q - from), &piece) || !hybrid__jinja_repr_length(j, piece, &text, &n)
+            || !hybrid__jinja_push(j, chunks, text)) return false;
+    }
+    return true;
+}
+static bool hybrid__jinja_pretty_text(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jvalue v, hybrid__jvalue repr, int64_t indent, int64_t allowance, bool top)
+{
+    hybrid__jvalue chunks;
+    const hybrid__jlist *l;
+    size_t i;
+    indent += top;
+    if (!hybrid__jinja_new_list(j, 0, HYBRID__J_PLAIN, &chunks) || !hybrid__jinja_pretty_chunks(j, v.u.s, 80 - indent, allowance + top, chunks)) return false;
+    l = chunks.u.list;
+    if (l->n < 2) return hybrid__jinja_put(j, b, repr.u.s->p, repr.u.s->n);
+    if (top && !hybrid__jinja_put(j, b, "(", 1)) return false;
+    for (i = 0; i < l->n; i++)
+        if ((i && !hybrid__jinja_pretty_break(j, b, indent)) || !hybrid__jinja_put(j, b, l->items[i].u.s->p, l->items[i].u.s->n)) return false;
+    return !top || hybrid__jinja_put(j, b, ")", 1);
+}
+
+static bool hybrid__jinja_pretty(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jvalue v, int64_t indent, int64_t allowance, bool top);
+
+static bool hybrid__jinja_pretty_items(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jvalue v, int64_t indent, int64_t allowance)
+{
+    bool dict = v.type == HYBRID__J_DICT, tuple = !dict && v.u.list->kind == HYBRID__J_TUPLE;
+    size_t n = dict ? v.u.dict->n : v.u.list->n, i;
+    const char *close = dict ? "}" : !tuple ? "]" : n == 1 ? ",)" : ")";
+    int64_t width;
+    if (!hybrid__jinja_put(j, b, dict ? "{" : tuple ? "(" : "[", 1)) return false;
+    indent++;
+    for (i = 0; i < n; i++) {
+        hybrid__jvalue key;
+        if (i && (!hybrid__jinja_put(j, b, ",", 1) || !hybrid__jinja_pretty_break(j, b, indent))) return false;
+        width = 0;
+        if (dict) {
+            if (!hybrid__jinja_repr_length(j, v.u.dict->entries[i].key, &key, &width) || !hybrid__jinja_put(j, b, key.u.s->p, key.u.s->n)
+                || !hybrid__jinja_put(j, b, ": ", 2)) return false;
+            width += 2;
+        }
+        if (!hybrid__jinja_pretty(j, b, dict ? v.u.dict->entries[i].value : v.u.list->items[i], indent + width,
+            i + 1 == n ? allowance + (int64_t)strlen(close) : 1, false)) return false;
+    }
+    return hybrid__jinja_puts(j, b, close);
+}
+/* What fits into its line stands there; else dicts, lists and long texts take several. */
+static bool hybrid__jinja_pretty(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jvalue v, int64_t indent, int64_t allowance, bool top)
+{
+    hybrid__jvalue text;
+    int64_t n;
+    bool ok;
+    if (!hybrid__jinja_repr_length(j, v, &text, &n) || !hybrid__jinja_enter(j)) return false;
+    if (n > 80 - indent - allowance && (v.type == HYBRID__J_DICT ? v.u.dict->n > 0 : v.type == HYBRID__J_LIST && v.u.list->kind <= HYBRID__J_TUPLE && v.u.list->n))
+        ok = hybrid__jinja_pretty_items(j, b, v, indent, allowance);
+    else if (n > 80 - indent - allowance && v.type == HYBRID__J_STRING && !v.mark && v.u.s->n)
+        ok = hybrid__jinja_pretty_text(j, b, v, text, indent, allowance, top);
+    else ok = hybrid__jinja_put(j, b, text.u.s->p, text.u.s->n);
+    j->depth++;
+    return ok;
+}
 static bool hybrid__jf_pprint(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
     hybrid__jbuffer b = { NULL, 0, 0 };
-    return hybrid__jinja_repr(j, &b, c->self) && hybrid__jinja_text(j, &b, out);
+    hybrid__jvalue v;
+    return hybrid__jinja_sorted_dicts(j, c->self, &v) && hybrid__jinja_pretty(j, &b, v, 0, 0, true) && hybrid__jinja_text(j, &b, out);
 }
 static bool hybrid__jf_attr(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
     hybrid__jstring *name;
     const hybrid__jbuiltin *f;
     if (!hybrid__jinja_want_string(j, c->name, c->a[0], &name)) return false;
+    if (c->self.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, c->self);
     if (c->self.type == HYBRID__J_NAMESPACE || c->self.type == HYBRID__J_LOOP) return hybrid__jinja_attribute(j, c->self, name, out);
     if ((f = hybrid__jmethod(c->self, name)) != NULL) return hybrid__jinja_method(j, c->self, f, out);
     *out = hybrid__jundefined(name, true);                   /* of dicts it never gives the members */
@@ -335,7 +598,10 @@ static bool hybrid__jf_length(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue
 {
     switch (c->self.type) {
     case HYBRID__J_STRING: *out = hybrid__jint((int64_t)hybrid__jstring_chars(&j->arena, c->self.u.s)); return true;
-    case HYBRID__J_LIST: *out = hybrid__jint((int64_t)c->self.u.list->n); return true;
+    case HYBRID__J_LIST:
+        if (c->self.u.list->kind == HYBRID__J_ITERATOR) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a generator has no length");
+        *out = hybrid__jint((int64_t)c->self.u.list->n);
+        return true;
     case HYBRID__J_DICT: *out = hybrid__jint((int64_t)c->self.u.dict->n); return true;
     case HYBRID__J_UNDEFINED: *out = hybrid__jint(0); return true;
     default: return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a %s has no length", hybrid__jtype_name(c->self));
@@ -352,6 +618,18 @@ static bool hybrid__jf_list(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *
 static bool hybrid__jf_first(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
     hybrid__jlist *items;
+    bool iterator = c->self.type == HYBRID__J_LIST && c->self.u.list->kind == HYBRID__J_ITERATOR;
+    if (iterator && c->name[0] == 'l') return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a generator has no last value");
+    if (iterator) {                                          /* takes one, the others stay */
+        items = c->self.u.list;
+        if (!hybrid__jinja_wake(j, items)) return false;
+        *out = hybrid__jundefined(NULL, false);
+        if (!items->n) return true;
+        *out = *items->items++;
+        items->n--;
+        items->capacity = items->n;
+        return true;
+    }
     if (!hybrid__jinja_items(j, c->self, &items)) return false;
     *out = items->n ? items->items[c->name[0] == 'f' ? 0 : items->n - 1] : hybrid__jundefined(NULL, false);
     return true;
@@ -359,16 +637,25 @@ static bool hybrid__jf_first(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue 
 static bool hybrid__jf_reverse(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
     hybrid__jvalue none = hybrid__jnone();
-    if (c->self.type == HYBRID__J_STRING) return hybrid__jinja_slice(j, c->self, none, none, hybrid__jint(-1), out);
-    if (!hybrid__jf_list(j, c, out) || !hybrid__jinja_slice(j, *out, none, none, hybrid__jint(-1), out)) return false;
-    out->u.list->kind = hybrid__jlazy(j);
+    const char *label = "reversed object";
+    bool iterator = c->self.type == HYBRID__J_LIST && c->self.u.list->kind == HYBRID__J_ITERATOR;
+    if (c->self.type == HYBRID__J_STRING) return hybrid__jinja_slice(j, c->self, none, none, hybrid__jint(-1), false, out);
+    if (c->self.type == HYBRID__J_DICT) label = "dict_reversekeyiterator object";
+    if (c->self.type == HYBRID__J_LIST) {
+        static const char *const labels[] = { "list_reverseiterator object", "reversed object", "range_iterator object", "", "" };
+        label = c->self.u.list->kind != HYBRID__J_VIEW ? labels[c->self.u.list->kind] : !strcmp(c->self.u.list->label, "dict_keys") ? "dict_reversekeyiterator object"
+            : !strcmp(c->self.u.list->label, "dict_items") ? "dict_reverseitemiterator object" : "dict_reversevalueiterator object";
+    }
+    if (!hybrid__jf_list(j, c, out) || !hybrid__jinja_slice(j, *out, none, none, hybrid__jint(-1), false, out)) return false;
+    out->u.list->kind = iterator ? HYBRID__J_PLAIN : hybrid__jlazy(j);    /* what cannot be walked backwards becomes a list */
+    out->u.list->label = label;
     return true;
 }
 static bool hybrid__jf_items(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
-    if (c->self.type == HYBRID__J_UNDEFINED) return hybrid__jinja_new_list(j, 0, hybrid__jlazy(j), out);
+    if (c->self.type == HYBRID__J_UNDEFINED) return hybrid__jinja_new_list(j, 0, HYBRID__J_PLAIN, out);
     if (c->self.type != HYBRID__J_DICT) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "items expects a dict, not a %s", hybrid__jtype_name(c->self));
-    return hybrid__jinja_dict_view(j, c->self.u.dict, 'i', hybrid__jlazy(j), out);
+    return hybrid__jinja_dict_view(j, c->self.u.dict, 'i', HYBRID__J_PLAIN, out);
 }
 static bool hybrid__jf_join(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
@@ -431,7 +718,7 @@ static bool hybrid__jf_unique(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue
     hybrid__jlist *items;
     hybrid__jvalue seen, key;
     size_t i;
-    if (!hybrid__jinja_items(j, c->self, &items) || !hybrid__jinja_check(j, hybrid__jdict_new(&j->arena, &seen)) || !hybrid__jinja_new_list(j, 0, hybrid__jlazy(j), out)) return false;
+    if (!hybrid__jinja_items(j, c->self, &items) || !hybrid__jinja_check(j, hybrid__jdict_new(&j->arena, &seen)) || !hybrid__jinja_new_list(j, 0, HYBRID__J_PLAIN, out)) return false;
     for (i = 0; i < items->n; i++) {
         uint32_t before = seen.u.dict->n;
         if (!hybrid__jinja_sort_key(j, items->items[i], c->a[1], hybrid__jflag(c->a[0], false), &key)
@@ -471,7 +758,7 @@ static bool hybrid__jf_batch(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue 
     bool slice = c->name[0] == 's', fill = c->a[1].type != HYBRID__J_MISSING && c->a[1].type != HYBRID__J_NONE;
     int64_t n;
     size_t i, k, rows, width, extra, at = 0;
-    if (!hybrid__jinja_items(j, c->self, &items) || !hybrid__jinja_want_int(j, c->name, c->a[0], 0, &n) || !hybrid__jinja_new_list(j, 0, hybrid__jlazy(j), out)) return false;
+    if (!hybrid__jinja_items(j, c->self, &items) || !hybrid__jinja_want_int(j, c->name, c->a[0], 0, &n) || !hybrid__jinja_new_list(j, 0, HYBRID__J_PLAIN, out)) return false;
     if (n < 1 || n > INT32_MAX) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s: the number must be positive", c->name);
     rows = slice ? (size_t)n : (items->n + (size_t)n - 1) / (size_t)n;
     width = slice ? items->n / (size_t)n : (size_t)n;
@@ -519,8 +806,8 @@ static bool hybrid__jf_map(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *o
     } else if (attribute.type == HYBRID__J_MISSING) {
         return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "map needs the name of a filter, or attribute=");
     }
-    if (!hybrid__jtruth(c->self)) return hybrid__jinja_new_list(j, 0, hybrid__jlazy(j), out);    /* None, 0: not even looked at */
-    if (!hybrid__jinja_items(j, c->self, &items) || !hybrid__jinja_new_list(j, items->n, hybrid__jlazy(j), out)) return false;
+    if (!hybrid__jtruth(c->self)) return hybrid__jinja_new_list(j, 0, HYBRID__J_PLAIN, out);    /* None, 0: not even looked at */
+    if (!hybrid__jinja_items(j, c->self, &items) || !hybrid__jinja_new_list(j, items->n, HYBRID__J_PLAIN, out)) return false;
     for (i = 0; i < items->n; i++) {
         if (name ? !hybrid__jinja_filter(j, name, items->items[i], &rest, &v) : !hybrid__jinja_path(j, items->items[i], attribute, &v)) return false;
         if (!name && v.type == HYBRID__J_UNDEFINED && missing.type != HYBRID__J_MISSING) v = missing;
@@ -543,8 +830,8 @@ static bool hybrid__jf_select(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue
         if (!hybrid__jinja_want_string(j, c->name, rest.v[0], &name)) return false;
         rest = hybrid__jargs_from(&rest, 1);
     }
-    if (!hybrid__jtruth(c->self)) return hybrid__jinja_new_list(j, 0, hybrid__jlazy(j), out);
-    if (!hybrid__jinja_items(j, c->self, &items) || !hybrid__jinja_new_list(j, 0, hybrid__jlazy(j), out)) return false;
+    if (!hybrid__jtruth(c->self)) return hybrid__jinja_new_list(j, 0, HYBRID__J_PLAIN, out);
+    if (!hybrid__jinja_items(j, c->self, &items) || !hybrid__jinja_new_list(j, 0, HYBRID__J_PLAIN, out)) return false;
     for (i = 0; i < items->n; i++) {
         hybrid__jvalue v = items->items[i];
         if (by_attribute && !hybrid__jinja_path(j, v, c->args->v[0], &v)) return false;
@@ -555,25 +842,41 @@ static bool hybrid__jf_select(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue
     return true;
 }
 
+/* Filters that are generators in Python: nothing is computed, nor wrong, before somebody looks. */
+static const hybrid__jbuiltin hybrid__jgenerators[] = {
+    { "map", "*", 0, hybrid__jf_map }, { "select", "*", 0, hybrid__jf_select }, { "reject", "*", 0, hybrid__jf_select },
+    { "selectattr", "*", 0, hybrid__jf_select }, { "rejectattr", "*", 0, hybrid__jf_select }, { "items", "", 0, hybrid__jf_items },
+    { "unique", "case_sensitive attribute", 0, hybrid__jf_unique }, { "batch", "linecount fill_with", 1, hybrid__jf_batch },
+    { "slice", "slices fill_with", 1, hybrid__jf_batch }
+};
+static bool hybrid__jf_generator(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    static const char *const labels[] = { "generator object sync_do_map", "generator object select_or_reject", "generator object select_or_reject",
+        "generator object select_or_reject", "generator object select_or_reject", "generator object do_items", "generator object sync_do_unique",
+        "generator object do_batch", "generator object sync_do_slice" };
+    const hybrid__jbuiltin *f = hybrid__jbuiltin_find(hybrid__jgenerators, HYBRID__COUNT(hybrid__jgenerators), c->name, strlen(c->name));
+    return hybrid__jinja_later(j, f, c, labels[f - hybrid__jgenerators], out);
+}
+
 static const hybrid__jbuiltin hybrid__jfilters[] = {
-    { "abs", "", 0, hybrid__jf_abs }, { "attr", "name", 1, hybrid__jf_attr }, { "batch", "linecount fill_with", 1, hybrid__jf_batch },
-    { "capitalize", "", 0, hybrid__jf_capitalize }, { "center", "width", 0, hybrid__jf_center }, { "count", "", 0, hybrid__jf_length },
+    { "abs", "", 0, hybrid__jf_abs }, { "attr", "name", 1, hybrid__jf_attr }, { "batch", "linecount fill_with", 1, hybrid__jf_generator },
+    { "capitalize", "", 0, hybrid__jf_case }, { "center", "width", 0, hybrid__jf_center }, { "count", "", 0, hybrid__jf_length },
     { "d", "default_value boolean", 0, hybrid__jf_default }, { "default", "default_value boolean", 0, hybrid__jf_default },
     { "dictsort", "case_sensitive by reverse", 0, hybrid__jf_dictsort }, { "e", "", 0, hybrid__jf_escape }, { "escape", "", 0, hybrid__jf_escape },
     { "first", "", 0, hybrid__jf_first }, { "float", "default", 0, hybrid__jf_float }, { "forceescape", "", 0, hybrid__jf_escape },
     { "format", "*", 0, hybrid__jf_format }, { "groupby", "attribute default case_sensitive", 1, hybrid__jf_groupby },
-    { "indent", "width first blank", 0, hybrid__jf_indent }, { "int", "default base", 0, hybrid__jf_int }, { "items", "", 0, hybrid__jf_items },
+    { "indent", "width first blank", 0, hybrid__jf_indent }, { "int", "default base", 0, hybrid__jf_int }, { "items", "", 0, hybrid__jf_generator },
     { "join", "d attribute", 0, hybrid__jf_join }, { "last", "", 0, hybrid__jf_first }, { "length", "", 0, hybrid__jf_length },
-    { "list", "", 0, hybrid__jf_list }, { "lower", "", 0, hybrid__jf_lower }, { "map", "*", 0, hybrid__jf_map },
+    { "list", "", 0, hybrid__jf_list }, { "lower", "", 0, hybrid__jf_case }, { "map", "*", 0, hybrid__jf_generator },
     { "max", "case_sensitive attribute", 0, hybrid__jf_minmax }, { "min", "case_sensitive attribute", 0, hybrid__jf_minmax },
-    { "pprint", "", 0, hybrid__jf_pprint }, { "reject", "*", 0, hybrid__jf_select }, { "rejectattr", "*", 0, hybrid__jf_select },
+    { "pprint", "", 0, hybrid__jf_pprint }, { "reject", "*", 0, hybrid__jf_generator }, { "rejectattr", "*", 0, hybrid__jf_generator },
     { "replace", "old new count", 2, hybrid__jf_replace }, { "reverse", "", 0, hybrid__jf_reverse }, { "round", "precision method", 0, hybrid__jf_round },
-    { "safe", "", 0, hybrid__jf_safe }, { "select", "*", 0, hybrid__jf_select }, { "selectattr", "*", 0, hybrid__jf_select },
-    { "slice", "slices fill_with", 1, hybrid__jf_batch }, { "sort", "reverse case_sensitive attribute", 0, hybrid__jf_sort },
+    { "safe", "", 0, hybrid__jf_safe }, { "select", "*", 0, hybrid__jf_generator }, { "selectattr", "*", 0, hybrid__jf_generator },
+    { "slice", "slices fill_with", 1, hybrid__jf_generator }, { "sort", "reverse case_sensitive attribute", 0, hybrid__jf_sort },
     { "string", "", 0, hybrid__jf_string }, { "sum", "attribute start", 0, hybrid__jf_sum }, { "title", "", 0, hybrid__jf_title },
     { "tojson", "ensure_ascii indent separators sort_keys", 0, hybrid__jf_tojson }, { "trim", "chars", 0, hybrid__jf_trim },
-    { "truncate", "length killwords end leeway", 0, hybrid__jf_truncate }, { "unique", "case_sensitive attribute", 0, hybrid__jf_unique },
-    { "upper", "", 0, hybrid__jf_upper }, { "urlencode", "", 0, hybrid__jf_urlencode }, { "wordcount", "", 0, hybrid__jf_wordcount }
+    { "truncate", "length killwords end leeway", 0, hybrid__jf_truncate }, { "unique", "case_sensitive attribute", 0, hybrid__jf_generator },
+    { "upper", "", 0, hybrid__jf_case }, { "urlencode", "", 0, hybrid__jf_urlencode }, { "wordcount", "", 0, hybrid__jf_wordcount }
 };
 
 static bool hybrid__jinja_filter(hybrid__jinja *j, const hybrid__jstring *name, hybrid__jvalue v, const hybrid__jargs *args, hybrid__jvalue *out)

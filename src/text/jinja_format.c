@@ -1,42 +1,55 @@
 /* text/jinja_format: values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y'). */
 
-/* v by a conversion of printf (f, e, g), with a decimal point whatever the locale says. */
-static size_t hybrid__jformat_real(double v, char conversion, int precision, char out[400])
+/* v by a conversion of printf (f, e, g), with a decimal point whatever the locale says. precision -1 - n: as g with n, but with a digit
+ * behind the point (what format() does when it has no type). alternate: the point is always there. */
+static size_t hybrid__jformat_real(double v, char conversion, int precision, bool alternate, char out[400])
 {
     char raw[400];
     size_t n = 0, i;
-    bool other = false;
+    bool other = false, point = false, bare = precision < 0;
+    if (bare) precision = -1 - precision;
     switch (conversion) {
-    case 'e': snprintf(raw, sizeof raw, "%.*e", precision, v); break;
-    case 'E': snprintf(raw, sizeof raw, "%.*E", precision, v); break;
-    case 'g': snprintf(raw, sizeof raw, "%.*g", precision, v); break;
-    case 'G': snprintf(raw, sizeof raw, "%.*G", precision, v); break;
-    default:  snprintf(raw, sizeof raw, "%.*f", precision, v); break;
+    case 'e': snprintf(raw, sizeof raw, alternate ? "%#.*e" : "%.*e", precision, v); break;
+    case 'E': snprintf(raw, sizeof raw, alternate ? "%#.*E" : "%.*E", precision, v); break;
+    case 'g': snprintf(raw, sizeof raw, alternate ? "%#.*g" : "%.*g", precision, v); break;
+    case 'G': snprintf(raw, sizeof raw, alternate ? "%#.*G" : "%.*G", precision, v); break;
+    default:  snprintf(raw, sizeof raw, alternate ? "%#.*f" : "%.*f", precision, v); break;
     }
     for (i = 0; raw[i]; i++) {
         char c = raw[i];
         bool known = hybrid__is_digit(c) || c == '-' || c == '+' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        point = point || !known || c == 'e' || c == 'n' || c == 'i';
         if (known) out[n++] = c;
         else if (!other) out[n++] = '.';
         other = !known;
     }
+    if (bare && !point) { out[n++] = '.'; out[n++] = '0'; }
     out[n] = 0;
     return n;
 }
 
-typedef struct hybrid__jspec { char fill[4]; size_t n_fill; char align, sign, type; bool alternate, comma, given; int64_t width, precision; } hybrid__jspec;
+/* A specification of a field: [[fill]align][sign][z][#][0][width][, or _][.precision][type]. */
+typedef struct hybrid__jspec {
+    char    fill[4];
+    size_t  n_fill;
+    char    align, sign, type, group;    /* 0: not given */
+    bool    alternate, zero, no_minus;   /* no_minus: z, no minus before zero */
+    bool    strict;                      /* of format(): what means nothing for a type is an error; % is lax */
+    int64_t width, precision;            /* precision -1: not given */
+} hybrid__jspec;
 
-/* Text in a field. align: '<', '>', '^', or '=': the padding comes after the sign. */
-static bool hybrid__jinja_field(hybrid__jinja *j, hybrid__jbuffer *b, const hybrid__jspec *f, const char *p, size_t n)
+/* Text in a field. align: '<', '>', '^', or '=': the padding comes after the first n_sign bytes. */
+static bool hybrid__jinja_field(hybrid__jinja *j, hybrid__jbuffer *b, const hybrid__jspec *f, const char *p, size_t n, size_t n_sign)
 {
     hybrid__jstring s;
     int64_t room, left;
     s.p = p; s.n = n; s.chars = SIZE_MAX; s.buffer = NULL;
     room = f->width - (int64_t)hybrid__jstring_chars(&j->arena, &s);
     if (room < 0) room = 0;
-    if (f->align == '=' && n && (*p == '-' || *p == '+' || *p == ' ')) {
-        if (!hybrid__jinja_put(j, b, p, 1)) return false;
-        p++; n--;
+    if (f->align == '=') {
+        if (!hybrid__jinja_put(j, b, p, n_sign)) return false;
+        p += n_sign;
+        n -= n_sign;
     }
     left = f->align == '<' ? 0 : f->align == '^' ? room / 2 : room;
     if (!hybrid__jarena_work(&j->arena, (uint64_t)room)) return hybrid__jinja_spent(j);
@@ -46,68 +59,158 @@ static bool hybrid__jinja_field(hybrid__jinja *j, hybrid__jbuffer *b, const hybr
     return true;
 }
 
-/* An integer in a base, with its sign. */
-static size_t hybrid__jformat_int(int64_t v, const hybrid__jspec *f, char out[100])
+/* A number in a field: sign and prefix, digits in groups, and what follows them (a fraction). Zeros that fill are grouped too. */
+static bool hybrid__jinja_number(hybrid__jinja *j, hybrid__jbuffer *b, const hybrid__jspec *f, const char *head, const char *digits, size_t n, const char *tail)
+{
+    enum { MOST = 1500 };
+    hybrid__jbuffer whole = { NULL, 0, 0 };
+    size_t size = f->group && f->type && strchr("bxXo", f->type) ? 4 : 3, n_head = strlen(head), n_tail = strlen(tail), i, want = n;
+    bool fill = f->align == '=' && f->n_fill == 1 && *f->fill == '0';
+    if (f->group && fill) {
+        while (n_head + n_tail + want + (want - 1) / size < (size_t)f->width) want++;
+    }
+    if (want > n + MOST && !hybrid__jarena_work(&j->arena, want)) return hybrid__jinja_spent(j);
+    if (!hybrid__jinja_put(j, &whole, head, n_head)) return false;
+    for (i = want; i > 0; i--) {
+        if (!hybrid__jinja_put(j, &whole, i > n ? "0" : digits + n - i, 1)) return false;
+        if (f->group && i > 1 && (i - 1) % size == 0 && !hybrid__jinja_put(j, &whole, &f->group, 1)) return false;
+    }
+    return hybrid__jinja_put(j, &whole, tail, n_tail) && hybrid__jinja_field(j, b, f, whole.data, whole.size, n_head);
+}
+
+/* An integer. */
+static bool hybrid__jinja_format_int(hybrid__jinja *j, hybrid__jbuffer *b, const hybrid__jspec *f, int64_t v)
 {
     const char *digits = f->type == 'X' ? "0123456789ABCDEF" : "0123456789abcdef";
     unsigned base = f->type == 'x' || f->type == 'X' ? 16 : f->type == 'o' ? 8 : f->type == 'b' ? 2 : 10;
     uint64_t u = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
-    char reversed[90];
-    size_t n = 0, m = 0, group = base == 10 ? 3 : 4;
-    do {
-        if (f->comma && m && m % (group + 1) == group) reversed[m++] = ',';
-        reversed[m++] = digits[u % base];
-    } while (u /= base);
-    if (v < 0) out[n++] = '-';
-    else if (f->sign != '-') out[n++] = f->sign;
-    if (f->alternate && base != 10) { out[n++] = '0'; out[n++] = f->type; }
-    while (m) out[n++] = reversed[--m];
-    return n;
+    char reversed[70], head[8], made[1100];
+    size_t n = 0, m = 0, i, digits_least = !f->strict && f->precision > 0 ? (size_t)HYBRID__MIN(f->precision, 1000) : 1;
+    if (f->type == 'c') {
+        if (f->strict && (f->sign || f->alternate || f->group)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the format c takes no sign, '#' or ','");
+        if (v < 0 || v > 0x10FFFF) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the format c expects a character's number");
+        return hybrid__jinja_field(j, b, f, made, hybrid__utf8_write((uint32_t)v, made), 0);
+    }
+    do reversed[n++] = digits[u % base]; while (u /= base);
+    for (i = n; i < digits_least; i++) made[i - n] = '0';
+    for (i = digits_least > n ? digits_least - n : 0; n > 0; ) made[i++] = reversed[--n];
+    if (v < 0) head[m++] = '-';
+    else if (f->sign == '+' || f->sign == ' ') head[m++] = f->sign;
+    if (f->alternate && base != 10) { head[m++] = '0'; head[m++] = f->type; }
+    head[m] = 0;
+    return hybrid__jinja_number(j, b, f, head, made, i, "");
 }
 
-/* One value by a parsed specification. */
-static bool hybrid__jinja_format_value(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jspec *f, hybrid__jvalue v)
+/* A double by e, f, g, %, or (type 0) as it is written. */
+static bool hybrid__jinja_format_real(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jspec *f, double v)
 {
-    char text[420];
-    size_t n;
-    hybrid__jvalue s;
-    bool number = hybrid__jis_number(v);
-    if (f->width > 100000 || f->precision > 60) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "a format asks for a width or precision that is too large");
-    if (!f->align) f->align = number && f->type != 's' && f->type != 'r' ? '>' : '<';
-    if (f->type && strchr("dxXobc", f->type)) {
-        if (!number || (v.type == HYBRID__J_FLOAT && !(v.u.d > -9e18 && v.u.d < 9e18)))
-            return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the format %c expects an integer, not a %s", f->type, hybrid__jtype_name(v));
-        if (v.type == HYBRID__J_FLOAT) v = hybrid__jint((int64_t)v.u.d);
-        if (f->type != 'c') return hybrid__jinja_field(j, b, f, text, hybrid__jformat_int(hybrid__jwhole(v), f, text));
-        return hybrid__jinja_field(j, b, f, text, hybrid__utf8_write((uint32_t)HYBRID__MIN((uint64_t)hybrid__jwhole(v), (uint64_t)0x110000), text));
+    char text[440], head[2], type = f->type;
+    int precision = f->precision < 0 ? 6 : (int)f->precision;
+    size_t n, whole;
+    if (type == '%') v *= 100;
+    if (!type && f->precision < 0) {
+        n = hybrid__decimal_write(v, text);
+        text[n] = 0;
+    } else {
+        char c = type == '%' || type == 'F' ? 'f' : type == 'n' || !type ? 'g' : type;
+        if (!precision && (c == 'g' || c == 'G')) precision = 1;
+        n = hybrid__jformat_real(v, c, !type ? -1 - precision : precision, f->alternate, text);
     }
-    if (f->type && strchr("feEgGF%", f->type)) {
-        double d;
-        if (!number) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the format %c expects a number, not a %s", f->type, hybrid__jtype_name(v));
-        d = hybrid__jreal(v) * (f->type == '%' ? 100 : 1);
-        text[0] = f->sign;
-        n = d >= 0 && f->sign != '-' ? 1 : 0;
-        n += hybrid__jformat_real(d, f->type == '%' || f->type == 'F' ? 'f' : f->type, f->precision < 0 ? 6 : (int)f->precision, text + n);
-        if (f->type == '%') text[n++] = '%';
-        return hybrid__jinja_field(j, b, f, text, n);
+    if (type == 'F' || type == 'E' || type == 'G') for (whole = 0; whole < n; whole++) if (text[whole] >= 'a' && text[whole] <= 'z') text[whole] ^= 32;
+    if (type == '%') { text[n++] = '%'; text[n] = 0; }
+    head[0] = head[1] = 0;
+    if (*text == '-') {
+        memmove(text, text + 1, n--);
+        head[0] = '-';
+        if (f->no_minus && strspn(text, "0.%") == n) head[0] = 0;
     }
-    if (f->type == 'r') {
-        hybrid__jbuffer repr = { NULL, 0, 0 };
-        if (!hybrid__jinja_repr(j, &repr, v) || !hybrid__jinja_text(j, &repr, &s)) return false;
-    } else if (!hybrid__jinja_to_string(j, v, &s)) {
-        return false;
+    if (!head[0] && (f->sign == '+' || f->sign == ' ')) head[0] = f->sign;
+    whole = strspn(text, "0123456789");
+    if (!whole) {                                            /* inf, nan */
+        memmove(text + strlen(head), text, n + 1);
+        memcpy(text, head, strlen(head));
+        if (f->zero && f->align == '=' && !f->strict) *f->fill = ' ';
+        return hybrid__jinja_field(j, b, f, text, strlen(head) + n, strlen(head));
     }
-    n = s.u.s->n;
-    if (f->precision >= 0 && !number && (uint64_t)f->precision < hybrid__jstring_chars(&j->arena, s.u.s)) n = hybrid__jstring_at(&j->arena, s.u.s, (size_t)f->precision);
-    return hybrid__jinja_field(j, b, f, s.u.s->p, n);
+    return hybrid__jinja_number(j, b, f, head, text, whole, text + whole);
 }
 
-static void hybrid__jspec_clear(hybrid__jspec *f)
+/* v of an integer type as one, or an error. */
+static bool hybrid__jinja_format_whole(hybrid__jinja *j, const hybrid__jspec *f, hybrid__jvalue v, int64_t *whole)
+{
+    if (v.type == HYBRID__J_BIG) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "an integer beyond 64 bits is formatted in another base");
+    if (v.type == HYBRID__J_FLOAT && !f->strict && f->type && strchr("di", f->type)) {
+        if (!(v.u.d > -9.2e18 && v.u.d < 9.2e18)) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "a float beyond 64 bits is formatted as an integer");
+        *whole = (int64_t)v.u.d;
+        return true;
+    }
+    if (!hybrid__jis_whole(v)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the format %c expects an integer, not a %s", f->type, hybrid__jtype_name(v));
+    *whole = hybrid__jwhole(v);
+    return true;
+}
+
+/* Text, cut to the precision. */
+static bool hybrid__jinja_format_text(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jspec *f, hybrid__jstring *s)
+{
+    size_t n = s->n;
+    if (f->precision >= 0 && (uint64_t)f->precision < hybrid__jstring_chars(&j->arena, s)) n = hybrid__jstring_at(&j->arena, s, (size_t)f->precision);
+    if (!f->align) f->align = f->strict ? '<' : '>';
+    return hybrid__jinja_field(j, b, f, s->p, n, 0);
+}
+
+static bool hybrid__jinja_format_checked(hybrid__jinja *j, const hybrid__jspec *f, bool whole)
+{
+    if (f->width > 100000 || f->precision > 60) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "a format asks for a width or precision that is too large");
+    if (!f->strict) return true;
+    if (whole && f->precision >= 0) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: an integer has no precision");
+    if (f->group == ',' && f->type && strchr("bxXo", f->type)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: ',' does not go with '%c'", f->type);
+    if (f->group && f->type == 'n') return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: '%c' does not go with 'n'", f->group);
+    return true;
+}
+
+/* One number by a specification. */
+static bool hybrid__jinja_format_number(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jspec *f, hybrid__jvalue v)
+{
+    int64_t whole = 0;
+    if (!f->align) f->align = '>';
+    if (f->zero && f->align == '>') { f->align = '='; *f->fill = '0'; f->n_fill = 1; }
+    if (f->type ? strchr("dixXobcn", f->type) && !(f->type == 'n' && v.type == HYBRID__J_FLOAT) : v.type != HYBRID__J_FLOAT) {
+        if (v.type == HYBRID__J_BIG && (!f->type || f->type == 'd')) {
+            bool minus = v.u.s->p[0] == '-';
+            char sign[2] = { 0, 0 };
+            sign[0] = minus ? '-' : f->sign == '+' || f->sign == ' ' ? f->sign : (char)0;
+            return hybrid__jinja_format_checked(j, f, true) && hybrid__jinja_number(j, b, f, sign, v.u.s->p + minus, v.u.s->n - minus, "");
+        }
+        if (f->type == 'c' && f->strict && f->align == '>' && !f->zero) f->align = '<';
+        return hybrid__jinja_format_checked(j, f, true) && (!f->no_minus || hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: 'z' is for floats"))
+            && hybrid__jinja_format_whole(j, f, v, &whole) && hybrid__jinja_format_int(j, b, f, whole);
+    }
+    if (v.type == HYBRID__J_BIG) return hybrid__jinja_format_whole(j, f, v, &whole);
+    return hybrid__jinja_format_checked(j, f, false) && hybrid__jinja_format_real(j, b, f, hybrid__jreal(v));
+}
+
+/* v by a specification of format(), as its type's __format__ does it. empty: nothing was specified: str(v). */
+static bool hybrid__jinja_format_value(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jspec *f, bool empty, hybrid__jvalue v)
+{
+    if (empty) return hybrid__jinja_str(j, b, v);
+    if (hybrid__jis_number(v) || v.type == HYBRID__J_BIG) {
+        if (f->type && !strchr("dxXobcneEfFgG%", f->type)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: '%c' is not for numbers", f->type);
+        return hybrid__jinja_format_number(j, b, f, v);
+    }
+    if (v.type != HYBRID__J_STRING) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: a %s takes no specification", hybrid__jtype_name(v));
+    if ((f->type && f->type != 's') || f->sign || f->alternate || f->group || f->align == '=' || f->no_minus)
+        return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: this specification is not for strings");
+    if (f->zero && !f->align) { *f->fill = '0'; f->n_fill = 1; }
+    if (f->width > 100000) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "a format asks for a width that is too large");
+    return hybrid__jinja_format_text(j, b, f, v.u.s);
+}
+
+static void hybrid__jspec_clear(hybrid__jspec *f, bool strict)
 {
     memset(f, 0, sizeof *f);
     f->fill[0] = ' ';
     f->n_fill = 1;
-    f->sign = '-';
+    f->strict = strict;
     f->precision = -1;
 }
 static const char *hybrid__jspec_number(const char *p, const char *end, int64_t *v)
@@ -116,124 +219,262 @@ static const char *hybrid__jspec_number(const char *p, const char *end, int64_t 
     return p;
 }
 
-/* 'text' % values: values is a tuple, a dict for %(name)s, or one value. */
-static bool hybrid__jinja_percent(hybrid__jinja *j, const hybrid__jstring *pattern, hybrid__jvalue values, hybrid__jvalue *out)
+/* ---- 'text' % values ---- */
+
+/* Where a pattern stands: its values are a tuple, a dict for %(name)s, or one value. */
+typedef struct hybrid__jpercent { hybrid__jvalue values; size_t used, n; bool safe, named; } hybrid__jpercent;
+
+static bool hybrid__jpercent_next(hybrid__jinja *j, hybrid__jpercent *c, hybrid__jvalue *v)
+{
+    if (c->used >= c->n) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "there are fewer values than the format needs");
+    *v = c->values.type == HYBRID__J_LIST && c->values.u.list->kind == HYBRID__J_TUPLE ? c->values.u.list->items[c->used] : c->values;
+    c->used++;
+    return true;
+}
+
+/* A number, or * for the next value. */
+static bool hybrid__jpercent_size(hybrid__jinja *j, hybrid__jpercent *c, const char **p, const char *end, int64_t *size)
+{
+    hybrid__jvalue v;
+    if (*p == end || **p != '*') { *p = hybrid__jspec_number(*p, end, size); return true; }
+    ++*p;
+    if (!hybrid__jpercent_next(j, c, &v)) return false;
+    if (!hybrid__jis_whole(v)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "* wants an integer");
+    *size = HYBRID__MAX(HYBRID__MIN(hybrid__jwhole(v), (int64_t)1000000), (int64_t)-1000000);
+    return true;
+}
+
+/* v by the type of f, as C and Python's % do it. */
+static bool hybrid__jpercent_value(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jpercent *c, hybrid__jspec *f, hybrid__jvalue v)
+{
+    hybrid__jbuffer repr = { NULL, 0, 0 };
+    hybrid__jvalue s;
+    if (f->type == 's' || f->type == 'r' || f->type == 'a' || (f->type == 'c' && v.type == HYBRID__J_STRING)) {
+        f->zero = false;
+        if (f->type == 'c' && hybrid__jstring_chars(&j->arena, v.u.s) != 1) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%%c wants one character");
+        if (f->type == 'c') f->precision = -1;
+        if (f->type == 'r' || f->type == 'a') {
+            if (!hybrid__jinja_repr_as(j, &repr, v, f->type == 'a') || !hybrid__jinja_text(j, &repr, &s)) return false;
+        } else if (!hybrid__jinja_to_string(j, v, &s)) return false;
+        if (c->safe && !hybrid__jinja_escape(j, f->type == 's' ? v : s, false, &s)) return false;
+        return hybrid__jinja_format_checked(j, f, false) && hybrid__jinja_format_text(j, b, f, s.u.s);
+    }
+    if (!hybrid__jis_number(v) && v.type != HYBRID__J_BIG)
+        return v.type == HYBRID__J_UNDEFINED ? hybrid__jinja_undefined(j, v)
+            : hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the format %c expects a number, not a %s", f->type, hybrid__jtype_name(v));
+    return hybrid__jinja_format_number(j, b, f, v);
+}
+
+/* What stands in the rooms below. */
+static bool hybrid__jinja_member(hybrid__jinja *j, hybrid__jvalue v, hybrid__jvalue key, bool item, hybrid__jvalue *out);
+
+static bool hybrid__jinja_percent(hybrid__jinja *j, const hybrid__jstring *pattern, bool safe, hybrid__jvalue values, hybrid__jvalue *out)
 {
     hybrid__jbuffer b = { NULL, 0, 0 };
-    bool tuple = values.type == HYBRID__J_LIST && values.u.list->kind == HYBRID__J_TUPLE;
-    size_t used = 0, n = tuple ? values.u.list->n : 1;
+    hybrid__jpercent c;
     const char *p = pattern->p, *end = p + pattern->n, *q;
+    bool tuple = values.type == HYBRID__J_LIST && values.u.list->kind == HYBRID__J_TUPLE;
+    c.values = values;
+    c.used = 0;
+    c.n = tuple ? values.u.list->n : 1;
+    c.safe = safe;
+    c.named = false;
     while (p < end) {
         hybrid__jspec f;
-        hybrid__jvalue v;
+        hybrid__jvalue v = hybrid__jnone();
+        bool named = false;
         for (q = p; q < end && *q != '%'; q++) {}
         if (!hybrid__jinja_put(j, &b, p, (size_t)(q - p))) return false;
         if (q == end) break;
-        hybrid__jspec_clear(&f);
-        v = hybrid__jnone();
-        v.type = HYBRID__J_MISSING;
+        hybrid__jspec_clear(&f, false);
         if ((p = q + 1) < end && *p == '(') {
             hybrid__jvalue key;
             const hybrid__jentry *e;
-            for (q = ++p; q < end && *q != ')'; q++) {}
+            int depth = 1;
+            for (q = ++p; q < end; q++) { depth += *q == '(' ? 1 : *q == ')' ? -1 : 0; if (!depth) break; }
             if (q == end || values.type != HYBRID__J_DICT) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%%(name) needs a closing bracket and a dict");
             if (!hybrid__jinja_view(j, p, (size_t)(q - p), &key)) return false;
             if (!(e = hybrid__jdict_find(&j->arena, values.u.dict, key))) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%%(%.*s): the dict has no such key", (int)HYBRID__MIN(q - p, 60), p);
             v = e->value;
-            n = used;
+            named = c.named = true;
             p = q + 1;
         }
         for (; p < end && *p && strchr("-+ 0#", *p); p++) {
             if (*p == '-') f.align = '<';
-            else if (*p == '0') { if (!f.align) { f.align = '='; f.fill[0] = '0'; } }
+            else if (*p == '0') f.zero = true;
             else if (*p == '#') f.alternate = true;
-            else f.sign = *p;
+            else if (f.sign != '+') f.sign = *p;
         }
-        p = hybrid__jspec_number(p, end, &f.width);
-        if (p < end && *p == '.') p = hybrid__jspec_number(p + 1, end, &f.precision);
+        if (!hybrid__jpercent_size(j, &c, &p, end, &f.width)) return false;
+        if (f.width < 0) { f.align = '<'; f.width = -f.width; }
+        if (p < end && *p == '.') {
+            p++;
+            if (!hybrid__jpercent_size(j, &c, &p, end, &f.precision)) return false;
+            if (f.precision < 0) f.precision = 0;
+        }
+        if (p < end && strchr("hlL", *p) && *p) p++;
         if (p == end) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a format ends in the middle of a %%-sequence");
         f.type = *p == 'i' || *p == 'u' ? 'd' : *p;
         p++;
         if (f.type == '%') { if (!hybrid__jinja_put(j, &b, "%", 1)) return false; continue; }
-        if (!strchr("srdxXocfFeEgG", f.type)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "there is no format character '%c'", f.type >= 32 ? f.type : '?');
-        if (v.type == HYBRID__J_MISSING) {
-            if (used >= n) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "there are fewer values than the format needs");
-            v = tuple ? values.u.list->items[used] : values;
-            used++;
-        }
-        if (!f.align) f.align = '>';
-        if (f.type == 's' || f.type == 'r') { f.fill[0] = ' '; if (f.align == '=') f.align = '>'; }
-        if (!hybrid__jinja_format_value(j, &b, &f, v)) return false;
+        if (!strchr("sradxXocfFeEgG", f.type)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "there is no format character '%c'", f.type >= 32 ? f.type : '?');
+        if (!named && !hybrid__jpercent_next(j, &c, &v)) return false;
+        if (!hybrid__jpercent_value(j, &b, &c, &f, v)) return false;
     }
-    if (used < n && values.type != HYBRID__J_DICT) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "there are more values than the format needs");
-    return hybrid__jinja_text(j, &b, out);
+    if (c.used < c.n && !c.named && (tuple || (values.type != HYBRID__J_DICT && (values.type != HYBRID__J_LIST || values.u.list->kind > HYBRID__J_RANGE) && values.type != HYBRID__J_UNDEFINED)))
+        return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "there are more values than the format needs");
+    if (!hybrid__jinja_text(j, &b, out)) return false;
+    out->mark = safe;
+    return true;
 }
 
-/* [[fill]align][sign][#][0][width][,][.precision][type] */
+/* ---- '{}'.format(values) ---- */
+
+/* A specification's text; empty when there is none. */
 static bool hybrid__jinja_spec(hybrid__jinja *j, const char *p, const char *end, hybrid__jspec *f)
 {
     uint32_t code;
     size_t n;
-    hybrid__jspec_clear(f);
+    hybrid__jspec_clear(f, true);
     n = p < end ? hybrid__utf8_next(p, end, &code) : 0;
     if (n && p + n < end && p[n] && strchr("<>^=", p[n])) { memcpy(f->fill, p, n); f->n_fill = n; f->align = p[n]; p += n + 1; }
     else if (p < end && *p && strchr("<>^=", *p)) f->align = *p++;
     if (p < end && *p && strchr("+- ", *p)) f->sign = *p++;
+    if (p < end && *p == 'z') { f->no_minus = true; p++; }
     if (p < end && *p == '#') { f->alternate = true; p++; }
-    if (p < end && *p == '0') { if (!f->align) { f->align = '='; f->fill[0] = '0'; f->n_fill = 1; } p++; }
+    if (p < end && *p == '0') { f->zero = true; p++; }
     p = hybrid__jspec_number(p, end, &f->width);
-    if (p < end && *p == ',') { f->comma = true; p++; }
-    if (p < end && *p == '.') p = hybrid__jspec_number(p + 1, end, &f->precision);
-    if (p < end && *p && strchr("sdxXobcfFeEgG%", *p)) f->type = *p++;
-    return p == end || hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: this specification of a field is not supported");
+    if (p < end && (*p == ',' || *p == '_')) f->group = *p++;
+    if (p < end && *p == '.') {
+        if (++p == end || !hybrid__is_digit(*p)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: the precision is missing");
+        p = hybrid__jspec_number(p, end, &f->precision);
+    }
+    if (p < end && *p && strchr("sdxXobcneEfFgG%", *p)) f->type = *p++;
+    return p == end || hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: this specification of a field is wrong");
 }
 
-/* '{} {0} {name:>5}'.format(...). Attributes and indices inside of the braces are not supported. */
-static bool hybrid__jm_format(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+/* The arguments of one call of format(): next counts fields without a name, -1 after one with a number. */
+typedef struct hybrid__jfields { const hybrid__jargs *args; const hybrid__jdict *map; int64_t next; bool safe; } hybrid__jfields;
+
+/* name.attribute[index]... */
+static bool hybrid__jinja_field_value(hybrid__jinja *j, hybrid__jfields *c, const char *p, const char *end, hybrid__jvalue *out)
+{
+    const char *q;
+    int64_t index = 0;
+    hybrid__jvalue key;
+    size_t i;
+    for (q = p; q < end && *q != '.' && *q != '['; q++) {}
+    out->type = HYBRID__J_MISSING;
+    if (p == q || hybrid__jspec_number(p, q, &index) == q) {
+        if (p == q ? c->next < 0 : c->next > 0) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: {} and {0} cannot be mixed");
+        if (p == q) index = c->next++;
+        else c->next = -1;
+        if (c->args && (uint64_t)index < c->args->n) *out = c->args->v[index];
+    } else {
+        for (i = 0; c->args && i < c->args->n_named; i++)
+            if (c->args->names[i]->n == (size_t)(q - p) && !memcmp(c->args->names[i]->p, p, (size_t)(q - p))) *out = c->args->named[i];
+        if (c->map) {
+            const hybrid__jentry *e;
+            if (!hybrid__jinja_view(j, p, (size_t)(q - p), &key)) return false;
+            if ((e = hybrid__jdict_find(&j->arena, c->map, key)) != NULL) *out = e->value;
+        }
+    }
+    if (out->type == HYBRID__J_MISSING) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: no argument for {%.*s}", (int)HYBRID__MIN(end - p, 60), p);
+    for (p = q; p < end; p = q) {
+        bool item = *p == '[';
+        if (!item && *p != '.') return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: only '.' or '[' may follow ']'");
+        for (q = ++p; q < end && (item ? *q != ']' : *q != '.' && *q != '['); q++) {}
+        if (q == p || (item && q == end)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: an empty attribute");
+        if (!hybrid__jinja_view(j, p, (size_t)(q - p), &key)) return false;
+        if (item && hybrid__jspec_number(p, q, &index) == q) key = hybrid__jint(index);
+        if (!hybrid__jinja_member(j, *out, key, item, out)) return false;
+        q += item;
+    }
+    return true;
+}
+
+/* {...} without its braces, p: behind the first one. *after: behind the last one. */
+static bool hybrid__jinja_format_one(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jfields *c, const char *p, const char *end, int level, const char **after);
+
+/* A pattern; a specification is one too, one level deeper. */
+static bool hybrid__jinja_format_text_of(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jfields *c, const char *p, const char *end, int level)
+{
+    const char *q;
+    while (p < end) {
+        for (q = p; q < end && *q != '{' && *q != '}'; q++) {}
+        if (!hybrid__jinja_put(j, b, p, (size_t)(q - p))) return false;
+        if (q == end) break;
+        if (q + 1 < end && q[1] == *q) { if (!hybrid__jinja_put(j, b, q, 1)) return false; p = q + 2; continue; }
+        if (*q == '}') return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: a single '}'");
+        if (!hybrid__jinja_format_one(j, b, c, q + 1, end, level, &p)) return false;
+    }
+    return true;
+}
+
+static bool hybrid__jinja_format_one(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jfields *c, const char *p, const char *end, int level, const char **after)
+{
+    const char *name = p, *name_end, *q;
+    hybrid__jbuffer inner = { NULL, 0, 0 };
+    hybrid__jspec f;
+    hybrid__jvalue v = hybrid__jnone();
+    char conversion = 0;
+    int depth = 1;
+    bool item = false;
+    if (level > 1) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: nested too deep");
+    for (; p < end && (item || (*p != '}' && *p != ':' && *p != '!')); p++) {
+        if (*p == '{' && !item) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: '{' in a field's name");
+        item = *p == '[' || (item && *p != ']');
+    }
+    name_end = p;
+    if (p < end && *p == '!') {
+        if (end - p < 3 || (p[2] != ':' && p[2] != '}')) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: '!' wants s, r or a");
+        conversion = p[1];
+        p += 2;
+    }
+    for (q = p; q < end; q++) { depth += *q == '{' ? 1 : *q == '}' ? -1 : 0; if (!depth) break; }
+    if (q == end) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: '}' is missing");
+    *after = q + 1;
+    if (!hybrid__jinja_field_value(j, c, name, name_end, &v)) return false;
+    if (conversion && !strchr("sra", conversion)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: there is no conversion '!%c'", conversion);
+    if (conversion == 's') { if (!hybrid__jinja_to_string(j, v, &v)) return false; v.mark = 0; }
+    else if (conversion) {
+        if (!hybrid__jinja_repr_as(j, &inner, v, conversion == 'a') || !hybrid__jinja_text(j, &inner, &v)) return false;
+        memset(&inner, 0, sizeof inner);
+    }
+    if (p < q && *p == ':' && !hybrid__jinja_format_text_of(j, &inner, c, p + 1, q, level + 1)) return false;
+    hybrid__jspec_clear(&f, true);
+    if (hybrid__jis_safe(v) && c->safe) {
+        if (inner.size) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: safe text takes no specification");
+        return hybrid__jinja_put(j, b, v.u.s->p, v.u.s->n);
+    }
+    if (inner.size && !hybrid__jinja_spec(j, inner.data, inner.data + inner.size, &f)) return false;
+    if (!c->safe) return hybrid__jinja_format_value(j, b, &f, !inner.size, v);
+    memset(&inner, 0, sizeof inner);
+    return hybrid__jinja_format_value(j, &inner, &f, f.precision < 0 && !f.width && !f.type && !f.group && !f.sign && !f.align, v)
+        && hybrid__jinja_text(j, &inner, &v) && hybrid__jinja_escape(j, v, false, &v) && hybrid__jinja_put(j, b, v.u.s->p, v.u.s->n);
+}
+
+static bool hybrid__jinja_format(hybrid__jinja *j, hybrid__jcall *c, hybrid__jfields *fields, hybrid__jvalue *out)
 {
     hybrid__jbuffer b = { NULL, 0, 0 };
-    const char *p = c->self.u.s->p, *end = p + c->self.u.s->n, *q;
-    size_t next = 0, i;
-    bool automatic = false, numbered = false;
-    while (p < end) {
-        hybrid__jspec f;
-        const char *name, *name_end;
-        hybrid__jvalue v = hybrid__jnone();
-        int64_t index;
-        for (q = p; q < end && *q != '{' && *q != '}'; q++) {}
-        if (!hybrid__jinja_put(j, &b, p, (size_t)(q - p))) return false;
-        if (q == end) break;
-        if (q + 1 < end && q[1] == *q) { if (!hybrid__jinja_put(j, &b, q, 1)) return false; p = q + 2; continue; }
-        if (*q == '}') return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: a single '}'");
-        for (name = p = q + 1; p < end && *p != '}' && *p != ':' && *p != '!'; p++) {}
-        name_end = p;
-        hybrid__jspec_clear(&f);
-        if (p + 1 < end && *p == '!') { f.given = p[1] == 'r'; p += 2; }
-        for (q = p; q < end && *q != '}'; q++) {}
-        if (q == end) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: '}' is missing");
-        {
-            bool repr = f.given;
-            if (p < q && *p == ':' && !hybrid__jinja_spec(j, p + 1, q, &f)) return false;
-            if (repr) f.type = 'r';
-        }
-        v.type = HYBRID__J_MISSING;
-        if (name == name_end || hybrid__is_digit(*name)) {
-            automatic = automatic || name == name_end;
-            numbered = numbered || name < name_end;
-            if (name == name_end) index = (int64_t)next++;
-            else if (hybrid__jspec_number(name, name_end, &index) != name_end) index = INT64_MAX;
-            if (index < (int64_t)c->args->n) v = c->args->v[index];
-        } else {
-            for (i = 0; i < c->args->n_named; i++)
-                if (c->args->names[i]->n == (size_t)(name_end - name) && !memcmp(c->args->names[i]->p, name, c->args->names[i]->n)) v = c->args->named[i];
-        }
-        if (automatic && numbered) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: {} and {0} cannot be mixed");
-        if (!f.type && v.type == HYBRID__J_INT) f.type = 'd';
-        if (v.type == HYBRID__J_MISSING) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: no argument for {%.*s}", (int)HYBRID__MIN(name_end - name, 60), name);
-        if (!hybrid__jinja_format_value(j, &b, &f, v)) return false;
-        p = q + 1;
-    }
-    return hybrid__jinja_text(j, &b, out);
+    fields->next = 0;
+    fields->safe = hybrid__jis_safe(c->self);
+    return hybrid__jinja_format_text_of(j, &b, fields, c->self.u.s->p, c->self.u.s->p + c->self.u.s->n, 0) && hybrid__jinja_text(j, &b, out);
+}
+static bool hybrid__jm_format(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jfields fields;
+    fields.args = c->args;
+    fields.map = NULL;
+    return hybrid__jinja_format(j, c, &fields, out);
+}
+static bool hybrid__jm_format_map(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jfields fields;
+    if (c->a[0].type != HYBRID__J_DICT) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format_map expects a dict, not a %s", hybrid__jtype_name(c->a[0]));
+    fields.args = NULL;
+    fields.map = c->a[0].u.dict;
+    return hybrid__jinja_format(j, c, &fields, out);
 }
 
 /* ---- time ---- */
@@ -262,6 +503,19 @@ static void hybrid__jtime_of(int64_t seconds, hybrid__jtime *t)
     t->yearday = (int)jan1;
 }
 
+/* The week of ISO 8601: weeks begin on Monday, and belong to the year that their Thursday is in. */
+typedef struct hybrid__jweek { int64_t year; int week; } hybrid__jweek;
+static void hybrid__jweek_of(const hybrid__jtime *t, hybrid__jweek *w)
+{
+    int thursday = t->yearday + 3 - (t->weekday + 6) % 7, days;
+    int64_t year = t->year - (thursday < 0);
+    days = 365 + (year % 4 == 0 && (year % 100 != 0 || year % 400 == 0));
+    w->year = year;
+    if (thursday < 0) thursday += days;
+    else if (thursday >= days) { thursday -= days; w->year++; }
+    w->week = thursday / 7 + 1;
+}
+
 static const char *const hybrid__jtime_days[] = { "Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday" };
 static const char *const hybrid__jtime_months[] = { "January", "February", "March", "April", "May", "June", "July", "August",
     "September", "October", "November", "December" };
@@ -270,7 +524,9 @@ static const char *const hybrid__jtime_months[] = { "January", "February", "Marc
 static bool hybrid__jinja_strftime(hybrid__jinja *j, hybrid__jbuffer *b, const char *p, const char *end)
 {
     hybrid__jtime t;
+    hybrid__jweek week;
     hybrid__jtime_of(j->now, &t);
+    hybrid__jweek_of(&t, &week);
     for (; p < end; p++) {
         const char *text = NULL, *again = NULL;
         int64_t number = 0;
@@ -307,6 +563,9 @@ static bool hybrid__jinja_strftime(hybrid__jinja *j, hybrid__jbuffer *b, const c
             out[3] = 0;
             text = out;
             break;
+        case 'G': number = week.year; width = 1; break;
+        case 'g': number = week.year % 100; break;
+        case 'V': number = week.week; break;
         case 'p': text = t.hour < 12 ? "AM" : "PM"; break;
         case 'P': text = t.hour < 12 ? "am" : "pm"; break;
         case 'n': text = "\n"; break;

@@ -151,6 +151,7 @@ static bool hybrid__jlex_number(hybrid__jlexer *x, hybrid__jtoken *t)
     const char *p = x->p, *q, *start = p;
     size_t n = 0;
     bool after_dot = p > x->source && p[-1] == '.';          /* a.0.1 are two indices */
+    bool big;
     int64_t base = 10;
     hybrid__jstring s;
     if (*p == '0' && p + 2 < x->end && strchr("xXoObB", p[1])) base = (p[1] | 32) == 'x' ? 16 : (p[1] | 32) == 'o' ? 8 : 2;
@@ -172,7 +173,7 @@ static bool hybrid__jlex_number(hybrid__jlexer *x, hybrid__jtoken *t)
     s.p = text; s.n = n; s.chars = n; s.buffer = NULL;
     if (t->type == HYBRID__J_INT_TOKEN && base == 10 && text[0] == '0' && n > strspn(text, "0")) return hybrid__jlex_fail(x, "a number has a leading zero");
     if (t->type == HYBRID__J_FLOAT_TOKEN) hybrid__decimal_read(text, text + n, &t->d);
-    else if (!hybrid__jparse_int(&s, base, &t->i)) { x->too_much = true; return hybrid__jlex_fail(x, "an integer leaves the range of 64 bits"); }
+    else if (!hybrid__jparse_int(&s, base, &t->i, &big) || big) { x->too_much = true; return hybrid__jlex_fail(x, "an integer leaves the range of 64 bits"); }
     x->p = p;
     return true;
 }
@@ -198,12 +199,12 @@ static bool hybrid__jlex_operator(hybrid__jlexer *x, hybrid__jtoken *t)
     return true;
 }
 
-/* A character of names: a letter, a digit, '_', and whatever is not ASCII and no space. n: its bytes. */
+/* A character of names, and what else \w takes. n: its bytes. */
 static bool hybrid__jlex_word(const char *p, const char *end, size_t *n)
 {
     uint32_t code;
     *n = hybrid__utf8_next(p, end, &code);
-    return code < 0x80 ? hybrid__jletter(code) || hybrid__is_digit((char)code) || code == '_' : !hybrid__jspace(code);
+    return hybrid__jis_word(code);
 }
 
 static bool hybrid__jlex_inside(hybrid__jlexer *x, hybrid__jtoken *t)
@@ -233,6 +234,7 @@ static bool hybrid__jlex_inside(hybrid__jlexer *x, hybrid__jtoken *t)
     }
     while (p < x->end && hybrid__jlex_word(p, x->end, &n)) p += n;
     if (p == x->p) return hybrid__jlex_operator(x, t);
+    if (!hybrid__jis_identifier(x->p, p)) return hybrid__jlex_fail(x, "this is no name");
     t->type = HYBRID__J_NAME;
     t->n = (size_t)(p - x->p);
     x->p = p;

@@ -85,12 +85,20 @@ static bool hybrid__jinja_reals(hybrid__jinja *j, hybrid__jop op, double a, doub
         if (op == HYBRID__J_MOD) v = rest;
         break;
     }
-    default: v = pow(a, b); break;
+    default:
+        if (a < 0 && b != floor(b) && b - b == 0) return hybrid__jinja_fail(j, HYBRID_ERROR_UNSUPPORTED, "a root of a negative number is complex: templates have no such numbers");
+        v = pow(a, b);
+        if (v - v != 0 && a - a == 0 && b - b == 0) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the power is too large for a float");
+        break;
     }
     *out = hybrid__jfloat(v);
     return true;
 }
 
+static bool hybrid__jcan_repeat(hybrid__jvalue v)
+{
+    return v.type == HYBRID__J_STRING || (v.type == HYBRID__J_LIST && v.u.list->kind <= HYBRID__J_TUPLE);
+}
 /* text * n, list * n */
 static bool hybrid__jinja_repeat(hybrid__jinja *j, hybrid__jvalue a, int64_t n, hybrid__jvalue *out)
 {
@@ -103,7 +111,9 @@ static bool hybrid__jinja_repeat(hybrid__jinja *j, hybrid__jvalue a, int64_t n, 
     }
     if (a.type == HYBRID__J_STRING) {
         for (; times; times--) if (!hybrid__jinja_put(j, &b, a.u.s->p, a.u.s->n)) return false;
-        return hybrid__jinja_text(j, &b, out);
+        if (!hybrid__jinja_text(j, &b, out)) return false;
+        out->mark = a.mark;
+        return true;
     }
     if (!hybrid__jinja_new_list(j, total, a.u.list->kind, out)) return false;
     for (; times; times--) for (i = 0; i < one; i++) if (!hybrid__jinja_push(j, *out, a.u.list->items[i])) return false;
@@ -116,6 +126,16 @@ static bool hybrid__jinja_join_lists(hybrid__jinja *j, const hybrid__jlist *a, c
     if (!hybrid__jinja_new_list(j, a->n + b->n, a->kind, out)) return false;
     for (i = 0; i < a->n; i++) if (!hybrid__jinja_push(j, *out, a->items[i])) return false;
     for (i = 0; i < b->n; i++) if (!hybrid__jinja_push(j, *out, b->items[i])) return false;
+    return true;
+}
+
+/* a + b of texts, one of which is safe: the other one is escaped, and so is the sum. */
+static bool hybrid__jinja_add_safe(hybrid__jinja *j, hybrid__jvalue a, hybrid__jvalue b, hybrid__jvalue *out)
+{
+    hybrid__jvalue x, y;
+    if (!hybrid__jinja_escape(j, a, false, &x) || !hybrid__jinja_escape(j, b, false, &y)
+        || !hybrid__jinja_check(j, hybrid__jstring_concat(&j->arena, x.u.s, y.u.s->p, y.u.s->n, out))) return false;
+    out->mark = 1;
     return true;
 }
 
@@ -135,14 +155,18 @@ static bool hybrid__jinja_binary(hybrid__jinja *j, hybrid__jop op, hybrid__jvalu
             return hybrid__jinja_integers(j, op, hybrid__jwhole(a), hybrid__jwhole(b), out);
         return hybrid__jinja_reals(j, op, hybrid__jreal(a), hybrid__jreal(b), out);
     }
+    if ((a.type == HYBRID__J_BIG || b.type == HYBRID__J_BIG) && (hybrid__jis_number(a) || a.type == HYBRID__J_BIG) && (hybrid__jis_number(b) || b.type == HYBRID__J_BIG))
+        return a.type == HYBRID__J_FLOAT || b.type == HYBRID__J_FLOAT ? hybrid__jinja_reals(j, op, hybrid__jbig_real(a), hybrid__jbig_real(b), out)
+            : hybrid__jinja_overflow(j);
+    if (op == HYBRID__J_ADD && a.type == HYBRID__J_STRING && b.type == HYBRID__J_STRING && (a.mark || b.mark)) return hybrid__jinja_add_safe(j, a, b, out);
     if (op == HYBRID__J_ADD && a.type == HYBRID__J_STRING && b.type == HYBRID__J_STRING) return hybrid__jinja_tilde(j, a, b, out);
-    if (op == HYBRID__J_ADD && a.type == HYBRID__J_LIST && b.type == HYBRID__J_LIST && (a.u.list->kind == b.u.list->kind || j->js))
+    if (op == HYBRID__J_ADD && a.type == HYBRID__J_LIST && b.type == HYBRID__J_LIST && ((a.u.list->kind == b.u.list->kind && a.u.list->kind <= HYBRID__J_TUPLE) || j->js))
         return hybrid__jinja_join_lists(j, a.u.list, b.u.list, out);
     if (op == HYBRID__J_ADD && j->js && (a.type == HYBRID__J_STRING || b.type == HYBRID__J_STRING) && a.type > HYBRID__J_NONE && b.type > HYBRID__J_NONE)
         return hybrid__jinja_tilde(j, a, b, out);
-    if (op == HYBRID__J_MUL && (a.type == HYBRID__J_STRING || a.type == HYBRID__J_LIST) && hybrid__jis_whole(b)) return hybrid__jinja_repeat(j, a, hybrid__jwhole(b), out);
-    if (op == HYBRID__J_MUL && (b.type == HYBRID__J_STRING || b.type == HYBRID__J_LIST) && hybrid__jis_whole(a)) return hybrid__jinja_repeat(j, b, hybrid__jwhole(a), out);
-    if (op == HYBRID__J_MOD && a.type == HYBRID__J_STRING) return hybrid__jinja_percent(j, a.u.s, b, out);
+    if (op == HYBRID__J_MUL && hybrid__jcan_repeat(a) && hybrid__jis_whole(b)) return hybrid__jinja_repeat(j, a, hybrid__jwhole(b), out);
+    if (op == HYBRID__J_MUL && hybrid__jcan_repeat(b) && hybrid__jis_whole(a)) return hybrid__jinja_repeat(j, b, hybrid__jwhole(a), out);
+    if (op == HYBRID__J_MOD && a.type == HYBRID__J_STRING) return hybrid__jinja_percent(j, a.u.s, a.mark != 0, b, out);
     return hybrid__jinja_bad_operands(j, op, a, b);
 }
 
@@ -160,11 +184,12 @@ static bool hybrid__jinja_in(hybrid__jinja *j, hybrid__jvalue a, hybrid__jvalue 
     }
     if (b.type == HYBRID__J_DICT) {
         uint32_t hash;
-        if (!hybrid__jhash(a, HYBRID__J_KEY_DEPTH, &hash)) return hybrid__jinja_spent(j);
+        if (!hybrid__jhash(&j->arena, a, HYBRID__J_KEY_DEPTH, &hash)) return hybrid__jinja_spent(j);
         *in = hybrid__jdict_find(&j->arena, b.u.dict, a) != NULL;
         return !j->arena.result || hybrid__jinja_spent(j);
     }
     if (b.type == HYBRID__J_NONE && j->js) return true;
+    if (b.type == HYBRID__J_LIST && b.u.list->kind == HYBRID__J_VIEW && !strcmp(b.u.list->label, "dict_keys") && !hybrid__jinja_key(j, a)) return false;
     if (!hybrid__jinja_items(j, b, &items)) return false;
     for (i = 0; i < items->n && !*in; i++) {
         if (j->js && (a.type == HYBRID__J_BOOL) != (items->items[i].type == HYBRID__J_BOOL)) continue;
@@ -291,6 +316,10 @@ static bool hybrid__jinja_attribute(hybrid__jinja *j, hybrid__jvalue v, hybrid__
         *out = v.u.list->items[group];                       /* the pairs of groupby */
         return true;
     }
+    if (v.type == HYBRID__J_LIST && v.u.list->kind == HYBRID__J_RANGE && (group = hybrid__jword("start stop step", name->p, name->n)) >= 0) {
+        *out = hybrid__jint(group == 0 ? v.u.list->span->start : group == 1 ? v.u.list->span->stop : v.u.list->span->step);
+        return true;
+    }
     *out = hybrid__jundefined(name, true);
     return true;
 }
@@ -306,31 +335,74 @@ static bool hybrid__jinja_item(hybrid__jinja *j, hybrid__jvalue v, hybrid__jvalu
         if ((e = hybrid__jdict_find(&j->arena, v.u.dict, key)) != NULL) { *out = e->value; return true; }
         if (j->arena.result) return hybrid__jinja_spent(j);
     } else if (v.type == HYBRID__J_LIST && hybrid__jis_whole(key)) {
-        if (hybrid__jindex(hybrid__jwhole(key), v.u.list->n, &i)) *out = v.u.list->items[i];
+        if ((v.u.list->kind <= HYBRID__J_RANGE || j->js) && hybrid__jindex(hybrid__jwhole(key), v.u.list->n, &i)) *out = v.u.list->items[i];
         return true;
     } else if (v.type == HYBRID__J_STRING && hybrid__jis_whole(key)) {
         size_t at;
         uint32_t code;
         if (!hybrid__jindex(hybrid__jwhole(key), hybrid__jstring_chars(&j->arena, v.u.s), &i)) return true;
         at = hybrid__jstring_at(&j->arena, v.u.s, i);
-        return hybrid__jinja_view(j, v.u.s->p + at, hybrid__utf8_next(v.u.s->p + at, v.u.s->p + v.u.s->n, &code), out);
+        if (!hybrid__jinja_view(j, v.u.s->p + at, hybrid__utf8_next(v.u.s->p + at, v.u.s->p + v.u.s->n, &code), out)) return false;
+        out->mark = v.mark;
+        return true;
     }
     if (key.type == HYBRID__J_STRING) return hybrid__jinja_attribute(j, v, key.u.s, out);
     return true;
 }
 
-/* v[start:stop:step], None where nothing is written. */
-static bool hybrid__jinja_slice(hybrid__jinja *j, hybrid__jvalue v, hybrid__jvalue start, hybrid__jvalue stop, hybrid__jvalue step, hybrid__jvalue *out)
+/* range(start, stop, step) */
+static bool hybrid__jinja_range(hybrid__jinja *j, int64_t start, int64_t stop, int64_t step, hybrid__jvalue *out)
+{
+    enum { MOST = 100000 };                                  /* as in jinja2's sandbox */
+    uint64_t count = 0, i;
+    if (step > 0 ? start < stop : start > stop) {
+        uint64_t span = step > 0 ? (uint64_t)stop - (uint64_t)start : (uint64_t)start - (uint64_t)stop, by = step > 0 ? (uint64_t)step : 0 - (uint64_t)step;
+        count = (span - 1) / by + 1;
+    }
+    if (count > MOST) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "range: more than %d numbers", (int)MOST);
+    if (!hybrid__jinja_new_list(j, (size_t)count, j->js ? HYBRID__J_PLAIN : HYBRID__J_RANGE, out)) return false;
+    if (!(out->u.list->span = (hybrid__jspan *)hybrid__jarena_alloc(&j->arena, sizeof(hybrid__jspan)))) return hybrid__jinja_spent(j);
+    out->u.list->span->start = start;
+    out->u.list->span->stop = stop;
+    out->u.list->span->step = step;
+    for (i = 0; i < count; i++) if (!hybrid__jinja_push(j, *out, hybrid__jint((int64_t)((uint64_t)start + i * (uint64_t)step)))) return false;
+    return true;
+}
+/* range(...)[from:to:by], the ends within it */
+static bool hybrid__jinja_range_slice(hybrid__jinja *j, const hybrid__jspan *of, int64_t from, int64_t to, int64_t by, hybrid__jvalue *out)
+{
+    int64_t a, b, c;
+    if (!hybrid__jmul(from, of->step, &a) || !hybrid__jmul(to, of->step, &b) || !hybrid__jmul(by, of->step, &c)) return hybrid__jinja_overflow(j);
+    if (a > 0 ? of->start > INT64_MAX - a : of->start < INT64_MIN - a) return hybrid__jinja_overflow(j);
+    if (b > 0 ? of->start > INT64_MAX - b : of->start < INT64_MIN - b) return hybrid__jinja_overflow(j);
+    return hybrid__jinja_range(j, of->start + a, of->start + b, c, out);
+}
+
+/* v.name or v[key] as format() reaches into its arguments */
+static bool hybrid__jinja_member(hybrid__jinja *j, hybrid__jvalue v, hybrid__jvalue key, bool item, hybrid__jvalue *out)
+{
+    return item ? hybrid__jinja_item(j, v, key, out) : hybrid__jinja_attribute(j, v, key.u.s, out);
+}
+
+/* v[start:stop:step], None where nothing is written. lax: what makes no sense is undefined, not an error (of constants, which jinja2
+ * computes while it compiles). */
+static bool hybrid__jinja_slice(hybrid__jinja *j, hybrid__jvalue v, hybrid__jvalue start, hybrid__jvalue stop, hybrid__jvalue step, bool lax, hybrid__jvalue *out)
 {
     bool text = v.type == HYBRID__J_STRING;
     hybrid__jbuffer b = { NULL, 0, 0 };
     hybrid__jlist *items = NULL;
     int64_t n, from, to, by, i;
     if (v.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, v);
-    if (v.type == HYBRID__J_NONE || hybrid__jis_number(v)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a %s cannot be sliced", hybrid__jtype_name(v));
-    if (!text && v.type != HYBRID__J_LIST) { *out = hybrid__jundefined(NULL, true); return true; }
+    lax = lax || (j->js && v.type != HYBRID__J_NONE && !hybrid__jis_number(v));
+    if (!text && (v.type != HYBRID__J_LIST || (v.u.list->kind > HYBRID__J_RANGE && !j->js))) {
+        *out = hybrid__jundefined(NULL, true);
+        return lax || hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a %s cannot be sliced", hybrid__jtype_name(v));
+    }
     if ((start.type != HYBRID__J_NONE && !hybrid__jis_whole(start)) || (stop.type != HYBRID__J_NONE && !hybrid__jis_whole(stop))
-        || (step.type != HYBRID__J_NONE && !hybrid__jis_whole(step))) { *out = hybrid__jundefined(NULL, true); return true; }
+        || (step.type != HYBRID__J_NONE && !hybrid__jis_whole(step))) {
+        *out = hybrid__jundefined(NULL, true);
+        return lax || hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the bounds of a slice must be integers or None");
+    }
     by = step.type == HYBRID__J_NONE ? 1 : hybrid__jwhole(step);
     if (!by) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the step of a slice is zero");
     n = (int64_t)(text ? hybrid__jstring_chars(&j->arena, v.u.s) : v.u.list->n);
@@ -340,12 +412,14 @@ static bool hybrid__jinja_slice(hybrid__jinja *j, hybrid__jvalue v, hybrid__jval
     if (from > n - (by < 0)) from = n - (by < 0);
     if (to < 0) to = to < -n ? (by < 0 ? -1 : 0) : to + n;
     if (to > n - (by < 0)) to = n - (by < 0);
+    if (!text && v.u.list->kind == HYBRID__J_RANGE && !j->js) return hybrid__jinja_range_slice(j, v.u.list->span, from, to, by, out);
     if (by == 1) {
         if (to < from) to = from;
         if (!text) return hybrid__jlist_view(&j->arena, v.u.list, (size_t)from, (size_t)(to - from), v.u.list->kind == HYBRID__J_TUPLE ? HYBRID__J_TUPLE : HYBRID__J_PLAIN, out) || hybrid__jinja_spent(j);
         n = (int64_t)hybrid__jstring_at(&j->arena, v.u.s, (size_t)from);
         if (!hybrid__jinja_view(j, v.u.s->p + n, hybrid__jstring_at(&j->arena, v.u.s, (size_t)to) - (size_t)n, out)) return false;
         out->u.s->chars = (size_t)(to - from);
+        out->mark = v.mark;
         return true;
     }
     if (text ? !hybrid__jinja_items(j, v, &items) : !hybrid__jinja_new_list(j, 0, v.u.list->kind == HYBRID__J_TUPLE ? HYBRID__J_TUPLE : HYBRID__J_PLAIN, out)) return false;
@@ -355,5 +429,8 @@ static bool hybrid__jinja_slice(hybrid__jinja *j, hybrid__jvalue v, hybrid__jval
         if (by > 0 ? by > to - i : by < to - i) break;       /* the next one would be past the end, or overflow */
         i += by;
     }
-    return !text || hybrid__jinja_text(j, &b, out);
+    if (!text) return true;
+    if (!hybrid__jinja_text(j, &b, out)) return false;
+    out->mark = v.mark;
+    return true;
 }

@@ -18,7 +18,7 @@ typedef enum hybrid__jkind {
  *   LIST_OF TUPLE_OF  a: PARTs            DICT_OF  a: MEMBERs (a: key, b: value)      NOT a (flag: an even number)   NEGATE PLUS  a
  *   BINARY AND OR     a, b                COMPARE  a: first, b: PARTs with op         CHOICE  a if b else c
  *   ATTRIBUTE a.name  ITEM a[b]           SLICE    a[b:c:d]                           CALL  a(b)   FILTER  a|name(b)   TEST  a is name(b)
- *   OUTPUT a          IF   a: condition, b: then, c: the next IF or the else part (flag)
+ *   OUTPUT a, b: more PARTs    IF   a: condition, b: then, c: the next IF or the else part (flag)
  *   FOR  a: target, b: items, c: body, d: PART (a: condition, b: else part), flag: recursive
  *   SET  a: target, b: value              SET_BLOCK  a: target, b: filters around NULL, c: body
  *   MACRO name, b: parameters (KEYWORDs, a: default), c: body      CALL_BLOCK  a: CALL, b: parameters, c: body
@@ -37,6 +37,9 @@ struct hybrid__jnode {
 static bool hybrid__jinja_repr_function(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jvalue v)
 {
     const hybrid__jfunction *f = v.u.function;
+    if (f->builtin && f->self.type > HYBRID__J_NONE)         /* Python writes an address */
+        return hybrid__jinja_puts(j, b, "<built-in method ") && hybrid__jinja_puts(j, b, f->builtin->name) && hybrid__jinja_puts(j, b, " of ")
+            && hybrid__jinja_puts(j, b, hybrid__jtype_name(f->self)) && hybrid__jinja_puts(j, b, " object at 0x0>");
     if (f->builtin) return hybrid__jinja_puts(j, b, "<function ") && hybrid__jinja_puts(j, b, f->builtin->name) && hybrid__jinja_put(j, b, ">", 1);
     if (!f->node->name) return hybrid__jinja_puts(j, b, "<Macro None>");
     return hybrid__jinja_puts(j, b, "<Macro ") && hybrid__jinja_repr_string(j, b, f->node->name) && hybrid__jinja_put(j, b, ">", 1);

@@ -69,8 +69,12 @@ static bool hybrid__jinja_enter(hybrid__jinja *j)
 /* The name of a value's type, as a Python programmer knows it. */
 static const char *hybrid__jtype_name(hybrid__jvalue v)
 {
-    static const char *const names[] = { "Undefined", "NoneType", "bool", "int", "float", "str", "list", "dict", "Namespace", "function", "LoopContext", "?" };
+    static const char *const names[] = { "Undefined", "NoneType", "bool", "int", "float", "int", "str", "list", "dict", "Namespace", "function", "LoopContext", "?" };
+    if (v.type == HYBRID__J_STRING && v.mark) return "Markup";
     if (v.type == HYBRID__J_LIST && v.u.list->kind == HYBRID__J_TUPLE) return "tuple";
+    if (v.type == HYBRID__J_LIST && v.u.list->kind == HYBRID__J_RANGE) return "range";
+    if (v.type == HYBRID__J_LIST && v.u.list->kind == HYBRID__J_ITERATOR) return "generator";
+    if (v.type == HYBRID__J_LIST && v.u.list->kind == HYBRID__J_VIEW) return v.u.list->label;
     return names[v.type];
 }
 
@@ -79,7 +83,7 @@ static bool hybrid__jinja_undefined(hybrid__jinja *j, hybrid__jvalue v)
 {
     int n = v.u.s ? (int)HYBRID__MIN(v.u.s->n, (size_t)80) : 0;
     if (!v.u.s) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a value that is undefined is used");
-    if (v.attribute) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the attribute '%.*s' is used, but the object has none", n, v.u.s->p);
+    if (v.mark) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the attribute '%.*s' is used, but the object has none", n, v.u.s->p);
     return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "'%.*s' is undefined", n, v.u.s->p);
 }
 
@@ -100,11 +104,13 @@ static bool hybrid__jsink_write(void *user, const void *data, size_t n)
     return hybrid__jinja_put(sink->j, sink->b, (const char *)data, n);
 }
 
-/* What Python's repr shows as itself; roughly, by ranges: no controls, no format characters, no odd spaces, no private use. */
+/* What Python's repr shows as itself: no controls, no spaces but one, nothing that is not assigned. */
 static bool hybrid__jprintable(uint32_t c)
 {
-    return !(c < 0x20 || (c >= 0x7F && c <= 0xA0) || c == 0xAD || c == 0x1680 || (c >= 0x2000 && c <= 0x200F) || (c >= 0x2028 && c <= 0x202F)
-        || (c >= 0x205F && c <= 0x206F) || c == 0x3000 || (c >= 0xE000 && c <= 0xF8FF) || c == 0xFEFF || (c >= 0xFFF0 && c <= 0xFFFB) || c >= 0xE0000);
+    unsigned k;
+    if (c < 0x7F) return c >= 0x20;
+    k = hybrid__unicode_class(c);
+    return k != HYBRID__CHAR_OTHER && k != HYBRID__CHAR_SPACE && k != HYBRID__CHAR_NEWLINE;
 }
 
 /* 'text' as Python's repr: double quotes only when that spares escapes. */
@@ -133,7 +139,19 @@ static bool hybrid__jinja_repr_function(hybrid__jinja *j, hybrid__jbuffer *b, hy
 static bool hybrid__jinja_repr_list(hybrid__jinja *j, hybrid__jbuffer *b, const hybrid__jlist *l)
 {
     bool tuple = l->kind == HYBRID__J_TUPLE && !j->js;
+    char text[100];
     size_t i;
+    if (l->kind == HYBRID__J_RANGE && !j->js) {
+        const hybrid__jspan *r = l->span;
+        snprintf(text, sizeof text, "range(%lld, %lld", (long long)r->start, (long long)r->stop);
+        if (!hybrid__jinja_puts(j, b, text)) return false;
+        snprintf(text, sizeof text, r->step == 1 ? ")" : ", %lld)", (long long)r->step);
+        return hybrid__jinja_puts(j, b, text);
+    }
+    if (l->kind == HYBRID__J_ITERATOR && !j->js) {           /* Python writes its address */
+        snprintf(text, sizeof text, "<%.60s at 0x0>", l->label ? l->label : "generator object");
+        return hybrid__jinja_puts(j, b, text);
+    }
     if (l->label && !j->js && (!hybrid__jinja_puts(j, b, l->label) || !hybrid__jinja_put(j, b, "(", 1))) return false;
     if (!hybrid__jinja_put(j, b, tuple ? "(" : "[", 1)) return false;
     for (i = 0; i < l->n; i++)
@@ -162,7 +180,7 @@ static bool hybrid__jinja_str(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jval
     case HYBRID__J_BOOL: return hybrid__jinja_puts(j, b, j->js ? (v.u.b ? "true" : "false") : (v.u.b ? "True" : "False"));
     case HYBRID__J_INT: return hybrid__jinja_put(j, b, text, (size_t)snprintf(text, sizeof text, "%lld", (long long)v.u.i));
     case HYBRID__J_FLOAT: return hybrid__jinja_put(j, b, text, hybrid__decimal_write(v.u.d, text));
-    case HYBRID__J_STRING: return hybrid__jinja_put(j, b, v.u.s->p, v.u.s->n);
+    case HYBRID__J_BIG: case HYBRID__J_STRING: return hybrid__jinja_put(j, b, v.u.s->p, v.u.s->n);
     default: return hybrid__jinja_repr(j, b, v);
     }
 }
@@ -177,7 +195,9 @@ static bool hybrid__jinja_repr(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jva
     case HYBRID__J_UNDEFINED: ok = hybrid__jinja_puts(j, b, j->js ? "undefined" : "Undefined"); break;
     case HYBRID__J_STRING:
         sink.j = j; sink.b = b;
-        ok = j->js ? hybrid__json_quote(v.u.s->p, v.u.s->n, false, hybrid__jsink_write, &sink) : hybrid__jinja_repr_string(j, b, v.u.s);
+        ok = (!v.mark || hybrid__jinja_put(j, b, "Markup(", 7))
+            && (j->js ? hybrid__json_quote(v.u.s->p, v.u.s->n, false, hybrid__jsink_write, &sink) : hybrid__jinja_repr_string(j, b, v.u.s))
+            && (!v.mark || hybrid__jinja_put(j, b, ")", 1));
         break;
     case HYBRID__J_LIST: ok = hybrid__jinja_repr_list(j, b, v.u.list); break;
     case HYBRID__J_DICT: ok = hybrid__jinja_repr_dict(j, b, v.u.dict); break;
@@ -190,6 +210,27 @@ static bool hybrid__jinja_repr(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jva
     }
     j->depth++;
     return ok;
+}
+
+/* repr, or ascii: everything else as escapes. */
+static bool hybrid__jinja_repr_as(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jvalue v, bool ascii)
+{
+    hybrid__jbuffer all = { NULL, 0, 0 };
+    const char *p, *end;
+    if (!ascii) return hybrid__jinja_repr(j, b, v);
+    if (!hybrid__jinja_repr(j, &all, v)) return false;
+    for (p = all.data, end = p + all.size; p < end; ) {
+        char text[16];
+        uint32_t c;
+        size_t n = hybrid__utf8_next(p, end, &c);
+        if (c < 0x80) { if (!hybrid__jinja_put(j, b, p, n)) return false; }
+        else {
+            snprintf(text, sizeof text, c < 0x100 ? "\\x%02x" : c < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)c);
+            if (!hybrid__jinja_puts(j, b, text)) return false;
+        }
+        p += n;
+    }
+    return true;
 }
 
 /* v as a string value; a string is itself. */
@@ -230,6 +271,7 @@ static bool hybrid__jinja_json_key(hybrid__jinja *j, hybrid__jbuffer *b, const h
     case HYBRID__J_NONE: return hybrid__jinja_puts(j, b, "\"null\"");
     case HYBRID__J_BOOL: return hybrid__jinja_puts(j, b, key.u.b ? "\"true\"" : "\"false\"");
     case HYBRID__J_INT: n = (size_t)snprintf(text, sizeof text, "%lld", (long long)key.u.i); break;
+    case HYBRID__J_BIG: return hybrid__json_quote(key.u.s->p, key.u.s->n, false, hybrid__jsink_write, &sink);
     case HYBRID__J_FLOAT: n = hybrid__json_real(key.u.d, text); break;
     default: return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "tojson: a %s cannot be a key in JSON", hybrid__jtype_name(key));
     }
@@ -280,9 +322,12 @@ static bool hybrid__jinja_json(hybrid__jinja *j, hybrid__jbuffer *b, const hybri
     case HYBRID__J_NONE: ok = hybrid__jinja_puts(j, b, "null"); break;
     case HYBRID__J_BOOL: ok = hybrid__jinja_puts(j, b, v.u.b ? "true" : "false"); break;
     case HYBRID__J_FLOAT: ok = hybrid__jinja_put(j, b, text, hybrid__json_real(v.u.d, text)); break;
-    case HYBRID__J_INT: ok = hybrid__jinja_str(j, b, v); break;
+    case HYBRID__J_INT: case HYBRID__J_BIG: ok = hybrid__jinja_str(j, b, v); break;
     case HYBRID__J_STRING: ok = hybrid__json_quote(v.u.s->p, v.u.s->n, f->ascii, hybrid__jsink_write, &sink); break;
-    case HYBRID__J_LIST: ok = hybrid__jinja_json_list(j, b, f, v.u.list, level); break;
+    case HYBRID__J_LIST:
+        ok = j->js || v.u.list->kind <= HYBRID__J_TUPLE ? hybrid__jinja_json_list(j, b, f, v.u.list, level)
+            : hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "tojson: a %s cannot be written as JSON", hybrid__jtype_name(v));
+        break;
     case HYBRID__J_DICT: ok = hybrid__jinja_json_dict(j, b, f, v.u.dict, level); break;
     case HYBRID__J_UNDEFINED:
         if (j->js) { ok = hybrid__jinja_puts(j, b, "null"); break; }

@@ -127,6 +127,23 @@ static bool hybrid__jparse_captured(hybrid__jparser *p, const char *end, hybrid_
     return ok;
 }
 
+/* print a, b: one after the other */
+static bool hybrid__jparse_print(hybrid__jparser *p, hybrid__jnode *n)
+{
+    hybrid__jnode *part, **tail = &n->b;
+    n->kind = HYBRID__J_BLOCK;                               /* of nothing */
+    if (p->now.type == HYBRID__J_BLOCK_END) return true;
+    n->kind = HYBRID__J_OUTPUT;
+    if (!(n->a = hybrid__jparse_expression(p))) return false;
+    while (p->now.type != HYBRID__J_BLOCK_END) {
+        hybrid__jparse_want_op(p, ',', "',' or '%}'");
+        if (!(part = hybrid__jparse_node(p, HYBRID__J_PART)) || !(part->a = hybrid__jparse_expression(p))) return false;
+        *tail = part;
+        tail = &part->next;
+    }
+    return !p->result;
+}
+
 /* The statement whose word is at hand, up to its last "%}" (not taken). */
 static bool hybrid__jparse_statement(hybrid__jparser *p, hybrid__jnode *n)
 {
@@ -158,7 +175,7 @@ static bool hybrid__jparse_statement(hybrid__jparser *p, hybrid__jnode *n)
     case 5: n->kind = HYBRID__J_FILTER_BLOCK; return hybrid__jparse_filters(p, &n->b) && hybrid__jparse_captured(p, "endfilter", &n->c);
     case 6: n->kind = HYBRID__J_WITH; return hybrid__jparse_with(p, n);
     case 7: n->kind = HYBRID__J_BLOCK; return hybrid__jparse_captured(p, "endgeneration", &n->c);
-    case 8: n->kind = HYBRID__J_OUTPUT; return (n->a = hybrid__jparse_tuple(p, HYBRID__J_FULL, "", false)) != NULL;
+    case 8: return hybrid__jparse_print(p, n);
     default:
         n->kind = which == 9 ? HYBRID__J_BREAK : HYBRID__J_CONTINUE;
         if (p->loops) return true;

@@ -17,15 +17,16 @@ static bool hybrid__jt_kind(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *
     case 1: yes = t == HYBRID__J_BOOL; break;
     case 2: yes = t == HYBRID__J_BOOL && c->self.u.b; break;
     case 3: yes = t == HYBRID__J_BOOL && !c->self.u.b; break;
-    case 4: yes = t == HYBRID__J_INT; break;
+    case 4: yes = t == HYBRID__J_INT || t == HYBRID__J_BIG; break;
     case 5: yes = t == HYBRID__J_FLOAT; break;
-    case 6: yes = t == HYBRID__J_INT || t == HYBRID__J_FLOAT || (t == HYBRID__J_BOOL && !j->js); break;
+    case 6: yes = t == HYBRID__J_INT || t == HYBRID__J_FLOAT || t == HYBRID__J_BIG || (t == HYBRID__J_BOOL && !j->js); break;
     case 7: yes = t == HYBRID__J_STRING; break;
     case 8: yes = t == HYBRID__J_DICT; break;
     case 9: yes = t == HYBRID__J_STRING || t == HYBRID__J_LIST || t == HYBRID__J_DICT || t == HYBRID__J_UNDEFINED || t == HYBRID__J_LOOP; break;
-    case 10: yes = t == HYBRID__J_STRING || t == HYBRID__J_DICT || t == HYBRID__J_UNDEFINED || (t == HYBRID__J_LIST && c->self.u.list->kind < HYBRID__J_ITERATOR); break;
-    case 11: yes = t == HYBRID__J_FUNCTION; break;
-    default: break;                                          /* escaped: nothing ever is */
+    case 10: yes = t == HYBRID__J_STRING || t == HYBRID__J_DICT || t == HYBRID__J_UNDEFINED || (t == HYBRID__J_LIST && (c->self.u.list->kind < HYBRID__J_ITERATOR || j->js)); break;
+    case 11: yes = t == HYBRID__J_FUNCTION || t == HYBRID__J_LOOP || (t == HYBRID__J_UNDEFINED && !j->js); break;
+    case 12: yes = hybrid__jis_safe(c->self); break;
+    default: break;
     }
     *out = hybrid__jbool(yes);
     return true;
@@ -33,6 +34,10 @@ static bool hybrid__jt_kind(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *
 static bool hybrid__jt_divisible(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
     hybrid__jvalue by = c->name[0] == 'd' ? c->a[0] : hybrid__jint(2);
+    if (c->self.type == HYBRID__J_BIG && c->name[0] != 'd') {
+        *out = hybrid__jbool((c->self.u.s->p[c->self.u.s->n - 1] & 1) == (c->name[0] == 'o'));
+        return true;
+    }
     if (!hybrid__jinja_binary(j, HYBRID__J_MOD, c->self, by, out)) return false;
     *out = hybrid__jbool(hybrid__jis_number(*out) && hybrid__jreal(*out) == (c->name[0] == 'o'));
     return true;
@@ -57,7 +62,7 @@ static bool hybrid__jt_sameas(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue
 static bool hybrid__jt_case(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
     c->name = c->name[0] == 'u' ? "isupper" : "islower";
-    return hybrid__jinja_to_string(j, c->self, &c->self) && hybrid__jm_is(j, c, out);
+    return hybrid__jinja_to_string(j, c->self, &c->self) && hybrid__jm_is_case(j, c, out);
 }
 static bool hybrid__jt_known(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out);
 
@@ -82,7 +87,9 @@ static const hybrid__jbuiltin hybrid__jtests[] = {
 static bool hybrid__jt_known(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
     hybrid__jstring *s;
-    if (!hybrid__jinja_want_string(j, c->name, c->self, &s)) return false;
+    *out = hybrid__jbool(false);
+    if (c->self.type != HYBRID__J_STRING) return hybrid__jinja_key(j, c->self);
+    s = c->self.u.s;
     *out = hybrid__jbool(c->name[0] == 'f' ? hybrid__jbuiltin_find(hybrid__jfilters, HYBRID__COUNT(hybrid__jfilters), s->p, s->n) != NULL
         : hybrid__jbuiltin_find(hybrid__jtests, HYBRID__COUNT(hybrid__jtests), s->p, s->n) != NULL);
     return true;
@@ -102,10 +109,8 @@ static bool hybrid__jinja_test(hybrid__jinja *j, const hybrid__jstring *name, hy
 
 static bool hybrid__jg_range(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
-    enum { MOST = 100000 };                                  /* as in jinja2's sandbox */
     bool two = c->a[1].type != HYBRID__J_MISSING;
     int64_t start = 0, stop, step, i;
-    uint64_t count = 0;
     for (i = 0; i < 3; i++)
         if (c->a[i].type != HYBRID__J_MISSING && !hybrid__jis_whole(c->a[i]))
             return c->a[i].type == HYBRID__J_UNDEFINED ? hybrid__jinja_undefined(j, c->a[i])
@@ -114,14 +119,7 @@ static bool hybrid__jg_range(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue 
     if (two) start = hybrid__jwhole(c->a[0]);
     step = c->a[2].type == HYBRID__J_MISSING ? 1 : hybrid__jwhole(c->a[2]);
     if (!step) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "range: the step is zero");
-    if (step > 0 ? start < stop : start > stop) {
-        uint64_t span = step > 0 ? (uint64_t)stop - (uint64_t)start : (uint64_t)start - (uint64_t)stop, by = step > 0 ? (uint64_t)step : 0 - (uint64_t)step;
-        count = (span - 1) / by + 1;
-    }
-    if (count > MOST) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "range: more than %d numbers", (int)MOST);
-    if (!hybrid__jinja_new_list(j, (size_t)count, HYBRID__J_PLAIN, out)) return false;
-    for (i = 0; (uint64_t)i < count; i++) if (!hybrid__jinja_push(j, *out, hybrid__jint((int64_t)((uint64_t)start + (uint64_t)i * (uint64_t)step)))) return false;
-    return true;
+    return hybrid__jinja_range(j, start, stop, step, out);
 }
 
 /* dict(...) and namespace(...): a dict or pairs, then members by name. */
@@ -170,6 +168,6 @@ static bool hybrid__jg_strftime(hybrid__jinja *j, hybrid__jcall *c, hybrid__jval
 }
 
 static const hybrid__jbuiltin hybrid__jglobals[] = {
-    { "range", "start stop step", 1, hybrid__jg_range }, { "dict", "*", 0, hybrid__jg_dict }, { "namespace", "*", 0, hybrid__jg_dict },
+    { "range", "/start stop step", 1, hybrid__jg_range }, { "dict", "*", 0, hybrid__jg_dict }, { "namespace", "*", 0, hybrid__jg_dict },
     { "raise_exception", "message", 1, hybrid__jg_raise }, { "strftime_now", "format", 1, hybrid__jg_strftime }
 };

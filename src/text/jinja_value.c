@@ -14,7 +14,9 @@ typedef struct hybrid__jarena {
 } hybrid__jarena;
 
 typedef enum hybrid__jtype {
-    HYBRID__J_UNDEFINED, HYBRID__J_NONE, HYBRID__J_BOOL, HYBRID__J_INT, HYBRID__J_FLOAT, HYBRID__J_STRING, HYBRID__J_LIST, HYBRID__J_DICT,
+    HYBRID__J_UNDEFINED, HYBRID__J_NONE, HYBRID__J_BOOL, HYBRID__J_INT, HYBRID__J_FLOAT,
+    HYBRID__J_BIG,                       /* an integer beyond 64 bits, as JSON gave it: its digits; it can be looked at, not computed with */
+    HYBRID__J_STRING, HYBRID__J_LIST, HYBRID__J_DICT,
     HYBRID__J_NAMESPACE, HYBRID__J_FUNCTION, HYBRID__J_LOOP,
     HYBRID__J_MISSING                    /* an argument that was not given; no template sees it */
 } hybrid__jtype;
@@ -27,7 +29,7 @@ typedef struct hybrid__jloop     hybrid__jloop;
 
 typedef struct hybrid__jvalue {
     uint8_t type;
-    uint8_t attribute;                   /* of an undefined value: it is a missing attribute, not a missing name */
+    uint8_t mark;                        /* of an undefined value: it is a missing attribute, not a missing name; of a string: safe (Markup) */
     union {
         bool b; int64_t i; double d;
         hybrid__jstring *s;              /* also the name of what is undefined, or NULL */
@@ -44,9 +46,19 @@ struct hybrid__jstring {
     hybrid__jbuffer *buffer;             /* its bytes lie at the front of this one, or NULL */
 };
 
-/* ITERATOR: what Python gives as a generator: always true, and empty once it was walked. VIEW: a dict's keys, values, items. */
-typedef enum hybrid__jlist_kind { HYBRID__J_PLAIN, HYBRID__J_TUPLE, HYBRID__J_ITERATOR, HYBRID__J_VIEW } hybrid__jlist_kind;
-struct hybrid__jlist { hybrid__jvalue *items; size_t n, capacity; hybrid__jlist_kind kind; const char *label; };
+/* RANGE: range(...). ITERATOR: what Python gives as a generator: always true, made when it is first walked, and empty afterwards.
+ * VIEW: a dict's keys, values, items. */
+typedef enum hybrid__jlist_kind { HYBRID__J_PLAIN, HYBRID__J_TUPLE, HYBRID__J_RANGE, HYBRID__J_ITERATOR, HYBRID__J_VIEW } hybrid__jlist_kind;
+typedef struct hybrid__jlater hybrid__jlater;
+typedef struct hybrid__jspan { int64_t start, stop, step; } hybrid__jspan;
+struct hybrid__jlist {
+    hybrid__jvalue *items;
+    size_t          n, capacity;
+    hybrid__jlist_kind kind;
+    const char     *label;               /* what Python calls an iterator or a view */
+    hybrid__jlater *later;               /* an iterator that was not walked yet: what makes its items */
+    hybrid__jspan  *span;                /* of a range */
+};
 
 typedef struct hybrid__jentry { hybrid__jvalue key, value; uint32_t hash; } hybrid__jentry;
 struct hybrid__jdict {
@@ -136,7 +148,7 @@ static hybrid__jvalue hybrid__jundefined(hybrid__jstring *name, bool attribute)
 {
     hybrid__jvalue v = hybrid__jnone();
     v.type = HYBRID__J_UNDEFINED;
-    v.attribute = attribute;
+    v.mark = attribute;
     v.u.s = name;
     return v;
 }
@@ -151,7 +163,7 @@ static bool hybrid__jstring_view(hybrid__jarena *arena, const char *p, size_t n,
     s->chars = SIZE_MAX;
     s->buffer = NULL;
     out->type = HYBRID__J_STRING;
-    out->attribute = 0;
+    out->mark = 0;
     out->u.s = s;
     return true;
 }
@@ -195,7 +207,7 @@ static bool hybrid__jlist_new(hybrid__jarena *arena, size_t capacity, hybrid__jl
     if (capacity && !(l->items = (hybrid__jvalue *)hybrid__jarena_alloc(arena, capacity * sizeof(hybrid__jvalue)))) return false;
     l->capacity = capacity;
     out->type = HYBRID__J_LIST;
-    out->attribute = 0;
+    out->mark = 0;
     out->u.list = l;
     return true;
 }
@@ -366,30 +378,42 @@ HYBRID__INLINE bool hybrid__jis_whole(hybrid__jvalue v) { return v.type == HYBRI
 HYBRID__INLINE int64_t hybrid__jwhole(hybrid__jvalue v) { return v.type == HYBRID__J_BOOL ? (int64_t)v.u.b : v.u.i; }
 HYBRID__INLINE double hybrid__jreal(hybrid__jvalue v) { return v.type == HYBRID__J_FLOAT ? v.u.d : (double)hybrid__jwhole(v); }
 
-/* As Python's hash: equal numbers of different types have one. Only scalars and tuples can be keys. */
-static bool hybrid__jhash(hybrid__jvalue v, int depth, uint32_t *hash)
+static bool hybrid__jhash_address(hybrid__jarena *arena, const void *p, uint32_t *hash)
+{
+    uint64_t bits = (uint64_t)(uintptr_t)p;
+    *hash = (uint32_t)hybrid__hash(&arena->rt->hash_key, &bits, 8);
+    return true;
+}
+
+/* As Python's hash: equal numbers of different types have one. Lists, dicts and their views cannot be keys. depth is 16 at most. */
+static bool hybrid__jhash(hybrid__jarena *arena, hybrid__jvalue v, int depth, uint32_t *hash)
 {
     uint64_t h = 14695981039346656037u, bits;
     size_t i;
     switch (v.type) {
-    case HYBRID__J_STRING:
-        for (i = 0; i < v.u.s->n; i++) h = (h ^ (unsigned char)v.u.s->p[i]) * 1099511628211u;
-        break;
+    case HYBRID__J_STRING: case HYBRID__J_BIG: h = hybrid__hash(&arena->rt->hash_key, v.u.s->p, v.u.s->n); break;
     case HYBRID__J_FLOAT:
-        if (v.u.d >= -9e18 && v.u.d <= 9e18 && v.u.d == (double)(int64_t)v.u.d) { h = (uint64_t)(int64_t)v.u.d * 0x9E3779B97F4A7C15u; break; }
-        memcpy(&bits, &v.u.d, 8);
-        h = bits * 0x9E3779B97F4A7C15u;
+        if (v.u.d >= -9e18 && v.u.d <= 9e18 && v.u.d == (double)(int64_t)v.u.d) bits = (uint64_t)(int64_t)v.u.d;
+        else memcpy(&bits, &v.u.d, 8);
+        h = hybrid__hash(&arena->rt->hash_key, &bits, 8);
         break;
-    case HYBRID__J_BOOL: case HYBRID__J_INT: h = (uint64_t)hybrid__jwhole(v) * 0x9E3779B97F4A7C15u; break;
+    case HYBRID__J_BOOL: case HYBRID__J_INT:
+        bits = (uint64_t)hybrid__jwhole(v);
+        h = hybrid__hash(&arena->rt->hash_key, &bits, 8);
+        break;
     case HYBRID__J_NONE: case HYBRID__J_UNDEFINED: h = v.type; break;
     case HYBRID__J_LIST:
-        if (v.u.list->kind != HYBRID__J_TUPLE || depth <= 0) return false;
+        if (v.u.list->kind == HYBRID__J_PLAIN || v.u.list->kind == HYBRID__J_VIEW || depth <= 0) return false;
+        if (v.u.list->kind == HYBRID__J_ITERATOR) return hybrid__jhash_address(arena, v.u.list, hash);
+        if (!hybrid__jarena_work(arena, v.u.list->n)) return false;
         for (i = 0; i < v.u.list->n; i++) {
             uint32_t one;
-            if (!hybrid__jhash(v.u.list->items[i], depth - 1, &one)) return false;
+            if (!hybrid__jhash(arena, v.u.list->items[i], depth - 1, &one)) return false;
             h = (h ^ one) * 1099511628211u;
         }
+        h = hybrid__hash(&arena->rt->hash_key, &h, 8);
         break;
+    case HYBRID__J_FUNCTION: case HYBRID__J_LOOP: case HYBRID__J_NAMESPACE: return hybrid__jhash_address(arena, v.u.list, hash);
     default: return false;
     }
     *hash = (uint32_t)(h ^ h >> 32);
@@ -397,6 +421,21 @@ static bool hybrid__jhash(hybrid__jvalue v, int depth, uint32_t *hash)
 }
 
 static hybrid__jentry *hybrid__jdict_find(hybrid__jarena *arena, const hybrid__jdict *d, hybrid__jvalue key);
+
+static int hybrid__jequal(hybrid__jarena *arena, hybrid__jvalue a, hybrid__jvalue b, int depth);
+
+/* Views of keys and items are compared as sets, views of values never are the same. */
+static int hybrid__jequal_views(hybrid__jarena *arena, const hybrid__jlist *a, const hybrid__jlist *b, int depth)
+{
+    size_t i, k;
+    int same;
+    if (a->label != b->label || !strcmp(a->label, "dict_values")) return 0;
+    for (i = 0; i < a->n; i++) {
+        for (k = 0, same = 0; k < b->n && !same; k++) if ((same = hybrid__jequal(arena, a->items[i], b->items[k], depth - 1)) < 0) return -1;
+        if (!same) return 0;
+    }
+    return 1;
+}
 
 /* 1 equal, 0 not, -1: a limit was met (depth bounds what refers to itself). */
 static int hybrid__jequal(hybrid__jarena *arena, hybrid__jvalue a, hybrid__jvalue b, int depth)
@@ -409,11 +448,12 @@ static int hybrid__jequal(hybrid__jarena *arena, hybrid__jvalue a, hybrid__jvalu
     if (a.type != b.type) return 0;
     if (a.type == HYBRID__J_STRING && !hybrid__jarena_work(arena, a.u.s->n / 16)) return -1;
     switch (a.type) {
-    case HYBRID__J_STRING: return a.u.s->n == b.u.s->n && !memcmp(a.u.s->p, b.u.s->p, a.u.s->n);
+    case HYBRID__J_STRING: case HYBRID__J_BIG: return a.u.s->n == b.u.s->n && !memcmp(a.u.s->p, b.u.s->p, a.u.s->n);
     case HYBRID__J_LIST:
         if (a.u.list == b.u.list) return 1;
         if (!hybrid__jarena_room(arena, depth)) return -1;
-        if (a.u.list->n != b.u.list->n || a.u.list->kind != b.u.list->kind || a.u.list->kind > HYBRID__J_TUPLE) return 0;
+        if (a.u.list->n != b.u.list->n || a.u.list->kind != b.u.list->kind || a.u.list->kind == HYBRID__J_ITERATOR) return 0;
+        if (a.u.list->kind == HYBRID__J_VIEW) return hybrid__jequal_views(arena, a.u.list, b.u.list, depth);
         for (i = 0; i < a.u.list->n; i++)
             if ((same = hybrid__jequal(arena, a.u.list->items[i], b.u.list->items[i], depth - 1)) != 1) return same;
         return 1;
@@ -441,7 +481,7 @@ static bool hybrid__jdict_new(hybrid__jarena *arena, hybrid__jvalue *out)
     if (!d) return false;
     memset(d, 0, sizeof *d);
     out->type = HYBRID__J_DICT;
-    out->attribute = 0;
+    out->mark = 0;
     out->u.dict = d;
     return true;
 }
@@ -452,7 +492,7 @@ static hybrid__jentry *hybrid__jdict_find(hybrid__jarena *arena, const hybrid__j
 {
     uint32_t hash, i, slot;
     if (key.type == HYBRID__J_STRING && !hybrid__jarena_work(arena, key.u.s->n / 16)) return NULL;
-    if (!hybrid__jhash(key, HYBRID__J_KEY_DEPTH, &hash)) return NULL;
+    if (!hybrid__jhash(arena, key, HYBRID__J_KEY_DEPTH, &hash)) return NULL;
     if (!d->slots) {
         for (i = 0; i < d->n; i++)
             if (d->entries[i].hash == hash && hybrid__jequal(arena, d->entries[i].key, key, HYBRID__J_KEY_DEPTH) == 1) return &d->entries[i];
@@ -494,7 +534,7 @@ static bool hybrid__jdict_set(hybrid__jarena *arena, hybrid__jdict *d, hybrid__j
 {
     hybrid__jentry *e = hybrid__jdict_find(arena, d, key);
     uint32_t hash, at;
-    if (arena->result || !hybrid__jhash(key, HYBRID__J_KEY_DEPTH, &hash)) return false;
+    if (arena->result || !hybrid__jhash(arena, key, HYBRID__J_KEY_DEPTH, &hash)) return false;
     if (e) { e->value = value; return true; }
     if (d->n == d->capacity && !hybrid__jdict_grow(arena, d)) return false;
     e = &d->entries[d->n++];
@@ -535,6 +575,10 @@ static bool hybrid__jfrom_json_one(hybrid__jarena *arena, const hybrid__json *js
     case HYBRID__JSON_INT: *out = hybrid__jint(json->u.i); return true;
     case HYBRID__JSON_REAL: *out = hybrid__jfloat(json->u.d); return true;
     case HYBRID__JSON_STRING: return hybrid__jstring_view(arena, json->u.s, json->n, out);
+    case HYBRID__JSON_BIG:
+        if (!hybrid__jstring_view(arena, json->u.s, json->n, out)) return false;
+        out->type = HYBRID__J_BIG;
+        return true;
     case HYBRID__JSON_ARRAY: return hybrid__jlist_new(arena, json->n, HYBRID__J_PLAIN, out);
     default: return hybrid__jdict_new(arena, out);
     }
