@@ -650,6 +650,46 @@ static void chat(void)
     hybrid_text_free(&out);
 }
 
+/* What jinja2 3.1.6 and transformers give: safe text, ranges, a loop whose turns were all cut short, print of several, keys that are null. */
+static void like_python(void)
+{
+    static const struct { const char *text, *want; } cases[] = {
+        { "{{ 'A'|safe + '<' }}", "A&lt;" },
+        { "{{ '<'|e|e }}", "&lt;" },
+        { "{% for q in l %}{% continue %}{% else %}E{% endfor %}", "E" },
+        { "{% print 1, 2 %}", "12" },
+        { "{{ range(3) }}", "range(0, 3)" },
+        { "{{ '{:,}'.format(1234567.5) }}", "1,234,567.5" },
+        { "{{ '\xC2\xB2'.isdigit() }}", "True" },
+        { "{% for m in messages %}{{ m.content }}{{ 'content' in m }}{% endfor %}", "False" },
+        { "{{ messages[0].thinking }}{{ messages[0].reasoning_content }}", "TT" },
+        { "{{ pad_token }}{{ mask_token is defined }}", "<pad>False" },
+    };
+    hybrid_template_desc td;
+    hybrid_chat_desc d;
+    hybrid_template *t;
+    hybrid_text out = { NULL, 0, 0, NULL };
+    hybrid_error err;
+    size_t i;
+    TEST("like Python");
+    memset(&td, 0, sizeof td);
+    memset(&d, 0, sizeof d);
+    d.extra = "{\"l\": [1]}";
+    d.pad_token = "<pad>";
+    d.messages = "[{\"role\": \"assistant\", \"content\": null, \"reasoning\": \"T\", \"tool_calls\": []}]";
+    for (i = 0; i < sizeof cases / sizeof *cases; i++) {
+        td.text = cases[i].text;
+        if (hybrid_template_create(rt, &td, &t, &err)) {
+            CHECK(false, "%s: %s", cases[i].text, err.message);
+            continue;
+        }
+        CHECK(!hybrid_chat_render(t, NULL, 0, &d, &out, &err), "%s: %s", cases[i].text, err.message);
+        CHECK(out.data && !strcmp(out.data, cases[i].want), "%s: %s", cases[i].text, out.data);
+        hybrid_template_destroy(t);
+    }
+    hybrid_text_free(&out);
+}
+
 /* Leap days, centuries and the years before 1970, against the calendar of the C library. */
 static void calendar(void)
 {
@@ -798,6 +838,7 @@ int main(void)
     stack_real();
     bytes();
     chat();
+    like_python();
     calendar();
     search();
     threads();
