@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 79f1f6f2bdb79714): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id cdc8e8c8521f47bc): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -44,130 +44,131 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      178  base.h             version, linkage, results, errors, allocator, log
- *      288  runtime.h          what models and sessions share: memory, log, worker threads
- *      350  quant.h            names, sizes, encode, decode
- *      415  gguf.h             what is in a model file, and writing one
- *      574  tokenizer.h        text to tokens and back
- *      688  chat.h             templates that make a prompt of a conversation
- *      793  model.h            load, describe
- *      864  context.h          batches of (sequence, tokens), logits, the KV cache
- *      960  sampler.h          from logits to the next token
- *     1017  session.h          a conversation
+ *      179  base.h             version, linkage, results, errors, allocator, log
+ *      289  runtime.h          what models and sessions share: memory, log, worker threads
+ *      351  quant.h            names, sizes, encode, decode
+ *      416  gguf.h             what is in a model file, and writing one
+ *      575  tokenizer.h        text to tokens and back
+ *      689  chat.h             templates that make a prompt of a conversation
+ *      796  model.h            load, describe
+ *      867  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      963  sampler.h          from logits to the next token
+ *     1020  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1086  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1171  macros.h           what compilers call things, and the macros that every room uses
- *     1223  base.c             what every room uses: results, errors, checked sizes
- *     1274  fpenv.c            the floating-point environment at the border of the library
- *     1455  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1504  fma.c              a * b + c with one rounding
- *     1541  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1600  decimal.c          doubles as text, the same in every locale
- *     1698  thread.c           atomics, threads, and the worker pool
- *     2074  cpu.c              what this processor and its operating system can do
- *     2182  hash.c             where a name belongs in a table
- *     2280  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     2390  stack.c            how much of the thread's stack a recursion may take
- *     2430  device.c           which GPU a runtime uses
- *     2512  runtime.c          creates and ends runtimes
- *     2653  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2862  output.c           a file that is written
- *     3170  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     3198  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    27533  end.h              closes what core/begin opened
+ *     1089  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1174  macros.h           what compilers call things, and the macros that every room uses
+ *     1226  base.c             what every room uses: results, errors, checked sizes
+ *     1277  fpenv.c            the floating-point environment at the border of the library
+ *     1458  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1507  fma.c              a * b + c with one rounding
+ *     1544  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1603  decimal.c          doubles as text, the same in every locale
+ *     1701  thread.c           atomics, threads, and the worker pool
+ *     2077  cpu.c              what this processor and its operating system can do
+ *     2185  hash.c             where a name belongs in a table
+ *     2283  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     2393  stack.c            how much of the thread's stack a recursion may take
+ *     2433  device.c           which GPU a runtime uses
+ *     2515  runtime.c          creates and ends runtimes
+ *     2656  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2865  output.c           a file that is written
+ *     3173  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     3201  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    28966  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     3564  names.c            names that must differ, found by hash
- *     3655  value.c            the 13 types of metadata values and their items
- *     3781  scan.c             a walk over the metadata, which checks every length before it is believed
- *     3985  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
- *     4275  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
- *     4741  write.c            makes a GGUF file
+ *     3576  names.c            names that must differ, found by hash
+ *     3667  value.c            the 13 types of metadata values and their items
+ *     3793  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     3997  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
+ *     4287  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
+ *     4753  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     5362  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     5443  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     5742  floats.c           the types that are plain numbers
- *     5781  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     5974  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     6202  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     6342  types.c            the table of all types, and the public functions over it
- *     6447  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     6517  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     5374  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     5455  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     5754  floats.c           the types that are plain numbers
+ *     5793  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     5986  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     6214  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     6354  types.c            the table of all types, and the public functions over it
+ *     6459  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     6529  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     6692  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     6937  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     7079  pretokenize.c      cuts text into the words inside which BPE merges
- *     7491  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
- *     7683  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
- *     7776  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     8190  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     8400  bpe.c              the merging
- *     8770  tokenizer.c        making tokenizers, text to ids, ids to text
- *     9064  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     9191  stop.c             finds strings that end an answer in bytes that come in pieces
- *     9332  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     9916  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *    10214  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *    10468  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *    10966  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *    11302  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    11664  jinja_filter.c     what stands behind '|'.
- *    12255  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    12433  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    12683  jinja_parse.c      tokens to a tree
- *    13239  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    13480  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    13983  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    14156  chat.c             a conversation as the variables that chat templates expect
+ *     6704  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     6949  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     7091  pretokenize.c      cuts text into the words inside which BPE merges
+ *     7503  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
+ *     7695  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
+ *     7788  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     8202  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     8412  bpe.c              the merging
+ *     8782  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     9076  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     9203  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     9344  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     9974  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *    10317  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *    10636  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do not edit
+ *    10977  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *    11685  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *    12280  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    12719  jinja_filter.c     what stands behind '|'.
+ *    13613  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    13789  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    14041  jinja_parse.c      tokens to a tree
+ *    14600  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    14858  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    15374  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    15547  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    14296  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    14592  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    14609  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    14634  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    14723  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    15089  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    15118  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    15226  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    15296  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    15391  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    15804  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    16138  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    16396  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    16592  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    17136  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
- *    18209  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    18790  cpu_int.c          the table of integer-block kernels
- *    18848  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    18915  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    21177  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    22308  cpu_select.c       the kernels of an instruction set
- *    22344  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    22514  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    22768  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    15725  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    16021  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    16038  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    16063  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    16152  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    16518  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    16547  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    16655  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    16725  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    16820  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    17233  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    17567  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    17825  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    18021  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    18565  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
+ *    19638  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    20219  cpu_int.c          the table of integer-block kernels
+ *    20277  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    20344  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    22606  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    23737  cpu_select.c       the kernels of an instruction set
+ *    23773  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    23943  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    24197  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    23189  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    23507  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    23882  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    24190  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    24234  unused.c           tensors of the file that the model is not computed with
- *    24394  forward.c          one transformer for all families, over the op table
- *    24899  place.c            which layers run where
- *    25036  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    24618  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    24936  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    25311  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    25619  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    25663  unused.c           tensors of the file that the model is not computed with
+ *    25823  forward.c          one transformer for all families, over the op table
+ *    26328  place.c            which layers run where
+ *    26465  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    25275  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    25611  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    25900  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    26040  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    26712  next.c             the next token of a sequence
- *    26765  plan.c             the bytes of a model and a context before they are loaded
- *    26874  dialog.c           the messages of a conversation, and the prompt that they make
- *    27058  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    26704  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    27040  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    27329  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    27469  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    28141  next.c             the next token of a sequence
+ *    28194  plan.c             the bytes of a model and a context before they are loaded
+ *    28303  dialog.c           the messages of a conversation, and the prompt that they make
+ *    28491  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -703,9 +704,9 @@ HYBRID_API void hybrid_stop_reset(hybrid_stop_matcher *matcher);
  *
  * What is understood: all expressions of Jinja; if, for (else, if, recursive), set, macro, call, filter, with, raw, print, break,
  * continue, generation; range, dict, namespace, raise_exception, strftime_now; Jinja's filters and tests but for filesizeformat,
- * random, striptags, wordwrap, xmlattr; Python's methods of str, and those of list and dict that change nothing.
- * What is not: include, import, extends, block, trans, do; integers beyond 64 bits; the case of letters outside of the Latin, Greek,
- * Cyrillic and Armenian alphabets. Errors name line and column of the template. */
+ * random, striptags, urlize, wordwrap, xmlattr; Python's methods of str (but encode, maketrans, translate), and those of list and dict
+ * that change nothing. Values are what they are in Python: ranges and generators are no lists, text can be marked safe.
+ * What is not: include, import, extends, block, trans, do; arithmetic beyond 64 bits. Errors name line and column of the template. */
 
 /* Text that hybrid makes for you. Start with zero; use it for as many calls as you like, its memory is used again; end with
  * hybrid_text_free. data: size bytes and a zero byte (NULL until something was written). After a failure it is empty. */
@@ -766,7 +767,7 @@ typedef struct hybrid_render_desc {
  * say a sum of text and a number; or context is no JSON object), UNSUPPORTED (an unknown filter or test), LIMIT, MEMORY. */
 HYBRID_API hybrid_result hybrid_template_render(const hybrid_template *tmpl, const hybrid_render_desc *desc, hybrid_text *out, hybrid_error *error);
 
-/* One turn. Zero-terminated UTF-8; role is "system", "user", "assistant", "tool" or what else the model knows. content may be NULL: None. */
+/* One turn. Zero-terminated UTF-8; role is "system", "user", "assistant", "tool" or what else the model knows. content may be NULL: none. */
 typedef struct hybrid_chat_message { const char *role, *content; } hybrid_chat_message;
 
 typedef struct hybrid_chat_desc {
@@ -780,10 +781,12 @@ typedef struct hybrid_chat_desc {
     int64_t     now;                          /* as in hybrid_render_desc */
     int         utc_offset;
     hybrid_template_limits limits;
+    const char *unk_token, *sep_token, *pad_token, *cls_token, *mask_token;    /* as bos_token */
 } hybrid_chat_desc;
 
 /* Makes the prompt of a conversation, with the variables that transformers' apply_chat_template gives: messages, tools, documents
- * (None), add_generation_prompt, bos_token, eos_token. The text holds the special tokens in writing (often bos_token first): encode
+ * (None), add_generation_prompt, the special tokens. As there, members of a message that are null are not passed on, and what was thought
+ * ("reasoning_content", "thinking" or "reasoning") is passed on as "reasoning_content" and "thinking". The text holds the special tokens in writing (often bos_token first): encode
  * it with special tokens recognized and none added. n may be 0; desc may be NULL. Errors: as hybrid_template_render. */
 HYBRID_API hybrid_result hybrid_chat_render(const hybrid_template *tmpl, const hybrid_chat_message *messages, size_t n,
     const hybrid_chat_desc *desc, hybrid_text *out, hybrid_error *error);
@@ -1081,7 +1084,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "79f1f6f2bdb79714"
+#define HYBRID__SOURCE_ID "cdc8e8c8521f47bc"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -3201,7 +3204,9 @@ static double hybrid__random_uniform(uint64_t seed, uint64_t stream, uint64_t co
  * Parsing does not recurse; depth and number of nodes are limited by the caller. */
 
 typedef enum hybrid__json_type {
-    HYBRID__JSON_NULL, HYBRID__JSON_BOOL, HYBRID__JSON_INT, HYBRID__JSON_REAL, HYBRID__JSON_STRING, HYBRID__JSON_ARRAY, HYBRID__JSON_OBJECT
+    HYBRID__JSON_NULL, HYBRID__JSON_BOOL, HYBRID__JSON_INT, HYBRID__JSON_REAL,
+    HYBRID__JSON_BIG,        /* an integer beyond 64 bits: its digits, as a string */
+    HYBRID__JSON_STRING, HYBRID__JSON_ARRAY, HYBRID__JSON_OBJECT
 } hybrid__json_type;
 
 typedef struct hybrid__json {
@@ -3343,7 +3348,7 @@ static hybrid_result hybrid__json_string(hybrid__json_reader *r)
     return HYBRID_OK;
 }
 
-/* An integer where it is written as one and fits 64 bits, else the nearest double. */
+/* An integer where it is written as one (by its digits when it does not fit 64 bits), else the nearest double. */
 static hybrid_result hybrid__json_number(hybrid__json_reader *r)
 {
     const char *p = r->p, *digits;
@@ -3371,8 +3376,14 @@ static hybrid_result hybrid__json_number(hybrid__json_reader *r)
         for (digits = p; p < r->end && hybrid__is_digit(*p); p++) {}
         if (p == digits) return hybrid__json_fail(r, "an exponent has no digits");
     }
-    if (!(node = hybrid__json_push(r, whole && fits ? HYBRID__JSON_INT : HYBRID__JSON_REAL, &result))) return result;
-    if (whole && fits) node->u.i = minus ? (int64_t)(0 - v) : (int64_t)v;
+    if (!(node = hybrid__json_push(r, !whole ? HYBRID__JSON_REAL : fits ? HYBRID__JSON_INT : HYBRID__JSON_BIG, &result))) return result;
+    if (whole && !fits) {                                    /* no longer than its text, like a string: the zero takes the place of what follows */
+        node->u.s = r->text;
+        node->n = (uint32_t)(p - r->p);
+        memcpy(r->text, r->p, node->n);
+        r->text += node->n;
+        *r->text++ = 0;
+    } else if (whole) node->u.i = minus ? (int64_t)(0 - v) : (int64_t)v;
     else hybrid__decimal_read(r->p, p, &node->u.d);
     r->p = p;
     return HYBRID_OK;
@@ -3543,6 +3554,7 @@ static bool hybrid__json_write(const hybrid__json *v, hybrid_write_fn write, voi
     case HYBRID__JSON_BOOL: return write(user, v->u.b ? "true" : "false", v->u.b ? 4 : 5);
     case HYBRID__JSON_INT: return write(user, text, (size_t)snprintf(text, sizeof text, "%lld", (long long)v->u.i));
     case HYBRID__JSON_REAL: return write(user, text, hybrid__json_real(v->u.d, text));
+    case HYBRID__JSON_BIG: return write(user, v->u.s, v->n);
     case HYBRID__JSON_STRING: return hybrid__json_quote(v->u.s, v->n, false, write, user);
     case HYBRID__JSON_ARRAY:
         if (!write(user, "[", 1)) return false;
@@ -9346,7 +9358,9 @@ typedef struct hybrid__jarena {
 } hybrid__jarena;
 
 typedef enum hybrid__jtype {
-    HYBRID__J_UNDEFINED, HYBRID__J_NONE, HYBRID__J_BOOL, HYBRID__J_INT, HYBRID__J_FLOAT, HYBRID__J_STRING, HYBRID__J_LIST, HYBRID__J_DICT,
+    HYBRID__J_UNDEFINED, HYBRID__J_NONE, HYBRID__J_BOOL, HYBRID__J_INT, HYBRID__J_FLOAT,
+    HYBRID__J_BIG,                       /* an integer beyond 64 bits, as JSON gave it: its digits; it can be looked at, not computed with */
+    HYBRID__J_STRING, HYBRID__J_LIST, HYBRID__J_DICT,
     HYBRID__J_NAMESPACE, HYBRID__J_FUNCTION, HYBRID__J_LOOP,
     HYBRID__J_MISSING                    /* an argument that was not given; no template sees it */
 } hybrid__jtype;
@@ -9359,7 +9373,7 @@ typedef struct hybrid__jloop     hybrid__jloop;
 
 typedef struct hybrid__jvalue {
     uint8_t type;
-    uint8_t attribute;                   /* of an undefined value: it is a missing attribute, not a missing name */
+    uint8_t mark;                        /* of an undefined value: it is a missing attribute, not a missing name; of a string: safe (Markup) */
     union {
         bool b; int64_t i; double d;
         hybrid__jstring *s;              /* also the name of what is undefined, or NULL */
@@ -9376,9 +9390,19 @@ struct hybrid__jstring {
     hybrid__jbuffer *buffer;             /* its bytes lie at the front of this one, or NULL */
 };
 
-/* ITERATOR: what Python gives as a generator: always true, and empty once it was walked. VIEW: a dict's keys, values, items. */
-typedef enum hybrid__jlist_kind { HYBRID__J_PLAIN, HYBRID__J_TUPLE, HYBRID__J_ITERATOR, HYBRID__J_VIEW } hybrid__jlist_kind;
-struct hybrid__jlist { hybrid__jvalue *items; size_t n, capacity; hybrid__jlist_kind kind; const char *label; };
+/* RANGE: range(...). ITERATOR: what Python gives as a generator: always true, made when it is first walked, and empty afterwards.
+ * VIEW: a dict's keys, values, items. */
+typedef enum hybrid__jlist_kind { HYBRID__J_PLAIN, HYBRID__J_TUPLE, HYBRID__J_RANGE, HYBRID__J_ITERATOR, HYBRID__J_VIEW } hybrid__jlist_kind;
+typedef struct hybrid__jlater hybrid__jlater;
+typedef struct hybrid__jspan { int64_t start, stop, step; } hybrid__jspan;
+struct hybrid__jlist {
+    hybrid__jvalue *items;
+    size_t          n, capacity;
+    hybrid__jlist_kind kind;
+    const char     *label;               /* what Python calls an iterator or a view */
+    hybrid__jlater *later;               /* an iterator that was not walked yet: what makes its items */
+    hybrid__jspan  *span;                /* of a range */
+};
 
 typedef struct hybrid__jentry { hybrid__jvalue key, value; uint32_t hash; } hybrid__jentry;
 struct hybrid__jdict {
@@ -9468,7 +9492,7 @@ static hybrid__jvalue hybrid__jundefined(hybrid__jstring *name, bool attribute)
 {
     hybrid__jvalue v = hybrid__jnone();
     v.type = HYBRID__J_UNDEFINED;
-    v.attribute = attribute;
+    v.mark = attribute;
     v.u.s = name;
     return v;
 }
@@ -9483,7 +9507,7 @@ static bool hybrid__jstring_view(hybrid__jarena *arena, const char *p, size_t n,
     s->chars = SIZE_MAX;
     s->buffer = NULL;
     out->type = HYBRID__J_STRING;
-    out->attribute = 0;
+    out->mark = 0;
     out->u.s = s;
     return true;
 }
@@ -9527,7 +9551,7 @@ static bool hybrid__jlist_new(hybrid__jarena *arena, size_t capacity, hybrid__jl
     if (capacity && !(l->items = (hybrid__jvalue *)hybrid__jarena_alloc(arena, capacity * sizeof(hybrid__jvalue)))) return false;
     l->capacity = capacity;
     out->type = HYBRID__J_LIST;
-    out->attribute = 0;
+    out->mark = 0;
     out->u.list = l;
     return true;
 }
@@ -9698,30 +9722,42 @@ HYBRID__INLINE bool hybrid__jis_whole(hybrid__jvalue v) { return v.type == HYBRI
 HYBRID__INLINE int64_t hybrid__jwhole(hybrid__jvalue v) { return v.type == HYBRID__J_BOOL ? (int64_t)v.u.b : v.u.i; }
 HYBRID__INLINE double hybrid__jreal(hybrid__jvalue v) { return v.type == HYBRID__J_FLOAT ? v.u.d : (double)hybrid__jwhole(v); }
 
-/* As Python's hash: equal numbers of different types have one. Only scalars and tuples can be keys. */
-static bool hybrid__jhash(hybrid__jvalue v, int depth, uint32_t *hash)
+static bool hybrid__jhash_address(hybrid__jarena *arena, const void *p, uint32_t *hash)
+{
+    uint64_t bits = (uint64_t)(uintptr_t)p;
+    *hash = (uint32_t)hybrid__hash(&arena->rt->hash_key, &bits, 8);
+    return true;
+}
+
+/* As Python's hash: equal numbers of different types have one. Lists, dicts and their views cannot be keys. depth is 16 at most. */
+static bool hybrid__jhash(hybrid__jarena *arena, hybrid__jvalue v, int depth, uint32_t *hash)
 {
     uint64_t h = 14695981039346656037u, bits;
     size_t i;
     switch (v.type) {
-    case HYBRID__J_STRING:
-        for (i = 0; i < v.u.s->n; i++) h = (h ^ (unsigned char)v.u.s->p[i]) * 1099511628211u;
-        break;
+    case HYBRID__J_STRING: case HYBRID__J_BIG: h = hybrid__hash(&arena->rt->hash_key, v.u.s->p, v.u.s->n); break;
     case HYBRID__J_FLOAT:
-        if (v.u.d >= -9e18 && v.u.d <= 9e18 && v.u.d == (double)(int64_t)v.u.d) { h = (uint64_t)(int64_t)v.u.d * 0x9E3779B97F4A7C15u; break; }
-        memcpy(&bits, &v.u.d, 8);
-        h = bits * 0x9E3779B97F4A7C15u;
+        if (v.u.d >= -9e18 && v.u.d <= 9e18 && v.u.d == (double)(int64_t)v.u.d) bits = (uint64_t)(int64_t)v.u.d;
+        else memcpy(&bits, &v.u.d, 8);
+        h = hybrid__hash(&arena->rt->hash_key, &bits, 8);
         break;
-    case HYBRID__J_BOOL: case HYBRID__J_INT: h = (uint64_t)hybrid__jwhole(v) * 0x9E3779B97F4A7C15u; break;
+    case HYBRID__J_BOOL: case HYBRID__J_INT:
+        bits = (uint64_t)hybrid__jwhole(v);
+        h = hybrid__hash(&arena->rt->hash_key, &bits, 8);
+        break;
     case HYBRID__J_NONE: case HYBRID__J_UNDEFINED: h = v.type; break;
     case HYBRID__J_LIST:
-        if (v.u.list->kind != HYBRID__J_TUPLE || depth <= 0) return false;
+        if (v.u.list->kind == HYBRID__J_PLAIN || v.u.list->kind == HYBRID__J_VIEW || depth <= 0) return false;
+        if (v.u.list->kind == HYBRID__J_ITERATOR) return hybrid__jhash_address(arena, v.u.list, hash);
+        if (!hybrid__jarena_work(arena, v.u.list->n)) return false;
         for (i = 0; i < v.u.list->n; i++) {
             uint32_t one;
-            if (!hybrid__jhash(v.u.list->items[i], depth - 1, &one)) return false;
+            if (!hybrid__jhash(arena, v.u.list->items[i], depth - 1, &one)) return false;
             h = (h ^ one) * 1099511628211u;
         }
+        h = hybrid__hash(&arena->rt->hash_key, &h, 8);
         break;
+    case HYBRID__J_FUNCTION: case HYBRID__J_LOOP: case HYBRID__J_NAMESPACE: return hybrid__jhash_address(arena, v.u.list, hash);
     default: return false;
     }
     *hash = (uint32_t)(h ^ h >> 32);
@@ -9729,6 +9765,21 @@ static bool hybrid__jhash(hybrid__jvalue v, int depth, uint32_t *hash)
 }
 
 static hybrid__jentry *hybrid__jdict_find(hybrid__jarena *arena, const hybrid__jdict *d, hybrid__jvalue key);
+
+static int hybrid__jequal(hybrid__jarena *arena, hybrid__jvalue a, hybrid__jvalue b, int depth);
+
+/* Views of keys and items are compared as sets, views of values never are the same. */
+static int hybrid__jequal_views(hybrid__jarena *arena, const hybrid__jlist *a, const hybrid__jlist *b, int depth)
+{
+    size_t i, k;
+    int same;
+    if (a->label != b->label || !strcmp(a->label, "dict_values")) return 0;
+    for (i = 0; i < a->n; i++) {
+        for (k = 0, same = 0; k < b->n && !same; k++) if ((same = hybrid__jequal(arena, a->items[i], b->items[k], depth - 1)) < 0) return -1;
+        if (!same) return 0;
+    }
+    return 1;
+}
 
 /* 1 equal, 0 not, -1: a limit was met (depth bounds what refers to itself). */
 static int hybrid__jequal(hybrid__jarena *arena, hybrid__jvalue a, hybrid__jvalue b, int depth)
@@ -9741,11 +9792,12 @@ static int hybrid__jequal(hybrid__jarena *arena, hybrid__jvalue a, hybrid__jvalu
     if (a.type != b.type) return 0;
     if (a.type == HYBRID__J_STRING && !hybrid__jarena_work(arena, a.u.s->n / 16)) return -1;
     switch (a.type) {
-    case HYBRID__J_STRING: return a.u.s->n == b.u.s->n && !memcmp(a.u.s->p, b.u.s->p, a.u.s->n);
+    case HYBRID__J_STRING: case HYBRID__J_BIG: return a.u.s->n == b.u.s->n && !memcmp(a.u.s->p, b.u.s->p, a.u.s->n);
     case HYBRID__J_LIST:
         if (a.u.list == b.u.list) return 1;
         if (!hybrid__jarena_room(arena, depth)) return -1;
-        if (a.u.list->n != b.u.list->n || a.u.list->kind != b.u.list->kind || a.u.list->kind > HYBRID__J_TUPLE) return 0;
+        if (a.u.list->n != b.u.list->n || a.u.list->kind != b.u.list->kind || a.u.list->kind == HYBRID__J_ITERATOR) return 0;
+        if (a.u.list->kind == HYBRID__J_VIEW) return hybrid__jequal_views(arena, a.u.list, b.u.list, depth);
         for (i = 0; i < a.u.list->n; i++)
             if ((same = hybrid__jequal(arena, a.u.list->items[i], b.u.list->items[i], depth - 1)) != 1) return same;
         return 1;
@@ -9773,7 +9825,7 @@ static bool hybrid__jdict_new(hybrid__jarena *arena, hybrid__jvalue *out)
     if (!d) return false;
     memset(d, 0, sizeof *d);
     out->type = HYBRID__J_DICT;
-    out->attribute = 0;
+    out->mark = 0;
     out->u.dict = d;
     return true;
 }
@@ -9784,7 +9836,7 @@ static hybrid__jentry *hybrid__jdict_find(hybrid__jarena *arena, const hybrid__j
 {
     uint32_t hash, i, slot;
     if (key.type == HYBRID__J_STRING && !hybrid__jarena_work(arena, key.u.s->n / 16)) return NULL;
-    if (!hybrid__jhash(key, HYBRID__J_KEY_DEPTH, &hash)) return NULL;
+    if (!hybrid__jhash(arena, key, HYBRID__J_KEY_DEPTH, &hash)) return NULL;
     if (!d->slots) {
         for (i = 0; i < d->n; i++)
             if (d->entries[i].hash == hash && hybrid__jequal(arena, d->entries[i].key, key, HYBRID__J_KEY_DEPTH) == 1) return &d->entries[i];
@@ -9826,7 +9878,7 @@ static bool hybrid__jdict_set(hybrid__jarena *arena, hybrid__jdict *d, hybrid__j
 {
     hybrid__jentry *e = hybrid__jdict_find(arena, d, key);
     uint32_t hash, at;
-    if (arena->result || !hybrid__jhash(key, HYBRID__J_KEY_DEPTH, &hash)) return false;
+    if (arena->result || !hybrid__jhash(arena, key, HYBRID__J_KEY_DEPTH, &hash)) return false;
     if (e) { e->value = value; return true; }
     if (d->n == d->capacity && !hybrid__jdict_grow(arena, d)) return false;
     e = &d->entries[d->n++];
@@ -9867,17 +9919,23 @@ static bool hybrid__jfrom_json_one(hybrid__jarena *arena, const hybrid__json *js
     case HYBRID__JSON_INT: *out = hybrid__jint(json->u.i); return true;
     case HYBRID__JSON_REAL: *out = hybrid__jfloat(json->u.d); return true;
     case HYBRID__JSON_STRING: return hybrid__jstring_view(arena, json->u.s, json->n, out);
+    case HYBRID__JSON_BIG:
+        if (!hybrid__jstring_view(arena, json->u.s, json->n, out)) return false;
+        out->type = HYBRID__J_BIG;
+        return true;
     case HYBRID__JSON_ARRAY: return hybrid__jlist_new(arena, json->n, HYBRID__J_PLAIN, out);
     default: return hybrid__jdict_new(arena, out);
     }
 }
 
+/* A container whose members are still to come. */
+typedef struct hybrid__jopen { struct hybrid__jopen *up; hybrid__jvalue to; uint32_t left; } hybrid__jopen;
+
 /* A JSON tree as values; its strings are not copied, so the document must outlive them. Does not recurse: open containers wait in a
  * row, and their members come in the order of the tree's nodes. */
 static bool hybrid__jfrom_json(hybrid__jarena *arena, const hybrid__json *json, hybrid__jvalue *out)
 {
-    typedef struct level { struct level *up; hybrid__jvalue to; uint32_t left; } level;
-    level *open = NULL, *spare = NULL, *l;
+    hybrid__jopen *open = NULL, *spare = NULL, *l;
     const hybrid__json *p = json;
     hybrid__jvalue key = hybrid__jnone(), value;
     do {
@@ -9901,7 +9959,7 @@ static bool hybrid__jfrom_json(hybrid__jarena *arena, const hybrid__json *json, 
         }
         if (p->type >= HYBRID__JSON_ARRAY) {
             if ((l = spare) != NULL) spare = l->up;
-            else if (!(l = (level *)hybrid__jarena_alloc(arena, sizeof *l))) return false;
+            else if (!(l = (hybrid__jopen *)hybrid__jarena_alloc(arena, sizeof *l))) return false;
             l->up = open;
             l->to = value;
             l->left = p->n;
@@ -9985,8 +10043,12 @@ static bool hybrid__jinja_enter(hybrid__jinja *j)
 /* The name of a value's type, as a Python programmer knows it. */
 static const char *hybrid__jtype_name(hybrid__jvalue v)
 {
-    static const char *const names[] = { "Undefined", "NoneType", "bool", "int", "float", "str", "list", "dict", "Namespace", "function", "LoopContext", "?" };
+    static const char *const names[] = { "Undefined", "NoneType", "bool", "int", "float", "int", "str", "list", "dict", "Namespace", "function", "LoopContext", "?" };
+    if (v.type == HYBRID__J_STRING && v.mark) return "Markup";
     if (v.type == HYBRID__J_LIST && v.u.list->kind == HYBRID__J_TUPLE) return "tuple";
+    if (v.type == HYBRID__J_LIST && v.u.list->kind == HYBRID__J_RANGE) return "range";
+    if (v.type == HYBRID__J_LIST && v.u.list->kind == HYBRID__J_ITERATOR) return "generator";
+    if (v.type == HYBRID__J_LIST && v.u.list->kind == HYBRID__J_VIEW) return v.u.list->label;
     return names[v.type];
 }
 
@@ -9995,7 +10057,7 @@ static bool hybrid__jinja_undefined(hybrid__jinja *j, hybrid__jvalue v)
 {
     int n = v.u.s ? (int)HYBRID__MIN(v.u.s->n, (size_t)80) : 0;
     if (!v.u.s) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a value that is undefined is used");
-    if (v.attribute) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the attribute '%.*s' is used, but the object has none", n, v.u.s->p);
+    if (v.mark) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the attribute '%.*s' is used, but the object has none", n, v.u.s->p);
     return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "'%.*s' is undefined", n, v.u.s->p);
 }
 
@@ -10016,11 +10078,13 @@ static bool hybrid__jsink_write(void *user, const void *data, size_t n)
     return hybrid__jinja_put(sink->j, sink->b, (const char *)data, n);
 }
 
-/* What Python's repr shows as itself; roughly, by ranges: no controls, no format characters, no odd spaces, no private use. */
+/* What Python's repr shows as itself: no controls, no spaces but one, nothing that is not assigned. */
 static bool hybrid__jprintable(uint32_t c)
 {
-    return !(c < 0x20 || (c >= 0x7F && c <= 0xA0) || c == 0xAD || c == 0x1680 || (c >= 0x2000 && c <= 0x200F) || (c >= 0x2028 && c <= 0x202F)
-        || (c >= 0x205F && c <= 0x206F) || c == 0x3000 || (c >= 0xE000 && c <= 0xF8FF) || c == 0xFEFF || (c >= 0xFFF0 && c <= 0xFFFB) || c >= 0xE0000);
+    unsigned k;
+    if (c < 0x7F) return c >= 0x20;
+    k = hybrid__unicode_class(c);
+    return k != HYBRID__CHAR_OTHER && k != HYBRID__CHAR_SPACE && k != HYBRID__CHAR_NEWLINE;
 }
 
 /* 'text' as Python's repr: double quotes only when that spares escapes. */
@@ -10049,7 +10113,19 @@ static bool hybrid__jinja_repr_function(hybrid__jinja *j, hybrid__jbuffer *b, hy
 static bool hybrid__jinja_repr_list(hybrid__jinja *j, hybrid__jbuffer *b, const hybrid__jlist *l)
 {
     bool tuple = l->kind == HYBRID__J_TUPLE && !j->js;
+    char text[100];
     size_t i;
+    if (l->kind == HYBRID__J_RANGE && !j->js) {
+        const hybrid__jspan *r = l->span;
+        snprintf(text, sizeof text, "range(%lld, %lld", (long long)r->start, (long long)r->stop);
+        if (!hybrid__jinja_puts(j, b, text)) return false;
+        snprintf(text, sizeof text, r->step == 1 ? ")" : ", %lld)", (long long)r->step);
+        return hybrid__jinja_puts(j, b, text);
+    }
+    if (l->kind == HYBRID__J_ITERATOR && !j->js) {           /* Python writes its address */
+        snprintf(text, sizeof text, "<%.60s at 0x0>", l->label ? l->label : "generator object");
+        return hybrid__jinja_puts(j, b, text);
+    }
     if (l->label && !j->js && (!hybrid__jinja_puts(j, b, l->label) || !hybrid__jinja_put(j, b, "(", 1))) return false;
     if (!hybrid__jinja_put(j, b, tuple ? "(" : "[", 1)) return false;
     for (i = 0; i < l->n; i++)
@@ -10078,7 +10154,7 @@ static bool hybrid__jinja_str(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jval
     case HYBRID__J_BOOL: return hybrid__jinja_puts(j, b, j->js ? (v.u.b ? "true" : "false") : (v.u.b ? "True" : "False"));
     case HYBRID__J_INT: return hybrid__jinja_put(j, b, text, (size_t)snprintf(text, sizeof text, "%lld", (long long)v.u.i));
     case HYBRID__J_FLOAT: return hybrid__jinja_put(j, b, text, hybrid__decimal_write(v.u.d, text));
-    case HYBRID__J_STRING: return hybrid__jinja_put(j, b, v.u.s->p, v.u.s->n);
+    case HYBRID__J_BIG: case HYBRID__J_STRING: return hybrid__jinja_put(j, b, v.u.s->p, v.u.s->n);
     default: return hybrid__jinja_repr(j, b, v);
     }
 }
@@ -10093,7 +10169,9 @@ static bool hybrid__jinja_repr(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jva
     case HYBRID__J_UNDEFINED: ok = hybrid__jinja_puts(j, b, j->js ? "undefined" : "Undefined"); break;
     case HYBRID__J_STRING:
         sink.j = j; sink.b = b;
-        ok = j->js ? hybrid__json_quote(v.u.s->p, v.u.s->n, false, hybrid__jsink_write, &sink) : hybrid__jinja_repr_string(j, b, v.u.s);
+        ok = (!v.mark || hybrid__jinja_put(j, b, "Markup(", 7))
+            && (j->js ? hybrid__json_quote(v.u.s->p, v.u.s->n, false, hybrid__jsink_write, &sink) : hybrid__jinja_repr_string(j, b, v.u.s))
+            && (!v.mark || hybrid__jinja_put(j, b, ")", 1));
         break;
     case HYBRID__J_LIST: ok = hybrid__jinja_repr_list(j, b, v.u.list); break;
     case HYBRID__J_DICT: ok = hybrid__jinja_repr_dict(j, b, v.u.dict); break;
@@ -10106,6 +10184,27 @@ static bool hybrid__jinja_repr(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jva
     }
     j->depth++;
     return ok;
+}
+
+/* repr, or ascii: everything else as escapes. */
+static bool hybrid__jinja_repr_as(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jvalue v, bool ascii)
+{
+    hybrid__jbuffer all = { NULL, 0, 0 };
+    const char *p, *end;
+    if (!ascii) return hybrid__jinja_repr(j, b, v);
+    if (!hybrid__jinja_repr(j, &all, v)) return false;
+    for (p = all.data, end = p + all.size; p < end; ) {
+        char text[16];
+        uint32_t c;
+        size_t n = hybrid__utf8_next(p, end, &c);
+        if (c < 0x80) { if (!hybrid__jinja_put(j, b, p, n)) return false; }
+        else {
+            snprintf(text, sizeof text, c < 0x100 ? "\\x%02x" : c < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)c);
+            if (!hybrid__jinja_puts(j, b, text)) return false;
+        }
+        p += n;
+    }
+    return true;
 }
 
 /* v as a string value; a string is itself. */
@@ -10146,6 +10245,7 @@ static bool hybrid__jinja_json_key(hybrid__jinja *j, hybrid__jbuffer *b, const h
     case HYBRID__J_NONE: return hybrid__jinja_puts(j, b, "\"null\"");
     case HYBRID__J_BOOL: return hybrid__jinja_puts(j, b, key.u.b ? "\"true\"" : "\"false\"");
     case HYBRID__J_INT: n = (size_t)snprintf(text, sizeof text, "%lld", (long long)key.u.i); break;
+    case HYBRID__J_BIG: return hybrid__json_quote(key.u.s->p, key.u.s->n, false, hybrid__jsink_write, &sink);
     case HYBRID__J_FLOAT: n = hybrid__json_real(key.u.d, text); break;
     default: return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "tojson: a %s cannot be a key in JSON", hybrid__jtype_name(key));
     }
@@ -10196,9 +10296,12 @@ static bool hybrid__jinja_json(hybrid__jinja *j, hybrid__jbuffer *b, const hybri
     case HYBRID__J_NONE: ok = hybrid__jinja_puts(j, b, "null"); break;
     case HYBRID__J_BOOL: ok = hybrid__jinja_puts(j, b, v.u.b ? "true" : "false"); break;
     case HYBRID__J_FLOAT: ok = hybrid__jinja_put(j, b, text, hybrid__json_real(v.u.d, text)); break;
-    case HYBRID__J_INT: ok = hybrid__jinja_str(j, b, v); break;
+    case HYBRID__J_INT: case HYBRID__J_BIG: ok = hybrid__jinja_str(j, b, v); break;
     case HYBRID__J_STRING: ok = hybrid__json_quote(v.u.s->p, v.u.s->n, f->ascii, hybrid__jsink_write, &sink); break;
-    case HYBRID__J_LIST: ok = hybrid__jinja_json_list(j, b, f, v.u.list, level); break;
+    case HYBRID__J_LIST:
+        ok = j->js || v.u.list->kind <= HYBRID__J_TUPLE ? hybrid__jinja_json_list(j, b, f, v.u.list, level)
+            : hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "tojson: a %s cannot be written as JSON", hybrid__jtype_name(v));
+        break;
     case HYBRID__J_DICT: ok = hybrid__jinja_json_dict(j, b, f, v.u.dict, level); break;
     case HYBRID__J_UNDEFINED:
         if (j->js) { ok = hybrid__jinja_puts(j, b, "null"); break; }
@@ -10232,7 +10335,7 @@ typedef struct hybrid__jcall {
 
 typedef bool (*hybrid__jfn)(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out);
 
-/* params: names in order, separated by one space; "*": anything goes. */
+/* params: names in order, separated by one space; "/": they cannot be given by name; "*": anything goes. */
 typedef struct hybrid__jbuiltin { const char *name, *params; int required; hybrid__jfn fn; } hybrid__jbuiltin;
 
 static const hybrid__jbuiltin *hybrid__jbuiltin_find(const hybrid__jbuiltin *table, size_t n, const char *name, size_t n_name)
@@ -10265,8 +10368,9 @@ static size_t hybrid__jsize(hybrid__jvalue v)
 static bool hybrid__jbuiltin_call(hybrid__jinja *j, const hybrid__jbuiltin *f, hybrid__jvalue self, const hybrid__jargs *args, hybrid__jvalue *out)
 {
     hybrid__jcall c;
-    int count = *f->params != 0, i;
-    const char *p;
+    bool by_place = *f->params == '/';
+    const char *params = f->params + by_place, *p;
+    int count = *params != 0, i;
     size_t k;
     uint64_t work = 1 + hybrid__jsize(self) / 8;             /* what it walks over, at least once */
     for (k = 0; k < args->n; k++) work += hybrid__jsize(args->v[k]) / 16;
@@ -10275,12 +10379,13 @@ static bool hybrid__jbuiltin_call(hybrid__jinja *j, const hybrid__jbuiltin *f, h
     c.args = args;
     c.name = f->name;
     if (*f->params == '*') return f->fn(j, &c, out);
-    for (p = f->params; *p; p++) count += *p == ' ';
+    for (p = params; *p; p++) count += *p == ' ';
+    if (by_place && args->n_named && !j->js) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s takes no arguments by name", f->name);
     for (i = 0; i < HYBRID__J_PARAMS; i++) { c.a[i] = hybrid__jnone(); c.a[i].type = HYBRID__J_MISSING; }
     if (args->n > (size_t)count) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s takes at most %d arguments, %lu are given", f->name, count, (unsigned long)args->n);
     for (k = 0; k < args->n; k++) c.a[k] = args->v[k];
     for (k = 0; k < args->n_named; k++) {
-        i = hybrid__jword(f->params, args->names[k]->p, args->names[k]->n);
+        i = hybrid__jword(params, args->names[k]->p, args->names[k]->n);
         if (i < 0) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s has no parameter '%.*s'", f->name, (int)HYBRID__MIN(args->names[k]->n, (size_t)60), args->names[k]->p);
         if (c.a[i].type != HYBRID__J_MISSING) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s got two values for one parameter", f->name);
         c.a[i] = args->named[k];
@@ -10299,6 +10404,7 @@ static bool hybrid__jtruth(hybrid__jvalue v)
     case HYBRID__J_BOOL: case HYBRID__J_INT: return hybrid__jwhole(v) != 0;
     case HYBRID__J_FLOAT: return v.u.d != 0;
     case HYBRID__J_STRING: return v.u.s->n != 0;
+    case HYBRID__J_BIG: return true;
     case HYBRID__J_LIST: return v.u.list->n != 0 || v.u.list->kind == HYBRID__J_ITERATOR;
     case HYBRID__J_DICT: return v.u.dict->n != 0;
     default: return true;
@@ -10324,6 +10430,15 @@ static bool hybrid__jinja_want_string(hybrid__jinja *j, const char *who, hybrid_
     return true;
 }
 
+/* A number of any size as a float. */
+static double hybrid__jbig_real(hybrid__jvalue v)
+{
+    double d = 0;
+    if (v.type != HYBRID__J_BIG) return hybrid__jreal(v);
+    hybrid__decimal_read(v.u.s->p, v.u.s->p + v.u.s->n, &d);
+    return d;
+}
+
 /* -1, 0, 1 in order. Equal values compare, whatever their type; other pairs must be numbers, strings or lists. */
 static bool hybrid__jinja_order(hybrid__jinja *j, hybrid__jvalue a, hybrid__jvalue b, int *order)
 {
@@ -10333,6 +10448,17 @@ static bool hybrid__jinja_order(hybrid__jinja *j, hybrid__jvalue a, hybrid__jval
     *order = 0;
     if (same) return true;
     if (hybrid__jis_whole(a) && hybrid__jis_whole(b)) { *order = hybrid__jwhole(a) < hybrid__jwhole(b) ? -1 : 1; return true; }
+    if (a.type == HYBRID__J_BIG || b.type == HYBRID__J_BIG) {
+        hybrid__jvalue big = a.type == HYBRID__J_BIG ? a : b;
+        bool minus = big.u.s->p[0] == '-', both = a.type == b.type;
+        if (both && (b.u.s->p[0] == '-') == minus) {
+            int digits = a.u.s->n != b.u.s->n ? (a.u.s->n < b.u.s->n ? -1 : 1) : memcmp(a.u.s->p, b.u.s->p, a.u.s->n);
+            *order = (digits < 0) == minus ? 1 : -1;
+            return true;
+        }
+        if (both || hybrid__jis_whole(a) || hybrid__jis_whole(b)) { *order = (a.type == HYBRID__J_BIG) == minus ? -1 : 1; return true; }
+        if (hybrid__jis_number(a) || hybrid__jis_number(b)) { *order = hybrid__jbig_real(a) < hybrid__jbig_real(b) ? -1 : 1; return true; }
+    }
     if (hybrid__jis_number(a) && hybrid__jis_number(b)) { *order = hybrid__jreal(a) < hybrid__jreal(b) ? -1 : 1; return true; }
     if (a.type == HYBRID__J_STRING && b.type == HYBRID__J_STRING) {
         size_t n = HYBRID__MIN(a.u.s->n, b.u.s->n);
@@ -10340,7 +10466,7 @@ static bool hybrid__jinja_order(hybrid__jinja *j, hybrid__jvalue a, hybrid__jval
         *order = bytes ? (bytes < 0 ? -1 : 1) : a.u.s->n < b.u.s->n ? -1 : 1;
         return true;
     }
-    if (a.type == HYBRID__J_LIST && b.type == HYBRID__J_LIST) {
+    if (a.type == HYBRID__J_LIST && b.type == HYBRID__J_LIST && ((a.u.list->kind == b.u.list->kind && a.u.list->kind <= HYBRID__J_TUPLE) || j->js)) {
         const hybrid__jlist *x = a.u.list, *y = b.u.list;
         bool ok = true;
         if (!hybrid__jinja_enter(j)) return false;
@@ -10354,6 +10480,47 @@ static bool hybrid__jinja_order(hybrid__jinja *j, hybrid__jvalue a, hybrid__jval
     return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a %s and a %s have no order", hybrid__jtype_name(a), hybrid__jtype_name(b));
 }
 
+/* False, and an error, when v cannot be a key. */
+static bool hybrid__jinja_key(hybrid__jinja *j, hybrid__jvalue v)
+{
+    uint32_t hash;
+    return hybrid__jhash(&j->arena, v, HYBRID__J_KEY_DEPTH, &hash) || hybrid__jinja_spent(j);
+}
+
+/* What makes the items of an iterator when they are asked for. */
+struct hybrid__jlater { const hybrid__jbuiltin *f; hybrid__jvalue self; hybrid__jargs args; };
+
+/* An iterator that f will fill; at once in the dialect that knows no iterators. label: as Python prints it. */
+static bool hybrid__jinja_later(hybrid__jinja *j, const hybrid__jbuiltin *f, hybrid__jcall *c, const char *label, hybrid__jvalue *out)
+{
+    hybrid__jlater *later;
+    if (j->js) return f->fn(j, c, out);
+    if (!(later = (hybrid__jlater *)hybrid__jarena_alloc(&j->arena, sizeof *later)) || !hybrid__jlist_new(&j->arena, 0, HYBRID__J_ITERATOR, out))
+        return hybrid__jinja_spent(j);
+    later->f = f;
+    later->self = c->self;
+    later->args = *c->args;
+    out->u.list->later = later;
+    out->u.list->label = label;
+    return true;
+}
+/* Its items, made now. */
+static bool hybrid__jinja_wake(hybrid__jinja *j, hybrid__jlist *l)
+{
+    const hybrid__jlater *later = l->later;
+    hybrid__jvalue made = hybrid__jnone();
+    bool ok;
+    if (!later) return true;
+    if (!hybrid__jinja_enter(j)) return false;
+    l->later = NULL;
+    ok = hybrid__jbuiltin_call(j, later->f, later->self, &later->args, &made);
+    j->depth++;
+    if (!ok) return false;
+    l->items = made.u.list->items;
+    l->n = made.u.list->n;
+    return true;
+}
+
 /* What a for loop walks over: elements, characters, keys. An iterator is empty afterwards (but not for huggingface.js). */
 static bool hybrid__jinja_items(hybrid__jinja *j, hybrid__jvalue v, hybrid__jlist **items)
 {
@@ -10364,6 +10531,7 @@ static bool hybrid__jinja_items(hybrid__jinja *j, hybrid__jvalue v, hybrid__jlis
     case HYBRID__J_LIST:
         *items = v.u.list;
         if (v.u.list->kind != HYBRID__J_ITERATOR || j->js) return true;
+        if (!hybrid__jinja_wake(j, v.u.list)) return false;
         if (!hybrid__jlist_view(&j->arena, v.u.list, 0, v.u.list->n, HYBRID__J_PLAIN, &list)) return hybrid__jinja_spent(j);
         v.u.list->n = 0;
         break;
@@ -10465,99 +10633,527 @@ static bool hybrid__jinja_sort_keys(hybrid__jinja *j, const hybrid__jdict *d, hy
 }
 /* ==== end src/text/jinja_call.c ==== */
 
+/* ==== begin src/text/jinja_case.c ==== */
+/* text/jinja_case: made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do not edit.
+ * A set is runs of two numbers: the first code point, and twice the count of code points, plus 1 when only every second one is meant.
+ * A mapping has a third: what is added. Of characters that become several: the character, and up to three that it becomes. */
+
+/* str.upper */
+static const uint32_t hybrid__jcase_upper[] = {
+    0x61, 0x34, 0xFFFFFFE0, 0xB5, 0x2, 0x2E7, 0xE0, 0x2E, 0xFFFFFFE0, 0xF8, 0xE, 0xFFFFFFE0, 0xFF, 0x2, 0x79, 0x101,
+    0x31, 0xFFFFFFFF, 0x131, 0x2, 0xFFFFFF18, 0x133, 0x7, 0xFFFFFFFF, 0x13A, 0x11, 0xFFFFFFFF, 0x14B, 0x2F,
+    0xFFFFFFFF, 0x17A, 0x7, 0xFFFFFFFF, 0x17F, 0x2, 0xFFFFFED4, 0x180, 0x2, 0xC3, 0x183, 0x5, 0xFFFFFFFF, 0x188, 0x2,
+    0xFFFFFFFF, 0x18C, 0x2, 0xFFFFFFFF, 0x192, 0x2, 0xFFFFFFFF, 0x195, 0x2, 0x61, 0x199, 0x2, 0xFFFFFFFF, 0x19A, 0x2,
+    0xA3, 0x19E, 0x2, 0x82, 0x1A1, 0x7, 0xFFFFFFFF, 0x1A8, 0x2, 0xFFFFFFFF, 0x1AD, 0x2, 0xFFFFFFFF, 0x1B0, 0x2,
+    0xFFFFFFFF, 0x1B4, 0x5, 0xFFFFFFFF, 0x1B9, 0x2, 0xFFFFFFFF, 0x1BD, 0x2, 0xFFFFFFFF, 0x1BF, 0x2, 0x38, 0x1C5, 0x2,
+    0xFFFFFFFF, 0x1C6, 0x2, 0xFFFFFFFE, 0x1C8, 0x2, 0xFFFFFFFF, 0x1C9, 0x2, 0xFFFFFFFE, 0x1CB, 0x2, 0xFFFFFFFF, 0x1CC,
+    0x2, 0xFFFFFFFE, 0x1CE, 0x11, 0xFFFFFFFF, 0x1DD, 0x2, 0xFFFFFFB1, 0x1DF, 0x13, 0xFFFFFFFF, 0x1F2, 0x2, 0xFFFFFFFF,
+    0x1F3, 0x2, 0xFFFFFFFE, 0x1F5, 0x2, 0xFFFFFFFF, 0x1F9, 0x29, 0xFFFFFFFF, 0x223, 0x13, 0xFFFFFFFF, 0x23C, 0x2,
+    0xFFFFFFFF, 0x23F, 0x4, 0x2A3F, 0x242, 0x2, 0xFFFFFFFF, 0x247, 0xB, 0xFFFFFFFF, 0x250, 0x2, 0x2A1F, 0x251, 0x2,
+    0x2A1C, 0x252, 0x2, 0x2A1E, 0x253, 0x2, 0xFFFFFF2E, 0x254, 0x2, 0xFFFFFF32, 0x256, 0x4, 0xFFFFFF33, 0x259, 0x2,
+    0xFFFFFF36, 0x25B, 0x2, 0xFFFFFF35, 0x25C, 0x2, 0xA54F, 0x260, 0x2, 0xFFFFFF33, 0x261, 0x2, 0xA54B, 0x263, 0x2,
+    0xFFFFFF31, 0x265, 0x2, 0xA528, 0x266, 0x2, 0xA544, 0x268, 0x2, 0xFFFFFF2F, 0x269, 0x2, 0xFFFFFF2D, 0x26A, 0x2,
+    0xA544, 0x26B, 0x2, 0x29F7, 0x26C, 0x2, 0xA541, 0x26F, 0x2, 0xFFFFFF2D, 0x271, 0x2, 0x29FD, 0x272, 0x2,
+    0xFFFFFF2B, 0x275, 0x2, 0xFFFFFF2A, 0x27D, 0x2, 0x29E7, 0x280, 0x2, 0xFFFFFF26, 0x282, 0x2, 0xA543, 0x283, 0x2,
+    0xFFFFFF26, 0x287, 0x2, 0xA52A, 0x288, 0x2, 0xFFFFFF26, 0x289, 0x2, 0xFFFFFFBB, 0x28A, 0x4, 0xFFFFFF27, 0x28C,
+    0x2, 0xFFFFFFB9, 0x292, 0x2, 0xFFFFFF25, 0x29D, 0x2, 0xA515, 0x29E, 0x2, 0xA512, 0x345, 0x2, 0x54, 0x371, 0x5,
+    0xFFFFFFFF, 0x377, 0x2, 0xFFFFFFFF, 0x37B, 0x6, 0x82, 0x3AC, 0x2, 0xFFFFFFDA, 0x3AD, 0x6, 0xFFFFFFDB, 0x3B1, 0x22,
+    0xFFFFFFE0, 0x3C2, 0x2, 0xFFFFFFE1, 0x3C3, 0x12, 0xFFFFFFE0, 0x3CC, 0x2, 0xFFFFFFC0, 0x3CD, 0x4, 0xFFFFFFC1,
+    0x3D0, 0x2, 0xFFFFFFC2, 0x3D1, 0x2, 0xFFFFFFC7, 0x3D5, 0x2, 0xFFFFFFD1, 0x3D6, 0x2, 0xFFFFFFCA, 0x3D7, 0x2,
+    0xFFFFFFF8, 0x3D9, 0x19, 0xFFFFFFFF, 0x3F0, 0x2, 0xFFFFFFAA, 0x3F1, 0x2, 0xFFFFFFB0, 0x3F2, 0x2, 0x7, 0x3F3, 0x2,
+    0xFFFFFF8C, 0x3F5, 0x2, 0xFFFFFFA0, 0x3F8, 0x2, 0xFFFFFFFF, 0x3FB, 0x2, 0xFFFFFFFF, 0x430, 0x40, 0xFFFFFFE0,
+    0x450, 0x20, 0xFFFFFFB0, 0x461, 0x23, 0xFFFFFFFF, 0x48B, 0x37, 0xFFFFFFFF, 0x4C2, 0xF, 0xFFFFFFFF, 0x4CF, 0x2,
+    0xFFFFFFF1, 0x4D1, 0x61, 0xFFFFFFFF, 0x561, 0x4C, 0xFFFFFFD0, 0x10D0, 0x56, 0xBC0, 0x10FD, 0x6, 0xBC0, 0x13F8,
+    0xC, 0xFFFFFFF8, 0x1C80, 0x2, 0xFFFFE792, 0x1C81, 0x2, 0xFFFFE793, 0x1C82, 0x2, 0xFFFFE79C, 0x1C83, 0x4,
+    0xFFFFE79E, 0x1C85, 0x2, 0xFFFFE79D, 0x1C86, 0x2, 0xFFFFE7A4, 0x1C87, 0x2, 0xFFFFE7DB, 0x1C88, 0x2, 0x89C2,
+    0x1D79, 0x2, 0x8A04, 0x1D7D, 0x2, 0xEE6, 0x1D8E, 0x2, 0x8A38, 0x1E01, 0x97, 0xFFFFFFFF, 0x1E9B, 0x2, 0xFFFFFFC5,
+    0x1EA1, 0x61, 0xFFFFFFFF, 0x1F00, 0x10, 0x8, 0x1F10, 0xC, 0x8, 0x1F20, 0x10, 0x8, 0x1F30, 0x10, 0x8, 0x1F40, 0xC,
+    0x8, 0x1F51, 0x9, 0x8, 0x1F60, 0x10, 0x8, 0x1F70, 0x4, 0x4A, 0x1F72, 0x8, 0x56, 0x1F76, 0x4, 0x64, 0x1F78, 0x4,
+    0x80, 0x1F7A, 0x4, 0x70, 0x1F7C, 0x4, 0x7E, 0x1FB0, 0x4, 0x8, 0x1FBE, 0x2, 0xFFFFE3DB, 0x1FD0, 0x4, 0x8, 0x1FE0,
+    0x4, 0x8, 0x1FE5, 0x2, 0x7, 0x214E, 0x2, 0xFFFFFFE4, 0x2170, 0x20, 0xFFFFFFF0, 0x2184, 0x2, 0xFFFFFFFF, 0x24D0,
+    0x34, 0xFFFFFFE6, 0x2C30, 0x60, 0xFFFFFFD0, 0x2C61, 0x2, 0xFFFFFFFF, 0x2C65, 0x2, 0xFFFFD5D5, 0x2C66, 0x2,
+    0xFFFFD5D8, 0x2C68, 0x7, 0xFFFFFFFF, 0x2C73, 0x2, 0xFFFFFFFF, 0x2C76, 0x2, 0xFFFFFFFF, 0x2C81, 0x65, 0xFFFFFFFF,
+    0x2CEC, 0x5, 0xFFFFFFFF, 0x2CF3, 0x2, 0xFFFFFFFF, 0x2D00, 0x4C, 0xFFFFE3A0, 0x2D27, 0x2, 0xFFFFE3A0, 0x2D2D, 0x2,
+    0xFFFFE3A0, 0xA641, 0x2F, 0xFFFFFFFF, 0xA681, 0x1D, 0xFFFFFFFF, 0xA723, 0xF, 0xFFFFFFFF, 0xA733, 0x3F, 0xFFFFFFFF,
+    0xA77A, 0x5, 0xFFFFFFFF, 0xA77F, 0xB, 0xFFFFFFFF, 0xA78C, 0x2, 0xFFFFFFFF, 0xA791, 0x5, 0xFFFFFFFF, 0xA794, 0x2,
+    0x30, 0xA797, 0x15, 0xFFFFFFFF, 0xA7B5, 0x11, 0xFFFFFFFF, 0xA7C8, 0x5, 0xFFFFFFFF, 0xA7D1, 0x2, 0xFFFFFFFF,
+    0xA7D7, 0x5, 0xFFFFFFFF, 0xA7F6, 0x2, 0xFFFFFFFF, 0xAB53, 0x2, 0xFFFFFC60, 0xAB70, 0xA0, 0xFFFF6830, 0xFF41, 0x34,
+    0xFFFFFFE0, 0x10428, 0x50, 0xFFFFFFD8, 0x104D8, 0x48, 0xFFFFFFD8, 0x10597, 0x16, 0xFFFFFFD9, 0x105A3, 0x1E,
+    0xFFFFFFD9, 0x105B3, 0xE, 0xFFFFFFD9, 0x105BB, 0x4, 0xFFFFFFD9, 0x10CC0, 0x66, 0xFFFFFFC0, 0x118C0, 0x40,
+    0xFFFFFFE0, 0x16E60, 0x40, 0xFFFFFFE0, 0x1E922, 0x44, 0xFFFFFFDE
+};
+
+/* str.lower */
+static const uint32_t hybrid__jcase_lower[] = {
+    0x41, 0x34, 0x20, 0xC0, 0x2E, 0x20, 0xD8, 0xE, 0x20, 0x100, 0x31, 0x1, 0x132, 0x7, 0x1, 0x139, 0x11, 0x1, 0x14A,
+    0x2F, 0x1, 0x178, 0x2, 0xFFFFFF87, 0x179, 0x7, 0x1, 0x181, 0x2, 0xD2, 0x182, 0x5, 0x1, 0x186, 0x2, 0xCE, 0x187,
+    0x2, 0x1, 0x189, 0x4, 0xCD, 0x18B, 0x2, 0x1, 0x18E, 0x2, 0x4F, 0x18F, 0x2, 0xCA, 0x190, 0x2, 0xCB, 0x191, 0x2,
+    0x1, 0x193, 0x2, 0xCD, 0x194, 0x2, 0xCF, 0x196, 0x2, 0xD3, 0x197, 0x2, 0xD1, 0x198, 0x2, 0x1, 0x19C, 0x2, 0xD3,
+    0x19D, 0x2, 0xD5, 0x19F, 0x2, 0xD6, 0x1A0, 0x7, 0x1, 0x1A6, 0x2, 0xDA, 0x1A7, 0x2, 0x1, 0x1A9, 0x2, 0xDA, 0x1AC,
+    0x2, 0x1, 0x1AE, 0x2, 0xDA, 0x1AF, 0x2, 0x1, 0x1B1, 0x4, 0xD9, 0x1B3, 0x5, 0x1, 0x1B7, 0x2, 0xDB, 0x1B8, 0x2, 0x1,
+    0x1BC, 0x2, 0x1, 0x1C4, 0x2, 0x2, 0x1C5, 0x2, 0x1, 0x1C7, 0x2, 0x2, 0x1C8, 0x2, 0x1, 0x1CA, 0x2, 0x2, 0x1CB, 0x13,
+    0x1, 0x1DE, 0x13, 0x1, 0x1F1, 0x2, 0x2, 0x1F2, 0x5, 0x1, 0x1F6, 0x2, 0xFFFFFF9F, 0x1F7, 0x2, 0xFFFFFFC8, 0x1F8,
+    0x29, 0x1, 0x220, 0x2, 0xFFFFFF7E, 0x222, 0x13, 0x1, 0x23A, 0x2, 0x2A2B, 0x23B, 0x2, 0x1, 0x23D, 0x2, 0xFFFFFF5D,
+    0x23E, 0x2, 0x2A28, 0x241, 0x2, 0x1, 0x243, 0x2, 0xFFFFFF3D, 0x244, 0x2, 0x45, 0x245, 0x2, 0x47, 0x246, 0xB, 0x1,
+    0x370, 0x5, 0x1, 0x376, 0x2, 0x1, 0x37F, 0x2, 0x74, 0x386, 0x2, 0x26, 0x388, 0x6, 0x25, 0x38C, 0x2, 0x40, 0x38E,
+    0x4, 0x3F, 0x391, 0x22, 0x20, 0x3A3, 0x12, 0x20, 0x3CF, 0x2, 0x8, 0x3D8, 0x19, 0x1, 0x3F4, 0x2, 0xFFFFFFC4, 0x3F7,
+    0x2, 0x1, 0x3F9, 0x2, 0xFFFFFFF9, 0x3FA, 0x2, 0x1, 0x3FD, 0x6, 0xFFFFFF7E, 0x400, 0x20, 0x50, 0x410, 0x40, 0x20,
+    0x460, 0x23, 0x1, 0x48A, 0x37, 0x1, 0x4C0, 0x2, 0xF, 0x4C1, 0xF, 0x1, 0x4D0, 0x61, 0x1, 0x531, 0x4C, 0x30, 0x10A0,
+    0x4C, 0x1C60, 0x10C7, 0x2, 0x1C60, 0x10CD, 0x2, 0x1C60, 0x13A0, 0xA0, 0x97D0, 0x13F0, 0xC, 0x8, 0x1C90, 0x56,
+    0xFFFFF440, 0x1CBD, 0x6, 0xFFFFF440, 0x1E00, 0x97, 0x1, 0x1E9E, 0x2, 0xFFFFE241, 0x1EA0, 0x61, 0x1, 0x1F08, 0x10,
+    0xFFFFFFF8, 0x1F18, 0xC, 0xFFFFFFF8, 0x1F28, 0x10, 0xFFFFFFF8, 0x1F38, 0x10, 0xFFFFFFF8, 0x1F48, 0xC, 0xFFFFFFF8,
+    0x1F59, 0x9, 0xFFFFFFF8, 0x1F68, 0x10, 0xFFFFFFF8, 0x1F88, 0x10, 0xFFFFFFF8, 0x1F98, 0x10, 0xFFFFFFF8, 0x1FA8,
+    0x10, 0xFFFFFFF8, 0x1FB8, 0x4, 0xFFFFFFF8, 0x1FBA, 0x4, 0xFFFFFFB6, 0x1FBC, 0x2, 0xFFFFFFF7, 0x1FC8, 0x8,
+    0xFFFFFFAA, 0x1FCC, 0x2, 0xFFFFFFF7, 0x1FD8, 0x4, 0xFFFFFFF8, 0x1FDA, 0x4, 0xFFFFFF9C, 0x1FE8, 0x4, 0xFFFFFFF8,
+    0x1FEA, 0x4, 0xFFFFFF90, 0x1FEC, 0x2, 0xFFFFFFF9, 0x1FF8, 0x4, 0xFFFFFF80, 0x1FFA, 0x4, 0xFFFFFF82, 0x1FFC, 0x2,
+    0xFFFFFFF7, 0x2126, 0x2, 0xFFFFE2A3, 0x212A, 0x2, 0xFFFFDF41, 0x212B, 0x2, 0xFFFFDFBA, 0x2132, 0x2, 0x1C, 0x2160,
+    0x20, 0x10, 0x2183, 0x2, 0x1, 0x24B6, 0x34, 0x1A, 0x2C00, 0x60, 0x30, 0x2C60, 0x2, 0x1, 0x2C62, 0x2, 0xFFFFD609,
+    0x2C63, 0x2, 0xFFFFF11A, 0x2C64, 0x2, 0xFFFFD619, 0x2C67, 0x7, 0x1, 0x2C6D, 0x2, 0xFFFFD5E4, 0x2C6E, 0x2,
+    0xFFFFD603, 0x2C6F, 0x2, 0xFFFFD5E1, 0x2C70, 0x2, 0xFFFFD5E2, 0x2C72, 0x2, 0x1, 0x2C75, 0x2, 0x1, 0x2C7E, 0x4,
+    0xFFFFD5C1, 0x2C80, 0x65, 0x1, 0x2CEB, 0x5, 0x1, 0x2CF2, 0x2, 0x1, 0xA640, 0x2F, 0x1, 0xA680, 0x1D, 0x1, 0xA722,
+    0xF, 0x1, 0xA732, 0x3F, 0x1, 0xA779, 0x5, 0x1, 0xA77D, 0x2, 0xFFFF75FC, 0xA77E, 0xB, 0x1, 0xA78B, 0x2, 0x1,
+    0xA78D, 0x2, 0xFFFF5AD8, 0xA790, 0x5, 0x1, 0xA796, 0x15, 0x1, 0xA7AA, 0x2, 0xFFFF5ABC, 0xA7AB, 0x2, 0xFFFF5AB1,
+    0xA7AC, 0x2, 0xFFFF5AB5, 0xA7AD, 0x2, 0xFFFF5ABF, 0xA7AE, 0x2, 0xFFFF5ABC, 0xA7B0, 0x2, 0xFFFF5AEE, 0xA7B1, 0x2,
+    0xFFFF5AD6, 0xA7B2, 0x2, 0xFFFF5AEB, 0xA7B3, 0x2, 0x3A0, 0xA7B4, 0x11, 0x1, 0xA7C4, 0x2, 0xFFFFFFD0, 0xA7C5, 0x2,
+    0xFFFF5ABD, 0xA7C6, 0x2, 0xFFFF75C8, 0xA7C7, 0x5, 0x1, 0xA7D0, 0x2, 0x1, 0xA7D6, 0x5, 0x1, 0xA7F5, 0x2, 0x1,
+    0xFF21, 0x34, 0x20, 0x10400, 0x50, 0x28, 0x104B0, 0x48, 0x28, 0x10570, 0x16, 0x27, 0x1057C, 0x1E, 0x27, 0x1058C,
+    0xE, 0x27, 0x10594, 0x4, 0x27, 0x10C80, 0x66, 0x40, 0x118A0, 0x40, 0x20, 0x16E40, 0x40, 0x20, 0x1E900, 0x44, 0x22
+};
+
+/* str.title, where it is not str.upper */
+static const uint32_t hybrid__jcase_title[] = {
+    0x1C4, 0x2, 0x1, 0x1C5, 0x2, 0x0, 0x1C6, 0x2, 0xFFFFFFFF, 0x1C7, 0x2, 0x1, 0x1C8, 0x2, 0x0, 0x1C9, 0x2,
+    0xFFFFFFFF, 0x1CA, 0x2, 0x1, 0x1CB, 0x2, 0x0, 0x1CC, 0x2, 0xFFFFFFFF, 0x1F1, 0x2, 0x1, 0x1F2, 0x2, 0x0, 0x1F3,
+    0x2, 0xFFFFFFFF, 0x10D0, 0x56, 0x0, 0x10FD, 0x6, 0x0, 0x1F80, 0x10, 0x8, 0x1F88, 0x10, 0x0, 0x1F90, 0x10, 0x8,
+    0x1F98, 0x10, 0x0, 0x1FA0, 0x10, 0x8, 0x1FA8, 0x10, 0x0, 0x1FB3, 0x2, 0x9, 0x1FBC, 0x2, 0x0, 0x1FC3, 0x2, 0x9,
+    0x1FCC, 0x2, 0x0, 0x1FF3, 0x2, 0x9, 0x1FFC, 0x2, 0x0
+};
+
+/* str.casefold, where it is not str.lower */
+static const uint32_t hybrid__jcase_fold[] = {
+    0xB5, 0x2, 0x307, 0x17F, 0x2, 0xFFFFFEF4, 0x345, 0x2, 0x74, 0x3C2, 0x2, 0x1, 0x3D0, 0x2, 0xFFFFFFE2, 0x3D1, 0x2,
+    0xFFFFFFE7, 0x3D5, 0x2, 0xFFFFFFF1, 0x3D6, 0x2, 0xFFFFFFEA, 0x3F0, 0x2, 0xFFFFFFCA, 0x3F1, 0x2, 0xFFFFFFD0, 0x3F5,
+    0x2, 0xFFFFFFC0, 0x13A0, 0xAC, 0x0, 0x13F8, 0xC, 0xFFFFFFF8, 0x1C80, 0x2, 0xFFFFE7B2, 0x1C81, 0x2, 0xFFFFE7B3,
+    0x1C82, 0x2, 0xFFFFE7BC, 0x1C83, 0x4, 0xFFFFE7BE, 0x1C85, 0x2, 0xFFFFE7BD, 0x1C86, 0x2, 0xFFFFE7C4, 0x1C87, 0x2,
+    0xFFFFE7DC, 0x1C88, 0x2, 0x89C3, 0x1E9B, 0x2, 0xFFFFFFC6, 0x1FBE, 0x2, 0xFFFFE3FB, 0xAB70, 0xA0, 0xFFFF6830
+};
+
+/* Those that upper makes several of */
+static const uint16_t hybrid__jcase_uppers[] = {
+    0xDF, 0x53, 0x53, 0x0, 0x149, 0x2BC, 0x4E, 0x0, 0x1F0, 0x4A, 0x30C, 0x0, 0x390, 0x399, 0x308, 0x301, 0x3B0, 0x3A5,
+    0x308, 0x301, 0x587, 0x535, 0x552, 0x0, 0x1E96, 0x48, 0x331, 0x0, 0x1E97, 0x54, 0x308, 0x0, 0x1E98, 0x57, 0x30A,
+    0x0, 0x1E99, 0x59, 0x30A, 0x0, 0x1E9A, 0x41, 0x2BE, 0x0, 0x1F50, 0x3A5, 0x313, 0x0, 0x1F52, 0x3A5, 0x313, 0x300,
+    0x1F54, 0x3A5, 0x313, 0x301, 0x1F56, 0x3A5, 0x313, 0x342, 0x1F80, 0x1F08, 0x399, 0x0, 0x1F81, 0x1F09, 0x399, 0x0,
+    0x1F82, 0x1F0A, 0x399, 0x0, 0x1F83, 0x1F0B, 0x399, 0x0, 0x1F84, 0x1F0C, 0x399, 0x0, 0x1F85, 0x1F0D, 0x399, 0x0,
+    0x1F86, 0x1F0E, 0x399, 0x0, 0x1F87, 0x1F0F, 0x399, 0x0, 0x1F88, 0x1F08, 0x399, 0x0, 0x1F89, 0x1F09, 0x399, 0x0,
+    0x1F8A, 0x1F0A, 0x399, 0x0, 0x1F8B, 0x1F0B, 0x399, 0x0, 0x1F8C, 0x1F0C, 0x399, 0x0, 0x1F8D, 0x1F0D, 0x399, 0x0,
+    0x1F8E, 0x1F0E, 0x399, 0x0, 0x1F8F, 0x1F0F, 0x399, 0x0, 0x1F90, 0x1F28, 0x399, 0x0, 0x1F91, 0x1F29, 0x399, 0x0,
+    0x1F92, 0x1F2A, 0x399, 0x0, 0x1F93, 0x1F2B, 0x399, 0x0, 0x1F94, 0x1F2C, 0x399, 0x0, 0x1F95, 0x1F2D, 0x399, 0x0,
+    0x1F96, 0x1F2E, 0x399, 0x0, 0x1F97, 0x1F2F, 0x399, 0x0, 0x1F98, 0x1F28, 0x399, 0x0, 0x1F99, 0x1F29, 0x399, 0x0,
+    0x1F9A, 0x1F2A, 0x399, 0x0, 0x1F9B, 0x1F2B, 0x399, 0x0, 0x1F9C, 0x1F2C, 0x399, 0x0, 0x1F9D, 0x1F2D, 0x399, 0x0,
+    0x1F9E, 0x1F2E, 0x399, 0x0, 0x1F9F, 0x1F2F, 0x399, 0x0, 0x1FA0, 0x1F68, 0x399, 0x0, 0x1FA1, 0x1F69, 0x399, 0x0,
+    0x1FA2, 0x1F6A, 0x399, 0x0, 0x1FA3, 0x1F6B, 0x399, 0x0, 0x1FA4, 0x1F6C, 0x399, 0x0, 0x1FA5, 0x1F6D, 0x399, 0x0,
+    0x1FA6, 0x1F6E, 0x399, 0x0, 0x1FA7, 0x1F6F, 0x399, 0x0, 0x1FA8, 0x1F68, 0x399, 0x0, 0x1FA9, 0x1F69, 0x399, 0x0,
+    0x1FAA, 0x1F6A, 0x399, 0x0, 0x1FAB, 0x1F6B, 0x399, 0x0, 0x1FAC, 0x1F6C, 0x399, 0x0, 0x1FAD, 0x1F6D, 0x399, 0x0,
+    0x1FAE, 0x1F6E, 0x399, 0x0, 0x1FAF, 0x1F6F, 0x399, 0x0, 0x1FB2, 0x1FBA, 0x399, 0x0, 0x1FB3, 0x391, 0x399, 0x0,
+    0x1FB4, 0x386, 0x399, 0x0, 0x1FB6, 0x391, 0x342, 0x0, 0x1FB7, 0x391, 0x342, 0x399, 0x1FBC, 0x391, 0x399, 0x0,
+    0x1FC2, 0x1FCA, 0x399, 0x0, 0x1FC3, 0x397, 0x399, 0x0, 0x1FC4, 0x389, 0x399, 0x0, 0x1FC6, 0x397, 0x342, 0x0,
+    0x1FC7, 0x397, 0x342, 0x399, 0x1FCC, 0x397, 0x399, 0x0, 0x1FD2, 0x399, 0x308, 0x300, 0x1FD3, 0x399, 0x308, 0x301,
+    0x1FD6, 0x399, 0x342, 0x0, 0x1FD7, 0x399, 0x308, 0x342, 0x1FE2, 0x3A5, 0x308, 0x300, 0x1FE3, 0x3A5, 0x308, 0x301,
+    0x1FE4, 0x3A1, 0x313, 0x0, 0x1FE6, 0x3A5, 0x342, 0x0, 0x1FE7, 0x3A5, 0x308, 0x342, 0x1FF2, 0x1FFA, 0x399, 0x0,
+    0x1FF3, 0x3A9, 0x399, 0x0, 0x1FF4, 0x38F, 0x399, 0x0, 0x1FF6, 0x3A9, 0x342, 0x0, 0x1FF7, 0x3A9, 0x342, 0x399,
+    0x1FFC, 0x3A9, 0x399, 0x0, 0xFB00, 0x46, 0x46, 0x0, 0xFB01, 0x46, 0x49, 0x0, 0xFB02, 0x46, 0x4C, 0x0, 0xFB03,
+    0x46, 0x46, 0x49, 0xFB04, 0x46, 0x46, 0x4C, 0xFB05, 0x53, 0x54, 0x0, 0xFB06, 0x53, 0x54, 0x0, 0xFB13, 0x544,
+    0x546, 0x0, 0xFB14, 0x544, 0x535, 0x0, 0xFB15, 0x544, 0x53B, 0x0, 0xFB16, 0x54E, 0x546, 0x0, 0xFB17, 0x544, 0x53D,
+    0x0
+};
+
+/* and title */
+static const uint16_t hybrid__jcase_titles[] = {
+    0xDF, 0x53, 0x73, 0x0, 0x149, 0x2BC, 0x4E, 0x0, 0x1F0, 0x4A, 0x30C, 0x0, 0x390, 0x399, 0x308, 0x301, 0x3B0, 0x3A5,
+    0x308, 0x301, 0x587, 0x535, 0x582, 0x0, 0x1E96, 0x48, 0x331, 0x0, 0x1E97, 0x54, 0x308, 0x0, 0x1E98, 0x57, 0x30A,
+    0x0, 0x1E99, 0x59, 0x30A, 0x0, 0x1E9A, 0x41, 0x2BE, 0x0, 0x1F50, 0x3A5, 0x313, 0x0, 0x1F52, 0x3A5, 0x313, 0x300,
+    0x1F54, 0x3A5, 0x313, 0x301, 0x1F56, 0x3A5, 0x313, 0x342, 0x1FB2, 0x1FBA, 0x345, 0x0, 0x1FB4, 0x386, 0x345, 0x0,
+    0x1FB6, 0x391, 0x342, 0x0, 0x1FB7, 0x391, 0x342, 0x345, 0x1FC2, 0x1FCA, 0x345, 0x0, 0x1FC4, 0x389, 0x345, 0x0,
+    0x1FC6, 0x397, 0x342, 0x0, 0x1FC7, 0x397, 0x342, 0x345, 0x1FD2, 0x399, 0x308, 0x300, 0x1FD3, 0x399, 0x308, 0x301,
+    0x1FD6, 0x399, 0x342, 0x0, 0x1FD7, 0x399, 0x308, 0x342, 0x1FE2, 0x3A5, 0x308, 0x300, 0x1FE3, 0x3A5, 0x308, 0x301,
+    0x1FE4, 0x3A1, 0x313, 0x0, 0x1FE6, 0x3A5, 0x342, 0x0, 0x1FE7, 0x3A5, 0x308, 0x342, 0x1FF2, 0x1FFA, 0x345, 0x0,
+    0x1FF4, 0x38F, 0x345, 0x0, 0x1FF6, 0x3A9, 0x342, 0x0, 0x1FF7, 0x3A9, 0x342, 0x345, 0xFB00, 0x46, 0x66, 0x0,
+    0xFB01, 0x46, 0x69, 0x0, 0xFB02, 0x46, 0x6C, 0x0, 0xFB03, 0x46, 0x66, 0x69, 0xFB04, 0x46, 0x66, 0x6C, 0xFB05,
+    0x53, 0x74, 0x0, 0xFB06, 0x53, 0x74, 0x0, 0xFB13, 0x544, 0x576, 0x0, 0xFB14, 0x544, 0x565, 0x0, 0xFB15, 0x544,
+    0x56B, 0x0, 0xFB16, 0x54E, 0x576, 0x0, 0xFB17, 0x544, 0x56D, 0x0
+};
+
+/* and casefold */
+static const uint16_t hybrid__jcase_folds[] = {
+    0xDF, 0x73, 0x73, 0x0, 0x130, 0x69, 0x307, 0x0, 0x149, 0x2BC, 0x6E, 0x0, 0x1F0, 0x6A, 0x30C, 0x0, 0x390, 0x3B9,
+    0x308, 0x301, 0x3B0, 0x3C5, 0x308, 0x301, 0x587, 0x565, 0x582, 0x0, 0x1E96, 0x68, 0x331, 0x0, 0x1E97, 0x74, 0x308,
+    0x0, 0x1E98, 0x77, 0x30A, 0x0, 0x1E99, 0x79, 0x30A, 0x0, 0x1E9A, 0x61, 0x2BE, 0x0, 0x1E9E, 0x73, 0x73, 0x0,
+    0x1F50, 0x3C5, 0x313, 0x0, 0x1F52, 0x3C5, 0x313, 0x300, 0x1F54, 0x3C5, 0x313, 0x301, 0x1F56, 0x3C5, 0x313, 0x342,
+    0x1F80, 0x1F00, 0x3B9, 0x0, 0x1F81, 0x1F01, 0x3B9, 0x0, 0x1F82, 0x1F02, 0x3B9, 0x0, 0x1F83, 0x1F03, 0x3B9, 0x0,
+    0x1F84, 0x1F04, 0x3B9, 0x0, 0x1F85, 0x1F05, 0x3B9, 0x0, 0x1F86, 0x1F06, 0x3B9, 0x0, 0x1F87, 0x1F07, 0x3B9, 0x0,
+    0x1F88, 0x1F00, 0x3B9, 0x0, 0x1F89, 0x1F01, 0x3B9, 0x0, 0x1F8A, 0x1F02, 0x3B9, 0x0, 0x1F8B, 0x1F03, 0x3B9, 0x0,
+    0x1F8C, 0x1F04, 0x3B9, 0x0, 0x1F8D, 0x1F05, 0x3B9, 0x0, 0x1F8E, 0x1F06, 0x3B9, 0x0, 0x1F8F, 0x1F07, 0x3B9, 0x0,
+    0x1F90, 0x1F20, 0x3B9, 0x0, 0x1F91, 0x1F21, 0x3B9, 0x0, 0x1F92, 0x1F22, 0x3B9, 0x0, 0x1F93, 0x1F23, 0x3B9, 0x0,
+    0x1F94, 0x1F24, 0x3B9, 0x0, 0x1F95, 0x1F25, 0x3B9, 0x0, 0x1F96, 0x1F26, 0x3B9, 0x0, 0x1F97, 0x1F27, 0x3B9, 0x0,
+    0x1F98, 0x1F20, 0x3B9, 0x0, 0x1F99, 0x1F21, 0x3B9, 0x0, 0x1F9A, 0x1F22, 0x3B9, 0x0, 0x1F9B, 0x1F23, 0x3B9, 0x0,
+    0x1F9C, 0x1F24, 0x3B9, 0x0, 0x1F9D, 0x1F25, 0x3B9, 0x0, 0x1F9E, 0x1F26, 0x3B9, 0x0, 0x1F9F, 0x1F27, 0x3B9, 0x0,
+    0x1FA0, 0x1F60, 0x3B9, 0x0, 0x1FA1, 0x1F61, 0x3B9, 0x0, 0x1FA2, 0x1F62, 0x3B9, 0x0, 0x1FA3, 0x1F63, 0x3B9, 0x0,
+    0x1FA4, 0x1F64, 0x3B9, 0x0, 0x1FA5, 0x1F65, 0x3B9, 0x0, 0x1FA6, 0x1F66, 0x3B9, 0x0, 0x1FA7, 0x1F67, 0x3B9, 0x0,
+    0x1FA8, 0x1F60, 0x3B9, 0x0, 0x1FA9, 0x1F61, 0x3B9, 0x0, 0x1FAA, 0x1F62, 0x3B9, 0x0, 0x1FAB, 0x1F63, 0x3B9, 0x0,
+    0x1FAC, 0x1F64, 0x3B9, 0x0, 0x1FAD, 0x1F65, 0x3B9, 0x0, 0x1FAE, 0x1F66, 0x3B9, 0x0, 0x1FAF, 0x1F67, 0x3B9, 0x0,
+    0x1FB2, 0x1F70, 0x3B9, 0x0, 0x1FB3, 0x3B1, 0x3B9, 0x0, 0x1FB4, 0x3AC, 0x3B9, 0x0, 0x1FB6, 0x3B1, 0x342, 0x0,
+    0x1FB7, 0x3B1, 0x342, 0x3B9, 0x1FBC, 0x3B1, 0x3B9, 0x0, 0x1FC2, 0x1F74, 0x3B9, 0x0, 0x1FC3, 0x3B7, 0x3B9, 0x0,
+    0x1FC4, 0x3AE, 0x3B9, 0x0, 0x1FC6, 0x3B7, 0x342, 0x0, 0x1FC7, 0x3B7, 0x342, 0x3B9, 0x1FCC, 0x3B7, 0x3B9, 0x0,
+    0x1FD2, 0x3B9, 0x308, 0x300, 0x1FD3, 0x3B9, 0x308, 0x301, 0x1FD6, 0x3B9, 0x342, 0x0, 0x1FD7, 0x3B9, 0x308, 0x342,
+    0x1FE2, 0x3C5, 0x308, 0x300, 0x1FE3, 0x3C5, 0x308, 0x301, 0x1FE4, 0x3C1, 0x313, 0x0, 0x1FE6, 0x3C5, 0x342, 0x0,
+    0x1FE7, 0x3C5, 0x308, 0x342, 0x1FF2, 0x1F7C, 0x3B9, 0x0, 0x1FF3, 0x3C9, 0x3B9, 0x0, 0x1FF4, 0x3CE, 0x3B9, 0x0,
+    0x1FF6, 0x3C9, 0x342, 0x0, 0x1FF7, 0x3C9, 0x342, 0x3B9, 0x1FFC, 0x3C9, 0x3B9, 0x0, 0xFB00, 0x66, 0x66, 0x0,
+    0xFB01, 0x66, 0x69, 0x0, 0xFB02, 0x66, 0x6C, 0x0, 0xFB03, 0x66, 0x66, 0x69, 0xFB04, 0x66, 0x66, 0x6C, 0xFB05,
+    0x73, 0x74, 0x0, 0xFB06, 0x73, 0x74, 0x0, 0xFB13, 0x574, 0x576, 0x0, 0xFB14, 0x574, 0x565, 0x0, 0xFB15, 0x574,
+    0x56B, 0x0, 0xFB16, 0x57E, 0x576, 0x0, 0xFB17, 0x574, 0x56D, 0x0
+};
+
+/* str.isupper */
+static const uint32_t hybrid__jcase_is_upper[] = {
+    0x41, 0x34, 0xC0, 0x2E, 0xD8, 0xE, 0x100, 0x39, 0x139, 0x11, 0x14A, 0x31, 0x179, 0x7, 0x181, 0x4, 0x184, 0x5,
+    0x187, 0x5, 0x18A, 0x4, 0x18E, 0x8, 0x193, 0x4, 0x196, 0x6, 0x19C, 0x4, 0x19F, 0x4, 0x1A2, 0x7, 0x1A7, 0x5, 0x1AC,
+    0x5, 0x1AF, 0x5, 0x1B2, 0x4, 0x1B5, 0x5, 0x1B8, 0x2, 0x1BC, 0x2, 0x1C4, 0x2, 0x1C7, 0x2, 0x1CA, 0x2, 0x1CD, 0x11,
+    0x1DE, 0x13, 0x1F1, 0x2, 0x1F4, 0x5, 0x1F7, 0x4, 0x1FA, 0x3B, 0x23A, 0x4, 0x23D, 0x4, 0x241, 0x5, 0x244, 0x6,
+    0x248, 0x9, 0x370, 0x5, 0x376, 0x2, 0x37F, 0x2, 0x386, 0x5, 0x389, 0x4, 0x38C, 0x5, 0x38F, 0x5, 0x392, 0x20,
+    0x3A3, 0x12, 0x3CF, 0x2, 0x3D2, 0x6, 0x3D8, 0x19, 0x3F4, 0x2, 0x3F7, 0x5, 0x3FA, 0x2, 0x3FD, 0x66, 0x460, 0x23,
+    0x48A, 0x39, 0x4C1, 0xF, 0x4D0, 0x61, 0x531, 0x4C, 0x10A0, 0x4C, 0x10C7, 0x2, 0x10CD, 0x2, 0x13A0, 0xAC, 0x1C90,
+    0x56, 0x1CBD, 0x6, 0x1E00, 0x97, 0x1E9E, 0x63, 0x1F08, 0x10, 0x1F18, 0xC, 0x1F28, 0x10, 0x1F38, 0x10, 0x1F48, 0xC,
+    0x1F59, 0x9, 0x1F68, 0x10, 0x1FB8, 0x8, 0x1FC8, 0x8, 0x1FD8, 0x8, 0x1FE8, 0xA, 0x1FF8, 0x8, 0x2102, 0x2, 0x2107,
+    0x2, 0x210B, 0x6, 0x2110, 0x6, 0x2115, 0x2, 0x2119, 0xA, 0x2124, 0x9, 0x212B, 0x6, 0x2130, 0x8, 0x213E, 0x4,
+    0x2145, 0x2, 0x2160, 0x20, 0x2183, 0x2, 0x24B6, 0x34, 0x2C00, 0x60, 0x2C60, 0x5, 0x2C63, 0x4, 0x2C67, 0x9, 0x2C6E,
+    0x6, 0x2C72, 0x2, 0x2C75, 0x2, 0x2C7E, 0x6, 0x2C82, 0x63, 0x2CEB, 0x5, 0x2CF2, 0x2, 0xA640, 0x2F, 0xA680, 0x1D,
+    0xA722, 0xF, 0xA732, 0x3F, 0xA779, 0x7, 0xA77E, 0xB, 0xA78B, 0x5, 0xA790, 0x5, 0xA796, 0x17, 0xA7AB, 0x8, 0xA7B0,
+    0xA, 0xA7B6, 0x11, 0xA7C5, 0x6, 0xA7C9, 0x2, 0xA7D0, 0x2, 0xA7D6, 0x5, 0xA7F5, 0x2, 0xFF21, 0x34, 0x10400, 0x50,
+    0x104B0, 0x48, 0x10570, 0x16, 0x1057C, 0x1E, 0x1058C, 0xE, 0x10594, 0x4, 0x10C80, 0x66, 0x118A0, 0x40, 0x16E40,
+    0x40, 0x1D400, 0x34, 0x1D434, 0x34, 0x1D468, 0x34, 0x1D49C, 0x5, 0x1D49F, 0x2, 0x1D4A2, 0x2, 0x1D4A5, 0x4,
+    0x1D4A9, 0x8, 0x1D4AE, 0x10, 0x1D4D0, 0x34, 0x1D504, 0x4, 0x1D507, 0x8, 0x1D50D, 0x10, 0x1D516, 0xE, 0x1D538, 0x4,
+    0x1D53B, 0x8, 0x1D540, 0xA, 0x1D546, 0x2, 0x1D54A, 0xE, 0x1D56C, 0x34, 0x1D5A0, 0x34, 0x1D5D4, 0x34, 0x1D608,
+    0x34, 0x1D63C, 0x34, 0x1D670, 0x34, 0x1D6A8, 0x32, 0x1D6E2, 0x32, 0x1D71C, 0x32, 0x1D756, 0x32, 0x1D790, 0x32,
+    0x1D7CA, 0x2, 0x1E900, 0x44, 0x1F130, 0x34, 0x1F150, 0x34, 0x1F170, 0x34
+};
+
+/* str.islower */
+static const uint32_t hybrid__jcase_is_lower[] = {
+    0x61, 0x34, 0xAA, 0x2, 0xB5, 0x2, 0xBA, 0x2, 0xDF, 0x30, 0xF8, 0x10, 0x101, 0x39, 0x138, 0x13, 0x149, 0x31, 0x17A,
+    0x7, 0x17F, 0x4, 0x183, 0x5, 0x188, 0x2, 0x18C, 0x4, 0x192, 0x2, 0x195, 0x2, 0x199, 0x6, 0x19E, 0x2, 0x1A1, 0x7,
+    0x1A8, 0x5, 0x1AB, 0x5, 0x1B0, 0x2, 0x1B4, 0x5, 0x1B9, 0x4, 0x1BD, 0x6, 0x1C6, 0x2, 0x1C9, 0x2, 0x1CC, 0x13,
+    0x1DD, 0x15, 0x1F0, 0x2, 0x1F3, 0x5, 0x1F9, 0x3D, 0x234, 0xC, 0x23C, 0x2, 0x23F, 0x4, 0x242, 0x2, 0x247, 0xB,
+    0x250, 0x88, 0x295, 0x48, 0x2C0, 0x4, 0x2E0, 0xA, 0x345, 0x2, 0x371, 0x5, 0x377, 0x2, 0x37A, 0x8, 0x390, 0x2,
+    0x3AC, 0x46, 0x3D0, 0x4, 0x3D5, 0x6, 0x3D9, 0x19, 0x3F0, 0x8, 0x3F5, 0x2, 0x3F8, 0x2, 0x3FB, 0x4, 0x430, 0x60,
+    0x461, 0x23, 0x48B, 0x37, 0x4C2, 0xF, 0x4CF, 0x63, 0x560, 0x52, 0x10D0, 0x56, 0x10FD, 0x6, 0x13F8, 0xC, 0x1C80,
+    0x12, 0x1D00, 0x180, 0x1E01, 0x97, 0x1E96, 0x10, 0x1E9F, 0x63, 0x1F00, 0x10, 0x1F10, 0xC, 0x1F20, 0x10, 0x1F30,
+    0x10, 0x1F40, 0xC, 0x1F50, 0x10, 0x1F60, 0x10, 0x1F70, 0x1C, 0x1F80, 0x10, 0x1F90, 0x10, 0x1FA0, 0x10, 0x1FB0,
+    0xA, 0x1FB6, 0x4, 0x1FBE, 0x2, 0x1FC2, 0x6, 0x1FC6, 0x4, 0x1FD0, 0x8, 0x1FD6, 0x4, 0x1FE0, 0x10, 0x1FF2, 0x6,
+    0x1FF6, 0x4, 0x2071, 0x2, 0x207F, 0x2, 0x2090, 0x1A, 0x210A, 0x2, 0x210E, 0x4, 0x2113, 0x2, 0x212F, 0x2, 0x2134,
+    0x2, 0x2139, 0x2, 0x213C, 0x4, 0x2146, 0x8, 0x214E, 0x2, 0x2170, 0x20, 0x2184, 0x2, 0x24D0, 0x34, 0x2C30, 0x60,
+    0x2C61, 0x2, 0x2C65, 0x4, 0x2C68, 0x7, 0x2C71, 0x5, 0x2C74, 0x5, 0x2C77, 0xE, 0x2C81, 0x65, 0x2CE4, 0x2, 0x2CEC,
+    0x5, 0x2CF3, 0x2, 0x2D00, 0x4C, 0x2D27, 0x2, 0x2D2D, 0x2, 0xA641, 0x2F, 0xA681, 0x1D, 0xA69C, 0x4, 0xA723, 0xF,
+    0xA730, 0x4, 0xA733, 0x3F, 0xA770, 0x12, 0xA77A, 0x5, 0xA77F, 0xB, 0xA78C, 0x5, 0xA791, 0x5, 0xA794, 0x4, 0xA797,
+    0x15, 0xA7AF, 0x2, 0xA7B5, 0x11, 0xA7C8, 0x5, 0xA7D1, 0xB, 0xA7F6, 0x5, 0xA7F9, 0x4, 0xAB30, 0x56, 0xAB5C, 0x1A,
+    0xAB70, 0xA0, 0xFB00, 0xE, 0xFB13, 0xA, 0xFF41, 0x34, 0x10428, 0x50, 0x104D8, 0x48, 0x10597, 0x16, 0x105A3, 0x1E,
+    0x105B3, 0xE, 0x105BB, 0x4, 0x10780, 0x2, 0x10783, 0x6, 0x10787, 0x54, 0x107B2, 0x12, 0x10CC0, 0x66, 0x118C0,
+    0x40, 0x16E60, 0x40, 0x1D41A, 0x34, 0x1D44E, 0xE, 0x1D456, 0x24, 0x1D482, 0x34, 0x1D4B6, 0x8, 0x1D4BB, 0x5,
+    0x1D4BE, 0xC, 0x1D4C5, 0x16, 0x1D4EA, 0x34, 0x1D51E, 0x34, 0x1D552, 0x34, 0x1D586, 0x34, 0x1D5BA, 0x34, 0x1D5EE,
+    0x34, 0x1D622, 0x34, 0x1D656, 0x34, 0x1D68A, 0x38, 0x1D6C2, 0x32, 0x1D6DC, 0xC, 0x1D6FC, 0x32, 0x1D716, 0xC,
+    0x1D736, 0x32, 0x1D750, 0xC, 0x1D770, 0x32, 0x1D78A, 0xC, 0x1D7AA, 0x32, 0x1D7C4, 0xC, 0x1D7CB, 0x2, 0x1DF00,
+    0x14, 0x1DF0B, 0x28, 0x1E922, 0x44
+};
+
+/* What is skipped in looking for the letters beside a sigma */
+static const uint32_t hybrid__jcase_ignorable[] = {
+    0x27, 0x2, 0x2E, 0x2, 0x3A, 0x2, 0x5E, 0x5, 0xA8, 0x2, 0xAD, 0x5, 0xB4, 0x2, 0xB7, 0x4, 0x2B0, 0x180, 0x374, 0x4,
+    0x37A, 0x2, 0x384, 0x4, 0x387, 0x2, 0x483, 0xE, 0x559, 0x2, 0x55F, 0x2, 0x591, 0x5A, 0x5BF, 0x5, 0x5C2, 0x5,
+    0x5C5, 0x5, 0x5F4, 0x2, 0x600, 0xC, 0x610, 0x16, 0x61C, 0x2, 0x640, 0x2, 0x64B, 0x2A, 0x670, 0x2, 0x6D6, 0x10,
+    0x6DF, 0x14, 0x6EA, 0x8, 0x70F, 0x5, 0x730, 0x36, 0x7A6, 0x16, 0x7EB, 0x16, 0x7FA, 0x2, 0x7FD, 0x2, 0x816, 0x30,
+    0x859, 0x6, 0x888, 0x2, 0x890, 0x4, 0x898, 0x10, 0x8C9, 0x74, 0x93A, 0x5, 0x941, 0x10, 0x94D, 0x2, 0x951, 0xE,
+    0x962, 0x4, 0x971, 0x2, 0x981, 0x2, 0x9BC, 0x2, 0x9C1, 0x8, 0x9CD, 0x2, 0x9E2, 0x4, 0x9FE, 0x2, 0xA01, 0x4, 0xA3C,
+    0x2, 0xA41, 0x4, 0xA47, 0x4, 0xA4B, 0x6, 0xA51, 0x2, 0xA70, 0x4, 0xA75, 0x2, 0xA81, 0x4, 0xABC, 0x2, 0xAC1, 0xA,
+    0xAC7, 0x4, 0xACD, 0x2, 0xAE2, 0x4, 0xAFA, 0xC, 0xB01, 0x2, 0xB3C, 0x2, 0xB3F, 0x5, 0xB42, 0x6, 0xB4D, 0x2, 0xB55,
+    0x4, 0xB62, 0x4, 0xB82, 0x2, 0xBC0, 0x2, 0xBCD, 0x2, 0xC00, 0x2, 0xC04, 0x2, 0xC3C, 0x5, 0xC3F, 0x4, 0xC46, 0x6,
+    0xC4A, 0x8, 0xC55, 0x4, 0xC62, 0x4, 0xC81, 0x2, 0xCBC, 0x2, 0xCBF, 0x2, 0xCC6, 0x2, 0xCCC, 0x4, 0xCE2, 0x4, 0xD00,
+    0x4, 0xD3B, 0x4, 0xD41, 0x8, 0xD4D, 0x2, 0xD62, 0x4, 0xD81, 0x2, 0xDCA, 0x2, 0xDD2, 0x6, 0xDD6, 0x2, 0xE31, 0x2,
+    0xE34, 0xE, 0xE46, 0x12, 0xEB1, 0x2, 0xEB4, 0x12, 0xEC6, 0x5, 0xEC9, 0xA, 0xF18, 0x4, 0xF35, 0x7, 0xF71, 0x1C,
+    0xF80, 0xA, 0xF86, 0x4, 0xF8D, 0x16, 0xF99, 0x48, 0xFC6, 0x2, 0x102D, 0x8, 0x1032, 0xC, 0x1039, 0x4, 0x103D, 0x4,
+    0x1058, 0x4, 0x105E, 0x6, 0x1071, 0x8, 0x1082, 0x2, 0x1085, 0x4, 0x108D, 0x2, 0x109D, 0x2, 0x10FC, 0x2, 0x135D,
+    0x6, 0x1712, 0x6, 0x1732, 0x4, 0x1752, 0x4, 0x1772, 0x4, 0x17B4, 0x4, 0x17B7, 0xE, 0x17C6, 0x2, 0x17C9, 0x16,
+    0x17D7, 0x2, 0x17DD, 0x2, 0x180B, 0xA, 0x1843, 0x2, 0x1885, 0x4, 0x18A9, 0x2, 0x1920, 0x6, 0x1927, 0x4, 0x1932,
+    0x2, 0x1939, 0x6, 0x1A17, 0x4, 0x1A1B, 0x2, 0x1A56, 0x5, 0x1A59, 0xC, 0x1A60, 0x5, 0x1A65, 0x10, 0x1A73, 0x14,
+    0x1A7F, 0x2, 0x1AA7, 0x2, 0x1AB0, 0x3E, 0x1B00, 0x8, 0x1B34, 0x5, 0x1B37, 0x8, 0x1B3C, 0x2, 0x1B42, 0x2, 0x1B6B,
+    0x12, 0x1B80, 0x4, 0x1BA2, 0x8, 0x1BA8, 0x4, 0x1BAB, 0x6, 0x1BE6, 0x5, 0x1BE9, 0x2, 0x1BED, 0x5, 0x1BF0, 0x4,
+    0x1C2C, 0x10, 0x1C36, 0x4, 0x1C78, 0xC, 0x1CD0, 0x6, 0x1CD4, 0x1A, 0x1CE2, 0xE, 0x1CED, 0x2, 0x1CF4, 0x2, 0x1CF8,
+    0x4, 0x1D2C, 0x7E, 0x1D78, 0x2, 0x1D9B, 0xCA, 0x1FBD, 0x5, 0x1FC0, 0x4, 0x1FCD, 0x6, 0x1FDD, 0x6, 0x1FED, 0x6,
+    0x1FFD, 0x4, 0x200B, 0xA, 0x2018, 0x4, 0x2024, 0x2, 0x2027, 0x2, 0x202A, 0xA, 0x2060, 0xA, 0x2066, 0x14, 0x2071,
+    0x2, 0x207F, 0x2, 0x2090, 0x1A, 0x20D0, 0x42, 0x2C7C, 0x4, 0x2CEF, 0x6, 0x2D6F, 0x2, 0x2D7F, 0x2, 0x2DE0, 0x40,
+    0x2E2F, 0x2, 0x3005, 0x2, 0x302A, 0x8, 0x3031, 0xA, 0x303B, 0x2, 0x3099, 0xC, 0x30FC, 0x6, 0xA015, 0x2, 0xA4F8,
+    0xC, 0xA60C, 0x2, 0xA66F, 0x8, 0xA674, 0x14, 0xA67F, 0x2, 0xA69C, 0x8, 0xA6F0, 0x4, 0xA700, 0x44, 0xA770, 0x2,
+    0xA788, 0x6, 0xA7F2, 0x6, 0xA7F8, 0x4, 0xA802, 0x2, 0xA806, 0x2, 0xA80B, 0x2, 0xA825, 0x4, 0xA82C, 0x2, 0xA8C4,
+    0x4, 0xA8E0, 0x24, 0xA8FF, 0x2, 0xA926, 0x10, 0xA947, 0x16, 0xA980, 0x6, 0xA9B3, 0x2, 0xA9B6, 0x8, 0xA9BC, 0x4,
+    0xA9CF, 0x2, 0xA9E5, 0x4, 0xAA29, 0xC, 0xAA31, 0x4, 0xAA35, 0x4, 0xAA43, 0x2, 0xAA4C, 0x2, 0xAA70, 0x2, 0xAA7C,
+    0x2, 0xAAB0, 0x5, 0xAAB3, 0x4, 0xAAB7, 0x4, 0xAABE, 0x4, 0xAAC1, 0x2, 0xAADD, 0x2, 0xAAEC, 0x4, 0xAAF3, 0x4,
+    0xAAF6, 0x2, 0xAB5B, 0xA, 0xAB69, 0x6, 0xABE5, 0x2, 0xABE8, 0x2, 0xABED, 0x2, 0xFB1E, 0x2, 0xFBB2, 0x22, 0xFE00,
+    0x20, 0xFE13, 0x2, 0xFE20, 0x20, 0xFE52, 0x2, 0xFE55, 0x2, 0xFEFF, 0x2, 0xFF07, 0x2, 0xFF0E, 0x2, 0xFF1A, 0x2,
+    0xFF3E, 0x5, 0xFF70, 0x2, 0xFF9E, 0x4, 0xFFE3, 0x2, 0xFFF9, 0x6, 0x101FD, 0x2, 0x102E0, 0x2, 0x10376, 0xA,
+    0x10780, 0xC, 0x10787, 0x54, 0x107B2, 0x12, 0x10A01, 0x6, 0x10A05, 0x4, 0x10A0C, 0x8, 0x10A38, 0x6, 0x10A3F, 0x2,
+    0x10AE5, 0x4, 0x10D24, 0x8, 0x10EAB, 0x4, 0x10F46, 0x16, 0x10F82, 0x8, 0x11001, 0x2, 0x11038, 0x1E, 0x11070, 0x2,
+    0x11073, 0x4, 0x1107F, 0x6, 0x110B3, 0x8, 0x110B9, 0x4, 0x110BD, 0x2, 0x110C2, 0x2, 0x110CD, 0x2, 0x11100, 0x6,
+    0x11127, 0xA, 0x1112D, 0x10, 0x11173, 0x2, 0x11180, 0x4, 0x111B6, 0x12, 0x111C9, 0x8, 0x111CF, 0x2, 0x1122F, 0x6,
+    0x11234, 0x5, 0x11237, 0x2, 0x1123E, 0x2, 0x112DF, 0x2, 0x112E3, 0x10, 0x11300, 0x4, 0x1133B, 0x4, 0x11340, 0x2,
+    0x11366, 0xE, 0x11370, 0xA, 0x11438, 0x10, 0x11442, 0x6, 0x11446, 0x2, 0x1145E, 0x2, 0x114B3, 0xC, 0x114BA, 0x2,
+    0x114BF, 0x4, 0x114C2, 0x4, 0x115B2, 0x8, 0x115BC, 0x4, 0x115BF, 0x4, 0x115DC, 0x4, 0x11633, 0x10, 0x1163D, 0x5,
+    0x11640, 0x2, 0x116AB, 0x5, 0x116B0, 0xC, 0x116B7, 0x2, 0x1171D, 0x6, 0x11722, 0x8, 0x11727, 0xA, 0x1182F, 0x12,
+    0x11839, 0x4, 0x1193B, 0x4, 0x1193E, 0x2, 0x11943, 0x2, 0x119D4, 0x8, 0x119DA, 0x4, 0x119E0, 0x2, 0x11A01, 0x14,
+    0x11A33, 0xC, 0x11A3B, 0x8, 0x11A47, 0x2, 0x11A51, 0xC, 0x11A59, 0x6, 0x11A8A, 0x1A, 0x11A98, 0x4, 0x11C30, 0xE,
+    0x11C38, 0xC, 0x11C3F, 0x2, 0x11C92, 0x2C, 0x11CAA, 0xE, 0x11CB2, 0x4, 0x11CB5, 0x4, 0x11D31, 0xC, 0x11D3A, 0x5,
+    0x11D3D, 0x5, 0x11D40, 0xC, 0x11D47, 0x2, 0x11D90, 0x4, 0x11D95, 0x5, 0x11EF3, 0x4, 0x13430, 0x12, 0x16AF0, 0xA,
+    0x16B30, 0xE, 0x16B40, 0x8, 0x16F4F, 0x2, 0x16F8F, 0x22, 0x16FE0, 0x4, 0x16FE3, 0x4, 0x1AFF0, 0x8, 0x1AFF5, 0xE,
+    0x1AFFD, 0x4, 0x1BC9D, 0x4, 0x1BCA0, 0x8, 0x1CF00, 0x5C, 0x1CF30, 0x2E, 0x1D167, 0x6, 0x1D173, 0x20, 0x1D185, 0xE,
+    0x1D1AA, 0x8, 0x1D242, 0x6, 0x1DA00, 0x6E, 0x1DA3B, 0x64, 0x1DA75, 0x2, 0x1DA84, 0x2, 0x1DA9B, 0xA, 0x1DAA1, 0x1E,
+    0x1E000, 0xE, 0x1E008, 0x22, 0x1E01B, 0xE, 0x1E023, 0x4, 0x1E026, 0xA, 0x1E130, 0x1C, 0x1E2AE, 0x2, 0x1E2EC, 0x8,
+    0x1E8D0, 0xE, 0x1E944, 0x10, 0x1F3FB, 0xA, 0xE0001, 0x2, 0xE0020, 0xC0, 0xE0100, 0x1E0
+};
+
+/* The zeros of decimal digits: nine more follow each */
+static const uint32_t hybrid__jcase_zeros[] = {
+    0x30, 0x2, 0x660, 0x2, 0x6F0, 0x2, 0x7C0, 0x2, 0x966, 0x2, 0x9E6, 0x2, 0xA66, 0x2, 0xAE6, 0x2, 0xB66, 0x2, 0xBE6,
+    0x2, 0xC66, 0x2, 0xCE6, 0x2, 0xD66, 0x2, 0xDE6, 0x2, 0xE50, 0x2, 0xED0, 0x2, 0xF20, 0x2, 0x1040, 0x2, 0x1090, 0x2,
+    0x17E0, 0x2, 0x1810, 0x2, 0x1946, 0x2, 0x19D0, 0x2, 0x1A80, 0x2, 0x1A90, 0x2, 0x1B50, 0x2, 0x1BB0, 0x2, 0x1C40,
+    0x2, 0x1C50, 0x2, 0xA620, 0x2, 0xA8D0, 0x2, 0xA900, 0x2, 0xA9D0, 0x2, 0xA9F0, 0x2, 0xAA50, 0x2, 0xABF0, 0x2,
+    0xFF10, 0x2, 0x104A0, 0x2, 0x10D30, 0x2, 0x11066, 0x2, 0x110F0, 0x2, 0x11136, 0x2, 0x111D0, 0x2, 0x112F0, 0x2,
+    0x11450, 0x2, 0x114D0, 0x2, 0x11650, 0x2, 0x116C0, 0x2, 0x11730, 0x2, 0x118E0, 0x2, 0x11950, 0x2, 0x11C50, 0x2,
+    0x11D50, 0x2, 0x11DA0, 0x2, 0x16A60, 0x2, 0x16AC0, 0x2, 0x16B50, 0x2, 0x1D7CE, 0x2, 0x1D7D8, 0x2, 0x1D7E2, 0x2,
+    0x1D7EC, 0x2, 0x1D7F6, 0x2, 0x1E140, 0x2, 0x1E2F0, 0x2, 0x1E950, 0x2, 0x1FBF0, 0x2
+};
+
+/* Digits that are not decimal ones */
+static const uint32_t hybrid__jcase_digits[] = {
+    0xB2, 0x4, 0xB9, 0x2, 0x1369, 0x12, 0x19DA, 0x2, 0x2070, 0x2, 0x2074, 0xC, 0x2080, 0x14, 0x2460, 0x12, 0x2474,
+    0x12, 0x2488, 0x12, 0x24EA, 0x2, 0x24F5, 0x12, 0x24FF, 0x2, 0x2776, 0x12, 0x2780, 0x12, 0x278A, 0x12, 0x10A40,
+    0x8, 0x10E60, 0x12, 0x11052, 0x12, 0x1F100, 0x16
+};
+
+/* Letters that are numbers */
+static const uint32_t hybrid__jcase_numbers[] = {
+    0x3405, 0x2, 0x3483, 0x2, 0x382A, 0x2, 0x3B4D, 0x2, 0x4E00, 0x2, 0x4E03, 0x2, 0x4E07, 0x5, 0x4E5D, 0x2, 0x4E8C,
+    0x2, 0x4E94, 0x5, 0x4EBF, 0x4, 0x4EDF, 0x2, 0x4EE8, 0x2, 0x4F0D, 0x2, 0x4F70, 0x2, 0x5104, 0x2, 0x5146, 0x2,
+    0x5169, 0x7, 0x5341, 0x5, 0x5344, 0x4, 0x534C, 0x2, 0x53C1, 0x8, 0x56DB, 0x2, 0x58F1, 0x2, 0x58F9, 0x2, 0x5E7A,
+    0x2, 0x5EFE, 0x4, 0x5F0C, 0x6, 0x5F10, 0x2, 0x62FE, 0x2, 0x634C, 0x2, 0x67D2, 0x2, 0x6F06, 0x2, 0x7396, 0x2,
+    0x767E, 0x2, 0x8086, 0x2, 0x842C, 0x2, 0x8CAE, 0x2, 0x8CB3, 0x2, 0x8D30, 0x2, 0x9621, 0x2, 0x9646, 0x2, 0x964C,
+    0x2, 0x9678, 0x2, 0x96F6, 0x2, 0xF96B, 0x2, 0xF973, 0x2, 0xF978, 0x2, 0xF9B2, 0x2, 0xF9D1, 0x5, 0xF9FD, 0x2,
+    0x20001, 0x2, 0x20064, 0x2, 0x200E2, 0x2, 0x20121, 0x2, 0x2092A, 0x2, 0x20983, 0x2, 0x2098C, 0x2, 0x2099C, 0x2,
+    0x20AEA, 0x2, 0x20AFD, 0x2, 0x20B19, 0x2, 0x22390, 0x2, 0x22998, 0x2, 0x23B1B, 0x2, 0x2626D, 0x2, 0x2F890, 0x2
+};
+
+/* What begins a name, though no letter */
+static const uint32_t hybrid__jcase_names[] = {
+    0x5F, 0x2, 0x16EE, 0x6, 0x1885, 0x4, 0x2118, 0x2, 0x212E, 0x2, 0x2160, 0x46, 0x2185, 0x8, 0x3007, 0x2, 0x3021,
+    0x12, 0x3038, 0x6, 0xA6E6, 0x14, 0x10140, 0x6A, 0x10341, 0x2, 0x1034A, 0x2, 0x103D1, 0xA, 0x12400, 0xDE
+};
+
+/* Letters that do not */
+static const uint32_t hybrid__jcase_no_names[] = {
+    0x37A, 0x2, 0xE33, 0x2, 0xEB3, 0x2, 0x2E2F, 0x2, 0xFC5E, 0xC, 0xFDFA, 0x4, 0xFE70, 0x11, 0xFF9E, 0x4
+};
+
+/* What continues one, though no letter, decimal digit or mark */
+static const uint32_t hybrid__jcase_inside[] = {
+    0x5F, 0x2, 0xB7, 0x2, 0x387, 0x2, 0x1369, 0x12, 0x16EE, 0x6, 0x19DA, 0x2, 0x203F, 0x4, 0x2054, 0x2, 0x2118, 0x2,
+    0x212E, 0x2, 0x2160, 0x46, 0x2185, 0x8, 0x3007, 0x2, 0x3021, 0x12, 0x3038, 0x6, 0xA6E6, 0x14, 0xFE33, 0x4, 0xFE4D,
+    0x6, 0xFF3F, 0x2, 0x10140, 0x6A, 0x10341, 0x2, 0x1034A, 0x2, 0x103D1, 0xA, 0x12400, 0xDE
+};
+
+/* Letters, decimal digits or marks that do not */
+static const uint32_t hybrid__jcase_no_inside[] = {
+    0x37A, 0x2, 0x488, 0x4, 0x1ABE, 0x2, 0x20DD, 0x8, 0x20E2, 0x6, 0x2E2F, 0x2, 0xA670, 0x6, 0xFC5E, 0xC, 0xFDFA, 0x4,
+    0xFE70, 0x11
+};
+/* ==== end src/text/jinja_case.c ==== */
+
 /* ==== begin src/text/jinja_string.c ==== */
 /* text/jinja_string: the methods of strings, lists and dicts: what stands behind a dot. Those that would change a value are refused,
  * as in the sandbox that transformers uses. */
 
-/* Simple case mapping of the alphabets that have case and are common (Latin, Greek, Cyrillic, Armenian, full width); others stay. */
-static uint32_t hybrid__jupper(uint32_t c)
-{
-    if (c < 0x80) return c >= 'a' && c <= 'z' ? c - 32 : c;
-    if (c == 0xB5) return 0x39C;
-    if (c >= 0xE0 && c <= 0xFE && c != 0xF7) return c - 32;
-    if (c == 0xFF) return 0x178;
-    if (c == 0x131) return 'I';
-    if (c == 0x17F) return 'S';
-    if ((c >= 0x100 && c <= 0x137) || (c >= 0x14A && c <= 0x177) || (c >= 0x460 && c <= 0x481) || (c >= 0x48A && c <= 0x4BF)
-        || (c >= 0x4D0 && c <= 0x52F) || (c >= 0x1E00 && c <= 0x1E95) || (c >= 0x1EA0 && c <= 0x1EFF)) return c & 1 && c != 0x131 ? c - 1 : c;
-    if ((c >= 0x139 && c <= 0x148) || (c >= 0x179 && c <= 0x17E)) return c & 1 ? c : c - 1;
-    if (c == 0x3C2) return 0x3A3;
-    if (c >= 0x3B1 && c <= 0x3CB) return c - 32;
-    if (c == 0x3AC) return 0x386;
-    if (c >= 0x3AD && c <= 0x3AF) return c - 37;
-    if (c == 0x3CC) return 0x38C;
-    if (c == 0x3CD || c == 0x3CE) return c - 63;
-    if (c >= 0x430 && c <= 0x44F) return c - 32;
-    if (c >= 0x450 && c <= 0x45F) return c - 80;
-    if (c >= 0x561 && c <= 0x586) return c - 48;
-    if (c >= 0xFF41 && c <= 0xFF5A) return c - 32;
-    return c;
-}
-static uint32_t hybrid__jlower(uint32_t c)
-{
-    if (c < 0x80) return c >= 'A' && c <= 'Z' ? c + 32 : c;
-    if (c >= 0xC0 && c <= 0xDE && c != 0xD7) return c + 32;
-    if (c == 0x178) return 0xFF;
-    if (c == 0x130 || c == 0x1E9E) return c == 0x130 ? 'i' : 0xDF;
-    if ((c >= 0x100 && c <= 0x137) || (c >= 0x14A && c <= 0x177) || (c >= 0x460 && c <= 0x481) || (c >= 0x48A && c <= 0x4BF)
-        || (c >= 0x4D0 && c <= 0x52F) || (c >= 0x1E00 && c <= 0x1E95) || (c >= 0x1EA0 && c <= 0x1EFF)) return c | 1;
-    if ((c >= 0x139 && c <= 0x148) || (c >= 0x179 && c <= 0x17E)) return c & 1 ? c + 1 : c;
-    if (c >= 0x391 && c <= 0x3AB && c != 0x3A2) return c + 32;
-    if (c == 0x386) return 0x3AC;
-    if (c >= 0x388 && c <= 0x38A) return c + 37;
-    if (c == 0x38C) return 0x3CC;
-    if (c == 0x38E || c == 0x38F) return c + 63;
-    if (c >= 0x410 && c <= 0x42F) return c + 32;
-    if (c >= 0x400 && c <= 0x40F) return c + 80;
-    if (c >= 0x531 && c <= 0x556) return c + 48;
-    if (c >= 0xFF21 && c <= 0xFF3A) return c + 32;
-    return c;
-}
-static bool hybrid__jcased(uint32_t c) { return hybrid__jupper(c) != c || hybrid__jlower(c) != c || c == 0xDF; }
+/* ---- kinds and case of characters, as Python's str has them ---- */
 
-/* Letters: exact in ASCII; beyond it whatever is no space, no punctuation and no symbol by its block. */
-static bool hybrid__jletter(uint32_t c)
+/* The run of a table (width numbers each) that c is in, NULL: none. Runs of every second character may lie in each other, eight deep. */
+static const uint32_t *hybrid__jcase_run(const uint32_t *table, size_t n, size_t width, uint32_t c)
 {
+    size_t low = 0, high = n / width, back;
+    while (high - low > 1) {
+        size_t middle = (low + high) / 2;
+        if (table[middle * width] <= c) low = middle; else high = middle;
+    }
+    for (back = 0; back < 8 && back <= low; back++) {
+        const uint32_t *run = table + (low - back) * width, step = 1 + (run[1] & 1);
+        if (c >= run[0] && c - run[0] < run[1] / 2 * step && (c - run[0]) % step == 0) return run;
+    }
+    return NULL;
+}
+#define HYBRID__JCASE_IS(table, c) (hybrid__jcase_run(hybrid__jcase_##table, HYBRID__COUNT(hybrid__jcase_##table), 2, c) != NULL)
+#define HYBRID__JCASE_MAP(table, c) hybrid__jcase_run(hybrid__jcase_##table, HYBRID__COUNT(hybrid__jcase_##table), 3, c)
+
+static bool hybrid__jis_letter(uint32_t c)
+{
+    unsigned k;
     if (c < 0x80) return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-    if (c < 0xC0) return c == 0xAA || c == 0xB5 || c == 0xBA;
-    return c != 0xD7 && c != 0xF7 && !hybrid__jspace(c) && !(c >= 0x2000 && c <= 0x2BFF) && !(c >= 0x3000 && c <= 0x3004)
-        && !(c >= 0x3007 && c <= 0x3030) && !(c >= 0xE000 && c <= 0xF8FF) && !(c >= 0xFE10 && c <= 0xFE6F) && !(c >= 0xFF00 && c <= 0xFF20)
-        && c < 0x1F000 && c != 0xFFFD;
+    k = hybrid__unicode_class(c);
+    return k >= HYBRID__CHAR_LU && k <= HYBRID__CHAR_LO;
+}
+/* The value of a decimal digit of any script, -1: it is none. */
+static int hybrid__jdecimal(uint32_t c)
+{
+    uint32_t back;
+    if (c < 0x80) return c >= '0' && c <= '9' ? (int)(c - '0') : -1;
+    if (hybrid__unicode_class(c) != HYBRID__CHAR_NUMBER) return -1;
+    for (back = 0; back < 10; back++) if (HYBRID__JCASE_IS(zeros, c - back)) return (int)back;
+    return -1;
+}
+static bool hybrid__jis_digit(uint32_t c) { return hybrid__jdecimal(c) >= 0 || (c >= 0x80 && HYBRID__JCASE_IS(digits, c)); }
+static bool hybrid__jis_numeric(uint32_t c)
+{
+    if (c < 0x80) return c >= '0' && c <= '9';
+    return hybrid__unicode_class(c) == HYBRID__CHAR_NUMBER || HYBRID__JCASE_IS(numbers, c);
+}
+/* \w of regular expressions */
+static bool hybrid__jis_word(uint32_t c) { return c == '_' || hybrid__jis_letter(c) || hybrid__jis_numeric(c); }
+static bool hybrid__jis_upper(uint32_t c) { return c < 0x80 ? c >= 'A' && c <= 'Z' : HYBRID__JCASE_IS(is_upper, c); }
+static bool hybrid__jis_lower(uint32_t c) { return c < 0x80 ? c >= 'a' && c <= 'z' : HYBRID__JCASE_IS(is_lower, c); }
+static bool hybrid__jis_title(uint32_t c) { return c >= 0x80 && hybrid__unicode_class(c) == HYBRID__CHAR_LT; }
+static bool hybrid__jis_cased(uint32_t c) { return hybrid__jis_upper(c) || hybrid__jis_lower(c) || hybrid__jis_title(c); }
+static bool hybrid__jis_name(uint32_t c, bool first)
+{
+    if (c < 0x80) return hybrid__jis_word(c) && !(first && c <= '9');
+    if (first) return hybrid__jis_letter(c) ? !HYBRID__JCASE_IS(no_names, c) : HYBRID__JCASE_IS(names, c);
+    if (hybrid__jis_letter(c) || hybrid__jdecimal(c) >= 0 || hybrid__unicode_class(c) == HYBRID__CHAR_MARK) return !HYBRID__JCASE_IS(no_inside, c);
+    return HYBRID__JCASE_IS(inside, c);
+}
+static bool hybrid__jis_identifier(const char *p, const char *end)
+{
+    const char *start = p;
+    uint32_t code;
+    size_t n;
+    for (; p < end; p += n) {
+        n = hybrid__utf8_next(p, end, &code);
+        if (!hybrid__jis_name(code, p == start)) return false;
+    }
+    return p > start;
 }
 
-typedef enum hybrid__jcasing { HYBRID__J_UPPER, HYBRID__J_LOWER, HYBRID__J_CAPITALIZE, HYBRID__J_TITLE, HYBRID__J_SWAP, HYBRID__J_TITLE_FILTER } hybrid__jcasing;
+typedef enum hybrid__jcasing { HYBRID__J_UPPER, HYBRID__J_LOWER, HYBRID__J_FOLD, HYBRID__J_CAPITALIZE, HYBRID__J_TITLE, HYBRID__J_SWAP } hybrid__jcasing;
 
-/* TITLE starts a word after what has no case (str.title), TITLE_FILTER after blanks, dashes and opening brackets (the filter). */
+/* One of the characters that become several: up to three in to; 0: it is none of them. */
+static size_t hybrid__jcase_many(const uint16_t *table, size_t n, uint32_t c, uint32_t to[3])
+{
+    size_t low = 0, high = n / 4, i;
+    while (high - low > 1) {
+        size_t middle = (low + high) / 2;
+        if (table[middle * 4] <= c) low = middle; else high = middle;
+    }
+    if (table[low * 4] != c) return 0;
+    for (i = 0; i < 3 && table[low * 4 + 1 + i]; i++) to[i] = table[low * 4 + 1 + i];
+    return i;
+}
+#define HYBRID__JCASE_MANY(table, c, to) hybrid__jcase_many(hybrid__jcase_##table, HYBRID__COUNT(hybrid__jcase_##table), c, to)
+
+/* c in upper, lower, title (TITLE) or folded case: how many characters, in to. A final sigma is the caller's matter. */
+static size_t hybrid__jcase_of(uint32_t c, hybrid__jcasing how, uint32_t to[3])
+{
+    const uint32_t *run = NULL;
+    size_t n = 0;
+    *to = c;
+    if (c < 0x80) {
+        if (how == HYBRID__J_UPPER || how == HYBRID__J_TITLE ? c >= 'a' && c <= 'z' : c >= 'A' && c <= 'Z') *to = c ^ 32;
+        return 1;
+    }
+    if (how == HYBRID__J_UPPER) n = HYBRID__JCASE_MANY(uppers, c, to);
+    else if (how == HYBRID__J_TITLE) n = HYBRID__JCASE_MANY(titles, c, to);
+    else if (how == HYBRID__J_FOLD) n = HYBRID__JCASE_MANY(folds, c, to);
+    else if (c == 0x130) { to[0] = 'i'; to[1] = 0x307; n = 2; }
+    if (n) return n;
+    if (how == HYBRID__J_TITLE) run = HYBRID__JCASE_MAP(title, c);
+    if (how == HYBRID__J_FOLD) run = HYBRID__JCASE_MAP(fold, c);
+    if (!run) run = how == HYBRID__J_UPPER || how == HYBRID__J_TITLE ? HYBRID__JCASE_MAP(upper, c) : HYBRID__JCASE_MAP(lower, c);
+    if (run) *to = c + run[2];
+    return 1;
+}
+
+/* Whether a letter follows a sigma (at [p, end)), with nothing but signs that belong to letters between them. */
+static bool hybrid__jletter_follows(const char *p, const char *end)
+{
+    uint32_t c;
+    while (p < end) {
+        p += hybrid__utf8_next(p, end, &c);
+        if (c < 0x80 ? !strchr("'.:^`", (int)c) || !c : !HYBRID__JCASE_IS(ignorable, c)) return hybrid__jis_cased(c);
+    }
+    return false;
+}
+
+/* [p, end) in another case, added to b. */
+static bool hybrid__jinja_cased(hybrid__jinja *j, hybrid__jbuffer *b, const char *p, const char *end, hybrid__jcasing how)
+{
+    const char *start = p;
+    bool after = false, word = false;                        /* a letter came before: signs skipped, or right before */
+    if (!hybrid__jarena_work(&j->arena, (uint64_t)(end - p) / 2)) return hybrid__jinja_spent(j);
+    while (p < end) {
+        uint32_t c, to[3];
+        size_t used = hybrid__utf8_read(p, end, &c), n, i;
+        hybrid__jcasing one = how;
+        char made[4];
+        bool cased;
+        if (!used) { if (!hybrid__jinja_put(j, b, p++, 1)) return false; after = word = false; continue; }
+        cased = hybrid__jis_cased(c);
+        if (how == HYBRID__J_CAPITALIZE) one = p == start ? HYBRID__J_TITLE : HYBRID__J_LOWER;
+        if (how == HYBRID__J_TITLE) one = word ? HYBRID__J_LOWER : HYBRID__J_TITLE;
+        if (how == HYBRID__J_SWAP) one = hybrid__jis_upper(c) ? HYBRID__J_LOWER : HYBRID__J_UPPER;
+        if (how == HYBRID__J_SWAP && !hybrid__jis_upper(c) && !hybrid__jis_lower(c)) { to[0] = c; n = 1; }
+        else n = hybrid__jcase_of(c, one, to);
+        if (c == 0x3A3 && one == HYBRID__J_LOWER && after && !hybrid__jletter_follows(p + used, end)) to[0] = 0x3C2;
+        for (i = 0; i < n; i++) if (!hybrid__jinja_put(j, b, made, hybrid__utf8_write(to[i], made))) return false;
+        if (c < 0x80 ? !strchr("'.:^`", (int)c) || !c : !HYBRID__JCASE_IS(ignorable, c)) after = cased;
+        word = cased;
+        p += used;
+    }
+    return true;
+}
 static bool hybrid__jinja_casing(hybrid__jinja *j, const hybrid__jstring *s, hybrid__jcasing how, hybrid__jvalue *out)
 {
     hybrid__jbuffer b = { NULL, 0, 0 };
-    const char *p = s->p, *end = p + s->n;
-    bool start = true;
-    while (p < end) {
-        char made[4];
-        uint32_t c, to;
-        size_t used = hybrid__utf8_read(p, end, &c);
-        bool upper = how == HYBRID__J_UPPER || (how == HYBRID__J_SWAP ? hybrid__jlower(c) == c : how != HYBRID__J_LOWER && start);
-        if (!used) {
-            if (!hybrid__jinja_put(j, &b, p++, 1)) return false;
-            continue;
-        }
-        to = upper ? hybrid__jupper(c) : hybrid__jlower(c);
-        if (upper && c == 0xDF) { if (!hybrid__jinja_put(j, &b, how == HYBRID__J_TITLE || how == HYBRID__J_CAPITALIZE ? "Ss" : "SS", 2)) return false; }
-        else if (!hybrid__jinja_put(j, &b, made, hybrid__utf8_write(to, made))) return false;
-        if (how == HYBRID__J_CAPITALIZE) start = false;
-        else if (how == HYBRID__J_TITLE) start = !hybrid__jcased(c);
-        else start = hybrid__jspace(c) || (c < 0x80 && c && strchr("-({[<", (int)c) != NULL);
-        p += used;
-    }
-    return hybrid__jinja_text(j, &b, out);
+    return hybrid__jinja_cased(j, &b, s->p, s->p + s->n, how) && hybrid__jinja_text(j, &b, out);
 }
 
-static bool hybrid__jm_upper(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_casing(j, c->self.u.s, HYBRID__J_UPPER, out); }
-static bool hybrid__jm_lower(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_casing(j, c->self.u.s, HYBRID__J_LOWER, out); }
-static bool hybrid__jm_title(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_casing(j, c->self.u.s, HYBRID__J_TITLE, out); }
-static bool hybrid__jm_capitalize(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_casing(j, c->self.u.s, HYBRID__J_CAPITALIZE, out); }
-static bool hybrid__jm_swapcase(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_casing(j, c->self.u.s, HYBRID__J_SWAP, out); }
+static bool hybrid__jm_case(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    static const hybrid__jcasing how[] = { HYBRID__J_UPPER, HYBRID__J_LOWER, HYBRID__J_TITLE, HYBRID__J_CAPITALIZE, HYBRID__J_SWAP, HYBRID__J_FOLD };
+    return hybrid__jinja_casing(j, c->self.u.s, how[hybrid__jword("upper lower title capitalize swapcase casefold", c->name, strlen(c->name))], out);
+}
+
+/* Whether v is text that was marked safe. */
+HYBRID__INLINE bool hybrid__jis_safe(hybrid__jvalue v) { return v.type == HYBRID__J_STRING && v.mark; }
+
+/* v as text that is safe: escaped, unless it is marked so (or double: escaped in any case). */
+static bool hybrid__jinja_escape(hybrid__jinja *j, hybrid__jvalue v, bool again, hybrid__jvalue *out)
+{
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    const char *p, *end, *plain;
+    if (!hybrid__jinja_to_string(j, v, out)) return false;
+    if (hybrid__jis_safe(*out) && !again) return true;
+    for (p = plain = out->u.s->p, end = p + out->u.s->n; p < end; p++) {
+        const char *entity = *p == '&' ? "&amp;" : *p == '<' ? "&lt;" : *p == '>' ? "&gt;" : *p == '"' ? "&#34;" : *p == '\'' ? "&#39;" : NULL;
+        if (!entity) continue;
+        if (!hybrid__jinja_put(j, &b, plain, (size_t)(p - plain)) || !hybrid__jinja_puts(j, &b, entity)) return false;
+        plain = p + 1;
+    }
+    if (!hybrid__jarena_work(&j->arena, out->u.s->n / 8)) return hybrid__jinja_spent(j);
+    if (plain == out->u.s->p) { if (!hybrid__jinja_view(j, plain, out->u.s->n, out)) return false; }
+    else if (!hybrid__jinja_put(j, &b, plain, (size_t)(end - plain)) || !hybrid__jinja_text(j, &b, out)) return false;
+    out->mark = !j->js;
+    return true;
+}
 
 /* The text without characters of `set` (white space when there is none) at its ends. */
 static bool hybrid__jinja_strip(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue set, bool left, bool right, hybrid__jvalue *out)
@@ -10664,19 +11260,58 @@ static bool hybrid__jinja_split(hybrid__jinja *j, hybrid__jcall *c, bool right, 
 static bool hybrid__jm_split(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_split(j, c, false, out); }
 static bool hybrid__jm_rsplit(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_split(j, c, true, out); }
 
+/* Bytes of the line break at p (p < end), 0: none. All that Python takes for one, "\r\n" as one. */
+static size_t hybrid__jline_break(const char *p, const char *end)
+{
+    uint32_t c;
+    size_t n = hybrid__utf8_next(p, end, &c);
+    if (c == '\r' && p + 1 < end && p[1] == '\n') return 2;
+    return (c >= 10 && c <= 13) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 || c == 0x2029 ? n : 0;
+}
+/* Where the line at p ends; *next: where the one after it begins. */
+static const char *hybrid__jline_end(const char *p, const char *end, const char **next)
+{
+    size_t n = 0;
+    uint32_t c;
+    while (p < end && (n = hybrid__jline_break(p, end)) == 0) p += hybrid__utf8_next(p, end, &c);
+    *next = p + n;
+    return p;
+}
 static bool hybrid__jm_splitlines(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
-    const char *p = c->self.u.s->p, *end = p + c->self.u.s->n;
+    const char *p = c->self.u.s->p, *end = p + c->self.u.s->n, *next, *stop;
     bool keep = hybrid__jflag(c->a[0], false);
     if (!hybrid__jinja_new_list(j, 0, HYBRID__J_PLAIN, out)) return false;
-    while (p < end) {
-        const char *q = p, *next;
-        while (q < end && *q != '\n' && *q != '\r') q++;
-        next = q + (q < end) + (q + 1 < end && q[0] == '\r' && q[1] == '\n');
-        if (!hybrid__jinja_push_view(j, *out, p, keep ? next : q)) return false;
-        p = next;
+    for (; p < end; p = next) {
+        stop = hybrid__jline_end(p, end, &next);
+        if (!hybrid__jinja_push_view(j, *out, p, keep ? next : stop)) return false;
     }
     return true;
+}
+
+/* Tabs become blanks up to the next column that is a multiple of the size. */
+static bool hybrid__jm_expandtabs(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    const char *p = c->self.u.s->p, *end = p + c->self.u.s->n;
+    int64_t size, column = 0, blanks;
+    if (!hybrid__jinja_want_int(j, c->name, c->a[0], 8, &size)) return false;
+    if (size > INT32_MAX) size = INT32_MAX;
+    while (p < end) {
+        uint32_t code;
+        size_t n = hybrid__utf8_next(p, end, &code);
+        if (code != '\t') {
+            if (!hybrid__jinja_put(j, &b, p, n)) return false;
+            column = code == '\n' || code == '\r' ? 0 : column + 1;
+        } else if (size > 0) {
+            blanks = size - column % size;
+            column += blanks;
+            if (!hybrid__jarena_work(&j->arena, (uint64_t)blanks)) return hybrid__jinja_spent(j);
+            for (; blanks; blanks--) if (!hybrid__jinja_put(j, &b, " ", 1)) return false;
+        }
+        p += n;
+    }
+    return hybrid__jinja_text(j, &b, out);
 }
 
 /* (before, separator, after) */
@@ -10699,18 +11334,46 @@ static bool hybrid__jinja_partition(hybrid__jinja *j, hybrid__jcall *c, bool rig
 static bool hybrid__jm_partition(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_partition(j, c, false, out); }
 static bool hybrid__jm_rpartition(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_partition(j, c, true, out); }
 
+/* A position of Python's slices: from the end when negative, then kept within 0..n. */
+static size_t hybrid__jclamp(int64_t i, size_t n)
+{
+    if (i < 0) i += (int64_t)n;
+    return i < 0 ? 0 : HYBRID__MIN((uint64_t)i, (uint64_t)n);
+}
+
+/* The part [a[1]:a[2]] of the text that a method looks into, as bytes; false: error, or (*none) there is no such part. */
+static bool hybrid__jinja_part(hybrid__jinja *j, hybrid__jcall *c, size_t *from, size_t *to, bool *none)
+{
+    hybrid__jstring *s = c->self.u.s;
+    size_t chars = hybrid__jstring_chars(&j->arena, s);
+    int64_t a, b;
+    *none = false;
+    if (!hybrid__jinja_want_int(j, c->name, c->a[1], 0, &a) || !hybrid__jinja_want_int(j, c->name, c->a[2], INT64_MAX, &b)) return false;
+    *none = a > (int64_t)chars || hybrid__jclamp(a, chars) > hybrid__jclamp(b, chars);
+    *from = hybrid__jstring_at(&j->arena, s, hybrid__jclamp(a, chars));
+    *to = hybrid__jstring_at(&j->arena, s, hybrid__jclamp(b, chars));
+    return !j->arena.result || hybrid__jinja_spent(j);
+}
+
 /* startswith, endswith: one affix or a tuple of them. */
 static bool hybrid__jinja_affix(hybrid__jinja *j, hybrid__jcall *c, bool at_end, hybrid__jvalue *out)
 {
     const hybrid__jstring *s = c->self.u.s;
     hybrid__jvalue *one = &c->a[0];
-    size_t n = 1, i;
+    size_t n = 1, i, from = 0, to = s->n;
     hybrid__jstring *affix;
-    if (c->a[0].type == HYBRID__J_LIST) { one = c->a[0].u.list->items; n = c->a[0].u.list->n; }
+    bool none = false;
+    if (c->a[0].type == HYBRID__J_LIST && (c->a[0].u.list->kind == HYBRID__J_TUPLE || j->js)) {
+        one = c->a[0].u.list->items;
+        n = c->a[0].u.list->n;
+    }
+    if (c->a[1].type != HYBRID__J_MISSING && !hybrid__jinja_part(j, c, &from, &to, &none)) return false;
     *out = hybrid__jbool(false);
+    if (!hybrid__jarena_work(&j->arena, n)) return hybrid__jinja_spent(j);
     for (i = 0; i < n && !out->u.b; i++) {
         if (!hybrid__jinja_want_string(j, c->name, one[i], &affix)) return false;
-        out->u.b = affix->n <= s->n && !memcmp(at_end ? s->p + s->n - affix->n : s->p, affix->p, affix->n);
+        if (!hybrid__jarena_work(&j->arena, affix->n / 16)) return hybrid__jinja_spent(j);
+        out->u.b = !none && affix->n <= to - from && !memcmp(at_end ? s->p + to - affix->n : s->p + from, affix->p, affix->n);
     }
     return true;
 }
@@ -10760,34 +11423,26 @@ static bool hybrid__jm_replace(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalu
 {
     hybrid__jstring *from, *to;
     int64_t most;
+    if (hybrid__jis_safe(c->self) && !hybrid__jinja_escape(j, c->a[1], false, &c->a[1])) return false;
     return hybrid__jinja_want_string(j, c->name, c->a[0], &from) && hybrid__jinja_want_string(j, c->name, c->a[1], &to)
         && hybrid__jinja_want_int(j, c->name, c->a[2], -1, &most) && hybrid__jinja_replace(j, c->self.u.s, from, to, most, out);
-}
-
-/* A position of Python's slices: from the end when negative, then kept within 0..n. */
-static size_t hybrid__jclamp(int64_t i, size_t n)
-{
-    if (i < 0) i += (int64_t)n;
-    return i < 0 ? 0 : HYBRID__MIN((uint64_t)i, (uint64_t)n);
 }
 
 /* The place of a needle in code points, -1: none. */
 static bool hybrid__jinja_position(hybrid__jinja *j, hybrid__jcall *c, bool right, int64_t *place)
 {
     hybrid__jstring *s = c->self.u.s, *needle;
-    size_t chars = hybrid__jstring_chars(&j->arena, s), from, to, at;
-    int64_t a, b;
-    if (!hybrid__jinja_want_string(j, c->name, c->a[0], &needle) || !hybrid__jinja_want_int(j, c->name, c->a[1], 0, &a)
-        || !hybrid__jinja_want_int(j, c->name, c->a[2], INT64_MAX, &b)) return false;
+    size_t from, to, at;
+    bool none;
+    if (!hybrid__jinja_want_string(j, c->name, c->a[0], &needle) || !hybrid__jinja_part(j, c, &from, &to, &none)) return false;
     if (!hybrid__jarena_work(&j->arena, 1 + s->n / 16)) return hybrid__jinja_spent(j);
-    from = hybrid__jstring_at(&j->arena, s, hybrid__jclamp(a, chars));
-    to = hybrid__jstring_at(&j->arena, s, hybrid__jclamp(b, chars));
     *place = -1;
-    if (from > to || a > (int64_t)chars) return true;
+    if (none) return true;
     if (!right) at = hybrid__jfind(s->p, to, needle->p, needle->n, from);
     else if ((at = hybrid__jfind_last(&j->arena, s->p + from, to - from, needle->p, needle->n)) != SIZE_MAX) at += from;
+    if (j->arena.result) return hybrid__jinja_spent(j);
     if (at == SIZE_MAX) return true;
-    if (chars == s->n) *place = (int64_t)at;
+    if (hybrid__jstring_chars(&j->arena, s) == s->n) *place = (int64_t)at;
     else {
         hybrid__jstring head;
         head.p = s->p; head.n = at; head.chars = SIZE_MAX; head.buffer = NULL;
@@ -10805,37 +11460,76 @@ static bool hybrid__jm_index(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue 
 }
 static bool hybrid__jm_count(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
-    hybrid__jstring *s = c->self.u.s, *needle;
-    size_t at = 0;
-    if (!hybrid__jinja_want_string(j, c->name, c->a[0], &needle)) return false;
+    hybrid__jstring *s = c->self.u.s, *needle, part;
+    size_t at, to;
+    bool none;
+    if (!hybrid__jinja_want_string(j, c->name, c->a[0], &needle) || !hybrid__jinja_part(j, c, &at, &to, &none)) return false;
     *out = hybrid__jint(0);
-    if (!needle->n) { out->u.i = (int64_t)hybrid__jstring_chars(&j->arena, s) + 1; return true; }
-    for (; (at = hybrid__jfind(s->p, s->n, needle->p, needle->n, at)) != SIZE_MAX; at += needle->n) out->u.i++;
+    if (none) return true;
+    if (!needle->n) {
+        part.p = s->p + at; part.n = to - at; part.chars = SIZE_MAX; part.buffer = NULL;
+        out->u.i = (int64_t)hybrid__jstring_chars(&j->arena, &part) + 1;
+        return true;
+    }
+    for (; (at = hybrid__jfind(s->p, to, needle->p, needle->n, at)) != SIZE_MAX; at += needle->n) {
+        out->u.i++;
+        if (!hybrid__jarena_work(&j->arena, 1)) return hybrid__jinja_spent(j);
+    }
     return hybrid__jarena_work(&j->arena, s->n / 16) || hybrid__jinja_spent(j);
 }
 
-/* is...(): every character is of the kind, and there is one. For upper and lower: every one that has case. */
+/* is...(): every character is of the kind, and (but for ascii and printable) there is one. */
 static bool hybrid__jm_is(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
-    const char *p = c->self.u.s->p, *end = p + c->self.u.s->n, *kind = c->name + 2;
-    bool any = false, all = true;
+    const char *p = c->self.u.s->p, *end = p + c->self.u.s->n;
+    int kind = hybrid__jword("digit numeric decimal alpha alnum ascii space printable", c->name + 2, strlen(c->name + 2));
+    bool all = p < end || kind == 5 || kind == 7;
     uint32_t code;
-    if (!hybrid__jarena_work(&j->arena, c->self.u.s->n / 16)) return hybrid__jinja_spent(j);
-    for (; p < end && all; p += hybrid__utf8_next(p, end, &code)) {
-        bool digit, letter;
-        hybrid__utf8_next(p, end, &code);
-        digit = code >= '0' && code <= '9';
-        letter = hybrid__jletter(code);
-        if (*kind == 'u' || *kind == 'l') {
-            if (!hybrid__jcased(code)) continue;
-            all = *kind == 'u' ? hybrid__jlower(code) != code : hybrid__jupper(code) != code || code == 0xDF;
-        } else {
-            all = *kind == 's' ? hybrid__jspace(code) : *kind == 'd' || *kind == 'n' ? digit : kind[2] == 'n' ? digit || letter
-                : kind[1] == 's' ? code < 0x80 : letter;
+    if (!hybrid__jarena_work(&j->arena, c->self.u.s->n / 8)) return hybrid__jinja_spent(j);
+    while (p < end && all) {
+        p += hybrid__utf8_next(p, end, &code);
+        switch (kind) {
+        case 0: all = hybrid__jis_digit(code); break;
+        case 1: all = hybrid__jis_numeric(code); break;
+        case 2: all = hybrid__jdecimal(code) >= 0; break;
+        case 3: all = hybrid__jis_letter(code); break;
+        case 4: all = hybrid__jis_letter(code) || hybrid__jis_numeric(code); break;
+        case 5: all = code < 0x80; break;
+        case 6: all = hybrid__jspace(code); break;
+        default: all = hybrid__jprintable(code); break;
         }
-        any = true;
     }
-    *out = hybrid__jbool(all && (any || (kind[0] == 'a' && kind[1] == 's')));
+    *out = hybrid__jbool(all);
+    return true;
+}
+/* isupper, islower: no letter of another case, and one of this. istitle: words begin with a large letter, small ones follow. */
+static bool hybrid__jm_is_case(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    const char *p = c->self.u.s->p, *end = p + c->self.u.s->n;
+    char kind = c->name[2];
+    bool any = false, word = false, all = true;
+    uint32_t code;
+    if (!hybrid__jarena_work(&j->arena, c->self.u.s->n / 8)) return hybrid__jinja_spent(j);
+    while (p < end && all) {
+        bool upper, lower, title;
+        p += hybrid__utf8_next(p, end, &code);
+        upper = hybrid__jis_upper(code);
+        lower = !upper && hybrid__jis_lower(code);
+        title = !upper && !lower && hybrid__jis_title(code);
+        if (kind == 'u') all = !lower && !title;
+        else if (kind == 'l') all = !upper && !title;
+        else if (upper || title) all = !word;
+        else if (lower) all = word;
+        any = any || (kind == 'u' ? upper : kind == 'l' ? lower : upper || lower || title);
+        word = upper || lower || title;
+    }
+    *out = hybrid__jbool(all && any);
+    return true;
+}
+static bool hybrid__jm_isidentifier(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    if (!hybrid__jarena_work(&j->arena, c->self.u.s->n / 8)) return hybrid__jinja_spent(j);
+    *out = hybrid__jbool(hybrid__jis_identifier(c->self.u.s->p, c->self.u.s->p + c->self.u.s->n));
     return true;
 }
 
@@ -10847,6 +11541,7 @@ static bool hybrid__jm_pad(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *o
     int64_t width, room, left, i;
     bool zero = c->name[0] == 'z', sign = zero && s->n && (s->p[0] == '-' || s->p[0] == '+');
     if (!hybrid__jinja_want_int(j, c->name, c->a[0], 0, &width)) return false;
+    if (hybrid__jis_safe(c->self) && c->a[1].type == HYBRID__J_STRING && !hybrid__jinja_escape(j, c->a[1], false, &c->a[1])) return false;
     if (c->a[1].type != HYBRID__J_MISSING && (!hybrid__jinja_want_string(j, c->name, c->a[1], &fill) || hybrid__jstring_chars(&j->arena, fill) != 1))
         return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s: the fill must be one character", c->name);
     room = width - (int64_t)hybrid__jstring_chars(&j->arena, s);
@@ -10869,41 +11564,60 @@ static bool hybrid__jm_join(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *
     hybrid__jstring *one;
     size_t i;
     if (!hybrid__jinja_items(j, c->a[0], &items)) return false;
-    for (i = 0; i < items->n; i++)
-        if ((i && !hybrid__jinja_put(j, &b, c->self.u.s->p, c->self.u.s->n)) || !hybrid__jinja_want_string(j, c->name, items->items[i], &one)
+    for (i = 0; i < items->n; i++) {
+        hybrid__jvalue v = items->items[i];
+        if (hybrid__jis_safe(c->self) && !hybrid__jinja_escape(j, v, false, &v)) return false;
+        if ((i && !hybrid__jinja_put(j, &b, c->self.u.s->p, c->self.u.s->n)) || !hybrid__jinja_want_string(j, c->name, v, &one)
             || !hybrid__jinja_put(j, &b, one->p, one->n)) return false;
+    }
     return hybrid__jinja_text(j, &b, out);
 }
 
 static bool hybrid__jm_format(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out);
 
+static bool hybrid__jm_format_map(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out);
+
 static const hybrid__jbuiltin hybrid__jstring_methods[] = {
-    { "strip", "chars", 0, hybrid__jm_strip }, { "lstrip", "chars", 0, hybrid__jm_lstrip }, { "rstrip", "chars", 0, hybrid__jm_rstrip },
+    { "strip", "/chars", 0, hybrid__jm_strip }, { "lstrip", "/chars", 0, hybrid__jm_lstrip }, { "rstrip", "/chars", 0, hybrid__jm_rstrip },
     { "split", "sep maxsplit", 0, hybrid__jm_split }, { "rsplit", "sep maxsplit", 0, hybrid__jm_rsplit },
-    { "splitlines", "keepends", 0, hybrid__jm_splitlines }, { "startswith", "prefix", 1, hybrid__jm_startswith },
-    { "endswith", "suffix", 1, hybrid__jm_endswith }, { "replace", "old new count", 2, hybrid__jm_replace },
-    { "upper", "", 0, hybrid__jm_upper }, { "lower", "", 0, hybrid__jm_lower }, { "casefold", "", 0, hybrid__jm_lower },
-    { "title", "", 0, hybrid__jm_title }, { "capitalize", "", 0, hybrid__jm_capitalize }, { "swapcase", "", 0, hybrid__jm_swapcase },
-    { "find", "sub start end", 1, hybrid__jm_find }, { "rfind", "sub start end", 1, hybrid__jm_rfind },
-    { "index", "sub start end", 1, hybrid__jm_index }, { "rindex", "sub start end", 1, hybrid__jm_index },
-    { "count", "sub", 1, hybrid__jm_count }, { "join", "iterable", 1, hybrid__jm_join }, { "format", "*", 0, hybrid__jm_format },
-    { "partition", "sep", 1, hybrid__jm_partition }, { "rpartition", "sep", 1, hybrid__jm_rpartition },
-    { "removeprefix", "prefix", 1, hybrid__jm_removeprefix }, { "removesuffix", "suffix", 1, hybrid__jm_removesuffix },
-    { "ljust", "width fillchar", 1, hybrid__jm_pad }, { "rjust", "width fillchar", 1, hybrid__jm_pad },
-    { "center", "width fillchar", 1, hybrid__jm_pad }, { "zfill", "width", 1, hybrid__jm_pad },
+    { "splitlines", "keepends", 0, hybrid__jm_splitlines }, { "startswith", "/prefix start end", 1, hybrid__jm_startswith },
+    { "endswith", "/suffix start end", 1, hybrid__jm_endswith }, { "replace", "/old new count", 2, hybrid__jm_replace },
+    { "upper", "", 0, hybrid__jm_case }, { "lower", "", 0, hybrid__jm_case }, { "casefold", "", 0, hybrid__jm_case },
+    { "title", "", 0, hybrid__jm_case }, { "capitalize", "", 0, hybrid__jm_case }, { "swapcase", "", 0, hybrid__jm_case },
+    { "find", "/sub start end", 1, hybrid__jm_find }, { "rfind", "/sub start end", 1, hybrid__jm_rfind },
+    { "index", "/sub start end", 1, hybrid__jm_index }, { "rindex", "/sub start end", 1, hybrid__jm_index },
+    { "count", "/sub start end", 1, hybrid__jm_count }, { "join", "/iterable", 1, hybrid__jm_join }, { "format", "*", 0, hybrid__jm_format },
+    { "format_map", "/mapping", 1, hybrid__jm_format_map },
+    { "partition", "/sep", 1, hybrid__jm_partition }, { "rpartition", "/sep", 1, hybrid__jm_rpartition },
+    { "removeprefix", "/prefix", 1, hybrid__jm_removeprefix }, { "removesuffix", "/suffix", 1, hybrid__jm_removesuffix },
+    { "ljust", "/width fillchar", 1, hybrid__jm_pad }, { "rjust", "/width fillchar", 1, hybrid__jm_pad },
+    { "center", "/width fillchar", 1, hybrid__jm_pad }, { "zfill", "/width", 1, hybrid__jm_pad },
+    { "expandtabs", "tabsize", 0, hybrid__jm_expandtabs }, { "isidentifier", "", 0, hybrid__jm_isidentifier },
     { "isdigit", "", 0, hybrid__jm_is }, { "isnumeric", "", 0, hybrid__jm_is }, { "isdecimal", "", 0, hybrid__jm_is },
     { "isalpha", "", 0, hybrid__jm_is }, { "isalnum", "", 0, hybrid__jm_is }, { "isascii", "", 0, hybrid__jm_is },
-    { "isspace", "", 0, hybrid__jm_is }, { "isupper", "", 0, hybrid__jm_is }, { "islower", "", 0, hybrid__jm_is }
+    { "isspace", "", 0, hybrid__jm_is }, { "isprintable", "", 0, hybrid__jm_is },
+    { "isupper", "", 0, hybrid__jm_is_case }, { "islower", "", 0, hybrid__jm_is_case }, { "istitle", "", 0, hybrid__jm_is_case }
 };
+
+/* What a method of safe text gives is safe too: a text, or the texts in a list. */
+static void hybrid__jmark_safe(hybrid__jvalue *v)
+{
+    size_t i;
+    if (v->type == HYBRID__J_STRING) v->mark = 1;
+    if (v->type != HYBRID__J_LIST) return;
+    for (i = 0; i < v->u.list->n; i++) if (v->u.list->items[i].type == HYBRID__J_STRING) v->u.list->items[i].mark = 1;
+}
 
 /* ---- lists and dicts ---- */
 
 static bool hybrid__jm_list_index(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
     const hybrid__jlist *l = c->self.u.list;
+    int64_t from = 0, to = INT64_MAX;
     size_t i;
+    if (c->name[0] == 'i' && (!hybrid__jinja_want_int(j, c->name, c->a[1], 0, &from) || !hybrid__jinja_want_int(j, c->name, c->a[2], to, &to))) return false;
     *out = hybrid__jint(0);
-    for (i = 0; i < l->n; i++) {
+    for (i = hybrid__jclamp(from, l->n); i < hybrid__jclamp(to, l->n); i++) {
         int same = hybrid__jequal(&j->arena, l->items[i], c->a[0], j->depth);
         if (same < 0) return hybrid__jinja_spent(j);
         if (same && c->name[0] == 'i') { *out = hybrid__jint((int64_t)i); return true; }
@@ -10920,7 +11634,9 @@ static bool hybrid__jm_forbidden(hybrid__jinja *j, hybrid__jcall *c, hybrid__jva
 
 static bool hybrid__jm_get(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
-    const hybrid__jentry *e = hybrid__jdict_find(&j->arena, c->self.u.dict, c->a[0]);
+    const hybrid__jentry *e;
+    if (!hybrid__jinja_key(j, c->a[0])) return false;
+    e = hybrid__jdict_find(&j->arena, c->self.u.dict, c->a[0]);
     *out = e ? e->value : c->a[1].type != HYBRID__J_MISSING ? c->a[1] : hybrid__jnone();
     return !j->arena.result || hybrid__jinja_spent(j);
 }
@@ -10940,14 +11656,15 @@ static bool hybrid__jm_dict_view(hybrid__jinja *j, hybrid__jcall *c, hybrid__jva
     return hybrid__jinja_dict_view(j, c->self.u.dict, c->name[0], HYBRID__J_VIEW, out);
 }
 
+enum { HYBRID__J_SEQUENCE_METHODS = 2 };                     /* the first ones: what tuples and ranges have */
 static const hybrid__jbuiltin hybrid__jlist_methods[] = {
-    { "index", "value", 1, hybrid__jm_list_index }, { "count", "value", 1, hybrid__jm_list_index }, { "copy", "", 0, hybrid__jm_copy },
+    { "index", "/value start stop", 1, hybrid__jm_list_index }, { "count", "/value", 1, hybrid__jm_list_index }, { "copy", "", 0, hybrid__jm_copy },
     { "append", "*", 0, hybrid__jm_forbidden }, { "extend", "*", 0, hybrid__jm_forbidden }, { "insert", "*", 0, hybrid__jm_forbidden },
     { "pop", "*", 0, hybrid__jm_forbidden }, { "remove", "*", 0, hybrid__jm_forbidden }, { "clear", "*", 0, hybrid__jm_forbidden },
     { "sort", "*", 0, hybrid__jm_forbidden }, { "reverse", "*", 0, hybrid__jm_forbidden }
 };
 static const hybrid__jbuiltin hybrid__jdict_methods[] = {
-    { "get", "key default", 1, hybrid__jm_get }, { "items", "", 0, hybrid__jm_dict_view }, { "keys", "", 0, hybrid__jm_dict_view },
+    { "get", "/key default", 1, hybrid__jm_get }, { "items", "", 0, hybrid__jm_dict_view }, { "keys", "", 0, hybrid__jm_dict_view },
     { "values", "", 0, hybrid__jm_dict_view }, { "copy", "", 0, hybrid__jm_copy },
     { "update", "*", 0, hybrid__jm_forbidden }, { "pop", "*", 0, hybrid__jm_forbidden }, { "popitem", "*", 0, hybrid__jm_forbidden },
     { "setdefault", "*", 0, hybrid__jm_forbidden }, { "clear", "*", 0, hybrid__jm_forbidden }
@@ -10957,7 +11674,9 @@ static const hybrid__jbuiltin hybrid__jdict_methods[] = {
 static const hybrid__jbuiltin *hybrid__jmethod(hybrid__jvalue v, const hybrid__jstring *name)
 {
     if (v.type == HYBRID__J_STRING) return hybrid__jbuiltin_find(hybrid__jstring_methods, HYBRID__COUNT(hybrid__jstring_methods), name->p, name->n);
-    if (v.type == HYBRID__J_LIST) return hybrid__jbuiltin_find(hybrid__jlist_methods, HYBRID__COUNT(hybrid__jlist_methods), name->p, name->n);
+    if (v.type == HYBRID__J_LIST && v.u.list->kind <= HYBRID__J_RANGE)
+        return hybrid__jbuiltin_find(hybrid__jlist_methods, v.u.list->kind == HYBRID__J_PLAIN ? HYBRID__COUNT(hybrid__jlist_methods)
+            : (size_t)HYBRID__J_SEQUENCE_METHODS, name->p, name->n);
     if (v.type == HYBRID__J_DICT) return hybrid__jbuiltin_find(hybrid__jdict_methods, HYBRID__COUNT(hybrid__jdict_methods), name->p, name->n);
     return NULL;
 }
@@ -10966,43 +11685,56 @@ static const hybrid__jbuiltin *hybrid__jmethod(hybrid__jvalue v, const hybrid__j
 /* ==== begin src/text/jinja_format.c ==== */
 /* text/jinja_format: values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y'). */
 
-/* v by a conversion of printf (f, e, g), with a decimal point whatever the locale says. */
-static size_t hybrid__jformat_real(double v, char conversion, int precision, char out[400])
+/* v by a conversion of printf (f, e, g), with a decimal point whatever the locale says. precision -1 - n: as g with n, but with a digit
+ * behind the point (what format() does when it has no type). alternate: the point is always there. */
+static size_t hybrid__jformat_real(double v, char conversion, int precision, bool alternate, char out[400])
 {
     char raw[400];
     size_t n = 0, i;
-    bool other = false;
+    bool other = false, point = false, bare = precision < 0;
+    if (bare) precision = -1 - precision;
     switch (conversion) {
-    case 'e': snprintf(raw, sizeof raw, "%.*e", precision, v); break;
-    case 'E': snprintf(raw, sizeof raw, "%.*E", precision, v); break;
-    case 'g': snprintf(raw, sizeof raw, "%.*g", precision, v); break;
-    case 'G': snprintf(raw, sizeof raw, "%.*G", precision, v); break;
-    default:  snprintf(raw, sizeof raw, "%.*f", precision, v); break;
+    case 'e': snprintf(raw, sizeof raw, alternate ? "%#.*e" : "%.*e", precision, v); break;
+    case 'E': snprintf(raw, sizeof raw, alternate ? "%#.*E" : "%.*E", precision, v); break;
+    case 'g': snprintf(raw, sizeof raw, alternate ? "%#.*g" : "%.*g", precision, v); break;
+    case 'G': snprintf(raw, sizeof raw, alternate ? "%#.*G" : "%.*G", precision, v); break;
+    default:  snprintf(raw, sizeof raw, alternate ? "%#.*f" : "%.*f", precision, v); break;
     }
     for (i = 0; raw[i]; i++) {
         char c = raw[i];
         bool known = hybrid__is_digit(c) || c == '-' || c == '+' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        point = point || !known || c == 'e' || c == 'n' || c == 'i';
         if (known) out[n++] = c;
         else if (!other) out[n++] = '.';
         other = !known;
     }
+    if (bare && !point) { out[n++] = '.'; out[n++] = '0'; }
     out[n] = 0;
     return n;
 }
 
-typedef struct hybrid__jspec { char fill[4]; size_t n_fill; char align, sign, type; bool alternate, comma, given; int64_t width, precision; } hybrid__jspec;
+/* A specification of a field: [[fill]align][sign][z][#][0][width][, or _][.precision][type]. */
+typedef struct hybrid__jspec {
+    char    fill[4];
+    size_t  n_fill;
+    char    align, sign, type, group;    /* 0: not given */
+    bool    alternate, zero, no_minus;   /* no_minus: z, no minus before zero */
+    bool    strict;                      /* of format(): what means nothing for a type is an error; % is lax */
+    int64_t width, precision;            /* precision -1: not given */
+} hybrid__jspec;
 
-/* Text in a field. align: '<', '>', '^', or '=': the padding comes after the sign. */
-static bool hybrid__jinja_field(hybrid__jinja *j, hybrid__jbuffer *b, const hybrid__jspec *f, const char *p, size_t n)
+/* Text in a field. align: '<', '>', '^', or '=': the padding comes after the first n_sign bytes. */
+static bool hybrid__jinja_field(hybrid__jinja *j, hybrid__jbuffer *b, const hybrid__jspec *f, const char *p, size_t n, size_t n_sign)
 {
     hybrid__jstring s;
     int64_t room, left;
     s.p = p; s.n = n; s.chars = SIZE_MAX; s.buffer = NULL;
     room = f->width - (int64_t)hybrid__jstring_chars(&j->arena, &s);
     if (room < 0) room = 0;
-    if (f->align == '=' && n && (*p == '-' || *p == '+' || *p == ' ')) {
-        if (!hybrid__jinja_put(j, b, p, 1)) return false;
-        p++; n--;
+    if (f->align == '=') {
+        if (!hybrid__jinja_put(j, b, p, n_sign)) return false;
+        p += n_sign;
+        n -= n_sign;
     }
     left = f->align == '<' ? 0 : f->align == '^' ? room / 2 : room;
     if (!hybrid__jarena_work(&j->arena, (uint64_t)room)) return hybrid__jinja_spent(j);
@@ -11012,68 +11744,158 @@ static bool hybrid__jinja_field(hybrid__jinja *j, hybrid__jbuffer *b, const hybr
     return true;
 }
 
-/* An integer in a base, with its sign. */
-static size_t hybrid__jformat_int(int64_t v, const hybrid__jspec *f, char out[100])
+/* A number in a field: sign and prefix, digits in groups, and what follows them (a fraction). Zeros that fill are grouped too. */
+static bool hybrid__jinja_number(hybrid__jinja *j, hybrid__jbuffer *b, const hybrid__jspec *f, const char *head, const char *digits, size_t n, const char *tail)
+{
+    enum { MOST = 1500 };
+    hybrid__jbuffer whole = { NULL, 0, 0 };
+    size_t size = f->group && f->type && strchr("bxXo", f->type) ? 4 : 3, n_head = strlen(head), n_tail = strlen(tail), i, want = n;
+    bool fill = f->align == '=' && f->n_fill == 1 && *f->fill == '0';
+    if (f->group && fill) {
+        while (n_head + n_tail + want + (want - 1) / size < (size_t)f->width) want++;
+    }
+    if (want > n + MOST && !hybrid__jarena_work(&j->arena, want)) return hybrid__jinja_spent(j);
+    if (!hybrid__jinja_put(j, &whole, head, n_head)) return false;
+    for (i = want; i > 0; i--) {
+        if (!hybrid__jinja_put(j, &whole, i > n ? "0" : digits + n - i, 1)) return false;
+        if (f->group && i > 1 && (i - 1) % size == 0 && !hybrid__jinja_put(j, &whole, &f->group, 1)) return false;
+    }
+    return hybrid__jinja_put(j, &whole, tail, n_tail) && hybrid__jinja_field(j, b, f, whole.data, whole.size, n_head);
+}
+
+/* An integer. */
+static bool hybrid__jinja_format_int(hybrid__jinja *j, hybrid__jbuffer *b, const hybrid__jspec *f, int64_t v)
 {
     const char *digits = f->type == 'X' ? "0123456789ABCDEF" : "0123456789abcdef";
     unsigned base = f->type == 'x' || f->type == 'X' ? 16 : f->type == 'o' ? 8 : f->type == 'b' ? 2 : 10;
     uint64_t u = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
-    char reversed[90];
-    size_t n = 0, m = 0, group = base == 10 ? 3 : 4;
-    do {
-        if (f->comma && m && m % (group + 1) == group) reversed[m++] = ',';
-        reversed[m++] = digits[u % base];
-    } while (u /= base);
-    if (v < 0) out[n++] = '-';
-    else if (f->sign != '-') out[n++] = f->sign;
-    if (f->alternate && base != 10) { out[n++] = '0'; out[n++] = f->type; }
-    while (m) out[n++] = reversed[--m];
-    return n;
+    char reversed[70], head[8], made[1100];
+    size_t n = 0, m = 0, i, digits_least = !f->strict && f->precision > 0 ? (size_t)HYBRID__MIN(f->precision, 1000) : 1;
+    if (f->type == 'c') {
+        if (f->strict && (f->sign || f->alternate || f->group)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the format c takes no sign, '#' or ','");
+        if (v < 0 || v > 0x10FFFF) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the format c expects a character's number");
+        return hybrid__jinja_field(j, b, f, made, hybrid__utf8_write((uint32_t)v, made), 0);
+    }
+    do reversed[n++] = digits[u % base]; while (u /= base);
+    for (i = n; i < digits_least; i++) made[i - n] = '0';
+    for (i = digits_least > n ? digits_least - n : 0; n > 0; ) made[i++] = reversed[--n];
+    if (v < 0) head[m++] = '-';
+    else if (f->sign == '+' || f->sign == ' ') head[m++] = f->sign;
+    if (f->alternate && base != 10) { head[m++] = '0'; head[m++] = f->type; }
+    head[m] = 0;
+    return hybrid__jinja_number(j, b, f, head, made, i, "");
 }
 
-/* One value by a parsed specification. */
-static bool hybrid__jinja_format_value(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jspec *f, hybrid__jvalue v)
+/* A double by e, f, g, %, or (type 0) as it is written. */
+static bool hybrid__jinja_format_real(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jspec *f, double v)
 {
-    char text[420];
-    size_t n;
-    hybrid__jvalue s;
-    bool number = hybrid__jis_number(v);
-    if (f->width > 100000 || f->precision > 60) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "a format asks for a width or precision that is too large");
-    if (!f->align) f->align = number && f->type != 's' && f->type != 'r' ? '>' : '<';
-    if (f->type && strchr("dxXobc", f->type)) {
-        if (!number || (v.type == HYBRID__J_FLOAT && !(v.u.d > -9e18 && v.u.d < 9e18)))
-            return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the format %c expects an integer, not a %s", f->type, hybrid__jtype_name(v));
-        if (v.type == HYBRID__J_FLOAT) v = hybrid__jint((int64_t)v.u.d);
-        if (f->type != 'c') return hybrid__jinja_field(j, b, f, text, hybrid__jformat_int(hybrid__jwhole(v), f, text));
-        return hybrid__jinja_field(j, b, f, text, hybrid__utf8_write((uint32_t)HYBRID__MIN((uint64_t)hybrid__jwhole(v), (uint64_t)0x110000), text));
+    char text[440], head[2], type = f->type;
+    int precision = f->precision < 0 ? 6 : (int)f->precision;
+    size_t n, whole;
+    if (type == '%') v *= 100;
+    if (!type && f->precision < 0) {
+        n = hybrid__decimal_write(v, text);
+        text[n] = 0;
+    } else {
+        char c = type == '%' || type == 'F' ? 'f' : type == 'n' || !type ? 'g' : type;
+        if (!precision && (c == 'g' || c == 'G')) precision = 1;
+        n = hybrid__jformat_real(v, c, !type ? -1 - precision : precision, f->alternate, text);
     }
-    if (f->type && strchr("feEgGF%", f->type)) {
-        double d;
-        if (!number) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the format %c expects a number, not a %s", f->type, hybrid__jtype_name(v));
-        d = hybrid__jreal(v) * (f->type == '%' ? 100 : 1);
-        text[0] = f->sign;
-        n = d >= 0 && f->sign != '-' ? 1 : 0;
-        n += hybrid__jformat_real(d, f->type == '%' || f->type == 'F' ? 'f' : f->type, f->precision < 0 ? 6 : (int)f->precision, text + n);
-        if (f->type == '%') text[n++] = '%';
-        return hybrid__jinja_field(j, b, f, text, n);
+    if (type == 'F' || type == 'E' || type == 'G') for (whole = 0; whole < n; whole++) if (text[whole] >= 'a' && text[whole] <= 'z') text[whole] ^= 32;
+    if (type == '%') { text[n++] = '%'; text[n] = 0; }
+    head[0] = head[1] = 0;
+    if (*text == '-') {
+        memmove(text, text + 1, n--);
+        head[0] = '-';
+        if (f->no_minus && strspn(text, "0.%") == n) head[0] = 0;
     }
-    if (f->type == 'r') {
-        hybrid__jbuffer repr = { NULL, 0, 0 };
-        if (!hybrid__jinja_repr(j, &repr, v) || !hybrid__jinja_text(j, &repr, &s)) return false;
-    } else if (!hybrid__jinja_to_string(j, v, &s)) {
-        return false;
+    if (!head[0] && (f->sign == '+' || f->sign == ' ')) head[0] = f->sign;
+    whole = strspn(text, "0123456789");
+    if (!whole) {                                            /* inf, nan */
+        memmove(text + strlen(head), text, n + 1);
+        memcpy(text, head, strlen(head));
+        if (f->zero && f->align == '=' && !f->strict) *f->fill = ' ';
+        return hybrid__jinja_field(j, b, f, text, strlen(head) + n, strlen(head));
     }
-    n = s.u.s->n;
-    if (f->precision >= 0 && !number && (uint64_t)f->precision < hybrid__jstring_chars(&j->arena, s.u.s)) n = hybrid__jstring_at(&j->arena, s.u.s, (size_t)f->precision);
-    return hybrid__jinja_field(j, b, f, s.u.s->p, n);
+    return hybrid__jinja_number(j, b, f, head, text, whole, text + whole);
 }
 
-static void hybrid__jspec_clear(hybrid__jspec *f)
+/* v of an integer type as one, or an error. */
+static bool hybrid__jinja_format_whole(hybrid__jinja *j, const hybrid__jspec *f, hybrid__jvalue v, int64_t *whole)
+{
+    if (v.type == HYBRID__J_BIG) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "an integer beyond 64 bits is formatted in another base");
+    if (v.type == HYBRID__J_FLOAT && !f->strict && f->type && strchr("di", f->type)) {
+        if (!(v.u.d > -9.2e18 && v.u.d < 9.2e18)) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "a float beyond 64 bits is formatted as an integer");
+        *whole = (int64_t)v.u.d;
+        return true;
+    }
+    if (!hybrid__jis_whole(v)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the format %c expects an integer, not a %s", f->type, hybrid__jtype_name(v));
+    *whole = hybrid__jwhole(v);
+    return true;
+}
+
+/* Text, cut to the precision. */
+static bool hybrid__jinja_format_text(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jspec *f, hybrid__jstring *s)
+{
+    size_t n = s->n;
+    if (f->precision >= 0 && (uint64_t)f->precision < hybrid__jstring_chars(&j->arena, s)) n = hybrid__jstring_at(&j->arena, s, (size_t)f->precision);
+    if (!f->align) f->align = f->strict ? '<' : '>';
+    return hybrid__jinja_field(j, b, f, s->p, n, 0);
+}
+
+static bool hybrid__jinja_format_checked(hybrid__jinja *j, const hybrid__jspec *f, bool whole)
+{
+    if (f->width > 100000 || f->precision > 60) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "a format asks for a width or precision that is too large");
+    if (!f->strict) return true;
+    if (whole && f->precision >= 0) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: an integer has no precision");
+    if (f->group == ',' && f->type && strchr("bxXo", f->type)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: ',' does not go with '%c'", f->type);
+    if (f->group && f->type == 'n') return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: '%c' does not go with 'n'", f->group);
+    return true;
+}
+
+/* One number by a specification. */
+static bool hybrid__jinja_format_number(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jspec *f, hybrid__jvalue v)
+{
+    int64_t whole = 0;
+    if (!f->align) f->align = '>';
+    if (f->zero && f->align == '>') { f->align = '='; *f->fill = '0'; f->n_fill = 1; }
+    if (f->type ? strchr("dixXobcn", f->type) && !(f->type == 'n' && v.type == HYBRID__J_FLOAT) : v.type != HYBRID__J_FLOAT) {
+        if (v.type == HYBRID__J_BIG && (!f->type || f->type == 'd')) {
+            bool minus = v.u.s->p[0] == '-';
+            char sign[2] = { 0, 0 };
+            sign[0] = minus ? '-' : f->sign == '+' || f->sign == ' ' ? f->sign : (char)0;
+            return hybrid__jinja_format_checked(j, f, true) && hybrid__jinja_number(j, b, f, sign, v.u.s->p + minus, v.u.s->n - minus, "");
+        }
+        if (f->type == 'c' && f->strict && f->align == '>' && !f->zero) f->align = '<';
+        return hybrid__jinja_format_checked(j, f, true) && (!f->no_minus || hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: 'z' is for floats"))
+            && hybrid__jinja_format_whole(j, f, v, &whole) && hybrid__jinja_format_int(j, b, f, whole);
+    }
+    if (v.type == HYBRID__J_BIG) return hybrid__jinja_format_whole(j, f, v, &whole);
+    return hybrid__jinja_format_checked(j, f, false) && hybrid__jinja_format_real(j, b, f, hybrid__jreal(v));
+}
+
+/* v by a specification of format(), as its type's __format__ does it. empty: nothing was specified: str(v). */
+static bool hybrid__jinja_format_value(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jspec *f, bool empty, hybrid__jvalue v)
+{
+    if (empty) return hybrid__jinja_str(j, b, v);
+    if (hybrid__jis_number(v) || v.type == HYBRID__J_BIG) {
+        if (f->type && !strchr("dxXobcneEfFgG%", f->type)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: '%c' is not for numbers", f->type);
+        return hybrid__jinja_format_number(j, b, f, v);
+    }
+    if (v.type != HYBRID__J_STRING) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: a %s takes no specification", hybrid__jtype_name(v));
+    if ((f->type && f->type != 's') || f->sign || f->alternate || f->group || f->align == '=' || f->no_minus)
+        return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: this specification is not for strings");
+    if (f->zero && !f->align) { *f->fill = '0'; f->n_fill = 1; }
+    if (f->width > 100000) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "a format asks for a width that is too large");
+    return hybrid__jinja_format_text(j, b, f, v.u.s);
+}
+
+static void hybrid__jspec_clear(hybrid__jspec *f, bool strict)
 {
     memset(f, 0, sizeof *f);
     f->fill[0] = ' ';
     f->n_fill = 1;
-    f->sign = '-';
+    f->strict = strict;
     f->precision = -1;
 }
 static const char *hybrid__jspec_number(const char *p, const char *end, int64_t *v)
@@ -11082,124 +11904,262 @@ static const char *hybrid__jspec_number(const char *p, const char *end, int64_t 
     return p;
 }
 
-/* 'text' % values: values is a tuple, a dict for %(name)s, or one value. */
-static bool hybrid__jinja_percent(hybrid__jinja *j, const hybrid__jstring *pattern, hybrid__jvalue values, hybrid__jvalue *out)
+/* ---- 'text' % values ---- */
+
+/* Where a pattern stands: its values are a tuple, a dict for %(name)s, or one value. */
+typedef struct hybrid__jpercent { hybrid__jvalue values; size_t used, n; bool safe, named; } hybrid__jpercent;
+
+static bool hybrid__jpercent_next(hybrid__jinja *j, hybrid__jpercent *c, hybrid__jvalue *v)
+{
+    if (c->used >= c->n) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "there are fewer values than the format needs");
+    *v = c->values.type == HYBRID__J_LIST && c->values.u.list->kind == HYBRID__J_TUPLE ? c->values.u.list->items[c->used] : c->values;
+    c->used++;
+    return true;
+}
+
+/* A number, or * for the next value. */
+static bool hybrid__jpercent_size(hybrid__jinja *j, hybrid__jpercent *c, const char **p, const char *end, int64_t *size)
+{
+    hybrid__jvalue v;
+    if (*p == end || **p != '*') { *p = hybrid__jspec_number(*p, end, size); return true; }
+    ++*p;
+    if (!hybrid__jpercent_next(j, c, &v)) return false;
+    if (!hybrid__jis_whole(v)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "* wants an integer");
+    *size = HYBRID__MAX(HYBRID__MIN(hybrid__jwhole(v), (int64_t)1000000), (int64_t)-1000000);
+    return true;
+}
+
+/* v by the type of f, as C and Python's % do it. */
+static bool hybrid__jpercent_value(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jpercent *c, hybrid__jspec *f, hybrid__jvalue v)
+{
+    hybrid__jbuffer repr = { NULL, 0, 0 };
+    hybrid__jvalue s;
+    if (f->type == 's' || f->type == 'r' || f->type == 'a' || (f->type == 'c' && v.type == HYBRID__J_STRING)) {
+        f->zero = false;
+        if (f->type == 'c' && hybrid__jstring_chars(&j->arena, v.u.s) != 1) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%%c wants one character");
+        if (f->type == 'c') f->precision = -1;
+        if (f->type == 'r' || f->type == 'a') {
+            if (!hybrid__jinja_repr_as(j, &repr, v, f->type == 'a') || !hybrid__jinja_text(j, &repr, &s)) return false;
+        } else if (!hybrid__jinja_to_string(j, v, &s)) return false;
+        if (c->safe && !hybrid__jinja_escape(j, f->type == 's' ? v : s, false, &s)) return false;
+        return hybrid__jinja_format_checked(j, f, false) && hybrid__jinja_format_text(j, b, f, s.u.s);
+    }
+    if (!hybrid__jis_number(v) && v.type != HYBRID__J_BIG)
+        return v.type == HYBRID__J_UNDEFINED ? hybrid__jinja_undefined(j, v)
+            : hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the format %c expects a number, not a %s", f->type, hybrid__jtype_name(v));
+    return hybrid__jinja_format_number(j, b, f, v);
+}
+
+/* What stands in the rooms below. */
+static bool hybrid__jinja_member(hybrid__jinja *j, hybrid__jvalue v, hybrid__jvalue key, bool item, hybrid__jvalue *out);
+
+static bool hybrid__jinja_percent(hybrid__jinja *j, const hybrid__jstring *pattern, bool safe, hybrid__jvalue values, hybrid__jvalue *out)
 {
     hybrid__jbuffer b = { NULL, 0, 0 };
-    bool tuple = values.type == HYBRID__J_LIST && values.u.list->kind == HYBRID__J_TUPLE;
-    size_t used = 0, n = tuple ? values.u.list->n : 1;
+    hybrid__jpercent c;
     const char *p = pattern->p, *end = p + pattern->n, *q;
+    bool tuple = values.type == HYBRID__J_LIST && values.u.list->kind == HYBRID__J_TUPLE;
+    c.values = values;
+    c.used = 0;
+    c.n = tuple ? values.u.list->n : 1;
+    c.safe = safe;
+    c.named = false;
     while (p < end) {
         hybrid__jspec f;
-        hybrid__jvalue v;
+        hybrid__jvalue v = hybrid__jnone();
+        bool named = false;
         for (q = p; q < end && *q != '%'; q++) {}
         if (!hybrid__jinja_put(j, &b, p, (size_t)(q - p))) return false;
         if (q == end) break;
-        hybrid__jspec_clear(&f);
-        v = hybrid__jnone();
-        v.type = HYBRID__J_MISSING;
+        hybrid__jspec_clear(&f, false);
         if ((p = q + 1) < end && *p == '(') {
             hybrid__jvalue key;
             const hybrid__jentry *e;
-            for (q = ++p; q < end && *q != ')'; q++) {}
+            int depth = 1;
+            for (q = ++p; q < end; q++) { depth += *q == '(' ? 1 : *q == ')' ? -1 : 0; if (!depth) break; }
             if (q == end || values.type != HYBRID__J_DICT) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%%(name) needs a closing bracket and a dict");
             if (!hybrid__jinja_view(j, p, (size_t)(q - p), &key)) return false;
             if (!(e = hybrid__jdict_find(&j->arena, values.u.dict, key))) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%%(%.*s): the dict has no such key", (int)HYBRID__MIN(q - p, 60), p);
             v = e->value;
-            n = used;
+            named = c.named = true;
             p = q + 1;
         }
         for (; p < end && *p && strchr("-+ 0#", *p); p++) {
             if (*p == '-') f.align = '<';
-            else if (*p == '0') { if (!f.align) { f.align = '='; f.fill[0] = '0'; } }
+            else if (*p == '0') f.zero = true;
             else if (*p == '#') f.alternate = true;
-            else f.sign = *p;
+            else if (f.sign != '+') f.sign = *p;
         }
-        p = hybrid__jspec_number(p, end, &f.width);
-        if (p < end && *p == '.') p = hybrid__jspec_number(p + 1, end, &f.precision);
+        if (!hybrid__jpercent_size(j, &c, &p, end, &f.width)) return false;
+        if (f.width < 0) { f.align = '<'; f.width = -f.width; }
+        if (p < end && *p == '.') {
+            p++;
+            if (!hybrid__jpercent_size(j, &c, &p, end, &f.precision)) return false;
+            if (f.precision < 0) f.precision = 0;
+        }
+        if (p < end && strchr("hlL", *p) && *p) p++;
         if (p == end) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a format ends in the middle of a %%-sequence");
         f.type = *p == 'i' || *p == 'u' ? 'd' : *p;
         p++;
         if (f.type == '%') { if (!hybrid__jinja_put(j, &b, "%", 1)) return false; continue; }
-        if (!strchr("srdxXocfFeEgG", f.type)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "there is no format character '%c'", f.type >= 32 ? f.type : '?');
-        if (v.type == HYBRID__J_MISSING) {
-            if (used >= n) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "there are fewer values than the format needs");
-            v = tuple ? values.u.list->items[used] : values;
-            used++;
-        }
-        if (!f.align) f.align = '>';
-        if (f.type == 's' || f.type == 'r') { f.fill[0] = ' '; if (f.align == '=') f.align = '>'; }
-        if (!hybrid__jinja_format_value(j, &b, &f, v)) return false;
+        if (!strchr("sradxXocfFeEgG", f.type)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "there is no format character '%c'", f.type >= 32 ? f.type : '?');
+        if (!named && !hybrid__jpercent_next(j, &c, &v)) return false;
+        if (!hybrid__jpercent_value(j, &b, &c, &f, v)) return false;
     }
-    if (used < n && values.type != HYBRID__J_DICT) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "there are more values than the format needs");
-    return hybrid__jinja_text(j, &b, out);
+    if (c.used < c.n && !c.named && (tuple || (values.type != HYBRID__J_DICT && (values.type != HYBRID__J_LIST || values.u.list->kind > HYBRID__J_RANGE) && values.type != HYBRID__J_UNDEFINED)))
+        return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "there are more values than the format needs");
+    if (!hybrid__jinja_text(j, &b, out)) return false;
+    out->mark = safe;
+    return true;
 }
 
-/* [[fill]align][sign][#][0][width][,][.precision][type] */
+/* ---- '{}'.format(values) ---- */
+
+/* A specification's text; empty when there is none. */
 static bool hybrid__jinja_spec(hybrid__jinja *j, const char *p, const char *end, hybrid__jspec *f)
 {
     uint32_t code;
     size_t n;
-    hybrid__jspec_clear(f);
+    hybrid__jspec_clear(f, true);
     n = p < end ? hybrid__utf8_next(p, end, &code) : 0;
     if (n && p + n < end && p[n] && strchr("<>^=", p[n])) { memcpy(f->fill, p, n); f->n_fill = n; f->align = p[n]; p += n + 1; }
     else if (p < end && *p && strchr("<>^=", *p)) f->align = *p++;
     if (p < end && *p && strchr("+- ", *p)) f->sign = *p++;
+    if (p < end && *p == 'z') { f->no_minus = true; p++; }
     if (p < end && *p == '#') { f->alternate = true; p++; }
-    if (p < end && *p == '0') { if (!f->align) { f->align = '='; f->fill[0] = '0'; f->n_fill = 1; } p++; }
+    if (p < end && *p == '0') { f->zero = true; p++; }
     p = hybrid__jspec_number(p, end, &f->width);
-    if (p < end && *p == ',') { f->comma = true; p++; }
-    if (p < end && *p == '.') p = hybrid__jspec_number(p + 1, end, &f->precision);
-    if (p < end && *p && strchr("sdxXobcfFeEgG%", *p)) f->type = *p++;
-    return p == end || hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: this specification of a field is not supported");
+    if (p < end && (*p == ',' || *p == '_')) f->group = *p++;
+    if (p < end && *p == '.') {
+        if (++p == end || !hybrid__is_digit(*p)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: the precision is missing");
+        p = hybrid__jspec_number(p, end, &f->precision);
+    }
+    if (p < end && *p && strchr("sdxXobcneEfFgG%", *p)) f->type = *p++;
+    return p == end || hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: this specification of a field is wrong");
 }
 
-/* '{} {0} {name:>5}'.format(...). Attributes and indices inside of the braces are not supported. */
-static bool hybrid__jm_format(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+/* The arguments of one call of format(): next counts fields without a name, -1 after one with a number. */
+typedef struct hybrid__jfields { const hybrid__jargs *args; const hybrid__jdict *map; int64_t next; bool safe; } hybrid__jfields;
+
+/* name.attribute[index]... */
+static bool hybrid__jinja_field_value(hybrid__jinja *j, hybrid__jfields *c, const char *p, const char *end, hybrid__jvalue *out)
+{
+    const char *q;
+    int64_t index = 0;
+    hybrid__jvalue key;
+    size_t i;
+    for (q = p; q < end && *q != '.' && *q != '['; q++) {}
+    out->type = HYBRID__J_MISSING;
+    if (p == q || hybrid__jspec_number(p, q, &index) == q) {
+        if (p == q ? c->next < 0 : c->next > 0) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: {} and {0} cannot be mixed");
+        if (p == q) index = c->next++;
+        else c->next = -1;
+        if (c->args && (uint64_t)index < c->args->n) *out = c->args->v[index];
+    } else {
+        for (i = 0; c->args && i < c->args->n_named; i++)
+            if (c->args->names[i]->n == (size_t)(q - p) && !memcmp(c->args->names[i]->p, p, (size_t)(q - p))) *out = c->args->named[i];
+        if (c->map) {
+            const hybrid__jentry *e;
+            if (!hybrid__jinja_view(j, p, (size_t)(q - p), &key)) return false;
+            if ((e = hybrid__jdict_find(&j->arena, c->map, key)) != NULL) *out = e->value;
+        }
+    }
+    if (out->type == HYBRID__J_MISSING) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: no argument for {%.*s}", (int)HYBRID__MIN(end - p, 60), p);
+    for (p = q; p < end; p = q) {
+        bool item = *p == '[';
+        if (!item && *p != '.') return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: only '.' or '[' may follow ']'");
+        for (q = ++p; q < end && (item ? *q != ']' : *q != '.' && *q != '['); q++) {}
+        if (q == p || (item && q == end)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: an empty attribute");
+        if (!hybrid__jinja_view(j, p, (size_t)(q - p), &key)) return false;
+        if (item && hybrid__jspec_number(p, q, &index) == q) key = hybrid__jint(index);
+        if (!hybrid__jinja_member(j, *out, key, item, out)) return false;
+        q += item;
+    }
+    return true;
+}
+
+/* {...} without its braces, p: behind the first one. *after: behind the last one. */
+static bool hybrid__jinja_format_one(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jfields *c, const char *p, const char *end, int level, const char **after);
+
+/* A pattern; a specification is one too, one level deeper. */
+static bool hybrid__jinja_format_text_of(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jfields *c, const char *p, const char *end, int level)
+{
+    const char *q;
+    while (p < end) {
+        for (q = p; q < end && *q != '{' && *q != '}'; q++) {}
+        if (!hybrid__jinja_put(j, b, p, (size_t)(q - p))) return false;
+        if (q == end) break;
+        if (q + 1 < end && q[1] == *q) { if (!hybrid__jinja_put(j, b, q, 1)) return false; p = q + 2; continue; }
+        if (*q == '}') return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: a single '}'");
+        if (!hybrid__jinja_format_one(j, b, c, q + 1, end, level, &p)) return false;
+    }
+    return true;
+}
+
+static bool hybrid__jinja_format_one(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jfields *c, const char *p, const char *end, int level, const char **after)
+{
+    const char *name = p, *name_end, *q;
+    hybrid__jbuffer inner = { NULL, 0, 0 };
+    hybrid__jspec f;
+    hybrid__jvalue v = hybrid__jnone();
+    char conversion = 0;
+    int depth = 1;
+    bool item = false;
+    if (level > 1) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: nested too deep");
+    for (; p < end && (item || (*p != '}' && *p != ':' && *p != '!')); p++) {
+        if (*p == '{' && !item) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: '{' in a field's name");
+        item = *p == '[' || (item && *p != ']');
+    }
+    name_end = p;
+    if (p < end && *p == '!') {
+        if (end - p < 3 || (p[2] != ':' && p[2] != '}')) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: '!' wants s, r or a");
+        conversion = p[1];
+        p += 2;
+    }
+    for (q = p; q < end; q++) { depth += *q == '{' ? 1 : *q == '}' ? -1 : 0; if (!depth) break; }
+    if (q == end) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: '}' is missing");
+    *after = q + 1;
+    if (!hybrid__jinja_field_value(j, c, name, name_end, &v)) return false;
+    if (conversion && !strchr("sra", conversion)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: there is no conversion '!%c'", conversion);
+    if (conversion == 's') { if (!hybrid__jinja_to_string(j, v, &v)) return false; v.mark = 0; }
+    else if (conversion) {
+        if (!hybrid__jinja_repr_as(j, &inner, v, conversion == 'a') || !hybrid__jinja_text(j, &inner, &v)) return false;
+        memset(&inner, 0, sizeof inner);
+    }
+    if (p < q && *p == ':' && !hybrid__jinja_format_text_of(j, &inner, c, p + 1, q, level + 1)) return false;
+    hybrid__jspec_clear(&f, true);
+    if (hybrid__jis_safe(v) && c->safe) {
+        if (inner.size) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: safe text takes no specification");
+        return hybrid__jinja_put(j, b, v.u.s->p, v.u.s->n);
+    }
+    if (inner.size && !hybrid__jinja_spec(j, inner.data, inner.data + inner.size, &f)) return false;
+    if (!c->safe) return hybrid__jinja_format_value(j, b, &f, !inner.size, v);
+    memset(&inner, 0, sizeof inner);
+    return hybrid__jinja_format_value(j, &inner, &f, f.precision < 0 && !f.width && !f.type && !f.group && !f.sign && !f.align, v)
+        && hybrid__jinja_text(j, &inner, &v) && hybrid__jinja_escape(j, v, false, &v) && hybrid__jinja_put(j, b, v.u.s->p, v.u.s->n);
+}
+
+static bool hybrid__jinja_format(hybrid__jinja *j, hybrid__jcall *c, hybrid__jfields *fields, hybrid__jvalue *out)
 {
     hybrid__jbuffer b = { NULL, 0, 0 };
-    const char *p = c->self.u.s->p, *end = p + c->self.u.s->n, *q;
-    size_t next = 0, i;
-    bool automatic = false, numbered = false;
-    while (p < end) {
-        hybrid__jspec f;
-        const char *name, *name_end;
-        hybrid__jvalue v = hybrid__jnone();
-        int64_t index;
-        for (q = p; q < end && *q != '{' && *q != '}'; q++) {}
-        if (!hybrid__jinja_put(j, &b, p, (size_t)(q - p))) return false;
-        if (q == end) break;
-        if (q + 1 < end && q[1] == *q) { if (!hybrid__jinja_put(j, &b, q, 1)) return false; p = q + 2; continue; }
-        if (*q == '}') return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: a single '}'");
-        for (name = p = q + 1; p < end && *p != '}' && *p != ':' && *p != '!'; p++) {}
-        name_end = p;
-        hybrid__jspec_clear(&f);
-        if (p + 1 < end && *p == '!') { f.given = p[1] == 'r'; p += 2; }
-        for (q = p; q < end && *q != '}'; q++) {}
-        if (q == end) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: '}' is missing");
-        {
-            bool repr = f.given;
-            if (p < q && *p == ':' && !hybrid__jinja_spec(j, p + 1, q, &f)) return false;
-            if (repr) f.type = 'r';
-        }
-        v.type = HYBRID__J_MISSING;
-        if (name == name_end || hybrid__is_digit(*name)) {
-            automatic = automatic || name == name_end;
-            numbered = numbered || name < name_end;
-            if (name == name_end) index = (int64_t)next++;
-            else if (hybrid__jspec_number(name, name_end, &index) != name_end) index = INT64_MAX;
-            if (index < (int64_t)c->args->n) v = c->args->v[index];
-        } else {
-            for (i = 0; i < c->args->n_named; i++)
-                if (c->args->names[i]->n == (size_t)(name_end - name) && !memcmp(c->args->names[i]->p, name, c->args->names[i]->n)) v = c->args->named[i];
-        }
-        if (automatic && numbered) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: {} and {0} cannot be mixed");
-        if (!f.type && v.type == HYBRID__J_INT) f.type = 'd';
-        if (v.type == HYBRID__J_MISSING) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: no argument for {%.*s}", (int)HYBRID__MIN(name_end - name, 60), name);
-        if (!hybrid__jinja_format_value(j, &b, &f, v)) return false;
-        p = q + 1;
-    }
-    return hybrid__jinja_text(j, &b, out);
+    fields->next = 0;
+    fields->safe = hybrid__jis_safe(c->self);
+    return hybrid__jinja_format_text_of(j, &b, fields, c->self.u.s->p, c->self.u.s->p + c->self.u.s->n, 0) && hybrid__jinja_text(j, &b, out);
+}
+static bool hybrid__jm_format(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jfields fields;
+    fields.args = c->args;
+    fields.map = NULL;
+    return hybrid__jinja_format(j, c, &fields, out);
+}
+static bool hybrid__jm_format_map(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jfields fields;
+    if (c->a[0].type != HYBRID__J_DICT) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format_map expects a dict, not a %s", hybrid__jtype_name(c->a[0]));
+    fields.args = NULL;
+    fields.map = c->a[0].u.dict;
+    return hybrid__jinja_format(j, c, &fields, out);
 }
 
 /* ---- time ---- */
@@ -11228,6 +12188,19 @@ static void hybrid__jtime_of(int64_t seconds, hybrid__jtime *t)
     t->yearday = (int)jan1;
 }
 
+/* The week of ISO 8601: weeks begin on Monday, and belong to the year that their Thursday is in. */
+typedef struct hybrid__jweek { int64_t year; int week; } hybrid__jweek;
+static void hybrid__jweek_of(const hybrid__jtime *t, hybrid__jweek *w)
+{
+    int thursday = t->yearday + 3 - (t->weekday + 6) % 7, days;
+    int64_t year = t->year - (thursday < 0);
+    days = 365 + (year % 4 == 0 && (year % 100 != 0 || year % 400 == 0));
+    w->year = year;
+    if (thursday < 0) thursday += days;
+    else if (thursday >= days) { thursday -= days; w->year++; }
+    w->week = thursday / 7 + 1;
+}
+
 static const char *const hybrid__jtime_days[] = { "Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday" };
 static const char *const hybrid__jtime_months[] = { "January", "February", "March", "April", "May", "June", "July", "August",
     "September", "October", "November", "December" };
@@ -11236,7 +12209,9 @@ static const char *const hybrid__jtime_months[] = { "January", "February", "Marc
 static bool hybrid__jinja_strftime(hybrid__jinja *j, hybrid__jbuffer *b, const char *p, const char *end)
 {
     hybrid__jtime t;
+    hybrid__jweek week;
     hybrid__jtime_of(j->now, &t);
+    hybrid__jweek_of(&t, &week);
     for (; p < end; p++) {
         const char *text = NULL, *again = NULL;
         int64_t number = 0;
@@ -11273,6 +12248,9 @@ static bool hybrid__jinja_strftime(hybrid__jinja *j, hybrid__jbuffer *b, const c
             out[3] = 0;
             text = out;
             break;
+        case 'G': number = week.year; width = 1; break;
+        case 'g': number = week.year % 100; break;
+        case 'V': number = week.week; break;
         case 'p': text = t.hour < 12 ? "AM" : "PM"; break;
         case 'P': text = t.hour < 12 ? "am" : "pm"; break;
         case 'n': text = "\n"; break;
@@ -11387,12 +12365,20 @@ static bool hybrid__jinja_reals(hybrid__jinja *j, hybrid__jop op, double a, doub
         if (op == HYBRID__J_MOD) v = rest;
         break;
     }
-    default: v = pow(a, b); break;
+    default:
+        if (a < 0 && b != floor(b) && b - b == 0) return hybrid__jinja_fail(j, HYBRID_ERROR_UNSUPPORTED, "a root of a negative number is complex: templates have no such numbers");
+        v = pow(a, b);
+        if (v - v != 0 && a - a == 0 && b - b == 0) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the power is too large for a float");
+        break;
     }
     *out = hybrid__jfloat(v);
     return true;
 }
 
+static bool hybrid__jcan_repeat(hybrid__jvalue v)
+{
+    return v.type == HYBRID__J_STRING || (v.type == HYBRID__J_LIST && v.u.list->kind <= HYBRID__J_TUPLE);
+}
 /* text * n, list * n */
 static bool hybrid__jinja_repeat(hybrid__jinja *j, hybrid__jvalue a, int64_t n, hybrid__jvalue *out)
 {
@@ -11405,7 +12391,9 @@ static bool hybrid__jinja_repeat(hybrid__jinja *j, hybrid__jvalue a, int64_t n, 
     }
     if (a.type == HYBRID__J_STRING) {
         for (; times; times--) if (!hybrid__jinja_put(j, &b, a.u.s->p, a.u.s->n)) return false;
-        return hybrid__jinja_text(j, &b, out);
+        if (!hybrid__jinja_text(j, &b, out)) return false;
+        out->mark = a.mark;
+        return true;
     }
     if (!hybrid__jinja_new_list(j, total, a.u.list->kind, out)) return false;
     for (; times; times--) for (i = 0; i < one; i++) if (!hybrid__jinja_push(j, *out, a.u.list->items[i])) return false;
@@ -11418,6 +12406,16 @@ static bool hybrid__jinja_join_lists(hybrid__jinja *j, const hybrid__jlist *a, c
     if (!hybrid__jinja_new_list(j, a->n + b->n, a->kind, out)) return false;
     for (i = 0; i < a->n; i++) if (!hybrid__jinja_push(j, *out, a->items[i])) return false;
     for (i = 0; i < b->n; i++) if (!hybrid__jinja_push(j, *out, b->items[i])) return false;
+    return true;
+}
+
+/* a + b of texts, one of which is safe: the other one is escaped, and so is the sum. */
+static bool hybrid__jinja_add_safe(hybrid__jinja *j, hybrid__jvalue a, hybrid__jvalue b, hybrid__jvalue *out)
+{
+    hybrid__jvalue x, y;
+    if (!hybrid__jinja_escape(j, a, false, &x) || !hybrid__jinja_escape(j, b, false, &y)
+        || !hybrid__jinja_check(j, hybrid__jstring_concat(&j->arena, x.u.s, y.u.s->p, y.u.s->n, out))) return false;
+    out->mark = 1;
     return true;
 }
 
@@ -11437,14 +12435,18 @@ static bool hybrid__jinja_binary(hybrid__jinja *j, hybrid__jop op, hybrid__jvalu
             return hybrid__jinja_integers(j, op, hybrid__jwhole(a), hybrid__jwhole(b), out);
         return hybrid__jinja_reals(j, op, hybrid__jreal(a), hybrid__jreal(b), out);
     }
+    if ((a.type == HYBRID__J_BIG || b.type == HYBRID__J_BIG) && (hybrid__jis_number(a) || a.type == HYBRID__J_BIG) && (hybrid__jis_number(b) || b.type == HYBRID__J_BIG))
+        return a.type == HYBRID__J_FLOAT || b.type == HYBRID__J_FLOAT ? hybrid__jinja_reals(j, op, hybrid__jbig_real(a), hybrid__jbig_real(b), out)
+            : hybrid__jinja_overflow(j);
+    if (op == HYBRID__J_ADD && a.type == HYBRID__J_STRING && b.type == HYBRID__J_STRING && (a.mark || b.mark)) return hybrid__jinja_add_safe(j, a, b, out);
     if (op == HYBRID__J_ADD && a.type == HYBRID__J_STRING && b.type == HYBRID__J_STRING) return hybrid__jinja_tilde(j, a, b, out);
-    if (op == HYBRID__J_ADD && a.type == HYBRID__J_LIST && b.type == HYBRID__J_LIST && (a.u.list->kind == b.u.list->kind || j->js))
+    if (op == HYBRID__J_ADD && a.type == HYBRID__J_LIST && b.type == HYBRID__J_LIST && ((a.u.list->kind == b.u.list->kind && a.u.list->kind <= HYBRID__J_TUPLE) || j->js))
         return hybrid__jinja_join_lists(j, a.u.list, b.u.list, out);
     if (op == HYBRID__J_ADD && j->js && (a.type == HYBRID__J_STRING || b.type == HYBRID__J_STRING) && a.type > HYBRID__J_NONE && b.type > HYBRID__J_NONE)
         return hybrid__jinja_tilde(j, a, b, out);
-    if (op == HYBRID__J_MUL && (a.type == HYBRID__J_STRING || a.type == HYBRID__J_LIST) && hybrid__jis_whole(b)) return hybrid__jinja_repeat(j, a, hybrid__jwhole(b), out);
-    if (op == HYBRID__J_MUL && (b.type == HYBRID__J_STRING || b.type == HYBRID__J_LIST) && hybrid__jis_whole(a)) return hybrid__jinja_repeat(j, b, hybrid__jwhole(a), out);
-    if (op == HYBRID__J_MOD && a.type == HYBRID__J_STRING) return hybrid__jinja_percent(j, a.u.s, b, out);
+    if (op == HYBRID__J_MUL && hybrid__jcan_repeat(a) && hybrid__jis_whole(b)) return hybrid__jinja_repeat(j, a, hybrid__jwhole(b), out);
+    if (op == HYBRID__J_MUL && hybrid__jcan_repeat(b) && hybrid__jis_whole(a)) return hybrid__jinja_repeat(j, b, hybrid__jwhole(a), out);
+    if (op == HYBRID__J_MOD && a.type == HYBRID__J_STRING) return hybrid__jinja_percent(j, a.u.s, a.mark != 0, b, out);
     return hybrid__jinja_bad_operands(j, op, a, b);
 }
 
@@ -11462,11 +12464,12 @@ static bool hybrid__jinja_in(hybrid__jinja *j, hybrid__jvalue a, hybrid__jvalue 
     }
     if (b.type == HYBRID__J_DICT) {
         uint32_t hash;
-        if (!hybrid__jhash(a, HYBRID__J_KEY_DEPTH, &hash)) return hybrid__jinja_spent(j);
+        if (!hybrid__jhash(&j->arena, a, HYBRID__J_KEY_DEPTH, &hash)) return hybrid__jinja_spent(j);
         *in = hybrid__jdict_find(&j->arena, b.u.dict, a) != NULL;
         return !j->arena.result || hybrid__jinja_spent(j);
     }
     if (b.type == HYBRID__J_NONE && j->js) return true;
+    if (b.type == HYBRID__J_LIST && b.u.list->kind == HYBRID__J_VIEW && !strcmp(b.u.list->label, "dict_keys") && !hybrid__jinja_key(j, a)) return false;
     if (!hybrid__jinja_items(j, b, &items)) return false;
     for (i = 0; i < items->n && !*in; i++) {
         if (j->js && (a.type == HYBRID__J_BOOL) != (items->items[i].type == HYBRID__J_BOOL)) continue;
@@ -11593,6 +12596,10 @@ static bool hybrid__jinja_attribute(hybrid__jinja *j, hybrid__jvalue v, hybrid__
         *out = v.u.list->items[group];                       /* the pairs of groupby */
         return true;
     }
+    if (v.type == HYBRID__J_LIST && v.u.list->kind == HYBRID__J_RANGE && (group = hybrid__jword("start stop step", name->p, name->n)) >= 0) {
+        *out = hybrid__jint(group == 0 ? v.u.list->span->start : group == 1 ? v.u.list->span->stop : v.u.list->span->step);
+        return true;
+    }
     *out = hybrid__jundefined(name, true);
     return true;
 }
@@ -11608,31 +12615,74 @@ static bool hybrid__jinja_item(hybrid__jinja *j, hybrid__jvalue v, hybrid__jvalu
         if ((e = hybrid__jdict_find(&j->arena, v.u.dict, key)) != NULL) { *out = e->value; return true; }
         if (j->arena.result) return hybrid__jinja_spent(j);
     } else if (v.type == HYBRID__J_LIST && hybrid__jis_whole(key)) {
-        if (hybrid__jindex(hybrid__jwhole(key), v.u.list->n, &i)) *out = v.u.list->items[i];
+        if ((v.u.list->kind <= HYBRID__J_RANGE || j->js) && hybrid__jindex(hybrid__jwhole(key), v.u.list->n, &i)) *out = v.u.list->items[i];
         return true;
     } else if (v.type == HYBRID__J_STRING && hybrid__jis_whole(key)) {
         size_t at;
         uint32_t code;
         if (!hybrid__jindex(hybrid__jwhole(key), hybrid__jstring_chars(&j->arena, v.u.s), &i)) return true;
         at = hybrid__jstring_at(&j->arena, v.u.s, i);
-        return hybrid__jinja_view(j, v.u.s->p + at, hybrid__utf8_next(v.u.s->p + at, v.u.s->p + v.u.s->n, &code), out);
+        if (!hybrid__jinja_view(j, v.u.s->p + at, hybrid__utf8_next(v.u.s->p + at, v.u.s->p + v.u.s->n, &code), out)) return false;
+        out->mark = v.mark;
+        return true;
     }
     if (key.type == HYBRID__J_STRING) return hybrid__jinja_attribute(j, v, key.u.s, out);
     return true;
 }
 
-/* v[start:stop:step], None where nothing is written. */
-static bool hybrid__jinja_slice(hybrid__jinja *j, hybrid__jvalue v, hybrid__jvalue start, hybrid__jvalue stop, hybrid__jvalue step, hybrid__jvalue *out)
+/* range(start, stop, step) */
+static bool hybrid__jinja_range(hybrid__jinja *j, int64_t start, int64_t stop, int64_t step, hybrid__jvalue *out)
+{
+    enum { MOST = 100000 };                                  /* as in jinja2's sandbox */
+    uint64_t count = 0, i;
+    if (step > 0 ? start < stop : start > stop) {
+        uint64_t span = step > 0 ? (uint64_t)stop - (uint64_t)start : (uint64_t)start - (uint64_t)stop, by = step > 0 ? (uint64_t)step : 0 - (uint64_t)step;
+        count = (span - 1) / by + 1;
+    }
+    if (count > MOST) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "range: more than %d numbers", (int)MOST);
+    if (!hybrid__jinja_new_list(j, (size_t)count, j->js ? HYBRID__J_PLAIN : HYBRID__J_RANGE, out)) return false;
+    if (!(out->u.list->span = (hybrid__jspan *)hybrid__jarena_alloc(&j->arena, sizeof(hybrid__jspan)))) return hybrid__jinja_spent(j);
+    out->u.list->span->start = start;
+    out->u.list->span->stop = stop;
+    out->u.list->span->step = step;
+    for (i = 0; i < count; i++) if (!hybrid__jinja_push(j, *out, hybrid__jint((int64_t)((uint64_t)start + i * (uint64_t)step)))) return false;
+    return true;
+}
+/* range(...)[from:to:by], the ends within it */
+static bool hybrid__jinja_range_slice(hybrid__jinja *j, const hybrid__jspan *of, int64_t from, int64_t to, int64_t by, hybrid__jvalue *out)
+{
+    int64_t a, b, c;
+    if (!hybrid__jmul(from, of->step, &a) || !hybrid__jmul(to, of->step, &b) || !hybrid__jmul(by, of->step, &c)) return hybrid__jinja_overflow(j);
+    if (a > 0 ? of->start > INT64_MAX - a : of->start < INT64_MIN - a) return hybrid__jinja_overflow(j);
+    if (b > 0 ? of->start > INT64_MAX - b : of->start < INT64_MIN - b) return hybrid__jinja_overflow(j);
+    return hybrid__jinja_range(j, of->start + a, of->start + b, c, out);
+}
+
+/* v.name or v[key] as format() reaches into its arguments */
+static bool hybrid__jinja_member(hybrid__jinja *j, hybrid__jvalue v, hybrid__jvalue key, bool item, hybrid__jvalue *out)
+{
+    return item ? hybrid__jinja_item(j, v, key, out) : hybrid__jinja_attribute(j, v, key.u.s, out);
+}
+
+/* v[start:stop:step], None where nothing is written. lax: what makes no sense is undefined, not an error (of constants, which jinja2
+ * computes while it compiles). */
+static bool hybrid__jinja_slice(hybrid__jinja *j, hybrid__jvalue v, hybrid__jvalue start, hybrid__jvalue stop, hybrid__jvalue step, bool lax, hybrid__jvalue *out)
 {
     bool text = v.type == HYBRID__J_STRING;
     hybrid__jbuffer b = { NULL, 0, 0 };
     hybrid__jlist *items = NULL;
     int64_t n, from, to, by, i;
     if (v.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, v);
-    if (v.type == HYBRID__J_NONE || hybrid__jis_number(v)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a %s cannot be sliced", hybrid__jtype_name(v));
-    if (!text && v.type != HYBRID__J_LIST) { *out = hybrid__jundefined(NULL, true); return true; }
+    lax = lax || (j->js && v.type != HYBRID__J_NONE && !hybrid__jis_number(v));
+    if (!text && (v.type != HYBRID__J_LIST || (v.u.list->kind > HYBRID__J_RANGE && !j->js))) {
+        *out = hybrid__jundefined(NULL, true);
+        return lax || hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a %s cannot be sliced", hybrid__jtype_name(v));
+    }
     if ((start.type != HYBRID__J_NONE && !hybrid__jis_whole(start)) || (stop.type != HYBRID__J_NONE && !hybrid__jis_whole(stop))
-        || (step.type != HYBRID__J_NONE && !hybrid__jis_whole(step))) { *out = hybrid__jundefined(NULL, true); return true; }
+        || (step.type != HYBRID__J_NONE && !hybrid__jis_whole(step))) {
+        *out = hybrid__jundefined(NULL, true);
+        return lax || hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the bounds of a slice must be integers or None");
+    }
     by = step.type == HYBRID__J_NONE ? 1 : hybrid__jwhole(step);
     if (!by) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the step of a slice is zero");
     n = (int64_t)(text ? hybrid__jstring_chars(&j->arena, v.u.s) : v.u.list->n);
@@ -11642,12 +12692,14 @@ static bool hybrid__jinja_slice(hybrid__jinja *j, hybrid__jvalue v, hybrid__jval
     if (from > n - (by < 0)) from = n - (by < 0);
     if (to < 0) to = to < -n ? (by < 0 ? -1 : 0) : to + n;
     if (to > n - (by < 0)) to = n - (by < 0);
+    if (!text && v.u.list->kind == HYBRID__J_RANGE && !j->js) return hybrid__jinja_range_slice(j, v.u.list->span, from, to, by, out);
     if (by == 1) {
         if (to < from) to = from;
         if (!text) return hybrid__jlist_view(&j->arena, v.u.list, (size_t)from, (size_t)(to - from), v.u.list->kind == HYBRID__J_TUPLE ? HYBRID__J_TUPLE : HYBRID__J_PLAIN, out) || hybrid__jinja_spent(j);
         n = (int64_t)hybrid__jstring_at(&j->arena, v.u.s, (size_t)from);
         if (!hybrid__jinja_view(j, v.u.s->p + n, hybrid__jstring_at(&j->arena, v.u.s, (size_t)to) - (size_t)n, out)) return false;
         out->u.s->chars = (size_t)(to - from);
+        out->mark = v.mark;
         return true;
     }
     if (text ? !hybrid__jinja_items(j, v, &items) : !hybrid__jinja_new_list(j, 0, v.u.list->kind == HYBRID__J_TUPLE ? HYBRID__J_TUPLE : HYBRID__J_PLAIN, out)) return false;
@@ -11657,7 +12709,10 @@ static bool hybrid__jinja_slice(hybrid__jinja *j, hybrid__jvalue v, hybrid__jval
         if (by > 0 ? by > to - i : by < to - i) break;       /* the next one would be past the end, or overflow */
         i += by;
     }
-    return !text || hybrid__jinja_text(j, &b, out);
+    if (!text) return true;
+    if (!hybrid__jinja_text(j, &b, out)) return false;
+    out->mark = v.mark;
+    return true;
 }
 /* ==== end src/text/jinja_ops.c ==== */
 
@@ -11702,18 +12757,41 @@ static bool hybrid__jinja_sort_key(hybrid__jinja *j, hybrid__jvalue v, hybrid__j
 #define HYBRID__J_TEXT_FILTER(name, method)                                                      \
     static bool hybrid__jf_##name(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)       \
     {                                                                                            \
-        return hybrid__jinja_to_string(j, c->self, &c->self) && method(j, c, out);               \
+        if (!hybrid__jinja_to_string(j, c->self, &c->self) || !method(j, c, out)) return false;  \
+        out->mark = c->self.mark;                                                                \
+        return true;                                                                             \
     }
-HYBRID__J_TEXT_FILTER(upper, hybrid__jm_upper)
-HYBRID__J_TEXT_FILTER(lower, hybrid__jm_lower)
-HYBRID__J_TEXT_FILTER(capitalize, hybrid__jm_capitalize)
+HYBRID__J_TEXT_FILTER(case, hybrid__jm_case)
 HYBRID__J_TEXT_FILTER(trim, hybrid__jm_strip)
-HYBRID__J_TEXT_FILTER(center, hybrid__jm_pad)
+static bool hybrid__jinja_center(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    if (c->a[0].type == HYBRID__J_MISSING) c->a[0] = hybrid__jint(80);
+    return hybrid__jm_pad(j, c, out);
+}
+HYBRID__J_TEXT_FILTER(center, hybrid__jinja_center)
 #undef HYBRID__J_TEXT_FILTER
 
+/* Words begin after blanks, dashes and opening brackets; the first character of each in upper case, the others in lower. */
 static bool hybrid__jf_title(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
-    return hybrid__jinja_to_string(j, c->self, &c->self) && hybrid__jinja_casing(j, c->self.u.s, HYBRID__J_TITLE_FILTER, out);
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    const char *p, *end, *q, *first;
+    uint32_t code;
+    if (!hybrid__jinja_to_string(j, c->self, &c->self)) return false;
+    for (p = c->self.u.s->p, end = p + c->self.u.s->n; p < end; p = q) {
+        first = p + hybrid__utf8_next(p, end, &code);
+        if (hybrid__jspace(code) || (code < 0x80 && code && strchr("-({[<", (int)code))) {
+            if (!hybrid__jinja_put(j, &b, p, (size_t)(first - p))) return false;
+            q = first;
+            continue;
+        }
+        for (q = first; q < end; q += hybrid__utf8_next(q, end, &code)) {
+            hybrid__utf8_next(q, end, &code);
+            if (hybrid__jspace(code) || (code < 0x80 && code && strchr("-({[<", (int)code))) break;
+        }
+        if (!hybrid__jinja_cased(j, &b, p, first, HYBRID__J_UPPER) || !hybrid__jinja_cased(j, &b, first, q, HYBRID__J_LOWER)) return false;
+    }
+    return hybrid__jinja_text(j, &b, out);
 }
 static bool hybrid__jf_string(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_to_string(j, c->self, out); }
 
@@ -11727,16 +12805,7 @@ static bool hybrid__jf_replace(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalu
 
 static bool hybrid__jf_escape(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
-    hybrid__jbuffer b = { NULL, 0, 0 };
-    hybrid__jvalue s;
-    size_t i;
-    if (!hybrid__jinja_to_string(j, c->self, &s)) return false;
-    for (i = 0; i < s.u.s->n; i++) {
-        char one = s.u.s->p[i];
-        const char *entity = one == '&' ? "&amp;" : one == '<' ? "&lt;" : one == '>' ? "&gt;" : one == '"' ? "&#34;" : one == '\'' ? "&#39;" : NULL;
-        if (entity ? !hybrid__jinja_puts(j, &b, entity) : !hybrid__jinja_put(j, &b, &one, 1)) return false;
-    }
-    return hybrid__jinja_text(j, &b, out);
+    return hybrid__jinja_escape(j, c->self, c->name[0] == 'f', out);
 }
 
 static bool hybrid__jf_indent(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
@@ -11745,19 +12814,22 @@ static bool hybrid__jf_indent(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue
     hybrid__jvalue s, by;
     bool first = hybrid__jflag(c->a[1], false), blank = hybrid__jflag(c->a[2], false), start = true;
     int64_t width = 4;
-    const char *p, *end, *q;
+    const char *p, *end, *q, *next;
     if (c->self.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, c->self);
+    if (c->self.type != HYBRID__J_STRING && !j->js) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "indent expects a string, not a %s", hybrid__jtype_name(c->self));
     if (!hybrid__jinja_to_string(j, c->self, &s)) return false;
     if (c->a[0].type == HYBRID__J_STRING) by = c->a[0];
     else if (!hybrid__jinja_want_int(j, c->name, c->a[0], 4, &width) || !hybrid__jinja_view(j, " ", 1, &by) || !hybrid__jinja_repeat(j, by, width, &by)) return false;
-    for (p = s.u.s->p, end = p + s.u.s->n; ; p = q + 1, start = false) {
-        for (q = p; q < end && *q != '\n' && *q != '\r'; q++) {}
+    for (p = s.u.s->p, end = p + s.u.s->n; ; p = next, start = false) {
+        q = hybrid__jline_end(p, end, &next);
         if ((start ? first : blank || q > p) && !hybrid__jinja_put(j, &b, by.u.s->p, by.u.s->n)) return false;
         if (!hybrid__jinja_put(j, &b, p, (size_t)(q - p))) return false;
-        if (q == end) return hybrid__jinja_text(j, &b, out);
-        if (*q == '\r' && q + 1 < end && q[1] == '\n') q++;
+        if (q == end) break;
         if (!hybrid__jinja_put(j, &b, "\n", 1)) return false;
     }
+    if (!hybrid__jinja_text(j, &b, out)) return false;
+    out->mark = s.mark;
+    return true;
 }
 
 static bool hybrid__jf_truncate(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
@@ -11765,16 +12837,26 @@ static bool hybrid__jf_truncate(hybrid__jinja *j, hybrid__jcall *c, hybrid__jval
     hybrid__jvalue s, end;
     hybrid__jstring *tail;
     int64_t length, leeway, keep;
-    size_t bytes, i;
+    size_t bytes, i, size = hybrid__jsize(c->self);
+    if (c->self.type == HYBRID__J_LIST && c->self.u.list->kind == HYBRID__J_ITERATOR) size = SIZE_MAX;
+    if (c->self.type != HYBRID__J_STRING && c->self.type != HYBRID__J_LIST && c->self.type != HYBRID__J_DICT && c->self.type != HYBRID__J_UNDEFINED && !j->js)
+        return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "truncate expects a string, not a %s", hybrid__jtype_name(c->self));
     if (!hybrid__jinja_to_string(j, c->self, &s) || !hybrid__jinja_want_int(j, c->name, c->a[0], 255, &length) || !hybrid__jinja_view(j, "...", 3, &end)
         || !hybrid__jinja_want_string(j, c->name, c->a[2].type == HYBRID__J_MISSING ? end : c->a[2], &tail)
         || !hybrid__jinja_want_int(j, c->name, c->a[3], 5, &leeway)) return false;
     keep = length - (int64_t)hybrid__jstring_chars(&j->arena, tail);
     if (length > INT32_MAX || length < 0 || leeway < 0 || leeway > INT32_MAX || keep < 0) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "truncate: length and leeway must hold the end mark");
+    if (c->self.type != HYBRID__J_STRING && !j->js) {        /* anything short is left alone */
+        *out = c->self;
+        return size <= (size_t)(length + leeway) || hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "truncate expects a string, not a %s", hybrid__jtype_name(c->self));
+    }
     if ((int64_t)hybrid__jstring_chars(&j->arena, s.u.s) <= length + leeway) { *out = s; return true; }
     bytes = hybrid__jstring_at(&j->arena, s.u.s, (size_t)keep);
     if (!hybrid__jflag(c->a[1], false)) for (i = bytes; i-- > 0; ) if (s.u.s->p[i] == ' ') { bytes = i; break; }
-    return hybrid__jinja_view(j, s.u.s->p, bytes, &s) && hybrid__jinja_check(j, hybrid__jstring_concat(&j->arena, s.u.s, tail->p, tail->n, out));
+    c->self.mark = s.mark;
+    if (!hybrid__jinja_view(j, s.u.s->p, bytes, &s)) return false;
+    s.mark = c->self.mark;
+    return hybrid__jinja_binary(j, HYBRID__J_ADD, s, c->a[2].type == HYBRID__J_MISSING ? end : c->a[2], out);
 }
 
 static bool hybrid__jf_wordcount(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
@@ -11788,25 +12870,44 @@ static bool hybrid__jf_wordcount(hybrid__jinja *j, hybrid__jcall *c, hybrid__jva
     for (p = s.u.s->p, end = p + s.u.s->n; p < end; ) {
         bool word;
         p += hybrid__utf8_next(p, end, &code);
-        word = hybrid__jletter(code) || (code >= '0' && code <= '9') || code == '_';
+        word = hybrid__jis_word(code);
         out->u.i += word && !inside;
         inside = word;
     }
     return true;
 }
 
-static bool hybrid__jf_urlencode(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+/* What is no letter, digit, or one of "_.-~" as %XX of its bytes; in a query '/' too, and blanks become '+'. */
+static bool hybrid__jinja_quote_url(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jvalue v, bool query)
 {
-    hybrid__jbuffer b = { NULL, 0, 0 };
     hybrid__jvalue s;
     size_t i;
-    if (!hybrid__jinja_to_string(j, c->self, &s)) return false;
+    if (!hybrid__jinja_to_string(j, v, &s) || !hybrid__jarena_work(&j->arena, s.u.s->n / 2)) return hybrid__jinja_spent(j);
     for (i = 0; i < s.u.s->n; i++) {
         unsigned char one = (unsigned char)s.u.s->p[i];
         char text[8];
-        bool plain = one < 0x80 && one && (hybrid__jletter(one) || hybrid__is_digit((char)one) || strchr("_.-~/", one) != NULL);
-        snprintf(text, sizeof text, plain ? "%c" : "%%%02X", one);
-        if (!hybrid__jinja_puts(j, &b, text)) return false;
+        bool plain = one < 0x80 && one && (hybrid__jis_letter(one) || hybrid__is_digit((char)one) || strchr(query ? "_.-~" : "_.-~/", one) != NULL);
+        snprintf(text, sizeof text, plain ? "%c" : query && one == ' ' ? "+" : "%%%02X", one);
+        if (!hybrid__jinja_puts(j, b, text)) return false;
+    }
+    return true;
+}
+static bool hybrid__jf_urlencode(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    hybrid__jlist *items, *pair;
+    size_t i;
+    if (c->self.type != HYBRID__J_LIST && c->self.type != HYBRID__J_DICT)
+        return hybrid__jinja_quote_url(j, &b, c->self, false) && hybrid__jinja_text(j, &b, out);
+    if (c->self.type == HYBRID__J_DICT) {
+        if (!hybrid__jinja_dict_view(j, c->self.u.dict, 'i', HYBRID__J_PLAIN, &c->self)) return false;
+    }
+    if (!hybrid__jinja_items(j, c->self, &items)) return false;
+    for (i = 0; i < items->n; i++) {
+        if (!hybrid__jinja_items(j, items->items[i], &pair)) return false;
+        if (pair->n != 2) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "urlencode expects pairs");
+        if ((i && !hybrid__jinja_put(j, &b, "&", 1)) || !hybrid__jinja_quote_url(j, &b, pair->items[0], true) || !hybrid__jinja_put(j, &b, "=", 1)
+            || !hybrid__jinja_quote_url(j, &b, pair->items[1], true)) return false;
     }
     return hybrid__jinja_text(j, &b, out);
 }
@@ -11827,7 +12928,7 @@ static bool hybrid__jf_format(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue
         if (!hybrid__jinja_new_list(j, c->args->n, HYBRID__J_TUPLE, &values)) return false;
         for (i = 0; i < c->args->n; i++) if (!hybrid__jinja_push(j, values, c->args->v[i])) return false;
     }
-    return hybrid__jinja_percent(j, c->self.u.s, values, out);
+    return hybrid__jinja_percent(j, c->self.u.s, c->self.mark != 0, values, out);
 }
 
 static bool hybrid__jf_tojson(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
@@ -11861,8 +12962,20 @@ static bool hybrid__jf_tojson(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue
 
 /* ---- numbers ---- */
 
+/* An integer beyond 64 bits with the other sign, or without. */
+static bool hybrid__jinja_big_sign(hybrid__jinja *j, hybrid__jvalue v, bool plus, hybrid__jvalue *out)
+{
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    bool minus = v.u.s->p[0] == '-';
+    if ((!minus && !plus && !hybrid__jinja_put(j, &b, "-", 1)) || !hybrid__jinja_put(j, &b, v.u.s->p + minus, v.u.s->n - minus)
+        || !hybrid__jinja_text(j, &b, out)) return false;
+    out->type = HYBRID__J_BIG;
+    return true;
+}
+
 static bool hybrid__jf_abs(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
+    if (c->self.type == HYBRID__J_BIG) return hybrid__jinja_big_sign(j, c->self, true, out);
     if (!hybrid__jis_number(c->self)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "abs expects a number, not a %s", hybrid__jtype_name(c->self));
     if (c->self.type == HYBRID__J_FLOAT) { *out = hybrid__jfloat(fabs(c->self.u.d)); return true; }
     if (hybrid__jwhole(c->self) == INT64_MIN) return hybrid__jinja_overflow(j);
@@ -11870,50 +12983,115 @@ static bool hybrid__jf_abs(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *o
     return true;
 }
 
-/* As Python's float(text): false when it is none. */
-static bool hybrid__jparse_real(const hybrid__jstring *s, double *v)
+/* As Python's float(text): false when it is none (or j->result is set). Digits of any script, single underscores between them. */
+static bool hybrid__jparse_real(hybrid__jinja *j, const hybrid__jstring *s, double *v)
 {
+    static const char *const words[] = { "inf", "infinity", "nan" };
+    hybrid__jbuffer b = { NULL, 0, 0 };
     const char *p = s->p, *end = p + s->n;
-    size_t used;
+    bool minus, digit = false;
+    size_t used, i, k;
+    uint32_t code;
     hybrid__jtrim(&p, &end, true, true);
-    if (p < end && *p == '+') p++;
-    used = hybrid__decimal_read(p, end, v);
-    if (used && p + used < end && p[used] == '.') used++;   /* "1." */
-    return used && p + used == end;
+    minus = p < end && *p == '-';
+    if (p < end && (*p == '+' || *p == '-')) p++;
+    while (p < end) {
+        size_t n = hybrid__utf8_next(p, end, &code);
+        int d = hybrid__jdecimal(code);
+        char one = (char)(d >= 0 ? '0' + d : code < 0x80 ? (int)code : '?');
+        p += n;
+        if (one == '_' && digit && p < end) {
+            hybrid__utf8_next(p, end, &code);
+            if (hybrid__jdecimal(code) >= 0) { digit = false; continue; }
+        }
+        digit = d >= 0;
+        if (!hybrid__jinja_put(j, &b, &one, 1)) return false;
+    }
+    if (!b.size || *b.data == '-' || *b.data == '+') return false;
+    for (i = 0; i < HYBRID__COUNT(words); i++) {
+        for (k = 0; k < b.size && words[i][k] && (b.data[k] | 32) == words[i][k]; k++) {}
+        if (k < b.size || words[i][k]) continue;
+        *v = i < 2 ? HUGE_VAL : HUGE_VAL - HUGE_VAL;
+        if (minus) *v = -*v;
+        return true;
+    }
+    if (b.size >= 2 && *b.data == '.' && !hybrid__is_digit(b.data[1])) return false;
+    used = hybrid__decimal_read(b.data, b.data + b.size, v);
+    if (used && used < b.size && b.data[used] == '.' && !memchr(b.data, '.', used)) {        /* "1." and "1.e5" */
+        double scale;
+        size_t more;
+        if (used + 1 == b.size) used++;
+        else if ((b.data[used + 1] | 32) == 'e' && !memchr(b.data, 'e', used) && !memchr(b.data, 'E', used)) {
+            memmove(b.data + used, b.data + used + 1, b.size - used - 1);
+            b.size--;
+            more = hybrid__decimal_read(b.data, b.data + b.size, &scale);
+            if (more == b.size) { used = more; *v = scale; }
+        }
+    }
+    if (minus) *v = -*v;
+    return used && used == b.size;
 }
-/* As Python's int(text, base). */
-static bool hybrid__jparse_int(const hybrid__jstring *s, int64_t base, int64_t *v)
+/* As Python's int(text, base). 64 bits, or *big: it is more. */
+static bool hybrid__jparse_int(const hybrid__jstring *s, int64_t base, int64_t *v, bool *big)
 {
     const char *p = s->p, *end = p + s->n;
-    bool minus, any = false;
+    bool minus, any = false, zero;
+    uint32_t code;
+    size_t n;
+    *big = false;
     hybrid__jtrim(&p, &end, true, true);
     minus = p < end && *p == '-';
     if (p < end && (*p == '-' || *p == '+')) p++;
-    if (end - p > 2 && p[0] == '0' && ((base == 16 && (p[1] | 32) == 'x') || (base == 8 && (p[1] | 32) == 'o') || (base == 2 && (p[1] | 32) == 'b'))) p += 2;
-    for (*v = 0; p < end; p++) {
-        int d = hybrid__is_digit(*p) ? *p - '0' : (*p | 32) >= 'a' && (*p | 32) <= 'z' ? (*p | 32) - 'a' + 10 : 99;
-        if (*p == '_' && any && p + 1 < end) continue;
-        if (d >= base || !hybrid__jmul(*v, base, v) || *v < INT64_MIN + d) return false;
-        *v -= d;                                             /* negative: it reaches further */
-        any = true;
+    zero = end - p > 2 && p[0] == '0';
+    if (zero && (p[1] | 32) == 'x' && (base == 16 || !base)) { base = 16; p += 2; any = true; }
+    else if (zero && (p[1] | 32) == 'o' && (base == 8 || !base)) { base = 8; p += 2; any = true; }
+    else if (zero && (p[1] | 32) == 'b' && (base == 2 || !base)) { base = 2; p += 2; any = true; }
+    if (any && *p != '_') any = false;                       /* 0x_1 */
+    if (!base) {
+        base = 10;
+        if (end - p > 1 && *p == '0' && strspn(p, "0_") < (size_t)(end - p)) return false;
     }
-    if (!any || (!minus && *v == INT64_MIN)) return false;
-    if (!minus) *v = -*v;
+    for (*v = 0; p < end; p += n) {
+        int d;
+        n = hybrid__utf8_next(p, end, &code);
+        if (code == '_' && any && p + 1 < end) { any = false; continue; }
+        d = hybrid__jdecimal(code);
+        if (d < 0) d = code < 0x80 && (code | 32) >= 'a' && (code | 32) <= 'z' ? (int)(code | 32) - 'a' + 10 : 99;
+        if (d >= base) return false;
+        any = true;
+        if (*big) continue;
+        if (!hybrid__jmul(*v, base, v) || *v < INT64_MIN + d) *big = true;
+        else *v -= d;                                        /* negative: it reaches further */
+    }
+    if (!any) return false;
+    if (!minus && *v == INT64_MIN) *big = true;
+    if (!minus && !*big) *v = -*v;
     return true;
 }
 
 static bool hybrid__jf_int(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
     int64_t base, v;
+    bool big;
     double d = 0;
     if (!hybrid__jinja_want_int(j, c->name, c->a[1], 10, &base)) return false;
-    if (base < 2 || base > 36) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "int: the base must be 2..36");
+    if (c->self.type == HYBRID__J_BIG) { *out = c->self; return true; }
+    if (base < 0 || base == 1 || base > 36) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "int: the base must be 2..36");
     *out = c->a[0].type == HYBRID__J_MISSING ? hybrid__jint(0) : c->a[0];
     if (hybrid__jis_whole(c->self)) { *out = hybrid__jint(hybrid__jwhole(c->self)); return true; }
     if (c->self.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, c->self);
-    if (c->self.type == HYBRID__J_STRING && hybrid__jparse_int(c->self.u.s, base, &v)) { *out = hybrid__jint(v); return true; }
+    if (c->self.type == HYBRID__J_STRING && hybrid__jparse_int(c->self.u.s, base, &v, &big)) {
+        *out = hybrid__jint(v);
+        return !big || hybrid__jinja_overflow(j);
+    }
     if (c->self.type == HYBRID__J_FLOAT) d = c->self.u.d;
-    else if (c->self.type != HYBRID__J_STRING || !hybrid__jparse_real(c->self.u.s, &d)) return true;
+    else if (c->self.type != HYBRID__J_STRING || !hybrid__jparse_real(j, c->self.u.s, &d)) return !j->result;
+    if (d == d && (d >= 9.2e18 || d <= -9.2e18) && d - d == 0) {
+        char digits[400];
+        if (!hybrid__jinja_check(j, hybrid__jstring_copy(&j->arena, digits, hybrid__jformat_real(d, 'f', 0, false, digits), out))) return false;
+        out->type = HYBRID__J_BIG;
+        return true;
+    }
     if (d > -9.2e18 && d < 9.2e18) *out = hybrid__jint((int64_t)d);
     return true;
 }
@@ -11923,8 +13101,9 @@ static bool hybrid__jf_float(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue 
     *out = c->a[0].type == HYBRID__J_MISSING ? hybrid__jfloat(0) : c->a[0];
     if (c->self.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, c->self);
     if (hybrid__jis_number(c->self)) *out = hybrid__jfloat(hybrid__jreal(c->self));
-    else if (c->self.type == HYBRID__J_STRING && hybrid__jparse_real(c->self.u.s, &d)) *out = hybrid__jfloat(d);
-    return true;
+    else if (c->self.type == HYBRID__J_STRING && hybrid__jparse_real(j, c->self.u.s, &d)) *out = hybrid__jfloat(d);
+    else if (c->self.type == HYBRID__J_BIG && hybrid__decimal_read(c->self.u.s->p, c->self.u.s->p + c->self.u.s->n, &d)) *out = hybrid__jfloat(d);
+    return !j->result;
 }
 
 static bool hybrid__jf_round(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
@@ -11934,6 +13113,7 @@ static bool hybrid__jf_round(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue 
     int64_t digits;
     double d, scale;
     char text[400];
+    if (c->self.type == HYBRID__J_BIG) { *out = c->self; return true; }
     if (!hybrid__jis_number(c->self)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "round expects a number, not a %s", hybrid__jtype_name(c->self));
     if (!hybrid__jinja_want_int(j, c->name, c->a[0], 0, &digits) || !hybrid__jinja_view(j, "common", 6, &common)
         || !hybrid__jinja_want_string(j, c->name, c->a[1].type == HYBRID__J_MISSING ? common : c->a[1], &method)) return false;
@@ -11945,7 +13125,7 @@ static bool hybrid__jf_round(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue 
     else if (!hybrid__jstring_is(method, "common")) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "round: the method must be common, ceil or floor");
     else if (digits >= 0) {
         if (hybrid__jis_whole(c->self)) { *out = hybrid__jint(hybrid__jwhole(c->self)); return true; }
-        hybrid__decimal_read(text, text + hybrid__jformat_real(d, 'f', (int)digits, text), &d);   /* rounded by its exact decimal value */
+        hybrid__decimal_read(text, text + hybrid__jformat_real(d, 'f', (int)digits, false, text), &d);   /* rounded by its exact decimal value */
         *out = hybrid__jfloat(d);
     } else {
         double units = d * scale, low = floor(units), rest = units - low;
@@ -11979,17 +13159,155 @@ static bool hybrid__jf_default(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalu
     *out = c->a[0];
     return c->a[0].type != HYBRID__J_MISSING || hybrid__jinja_view(j, "", 0, out);
 }
-static bool hybrid__jf_safe(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out) { return hybrid__jinja_to_string(j, c->self, out); }
+static bool hybrid__jf_safe(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    if (!hybrid__jinja_to_string(j, c->self, out)) return false;
+    out->mark = !j->js;
+    return true;
+}
+/* ---- pprint: as Python's pprint.pformat, 80 columns wide ---- */
+
+/* A copy of v whose dicts are in the order of their keys; dicts with keys of several types stay as they are. */
+static bool hybrid__jinja_sorted_dicts(hybrid__jinja *j, hybrid__jvalue v, hybrid__jvalue *out)
+{
+    hybrid__jlist *keys = NULL;
+    hybrid__jvalue one;
+    bool strings = true, numbers = true, ok = true;
+    size_t i;
+    *out = v;
+    if (v.type != HYBRID__J_DICT && (v.type != HYBRID__J_LIST || v.u.list->kind > HYBRID__J_TUPLE)) return true;
+    if (!hybrid__jinja_enter(j)) return false;
+    if (v.type == HYBRID__J_LIST) {
+        ok = hybrid__jinja_new_list(j, v.u.list->n, v.u.list->kind, out);
+        for (i = 0; ok && i < v.u.list->n; i++) ok = hybrid__jinja_sorted_dicts(j, v.u.list->items[i], &one) && hybrid__jinja_push(j, *out, one);
+    } else {
+        for (i = 0; i < v.u.dict->n; i++) {
+            strings = strings && v.u.dict->entries[i].key.type == HYBRID__J_STRING;
+            numbers = numbers && hybrid__jis_number(v.u.dict->entries[i].key);
+        }
+        ok = (!(strings || numbers) || hybrid__jinja_sort_keys(j, v.u.dict, &keys)) && hybrid__jinja_check(j, hybrid__jdict_new(&j->arena, out));
+        for (i = 0; ok && i < v.u.dict->n; i++) {
+            hybrid__jvalue key = keys ? keys->items[i] : v.u.dict->entries[i].key;
+            const hybrid__jentry *e = hybrid__jdict_find(&j->arena, v.u.dict, key);
+            ok = e ? hybrid__jinja_sorted_dicts(j, e->value, &one) : hybrid__jinja_spent(j);
+            ok = ok && hybrid__jinja_check(j, hybrid__jdict_set(&j->arena, out->u.dict, key, one));
+        }
+    }
+    j->depth++;
+    return ok;
+}
+
+/* repr(v), and its length in characters. */
+static bool hybrid__jinja_repr_length(hybrid__jinja *j, hybrid__jvalue v, hybrid__jvalue *text, int64_t *n)
+{
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    if (!hybrid__jinja_repr(j, &b, v) || !hybrid__jinja_text(j, &b, text)) return false;
+    *n = (int64_t)hybrid__jstring_chars(&j->arena, text->u.s);
+    return true;
+}
+
+static bool hybrid__jinja_pretty_break(hybrid__jinja *j, hybrid__jbuffer *b, int64_t indent)
+{
+    if (!hybrid__jinja_put(j, b, "\n", 1)) return false;
+    for (; indent > 0; indent--) if (!hybrid__jinja_put(j, b, " ", 1)) return false;
+    return true;
+}
+
+/* A long text as several, broken at line ends and after blanks. chunks: their reprs. */
+static bool hybrid__jinja_pretty_chunks(hybrid__jinja *j, const hybrid__jstring *s, int64_t width, int64_t allowance, hybrid__jvalue chunks)
+{
+    const char *p, *end = s->p + s->n, *next, *q, *from;
+    hybrid__jvalue piece, text;
+    uint32_t code;
+    int64_t n;
+    for (p = s->p; p < end; p = next) {
+        hybrid__jline_end(p, end, &next);
+        if (!hybrid__jinja_view(j, p, (size_t)(next - p), &piece) || !hybrid__jinja_repr_length(j, piece, &text, &n)) return false;
+        if (n <= width - (next == end ? allowance : 0)) { if (!hybrid__jinja_push(j, chunks, text)) return false; continue; }
+        for (from = q = p; q < next; ) {                     /* [from, q) is what fits so far */
+            const char *r = q;
+            size_t used;
+            while (r < next && (used = hybrid__utf8_next(r, next, &code)) != 0 && !hybrid__jspace(code)) r += used;
+            while (r < next && (used = hybrid__utf8_next(r, next, &code)) != 0 && hybrid__jspace(code)) r += used;
+            if (!hybrid__jinja_view(j, from, (size_t)(r - from), &piece) || !hybrid__jinja_repr_length(j, piece, &text, &n)) return false;
+            if (n > width - (r == end ? allowance : 0) && q > from) {
+                if (!hybrid__jinja_view(j, from, (size_t)(q - from), &piece) || !hybrid__jinja_repr_length(j, piece, &text, &n)
+                    || !hybrid__jinja_push(j, chunks, text)) return false;
+                from = q;
+            }
+            q = r;
+        }
+        if (!hybrid__jinja_view(j, from, (size_t)(q - from), &piece) || !hybrid__jinja_repr_length(j, piece, &text, &n)
+            || !hybrid__jinja_push(j, chunks, text)) return false;
+    }
+    return true;
+}
+static bool hybrid__jinja_pretty_text(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jvalue v, hybrid__jvalue repr, int64_t indent, int64_t allowance, bool top)
+{
+    hybrid__jvalue chunks;
+    const hybrid__jlist *l;
+    size_t i;
+    indent += top;
+    if (!hybrid__jinja_new_list(j, 0, HYBRID__J_PLAIN, &chunks) || !hybrid__jinja_pretty_chunks(j, v.u.s, 80 - indent, allowance + top, chunks)) return false;
+    l = chunks.u.list;
+    if (l->n < 2) return hybrid__jinja_put(j, b, repr.u.s->p, repr.u.s->n);
+    if (top && !hybrid__jinja_put(j, b, "(", 1)) return false;
+    for (i = 0; i < l->n; i++)
+        if ((i && !hybrid__jinja_pretty_break(j, b, indent)) || !hybrid__jinja_put(j, b, l->items[i].u.s->p, l->items[i].u.s->n)) return false;
+    return !top || hybrid__jinja_put(j, b, ")", 1);
+}
+
+static bool hybrid__jinja_pretty(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jvalue v, int64_t indent, int64_t allowance, bool top);
+
+static bool hybrid__jinja_pretty_items(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jvalue v, int64_t indent, int64_t allowance)
+{
+    bool dict = v.type == HYBRID__J_DICT, tuple = !dict && v.u.list->kind == HYBRID__J_TUPLE;
+    size_t n = dict ? v.u.dict->n : v.u.list->n, i;
+    const char *close = dict ? "}" : !tuple ? "]" : n == 1 ? ",)" : ")";
+    int64_t width;
+    if (!hybrid__jinja_put(j, b, dict ? "{" : tuple ? "(" : "[", 1)) return false;
+    indent++;
+    for (i = 0; i < n; i++) {
+        hybrid__jvalue key;
+        if (i && (!hybrid__jinja_put(j, b, ",", 1) || !hybrid__jinja_pretty_break(j, b, indent))) return false;
+        width = 0;
+        if (dict) {
+            if (!hybrid__jinja_repr_length(j, v.u.dict->entries[i].key, &key, &width) || !hybrid__jinja_put(j, b, key.u.s->p, key.u.s->n)
+                || !hybrid__jinja_put(j, b, ": ", 2)) return false;
+            width += 2;
+        }
+        if (!hybrid__jinja_pretty(j, b, dict ? v.u.dict->entries[i].value : v.u.list->items[i], indent + width,
+            i + 1 == n ? allowance + (int64_t)strlen(close) : 1, false)) return false;
+    }
+    return hybrid__jinja_puts(j, b, close);
+}
+/* What fits into its line stands there; else dicts, lists and long texts take several. */
+static bool hybrid__jinja_pretty(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jvalue v, int64_t indent, int64_t allowance, bool top)
+{
+    hybrid__jvalue text;
+    int64_t n;
+    bool ok;
+    if (!hybrid__jinja_repr_length(j, v, &text, &n) || !hybrid__jinja_enter(j)) return false;
+    if (n > 80 - indent - allowance && (v.type == HYBRID__J_DICT ? v.u.dict->n > 0 : v.type == HYBRID__J_LIST && v.u.list->kind <= HYBRID__J_TUPLE && v.u.list->n))
+        ok = hybrid__jinja_pretty_items(j, b, v, indent, allowance);
+    else if (n > 80 - indent - allowance && v.type == HYBRID__J_STRING && !v.mark && v.u.s->n)
+        ok = hybrid__jinja_pretty_text(j, b, v, text, indent, allowance, top);
+    else ok = hybrid__jinja_put(j, b, text.u.s->p, text.u.s->n);
+    j->depth++;
+    return ok;
+}
 static bool hybrid__jf_pprint(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
     hybrid__jbuffer b = { NULL, 0, 0 };
-    return hybrid__jinja_repr(j, &b, c->self) && hybrid__jinja_text(j, &b, out);
+    hybrid__jvalue v;
+    return hybrid__jinja_sorted_dicts(j, c->self, &v) && hybrid__jinja_pretty(j, &b, v, 0, 0, true) && hybrid__jinja_text(j, &b, out);
 }
 static bool hybrid__jf_attr(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
     hybrid__jstring *name;
     const hybrid__jbuiltin *f;
     if (!hybrid__jinja_want_string(j, c->name, c->a[0], &name)) return false;
+    if (c->self.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, c->self);
     if (c->self.type == HYBRID__J_NAMESPACE || c->self.type == HYBRID__J_LOOP) return hybrid__jinja_attribute(j, c->self, name, out);
     if ((f = hybrid__jmethod(c->self, name)) != NULL) return hybrid__jinja_method(j, c->self, f, out);
     *out = hybrid__jundefined(name, true);                   /* of dicts it never gives the members */
@@ -11999,7 +13317,10 @@ static bool hybrid__jf_length(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue
 {
     switch (c->self.type) {
     case HYBRID__J_STRING: *out = hybrid__jint((int64_t)hybrid__jstring_chars(&j->arena, c->self.u.s)); return true;
-    case HYBRID__J_LIST: *out = hybrid__jint((int64_t)c->self.u.list->n); return true;
+    case HYBRID__J_LIST:
+        if (c->self.u.list->kind == HYBRID__J_ITERATOR) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a generator has no length");
+        *out = hybrid__jint((int64_t)c->self.u.list->n);
+        return true;
     case HYBRID__J_DICT: *out = hybrid__jint((int64_t)c->self.u.dict->n); return true;
     case HYBRID__J_UNDEFINED: *out = hybrid__jint(0); return true;
     default: return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a %s has no length", hybrid__jtype_name(c->self));
@@ -12016,6 +13337,18 @@ static bool hybrid__jf_list(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *
 static bool hybrid__jf_first(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
     hybrid__jlist *items;
+    bool iterator = c->self.type == HYBRID__J_LIST && c->self.u.list->kind == HYBRID__J_ITERATOR;
+    if (iterator && c->name[0] == 'l') return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a generator has no last value");
+    if (iterator) {                                          /* takes one, the others stay */
+        items = c->self.u.list;
+        if (!hybrid__jinja_wake(j, items)) return false;
+        *out = hybrid__jundefined(NULL, false);
+        if (!items->n) return true;
+        *out = *items->items++;
+        items->n--;
+        items->capacity = items->n;
+        return true;
+    }
     if (!hybrid__jinja_items(j, c->self, &items)) return false;
     *out = items->n ? items->items[c->name[0] == 'f' ? 0 : items->n - 1] : hybrid__jundefined(NULL, false);
     return true;
@@ -12023,16 +13356,25 @@ static bool hybrid__jf_first(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue 
 static bool hybrid__jf_reverse(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
     hybrid__jvalue none = hybrid__jnone();
-    if (c->self.type == HYBRID__J_STRING) return hybrid__jinja_slice(j, c->self, none, none, hybrid__jint(-1), out);
-    if (!hybrid__jf_list(j, c, out) || !hybrid__jinja_slice(j, *out, none, none, hybrid__jint(-1), out)) return false;
-    out->u.list->kind = hybrid__jlazy(j);
+    const char *label = "reversed object";
+    bool iterator = c->self.type == HYBRID__J_LIST && c->self.u.list->kind == HYBRID__J_ITERATOR;
+    if (c->self.type == HYBRID__J_STRING) return hybrid__jinja_slice(j, c->self, none, none, hybrid__jint(-1), false, out);
+    if (c->self.type == HYBRID__J_DICT) label = "dict_reversekeyiterator object";
+    if (c->self.type == HYBRID__J_LIST) {
+        static const char *const labels[] = { "list_reverseiterator object", "reversed object", "range_iterator object", "", "" };
+        label = c->self.u.list->kind != HYBRID__J_VIEW ? labels[c->self.u.list->kind] : !strcmp(c->self.u.list->label, "dict_keys") ? "dict_reversekeyiterator object"
+            : !strcmp(c->self.u.list->label, "dict_items") ? "dict_reverseitemiterator object" : "dict_reversevalueiterator object";
+    }
+    if (!hybrid__jf_list(j, c, out) || !hybrid__jinja_slice(j, *out, none, none, hybrid__jint(-1), false, out)) return false;
+    out->u.list->kind = iterator ? HYBRID__J_PLAIN : hybrid__jlazy(j);    /* what cannot be walked backwards becomes a list */
+    out->u.list->label = label;
     return true;
 }
 static bool hybrid__jf_items(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
-    if (c->self.type == HYBRID__J_UNDEFINED) return hybrid__jinja_new_list(j, 0, hybrid__jlazy(j), out);
+    if (c->self.type == HYBRID__J_UNDEFINED) return hybrid__jinja_new_list(j, 0, HYBRID__J_PLAIN, out);
     if (c->self.type != HYBRID__J_DICT) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "items expects a dict, not a %s", hybrid__jtype_name(c->self));
-    return hybrid__jinja_dict_view(j, c->self.u.dict, 'i', hybrid__jlazy(j), out);
+    return hybrid__jinja_dict_view(j, c->self.u.dict, 'i', HYBRID__J_PLAIN, out);
 }
 static bool hybrid__jf_join(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
@@ -12095,7 +13437,7 @@ static bool hybrid__jf_unique(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue
     hybrid__jlist *items;
     hybrid__jvalue seen, key;
     size_t i;
-    if (!hybrid__jinja_items(j, c->self, &items) || !hybrid__jinja_check(j, hybrid__jdict_new(&j->arena, &seen)) || !hybrid__jinja_new_list(j, 0, hybrid__jlazy(j), out)) return false;
+    if (!hybrid__jinja_items(j, c->self, &items) || !hybrid__jinja_check(j, hybrid__jdict_new(&j->arena, &seen)) || !hybrid__jinja_new_list(j, 0, HYBRID__J_PLAIN, out)) return false;
     for (i = 0; i < items->n; i++) {
         uint32_t before = seen.u.dict->n;
         if (!hybrid__jinja_sort_key(j, items->items[i], c->a[1], hybrid__jflag(c->a[0], false), &key)
@@ -12135,7 +13477,7 @@ static bool hybrid__jf_batch(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue 
     bool slice = c->name[0] == 's', fill = c->a[1].type != HYBRID__J_MISSING && c->a[1].type != HYBRID__J_NONE;
     int64_t n;
     size_t i, k, rows, width, extra, at = 0;
-    if (!hybrid__jinja_items(j, c->self, &items) || !hybrid__jinja_want_int(j, c->name, c->a[0], 0, &n) || !hybrid__jinja_new_list(j, 0, hybrid__jlazy(j), out)) return false;
+    if (!hybrid__jinja_items(j, c->self, &items) || !hybrid__jinja_want_int(j, c->name, c->a[0], 0, &n) || !hybrid__jinja_new_list(j, 0, HYBRID__J_PLAIN, out)) return false;
     if (n < 1 || n > INT32_MAX) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%s: the number must be positive", c->name);
     rows = slice ? (size_t)n : (items->n + (size_t)n - 1) / (size_t)n;
     width = slice ? items->n / (size_t)n : (size_t)n;
@@ -12183,8 +13525,8 @@ static bool hybrid__jf_map(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *o
     } else if (attribute.type == HYBRID__J_MISSING) {
         return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "map needs the name of a filter, or attribute=");
     }
-    if (!hybrid__jtruth(c->self)) return hybrid__jinja_new_list(j, 0, hybrid__jlazy(j), out);    /* None, 0: not even looked at */
-    if (!hybrid__jinja_items(j, c->self, &items) || !hybrid__jinja_new_list(j, items->n, hybrid__jlazy(j), out)) return false;
+    if (!hybrid__jtruth(c->self)) return hybrid__jinja_new_list(j, 0, HYBRID__J_PLAIN, out);    /* None, 0: not even looked at */
+    if (!hybrid__jinja_items(j, c->self, &items) || !hybrid__jinja_new_list(j, items->n, HYBRID__J_PLAIN, out)) return false;
     for (i = 0; i < items->n; i++) {
         if (name ? !hybrid__jinja_filter(j, name, items->items[i], &rest, &v) : !hybrid__jinja_path(j, items->items[i], attribute, &v)) return false;
         if (!name && v.type == HYBRID__J_UNDEFINED && missing.type != HYBRID__J_MISSING) v = missing;
@@ -12207,8 +13549,8 @@ static bool hybrid__jf_select(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue
         if (!hybrid__jinja_want_string(j, c->name, rest.v[0], &name)) return false;
         rest = hybrid__jargs_from(&rest, 1);
     }
-    if (!hybrid__jtruth(c->self)) return hybrid__jinja_new_list(j, 0, hybrid__jlazy(j), out);
-    if (!hybrid__jinja_items(j, c->self, &items) || !hybrid__jinja_new_list(j, 0, hybrid__jlazy(j), out)) return false;
+    if (!hybrid__jtruth(c->self)) return hybrid__jinja_new_list(j, 0, HYBRID__J_PLAIN, out);
+    if (!hybrid__jinja_items(j, c->self, &items) || !hybrid__jinja_new_list(j, 0, HYBRID__J_PLAIN, out)) return false;
     for (i = 0; i < items->n; i++) {
         hybrid__jvalue v = items->items[i];
         if (by_attribute && !hybrid__jinja_path(j, v, c->args->v[0], &v)) return false;
@@ -12219,25 +13561,41 @@ static bool hybrid__jf_select(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue
     return true;
 }
 
+/* Filters that are generators in Python: nothing is computed, nor wrong, before somebody looks. */
+static const hybrid__jbuiltin hybrid__jgenerators[] = {
+    { "map", "*", 0, hybrid__jf_map }, { "select", "*", 0, hybrid__jf_select }, { "reject", "*", 0, hybrid__jf_select },
+    { "selectattr", "*", 0, hybrid__jf_select }, { "rejectattr", "*", 0, hybrid__jf_select }, { "items", "", 0, hybrid__jf_items },
+    { "unique", "case_sensitive attribute", 0, hybrid__jf_unique }, { "batch", "linecount fill_with", 1, hybrid__jf_batch },
+    { "slice", "slices fill_with", 1, hybrid__jf_batch }
+};
+static bool hybrid__jf_generator(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
+{
+    static const char *const labels[] = { "generator object sync_do_map", "generator object select_or_reject", "generator object select_or_reject",
+        "generator object select_or_reject", "generator object select_or_reject", "generator object do_items", "generator object sync_do_unique",
+        "generator object do_batch", "generator object sync_do_slice" };
+    const hybrid__jbuiltin *f = hybrid__jbuiltin_find(hybrid__jgenerators, HYBRID__COUNT(hybrid__jgenerators), c->name, strlen(c->name));
+    return hybrid__jinja_later(j, f, c, labels[f - hybrid__jgenerators], out);
+}
+
 static const hybrid__jbuiltin hybrid__jfilters[] = {
-    { "abs", "", 0, hybrid__jf_abs }, { "attr", "name", 1, hybrid__jf_attr }, { "batch", "linecount fill_with", 1, hybrid__jf_batch },
-    { "capitalize", "", 0, hybrid__jf_capitalize }, { "center", "width", 0, hybrid__jf_center }, { "count", "", 0, hybrid__jf_length },
+    { "abs", "", 0, hybrid__jf_abs }, { "attr", "name", 1, hybrid__jf_attr }, { "batch", "linecount fill_with", 1, hybrid__jf_generator },
+    { "capitalize", "", 0, hybrid__jf_case }, { "center", "width", 0, hybrid__jf_center }, { "count", "", 0, hybrid__jf_length },
     { "d", "default_value boolean", 0, hybrid__jf_default }, { "default", "default_value boolean", 0, hybrid__jf_default },
     { "dictsort", "case_sensitive by reverse", 0, hybrid__jf_dictsort }, { "e", "", 0, hybrid__jf_escape }, { "escape", "", 0, hybrid__jf_escape },
     { "first", "", 0, hybrid__jf_first }, { "float", "default", 0, hybrid__jf_float }, { "forceescape", "", 0, hybrid__jf_escape },
     { "format", "*", 0, hybrid__jf_format }, { "groupby", "attribute default case_sensitive", 1, hybrid__jf_groupby },
-    { "indent", "width first blank", 0, hybrid__jf_indent }, { "int", "default base", 0, hybrid__jf_int }, { "items", "", 0, hybrid__jf_items },
+    { "indent", "width first blank", 0, hybrid__jf_indent }, { "int", "default base", 0, hybrid__jf_int }, { "items", "", 0, hybrid__jf_generator },
     { "join", "d attribute", 0, hybrid__jf_join }, { "last", "", 0, hybrid__jf_first }, { "length", "", 0, hybrid__jf_length },
-    { "list", "", 0, hybrid__jf_list }, { "lower", "", 0, hybrid__jf_lower }, { "map", "*", 0, hybrid__jf_map },
+    { "list", "", 0, hybrid__jf_list }, { "lower", "", 0, hybrid__jf_case }, { "map", "*", 0, hybrid__jf_generator },
     { "max", "case_sensitive attribute", 0, hybrid__jf_minmax }, { "min", "case_sensitive attribute", 0, hybrid__jf_minmax },
-    { "pprint", "", 0, hybrid__jf_pprint }, { "reject", "*", 0, hybrid__jf_select }, { "rejectattr", "*", 0, hybrid__jf_select },
+    { "pprint", "", 0, hybrid__jf_pprint }, { "reject", "*", 0, hybrid__jf_generator }, { "rejectattr", "*", 0, hybrid__jf_generator },
     { "replace", "old new count", 2, hybrid__jf_replace }, { "reverse", "", 0, hybrid__jf_reverse }, { "round", "precision method", 0, hybrid__jf_round },
-    { "safe", "", 0, hybrid__jf_safe }, { "select", "*", 0, hybrid__jf_select }, { "selectattr", "*", 0, hybrid__jf_select },
-    { "slice", "slices fill_with", 1, hybrid__jf_batch }, { "sort", "reverse case_sensitive attribute", 0, hybrid__jf_sort },
+    { "safe", "", 0, hybrid__jf_safe }, { "select", "*", 0, hybrid__jf_generator }, { "selectattr", "*", 0, hybrid__jf_generator },
+    { "slice", "slices fill_with", 1, hybrid__jf_generator }, { "sort", "reverse case_sensitive attribute", 0, hybrid__jf_sort },
     { "string", "", 0, hybrid__jf_string }, { "sum", "attribute start", 0, hybrid__jf_sum }, { "title", "", 0, hybrid__jf_title },
     { "tojson", "ensure_ascii indent separators sort_keys", 0, hybrid__jf_tojson }, { "trim", "chars", 0, hybrid__jf_trim },
-    { "truncate", "length killwords end leeway", 0, hybrid__jf_truncate }, { "unique", "case_sensitive attribute", 0, hybrid__jf_unique },
-    { "upper", "", 0, hybrid__jf_upper }, { "urlencode", "", 0, hybrid__jf_urlencode }, { "wordcount", "", 0, hybrid__jf_wordcount }
+    { "truncate", "length killwords end leeway", 0, hybrid__jf_truncate }, { "unique", "case_sensitive attribute", 0, hybrid__jf_generator },
+    { "upper", "", 0, hybrid__jf_case }, { "urlencode", "", 0, hybrid__jf_urlencode }, { "wordcount", "", 0, hybrid__jf_wordcount }
 };
 
 static bool hybrid__jinja_filter(hybrid__jinja *j, const hybrid__jstring *name, hybrid__jvalue v, const hybrid__jargs *args, hybrid__jvalue *out)
@@ -12272,15 +13630,16 @@ static bool hybrid__jt_kind(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *
     case 1: yes = t == HYBRID__J_BOOL; break;
     case 2: yes = t == HYBRID__J_BOOL && c->self.u.b; break;
     case 3: yes = t == HYBRID__J_BOOL && !c->self.u.b; break;
-    case 4: yes = t == HYBRID__J_INT; break;
+    case 4: yes = t == HYBRID__J_INT || t == HYBRID__J_BIG; break;
     case 5: yes = t == HYBRID__J_FLOAT; break;
-    case 6: yes = t == HYBRID__J_INT || t == HYBRID__J_FLOAT || (t == HYBRID__J_BOOL && !j->js); break;
+    case 6: yes = t == HYBRID__J_INT || t == HYBRID__J_FLOAT || t == HYBRID__J_BIG || (t == HYBRID__J_BOOL && !j->js); break;
     case 7: yes = t == HYBRID__J_STRING; break;
     case 8: yes = t == HYBRID__J_DICT; break;
     case 9: yes = t == HYBRID__J_STRING || t == HYBRID__J_LIST || t == HYBRID__J_DICT || t == HYBRID__J_UNDEFINED || t == HYBRID__J_LOOP; break;
-    case 10: yes = t == HYBRID__J_STRING || t == HYBRID__J_DICT || t == HYBRID__J_UNDEFINED || (t == HYBRID__J_LIST && c->self.u.list->kind < HYBRID__J_ITERATOR); break;
-    case 11: yes = t == HYBRID__J_FUNCTION; break;
-    default: break;                                          /* escaped: nothing ever is */
+    case 10: yes = t == HYBRID__J_STRING || t == HYBRID__J_DICT || t == HYBRID__J_UNDEFINED || (t == HYBRID__J_LIST && (c->self.u.list->kind < HYBRID__J_ITERATOR || j->js)); break;
+    case 11: yes = t == HYBRID__J_FUNCTION || t == HYBRID__J_LOOP || (t == HYBRID__J_UNDEFINED && !j->js); break;
+    case 12: yes = hybrid__jis_safe(c->self); break;
+    default: break;
     }
     *out = hybrid__jbool(yes);
     return true;
@@ -12288,6 +13647,10 @@ static bool hybrid__jt_kind(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *
 static bool hybrid__jt_divisible(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
     hybrid__jvalue by = c->name[0] == 'd' ? c->a[0] : hybrid__jint(2);
+    if (c->self.type == HYBRID__J_BIG && c->name[0] != 'd') {
+        *out = hybrid__jbool((c->self.u.s->p[c->self.u.s->n - 1] & 1) == (c->name[0] == 'o'));
+        return true;
+    }
     if (!hybrid__jinja_binary(j, HYBRID__J_MOD, c->self, by, out)) return false;
     *out = hybrid__jbool(hybrid__jis_number(*out) && hybrid__jreal(*out) == (c->name[0] == 'o'));
     return true;
@@ -12312,7 +13675,7 @@ static bool hybrid__jt_sameas(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue
 static bool hybrid__jt_case(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
     c->name = c->name[0] == 'u' ? "isupper" : "islower";
-    return hybrid__jinja_to_string(j, c->self, &c->self) && hybrid__jm_is(j, c, out);
+    return hybrid__jinja_to_string(j, c->self, &c->self) && hybrid__jm_is_case(j, c, out);
 }
 static bool hybrid__jt_known(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out);
 
@@ -12337,7 +13700,9 @@ static const hybrid__jbuiltin hybrid__jtests[] = {
 static bool hybrid__jt_known(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
     hybrid__jstring *s;
-    if (!hybrid__jinja_want_string(j, c->name, c->self, &s)) return false;
+    *out = hybrid__jbool(false);
+    if (c->self.type != HYBRID__J_STRING) return hybrid__jinja_key(j, c->self);
+    s = c->self.u.s;
     *out = hybrid__jbool(c->name[0] == 'f' ? hybrid__jbuiltin_find(hybrid__jfilters, HYBRID__COUNT(hybrid__jfilters), s->p, s->n) != NULL
         : hybrid__jbuiltin_find(hybrid__jtests, HYBRID__COUNT(hybrid__jtests), s->p, s->n) != NULL);
     return true;
@@ -12357,10 +13722,8 @@ static bool hybrid__jinja_test(hybrid__jinja *j, const hybrid__jstring *name, hy
 
 static bool hybrid__jg_range(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
-    enum { MOST = 100000 };                                  /* as in jinja2's sandbox */
     bool two = c->a[1].type != HYBRID__J_MISSING;
     int64_t start = 0, stop, step, i;
-    uint64_t count = 0;
     for (i = 0; i < 3; i++)
         if (c->a[i].type != HYBRID__J_MISSING && !hybrid__jis_whole(c->a[i]))
             return c->a[i].type == HYBRID__J_UNDEFINED ? hybrid__jinja_undefined(j, c->a[i])
@@ -12369,14 +13732,7 @@ static bool hybrid__jg_range(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue 
     if (two) start = hybrid__jwhole(c->a[0]);
     step = c->a[2].type == HYBRID__J_MISSING ? 1 : hybrid__jwhole(c->a[2]);
     if (!step) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "range: the step is zero");
-    if (step > 0 ? start < stop : start > stop) {
-        uint64_t span = step > 0 ? (uint64_t)stop - (uint64_t)start : (uint64_t)start - (uint64_t)stop, by = step > 0 ? (uint64_t)step : 0 - (uint64_t)step;
-        count = (span - 1) / by + 1;
-    }
-    if (count > MOST) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "range: more than %d numbers", (int)MOST);
-    if (!hybrid__jinja_new_list(j, (size_t)count, HYBRID__J_PLAIN, out)) return false;
-    for (i = 0; (uint64_t)i < count; i++) if (!hybrid__jinja_push(j, *out, hybrid__jint((int64_t)((uint64_t)start + (uint64_t)i * (uint64_t)step)))) return false;
-    return true;
+    return hybrid__jinja_range(j, start, stop, step, out);
 }
 
 /* dict(...) and namespace(...): a dict or pairs, then members by name. */
@@ -12425,7 +13781,7 @@ static bool hybrid__jg_strftime(hybrid__jinja *j, hybrid__jcall *c, hybrid__jval
 }
 
 static const hybrid__jbuiltin hybrid__jglobals[] = {
-    { "range", "start stop step", 1, hybrid__jg_range }, { "dict", "*", 0, hybrid__jg_dict }, { "namespace", "*", 0, hybrid__jg_dict },
+    { "range", "/start stop step", 1, hybrid__jg_range }, { "dict", "*", 0, hybrid__jg_dict }, { "namespace", "*", 0, hybrid__jg_dict },
     { "raise_exception", "message", 1, hybrid__jg_raise }, { "strftime_now", "format", 1, hybrid__jg_strftime }
 };
 /* ==== end src/text/jinja_test.c ==== */
@@ -12584,6 +13940,7 @@ static bool hybrid__jlex_number(hybrid__jlexer *x, hybrid__jtoken *t)
     const char *p = x->p, *q, *start = p;
     size_t n = 0;
     bool after_dot = p > x->source && p[-1] == '.';          /* a.0.1 are two indices */
+    bool big;
     int64_t base = 10;
     hybrid__jstring s;
     if (*p == '0' && p + 2 < x->end && strchr("xXoObB", p[1])) base = (p[1] | 32) == 'x' ? 16 : (p[1] | 32) == 'o' ? 8 : 2;
@@ -12605,7 +13962,7 @@ static bool hybrid__jlex_number(hybrid__jlexer *x, hybrid__jtoken *t)
     s.p = text; s.n = n; s.chars = n; s.buffer = NULL;
     if (t->type == HYBRID__J_INT_TOKEN && base == 10 && text[0] == '0' && n > strspn(text, "0")) return hybrid__jlex_fail(x, "a number has a leading zero");
     if (t->type == HYBRID__J_FLOAT_TOKEN) hybrid__decimal_read(text, text + n, &t->d);
-    else if (!hybrid__jparse_int(&s, base, &t->i)) { x->too_much = true; return hybrid__jlex_fail(x, "an integer leaves the range of 64 bits"); }
+    else if (!hybrid__jparse_int(&s, base, &t->i, &big) || big) { x->too_much = true; return hybrid__jlex_fail(x, "an integer leaves the range of 64 bits"); }
     x->p = p;
     return true;
 }
@@ -12631,12 +13988,12 @@ static bool hybrid__jlex_operator(hybrid__jlexer *x, hybrid__jtoken *t)
     return true;
 }
 
-/* A character of names: a letter, a digit, '_', and whatever is not ASCII and no space. n: its bytes. */
+/* A character of names, and what else \w takes. n: its bytes. */
 static bool hybrid__jlex_word(const char *p, const char *end, size_t *n)
 {
     uint32_t code;
     *n = hybrid__utf8_next(p, end, &code);
-    return code < 0x80 ? hybrid__jletter(code) || hybrid__is_digit((char)code) || code == '_' : !hybrid__jspace(code);
+    return hybrid__jis_word(code);
 }
 
 static bool hybrid__jlex_inside(hybrid__jlexer *x, hybrid__jtoken *t)
@@ -12666,6 +14023,7 @@ static bool hybrid__jlex_inside(hybrid__jlexer *x, hybrid__jtoken *t)
     }
     while (p < x->end && hybrid__jlex_word(p, x->end, &n)) p += n;
     if (p == x->p) return hybrid__jlex_operator(x, t);
+    if (!hybrid__jis_identifier(x->p, p)) return hybrid__jlex_fail(x, "this is no name");
     t->type = HYBRID__J_NAME;
     t->n = (size_t)(p - x->p);
     x->p = p;
@@ -12701,7 +14059,7 @@ typedef enum hybrid__jkind {
  *   LIST_OF TUPLE_OF  a: PARTs            DICT_OF  a: MEMBERs (a: key, b: value)      NOT a (flag: an even number)   NEGATE PLUS  a
  *   BINARY AND OR     a, b                COMPARE  a: first, b: PARTs with op         CHOICE  a if b else c
  *   ATTRIBUTE a.name  ITEM a[b]           SLICE    a[b:c:d]                           CALL  a(b)   FILTER  a|name(b)   TEST  a is name(b)
- *   OUTPUT a          IF   a: condition, b: then, c: the next IF or the else part (flag)
+ *   OUTPUT a, b: more PARTs    IF   a: condition, b: then, c: the next IF or the else part (flag)
  *   FOR  a: target, b: items, c: body, d: PART (a: condition, b: else part), flag: recursive
  *   SET  a: target, b: value              SET_BLOCK  a: target, b: filters around NULL, c: body
  *   MACRO name, b: parameters (KEYWORDs, a: default), c: body      CALL_BLOCK  a: CALL, b: parameters, c: body
@@ -12720,6 +14078,9 @@ struct hybrid__jnode {
 static bool hybrid__jinja_repr_function(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jvalue v)
 {
     const hybrid__jfunction *f = v.u.function;
+    if (f->builtin && f->self.type > HYBRID__J_NONE)         /* Python writes an address */
+        return hybrid__jinja_puts(j, b, "<built-in method ") && hybrid__jinja_puts(j, b, f->builtin->name) && hybrid__jinja_puts(j, b, " of ")
+            && hybrid__jinja_puts(j, b, hybrid__jtype_name(f->self)) && hybrid__jinja_puts(j, b, " object at 0x0>");
     if (f->builtin) return hybrid__jinja_puts(j, b, "<function ") && hybrid__jinja_puts(j, b, f->builtin->name) && hybrid__jinja_put(j, b, ">", 1);
     if (!f->node->name) return hybrid__jinja_puts(j, b, "<Macro None>");
     return hybrid__jinja_puts(j, b, "<Macro ") && hybrid__jinja_repr_string(j, b, f->node->name) && hybrid__jinja_put(j, b, ">", 1);
@@ -13366,6 +14727,23 @@ static bool hybrid__jparse_captured(hybrid__jparser *p, const char *end, hybrid_
     return ok;
 }
 
+/* print a, b: one after the other */
+static bool hybrid__jparse_print(hybrid__jparser *p, hybrid__jnode *n)
+{
+    hybrid__jnode *part, **tail = &n->b;
+    n->kind = HYBRID__J_BLOCK;                               /* of nothing */
+    if (p->now.type == HYBRID__J_BLOCK_END) return true;
+    n->kind = HYBRID__J_OUTPUT;
+    if (!(n->a = hybrid__jparse_expression(p))) return false;
+    while (p->now.type != HYBRID__J_BLOCK_END) {
+        hybrid__jparse_want_op(p, ',', "',' or '%}'");
+        if (!(part = hybrid__jparse_node(p, HYBRID__J_PART)) || !(part->a = hybrid__jparse_expression(p))) return false;
+        *tail = part;
+        tail = &part->next;
+    }
+    return !p->result;
+}
+
 /* The statement whose word is at hand, up to its last "%}" (not taken). */
 static bool hybrid__jparse_statement(hybrid__jparser *p, hybrid__jnode *n)
 {
@@ -13397,7 +14775,7 @@ static bool hybrid__jparse_statement(hybrid__jparser *p, hybrid__jnode *n)
     case 5: n->kind = HYBRID__J_FILTER_BLOCK; return hybrid__jparse_filters(p, &n->b) && hybrid__jparse_captured(p, "endfilter", &n->c);
     case 6: n->kind = HYBRID__J_WITH; return hybrid__jparse_with(p, n);
     case 7: n->kind = HYBRID__J_BLOCK; return hybrid__jparse_captured(p, "endgeneration", &n->c);
-    case 8: n->kind = HYBRID__J_OUTPUT; return (n->a = hybrid__jparse_tuple(p, HYBRID__J_FULL, "", false)) != NULL;
+    case 8: return hybrid__jparse_print(p, n);
     default:
         n->kind = which == 9 ? HYBRID__J_BREAK : HYBRID__J_CONTINUE;
         if (p->loops) return true;
@@ -13659,7 +15037,12 @@ static bool hybrid__jinja_loop(hybrid__jinja *j, hybrid__jscope *s, const hybrid
 /* A value called with arguments. caller: what a call block gives to the macro, undefined elsewhere. */
 static bool hybrid__jinja_call(hybrid__jinja *j, hybrid__jvalue f, const hybrid__jargs *args, hybrid__jvalue caller, hybrid__jvalue *out)
 {
-    if (f.type == HYBRID__J_FUNCTION && f.u.function->builtin) return hybrid__jbuiltin_call(j, f.u.function->builtin, f.u.function->self, args, out);
+    if (f.type == HYBRID__J_FUNCTION && f.u.function->builtin) {
+        bool safe = hybrid__jis_safe(f.u.function->self);
+        if (!hybrid__jbuiltin_call(j, f.u.function->builtin, f.u.function->self, args, out)) return false;
+        if (safe) hybrid__jmark_safe(out);
+        return true;
+    }
     if (f.type == HYBRID__J_FUNCTION) return hybrid__jinja_call_macro(j, f.u.function, args, caller, out);
     if (f.type == HYBRID__J_LOOP && f.u.loop->node->flag && args->n == 1) {
         hybrid__jbuffer text, *outer;
@@ -13727,7 +15110,8 @@ static bool hybrid__jinja_eval_slice(hybrid__jinja *j, hybrid__jscope *s, const 
     if ((n->b && !hybrid__jinja_eval(j, s, n->b, &a)) || (n->c && !hybrid__jinja_eval(j, s, n->c, &b))
         || (n->d && !hybrid__jinja_eval(j, s, n->d, &c))) return false;
     j->at = n->at;
-    return hybrid__jinja_slice(j, *v, a, b, c, v);
+    /* jinja2 folds constants, where a slice that makes no sense is undefined */
+    return hybrid__jinja_slice(j, *v, a, b, c, n->a->kind == HYBRID__J_CONST, v);
 }
 /* What takes arguments: a call, a filter, a test. caller: what a call block gives to the macro, undefined elsewhere. */
 static bool hybrid__jinja_eval_call(hybrid__jinja *j, hybrid__jscope *s, const hybrid__jnode *n, hybrid__jvalue caller, hybrid__jvalue *v)
@@ -13745,6 +15129,7 @@ static bool hybrid__jinja_eval_call(hybrid__jinja *j, hybrid__jscope *s, const h
 static bool hybrid__jinja_sign(hybrid__jinja *j, hybrid__jvalue v, bool minus, hybrid__jvalue *out)
 {
     if (v.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, v);
+    if (v.type == HYBRID__J_BIG) return minus ? hybrid__jinja_big_sign(j, v, false, out) : (*out = v, true);
     if (!hybrid__jis_number(v)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a %s has no sign", hybrid__jtype_name(v));
     if (v.type == HYBRID__J_FLOAT) { *out = hybrid__jfloat(minus ? -v.u.d : v.u.d); return true; }
     return hybrid__jinja_integers(j, minus ? HYBRID__J_SUB : HYBRID__J_ADD, 0, hybrid__jwhole(v), out);
@@ -13881,6 +15266,7 @@ static bool hybrid__jinja_loop(hybrid__jinja *j, hybrid__jscope *s, const hybrid
     hybrid__jvalue v = hybrid__jnone();
     hybrid__jloop *loop;
     hybrid__jflow flow = HYBRID__J_NEXT;
+    bool whole = false;                                      /* a turn came to its end */
     j->at = n->at;
     if (!hybrid__jinja_items(j, of, &items) || (n->d->a && !hybrid__jinja_choose(j, s, n, &items))) return false;
     if (!items->n) {
@@ -13901,8 +15287,10 @@ static bool hybrid__jinja_loop(hybrid__jinja *j, hybrid__jscope *s, const hybrid
         else if (!(inner = hybrid__jscope_new(j, s))) return false;
         if ((j->tree->loop && !hybrid__jscope_set(j, inner, j->tree->loop, v)) || !hybrid__jinja_assign(j, inner, n->a, items->items[loop->i])) return false;
         if ((flow = hybrid__jinja_run(j, inner, n->c)) == HYBRID__J_FAILED) return false;
+        whole = whole || flow == HYBRID__J_NEXT;
     }
-    return true;
+    if (whole || !n->d->b) return true;                      /* all turns were cut short by break or continue: that is "else" too */
+    return (inner = hybrid__jscope_new(j, s)) != NULL && hybrid__jinja_run(j, inner, n->d->b) != HYBRID__J_FAILED;
 }
 
 /* A body whose output becomes a value, through filters if there are any. */
@@ -13951,7 +15339,10 @@ static bool hybrid__jinja_statement(hybrid__jinja *j, hybrid__jscope *s, const h
     j->at = n->at;
     switch (n->kind) {
     case HYBRID__J_OUTPUT_TEXT: return hybrid__jinja_put(j, j->out, n->value.u.s->p, n->value.u.s->n);
-    case HYBRID__J_OUTPUT: return hybrid__jinja_eval(j, s, n->a, &v) && hybrid__jinja_print(j, v);
+    case HYBRID__J_OUTPUT:
+        if (!hybrid__jinja_eval(j, s, n->a, &v) || !hybrid__jinja_print(j, v)) return false;
+        for (n = n->b; n; n = n->next) if (!hybrid__jinja_eval(j, s, n->a, &v) || !hybrid__jinja_print(j, v)) return false;
+        return true;
     case HYBRID__J_IF: return hybrid__jinja_if(j, s, n, flow);
     case HYBRID__J_FOR: return hybrid__jinja_eval(j, s, n->b, &v) && hybrid__jinja_loop(j, s, n, v, 0);
     case HYBRID__J_SET: return hybrid__jinja_eval(j, s, n->b, &v) && hybrid__jinja_assign(j, s, n->a, v);
@@ -14174,6 +15565,39 @@ static bool hybrid__chat_list(hybrid__jinja *j, const hybrid_chat_message *messa
     return true;
 }
 
+/* A message as apply_chat_template passes it on: without the members that are None, and with what was thought under the names that
+ * templates ask for: "reasoning_content", "thinking" (whichever of these and "reasoning" the message has). */
+static bool hybrid__chat_prepare_one(hybrid__jinja *j, const hybrid__jdict *from, hybrid__jvalue *out)
+{
+    static const char *const names[] = { "reasoning_content", "thinking", "reasoning" };
+    const hybrid__jvalue *thought = NULL;
+    uint32_t i;
+    if (!hybrid__jinja_check(j, hybrid__jdict_new(&j->arena, out))) return false;
+    for (i = 0; i < HYBRID__COUNT(names) && !(thought && thought->type != HYBRID__J_NONE); i++) thought = hybrid__jdict_get(&j->arena, from, names[i]);
+    if (thought && thought->type == HYBRID__J_NONE) thought = NULL;
+    if (thought && !hybrid__jinja_check(j, hybrid__jdict_put(&j->arena, out->u.dict, "thinking", *thought))) return false;
+    for (i = 0; i < from->n; i++)
+        if (from->entries[i].value.type != HYBRID__J_NONE
+            && !hybrid__jinja_check(j, hybrid__jdict_set(&j->arena, out->u.dict, from->entries[i].key, from->entries[i].value))) return false;
+    return !thought || hybrid__jinja_check(j, hybrid__jdict_put(&j->arena, out->u.dict, "reasoning_content", *thought));
+}
+static bool hybrid__chat_prepare(hybrid__jinja *j, hybrid__jvalue *messages)
+{
+    hybrid__jvalue list, one;
+    size_t i;
+    if (!hybrid__jinja_new_list(j, messages->u.list->n, HYBRID__J_PLAIN, &list)) return false;
+    for (i = 0; i < messages->u.list->n; i++) {
+        const hybrid__jvalue *m = &messages->u.list->items[i];
+        if (m->type != HYBRID__J_DICT) {
+            j->result = hybrid__fail(j->error, HYBRID_ERROR_FORMAT, "messages: element %lu must be a JSON object", (unsigned long)i);
+            return false;
+        }
+        if (!hybrid__chat_prepare_one(j, m->u.dict, &one) || !hybrid__jinja_push(j, list, one)) return false;
+    }
+    *messages = list;
+    return true;
+}
+
 /* The text of a member of a message, NULL: it has none. */
 static const hybrid__jstring *hybrid__chat_text(hybrid__jinja *j, hybrid__jvalue message, const char *name)
 {
@@ -14220,6 +15644,8 @@ enum { HYBRID__CHAT_MESSAGES, HYBRID__CHAT_TOOLS, HYBRID__CHAT_EXTRA, HYBRID__CH
 /* The variables of apply_chat_template. */
 static bool hybrid__chat_context(hybrid__jinja *j, const hybrid_chat_desc *desc, hybrid__jvalue messages, hybrid__json_doc docs[HYBRID__CHAT_DOCS])
 {
+    static const char *const tokens[] = { "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token" };
+    const char *names[7];
     hybrid__jvalue tools = hybrid__jnone(), extra;
     hybrid__jdict *c = j->context;
     size_t i;
@@ -14227,7 +15653,9 @@ static bool hybrid__chat_context(hybrid__jinja *j, const hybrid_chat_desc *desc,
     if (!hybrid__jinja_check(j, hybrid__jdict_put(&j->arena, c, "messages", messages) && hybrid__jdict_put(&j->arena, c, "tools", tools)
             && hybrid__jdict_put(&j->arena, c, "documents", hybrid__jnone())
             && hybrid__jdict_put(&j->arena, c, "add_generation_prompt", hybrid__jbool(desc->add_generation_prompt)))) return false;
-    if ((desc->bos_token && !hybrid__chat_put_text(j, c, "bos_token", desc->bos_token)) || (desc->eos_token && !hybrid__chat_put_text(j, c, "eos_token", desc->eos_token))) return false;
+    names[0] = desc->bos_token; names[1] = desc->eos_token; names[2] = desc->unk_token; names[3] = desc->sep_token;
+    names[4] = desc->pad_token; names[5] = desc->cls_token; names[6] = desc->mask_token;
+    for (i = 0; i < HYBRID__COUNT(tokens); i++) if (names[i] && !hybrid__chat_put_text(j, c, tokens[i], names[i])) return false;
     if (!desc->extra) return true;
     if (!hybrid__render_json(j, "extra", desc->extra, 0, HYBRID__JSON_OBJECT, &docs[HYBRID__CHAT_EXTRA], &extra)) return false;
     for (i = 0; i < extra.u.dict->n; i++)
@@ -14249,7 +15677,8 @@ static hybrid_result hybrid__chat_attempt(const hybrid_template *tmpl, const hyb
     memset(docs, 0, sizeof docs);
     ok = hybrid__render_begin(tmpl, &desc->limits, desc->now, desc->utc_offset, &j, error)
         && (desc->messages ? hybrid__render_json(&j, "messages", desc->messages, 0, HYBRID__JSON_ARRAY, &docs[HYBRID__CHAT_MESSAGES], &list)
-            : hybrid__chat_list(&j, messages, n, &list));
+            : hybrid__chat_list(&j, messages, n, &list))
+        && hybrid__chat_prepare(&j, &list);
     if (ok) system = hybrid__chat_system(&j, list);
     ok = ok && (!merge || hybrid__chat_merge(&j, list.u.list, system, &list)) && hybrid__chat_context(&j, desc, list, docs);
     result = ok ? hybrid__render_page(&j, out) : j.result;
@@ -14270,7 +15699,7 @@ HYBRID__BORDER(hybrid_result, hybrid_chat_render, (const hybrid_template *tmpl, 
     const hybrid_chat_desc *desc, hybrid_text *out, hybrid_error *error),
               (tmpl, messages, n, desc, out, error))
 {
-    static const hybrid_chat_desc zero = { false, false, NULL, NULL, NULL, NULL, NULL, 0, 0, { 0, 0, 0, 0 } };
+    static const hybrid_chat_desc zero = { false, false, NULL, NULL, NULL, NULL, NULL, 0, 0, { 0, 0, 0, 0 }, NULL, NULL, NULL, NULL, NULL };
     hybrid_result result;
     bool lost;
     size_t i;
@@ -27037,7 +28466,7 @@ static hybrid_result hybrid__dialog_render(const hybrid__dialog *d, const hybrid
     hybrid_chat_message *list;
     hybrid_chat_desc desc;
     hybrid_result r;
-    char bos[64], eos[64];
+    char bos[64], eos[64], unk[64], sep[64], pad[64], mask[64];
     size_t i;
     if (!tmpl) return hybrid__dialog_plain(d, out, error);
     if (!(list = (hybrid_chat_message *)hybrid__calloc(d->rt, d->n, sizeof *list))) return hybrid__fail_memory(error, d->n * sizeof *list);
@@ -27049,6 +28478,10 @@ static hybrid_result hybrid__dialog_render(const hybrid__dialog *d, const hybrid
     desc.add_generation_prompt = desc.merge_system = true;
     desc.bos_token = hybrid__special_name(hybrid_model_tokenizer(model), HYBRID_ROLE_BOS, bos);
     desc.eos_token = hybrid__special_name(hybrid_model_tokenizer(model), HYBRID_ROLE_EOS, eos);
+    desc.unk_token = hybrid__special_name(hybrid_model_tokenizer(model), HYBRID_ROLE_UNKNOWN, unk);
+    desc.sep_token = hybrid__special_name(hybrid_model_tokenizer(model), HYBRID_ROLE_SEPARATOR, sep);
+    desc.pad_token = hybrid__special_name(hybrid_model_tokenizer(model), HYBRID_ROLE_PADDING, pad);
+    desc.mask_token = hybrid__special_name(hybrid_model_tokenizer(model), HYBRID_ROLE_MASK, mask);
     r = hybrid_chat_render(tmpl, list, d->n, &desc, out, error);
     hybrid__free(d->rt, list);
     return r;
@@ -27618,6 +29051,9 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__INT_GEMM_TYPE
 #undef HYBRID__INT_KERNELS
 #undef HYBRID__ISSUE
+#undef HYBRID__JCASE_IS
+#undef HYBRID__JCASE_MANY
+#undef HYBRID__JCASE_MAP
 #undef HYBRID__J_TEXT_FILTER
 #undef HYBRID__KEEP
 #undef HYBRID__KERNEL_PANELS

@@ -584,12 +584,14 @@ static bool hybrid__jfrom_json_one(hybrid__jarena *arena, const hybrid__json *js
     }
 }
 
+/* A container whose members are still to come. */
+typedef struct hybrid__jopen { struct hybrid__jopen *up; hybrid__jvalue to; uint32_t left; } hybrid__jopen;
+
 /* A JSON tree as values; its strings are not copied, so the document must outlive them. Does not recurse: open containers wait in a
  * row, and their members come in the order of the tree's nodes. */
 static bool hybrid__jfrom_json(hybrid__jarena *arena, const hybrid__json *json, hybrid__jvalue *out)
 {
-    typedef struct level { struct level *up; hybrid__jvalue to; uint32_t left; } level;
-    level *open = NULL, *spare = NULL, *l;
+    hybrid__jopen *open = NULL, *spare = NULL, *l;
     const hybrid__json *p = json;
     hybrid__jvalue key = hybrid__jnone(), value;
     do {
@@ -613,7 +615,7 @@ static bool hybrid__jfrom_json(hybrid__jarena *arena, const hybrid__json *json, 
         }
         if (p->type >= HYBRID__JSON_ARRAY) {
             if ((l = spare) != NULL) spare = l->up;
-            else if (!(l = (level *)hybrid__jarena_alloc(arena, sizeof *l))) return false;
+            else if (!(l = (hybrid__jopen *)hybrid__jarena_alloc(arena, sizeof *l))) return false;
             l->up = open;
             l->to = value;
             l->left = p->n;
