@@ -43,11 +43,14 @@ static void watch(void)
 }
 
 static char said[8000];
+static hybrid__spin said_lock;
 static void listen_log(void *user, hybrid_log_level level, const char *message)
 {
     (void)user; (void)level;
     watch();
+    hybrid__spin_take(&said_lock);                            /* threads log at once */
     if (strlen(said) + strlen(message) + 2 < sizeof said) snprintf(said + strlen(said), sizeof said - strlen(said), "%s\n", message);
+    hybrid__spin_give(&said_lock);
 }
 
 static hybrid_runtime *make_runtime(counting *c)
