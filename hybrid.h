@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id cdc8e8c8521f47bc): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 0c0cd56f84b1ae87): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -44,131 +44,133 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      179  base.h             version, linkage, results, errors, allocator, log
- *      289  runtime.h          what models and sessions share: memory, log, worker threads
- *      351  quant.h            names, sizes, encode, decode
- *      416  gguf.h             what is in a model file, and writing one
- *      575  tokenizer.h        text to tokens and back
- *      689  chat.h             templates that make a prompt of a conversation
- *      796  model.h            load, describe
- *      867  context.h          batches of (sequence, tokens), logits, the KV cache
- *      963  sampler.h          from logits to the next token
- *     1020  session.h          a conversation
+ *      181  base.h             version, linkage, results, errors, allocator, log
+ *      291  runtime.h          what models and sessions share: memory, log, worker threads
+ *      353  quant.h            names, sizes, encode, decode
+ *      418  gguf.h             what is in a model file, and writing one
+ *      577  tokenizer.h        text to tokens and back
+ *      691  chat.h             templates that make a prompt of a conversation
+ *      798  model.h            load, describe
+ *      875  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      971  sampler.h          from logits to the next token
+ *     1028  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1089  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1174  macros.h           what compilers call things, and the macros that every room uses
- *     1226  base.c             what every room uses: results, errors, checked sizes
- *     1277  fpenv.c            the floating-point environment at the border of the library
- *     1458  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1507  fma.c              a * b + c with one rounding
- *     1544  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1603  decimal.c          doubles as text, the same in every locale
- *     1701  thread.c           atomics, threads, and the worker pool
- *     2077  cpu.c              what this processor and its operating system can do
- *     2185  hash.c             where a name belongs in a table
- *     2283  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     2393  stack.c            how much of the thread's stack a recursion may take
- *     2433  device.c           which GPU a runtime uses
- *     2515  runtime.c          creates and ends runtimes
- *     2656  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2865  output.c           a file that is written
- *     3173  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     3201  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    28966  end.h              closes what core/begin opened
+ *     1097  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1182  macros.h           what compilers call things, and the macros that every room uses
+ *     1234  base.c             what every room uses: results, errors, checked sizes
+ *     1285  fpenv.c            the floating-point environment at the border of the library
+ *     1466  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1515  fma.c              a * b + c with one rounding
+ *     1552  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1611  decimal.c          doubles as text, the same in every locale
+ *     1709  thread.c           atomics, threads, and the worker pool
+ *     2085  cpu.c              what this processor and its operating system can do
+ *     2193  hash.c             where a name belongs in a table
+ *     2291  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     2401  stack.c            how much of the thread's stack a recursion may take
+ *     2441  device.c           which GPU a runtime uses
+ *     2523  runtime.c          creates and ends runtimes
+ *     2664  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2873  output.c           a file that is written
+ *     3181  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     3209  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    29318  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     3576  names.c            names that must differ, found by hash
- *     3667  value.c            the 13 types of metadata values and their items
- *     3793  scan.c             a walk over the metadata, which checks every length before it is believed
- *     3997  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
- *     4287  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
- *     4753  write.c            makes a GGUF file
+ *     3584  names.c            names that must differ, found by hash
+ *     3675  value.c            the 13 types of metadata values and their items
+ *     3801  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     4005  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
+ *     4295  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
+ *     4761  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     5374  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     5455  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     5754  floats.c           the types that are plain numbers
- *     5793  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     5986  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     6214  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     6354  types.c            the table of all types, and the public functions over it
- *     6459  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     6529  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     5382  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     5463  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     5762  floats.c           the types that are plain numbers
+ *     5801  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     5994  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     6222  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     6362  types.c            the table of all types, and the public functions over it
+ *     6467  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     6537  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     6704  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     6949  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     7091  pretokenize.c      cuts text into the words inside which BPE merges
- *     7503  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
- *     7695  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
- *     7788  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     8202  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     8412  bpe.c              the merging
- *     8782  tokenizer.c        making tokenizers, text to ids, ids to text
- *     9076  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     9203  stop.c             finds strings that end an answer in bytes that come in pieces
- *     9344  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     9974  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *    10317  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *    10636  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do not edit
- *    10977  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *    11685  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *    12280  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    12719  jinja_filter.c     what stands behind '|'.
- *    13613  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    13789  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    14041  jinja_parse.c      tokens to a tree
- *    14600  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    14858  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    15374  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    15547  chat.c             a conversation as the variables that chat templates expect
+ *     6712  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     6957  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     7099  pretokenize.c      cuts text into the words inside which BPE merges
+ *     7511  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
+ *     7703  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
+ *     7796  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     8210  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     8420  bpe.c              the merging
+ *     8790  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     9084  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     9211  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     9352  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     9982  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *    10325  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *    10644  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do not edit
+ *    10985  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *    11693  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *    12288  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    12727  jinja_filter.c     what stands behind '|'.
+ *    13621  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    13797  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    14049  jinja_parse.c      tokens to a tree
+ *    14608  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    14866  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    15382  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    15555  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    15725  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    16021  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    16038  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    16063  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    16152  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    16518  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    16547  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    16655  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    16725  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    16820  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    17233  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    17567  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    17825  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    18021  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    18565  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
- *    19638  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    20219  cpu_int.c          the table of integer-block kernels
- *    20277  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    20344  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    22606  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    23737  cpu_select.c       the kernels of an instruction set
- *    23773  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    23943  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    24197  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    15733  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    16030  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    16047  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    16072  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    16161  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    16527  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    16556  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    16664  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    16734  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    16829  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    17242  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    17576  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    17834  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    18030  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    18619  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows...
+ *    18818  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
+ *    19891  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    20472  cpu_int.c          the table of integer-block kernels
+ *    20530  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    20597  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    22859  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    23990  cpu_select.c       the kernels of an instruction set
+ *    24026  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    24207  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    24461  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    24618  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    24936  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    25311  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    25619  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    25663  unused.c           tensors of the file that the model is not computed with
- *    25823  forward.c          one transformer for all families, over the op table
- *    26328  place.c            which layers run where
- *    26465  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    24882  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    25200  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    25575  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    25883  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    25927  unused.c           tensors of the file that the model is not computed with
+ *    26087  forward.c          one transformer for all families, over the op table
+ *    26592  place.c            which layers run where
+ *    26729  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_m...
+ *    26811  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    26704  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    27040  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    27329  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    27469  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    28141  next.c             the next token of a sequence
- *    28194  plan.c             the bytes of a model and a context before they are loaded
- *    28303  dialog.c           the messages of a conversation, and the prompt that they make
- *    28491  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    27054  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    27390  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    27679  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    27819  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    28491  next.c             the next token of a sequence
+ *    28544  plan.c             the bytes of a model and a context before they are loaded
+ *    28655  dialog.c           the messages of a conversation, and the prompt that they make
+ *    28843  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -817,6 +819,11 @@ typedef struct hybrid_model_desc {
     /* With a GPU: room for contexts of so many positions in all is kept beside the weights; 0: as hybrid_context_desc.n_ctx. Layers that then do not
      * fit run on the CPU. */
     int32_t        device_n_ctx;
+    /* Generation is faster with the matrices laid out in another order, where the processor rather than the memory is the limit (AVX2; Q4_0, Q4_K).
+     * True makes such a copy while loading, beside the file's own blocks, which prompts go on reading: as many bytes again for the matrices of these
+     * types that run on the CPU, without those of experts; hybrid_plan counts them. Results are the same to the bit. Where the kernels have no such
+     * layout nothing is made, and the log says so. */
+    bool           repack;
 } hybrid_model_desc;
 
 /* Loads a model. runtime NULL: one of its own, with default settings. On failure *model is NULL and nothing is left behind.
@@ -844,6 +851,7 @@ typedef struct hybrid_model_info {
     char     name[64];           /* general.name, cut to fit, without control characters */
     uint64_t n_params;           /* values in all tensors */
     uint64_t n_bytes;            /* their bytes */
+    uint64_t repacked_bytes;     /* of the copy that hybrid_model_desc.repack asked for */
     int32_t  n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff;
     int32_t  n_expert, n_expert_used;   /* of a mixture of experts: how many a layer has, and how many a token uses; 0: none */
     bool     has_template;       /* carries a chat template, or has the tokens of ChatML; false with HYBRID_NO_TEXT */
@@ -1084,7 +1092,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "cdc8e8c8521f47bc"
+#define HYBRID__SOURCE_ID "0c0cd56f84b1ae87"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -15736,6 +15744,7 @@ typedef struct hybrid__tensor {
     int64_t     ne[4];                  /* sizes; ne[0] is contiguous. A matrix W[out][in] has ne = { in, out, 1, 1 } */
     size_t      nb[4];                  /* byte strides; nb[1] = bytes of a row */
     const void *data;                   /* NULL: no such tensor */
+    const void *repacked;               /* NULL, or those rows that make groups of 8 once more, as decode on the host likes them (cpu_int_repack.c) */
     bool        is_vector;              /* added or multiplied value by value: no matrix of one row, which products read */
     uint32_t    source;                 /* of a weight: which tensor of its file it is */
 } hybrid__tensor;
@@ -18283,6 +18292,7 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 float hybrid__halve_avx2(__m256 p)
             } \
             if (left) { \
                 const char *from = at; \
+                hybrid__ahead_avx2(at, (size_t)left * stride); \
                 if ((size_t)(end - at) < 8 * stride) from = (const char *)memcpy(copy, at, (size_t)left * stride); \
                 t = hybrid__dot8_avx2(from, stride, qs, qh, bytes, affine, x); \
                 p = hybrid__add_lanes_avx2(t, (const float *)(const void *)(x + HYBRID__GROUP8_D), p, left); \
@@ -18397,26 +18407,42 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__sum_sets_avx2(const __m256i *
     return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
 }
 
-/* Scales of Q4_K and Q5_K of up to 8 super-blocks at w: scales[8j + s] = sub-block s's of super-block j, twice in 16 bits. Returns the sums of min times
- * activations; heads: d | dmin << 16 of each. */
-HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__scales8_avx2(const char *w, size_t stride, int count, const char *s32, int32_t *scales, __m256i *heads)
+/* The first 16 bytes of Q4_K and Q5_K in each lane to bytes: sc0-3 m0-3 sc4-7 m4-7. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__scales_k45_avx2(__m256i h)
 {
-    const __m256i low = _mm256_setr_epi32(0x3F3F3F3F, 0x3F3F3F3F, 0x0F0F0F0F, 0x0F0F0F0F, 0x3F3F3F3F, 0x3F3F3F3F, 0x0F0F0F0F, 0x0F0F0F0F);
-    const __m256i high = _mm256_setr_epi32(0, 0, 0x30303030, 0x30303030, 0, 0, 0x30303030, 0x30303030), by = _mm256_setr_epi32(0, 0, 0, 4, 0, 0, 0, 4);
-    const __m256i first = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3, -1));
-    const __m256i mins = _mm256_broadcastsi128_si256(_mm_setr_epi8(4, -1, 5, -1, 6, -1, 7, -1, 12, -1, 13, -1, 14, -1, 15, -1));
+    const __m256i low = _mm256_broadcastsi128_si256(_mm_setr_epi32(0x3F3F3F3F, 0x3F3F3F3F, 0x0F0F0F0F, 0x0F0F0F0F));
+    const __m256i high = _mm256_broadcastsi128_si256(_mm_setr_epi32(0, 0, 0x30303030, 0x30303030));
+    const __m256i by = _mm256_setr_epi32(0, 0, 0, 4, 0, 0, 0, 4);
+    return _mm256_or_si256(_mm256_and_si256(_mm256_srlv_epi32(_mm256_shuffle_epi32(h, 0xF9), by), low),
+                           _mm256_and_si256(_mm256_srli_epi16(_mm256_shuffle_epi32(h, 0x94), 2), high));
+}
+/* Of those: the mins as words. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__mins_k45_avx2(__m256i e)
+{
+    const __m128i at = _mm_setr_epi8(4, -1, 5, -1, 6, -1, 7, -1, 12, -1, 13, -1, 14, -1, 15, -1);
+    return _mm256_shuffle_epi8(e, _mm256_broadcastsi128_si256(at));
+}
+/* Scale s of those in all words, of the lane alone. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__scale_k45_avx2(__m256i e, int s)
+{
+    return _mm256_shuffle_epi8(e, _mm256_set1_epi16((short)(0x8000 | (s + s / 4 * 4))));
+}
+
+/* Scales of 8 super-blocks at w: of j and j + 4 at scales + 16 j: sub-blocks 0-3 of both, then 4-7 of both, each twice in 16 bits. Returns the sums of
+ * min times activations; heads: d | dmin << 16 of each. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__scales8_avx2(const char *w, size_t stride, const char *s32, int32_t *scales,
+                                                                __m256i *heads)
+{
+    const __m128i twice0 = _mm_setr_epi8(0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3, -1);
+    const __m128i twice4 = _mm_setr_epi8(8, -1, 8, -1, 9, -1, 9, -1, 10, -1, 10, -1, 11, -1, 11, -1);
     __m256i h[4], m[4];
     int j;
     HYBRID__UNROLL
-    for (j = 0; j < 4; j++) {
-        const int a = HYBRID__MIN(j, count - 1), b = HYBRID__MIN(j + 4, count - 1);
-        __m256i e;
-        h[j] = hybrid__two_avx2(w + (size_t)a * stride, w + (size_t)b * stride);
-        e = _mm256_or_si256(_mm256_and_si256(_mm256_srlv_epi32(_mm256_shuffle_epi32(h[j], 0xF9), by), low),
-                            _mm256_and_si256(_mm256_srli_epi16(_mm256_shuffle_epi32(h[j], 0x94), 2), high));       /* sc0-3 m0-3 sc4-7 m4-7 */
-        _mm256_store_si256((__m256i *)(void *)(scales + 16 * j), _mm256_shuffle_epi8(e, first));
-        _mm256_store_si256((__m256i *)(void *)(scales + 16 * j + 8), _mm256_shuffle_epi8(e, _mm256_add_epi8(first, _mm256_set1_epi16(8))));
-        m[j] = _mm256_madd_epi16(_mm256_shuffle_epi8(e, mins), hybrid__two_avx2(s32 + 16 * a, s32 + 16 * b));
+    for (j = 0; j < 4; j++, w += stride, s32 += 16, scales += 16) {
+        __m256i e = hybrid__scales_k45_avx2(h[j] = hybrid__two_avx2(w, w + 4 * stride));
+        _mm256_store_si256((__m256i *)(void *)scales, _mm256_shuffle_epi8(e, _mm256_broadcastsi128_si256(twice0)));
+        _mm256_store_si256((__m256i *)(void *)(scales + 8), _mm256_shuffle_epi8(e, _mm256_broadcastsi128_si256(twice4)));
+        m[j] = _mm256_madd_epi16(hybrid__mins_k45_avx2(e), hybrid__two_avx2(s32, s32 + 64));
     }
     *heads = _mm256_unpacklo_epi64(_mm256_unpacklo_epi32(h[0], h[1]), _mm256_unpacklo_epi32(h[2], h[3]));
     return hybrid__sum_lanes_avx2(m[0], m[1], m[2], m[3]);
@@ -18486,6 +18512,22 @@ HYBRID__SUPER_TYPE(q4_K)
 HYBRID__SUPER_TYPE(q5_K)
 #undef HYBRID__SUPER_TYPE
 #undef HYBRID__BUFFER_SCALE
+/* The same of one super-block alone: where there are fewer than 8, storing and loading scales would be waited for. */
+#define HYBRID__OWN_SCALE(s) hybrid__scale_k45_avx2(e, s)
+#define HYBRID__SUPER_TYPE(type) \
+    HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__super1_avx2_##type(const char *w, const char *x, const char *s32, __m256i *less) \
+    { \
+        const __m256i e = hybrid__scales_k45_avx2(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)w))); \
+        const __m256i s = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)s32)); \
+        __m256i sum = _mm256_setzero_si256(); \
+        *less = _mm256_madd_epi16(hybrid__mins_k45_avx2(e), _mm256_blend_epi32(sum, s, 0x0F)); \
+        HYBRID__SUPER_AVX2(type, HYBRID__OWN_SCALE) \
+        return sum; \
+    }
+HYBRID__SUPER_TYPE(q4_K)
+HYBRID__SUPER_TYPE(q5_K)
+#undef HYBRID__SUPER_TYPE
+#undef HYBRID__OWN_SCALE
 #undef HYBRID__SUPER_AVX2
 #undef HYBRID__DOT32_AVX2
 
@@ -18517,14 +18559,25 @@ HYBRID__DOT256_AVX2(q6_K, 208, false)
     HYBRID__INLINE HYBRID__TARGET_AVX2 __m256 hybrid__dot256_avx2_##type(const char *w, int count, const char *x, const char *s16, const char *s32) \
     { \
         HYBRID__ALIGN64 int32_t scales[64]; \
-        __m256i sum[8], heads, msum = hybrid__scales8_avx2(w, sizeof(hybrid__block_##type), count, s32, scales, &heads); \
+        HYBRID__ALIGN64 uint32_t h[8] = { 0 }; \
+        __m256i sum[8], less[8], heads, less8; \
         __m256 t; \
         int j; \
         HYBRID__UNUSED(s16); \
-        for (j = count; j < 8; j++) sum[j] = _mm256_setzero_si256(); \
-        for (j = 0; j < count; j++, w += sizeof(hybrid__block_##type)) sum[j] = hybrid__super_avx2_##type(w, x + 256 * j, scales, j); \
+        if (count == 8) { \
+            less8 = hybrid__scales8_avx2(w, sizeof(hybrid__block_##type), s32, scales, &heads); \
+            for (j = 0; j < 8; j++, w += sizeof(hybrid__block_##type)) sum[j] = hybrid__super_avx2_##type(w, x + 256 * j, scales, j); \
+        } else { \
+            for (j = count; j < 8; j++) sum[j] = less[j] = _mm256_setzero_si256(); \
+            for (j = 0; j < count; j++, w += sizeof(hybrid__block_##type)) { \
+                sum[j] = hybrid__super1_avx2_##type(w, x + 256 * j, s32 + 16 * j, &less[j]); \
+                h[j] = hybrid__load_u32(w); \
+            } \
+            heads = _mm256_load_si256((const __m256i *)(const void *)h); \
+            less8 = hybrid__sum_sets_avx2(less); \
+        } \
         t = _mm256_mul_ps(_mm256_cvtepi32_ps(hybrid__sum_sets_avx2(sum)), hybrid__halfs_avx2(heads)); \
-        return _mm256_fnmadd_ps(_mm256_cvtepi32_ps(msum), hybrid__halfs_avx2(_mm256_srli_epi32(heads, 16)), t); \
+        return _mm256_fnmadd_ps(_mm256_cvtepi32_ps(less8), hybrid__halfs_avx2(_mm256_srli_epi32(heads, 16)), t); \
     }
 HYBRID__DOT256_AVX2(q4_K)
 HYBRID__DOT256_AVX2(q5_K)
@@ -18546,6 +18599,7 @@ HYBRID__DOT256_AVX2(q5_K)
                 p = _mm256_fmadd_ps(hybrid__dot256_avx2_##type(at, 8, x + b * 256, s16 + b * 32, s32 + b * 16), _mm256_loadu_ps(d + b), p); }\
             if (b < blocks) { \
                 const int left = (int)(blocks - b); \
+                hybrid__ahead_avx2(at, (size_t)left * sizeof(hybrid__block_##type)); \
                 p = hybrid__add_lanes_avx2(hybrid__dot256_avx2_##type(at, left, x + b * 256, s16 + b * 32, s32 + b * 16), d + b, p, left); \
                 at += (size_t)left * sizeof(hybrid__block_##type); \
             } \
@@ -18561,6 +18615,205 @@ HYBRID__GEMV256_AVX2(q6_K)
 
 #endif
 /* ==== end src/compute/cpu_int_avx2.c ==== */
+
+/* ==== begin src/compute/cpu_int_repack.c ==== */
+/* compute/cpu_int_repack: matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows side by side, so that each lane
+ * of a vector is a row. No sums across lanes are left, rows of any length have no tail, and the order is that of NUMERICS.md: the same bits.
+ *
+ * Groups of 8 rows take the bytes that they take in the file; what rows % 8 leaves is not in the copy. "Dword i of 8 rows" is 32 bytes.
+ *   Q4_0   d of block 0 of 8 rows, d of block 1, ..; then for each block dwords 0-3 of qs of 8 rows
+ *   Q4_K   for each super-block: dwords 0-35 of 8 rows: d | dmin, 3 of scales, 32 of qs */
+
+typedef struct hybrid__repack {
+    /* Rows r0 .. r1 (multiples of 8) of w to the same rows of `to`. */
+    void (*lay)(const char *w, size_t row_bytes, int64_t k, int64_t r0, int64_t r1, char *to);
+    /* As hybrid__matmul_kernel's, of `to`, and reading activations in the same format. */
+    void (*gemv)(const void *w, size_t row_bytes, int64_t k, const void *act, float *y, int64_t r0, int64_t r1);
+} hybrid__repack;
+
+enum { HYBRID__REPACK_ROWS = 8 };
+
+#if defined(HYBRID__X86)
+
+/* 4 dwords from `at` on of 8 rows. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__lay_dwords_avx2(const char *at, size_t row_bytes, char *to)
+{
+    const __m256i a = hybrid__two_avx2(at, at + 4 * row_bytes), b = hybrid__two_avx2(at + row_bytes, at + 5 * row_bytes);
+    const __m256i c = hybrid__two_avx2(at + 2 * row_bytes, at + 6 * row_bytes);
+    const __m256i d = hybrid__two_avx2(at + 3 * row_bytes, at + 7 * row_bytes);
+    const __m256i ab = _mm256_unpacklo_epi32(a, b), cd = _mm256_unpacklo_epi32(c, d);
+    const __m256i ab2 = _mm256_unpackhi_epi32(a, b), cd2 = _mm256_unpackhi_epi32(c, d);
+    _mm256_storeu_si256((__m256i *)(void *)to, _mm256_unpacklo_epi64(ab, cd));
+    _mm256_storeu_si256((__m256i *)(void *)(to + 32), _mm256_unpackhi_epi64(ab, cd));
+    _mm256_storeu_si256((__m256i *)(void *)(to + 64), _mm256_unpacklo_epi64(ab2, cd2));
+    _mm256_storeu_si256((__m256i *)(void *)(to + 96), _mm256_unpackhi_epi64(ab2, cd2));
+}
+HYBRID__TARGET_AVX2 static void hybrid__lay_q4_0(const char *w, size_t row_bytes, int64_t k, int64_t r0, int64_t r1, char *to)
+{
+    const int64_t blocks = k / 32;
+    int64_t b;
+    int r;
+    for (; r0 < r1; r0 += 8) {
+        const char *at = w + (size_t)r0 * row_bytes;
+        char *d = to + (size_t)r0 * row_bytes, *q = d + blocks * 16;
+        for (b = 0; b < blocks; b++, at += sizeof(hybrid__block_q4_0), d += 16, q += 128) {
+            for (r = 0; r < 8; r++) hybrid__store_u16(d + 2 * r, hybrid__load_u16(at + (size_t)r * row_bytes));
+            hybrid__lay_dwords_avx2(at + offsetof(hybrid__block_q4_0, qs), row_bytes, q);
+        }
+    }
+}
+HYBRID__TARGET_AVX2 static void hybrid__lay_q4_K(const char *w, size_t row_bytes, int64_t k, int64_t r0, int64_t r1, char *to)
+{
+    size_t i;
+    HYBRID__UNUSED(k);
+    for (; r0 < r1; r0 += 8)
+        for (i = 0; i < row_bytes; i += 16)
+            hybrid__lay_dwords_avx2(w + (size_t)r0 * row_bytes + i, row_bytes, to + (size_t)r0 * row_bytes + i * 8);
+}
+
+/* halve(p, 8) of 8 rows. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 void hybrid__halve_rows_avx2(const __m256 *p, float *y)
+{
+    const __m256 even = _mm256_add_ps(_mm256_add_ps(p[0], p[4]), _mm256_add_ps(p[2], p[6]));
+    _mm256_storeu_ps(y, _mm256_add_ps(even, _mm256_add_ps(_mm256_add_ps(p[1], p[5]), _mm256_add_ps(p[3], p[7]))));
+}
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__all_avx2(const char *p)
+{
+    return _mm256_set1_epi32((int)hybrid__load_u32(p));
+}
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256 hybrid__halfs8_avx2(const char *p)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+/* A block of 8 rows: q * x, in pairs of 16 bits that hold 8 products each: up to 8 * 2 * 15 * 127. x: 4 dwords of its first half, 32 bytes behind
+ * them those of its second. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__rows8_q4_0(const char *q, const char *x)
+{
+    const __m256i low4 = _mm256_set1_epi8(15);
+    __m256i sum = _mm256_setzero_si256();
+    int i;
+    HYBRID__UNROLL
+    for (i = 0; i < 4; i++) {
+        const __m256i v = hybrid__load_avx2(q + 32 * i);
+        const __m256i lo = _mm256_and_si256(v, low4), hi = _mm256_and_si256(_mm256_srli_epi16(v, 4), low4);
+        sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(lo, hybrid__all_avx2(x + 4 * i)));
+        sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(hi, hybrid__all_avx2(x + 32 + 4 * i)));
+    }
+    return sum;
+}
+/* Block e of a group of 8 of those: q, d are the block's, group the activations of the group. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256 hybrid__add8_q4_0(const char *q, const char *d, const char *group, int e, __m256 p)
+{
+    const __m256i one = _mm256_set1_epi16(1);
+    __m256i s = _mm256_madd_epi16(hybrid__rows8_q4_0(q, group + e % 4 * 64 + e / 4 * 16), one);
+    s = _mm256_sub_epi32(s, hybrid__all_avx2(group + HYBRID__GROUP8_S + 4 * e));
+    return _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(s), hybrid__halfs8_avx2(d)),
+                           _mm256_castsi256_ps(hybrid__all_avx2(group + HYBRID__GROUP8_D + 4 * e)), p);
+}
+HYBRID__TARGET_AVX2 static void hybrid__gemv_repacked_q4_0(const void *w, size_t row_bytes, int64_t k, const void *act,
+                                                           float *y, int64_t r0, int64_t r1)
+{
+    const int64_t blocks = k / 32, full = blocks / 8 * 8;
+    int64_t b;
+    int e;
+    for (; r0 < r1; r0 += 8, y += 8) {
+        const char *d = (const char *)w + (size_t)r0 * row_bytes, *q = d + blocks * 16, *group = (const char *)act, *ahead = d;
+        __m256 p[8];
+        for (e = 0; e < 8; e++) p[e] = _mm256_setzero_ps();
+        for (b = 0; b < full; b += 8, group += HYBRID__GROUP8, d += 128, q += 1024, ahead += 1152) {
+            hybrid__ahead_avx2(ahead, 1152);
+            HYBRID__UNROLL
+            for (e = 0; e < 8; e++) p[e] = hybrid__add8_q4_0(q + 128 * e, d + 16 * e, group, e, p[e]);
+        }
+        for (e = 0; b + e < blocks; e++) p[e] = hybrid__add8_q4_0(q + 128 * e, d + 16 * e, group, e, p[e]);
+        hybrid__halve_rows_avx2(p, y);
+    }
+}
+
+/* Byte i of each dword, in both of its words; bytes i and i + 1, each in a word. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__byte_of_dwords_avx2(__m256i v, int first, int second)
+{
+    const __m128i at = _mm_setr_epi8((char)first, -1, (char)second, -1, (char)(first + 4), -1, (char)(second + 4), -1,
+                                     (char)(first + 8), -1, (char)(second + 8), -1, (char)(first + 12), -1, (char)(second + 12), -1);
+    return _mm256_shuffle_epi8(v, _mm256_broadcastsi128_si256(at));
+}
+/* 64 values of a super-block of 8 rows times x, and the scales of both halves. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__rows8_q4_K(const char *q, const char *x, __m256i scale0, __m256i scale1)
+{
+    const __m256i low4 = _mm256_set1_epi8(15);
+    __m256i sum0 = _mm256_setzero_si256(), sum1 = sum0;
+    int i;
+    HYBRID__UNROLL
+    for (i = 0; i < 8; i++) {
+        const __m256i v = hybrid__load_avx2(q + 32 * i);
+        const __m256i lo = _mm256_and_si256(v, low4), hi = _mm256_and_si256(_mm256_srli_epi16(v, 4), low4);
+        sum0 = _mm256_add_epi16(sum0, _mm256_maddubs_epi16(lo, hybrid__all_avx2(x + 4 * i)));
+        sum1 = _mm256_add_epi16(sum1, _mm256_maddubs_epi16(hi, hybrid__all_avx2(x + 32 + 4 * i)));
+    }
+    return _mm256_add_epi32(_mm256_madd_epi16(sum0, scale0), _mm256_madd_epi16(sum1, scale1));
+}
+/* t of a super-block of 8 rows. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256 hybrid__t8_q4_K(const char *w, const char *x, const char *s32)
+{
+    const __m256i low6 = _mm256_set1_epi8(0x3F), low4 = _mm256_set1_epi8(15), high = _mm256_set1_epi8(0x30);
+    const __m256i a = hybrid__load_avx2(w + 32), b = hybrid__load_avx2(w + 64), c = hybrid__load_avx2(w + 96);
+    const __m256i sc0 = _mm256_and_si256(a, low6), m0 = _mm256_and_si256(b, low6);
+    const __m256i sc1 = _mm256_or_si256(_mm256_and_si256(c, low4), _mm256_and_si256(_mm256_srli_epi16(a, 2), high));
+    const __m256i m1 = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(c, 4), low4),
+                                       _mm256_and_si256(_mm256_srli_epi16(b, 2), high));
+    const __m256i heads = hybrid__load_avx2(w);
+    __m256i less, sum;
+    __m256 t;
+    less = _mm256_add_epi32(_mm256_madd_epi16(hybrid__byte_of_dwords_avx2(m0, 0, 1), hybrid__all_avx2(s32)),
+                            _mm256_madd_epi16(hybrid__byte_of_dwords_avx2(m0, 2, 3), hybrid__all_avx2(s32 + 4)));
+    less = _mm256_add_epi32(less, _mm256_madd_epi16(hybrid__byte_of_dwords_avx2(m1, 0, 1), hybrid__all_avx2(s32 + 8)));
+    less = _mm256_add_epi32(less, _mm256_madd_epi16(hybrid__byte_of_dwords_avx2(m1, 2, 3), hybrid__all_avx2(s32 + 12)));
+#define HYBRID__QUARTER(i, sc, byte) \
+    hybrid__rows8_q4_K(w + 128 + 256 * (i), x + 64 * (i), hybrid__byte_of_dwords_avx2(sc, byte, byte), \
+                       hybrid__byte_of_dwords_avx2(sc, byte + 1, byte + 1))
+    sum = HYBRID__QUARTER(0, sc0, 0);
+    sum = _mm256_add_epi32(sum, HYBRID__QUARTER(1, sc0, 2));
+    sum = _mm256_add_epi32(sum, HYBRID__QUARTER(2, sc1, 0));
+    sum = _mm256_add_epi32(sum, HYBRID__QUARTER(3, sc1, 2));
+#undef HYBRID__QUARTER
+    t = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), hybrid__halfs_avx2(heads));
+    return _mm256_fnmadd_ps(_mm256_cvtepi32_ps(less), hybrid__halfs_avx2(_mm256_srli_epi32(heads, 16)), t);
+}
+HYBRID__TARGET_AVX2 static void hybrid__gemv_repacked_q4_K(const void *w, size_t row_bytes, int64_t k, const void *act,
+                                                           float *y, int64_t r0, int64_t r1)
+{
+    const char *at = (const char *)w + (size_t)r0 * row_bytes, *x = (const char *)act;
+    const char *s32 = x + hybrid__super_s32(k), *d = x + hybrid__super_d(k);
+    int64_t b;
+    for (; r0 < r1; r0 += 8, y += 8) {
+        __m256 p[8];
+        for (b = 0; b < 8; b++) p[b] = _mm256_setzero_ps();
+        for (b = 0; b < k / 256; b++, at += 8 * sizeof(hybrid__block_q4_K)) {
+            hybrid__ahead_avx2(at, 8 * sizeof(hybrid__block_q4_K));
+            p[b % 8] = _mm256_fmadd_ps(hybrid__t8_q4_K(at, x + b * 256, s32 + b * 16),
+                                       _mm256_castsi256_ps(hybrid__all_avx2(d + b * 4)), p[b % 8]);
+        }
+        hybrid__halve_rows_avx2(p, y);
+    }
+}
+#endif
+
+/* NULL: decode reads the file's layout with these kernels. */
+static const hybrid__repack *hybrid__repack_for(hybrid__isa isa, hybrid_type type)
+{
+#if defined(HYBRID__X86)
+    static const hybrid__repack q4_0 = { hybrid__lay_q4_0, hybrid__gemv_repacked_q4_0 };
+    static const hybrid__repack q4_K = { hybrid__lay_q4_K, hybrid__gemv_repacked_q4_K };
+    const bool avx2 = isa == HYBRID__ISA_AVX2 || isa == HYBRID__ISA_AVXVNNI;           /* they decode by the same kernels */
+    if (avx2 && type == HYBRID_TYPE_Q4_0) return &q4_0;
+    if (avx2 && type == HYBRID_TYPE_Q4_K) return &q4_K;
+#endif
+    HYBRID__UNUSED(isa);
+    HYBRID__UNUSED(type);
+    return NULL;
+}
+/* ==== end src/compute/cpu_int_repack.c ==== */
 
 /* ==== begin src/compute/cpu_int_avx2_gemm.c ==== */
 /* compute/cpu_int_avx2_gemm: prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations.
@@ -23795,6 +24048,7 @@ static const hybrid__matmul_kernel *hybrid__matmul_kernel_for(hybrid__isa isa, h
 typedef struct hybrid__matmul_part {       /* one matrix of the op */
     const hybrid__matmul_kernel *kernel;
     const hybrid__act_format *format;
+    const hybrid__repack *repack;          /* decode reads w->repacked by this one's gemv, or NULL */
     const char *acts;                      /* n prepared rows */
     size_t  act_bytes;
     int64_t chunk_rows;
@@ -23821,15 +24075,16 @@ static int64_t hybrid__matmul_clamp(int64_t v, int64_t low, int64_t high)
     return HYBRID__MAX(v, low);
 }
 
-/* Rows of a chunk of matrix w: follows from w, n and lanes alone, so that scratch can be planned. */
+/* Rows of a chunk of matrix w: follows from w, n and lanes alone, so that scratch can be planned. Of a gemv: whole groups of rows, as in a repacked
+ * matrix. */
 static int64_t hybrid__matmul_chunk_rows(const hybrid__matmul_kernel *kernel, const hybrid__tensor *w, int n, int lanes)
 {
     int64_t rows = w->ne[1], bytes = (int64_t)hybrid_type_row_bytes(w->type, (size_t)w->ne[0]), step = kernel->row_step;
-    int64_t shares = (int64_t)lanes * HYBRID__MATMUL_CHUNKS_A_LANE;
+    int64_t shares = (int64_t)lanes * HYBRID__MATMUL_CHUNKS_A_LANE, most = HYBRID__MATMUL_CHUNK;
     if (rows < 1 || bytes < 1) return 1;
     if (!hybrid__matmul_by_gemv(kernel, n)) return hybrid__matmul_clamp(rows / shares / step * step, step, HYBRID__MATMUL_ROWS / step * step);
-    if (lanes == 1) return hybrid__matmul_clamp(HYBRID__MATMUL_CHUNK / bytes, 1, rows);
-    return hybrid__matmul_clamp(hybrid__matmul_clamp(rows * bytes / shares, HYBRID__MATMUL_CHUNK_MIN, HYBRID__MATMUL_CHUNK) / bytes, 1, rows);
+    if (lanes > 1) most = hybrid__matmul_clamp(rows * bytes / shares, HYBRID__MATMUL_CHUNK_MIN, most);
+    return hybrid__matmul_clamp(hybrid__align((size_t)hybrid__matmul_clamp(most / bytes, 1, rows), HYBRID__REPACK_ROWS), 1, rows);
 }
 
 /* Lays out the job in scratch (NULL: only counts) and returns the bytes that it takes. */
@@ -23846,6 +24101,7 @@ static size_t hybrid__matmul_plan(hybrid__matmul_job *job, hybrid__isa isa, int 
         if (!kernel || w->ne[1] < 1 || op->n < 1) continue;
         part->kernel = kernel;
         part->format = hybrid__matmul_by_gemv(kernel, op->n) ? kernel->one : kernel->many;
+        part->repack = w->repacked && hybrid__matmul_by_gemv(kernel, op->n) ? hybrid__repack_for(isa, w->type) : NULL;
         part->act_bytes = part->format->bytes(w->ne[0]);
         for (f = 0; f < job->n_formats && job->format[f] != part->format; f++) {}
         if (f == job->n_formats) {
@@ -23885,11 +24141,19 @@ static void hybrid__matmul_prepare(void *arg, int chunk, int lane)
             job->format[f]->prepare(op->x + i * op->x_stride, k, job->format_acts[f] + (size_t)i * job->format[f]->bytes(k));
 }
 
-/* Rows r0..r1 of one matrix, for all rows of x, to y[i * y_stride + r - r0]. */
+/* Rows r0..r1 of one matrix and one row of x. */
+static void hybrid__matmul_gemv(const hybrid__matmul_part *part, const hybrid__tensor *w, const char *act, float *y, int64_t r0, int64_t r1)
+{
+    const int64_t whole = part->repack ? HYBRID__MIN(r1, w->ne[1] / HYBRID__REPACK_ROWS * HYBRID__REPACK_ROWS) : r0;
+    if (whole > r0) part->repack->gemv(w->repacked, w->nb[1], w->ne[0], act, y, r0, whole);
+    if (r1 > whole) part->kernel->gemv(w->data, w->nb[1], w->ne[0], act, y + (whole - r0), whole, r1);
+}
+
+/* Rows r0..r1 of one matrix, for all rows of x, to y[i * y_stride + r - r0]. r0 is a multiple of HYBRID__REPACK_ROWS. */
 static void hybrid__matmul_rows(const hybrid__matmul_part *part, const hybrid__tensor *w, int n, float *y, int64_t y_stride, int64_t r0, int64_t r1, char *scratch)
 {
     size_t row_bytes = w->nb[1];
-    int64_t r, step = n == 1 ? r1 - r0 : HYBRID__MAX((int64_t)(HYBRID__MATMUL_WARM / row_bytes), 1);
+    int64_t r, step = n == 1 ? r1 - r0 : (int64_t)hybrid__align(HYBRID__MAX(HYBRID__MATMUL_WARM / row_bytes, 1), HYBRID__REPACK_ROWS);
     int i;
     if (!hybrid__matmul_by_gemv(part->kernel, n)) {
         part->kernel->gemm(w->data, row_bytes, w->ne[0], part->acts, n, y, y_stride, r0, r1, scratch);
@@ -23897,7 +24161,7 @@ static void hybrid__matmul_rows(const hybrid__matmul_part *part, const hybrid__t
     }
     for (r = r0; r < r1; r += step)
         for (i = 0; i < n; i++)
-            part->kernel->gemv(w->data, row_bytes, w->ne[0], part->acts + (size_t)i * part->act_bytes, y + i * y_stride + (r - r0), r, HYBRID__MIN(r + step, r1));
+            hybrid__matmul_gemv(part, w, part->acts + (size_t)i * part->act_bytes, y + i * y_stride + (r - r0), r, HYBRID__MIN(r + step, r1));
 }
 
 static void hybrid__matmul_chunk(void *arg, int chunk, int lane)
@@ -26462,6 +26726,88 @@ static void hybrid__place_free(hybrid__place *place, hybrid_runtime *rt)
 }
 /* ==== end src/model/place.c ==== */
 
+/* ==== begin src/model/repack.c ==== */
+/* model/repack: the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_model_desc.repack asks for it: those that
+ * run on the host, of a type that the kernels of its processor have a layout for (compute/cpu_int_repack.c). Matrices of experts are left out. */
+
+typedef struct hybrid__repacked {
+    char  *data;                           /* NULL: none */
+    size_t bytes;
+} hybrid__repacked;
+
+/* What is in the copy of t: a multiple of 8. */
+static int64_t hybrid__repacked_rows(const hybrid__tensor *t)
+{
+    return t->ne[1] / HYBRID__REPACK_ROWS * HYBRID__REPACK_ROWS;
+}
+
+/* Bytes of the copy of a tensor of the host's table w; 0: it gets none. Rows of an embedding are looked up, not multiplied. */
+static size_t hybrid__repacked_bytes_of(const hybrid_runtime *rt, const hybrid__place *place, const hybrid__weights *w, const hybrid__tensor *t)
+{
+    if (!t->name || t->is_vector || t->ne[2] != 1 || t == &w->embd || t == &w->pos_embd) return 0;
+    if (place->gpu && (t == &w->head || hybrid__place_holds(place, w, t))) return 0;
+    return hybrid__repack_for(rt->isa, t->type) ? hybrid__align((size_t)hybrid__repacked_rows(t) * t->nb[1], 64) : 0;
+}
+static size_t hybrid__repacked_bytes(const hybrid_runtime *rt, const hybrid__place *place, hybrid__weights *w, const hybrid__hparams *hp)
+{
+    const hybrid__tensor *t;
+    size_t i, bytes = 0;
+    for (i = 0; (t = hybrid__weights_item(w, hp, i)) != NULL; i++) bytes += hybrid__repacked_bytes_of(rt, place, w, t);
+    return bytes;
+}
+
+typedef struct hybrid__repack_job {
+    const hybrid__repack *repack;
+    const hybrid__tensor *w;
+    char   *to;
+    int64_t rows;                          /* of a chunk */
+} hybrid__repack_job;
+static void hybrid__repack_chunk(void *arg, int chunk, int lane)
+{
+    const hybrid__repack_job *job = (const hybrid__repack_job *)arg;
+    const int64_t r0 = chunk * job->rows, r1 = HYBRID__MIN(r0 + job->rows, hybrid__repacked_rows(job->w));
+    HYBRID__UNUSED(lane);
+    job->repack->lay((const char *)job->w->data, job->w->nb[1], job->w->ne[0], r0, r1, job->to);
+}
+static void hybrid__repack_tensor(hybrid_runtime *rt, const hybrid__tensor *t, char *to)
+{
+    const int64_t rows = hybrid__repacked_rows(t);
+    hybrid__repack_job job;
+    job.repack = hybrid__repack_for(rt->isa, t->type);
+    job.w = t;
+    job.to = to;
+    job.rows = (rows / 8192 + 1) * HYBRID__REPACK_ROWS;                                /* some 1000 chunks at most */
+    hybrid__parallel(rt, (int)((rows + job.rows - 1) / job.rows), hybrid__repack_chunk, &job);
+}
+
+/* Makes the copy, with all threads. The weights have been read, and placed. */
+static hybrid_result hybrid__repack_weights(hybrid__repacked *copy, hybrid_runtime *rt, hybrid__place *place, hybrid__weights *w, const hybrid__hparams *hp,
+                                            bool (*progress)(void *, float), void *user, hybrid_error *error)
+{
+    const size_t bytes = hybrid__repacked_bytes(rt, place, w, hp);
+    hybrid__tensor *t;
+    size_t i, n, at = 0;
+    if (!bytes) {
+        hybrid__log(rt, HYBRID_LOG_INFO, "nothing is repacked: for the matrices that run on the CPU, the %s kernels have no other layout",
+                    hybrid__isa_name(rt->isa));
+        return HYBRID_OK;
+    }
+    if (!(copy->data = (char *)hybrid__alloc_aligned(rt, bytes))) return hybrid__fail_memory(error, bytes);
+    copy->bytes = bytes;
+    for (i = 0; (t = hybrid__weights_item(w, hp, i)) != NULL; i++) {
+        if (!(n = hybrid__repacked_bytes_of(rt, place, w, t))) continue;
+        hybrid__repack_tensor(rt, t, copy->data + at);
+        t->repacked = copy->data + at;
+        if (place->gpu) hybrid__weights_item(&place->w, hp, i)->repacked = t->repacked;
+        at += n;
+        if (!hybrid__report(progress, user, (float)((double)at / (double)bytes)))
+            return hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
+    }
+    hybrid__log(rt, HYBRID_LOG_INFO, "%llu MB of weights are repacked for decoding", (unsigned long long)(bytes >> 20));
+    return HYBRID_OK;
+}
+/* ==== end src/model/repack.c ==== */
+
 /* ==== begin src/model/model.c ==== */
 /* model/model: a loaded model: file, numbers, weights, tokenizer, chat template. */
 
@@ -26472,6 +26818,7 @@ struct hybrid_model {
     hybrid__weights   weights;             /* in the file, or read into the host's memory */
     hybrid__device    host;
     hybrid__place     place;               /* of those that are on a GPU as well */
+    hybrid__repacked  repacked;            /* of those that are there once more for decode */
 #ifndef HYBRID_NO_TEXT
     hybrid_tokenizer *tokenizer;
     hybrid_template  *chat;                /* NULL: none fits */
@@ -26584,6 +26931,7 @@ HYBRID__BORDER_VOID(hybrid_model_destroy, (hybrid_model *model), (model))
     hybrid__model_close_text(model);
 #endif
     hybrid__place_free(&model->place, rt);
+    hybrid__free_aligned(rt, model->repacked.data);
     hybrid__weights_free(rt, &model->weights);
     hybrid_gguf_destroy(model->gguf);
     hybrid__free(rt, model);
@@ -26646,6 +26994,7 @@ HYBRID__BORDER(hybrid_result, hybrid_model_load, (hybrid_runtime *runtime, const
     if (!r && !hybrid__report(desc->progress, desc->progress_user, 0)) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     if (!r) r = hybrid__weights_read(m->rt, m->gguf, &m->hp, &m->weights, desc->progress, desc->progress_user, error);
     if (!r) r = hybrid__model_upload(m, desc, error);
+    if (!r && desc->repack) r = hybrid__repack_weights(&m->repacked, m->rt, &m->place, &m->weights, &m->hp, desc->progress, desc->progress_user, error);
     if (!r && !hybrid__report(desc->progress, desc->progress_user, 1)) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     if (r) {
         hybrid_model_destroy(m);
@@ -26675,6 +27024,7 @@ HYBRID__BORDER_VOID(hybrid_model_describe, (const hybrid_model *model, hybrid_mo
         info->n_params += t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3];
         info->n_bytes += t->size;
     }
+    info->repacked_bytes = model->repacked.bytes;
     info->n_vocab = model->hp.n_vocab;
     info->n_ctx_train = model->hp.n_ctx_train;
     info->n_embd = model->hp.n_embd;
@@ -28251,7 +28601,7 @@ static hybrid_result hybrid__plan_model(hybrid_runtime *rt, const hybrid__counte
     hybrid_model *m = NULL;
     hybrid_result r;
     if ((r = hybrid__model_create(rt, model, true, &m, error)) == HYBRID_OK) {         /* the readers are used again for loading */
-        const size_t bytes = hybrid__weights_bytes(&m->weights, &m->hp);
+        size_t bytes = hybrid__weights_bytes(&m->weights, &m->hp);
         plan->weights = bytes ? m->host.ops->cost(&m->host, bytes) : 0;
         plan->model = counter->live - before;
         plan->mapped = hybrid__weights_in_place(&m->weights, &m->hp);
@@ -28261,6 +28611,8 @@ static hybrid_result hybrid__plan_model(hybrid_runtime *rt, const hybrid__counte
             plan->device_weights = gpu->ops->cost(gpu, m->place.bytes);
             plan->n_layer_device = m->hp.n_layer - m->place.first;
         }
+        bytes = model->repack && !r ? hybrid__repacked_bytes(rt, &m->place, &m->weights, &m->hp) : 0;
+        if (bytes) plan->weights += m->host.ops->cost(&m->host, bytes);
         if (!r) r = hybrid__plan_context(m, context, plan, error);
         plan->total = plan->model + plan->weights + plan->kv + plan->compute;
         plan->device = plan->device_weights + plan->device_kv + plan->device_compute;
@@ -29078,6 +29430,7 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__N_TYPE
 #undef HYBRID__OPAQUE
 #undef HYBRID__OPAQUE_ADDRESS
+#undef HYBRID__OWN_SCALE
 #undef HYBRID__P
 #undef HYBRID__PANEL32_TYPE
 #undef HYBRID__PLACE
@@ -29089,6 +29442,7 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__Q3
 #undef HYBRID__Q5
 #undef HYBRID__QK
+#undef HYBRID__QUARTER
 #undef HYBRID__QWEN2
 #undef HYBRID__REST
 #undef HYBRID__RESTRICT

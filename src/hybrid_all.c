@@ -90,6 +90,7 @@
 #include "compute/cpu_int_gemm.c"
 #include "compute/cpu_int_amx.c"
 #include "compute/cpu_int_avx2.c"
+#include "compute/cpu_int_repack.c"
 #include "compute/cpu_int_avx2_gemm.c"
 #include "compute/cpu_int_neon.c"
 #include "compute/cpu_int.c"
@@ -109,6 +110,7 @@
 #include "model/unused.c"
 #include "model/forward.c"
 #include "model/place.c"
+#include "model/repack.c"
 #include "model/model.c"
 
 /* infer */

@@ -313,22 +313,19 @@ static void plan_is_use(const char *path, bool no_map)
 }
 
 /* Loads, talks and ends with the N-th allocation failing, for every N until nothing fails. */
-static int live_a_little(hybrid_runtime *rt, const char *path)
+static int live_a_little(hybrid_runtime *rt, const hybrid_model_desc *d)
 {
-    hybrid_model_desc d;
     hybrid_session_desc sd;
     hybrid_model *m = NULL;
     hybrid_session *s = NULL;
     hybrid_error err;
     hybrid_result r;
     int n = 0;
-    memset(&d, 0, sizeof d);
     memset(&sd, 0, sizeof sd);
-    d.path = path;
     sd.system = "Be brief.";
     sd.max_tokens = 4;
     sd.context.n_ctx = 128;
-    r = hybrid_model_load(rt, &d, &m, &err);
+    r = hybrid_model_load(rt, d, &m, &err);
     if (!r) r = hybrid_session_create(m, &sd, &s, &err);
     if (!r) r = hybrid_session_complete(s, "Once upon a time");
     if (!r) while (hybrid_session_next(s)) n++;
@@ -350,7 +347,7 @@ static int live_a_little(hybrid_runtime *rt, const char *path)
     return r;
 }
 
-static void memory_that_fails(const char *path)
+static void memory_that_fails_with(hybrid_model_desc d)
 {
     heap h;
     hybrid_runtime *rt;
@@ -364,7 +361,7 @@ static void memory_that_fails(const char *path)
         int r;
         h.calls = 0;
         h.fail_at = n;
-        r = live_a_little(rt, path);
+        r = live_a_little(rt, &d);
         CHECK(h.live == before, "allocation %ld: %ld bytes leaked", n, (long)(h.live - before));
         if (!r) break;
         CHECK(r == HYBRID_ERROR_MEMORY, "allocation %ld: result %d", n, r);
@@ -372,6 +369,144 @@ static void memory_that_fails(const char *path)
     CHECK(n > 20 && n < 5000, "%ld allocations", n);
     printf("  %ld allocations, each failed once\n", n - 1);
     hybrid_runtime_destroy(rt);
+}
+
+static void memory_that_fails(const char *path)
+{
+    hybrid_model_desc d;
+    memset(&d, 0, sizeof d);
+    d.path = path;
+    memory_that_fails_with(d);
+}
+
+/* ---- a copy of the weights for decode ---- */
+
+static bool put_in_blob(void *user, const void *data, size_t n)
+{
+    blob *b = (blob *)user;
+    b->data = (char *)realloc(b->data, b->size + n);
+    memcpy(b->data + b->size, data, n);
+    b->size += n;
+    return true;
+}
+/* The file with all matrices but the embedding in a type. */
+static void in_type(const char *path, hybrid_type type, blob *b)
+{
+    hybrid_source source;
+    hybrid_gguf *in = NULL;
+    hybrid_gguf_writer *w = NULL;
+    size_t i;
+    int pass;
+    memset(&source, 0, sizeof source);
+    memset(b, 0, sizeof *b);
+    source.path = path;
+    CHECK(!hybrid_gguf_open(NULL, &source, &in, NULL) && !hybrid_gguf_writer_create(NULL, &w, NULL) && !hybrid_gguf_copy_keys(w, in, NULL), "%s", path);
+    for (pass = 0; pass < 2; pass++) {
+        for (i = 0; i < hybrid_gguf_tensor_count(in); i++) {
+            const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(in, i);
+            const bool stays = t->n_dims != 2 || t->ne[0] % hybrid_type_block_size(type) || !strncmp(t->name.data, "token_embd", 10);
+            const hybrid_type to = stays ? t->type : type;
+            const size_t bytes = hybrid_type_row_bytes(to, (size_t)t->ne[0]) * (size_t)t->ne[1];
+            char *data = (char *)malloc(bytes + 1), name[128];
+            snprintf(name, sizeof name, "%.*s", (int)t->name.size, t->name.data);
+            if (!pass) CHECK(!hybrid_gguf_add_tensor(w, name, to, t->n_dims, t->ne, NULL), "%s", name);
+            else CHECK(!hybrid_convert(NULL, t->type, t->data, to, data, (size_t)t->ne[1], (size_t)t->ne[0], NULL, NULL) && !hybrid_gguf_write(w, data, bytes, NULL), "%s", name);
+            free(data);
+        }
+        if (!pass) CHECK(!hybrid_gguf_begin(w, put_in_blob, b, NULL), "begin");
+    }
+    CHECK(!hybrid_gguf_end(w, NULL), "end");
+    hybrid_gguf_writer_destroy(w);
+    hybrid_gguf_destroy(in);
+}
+
+typedef struct countdown { int left; } countdown;
+static bool until(void *user, float fraction)
+{
+    (void)fraction;
+    return ((countdown *)user)->left-- > 0;
+}
+static void count_repack_lines(void *user, hybrid_log_level level, const char *message)
+{
+    (void)level;
+    *(int *)user += strstr(message, "repacked") != NULL;
+}
+
+static void repacked_like(const hybrid_model *plain, hybrid_model_desc d, int threads, const char *isa)
+{
+    hybrid_runtime_desc rd;
+    hybrid_runtime *rt = NULL;
+    hybrid_model *m = NULL;
+    hybrid_model_info info;
+    hybrid_context *c, *e = context_of((hybrid_model *)(uintptr_t)plain, 64, 2, 16);
+    hybrid_error err;
+    int lines = 0;
+    memset(&rd, 0, sizeof rd);
+    rd.n_threads = threads;
+    rd.isa = isa;
+    rd.logger.log = count_repack_lines;
+    rd.logger.user = &lines;
+    CHECK(!hybrid_runtime_create(&rd, &rt, &err) && !hybrid_model_load(rt, &d, &m, &err), "%s", err.message);
+    if (m) {
+        hybrid_model_describe(m, &info);
+        CHECK((info.repacked_bytes > 0) == !strcmp(hybrid_runtime_isa(rt), "avx2"), "%s: %llu bytes are repacked", hybrid_runtime_isa(rt), (unsigned long long)info.repacked_bytes);
+        CHECK(lines == 1, "%d lines of the log say so", lines);
+        c = context_of(m, 64, 2, 16);
+        feed(c, 0, 1, 30); feed(e, 0, 1, 30);                   /* as a prompt, then one by one */
+        CHECK(same_logits(c, 0, e, 0, info.n_vocab), "other logits after a prompt");
+        feed(c, 0, 7, 1); feed(e, 0, 7, 1);
+        feed(c, 0, 9, 1); feed(e, 0, 9, 1);
+        CHECK(same_logits(c, 0, e, 0, info.n_vocab), "other logits from a repacked copy");
+        feed(c, 1, 3, 3); feed(e, 1, 3, 3);
+        CHECK(same_logits(c, 1, e, 1, info.n_vocab), "other logits from a repacked copy, 3 rows");
+        hybrid_context_destroy(c);
+    }
+    hybrid_context_destroy(e);
+    hybrid_model_destroy(m);
+    hybrid_runtime_destroy(rt);
+}
+
+/* The same logits from a copy; the plan, cancelled loads and failing memory with one. */
+static void repacked(const char *path, hybrid_type type)
+{
+    hybrid_model *plain = NULL;
+    hybrid_model_desc d;
+    hybrid_error err;
+    countdown down;
+    heap h;
+    hybrid_runtime *rt;
+    size_t before;
+    blob b;
+    int i, r;
+    TEST("repacked weights");
+    in_type(path, type, &b);
+    memset(&d, 0, sizeof d);
+    d.data = b.data; d.size = b.size;
+    CHECK(!hybrid_model_load(NULL, &d, &plain, &err), "%s", err.message);
+    d.repack = true;
+    for (i = 1; plain && i <= 3; i++) repacked_like(plain, d, i, i == 2 ? "generic" : NULL);
+    hybrid_model_destroy(plain);
+    plan_is_use_of(d, hybrid__cpu_isa() == HYBRID__ISA_AVX2, true);
+    d = desc_of(&b);
+    d.repack = true;
+    plan_is_use_of(d, true, false);
+    memory_that_fails_with(d);
+    TEST("a load that is cancelled while it repacks");
+    memset(&h, 0, sizeof h);
+    rt = runtime_of(&h, 2);
+    before = h.live;
+    d.progress = until;
+    d.progress_user = &down;
+    for (r = 1, i = 0; r && i < 1000; i++) {
+        hybrid_model *m = NULL;
+        down.left = i;
+        r = hybrid_model_load(rt, &d, &m, &err);
+        CHECK(r ? r == HYBRID_ERROR_CANCELLED && !m && h.live == before : m != NULL, "after %d calls: %d, %zu bytes", i, r, h.live - before);
+        hybrid_model_destroy(m);
+    }
+    CHECK(!r && i > 3, "%d calls", i);
+    hybrid_runtime_destroy(rt);
+    free(b.data);
 }
 
 /* A model in parts, each given in one of four ways: by the path of one, or all of them as memory, as readers, or one of each kind. */
@@ -677,6 +812,7 @@ int main(void)
     plan_is_use("tests/oracle/data/models/qwen2moe.gguf", false);
     plan_is_use("tests/oracle/data/models/qwen3moe.gguf", true);
     memory_that_fails("tests/oracle/data/models/qwen2moe.gguf");
+    repacked(model_path, HYBRID_TYPE_Q4_0);
     in_parts("tests/oracle/data/models/llama-rope-freqs.gguf");
     in_parts("tests/oracle/data/models/qwen2moe.gguf");
     damaged_weights();

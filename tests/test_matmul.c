@@ -202,6 +202,46 @@ static void test_kernel(const char *isa, const hybrid__matmul_kernel *kernel, hy
     compare(isa, kernel, type, 11008, 18, 20, WEIGHTS_RANDOM, ACTS_OUTLIERS);
 }
 
+/* A repacked matrix against the reference, where this set of instructions has the layout. Rows may end anywhere: the copy has groups of 8. */
+static void compare_repacked(hybrid__isa isa, hybrid_type type, int64_t k, int rows, int weights, int acts)
+{
+    const hybrid__repack *repack = hybrid__repack_for(isa, type);
+    const hybrid__act_format *format = hybrid__int_kernel_for(isa, type)->one;
+    const int whole = rows / 8 * 8, split = (int)(rng() % (unsigned)(whole / 8 + 1)) * 8;
+    const size_t row_bytes = hybrid_type_row_bytes(type, (size_t)k), size = row_bytes * (size_t)whole;
+    edge w = edge_make(size, rng() % 3 != 0), to = edge_make(size, true);
+    float *x = (float *)malloc((size_t)k * sizeof *x), *want = (float *)malloc((size_t)whole * sizeof *want);
+    float *got = (float *)malloc((size_t)(whole + 2) * sizeof *got);
+    char *raw = (char *)malloc(format->bytes(k) + 64), *act = raw + (64 - (uintptr_t)raw % 64) % 64;
+    fill_weights(type, w.at, size, weights);
+    fill_acts(x, (size_t)k, acts);
+    memset(to.at, 0x55, size);
+    product(hybrid__int_kernel_for(HYBRID__ISA_GENERIC, type), w.at, row_bytes, k, x, 1, want, whole, 0);
+    format->prepare(x, k, act);
+    got[0] = got[whole + 1] = 12345.0f;
+    repack->lay(w.at, row_bytes, k, split, whole, to.at);
+    repack->lay(w.at, row_bytes, k, 0, split, to.at);
+    repack->gemv(to.at, row_bytes, k, act, got + 1, 0, split);
+    repack->gemv(to.at, row_bytes, k, act, got + 1 + split, split, whole);
+    CHECK(same(want, got + 1, (size_t)whole, weights == WEIGHTS_NAN), "%s repacked: k %d, rows %d (split at %d), weights %d, acts %d",
+          hybrid_type_name(type), (int)k, whole, split, weights, acts);
+    CHECK(got[0] == 12345.0f && got[whole + 1] == 12345.0f, "wrote beyond the rows");
+    free(raw); free(got); free(want); free(x);
+    edge_free(&w);
+    edge_free(&to);
+}
+static void test_repacked(hybrid__isa isa, hybrid_type type)
+{
+    int64_t unit = (int64_t)hybrid_type_block_size(type), k;
+    int i, j;
+    if (!hybrid__repack_for(isa, type)) return;
+    TEST("repacked");
+    for (k = 1; k <= 19; k++) compare_repacked(isa, type, k * unit, 8 + (int)(rng() % 24), WEIGHTS_RANDOM, ACTS_OUTLIERS);
+    for (i = 0; i < 5; i++)
+        for (j = 0; j < 4; j++) compare_repacked(isa, type, 2304, 21, i, j);
+    compare_repacked(isa, type, 11008, 9, WEIGHTS_RANDOM, ACTS_OUTLIERS);
+}
+
 /* The driver: all threads, several matrices of several types, bias and accumulation. */
 static void test_driver(int threads, int n, int64_t k, hybrid__isa isa)
 {
@@ -214,7 +254,7 @@ static void test_driver(int threads, int n, int64_t k, hybrid__isa isa)
     float *x = (float *)malloc((size_t)k * (size_t)n * sizeof *x), bias[300];
     float *y[4], *want = (float *)malloc((size_t)n * 300 * sizeof *want);
     size_t bytes;
-    char *scratch;
+    char *scratch, *repacked[4];
     int i, j, r;
     memset(&desc, 0, sizeof desc);
     memset(&op, 0, sizeof op);
@@ -230,13 +270,16 @@ static void test_driver(int threads, int n, int64_t k, hybrid__isa isa)
         w[i].nb[1] = hybrid_type_row_bytes(w[i].type, (size_t)k);
         w[i].data = malloc(w[i].nb[1] * (size_t)rows[i]);
         fill_weights(w[i].type, (char *)(uintptr_t)w[i].data, w[i].nb[1] * (size_t)rows[i], WEIGHTS_RANDOM);
+        repacked[i] = hybrid__repack_for(isa, w[i].type) && rng() % 3 ? (char *)malloc(w[i].nb[1] * (size_t)(rows[i] / 8 * 8) + 1) : NULL;
+        if (repacked[i]) hybrid__repack_for(isa, w[i].type)->lay((const char *)w[i].data, w[i].nb[1], k, 0, rows[i] / 8 * 8, repacked[i]);
         y[i] = (float *)malloc((size_t)n * (size_t)(rows[i] + i) * sizeof(float));
         for (j = 0; j < n * (rows[i] + i); j++) y[i][j] = 1.5f;
         op.out[i].w = &w[i]; op.out[i].y = y[i]; op.out[i].y_stride = rows[i] + i;
         op.out[i].add = i % 2 == 1;
         op.out[i].bias = i >= 2 ? bias : NULL;
     }
-    bytes = hybrid__cpu_matmul_bytes(isa, threads, &op);
+    bytes = hybrid__cpu_matmul_bytes(isa, threads, &op);                                       /* a plan does not know what will be repacked */
+    for (i = 0; i < 4; i++) w[i].repacked = repacked[i];
     scratch = (char *)hybrid__alloc_aligned(rt, bytes + 8);
     memset(scratch + bytes, 0x77, 8);
     hybrid__cpu_matmul(rt, isa, scratch, &op);
@@ -253,6 +296,7 @@ static void test_driver(int threads, int n, int64_t k, hybrid__isa isa)
             }
         CHECK(ok, "%s, %d threads, n %d, k %d, matrix %d of type %s", hybrid__isa_name(isa), threads, n, (int)k, i, hybrid_type_name(w[i].type));
         free((void *)(uintptr_t)w[i].data);
+        free(repacked[i]);
         free(y[i]);
     }
     hybrid__free_aligned(rt, scratch);
@@ -343,6 +387,7 @@ int main(void)
 #if defined(HYBRID__X86)
         if (isa == HYBRID__ISA_AVX2) test_emulated();
 #endif
+        for (t = 0; t < N_TYPES; t++) test_repacked(isa, types[t]);
         TEST("driver");
         for (threads = 1; threads <= 3; threads++)
             for (i = 0; i < (int)HYBRID__COUNT(ns); i++) {

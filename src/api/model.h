@@ -21,6 +21,11 @@ typedef struct hybrid_model_desc {
     /* With a GPU: room for contexts of so many positions in all is kept beside the weights; 0: as hybrid_context_desc.n_ctx. Layers that then do not
      * fit run on the CPU. */
     int32_t        device_n_ctx;
+    /* Generation is faster with the matrices laid out in another order, where the processor rather than the memory is the limit (AVX2; Q4_0, Q4_K).
+     * True makes such a copy while loading, beside the file's own blocks, which prompts go on reading: as many bytes again for the matrices of these
+     * types that run on the CPU, without those of experts; hybrid_plan counts them. Results are the same to the bit. Where the kernels have no such
+     * layout nothing is made, and the log says so. */
+    bool           repack;
 } hybrid_model_desc;
 
 /* Loads a model. runtime NULL: one of its own, with default settings. On failure *model is NULL and nothing is left behind.
@@ -48,6 +53,7 @@ typedef struct hybrid_model_info {
     char     name[64];           /* general.name, cut to fit, without control characters */
     uint64_t n_params;           /* values in all tensors */
     uint64_t n_bytes;            /* their bytes */
+    uint64_t repacked_bytes;     /* of the copy that hybrid_model_desc.repack asked for */
     int32_t  n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff;
     int32_t  n_expert, n_expert_used;   /* of a mixture of experts: how many a layer has, and how many a token uses; 0: none */
     bool     has_template;       /* carries a chat template, or has the tokens of ChatML; false with HYBRID_NO_TEXT */

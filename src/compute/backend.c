@@ -11,6 +11,7 @@ typedef struct hybrid__tensor {
     int64_t     ne[4];                  /* sizes; ne[0] is contiguous. A matrix W[out][in] has ne = { in, out, 1, 1 } */
     size_t      nb[4];                  /* byte strides; nb[1] = bytes of a row */
     const void *data;                   /* NULL: no such tensor */
+    const void *repacked;               /* NULL, or those rows that make groups of 8 once more, as decode on the host likes them (cpu_int_repack.c) */
     bool        is_vector;              /* added or multiplied value by value: no matrix of one row, which products read */
     uint32_t    source;                 /* of a weight: which tensor of its file it is */
 } hybrid__tensor;

@@ -262,6 +262,7 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 float hybrid__halve_avx2(__m256 p)
             } \
             if (left) { \
                 const char *from = at; \
+                hybrid__ahead_avx2(at, (size_t)left * stride); \
                 if ((size_t)(end - at) < 8 * stride) from = (const char *)memcpy(copy, at, (size_t)left * stride); \
                 t = hybrid__dot8_avx2(from, stride, qs, qh, bytes, affine, x); \
                 p = hybrid__add_lanes_avx2(t, (const float *)(const void *)(x + HYBRID__GROUP8_D), p, left); \
@@ -376,26 +377,42 @@ HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__sum_sets_avx2(const __m256i *
     return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
 }
 
-/* Scales of Q4_K and Q5_K of up to 8 super-blocks at w: scales[8j + s] = sub-block s's of super-block j, twice in 16 bits. Returns the sums of min times
- * activations; heads: d | dmin << 16 of each. */
-HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__scales8_avx2(const char *w, size_t stride, int count, const char *s32, int32_t *scales, __m256i *heads)
+/* The first 16 bytes of Q4_K and Q5_K in each lane to bytes: sc0-3 m0-3 sc4-7 m4-7. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__scales_k45_avx2(__m256i h)
 {
-    const __m256i low = _mm256_setr_epi32(0x3F3F3F3F, 0x3F3F3F3F, 0x0F0F0F0F, 0x0F0F0F0F, 0x3F3F3F3F, 0x3F3F3F3F, 0x0F0F0F0F, 0x0F0F0F0F);
-    const __m256i high = _mm256_setr_epi32(0, 0, 0x30303030, 0x30303030, 0, 0, 0x30303030, 0x30303030), by = _mm256_setr_epi32(0, 0, 0, 4, 0, 0, 0, 4);
-    const __m256i first = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3, -1));
-    const __m256i mins = _mm256_broadcastsi128_si256(_mm_setr_epi8(4, -1, 5, -1, 6, -1, 7, -1, 12, -1, 13, -1, 14, -1, 15, -1));
+    const __m256i low = _mm256_broadcastsi128_si256(_mm_setr_epi32(0x3F3F3F3F, 0x3F3F3F3F, 0x0F0F0F0F, 0x0F0F0F0F));
+    const __m256i high = _mm256_broadcastsi128_si256(_mm_setr_epi32(0, 0, 0x30303030, 0x30303030));
+    const __m256i by = _mm256_setr_epi32(0, 0, 0, 4, 0, 0, 0, 4);
+    return _mm256_or_si256(_mm256_and_si256(_mm256_srlv_epi32(_mm256_shuffle_epi32(h, 0xF9), by), low),
+                           _mm256_and_si256(_mm256_srli_epi16(_mm256_shuffle_epi32(h, 0x94), 2), high));
+}
+/* Of those: the mins as words. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__mins_k45_avx2(__m256i e)
+{
+    const __m128i at = _mm_setr_epi8(4, -1, 5, -1, 6, -1, 7, -1, 12, -1, 13, -1, 14, -1, 15, -1);
+    return _mm256_shuffle_epi8(e, _mm256_broadcastsi128_si256(at));
+}
+/* Scale s of those in all words, of the lane alone. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__scale_k45_avx2(__m256i e, int s)
+{
+    return _mm256_shuffle_epi8(e, _mm256_set1_epi16((short)(0x8000 | (s + s / 4 * 4))));
+}
+
+/* Scales of 8 super-blocks at w: of j and j + 4 at scales + 16 j: sub-blocks 0-3 of both, then 4-7 of both, each twice in 16 bits. Returns the sums of
+ * min times activations; heads: d | dmin << 16 of each. */
+HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__scales8_avx2(const char *w, size_t stride, const char *s32, int32_t *scales,
+                                                                __m256i *heads)
+{
+    const __m128i twice0 = _mm_setr_epi8(0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3, -1);
+    const __m128i twice4 = _mm_setr_epi8(8, -1, 8, -1, 9, -1, 9, -1, 10, -1, 10, -1, 11, -1, 11, -1);
     __m256i h[4], m[4];
     int j;
     HYBRID__UNROLL
-    for (j = 0; j < 4; j++) {
-        const int a = HYBRID__MIN(j, count - 1), b = HYBRID__MIN(j + 4, count - 1);
-        __m256i e;
-        h[j] = hybrid__two_avx2(w + (size_t)a * stride, w + (size_t)b * stride);
-        e = _mm256_or_si256(_mm256_and_si256(_mm256_srlv_epi32(_mm256_shuffle_epi32(h[j], 0xF9), by), low),
-                            _mm256_and_si256(_mm256_srli_epi16(_mm256_shuffle_epi32(h[j], 0x94), 2), high));       /* sc0-3 m0-3 sc4-7 m4-7 */
-        _mm256_store_si256((__m256i *)(void *)(scales + 16 * j), _mm256_shuffle_epi8(e, first));
-        _mm256_store_si256((__m256i *)(void *)(scales + 16 * j + 8), _mm256_shuffle_epi8(e, _mm256_add_epi8(first, _mm256_set1_epi16(8))));
-        m[j] = _mm256_madd_epi16(_mm256_shuffle_epi8(e, mins), hybrid__two_avx2(s32 + 16 * a, s32 + 16 * b));
+    for (j = 0; j < 4; j++, w += stride, s32 += 16, scales += 16) {
+        __m256i e = hybrid__scales_k45_avx2(h[j] = hybrid__two_avx2(w, w + 4 * stride));
+        _mm256_store_si256((__m256i *)(void *)scales, _mm256_shuffle_epi8(e, _mm256_broadcastsi128_si256(twice0)));
+        _mm256_store_si256((__m256i *)(void *)(scales + 8), _mm256_shuffle_epi8(e, _mm256_broadcastsi128_si256(twice4)));
+        m[j] = _mm256_madd_epi16(hybrid__mins_k45_avx2(e), hybrid__two_avx2(s32, s32 + 64));
     }
     *heads = _mm256_unpacklo_epi64(_mm256_unpacklo_epi32(h[0], h[1]), _mm256_unpacklo_epi32(h[2], h[3]));
     return hybrid__sum_lanes_avx2(m[0], m[1], m[2], m[3]);
@@ -465,6 +482,22 @@ HYBRID__SUPER_TYPE(q4_K)
 HYBRID__SUPER_TYPE(q5_K)
 #undef HYBRID__SUPER_TYPE
 #undef HYBRID__BUFFER_SCALE
+/* The same of one super-block alone: where there are fewer than 8, storing and loading scales would be waited for. */
+#define HYBRID__OWN_SCALE(s) hybrid__scale_k45_avx2(e, s)
+#define HYBRID__SUPER_TYPE(type) \
+    HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i hybrid__super1_avx2_##type(const char *w, const char *x, const char *s32, __m256i *less) \
+    { \
+        const __m256i e = hybrid__scales_k45_avx2(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)w))); \
+        const __m256i s = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)s32)); \
+        __m256i sum = _mm256_setzero_si256(); \
+        *less = _mm256_madd_epi16(hybrid__mins_k45_avx2(e), _mm256_blend_epi32(sum, s, 0x0F)); \
+        HYBRID__SUPER_AVX2(type, HYBRID__OWN_SCALE) \
+        return sum; \
+    }
+HYBRID__SUPER_TYPE(q4_K)
+HYBRID__SUPER_TYPE(q5_K)
+#undef HYBRID__SUPER_TYPE
+#undef HYBRID__OWN_SCALE
 #undef HYBRID__SUPER_AVX2
 #undef HYBRID__DOT32_AVX2
 
@@ -496,14 +529,25 @@ HYBRID__DOT256_AVX2(q6_K, 208, false)
     HYBRID__INLINE HYBRID__TARGET_AVX2 __m256 hybrid__dot256_avx2_##type(const char *w, int count, const char *x, const char *s16, const char *s32) \
     { \
         HYBRID__ALIGN64 int32_t scales[64]; \
-        __m256i sum[8], heads, msum = hybrid__scales8_avx2(w, sizeof(hybrid__block_##type), count, s32, scales, &heads); \
+        HYBRID__ALIGN64 uint32_t h[8] = { 0 }; \
+        __m256i sum[8], less[8], heads, less8; \
         __m256 t; \
         int j; \
         HYBRID__UNUSED(s16); \
-        for (j = count; j < 8; j++) sum[j] = _mm256_setzero_si256(); \
-        for (j = 0; j < count; j++, w += sizeof(hybrid__block_##type)) sum[j] = hybrid__super_avx2_##type(w, x + 256 * j, scales, j); \
+        if (count == 8) { \
+            less8 = hybrid__scales8_avx2(w, sizeof(hybrid__block_##type), s32, scales, &heads); \
+            for (j = 0; j < 8; j++, w += sizeof(hybrid__block_##type)) sum[j] = hybrid__super_avx2_##type(w, x + 256 * j, scales, j); \
+        } else { \
+            for (j = count; j < 8; j++) sum[j] = less[j] = _mm256_setzero_si256(); \
+            for (j = 0; j < count; j++, w += sizeof(hybrid__block_##type)) { \
+                sum[j] = hybrid__super1_avx2_##type(w, x + 256 * j, s32 + 16 * j, &less[j]); \
+                h[j] = hybrid__load_u32(w); \
+            } \
+            heads = _mm256_load_si256((const __m256i *)(const void *)h); \
+            less8 = hybrid__sum_sets_avx2(less); \
+        } \
         t = _mm256_mul_ps(_mm256_cvtepi32_ps(hybrid__sum_sets_avx2(sum)), hybrid__halfs_avx2(heads)); \
-        return _mm256_fnmadd_ps(_mm256_cvtepi32_ps(msum), hybrid__halfs_avx2(_mm256_srli_epi32(heads, 16)), t); \
+        return _mm256_fnmadd_ps(_mm256_cvtepi32_ps(less8), hybrid__halfs_avx2(_mm256_srli_epi32(heads, 16)), t); \
     }
 HYBRID__DOT256_AVX2(q4_K)
 HYBRID__DOT256_AVX2(q5_K)
@@ -525,6 +569,7 @@ HYBRID__DOT256_AVX2(q5_K)
                 p = _mm256_fmadd_ps(hybrid__dot256_avx2_##type(at, 8, x + b * 256, s16 + b * 32, s32 + b * 16), _mm256_loadu_ps(d + b), p); }\
             if (b < blocks) { \
                 const int left = (int)(blocks - b); \
+                hybrid__ahead_avx2(at, (size_t)left * sizeof(hybrid__block_##type)); \
                 p = hybrid__add_lanes_avx2(hybrid__dot256_avx2_##type(at, left, x + b * 256, s16 + b * 32, s32 + b * 16), d + b, p, left); \
                 at += (size_t)left * sizeof(hybrid__block_##type); \
             } \

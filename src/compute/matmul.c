@@ -22,6 +22,7 @@ static const hybrid__matmul_kernel *hybrid__matmul_kernel_for(hybrid__isa isa, h
 typedef struct hybrid__matmul_part {       /* one matrix of the op */
     const hybrid__matmul_kernel *kernel;
     const hybrid__act_format *format;
+    const hybrid__repack *repack;          /* decode reads w->repacked by this one's gemv, or NULL */
     const char *acts;                      /* n prepared rows */
     size_t  act_bytes;
     int64_t chunk_rows;
@@ -48,15 +49,16 @@ static int64_t hybrid__matmul_clamp(int64_t v, int64_t low, int64_t high)
     return HYBRID__MAX(v, low);
 }
 
-/* Rows of a chunk of matrix w: follows from w, n and lanes alone, so that scratch can be planned. */
+/* Rows of a chunk of matrix w: follows from w, n and lanes alone, so that scratch can be planned. Of a gemv: whole groups of rows, as in a repacked
+ * matrix. */
 static int64_t hybrid__matmul_chunk_rows(const hybrid__matmul_kernel *kernel, const hybrid__tensor *w, int n, int lanes)
 {
     int64_t rows = w->ne[1], bytes = (int64_t)hybrid_type_row_bytes(w->type, (size_t)w->ne[0]), step = kernel->row_step;
-    int64_t shares = (int64_t)lanes * HYBRID__MATMUL_CHUNKS_A_LANE;
+    int64_t shares = (int64_t)lanes * HYBRID__MATMUL_CHUNKS_A_LANE, most = HYBRID__MATMUL_CHUNK;
     if (rows < 1 || bytes < 1) return 1;
     if (!hybrid__matmul_by_gemv(kernel, n)) return hybrid__matmul_clamp(rows / shares / step * step, step, HYBRID__MATMUL_ROWS / step * step);
-    if (lanes == 1) return hybrid__matmul_clamp(HYBRID__MATMUL_CHUNK / bytes, 1, rows);
-    return hybrid__matmul_clamp(hybrid__matmul_clamp(rows * bytes / shares, HYBRID__MATMUL_CHUNK_MIN, HYBRID__MATMUL_CHUNK) / bytes, 1, rows);
+    if (lanes > 1) most = hybrid__matmul_clamp(rows * bytes / shares, HYBRID__MATMUL_CHUNK_MIN, most);
+    return hybrid__matmul_clamp(hybrid__align((size_t)hybrid__matmul_clamp(most / bytes, 1, rows), HYBRID__REPACK_ROWS), 1, rows);
 }
 
 /* Lays out the job in scratch (NULL: only counts) and returns the bytes that it takes. */
@@ -73,6 +75,7 @@ static size_t hybrid__matmul_plan(hybrid__matmul_job *job, hybrid__isa isa, int 
         if (!kernel || w->ne[1] < 1 || op->n < 1) continue;
         part->kernel = kernel;
         part->format = hybrid__matmul_by_gemv(kernel, op->n) ? kernel->one : kernel->many;
+        part->repack = w->repacked && hybrid__matmul_by_gemv(kernel, op->n) ? hybrid__repack_for(isa, w->type) : NULL;
         part->act_bytes = part->format->bytes(w->ne[0]);
         for (f = 0; f < job->n_formats && job->format[f] != part->format; f++) {}
         if (f == job->n_formats) {
@@ -112,11 +115,19 @@ static void hybrid__matmul_prepare(void *arg, int chunk, int lane)
             job->format[f]->prepare(op->x + i * op->x_stride, k, job->format_acts[f] + (size_t)i * job->format[f]->bytes(k));
 }
 
-/* Rows r0..r1 of one matrix, for all rows of x, to y[i * y_stride + r - r0]. */
+/* Rows r0..r1 of one matrix and one row of x. */
+static void hybrid__matmul_gemv(const hybrid__matmul_part *part, const hybrid__tensor *w, const char *act, float *y, int64_t r0, int64_t r1)
+{
+    const int64_t whole = part->repack ? HYBRID__MIN(r1, w->ne[1] / HYBRID__REPACK_ROWS * HYBRID__REPACK_ROWS) : r0;
+    if (whole > r0) part->repack->gemv(w->repacked, w->nb[1], w->ne[0], act, y, r0, whole);
+    if (r1 > whole) part->kernel->gemv(w->data, w->nb[1], w->ne[0], act, y + (whole - r0), whole, r1);
+}
+
+/* Rows r0..r1 of one matrix, for all rows of x, to y[i * y_stride + r - r0]. r0 is a multiple of HYBRID__REPACK_ROWS. */
 static void hybrid__matmul_rows(const hybrid__matmul_part *part, const hybrid__tensor *w, int n, float *y, int64_t y_stride, int64_t r0, int64_t r1, char *scratch)
 {
     size_t row_bytes = w->nb[1];
-    int64_t r, step = n == 1 ? r1 - r0 : HYBRID__MAX((int64_t)(HYBRID__MATMUL_WARM / row_bytes), 1);
+    int64_t r, step = n == 1 ? r1 - r0 : (int64_t)hybrid__align(HYBRID__MAX(HYBRID__MATMUL_WARM / row_bytes, 1), HYBRID__REPACK_ROWS);
     int i;
     if (!hybrid__matmul_by_gemv(part->kernel, n)) {
         part->kernel->gemm(w->data, row_bytes, w->ne[0], part->acts, n, y, y_stride, r0, r1, scratch);
@@ -124,7 +135,7 @@ static void hybrid__matmul_rows(const hybrid__matmul_part *part, const hybrid__t
     }
     for (r = r0; r < r1; r += step)
         for (i = 0; i < n; i++)
-            part->kernel->gemv(w->data, row_bytes, w->ne[0], part->acts + (size_t)i * part->act_bytes, y + i * y_stride + (r - r0), r, HYBRID__MIN(r + step, r1));
+            hybrid__matmul_gemv(part, w, part->acts + (size_t)i * part->act_bytes, y + i * y_stride + (r - r0), r, HYBRID__MIN(r + step, r1));
 }
 
 static void hybrid__matmul_chunk(void *arg, int chunk, int lane)

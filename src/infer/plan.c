@@ -57,7 +57,7 @@ static hybrid_result hybrid__plan_model(hybrid_runtime *rt, const hybrid__counte
     hybrid_model *m = NULL;
     hybrid_result r;
     if ((r = hybrid__model_create(rt, model, true, &m, error)) == HYBRID_OK) {         /* the readers are used again for loading */
-        const size_t bytes = hybrid__weights_bytes(&m->weights, &m->hp);
+        size_t bytes = hybrid__weights_bytes(&m->weights, &m->hp);
         plan->weights = bytes ? m->host.ops->cost(&m->host, bytes) : 0;
         plan->model = counter->live - before;
         plan->mapped = hybrid__weights_in_place(&m->weights, &m->hp);
@@ -67,6 +67,8 @@ static hybrid_result hybrid__plan_model(hybrid_runtime *rt, const hybrid__counte
             plan->device_weights = gpu->ops->cost(gpu, m->place.bytes);
             plan->n_layer_device = m->hp.n_layer - m->place.first;
         }
+        bytes = model->repack && !r ? hybrid__repacked_bytes(rt, &m->place, &m->weights, &m->hp) : 0;
+        if (bytes) plan->weights += m->host.ops->cost(&m->host, bytes);
         if (!r) r = hybrid__plan_context(m, context, plan, error);
         plan->total = plan->model + plan->weights + plan->kv + plan->compute;
         plan->device = plan->device_weights + plan->device_kv + plan->device_compute;

@@ -7,6 +7,7 @@ struct hybrid_model {
     hybrid__weights   weights;             /* in the file, or read into the host's memory */
     hybrid__device    host;
     hybrid__place     place;               /* of those that are on a GPU as well */
+    hybrid__repacked  repacked;            /* of those that are there once more for decode */
 #ifndef HYBRID_NO_TEXT
     hybrid_tokenizer *tokenizer;
     hybrid_template  *chat;                /* NULL: none fits */
@@ -119,6 +120,7 @@ HYBRID__BORDER_VOID(hybrid_model_destroy, (hybrid_model *model), (model))
     hybrid__model_close_text(model);
 #endif
     hybrid__place_free(&model->place, rt);
+    hybrid__free_aligned(rt, model->repacked.data);
     hybrid__weights_free(rt, &model->weights);
     hybrid_gguf_destroy(model->gguf);
     hybrid__free(rt, model);
@@ -181,6 +183,7 @@ HYBRID__BORDER(hybrid_result, hybrid_model_load, (hybrid_runtime *runtime, const
     if (!r && !hybrid__report(desc->progress, desc->progress_user, 0)) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     if (!r) r = hybrid__weights_read(m->rt, m->gguf, &m->hp, &m->weights, desc->progress, desc->progress_user, error);
     if (!r) r = hybrid__model_upload(m, desc, error);
+    if (!r && desc->repack) r = hybrid__repack_weights(&m->repacked, m->rt, &m->place, &m->weights, &m->hp, desc->progress, desc->progress_user, error);
     if (!r && !hybrid__report(desc->progress, desc->progress_user, 1)) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     if (r) {
         hybrid_model_destroy(m);
@@ -210,6 +213,7 @@ HYBRID__BORDER_VOID(hybrid_model_describe, (const hybrid_model *model, hybrid_mo
         info->n_params += t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3];
         info->n_bytes += t->size;
     }
+    info->repacked_bytes = model->repacked.bytes;
     info->n_vocab = model->hp.n_vocab;
     info->n_ctx_train = model->hp.n_ctx_train;
     info->n_embd = model->hp.n_embd;
