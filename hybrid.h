@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 0c0cd56f84b1ae87): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 3431af408c7ce38e): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -1092,7 +1092,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "0c0cd56f84b1ae87"
+#define HYBRID__SOURCE_ID "3431af408c7ce38e"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -3075,7 +3075,7 @@ static hybrid_result hybrid__output_find(hybrid_runtime *rt, const char *path, h
 {
     hybrid__output_look behind;
     int turns;
-    for (turns = 0; turns < 8; turns++) {                    /* another writer may have given the file its name in between */
+    for (turns = 0; turns < 64; turns++) {                   /* another writer may have given the file its name in between */
         memset(look, 0, sizeof *look);
         memset(&behind, 0, sizeof behind);
         hybrid__output_see(path, look);

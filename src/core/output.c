@@ -202,7 +202,7 @@ static hybrid_result hybrid__output_find(hybrid_runtime *rt, const char *path, h
 {
     hybrid__output_look behind;
     int turns;
-    for (turns = 0; turns < 8; turns++) {                    /* another writer may have given the file its name in between */
+    for (turns = 0; turns < 64; turns++) {                   /* another writer may have given the file its name in between */
         memset(look, 0, sizeof *look);
         memset(&behind, 0, sizeof behind);
         hybrid__output_see(path, look);
