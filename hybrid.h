@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 3431af408c7ce38e): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 39b40841efe6a2e0): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -73,104 +73,104 @@
  *     2523  runtime.c          creates and ends runtimes
  *     2664  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
  *     2873  output.c           a file that is written
- *     3181  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     3209  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    29318  end.h              closes what core/begin opened
+ *     3182  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     3210  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    29319  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     3584  names.c            names that must differ, found by hash
- *     3675  value.c            the 13 types of metadata values and their items
- *     3801  scan.c             a walk over the metadata, which checks every length before it is believed
- *     4005  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
- *     4295  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
- *     4761  write.c            makes a GGUF file
+ *     3585  names.c            names that must differ, found by hash
+ *     3676  value.c            the 13 types of metadata values and their items
+ *     3802  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     4006  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
+ *     4296  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
+ *     4762  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     5382  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     5463  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     5762  floats.c           the types that are plain numbers
- *     5801  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     5994  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     6222  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     6362  types.c            the table of all types, and the public functions over it
- *     6467  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     6537  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     5383  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     5464  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     5763  floats.c           the types that are plain numbers
+ *     5802  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     5995  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     6223  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     6363  types.c            the table of all types, and the public functions over it
+ *     6468  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     6538  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     6712  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     6957  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     7099  pretokenize.c      cuts text into the words inside which BPE merges
- *     7511  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
- *     7703  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
- *     7796  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     8210  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     8420  bpe.c              the merging
- *     8790  tokenizer.c        making tokenizers, text to ids, ids to text
- *     9084  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     9211  stop.c             finds strings that end an answer in bytes that come in pieces
- *     9352  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *     9982  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *    10325  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *    10644  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do not edit
- *    10985  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *    11693  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *    12288  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    12727  jinja_filter.c     what stands behind '|'.
- *    13621  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    13797  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    14049  jinja_parse.c      tokens to a tree
- *    14608  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    14866  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    15382  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    15555  chat.c             a conversation as the variables that chat templates expect
+ *     6713  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     6958  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     7100  pretokenize.c      cuts text into the words inside which BPE merges
+ *     7512  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
+ *     7704  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
+ *     7797  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     8211  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     8421  bpe.c              the merging
+ *     8791  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     9085  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     9212  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     9353  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *     9983  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *    10326  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *    10645  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do not edit
+ *    10986  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *    11694  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *    12289  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    12728  jinja_filter.c     what stands behind '|'.
+ *    13622  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    13798  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    14050  jinja_parse.c      tokens to a tree
+ *    14609  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    14867  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    15383  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    15556  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    15733  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    16030  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    16047  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    16072  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    16161  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    16527  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    16556  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    16664  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    16734  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    16829  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    17242  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    17576  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    17834  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    18030  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    18619  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows...
- *    18818  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
- *    19891  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    20472  cpu_int.c          the table of integer-block kernels
- *    20530  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    20597  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    22859  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    23990  cpu_select.c       the kernels of an instruction set
- *    24026  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    24207  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    24461  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    15734  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    16031  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    16048  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    16073  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    16162  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    16528  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    16557  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    16665  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    16735  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    16830  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    17243  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    17577  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    17835  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    18031  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    18620  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows...
+ *    18819  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
+ *    19892  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    20473  cpu_int.c          the table of integer-block kernels
+ *    20531  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    20598  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    22860  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    23991  cpu_select.c       the kernels of an instruction set
+ *    24027  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    24208  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    24462  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    24882  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    25200  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    25575  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    25883  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    25927  unused.c           tensors of the file that the model is not computed with
- *    26087  forward.c          one transformer for all families, over the op table
- *    26592  place.c            which layers run where
- *    26729  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_m...
- *    26811  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    24883  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    25201  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    25576  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    25884  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    25928  unused.c           tensors of the file that the model is not computed with
+ *    26088  forward.c          one transformer for all families, over the op table
+ *    26593  place.c            which layers run where
+ *    26730  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_m...
+ *    26812  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    27054  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    27390  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    27679  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    27819  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    28491  next.c             the next token of a sequence
- *    28544  plan.c             the bytes of a model and a context before they are loaded
- *    28655  dialog.c           the messages of a conversation, and the prompt that they make
- *    28843  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    27055  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    27391  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    27680  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    27820  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    28492  next.c             the next token of a sequence
+ *    28545  plan.c             the bytes of a model and a context before they are loaded
+ *    28656  dialog.c           the messages of a conversation, and the prompt that they make
+ *    28844  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1092,7 +1092,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "3431af408c7ce38e"
+#define HYBRID__SOURCE_ID "39b40841efe6a2e0"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -3073,9 +3073,10 @@ static bool hybrid__output_beside(hybrid__output *o, size_t room)
  * more: then there is nothing to be replaced, and it is written into as a pipe is. */
 static hybrid_result hybrid__output_find(hybrid_runtime *rt, const char *path, hybrid__output_look *look, char **target, hybrid_error *error)
 {
+    enum { LOOKS = 64 };
     hybrid__output_look behind;
     int turns;
-    for (turns = 0; turns < 64; turns++) {                   /* another writer may have given the file its name in between */
+    for (turns = 0; turns < LOOKS; turns++) {                /* another writer may have given the file its name in between */
         memset(look, 0, sizeof *look);
         memset(&behind, 0, sizeof behind);
         hybrid__output_see(path, look);
@@ -3088,7 +3089,7 @@ static hybrid_result hybrid__output_find(hybrid_runtime *rt, const char *path, h
         if (!look->exists || look->stream || !strcmp(*target, path)) return HYBRID_OK;
         hybrid__output_see(*target, &behind);
         if (behind.exists && behind.device == look->device && behind.number == look->number) return HYBRID_OK;
-        if (turns < 7) hybrid__free(rt, *target);
+        if (turns < LOOKS - 1) hybrid__free(rt, *target);
     }
     look->stream = true;
     return HYBRID_OK;

@@ -200,9 +200,10 @@ static bool hybrid__output_beside(hybrid__output *o, size_t room)
  * more: then there is nothing to be replaced, and it is written into as a pipe is. */
 static hybrid_result hybrid__output_find(hybrid_runtime *rt, const char *path, hybrid__output_look *look, char **target, hybrid_error *error)
 {
+    enum { LOOKS = 64 };
     hybrid__output_look behind;
     int turns;
-    for (turns = 0; turns < 64; turns++) {                   /* another writer may have given the file its name in between */
+    for (turns = 0; turns < LOOKS; turns++) {                /* another writer may have given the file its name in between */
         memset(look, 0, sizeof *look);
         memset(&behind, 0, sizeof behind);
         hybrid__output_see(path, look);
@@ -215,7 +216,7 @@ static hybrid_result hybrid__output_find(hybrid_runtime *rt, const char *path, h
         if (!look->exists || look->stream || !strcmp(*target, path)) return HYBRID_OK;
         hybrid__output_see(*target, &behind);
         if (behind.exists && behind.device == look->device && behind.number == look->number) return HYBRID_OK;
-        if (turns < 7) hybrid__free(rt, *target);
+        if (turns < LOOKS - 1) hybrid__free(rt, *target);
     }
     look->stream = true;
     return HYBRID_OK;
