@@ -13,7 +13,7 @@ help:
 	@echo "make test                every test and gate that this machine can run; says what it skipped, and why"
 	@echo "make model               fetches SmolLM2-135M-Instruct (98 MB) into $(MODELS)/"
 	@echo "make model-gemma         fetches Gemma 3 270M (253 MB) into $(MODELS)/"
-	@echo "make bench               speed against llama.cpp on this machine (first time: about 7 minutes of pip)"
+	@echo "make bench               speed against llama.cpp on this machine (first time: about 7 minutes of pip); ARGS='--isa avx2'..."
 	@echo "make fuzz                libFuzzer on everything that reads foreign bytes (SECONDS=30 each)"
 	@echo "make emu                 the emulated GPU in build/emu: HYBRID_CUDA_PATH=build/emu runs a program on it"
 	@echo "make mutations           breaks the GPU kernels in a hundred ways, and expects the tests to notice (minutes)"
@@ -64,7 +64,7 @@ model-gemma:
 	@MAKE_GOAL=$@ $(PYTHON) tests/fetch_model.py gemma --to $(MODELS)
 
 bench oracles:
-	@$(PYTHON) tests/venv.py $@
+	@$(PYTHON) tests/venv.py $@ $(ARGS)
 
 build/%: examples/%.c hybrid.h
 	@mkdir -p build

@@ -2,7 +2,7 @@
 """venv: the Python packages that reference numbers and the benchmark need, in an environment outside the repository.
 
     python3 tests/venv.py oracles     makes tests/oracle/data anew: runs tests/oracle/make_*.py
-    python3 tests/venv.py bench       runs tests/bench/bench.py
+    python3 tests/venv.py bench       runs tests/bench/bench.py (what follows are its options)
 
 The environment is made once (about 7 minutes) in ~/.cache/hybrid/venv; HYBRID_VENV names another place. Neither the library nor
 its tests need it.
@@ -50,7 +50,7 @@ def prepare():
 
 
 def main():
-    goal = sys.argv[1] if len(sys.argv) == 2 else ""
+    goal = sys.argv[1] if len(sys.argv) > 1 else ""
     scripts = {"oracles": sorted(glob.glob(os.path.join(ROOT, "tests", "oracle", "make_*.py"))),
                "bench": glob.glob(os.path.join(ROOT, "tests", "bench", "bench.py"))}.get(goal)
     if scripts is None:
@@ -59,7 +59,7 @@ def main():
         sys.exit("venv: there is no script for 'make %s' yet" % goal)
     prepare()
     for script in scripts:
-        run([PYTHON, os.path.relpath(script, ROOT)], "%s failed" % os.path.relpath(script, ROOT))
+        run([PYTHON, os.path.relpath(script, ROOT)] + sys.argv[2:], "%s failed" % os.path.relpath(script, ROOT))
     if goal == "oracles":
         run([PYTHON, "tests/oracle/make_models.py", "--check"], "a reference model is not the same to llama.cpp")
 

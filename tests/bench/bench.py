@@ -4,6 +4,8 @@
     make bench                                                   everything: about a quarter of an hour after the first time
     python tests/bench/bench.py --rows q4_0,smollm2 --threads 1  some rows
     python tests/bench/bench.py --isa avx2                       hybrid held back to a lower ISA (the peer is what it is)
+    python tests/bench/bench.py --baseline COMMIT                also that commit's header, in the same turns: what a change did
+    python tests/bench/bench.py --repack --rows q4               with the copy of the weights that hybrid_model_desc.repack makes
 
 Model files of real shapes with random weights are made once in ~/.cache/hybrid/bench (HYBRID_BENCH_DIR names another place; 12 GB);
 SmolLM2 and Gemma are those of 'make model model-gemma' (HYBRID_MODELS, default models). Each program runs in a process of its own,
@@ -17,6 +19,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -36,7 +39,10 @@ ROWS = {
     "3 layers of Qwen3 30B-A3B Q4_K_M": ("qwen3-a3b-3", "synthetic:8192", "q4_k_m"),
     "SmolLM2 135M Q4_1": "SmolLM2-135M-Instruct.Q4_1.gguf",
     "Gemma 3 270M Q4_K_M": "gemma-3-270m-q4_k_m.gguf",
+    "0.5B Q8_0, prompt of 4096": ("qwen2.5-0.5b", "synthetic:151936", "q8_0"),
+    "SmolLM2 135M Q4_1, prompt of 4096": "SmolLM2-135M-Instruct.Q4_1.gguf",
 }
+LONG = 4096                                                     # tokens of the rows that say so: attention and the float products show there
 
 
 def say(text):
@@ -87,11 +93,29 @@ def peer_python(some_model):
     return python, " built without AMX (with it, it crashes on this machine at the first batch)"
 
 
-def build(name, libraries):
-    program = os.path.join(ROOT, "build", name)
+def build(name, libraries, include=ROOT, suffix="", flags=()):
+    program = os.path.join(ROOT, "build", name + suffix)
     os.makedirs(os.path.dirname(program), exist_ok=True)
-    subprocess.run(["cc", "-O2", "-I" + ROOT, os.path.join(HERE, name + ".c"), "-o", program] + libraries, check=True)
+    subprocess.run(["cc", "-O2", "-I" + include, os.path.join(HERE, name + ".c"), "-o", program] + list(flags) + libraries, check=True)
     return program
+
+
+def build_baseline(commit):
+    """bench_model with the header of another commit."""
+    with tempfile.TemporaryDirectory() as folder:
+        with open(os.path.join(folder, "hybrid.h"), "wb") as f:
+            f.write(subprocess.run(["git", "show", commit + ":hybrid.h"], cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout)
+        return build("bench_model", ["-lm"], folder, "-" + commit, ["-DBENCH_BASELINE"])
+
+
+def measure(command, into):
+    """One run of bench_model; its figures join those of earlier rounds."""
+    j = run_json(command)
+    into["prompt"] += j["prompt"]
+    into["gen"] += j["gen"]
+    into["load"].append(j["load_ms"])
+    into["rss"].append(j["peak_rss_mib"])
+    return j
 
 
 def geometric(values):
@@ -107,6 +131,8 @@ def main():
     ap.add_argument("-n", type=int, default=64)
     ap.add_argument("-r", type=int, default=3, help="repetitions in each round")
     ap.add_argument("--isa", default="")
+    ap.add_argument("--baseline", default="", help="a commit of hybrid whose header runs in the same turns")
+    ap.add_argument("--repack", action="store_true", help="with hybrid_model_desc.repack")
     ap.add_argument("-o", "--out", help="also write the table to this file")
     a = ap.parse_args()
     rows = [r for r in ROWS if not a.rows or any(w.lower() in r.lower() for w in a.rows.split(","))]
@@ -116,18 +142,24 @@ def main():
     probe = next((f for r, f in files.items() if "F16" not in r), next(iter(files.values())))
     python, note = peer_python(probe)
     ours, bandwidth = build("bench_model", ["-lm"]), build("bandwidth", ["-lpthread"])
+    older = build_baseline(a.baseline) if a.baseline else None
+    compared, changes = [], {"prompt": [], "gen": []}
     threads = [int(t) for t in a.threads.split(",")]
     lines, ratios, isa, peer_name = [], {"prompt": [], "prompt F16": [], "gen": [], "load": [], "rss": []}, "", ""
     for row, path in files.items():
+        n_prompt, repeats = (LONG, 1) if "%d" % LONG in row else (a.p, a.r)
+        sizes = [str(n_prompt), str(a.n), str(repeats)]
         for t in threads:
             read = run_json([bandwidth, str(max(threads))])["read_gb_s_%d" % t]
             got = {"prompt": [], "gen": [], "load": [], "rss": []}
             peer = {"prompt": [], "gen": [], "load": [], "rss": []}
+            before = {"prompt": [], "gen": [], "load": [], "rss": []}
             for _ in range(a.rounds):
-                j = run_json([ours, path, str(t), str(a.p), str(a.n), str(a.r)] + ([a.isa] if a.isa else []))
+                j = measure([ours, path, str(t)] + sizes + [a.isa] + (["repack"] if a.repack else []), got)
                 isa = j["isa"]
-                got["prompt"] += j["prompt"]; got["gen"] += j["gen"]; got["load"].append(j["load_ms"]); got["rss"].append(j["peak_rss_mib"])
-                k = run_json([python, PEER, "bench", path, "--threads", str(t), "-p", str(a.p), "-n", str(a.n), "-r", str(a.r)])
+                k = run_json([python, PEER, "bench", path, "--threads", str(t), "-p", sizes[0], "-n", sizes[1], "-r", sizes[2]])
+                if older:
+                    measure([older, path, str(t)] + sizes + ([a.isa] if a.isa else []), before)
                 peer_name = "llama-cpp-python %s" % k["package"]
                 q = k["rows"][0]
                 peer["prompt"] += q["prompt_tps"]; peer["gen"] += q["gen_tps"]; peer["load"].append(q["load_ms"]); peer["rss"].append(k["peak_rss_mib"])
@@ -138,19 +170,33 @@ def main():
             lines.append("| %s | %d | %.0f | %.0f | **%.2f** | %.1f | %.1f | **%.2f** | %s | %.0f / %.0f | %.0f / %.0f |" % (
                 row, t, o["prompt"], p["prompt"], o["prompt"] / p["prompt"], o["gen"], p["gen"], o["gen"] / p["gen"], moved, o["load"], p["load"], o["rss"], p["rss"]))
             say(lines[-1])
+            if older:
+                change = {key: statistics.median(got[key]) / statistics.median(before[key]) for key in changes}
+                compared.append("| %s | %d | %.1f | %.1f | **%.2f** | %.1f | %.1f | **%.2f** |" % (
+                    row, t, statistics.median(before["prompt"]), o["prompt"], change["prompt"], statistics.median(before["gen"]), o["gen"], change["gen"]))
+                say(compared[-1])
+                for key in changes:
+                    changes[key].append(change[key])
             ratios["prompt F16" if "F16" in row else "prompt"].append(o["prompt"] / p["prompt"])
             ratios["gen"].append(o["gen"] / p["gen"])
             ratios["load"].append(o["load"] / p["load"])
             ratios["rss"].append(o["rss"] / p["rss"])
     cpu = next((x.split(":")[1].strip() for x in open("/proc/cpuinfo") if x.startswith("model name")), platform.processor()) if os.path.exists("/proc/cpuinfo") else platform.processor()
     compiler = subprocess.run(["cc", "--version"], capture_output=True, text=True).stdout.split("\n")[0]
+    isa += " (asked for by --isa, a stand-in for a machine that has no more)" if a.isa else ""
+    isa += ", repacked weights" if a.repack else ""
     text = ["%s, %d processors, hybrid's kernels: %s; `cc -O2` (%s); peer: %s%s; %s." % (cpu, os.cpu_count(), isa, compiler, peer_name, note, time.strftime("%Y-%m-%d")),
-            "Prompt of %d tokens, generation of %d; medians of %d runs, the two programs in turn; load is the best of %d." % (a.p, a.n, a.rounds * a.r, a.rounds), "",
+            "Prompt of %d tokens where the row says no other, generation of %d; medians of %d runs, the two programs in turn; load is the best of %d." % (a.p, a.n, a.rounds * a.r, a.rounds), "",
             "| model | threads | prompt, tokens/s | peer | ratio | generation, tokens/s | peer | ratio | GB/s (of read bandwidth) | load, ms, ours / peer | peak RSS, MiB, ours / peer |",
             "|---|---|---|---|---|---|---|---|---|---|---|"] + lines + [""]
     for key, words in (("gen", "generation"), ("prompt", "prompt, quantized"), ("prompt F16", "prompt, F16"), ("load", "load time"), ("rss", "peak RSS")):
         if ratios[key]:
             text.append("Ratio of %s: geometric mean %.2f, lowest %.2f, highest %.2f." % (words, geometric(ratios[key]), min(ratios[key]), max(ratios[key])))
+    if older:
+        text += ["", "Beside commit %s, in the same turns (tokens/s before, now, ratio):" % a.baseline, "",
+                 "| model | threads | prompt, before | now | ratio | generation, before | now | ratio |", "|---|---|---|---|---|---|---|---|"] + compared
+        text += ["", "Geometric mean: prompts %.2f (lowest %.2f), generation %.2f (lowest %.2f)." % (
+            geometric(changes["prompt"]), min(changes["prompt"]), geometric(changes["gen"]), min(changes["gen"]))]
     print("\n".join(text))
     if a.out:
         with open(a.out, "w", encoding="utf-8") as f:

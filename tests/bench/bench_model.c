@@ -1,7 +1,7 @@
 /* bench_model: speed of one model on this machine, as one line of JSON. tests/bench/bench.py runs it in turn with the peer.
  *
  *     cc -O2 -I. tests/bench/bench_model.c -o build/bench_model -lm
- *     build/bench_model MODEL.gguf THREADS N_PROMPT N_GENERATE REPEATS [ISA]
+ *     build/bench_model MODEL.gguf THREADS N_PROMPT N_GENERATE REPEATS [ISA or "" [repack]]
  *
  * The prompt is random tokens (the same for every run); generation starts from an empty cache with one token. Times are wall clock. */
 #define HYBRID_IMPLEMENTATION
@@ -52,18 +52,21 @@ int main(int argc, char **argv)
     uint64_t seed = 1;
     struct rusage use;
     if (argc < 6) {
-        fprintf(stderr, "usage: bench_model MODEL.gguf THREADS N_PROMPT N_GENERATE REPEATS [ISA]\n");
+        fprintf(stderr, "usage: bench_model MODEL.gguf THREADS N_PROMPT N_GENERATE REPEATS [ISA or \"\" [repack]]\n");
         return 2;
     }
     memset(&rd, 0, sizeof rd);
     memset(&md, 0, sizeof md);
     memset(&cd, 0, sizeof cd);
     rd.n_threads = atoi(argv[2]);
-    rd.isa = argc > 6 ? argv[6] : NULL;
+    rd.isa = argc > 6 && argv[6][0] ? argv[6] : NULL;
     n_prompt = atoi(argv[3]);
     n_gen = atoi(argv[4]);
     reps = atoi(argv[5]);
     md.path = argv[1];
+#ifndef BENCH_BASELINE                                         /* headers of earlier commits do not know it */
+    md.repack = argc > 7 && !strcmp(argv[7], "repack");
+#endif
     cd.n_ctx = n_prompt + n_gen + 64;
     t = now();
     TRY(hybrid_runtime_create(&rd, &rt, &err));
