@@ -31,6 +31,7 @@
  * No global state: objects hang off a hybrid_runtime, NULL gives a default one. Model files are treated as hostile input.
  * Rounding, flushing of subnormals and traps of the caller change no result and are as before, with the flags of exceptions, when a call returns;
  * callbacks run in the environment that C begins with, and what they change of it ends with them.
+ * The threads that the library makes take no signals but those of their own faults: the host's come to the host's threads.
  *
  * OPTIONS, defined before the #include of the implementation (those marked * before every #include):
  *   HYBRID_API *           your linkage: __declspec(dllexport), a visibility attribute...

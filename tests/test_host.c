@@ -1,5 +1,5 @@
-/* A host that is not alone: it forks, and its children use and end what they inherited; it rounds otherwise than C does, flushes subnormals and has
- * exceptions trap, and neither its environment nor our numbers notice. [aarch64] */
+/* A host that is not alone: it forks, and its children use and end what they inherited; its signals reach its own threads; it rounds otherwise
+ * than C does, flushes subnormals and has exceptions trap, and neither its environment nor our numbers notice. [aarch64] */
 #define HYBRID_IMPLEMENTATION
 #include "../src/hybrid_all.c"
 #include "check.h"
@@ -239,6 +239,102 @@ static void test_fork(void)
     rd.n_threads = 1;
     fork_ends(&rd, "one thread");
 }
+
+/* ---- signals ---- */
+
+#if defined(HYBRID__THREADS_POSIX)
+enum { LANES = 3 };
+typedef struct mask_seen { volatile uint64_t inside; sigset_t of[LANES]; } mask_seen;
+
+/* Waits until all lanes are here: each sees one chunk. */
+static void mask_chunk(void *arg, int chunk, int lane)
+{
+    mask_seen *m = (mask_seen *)arg;
+    (void)chunk;
+    pthread_sigmask(SIG_SETMASK, NULL, &m->of[lane]);
+    hybrid__atomic_add(&m->inside, 1);
+    while (hybrid__atomic_load(&m->inside) < LANES) usleep(100);
+}
+
+static volatile sig_atomic_t n_caught, n_caught_elsewhere;
+static pthread_t catcher;
+static void catch_signal(int number)
+{
+    (void)number;
+    if (pthread_equal(pthread_self(), catcher)) n_caught++;
+    else n_caught_elsewhere++;
+}
+
+static bool caught(int n)
+{
+    int i;
+    for (i = 0; i < 2000 && n_caught + n_caught_elsewhere < n; i++) usleep(1000);
+    return n_caught + n_caught_elsewhere == n;
+}
+
+/* Workers that compute and sleep leave what is sent to the process to the host's thread, and to its sigwait what it blocks. */
+static void signals_of_the_host(setup *s)
+{
+    struct sigaction act, old[2];
+    sigset_t usr1, before;
+    int number = 0, i;
+    memset(&act, 0, sizeof act);
+    act.sa_handler = catch_signal;
+    sigemptyset(&act.sa_mask);
+    catcher = pthread_self();
+    sigaction(SIGUSR1, &act, &old[0]);
+    sigaction(SIGALRM, &act, &old[1]);
+    for (i = 1; i <= 20; i++) {
+        CHECK(logits_hash(s, 0) != 0, "logits");
+        if (i & 1) usleep(5000);                             /* the workers sleep */
+        kill(getpid(), i % 3 ? SIGUSR1 : SIGALRM);
+        CHECK(caught(i), "signal %d did not come", i);
+    }
+    CHECK(!n_caught_elsewhere, "%d signals ran the host's handler on a worker", (int)n_caught_elsewhere);
+    sigemptyset(&usr1);
+    sigaddset(&usr1, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &usr1, &before);              /* after the workers were made */
+    kill(getpid(), SIGUSR1);
+    CHECK(logits_hash(s, 0) != 0, "logits");
+    usleep(5000);
+    CHECK(n_caught + n_caught_elsewhere == 20, "a worker took what the host blocks");
+    if (n_caught + n_caught_elsewhere == 20) CHECK(!sigwait(&usr1, &number) && number == SIGUSR1, "sigwait: %d", number);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    sigaction(SIGUSR1, &old[0], NULL);
+    sigaction(SIGALRM, &old[1], NULL);
+}
+
+static void test_signals(void)
+{
+    static const int foreign[] = { SIGUSR1, SIGALRM, SIGINT, SIGTERM, SIGCHLD, SIGHUP, SIGPIPE };
+    static const int own[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT };
+    hybrid_runtime_desc rd;
+    hybrid_error err;
+    sigset_t mine, before, after;
+    mask_seen m;
+    setup s;
+    size_t i;
+    int lane, number;
+    TEST("signals");
+    memset(&rd, 0, sizeof rd);
+    rd.n_threads = LANES;
+    sigemptyset(&mine);
+    sigaddset(&mine, SIGUSR2);
+    pthread_sigmask(SIG_SETMASK, &mine, &before);
+    CHECK(setup_make(&s, &rd, &err), "%s", err.message);
+    memset((void *)&m, 0, sizeof m);
+    hybrid__parallel(s.rt, LANES, mask_chunk, &m);
+    pthread_sigmask(SIG_SETMASK, &before, &after);
+    for (number = 1; number < 32; number++)
+        CHECK(sigismember(&mine, number) == sigismember(&after, number), "signal %d: the mask of the thread that made the workers changed", number);
+    for (lane = 1; lane < LANES; lane++) {
+        for (i = 0; i < HYBRID__COUNT(foreign); i++) CHECK(sigismember(&m.of[lane], foreign[i]) == 1, "lane %d sees signal %d", lane, foreign[i]);
+        for (i = 0; i < HYBRID__COUNT(own); i++) CHECK(!sigismember(&m.of[lane], own[i]), "lane %d blocks signal %d", lane, own[i]);
+    }
+    signals_of_the_host(&s);
+    setup_end(&s);
+}
+#endif
 
 /* ---- the floating-point environment ---- */
 
@@ -606,6 +702,9 @@ int main(void)
 {
     const char *slow = getenv("HYBRID_SANITIZER");
     if (!slow || strcmp(slow, "emulator")) test_fork();      /* qemu itself ends where a child of several threads starts one */
+#if defined(HYBRID__THREADS_POSIX)
+    test_signals();
+#endif
 #if !defined(HYBRID__FP_NONE) && !defined(HYBRID__FP_FENV)
     test_environment();
 #endif

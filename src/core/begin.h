@@ -30,6 +30,7 @@
     #ifndef HYBRID_NO_THREADS
         #include <pthread.h>
         #include <sched.h>
+        #include <signal.h>
     #endif
 #endif
 #if !defined(HYBRID_NO_SIMD) && (defined(__x86_64__) || defined(_M_X64))

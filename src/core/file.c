@@ -134,10 +134,12 @@ static hybrid_result hybrid__file_open_path(const char *path, hybrid__file *f, h
 #endif
     return HYBRID_OK;
 }
-/* The place in the file belongs to the descriptor, which a forked child shares: it is not used, unless -std=c99 hides pread. */
+/* The place in the file belongs to the descriptor, which a forked child shares: it is not used, unless -std=c99 or an old
+ * _POSIX_C_SOURCE hides pread. */
 static ssize_t hybrid__file_pread(int fd, void *dst, size_t n, off_t offset)
 {
-#if !defined(__STRICT_ANSI__) || defined(_POSIX_C_SOURCE) || defined(_XOPEN_SOURCE)
+#if (_POSIX_C_SOURCE - 0 >= 200809L) || (_XOPEN_SOURCE - 0 >= 500) || defined(_GNU_SOURCE) || \
+    (!defined(__STRICT_ANSI__) && !defined(_POSIX_C_SOURCE) && !defined(_XOPEN_SOURCE))
     return pread(fd, dst, n, offset);
 #else
     return lseek(fd, offset, SEEK_SET) == offset ? read(fd, dst, n) : -1;

@@ -281,28 +281,104 @@ static void hybrid__worker_main(hybrid__worker *worker)
     }
 }
 
+/* A worker needs 64 KB at most; some systems give a thread little more, and the compilers' sanitizers blow up frames. What the system gives
+ * beyond this stays. */
+enum { HYBRID__WORKER_STACK = 1024 * 1024 };
+
 #if defined(HYBRID__THREADS_POSIX)
 static void *hybrid__worker_entry(void *arg) { hybrid__worker_main((hybrid__worker *)arg); return NULL; }
+
+/* The host's signals belong to its own threads: a handler may rely on what its thread is, and a signal that the host blocks everywhere, to wait
+ * for it, must not end the process in a thread that the host does not know of. A worker begins with the mask of the thread that makes it:
+ * that thread blocks all but what a thread's own fault raises, and has its mask back afterwards. */
+#if defined(SIG_SETMASK) && !defined(__EMSCRIPTEN__)
+    #define HYBRID__SIGNALS SIG_SETMASK
+#elif defined(__linux__) && defined(__STRICT_ANSI__) && !defined(__cplusplus) && !defined(__mips__) && !defined(__alpha__) && !defined(__sparc__)
+    #define HYBRID__SIGNALS 2                                /* -std=c99 hides them, though not sigset_t */
+    #define HYBRID__SIGNALS_HIDDEN
+#endif
+#if defined(HYBRID__SIGNALS)
+static bool hybrid__signals_set(const sigset_t *now, sigset_t *before)
+{
+    #if defined(HYBRID__SIGNALS_HIDDEN)
+    int pthread_sigmask(int how, const sigset_t *set, sigset_t *old);
+    #endif
+    return !pthread_sigmask(HYBRID__SIGNALS, now, before);
+}
+
+static bool hybrid__signals_block(sigset_t *before)
+{
+    #if defined(HYBRID__SIGNALS_HIDDEN)
+    int sigfillset(sigset_t *set);
+    int sigdelset(sigset_t *set, int number);
+    #endif
+    static const int own[] = {
+        SIGSEGV, SIGFPE, SIGILL, SIGABRT,
+    #if defined(SIGBUS)
+        SIGBUS,
+    #endif
+    #if defined(SIGTRAP)
+        SIGTRAP,
+    #endif
+    #if defined(SIGSYS)
+        SIGSYS,
+    #endif
+    };
+    sigset_t all;
+    size_t i;
+    sigfillset(&all);
+    for (i = 0; i < HYBRID__COUNT(own); i++) sigdelset(&all, own[i]);
+    return hybrid__signals_set(&all, before);
+}
+#endif
+
+/* Starts the workers of lanes 1.. until one cannot be started. */
+static void hybrid__workers_start(hybrid__pool *pool)
+{
+    pthread_attr_t attr, *with = NULL;
+    size_t stack = 0;
+#if defined(HYBRID__SIGNALS)
+    sigset_t before;
+    const bool blocked = hybrid__signals_block(&before);
+#endif
+    if (!pthread_attr_init(&attr)) {
+        with = &attr;
+        if (!pthread_attr_getstacksize(&attr, &stack) && stack < HYBRID__WORKER_STACK) pthread_attr_setstacksize(&attr, HYBRID__WORKER_STACK);
+    }
+    while (pool->n_workers + 1 < pool->n_lanes) {
+        hybrid__worker *w = &pool->workers[pool->n_workers];
+        if (pthread_create(&w->thread, with, hybrid__worker_entry, w)) break;
+        pool->n_workers++;
+    }
+    if (with) pthread_attr_destroy(with);
+#if defined(HYBRID__SIGNALS)
+    if (blocked) hybrid__signals_set(&before, NULL);
+#endif
+}
 #else
 static DWORD WINAPI hybrid__worker_entry(LPVOID arg) { hybrid__worker_main((hybrid__worker *)arg); return 0; }
+
+static void hybrid__workers_start(hybrid__pool *pool)
+{
+    while (pool->n_workers + 1 < pool->n_lanes) {
+        hybrid__worker *w = &pool->workers[pool->n_workers];
+        w->thread = CreateThread(NULL, HYBRID__WORKER_STACK, hybrid__worker_entry, w, 0x00010000 /* that much is reserved, not used */, NULL);
+        if (!w->thread) break;
+        pool->n_workers++;
+    }
+}
 #endif
 
 /* Starts the workers at the first section. One that cannot be started leaves a smaller pool: its lane stays empty. */
 static void hybrid__pool_start(hybrid__pool *pool)
 {
     int i;
-    pool->started = true;
     for (i = 0; i + 1 < pool->n_lanes; i++) {
-        hybrid__worker *w = &pool->workers[i];
-        w->pool = pool;
-        w->lane = i + 1;
-#if defined(HYBRID__THREADS_POSIX)
-        if (pthread_create(&w->thread, NULL, hybrid__worker_entry, w)) break;
-#else
-        if (!(w->thread = CreateThread(NULL, 0, hybrid__worker_entry, w, 0, NULL))) break;
-#endif
-        pool->n_workers++;
+        pool->workers[i].pool = pool;
+        pool->workers[i].lane = i + 1;
     }
+    pool->started = true;
+    hybrid__workers_start(pool);
 }
 #endif
 
