@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 4f1cfecc5a872038): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 032c036b1b7b2910): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -15,28 +15,28 @@
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       53  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      139  macros.h           what compilers call things, and the macros that every room uses
- *     6677  end.h              closes what core/begin opened
+ *      142  macros.h           what compilers call things, and the macros that every room uses
+ *     6680  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
- *      191  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
- *      200  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
- *      339  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
- *      597  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
- *      702  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
- *      843  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     3649  cache.c            compiled kernels on disk, or in the host's own store
- *     3894  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     4304  device.c           an opened GPU: its context, its memory, its kernels
- *     4656  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4802  queue.c            work in order on one stream of a device, used by one thread at a time
- *     5220  gemm.c             large products by cuBLAS.
- *     5334  ops_matmul.c       the op matmul: which kernels a product takes
- *     5634  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5817  ops_attention.c    which kernel of attention takes which rows
- *     5976  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
- *     6246  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     6523  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *      194  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
+ *      203  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
+ *      342  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
+ *      600  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
+ *      705  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
+ *      846  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     3652  cache.c            compiled kernels on disk, or in the host's own store
+ *     3897  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     4307  device.c           an opened GPU: its context, its memory, its kernels
+ *     4659  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4805  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     5223  gemm.c             large products by cuBLAS.
+ *     5337  ops_matmul.c       the op matmul: which kernels a product takes
+ *     5637  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5820  ops_attention.c    which kernel of attention takes which rows
+ *     5979  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
+ *     6249  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     6526  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -48,7 +48,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "4f1cfecc5a872038"
+#define HYBRID_CUDA__SOURCE_ID "032c036b1b7b2910"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -104,6 +104,9 @@
 #elif defined(__GNUC__)
     #pragma GCC diagnostic push
     #pragma GCC diagnostic ignored "-Wunused-function"
+    #ifdef __cplusplus
+        #pragma GCC diagnostic ignored "-Wuninitialized"      /* intrinsics that begin with '__m512 __Y = __Y', in g++ only */
+    #endif
     #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"    /* arrays of registers, set in loops that gcc warns about before it unrolls them */
     #pragma GCC push_options
     #pragma GCC optimize("fp-contract=off")

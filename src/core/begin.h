@@ -51,6 +51,9 @@
 #elif defined(__GNUC__)
     #pragma GCC diagnostic push
     #pragma GCC diagnostic ignored "-Wunused-function"
+    #ifdef __cplusplus
+        #pragma GCC diagnostic ignored "-Wuninitialized"      /* intrinsics that begin with '__m512 __Y = __Y', in g++ only */
+    #endif
     #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"    /* arrays of registers, set in loops that gcc warns about before it unrolls them */
     #pragma GCC push_options
     #pragma GCC optimize("fp-contract=off")

@@ -138,8 +138,8 @@ static hybrid_result hybrid__file_open_path(const char *path, hybrid__file *f, h
  * _POSIX_C_SOURCE hides pread. */
 static ssize_t hybrid__file_pread(int fd, void *dst, size_t n, off_t offset)
 {
-#if (_POSIX_C_SOURCE - 0 >= 200809L) || (_XOPEN_SOURCE - 0 >= 500) || defined(_GNU_SOURCE) || \
-    (!defined(__STRICT_ANSI__) && !defined(_POSIX_C_SOURCE) && !defined(_XOPEN_SOURCE))
+#if defined(_GNU_SOURCE) || (defined(_POSIX_C_SOURCE) && _POSIX_C_SOURCE - 0 >= 200809L) || \
+    (defined(_XOPEN_SOURCE) && _XOPEN_SOURCE - 0 >= 500) || (!defined(__STRICT_ANSI__) && !defined(_POSIX_C_SOURCE) && !defined(_XOPEN_SOURCE))
     return pread(fd, dst, n, offset);
 #else
     return lseek(fd, offset, SEEK_SET) == offset ? read(fd, dst, n) : -1;
