@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 78cd1683588eb783): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 1e4a03c38801c95c): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -58,120 +58,120 @@
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *     1098  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1187  macros.h           what compilers call things, and the macros that every room uses
- *     1239  base.c             what every room uses: results, errors, checked sizes
- *     1290  fpenv.c            the floating-point environment at the border of the library
- *     1471  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1520  fma.c              a * b + c with one rounding
- *     1557  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1616  decimal.c          doubles as text, the same in every locale
- *     1714  thread.c           atomics, threads, and the worker pool
- *     2166  cpu.c              what this processor and its operating system can do
- *     2274  hash.c             where a name belongs in a table
- *     2372  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     2482  stack.c            how much of the thread's stack a recursion may take
- *     2522  device.c           which GPU a runtime uses
- *     2604  runtime.c          creates and ends runtimes
- *     2745  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2956  output.c           a file that is written
- *     3265  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     3293  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    29402  end.h              closes what core/begin opened
+ *     1190  macros.h           what compilers call things, and the macros that every room uses
+ *     1242  base.c             what every room uses: results, errors, checked sizes
+ *     1293  fpenv.c            the floating-point environment at the border of the library
+ *     1474  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1523  fma.c              a * b + c with one rounding
+ *     1560  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1619  decimal.c          doubles as text, the same in every locale
+ *     1717  thread.c           atomics, threads, and the worker pool
+ *     2169  cpu.c              what this processor and its operating system can do
+ *     2277  hash.c             where a name belongs in a table
+ *     2375  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     2485  stack.c            how much of the thread's stack a recursion may take
+ *     2525  device.c           which GPU a runtime uses
+ *     2607  runtime.c          creates and ends runtimes
+ *     2748  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2959  output.c           a file that is written
+ *     3268  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     3296  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    29405  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     3668  names.c            names that must differ, found by hash
- *     3759  value.c            the 13 types of metadata values and their items
- *     3885  scan.c             a walk over the metadata, which checks every length before it is believed
- *     4089  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
- *     4379  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
- *     4845  write.c            makes a GGUF file
+ *     3671  names.c            names that must differ, found by hash
+ *     3762  value.c            the 13 types of metadata values and their items
+ *     3888  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     4092  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
+ *     4382  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
+ *     4848  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     5466  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     5547  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     5846  floats.c           the types that are plain numbers
- *     5885  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     6078  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     6306  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     6446  types.c            the table of all types, and the public functions over it
- *     6551  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     6621  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     5469  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     5550  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     5849  floats.c           the types that are plain numbers
+ *     5888  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     6081  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     6309  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     6449  types.c            the table of all types, and the public functions over it
+ *     6554  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     6624  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     6796  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     7041  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     7183  pretokenize.c      cuts text into the words inside which BPE merges
- *     7595  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
- *     7787  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
- *     7880  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     8294  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     8504  bpe.c              the merging
- *     8874  tokenizer.c        making tokenizers, text to ids, ids to text
- *     9168  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     9295  stop.c             finds strings that end an answer in bytes that come in pieces
- *     9436  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *    10066  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *    10409  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *    10728  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do not edit
- *    11069  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *    11777  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *    12372  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    12811  jinja_filter.c     what stands behind '|'.
- *    13705  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    13881  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    14133  jinja_parse.c      tokens to a tree
- *    14692  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    14950  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    15466  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    15639  chat.c             a conversation as the variables that chat templates expect
+ *     6799  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     7044  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     7186  pretokenize.c      cuts text into the words inside which BPE merges
+ *     7598  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
+ *     7790  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
+ *     7883  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     8297  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     8507  bpe.c              the merging
+ *     8877  tokenizer.c        making tokenizers, text to ids, ids to text
+ *     9171  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
+ *     9298  stop.c             finds strings that end an answer in bytes that come in pieces
+ *     9439  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *    10069  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *    10412  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *    10731  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do not edit
+ *    11072  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *    11780  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *    12375  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    12814  jinja_filter.c     what stands behind '|'.
+ *    13708  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    13884  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    14136  jinja_parse.c      tokens to a tree
+ *    14695  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    14953  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    15469  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    15642  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    15817  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    16114  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    16131  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    16156  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    16245  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    16611  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    16640  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    16748  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    16818  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    16913  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    17326  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    17660  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    17918  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    18114  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    18703  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows...
- *    18902  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
- *    19975  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    20556  cpu_int.c          the table of integer-block kernels
- *    20614  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    20681  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    22943  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    24074  cpu_select.c       the kernels of an instruction set
- *    24110  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    24291  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    24545  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    15820  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    16117  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    16134  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    16159  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    16248  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    16614  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    16643  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    16751  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    16821  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    16916  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    17329  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    17663  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    17921  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    18117  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    18706  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows...
+ *    18905  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
+ *    19978  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    20559  cpu_int.c          the table of integer-block kernels
+ *    20617  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    20684  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    22946  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    24077  cpu_select.c       the kernels of an instruction set
+ *    24113  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    24294  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    24548  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    24966  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    25284  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    25659  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    25967  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    26011  unused.c           tensors of the file that the model is not computed with
- *    26171  forward.c          one transformer for all families, over the op table
- *    26676  place.c            which layers run where
- *    26813  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_m...
- *    26895  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    24969  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    25287  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    25662  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    25970  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    26014  unused.c           tensors of the file that the model is not computed with
+ *    26174  forward.c          one transformer for all families, over the op table
+ *    26679  place.c            which layers run where
+ *    26816  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_m...
+ *    26898  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    27138  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    27474  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    27763  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    27903  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    28575  next.c             the next token of a sequence
- *    28628  plan.c             the bytes of a model and a context before they are loaded
- *    28739  dialog.c           the messages of a conversation, and the prompt that they make
- *    28927  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    27141  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    27477  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    27766  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    27906  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    28578  next.c             the next token of a sequence
+ *    28631  plan.c             the bytes of a model and a context before they are loaded
+ *    28742  dialog.c           the messages of a conversation, and the prompt that they make
+ *    28930  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1093,10 +1093,15 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "78cd1683588eb783"
+#define HYBRID__SOURCE_ID "1e4a03c38801c95c"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
+#if defined(__TINYC__)
+    #error "hybrid: tcc cannot compile the implementation (it has no atomic operations): compile that one file with gcc or clang; tcc can link it and use it"
+#elif !defined(__GNUC__) && !defined(__clang__) && !defined(_MSC_VER)
+    #error "hybrid: this compiler is none of gcc, clang and MSVC: compile the file with the implementation with one of them"
+#endif
 #include <errno.h>
 #include <float.h>
 #include <math.h>
@@ -1168,8 +1173,6 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
     #if __FLT_EVAL_METHOD__ != 0 && __FLT_EVAL_METHOD__ != 16
         #define HYBRID__EXCESS_PRECISION
     #endif
-#elif defined(__TINYC__) && defined(__i386__)
-    #define HYBRID__EXCESS_PRECISION
 #elif defined(_MSC_VER) && defined(_M_IX86)
     #if !defined(_M_IX86_FP) || _M_IX86_FP < 2
         #define HYBRID__EXCESS_PRECISION

@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 032c036b1b7b2910): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 0c65cb5a2eaff6fe): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -15,28 +15,28 @@
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       53  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      142  macros.h           what compilers call things, and the macros that every room uses
- *     6680  end.h              closes what core/begin opened
+ *      145  macros.h           what compilers call things, and the macros that every room uses
+ *     6683  end.h              closes what core/begin opened
  *
  *   src/cuda: the table of operations on a GPU
- *      194  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
- *      203  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
- *      342  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
- *      600  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
- *      705  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
- *      846  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     3652  cache.c            compiled kernels on disk, or in the host's own store
- *     3897  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     4307  device.c           an opened GPU: its context, its memory, its kernels
- *     4659  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4805  queue.c            work in order on one stream of a device, used by one thread at a time
- *     5223  gemm.c             large products by cuBLAS.
- *     5337  ops_matmul.c       the op matmul: which kernels a product takes
- *     5637  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5820  ops_attention.c    which kernel of attention takes which rows
- *     5979  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
- *     6249  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     6526  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *      197  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
+ *      206  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
+ *      345  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
+ *      603  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
+ *      708  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
+ *      849  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     3655  cache.c            compiled kernels on disk, or in the host's own store
+ *     3900  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     4310  device.c           an opened GPU: its context, its memory, its kernels
+ *     4662  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4808  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     5226  gemm.c             large products by cuBLAS.
+ *     5340  ops_matmul.c       the op matmul: which kernels a product takes
+ *     5640  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5823  ops_attention.c    which kernel of attention takes which rows
+ *     5982  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
+ *     6252  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     6529  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -48,10 +48,15 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "032c036b1b7b2910"
+#define HYBRID_CUDA__SOURCE_ID "0c65cb5a2eaff6fe"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
+#if defined(__TINYC__)
+    #error "hybrid: tcc cannot compile the implementation (it has no atomic operations): compile that one file with gcc or clang; tcc can link it and use it"
+#elif !defined(__GNUC__) && !defined(__clang__) && !defined(_MSC_VER)
+    #error "hybrid: this compiler is none of gcc, clang and MSVC: compile the file with the implementation with one of them"
+#endif
 #include <errno.h>
 #include <float.h>
 #include <math.h>
@@ -123,8 +128,6 @@
     #if __FLT_EVAL_METHOD__ != 0 && __FLT_EVAL_METHOD__ != 16
         #define HYBRID__EXCESS_PRECISION
     #endif
-#elif defined(__TINYC__) && defined(__i386__)
-    #define HYBRID__EXCESS_PRECISION
 #elif defined(_MSC_VER) && defined(_M_IX86)
     #if !defined(_M_IX86_FP) || _M_IX86_FP < 2
         #define HYBRID__EXCESS_PRECISION

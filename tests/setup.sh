@@ -35,6 +35,7 @@ need "$(links riscv64-linux-gnu-gcc)" gcc-riscv64-linux-gnu libc6-dev-riscv64-cr
 need "$(links s390x-linux-gnu-gcc)" gcc-s390x-linux-gnu libc6-dev-s390x-cross
 need "$(links gcc -m32)" 'lib32gcc-*-dev' libc6-dev-i386
 need "$(links musl-gcc)" musl-tools
+need "$(links tcc)" tcc
 need "command -v i686-w64-mingw32-gcc" gcc-mingw-w64-i686-win32
 need "command -v wine" wine wine64
 need "command -v emcc" emscripten

@@ -1,4 +1,9 @@
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
+#if defined(__TINYC__)
+    #error "hybrid: tcc cannot compile the implementation (it has no atomic operations): compile that one file with gcc or clang; tcc can link it and use it"
+#elif !defined(__GNUC__) && !defined(__clang__) && !defined(_MSC_VER)
+    #error "hybrid: this compiler is none of gcc, clang and MSVC: compile the file with the implementation with one of them"
+#endif
 #include <errno.h>
 #include <float.h>
 #include <math.h>
@@ -70,8 +75,6 @@
     #if __FLT_EVAL_METHOD__ != 0 && __FLT_EVAL_METHOD__ != 16
         #define HYBRID__EXCESS_PRECISION
     #endif
-#elif defined(__TINYC__) && defined(__i386__)
-    #define HYBRID__EXCESS_PRECISION
 #elif defined(_MSC_VER) && defined(_M_IX86)
     #if !defined(_M_IX86_FP) || _M_IX86_FP < 2
         #define HYBRID__EXCESS_PRECISION

@@ -185,7 +185,7 @@ def without_text(box):
     ("a public function that is not defined", lambda root: replace(os.path.join(root, "hybrid.h"), 'HYBRID_API const char *hybrid_version(void) {', 'HYBRID_API const char *hybrid_other(void) {')),
 ])
 def units(box):
-    """Two files that only use it and one that holds it, C and C++ mixed."""
+    """Two files that only use it and one that holds it, C and C++ mixed; also used from tcc, which cannot hold it."""
     box.write("held.c", '#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\n')
     box.write("user.c", '#include "hybrid.h"\nconst char *from_user(void);\nconst char *from_user(void) { return hybrid_version(); }\n')
     main = '#include "hybrid.h"\n#include <string.h>\n%s const char *from_user(void);\nint main(void)\n{\n' \
@@ -195,12 +195,12 @@ def units(box):
     include = ["-I", box.root]
     held = box.compiles("the implementation", ["cc", "-c", "held.c"] + include)
     user = box.compiles("a user", ["cc", "-c", "user.c"] + include)
-    for compiler, source in (("cc", "main.c"), ("c++", "main.cpp")):
+    for compiler, source in (("cc", "main.c"), ("c++", "main.cpp"), ("tcc", "main.c")):
         if not box.has(compiler):
-            box.skipped(source, "no %s here" % compiler)
+            box.skipped(source, "%s is not installed (tests/setup.sh installs it)" % compiler)
         elif held and user and box.compiles(source, [compiler, source, "user.o", "held.o", "-o", "app", "-lm"] + include):
             status, out = box.run(["./app"])
-            box.expect(source + " runs", status == 0, "exit status %d %s" % (status, out))
+            box.expect("%s of %s runs" % (source, compiler), status == 0, "exit status %d %s" % (status, out))
 
 
 @gate("windows", faults=[

@@ -21,6 +21,7 @@ MACHINES = [
     ("Windows, 32 bits", ["i686-w64-mingw32-gcc", "-msse2", "-mfpmath=sse"], None, None),
     ("32 bits", M32 + ["-msse2", "-mfpmath=sse"], [], None),
     ("32 bits, x87", M32 + ["-mno-sse"], [], "-mfpmath=sse"),
+    ("tcc", ["tcc"], [], "hybrid: tcc"),
     ("WebAssembly", ["emcc", "-sNODERAWFS=1", "-sALLOW_MEMORY_GROWTH=1"], ["node", "--no-experimental-fetch"], None),
 ]
 
@@ -50,6 +51,7 @@ def missing(box, build, run):
 @gate("machines", faults=[
     ("another quotient where pointers have 32 bits", lambda root: replace(
         os.path.join(root, "hybrid.h"), "? 1.0f / d : 0.0f; }", "? (sizeof(void *) == 4 ? 1.5f : 1.0f) / d : 0.0f; }")),
+    ("tcc taken for MSVC", lambda root: replace(os.path.join(root, "hybrid.h"), "#if defined(__TINYC__)", "#if 0")),
     ("arguments in Windows' own code page", lambda root: replace(
         os.path.join(root, "examples", "windows_utf8.h"), "WideCharToMultiByte(CP_UTF8, 0, text, -1, utf8", "WideCharToMultiByte(CP_ACP, 0, text, -1, utf8")),
 ])
