@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 1e4a03c38801c95c): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id be0d9883cc2d0f12): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -45,133 +45,135 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      182  base.h             version, linkage, results, errors, allocator, log
- *      292  runtime.h          what models and sessions share: memory, log, worker threads
- *      354  quant.h            names, sizes, encode, decode
- *      419  gguf.h             what is in a model file, and writing one
- *      578  tokenizer.h        text to tokens and back
- *      692  chat.h             templates that make a prompt of a conversation
- *      799  model.h            load, describe
- *      876  context.h          batches of (sequence, tokens), logits, the KV cache
- *      972  sampler.h          from logits to the next token
- *     1029  session.h          a conversation
+ *      184  base.h             version, linkage, results, errors, allocator, log
+ *      294  runtime.h          what models and sessions share: memory, log, worker threads
+ *      356  quant.h            names, sizes, encode, decode
+ *      421  gguf.h             what is in a model file, and writing one
+ *      580  tokenizer.h        text to tokens and back
+ *      701  chat.h             templates that make a prompt of a conversation
+ *      808  model.h            load, describe
+ *      885  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      981  sampler.h          from logits to the next token
+ *     1038  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1098  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1190  macros.h           what compilers call things, and the macros that every room uses
- *     1242  base.c             what every room uses: results, errors, checked sizes
- *     1293  fpenv.c            the floating-point environment at the border of the library
- *     1474  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1523  fma.c              a * b + c with one rounding
- *     1560  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1619  decimal.c          doubles as text, the same in every locale
- *     1717  thread.c           atomics, threads, and the worker pool
- *     2169  cpu.c              what this processor and its operating system can do
- *     2277  hash.c             where a name belongs in a table
- *     2375  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     2485  stack.c            how much of the thread's stack a recursion may take
- *     2525  device.c           which GPU a runtime uses
- *     2607  runtime.c          creates and ends runtimes
- *     2748  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2959  output.c           a file that is written
- *     3268  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     3296  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    29405  end.h              closes what core/begin opened
+ *     1107  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1199  macros.h           what compilers call things, and the macros that every room uses
+ *     1251  base.c             what every room uses: results, errors, checked sizes
+ *     1302  fpenv.c            the floating-point environment at the border of the library
+ *     1483  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1532  fma.c              a * b + c with one rounding
+ *     1569  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1628  decimal.c          doubles as text, the same in every locale
+ *     1726  thread.c           atomics, threads, and the worker pool
+ *     2178  cpu.c              what this processor and its operating system can do
+ *     2286  hash.c             where a name belongs in a table
+ *     2384  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     2494  stack.c            how much of the thread's stack a recursion may take
+ *     2534  device.c           which GPU a runtime uses
+ *     2616  runtime.c          creates and ends runtimes
+ *     2757  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2968  output.c           a file that is written
+ *     3277  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     3305  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    30700  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     3671  names.c            names that must differ, found by hash
- *     3762  value.c            the 13 types of metadata values and their items
- *     3888  scan.c             a walk over the metadata, which checks every length before it is believed
- *     4092  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
- *     4382  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
- *     4848  write.c            makes a GGUF file
+ *     3680  names.c            names that must differ, found by hash
+ *     3771  value.c            the 13 types of metadata values and their items
+ *     3897  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     4101  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
+ *     4391  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
+ *     4857  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     5469  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     5550  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     5849  floats.c           the types that are plain numbers
- *     5888  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     6081  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     6309  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     6449  types.c            the table of all types, and the public functions over it
- *     6554  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     6624  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     5478  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     5559  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     5858  floats.c           the types that are plain numbers
+ *     5897  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     6090  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     6318  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     6458  types.c            the table of all types, and the public functions over it
+ *     6563  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     6633  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     6799  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     7044  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     7186  pretokenize.c      cuts text into the words inside which BPE merges
- *     7598  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
- *     7790  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
- *     7883  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     8297  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     8507  bpe.c              the merging
- *     8877  tokenizer.c        making tokenizers, text to ids, ids to text
- *     9171  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*.
- *     9298  stop.c             finds strings that end an answer in bytes that come in pieces
- *     9439  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *    10069  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *    10412  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *    10731  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do not edit
- *    11072  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *    11780  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *    12375  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    12814  jinja_filter.c     what stands behind '|'.
- *    13708  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    13884  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    14136  jinja_parse.c      tokens to a tree
- *    14695  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    14953  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    15469  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    15642  chat.c             a conversation as the variables that chat templates expect
+ *     6808  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     7634  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     7776  normalize.c        Unicode's normalization form C, which some families' tokenizers put in front of everything: e...
+ *     8041  pretokenize.c      cuts text into the words inside which BPE merges
+ *     8424  families.c         what the expressions of single families have that others have not, and the table of their names
+ *     8771  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
+ *     8963  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
+ *     9056  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     9472  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     9682  bpe.c              the merging
+ *    10052  tokenizer.c        making tokenizers, text to ids, ids to text
+ *    10371  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a file leaves out
+ *    10593  stop.c             finds strings that end an answer in bytes that come in pieces
+ *    10734  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *    11364  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *    11707  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *    12026  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do not edit
+ *    12367  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *    13075  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *    13670  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    14109  jinja_filter.c     what stands behind '|'.
+ *    15003  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    15179  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    15431  jinja_parse.c      tokens to a tree
+ *    15990  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    16248  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    16764  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    16937  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    15820  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    16117  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    16134  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    16159  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    16248  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    16614  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    16643  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    16751  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    16821  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    16916  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    17329  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    17663  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    17921  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    18117  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    18706  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows...
- *    18905  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
- *    19978  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    20559  cpu_int.c          the table of integer-block kernels
- *    20617  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    20684  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    22946  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    24077  cpu_select.c       the kernels of an instruction set
- *    24113  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    24294  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    24548  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    17115  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    17412  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    17429  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    17454  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    17543  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    17909  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    17938  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    18046  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    18116  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    18211  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    18624  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    18958  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    19216  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    19412  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    20001  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows...
+ *    20200  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
+ *    21273  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    21854  cpu_int.c          the table of integer-block kernels
+ *    21912  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    21979  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    24241  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    25372  cpu_select.c       the kernels of an instruction set
+ *    25408  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    25589  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    25843  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    24969  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    25287  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    25662  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    25970  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    26014  unused.c           tensors of the file that the model is not computed with
- *    26174  forward.c          one transformer for all families, over the op table
- *    26679  place.c            which layers run where
- *    26816  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_m...
- *    26898  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    26264  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    26582  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    26957  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    27265  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    27309  unused.c           tensors of the file that the model is not computed with
+ *    27469  forward.c          one transformer for all families, over the op table
+ *    27974  place.c            which layers run where
+ *    28111  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_m...
+ *    28193  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    27141  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    27477  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    27766  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    27906  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    28578  next.c             the next token of a sequence
- *    28631  plan.c             the bytes of a model and a context before they are loaded
- *    28742  dialog.c           the messages of a conversation, and the prompt that they make
- *    28930  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    28436  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    28772  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    29061  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    29201  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    29873  next.c             the next token of a sequence
+ *    29926  plan.c             the bytes of a model and a context before they are loaded
+ *    30037  dialog.c           the messages of a conversation, and the prompt that they make
+ *    30225  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -609,7 +611,10 @@ typedef enum hybrid_token_role {
 /* A vocabulary in memory. Everything is copied. */
 typedef struct hybrid_tokenizer_desc {
     const char          *model;      /* "bpe": byte-level BPE (also when NULL); "spm": SentencePiece BPE */
-    const char          *pre;        /* bpe: how text is cut into words: "gpt-2" (also when NULL), "llama-bpe", "qwen2", "cl100k", "gpt-4o"... */
+    const char          *pre;        /* bpe: how text is cut into words: "gpt-2" (also when NULL), "llama-bpe", "qwen2",
+                                        "cl100k", "gpt-4o"..., and whether it is brought to Unicode's normalization form
+                                        C first, as Qwen's is: most names of tokenizer.ggml.pre in llama.cpp; the others
+                                        are refused */
     const hybrid_string *tokens;     /* n_tokens, the text of every id as GGUF and HF spell it; an empty one is never used */
     size_t               n_tokens;
     const uint8_t       *types;      /* n_tokens, hybrid_token_type; NULL: all are normal */
@@ -625,8 +630,10 @@ typedef struct hybrid_tokenizer_desc {
 } hybrid_tokenizer_desc;
 
 /* Makes a tokenizer from a vocabulary in memory, or from the tokenizer.ggml.* keys of a file (which may be closed then). runtime may be
- * NULL. HYBRID_ERROR_UNSUPPORTED: a model or pre-tokenizer that hybrid does not have (WordPiece, Unigram...); HYBRID_ERROR_FORMAT: tables
- * that contradict each other; HYBRID_ERROR_NOT_FOUND: no vocabulary in the file; HYBRID_ERROR_MEMORY, _INVALID, _LIMIT. */
+ * NULL. What a file leaves out is taken as llama.cpp takes it, and the log says so; without tokenizer.ggml.pre that is
+ * "default" (but GPT-2's and GPT-NeoX's own rules for those architectures), and a warning. HYBRID_ERROR_UNSUPPORTED: a
+ * model or pre-tokenizer that hybrid does not have (WordPiece, Unigram...); HYBRID_ERROR_FORMAT: tables that contradict
+ * each other; HYBRID_ERROR_NOT_FOUND: no vocabulary in the file; HYBRID_ERROR_MEMORY, _INVALID, _LIMIT. */
 HYBRID_API hybrid_result hybrid_tokenizer_create(hybrid_runtime *runtime, const hybrid_tokenizer_desc *desc, hybrid_tokenizer **tokenizer, hybrid_error *error);
 HYBRID_API hybrid_result hybrid_tokenizer_from_gguf(hybrid_runtime *runtime, const hybrid_gguf *gguf, hybrid_tokenizer **tokenizer, hybrid_error *error);
 HYBRID_API void hybrid_tokenizer_destroy(hybrid_tokenizer *tokenizer);
@@ -636,14 +643,16 @@ HYBRID_API void hybrid_tokenizer_destroy(hybrid_tokenizer *tokenizer);
 
 /* size bytes of text to ids. *n is the number of tokens of the whole text, also when it is more than capacity: then the result is
  * HYBRID_ERROR_LIMIT, the first capacity ids are there, and nothing else is written (ids may be NULL when capacity is 0).
- * size + 2 ids are always enough for bpe, 3 * size + 3 for spm. HYBRID_ERROR_MEMORY, _INVALID. Thread-safe. */
+ * 3 * size + 3 ids are always enough, size + 2 for bpe without normalization. The time grows with the text, whatever
+ * the vocabulary. HYBRID_ERROR_MEMORY, _INVALID. Thread-safe. */
 HYBRID_API hybrid_result hybrid_tokenize(const hybrid_tokenizer *tokenizer, const char *text, size_t size, unsigned flags,
                                          int32_t *ids, size_t capacity, size_t *n, hybrid_error *error);
 
 #define HYBRID_DETOKENIZE_SPECIAL      1u   /* show control and unknown tokens by their names; else they are nothing */
 
-/* n ids to text, the space that spm put before the first word taken away again. Sizes as in hybrid_tokenize; no zero is appended.
- * HYBRID_ERROR_INVALID: an id is negative; ids beyond the vocabulary (rows that a model was padded with) are nothing. Thread-safe. */
+/* n ids to text, the space that spm put before the first word taken away again; normalized text stays so. Sizes as in
+ * hybrid_tokenize; no zero is appended. HYBRID_ERROR_INVALID: an id is negative; ids beyond the vocabulary (rows that a
+ * model was padded with) are nothing. Thread-safe. */
 HYBRID_API hybrid_result hybrid_detokenize(const hybrid_tokenizer *tokenizer, const int32_t *ids, size_t n_ids, unsigned flags,
                                            char *text, size_t capacity, size_t *size, hybrid_error *error);
 
@@ -1093,7 +1102,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "1e4a03c38801c95c"
+#define HYBRID__SOURCE_ID "be0d9883cc2d0f12"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -7039,6 +7048,587 @@ static const uint32_t hybrid__deepseek_letters[174] = {
     0xA722, 0xA76F, 0xA771, 0xA787, 0xA78B, 0xA78E, 0xAB70, 0xABBF, 0xFB00, 0xFB06, 0xFB13, 0xFB17, 0xFF21, 0xFF3A, 0xFF41, 0xFF5A, 0x10400, 0x1044F,
     0x104B0, 0x104D3, 0x104D8, 0x104FB, 0x10C80, 0x10CB2, 0x10CC0, 0x10CF2, 0x118A0, 0x118DF, 0x1E900, 0x1E943
 };
+
+/* \d: the first of each run and the first after it. */
+static const uint32_t hybrid__digit_edges[142] = {
+    0x30, 0x3A, 0x660, 0x66A, 0x6F0, 0x6FA, 0x7C0, 0x7CA, 0x966, 0x970, 0x9E6, 0x9F0,
+    0xA66, 0xA70, 0xAE6, 0xAF0, 0xB66, 0xB70, 0xBE6, 0xBF0, 0xC66, 0xC70, 0xCE6, 0xCF0,
+    0xD66, 0xD70, 0xDE6, 0xDF0, 0xE50, 0xE5A, 0xED0, 0xEDA, 0xF20, 0xF2A, 0x1040, 0x104A,
+    0x1090, 0x109A, 0x17E0, 0x17EA, 0x1810, 0x181A, 0x1946, 0x1950, 0x19D0, 0x19DA, 0x1A80, 0x1A8A,
+    0x1A90, 0x1A9A, 0x1B50, 0x1B5A, 0x1BB0, 0x1BBA, 0x1C40, 0x1C4A, 0x1C50, 0x1C5A, 0xA620, 0xA62A,
+    0xA8D0, 0xA8DA, 0xA900, 0xA90A, 0xA9D0, 0xA9DA, 0xA9F0, 0xA9FA, 0xAA50, 0xAA5A, 0xABF0, 0xABFA,
+    0xFF10, 0xFF1A, 0x104A0, 0x104AA, 0x10D30, 0x10D3A, 0x10D40, 0x10D4A, 0x11066, 0x11070, 0x110F0, 0x110FA,
+    0x11136, 0x11140, 0x111D0, 0x111DA, 0x112F0, 0x112FA, 0x11450, 0x1145A, 0x114D0, 0x114DA, 0x11650, 0x1165A,
+    0x116C0, 0x116CA, 0x116D0, 0x116E4, 0x11730, 0x1173A, 0x118E0, 0x118EA, 0x11950, 0x1195A, 0x11BF0, 0x11BFA,
+    0x11C50, 0x11C5A, 0x11D50, 0x11D5A, 0x11DA0, 0x11DAA, 0x11F50, 0x11F5A, 0x16130, 0x1613A, 0x16A60, 0x16A6A,
+    0x16AC0, 0x16ACA, 0x16B50, 0x16B5A, 0x16D70, 0x16D7A, 0x1CCF0, 0x1CCFA, 0x1D7CE, 0x1D800, 0x1E140, 0x1E14A,
+    0x1E2F0, 0x1E2FA, 0x1E4F0, 0x1E4FA, 0x1E5F1, 0x1E5FB, 0x1E950, 0x1E95A, 0x1FBF0, 0x1FBFA
+};
+
+/* NFC, as HF tokenizers know it (Unicode 9). Canonical decompositions, sorted: code point << 42 | first << 21 | second
+ * (0: there is none). */
+static const uint64_t hybrid__nfc_splits[2060] = {
+    0x3000008200300, 0x3040008200301, 0x3080008200302, 0x30C0008200303, 0x3100008200308,
+    0x314000820030A, 0x31C0008600327, 0x3200008A00300, 0x3240008A00301, 0x3280008A00302,
+    0x32C0008A00308, 0x3300009200300, 0x3340009200301, 0x3380009200302, 0x33C0009200308,
+    0x3440009C00303, 0x3480009E00300, 0x34C0009E00301, 0x3500009E00302, 0x3540009E00303,
+    0x3580009E00308, 0x364000AA00300, 0x368000AA00301, 0x36C000AA00302, 0x370000AA00308,
+    0x374000B200301, 0x380000C200300, 0x384000C200301, 0x388000C200302, 0x38C000C200303,
+    0x390000C200308, 0x394000C20030A, 0x39C000C600327, 0x3A0000CA00300, 0x3A4000CA00301,
+    0x3A8000CA00302, 0x3AC000CA00308, 0x3B0000D200300, 0x3B4000D200301, 0x3B8000D200302,
+    0x3BC000D200308, 0x3C4000DC00303, 0x3C8000DE00300, 0x3CC000DE00301, 0x3D0000DE00302,
+    0x3D4000DE00303, 0x3D8000DE00308, 0x3E4000EA00300, 0x3E8000EA00301, 0x3EC000EA00302,
+    0x3F0000EA00308, 0x3F4000F200301, 0x3FC000F200308, 0x4000008200304, 0x404000C200304,
+    0x4080008200306, 0x40C000C200306, 0x4100008200328, 0x414000C200328, 0x4180008600301,
+    0x41C000C600301, 0x4200008600302, 0x424000C600302, 0x4280008600307, 0x42C000C600307,
+    0x430000860030C, 0x434000C60030C, 0x438000880030C, 0x43C000C80030C, 0x4480008A00304,
+    0x44C000CA00304, 0x4500008A00306, 0x454000CA00306, 0x4580008A00307, 0x45C000CA00307,
+    0x4600008A00328, 0x464000CA00328, 0x4680008A0030C, 0x46C000CA0030C, 0x4700008E00302,
+    0x474000CE00302, 0x4780008E00306, 0x47C000CE00306, 0x4800008E00307, 0x484000CE00307,
+    0x4880008E00327, 0x48C000CE00327, 0x4900009000302, 0x494000D000302, 0x4A00009200303,
+    0x4A4000D200303, 0x4A80009200304, 0x4AC000D200304, 0x4B00009200306, 0x4B4000D200306,
+    0x4B80009200328, 0x4BC000D200328, 0x4C00009200307, 0x4D00009400302, 0x4D4000D400302,
+    0x4D80009600327, 0x4DC000D600327, 0x4E40009800301, 0x4E8000D800301, 0x4EC0009800327,
+    0x4F0000D800327, 0x4F4000980030C, 0x4F8000D80030C, 0x50C0009C00301, 0x510000DC00301,
+    0x5140009C00327, 0x518000DC00327, 0x51C0009C0030C, 0x520000DC0030C, 0x5300009E00304,
+    0x534000DE00304, 0x5380009E00306, 0x53C000DE00306, 0x5400009E0030B, 0x544000DE0030B,
+    0x550000A400301, 0x554000E400301, 0x558000A400327, 0x55C000E400327, 0x560000A40030C,
+    0x564000E40030C, 0x568000A600301, 0x56C000E600301, 0x570000A600302, 0x574000E600302,
+    0x578000A600327, 0x57C000E600327, 0x580000A60030C, 0x584000E60030C, 0x588000A800327,
+    0x58C000E800327, 0x590000A80030C, 0x594000E80030C, 0x5A0000AA00303, 0x5A4000EA00303,
+    0x5A8000AA00304, 0x5AC000EA00304, 0x5B0000AA00306, 0x5B4000EA00306, 0x5B8000AA0030A,
+    0x5BC000EA0030A, 0x5C0000AA0030B, 0x5C4000EA0030B, 0x5C8000AA00328, 0x5CC000EA00328,
+    0x5D0000AE00302, 0x5D4000EE00302, 0x5D8000B200302, 0x5DC000F200302, 0x5E0000B200308,
+    0x5E4000B400301, 0x5E8000F400301, 0x5EC000B400307, 0x5F0000F400307, 0x5F4000B40030C,
+    0x5F8000F40030C, 0x6800009E0031B, 0x684000DE0031B, 0x6BC000AA0031B, 0x6C0000EA0031B,
+    0x734000820030C, 0x738000C20030C, 0x73C000920030C, 0x740000D20030C, 0x7440009E0030C,
+    0x748000DE0030C, 0x74C000AA0030C, 0x750000EA0030C, 0x754001B800304, 0x758001F800304,
+    0x75C001B800301, 0x760001F800301, 0x764001B80030C, 0x768001F80030C, 0x76C001B800300,
+    0x770001F800300, 0x7780018800304, 0x77C001C800304, 0x7800044C00304, 0x7840044E00304,
+    0x7880018C00304, 0x78C001CC00304, 0x7980008E0030C, 0x79C000CE0030C, 0x7A0000960030C,
+    0x7A4000D60030C, 0x7A80009E00328, 0x7AC000DE00328, 0x7B0003D400304, 0x7B4003D600304,
+    0x7B80036E0030C, 0x7BC005240030C, 0x7C0000D40030C, 0x7D00008E00301, 0x7D4000CE00301,
+    0x7E00009C00300, 0x7E4000DC00300, 0x7E80018A00301, 0x7EC001CA00301, 0x7F00018C00301,
+    0x7F4001CC00301, 0x7F8001B000301, 0x7FC001F000301, 0x800000820030F, 0x804000C20030F,
+    0x8080008200311, 0x80C000C200311, 0x8100008A0030F, 0x814000CA0030F, 0x8180008A00311,
+    0x81C000CA00311, 0x820000920030F, 0x824000D20030F, 0x8280009200311, 0x82C000D200311,
+    0x8300009E0030F, 0x834000DE0030F, 0x8380009E00311, 0x83C000DE00311, 0x840000A40030F,
+    0x844000E40030F, 0x848000A400311, 0x84C000E400311, 0x850000AA0030F, 0x854000EA0030F,
+    0x858000AA00311, 0x85C000EA00311, 0x860000A600326, 0x864000E600326, 0x868000A800326,
+    0x86C000E800326, 0x878000900030C, 0x87C000D00030C, 0x8980008200307, 0x89C000C200307,
+    0x8A00008A00327, 0x8A4000CA00327, 0x8A8001AC00304, 0x8AC001EC00304, 0x8B0001AA00304,
+    0x8B4001EA00304, 0x8B80009E00307, 0x8BC000DE00307, 0x8C00045C00304, 0x8C40045E00304,
+    0x8C8000B200304, 0x8CC000F200304, 0xD000060000000, 0xD040060200000, 0xD0C0062600000,
+    0xD100061000301, 0xDD00057200000, 0xDF80007600000, 0xE140015000301, 0xE180072200301,
+    0xE1C0016E00000, 0xE200072A00301, 0xE240072E00301, 0xE280073200301, 0xE300073E00301,
+    0xE380074A00301, 0xE3C0075200301, 0xE400079400301, 0xEA80073200308, 0xEAC0074A00308,
+    0xEB00076200301, 0xEB40076A00301, 0xEB80076E00301, 0xEBC0077200301, 0xEC00079600301,
+    0xF280077200308, 0xF2C0078A00308, 0xF300077E00301, 0xF340078A00301, 0xF380079200301,
+    0xF4C007A400301, 0xF50007A400308, 0x10000082A00300, 0x10040082A00308, 0x100C0082600301,
+    0x101C0080C00308, 0x10300083400301, 0x10340083000300, 0x10380084600306, 0x10640083000306,
+    0x10E40087000306, 0x11400086A00300, 0x11440086A00308, 0x114C0086600301, 0x115C008AC00308,
+    0x11700087400301, 0x11740087000300, 0x11780088600306, 0x11D8008E80030F, 0x11DC008EA0030F,
+    0x13040082C00306, 0x13080086C00306, 0x13400082000306, 0x13440086000306, 0x13480082000308,
+    0x134C0086000308, 0x13580082A00306, 0x135C0086A00306, 0x1368009B000308, 0x136C009B200308,
+    0x13700082C00308, 0x13740086C00308, 0x13780082E00308, 0x137C0086E00308, 0x13880083000304,
+    0x138C0087000304, 0x13900083000308, 0x13940087000308, 0x13980083C00308, 0x139C0087C00308,
+    0x13A8009D000308, 0x13AC009D200308, 0x13B00085A00308, 0x13B40089A00308, 0x13B80084600304,
+    0x13BC0088600304, 0x13C00084600308, 0x13C40088600308, 0x13C8008460030B, 0x13CC008860030B,
+    0x13D00084E00308, 0x13D40088E00308, 0x13E00085600308, 0x13E40089600308, 0x188800C4E00653,
+    0x188C00C4E00654, 0x189000C9000654, 0x189400C4E00655, 0x189800C9400654, 0x1B0000DAA00654,
+    0x1B0800D8200654, 0x1B4C00DA400654, 0x24A4012500093C, 0x24C4012600093C, 0x24D0012660093C,
+    0x25600122A0093C, 0x25640122C0093C, 0x25680122E0093C, 0x256C012380093C, 0x2570012420093C,
+    0x2574012440093C, 0x2578012560093C, 0x257C0125E0093C, 0x272C0138E009BE, 0x27300138E009D7,
+    0x277001342009BC, 0x277401344009BC, 0x277C0135E009BC, 0x28CC0146400A3C, 0x28D80147000A3C,
+    0x29640142C00A3C, 0x29680142E00A3C, 0x296C0143800A3C, 0x29780145600A3C, 0x2D200168E00B56,
+    0x2D2C0168E00B3E, 0x2D300168E00B57, 0x2D700164200B3C, 0x2D740164400B3C, 0x2E500172400BD7,
+    0x2F280178C00BBE, 0x2F2C0178E00BBE, 0x2F300178C00BD7, 0x31200188C00C56, 0x33000197E00CD5,
+    0x331C0198C00CD5, 0x33200198C00CD6, 0x33280198C00CC2, 0x332C0199400CD5, 0x352801A8C00D3E,
+    0x352C01A8E00D3E, 0x353001A8C00D57, 0x376801BB200DCA, 0x377001BB200DCF, 0x377401BB800DCA,
+    0x377801BB200DDF, 0x3D0C01E8400FB7, 0x3D3401E9800FB7, 0x3D4801EA200FB7, 0x3D5C01EAC00FB7,
+    0x3D7001EB600FB7, 0x3DA401E8000FB5, 0x3DCC01EE200F72, 0x3DD401EE200F74, 0x3DD801F6400F80,
+    0x3DE001F6600F80, 0x3E0401EE200F80, 0x3E4C01F2400FB7, 0x3E7401F3800FB7, 0x3E8801F4200FB7,
+    0x3E9C01F4C00FB7, 0x3EB001F5600FB7, 0x3EE401F2000FB5, 0x40980204A0102E, 0x6C180360A01B35,
+    0x6C200360E01B35, 0x6C280361201B35, 0x6C300361601B35, 0x6C380361A01B35, 0x6C480362201B35,
+    0x6CEC0367401B35, 0x6CF40367801B35, 0x6D000367C01B35, 0x6D040367E01B35, 0x6D0C0368401B35,
+    0x78000008200325, 0x7804000C200325, 0x78080008400307, 0x780C000C400307, 0x78100008400323,
+    0x7814000C400323, 0x78180008400331, 0x781C000C400331, 0x78200018E00301, 0x7824001CE00301,
+    0x78280008800307, 0x782C000C800307, 0x78300008800323, 0x7834000C800323, 0x78380008800331,
+    0x783C000C800331, 0x78400008800327, 0x7844000C800327, 0x7848000880032D, 0x784C000C80032D,
+    0x78500022400300, 0x78540022600300, 0x78580022400301, 0x785C0022600301, 0x78600008A0032D,
+    0x7864000CA0032D, 0x78680008A00330, 0x786C000CA00330, 0x78700045000306, 0x78740045200306,
+    0x78780008C00307, 0x787C000CC00307, 0x78800008E00304, 0x7884000CE00304, 0x78880009000307,
+    0x788C000D000307, 0x78900009000323, 0x7894000D000323, 0x78980009000308, 0x789C000D000308,
+    0x78A00009000327, 0x78A4000D000327, 0x78A8000900032E, 0x78AC000D00032E, 0x78B00009200330,
+    0x78B4000D200330, 0x78B80019E00301, 0x78BC001DE00301, 0x78C00009600301, 0x78C4000D600301,
+    0x78C80009600323, 0x78CC000D600323, 0x78D00009600331, 0x78D4000D600331, 0x78D80009800323,
+    0x78DC000D800323, 0x78E003C6C00304, 0x78E403C6E00304, 0x78E80009800331, 0x78EC000D800331,
+    0x78F0000980032D, 0x78F4000D80032D, 0x78F80009A00301, 0x78FC000DA00301, 0x79000009A00307,
+    0x7904000DA00307, 0x79080009A00323, 0x790C000DA00323, 0x79100009C00307, 0x7914000DC00307,
+    0x79180009C00323, 0x791C000DC00323, 0x79200009C00331, 0x7924000DC00331, 0x79280009C0032D,
+    0x792C000DC0032D, 0x7930001AA00301, 0x7934001EA00301, 0x7938001AA00308, 0x793C001EA00308,
+    0x79400029800300, 0x79440029A00300, 0x79480029800301, 0x794C0029A00301, 0x7950000A000301,
+    0x7954000E000301, 0x7958000A000307, 0x795C000E000307, 0x7960000A400307, 0x7964000E400307,
+    0x7968000A400323, 0x796C000E400323, 0x797003CB400304, 0x797403CB600304, 0x7978000A400331,
+    0x797C000E400331, 0x7980000A600307, 0x7984000E600307, 0x7988000A600323, 0x798C000E600323,
+    0x7990002B400307, 0x7994002B600307, 0x7998002C000307, 0x799C002C200307, 0x79A003CC400307,
+    0x79A403CC600307, 0x79A8000A800307, 0x79AC000E800307, 0x79B0000A800323, 0x79B4000E800323,
+    0x79B8000A800331, 0x79BC000E800331, 0x79C0000A80032D, 0x79C4000E80032D, 0x79C8000AA00324,
+    0x79CC000EA00324, 0x79D0000AA00330, 0x79D4000EA00330, 0x79D8000AA0032D, 0x79DC000EA0032D,
+    0x79E0002D000301, 0x79E4002D200301, 0x79E8002D400308, 0x79EC002D600308, 0x79F0000AC00303,
+    0x79F4000EC00303, 0x79F8000AC00323, 0x79FC000EC00323, 0x7A00000AE00300, 0x7A04000EE00300,
+    0x7A08000AE00301, 0x7A0C000EE00301, 0x7A10000AE00308, 0x7A14000EE00308, 0x7A18000AE00307,
+    0x7A1C000EE00307, 0x7A20000AE00323, 0x7A24000EE00323, 0x7A28000B000307, 0x7A2C000F000307,
+    0x7A30000B000308, 0x7A34000F000308, 0x7A38000B200307, 0x7A3C000F200307, 0x7A40000B400302,
+    0x7A44000F400302, 0x7A48000B400323, 0x7A4C000F400323, 0x7A50000B400331, 0x7A54000F400331,
+    0x7A58000D000331, 0x7A5C000E800308, 0x7A60000EE0030A, 0x7A64000F20030A, 0x7A6C002FE00307,
+    0x7A800008200323, 0x7A84000C200323, 0x7A880008200309, 0x7A8C000C200309, 0x7A900018400301,
+    0x7A94001C400301, 0x7A980018400300, 0x7A9C001C400300, 0x7AA00018400309, 0x7AA4001C400309,
+    0x7AA80018400303, 0x7AAC001C400303, 0x7AB003D4000302, 0x7AB403D4200302, 0x7AB80020400301,
+    0x7ABC0020600301, 0x7AC00020400300, 0x7AC40020600300, 0x7AC80020400309, 0x7ACC0020600309,
+    0x7AD00020400303, 0x7AD40020600303, 0x7AD803D4000306, 0x7ADC03D4200306, 0x7AE00008A00323,
+    0x7AE4000CA00323, 0x7AE80008A00309, 0x7AEC000CA00309, 0x7AF00008A00303, 0x7AF4000CA00303,
+    0x7AF80019400301, 0x7AFC001D400301, 0x7B000019400300, 0x7B04001D400300, 0x7B080019400309,
+    0x7B0C001D400309, 0x7B100019400303, 0x7B14001D400303, 0x7B1803D7000302, 0x7B1C03D7200302,
+    0x7B200009200309, 0x7B24000D200309, 0x7B280009200323, 0x7B2C000D200323, 0x7B300009E00323,
+    0x7B34000DE00323, 0x7B380009E00309, 0x7B3C000DE00309, 0x7B40001A800301, 0x7B44001E800301,
+    0x7B48001A800300, 0x7B4C001E800300, 0x7B50001A800309, 0x7B54001E800309, 0x7B58001A800303,
+    0x7B5C001E800303, 0x7B6003D9800302, 0x7B6403D9A00302, 0x7B680034000301, 0x7B6C0034200301,
+    0x7B700034000300, 0x7B740034200300, 0x7B780034000309, 0x7B7C0034200309, 0x7B800034000303,
+    0x7B840034200303, 0x7B880034000323, 0x7B8C0034200323, 0x7B90000AA00323, 0x7B94000EA00323,
+    0x7B98000AA00309, 0x7B9C000EA00309, 0x7BA00035E00301, 0x7BA40036000301, 0x7BA80035E00300,
+    0x7BAC0036000300, 0x7BB00035E00309, 0x7BB40036000309, 0x7BB80035E00303, 0x7BBC0036000303,
+    0x7BC00035E00323, 0x7BC40036000323, 0x7BC8000B200300, 0x7BCC000F200300, 0x7BD0000B200323,
+    0x7BD4000F200323, 0x7BD8000B200309, 0x7BDC000F200309, 0x7BE0000B200303, 0x7BE4000F200303,
+    0x7C000076200313, 0x7C040076200314, 0x7C0803E0000300, 0x7C0C03E0200300, 0x7C1003E0000301,
+    0x7C1403E0200301, 0x7C1803E0000342, 0x7C1C03E0200342, 0x7C200072200313, 0x7C240072200314,
+    0x7C2803E1000300, 0x7C2C03E1200300, 0x7C3003E1000301, 0x7C3403E1200301, 0x7C3803E1000342,
+    0x7C3C03E1200342, 0x7C400076A00313, 0x7C440076A00314, 0x7C4803E2000300, 0x7C4C03E2200300,
+    0x7C5003E2000301, 0x7C5403E2200301, 0x7C600072A00313, 0x7C640072A00314, 0x7C6803E3000300,
+    0x7C6C03E3200300, 0x7C7003E3000301, 0x7C7403E3200301, 0x7C800076E00313, 0x7C840076E00314,
+    0x7C8803E4000300, 0x7C8C03E4200300, 0x7C9003E4000301, 0x7C9403E4200301, 0x7C9803E4000342,
+    0x7C9C03E4200342, 0x7CA00072E00313, 0x7CA40072E00314, 0x7CA803E5000300, 0x7CAC03E5200300,
+    0x7CB003E5000301, 0x7CB403E5200301, 0x7CB803E5000342, 0x7CBC03E5200342, 0x7CC00077200313,
+    0x7CC40077200314, 0x7CC803E6000300, 0x7CCC03E6200300, 0x7CD003E6000301, 0x7CD403E6200301,
+    0x7CD803E6000342, 0x7CDC03E6200342, 0x7CE00073200313, 0x7CE40073200314, 0x7CE803E7000300,
+    0x7CEC03E7200300, 0x7CF003E7000301, 0x7CF403E7200301, 0x7CF803E7000342, 0x7CFC03E7200342,
+    0x7D000077E00313, 0x7D040077E00314, 0x7D0803E8000300, 0x7D0C03E8200300, 0x7D1003E8000301,
+    0x7D1403E8200301, 0x7D200073E00313, 0x7D240073E00314, 0x7D2803E9000300, 0x7D2C03E9200300,
+    0x7D3003E9000301, 0x7D3403E9200301, 0x7D400078A00313, 0x7D440078A00314, 0x7D4803EA000300,
+    0x7D4C03EA200300, 0x7D5003EA000301, 0x7D5403EA200301, 0x7D5803EA000342, 0x7D5C03EA200342,
+    0x7D640074A00314, 0x7D6C03EB200300, 0x7D7403EB200301, 0x7D7C03EB200342, 0x7D800079200313,
+    0x7D840079200314, 0x7D8803EC000300, 0x7D8C03EC200300, 0x7D9003EC000301, 0x7D9403EC200301,
+    0x7D9803EC000342, 0x7D9C03EC200342, 0x7DA00075200313, 0x7DA40075200314, 0x7DA803ED000300,
+    0x7DAC03ED200300, 0x7DB003ED000301, 0x7DB403ED200301, 0x7DB803ED000342, 0x7DBC03ED200342,
+    0x7DC00076200300, 0x7DC40075800000, 0x7DC80076A00300, 0x7DCC0075A00000, 0x7DD00076E00300,
+    0x7DD40075C00000, 0x7DD80077200300, 0x7DDC0075E00000, 0x7DE00077E00300, 0x7DE40079800000,
+    0x7DE80078A00300, 0x7DEC0079A00000, 0x7DF00079200300, 0x7DF40079C00000, 0x7E0003E0000345,
+    0x7E0403E0200345, 0x7E0803E0400345, 0x7E0C03E0600345, 0x7E1003E0800345, 0x7E1403E0A00345,
+    0x7E1803E0C00345, 0x7E1C03E0E00345, 0x7E2003E1000345, 0x7E2403E1200345, 0x7E2803E1400345,
+    0x7E2C03E1600345, 0x7E3003E1800345, 0x7E3403E1A00345, 0x7E3803E1C00345, 0x7E3C03E1E00345,
+    0x7E4003E4000345, 0x7E4403E4200345, 0x7E4803E4400345, 0x7E4C03E4600345, 0x7E5003E4800345,
+    0x7E5403E4A00345, 0x7E5803E4C00345, 0x7E5C03E4E00345, 0x7E6003E5000345, 0x7E6403E5200345,
+    0x7E6803E5400345, 0x7E6C03E5600345, 0x7E7003E5800345, 0x7E7403E5A00345, 0x7E7803E5C00345,
+    0x7E7C03E5E00345, 0x7E8003EC000345, 0x7E8403EC200345, 0x7E8803EC400345, 0x7E8C03EC600345,
+    0x7E9003EC800345, 0x7E9403ECA00345, 0x7E9803ECC00345, 0x7E9C03ECE00345, 0x7EA003ED000345,
+    0x7EA403ED200345, 0x7EA803ED400345, 0x7EAC03ED600345, 0x7EB003ED800345, 0x7EB403EDA00345,
+    0x7EB803EDC00345, 0x7EBC03EDE00345, 0x7EC00076200306, 0x7EC40076200304, 0x7EC803EE000345,
+    0x7ECC0076200345, 0x7ED00075800345, 0x7ED80076200342, 0x7EDC03F6C00345, 0x7EE00072200306,
+    0x7EE40072200304, 0x7EE80072200300, 0x7EEC0070C00000, 0x7EF00072200345, 0x7EF80077200000,
+    0x7F040015000342, 0x7F0803EE800345, 0x7F0C0076E00345, 0x7F100075C00345, 0x7F180076E00342,
+    0x7F1C03F8C00345, 0x7F200072A00300, 0x7F240071000000, 0x7F280072E00300, 0x7F2C0071200000,
+    0x7F300072E00345, 0x7F3403F7E00300, 0x7F3803F7E00301, 0x7F3C03F7E00342, 0x7F400077200306,
+    0x7F440077200304, 0x7F480079400300, 0x7F4C0072000000, 0x7F580077200342, 0x7F5C0079400342,
+    0x7F600073200306, 0x7F640073200304, 0x7F680073200300, 0x7F6C0071400000, 0x7F7403FFC00300,
+    0x7F7803FFC00301, 0x7F7C03FFC00342, 0x7F800078A00306, 0x7F840078A00304, 0x7F880079600300,
+    0x7F8C0076000000, 0x7F900078200313, 0x7F940078200314, 0x7F980078A00342, 0x7F9C0079600342,
+    0x7FA00074A00306, 0x7FA40074A00304, 0x7FA80074A00300, 0x7FAC0071C00000, 0x7FB00074200314,
+    0x7FB40015000300, 0x7FB80070A00000, 0x7FBC000C000000, 0x7FC803EF800345, 0x7FCC0079200345,
+    0x7FD00079C00345, 0x7FD80079200342, 0x7FDC03FEC00345, 0x7FE00073E00300, 0x7FE40071800000,
+    0x7FE80075200300, 0x7FEC0071E00000, 0x7FF00075200345, 0x7FF40016800000, 0x80000400400000,
+    0x80040400600000, 0x84980075200000, 0x84A80009600000, 0x84AC0018A00000, 0x86680432000338,
+    0x866C0432400338, 0x86B80432800338, 0x8734043A000338, 0x8738043A800338, 0x873C043A400338,
+    0x88100440600338, 0x88240441000338, 0x88300441600338, 0x88900444600338, 0x88980444A00338,
+    0x89040447800338, 0x89100448600338, 0x891C0448A00338, 0x89240449000338, 0x89800007A00338,
+    0x8988044C200338, 0x89B40449A00338, 0x89B80007800338, 0x89BC0007C00338, 0x89C0044C800338,
+    0x89C4044CA00338, 0x89D0044E400338, 0x89D4044E600338, 0x89E0044EC00338, 0x89E4044EE00338,
+    0x8A00044F400338, 0x8A04044F600338, 0x8A100450400338, 0x8A140450600338, 0x8A200450C00338,
+    0x8A240450E00338, 0x8AB00454400338, 0x8AB40455000338, 0x8AB80455200338, 0x8ABC0455600338,
+    0x8B80044F800338, 0x8B84044FA00338, 0x8B880452200338, 0x8B8C0452400338, 0x8BA80456400338,
+    0x8BAC0456600338, 0x8BB00456800338, 0x8BB40456A00338, 0x8CA40601000000, 0x8CA80601200000,
+    0xAB70055BA00338, 0xC1300609603099, 0xC1380609A03099, 0xC1400609E03099, 0xC148060A203099,
+    0xC150060A603099, 0xC158060AA03099, 0xC160060AE03099, 0xC168060B203099, 0xC170060B603099,
+    0xC178060BA03099, 0xC180060BE03099, 0xC188060C203099, 0xC194060C803099, 0xC19C060CC03099,
+    0xC1A4060D003099, 0xC1C0060DE03099, 0xC1C4060DE0309A, 0xC1CC060E403099, 0xC1D0060E40309A,
+    0xC1D8060EA03099, 0xC1DC060EA0309A, 0xC1E4060F003099, 0xC1E8060F00309A, 0xC1F0060F603099,
+    0xC1F4060F60309A, 0xC2500608C03099, 0xC2780613A03099, 0xC2B00615603099, 0xC2B80615A03099,
+    0xC2C00615E03099, 0xC2C80616203099, 0xC2D00616603099, 0xC2D80616A03099, 0xC2E00616E03099,
+    0xC2E80617203099, 0xC2F00617603099, 0xC2F80617A03099, 0xC3000617E03099, 0xC3080618203099,
+    0xC3140618803099, 0xC31C0618C03099, 0xC3240619003099, 0xC3400619E03099, 0xC3440619E0309A,
+    0xC34C061A403099, 0xC350061A40309A, 0xC358061AA03099, 0xC35C061AA0309A, 0xC364061B003099,
+    0xC368061B00309A, 0xC370061B603099, 0xC374061B60309A, 0xC3D00614C03099, 0xC3DC061DE03099,
+    0xC3E0061E003099, 0xC3E4061E203099, 0xC3E8061E403099, 0xC3F8061FA03099, 0x3E4001189000000,
+    0x3E4040CDE800000, 0x3E40811D9400000, 0x3E40C1199000000, 0x3E4100DDA200000, 0x3E41409C6400000,
+    0x3E4180A7CA00000, 0x3E41C13F3800000, 0x3E42013F3800000, 0x3E4240B2A200000, 0x3E428123A200000,
+    0x3E42C0AB0E00000, 0x3E4300B29000000, 0x3E4340C3EC00000, 0x3E4380ECD200000, 0x3E43C0FF0A00000,
+    0x3E44010C7E00000, 0x3E44410F7400000, 0x3E448111F000000, 0x3E44C1211E00000, 0x3E4500D40400000,
+    0x3E4540DA3600000, 0x3E4580E1B200000, 0x3E45C0E7BC00000, 0x3E4601087A00000, 0x3E464122D400000,
+    0x3E468133E200000, 0x3E46C09D0400000, 0x3E4700A6EA00000, 0x3E4740D60800000, 0x3E4780E43600000,
+    0x3E47C10C5A00000, 0x3E48013C3C00000, 0x3E4840BAA000000, 0x3E4880DFD600000, 0x3E48C10B9A00000,
+    0x3E490112C800000, 0x3E4940C59200000, 0x3E498103B000000, 0x3E49C1103E00000, 0x3E4A00BD9400000,
+    0x3E4A40CE2E00000, 0x3E4A80DAD400000, 0x3E4AC0E5F800000, 0x3E4B01219C00000, 0x3E4B409F0C00000,
+    0x3E4B80A36E00000, 0x3E4BC0A5BC00000, 0x3E4C00C98800000, 0x3E4C40D5A600000, 0x3E4C80E42000000,
+    0x3E4CC0EDCE00000, 0x3E4D01000200000, 0x3E4D410C0C00000, 0x3E4D810CB800000, 0x3E4DC11BDE00000,
+    0x3E4E012E6400000, 0x3E4E4136DE00000, 0x3E4E813BF400000, 0x3E4EC0F11800000, 0x3E4F00F2FE00000,
+    0x3E4F40FB4000000, 0x3E4F81079200000, 0x3E4FC1260800000, 0x3E50013CFE00000, 0x3E504115AC00000,
+    0x3E5080B1BE00000, 0x3E50C0BE0800000, 0x3E5100F8C000000, 0x3E514100FC00000, 0x3E5180E4C400000,
+    0x3E51C0F19400000, 0x3E5201198400000, 0x3E52412DEE00000, 0x3E5280B1B000000, 0x3E52C0B8C400000,
+    0x3E5300D42600000, 0x3E5340DBB400000, 0x3E5380DE1E00000, 0x3E53C0FA5E00000, 0x3E5400FC6E00000,
+    0x3E54412C9600000, 0x3E5480A5A400000, 0x3E54C1011600000, 0x3E5500A3B800000, 0x3E5540A39800000,
+    0x3E5580F43800000, 0x3E55C0FB7C00000, 0x3E560107E200000, 0x3E56412CEA00000, 0x3E5681170000000,
+    0x3E56C0C59E00000, 0x3E5700D40400000, 0x3E574115FC00000, 0x3E57809C7200000, 0x3E57C0B7CE00000,
+    0x3E5800C02400000, 0x3E5840E70E00000, 0x3E5880EAE000000, 0x3E58C0A62E00000, 0x3E5900F1F600000,
+    0x3E59409F7E00000, 0x3E5980BF5200000, 0x3E59C09C1A00000, 0x3E5A00D99800000, 0x3E5A40CAF000000,
+    0x3E5A80FA4400000, 0x3E5AC0A78600000, 0x3E5B00B0BC00000, 0x3E5B40EE0200000, 0x3E5B81089200000,
+    0x3E5BC1155400000, 0x3E5C00D77400000, 0x3E5C411F6000000, 0x3E5C80D91000000, 0x3E5CC0C5FC00000,
+    0x3E5D0105CA00000, 0x3E5D40C74000000, 0x3E5D80EACA00000, 0x3E5DC09D5C00000, 0x3E5E00A2D200000,
+    0x3E5E40A39200000, 0x3E5E80D10200000, 0x3E5EC0F9CE00000, 0x3E5F0104DE00000, 0x3E5F4115A400000,
+    0x3E5F81239E00000, 0x3E5FC0A5EA00000, 0x3E6000A88400000, 0x3E6040B2E600000, 0x3E6080BDD800000,
+    0x3E60C0CB8A00000, 0x3E6100DFFC00000, 0x3E6140F25400000, 0x3E61812B5A00000, 0x3E61C134D400000,
+    0x3E62013D2E00000, 0x3E62413D9C00000, 0x3E6280A53600000, 0x3E62C0CD8C00000, 0x3E6300D6EE00000,
+    0x3E63411EC400000, 0x3E6380BCE800000, 0x3E63C0C32000000, 0x3E6400C40000000, 0x3E6440C93400000,
+    0x3E6480DE4600000, 0x3E64C0E29200000, 0x3E6500E91200000, 0x3E6540F39400000, 0x3E6580FBE800000,
+    0x3E65C100DE00000, 0x3E66011E4C00000, 0x3E664109DC00000, 0x3E6681204600000, 0x3E66C1269400000,
+    0x3E6700A42E00000, 0x3E6740A54600000, 0x3E6780A97A00000, 0x3E67C0E19000000, 0x3E6801118400000,
+    0x3E6841155400000, 0x3E6880BD9200000, 0x3E68C0BFEA00000, 0x3E6900C6F600000, 0x3E6940D75C00000,
+    0x3E6980F87C00000, 0x3E69C0E6EA00000, 0x3E6A009DC800000, 0x3E6A40ADF200000, 0x3E6A80B7CE00000,
+    0x3E6AC0BB7400000, 0x3E6B00C03800000, 0x3E6B40E76400000, 0x3E6B80E8D200000, 0x3E6BC0FF3400000,
+    0x3E6C01008C00000, 0x3E6C41246800000, 0x3E6C812DEC00000, 0x3E6CC12E9000000, 0x3E6D01303000000,
+    0x3E6D409F1600000, 0x3E6D80F35C00000, 0x3E6DC1236800000, 0x3E6E012D7000000, 0x3E6E40C1C200000,
+    0x3E6E809D0C00000, 0x3E6EC0A1B400000, 0x3E6F00B7DC00000, 0x3E6F40B87E00000, 0x3E6F80CB3200000,
+    0x3E6FC0D40400000, 0x3E7000E39C00000, 0x3E7040EC8400000, 0x3E708109F800000, 0x3E70C120F800000,
+    0x3E71013F1A00000, 0x3E7140CD1000000, 0x3E71812C5C00000, 0x3E71C0A51200000, 0x3E7200CEF600000,
+    0x3E7240CFE600000, 0x3E7280DA8200000, 0x3E72C0DD3800000, 0x3E7300E81200000, 0x3E7340EAB200000,
+    0x3E7380F0D600000, 0x3E73C0FA2000000, 0x3E740130BC00000, 0x3E7440A2DA00000, 0x3E7480C45C00000,
+    0x3E74C12CF000000, 0x3E7500A05600000, 0x3E7540BA3200000, 0x3E7580DBD400000, 0x3E75C11E5400000,
+    0x3E7600BF1600000, 0x3E7640C28800000, 0x3E7680D02E00000, 0x3E76C0E70E00000, 0x3E77012D0C00000,
+    0x3E7740A45200000, 0x3E7780A81E00000, 0x3E77C0B8CA00000, 0x3E7800CC2600000, 0x3E7840CE9C00000,
+    0x3E7880D15000000, 0x3E78C0D9CA00000, 0x3E7900E80C00000, 0x3E7940EBC400000, 0x3E7980FEF200000,
+    0x3E79C1119E00000, 0x3E7A0111C200000, 0x3E7A41239800000, 0x3E7A812DC400000, 0x3E7AC0A67E00000,
+    0x3E7B00DD7400000, 0x3E7B40A83A00000, 0x3E7B80E3A000000, 0x3E7BC0E93000000, 0x3E7C010BF400000,
+    0x3E7C412D4600000, 0x3E7C8138AE00000, 0x3E7CC13D3E00000, 0x3E7D00CF2E00000, 0x3E7D40DB9600000,
+    0x3E7D8103D000000, 0x3E7DC0F59600000, 0x3E7E00F64000000, 0x3E7E40F92400000, 0x3E7E80E58000000,
+    0x3E7EC0E13200000, 0x3E7F0116B000000, 0x3E7F409D8000000, 0x3E7F81066C00000, 0x3E7FC0A47400000,
+    0x3E8000A40E00000, 0x3E8040BD4C00000, 0x3E8080C5A600000, 0x3E80C0F9AC00000, 0x3E8100B70A00000,
+    0x3E8140DA3C00000, 0x3E8180CD6800000, 0x3E81C11E7600000, 0x3E8201109800000, 0x3E82412C9A00000,
+    0x3E8281131600000, 0x3E82C0BDA600000, 0x3E8300A28000000, 0x3E8340AB8000000, 0x3E8400B0B400000,
+    0x3E8480CCE800000, 0x3E8540A3BC00000, 0x3E8580E65400000, 0x3E85C0ED9400000, 0x3E8600F27800000,
+    0x3E8640F2BC00000, 0x3E8680F2CA00000, 0x3E86C0F31E00000, 0x3E87012EAC00000, 0x3E8740F97C00000,
+    0x3E8780FF7A00000, 0x3E88010C2400000, 0x3E888115F000000, 0x3E8941207000000, 0x3E898121FA00000,
+    0x3E8A8131DE00000, 0x3E8AC131F800000, 0x3E8B01325000000, 0x3E8B413B6800000, 0x3E8B8121BC00000,
+    0x3E8BC12D6E00000, 0x3E8C009F5C00000, 0x3E8C40A1CE00000, 0x3E8C80A29A00000, 0x3E8CC0A59200000,
+    0x3E8D00A5C800000, 0x3E8D40A6A200000, 0x3E8D80AB3A00000, 0x3E8DC0AC0C00000, 0x3E8E00ACD000000,
+    0x3E8E40B08000000, 0x3E8E80B15000000, 0x3E8EC0B8C800000, 0x3E8F00B8DC00000, 0x3E8F40C12800000,
+    0x3E8F80C2D000000, 0x3E8FC0C31C00000, 0x3E9000C3E400000, 0x3E9040CA9E00000, 0x3E9080CBC400000,
+    0x3E90C0CD2200000, 0x3E9100D10A00000, 0x3E9140DAEE00000, 0x3E9180DC3400000, 0x3E91C0DE4400000,
+    0x3E9200E2DC00000, 0x3E9240E45600000, 0x3E9280E84400000, 0x3E92C0F12200000, 0x3E9300F27C00000,
+    0x3E9340F29200000, 0x3E9380F29000000, 0x3E93C0F2A000000, 0x3E9400F2AC00000, 0x3E9440F2BA00000,
+    0x3E9480F31A00000, 0x3E94C0F31C00000, 0x3E9500F48000000, 0x3E9540F50200000, 0x3E9580F78000000,
+    0x3E95C0FBE800000, 0x3E9600FC1200000, 0x3E9640FC8200000, 0x3E9680FEE400000, 0x3E96C1000A00000,
+    0x3E970103DA00000, 0x3E974104F200000, 0x3E978104F200000, 0x3E97C108AE00000, 0x3E9801122000000,
+    0x3E9841132C00000, 0x3E9881160200000, 0x3E98C1167200000, 0x3E990119A600000, 0x3E99411A1000000,
+    0x3E99811F6C00000, 0x3E99C1207000000, 0x3E9A012DC600000, 0x3E9A412FFE00000, 0x3E9A81307600000,
+    0x3E9AC0C0EA00000, 0x3E9B0485DC00000, 0x3E9B41043000000, 0x3E9C009C4C00000, 0x3E9C40A36A00000,
+    0x3E9C80A2D000000, 0x3E9CC09F0000000, 0x3E9D00A28A00000, 0x3E9D40A30000000, 0x3E9D80A58E00000,
+    0x3E9DC0A5F400000, 0x3E9E00AB3A00000, 0x3E9E40AAAA00000, 0x3E9E80AB3200000, 0x3E9EC0ABC400000,
+    0x3E9F00B0B400000, 0x3E9F40B16600000, 0x3E9F80B28800000, 0x3E9FC0B2A800000, 0x3EA000B4C400000,
+    0x3EA040B65000000, 0x3EA080BDA400000, 0x3EA0C0BDB200000, 0x3EA100BED200000, 0x3EA140BF5A00000,
+    0x3EA180C1B000000, 0x3EA1C0C29C00000, 0x3EA200C21000000, 0x3EA240C31C00000, 0x3EA280C2C000000,
+    0x3EA2C0C3E400000, 0x3EA300C46800000, 0x3EA340C78800000, 0x3EA380C83800000, 0x3EA3C0C8A400000,
+    0x3EA400CAAC00000, 0x3EA440CCE800000, 0x3EA480CE2E00000, 0x3EA4C0CE3600000, 0x3EA500CEAC00000,
+    0x3EA540D6F200000, 0x3EA580D77400000, 0x3EA5C0DA8200000, 0x3EA600DDB600000, 0x3EA640DD9600000,
+    0x3EA680DE4400000, 0x3EA6C0E03C00000, 0x3EA700E2DC00000, 0x3EA740EF4E00000, 0x3EA780E46A00000,
+    0x3EA7C0E55E00000, 0x3EA800E65400000, 0x3EA840E8E200000, 0x3EA880EA0C00000, 0x3EA8C0EA7600000,
+    0x3EA900EC3A00000, 0x3EA940EC3E00000, 0x3EA980ED9400000, 0x3EA9C0EDB600000, 0x3EAA00EDE800000,
+    0x3EAA40EE9400000, 0x3EAA80EE8000000, 0x3EAAC0F19800000, 0x3EAB00F56200000, 0x3EAB40F78000000,
+    0x3EAB80F8F600000, 0x3EABC0FAB600000, 0x3EAC00FBE800000, 0x3EAC40FE7C00000, 0x3EAC81000A00000,
+    0x3EACC106A400000, 0x3EAD0107DE00000, 0x3EAD410EF200000, 0x3EAD81128200000, 0x3EADC1130C00000,
+    0x3EAE01132C00000, 0x3EAE41157E00000, 0x3EAE8115F000000, 0x3EAEC1159600000, 0x3EAF01160200000,
+    0x3EAF4115FC00000, 0x3EAF8115DA00000, 0x3EAFC1167200000, 0x3EB001171400000, 0x3EB0411A1000000,
+    0x3EB0811E7000000, 0x3EB0C120E400000, 0x3EB101233200000, 0x3EB14124EC00000, 0x3EB1812CF800000,
+    0x3EB1C12DC600000, 0x3EB2012EAC00000, 0x3EB2412FB600000, 0x3EB2812FFE00000, 0x3EB2C1301600000,
+    0x3EB301307600000, 0x3EB341362400000, 0x3EB3813F3800000, 0x3EB3C4509400000, 0x3EB404508800000,
+    0x3EB44467AA00000, 0x3EB480773A00000, 0x3EB4C0803000000, 0x3EB500807200000, 0x3EB544A49200000,
+    0x3EB584B9A000000, 0x3EB5C4FDA600000, 0x3EB6013E8600000, 0x3EB6413F1C00000, 0x3EC7400BB2005B4,
+    0x3EC7C00BE4005B7, 0x3ECA800BD2005C1, 0x3ECAC00BD2005C2, 0x3ECB01F692005C1, 0x3ECB41F692005C2,
+    0x3ECB800BA0005B7, 0x3ECBC00BA0005B8, 0x3ECC000BA0005BC, 0x3ECC400BA2005BC, 0x3ECC800BA4005BC,
+    0x3ECCC00BA6005BC, 0x3ECD000BA8005BC, 0x3ECD400BAA005BC, 0x3ECD800BAC005BC, 0x3ECE000BB0005BC,
+    0x3ECE400BB2005BC, 0x3ECE800BB4005BC, 0x3ECEC00BB6005BC, 0x3ECF000BB8005BC, 0x3ECF800BBC005BC,
+    0x3ED0000BC0005BC, 0x3ED0400BC2005BC, 0x3ED0C00BC6005BC, 0x3ED1000BC8005BC, 0x3ED1800BCC005BC,
+    0x3ED1C00BCE005BC, 0x3ED2000BD0005BC, 0x3ED2400BD2005BC, 0x3ED2800BD4005BC, 0x3ED2C00BAA005B9,
+    0x3ED3000BA2005BF, 0x3ED3400BB6005BF, 0x3ED3800BC8005BF, 0x4426822132110BA, 0x4427022136110BA,
+    0x442AC2214A110BA, 0x444B82226211127, 0x444BC2226411127, 0x44D2C2268E1133E, 0x44D302268E11357,
+    0x452EC22972114BA, 0x452F022972114B0, 0x452F822972114BD, 0x456E822B70115AF, 0x456EC22B72115AF,
+    0x745783A2AE1D165, 0x7457C3A2B01D165, 0x745803A2BE1D16E, 0x745843A2BE1D16F, 0x745883A2BE1D170,
+    0x7458C3A2BE1D171, 0x745903A2BE1D172, 0x746EC3A3721D165, 0x746F03A3741D165, 0x746F43A3761D16E,
+    0x746F83A3781D16E, 0x746FC3A3761D16F, 0x747003A3781D16F, 0xBE00009C7A00000, 0xBE00409C7000000,
+    0xBE00809C8200000, 0xBE00C4024400000, 0xBE01009EC000000, 0xBE01409F5C00000, 0xBE01809F7600000,
+    0xBE01C0A00400000, 0xBE0200A0F400000, 0xBE0240A13200000, 0xBE0280A1CE00000, 0xBE02C0A19E00000,
+    0xBE0300693C00000, 0xBE03440C7400000, 0xBE0380A29A00000, 0xBE03C0A2A800000, 0xBE0400A2C800000,
+    0xBE0440A2EE00000, 0xBE04840A3800000, 0xBE04C0697200000, 0xBE0500A2CE00000, 0xBE0540A31A00000,
+    0xBE05840A9600000, 0xBE05C0A32E00000, 0xBE0600A34800000, 0xBE06409D9800000, 0xBE0680A35800000,
+    0xBE06C0A36A00000, 0xBE070523BE00000, 0xBE0740A3EA00000, 0xBE0780A40600000, 0xBE07C069BE00000,
+    0xBE0800A47600000, 0xBE0840A48C00000, 0xBE0880A4E400000, 0xBE08C0A4EE00000, 0xBE09006A2A00000,
+    0xBE0940A58E00000, 0xBE0980A59200000, 0xBE09C0A5C800000, 0xBE0A00A5F400000, 0xBE0A40A60A00000,
+    0xBE0A80A60C00000, 0xBE0AC0A62E00000, 0xBE0B00A69200000, 0xBE0B40A6A200000, 0xBE0B80A6B400000,
+    0xBE0BC0A6E600000, 0xBE0C00A6FA00000, 0xBE0C40A6FE00000, 0xBE0C80A6FE00000, 0xBE0CC0A6FE00000,
+    0xBE0D04145800000, 0xBE0D40E0E000000, 0xBE0D80A79400000, 0xBE0DC0A7BE00000, 0xBE0E0416C600000,
+    0xBE0E40A7D600000, 0xBE0E80A7E200000, 0xBE0EC0A80C00000, 0xBE0F00A93C00000, 0xBE0F40A87000000,
+    0xBE0F80A89000000, 0xBE0FC0A8D000000, 0xBE1000A94400000, 0xBE1040A9EC00000, 0xBE1080AA2000000,
+    0xBE10C0AAA600000, 0xBE1100AAC600000, 0xBE1140AB0800000, 0xBE1180AB0800000, 0xBE11C0AB3200000,
+    0xBE1200AB5600000, 0xBE1240AB6600000, 0xBE1280AB8400000, 0xBE12C0AE2C00000, 0xBE1300AC0C00000,
+    0xBE1340AE2E00000, 0xBE1380ACA200000, 0xBE13C0ACE800000, 0xBE1400A40E00000, 0xBE1440B1DC00000,
+    0xBE1480AF9C00000, 0xBE14C0AFE800000, 0xBE1500B01A00000, 0xBE1540AF1600000, 0xBE1580B06400000,
+    0xBE15C0B06200000, 0xBE1600B15800000, 0xBE164429C800000, 0xBE1680B1E400000, 0xBE16C0B1EE00000,
+    0xBE1700B20C00000, 0xBE1740B23400000, 0xBE1780B24400000, 0xBE17C0B2C400000, 0xBE18042D5000000,
+    0xBE18442DD400000, 0xBE1880B3D800000, 0xBE18C0B43600000, 0xBE1900B44E00000, 0xBE1940B3B000000,
+    0xBE1980B4CC00000, 0xBE19C06DDC00000, 0xBE1A006DF800000, 0xBE1A40B61000000, 0xBE1A80B67C00000,
+    0xBE1AC0B67C00000, 0xBE1B04339000000, 0xBE1B40B78600000, 0xBE1B80B7B000000, 0xBE1BC0B7CE00000,
+    0xBE1C00B7E600000, 0xBE1C44363000000, 0xBE1C80B7FE00000, 0xBE1CC0B80C00000, 0xBE1D00BEA600000,
+    0xBE1D40B84400000, 0xBE1D806F0200000, 0xBE1DC0B8C000000, 0xBE1E00B8DC00000, 0xBE1E40B98000000,
+    0xBE1E80B91A00000, 0xBE1EC43BC800000, 0xBE1F00BA8600000, 0xBE1F443BCC00000, 0xBE1F80BADC00000,
+    0xBE1FC0BAD600000, 0xBE2000BAF800000, 0xBE2040BBC200000, 0xBE2080BBC400000, 0xBE20C0705E00000,
+    0xBE2100BBFA00000, 0xBE2140BC5000000, 0xBE2180BC7A00000, 0xBE21C0BCD200000, 0xBE220070C400000,
+    0xBE2244430600000, 0xBE228070F800000, 0xBE22C0BD6000000, 0xBE2300BD6600000, 0xBE2340BD6C00000,
+    0xBE2380BD9400000, 0xBE23C5472400000, 0xBE2400BDFC00000, 0xBE2444466200000, 0xBE2484466200000,
+    0xBE24C1040200000, 0xBE2500BE4400000, 0xBE2540BE4400000, 0xBE2580718E00000, 0xBE25C4657000000,
+    0xBE2604C3B400000, 0xBE2640BEC400000, 0xBE2680BED600000, 0xBE26C071C600000, 0xBE2700BF3400000,
+    0xBE2740BF9A00000, 0xBE2780BFAE00000, 0xBE27C0BFF200000, 0xBE2800C10200000, 0xBE2840727400000,
+    0xBE2880723800000, 0xBE28C0C12800000, 0xBE29044DA800000, 0xBE2940C18E00000, 0xBE2980C29000000,
+    0xBE29C0C29800000, 0xBE2A00C29C00000, 0xBE2A40C29800000, 0xBE2A80C2F400000, 0xBE2AC0C31C00000,
+    0xBE2B00C36400000, 0xBE2B40C34800000, 0xBE2B80C35E00000, 0xBE2BC0C3BC00000, 0xBE2C00C3E400000,
+    0xBE2C40C3EC00000, 0xBE2C80C42000000, 0xBE2CC0C43600000, 0xBE2D00C4BA00000, 0xBE2D40C56200000,
+    0xBE2D80C5A800000, 0xBE2DC0C6A000000, 0xBE2E04561800000, 0xBE2E40C67A00000, 0xBE2E80C5F800000,
+    0xBE2EC0C6D000000, 0xBE2F00C70600000, 0xBE2F40C7C800000, 0xBE2F8457E200000, 0xBE2FC0C84400000,
+    0xBE3000C78A00000, 0xBE3040C75200000, 0xBE3080745C00000, 0xBE30C0C8D200000, 0xBE3100C8FC00000,
+    0xBE3140C93A00000, 0xBE3180C8EE00000, 0xBE31C074D800000, 0xBE3200CA9E00000, 0xBE3240CAD800000,
+    0xBE3284601400000, 0xBE32C0CBC600000, 0xBE3300CDF000000, 0xBE3340CC9200000, 0xBE3380763200000,
+    0xBE33C0CD2200000, 0xBE3400761000000, 0xBE344075C800000, 0xBE3480A32400000, 0xBE34C0A32A00000,
+    0xBE3500CE0000000, 0xBE3540CD3800000, 0xBE3581015A00000, 0xBE35C087B200000, 0xBE3600CE2E00000,
+    0xBE3640CE3600000, 0xBE3680CE4200000, 0xBE36C0CEBC00000, 0xBE3700CEA600000, 0xBE3744678600000,
+    0xBE3780769200000, 0xBE37C0CFF400000, 0xBE3800CF0A00000, 0xBE3840D0A400000, 0xBE3880D10A00000,
+    0xBE38C468DA00000, 0xBE3900D11C00000, 0xBE3940D03E00000, 0xBE3980D22800000, 0xBE39C0773A00000,
+    0xBE3A00D28400000, 0xBE3A40D34600000, 0xBE3A80D3D400000, 0xBE3AC0D55000000, 0xBE3B046D4600000,
+    0xBE3B40D5B600000, 0xBE3B80783000000, 0xBE3BC0D64200000, 0xBE3C04714E00000, 0xBE3C40D6A800000,
+    0xBE3C80789C00000, 0xBE3CC0D6E400000, 0xBE3D00D73E00000, 0xBE3D40D77400000, 0xBE3D80D77600000,
+    0xBE3DC4751A00000, 0xBE3E043A1600000, 0xBE3E4475F400000, 0xBE3E80D89C00000, 0xBE3EC4797800000,
+    0xBE3F00D97E00000, 0xBE3F40D99A00000, 0xBE3F80D8CE00000, 0xBE3FC0DA2C00000, 0xBE4000DA7C00000,
+    0xBE4040DAEE00000, 0xBE4080DA8200000, 0xBE40C0DAD200000, 0xBE4100DAF000000, 0xBE4140DB0A00000,
+    0xBE41847A3C00000, 0xBE41C0DA6800000, 0xBE4200DC5E00000, 0xBE4240DCDC00000, 0xBE42807A6600000,
+    0xBE42C0DD9600000, 0xBE4300DD8E00000, 0xBE43447DA200000, 0xBE4380DBF200000, 0xBE43C0DEDC00000,
+    0xBE44047EBC00000, 0xBE44447F1C00000, 0xBE4480DF8C00000, 0xBE44C0E07200000, 0xBE4500E03C00000,
+    0xBE4540E03600000, 0xBE45807B2C00000, 0xBE45C0E09400000, 0xBE4600E0FA00000, 0xBE4640E0EE00000,
+    0xBE4680E15A00000, 0xBE46C40A4A00000, 0xBE4700E28A00000, 0xBE474484C600000, 0xBE4780E33800000,
+    0xBE47C4875600000, 0xBE4800E45000000, 0xBE4840E46A00000, 0xBE4880E4A000000, 0xBE48C48C1000000,
+    0xBE4900E50000000, 0xBE4940E52A00000, 0xBE49848E6A00000, 0xBE49C4902800000, 0xBE4A00E6F400000,
+    0xBE4A40E71600000, 0xBE4A807D5800000, 0xBE4AC0E74A00000, 0xBE4B007D7000000, 0xBE4B407D7000000,
+    0xBE4B80E88E00000, 0xBE4BC0E8B800000, 0xBE4C00E8E200000, 0xBE4C40E90A00000, 0xBE4C80E99400000,
+    0xBE4CC07E3600000, 0xBE4D00EA4800000, 0xBE4D44986C00000, 0xBE4D80EA7C00000, 0xBE4DC4992400000,
+    0xBE4E00EAE000000, 0xBE4E44433E00000, 0xBE4E80EC2000000, 0xBE4EC49F4200000, 0xBE4F049F7000000,
+    0xBE4F44A08800000, 0xBE4F807FF800000, 0xBE4FC0801000000, 0xBE5000EDE800000, 0xBE5044A1E600000,
+    0xBE5084A1E400000, 0xBE50C4A23200000, 0xBE5104A26600000, 0xBE5140EE3C00000, 0xBE5180EE3E00000,
+    0xBE51C0EE3E00000, 0xBE5200EE9400000, 0xBE5240807200000, 0xBE5280EF1600000, 0xBE52C0808C00000,
+    0xBE5300812C00000, 0xBE5344A83A00000, 0xBE5380F09C00000, 0xBE53C0F11800000, 0xBE5400F19800000,
+    0xBE544081C600000, 0xBE5484AC4C00000, 0xBE54C0F2AC00000, 0xBE5504AD3400000, 0xBE5544AD8A00000,
+    0xBE5580F31E00000, 0xBE55C0F3D600000, 0xBE5600825E00000, 0xBE5640F48000000, 0xBE5680F49400000,
+    0xBE56C0F49E00000, 0xBE5704B2F800000, 0xBE5744B54E00000, 0xBE5784B54E00000, 0xBE57C0F5DC00000,
+    0xBE5800840400000, 0xBE5844B75600000, 0xBE5880F78C00000, 0xBE58C0F79200000, 0xBE5900844E00000,
+    0xBE5944B90000000, 0xBE5980F9A400000, 0xBE59C0854000000, 0xBE5A00F9D000000, 0xBE5A40F9C600000,
+    0xBE5A80FA0000000, 0xBE5AC4BF0C00000, 0xBE5B00FAC600000, 0xBE5B40860200000, 0xBE5B80FB8E00000,
+    0xBE5BC0FC0400000, 0xBE5C00FC8A00000, 0xBE5C40866800000, 0xBE5C84C45000000, 0xBE5CC4C48E00000,
+    0xBE5D0086B200000, 0xBE5D44C5B200000, 0xBE5D80FEF400000, 0xBE5DC4C67C00000, 0xBE5E00FF2A00000,
+    0xBE5E40FFF400000, 0xBE5E81000A00000, 0xBE5EC4C9B400000, 0xBE5F04CA4600000, 0xBE5F4100C000000,
+    0xBE5F84CB5000000, 0xBE5FC100E000000, 0xBE600466BE00000, 0xBE604087AA00000, 0xBE6081016400000,
+    0xBE60C1020600000, 0xBE6100881600000, 0xBE6141027C00000, 0xBE6180B56A00000, 0xBE61C4CF4E00000,
+    0xBE6204CF6A00000, 0xBE6244672600000, 0xBE6284673800000, 0xBE62C1040200000, 0xBE6301040800000,
+    0xBE63411F3C00000, 0xBE638088D600000, 0xBE63C1052200000, 0xBE6401051600000, 0xBE6441053A00000,
+    0xBE6480A56600000, 0xBE64C1056200000, 0xBE6501056600000, 0xBE6541057A00000, 0xBE658105CC00000,
+    0xBE65C4D67800000, 0xBE660105CA00000, 0xBE6641063A00000, 0xBE668106C600000, 0xBE66C1075A00000,
+    0xBE6701064600000, 0xBE6741077A00000, 0xBE678107CE00000, 0xBE67C108AE00000, 0xBE680106A600000,
+    0xBE6841079400000, 0xBE6881079800000, 0xBE68C107B800000, 0xBE6904D86C00000, 0xBE6944DAD600000,
+    0xBE6984D9AA00000, 0xBE69C08A5600000, 0xBE6A0109E200000, 0xBE6A4109E600000, 0xBE6A810A2C00000,
+    0xBE6AC4E79400000, 0xBE6B010AC800000, 0xBE6B44DE5800000, 0xBE6B808ABA00000, 0xBE6BC08AC200000,
+    0xBE6C04DF6200000, 0xBE6C44E1A400000, 0xBE6C808AD600000, 0xBE6CC10CA000000, 0xBE6D010CB800000,
+    0xBE6D410CCE00000, 0xBE6D810CD200000, 0xBE6DC10D5200000, 0xBE6E010D1000000, 0xBE6E410E1C00000,
+    0xBE6E810DC400000, 0xBE6EC10EF200000, 0xBE6F010E5000000, 0xBE6F410ED600000, 0xBE6F810F0C00000,
+    0xBE6FC08BAE00000, 0xBE70010FC200000, 0xBE7041100200000, 0xBE70808BF200000, 0xBE70C110C000000,
+    0xBE710110C600000, 0xBE7144ECCE00000, 0xBE718111AE00000, 0xBE71C111BC00000, 0xBE72008C6A00000,
+    0xBE724111F400000, 0xBE7280697600000, 0xBE72C4F15C00000, 0xBE7304F2CC00000, 0xBE73408D7C00000,
+    0xBE73808D8E00000, 0xBE73C1154000000, 0xBE740115DA00000, 0xBE7441171400000, 0xBE748118AA00000,
+    0xBE74C4F95000000, 0xBE7501195600000, 0xBE7541198200000, 0xBE75811A3600000, 0xBE75C11AEE00000,
+    0xBE7604FE5E00000, 0xBE7644100800000, 0xBE76811B9600000, 0xBE76C11B7800000, 0xBE77011BE000000,
+    0xBE774411BC00000, 0xBE77811DA800000, 0xBE77C11E7000000, 0xBE78050BA400000, 0xBE78450BDA00000,
+    0xBE7881212800000, 0xBE78C121E200000, 0xBE7901222200000, 0xBE79450E5C00000, 0xBE7981223600000,
+    0xBE79C1247000000, 0xBE7A0125AE00000, 0xBE7A4125B000000, 0xBE7A8124F800000, 0xBE7AC127F200000,
+    0xBE7B01282A00000, 0xBE7B4517F400000, 0xBE7B812B1600000, 0xBE7BC0932A00000, 0xBE7C012B6E00000,
+    0xBE7C451AEE00000, 0xBE7C8093CC00000, 0xBE7CC12D8600000, 0xBE7D00BB6400000, 0xBE7D412E4600000,
+    0xBE7D85228A00000, 0xBE7DC5243400000, 0xBE7E0094DC00000, 0xBE7E4094EC00000, 0xBE7E812FC000000,
+    0xBE7EC5281400000, 0xBE7F00956400000, 0xBE7F45292C00000, 0xBE7F81301600000, 0xBE7FC1301600000,
+    0xBE8001305200000, 0xBE80452B6C00000, 0xBE808131C400000, 0xBE80C0966600000, 0xBE8101325200000,
+    0xBE8141334E00000, 0xBE8181338400000, 0xBE81C133FC00000, 0xBE8200979C00000, 0xBE8245366000000,
+    0xBE8281362400000, 0xBE82C1388000000, 0xBE830139FA00000, 0xBE8340999C00000, 0xBE838099DA00000,
+    0xBE83C13ACE00000, 0xBE8405419C00000, 0xBE844099F000000, 0xBE8485420A00000, 0xBE84C5441C00000,
+    0xBE8505452200000, 0xBE85413D7600000, 0xBE85809AAC00000, 0xBE85C13DF200000, 0xBE86013DFC00000,
+    0xBE86413E0A00000, 0xBE86813E1E00000, 0xBE86C13E2C00000, 0xBE87013E7600000, 0xBE87454C0000000
+};
+
+/* Those that are composed again: their places in the table above, sorted by first and second. */
+static const uint16_t hybrid__nfc_composes[940] = {
+    912, 909, 913, 0, 1, 2, 3, 53, 55, 238, 4, 572, 5, 165, 208, 210, 570, 415, 57, 417, 419, 421,
+    59, 61, 63, 65, 6, 425, 67, 427, 431, 433, 429, 7, 8, 9, 598, 69, 71, 73, 10, 596, 77, 212,
+    214, 594, 240, 75, 439, 441, 445, 198, 79, 447, 81, 83, 187, 85, 87, 449, 453, 236, 451, 455, 457, 11,
+    12, 13, 89, 91, 93, 97, 14, 610, 167, 216, 218, 612, 95, 459, 98, 463, 189, 465, 100, 467, 102, 106,
+    469, 104, 475, 473, 477, 479, 481, 200, 108, 15, 483, 112, 485, 110, 489, 487, 16, 17, 18, 19, 114, 116,
+    246, 20, 616, 118, 169, 220, 222, 161, 614, 191, 499, 501, 120, 503, 124, 224, 226, 505, 122, 509, 126, 128,
+    511, 132, 513, 232, 130, 521, 136, 523, 234, 134, 527, 525, 21, 22, 23, 138, 140, 142, 24, 640, 144, 146,
+    171, 228, 230, 163, 638, 529, 148, 533, 531, 539, 541, 543, 545, 150, 549, 547, 551, 553, 555, 652, 25, 152,
+    658, 250, 557, 154, 656, 654, 155, 559, 157, 159, 561, 563, 26, 27, 28, 29, 54, 56, 239, 30, 573, 31,
+    166, 209, 211, 571, 416, 58, 418, 420, 422, 60, 62, 64, 66, 32, 426, 68, 428, 432, 434, 430, 33, 34,
+    35, 599, 70, 72, 74, 36, 597, 78, 213, 215, 595, 241, 76, 440, 442, 446, 199, 80, 448, 82, 84, 188,
+    86, 88, 450, 454, 237, 452, 456, 458, 565, 37, 38, 39, 90, 92, 94, 40, 611, 168, 217, 219, 613, 96,
+    460, 99, 197, 464, 190, 466, 101, 468, 103, 107, 470, 105, 476, 474, 478, 480, 482, 201, 109, 41, 484, 113,
+    486, 111, 490, 488, 42, 43, 44, 45, 115, 117, 247, 46, 617, 119, 170, 221, 223, 162, 615, 192, 500, 502,
+    121, 504, 125, 225, 227, 506, 123, 510, 127, 129, 512, 133, 514, 233, 131, 522, 566, 137, 524, 235, 135, 528,
+    526, 47, 48, 49, 139, 141, 143, 50, 641, 145, 147, 172, 229, 231, 164, 639, 530, 149, 534, 532, 540, 542,
+    544, 546, 151, 550, 548, 567, 552, 554, 556, 653, 51, 153, 659, 251, 558, 52, 657, 568, 655, 156, 560, 158,
+    160, 562, 564, 875, 258, 835, 576, 574, 580, 578, 181, 202, 204, 185, 423, 602, 600, 606, 604, 461, 620, 618,
+    624, 622, 491, 244, 493, 242, 206, 179, 175, 173, 177, 577, 575, 581, 579, 182, 203, 205, 186, 424, 603, 601,
+    607, 605, 462, 621, 619, 625, 623, 492, 245, 494, 243, 207, 180, 176, 174, 178, 586, 584, 590, 588, 587, 585,
+    591, 589, 435, 437, 436, 438, 495, 497, 496, 498, 515, 516, 517, 518, 535, 536, 537, 538, 569, 630, 628, 634,
+    632, 636, 631, 629, 635, 633, 637, 644, 642, 648, 646, 650, 645, 643, 649, 647, 651, 195, 193, 194, 183, 184,
+    443, 444, 248, 249, 196, 831, 259, 830, 829, 668, 669, 833, 841, 261, 682, 683, 843, 262, 696, 697, 845, 857,
+    263, 856, 855, 268, 712, 713, 883, 264, 726, 727, 874, 872, 265, 871, 870, 269, 740, 885, 266, 752, 753, 887,
+    826, 838, 760, 270, 823, 822, 660, 661, 827, 825, 762, 271, 676, 677, 764, 272, 688, 689, 839, 837, 766, 273,
+    850, 849, 275, 704, 705, 853, 768, 277, 720, 721, 866, 867, 770, 278, 863, 862, 276, 732, 733, 868, 772, 279,
+    744, 745, 881, 879, 851, 267, 854, 864, 274, 869, 880, 280, 281, 285, 302, 304, 284, 282, 306, 283, 300, 310,
+    312, 287, 314, 289, 316, 286, 318, 324, 288, 326, 328, 330, 332, 322, 303, 305, 293, 291, 307, 292, 301, 311,
+    313, 296, 315, 290, 317, 295, 319, 325, 297, 327, 329, 331, 333, 323, 294, 298, 299, 308, 309, 320, 321, 334,
+    335, 337, 336, 338, 340, 341, 339, 342, 343, 344, 353, 354, 365, 364, 366, 369, 370, 372, 371, 373, 374, 377,
+    375, 376, 378, 379, 381, 380, 382, 383, 385, 384, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414,
+    471, 472, 507, 508, 519, 520, 582, 592, 583, 593, 608, 609, 626, 627, 662, 664, 666, 774, 663, 665, 667, 775,
+    776, 777, 778, 779, 780, 781, 670, 672, 674, 782, 671, 673, 675, 783, 784, 785, 786, 787, 788, 789, 678, 680,
+    679, 681, 684, 686, 685, 687, 690, 692, 694, 790, 691, 693, 695, 791, 792, 793, 794, 795, 796, 797, 698, 700,
+    702, 798, 699, 701, 703, 799, 800, 801, 802, 803, 804, 805, 706, 708, 710, 707, 709, 711, 714, 716, 718, 715,
+    717, 719, 722, 724, 723, 725, 728, 730, 729, 731, 734, 736, 738, 735, 737, 739, 741, 742, 743, 746, 748, 750,
+    806, 747, 749, 751, 807, 808, 809, 810, 811, 812, 813, 754, 756, 758, 814, 755, 757, 759, 815, 816, 817, 818,
+    819, 820, 821, 824, 836, 878, 828, 846, 847, 848, 840, 882, 859, 860, 861, 894, 895, 896, 897, 899, 898, 900,
+    901, 902, 903, 904, 905, 906, 907, 908, 911, 910, 914, 915, 916, 917, 918, 919, 920, 921, 930, 931, 922, 923,
+    924, 925, 932, 933, 926, 927, 928, 929, 934, 935, 936, 937, 966, 941, 942, 943, 944, 945, 946, 947, 948, 949,
+    950, 951, 952, 953, 954, 955, 956, 957, 958, 959, 960, 961, 962, 963, 964, 965, 967, 993, 968, 969, 970, 971,
+    972, 973, 974, 975, 976, 977, 978, 979, 980, 981, 982, 983, 984, 985, 986, 987, 988, 989, 990, 991, 992, 994,
+    995, 996, 997, 998, 1493, 1494, 1495, 1496, 1497, 1498, 1499, 1501, 1500, 1502, 1503, 1504
+};
+
+/* Canonical combining classes: first code point of a run << 8 | class. */
+static const uint32_t hybrid__nfc_classes[495] = {
+    0x300E6, 0x315E8, 0x316DC, 0x31AE8, 0x31BD8, 0x31CDC, 0x321CA, 0x323DC, 0x327CA, 0x329DC,
+    0x33401, 0x339DC, 0x33DE6, 0x345F0, 0x346E6, 0x347DC, 0x34AE6, 0x34DDC, 0x34F00, 0x350E6,
+    0x353DC, 0x357E6, 0x358E8, 0x359DC, 0x35BE6, 0x35CE9, 0x35DEA, 0x35FE9, 0x360EA, 0x362E9,
+    0x363E6, 0x37000, 0x483E6, 0x48800, 0x591DC, 0x592E6, 0x596DC, 0x597E6, 0x59ADE, 0x59BDC,
+    0x59CE6, 0x5A2DC, 0x5A8E6, 0x5AADC, 0x5ABE6, 0x5ADDE, 0x5AEE4, 0x5AFE6, 0x5B00A, 0x5B10B,
+    0x5B20C, 0x5B30D, 0x5B40E, 0x5B50F, 0x5B610, 0x5B711, 0x5B812, 0x5B913, 0x5BB14, 0x5BC15,
+    0x5BD16, 0x5BE00, 0x5BF17, 0x5C000, 0x5C118, 0x5C219, 0x5C300, 0x5C4E6, 0x5C5DC, 0x5C600,
+    0x5C712, 0x5C800, 0x610E6, 0x6181E, 0x6191F, 0x61A20, 0x61B00, 0x64B1B, 0x64C1C, 0x64D1D,
+    0x64E1E, 0x64F1F, 0x65020, 0x65121, 0x65222, 0x653E6, 0x655DC, 0x657E6, 0x65CDC, 0x65DE6,
+    0x65FDC, 0x66000, 0x67023, 0x67100, 0x6D6E6, 0x6DD00, 0x6DFE6, 0x6E3DC, 0x6E4E6, 0x6E500,
+    0x6E7E6, 0x6E900, 0x6EADC, 0x6EBE6, 0x6EDDC, 0x6EE00, 0x71124, 0x71200, 0x730E6, 0x731DC,
+    0x732E6, 0x734DC, 0x735E6, 0x737DC, 0x73AE6, 0x73BDC, 0x73DE6, 0x73EDC, 0x73FE6, 0x742DC,
+    0x743E6, 0x744DC, 0x745E6, 0x746DC, 0x747E6, 0x748DC, 0x749E6, 0x74B00, 0x7EBE6, 0x7F2DC,
+    0x7F3E6, 0x7F400, 0x816E6, 0x81A00, 0x81BE6, 0x82400, 0x825E6, 0x82800, 0x829E6, 0x82E00,
+    0x859DC, 0x85C00, 0x8D4E6, 0x8E200, 0x8E3DC, 0x8E4E6, 0x8E6DC, 0x8E7E6, 0x8E9DC, 0x8EAE6,
+    0x8EDDC, 0x8F01B, 0x8F11C, 0x8F21D, 0x8F3E6, 0x8F6DC, 0x8F7E6, 0x8F9DC, 0x8FBE6, 0x90000,
+    0x93C07, 0x93D00, 0x94D09, 0x94E00, 0x951E6, 0x952DC, 0x953E6, 0x95500, 0x9BC07, 0x9BD00,
+    0x9CD09, 0x9CE00, 0xA3C07, 0xA3D00, 0xA4D09, 0xA4E00, 0xABC07, 0xABD00, 0xACD09, 0xACE00,
+    0xB3C07, 0xB3D00, 0xB4D09, 0xB4E00, 0xBCD09, 0xBCE00, 0xC4D09, 0xC4E00, 0xC5554, 0xC565B,
+    0xC5700, 0xCBC07, 0xCBD00, 0xCCD09, 0xCCE00, 0xD4D09, 0xD4E00, 0xDCA09, 0xDCB00, 0xE3867,
+    0xE3A09, 0xE3B00, 0xE486B, 0xE4C00, 0xEB876, 0xEBA00, 0xEC87A, 0xECC00, 0xF18DC, 0xF1A00,
+    0xF35DC, 0xF3600, 0xF37DC, 0xF3800, 0xF39D8, 0xF3A00, 0xF7181, 0xF7282, 0xF7300, 0xF7484,
+    0xF7500, 0xF7A82, 0xF7E00, 0xF8082, 0xF8100, 0xF82E6, 0xF8409, 0xF8500, 0xF86E6, 0xF8800,
+    0xFC6DC, 0xFC700, 0x103707, 0x103800, 0x103909, 0x103B00, 0x108DDC, 0x108E00, 0x135DE6, 0x136000,
+    0x171409, 0x171500, 0x173409, 0x173500, 0x17D209, 0x17D300, 0x17DDE6, 0x17DE00, 0x18A9E4, 0x18AA00,
+    0x1939DE, 0x193AE6, 0x193BDC, 0x193C00, 0x1A17E6, 0x1A18DC, 0x1A1900, 0x1A6009, 0x1A6100, 0x1A75E6,
+    0x1A7D00, 0x1A7FDC, 0x1A8000, 0x1AB0E6, 0x1AB5DC, 0x1ABBE6, 0x1ABDDC, 0x1ABE00, 0x1B3407, 0x1B3500,
+    0x1B4409, 0x1B4500, 0x1B6BE6, 0x1B6CDC, 0x1B6DE6, 0x1B7400, 0x1BAA09, 0x1BAC00, 0x1BE607, 0x1BE700,
+    0x1BF209, 0x1BF400, 0x1C3707, 0x1C3800, 0x1CD0E6, 0x1CD300, 0x1CD401, 0x1CD5DC, 0x1CDAE6, 0x1CDCDC,
+    0x1CE0E6, 0x1CE100, 0x1CE201, 0x1CE900, 0x1CEDDC, 0x1CEE00, 0x1CF4E6, 0x1CF500, 0x1CF8E6, 0x1CFA00,
+    0x1DC0E6, 0x1DC2DC, 0x1DC3E6, 0x1DCADC, 0x1DCBE6, 0x1DCDEA, 0x1DCED6, 0x1DCFDC, 0x1DD0CA, 0x1DD1E6,
+    0x1DF600, 0x1DFBE6, 0x1DFCE9, 0x1DFDDC, 0x1DFEE6, 0x1DFFDC, 0x1E0000, 0x20D0E6, 0x20D201, 0x20D4E6,
+    0x20D801, 0x20DBE6, 0x20DD00, 0x20E1E6, 0x20E200, 0x20E501, 0x20E7E6, 0x20E8DC, 0x20E9E6, 0x20EA01,
+    0x20ECDC, 0x20F0E6, 0x20F100, 0x2CEFE6, 0x2CF200, 0x2D7F09, 0x2D8000, 0x2DE0E6, 0x2E0000, 0x302ADA,
+    0x302BE4, 0x302CE8, 0x302DDE, 0x302EE0, 0x303000, 0x309908, 0x309B00, 0xA66FE6, 0xA67000, 0xA674E6,
+    0xA67E00, 0xA69EE6, 0xA6A000, 0xA6F0E6, 0xA6F200, 0xA80609, 0xA80700, 0xA8C409, 0xA8C500, 0xA8E0E6,
+    0xA8F200, 0xA92BDC, 0xA92E00, 0xA95309, 0xA95400, 0xA9B307, 0xA9B400, 0xA9C009, 0xA9C100, 0xAAB0E6,
+    0xAAB100, 0xAAB2E6, 0xAAB4DC, 0xAAB500, 0xAAB7E6, 0xAAB900, 0xAABEE6, 0xAAC000, 0xAAC1E6, 0xAAC200,
+    0xAAF609, 0xAAF700, 0xABED09, 0xABEE00, 0xFB1E1A, 0xFB1F00, 0xFE20E6, 0xFE27DC, 0xFE2EE6, 0xFE3000,
+    0x101FDDC, 0x101FE00, 0x102E0DC, 0x102E100, 0x10376E6, 0x1037B00, 0x10A0DDC, 0x10A0E00, 0x10A0FE6, 0x10A1000,
+    0x10A38E6, 0x10A3901, 0x10A3ADC, 0x10A3B00, 0x10A3F09, 0x10A4000, 0x10AE5E6, 0x10AE6DC, 0x10AE700, 0x1104609,
+    0x1104700, 0x1107F09, 0x1108000, 0x110B909, 0x110BA07, 0x110BB00, 0x11100E6, 0x1110300, 0x1113309, 0x1113500,
+    0x1117307, 0x1117400, 0x111C009, 0x111C100, 0x111CA07, 0x111CB00, 0x1123509, 0x1123607, 0x1123700, 0x112E907,
+    0x112EA09, 0x112EB00, 0x1133C07, 0x1133D00, 0x1134D09, 0x1134E00, 0x11366E6, 0x1136D00, 0x11370E6, 0x1137500,
+    0x1144209, 0x1144300, 0x1144607, 0x1144700, 0x114C209, 0x114C307, 0x114C400, 0x115BF09, 0x115C007, 0x115C100,
+    0x1163F09, 0x1164000, 0x116B609, 0x116B707, 0x116B800, 0x1172B09, 0x1172C00, 0x11C3F09, 0x11C4000, 0x16AF001,
+    0x16AF500, 0x16B30E6, 0x16B3700, 0x1BC9E01, 0x1BC9F00, 0x1D165D8, 0x1D16701, 0x1D16A00, 0x1D16DE2, 0x1D16ED8,
+    0x1D17300, 0x1D17BDC, 0x1D18300, 0x1D185E6, 0x1D18ADC, 0x1D18C00, 0x1D1AAE6, 0x1D1AE00, 0x1D242E6, 0x1D24500,
+    0x1E000E6, 0x1E00700, 0x1E008E6, 0x1E01900, 0x1E01BE6, 0x1E02200, 0x1E023E6, 0x1E02500, 0x1E026E6, 0x1E02B00,
+    0x1E8D0DC, 0x1E8D700, 0x1E944E6, 0x1E94A07, 0x1E94B00
+};
+
+/* Where NFC has something to do: code points that may follow others differently (a class other than 0, the second of a
+ * composition), or are never left as they are. The first of a run, then the first after it, and so on. */
+static const uint32_t hybrid__nfc_edges[494] = {
+    0x300, 0x34F, 0x350, 0x370, 0x374, 0x375, 0x37E, 0x37F, 0x387, 0x388, 0x483, 0x488,
+    0x591, 0x5BE, 0x5BF, 0x5C0, 0x5C1, 0x5C3, 0x5C4, 0x5C6, 0x5C7, 0x5C8, 0x610, 0x61B,
+    0x64B, 0x660, 0x670, 0x671, 0x6D6, 0x6DD, 0x6DF, 0x6E5, 0x6E7, 0x6E9, 0x6EA, 0x6EE,
+    0x711, 0x712, 0x730, 0x74B, 0x7EB, 0x7F4, 0x816, 0x81A, 0x81B, 0x824, 0x825, 0x828,
+    0x829, 0x82E, 0x859, 0x85C, 0x8D4, 0x8E2, 0x8E3, 0x900, 0x93C, 0x93D, 0x94D, 0x94E,
+    0x951, 0x955, 0x958, 0x960, 0x9BC, 0x9BD, 0x9BE, 0x9BF, 0x9CD, 0x9CE, 0x9D7, 0x9D8,
+    0x9DC, 0x9DE, 0x9DF, 0x9E0, 0xA33, 0xA34, 0xA36, 0xA37, 0xA3C, 0xA3D, 0xA4D, 0xA4E,
+    0xA59, 0xA5C, 0xA5E, 0xA5F, 0xABC, 0xABD, 0xACD, 0xACE, 0xB3C, 0xB3D, 0xB3E, 0xB3F,
+    0xB4D, 0xB4E, 0xB56, 0xB58, 0xB5C, 0xB5E, 0xBBE, 0xBBF, 0xBCD, 0xBCE, 0xBD7, 0xBD8,
+    0xC4D, 0xC4E, 0xC55, 0xC57, 0xCBC, 0xCBD, 0xCC2, 0xCC3, 0xCCD, 0xCCE, 0xCD5, 0xCD7,
+    0xD3E, 0xD3F, 0xD4D, 0xD4E, 0xD57, 0xD58, 0xDCA, 0xDCB, 0xDCF, 0xDD0, 0xDDF, 0xDE0,
+    0xE38, 0xE3B, 0xE48, 0xE4C, 0xEB8, 0xEBA, 0xEC8, 0xECC, 0xF18, 0xF1A, 0xF35, 0xF36,
+    0xF37, 0xF38, 0xF39, 0xF3A, 0xF43, 0xF44, 0xF4D, 0xF4E, 0xF52, 0xF53, 0xF57, 0xF58,
+    0xF5C, 0xF5D, 0xF69, 0xF6A, 0xF71, 0xF77, 0xF78, 0xF79, 0xF7A, 0xF7E, 0xF80, 0xF85,
+    0xF86, 0xF88, 0xF93, 0xF94, 0xF9D, 0xF9E, 0xFA2, 0xFA3, 0xFA7, 0xFA8, 0xFAC, 0xFAD,
+    0xFB9, 0xFBA, 0xFC6, 0xFC7, 0x102E, 0x102F, 0x1037, 0x1038, 0x1039, 0x103B, 0x108D, 0x108E,
+    0x1161, 0x1176, 0x11A8, 0x11C3, 0x135D, 0x1360, 0x1714, 0x1715, 0x1734, 0x1735, 0x17D2, 0x17D3,
+    0x17DD, 0x17DE, 0x18A9, 0x18AA, 0x1939, 0x193C, 0x1A17, 0x1A19, 0x1A60, 0x1A61, 0x1A75, 0x1A7D,
+    0x1A7F, 0x1A80, 0x1AB0, 0x1ABE, 0x1B34, 0x1B36, 0x1B44, 0x1B45, 0x1B6B, 0x1B74, 0x1BAA, 0x1BAC,
+    0x1BE6, 0x1BE7, 0x1BF2, 0x1BF4, 0x1C37, 0x1C38, 0x1CD0, 0x1CD3, 0x1CD4, 0x1CE1, 0x1CE2, 0x1CE9,
+    0x1CED, 0x1CEE, 0x1CF4, 0x1CF5, 0x1CF8, 0x1CFA, 0x1DC0, 0x1DF6, 0x1DFB, 0x1E00, 0x1F71, 0x1F72,
+    0x1F73, 0x1F74, 0x1F75, 0x1F76, 0x1F77, 0x1F78, 0x1F79, 0x1F7A, 0x1F7B, 0x1F7C, 0x1F7D, 0x1F7E,
+    0x1FBB, 0x1FBC, 0x1FBE, 0x1FBF, 0x1FC9, 0x1FCA, 0x1FCB, 0x1FCC, 0x1FD3, 0x1FD4, 0x1FDB, 0x1FDC,
+    0x1FE3, 0x1FE4, 0x1FEB, 0x1FEC, 0x1FEE, 0x1FF0, 0x1FF9, 0x1FFA, 0x1FFB, 0x1FFC, 0x1FFD, 0x1FFE,
+    0x2000, 0x2002, 0x20D0, 0x20DD, 0x20E1, 0x20E2, 0x20E5, 0x20F1, 0x2126, 0x2127, 0x212A, 0x212C,
+    0x2329, 0x232B, 0x2ADC, 0x2ADD, 0x2CEF, 0x2CF2, 0x2D7F, 0x2D80, 0x2DE0, 0x2E00, 0x302A, 0x3030,
+    0x3099, 0x309B, 0xA66F, 0xA670, 0xA674, 0xA67E, 0xA69E, 0xA6A0, 0xA6F0, 0xA6F2, 0xA806, 0xA807,
+    0xA8C4, 0xA8C5, 0xA8E0, 0xA8F2, 0xA92B, 0xA92E, 0xA953, 0xA954, 0xA9B3, 0xA9B4, 0xA9C0, 0xA9C1,
+    0xAAB0, 0xAAB1, 0xAAB2, 0xAAB5, 0xAAB7, 0xAAB9, 0xAABE, 0xAAC0, 0xAAC1, 0xAAC2, 0xAAF6, 0xAAF7,
+    0xABED, 0xABEE, 0xF900, 0xFA0E, 0xFA10, 0xFA11, 0xFA12, 0xFA13, 0xFA15, 0xFA1F, 0xFA20, 0xFA21,
+    0xFA22, 0xFA23, 0xFA25, 0xFA27, 0xFA2A, 0xFA6E, 0xFA70, 0xFADA, 0xFB1D, 0xFB20, 0xFB2A, 0xFB37,
+    0xFB38, 0xFB3D, 0xFB3E, 0xFB3F, 0xFB40, 0xFB42, 0xFB43, 0xFB45, 0xFB46, 0xFB4F, 0xFE20, 0xFE30,
+    0x101FD, 0x101FE, 0x102E0, 0x102E1, 0x10376, 0x1037B, 0x10A0D, 0x10A0E, 0x10A0F, 0x10A10, 0x10A38, 0x10A3B,
+    0x10A3F, 0x10A40, 0x10AE5, 0x10AE7, 0x11046, 0x11047, 0x1107F, 0x11080, 0x110B9, 0x110BB, 0x11100, 0x11103,
+    0x11127, 0x11128, 0x11133, 0x11135, 0x11173, 0x11174, 0x111C0, 0x111C1, 0x111CA, 0x111CB, 0x11235, 0x11237,
+    0x112E9, 0x112EB, 0x1133C, 0x1133D, 0x1133E, 0x1133F, 0x1134D, 0x1134E, 0x11357, 0x11358, 0x11366, 0x1136D,
+    0x11370, 0x11375, 0x11442, 0x11443, 0x11446, 0x11447, 0x114B0, 0x114B1, 0x114BA, 0x114BB, 0x114BD, 0x114BE,
+    0x114C2, 0x114C4, 0x115AF, 0x115B0, 0x115BF, 0x115C1, 0x1163F, 0x11640, 0x116B6, 0x116B8, 0x1172B, 0x1172C,
+    0x11C3F, 0x11C40, 0x16AF0, 0x16AF5, 0x16B30, 0x16B37, 0x1BC9E, 0x1BC9F, 0x1D15E, 0x1D16A, 0x1D16D, 0x1D173,
+    0x1D17B, 0x1D183, 0x1D185, 0x1D18C, 0x1D1AA, 0x1D1AE, 0x1D1BB, 0x1D1C1, 0x1D242, 0x1D245, 0x1E000, 0x1E007,
+    0x1E008, 0x1E019, 0x1E01B, 0x1E022, 0x1E023, 0x1E025, 0x1E026, 0x1E02B, 0x1E8D0, 0x1E8D7, 0x1E944, 0x1E94B,
+    0x2F800, 0x2FA1E
+};
 /* ==== end src/text/unicode_data.c ==== */
 
 /* ==== begin src/text/unicode.c ==== */
@@ -7183,6 +7773,271 @@ HYBRID__BORDER(size_t, hybrid_utf8_flush, (hybrid_utf8_stream *stream, char *out
 }
 /* ==== end src/text/unicode.c ==== */
 
+/* ==== begin src/text/normalize.c ==== */
+/* text/normalize: Unicode's normalization form C, which some families' tokenizers put in front of everything: e and
+ * U+0301 become U+00E9. Most text is in that form already and is only looked at: what follows nothing differently
+ * (hybrid__nfc_edges) is never touched. Where a text has to be changed, it is from the character before the first
+ * such one to the next that stands for itself.
+ *
+ *     decompose each character; order the marks after a letter by their classes; compose from the left what composes
+ * */
+
+/* Whether a code point is one that NFC looks at; those below U+10000 are bits of a table. */
+#define HYBRID__NFC_BITS 8192
+static bool hybrid__nfc_search(uint32_t c)
+{
+    size_t low = 0, high = HYBRID__COUNT(hybrid__nfc_edges);        /* edges below low are at or before c */
+    while (low < high) {
+        const size_t middle = (low + high) / 2;
+        if (hybrid__nfc_edges[middle] <= c) low = middle + 1; else high = middle;
+    }
+    return low & 1;
+}
+
+static void hybrid__nfc_expand(uint8_t bits[HYBRID__NFC_BITS])
+{
+    size_t i;
+    uint32_t c;
+    memset(bits, 0, HYBRID__NFC_BITS);
+    for (i = 0; i + 1 < HYBRID__COUNT(hybrid__nfc_edges); i += 2)
+        for (c = hybrid__nfc_edges[i]; c < hybrid__nfc_edges[i + 1] && c < 65536; c++)
+            bits[c >> 3] |= (uint8_t)(1u << (c & 7));
+}
+
+HYBRID__INLINE bool hybrid__nfc_touches(const uint8_t *bits, uint32_t c)
+{
+    return c < 65536 ? (bits[c >> 3] >> (c & 7) & 1) != 0 : hybrid__nfc_search(c);
+}
+
+/* The first character from p on that NFC looks at, or end. All are from U+0300 on, whose first byte is 0xCC. */
+static const uint8_t *hybrid__nfc_first(const uint8_t *bits, const uint8_t *p, const uint8_t *end)
+{
+    uint32_t c;
+    size_t length, valid;
+    while (p < end) {
+        if (end - p >= 8 && !(hybrid__load_u64(p) & 0x8080808080808080u)) { p += 8; continue; }
+        if (*p < 0xCC) { p++; continue; }
+        length = hybrid__utf8_decode(p, end, &c, &valid);
+        if (length && hybrid__nfc_touches(bits, c)) return p;
+        p += length ? length : 1;
+    }
+    return end;
+}
+
+static unsigned hybrid__nfc_class(uint32_t c)
+{
+    size_t low = 0, high = HYBRID__COUNT(hybrid__nfc_classes);
+    while (low < high) {
+        const size_t middle = (low + high) / 2;
+        if (hybrid__nfc_classes[middle] >> 8 <= c) low = middle + 1; else high = middle;
+    }
+    return low ? hybrid__nfc_classes[low - 1] & 255 : 0;
+}
+
+/* The decomposition that the table has for c, 0 when it has none. */
+static uint64_t hybrid__nfc_split(uint32_t c)
+{
+    size_t low = 0, high = HYBRID__COUNT(hybrid__nfc_splits);
+    while (low < high) {
+        const size_t middle = (low + high) / 2;
+        if (hybrid__nfc_splits[middle] >> 42 <= c) low = middle + 1; else high = middle;
+    }
+    return low && hybrid__nfc_splits[low - 1] >> 42 == c ? hybrid__nfc_splits[low - 1] : 0;
+}
+
+/* Hangul syllables are computed: leading consonant, vowel, trailing consonant or none. */
+enum {
+    HYBRID__HANGUL = 0xAC00,
+    HYBRID__HANGUL_COUNT = 11172,
+    HYBRID__HANGUL_L = 0x1100,
+    HYBRID__HANGUL_V = 0x1161,
+    HYBRID__HANGUL_T = 0x11A7
+};
+
+/* The whole decomposition of c; returns how many there are, 1..4. */
+static size_t hybrid__nfc_decompose(uint32_t c, uint32_t out[4])
+{
+    uint32_t tail[4];
+    size_t n = 0, n_tail = 0;
+    uint64_t split;
+    if (c - HYBRID__HANGUL < HYBRID__HANGUL_COUNT) {
+        c -= HYBRID__HANGUL;
+        out[0] = HYBRID__HANGUL_L + c / (21 * 28);
+        out[1] = HYBRID__HANGUL_V + c / 28 % 21;
+        out[2] = HYBRID__HANGUL_T + c % 28;
+        return c % 28 ? 3 : 2;
+    }
+    while (n_tail < 3 && (split = hybrid__nfc_split(c)) != 0) {      /* only what comes first is split again */
+        if (split & 0x1FFFFF) tail[n_tail++] = (uint32_t)(split & 0x1FFFFF);
+        c = (uint32_t)(split >> 21) & 0x1FFFFF;
+    }
+    out[n++] = c;
+    while (n_tail) out[n++] = tail[--n_tail];
+    return n;
+}
+
+/* What a and then b become together, 0 when they stay two. */
+static uint32_t hybrid__nfc_pair(uint32_t a, uint32_t b)
+{
+    const uint64_t pair = (uint64_t)a << 21 | b;
+    const uint32_t l = a - HYBRID__HANGUL_L, v = b - HYBRID__HANGUL_V, t = b - HYBRID__HANGUL_T, s = a - HYBRID__HANGUL;
+    size_t low = 0, high = HYBRID__COUNT(hybrid__nfc_composes);
+    if (l < 19 && v < 21) return HYBRID__HANGUL + (l * 21 + v) * 28;
+    if (s < HYBRID__HANGUL_COUNT && s % 28 == 0 && t - 1 < 27) return a + t;
+    while (low < high) {
+        const size_t middle = (low + high) / 2;
+        const uint64_t split = hybrid__nfc_splits[hybrid__nfc_composes[middle]];
+        const uint64_t other = split & ((UINT64_C(1) << 42) - 1);
+        if (other == pair) return (uint32_t)(split >> 42);
+        if (other < pair) low = middle + 1; else high = middle;
+    }
+    return 0;
+}
+
+/* ---- a piece that has to be looked at ---- */
+
+typedef struct hybrid__nfc_char {
+    uint32_t point;
+    uint32_t order;              /* the combining class; 0: begins anew */
+} hybrid__nfc_char;
+
+/* Orders each run of marks by their classes, those of one class as they stand; other: room for n. */
+static void hybrid__nfc_sort(hybrid__nfc_char *chars, size_t n, hybrid__nfc_char *other)
+{
+    size_t begin, end, i, j;
+    for (begin = 0; begin < n; begin = end + 1) {
+        for (end = begin; end < n && chars[end].order; end++) {}
+        HYBRID__STEPS(end - begin + 1);
+        if (end - begin <= 32) {
+            for (i = begin + 1; i < end; i++) {
+                const hybrid__nfc_char c = chars[i];
+                for (j = i; j > begin && chars[j - 1].order > c.order; j--) chars[j] = chars[j - 1];
+                chars[j] = c;
+            }
+        }
+        else {
+            size_t count[256], sum = begin;
+            memset(count, 0, sizeof count);
+            for (i = begin; i < end; i++) count[chars[i].order]++;
+            for (i = 0; i < 256; i++) {
+                j = count[i];
+                count[i] = sum;
+                sum += j;
+            }
+            for (i = begin; i < end; i++) other[count[chars[i].order]++] = chars[i];
+            memcpy(chars + begin, other + begin, (end - begin) * sizeof *chars);
+        }
+    }
+}
+
+/* Composes what stands in order; returns how many are left. A mark composes with the last letter unless one of its
+ * class lies between. */
+static size_t hybrid__nfc_compose(hybrid__nfc_char *chars, size_t n)
+{
+    size_t i, m = 0, letter = SIZE_MAX;
+    uint32_t last = 0, both;
+    for (i = 0; i < n; i++) {
+        const hybrid__nfc_char c = chars[i];
+        HYBRID__STEPS(1);
+        both = letter != SIZE_MAX && (!last || last < c.order) ? hybrid__nfc_pair(chars[letter].point, c.point) : 0;
+        if (both) {
+            chars[letter].point = both;
+            continue;
+        }
+        if (!c.order) letter = m;
+        last = c.order;
+        chars[m++] = c;
+    }
+    return m;
+}
+
+typedef struct hybrid__nfc_text {
+    uint8_t *bytes;
+    size_t   n, capacity;
+} hybrid__nfc_text;
+
+#define HYBRID__NFC_AFTER 32       /* bytes that may be read after the text: zeros */
+
+static bool hybrid__nfc_reserve(hybrid_runtime *rt, hybrid__nfc_text *out, size_t more)
+{
+    size_t need, capacity;
+    uint8_t *bytes;
+    if (!hybrid__add_size(out->n, more, &need) || !hybrid__add_size(need, HYBRID__NFC_AFTER, &need)) return false;
+    if (need <= out->capacity) return true;
+    capacity = HYBRID__MAX(need, out->capacity + out->capacity / 2);
+    if (!(bytes = (uint8_t *)hybrid__realloc(rt, out->bytes, out->n, capacity))) return false;
+    out->bytes = bytes;
+    out->capacity = capacity;
+    return true;
+}
+
+/* Well-formed UTF-8, the first character one that stands for itself or the beginning of the text. */
+static bool hybrid__nfc_piece(hybrid_runtime *rt, const uint8_t *p, const uint8_t *end, hybrid__nfc_text *out)
+{
+    hybrid__nfc_char few[64], *chars = few;
+    const uint8_t *q;
+    uint32_t c = 0, parts[4];
+    size_t n = 0, i, k, length, valid, bytes;
+    bool ok;
+    for (q = p; q < end; q += length) {
+        length = hybrid__utf8_decode(q, end, &c, &valid);
+        n += hybrid__nfc_decompose(c, parts);
+    }
+    if (n > HYBRID__COUNT(few) / 2) {
+        if (!hybrid__mul_size(n, 2 * sizeof *chars, &bytes)) return false;
+        if (!(chars = (hybrid__nfc_char *)hybrid__alloc(rt, bytes))) return false;
+    }
+    for (q = p, n = 0; q < end; q += length) {
+        length = hybrid__utf8_decode(q, end, &c, &valid);
+        for (k = hybrid__nfc_decompose(c, parts), i = 0; i < k; i++, n++) {
+            chars[n].point = parts[i];
+            chars[n].order = hybrid__nfc_class(parts[i]);
+        }
+    }
+    hybrid__nfc_sort(chars, n, chars + n);
+    n = hybrid__nfc_compose(chars, n);
+    ok = hybrid__mul_size(n, 4, &bytes) && hybrid__nfc_reserve(rt, out, bytes);
+    for (i = 0; ok && i < n; i++) out->n += hybrid__utf8_encode(chars[i].point, out->bytes + out->n);
+    if (chars != few) hybrid__free(rt, chars);
+    return ok;
+}
+
+/* The text in form C: out->bytes (the caller frees them), or NULL when it is so already. What is no UTF-8 stays.
+ * false: no memory. */
+static bool hybrid__nfc(hybrid_runtime *rt, const uint8_t *bits, const uint8_t *text, size_t size,
+                        hybrid__nfc_text *out)
+{
+    const uint8_t *p = text, *end = text + size, *q, *begin;
+    uint32_t c;
+    size_t length, valid;
+    bool ok;
+    memset(out, 0, sizeof *out);
+    if ((q = hybrid__nfc_first(bits, p, end)) == end) return true;
+    ok = hybrid__nfc_reserve(rt, out, size);
+    while (ok && q < end) {
+        begin = q;
+        if (q > p) {                                     /* with the character before it */
+            for (begin = q - 1; begin > p && q - begin < 4 && (*begin & 0xC0) == 0x80; begin--) {}
+            if (hybrid__utf8_decode(begin, q, &c, &valid) != (size_t)(q - begin)) begin = q;
+        }
+        if (!(ok = hybrid__nfc_reserve(rt, out, (size_t)(begin - p)))) break;
+        memcpy(out->bytes + out->n, p, (size_t)(begin - p));
+        out->n += (size_t)(begin - p);
+        for (p = q; p < end; p += length)
+            if (!(length = hybrid__utf8_decode(p, end, &c, &valid)) || !hybrid__nfc_touches(bits, c)) break;
+        ok = hybrid__nfc_piece(rt, begin, p, out);
+        q = hybrid__nfc_first(bits, p, end);
+    }
+    if (ok && (ok = hybrid__nfc_reserve(rt, out, (size_t)(end - p)))) {
+        memcpy(out->bytes + out->n, p, (size_t)(end - p));
+        out->n += (size_t)(end - p);
+        memset(out->bytes + out->n, 0, HYBRID__NFC_AFTER);
+    }
+    if (!ok) hybrid__free(rt, out->bytes);
+    return ok;
+}
+/* ==== end src/text/normalize.c ==== */
+
 /* ==== begin src/text/pretokenize.c ==== */
 /* text/pretokenize: cuts text into the words inside which BPE merges. Each model family was trained with its own regular expressions;
  * here every one is a small matcher by hand, quoted above it, and a family is a row of up to six of them, each applied inside the
@@ -7195,6 +8050,7 @@ typedef struct hybrid__pretokenizer {
     hybrid__split_fn splits[7];       /* zero ends the list */
     bool             whole_words;     /* a word that is a token is that token, whatever the merges say ("ignore_merges") */
     bool             add_bos;
+    bool             nfc;             /* Hugging Face's tokenizer puts normalization form C in front */
 } hybrid__pretokenizer;
 
 #define HYBRID__CHARS(name) (1u << HYBRID__CHAR_##name)
@@ -7205,6 +8061,17 @@ typedef struct hybrid__pretokenizer {
 #define HYBRID__REST      (0xFFFu & ~(HYBRID__LETTERS | HYBRID__CHARS(NUMBER) | HYBRID__SPACES))     /* [^\s\p{L}\p{N}] */
 
 HYBRID__INLINE bool hybrid__in_set(unsigned set, unsigned char_class) { return (set >> char_class & 1) != 0; }
+
+/* Whether c is in a set that is told by its edges: the first of a run, the first after it, and so on. */
+static bool hybrid__in_edges(const uint32_t *edges, size_t n, uint32_t c)
+{
+    size_t low = 0;
+    while (low < n) {
+        const size_t middle = (low + n) / 2;
+        if (edges[middle] <= c) low = middle + 1; else n = middle;
+    }
+    return low & 1;
+}
 
 /* The class of the character at p and its length. */
 HYBRID__INLINE unsigned hybrid__class_at(const uint8_t *classes, const uint8_t *p, const uint8_t *end, size_t *length)
@@ -7280,14 +8147,18 @@ static const uint8_t *hybrid__split_gpt2(const uint8_t *classes, const uint8_t *
     return hybrid__match_spaces(classes, p, end);
 }
 
+#define HYBRID__NO_CONTRACTIONS 1u       /* without the first alternative */
+#define HYBRID__NO_LINE_ENDS    2u       /* without [\r\n]* after what is neither letter nor number */
+
 /* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?LETTERS+|\p{N}{1,DIGITS}| ?[^\s LETTERS \p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ */
-HYBRID__INLINE const uint8_t *hybrid__split_gpt4(const uint8_t *classes, const uint8_t *p, const uint8_t *end, unsigned letters, int digits)
+HYBRID__INLINE const uint8_t *hybrid__split_gpt4(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                 unsigned letters, int digits, unsigned without)
 {
     const unsigned rest = HYBRID__REST & ~letters;
     const uint8_t *q;
     size_t length;
     unsigned k, next;
-    if (*p == '\'' && (q = hybrid__match_contraction(p, end, true)) != p) return q;
+    if (!(without & HYBRID__NO_CONTRACTIONS) && (q = hybrid__match_contraction(p, end, true)) != p) return q;
     k = hybrid__class_at(classes, p, end, &length);
     q = p + length;
     if (k == HYBRID__CHAR_NUMBER) {
@@ -7303,12 +8174,22 @@ HYBRID__INLINE const uint8_t *hybrid__split_gpt4(const uint8_t *classes, const u
     if (hybrid__in_set(letters, k)) return hybrid__chars_of(classes, q, end, letters);     /* a mark, where marks are letters */
     if (*p == ' ' && hybrid__in_set(rest, next)) q += length;
     else if (!hybrid__in_set(rest, k)) return hybrid__match_lines(classes, p, end);
-    return hybrid__chars_of(classes, hybrid__chars_of(classes, q, end, rest), end, HYBRID__CHARS(NEWLINE));
+    q = hybrid__chars_of(classes, q, end, rest);
+    return without & HYBRID__NO_LINE_ENDS ? q : hybrid__chars_of(classes, q, end, HYBRID__CHARS(NEWLINE));
 }
 
-static const uint8_t *hybrid__split_llama3(const uint8_t *classes, const uint8_t *p, const uint8_t *end) { return hybrid__split_gpt4(classes, p, end, HYBRID__LETTERS, 3); }
-static const uint8_t *hybrid__split_qwen2(const uint8_t *classes, const uint8_t *p, const uint8_t *end) { return hybrid__split_gpt4(classes, p, end, HYBRID__LETTERS, 1); }
-static const uint8_t *hybrid__split_qwen35(const uint8_t *classes, const uint8_t *p, const uint8_t *end) { return hybrid__split_gpt4(classes, p, end, HYBRID__LETTERS | HYBRID__CHARS(MARK), 1); }
+static const uint8_t *hybrid__split_llama3(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    return hybrid__split_gpt4(classes, p, end, HYBRID__LETTERS, 3, 0);
+}
+static const uint8_t *hybrid__split_qwen2(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    return hybrid__split_gpt4(classes, p, end, HYBRID__LETTERS, 1, 0);
+}
+static const uint8_t *hybrid__split_qwen35(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    return hybrid__split_gpt4(classes, p, end, HYBRID__LETTERS | HYBRID__CHARS(MARK), 1, 0);
+}
 
 /* [^\r\n\p{L}\p{N}]?U*W+S?|[^\r\n\p{L}\p{N}]?U+W*S?, U = [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}], W = [\p{Ll}\p{Lm}\p{Lo}\p{M}], S the contractions;
  * p when there is none. U* takes all it can and gives back from its end until W+ finds a first character, so what matters is the last
@@ -7347,8 +8228,14 @@ HYBRID__INLINE const uint8_t *hybrid__split_cased(const uint8_t *classes, const 
     return q;
 }
 
-static const uint8_t *hybrid__split_gpt4o(const uint8_t *classes, const uint8_t *p, const uint8_t *end) { return hybrid__split_cased(classes, p, end, true, 3); }
-static const uint8_t *hybrid__split_tekken(const uint8_t *classes, const uint8_t *p, const uint8_t *end) { return hybrid__split_cased(classes, p, end, false, 1); }
+static const uint8_t *hybrid__split_gpt4o(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    return hybrid__split_cased(classes, p, end, true, 3);
+}
+static const uint8_t *hybrid__split_tekken(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    return hybrid__split_cased(classes, p, end, false, 1);
+}
 
 /* ---- splits of one kind of character: the pieces are the matches and what lies between them ---- */
 
@@ -7492,8 +8379,10 @@ static const uint8_t *hybrid__split_trailing_space(const uint8_t *classes, const
     return p;
 }
 
-/* [!-/:-@\[-`{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ and what lies between */
-static const uint8_t *hybrid__match_deepseek3(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+/* [!-/:-@\[-`{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+ * and what lies between; without lines, ... | ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+ */
+HYBRID__INLINE const uint8_t *hybrid__match_deepseek3(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                      bool lines)
 {
     const unsigned word = HYBRID__LETTERS | HYBRID__CHARS(MARK), marks = HYBRID__CHARS(PUNCTUATION) | HYBRID__CHARS(SYMBOL);
     const uint8_t *q;
@@ -7506,86 +8395,370 @@ static const uint8_t *hybrid__match_deepseek3(const uint8_t *classes, const uint
     if (!hybrid__in_set(HYBRID__LETTERS | marks | HYBRID__CHARS(NEWLINE), k) && (q = hybrid__chars_of(classes, p + length, end, word)) != p + length) return q;
     if ((q = hybrid__chars_of(classes, p, end, word)) != p) return q;
     q = *p == ' ' ? p + 1 : p;
-    if (q < end && hybrid__in_set(marks, hybrid__class_at(classes, q, end, &length)))
-        return hybrid__chars_of(classes, hybrid__chars_of(classes, q, end, marks), end, HYBRID__CHARS(NEWLINE));
-    return hybrid__in_set(HYBRID__SPACES, k) ? hybrid__match_lines(classes, p, end) : p;
+    if (q < end && hybrid__in_set(marks, hybrid__class_at(classes, q, end, &length))) {
+        q = hybrid__chars_of(classes, q, end, marks);
+        return hybrid__chars_of(classes, q, end, lines ? HYBRID__CHARS(NEWLINE) : 0);
+    }
+    if (!hybrid__in_set(HYBRID__SPACES, k)) return p;
+    if (lines) return hybrid__match_lines(classes, p, end);
+    return k == HYBRID__CHAR_NEWLINE ? p + length : hybrid__match_spaces(classes, p, end);
 }
-static const uint8_t *hybrid__split_deepseek3(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+HYBRID__INLINE const uint8_t *hybrid__split_deepseek(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                     bool lines)
 {
-    const uint8_t *q = hybrid__match_deepseek3(classes, p, end);
+    const uint8_t *q = hybrid__match_deepseek3(classes, p, end, lines);
     size_t length;
     if (q != p) return q;
     do {
         hybrid__class_at(classes, q, end, &length);
         q += length;
-    } while (q < end && hybrid__match_deepseek3(classes, q, end) == q);
+    } while (q < end && hybrid__match_deepseek3(classes, q, end, lines) == q);
+    return q;
+}
+static const uint8_t *hybrid__split_deepseek3(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    return hybrid__split_deepseek(classes, p, end, true);
+}
+/* ==== end src/text/pretokenize.c ==== */
+
+/* ==== begin src/text/families.c ==== */
+/* text/families: what the expressions of single families have that others have not, and the table of their names. */
+
+/* The pieces of an expression that leaves out some of a text: what it matches, and what lies between. match(...)
+ * returns p for no match. */
+typedef const uint8_t *(*hybrid__match_fn)(const uint8_t *classes, const uint8_t *p, const uint8_t *end);
+
+HYBRID__INLINE const uint8_t *hybrid__split_matches(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                    hybrid__match_fn match)
+{
+    const uint8_t *q = match(classes, p, end);
+    size_t length;
+    if (q != p) return q;
+    do {
+        hybrid__class_at(classes, q, end, &length);
+        q += length;
+    } while (q < end && match(classes, q, end) == q);
     return q;
 }
 
-/* ---- the families ---- */
+/* ---- Seed-Coder, Ufakzeka, Spark: known expressions with a part less ---- */
 
-#define HYBRID__GPT2      { hybrid__split_gpt2, NULL, NULL, NULL, NULL, NULL, NULL }
-#define HYBRID__LLAMA3    { hybrid__split_llama3, NULL, NULL, NULL, NULL, NULL, NULL }
-#define HYBRID__QWEN2     { hybrid__split_qwen2, NULL, NULL, NULL, NULL, NULL, NULL }
-#define HYBRID__GPT4O     { hybrid__split_gpt4o, NULL, NULL, NULL, NULL, NULL, NULL }
-#define HYBRID__STARCODER { hybrid__split_number1, hybrid__split_gpt2, NULL, NULL, NULL, NULL, NULL }
-#define HYBRID__DEEPSEEK3 { hybrid__split_number3, hybrid__split_deepseek3_cjk, hybrid__split_deepseek3, NULL, NULL, NULL, NULL }
+static const uint8_t *hybrid__split_seed_coder(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    return hybrid__split_gpt4(classes, p, end, HYBRID__LETTERS, 1, HYBRID__NO_LINE_ENDS);
+}
+static const uint8_t *hybrid__split_ufakzeka(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    return hybrid__split_gpt4(classes, p, end, HYBRID__LETTERS, 1, HYBRID__NO_CONTRACTIONS);
+}
+static const uint8_t *hybrid__split_spark(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    return hybrid__split_deepseek(classes, p, end, false);
+}
 
-/* The name of tokenizer.ggml.pre (or of a tiktoken encoding); nothing at all is gpt-2. NULL: hybrid does not have it. */
+/* ---- Poro, Viking, BLOOM:  ?[^(\s|.,!?...)]+ and what lies between ---- */
+
+static bool hybrid__is_bloom_word(unsigned k, uint32_t c)
+{
+    if (hybrid__in_set(HYBRID__SPACES, k)) return false;
+    if (c < 0x80) return !(c == '(' || c == '|' || c == '.' || c == ',' || c == '!' || c == '?' || c == ')');
+    return c != 0x2026 && c != 0x3002 && c != 0xFF0C && c != 0x3001 && c != 0x964 && c != 0x6D4 && c != 0x60C;
+}
+
+static const uint8_t *hybrid__match_bloom(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    const uint8_t *begin = *p == ' ' ? p + 1 : p;
+    const uint8_t *q = begin < end ? hybrid__match_members(classes, begin, end, hybrid__is_bloom_word, false) : begin;
+    return q != begin ? q : p;
+}
+static const uint8_t *hybrid__split_bloom(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    return hybrid__split_matches(classes, p, end, hybrid__match_bloom);
+}
+
+/* ---- SuperBPE: (?=(\d{3})+(?!\d)), numbers in groups of three from their ends ----
+ *
+ * A matcher that counts the digits ahead of every group would take quadratic time, so there are two: what is in front
+ * of the full groups of a number, and these. */
+
+static bool hybrid__is_decimal(uint32_t c)
+{
+    return c != UINT32_MAX && hybrid__in_edges(hybrid__digit_edges, HYBRID__COUNT(hybrid__digit_edges), c);
+}
+
+/* Beyond \d from p on; *n: how many. */
+HYBRID__INLINE const uint8_t *hybrid__digits_of(const uint8_t *classes, const uint8_t *p, const uint8_t *end, size_t *n)
+{
+    size_t length;
+    uint32_t c;
+    for (*n = 0; p < end; p += length, ++*n)
+        if (hybrid__char_at(classes, p, end, &length, &c) != HYBRID__CHAR_NUMBER || !hybrid__is_decimal(c)) break;
+    return p;
+}
+
+/* SuperBPE's expression is of no width: the last three digits stay with what follows them. Pieces are of \p{N}. */
+static const uint8_t *hybrid__split_superbpe(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    const uint8_t *begin = p, *q;
+    size_t n, k, length;
+    for (; p < end; p = q) {
+        q = hybrid__digits_of(classes, p, end, &n);
+        if (!n) {
+            hybrid__class_at(classes, q, end, &length);
+            q += length;
+        }
+        else if (n < 3) {}
+        else if (n % 3 || n > 3 || p != begin) {
+            k = n % 3 ? n % 3 : p != begin ? 0 : n - 3;
+            for (; k; k--, p += length) hybrid__class_at(classes, p, end, &length);
+            return p;
+        }
+    }
+    return end;
+}
+
+/* Four digits begin only what is full groups and nothing else. */
+static const uint8_t *hybrid__split_digit_thirds(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    const uint8_t *third = end;
+    size_t n, length;
+    uint32_t c;
+    for (n = 0; n < 4; n++, p += length) {
+        if (n == 3) third = p;
+        if (p == end || hybrid__char_at(classes, p, end, &length, &c) != HYBRID__CHAR_NUMBER) return end;
+        if (!hybrid__is_decimal(c)) return end;
+    }
+    return third;
+}
+
+/* ---- EXAONE-MoE ---- */
+
+/* \p{L}\p{M}*(?: \p{L}\p{M}*)*, again and again: letters, the marks after them, single spaces between two such; p
+ * when none begins there. */
+static const uint8_t *hybrid__spaced_letters(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    const uint8_t *q;
+    while ((q = hybrid__char_of(classes, p, end, HYBRID__LETTERS)) != p) {
+        p = hybrid__chars_of(classes, q, end, HYBRID__CHARS(MARK));
+        if (end - p > 1 && *p == ' ' && hybrid__char_of(classes, p + 1, end, HYBRID__LETTERS) != p + 1) p++;
+    }
+    return p;
+}
+
+/* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|
+ * \s*[\r\n]|\s+(?!\S)|\s+ */
+static const uint8_t *hybrid__split_exaone_moe(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    const uint8_t *q;
+    size_t length;
+    unsigned k;
+    if (*p == '\'' && (q = hybrid__match_contraction(p, end, true)) != p) return q;
+    k = hybrid__class_at(classes, p, end, &length);
+    if (k == HYBRID__CHAR_NUMBER) return p + length;
+    if (hybrid__in_set(HYBRID__LETTERS, k)) return hybrid__spaced_letters(classes, p, end);
+    if (k != HYBRID__CHAR_NEWLINE && (q = hybrid__spaced_letters(classes, p + length, end)) != p + length) return q;
+    q = *p == ' ' && end - p > 1 ? p + 1 : p;
+    k = hybrid__class_at(classes, q, end, &length);
+    if (!hybrid__in_set(HYBRID__REST, k)) return hybrid__match_lines(classes, p, end);
+    q = hybrid__chars_of(classes, q, end, HYBRID__REST);
+    return q < end && (*q == '\r' || *q == '\n' || *q == '/') ? q + 1 : q;
+}
+
+/* ---- Jais 2 ---- */
+
+/* The class of the last character before end. */
+HYBRID__INLINE unsigned hybrid__last_class(const uint8_t *classes, const uint8_t *p, const uint8_t *end, uint32_t *c)
+{
+    const uint8_t *q = end - 1;
+    size_t length;
+    unsigned k;
+    while (q > p && end - q < 4 && (*q & 0xC0) == 0x80) q--;
+    k = hybrid__char_at(classes, q, end, &length, c);
+    return q + length == end ? k : (unsigned)HYBRID__CHAR_OTHER;
+}
+
+/* ...|\s*[\r\n]+|\s{512}(?!\S)|\s{256}(?!\S)|...|\s{4}(?!\S)|\s{1,2}(?!\S)|\s{1} is
+ * \s+(?!\S)|\s+ of Llama 3, cut into powers of two. */
+static const uint8_t *hybrid__split_jais_spaces(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    size_t n = 0, most = 512, length;
+    const uint8_t *q;
+    uint32_t c;
+    if (!hybrid__in_set(HYBRID__SPACES, hybrid__class_at(classes, p, end, &length))) return end;
+    if (hybrid__last_class(classes, p, end, &c) != HYBRID__CHAR_SPACE) return end;
+    for (q = p; q < end && n < 512; n++, q += length) hybrid__class_at(classes, q, end, &length);
+    while (most > n) most /= 2;
+    for (; most; most--, p += length) hybrid__class_at(classes, p, end, &length);
+    return p;
+}
+
+/* ---- Laguna: [^\n]+|[\n]+ ---- */
+
+static const uint8_t *hybrid__split_lines(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    const bool line = *p == '\n';
+    HYBRID__UNUSED(classes);
+    while (p < end && (*p == '\n') == line) p++;
+    return p;
+}
+
+/* ---- Chameleon ---- */
+
+/* <sentinel:[0-9]+> */
+static const uint8_t *hybrid__match_sentinel(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    const uint8_t *q = p + 10;
+    HYBRID__UNUSED(classes);
+    if (end - p < 12 || memcmp(p, "<sentinel:", 10)) return p;
+    while (q < end && *q >= '0' && *q <= '9') q++;
+    return q > p + 10 && q < end && *q == '>' ? q + 1 : p;
+}
+
+/* (IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z */
+static const uint8_t *hybrid__match_image(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    const uint8_t *q = p + 6;
+    HYBRID__UNUSED(classes);
+    if (end - p < 8 || memcmp(p, "IMGIMG", 6)) return p;
+    while (q < end && q < p + 10 && *q >= 'A' && *q <= 'I') q++;
+    return q > p + 6 && q < end && *q == 'Z' ? q + 1 : p;
+}
+
+/* ([\t\n]|    |  ) */
+static const uint8_t *hybrid__match_indent(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    HYBRID__UNUSED(classes);
+    if (*p == '\t' || *p == '\n') return p + 1;
+    if (end - p >= 4 && !memcmp(p, "    ", 4)) return p + 4;
+    return end - p >= 2 && !memcmp(p, "  ", 2) ? p + 2 : p;
+}
+
+/* [\p{P}!-/:-@\[-`{-~] */
+static const uint8_t *hybrid__match_one_mark(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    size_t length;
+    const unsigned k = hybrid__class_at(classes, p, end, &length);
+    return k == HYBRID__CHAR_PUNCTUATION || (*p < 0x80 && k == HYBRID__CHAR_SYMBOL) ? p + length : p;
+}
+
+#define HYBRID__SPLIT_MATCHES(name)                                                                          \
+    static const uint8_t *hybrid__split_##name(const uint8_t *classes, const uint8_t *p, const uint8_t *end) \
+    {                                                                                                        \
+        return hybrid__split_matches(classes, p, end, hybrid__match_##name);                                 \
+    }
+HYBRID__SPLIT_MATCHES(sentinel)
+HYBRID__SPLIT_MATCHES(image)
+HYBRID__SPLIT_MATCHES(indent)
+HYBRID__SPLIT_MATCHES(one_mark)
+#undef HYBRID__SPLIT_MATCHES
+
+/* ---- the table ---- */
+
+#define HYBRID__ONE(a)         { hybrid__split_##a, NULL, NULL, NULL, NULL, NULL, NULL }
+#define HYBRID__TWO(a, b)      { hybrid__split_##a, hybrid__split_##b, NULL, NULL, NULL, NULL, NULL }
+#define HYBRID__THREE(a, b, c) { hybrid__split_##a, hybrid__split_##b, hybrid__split_##c, NULL, NULL, NULL, NULL }
+#define HYBRID__DEEPSEEK3      HYBRID__THREE(number3, deepseek3_cjk, deepseek3)
+
+/* The name of tokenizer.ggml.pre (or of a tiktoken encoding); nothing at all is gpt-2. NULL: hybrid does not have it.
+ * The columns of flags: words that are tokens are taken whole; BOS is added where the file does not say; the text is
+ * brought to normalization form C first, which holds for Qwen 2 and later, GPT-NeoX's kin (olmo, mpt, modern-bert),
+ * Cohere's models and StableLM 2, as their Hugging Face tokenizers say. */
 static const hybrid__pretokenizer *hybrid__find_pretokenizer(const char *name, size_t size)
 {
     static const hybrid__pretokenizer table[] = {
-        { "gpt-2",            HYBRID__GPT2,      false, false },
-        { "r50k",             HYBRID__GPT2,      false, false },
-        { "p50k",             HYBRID__GPT2,      false, false },
-        { "phi-2",            HYBRID__GPT2,      false, false },
-        { "olmo",             HYBRID__GPT2,      false, false },
-        { "mpt",              HYBRID__GPT2,      false, false },
-        { "jais",             HYBRID__GPT2,      false, false },
-        { "trillion",         HYBRID__GPT2,      false, false },
-        { "exaone4",          HYBRID__GPT2,      false, false },
-        { "granite-docling",  HYBRID__GPT2,      false, false },
-        { "gigachat",         HYBRID__GPT2,      false, false },
-        { "a.x-4.0",          HYBRID__GPT2,      false, false },
-        { "llama-bpe",        HYBRID__LLAMA3,    true,  true  },
-        { "llama3",           HYBRID__LLAMA3,    true,  true  },
-        { "llama-v3",         HYBRID__LLAMA3,    true,  true  },
-        { "falcon3",          HYBRID__LLAMA3,    true,  true  },
-        { "falcon-h1",        HYBRID__LLAMA3,    true,  true  },
-        { "pixtral",          HYBRID__LLAMA3,    true,  true  },
-        { "midm-2.0",         HYBRID__LLAMA3,    true,  true  },
-        { "lfm2",             HYBRID__LLAMA3,    true,  true  },
-        { "cl100k",           HYBRID__LLAMA3,    false, false },
-        { "dbrx",             HYBRID__LLAMA3,    false, false },
-        { "smaug-bpe",        HYBRID__LLAMA3,    false, false },
-        { "chatglm-bpe",      HYBRID__LLAMA3,    false, false },
-        { "glm4",             HYBRID__LLAMA3,    false, false },
-        { "qwen2",            HYBRID__QWEN2,     false, false },
-        { "deepseek-r1-qwen", HYBRID__QWEN2,     false, false },
-        { "stablelm2",        HYBRID__QWEN2,     false, false },
-        { "hunyuan",          HYBRID__QWEN2,     false, false },
-        { "megrez",           HYBRID__QWEN2,     false, false },
-        { "bailingmoe",       HYBRID__QWEN2,     false, false },
-        { "qwen35",           { hybrid__split_qwen35, NULL, NULL, NULL, NULL, NULL, NULL }, false, false },
-        { "gpt-4o",           HYBRID__GPT4O,     false, false },
-        { "o200k",            HYBRID__GPT4O,     false, false },
-        { "llama4",           HYBRID__GPT4O,     false, false },
-        { "tekken",           { hybrid__split_tekken, NULL, NULL, NULL, NULL, NULL, NULL }, true, true },
-        { "starcoder",        HYBRID__STARCODER, false, false },
-        { "refact",           HYBRID__STARCODER, false, false },
-        { "command-r",        HYBRID__STARCODER, false, false },
-        { "smollm",           HYBRID__STARCODER, false, false },
-        { "codeshell",        HYBRID__STARCODER, false, false },
-        { "exaone",           HYBRID__STARCODER, false, false },
-        { "minerva-7b",       HYBRID__STARCODER, false, false },
-        { "falcon",           { hybrid__split_falcon_marks, hybrid__split_gpt2, hybrid__split_digits3, NULL, NULL, NULL, NULL }, false, false },
-        { "default",          { hybrid__split_default_marks, hybrid__split_gpt2, hybrid__split_numbers, hybrid__split_digits3, NULL, NULL, NULL }, false, false },
-        { "deepseek-coder",   { hybrid__split_line_breaks, hybrid__split_letters, hybrid__split_punctuation, hybrid__split_deepseek_cjk,
-                                hybrid__split_number1, NULL, NULL }, false, false },
-        { "deepseek-llm",     { hybrid__split_line_breaks, hybrid__split_deepseek_letters, hybrid__split_deepseek_marks,
-                                hybrid__split_trailing_space, hybrid__split_deepseek_cjk, hybrid__split_numbers, NULL }, false, false },
-        { "deepseek-v3",      HYBRID__DEEPSEEK3, false, false },
-        { "hunyuan-dense",    HYBRID__DEEPSEEK3, false, false }
+        { "gpt-2",                    HYBRID__ONE(gpt2), false, false, false },
+        { "r50k",                     HYBRID__ONE(gpt2), false, false, false },
+        { "p50k",                     HYBRID__ONE(gpt2), false, false, false },
+        { "phi-2",                    HYBRID__ONE(gpt2), false, false, false },
+        { "jais",                     HYBRID__ONE(gpt2), false, false, false },
+        { "trillion",                 HYBRID__ONE(gpt2), false, false, false },
+        { "exaone4",                  HYBRID__ONE(gpt2), false, false, false },
+        { "granite-docling",          HYBRID__ONE(gpt2), false, false, false },
+        { "gigachat",                 HYBRID__ONE(gpt2), false, false, false },
+        { "a.x-4.0",                  HYBRID__ONE(gpt2), false, false, false },
+        { "jina-es",                  HYBRID__ONE(gpt2), false, false, false },
+        { "jina-de",                  HYBRID__ONE(gpt2), false, false, false },
+        { "jina-v1-en",               HYBRID__ONE(gpt2), false, false, false },
+        { "jina-v2-es",               HYBRID__ONE(gpt2), false, false, false },
+        { "jina-v2-de",               HYBRID__ONE(gpt2), false, false, false },
+        { "jina-v2-code",             HYBRID__ONE(gpt2), false, false, false },
+        { "roberta-bpe",              HYBRID__ONE(gpt2), false, false, false },
+        { "mellum",                   HYBRID__ONE(gpt2), false, false, false },
+        { "olmo",                     HYBRID__ONE(gpt2), false, false, true },
+        { "mpt",                      HYBRID__ONE(gpt2), false, false, true },
+        { "modern-bert",              HYBRID__ONE(gpt2), false, false, true },
+        { "llama-bpe",                HYBRID__ONE(llama3), true, true, false },
+        { "llama3",                   HYBRID__ONE(llama3), true, true, false },
+        { "llama-v3",                 HYBRID__ONE(llama3), true, true, false },
+        { "falcon3",                  HYBRID__ONE(llama3), true, true, false },
+        { "falcon-h1",                HYBRID__ONE(llama3), true, true, false },
+        { "pixtral",                  HYBRID__ONE(llama3), true, true, false },
+        { "midm-2.0",                 HYBRID__ONE(llama3), true, true, false },
+        { "lfm2",                     HYBRID__ONE(llama3), true, true, false },
+        { "jina-v5-nano",             HYBRID__ONE(llama3), true, true, false },
+        { "glm4",                     HYBRID__ONE(llama3), true, false, false },
+        { "glm5",                     HYBRID__ONE(llama3), true, false, false },
+        { "cl100k",                   HYBRID__ONE(llama3), false, false, false },
+        { "dbrx",                     HYBRID__ONE(llama3), false, false, false },
+        { "smaug-bpe",                HYBRID__ONE(llama3), false, false, false },
+        { "chatglm-bpe",              HYBRID__ONE(llama3), false, false, false },
+        { "qwen2",                    HYBRID__ONE(qwen2), false, false, true },
+        { "deepseek-r1-qwen",         HYBRID__ONE(qwen2), false, false, true },
+        { "stablelm2",                HYBRID__ONE(qwen2), false, false, true },
+        { "f2llmv2",                  HYBRID__ONE(qwen2), false, false, true },
+        { "hunyuan",                  HYBRID__ONE(qwen2), false, false, false },
+        { "megrez",                   HYBRID__ONE(qwen2), false, false, false },
+        { "bailingmoe",               HYBRID__ONE(qwen2), false, false, false },
+        { "bailingmoe2",              HYBRID__ONE(qwen2), false, false, false },
+        { "llada-moe",                HYBRID__ONE(qwen2), false, false, false },
+        { "kormo",                    HYBRID__ONE(qwen2), false, false, false },
+        { "grok-2",                   HYBRID__ONE(qwen2), false, false, false },
+        { "solar-open",               HYBRID__ONE(qwen2), false, false, false },
+        { "qwen35",                   HYBRID__ONE(qwen35), false, false, true },
+        { "gpt-4o",                   HYBRID__ONE(gpt4o), false, false, false },
+        { "o200k",                    HYBRID__ONE(gpt4o), false, false, false },
+        { "llama4",                   HYBRID__ONE(gpt4o), false, false, false },
+        { "kanana2",                  HYBRID__ONE(gpt4o), false, false, false },
+        { "minimax-m2",               HYBRID__ONE(gpt4o), false, false, false },
+        { "talkie",                   HYBRID__ONE(gpt4o), false, false, false },
+        { "granite-embed-multi-97m",  HYBRID__ONE(gpt4o), true, false, false },
+        { "tekken",                   HYBRID__ONE(tekken), true, true, false },
+        { "starcoder",                HYBRID__TWO(number1, gpt2), false, false, false },
+        { "refact",                   HYBRID__TWO(number1, gpt2), false, false, false },
+        { "smollm",                   HYBRID__TWO(number1, gpt2), false, false, false },
+        { "codeshell",                HYBRID__TWO(number1, gpt2), false, false, false },
+        { "exaone",                   HYBRID__TWO(number1, gpt2), false, false, false },
+        { "minerva-7b",               HYBRID__TWO(number1, gpt2), false, false, false },
+        { "mellum2",                  HYBRID__TWO(number1, gpt2), false, false, false },
+        { "command-r",                HYBRID__TWO(number1, gpt2), false, false, true },
+        { "deepseek-v3",              HYBRID__DEEPSEEK3, false, false, false },
+        { "hunyuan-dense",            HYBRID__DEEPSEEK3, false, false, false },
+        { "joyai-llm",                HYBRID__DEEPSEEK3, false, false, false },
+        { "hy_v4",                    HYBRID__DEEPSEEK3, false, false, false },
+        { "spark2_5",                 HYBRID__THREE(number1, deepseek3_cjk, spark), false, false, false },
+        { "bloom",                    HYBRID__ONE(bloom), false, false, false },
+        { "gpt3-finnish",             HYBRID__ONE(bloom), false, false, false },
+        { "poro-chat",                HYBRID__ONE(bloom), false, false, false },
+        { "viking",                   HYBRID__TWO(bloom, number1), false, false, false },
+        { "seed-coder",               HYBRID__ONE(seed_coder), false, false, false },
+        { "ufakzeka",                 HYBRID__ONE(ufakzeka), false, false, false },
+        { "minicpm5",                 HYBRID__TWO(number3, llama3), true, false, false },
+        { "superbpe",                 HYBRID__THREE(numbers, superbpe, digit_thirds), false, false, false },
+        { "exaone-moe",               HYBRID__ONE(exaone_moe), false, false, false },
+        { "jais-2",                   HYBRID__TWO(llama3, jais_spaces), false, false, false },
+        { "laguna",                   HYBRID__TWO(lines, qwen2), false, false, false },
+        { "falcon",                   HYBRID__THREE(falcon_marks, gpt2, digits3), false, false, false },
+        { "chameleon",                { hybrid__split_sentinel, hybrid__split_image, hybrid__split_indent,
+                                        hybrid__split_number1, hybrid__split_one_mark, hybrid__split_gpt2, NULL },
+                                      false, true, false },
+        { "default",                  { hybrid__split_default_marks, hybrid__split_gpt2, hybrid__split_numbers,
+                                        hybrid__split_digits3, NULL, NULL, NULL }, false, false, false },
+        { "deepseek-coder",           { hybrid__split_line_breaks, hybrid__split_letters, hybrid__split_punctuation,
+                                        hybrid__split_deepseek_cjk, hybrid__split_number1, NULL, NULL },
+                                      false, false, false },
+        { "deepseek-llm",             { hybrid__split_line_breaks, hybrid__split_deepseek_letters,
+                                        hybrid__split_deepseek_marks, hybrid__split_trailing_space,
+                                        hybrid__split_deepseek_cjk, hybrid__split_numbers, NULL }, false, false, false }
     };
     size_t i;
     if (!size) return &table[0];
@@ -7593,7 +8766,7 @@ static const hybrid__pretokenizer *hybrid__find_pretokenizer(const char *name, s
         if (strlen(table[i].name) == size && !memcmp(table[i].name, name, size)) return &table[i];
     return NULL;
 }
-/* ==== end src/text/pretokenize.c ==== */
+/* ==== end src/text/families.c ==== */
 
 /* ==== begin src/text/automaton.c ==== */
 /* text/automaton: many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings there are and however they
@@ -7924,6 +9097,7 @@ struct hybrid_tokenizer {
     uint32_t       *special_pairs;    /* a bit for every pair of bytes that may end one */
     uint32_t       *joined;           /* a bit for every pair of bytes that stand side by side in some token */
     uint8_t        *classes;          /* bpe: of the code points below U+10000 */
+    uint8_t        *nfc;              /* HYBRID__NFC_BITS, where text is normalized first; or NULL */
     const hybrid__pretokenizer *pre;  /* bpe */
 };
 
@@ -8289,6 +9463,7 @@ static void hybrid__vocab_destroy(hybrid_tokenizer *t)
     hybrid__free(rt, t->special_pairs);
     hybrid__free(rt, t->joined);
     hybrid__free(rt, t->classes);
+    hybrid__free(rt, t->nfc);
     hybrid__free(rt, t);
     hybrid__runtime_release(rt);
 }
@@ -8905,6 +10080,10 @@ static hybrid_result hybrid__tokenizer_build(hybrid_tokenizer *t, const hybrid__
     if ((r = hybrid__vocab_make_joined(t, error)) != HYBRID_OK || t->spm) return r;
     if (!(t->classes = (uint8_t *)hybrid__alloc(t->rt, 65536))) return hybrid__fail_memory(error, 65536);
     hybrid__unicode_expand(t->classes);
+    if (!t->pre->nfc || t->raw) return HYBRID_OK;
+    t->nfc = (uint8_t *)hybrid__alloc(t->rt, HYBRID__NFC_BITS);
+    if (!t->nfc) return hybrid__fail_memory(error, HYBRID__NFC_BITS);
+    hybrid__nfc_expand(t->nfc);
     return HYBRID_OK;
 }
 
@@ -9019,6 +10198,27 @@ static bool hybrid__has_escaped_space(const uint8_t *p, const uint8_t *end)
     return false;
 }
 
+/* Text of byte-level BPE; that of some families in normalization form C. Special tokens were found in it as it stands,
+ * as Hugging Face finds those that are not "normalized", as all of these families are. */
+static void hybrid__tokenize_normal(hybrid__tokenize_job *job, const uint8_t *p, const uint8_t *end)
+{
+    const hybrid_tokenizer *t = job->t;
+    const uint8_t *before = job->end;
+    hybrid__nfc_text text = { NULL, 0, 0 };
+    if (t->nfc && !hybrid__nfc(t->rt, t->nfc, p, (size_t)(end - p), &text)) {
+        job->out_of_memory = true;
+        return;
+    }
+    if (text.bytes) {
+        p = text.bytes;
+        end = p + text.n;
+        job->end = end + HYBRID__NFC_AFTER;
+    }
+    hybrid__tokenize_piece(job, t->pre->splits, p, end);
+    job->end = before;
+    hybrid__free(t->rt, text.bytes);
+}
+
 /* Text between special tokens. */
 static void hybrid__tokenize_fragment(hybrid__tokenize_job *job, const uint8_t *p, const uint8_t *end)
 {
@@ -9028,7 +10228,7 @@ static void hybrid__tokenize_fragment(hybrid__tokenize_job *job, const uint8_t *
     uint8_t *copy;
     const bool space = t->add_space;
     if (p == end) return;
-    if (!t->spm) { hybrid__tokenize_piece(job, t->pre->splits, p, end); return; }
+    if (!t->spm) { hybrid__tokenize_normal(job, p, end); return; }
     if (!space && !hybrid__has_escaped_space(p, end)) { hybrid__tokenize_joined(job, p, end); return; }
     if (!hybrid__add_size(size, 1 + 8 * HYBRID__CACHE_TEXT, &bytes) || !(copy = (uint8_t *)hybrid__alloc(t->rt, bytes))) {
         job->out_of_memory = true;
@@ -9169,12 +10369,15 @@ HYBRID_API bool hybrid_tokenizer_adds_eos(const hybrid_tokenizer *tokenizer) { r
 /* ==== end src/text/tokenizer.c ==== */
 
 /* ==== begin src/text/tokenizer_gguf.c ==== */
-/* text/tokenizer_gguf: the tokenizer that a model file carries, in the keys tokenizer.ggml.*. */
+/* text/tokenizer_gguf: the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a file leaves out
+ * is taken as llama.cpp takes it, and the log says so: a wrong guess shows in nothing but worse answers. */
 
-static bool hybrid__vocab_gguf_flag(const hybrid_gguf *g, const char *key, bool value)
+static bool hybrid__vocab_gguf_flag(const hybrid_gguf *g, hybrid_runtime *rt, const char *key, bool value)
 {
     int64_t v;
-    return hybrid_gguf_get_i64(g, key, &v) ? v != 0 : value;
+    if (hybrid_gguf_get_i64(g, key, &v)) return v != 0;
+    hybrid__log(rt, HYBRID_LOG_INFO, "tokenizer: the file has no %s: taken as %s", key, value ? "true" : "false");
+    return value;
 }
 
 typedef struct hybrid__role_key {
@@ -9182,8 +10385,25 @@ typedef struct hybrid__role_key {
     hybrid_token_role role;
 } hybrid__role_key;
 
+/* Whether a file says which token this is: 0 unknown, 1 BOS, 2 EOS. */
+static void hybrid__vocab_gguf_absent(const hybrid_gguf *g, hybrid_runtime *rt, int which,
+                                      const int32_t roles[HYBRID_ROLE_COUNT_])
+{
+    static const char *const keys[3] = { "tokenizer.ggml.unknown_token_id", "tokenizer.ggml.bos_token_id",
+                                         "tokenizer.ggml.eos_token_id" };
+    static const hybrid_token_role role[3] = { HYBRID_ROLE_UNKNOWN, HYBRID_ROLE_BOS, HYBRID_ROLE_EOS };
+    const int32_t id = roles[role[which]];
+    int64_t said;
+    if (hybrid_gguf_get_i64(g, keys[which], &said)) return;
+    if (id >= 0)
+        hybrid__log(rt, HYBRID_LOG_INFO, "tokenizer: the file has no %s: token %d is taken, as is usual",
+                    keys[which], (int)id);
+    else if (which) hybrid__log(rt, HYBRID_LOG_INFO, "tokenizer: the file has no %s", keys[which]);
+}
+
 /* Ids of special tokens; one that is no token (files write -1 as unsigned) leaves what was there. */
-static void hybrid__vocab_gguf_roles(const hybrid_gguf *g, size_t n_tokens, int32_t roles[HYBRID_ROLE_COUNT_])
+static void hybrid__vocab_gguf_roles(const hybrid_gguf *g, hybrid_runtime *rt, size_t n_tokens,
+                                     int32_t roles[HYBRID_ROLE_COUNT_])
 {
     static const hybrid__role_key keys[] = {
         { "tokenizer.ggml.prefix_token_id", HYBRID_ROLE_FIM_PREFIX },    /* the older names first: the newer ones count */
@@ -9206,16 +10426,73 @@ static void hybrid__vocab_gguf_roles(const hybrid_gguf *g, size_t n_tokens, int3
     };
     size_t i;
     int64_t id;
-    for (i = 0; i < HYBRID__COUNT(keys); i++)
-        if (hybrid_gguf_get_i64(g, keys[i].key, &id) && id >= 0 && (uint64_t)id < n_tokens) roles[keys[i].role] = (int32_t)id;
+    for (i = 0; i < HYBRID__COUNT(keys); i++) {
+        if (!hybrid_gguf_get_i64(g, keys[i].key, &id)) continue;
+        if (id >= 0 && (uint64_t)id < n_tokens) roles[keys[i].role] = (int32_t)id;
+        else if (id != -1 && id != UINT32_MAX)
+            hybrid__log(rt, HYBRID_LOG_WARN, "tokenizer: %s is %lld, there are %llu tokens: it is taken as not there",
+                        keys[i].key, (long long)id, (unsigned long long)n_tokens);
+    }
+    for (i = 0; i < HYBRID_ROLE_COUNT_; i++) if (roles[i] >= 0 && (size_t)roles[i] >= n_tokens) roles[i] = -1;
+    for (i = 0; i < 3; i++) hybrid__vocab_gguf_absent(g, rt, (int)i, roles);
 }
 
-static hybrid_result hybrid__vocab_gguf_model(const hybrid_gguf *g, hybrid__vocab_source *source, hybrid_error *error)
+/* Names that llama.cpp knows and that need more than cutting words out of bytes; a sentence each. */
+static const char *hybrid__vocab_gguf_other_kind(hybrid_string pre)
 {
-    hybrid_string model = { NULL, 0 }, pre = { NULL, 0 }, architecture = { NULL, 0 };
+    if (hybrid__string_is(pre, "gemma4") || hybrid__string_is(pre, "granite-embed-multi-311m") ||
+        hybrid__string_is(pre, "sarvam-moe"))
+        return "whose merges are of characters, not of bytes";
+    return hybrid__string_is(pre, "whitespace") ? "whose words are tokens without merging" : NULL;
+}
+
+/* The family of a file that does not name it. Only where all models of an architecture are of one does that tell. */
+static const char *hybrid__vocab_gguf_guess(const hybrid_gguf *g)
+{
+    hybrid_string architecture = { NULL, 0 };
+    hybrid_gguf_get_string(g, "general.architecture", &architecture);
+    if (hybrid__string_is(architecture, "gpt2")) return "gpt-2";
+    return hybrid__string_is(architecture, "gptneox") ? "olmo" : "default";      /* OLMo's tokenizer is GPT-NeoX's */
+}
+
+/* How byte-level BPE cuts words. */
+static hybrid_result hybrid__vocab_gguf_pre(const hybrid_gguf *g, hybrid_runtime *rt, hybrid__vocab_source *source,
+                                            hybrid_error *error)
+{
+    hybrid_string pre = { NULL, 0 };
+    hybrid_gguf_value v;
+    const char *kind;
+    char text[64];
+    if (hybrid_gguf_find(g, "tokenizer.ggml.pre", &v) && !hybrid_gguf_get_string(g, "tokenizer.ggml.pre", &pre))
+        return hybrid__fail(error, HYBRID_ERROR_FORMAT, "tokenizer.ggml.pre is not a string");
+    if (!pre.size) {
+        pre.data = hybrid__vocab_gguf_guess(g);
+        pre.size = strlen(pre.data);
+        hybrid__log(rt, HYBRID_LOG_WARN, "tokenizer: the file does not say how its text is cut into words "
+                    "(tokenizer.ggml.pre): \"%s\" is taken, a guess that makes answers worse where it is wrong. "
+                    "Convert the model again with a recent converter, or write the name of its family: "
+                    "gguf-new-metadata --pre-tokenizer NAME IN OUT (of gguf-py)", pre.data);
+    }
+    source->pre = hybrid__find_pretokenizer(pre.data, pre.size);
+    if (source->pre) return HYBRID_OK;
+    hybrid__printable(pre, text);
+    if ((kind = hybrid__vocab_gguf_other_kind(pre)) != NULL)
+        return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "tokenizer.ggml.pre is \"%s\", a tokenizer %s: hybrid "
+                            "does not have it", text, kind);
+    return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "tokenizer.ggml.pre is \"%s\", which is not known to this "
+                        "version of hybrid", text);
+}
+
+static hybrid_result hybrid__vocab_gguf_model(const hybrid_gguf *g, hybrid_runtime *rt, hybrid__vocab_source *source,
+                                              hybrid_error *error)
+{
+    hybrid_string model = { NULL, 0 }, architecture = { NULL, 0 };
+    hybrid_result r;
+    char text[64];
     int i;
-    if (!hybrid_gguf_get_string(g, "tokenizer.ggml.model", &model)) return hybrid__fail(error, HYBRID_ERROR_NOT_FOUND, "the file has no key tokenizer.ggml.model: it carries no vocabulary");
-    hybrid_gguf_get_string(g, "tokenizer.ggml.pre", &pre);
+    if (!hybrid_gguf_get_string(g, "tokenizer.ggml.model", &model))
+        return hybrid__fail(error, HYBRID_ERROR_NOT_FOUND, "the file has no key tokenizer.ggml.model: it carries no "
+                            "vocabulary");
     hybrid_gguf_get_string(g, "general.architecture", &architecture);
     for (i = 0; i < HYBRID_ROLE_COUNT_; i++) source->roles[i] = -1;
     if (hybrid__string_is(model, "llama")) {
@@ -9226,11 +10503,12 @@ static hybrid_result hybrid__vocab_gguf_model(const hybrid_gguf *g, hybrid__voca
         source->roles[HYBRID_ROLE_EOS] = 2;
         return HYBRID_OK;
     }
-    if (!hybrid__string_is(model, "gpt2"))
-        return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "tokenizer.ggml.model is \"%.*s\"; hybrid has gpt2 (byte-level BPE) and llama (SentencePiece BPE)",
-                            (int)HYBRID__MIN(model.size, 32), model.data);
-    if (!(source->pre = hybrid__find_pretokenizer(pre.data, pre.size)))
-        return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "tokenizer.ggml.pre is \"%.*s\", which is not known to this version of hybrid", (int)HYBRID__MIN(pre.size, 32), pre.data);
+    if (!hybrid__string_is(model, "gpt2")) {
+        hybrid__printable(model, text);
+        return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "tokenizer.ggml.model is \"%s\"; hybrid has gpt2 ("
+                            "byte-level BPE) and llama (SentencePiece BPE)", text);
+    }
+    if ((r = hybrid__vocab_gguf_pre(g, rt, source, error)) != HYBRID_OK) return r;
     source->add_bos = source->pre->add_bos;
     return HYBRID_OK;
 }
@@ -9250,6 +10528,9 @@ static hybrid_result hybrid__vocab_gguf_tables(const hybrid_gguf *g, hybrid_runt
         if (v.item_type != HYBRID_GGUF_F32 || v.count != tokens->count) return hybrid__fail(error, HYBRID_ERROR_FORMAT, "tokenizer.ggml.scores is not one f32 for each token");
         source->scores = v.data;
     }
+    else if (source->spm)
+        hybrid__log(rt, HYBRID_LOG_WARN, "tokenizer: the file has no tokenizer.ggml.scores: pieces with lower ids are "
+                    "merged first");
     if (hybrid_gguf_find(g, "tokenizer.ggml.token_type", &v)) {
         if (v.count != tokens->count) return hybrid__fail(error, HYBRID_ERROR_FORMAT, "tokenizer.ggml.token_type has %llu items, there are %llu tokens",
                                                           (unsigned long long)v.count, (unsigned long long)tokens->count);
@@ -9260,12 +10541,24 @@ static hybrid_result hybrid__vocab_gguf_tables(const hybrid_gguf *g, hybrid_runt
         }
         source->types = *types;
     }
+    else
+        hybrid__log(rt, HYBRID_LOG_WARN, "tokenizer: the file has no tokenizer.ggml.token_type: but for names that are "
+                    "known, no token is a control token");
     if (source->spm) return HYBRID_OK;
     if (!hybrid_gguf_find(g, "tokenizer.ggml.merges", merges) || merges->type != HYBRID_GGUF_ARRAY || (merges->item_type != HYBRID_GGUF_STRING && merges->count))
-        return hybrid__fail(error, HYBRID_ERROR_FORMAT, "tokenizer.ggml.merges is not there or not a list of strings");
+        return hybrid__fail(error, HYBRID_ERROR_FORMAT, "tokenizer.ggml.merges is not there or not a list of strings: "
+                            "without it no bytes can be joined to tokens");
     source->merges.array = merges;
     source->merges.count = merges->count > INT32_MAX / 2 ? INT32_MAX : (size_t)merges->count;
     return HYBRID_OK;
+}
+
+static void hybrid__vocab_gguf_check_ends(const hybrid_tokenizer *t)
+{
+    size_t i;
+    for (i = 0; i < t->n_tokens; i++) if (t->kinds[i] & HYBRID__TOKEN_END) return;
+    hybrid__log(t->rt, HYBRID_LOG_WARN, "tokenizer: no token ends an answer (the file has no "
+                "tokenizer.ggml.eos_token_id, and no name is a known one)");
 }
 
 HYBRID__BORDER(hybrid_result, hybrid_tokenizer_from_gguf, (hybrid_runtime *runtime, const hybrid_gguf *gguf,
@@ -9280,14 +10573,16 @@ HYBRID__BORDER(hybrid_result, hybrid_tokenizer_from_gguf, (hybrid_runtime *runti
     *tokenizer = NULL;
     if (!gguf) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenizer_from_gguf: gguf is NULL");
     memset(&source, 0, sizeof source);
-    if ((r = hybrid__vocab_gguf_model(gguf, &source, error)) != HYBRID_OK) return r;
     if ((r = hybrid__runtime_retain(runtime, &rt, error)) != HYBRID_OK) return r;
-    if ((r = hybrid__vocab_gguf_tables(gguf, rt, &source, &tokens, &merges, &types, error)) == HYBRID_OK) {
-        hybrid__vocab_gguf_roles(gguf, source.tokens.count, source.roles);
-        source.add_bos = hybrid__vocab_gguf_flag(gguf, "tokenizer.ggml.add_bos_token", source.add_bos);
-        source.add_eos = hybrid__vocab_gguf_flag(gguf, "tokenizer.ggml.add_eos_token", source.add_eos);
-        source.add_space = source.spm && hybrid__vocab_gguf_flag(gguf, "tokenizer.ggml.add_space_prefix", source.add_space);
+    if ((r = hybrid__vocab_gguf_model(gguf, rt, &source, error)) == HYBRID_OK &&
+        (r = hybrid__vocab_gguf_tables(gguf, rt, &source, &tokens, &merges, &types, error)) == HYBRID_OK) {
+        hybrid__vocab_gguf_roles(gguf, rt, source.tokens.count, source.roles);
+        source.add_bos = hybrid__vocab_gguf_flag(gguf, rt, "tokenizer.ggml.add_bos_token", source.add_bos);
+        source.add_eos = hybrid__vocab_gguf_flag(gguf, rt, "tokenizer.ggml.add_eos_token", source.add_eos);
+        source.add_space = source.spm &&
+                           hybrid__vocab_gguf_flag(gguf, rt, "tokenizer.ggml.add_space_prefix", source.add_space);
         r = hybrid__tokenizer_make(rt, &source, tokenizer, error);
+        if (!r) hybrid__vocab_gguf_check_ends(*tokenizer);
     }
     hybrid__free(rt, types);
     hybrid__runtime_release(rt);
@@ -29483,8 +30778,6 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__GENERIC_TYPE
 #undef HYBRID__GGUF_FIRST_BLOCK
 #undef HYBRID__GGUF_N_TYPES
-#undef HYBRID__GPT2
-#undef HYBRID__GPT4O
 #undef HYBRID__HEAD4
 #undef HYBRID__INLINE
 #undef HYBRID__INT_GEMM_TYPE
@@ -29498,15 +30791,18 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__KERNEL_PANELS
 #undef HYBRID__LETTERS
 #undef HYBRID__LIKELY
-#undef HYBRID__LLAMA3
 #undef HYBRID__MAX
 #undef HYBRID__MIN
 #undef HYBRID__MMAP_POSIX
 #undef HYBRID__MMAP_WIN32
 #undef HYBRID__NEON_DOT
 #undef HYBRID__NEOX
+#undef HYBRID__NFC_AFTER
+#undef HYBRID__NFC_BITS
 #undef HYBRID__NOINLINE
 #undef HYBRID__NOMINMAX
+#undef HYBRID__NO_CONTRACTIONS
+#undef HYBRID__NO_LINE_ENDS
 #undef HYBRID__NO_NAME
 #undef HYBRID__N_COLUMNS
 #undef HYBRID__N_DOT
@@ -29515,6 +30811,7 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__N_ROW
 #undef HYBRID__N_TARGET
 #undef HYBRID__N_TYPE
+#undef HYBRID__ONE
 #undef HYBRID__OPAQUE
 #undef HYBRID__OPAQUE_ADDRESS
 #undef HYBRID__OWN_SCALE
@@ -29530,7 +30827,6 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__Q5
 #undef HYBRID__QK
 #undef HYBRID__QUARTER
-#undef HYBRID__QWEN2
 #undef HYBRID__REST
 #undef HYBRID__RESTRICT
 #undef HYBRID__RMS
@@ -29549,10 +30845,10 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__SPACES
 #undef HYBRID__SPECIAL_CONTROL
 #undef HYBRID__SPECIAL_TEXT
+#undef HYBRID__SPLIT_MATCHES
 #undef HYBRID__SPLIT_MEMBERS
 #undef HYBRID__STACK_FACTOR
 #undef HYBRID__STACK_HERE
-#undef HYBRID__STARCODER
 #undef HYBRID__STEPS
 #undef HYBRID__SUPER_AVX2
 #undef HYBRID__SUPER_TYPE
@@ -29563,6 +30859,7 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__TARGET_NEON_DOT
 #undef HYBRID__THREADS_POSIX
 #undef HYBRID__THREADS_WIN32
+#undef HYBRID__THREE
 #undef HYBRID__TILE_DOT
 #undef HYBRID__TILE_DOT_BF16
 #undef HYBRID__TILE_DOT_U
@@ -29573,6 +30870,7 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__TOKEN_FOREIGN
 #undef HYBRID__TOKEN_STRIP
 #undef HYBRID__TOKEN_TYPE
+#undef HYBRID__TWO
 #undef HYBRID__TYPE
 #undef HYBRID__UNLIKELY
 #undef HYBRID__UNROLL

@@ -49,7 +49,9 @@
 #ifndef HYBRID_NO_TEXT
 #include "text/unicode_data.c"
 #include "text/unicode.c"
+#include "text/normalize.c"
 #include "text/pretokenize.c"
+#include "text/families.c"
 #include "text/automaton.c"
 #include "text/fingerprint.c"
 #include "text/vocab.c"

@@ -272,6 +272,10 @@ static void test_vocab_lines(const char *file, bool with_flags)
     free(data);
 }
 
+/* The rows that have been compared with regular expressions. */
+static const hybrid__pretokenizer *split_rows[64];
+static size_t n_split_rows;
+
 typedef struct splits {
     const uint8_t *classes, *begin;
     int32_t        ends[1024];
@@ -300,13 +304,15 @@ static void test_splits(void)
     CHECK(data, "cannot read %s (run from the root of the repository)", file);
     if (!data) return;
     hybrid__unicode_expand(classes);
-    for (line = data; *line; line = end) {
+    for (line = data, n_split_rows = 0; *line; line = end) {
         const hybrid__pretokenizer *pre;
         int32_t *ends;
         char *text;
         end = line + strcspn(line, "\n");
         if (*end) *end++ = 0;
         if (fields(line, field) != 3 || !(pre = hybrid__find_pretokenizer(field[0], strlen(field[0])))) { CHECK(0, "a line has other fields"); break; }
+        if ((!n_split_rows || split_rows[n_split_rows - 1] != pre) && n_split_rows < HYBRID__COUNT(split_rows))
+            split_rows[n_split_rows++] = pre;
         text = read_hex(field[1], strlen(field[1]), &size);
         ends = read_ids(field[2], &n);
         out.classes = classes;
@@ -317,6 +323,45 @@ static void test_splits(void)
         free(text);
         free(ends);
     }
+    free(data);
+}
+
+static bool same_splits(const hybrid__pretokenizer *a, const hybrid__pretokenizer *b)
+{
+    size_t i;
+    for (i = 0; i < HYBRID__COUNT(a->splits) && a->splits[i] == b->splits[i]; i++) if (!a->splits[i]) return true;
+    return false;
+}
+
+/* Lines of tests/oracle/tok_pre.py: a name, the first name whose ids llama.cpp finds equal, ignore_merges, add_bos. */
+static void test_names(void)
+{
+    static const char file[] = "tests/oracle/data/tok_pre.txt";
+    static const char *const refused[] = { "afmoe", "cohere2moe", "gemma4", "kimi-k2", "tiny_aya", "whitespace",
+                                           "youtu", "no-such", "gpt", "gpt-22", "GPT-2" };
+    char *data = read_file(file, NULL), *line, *end, *field[4];
+    size_t i, names = 0;
+    TEST("names of pre-tokenizers");
+    CHECK(data, "cannot read %s (run from the root of the repository)", file);
+    if (!data) return;
+    for (line = data; *line; line = end, names++) {
+        const hybrid__pretokenizer *pre, *leader;
+        end = line + strcspn(line, "\n");
+        if (*end) *end++ = 0;
+        if (fields(line, field) != 4) { CHECK(0, "a line has other fields"); break; }
+        pre = hybrid__find_pretokenizer(field[0], strlen(field[0]));
+        leader = hybrid__find_pretokenizer(field[1], strlen(field[1]));
+        CHECK(pre && leader, "%s or %s is not there", field[0], field[1]);
+        if (!pre || !leader) continue;
+        CHECK(same_splits(pre, leader), "%s cuts otherwise than %s", field[0], field[1]);
+        CHECK(pre->whole_words == (*field[2] == '1'), "%s: words that are tokens", field[0]);
+        CHECK(pre->add_bos == (*field[3] == '1'), "%s: BOS", field[0]);
+        for (i = 0; i < n_split_rows && !same_splits(pre, split_rows[i]); i++) {}
+        CHECK(i < n_split_rows, "%s was compared with no regular expression", field[0]);
+    }
+    CHECK(names == 82, "%zu names", names);
+    for (i = 0; i < HYBRID__COUNT(refused); i++)
+        CHECK(!hybrid__find_pretokenizer(refused[i], strlen(refused[i])), "%s is taken for something", refused[i]);
     free(data);
 }
 
@@ -503,6 +548,248 @@ static void test_small(void)
     CHECK(hybrid_tokenizer_create(NULL, NULL, &tok, &error) == HYBRID_ERROR_INVALID && hybrid_tokenizer_from_gguf(NULL, NULL, &tok, &error) == HYBRID_ERROR_INVALID, "NULL");
 }
 
+/* ---- normalization form C ---- */
+
+static void check_nfc(const hybrid_tokenizer *tok, const char *text, size_t size, const char *expected,
+                      size_t n_expected)
+{
+    const size_t room = 3 * size + 3;
+    int32_t *ids = (int32_t *)malloc(room * sizeof *ids);
+    size_t n = 0, n_back = 0;
+    char *back;
+    hybrid_error error = { HYBRID_OK, 0, "" };
+    CHECK(hybrid_tokenize(tok, text, size, 0, ids, room, &n, &error) == HYBRID_OK, "%s", error.message);
+    back = detokenize(tok, ids, n, 0, &n_back);
+    CHECK(n_back == n_expected && !memcmp(back, expected, n_expected), "%.*s becomes %.*s, not %.*s", (int)size, text,
+          (int)n_back, back, (int)n_expected, expected);
+    free(back);
+    free(ids);
+}
+
+/* What HF's normalizer makes of texts, with tokens that are bytes; what is no UTF-8; a family without it. */
+static void test_nfc(void)
+{
+    static const char file[] = "tests/oracle/data/tok_nfc.txt";
+    static small_vocab v;
+    static const char torn[] = "\x80" "e\xCC\x81\xCC" "e\xCC\x81\xFF\xCC\x81\xED\xA0\x80\xCC\x81";
+    static const char torn_c[] = "\x80\xC3\xA9\xCC\xC3\xA9\xFF\xCC\x81\xED\xA0\x80\xCC\x81";
+    static const char special[] = "e\xCC\x81<|im\xCC\x81" "e\xCC\x81", special_c[] = "\xC3\xA9<|im\xCC\x81\xC3\xA9";
+    char *data = read_file(file, NULL), *line, *end, *field[4], *text, *expected;
+    hybrid_tokenizer *tok = NULL, *plain = NULL;
+    size_t size, n_expected, cases = 0;
+    TEST("normalization form C");
+    CHECK(data, "cannot read %s (run from the root of the repository)", file);
+    make_small(&v, "qwen2");
+    CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, NULL) == HYBRID_OK, "qwen2");
+    v.desc.pre = "llama-bpe";
+    CHECK(hybrid_tokenizer_create(NULL, &v.desc, &plain, NULL) == HYBRID_OK, "llama-bpe");
+    for (line = data; line && *line; line = end, cases++) {
+        end = line + strcspn(line, "\n");
+        if (*end) *end++ = 0;
+        if (fields(line, field) != 2) { CHECK(0, "a line has other fields"); break; }
+        text = read_hex(field[0], strlen(field[0]), &size);
+        expected = read_hex(field[1], strlen(field[1]), &n_expected);
+        check_nfc(tok, text, size, expected, n_expected);
+        check_nfc(plain, text, size, text, size);
+        free(text);
+        free(expected);
+    }
+    CHECK(cases > 200, "%zu cases", cases);
+    check_nfc(tok, torn, sizeof torn - 1, torn_c, sizeof torn_c - 1);
+    check_nfc(tok, special, sizeof special - 1, special_c, sizeof special_c - 1);
+    hybrid_tokenizer_destroy(tok);
+    hybrid_tokenizer_destroy(plain);
+    free(data);
+}
+
+/* Time that grows with the text: runs of marks, in order and out of it; what composes or decomposes again and again. */
+static void test_nfc_steps(void)
+{
+    static small_vocab v;
+    static const char *const parts[] = { "\xCC\x81", "\xCC\x81\xCC\xA3", "e\xCC\x81", "\xE1\x84\x80\xE1\x85\xA1",
+                                         "\xF0\x9D\x85\xA0" };
+    const size_t size = 60000;
+    char *text = (char *)malloc(size);
+    int32_t *ids = (int32_t *)malloc((3 * size + 3) * sizeof *ids);
+    hybrid_tokenizer *tok = NULL;
+    size_t i, at, n;
+    TEST("time of normalization");
+    make_small(&v, "qwen2");
+    CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, NULL) == HYBRID_OK, "qwen2");
+    for (i = 0; i < HYBRID__COUNT(parts); i++) {
+        const size_t length = strlen(parts[i]);
+        for (at = 0; at + length <= size; at += length) memcpy(text + at, parts[i], length);
+        all_steps = 0;
+        CHECK(hybrid_tokenize(tok, text, at, 0, ids, 3 * size + 3, &n, NULL) == HYBRID_OK, "part %zu", i);
+        CHECK(all_steps < 16 * size, "part %zu: %llu steps for %zu bytes", i, all_steps, at);
+    }
+    hybrid_tokenizer_destroy(tok);
+    free(ids);
+    free(text);
+}
+
+/* A small file is given as input.bin beside this repository; the ids are those of HF tokenizers. */
+static void test_nfc_case(void)
+{
+    static const int32_t expected[] = { 963, 1683, 109, 79252 };
+    size_t size;
+    char *text = read_file(data_path("../cases/08-qwen2-nfc/input.bin"), &size);
+    hybrid_tokenizer *tok = text ? open_vocab("ggml-vocab-qwen2.gguf") : NULL;
+    TEST("case 08");
+    if (tok) same_ids(tok, text, size, 0, expected, 4, "Qwen 2 with decomposed letters");
+    else SKIP("cases/08-qwen2-nfc or the vocabulary of Qwen 2 is not in the test data");
+    hybrid_tokenizer_destroy(tok);
+    free(text);
+}
+
+/* ---- files that leave out something ---- */
+
+typedef struct file_bytes {
+    char   bytes[16384];
+    size_t n;
+} file_bytes;
+
+static void put(file_bytes *f, const void *p, size_t n)
+{
+    memcpy(f->bytes + f->n, p, n);
+    f->n += n;
+}
+static void put_u32(file_bytes *f, uint32_t x) { put(f, &x, 4); }
+static void put_string(file_bytes *f, const char *s, size_t n)
+{
+    const uint64_t size = n;
+    put(f, &size, 8);
+    put(f, s, n);
+}
+static void put_key(file_bytes *f, const char *key, uint32_t type)
+{
+    put_string(f, key, strlen(key));
+    put_u32(f, type);
+}
+static void put_list(file_bytes *f, const char *key, const hybrid_string *list, size_t n)
+{
+    const uint64_t count = n;
+    size_t i;
+    put_key(f, key, 9);
+    put_u32(f, 8);
+    put(f, &count, 8);
+    for (i = 0; i < n; i++) put_string(f, list[i].data, list[i].size);
+}
+
+/* The vocabulary as a file; pre: NULL, a name, or "7" for the number 7. */
+static void put_vocab(file_bytes *f, const small_vocab *v, const char *architecture, const char *pre)
+{
+    const uint64_t no_tensors = 0, keys = pre ? 5 : 4;
+    f->n = 0;
+    put(f, "GGUF", 4);
+    put_u32(f, 3);
+    put(f, &no_tensors, 8);
+    put(f, &keys, 8);
+    put_key(f, "general.architecture", 8);
+    put_string(f, architecture, strlen(architecture));
+    put_key(f, "tokenizer.ggml.model", 8);
+    put_string(f, "gpt2", 4);
+    put_list(f, "tokenizer.ggml.tokens", v->tokens, v->desc.n_tokens);
+    put_list(f, "tokenizer.ggml.merges", v->merges, v->desc.n_merges);
+    if (!pre) return;
+    put_key(f, "tokenizer.ggml.pre", *pre == '7' ? 4 : 8);
+    if (*pre == '7') put_u32(f, 7);
+    else put_string(f, pre, strlen(pre));
+}
+
+typedef struct heard {
+    int  warnings;      /* of tokenizer.ggml.pre */
+    char last[512];
+} heard;
+
+static void hear_pre(void *user, hybrid_log_level level, const char *message)
+{
+    heard *h = (heard *)user;
+    if (level != HYBRID_LOG_WARN || !strstr(message, "tokenizer.ggml.pre")) return;
+    h->warnings++;
+    snprintf(h->last, sizeof h->last, "%s", message);
+}
+
+/* The tokenizer of a file of n bytes, or of the one at path. */
+static hybrid_tokenizer *open_heard(const void *data, size_t n, const char *path, heard *h, hybrid_error *error)
+{
+    hybrid_source source = { NULL, NULL, 0, { NULL, NULL, 0, NULL }, NULL, 0 };
+    hybrid_runtime_desc rd;
+    hybrid_runtime *rt = NULL;
+    hybrid_gguf *gguf = NULL;
+    hybrid_tokenizer *tok = NULL;
+    memset(h, 0, sizeof *h);
+    memset(&rd, 0, sizeof rd);
+    memset(error, 0, sizeof *error);
+    rd.logger.log = hear_pre;
+    rd.logger.user = h;
+    source.path = path;
+    source.data = data;
+    source.size = n;
+    CHECK(hybrid_runtime_create(&rd, &rt, error) == HYBRID_OK, "%s", error->message);
+    if (hybrid_gguf_open(rt, &source, &gguf, error) == HYBRID_OK) hybrid_tokenizer_from_gguf(rt, gguf, &tok, error);
+    hybrid_gguf_destroy(gguf);
+    hybrid_runtime_destroy(rt);
+    return tok;
+}
+
+/* Without tokenizer.ggml.pre the rules are llama.cpp's "default", and the log says what to do. */
+static void test_missing_pre(void)
+{
+    static small_vocab v;
+    static file_bytes f;
+    static const struct { const char *architecture, *pre, *taken; size_t n; } right[] = {
+        { "llama", NULL, "\"default\"", 3 }, { "llama", "", "\"default\"", 3 }, { "gpt2", NULL, "\"gpt-2\"", 2 },
+        { "gptneox", NULL, "\"olmo\"", 2 }, { "llama", "default", NULL, 3 }, { "llama", "gpt-2", NULL, 2 }
+    };
+    static const struct { const char *pre, *says; hybrid_result code; } wrong[] = {
+        { "7", "not a string", HYBRID_ERROR_FORMAT },
+        { "kimi-k2", "\"kimi-k2\", which is not known", HYBRID_ERROR_UNSUPPORTED },
+        { "gemma4", "of characters", HYBRID_ERROR_UNSUPPORTED },
+        { "whitespace", "without merging", HYBRID_ERROR_UNSUPPORTED }
+    };
+    hybrid_error error;
+    hybrid_tokenizer *tok;
+    int32_t ids[8];
+    const char *path;
+    heard h;
+    size_t i, n;
+    TEST("files without tokenizer.ggml.pre");
+    make_small(&v, NULL);
+    add_token(&v, "\xC4\xA0!", HYBRID_TOKEN_NORMAL);            /* " !": one word to gpt-2, two to default */
+    v.merges[0].data = "\xC4\xA0 !";
+    v.merges[0].size = 4;
+    for (i = 0; i < HYBRID__COUNT(right); i++) {
+        put_vocab(&f, &v, right[i].architecture, right[i].pre);
+        tok = open_heard(f.bytes, f.n, NULL, &h, &error);
+        CHECK(tok, "%s", error.message);
+        CHECK(h.warnings == (right[i].taken != NULL), "%d warnings", h.warnings);
+        CHECK(!right[i].taken || strstr(h.last, right[i].taken), "%s", h.last);
+        CHECK(!right[i].taken || strstr(h.last, "gguf-new-metadata --pre-tokenizer"), "%s", h.last);
+        CHECK(hybrid_tokenize(tok, "a !", 3, 0, ids, 8, &n, NULL) == HYBRID_OK && n == right[i].n, "%zu tokens", n);
+        hybrid_tokenizer_destroy(tok);
+    }
+    for (i = 0; i < HYBRID__COUNT(wrong); i++) {
+        put_vocab(&f, &v, "llama", wrong[i].pre);
+        tok = open_heard(f.bytes, f.n, NULL, &h, &error);
+        CHECK(!tok && error.result == wrong[i].code && strstr(error.message, wrong[i].says), "%s: %s", wrong[i].pre,
+              error.message);
+    }
+    CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, &error) == HYBRID_OK, "%s", error.message);
+    CHECK(hybrid_tokenize(tok, "a !", 3, 0, ids, 8, &n, NULL) == HYBRID_OK && n == 2,
+          "in memory, NULL is gpt-2: %zu", n);
+    hybrid_tokenizer_destroy(tok);
+
+    TEST("case 10");
+    if (!(path = data_path("../cases/10-missing-pre-silent/nopre.gguf"))) {
+        SKIP("cases/10-missing-pre-silent is not in the test data");
+        return;
+    }
+    tok = open_heard(NULL, 0, path, &h, &error);
+    CHECK(tok && h.warnings == 1, "%d warnings: %s", h.warnings, error.message);
+    hybrid_tokenizer_destroy(tok);
+}
+
 /* ---- properties ---- */
 
 static uint32_t next_random(uint32_t *state) { *state = *state * 1664525u + 1013904223u; return *state >> 8; }
@@ -526,7 +813,9 @@ static void test_round_trips(void)
             if (spm) for (n = 0; n + 2 < length; n++) if (!memcmp(text + n, "\xE2\x96\x81", 3)) text[n] = 'x';      /* spm reads it as a space */
             CHECK(hybrid_tokenize(tok, text, length, 0, ids, 1204, &n, NULL) == HYBRID_OK, "%s: %zu bytes give %zu ids", vocabs[i], length, n);
             back = detokenize(tok, ids, n, 0, &size);
-            CHECK(size == length && !memcmp(back, text, size), "%s: text %zu of %zu bytes comes back with %zu", vocabs[i], k, length, size);
+            if (i == 1) same_ids(tok, back, size, 0, ids, n, "normalized once and for all");
+            else CHECK(size == length && !memcmp(back, text, size), "%s: text %zu of %zu bytes comes back with %zu",
+                       vocabs[i], k, length, size);
             free(back);
         }
         hybrid_tokenizer_destroy(tok);
@@ -1016,7 +1305,7 @@ static void test_no_memory(void)
     meter m = { 1000, 0 };
     long until;
     int spm, done, which;
-    size_t n;
+    size_t n, i;
     TEST("out of memory");
     memset(text, 'a', sizeof text);
     memset(&rd, 0, sizeof rd);
@@ -1024,8 +1313,9 @@ static void test_no_memory(void)
     rd.allocator.free = meter_free;
     rd.allocator.user = &m;
     CHECK(hybrid_runtime_create(&rd, &rt, NULL) == HYBRID_OK, "runtime");
+    for (i = 0; i < 3000; i += 2) memcpy(text + i, i % 300 ? "\xCC\x81" : "\xCC\xA3", 2);    /* in a wrong order */
     for (spm = 0; spm < 2; spm++) {
-        make_small(&v, NULL);
+        make_small(&v, "qwen2");                                     /* which normalizes */
         if (spm) v.desc.model = "spm";
         for (until = 0, done = 0; !done && until < 100; until++) {
             hybrid_tokenizer *tok = NULL;
@@ -1060,9 +1350,14 @@ int main(void)
     test_vocab_lines("tests/oracle/data/tok_hf.txt", false);
     test_vocab_lines("tests/oracle/data/tok_llama.txt", true);
     test_splits();
+    test_names();
     test_models();
     test_roles();
     test_small();
+    test_nfc();
+    test_nfc_steps();
+    test_nfc_case();
+    test_missing_pre();
     test_round_trips();
     test_long_words();
     test_utf8();

@@ -31,7 +31,10 @@ typedef enum hybrid_token_role {
 /* A vocabulary in memory. Everything is copied. */
 typedef struct hybrid_tokenizer_desc {
     const char          *model;      /* "bpe": byte-level BPE (also when NULL); "spm": SentencePiece BPE */
-    const char          *pre;        /* bpe: how text is cut into words: "gpt-2" (also when NULL), "llama-bpe", "qwen2", "cl100k", "gpt-4o"... */
+    const char          *pre;        /* bpe: how text is cut into words: "gpt-2" (also when NULL), "llama-bpe", "qwen2",
+                                        "cl100k", "gpt-4o"..., and whether it is brought to Unicode's normalization form
+                                        C first, as Qwen's is: most names of tokenizer.ggml.pre in llama.cpp; the others
+                                        are refused */
     const hybrid_string *tokens;     /* n_tokens, the text of every id as GGUF and HF spell it; an empty one is never used */
     size_t               n_tokens;
     const uint8_t       *types;      /* n_tokens, hybrid_token_type; NULL: all are normal */
@@ -47,8 +50,10 @@ typedef struct hybrid_tokenizer_desc {
 } hybrid_tokenizer_desc;
 
 /* Makes a tokenizer from a vocabulary in memory, or from the tokenizer.ggml.* keys of a file (which may be closed then). runtime may be
- * NULL. HYBRID_ERROR_UNSUPPORTED: a model or pre-tokenizer that hybrid does not have (WordPiece, Unigram...); HYBRID_ERROR_FORMAT: tables
- * that contradict each other; HYBRID_ERROR_NOT_FOUND: no vocabulary in the file; HYBRID_ERROR_MEMORY, _INVALID, _LIMIT. */
+ * NULL. What a file leaves out is taken as llama.cpp takes it, and the log says so; without tokenizer.ggml.pre that is
+ * "default" (but GPT-2's and GPT-NeoX's own rules for those architectures), and a warning. HYBRID_ERROR_UNSUPPORTED: a
+ * model or pre-tokenizer that hybrid does not have (WordPiece, Unigram...); HYBRID_ERROR_FORMAT: tables that contradict
+ * each other; HYBRID_ERROR_NOT_FOUND: no vocabulary in the file; HYBRID_ERROR_MEMORY, _INVALID, _LIMIT. */
 HYBRID_API hybrid_result hybrid_tokenizer_create(hybrid_runtime *runtime, const hybrid_tokenizer_desc *desc, hybrid_tokenizer **tokenizer, hybrid_error *error);
 HYBRID_API hybrid_result hybrid_tokenizer_from_gguf(hybrid_runtime *runtime, const hybrid_gguf *gguf, hybrid_tokenizer **tokenizer, hybrid_error *error);
 HYBRID_API void hybrid_tokenizer_destroy(hybrid_tokenizer *tokenizer);
@@ -58,14 +63,16 @@ HYBRID_API void hybrid_tokenizer_destroy(hybrid_tokenizer *tokenizer);
 
 /* size bytes of text to ids. *n is the number of tokens of the whole text, also when it is more than capacity: then the result is
  * HYBRID_ERROR_LIMIT, the first capacity ids are there, and nothing else is written (ids may be NULL when capacity is 0).
- * size + 2 ids are always enough for bpe, 3 * size + 3 for spm. HYBRID_ERROR_MEMORY, _INVALID. Thread-safe. */
+ * 3 * size + 3 ids are always enough, size + 2 for bpe without normalization. The time grows with the text, whatever
+ * the vocabulary. HYBRID_ERROR_MEMORY, _INVALID. Thread-safe. */
 HYBRID_API hybrid_result hybrid_tokenize(const hybrid_tokenizer *tokenizer, const char *text, size_t size, unsigned flags,
                                          int32_t *ids, size_t capacity, size_t *n, hybrid_error *error);
 
 #define HYBRID_DETOKENIZE_SPECIAL      1u   /* show control and unknown tokens by their names; else they are nothing */
 
-/* n ids to text, the space that spm put before the first word taken away again. Sizes as in hybrid_tokenize; no zero is appended.
- * HYBRID_ERROR_INVALID: an id is negative; ids beyond the vocabulary (rows that a model was padded with) are nothing. Thread-safe. */
+/* n ids to text, the space that spm put before the first word taken away again; normalized text stays so. Sizes as in
+ * hybrid_tokenize; no zero is appended. HYBRID_ERROR_INVALID: an id is negative; ids beyond the vocabulary (rows that a
+ * model was padded with) are nothing. Thread-safe. */
 HYBRID_API hybrid_result hybrid_detokenize(const hybrid_tokenizer *tokenizer, const int32_t *ids, size_t n_ids, unsigned flags,
                                            char *text, size_t capacity, size_t *size, hybrid_error *error);
 

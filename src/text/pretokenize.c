@@ -9,6 +9,7 @@ typedef struct hybrid__pretokenizer {
     hybrid__split_fn splits[7];       /* zero ends the list */
     bool             whole_words;     /* a word that is a token is that token, whatever the merges say ("ignore_merges") */
     bool             add_bos;
+    bool             nfc;             /* Hugging Face's tokenizer puts normalization form C in front */
 } hybrid__pretokenizer;
 
 #define HYBRID__CHARS(name) (1u << HYBRID__CHAR_##name)
@@ -19,6 +20,17 @@ typedef struct hybrid__pretokenizer {
 #define HYBRID__REST      (0xFFFu & ~(HYBRID__LETTERS | HYBRID__CHARS(NUMBER) | HYBRID__SPACES))     /* [^\s\p{L}\p{N}] */
 
 HYBRID__INLINE bool hybrid__in_set(unsigned set, unsigned char_class) { return (set >> char_class & 1) != 0; }
+
+/* Whether c is in a set that is told by its edges: the first of a run, the first after it, and so on. */
+static bool hybrid__in_edges(const uint32_t *edges, size_t n, uint32_t c)
+{
+    size_t low = 0;
+    while (low < n) {
+        const size_t middle = (low + n) / 2;
+        if (edges[middle] <= c) low = middle + 1; else n = middle;
+    }
+    return low & 1;
+}
 
 /* The class of the character at p and its length. */
 HYBRID__INLINE unsigned hybrid__class_at(const uint8_t *classes, const uint8_t *p, const uint8_t *end, size_t *length)
@@ -94,14 +106,18 @@ static const uint8_t *hybrid__split_gpt2(const uint8_t *classes, const uint8_t *
     return hybrid__match_spaces(classes, p, end);
 }
 
+#define HYBRID__NO_CONTRACTIONS 1u       /* without the first alternative */
+#define HYBRID__NO_LINE_ENDS    2u       /* without [\r\n]* after what is neither letter nor number */
+
 /* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?LETTERS+|\p{N}{1,DIGITS}| ?[^\s LETTERS \p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ */
-HYBRID__INLINE const uint8_t *hybrid__split_gpt4(const uint8_t *classes, const uint8_t *p, const uint8_t *end, unsigned letters, int digits)
+HYBRID__INLINE const uint8_t *hybrid__split_gpt4(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                 unsigned letters, int digits, unsigned without)
 {
     const unsigned rest = HYBRID__REST & ~letters;
     const uint8_t *q;
     size_t length;
     unsigned k, next;
-    if (*p == '\'' && (q = hybrid__match_contraction(p, end, true)) != p) return q;
+    if (!(without & HYBRID__NO_CONTRACTIONS) && (q = hybrid__match_contraction(p, end, true)) != p) return q;
     k = hybrid__class_at(classes, p, end, &length);
     q = p + length;
     if (k == HYBRID__CHAR_NUMBER) {
@@ -117,12 +133,22 @@ HYBRID__INLINE const uint8_t *hybrid__split_gpt4(const uint8_t *classes, const u
     if (hybrid__in_set(letters, k)) return hybrid__chars_of(classes, q, end, letters);     /* a mark, where marks are letters */
     if (*p == ' ' && hybrid__in_set(rest, next)) q += length;
     else if (!hybrid__in_set(rest, k)) return hybrid__match_lines(classes, p, end);
-    return hybrid__chars_of(classes, hybrid__chars_of(classes, q, end, rest), end, HYBRID__CHARS(NEWLINE));
+    q = hybrid__chars_of(classes, q, end, rest);
+    return without & HYBRID__NO_LINE_ENDS ? q : hybrid__chars_of(classes, q, end, HYBRID__CHARS(NEWLINE));
 }
 
-static const uint8_t *hybrid__split_llama3(const uint8_t *classes, const uint8_t *p, const uint8_t *end) { return hybrid__split_gpt4(classes, p, end, HYBRID__LETTERS, 3); }
-static const uint8_t *hybrid__split_qwen2(const uint8_t *classes, const uint8_t *p, const uint8_t *end) { return hybrid__split_gpt4(classes, p, end, HYBRID__LETTERS, 1); }
-static const uint8_t *hybrid__split_qwen35(const uint8_t *classes, const uint8_t *p, const uint8_t *end) { return hybrid__split_gpt4(classes, p, end, HYBRID__LETTERS | HYBRID__CHARS(MARK), 1); }
+static const uint8_t *hybrid__split_llama3(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    return hybrid__split_gpt4(classes, p, end, HYBRID__LETTERS, 3, 0);
+}
+static const uint8_t *hybrid__split_qwen2(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    return hybrid__split_gpt4(classes, p, end, HYBRID__LETTERS, 1, 0);
+}
+static const uint8_t *hybrid__split_qwen35(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    return hybrid__split_gpt4(classes, p, end, HYBRID__LETTERS | HYBRID__CHARS(MARK), 1, 0);
+}
 
 /* [^\r\n\p{L}\p{N}]?U*W+S?|[^\r\n\p{L}\p{N}]?U+W*S?, U = [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}], W = [\p{Ll}\p{Lm}\p{Lo}\p{M}], S the contractions;
  * p when there is none. U* takes all it can and gives back from its end until W+ finds a first character, so what matters is the last
@@ -161,8 +187,14 @@ HYBRID__INLINE const uint8_t *hybrid__split_cased(const uint8_t *classes, const 
     return q;
 }
 
-static const uint8_t *hybrid__split_gpt4o(const uint8_t *classes, const uint8_t *p, const uint8_t *end) { return hybrid__split_cased(classes, p, end, true, 3); }
-static const uint8_t *hybrid__split_tekken(const uint8_t *classes, const uint8_t *p, const uint8_t *end) { return hybrid__split_cased(classes, p, end, false, 1); }
+static const uint8_t *hybrid__split_gpt4o(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    return hybrid__split_cased(classes, p, end, true, 3);
+}
+static const uint8_t *hybrid__split_tekken(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    return hybrid__split_cased(classes, p, end, false, 1);
+}
 
 /* ---- splits of one kind of character: the pieces are the matches and what lies between them ---- */
 
@@ -306,8 +338,10 @@ static const uint8_t *hybrid__split_trailing_space(const uint8_t *classes, const
     return p;
 }
 
-/* [!-/:-@\[-`{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ and what lies between */
-static const uint8_t *hybrid__match_deepseek3(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+/* [!-/:-@\[-`{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+ * and what lies between; without lines, ... | ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+ */
+HYBRID__INLINE const uint8_t *hybrid__match_deepseek3(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                      bool lines)
 {
     const unsigned word = HYBRID__LETTERS | HYBRID__CHARS(MARK), marks = HYBRID__CHARS(PUNCTUATION) | HYBRID__CHARS(SYMBOL);
     const uint8_t *q;
@@ -320,90 +354,27 @@ static const uint8_t *hybrid__match_deepseek3(const uint8_t *classes, const uint
     if (!hybrid__in_set(HYBRID__LETTERS | marks | HYBRID__CHARS(NEWLINE), k) && (q = hybrid__chars_of(classes, p + length, end, word)) != p + length) return q;
     if ((q = hybrid__chars_of(classes, p, end, word)) != p) return q;
     q = *p == ' ' ? p + 1 : p;
-    if (q < end && hybrid__in_set(marks, hybrid__class_at(classes, q, end, &length)))
-        return hybrid__chars_of(classes, hybrid__chars_of(classes, q, end, marks), end, HYBRID__CHARS(NEWLINE));
-    return hybrid__in_set(HYBRID__SPACES, k) ? hybrid__match_lines(classes, p, end) : p;
+    if (q < end && hybrid__in_set(marks, hybrid__class_at(classes, q, end, &length))) {
+        q = hybrid__chars_of(classes, q, end, marks);
+        return hybrid__chars_of(classes, q, end, lines ? HYBRID__CHARS(NEWLINE) : 0);
+    }
+    if (!hybrid__in_set(HYBRID__SPACES, k)) return p;
+    if (lines) return hybrid__match_lines(classes, p, end);
+    return k == HYBRID__CHAR_NEWLINE ? p + length : hybrid__match_spaces(classes, p, end);
 }
-static const uint8_t *hybrid__split_deepseek3(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+HYBRID__INLINE const uint8_t *hybrid__split_deepseek(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                     bool lines)
 {
-    const uint8_t *q = hybrid__match_deepseek3(classes, p, end);
+    const uint8_t *q = hybrid__match_deepseek3(classes, p, end, lines);
     size_t length;
     if (q != p) return q;
     do {
         hybrid__class_at(classes, q, end, &length);
         q += length;
-    } while (q < end && hybrid__match_deepseek3(classes, q, end) == q);
+    } while (q < end && hybrid__match_deepseek3(classes, q, end, lines) == q);
     return q;
 }
-
-/* ---- the families ---- */
-
-#define HYBRID__GPT2      { hybrid__split_gpt2, NULL, NULL, NULL, NULL, NULL, NULL }
-#define HYBRID__LLAMA3    { hybrid__split_llama3, NULL, NULL, NULL, NULL, NULL, NULL }
-#define HYBRID__QWEN2     { hybrid__split_qwen2, NULL, NULL, NULL, NULL, NULL, NULL }
-#define HYBRID__GPT4O     { hybrid__split_gpt4o, NULL, NULL, NULL, NULL, NULL, NULL }
-#define HYBRID__STARCODER { hybrid__split_number1, hybrid__split_gpt2, NULL, NULL, NULL, NULL, NULL }
-#define HYBRID__DEEPSEEK3 { hybrid__split_number3, hybrid__split_deepseek3_cjk, hybrid__split_deepseek3, NULL, NULL, NULL, NULL }
-
-/* The name of tokenizer.ggml.pre (or of a tiktoken encoding); nothing at all is gpt-2. NULL: hybrid does not have it. */
-static const hybrid__pretokenizer *hybrid__find_pretokenizer(const char *name, size_t size)
+static const uint8_t *hybrid__split_deepseek3(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
 {
-    static const hybrid__pretokenizer table[] = {
-        { "gpt-2",            HYBRID__GPT2,      false, false },
-        { "r50k",             HYBRID__GPT2,      false, false },
-        { "p50k",             HYBRID__GPT2,      false, false },
-        { "phi-2",            HYBRID__GPT2,      false, false },
-        { "olmo",             HYBRID__GPT2,      false, false },
-        { "mpt",              HYBRID__GPT2,      false, false },
-        { "jais",             HYBRID__GPT2,      false, false },
-        { "trillion",         HYBRID__GPT2,      false, false },
-        { "exaone4",          HYBRID__GPT2,      false, false },
-        { "granite-docling",  HYBRID__GPT2,      false, false },
-        { "gigachat",         HYBRID__GPT2,      false, false },
-        { "a.x-4.0",          HYBRID__GPT2,      false, false },
-        { "llama-bpe",        HYBRID__LLAMA3,    true,  true  },
-        { "llama3",           HYBRID__LLAMA3,    true,  true  },
-        { "llama-v3",         HYBRID__LLAMA3,    true,  true  },
-        { "falcon3",          HYBRID__LLAMA3,    true,  true  },
-        { "falcon-h1",        HYBRID__LLAMA3,    true,  true  },
-        { "pixtral",          HYBRID__LLAMA3,    true,  true  },
-        { "midm-2.0",         HYBRID__LLAMA3,    true,  true  },
-        { "lfm2",             HYBRID__LLAMA3,    true,  true  },
-        { "cl100k",           HYBRID__LLAMA3,    false, false },
-        { "dbrx",             HYBRID__LLAMA3,    false, false },
-        { "smaug-bpe",        HYBRID__LLAMA3,    false, false },
-        { "chatglm-bpe",      HYBRID__LLAMA3,    false, false },
-        { "glm4",             HYBRID__LLAMA3,    false, false },
-        { "qwen2",            HYBRID__QWEN2,     false, false },
-        { "deepseek-r1-qwen", HYBRID__QWEN2,     false, false },
-        { "stablelm2",        HYBRID__QWEN2,     false, false },
-        { "hunyuan",          HYBRID__QWEN2,     false, false },
-        { "megrez",           HYBRID__QWEN2,     false, false },
-        { "bailingmoe",       HYBRID__QWEN2,     false, false },
-        { "qwen35",           { hybrid__split_qwen35, NULL, NULL, NULL, NULL, NULL, NULL }, false, false },
-        { "gpt-4o",           HYBRID__GPT4O,     false, false },
-        { "o200k",            HYBRID__GPT4O,     false, false },
-        { "llama4",           HYBRID__GPT4O,     false, false },
-        { "tekken",           { hybrid__split_tekken, NULL, NULL, NULL, NULL, NULL, NULL }, true, true },
-        { "starcoder",        HYBRID__STARCODER, false, false },
-        { "refact",           HYBRID__STARCODER, false, false },
-        { "command-r",        HYBRID__STARCODER, false, false },
-        { "smollm",           HYBRID__STARCODER, false, false },
-        { "codeshell",        HYBRID__STARCODER, false, false },
-        { "exaone",           HYBRID__STARCODER, false, false },
-        { "minerva-7b",       HYBRID__STARCODER, false, false },
-        { "falcon",           { hybrid__split_falcon_marks, hybrid__split_gpt2, hybrid__split_digits3, NULL, NULL, NULL, NULL }, false, false },
-        { "default",          { hybrid__split_default_marks, hybrid__split_gpt2, hybrid__split_numbers, hybrid__split_digits3, NULL, NULL, NULL }, false, false },
-        { "deepseek-coder",   { hybrid__split_line_breaks, hybrid__split_letters, hybrid__split_punctuation, hybrid__split_deepseek_cjk,
-                                hybrid__split_number1, NULL, NULL }, false, false },
-        { "deepseek-llm",     { hybrid__split_line_breaks, hybrid__split_deepseek_letters, hybrid__split_deepseek_marks,
-                                hybrid__split_trailing_space, hybrid__split_deepseek_cjk, hybrid__split_numbers, NULL }, false, false },
-        { "deepseek-v3",      HYBRID__DEEPSEEK3, false, false },
-        { "hunyuan-dense",    HYBRID__DEEPSEEK3, false, false }
-    };
-    size_t i;
-    if (!size) return &table[0];
-    for (i = 0; i < HYBRID__COUNT(table); i++)
-        if (strlen(table[i].name) == size && !memcmp(table[i].name, name, size)) return &table[i];
-    return NULL;
+    return hybrid__split_deepseek(classes, p, end, true);
 }

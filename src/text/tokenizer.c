@@ -28,6 +28,10 @@ static hybrid_result hybrid__tokenizer_build(hybrid_tokenizer *t, const hybrid__
     if ((r = hybrid__vocab_make_joined(t, error)) != HYBRID_OK || t->spm) return r;
     if (!(t->classes = (uint8_t *)hybrid__alloc(t->rt, 65536))) return hybrid__fail_memory(error, 65536);
     hybrid__unicode_expand(t->classes);
+    if (!t->pre->nfc || t->raw) return HYBRID_OK;
+    t->nfc = (uint8_t *)hybrid__alloc(t->rt, HYBRID__NFC_BITS);
+    if (!t->nfc) return hybrid__fail_memory(error, HYBRID__NFC_BITS);
+    hybrid__nfc_expand(t->nfc);
     return HYBRID_OK;
 }
 
@@ -142,6 +146,27 @@ static bool hybrid__has_escaped_space(const uint8_t *p, const uint8_t *end)
     return false;
 }
 
+/* Text of byte-level BPE; that of some families in normalization form C. Special tokens were found in it as it stands,
+ * as Hugging Face finds those that are not "normalized", as all of these families are. */
+static void hybrid__tokenize_normal(hybrid__tokenize_job *job, const uint8_t *p, const uint8_t *end)
+{
+    const hybrid_tokenizer *t = job->t;
+    const uint8_t *before = job->end;
+    hybrid__nfc_text text = { NULL, 0, 0 };
+    if (t->nfc && !hybrid__nfc(t->rt, t->nfc, p, (size_t)(end - p), &text)) {
+        job->out_of_memory = true;
+        return;
+    }
+    if (text.bytes) {
+        p = text.bytes;
+        end = p + text.n;
+        job->end = end + HYBRID__NFC_AFTER;
+    }
+    hybrid__tokenize_piece(job, t->pre->splits, p, end);
+    job->end = before;
+    hybrid__free(t->rt, text.bytes);
+}
+
 /* Text between special tokens. */
 static void hybrid__tokenize_fragment(hybrid__tokenize_job *job, const uint8_t *p, const uint8_t *end)
 {
@@ -151,7 +176,7 @@ static void hybrid__tokenize_fragment(hybrid__tokenize_job *job, const uint8_t *
     uint8_t *copy;
     const bool space = t->add_space;
     if (p == end) return;
-    if (!t->spm) { hybrid__tokenize_piece(job, t->pre->splits, p, end); return; }
+    if (!t->spm) { hybrid__tokenize_normal(job, p, end); return; }
     if (!space && !hybrid__has_escaped_space(p, end)) { hybrid__tokenize_joined(job, p, end); return; }
     if (!hybrid__add_size(size, 1 + 8 * HYBRID__CACHE_TEXT, &bytes) || !(copy = (uint8_t *)hybrid__alloc(t->rt, bytes))) {
         job->out_of_memory = true;

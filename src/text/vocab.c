@@ -41,6 +41,7 @@ struct hybrid_tokenizer {
     uint32_t       *special_pairs;    /* a bit for every pair of bytes that may end one */
     uint32_t       *joined;           /* a bit for every pair of bytes that stand side by side in some token */
     uint8_t        *classes;          /* bpe: of the code points below U+10000 */
+    uint8_t        *nfc;              /* HYBRID__NFC_BITS, where text is normalized first; or NULL */
     const hybrid__pretokenizer *pre;  /* bpe */
 };
 
@@ -406,6 +407,7 @@ static void hybrid__vocab_destroy(hybrid_tokenizer *t)
     hybrid__free(rt, t->special_pairs);
     hybrid__free(rt, t->joined);
     hybrid__free(rt, t->classes);
+    hybrid__free(rt, t->nfc);
     hybrid__free(rt, t);
     hybrid__runtime_release(rt);
 }

@@ -4,6 +4,7 @@
 tests/oracle/data/tok_hf.txt     the HF cases of shared/data/tokenizer/vectors (extracted there from transformers.js), as lines
 tests/oracle/data/tok_llama.txt  random texts with what llama.cpp (llama-cpp-python) makes of them
 tests/oracle/data/tok_split.txt  random texts cut by the pre-tokenizers' regular expressions, run by HF tokenizers' engine
+tests/oracle/data/tok_nfc.txt    texts and what HF tokenizers' normalization form C makes of them
 
 Run from the root of the repository with the virtual environment of `make oracles`. Deterministic.
 """
@@ -11,6 +12,7 @@ import json
 import os
 import random
 import sys
+import unicodedata
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import tok_random  # noqa: E402
@@ -56,12 +58,26 @@ CORNERS = ["\u0301!!", "\u0301ABC", "\u0301Abc", "(\u0301)", "\u30fcAB", "A\u30f
            "x  ", "!?\r\n\r\n/", "\tx", "\u00a0\u00a0y", "'\u017f'S", "don\u2019t 'Tis", "a\u200db", "$1,000.00 #tag @me", "if(a<b){c;}", "\u65e5\u672cab\uac00\u304b1"]
 
 
+# Characters that the expressions of single families are about.
+OF_FAMILY = {"superbpe": "0123456789\u0663\u00bd\u2167\u00b2a ", "jais-2": "  \u00a0\t\n a", "exaone-moe": "ab \u0301 \n'!/\r1",
+             "spark2_5": "\n\r 1a!\u6f22\u3041\t", "chameleon": ["IMGIMG", "A", "I", "Z", "<sentinel:", "1", ">", "   ", "    ", " ", "\t", "a"],
+             "laguna": "\n\r a1!'s", "bloom": " a(|.,\u2026\u09641\n\t\u00a0", "viking": " a(|.,1\n", "minicpm5": "12a \n'",
+             "seed-coder": "a1!\n\r '", "ufakzeka": "a1!\n's "}
+
+
+def family_texts(pre, rng):
+    """For the newer families; the long runs of spaces are Jais's."""
+    out = ["".join(rng.choice(OF_FAMILY[pre]) for _ in range(rng.randrange(1, 24))) for _ in range(25)]
+    return out + ["x" + " " * n + e for n, e in ((3, "y"), (7, ""), (600, "\nz"), (1030, "y")) if pre == "jais-2"]
+
+
 def split_cases(per_pre=25):
     """pre-tokenizer <tab> text (hex) <tab> ends of the words in bytes"""
     lines = []
     for pre in tok_random.REGEX:
         rng = random.Random("stored " + pre)
-        for text in CORNERS + [tok_random.text(rng, [], 10) for _ in range(per_pre)]:
+        texts = CORNERS + [tok_random.text(rng, [], 10) for _ in range(per_pre)]
+        for text in family_texts(pre, rng) + texts[:4] if pre in OF_FAMILY else texts:
             at, ends = 0, []
             for word in tok_random.regex_split(pre, text):
                 at += len(word.encode())
@@ -71,7 +87,27 @@ def split_cases(per_pre=25):
     print("tok_split.txt", len(lines))
 
 
+def nfc_cases():
+    """text (hex) <tab> normalized (hex)"""
+    from tokenizers import normalizers
+    nfc, rng, texts = normalizers.NFC(), random.Random("stored nfc"), []
+    points = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
+    marks = [chr(c) for c in points if unicodedata.combining(chr(c))]
+    parts = [chr(c) for c in points if unicodedata.decomposition(chr(c)) and "<" not in unicodedata.decomposition(chr(c))]
+    hangul = [chr(c) for c in (0x1100, 0x1112, 0x1113, 0x1161, 0x1175, 0x1176, 0x11A7, 0x11A8, 0x11C2, 0x11C3, 0xAC00, 0xAC01, 0xD788)]
+    letters, usual = list("aeiouAsq \n"), [chr(c) for c in (0x300, 0x301, 0x302, 0x308, 0x30A, 0x323, 0x327, 0x328, 0x338)]
+    for k in range(240):
+        pool = [letters + usual, letters + marks, parts + marks, hangul + letters[:1], parts + letters + hangul + usual][k % 5]
+        texts.append("".join(rng.choice(pool) for _ in range(rng.randrange(1, 10))))
+    texts += ["x" + "".join(rng.choice(usual) for _ in range(n)) + "\u00e9!" for n in (31, 32, 33, 34, 63, 64, 65, 120)]
+    texts += ["e\u0301", "n\u0303o", "A\u030a", "\u212b", "\u0344", "\U0001d160", "\ufb2c", "", "plain", "\u00e9\u4e2d"]
+    lines = [f"{text_field(t)}\t{text_field(nfc.normalize_str(t))}\n" for t in texts]
+    open(OUT + "tok_nfc.txt", "w").writelines(lines)
+    print("tok_nfc.txt", len(lines), "of them changed:", sum(nfc.normalize_str(t) != t for t in texts))
+
+
 if __name__ == "__main__":
     hf_cases()
     split_cases()
+    nfc_cases()
     llama_cases()

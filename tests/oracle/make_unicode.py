@@ -3,10 +3,14 @@
 
 Source: the Unicode Character Database as packaged in `unicodedata2` (pip install unicodedata2==16.0.0). 16.0 is the version that
 HF tokenizers 0.23 and tiktoken 0.14 use, code point for code point (tests/oracle/tok_classes.py compares them).
-Run from the root of the repository: python3 tests/oracle/make_unicode.py
+The tables of NFC are those of that database without the characters that HF tokenizers' normalizer does not know yet: it
+goes by Unicode 9.
+Run from the root of the repository with the virtual environment of `make oracles`: python3 tests/oracle/make_unicode.py
 """
 import sys
 import unicodedata2 as ucd
+from tokenizers import Regex, normalizers
+from tokenizers.pre_tokenizers import Split
 
 VERSION = "16.0.0"
 if ucd.unidata_version != VERSION:
@@ -52,7 +56,56 @@ for cp in range(0x110000):
     if k != before:
         runs.append(cp << 4 | k)
         before = k
+
+
+def hf_knows(cp):
+    """Whether HF's NFC gives a code point the combining class and the decomposition that the database gives it."""
+    hf, c = normalizers.NFC(), chr(cp)
+    texts = [c, ucd.normalize("NFD", c), "q\u0301" + c + "\u0334", "q\u0345" + c]
+    return all(hf.normalize_str(t) == ucd.normalize("NFC", t) for t in texts)
+
+
+POINTS = [cp for cp in range(0x110000) if not 0xD800 <= cp < 0xE000]
+HANGUL = range(0xAC00, 0xD7A4)
+cclass, split, composes = {}, {}, {}
+for cp in POINTS:
+    decomposition = ucd.decomposition(chr(cp))
+    if not (ucd.combining(chr(cp)) or (decomposition and not decomposition.startswith("<"))) or not hf_knows(cp):
+        continue
+    if ucd.combining(chr(cp)):
+        cclass[cp] = ucd.combining(chr(cp))
+    if decomposition and not decomposition.startswith("<"):
+        split[cp] = [int(x, 16) for x in decomposition.split()] + ([0] if " " not in decomposition else [])
+        if ucd.normalize("NFC", chr(cp)) == chr(cp):
+            composes[cp] = split[cp]
+assert all(second not in split for first, second in split.values()), "only what comes first is split again"
+order = sorted(split)
+compose = sorted((pair, order.index(cp)) for cp, pair in composes.items())
+JAMO = [*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)]
+unstable = {*cclass, *(cp for cp in split if cp not in composes), *(b for a, b in composes.values()), *JAMO}
+edges = [cp for cp in range(0x110000) if (cp in unstable) != (cp - 1 in unstable)]
+marks, before = [], 0
+for cp in range(0x110000):
+    if cclass.get(cp, 0) != before:
+        before = cclass.get(cp, 0)
+        marks.append(cp << 8 | before)
 deepseek = [v for r in ranges_of(DEEPSEEK) for v in r]
+
+
+def matched(pattern):
+    """The code points that HF tokenizers' engine finds for a pattern: it has the scripts, which unicodedata2 has not."""
+    split, left = Split(Regex(pattern), "removed"), set()
+    for i in range(0, len(POINTS), 4096):
+        for piece, _ in split.pre_tokenize_str("".join(map(chr, POINTS[i:i + 4096]))):
+            left |= {ord(c) for c in piece}
+    return set(POINTS) - left
+
+
+def ends_of(points):
+    return [v for v in range(0x110001) if (v in points) != (v - 1 in points)]
+
+
+digits = ends_of(matched(r"\d"))
 
 with open("src/text/unicode_data.c", "w", encoding="ascii") as f:
     f.write(f"""/* text/unicode_data: made by tests/oracle/make_unicode.py from the Unicode Character Database {VERSION}; do not edit.
@@ -65,5 +118,33 @@ static const uint32_t hybrid__unicode_runs[{len(runs)}] = {{
 static const uint32_t hybrid__deepseek_letters[{len(deepseek)}] = {{
 {table(deepseek, 18, "0x%X")}
 }};
+
+/* \\d: the first of each run and the first after it. */
+static const uint32_t hybrid__digit_edges[{len(digits)}] = {{
+{table(digits, 12, "0x%X")}
+}};
+
+/* NFC, as HF tokenizers know it (Unicode 9). Canonical decompositions, sorted: code point << 42 | first << 21 | second
+ * (0: there is none). */
+static const uint64_t hybrid__nfc_splits[{len(order)}] = {{
+{table([cp << 42 | split[cp][0] << 21 | split[cp][1] for cp in order], 5, "0x%X")}
+}};
+
+/* Those that are composed again: their places in the table above, sorted by first and second. */
+static const uint16_t hybrid__nfc_composes[{len(compose)}] = {{
+{table([i for _, i in compose], 22, "%d")}
+}};
+
+/* Canonical combining classes: first code point of a run << 8 | class. */
+static const uint32_t hybrid__nfc_classes[{len(marks)}] = {{
+{table(marks, 10, "0x%X")}
+}};
+
+/* Where NFC has something to do: code points that may follow others differently (a class other than 0, the second of a
+ * composition), or are never left as they are. The first of a run, then the first after it, and so on. */
+static const uint32_t hybrid__nfc_edges[{len(edges)}] = {{
+{table(edges, 12, "0x%X")}
+}};
 """)
-print(len(runs), "runs,", len(deepseek) // 2, "ranges")
+print(len(runs), "runs,", len(deepseek) // 2, "ranges,", len(order), "splits,", len(compose), "composed,", len(marks),
+      "classes,", len(edges), "edges")

@@ -46,6 +46,18 @@ REGEX = {
                     r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""],
 }
 
+REGEX["minicpm5"] = [r"\p{N}{1,3}", CL100K.replace("{1,3}", "+")]
+REGEX["seed-coder"] = [CL100K.replace("{1,3}", "").replace(r"[^\s\p{L}\p{N}]+[\r\n]*", r"[^\s\p{L}\p{N}\r\n]+")]
+REGEX["ufakzeka"] = [CL100K.replace("{1,3}", "").replace("(?i:'s|'t|'re|'ve|'m|'ll|'d)|", "")]
+REGEX["laguna"] = [r"[^\n]+|[\n]+", CL100K.replace("{1,3}", "")]
+REGEX["jais-2"] = [CL100K[:-len(r"|\s+(?!\S)|\s+")] + "".join(r"|\s{%d}(?!\S)" % 2 ** k for k in range(9, 1, -1)) + r"|\s{1,2}(?!\S)|\s{1}"]
+REGEX["bloom"] = [r" ?[^(\s|.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c)]+"]
+REGEX["viking"] = REGEX["bloom"] + [r"\p{N}"]
+REGEX["superbpe"] = [r"\p{N}+", r"(?=(\d{3})+(?!\d))"]
+REGEX["exaone-moe"] = [r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+"]
+REGEX["spark2_5"] = [r"\p{N}", REGEX["deepseek-v3"][1], REGEX["deepseek-v3"][2].replace(r"[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+", r"[\p{P}\p{S}]+|[\r\n]")]
+REGEX["chameleon"] = ["<sentinel:[0-9]+>", "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z", r"([\t\n]|    |  )", r"\p{N}", r"[\p{P}!-/:-@\[-`{-~]", GPT2[:-len(r"|\s+")]]
+
 
 def deepseek_letters():
     """The class as make_unicode.py has it (that script cannot be imported: it works at import)."""
@@ -97,8 +109,13 @@ def text(rng, specials, longest):
 def known_difference(vocab, s):
     """Where llama.cpp departs from HF and tiktoken, and hybrid follows those:
     - it has no (?i:...) and leaves out that s folds to U+017F;
-    - its tables are of another version of Unicode."""
+    - its tables are of another version of Unicode;
+    - it does not normalize (Qwen)."""
     import unicodedata
+    if vocab in ("qwen2",):
+        from tokenizers import normalizers
+        if normalizers.NFC().normalize_str(s) != s:
+            return True
     return "'\u017f" in s or any(unicodedata.category(c) == "Cn" for c in s)
 
 
