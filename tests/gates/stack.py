@@ -1,0 +1,191 @@
+"""No call takes more than 64 KB of the host's stack: the compiler's own figures, added up along every chain of calls.
+
+gcc writes the frame of each function and who calls whom (-fcallgraph-info=su). A call through a pointer has no target there, but a source
+line: the member that it calls (be->norm) may hold every function whose address is taken and whose name has that word (hybrid__cpu_norm,
+hybrid__norm_avx2), or what HOLDS says. Every turn of a recursion asks for room (hybrid__stack_room, core/stack.c), or BOUNDED knows how
+deep it gets. What a call takes at most is then the way to where the stack is first measured, the budget of core/stack.c, and the longest
+way from one asking to the next, or to the last function that is called."""
+import os
+import re
+
+from compiling import optimized
+from gates import gate
+from house import in_header, replace
+
+LIMIT = 64 * 1024
+ASKS, OPENS = r"hybrid__(stack_room|jarena_room|j\w+_enter)", "hybrid__stack_open"
+# Frames of the C library in bytes, by what glibc and musl take, rounded up; what is not here: 1024.
+LIBC = {"snprintf": 8192, "vsnprintf": 8192, "strtod": 8192, "qsort": 2048}
+# Recursions that do not ask: how many of its calls may be open at a time, whatever the input.
+BOUNDED = {
+    "hybrid__cpu_experts": 2,           # a batch too large for the scratch in two parts
+    "hybrid__folder_expand": 8,         # a path with stars in it
+    "hybrid__gguf_scan_array": 9,       # arrays in arrays (HYBRID_GGUF_MAX_DEPTH)
+    "hybrid__jbuiltin_call": 2,         # a filter that asks a test
+    "hybrid__jf_generator": 2,          # a generator that runs the filter that made it; one of another begins with hybrid__jinja_wake
+    "hybrid__jhash": 17,                # tuples in tuples (HYBRID__J_KEY_DEPTH)
+    "hybrid__jinja_format_text_of": 3,  # fields in fields of format(): two levels
+    "hybrid__jinja_strftime": 2,        # %c is made of others
+    "hybrid__jparse_operators": 12,     # levels of precedence
+    "hybrid__tokenize_piece": 9,        # the rules of one pre-tokenizer
+    "hybrid_mix_find": 2,               # one name for another
+}
+# What a call through a pointer leads to: the expression that is called, by its end; the functions ({} is the member's name).
+FOREIGN = r".*\b(spare->destroy|cu[A-Z]\w*|cublas\w+|nvrtc\w+|log|progress|trace|find|use|reader\.\w+|host\.(load|store)|read_at|write)"
+HOLDS = [
+    (r".*\b(allocator|a)\.\w+", r"hybrid__(default|counter)_{}"),
+    (r".*\bbase\.\w+", r"hybrid__default_{}"),
+    (r".*\bbe->ops->\w+", r"hybrid__(cpu|cuda_be)_(op_)?{0}|hybrid__{0}_in_parts"),
+    (r".*\b(device|gpu|host)(->|\.)ops->\w+", r"hybrid__(host|gpu)_(backend_)?{}"),
+    (r".*\bhybrid__gpu_provider->\w+", r"hybrid__gpu_provider_{}"),
+    (r"f->fn", r"hybrid__j[fglmt]_\w+"),
+    (r"(pool|s)->fn", r"hybrid__\w+_(chunk|turn|prepare)"),
+    (r"fn", r"hybrid__library_in_folder"),
+    (r".*\bhost_for", r"hybrid__host_lane"),
+    (r".*->prepare", r"hybrid__(?!matmul|experts)\w+_prepare(_\w+)?"),
+    (r".*\bunpack", r"hybrid__(ints|byte_q|panel)\w*_\w+"),
+    (r".*bytes", r"hybrid__\w*(bytes|scratch)\w*"),
+    (r".*\btile", r"hybrid__\w*tile\d+_\w+"),
+    (r".*\binfo", r"hybrid__cuda_module"),
+    (r".*\b(quantize|dequantize)_row", r"hybrid__(de)?quantize_\w+"),
+    (r".*\b(begin|end)", r"hybrid__amx_{}"),
+    (r".*\w", r"(?!hybrid__(cpu|cuda|host|gpu|default|counter)_)hybrid__(\w+_)?{}(_\w+)?"),          # kernels, rules of a tokenizer
+]
+# Called by qsort, by a new thread, before main; by a child of fork in the driver's place; by tests only, yet (an op that no model has).
+NOT_CALLED = r"hybrid__(falling|bias_order|worker_entry|cuda_register|forked_\w+|(cpu|cuda_be)_scale)"
+
+
+def plain(title):
+    """one.c:hybrid__f.constprop.0 is hybrid__f."""
+    return re.sub(r"\.(isra|part|constprop|cold)\b.*", "", title.split(":")[-1])
+
+
+class Calls:
+    """The functions of an object: the frame of each in bytes, and whom it calls."""
+
+    def __init__(self, path, root):
+        self.frame, self.calls, self.wrong = {}, {}, []
+        with open(path, encoding="utf-8") as f:
+            text = f.read()
+        for title, label in re.findall(r'^node: \{ title: "([^"]+)" label: "([^"]*)"', text, re.M):
+            size = re.search(r"(\d+) bytes \(([\w,]+)\)", label)
+            bytes_of = int(size.group(1)) if size else LIBC.get(title, 1024)
+            if size and size.group(2) == "dynamic":
+                self.wrong.append("%s has an array whose size is not known" % title)
+            self.frame[plain(title)] = bytes_of + self.frame.get(plain(title), 0)       # its parts may call each other
+            self.calls.setdefault(plain(title), set())
+        pointers = []
+        for source, target, place in re.findall(r'^edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"(?: label: "([^"]*)")?', text, re.M):
+            if target == "__indirect_call":
+                pointers.append((plain(source), place))
+            elif plain(source) != plain(target) or source == target:
+                self.calls[plain(source)].add(plain(target))
+        self.follow(pointers, root)
+
+    def follow(self, pointers, root):
+        """Finds the targets of the calls through pointers."""
+        lines = {}
+        for name in ("hybrid.h", "hybrid_cuda.h"):
+            with open(os.path.join(root, name), encoding="utf-8") as f:
+                lines[name] = f.read().split("\n")
+        code = "\n".join(line for part in lines.values() for line in part if not re.match(r"static |HYBRID__\w+\(", line))
+        code = re.sub(r"/\*.*?\*/", "", code, flags=re.S)
+        called = {target for targets in self.calls.values() for target in targets}
+        taken = set(re.findall(r"\b(hybrid__\w+)\b(?!\s*\()", code)) | {f for f in self.calls if f not in called}
+        taken = {f for f in taken if f in self.calls and f.startswith("hybrid__") and not re.fullmatch(NOT_CALLED, f)}
+        reached = set()
+        for caller, place in pointers:
+            name, row = re.search(r"([^/]+):(\d+):\d+$", place).groups()
+            line = lines[name][int(row) - 1]
+            called = re.findall(r"((?:[\w.\]]|->)*(?:->|\.)\w+)\)?\(|\b(fn|lay|unpack|tile|progress|find|split)(?:\[0\])?\(", line)
+            if not called:
+                self.wrong.append("%s: which member is called here? %s" % (place, line.strip()))
+            for expression in (a or b for a, b in called):
+                targets = self.targets(expression, taken)
+                if not targets and not re.fullmatch(FOREIGN, expression):
+                    self.wrong.append("%s: no function is known that '%s' may hold (HOLDS)" % (place, expression))
+                self.calls[caller] |= targets
+                reached |= targets
+        lost = sorted(taken - reached)
+        if lost:
+            self.wrong.append("no member is known that holds (HOLDS): " + ", ".join(lost))
+
+    @staticmethod
+    def targets(expression, taken):
+        """Of the functions whose address is taken those that a call of the expression may reach."""
+        member = re.search(r"\w+$", expression).group()
+        for pattern, functions in HOLDS:
+            if re.fullmatch(pattern, expression):
+                return {f for f in taken if re.fullmatch(functions.format(member), f)}
+        return set()
+
+
+class Depths:
+    """The longest chains of calls: (bytes, [functions])."""
+
+    def __init__(self, calls):
+        self.frame, self.calls, self.wrong = calls.frame, calls.calls, []
+        self.asking = {f for f in self.calls if any(re.fullmatch(ASKS, g) for g in self.calls[f]) and not re.fullmatch(ASKS, f)}
+        self.opening = {f for f in self.calls if OPENS in self.calls[f]}
+        self.kept, self.path = {}, []
+
+    def longest(self, function, way, turns=False, to=None):
+        """Down from a function: 'turns' goes into what asks for room once more, which then refuses; 'to' counts only ways to such functions."""
+        key = (function, turns, way)
+        if key in self.kept:
+            if self.kept[key] is None:
+                if function not in BOUNDED:
+                    self.wrong.append("a recursion that does not ask for room: " + " > ".join(self.path[self.path.index(function):] + [function]))
+                return -LIMIT * LIMIT, []
+            return self.kept[key]
+        self.kept[key] = None
+        self.path.append(function)
+        below = (0, []) if not to or function in to else (-LIMIT * LIMIT, [])
+        for callee in sorted(self.calls[function]):
+            if callee not in self.asking:
+                below = max(below, self.longest(callee, way, turns, to))
+            elif turns:
+                below = max(below, self.longest(callee, "refused"))
+        self.path.pop()
+        self.kept[key] = (self.frame[function] * BOUNDED.get(function, 1) + below[0], [function] + below[1])
+        return self.kept[key]
+
+    def of_call(self, function, budget):
+        """What a call of a public function takes at most."""
+        plain_way = self.longest(function, "plain")
+        opened = self.longest(function, "to open", to=self.opening)
+        if opened[0] < 0:
+            return plain_way
+        last = max(self.longest(f, "turn", turns=True) for f in self.asking)
+        return max(plain_way, (opened[0] + budget + last[0], opened[1] + ["... %d bytes of recursion ..." % budget] + last[1]))
+
+
+@gate("stack", faults=[
+    ("a large frame", in_header("HYBRID_API int hybrid_fault(int i);\nHYBRID_API int hybrid_fault(int i) { volatile char a[66000]; a[i] = 1; return a[i + 1]; }")),
+    ("a recursion that does not ask", lambda root: replace(
+        os.path.join(root, "hybrid.h"), "if (!hybrid__jarena_work(&j->arena, 1) || !hybrid__jarena_room(&j->arena, j->depth))", "if (!hybrid__jarena_work(&j->arena, 1))")),
+    ("a recursion that may take too much", lambda root: replace(os.path.join(root, "hybrid.h"), "44 * 1024 * HYBRID__STACK_FACTOR", "62 * 1024 * HYBRID__STACK_FACTOR")),
+    ("an array whose size is not known", in_header(
+        "HYBRID_API int hybrid_fault(int i);\nHYBRID_API int hybrid_fault(int i) { volatile char a[i]; a[0] = 1; return a[i - 1]; }")),
+    ("a pointer that leads nobody knows where", in_header(
+        "HYBRID_API int hybrid_fault(struct hybrid__f *f);\nstruct hybrid__f { int (*nowhere)(void); };\nHYBRID_API int hybrid_fault(struct hybrid__f *f) { return f->nowhere(); }")),
+])
+def stack(box):
+    if not box.has("gcc"):
+        return box.skipped("gcc", "gcc is not installed (tests/setup.sh installs it)")
+    if not optimized(box, "gcc", ["-std=c99", "-fcallgraph-info=su"]):
+        return None
+    budget = int(re.search(r"HYBRID__STACK_BUDGET = (\d+) \* 1024", box.read("hybrid.h")).group(1)) * 1024
+    calls = Calls(os.path.join(box.tmp, "gcc.ci"), box.root)
+    depths = Depths(calls)
+    roots = [f for f in calls.calls if re.match(r"hybrid_[^_]", f)] + ["hybrid__worker_entry"]
+    deepest = sorted((depths.of_call(f, budget) for f in roots), reverse=True)
+    box.expect("every call is understood", not calls.wrong, "\n".join(calls.wrong))
+    box.expect("every recursion asks for room", not depths.wrong, "\n".join(sorted(set(depths.wrong))))
+    box.expect("many functions were seen", len(roots) > 100 and len(calls.frame) > 1000, "%d of %d" % (len(roots), len(calls.frame)))
+    for size, chain in deepest[:3]:
+        box.expect("%s takes at most 64 KB of stack" % chain[0], size <= LIMIT, "%d bytes: %s" % (size, " > ".join(
+            "%s (%d)" % (f, calls.frame[f]) if f in calls.frame else f for f in chain)))
+    if not box.quiet:
+        print("  the deepest call, %s, takes at most %.1f KB of stack (limit: 64)" % (deepest[0][1][0], deepest[0][0] / 1024), flush=True)
+    return None
