@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id d391b4685e4966b0): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 4a26bacb7a1d5fc5): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -76,7 +76,7 @@
  *     2968  output.c           a file that is written
  *     3277  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     3305  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    30702  end.h              closes what core/begin opened
+ *    30896  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     3680  names.c            names that must differ, found by hash
@@ -99,81 +99,81 @@
  *
  *   src/text: Unicode, tokenizers, chat templates
  *     6808  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     7634  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     7776  normalize.c        Unicode's normalization form C, which some families' tokenizers put in front of everything: e...
- *     8041  pretokenize.c      cuts text into the words inside which BPE merges
- *     8424  families.c         what the expressions of single families have that others have not, and the table of their names
- *     8771  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
- *     8963  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
- *     9056  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     9472  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     9682  bpe.c              the merging
- *    10052  tokenizer.c        making tokenizers, text to ids, ids to text
- *    10371  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a file leaves out
- *    10593  stop.c             finds strings that end an answer in bytes that come in pieces
- *    10734  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *    11364  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *    11707  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *    12026  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do not edit
- *    12367  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *    13075  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *    13670  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    14109  jinja_filter.c     what stands behind '|'.
- *    15003  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    15179  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    15431  jinja_parse.c      tokens to a tree
- *    15990  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    16248  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    16764  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    16937  chat.c             a conversation as the variables that chat templates expect
+ *     7651  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     7793  normalize.c        Unicode's normalization form C, which some families' tokenizers put in front of everything: e...
+ *     8058  pretokenize.c      cuts text into the words inside which BPE merges
+ *     8467  families.c         what the expressions of single families have that others have not, and the table of their names
+ *     8965  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
+ *     9157  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
+ *     9250  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     9666  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     9876  bpe.c              the merging
+ *    10246  tokenizer.c        making tokenizers, text to ids, ids to text
+ *    10565  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a file leaves out
+ *    10787  stop.c             finds strings that end an answer in bytes that come in pieces
+ *    10928  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *    11558  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *    11901  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *    12220  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do not edit
+ *    12561  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *    13269  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *    13864  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    14303  jinja_filter.c     what stands behind '|'.
+ *    15197  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    15373  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    15625  jinja_parse.c      tokens to a tree
+ *    16184  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    16442  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    16958  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    17131  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    17115  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    17412  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    17429  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    17454  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    17543  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    17909  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    17938  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    18046  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    18116  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    18211  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    18624  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    18958  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    19216  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    19412  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    20001  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows...
- *    20200  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
- *    21273  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    21854  cpu_int.c          the table of integer-block kernels
- *    21912  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    21979  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    24243  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    25374  cpu_select.c       the kernels of an instruction set
- *    25410  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    25591  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    25845  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    17309  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    17606  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    17623  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    17648  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    17737  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    18103  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    18132  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    18240  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    18310  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    18405  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    18818  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    19152  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    19410  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    19606  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    20195  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows...
+ *    20394  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
+ *    21467  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    22048  cpu_int.c          the table of integer-block kernels
+ *    22106  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    22173  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    24437  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    25568  cpu_select.c       the kernels of an instruction set
+ *    25604  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    25785  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    26039  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    26266  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    26584  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    26959  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    27267  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    27311  unused.c           tensors of the file that the model is not computed with
- *    27471  forward.c          one transformer for all families, over the op table
- *    27976  place.c            which layers run where
- *    28113  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_m...
- *    28195  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    26460  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    26778  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    27153  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    27461  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    27505  unused.c           tensors of the file that the model is not computed with
+ *    27665  forward.c          one transformer for all families, over the op table
+ *    28170  place.c            which layers run where
+ *    28307  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_m...
+ *    28389  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    28438  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    28774  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    29063  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    29203  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    29875  next.c             the next token of a sequence
- *    29928  plan.c             the bytes of a model and a context before they are loaded
- *    30039  dialog.c           the messages of a conversation, and the prompt that they make
- *    30227  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    28632  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    28968  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    29257  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    29397  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    30069  next.c             the next token of a sequence
+ *    30122  plan.c             the bytes of a model and a context before they are loaded
+ *    30233  dialog.c           the messages of a conversation, and the prompt that they make
+ *    30421  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1102,7 +1102,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "d391b4685e4966b0"
+#define HYBRID__SOURCE_ID "4a26bacb7a1d5fc5"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -7065,6 +7065,23 @@ static const uint32_t hybrid__digit_edges[142] = {
     0x1E2F0, 0x1E2FA, 0x1E4F0, 0x1E4FA, 0x1E5F1, 0x1E5FB, 0x1E950, 0x1E95A, 0x1FBF0, 0x1FBFA
 };
 
+/* \w that is neither \p{L} nor \p{M} nor \d. */
+static const uint32_t hybrid__word_edges[50] = {
+    0x5F, 0x60, 0xB2, 0xB4, 0xB9, 0xBA, 0xBC, 0xBF, 0x16EE, 0x16F1, 0x203F, 0x2041,
+    0x2054, 0x2055, 0x2160, 0x2183, 0x2185, 0x2189, 0x24B6, 0x24EA, 0x3007, 0x3008, 0x3021, 0x302A,
+    0x3038, 0x303B, 0xA6E6, 0xA6F0, 0xFE33, 0xFE35, 0xFE4D, 0xFE50, 0xFF3F, 0xFF40, 0x10140, 0x10175,
+    0x10341, 0x10342, 0x1034A, 0x1034B, 0x103D1, 0x103D6, 0x12400, 0x1246F, 0x1F130, 0x1F14A, 0x1F150, 0x1F16A,
+    0x1F170, 0x1F18A
+};
+
+/* \p{Han}, the script. */
+static const uint32_t hybrid__han_edges[44] = {
+    0x2E80, 0x2E9A, 0x2E9B, 0x2EF4, 0x2F00, 0x2FD6, 0x3005, 0x3006, 0x3007, 0x3008, 0x3021, 0x302A,
+    0x3038, 0x303C, 0x3400, 0x4DC0, 0x4E00, 0xA000, 0xF900, 0xFA6E, 0xFA70, 0xFADA, 0x16FE2, 0x16FE4,
+    0x16FF0, 0x16FF2, 0x20000, 0x2A6E0, 0x2A700, 0x2B73A, 0x2B740, 0x2B81E, 0x2B820, 0x2CEA2, 0x2CEB0, 0x2EBE1,
+    0x2EBF0, 0x2EE5E, 0x2F800, 0x2FA1E, 0x30000, 0x3134B, 0x31350, 0x323B0
+};
+
 /* NFC, as HF tokenizers know it (Unicode 9). Canonical decompositions, sorted: code point << 42 | first << 21 | second
  * (0: there is none). */
 static const uint64_t hybrid__nfc_splits[2060] = {
@@ -8191,19 +8208,37 @@ static const uint8_t *hybrid__split_qwen35(const uint8_t *classes, const uint8_t
     return hybrid__split_gpt4(classes, p, end, HYBRID__LETTERS | HYBRID__CHARS(MARK), 1, 0);
 }
 
+/* The class of the character at p; of one of the script Han, where those are no letters, that of what is in no set. */
+HYBRID__INLINE unsigned hybrid__cased_class(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                            size_t *length, bool without_han)
+{
+    uint32_t c;
+    const unsigned k = hybrid__char_at(classes, p, end, length, &c);
+    if (!without_han || c < hybrid__han_edges[0] || c == UINT32_MAX) return k;
+    return hybrid__in_edges(hybrid__han_edges, HYBRID__COUNT(hybrid__han_edges), c) ? (unsigned)HYBRID__CHAR_OTHER : k;
+}
+
 /* [^\r\n\p{L}\p{N}]?U*W+S?|[^\r\n\p{L}\p{N}]?U+W*S?, U = [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}], W = [\p{Ll}\p{Lm}\p{Lo}\p{M}], S the contractions;
  * p when there is none. U* takes all it can and gives back from its end until W+ finds a first character, so what matters is the last
  * character of the run of U that is in W too. */
-HYBRID__INLINE const uint8_t *hybrid__cased_word(const uint8_t *classes, const uint8_t *p, const uint8_t *end, bool suffix)
+HYBRID__INLINE const uint8_t *hybrid__cased_word(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                 bool suffix, bool without_han)
 {
-    const unsigned both = HYBRID__CASELESS | HYBRID__CHARS(MARK), upper = HYBRID__CASED_UP | both, lower = HYBRID__CHARS(LL) | both;
+    const unsigned both = HYBRID__CASELESS | HYBRID__CHARS(MARK);
+    const unsigned upper = HYBRID__CASED_UP | both, lower = HYBRID__CHARS(LL) | both;
     const uint8_t *q = p, *begin, *common = NULL, *stop;
     size_t length;
-    unsigned k = hybrid__class_at(classes, p, end, &length), first = k;
+    unsigned k = hybrid__cased_class(classes, p, end, &length, without_han), first = k;
     if (!hybrid__in_set(HYBRID__LETTERS | HYBRID__CHARS(NUMBER) | HYBRID__CHARS(NEWLINE), k)) q = p + length;
-    for (begin = q; q < end && hybrid__in_set(upper, k = hybrid__class_at(classes, q, end, &length)); q += length)
+    for (begin = q; q < end; q += length) {
+        k = hybrid__cased_class(classes, q, end, &length, without_han);
+        if (!hybrid__in_set(upper, k)) break;
         if (hybrid__in_set(both, k)) common = q + length;
-    if (q < end && k == HYBRID__CHAR_LL) stop = hybrid__chars_of(classes, q, end, lower);
+    }
+    if (q < end && k == HYBRID__CHAR_LL) {
+        for (stop = q; stop < end; stop += length)
+            if (!hybrid__in_set(lower, hybrid__cased_class(classes, stop, end, &length, without_han))) break;
+    }
     else if (common) stop = common;
     else if (begin > p && first == HYBRID__CHAR_MARK) stop = begin;      /* the optional character is itself the W */
     else if (q > begin) stop = q;
@@ -8211,21 +8246,29 @@ HYBRID__INLINE const uint8_t *hybrid__cased_word(const uint8_t *classes, const u
     return suffix ? hybrid__match_contraction(stop, end, true) : stop;
 }
 
-/* the words above| \p{N}{1,DIGITS}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+ */
-HYBRID__INLINE const uint8_t *hybrid__split_cased(const uint8_t *classes, const uint8_t *p, const uint8_t *end, bool suffix, int digits)
+/* \p{N}{1,DIGITS}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+ ; without the slash where it is not said */
+HYBRID__INLINE const uint8_t *hybrid__split_no_word(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                    int digits, bool slash)
 {
-    const uint8_t *q = hybrid__cased_word(classes, p, end, suffix);
+    const uint8_t *q = hybrid__char_of(classes, p, end, HYBRID__CHARS(NUMBER));
     size_t length;
-    if (q != p) return q;
-    if ((q = hybrid__char_of(classes, p, end, HYBRID__CHARS(NUMBER))) != p) {
+    if (q != p) {
         while (--digits > 0) q = hybrid__char_of(classes, q, end, HYBRID__CHARS(NUMBER));
         return q;
     }
     q = *p == ' ' && end - p > 1 ? p + 1 : p;
     if (!hybrid__in_set(HYBRID__REST, hybrid__class_at(classes, q, end, &length))) return hybrid__match_lines(classes, p, end);
     q = hybrid__chars_of(classes, q, end, HYBRID__REST);
-    while (q < end && (*q == '\r' || *q == '\n' || *q == '/')) q++;
+    while (q < end && (*q == '\r' || *q == '\n' || (slash && *q == '/'))) q++;
     return q;
+}
+
+/* the words above, and what stands between words */
+HYBRID__INLINE const uint8_t *hybrid__split_cased(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                  bool suffix, int digits)
+{
+    const uint8_t *q = hybrid__cased_word(classes, p, end, suffix, false);
+    return q != p ? q : hybrid__split_no_word(classes, p, end, digits, true);
 }
 
 static const uint8_t *hybrid__split_gpt4o(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
@@ -8531,6 +8574,161 @@ static const uint8_t *hybrid__split_digit_thirds(const uint8_t *classes, const u
     return third;
 }
 
+/* The class of the last character before end. */
+HYBRID__INLINE unsigned hybrid__last_class(const uint8_t *classes, const uint8_t *p, const uint8_t *end, uint32_t *c)
+{
+    const uint8_t *q = end - 1;
+    size_t length;
+    unsigned k;
+    while (q > p && end - q < 4 && (*q & 0xC0) == 0x80) q--;
+    k = hybrid__char_at(classes, q, end, &length, c);
+    return q + length == end ? k : (unsigned)HYBRID__CHAR_OTHER;
+}
+
+/* ---- AFMoE, Tiny Aya, North: numbers in groups of three from their ends, what is left in front ----
+ *
+ * Two matchers again, for linear time: the first cuts off what is left, the second what is full groups. */
+
+/* Beyond the number that begins at p, p when none does; *n: how long, 0 for one that is not cut. */
+typedef const uint8_t *(*hybrid__number_fn)(const uint8_t *classes, const uint8_t *p, const uint8_t *end, size_t *n);
+
+HYBRID__INLINE const uint8_t *hybrid__split_first_group(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                        hybrid__number_fn number)
+{
+    const uint8_t *begin = p, *q = p;
+    size_t n = 0, length;
+    for (; p < end; p = q) {
+        q = number(classes, p, end, &n);
+        if (n) break;
+        if (q == p) {
+            hybrid__class_at(classes, q, end, &length);
+            q += length;
+        }
+    }
+    if (p != begin) return p;
+    if (n % 3 == 0) return q;
+    for (n %= 3; n; n--, p += length) hybrid__class_at(classes, p, end, &length);
+    return p;
+}
+
+/* \p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N})) */
+static const uint8_t *hybrid__number_of(const uint8_t *classes, const uint8_t *p, const uint8_t *end, size_t *n)
+{
+    size_t length;
+    for (*n = 0; p < end; p += length, ++*n)
+        if (hybrid__class_at(classes, p, end, &length) != HYBRID__CHAR_NUMBER) break;
+    return p;
+}
+static const uint8_t *hybrid__split_number_first(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    return hybrid__split_first_group(classes, p, end, hybrid__number_of);
+}
+static const uint8_t *hybrid__split_number_thirds(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    size_t n, length;
+    for (n = 0; n < 3 && p < end; n++, p += length)
+        if (hybrid__class_at(classes, p, end, &length) != HYBRID__CHAR_NUMBER) return end;
+    return p;
+}
+
+/* \d{1,3}(?=(?:\d{3})*\b): no number that a letter follows. */
+static const uint8_t *hybrid__number_of_its_own(const uint8_t *classes, const uint8_t *p, const uint8_t *end, size_t *n)
+{
+    const uint8_t *q = hybrid__digits_of(classes, p, end, n);
+    size_t length;
+    uint32_t c;
+    unsigned k;
+    if (q == p || q == end) return q;
+    k = hybrid__char_at(classes, q, end, &length, &c);
+    if (hybrid__in_set(HYBRID__LETTERS | HYBRID__CHARS(MARK), k)) *n = 0;
+    if (c != UINT32_MAX && hybrid__in_edges(hybrid__word_edges, HYBRID__COUNT(hybrid__word_edges), c)) *n = 0;
+    return q;
+}
+static const uint8_t *hybrid__split_digits_first(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    return hybrid__split_first_group(classes, p, end, hybrid__number_of_its_own);
+}
+
+/* Of the pieces that the first matcher leaves, groups begin and end with a digit; one with another number may begin
+ * so, but goes on after it. */
+static const uint8_t *hybrid__split_groups(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    uint32_t c;
+    if (hybrid__last_class(classes, p, end, &c) != HYBRID__CHAR_NUMBER || !hybrid__is_decimal(c)) return end;
+    return hybrid__split_digit_thirds(classes, p, end);
+}
+
+/* AFMoE: letters of East Asia's scripts. */
+static bool hybrid__is_afmoe_letter(unsigned k, uint32_t c)
+{
+    static const uint32_t edges[] = {
+        0xE40, 0xF00, 0x1000, 0x10A0, 0x1100, 0x1200, 0x1780, 0x1800, 0x2F00, 0x2FE0, 0x3040, 0x3100, 0x3400, 0x4DC0,
+        0x4E00, 0xD7B0, 0xF900, 0xFB00, 0xFF65, 0xFFA0
+    };
+    HYBRID__UNUSED(k);
+    return c != UINT32_MAX && hybrid__in_edges(edges, HYBRID__COUNT(edges), c);
+}
+static const uint8_t *hybrid__split_afmoe_letters(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    return hybrid__split_members(classes, p, end, hybrid__is_afmoe_letter, false);
+}
+
+/* ---- Youtu: [\uAC00-\uD7A3\u3131-\u318E]+|[\uFF01...\u3001-\u303F\uFE30-\uFE4F]+|[\u3105-\u312F]+|
+ * [\u4E00-\u9FA5\u3040-\u309F\u30A0-\u30FF]+ ---- */
+
+/* Which of the four sets c is in, 0 for none. */
+static int hybrid__youtu_set(uint32_t c)
+{
+    if (c < 0x2014) return 0;
+    if (c < 0x3001) return c == 0x2014 || c == 0x2018 || c == 0x2019 || c == 0x201C || c == 0x201D || c == 0x2026 ? 2 : 0;
+    if (c < 0x3040) return 2;
+    if (c < 0x3105) return c < 0x3100 ? 4 : 0;
+    if (c < 0x3131) return c < 0x3130 ? 3 : 0;
+    if (c < 0x4E00) return c < 0x318F ? 1 : 0;
+    if (c < 0xAC00) return c < 0x9FA6 ? 4 : 0;
+    if (c < 0xFE30) return c < 0xD7A4 ? 1 : 0;
+    return c < 0xFE50 || c == 0xFF01 || c == 0xFF0C || c == 0xFF1A || c == 0xFF1B ? 2 : 0;
+}
+static const uint8_t *hybrid__match_youtu(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    size_t length;
+    uint32_t c;
+    int set;
+    hybrid__char_at(classes, p, end, &length, &c);
+    if (!(set = hybrid__youtu_set(c))) return p;
+    for (p += length; p < end; p += length) {
+        hybrid__char_at(classes, p, end, &length, &c);
+        if (hybrid__youtu_set(c) != set) break;
+    }
+    return p;
+}
+static const uint8_t *hybrid__split_youtu(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    return hybrid__split_matches(classes, p, end, hybrid__match_youtu);
+}
+
+/* \p{N} and all else as GPT-4o has it. */
+static const uint8_t *hybrid__split_gpt4o_digits(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    return hybrid__split_cased(classes, p, end, true, 1);
+}
+
+/* ---- Kimi K2: [\p{Han}]+ and GPT-4o's words, whose letters are [...&&[^\p{Han}]]; no slash after what is neither ---- */
+
+static const uint8_t *hybrid__split_kimi(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    const uint8_t *q;
+    size_t length;
+    uint32_t c;
+    for (q = p; q < end; q += length) {
+        hybrid__char_at(classes, q, end, &length, &c);
+        if (c < hybrid__han_edges[0] || c == UINT32_MAX) break;
+        if (!hybrid__in_edges(hybrid__han_edges, HYBRID__COUNT(hybrid__han_edges), c)) break;
+    }
+    if (q != p || (q = hybrid__cased_word(classes, p, end, true, true)) != p) return q;
+    return hybrid__split_no_word(classes, p, end, 3, false);
+}
+
 /* ---- EXAONE-MoE ---- */
 
 /* \p{L}\p{M}*(?: \p{L}\p{M}*)*, again and again: letters, the marks after them, single spaces between two such; p
@@ -8565,17 +8763,6 @@ static const uint8_t *hybrid__split_exaone_moe(const uint8_t *classes, const uin
 }
 
 /* ---- Jais 2 ---- */
-
-/* The class of the last character before end. */
-HYBRID__INLINE unsigned hybrid__last_class(const uint8_t *classes, const uint8_t *p, const uint8_t *end, uint32_t *c)
-{
-    const uint8_t *q = end - 1;
-    size_t length;
-    unsigned k;
-    while (q > p && end - q < 4 && (*q & 0xC0) == 0x80) q--;
-    k = hybrid__char_at(classes, q, end, &length, c);
-    return q + length == end ? k : (unsigned)HYBRID__CHAR_OTHER;
-}
 
 /* ...|\s*[\r\n]+|\s{512}(?!\S)|\s{256}(?!\S)|...|\s{4}(?!\S)|\s{1,2}(?!\S)|\s{1} is
  * \s+(?!\S)|\s+ of Llama 3, cut into powers of two. */
@@ -8751,6 +8938,13 @@ static const hybrid__pretokenizer *hybrid__find_pretokenizer(const char *name, s
         { "chameleon",                { hybrid__split_sentinel, hybrid__split_image, hybrid__split_indent,
                                         hybrid__split_number1, hybrid__split_one_mark, hybrid__split_gpt2, NULL },
                                       false, true, false },
+        { "kimi-k2",                  HYBRID__ONE(kimi), false, false, false },
+        { "youtu",                    HYBRID__TWO(youtu, gpt4o_digits), true, false, false },
+        { "tiny_aya",                 HYBRID__THREE(digits_first, groups, gpt4o), false, false, true },
+        { "cohere2moe",               HYBRID__THREE(digits_first, groups, gpt4o), false, false, true },
+        { "afmoe",                    { hybrid__split_number_first, hybrid__split_number_thirds,
+                                        hybrid__split_afmoe_letters, hybrid__split_deepseek3, NULL, NULL, NULL },
+                                      false, false, false },
         { "default",                  { hybrid__split_default_marks, hybrid__split_gpt2, hybrid__split_numbers,
                                         hybrid__split_digits3, NULL, NULL, NULL }, false, false, false },
         { "deepseek-coder",           { hybrid__split_line_breaks, hybrid__split_letters, hybrid__split_punctuation,

@@ -107,6 +107,161 @@ static const uint8_t *hybrid__split_digit_thirds(const uint8_t *classes, const u
     return third;
 }
 
+/* The class of the last character before end. */
+HYBRID__INLINE unsigned hybrid__last_class(const uint8_t *classes, const uint8_t *p, const uint8_t *end, uint32_t *c)
+{
+    const uint8_t *q = end - 1;
+    size_t length;
+    unsigned k;
+    while (q > p && end - q < 4 && (*q & 0xC0) == 0x80) q--;
+    k = hybrid__char_at(classes, q, end, &length, c);
+    return q + length == end ? k : (unsigned)HYBRID__CHAR_OTHER;
+}
+
+/* ---- AFMoE, Tiny Aya, North: numbers in groups of three from their ends, what is left in front ----
+ *
+ * Two matchers again, for linear time: the first cuts off what is left, the second what is full groups. */
+
+/* Beyond the number that begins at p, p when none does; *n: how long, 0 for one that is not cut. */
+typedef const uint8_t *(*hybrid__number_fn)(const uint8_t *classes, const uint8_t *p, const uint8_t *end, size_t *n);
+
+HYBRID__INLINE const uint8_t *hybrid__split_first_group(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                        hybrid__number_fn number)
+{
+    const uint8_t *begin = p, *q = p;
+    size_t n = 0, length;
+    for (; p < end; p = q) {
+        q = number(classes, p, end, &n);
+        if (n) break;
+        if (q == p) {
+            hybrid__class_at(classes, q, end, &length);
+            q += length;
+        }
+    }
+    if (p != begin) return p;
+    if (n % 3 == 0) return q;
+    for (n %= 3; n; n--, p += length) hybrid__class_at(classes, p, end, &length);
+    return p;
+}
+
+/* \p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N})) */
+static const uint8_t *hybrid__number_of(const uint8_t *classes, const uint8_t *p, const uint8_t *end, size_t *n)
+{
+    size_t length;
+    for (*n = 0; p < end; p += length, ++*n)
+        if (hybrid__class_at(classes, p, end, &length) != HYBRID__CHAR_NUMBER) break;
+    return p;
+}
+static const uint8_t *hybrid__split_number_first(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    return hybrid__split_first_group(classes, p, end, hybrid__number_of);
+}
+static const uint8_t *hybrid__split_number_thirds(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    size_t n, length;
+    for (n = 0; n < 3 && p < end; n++, p += length)
+        if (hybrid__class_at(classes, p, end, &length) != HYBRID__CHAR_NUMBER) return end;
+    return p;
+}
+
+/* \d{1,3}(?=(?:\d{3})*\b): no number that a letter follows. */
+static const uint8_t *hybrid__number_of_its_own(const uint8_t *classes, const uint8_t *p, const uint8_t *end, size_t *n)
+{
+    const uint8_t *q = hybrid__digits_of(classes, p, end, n);
+    size_t length;
+    uint32_t c;
+    unsigned k;
+    if (q == p || q == end) return q;
+    k = hybrid__char_at(classes, q, end, &length, &c);
+    if (hybrid__in_set(HYBRID__LETTERS | HYBRID__CHARS(MARK), k)) *n = 0;
+    if (c != UINT32_MAX && hybrid__in_edges(hybrid__word_edges, HYBRID__COUNT(hybrid__word_edges), c)) *n = 0;
+    return q;
+}
+static const uint8_t *hybrid__split_digits_first(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    return hybrid__split_first_group(classes, p, end, hybrid__number_of_its_own);
+}
+
+/* Of the pieces that the first matcher leaves, groups begin and end with a digit; one with another number may begin
+ * so, but goes on after it. */
+static const uint8_t *hybrid__split_groups(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    uint32_t c;
+    if (hybrid__last_class(classes, p, end, &c) != HYBRID__CHAR_NUMBER || !hybrid__is_decimal(c)) return end;
+    return hybrid__split_digit_thirds(classes, p, end);
+}
+
+/* AFMoE: letters of East Asia's scripts. */
+static bool hybrid__is_afmoe_letter(unsigned k, uint32_t c)
+{
+    static const uint32_t edges[] = {
+        0xE40, 0xF00, 0x1000, 0x10A0, 0x1100, 0x1200, 0x1780, 0x1800, 0x2F00, 0x2FE0, 0x3040, 0x3100, 0x3400, 0x4DC0,
+        0x4E00, 0xD7B0, 0xF900, 0xFB00, 0xFF65, 0xFFA0
+    };
+    HYBRID__UNUSED(k);
+    return c != UINT32_MAX && hybrid__in_edges(edges, HYBRID__COUNT(edges), c);
+}
+static const uint8_t *hybrid__split_afmoe_letters(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    return hybrid__split_members(classes, p, end, hybrid__is_afmoe_letter, false);
+}
+
+/* ---- Youtu: [\uAC00-\uD7A3\u3131-\u318E]+|[\uFF01...\u3001-\u303F\uFE30-\uFE4F]+|[\u3105-\u312F]+|
+ * [\u4E00-\u9FA5\u3040-\u309F\u30A0-\u30FF]+ ---- */
+
+/* Which of the four sets c is in, 0 for none. */
+static int hybrid__youtu_set(uint32_t c)
+{
+    if (c < 0x2014) return 0;
+    if (c < 0x3001) return c == 0x2014 || c == 0x2018 || c == 0x2019 || c == 0x201C || c == 0x201D || c == 0x2026 ? 2 : 0;
+    if (c < 0x3040) return 2;
+    if (c < 0x3105) return c < 0x3100 ? 4 : 0;
+    if (c < 0x3131) return c < 0x3130 ? 3 : 0;
+    if (c < 0x4E00) return c < 0x318F ? 1 : 0;
+    if (c < 0xAC00) return c < 0x9FA6 ? 4 : 0;
+    if (c < 0xFE30) return c < 0xD7A4 ? 1 : 0;
+    return c < 0xFE50 || c == 0xFF01 || c == 0xFF0C || c == 0xFF1A || c == 0xFF1B ? 2 : 0;
+}
+static const uint8_t *hybrid__match_youtu(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    size_t length;
+    uint32_t c;
+    int set;
+    hybrid__char_at(classes, p, end, &length, &c);
+    if (!(set = hybrid__youtu_set(c))) return p;
+    for (p += length; p < end; p += length) {
+        hybrid__char_at(classes, p, end, &length, &c);
+        if (hybrid__youtu_set(c) != set) break;
+    }
+    return p;
+}
+static const uint8_t *hybrid__split_youtu(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    return hybrid__split_matches(classes, p, end, hybrid__match_youtu);
+}
+
+/* \p{N} and all else as GPT-4o has it. */
+static const uint8_t *hybrid__split_gpt4o_digits(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    return hybrid__split_cased(classes, p, end, true, 1);
+}
+
+/* ---- Kimi K2: [\p{Han}]+ and GPT-4o's words, whose letters are [...&&[^\p{Han}]]; no slash after what is neither ---- */
+
+static const uint8_t *hybrid__split_kimi(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    const uint8_t *q;
+    size_t length;
+    uint32_t c;
+    for (q = p; q < end; q += length) {
+        hybrid__char_at(classes, q, end, &length, &c);
+        if (c < hybrid__han_edges[0] || c == UINT32_MAX) break;
+        if (!hybrid__in_edges(hybrid__han_edges, HYBRID__COUNT(hybrid__han_edges), c)) break;
+    }
+    if (q != p || (q = hybrid__cased_word(classes, p, end, true, true)) != p) return q;
+    return hybrid__split_no_word(classes, p, end, 3, false);
+}
+
 /* ---- EXAONE-MoE ---- */
 
 /* \p{L}\p{M}*(?: \p{L}\p{M}*)*, again and again: letters, the marks after them, single spaces between two such; p
@@ -141,17 +296,6 @@ static const uint8_t *hybrid__split_exaone_moe(const uint8_t *classes, const uin
 }
 
 /* ---- Jais 2 ---- */
-
-/* The class of the last character before end. */
-HYBRID__INLINE unsigned hybrid__last_class(const uint8_t *classes, const uint8_t *p, const uint8_t *end, uint32_t *c)
-{
-    const uint8_t *q = end - 1;
-    size_t length;
-    unsigned k;
-    while (q > p && end - q < 4 && (*q & 0xC0) == 0x80) q--;
-    k = hybrid__char_at(classes, q, end, &length, c);
-    return q + length == end ? k : (unsigned)HYBRID__CHAR_OTHER;
-}
 
 /* ...|\s*[\r\n]+|\s{512}(?!\S)|\s{256}(?!\S)|...|\s{4}(?!\S)|\s{1,2}(?!\S)|\s{1} is
  * \s+(?!\S)|\s+ of Llama 3, cut into powers of two. */
@@ -327,6 +471,13 @@ static const hybrid__pretokenizer *hybrid__find_pretokenizer(const char *name, s
         { "chameleon",                { hybrid__split_sentinel, hybrid__split_image, hybrid__split_indent,
                                         hybrid__split_number1, hybrid__split_one_mark, hybrid__split_gpt2, NULL },
                                       false, true, false },
+        { "kimi-k2",                  HYBRID__ONE(kimi), false, false, false },
+        { "youtu",                    HYBRID__TWO(youtu, gpt4o_digits), true, false, false },
+        { "tiny_aya",                 HYBRID__THREE(digits_first, groups, gpt4o), false, false, true },
+        { "cohere2moe",               HYBRID__THREE(digits_first, groups, gpt4o), false, false, true },
+        { "afmoe",                    { hybrid__split_number_first, hybrid__split_number_thirds,
+                                        hybrid__split_afmoe_letters, hybrid__split_deepseek3, NULL, NULL, NULL },
+                                      false, false, false },
         { "default",                  { hybrid__split_default_marks, hybrid__split_gpt2, hybrid__split_numbers,
                                         hybrid__split_digits3, NULL, NULL, NULL }, false, false, false },
         { "deepseek-coder",           { hybrid__split_line_breaks, hybrid__split_letters, hybrid__split_punctuation,

@@ -150,19 +150,37 @@ static const uint8_t *hybrid__split_qwen35(const uint8_t *classes, const uint8_t
     return hybrid__split_gpt4(classes, p, end, HYBRID__LETTERS | HYBRID__CHARS(MARK), 1, 0);
 }
 
+/* The class of the character at p; of one of the script Han, where those are no letters, that of what is in no set. */
+HYBRID__INLINE unsigned hybrid__cased_class(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                            size_t *length, bool without_han)
+{
+    uint32_t c;
+    const unsigned k = hybrid__char_at(classes, p, end, length, &c);
+    if (!without_han || c < hybrid__han_edges[0] || c == UINT32_MAX) return k;
+    return hybrid__in_edges(hybrid__han_edges, HYBRID__COUNT(hybrid__han_edges), c) ? (unsigned)HYBRID__CHAR_OTHER : k;
+}
+
 /* [^\r\n\p{L}\p{N}]?U*W+S?|[^\r\n\p{L}\p{N}]?U+W*S?, U = [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}], W = [\p{Ll}\p{Lm}\p{Lo}\p{M}], S the contractions;
  * p when there is none. U* takes all it can and gives back from its end until W+ finds a first character, so what matters is the last
  * character of the run of U that is in W too. */
-HYBRID__INLINE const uint8_t *hybrid__cased_word(const uint8_t *classes, const uint8_t *p, const uint8_t *end, bool suffix)
+HYBRID__INLINE const uint8_t *hybrid__cased_word(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                 bool suffix, bool without_han)
 {
-    const unsigned both = HYBRID__CASELESS | HYBRID__CHARS(MARK), upper = HYBRID__CASED_UP | both, lower = HYBRID__CHARS(LL) | both;
+    const unsigned both = HYBRID__CASELESS | HYBRID__CHARS(MARK);
+    const unsigned upper = HYBRID__CASED_UP | both, lower = HYBRID__CHARS(LL) | both;
     const uint8_t *q = p, *begin, *common = NULL, *stop;
     size_t length;
-    unsigned k = hybrid__class_at(classes, p, end, &length), first = k;
+    unsigned k = hybrid__cased_class(classes, p, end, &length, without_han), first = k;
     if (!hybrid__in_set(HYBRID__LETTERS | HYBRID__CHARS(NUMBER) | HYBRID__CHARS(NEWLINE), k)) q = p + length;
-    for (begin = q; q < end && hybrid__in_set(upper, k = hybrid__class_at(classes, q, end, &length)); q += length)
+    for (begin = q; q < end; q += length) {
+        k = hybrid__cased_class(classes, q, end, &length, without_han);
+        if (!hybrid__in_set(upper, k)) break;
         if (hybrid__in_set(both, k)) common = q + length;
-    if (q < end && k == HYBRID__CHAR_LL) stop = hybrid__chars_of(classes, q, end, lower);
+    }
+    if (q < end && k == HYBRID__CHAR_LL) {
+        for (stop = q; stop < end; stop += length)
+            if (!hybrid__in_set(lower, hybrid__cased_class(classes, stop, end, &length, without_han))) break;
+    }
     else if (common) stop = common;
     else if (begin > p && first == HYBRID__CHAR_MARK) stop = begin;      /* the optional character is itself the W */
     else if (q > begin) stop = q;
@@ -170,21 +188,29 @@ HYBRID__INLINE const uint8_t *hybrid__cased_word(const uint8_t *classes, const u
     return suffix ? hybrid__match_contraction(stop, end, true) : stop;
 }
 
-/* the words above| \p{N}{1,DIGITS}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+ */
-HYBRID__INLINE const uint8_t *hybrid__split_cased(const uint8_t *classes, const uint8_t *p, const uint8_t *end, bool suffix, int digits)
+/* \p{N}{1,DIGITS}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+ ; without the slash where it is not said */
+HYBRID__INLINE const uint8_t *hybrid__split_no_word(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                    int digits, bool slash)
 {
-    const uint8_t *q = hybrid__cased_word(classes, p, end, suffix);
+    const uint8_t *q = hybrid__char_of(classes, p, end, HYBRID__CHARS(NUMBER));
     size_t length;
-    if (q != p) return q;
-    if ((q = hybrid__char_of(classes, p, end, HYBRID__CHARS(NUMBER))) != p) {
+    if (q != p) {
         while (--digits > 0) q = hybrid__char_of(classes, q, end, HYBRID__CHARS(NUMBER));
         return q;
     }
     q = *p == ' ' && end - p > 1 ? p + 1 : p;
     if (!hybrid__in_set(HYBRID__REST, hybrid__class_at(classes, q, end, &length))) return hybrid__match_lines(classes, p, end);
     q = hybrid__chars_of(classes, q, end, HYBRID__REST);
-    while (q < end && (*q == '\r' || *q == '\n' || *q == '/')) q++;
+    while (q < end && (*q == '\r' || *q == '\n' || (slash && *q == '/'))) q++;
     return q;
+}
+
+/* the words above, and what stands between words */
+HYBRID__INLINE const uint8_t *hybrid__split_cased(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                  bool suffix, int digits)
+{
+    const uint8_t *q = hybrid__cased_word(classes, p, end, suffix, false);
+    return q != p ? q : hybrid__split_no_word(classes, p, end, digits, true);
 }
 
 static const uint8_t *hybrid__split_gpt4o(const uint8_t *classes, const uint8_t *p, const uint8_t *end)

@@ -62,7 +62,9 @@ CORNERS = ["\u0301!!", "\u0301ABC", "\u0301Abc", "(\u0301)", "\u30fcAB", "A\u30f
 OF_FAMILY = {"superbpe": "0123456789\u0663\u00bd\u2167\u00b2a ", "jais-2": "  \u00a0\t\n a", "exaone-moe": "ab \u0301 \n'!/\r1",
              "spark2_5": "\n\r 1a!\u6f22\u3041\t", "chameleon": ["IMGIMG", "A", "I", "Z", "<sentinel:", "1", ">", "   ", "    ", " ", "\t", "a"],
              "laguna": "\n\r a1!'s", "bloom": " a(|.,\u2026\u09641\n\t\u00a0", "viking": " a(|.,1\n", "minicpm5": "12a \n'",
-             "seed-coder": "a1!\n\r '", "ufakzeka": "a1!\n's "}
+             "seed-coder": "a1!\n\r '", "ufakzeka": "a1!\n's ",
+             "kimi-k2": "aAbʰ\u0301\u3007\u2e80\u4e00\u3005漢!1 '\n/\u3042", "youtu": "aA1가ㄱ\uff01!\u2026\u3001\u3040ㄅ漢カ/\n ",
+             "tiny_aya": "0123456789\u0663\u00b2\u2167_a\u0301, ", "afmoe": "0123456789\u0663\u00bd漢가ไ\u2f00\uff65a! \n"}
 
 
 def family_texts(pre, rng):

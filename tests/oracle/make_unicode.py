@@ -106,6 +106,9 @@ def ends_of(points):
 
 
 digits = ends_of(matched(r"\d"))
+words = ends_of(matched(r"\w") - matched(r"[\p{L}\p{M}\d]"))
+han = ends_of(matched(r"\p{Han}"))
+assert matched(r"[\p{L}\p{M}\d]") <= matched(r"\w")
 
 with open("src/text/unicode_data.c", "w", encoding="ascii") as f:
     f.write(f"""/* text/unicode_data: made by tests/oracle/make_unicode.py from the Unicode Character Database {VERSION}; do not edit.
@@ -122,6 +125,16 @@ static const uint32_t hybrid__deepseek_letters[{len(deepseek)}] = {{
 /* \\d: the first of each run and the first after it. */
 static const uint32_t hybrid__digit_edges[{len(digits)}] = {{
 {table(digits, 12, "0x%X")}
+}};
+
+/* \\w that is neither \\p{{L}} nor \\p{{M}} nor \\d. */
+static const uint32_t hybrid__word_edges[{len(words)}] = {{
+{table(words, 12, "0x%X")}
+}};
+
+/* \\p{{Han}}, the script. */
+static const uint32_t hybrid__han_edges[{len(han)}] = {{
+{table(han, 12, "0x%X")}
 }};
 
 /* NFC, as HF tokenizers know it (Unicode 9). Canonical decompositions, sorted: code point << 42 | first << 21 | second

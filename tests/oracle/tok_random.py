@@ -57,6 +57,14 @@ REGEX["superbpe"] = [r"\p{N}+", r"(?=(\d{3})+(?!\d))"]
 REGEX["exaone-moe"] = [r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+"]
 REGEX["spark2_5"] = [r"\p{N}", REGEX["deepseek-v3"][1], REGEX["deepseek-v3"][2].replace(r"[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+", r"[\p{P}\p{S}]+|[\r\n]")]
 REGEX["chameleon"] = ["<sentinel:[0-9]+>", "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z", r"([\t\n]|    |  )", r"\p{N}", r"[\p{P}!-/:-@\[-`{-~]", GPT2[:-len(r"|\s+")]]
+REGEX["kimi-k2"] = [r"[\p{Han}]+|" + O200K.replace(r"\p{M}]", r"\p{M}&&[^\p{Han}]]").replace(r"[\r\n/]*", r"[\r\n]*")]
+REGEX["youtu"] = ["[\uac00-\ud7a3\u3131-\u318e]+|[\uff01\u2026\u201c\u201d\u2018\u2019\u2014\uff1a\uff1b\uff0c\u3001-\u303f\ufe30-\ufe4f]+|"
+                  "[\u3105-\u312f]+|[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+", O200K.replace("{1,3}", "")]
+REGEX["tiny_aya"] = [r"\d{1,3}(?=(?:\d{3})*\b)", O200K]
+REGEX["afmoe"] = [r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))",
+                  "[\u4e00-\ud7af\u3400-\u4dbf\uf900-\ufaff\u3040-\u309f\u30a0-\u30ff\uff65-\uff9f\u2f00-\u2fdf\u0e40-\u0eff"
+                  "\u1780-\u17ff\u1000-\u109f\u1100-\u11ff]+",
+                  REGEX["deepseek-v3"][2]]
 
 
 def deepseek_letters():
