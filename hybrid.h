@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 4a26bacb7a1d5fc5): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 49ef1db4cfba6689): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -76,7 +76,7 @@
  *     2968  output.c           a file that is written
  *     3277  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     3305  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    30896  end.h              closes what core/begin opened
+ *    30947  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     3680  names.c            names that must differ, found by hash
@@ -142,38 +142,38 @@
  *    19152  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
  *    19410  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
  *    19606  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    20195  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows...
- *    20394  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
- *    21467  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    22048  cpu_int.c          the table of integer-block kernels
- *    22106  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    22173  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    24437  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    25568  cpu_select.c       the kernels of an instruction set
- *    25604  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    25785  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    26039  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    20246  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows...
+ *    20445  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
+ *    21518  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    22099  cpu_int.c          the table of integer-block kernels
+ *    22157  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    22224  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    24488  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    25619  cpu_select.c       the kernels of an instruction set
+ *    25655  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    25836  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    26090  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    26460  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    26778  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    27153  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    27461  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    27505  unused.c           tensors of the file that the model is not computed with
- *    27665  forward.c          one transformer for all families, over the op table
- *    28170  place.c            which layers run where
- *    28307  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_m...
- *    28389  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    26511  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    26829  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    27204  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    27512  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    27556  unused.c           tensors of the file that the model is not computed with
+ *    27716  forward.c          one transformer for all families, over the op table
+ *    28221  place.c            which layers run where
+ *    28358  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_m...
+ *    28440  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    28632  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    28968  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    29257  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    29397  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    30069  next.c             the next token of a sequence
- *    30122  plan.c             the bytes of a model and a context before they are loaded
- *    30233  dialog.c           the messages of a conversation, and the prompt that they make
- *    30421  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    28683  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    29019  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    29308  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    29448  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    30120  next.c             the next token of a sequence
+ *    30173  plan.c             the bytes of a model and a context before they are loaded
+ *    30284  dialog.c           the messages of a conversation, and the prompt that they make
+ *    30472  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1102,7 +1102,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "4a26bacb7a1d5fc5"
+#define HYBRID__SOURCE_ID "49ef1db4cfba6689"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -20159,6 +20159,51 @@ HYBRID__DOT256_AVX2(q4_K)
 HYBRID__DOT256_AVX2(q5_K)
 #undef HYBRID__DOT256_AVX2
 
+/* Rows of fewer than 8 super-blocks (experts of 768 columns): 8 rows are `blocks` full steps of 8 super-blocks, with x once for each row. */
+typedef struct hybrid__few256 {
+    HYBRID__ALIGN64 char q[7 * 8 * 256];
+    HYBRID__ALIGN64 char s16[7 * 8 * 32];
+    HYBRID__ALIGN64 char s32[7 * 8 * 16];
+    HYBRID__ALIGN64 float d[7 * 8];
+} hybrid__few256;
+enum { HYBRID__FEW256_ROWS = 16 };         /* for fewer, the copies of x do not pay */
+
+static void hybrid__few256_repeat(hybrid__few256 *few, const char *act, int64_t k)
+{
+    const size_t blocks = (size_t)k / 256;
+    size_t i;
+    for (i = 0; i < 8; i++) {
+        memcpy(few->q + i * blocks * 256, act, blocks * 256);
+        memcpy(few->s16 + i * blocks * 32, act + hybrid__super_s16(k), blocks * 32);
+        memcpy(few->s32 + i * blocks * 16, act + hybrid__super_s32(k), blocks * 16);
+        memcpy(few->d + i * blocks, act + hybrid__super_d(k), blocks * sizeof(float));
+    }
+}
+#define HYBRID__GEMV256_FEW_AVX2(type) \
+    HYBRID__TARGET_AVX2 static HYBRID__NOINLINE void hybrid__gemv_few_avx2_##type(const char *at, int64_t k, const char *act, float *y, int64_t rows) \
+    { \
+        const int64_t blocks = k / 256; \
+        const __m256i lanes = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)blocks), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); \
+        HYBRID__ALIGN64 float p[8 * 8] = { 0 };        /* row r's at r * blocks */ \
+        hybrid__few256 few; \
+        int64_t b, r; \
+        hybrid__few256_repeat(&few, act, k); \
+        for (; rows > 0; rows -= 8, y += 8) { \
+            for (b = 0; b < 8 * blocks; b += 8, at += 8 * sizeof(hybrid__block_##type)) { \
+                hybrid__ahead_avx2(at, 8 * sizeof(hybrid__block_##type)); \
+                _mm256_store_ps(p + b, _mm256_fmadd_ps(hybrid__dot256_avx2_##type(at, 8, few.q + b * 256, few.s16 + b * 32, few.s32 + b * 16), \
+                    _mm256_load_ps(few.d + b), _mm256_setzero_ps())); \
+            } \
+            for (r = 0; r < 8; r++) y[r] = hybrid__halve_avx2(_mm256_and_ps(_mm256_loadu_ps(p + r * blocks), _mm256_castsi256_ps(lanes))); \
+        } \
+    }
+HYBRID__GEMV256_FEW_AVX2(q2_K)
+HYBRID__GEMV256_FEW_AVX2(q3_K)
+HYBRID__GEMV256_FEW_AVX2(q4_K)
+HYBRID__GEMV256_FEW_AVX2(q5_K)
+HYBRID__GEMV256_FEW_AVX2(q6_K)
+#undef HYBRID__GEMV256_FEW_AVX2
+
 #define HYBRID__GEMV256_AVX2(type) \
     HYBRID__TARGET_AVX2 static void hybrid__gemv_avx2_##type(const void *w, size_t row_bytes, int64_t k, const void *act, \
                                                              float *y, int64_t r0, int64_t r1) \
@@ -20167,7 +20212,13 @@ HYBRID__DOT256_AVX2(q5_K)
         const char *s16 = x + hybrid__super_s16(k), *s32 = x + hybrid__super_s32(k); \
         const float *d = (const float *)(const void *)(x + hybrid__super_d(k)); \
         const int64_t blocks = k / 256, full = blocks / 8 * 8; \
-        int64_t b; \
+        int64_t b, rows = (r1 - r0) / 8 * 8; \
+        if (!full && rows >= HYBRID__FEW256_ROWS) { \
+            hybrid__gemv_few_avx2_##type(at, k, x, y, rows); \
+            at += (size_t)rows * row_bytes; \
+            y += rows; \
+            r0 += rows; \
+        } \
         for (; r0 < r1; r0++) { \
             __m256 p = _mm256_setzero_ps(); \
             for (b = 0; b < full; b += 8, at += 8 * sizeof(hybrid__block_##type)) { \
@@ -30969,6 +31020,7 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__GELU
 #undef HYBRID__GEMV256_AVX2
 #undef HYBRID__GEMV256_AVX512
+#undef HYBRID__GEMV256_FEW_AVX2
 #undef HYBRID__GEMV32_AVX2
 #undef HYBRID__GEMV32_AVX512
 #undef HYBRID__GENERIC_TYPE

@@ -187,6 +187,8 @@ static void test_kernel(const char *isa, const hybrid__matmul_kernel *kernel, hy
     int64_t unit = (int64_t)hybrid_type_block_size(type), k;
     int i, j;
     for (k = 1; k <= 19; k++) compare(isa, kernel, type, k * unit, 7, 0, WEIGHTS_RANDOM, ACTS_OUTLIERS);
+    for (k = 1; k <= 9; k++)                            /* rows of fewer than 8 super-blocks go eight at a time */
+        for (i = 0; i < 5; i++) compare(isa, kernel, type, k * unit, 35, 0, i, i % 4);
     for (k = 1; k <= 19; k++) compare(isa, kernel, type, k * unit, 19, 3, WEIGHTS_RANDOM, ACTS_OUTLIERS);
     for (i = 0; i < (int)HYBRID__COUNT(ns); i++) {
         for (j = 0; j < (int)HYBRID__COUNT(rows); j++) compare(isa, kernel, type, (int64_t)(1 + rng() % 4) * 256, rows[j], ns[i], WEIGHTS_RANDOM, ACTS_RANDOM);

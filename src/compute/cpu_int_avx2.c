@@ -553,6 +553,51 @@ HYBRID__DOT256_AVX2(q4_K)
 HYBRID__DOT256_AVX2(q5_K)
 #undef HYBRID__DOT256_AVX2
 
+/* Rows of fewer than 8 super-blocks (experts of 768 columns): 8 rows are `blocks` full steps of 8 super-blocks, with x once for each row. */
+typedef struct hybrid__few256 {
+    HYBRID__ALIGN64 char q[7 * 8 * 256];
+    HYBRID__ALIGN64 char s16[7 * 8 * 32];
+    HYBRID__ALIGN64 char s32[7 * 8 * 16];
+    HYBRID__ALIGN64 float d[7 * 8];
+} hybrid__few256;
+enum { HYBRID__FEW256_ROWS = 16 };         /* for fewer, the copies of x do not pay */
+
+static void hybrid__few256_repeat(hybrid__few256 *few, const char *act, int64_t k)
+{
+    const size_t blocks = (size_t)k / 256;
+    size_t i;
+    for (i = 0; i < 8; i++) {
+        memcpy(few->q + i * blocks * 256, act, blocks * 256);
+        memcpy(few->s16 + i * blocks * 32, act + hybrid__super_s16(k), blocks * 32);
+        memcpy(few->s32 + i * blocks * 16, act + hybrid__super_s32(k), blocks * 16);
+        memcpy(few->d + i * blocks, act + hybrid__super_d(k), blocks * sizeof(float));
+    }
+}
+#define HYBRID__GEMV256_FEW_AVX2(type) \
+    HYBRID__TARGET_AVX2 static HYBRID__NOINLINE void hybrid__gemv_few_avx2_##type(const char *at, int64_t k, const char *act, float *y, int64_t rows) \
+    { \
+        const int64_t blocks = k / 256; \
+        const __m256i lanes = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)blocks), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); \
+        HYBRID__ALIGN64 float p[8 * 8] = { 0 };        /* row r's at r * blocks */ \
+        hybrid__few256 few; \
+        int64_t b, r; \
+        hybrid__few256_repeat(&few, act, k); \
+        for (; rows > 0; rows -= 8, y += 8) { \
+            for (b = 0; b < 8 * blocks; b += 8, at += 8 * sizeof(hybrid__block_##type)) { \
+                hybrid__ahead_avx2(at, 8 * sizeof(hybrid__block_##type)); \
+                _mm256_store_ps(p + b, _mm256_fmadd_ps(hybrid__dot256_avx2_##type(at, 8, few.q + b * 256, few.s16 + b * 32, few.s32 + b * 16), \
+                    _mm256_load_ps(few.d + b), _mm256_setzero_ps())); \
+            } \
+            for (r = 0; r < 8; r++) y[r] = hybrid__halve_avx2(_mm256_and_ps(_mm256_loadu_ps(p + r * blocks), _mm256_castsi256_ps(lanes))); \
+        } \
+    }
+HYBRID__GEMV256_FEW_AVX2(q2_K)
+HYBRID__GEMV256_FEW_AVX2(q3_K)
+HYBRID__GEMV256_FEW_AVX2(q4_K)
+HYBRID__GEMV256_FEW_AVX2(q5_K)
+HYBRID__GEMV256_FEW_AVX2(q6_K)
+#undef HYBRID__GEMV256_FEW_AVX2
+
 #define HYBRID__GEMV256_AVX2(type) \
     HYBRID__TARGET_AVX2 static void hybrid__gemv_avx2_##type(const void *w, size_t row_bytes, int64_t k, const void *act, \
                                                              float *y, int64_t r0, int64_t r1) \
@@ -561,7 +606,13 @@ HYBRID__DOT256_AVX2(q5_K)
         const char *s16 = x + hybrid__super_s16(k), *s32 = x + hybrid__super_s32(k); \
         const float *d = (const float *)(const void *)(x + hybrid__super_d(k)); \
         const int64_t blocks = k / 256, full = blocks / 8 * 8; \
-        int64_t b; \
+        int64_t b, rows = (r1 - r0) / 8 * 8; \
+        if (!full && rows >= HYBRID__FEW256_ROWS) { \
+            hybrid__gemv_few_avx2_##type(at, k, x, y, rows); \
+            at += (size_t)rows * row_bytes; \
+            y += rows; \
+            r0 += rows; \
+        } \
         for (; r0 < r1; r0++) { \
             __m256 p = _mm256_setzero_ps(); \
             for (b = 0; b < full; b += 8, at += 8 * sizeof(hybrid__block_##type)) { \
