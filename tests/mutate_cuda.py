@@ -263,8 +263,8 @@ def main():
         if words:
             say("FAILED %s does not compile:\n%s" % (program, words))
             return 1
-    # As they are, the tests must pass: a test that is red anyway notices everything.
-    unbroken = list({(m[3], m[4], len(m) > 5): m for m in chosen}.values())
+    # As they are, the tests must pass: a test that is red anyway notices everything. `make test` has just seen them pass.
+    unbroken = [] if os.environ.get("HYBRID_TESTS_PASSED") else list({(m[3], m[4], len(m) > 5): m for m in chosen}.values())
     with ThreadPoolExecutor(run_tests.JOBS) as pool:
         results = list(pool.map(run, unbroken))
     for m, (status, out, seconds) in zip(unbroken, results):

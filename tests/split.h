@@ -34,7 +34,7 @@ static int split_part_of(split_way way, int n, size_t i, size_t count)
     return (int)(i * (size_t)n / count);
 }
 
-static void split_make(hybrid_gguf *g, int n, split_way way, split_set *s)
+static void split_make(const hybrid_gguf *g, int n, split_way way, split_set *s)
 {
     const size_t count = hybrid_gguf_tensor_count(g);
     size_t i;

@@ -1,7 +1,5 @@
 /* The engine on good and bad days: capacity, fork, removal, slices, loaders, the memory plan, failing memory and reads, damaged weights. */
-#define HYBRID_IMPLEMENTATION
-#include "../src/hybrid_all.c"
-#include "check.h"
+#include "interface.h"
 #include "split.h"
 
 static const char model_path[] = "tests/oracle/data/models/llama.gguf";
@@ -116,7 +114,7 @@ static void capacity(hybrid_model *m)
     CHECK(!hybrid_seq_remove(c, 0, 0, &err) && !hybrid_seq_remove(c, 1, 0, &err), "%s", err.message);
     feed(c, 1, 11, 40);
     feed(d, 0, 11, 40);
-    CHECK(same_logits(c, 1, d, 0, m->hp.n_vocab), "logits differ");
+    CHECK(same_logits(c, 1, d, 0, model_info(m).n_vocab), "logits differ");
     hybrid_context_destroy(c);
     hybrid_context_destroy(d);
 }
@@ -140,17 +138,17 @@ static void fork_and_remove(hybrid_model *m)
     feed(d, 0, 90, 3);
     feed(c, 0, 70, 2);
     feed(d, 0, 70, 2);
-    CHECK(same_logits(c, 0, d, 0, m->hp.n_vocab), "the origin is its own");
+    CHECK(same_logits(c, 0, d, 0, model_info(m).n_vocab), "the origin is its own");
     CHECK(!hybrid_seq_remove(d, 0, 45, &err), "%s", err.message);
     feed(d, 0, 50, 3);
     feed(d, 0, 33, 1);
     feed(c, 2, 33, 1);
-    CHECK(same_logits(c, 2, d, 0, m->hp.n_vocab), "the second fork is its own");
+    CHECK(same_logits(c, 2, d, 0, model_info(m).n_vocab), "the second fork is its own");
     CHECK(!hybrid_seq_remove(d, 0, 45, &err), "%s", err.message);
     feed(d, 0, 50, 3);
     feed(d, 0, 33, 1);
     feed(c, 1, 33, 1);
-    CHECK(same_logits(c, 1, d, 0, m->hp.n_vocab), "the first fork is its own");
+    CHECK(same_logits(c, 1, d, 0, model_info(m).n_vocab), "the first fork is its own");
     CHECK(hybrid_seq_remove(c, 0, 99, &err) == HYBRID_ERROR_INVALID, "beyond the end");
     CHECK(hybrid_seq_fork(c, 0, 4, &err) == HYBRID_ERROR_INVALID, "no such sequence");
     CHECK(!hybrid_seq_remove(c, 0, 0, &err) && !hybrid_seq_remove(c, 1, 0, &err) && !hybrid_seq_remove(c, 2, 0, &err), "%s", err.message);
@@ -175,8 +173,8 @@ static void slices(hybrid_model *m)
         if (!done) CHECK(hybrid_seq_length(c, 0) == 0 && !hybrid_logits(c, 0), "nothing shows before the end");
         if (n == 2) CHECK(hybrid_batch_add(c, 0, ids, 1, &err) == HYBRID_ERROR_INVALID && hybrid_seq_remove(c, 0, 0, &err) == HYBRID_ERROR_INVALID, "under way");
     }
-    CHECK(n == 4 * m->hp.n_layer, "%d slices", n);
-    CHECK(same_logits(c, 0, d, 0, m->hp.n_vocab), "logits differ");
+    CHECK(n == 4 * model_info(m).n_layer, "%d slices", n);
+    CHECK(same_logits(c, 0, d, 0, model_info(m).n_vocab), "logits differ");
     CHECK(!hybrid_batch_add(c, 0, ids, 50, &err) && !hybrid_decode_step(c, 0, &done, &err) && !done, "%s", err.message);
     hybrid_batch_clear(c);
     CHECK(hybrid_seq_length(c, 0) == 50 && hybrid_context_free(c) == 64, "given up: %d, %d", hybrid_seq_length(c, 0), hybrid_context_free(c));
@@ -244,7 +242,7 @@ static void loaders(hybrid_model *by_path)
     for (i = 0; i < 4 && m[i]; i++) {
         c = context_of(m[i], 64, 1, 0);
         feed(c, 0, 1, 20);
-        CHECK(same_logits(c, 0, e, 0, by_path->hp.n_vocab), "loader %d", i);
+        CHECK(same_logits(c, 0, e, 0, model_info(by_path).n_vocab), "loader %d", i);
         hybrid_context_destroy(c);
         hybrid_model_destroy(m[i]);
     }
@@ -313,7 +311,7 @@ static void plan_is_use(const char *path, bool no_map)
 }
 
 /* Loads, talks and ends with the N-th allocation failing, for every N until nothing fails. */
-static int live_a_little(hybrid_runtime *rt, const hybrid_model_desc *d)
+static int live_a_little(heap *h, hybrid_runtime *rt, const hybrid_model_desc *d)
 {
     hybrid_session_desc sd;
     hybrid_model *m = NULL;
@@ -334,7 +332,6 @@ static int live_a_little(hybrid_runtime *rt, const hybrid_model_desc *d)
     if (!r) while (hybrid_session_next(s)) n++;
     if (!r) r = hybrid_session_result(s, &err);
     if (r == HYBRID_ERROR_MEMORY && s) {                         /* the session is still usable */
-        heap *h = (heap *)rt->allocator.user;
         long at = h->fail_at;
         h->fail_at = 0;
         CHECK(!hybrid_session_say(s, "Again."), "after a failed allocation");
@@ -361,7 +358,7 @@ static void memory_that_fails_with(hybrid_model_desc d)
         int r;
         h.calls = 0;
         h.fail_at = n;
-        r = live_a_little(rt, &d);
+        r = live_a_little(&h, rt, &d);
         CHECK(h.live == before, "allocation %ld: %ld bytes leaked", n, (long)(h.live - before));
         if (!r) break;
         CHECK(r == HYBRID_ERROR_MEMORY, "allocation %ld: result %d", n, r);
@@ -477,8 +474,10 @@ static void repacked(const char *path, hybrid_type type)
     hybrid_runtime *rt;
     size_t before;
     blob b;
+    bool avx2;
     int i, r;
     TEST("repacked weights");
+    memset(&h, 0, sizeof h);
     in_type(path, type, &b);
     memset(&d, 0, sizeof d);
     d.data = b.data; d.size = b.size;
@@ -486,7 +485,10 @@ static void repacked(const char *path, hybrid_type type)
     d.repack = true;
     for (i = 1; plain && i <= 3; i++) repacked_like(plain, d, i, i == 2 ? "generic" : NULL);
     hybrid_model_destroy(plain);
-    plan_is_use_of(d, hybrid__cpu_isa() == HYBRID__ISA_AVX2, true);
+    rt = runtime_of(&h, 1);
+    avx2 = rt && !strcmp(hybrid_runtime_isa(rt), "avx2");
+    hybrid_runtime_destroy(rt);
+    plan_is_use_of(d, avx2, true);
     d = desc_of(&b);
     d.repack = true;
     plan_is_use_of(d, true, false);
@@ -541,7 +543,7 @@ static void in_parts(const char *path)
     int way, i;
     memset(blobs, 0, sizeof blobs);
     feed(e, 0, 1, 20);
-    split_make(whole->gguf, 3, SPLIT_SCATTERED, &s);
+    split_make(hybrid_model_gguf(whole), 3, SPLIT_SCATTERED, &s);
     split_save(&s, prefix);
     for (way = 0; way < 8; way++) {
         const hybrid_model_desc d = desc_of_parts(&s, prefix, way, list, blobs);
@@ -550,7 +552,7 @@ static void in_parts(const char *path)
         if (hybrid_model_load(NULL, &d, &m, &err)) { CHECK(false, "way %d: %s", way, err.message); continue; }
         c = context_of(m, 64, 1, 0);
         feed(c, 0, 1, 20);
-        CHECK(same_logits(c, 0, e, 0, whole->hp.n_vocab), "way %d: other logits than those of the whole file", way);
+        CHECK(same_logits(c, 0, e, 0, model_info(whole).n_vocab), "way %d: other logits than those of the whole file", way);
         hybrid_context_destroy(c);
         hybrid_model_destroy(m);
         for (i = 0; i < 3; i++) CHECK(blobs[i].closed == (way / 2 == 2 || (way / 2 == 3 && i == 2)), "way %d: reader %d was closed %d times", way, i, blobs[i].closed);
@@ -643,7 +645,7 @@ static void host_threads(hybrid_model *m)
     feed(c, 0, 1, 60);
     feed(e, 0, 1, 60);
     CHECK(calls > 0, "the hook was not used");
-    CHECK(same_logits(c, 0, e, 0, m->hp.n_vocab), "logits differ");
+    CHECK(same_logits(c, 0, e, 0, model_info(m).n_vocab), "logits differ");
     hybrid_context_destroy(c);
     hybrid_context_destroy(e);
     hybrid_model_destroy(own);
@@ -729,7 +731,7 @@ static void foreign_key(const char *key, const char *text, int number, hybrid_re
     foreign_file(model_path, key, text, number, NULL, NULL, expected, words);
 }
 
-static bool cancel(void *user, float fraction) { HYBRID__UNUSED(user); return fraction < 0; }
+static bool cancel(void *user, float fraction) { (void)user; return fraction < 0; }
 
 static void refusals(void)
 {

@@ -1,11 +1,9 @@
 /* Random walks through the engine, beside a model of what it promises: pages and lengths are counted here again, and every row of
  * logits is computed once more from nothing, by a context of one sequence that gets all tokens at once, in plain C. The bits must be equal.
  *     HYBRID_WALKS=1000 HYBRID_SEED=5 build/tests/test_random-plain       more of them, or others */
-#define HYBRID_IMPLEMENTATION
-#include "../src/hybrid_all.c"
-#include "check.h"
+#include "interface.h"
 
-enum { PAGE = HYBRID__PAGE, MOST_CTX = 160, MOST_SEQ = 6, MOST_ROWS = 24, MOST_PAGES = MOST_CTX / PAGE + MOST_SEQ + 2 };
+enum { PAGE = 32, MOST_CTX = 160, MOST_SEQ = 6, MOST_ROWS = 24, MOST_PAGES = MOST_CTX / PAGE + MOST_SEQ + 2 };
 
 static uint64_t state;
 static int below(int n) { state = state * 6364136223846793005u + 1442695040888963407u; return (int)((state >> 33) % (uint64_t)n); }
@@ -72,7 +70,7 @@ static uint64_t hash_row(const float *row, int n)
 {
     uint64_t h = 14695981039346656037u;
     int i;
-    for (i = 0; i < n; i++) h = (h ^ hybrid__f32_bits(row[i])) * 1099511628211u;
+    for (i = 0; i < n; i++) { uint32_t bits; memcpy(&bits, &row[i], 4); h = (h ^ bits) * 1099511628211u; }
     return h;
 }
 
@@ -264,7 +262,7 @@ int main(void)
     size_t i;
     int k;
     for (k = 0; k < 2; k++) best[k] = runtime_of(isas[k]);
-    for (i = 0; i < HYBRID__COUNT(models); i++) {
+    for (i = 0; i < COUNT(models); i++) {
         hybrid_model *m[2], *plain = load(plain_c, models[i]);
         TEST(models[i]);
         for (k = 0; k < 2; k++) m[k] = load(best[k], models[i]);

@@ -1,9 +1,6 @@
 /* [no-asan] Real models against other people's implementations: stories260K and BabyLlama in all their types (llama2.c, llama.cpp), gpt-nano-sort
  * (PyTorch), the one-layer K-quant files (llama.cpp), SmolLM2 and Gemma 3 (llama.cpp: greedy tokens, perplexity). */
-#define HYBRID_IMPLEMENTATION
-#include "../src/hybrid_all.c"
-#include "check.h"
-#include <math.h>
+#include "interface.h"
 
 static hybrid_model *load(const char *path)
 {
@@ -77,8 +74,8 @@ static void along(const char *file, const char *ref_json, const char *ref_logits
     CHECK(n > 32 && raw, "the reference cannot be read (%d ids)", n);
     c = n > 32 && raw ? context_of(m, 512, 512, HYBRID_KV_F32) : NULL;
     if (c) {
-        const int rows = HYBRID__MIN(n, (int)(size / sizeof(float) / (size_t)n_vocab));
-        CHECK(m->hp.n_vocab == n_vocab, "%d tokens", m->hp.n_vocab);
+        const int rows = SMALLER(n, (int)(size / sizeof(float) / (size_t)n_vocab));
+        CHECK(model_info(m).n_vocab == n_vocab, "%d tokens", model_info(m).n_vocab);
         CHECK(!hybrid_batch_add_logits(c, 0, ids, (size_t)rows, (size_t)rows, &err) && !hybrid_decode(c, &err), "%s", err.message);
         for (i = 0; i < rows; i++) {
             const float *got = hybrid_logits_at(c, 0, (size_t)i), *ref = want + (size_t)i * (size_t)n_vocab;
@@ -204,14 +201,14 @@ static void nano(const char *name)
     ids_t = hybrid_gguf_find_tensor(ref, "ref.ids");
     logits_t = hybrid_gguf_find_tensor(ref, "ref.logits");
     CHECK(ids_t && logits_t && ids_t->ne[0] <= 16, "the reference lacks ids or logits");
-    c = context_of(m, m->hp.n_ctx_train, m->hp.n_ctx_train, HYBRID_KV_F32);
+    c = context_of(m, model_info(m).n_ctx_train, model_info(m).n_ctx_train, HYBRID_KV_F32);
     if (c && ids_t && logits_t) {
         n = (int)ids_t->ne[0];
         for (i = 0; i < n; i++) ids[i] = (int32_t)((const float *)ids_t->data)[i];
         CHECK(!hybrid_batch_add_logits(c, 0, ids, (size_t)n, (size_t)n, &err) && !hybrid_decode(c, &err), "%s", err.message);
         for (i = 0; i < n; i++)
-            for (k = 0; k < m->hp.n_vocab; k++) {
-                double e = fabs(hybrid_logits_at(c, 0, (size_t)i)[k] - ((const float *)logits_t->data)[i * m->hp.n_vocab + k]);
+            for (k = 0; k < model_info(m).n_vocab; k++) {
+                double e = fabs(hybrid_logits_at(c, 0, (size_t)i)[k] - ((const float *)logits_t->data)[i * model_info(m).n_vocab + k]);
                 if (!(e <= worst)) worst = e;
             }
         CHECK(worst < 1e-3, "logits differ by %.2e", worst);
@@ -244,7 +241,7 @@ static void continuation(hybrid_model *m, const char *prompt, const int32_t *ids
     CHECK((int)n_own == n && !memcmp(own, ids, (size_t)n * sizeof *own), "the prompt's tokens differ (%d, not %d)", (int)n_own, n);
     CHECK(!hybrid_batch_add(c, 0, ids, (size_t)n, &err) && !hybrid_decode(c, &err), "%s", err.message);
     for (i = 0; i < n_want; i++) {
-        id = argmax(hybrid_logits(c, 0), m->hp.n_vocab);
+        id = argmax(hybrid_logits(c, 0), model_info(m).n_vocab);
         if (id != want[i]) break;
         if (hybrid_token_is_end(hybrid_model_tokenizer(m), id)) { i = n_want; break; }
         CHECK(!hybrid_batch_add(c, 0, &id, 1, &err) && !hybrid_decode(c, &err), "%s", err.message);
@@ -283,7 +280,7 @@ static void perplexity(hybrid_model *m, double want)
         if (hybrid_tokenizer_adds_bos(tok)) at[0] = bos;
         CHECK(!hybrid_seq_remove(c, 0, 0, &err) && !hybrid_batch_add_logits(c, 0, at, 512, 256, &err) && !hybrid_decode(c, &err), "%s", err.message);
         at[0] = first;
-        for (i = 256; i < 511; i++, scored++) nll += surprise(hybrid_logits_at(c, 0, (size_t)(i - 256)), m->hp.n_vocab, at[i + 1]);
+        for (i = 256; i < 511; i++, scored++) nll += surprise(hybrid_logits_at(c, 0, (size_t)(i - 256)), model_info(m).n_vocab, at[i + 1]);
     }
     ppl = exp(nll / scored);
     CHECK(fabs(ppl / want - 1) < 0.003, "perplexity %.4f, not %.4f", ppl, want);
@@ -385,11 +382,11 @@ int main(void)
         baby[] = { { ".gguf", 1e-4, 256 }, { "-Q8_0.gguf", 0.1, 253 }, { "-Q5_0.gguf", 0.3, 250 }, { "-Q4_1.gguf", 0.6, 234 }, { "-Q4_0.gguf", 0.6, 231 } };
     size_t i;
     char file[256];
-    for (i = 0; i < HYBRID__COUNT(stories); i++) {
+    for (i = 0; i < COUNT(stories); i++) {
         snprintf(file, sizeof file, STORIES "%s", stories[i].end);
         along(file, "models/stories260K/ref_greedy_200.json", "models/stories260K/ref_greedy_logits_200x512.f32", 512, stories[i].tolerance, stories[i].agree);
     }
-    for (i = 0; i < HYBRID__COUNT(baby); i++) {
+    for (i = 0; i < COUNT(baby); i++) {
         snprintf(file, sizeof file, BABY "%s", baby[i].end);
         along(file, "models/baby-llama-105/ref_greedy_256.json", "models/baby-llama-105/ref_greedy_logits_256x105.f32", 105, baby[i].tolerance, baby[i].agree);
     }

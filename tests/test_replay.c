@@ -1,8 +1,6 @@
 /* The promise of determinism: one hash of all logits over threads, mixes of the batch and instruction sets. The hashes below are constants:
  * every machine, compiler and optimisation level must arrive at them (a gate builds this file at -O0 and -O3). [tsan] [simd] [aarch64] */
-#define HYBRID_IMPLEMENTATION
-#include "../src/hybrid_all.c"
-#include "check.h"
+#include "interface.h"
 
 enum { N_TOKENS = 70, N_GENERATE = 6 };
 
@@ -45,13 +43,13 @@ static uint64_t replay(const char *path, const char *isa, int threads, int step,
     cd.n_ctx = 512; cd.n_seq = 3; cd.n_logits = 80; cd.n_batch = 48; cd.kv = kv;
     CHECK(!hybrid_runtime_create(&rd, &rt, &err) && !hybrid_model_load(rt, &md, &m, &err) && !hybrid_context_create(m, &cd, &c, &err), "%s", err.message);
     for (at = 0; c && at < N_TOKENS + N_GENERATE; at += n) {
-        int32_t next = at < N_TOKENS ? 0 : argmax(hybrid_logits(c, 1), m->hp.n_vocab);
-        n = at < N_TOKENS ? HYBRID__MIN(step, N_TOKENS - at) : 1;
+        int32_t next = at < N_TOKENS ? 0 : argmax(hybrid_logits(c, 1), model_info(m).n_vocab);
+        n = at < N_TOKENS ? SMALLER(step, N_TOKENS - at) : 1;
         if (others) CHECK(!hybrid_batch_add(c, 0, ids + at % 50, 1 + (size_t)at % 3, &err), "%s", err.message);
         CHECK(!hybrid_batch_add_logits(c, 1, at < N_TOKENS ? ids + at : &next, (size_t)n, (size_t)n, &err), "%s", err.message);
         if (others) CHECK(!hybrid_batch_add(c, 2, ids + at % 40, 1, &err), "%s", err.message);
         CHECK(!hybrid_decode(c, &err), "%s", err.message);
-        for (i = 0; i < n; i++) h = hash_more(h, hybrid_logits_at(c, 1, (size_t)i), (size_t)m->hp.n_vocab * sizeof(float));
+        for (i = 0; i < n; i++) h = hash_more(h, hybrid_logits_at(c, 1, (size_t)i), (size_t)model_info(m).n_vocab * sizeof(float));
     }
     hybrid_context_destroy(c);
     hybrid_model_destroy(m);

@@ -1,7 +1,5 @@
-/* Conversations: streaming, stop texts, limits, what is reused of the cache, forgetting, errors that leave the session usable. [no-simd] */
-#define HYBRID_IMPLEMENTATION
-#include "../src/hybrid_all.c"
-#include "check.h"
+/* Conversations: streaming, stop texts, limits, what is reused of the cache, forgetting, errors that leave the session usable. */
+#include "interface.h"
 
 static const char story_model[] = "examples/data/stories260K-q8_0.gguf";
 

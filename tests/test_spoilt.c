@@ -1,10 +1,8 @@
 /* Working models, spoilt: random edits of the keys and tensors of the tiny reference models. What the writer still writes is loaded,
  * planned, run and talked with. Whatever the edits are: a result code and a sentence, or a model that decodes, takes the bytes that were
  * planned, and leaves none behind. Before that, by design: every tensor and every key of a file is computed with or refused (model_files.inc).
- *     HYBRID_WALKS=100000 HYBRID_SEED=5 build/tests/test_spoilt-asan       more of them, or others [no-simd] */
-#define HYBRID_IMPLEMENTATION
-#include "../src/hybrid_all.c"
-#include "check.h"
+ *     HYBRID_WALKS=100000 HYBRID_SEED=5 build/tests/test_spoilt-asan       more of them, or others */
+#include "interface.h"
 
 enum { EDITS = 4 };
 
@@ -41,7 +39,7 @@ typedef struct edit { edit_kind kind; size_t which; int64_t value; uint8_t bytes
 static int64_t number(int64_t v)
 {
     static const int64_t likely[] = { 0, 1, 2, 3, 5, 7, 8, 15, 16, 31, 32, 33, 48, 64, 96, 127, 128, 255, 256, 4095, 4096, 65535, 65536, 1 << 24, INT32_MAX, (int64_t)INT32_MAX + 1, UINT32_MAX, INT64_MAX, -1, INT32_MIN, INT64_MIN };
-    return (v & 1) ? likely[(uint64_t)v / 2 % HYBRID__COUNT(likely)] : v / 2;
+    return (v & 1) ? likely[(uint64_t)v / 2 % COUNT(likely)] : v / 2;
 }
 
 static void set_key(hybrid_gguf_writer *w, const char *name, const hybrid_gguf_value *old, const edit *e)
@@ -116,7 +114,7 @@ static bool spoil(const hybrid_gguf *base, const edit *edits, int n_edits, sink 
         char name[128];
         memcpy(ne, t->ne, sizeof ne);
         if (e && e->kind == TENSOR_DROP) continue;
-        if (e && e->kind == TENSOR_TYPE) type = types[(uint64_t)e->value % HYBRID__COUNT(types)];
+        if (e && e->kind == TENSOR_TYPE) type = types[(uint64_t)e->value % COUNT(types)];
         if (e && e->kind == TENSOR_SIZE) ne[e->value & 3] = (uint64_t)(e->value >> 2 & 4 ? number(e->value >> 8) & 511 : (int64_t)ne[e->value & 3] * 2);
         snprintf(name, sizeof name, "%.*s", (int)t->name.size, t->name.data);
         if (hybrid_gguf_add_tensor(w, name, type, 4, ne, NULL)) continue;
@@ -130,7 +128,7 @@ static bool spoil(const hybrid_gguf *base, const edit *edits, int n_edits, sink 
         const edit *e = edit_of(edits, n_edits, true, i);
         if (!sizes[i]) continue;
         memset(zeros, 0, (size_t)sizes[i]);
-        memcpy(zeros, t->data, (size_t)HYBRID__MIN(sizes[i], t->size));
+        memcpy(zeros, t->data, (size_t)SMALLER(sizes[i], t->size));
         if (e && e->kind == TENSOR_DATA) memcpy(zeros + (uint64_t)e->value % (sizes[i] - 7), e->bytes, sizes[i] > 15 ? 8 : 0);
         good = !hybrid_gguf_write(w, zeros, (size_t)sizes[i], NULL);
     }
@@ -166,7 +164,7 @@ static void use(hybrid_model *m)
     cd.kv = (hybrid_kv)below(3);
     for (i = 0; i < 6; i++) ids[i] = below(info.n_vocab);
     if (!hybrid_context_create(m, &cd, &c, &err)) {
-        r = hybrid_batch_add(c, 0, ids, (size_t)HYBRID__MIN(cd.n_ctx, 6), &err);
+        r = hybrid_batch_add(c, 0, ids, (size_t)SMALLER(cd.n_ctx, 6), &err);
         if (!r) r = hybrid_decode(c, &err);
         CHECK(r ? err.result == r && err.message[0] : hybrid_logits(c, 0) != NULL, "decode: %d", r);
         decoded += !r;
@@ -246,7 +244,7 @@ int main(void)
     size_t i;
     int k;
     if (!walks) check_model_files();
-    for (i = 0; i < HYBRID__COUNT(paths); i++) {
+    for (i = 0; i < COUNT(paths); i++) {
         hybrid_source source;
         hybrid_gguf *base = NULL;
         char path[128];

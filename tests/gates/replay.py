@@ -24,7 +24,7 @@ def replay(box):
         if not box.has(build[0]):
             return box.skipped(title, "%s is not installed (tests/setup.sh does it)" % build[0])
         program = os.path.join(box.folder(title.replace(" ", "")), "replay")
-        if not box.compiles(title, build + ["-I.", "-Itests", "tests/test_replay.c", "-o", program, "-lm", "-lpthread"], box.root):
+        if not box.compiles(title, build + ["-DHYBRID_IMPLEMENTATION", "-I.", "-Itests", "tests/test_replay.c", "-o", program, "-lm", "-lpthread"], box.root):
             return None
         status, out = box.run([program], box.root, 400)
         ran = re.findall(r"(\d+) runs, one hash", out)
