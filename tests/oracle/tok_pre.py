@@ -39,6 +39,7 @@ llama3 llama4 megrez mellum mellum2 midm-2.0 minerva-7b minicpm5 minimax-m2 mode
 poro-chat qwen2 qwen35 refact roberta-bpe sarvam-moe seed-coder smaug-bpe smollm solar-open spark2_5 stablelm2
 starcoder superbpe talkie tekken tiny_aya trillion ufakzeka viking whitespace youtu""".split()
 OTHER_KINDS = ["gemma4", "granite-embed-multi-311m", "sarvam-moe", "whitespace"]      # their merges are not of bytes
+# Where llama.cpp cuts otherwise than the expression of the Hugging Face tokenizer, or than what is taken for it (youtu, afmoe).
 HF_DIFFERS = ["gpt-4o", "kanana2", "llama4", "minimax-m2", "talkie", "granite-embed-multi-97m", "tekken", "superbpe",
               "deepseek-coder", "deepseek-llm", "kimi-k2", "youtu", "tiny_aya",
               "cohere2moe", "afmoe"]
@@ -134,7 +135,7 @@ def main():
             theirs = ask_llama(path, inputs)
             bad = [s for s, a, b in zip(inputs, ours[0], theirs[0]) if a != b and nfc.normalize_str(s) == s]
             if bad or ours[1] != theirs[1]:
-                why = " (as Hugging Face does)" if name in HF_DIFFERS else ""
+                why = " (known)" if name in HF_DIFFERS else ""
                 print(f"{name:26} {len(bad)} of {len(inputs)} differ{why}: {bad[:2]}")
             wrong += (bool(bad) and name not in HF_DIFFERS) or ours[1] != theirs[1]
             leader = leaders.setdefault(repr(theirs[0]), name)
