@@ -97,10 +97,10 @@ class Calls:
         for caller, place in pointers:
             name, row = re.search(r"([^/]+):(\d+):\d+$", place).groups()
             line = lines[name][int(row) - 1]
-            called = re.findall(r"((?:[\w.\]]|->)*(?:->|\.)\w+)\)?\(|\b(fn|lay|unpack|tile|progress|find|split)(?:\[0\])?\(", line)
-            if not called:
+            members = re.findall(r"((?:[\w.\]]|->)*(?:->|\.)\w+)\)?\(|\b(fn|lay|unpack|tile|progress|find|split)(?:\[0\])?\(", line)
+            if not members:
                 self.wrong.append("%s: which member is called here? %s" % (place, line.strip()))
-            for expression in (a or b for a, b in called):
+            for expression in (a or b for a, b in members):
                 targets = self.targets(expression, taken)
                 if not targets and not re.fullmatch(FOREIGN, expression):
                     self.wrong.append("%s: no function is known that '%s' may hold (HOLDS)" % (place, expression))
