@@ -2,7 +2,7 @@
 import os
 import re
 
-from gates import gate
+from gates import ROOT, gate
 from house import replace
 
 STACK = "macro macro2 call recur repr json cmp paren brk not minus plus pipe pow tern elif dots if".split()
@@ -17,7 +17,7 @@ def broken(old, new):
     ("a host's exceptions inside the library", broken("HYBRID__SSE_PLAIN = 0x1F80", "HYBRID__SSE_PLAIN = 0")),
 ])
 def cases(box):
-    folder = os.path.join(os.path.dirname(os.environ.get("HYBRID_DATA", box.path("..", "shared", "data"))), "cases")
+    folder = os.path.join(os.path.dirname(os.environ.get("HYBRID_DATA", os.path.join(ROOT, "..", "shared", "data"))), "cases")
     if not os.path.isdir(folder):
         return box.passed("there are no cases beside this repository, which is as it should be on a user's machine")
     story = box.path("examples", "data", "stories260K-q8_0.gguf")
@@ -61,7 +61,7 @@ def cases(box):
     if musl and program(os.path.join(folder, "06-template-recursion-small-stack", "stk.c"), "stk", "musl-gcc", "musl.o"):
         for what in STACK:
             says("06: %s on a stack of 128 KB" % what, ["./stk", "0", what], "survived")
-    model = os.path.join(os.environ.get("HYBRID_MODELS", box.path("models")), "SmolLM2-135M-Instruct.Q4_1.gguf")
+    model = os.path.join(os.environ.get("HYBRID_MODELS", os.path.join(ROOT, "models")), "SmolLM2-135M-Instruct.Q4_1.gguf")
     if os.path.exists(model) and program(os.path.join(folder, "05-history-lost-on-refused-say", "histlost.c"), "histlost"):
         status, out = box.run(["./histlost", model])
         kept = re.findall(r"^(?:A 3|B 2)\D.*prompt of (\d+) tokens, (\d+) messages forgotten", out, re.M)
