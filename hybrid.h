@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 49ef1db4cfba6689): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id f22a5d42abef15be): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -76,7 +76,7 @@
  *     2968  output.c           a file that is written
  *     3277  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     3305  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    30947  end.h              closes what core/begin opened
+ *    31199  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     3680  names.c            names that must differ, found by hash
@@ -112,68 +112,68 @@
  *    10565  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a file leaves out
  *    10787  stop.c             finds strings that end an answer in bytes that come in pieces
  *    10928  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *    11558  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *    11901  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *    12220  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do not edit
- *    12561  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *    13269  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *    13864  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    14303  jinja_filter.c     what stands behind '|'.
- *    15197  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    15373  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    15625  jinja_parse.c      tokens to a tree
- *    16184  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    16442  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    16958  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    17131  chat.c             a conversation as the variables that chat templates expect
+ *    11598  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *    11940  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *    12269  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do not edit
+ *    12610  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *    13318  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *    14035  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    14474  jinja_filter.c     what stands behind '|'.
+ *    15443  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    15619  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    15871  jinja_parse.c      tokens to a tree
+ *    16436  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    16694  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    17210  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    17383  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    17309  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    17606  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    17623  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    17648  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    17737  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    18103  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    18132  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    18240  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    18310  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    18405  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    18818  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    19152  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    19410  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    19606  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    20246  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows...
- *    20445  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
- *    21518  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    22099  cpu_int.c          the table of integer-block kernels
- *    22157  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    22224  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    24488  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    25619  cpu_select.c       the kernels of an instruction set
- *    25655  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    25836  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    26090  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    17561  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
+ *    17858  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    17875  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    17900  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
+ *    17989  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    18355  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    18384  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    18492  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    18562  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    18657  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    19070  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    19404  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    19662  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    19858  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    20498  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows...
+ *    20697  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
+ *    21770  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    22351  cpu_int.c          the table of integer-block kernels
+ *    22409  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    22476  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    24740  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    25871  cpu_select.c       the kernels of an instruction set
+ *    25907  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    26088  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    26342  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    26511  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    26829  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    27204  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    27512  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    27556  unused.c           tensors of the file that the model is not computed with
- *    27716  forward.c          one transformer for all families, over the op table
- *    28221  place.c            which layers run where
- *    28358  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_m...
- *    28440  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    26763  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    27081  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    27456  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    27764  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    27808  unused.c           tensors of the file that the model is not computed with
+ *    27968  forward.c          one transformer for all families, over the op table
+ *    28473  place.c            which layers run where
+ *    28610  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_m...
+ *    28692  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    28683  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    29019  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    29308  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    29448  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    30120  next.c             the next token of a sequence
- *    30173  plan.c             the bytes of a model and a context before they are loaded
- *    30284  dialog.c           the messages of a conversation, and the prompt that they make
- *    30472  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    28935  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    29271  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    29560  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    29700  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    30372  next.c             the next token of a sequence
+ *    30425  plan.c             the bytes of a model and a context before they are loaded
+ *    30536  dialog.c           the messages of a conversation, and the prompt that they make
+ *    30724  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1102,7 +1102,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "49ef1db4cfba6689"
+#define HYBRID__SOURCE_ID "f22a5d42abef15be"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -10943,7 +10943,7 @@ typedef struct hybrid__jarena {
 
 typedef enum hybrid__jtype {
     HYBRID__J_UNDEFINED, HYBRID__J_NONE, HYBRID__J_BOOL, HYBRID__J_INT, HYBRID__J_FLOAT,
-    HYBRID__J_BIG,                       /* an integer beyond 64 bits, as JSON gave it: its digits; it can be looked at, not computed with */
+    HYBRID__J_BIG,                       /* an integer beyond 64 bits: its digits, which can be looked at and rounded, not computed with */
     HYBRID__J_STRING, HYBRID__J_LIST, HYBRID__J_DICT,
     HYBRID__J_NAMESPACE, HYBRID__J_FUNCTION, HYBRID__J_LOOP,
     HYBRID__J_MISSING                    /* an argument that was not given; no template sees it */
@@ -11313,6 +11313,46 @@ static bool hybrid__jhash_address(hybrid__jarena *arena, const void *p, uint32_t
     return true;
 }
 
+HYBRID__INLINE bool hybrid__jis_integer(hybrid__jvalue v) { return hybrid__jis_whole(v) || v.type == HYBRID__J_BIG; }
+
+/* -1, 0, 1: an integer of any size against a float that is no nan, by their exact values. */
+static HYBRID__NOINLINE int hybrid__jorder_mixed(hybrid__jvalue a, double d)
+{
+    const double most = 9223372036854775808.0;               /* 2^63 */
+    char digits[400];
+    size_t n, size;
+    bool minus;
+    int order;
+    if (hybrid__jis_whole(a)) {
+        int64_t v = hybrid__jwhole(a), whole;
+        if (d >= most || d < -most) return d > 0 ? -1 : 1;
+        whole = (int64_t)d;
+        if (v != whole) return v < whole ? -1 : 1;
+        return d > (double)whole ? -1 : d < (double)whole;
+    }
+    minus = a.u.s->p[0] == '-';
+    if (minus ? d >= -most : d < most) return minus ? -1 : 1;
+    if (d - d != 0) return minus ? 1 : -1;
+    n = (size_t)snprintf(digits, sizeof digits, "%.0f", fabs(d));
+    size = a.u.s->n - minus;
+    order = size != n ? (size < n ? -1 : 1) : memcmp(a.u.s->p + minus, digits, n);
+    return minus ? (order < 0) - (order > 0) : (order > 0) - (order < 0);
+}
+
+/* The hash of a float: that of the integer that it equals, if any. */
+static HYBRID__NOINLINE uint64_t hybrid__jhash_real(const hybrid__jarena *arena, double d)
+{
+    char digits[400];
+    uint64_t bits;
+    if (d >= -9223372036854775808.0 && d < 9223372036854775808.0) {
+        if (d == (double)(int64_t)d) bits = (uint64_t)(int64_t)d;
+        else memcpy(&bits, &d, 8);
+        return hybrid__hash(&arena->rt->hash_key, &bits, 8);
+    }
+    if (d - d != 0) return hybrid__hash(&arena->rt->hash_key, &d, 8);
+    return hybrid__hash(&arena->rt->hash_key, digits, (size_t)snprintf(digits, sizeof digits, "%.0f", d));
+}
+
 /* As Python's hash: equal numbers of different types have one. Lists, dicts and their views cannot be keys. depth is 16 at most. */
 static bool hybrid__jhash(hybrid__jarena *arena, hybrid__jvalue v, int depth, uint32_t *hash)
 {
@@ -11321,9 +11361,7 @@ static bool hybrid__jhash(hybrid__jarena *arena, hybrid__jvalue v, int depth, ui
     switch (v.type) {
     case HYBRID__J_STRING: case HYBRID__J_BIG: h = hybrid__hash(&arena->rt->hash_key, v.u.s->p, v.u.s->n); break;
     case HYBRID__J_FLOAT:
-        if (v.u.d >= -9e18 && v.u.d <= 9e18 && v.u.d == (double)(int64_t)v.u.d) bits = (uint64_t)(int64_t)v.u.d;
-        else memcpy(&bits, &v.u.d, 8);
-        h = hybrid__hash(&arena->rt->hash_key, &bits, 8);
+        h = hybrid__jhash_real(arena, v.u.d);
         break;
     case HYBRID__J_BOOL: case HYBRID__J_INT:
         bits = (uint64_t)hybrid__jwhole(v);
@@ -11372,7 +11410,9 @@ static int hybrid__jequal(hybrid__jarena *arena, hybrid__jvalue a, hybrid__jvalu
     int same;
     if (!hybrid__jarena_work(arena, 1)) return -1;
     if (hybrid__jis_whole(a) && hybrid__jis_whole(b)) return hybrid__jwhole(a) == hybrid__jwhole(b);
-    if (hybrid__jis_number(a) && hybrid__jis_number(b)) return hybrid__jreal(a) == hybrid__jreal(b);
+    if (a.type == HYBRID__J_FLOAT && b.type == HYBRID__J_FLOAT) return a.u.d == b.u.d;
+    if (a.type == HYBRID__J_FLOAT && hybrid__jis_integer(b)) return a.u.d == a.u.d && !hybrid__jorder_mixed(b, a.u.d);
+    if (b.type == HYBRID__J_FLOAT && hybrid__jis_integer(a)) return b.u.d == b.u.d && !hybrid__jorder_mixed(a, b.u.d);
     if (a.type != b.type) return 0;
     if (a.type == HYBRID__J_STRING && !hybrid__jarena_work(arena, a.u.s->n / 16)) return -1;
     switch (a.type) {
@@ -11762,8 +11802,7 @@ static bool hybrid__jinja_repr(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jva
     case HYBRID__J_NAMESPACE:
         ok = hybrid__jinja_puts(j, b, "<Namespace ") && hybrid__jinja_repr_dict(j, b, v.u.dict) && hybrid__jinja_put(j, b, ">", 1);
         break;
-    case HYBRID__J_FUNCTION: ok = hybrid__jinja_repr_function(j, b, v); break;
-    case HYBRID__J_LOOP: ok = hybrid__jinja_puts(j, b, "<LoopContext>"); break;
+    case HYBRID__J_FUNCTION: case HYBRID__J_LOOP: ok = hybrid__jinja_repr_function(j, b, v); break;
     default: ok = hybrid__jinja_str(j, b, v); break;
     }
     j->depth++;
@@ -12041,8 +12080,9 @@ static bool hybrid__jinja_order(hybrid__jinja *j, hybrid__jvalue a, hybrid__jval
             return true;
         }
         if (both || hybrid__jis_whole(a) || hybrid__jis_whole(b)) { *order = (a.type == HYBRID__J_BIG) == minus ? -1 : 1; return true; }
-        if (hybrid__jis_number(a) || hybrid__jis_number(b)) { *order = hybrid__jbig_real(a) < hybrid__jbig_real(b) ? -1 : 1; return true; }
     }
+    if (a.type == HYBRID__J_FLOAT && hybrid__jis_integer(b)) { *order = -hybrid__jorder_mixed(b, a.u.d); return true; }
+    if (b.type == HYBRID__J_FLOAT && hybrid__jis_integer(a)) { *order = hybrid__jorder_mixed(a, b.u.d); return true; }
     if (hybrid__jis_number(a) && hybrid__jis_number(b)) { *order = hybrid__jreal(a) < hybrid__jreal(b) ? -1 : 1; return true; }
     if (a.type == HYBRID__J_STRING && b.type == HYBRID__J_STRING) {
         size_t n = HYBRID__MIN(a.u.s->n, b.u.s->n);
@@ -12062,6 +12102,15 @@ static bool hybrid__jinja_order(hybrid__jinja *j, hybrid__jvalue a, hybrid__jval
     if (a.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, a);
     if (b.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, b);
     return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a %s and a %s have no order", hybrid__jtype_name(a), hybrid__jtype_name(b));
+}
+
+/* False, and an error, when Python cannot say which of two such values is less, even where they are equal. */
+static bool hybrid__jinja_has_order(hybrid__jinja *j, hybrid__jvalue v)
+{
+    if (v.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, v);
+    if (v.type > HYBRID__J_NONE && v.type < HYBRID__J_LIST) return true;
+    if (v.type == HYBRID__J_LIST && v.u.list->kind <= HYBRID__J_TUPLE) return true;
+    return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "two values of type %s have no order", hybrid__jtype_name(v));
 }
 
 /* False, and an error, when v cannot be a key. */
@@ -13270,13 +13319,20 @@ static const hybrid__jbuiltin *hybrid__jmethod(hybrid__jvalue v, const hybrid__j
 /* text/jinja_format: values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y'). */
 
 /* v by a conversion of printf (f, e, g), with a decimal point whatever the locale says. precision -1 - n: as g with n, but with a digit
- * behind the point (what format() does when it has no type). alternate: the point is always there. */
+ * behind the point, and with an exponent one place earlier (what format() does when it has no type). alternate: the point is
+ * always there. */
 static size_t hybrid__jformat_real(double v, char conversion, int precision, bool alternate, char out[400])
 {
     char raw[400];
     size_t n = 0, i;
     bool other = false, point = false, bare = precision < 0;
     if (bare) precision = -1 - precision;
+    if (bare && v - v == 0) {
+        const char *exponent;
+        snprintf(raw, sizeof raw, "%.*e", precision - 1, v);
+        if ((exponent = strchr(raw, 'e')) != NULL && atoi(exponent + 1) == precision - 1) conversion = 'e';
+        precision -= conversion == 'e';
+    }
     switch (conversion) {
     case 'e': snprintf(raw, sizeof raw, alternate ? "%#.*e" : "%.*e", precision, v); break;
     case 'E': snprintf(raw, sizeof raw, alternate ? "%#.*E" : "%.*E", precision, v); break;
@@ -13287,6 +13343,9 @@ static size_t hybrid__jformat_real(double v, char conversion, int precision, boo
     for (i = 0; raw[i]; i++) {
         char c = raw[i];
         bool known = hybrid__is_digit(c) || c == '-' || c == '+' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (c == 'e' && bare && conversion == 'e' && !alternate) {
+            while (point && n > 1 && (out[n - 1] == '0' || out[n - 1] == '.')) point = out[--n] != '.';
+        }
         point = point || !known || c == 'e' || c == 'n' || c == 'i';
         if (known) out[n++] = c;
         else if (!other) out[n++] = '.';
@@ -13295,6 +13354,21 @@ static size_t hybrid__jformat_real(double v, char conversion, int precision, boo
     if (bare && !point) { out[n++] = '.'; out[n++] = '0'; }
     out[n] = 0;
     return n;
+}
+
+/* A finite float without its fraction, as an integer of any size. */
+static bool hybrid__jinja_whole_of(hybrid__jinja *j, double d, hybrid__jvalue *out)
+{
+    char digits[400];
+    size_t n;
+    if (d >= -9223372036854775808.0 && d < 9223372036854775808.0) {
+        *out = hybrid__jint((int64_t)d);
+        return true;
+    }
+    n = hybrid__jformat_real(d, 'f', 0, false, digits);
+    if (!hybrid__jinja_check(j, hybrid__jstring_copy(&j->arena, digits, n, out))) return false;
+    out->type = HYBRID__J_BIG;
+    return true;
 }
 
 /* A specification of a field: [[fill]align][sign][z][#][0][width][, or _][.precision][type]. */
@@ -13398,7 +13472,6 @@ static bool hybrid__jinja_format_real(hybrid__jinja *j, hybrid__jbuffer *b, hybr
     if (!whole) {                                            /* inf, nan */
         memmove(text + strlen(head), text, n + 1);
         memcpy(text, head, strlen(head));
-        if (f->zero && f->align == '=' && !f->strict) *f->fill = ' ';
         return hybrid__jinja_field(j, b, f, text, strlen(head) + n, strlen(head));
     }
     return hybrid__jinja_number(j, b, f, head, text, whole, text + whole);
@@ -13408,11 +13481,6 @@ static bool hybrid__jinja_format_real(hybrid__jinja *j, hybrid__jbuffer *b, hybr
 static bool hybrid__jinja_format_whole(hybrid__jinja *j, const hybrid__jspec *f, hybrid__jvalue v, int64_t *whole)
 {
     if (v.type == HYBRID__J_BIG) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "an integer beyond 64 bits is formatted in another base");
-    if (v.type == HYBRID__J_FLOAT && !f->strict && f->type && strchr("di", f->type)) {
-        if (!(v.u.d > -9.2e18 && v.u.d < 9.2e18)) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "a float beyond 64 bits is formatted as an integer");
-        *whole = (int64_t)v.u.d;
-        return true;
-    }
     if (!hybrid__jis_whole(v)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the format %c expects an integer, not a %s", f->type, hybrid__jtype_name(v));
     *whole = hybrid__jwhole(v);
     return true;
@@ -13441,21 +13509,24 @@ static bool hybrid__jinja_format_checked(hybrid__jinja *j, const hybrid__jspec *
 static bool hybrid__jinja_format_number(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jspec *f, hybrid__jvalue v)
 {
     int64_t whole = 0;
-    if (!f->align) f->align = '>';
-    if (f->zero && f->align == '>') { f->align = '='; *f->fill = '0'; f->n_fill = 1; }
+    if (!f->align) f->align = f->zero ? '=' : '>';
+    if (f->zero && f->align == '=') { *f->fill = '0'; f->n_fill = 1; }
     if (f->type ? strchr("dixXobcn", f->type) && !(f->type == 'n' && v.type == HYBRID__J_FLOAT) : v.type != HYBRID__J_FLOAT) {
-        if (v.type == HYBRID__J_BIG && (!f->type || f->type == 'd')) {
+        if (v.type == HYBRID__J_FLOAT && !f->strict && f->type == 'd') {
+            if (v.u.d - v.u.d != 0) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%%d wants a finite number");
+            if (!hybrid__jinja_whole_of(j, v.u.d, &v)) return false;
+        }
+        if (v.type == HYBRID__J_BIG && (!f->type || f->type == 'd' || f->type == 'n')) {
             bool minus = v.u.s->p[0] == '-';
             char sign[2] = { 0, 0 };
             sign[0] = minus ? '-' : f->sign == '+' || f->sign == ' ' ? f->sign : (char)0;
+            if (f->no_minus) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: 'z' is for floats");
             return hybrid__jinja_format_checked(j, f, true) && hybrid__jinja_number(j, b, f, sign, v.u.s->p + minus, v.u.s->n - minus, "");
         }
-        if (f->type == 'c' && f->strict && f->align == '>' && !f->zero) f->align = '<';
         return hybrid__jinja_format_checked(j, f, true) && (!f->no_minus || hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: 'z' is for floats"))
             && hybrid__jinja_format_whole(j, f, v, &whole) && hybrid__jinja_format_int(j, b, f, whole);
     }
-    if (v.type == HYBRID__J_BIG) return hybrid__jinja_format_whole(j, f, v, &whole);
-    return hybrid__jinja_format_checked(j, f, false) && hybrid__jinja_format_real(j, b, f, hybrid__jreal(v));
+    return hybrid__jinja_format_checked(j, f, false) && hybrid__jinja_format_real(j, b, f, hybrid__jbig_real(v));
 }
 
 /* v by a specification of format(), as its type's __format__ does it. empty: nothing was specified: str(v). */
@@ -13469,7 +13540,6 @@ static bool hybrid__jinja_format_value(hybrid__jinja *j, hybrid__jbuffer *b, hyb
     if (v.type != HYBRID__J_STRING) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: a %s takes no specification", hybrid__jtype_name(v));
     if ((f->type && f->type != 's') || f->sign || f->alternate || f->group || f->align == '=' || f->no_minus)
         return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: this specification is not for strings");
-    if (f->zero && !f->align) { *f->fill = '0'; f->n_fill = 1; }
     if (f->width > 100000) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "a format asks for a width that is too large");
     return hybrid__jinja_format_text(j, b, f, v.u.s);
 }
@@ -13566,6 +13636,7 @@ static bool hybrid__jinja_percent(hybrid__jinja *j, const hybrid__jstring *patte
             if (!(e = hybrid__jdict_find(&j->arena, values.u.dict, key))) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%%(%.*s): the dict has no such key", (int)HYBRID__MIN(q - p, 60), p);
             v = e->value;
             named = c.named = true;
+            c.n = 0;                                         /* there is nothing but names from here on */
             p = q + 1;
         }
         for (; p < end && *p && strchr("-+ 0#", *p); p++) {
@@ -13585,7 +13656,7 @@ static bool hybrid__jinja_percent(hybrid__jinja *j, const hybrid__jstring *patte
         if (p == end) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a format ends in the middle of a %%-sequence");
         f.type = *p == 'i' || *p == 'u' ? 'd' : *p;
         p++;
-        if (f.type == '%') { if (!hybrid__jinja_put(j, &b, "%", 1)) return false; continue; }
+        if (f.type == '%' && p[-2] == '%') { if (!hybrid__jinja_put(j, &b, "%", 1)) return false; continue; }
         if (!strchr("sradxXocfFeEgG", f.type)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "there is no format character '%c'", f.type >= 32 ? f.type : '?');
         if (!named && !hybrid__jpercent_next(j, &c, &v)) return false;
         if (!hybrid__jpercent_value(j, &b, &c, &f, v)) return false;
@@ -13604,14 +13675,28 @@ static bool hybrid__jinja_spec(hybrid__jinja *j, const char *p, const char *end,
 {
     uint32_t code;
     size_t n;
+    bool given = false;
     hybrid__jspec_clear(f, true);
     n = p < end ? hybrid__utf8_next(p, end, &code) : 0;
-    if (n && p + n < end && p[n] && strchr("<>^=", p[n])) { memcpy(f->fill, p, n); f->n_fill = n; f->align = p[n]; p += n + 1; }
-    else if (p < end && *p && strchr("<>^=", *p)) f->align = *p++;
+    if (n && p + n < end && p[n] && strchr("<>^=", p[n])) {
+        memcpy(f->fill, p, n);
+        f->n_fill = n;
+        f->align = p[n];
+        p += n + 1;
+        given = true;
+    } else if (p < end && *p && strchr("<>^=", *p)) f->align = *p++;
     if (p < end && *p && strchr("+- ", *p)) f->sign = *p++;
     if (p < end && *p == 'z') { f->no_minus = true; p++; }
     if (p < end && *p == '#') { f->alternate = true; p++; }
-    if (p < end && *p == '0') { f->zero = true; p++; }
+    if (p < end && *p == '0') {                              /* fills, unless something else does */
+        if (given) p++;
+        else {
+            f->zero = !f->align;
+            *f->fill = '0';
+            f->n_fill = 1;
+            p++;
+        }
+    }
     p = hybrid__jspec_number(p, end, &f->width);
     if (p < end && (*p == ',' || *p == '_')) f->group = *p++;
     if (p < end && *p == '.') {
@@ -13789,73 +13874,159 @@ static const char *const hybrid__jtime_days[] = { "Sunday", "Monday", "Tuesday",
 static const char *const hybrid__jtime_months[] = { "January", "February", "March", "April", "May", "June", "July", "August",
     "September", "October", "November", "December" };
 
-/* As strftime in the C locale. %-d and the like drop the leading zero. Unknown letters stay as they are. */
+/* What stands between % and a letter. flag: - _ 0, or 0 when there is none. */
+typedef struct hybrid__jtime_spec { char flag, modifier; bool upper, swap, lower; int64_t width; } hybrid__jtime_spec;
+
+static const char *hybrid__jtime_read(const char *p, const char *end, hybrid__jtime_spec *f)
+{
+    memset(f, 0, sizeof *f);
+    for (; p < end && *p && strchr("-_0^#", *p); p++) {
+        if (*p == '^') f->upper = true;
+        else if (*p == '#') f->swap = true;
+        else f->flag = *p;
+    }
+    p = hybrid__jspec_number(p, end, &f->width);
+    if (p < end && (*p == 'E' || *p == 'O')) f->modifier = *p++;
+    return p;
+}
+
+/* Text in its width and case. */
+static bool hybrid__jtime_put(hybrid__jinja *j, hybrid__jbuffer *b, const hybrid__jtime_spec *f, const char *text,
+    size_t n)
+{
+    int64_t room = f->width - (int64_t)n;
+    size_t i;
+    for (; room > 0; room--) {
+        if (!hybrid__jinja_put(j, b, f->flag == '0' ? "0" : " ", 1)) return false;
+    }
+    for (i = 0; i < n; i++) {
+        char c = text[i];
+        if (f->lower && c >= 'A' && c <= 'Z') c = (char)(c + 32);
+        else if (f->upper && !f->lower && c >= 'a' && c <= 'z') c = (char)(c - 32);
+        if (!hybrid__jinja_put(j, b, &c, 1)) return false;
+    }
+    return true;
+}
+
+/* A number of `least` digits at least, which fill ('0' or ' ') makes up unless a flag says otherwise, and a width, too (fill
+ * 0: a width is made up with spaces). */
+static bool hybrid__jtime_number(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jtime_spec *f, int64_t number, int least,
+    char fill)
+{
+    char out[24];
+    int n;
+    if (f->flag == '_' || (fill == ' ' && f->flag != '0' && f->flag != '-')) {
+        n = snprintf(out, sizeof out, "%*lld", least, (long long)number);
+    } else {
+        n = snprintf(out, sizeof out, "%0*lld", f->flag == '-' ? 1 : least, (long long)number);
+        if (!f->flag && fill) f->flag = '0';
+    }
+    return hybrid__jtime_put(j, b, f, out, (size_t)n);
+}
+
+/* The number that a letter stands for, its digits and what fills it; false: it stands for something else. */
+static bool hybrid__jtime_value(const hybrid__jtime *t, int64_t now, char letter, int64_t *number, int *least,
+    char *fill)
+{
+    int hour12 = t->hour % 12 ? t->hour % 12 : 12;
+    hybrid__jweek week;
+    hybrid__jweek_of(t, &week);
+    *least = strchr("YuwsG", letter) ? 1 : letter == 'j' ? 3 : 2;
+    *fill = strchr("ekl", letter) ? ' ' : letter == 's' ? (char)0 : '0';
+    switch (letter) {
+    case 'Y': *number = t->year; return true;
+    case 'y': *number = t->year % 100; return true;
+    case 'C': *number = t->year / 100; return true;
+    case 'm': *number = t->month; return true;
+    case 'd': case 'e': *number = t->day; return true;
+    case 'H': case 'k': *number = t->hour; return true;
+    case 'I': case 'l': *number = hour12; return true;
+    case 'M': *number = t->minute; return true;
+    case 'S': *number = t->second; return true;
+    case 'j': *number = t->yearday + 1; return true;
+    case 'u': *number = t->weekday ? t->weekday : 7; return true;
+    case 'w': *number = t->weekday; return true;
+    case 'U': *number = (t->yearday + 7 - t->weekday) / 7; return true;
+    case 'W': *number = (t->yearday + 7 - (t->weekday + 6) % 7) / 7; return true;
+    case 's': *number = now; return true;
+    case 'G': *number = week.year; return true;
+    case 'g': *number = week.year % 100; return true;
+    case 'V': *number = week.week; return true;
+    default: return false;
+    }
+}
+
+/* The text that a letter stands for; *pattern: it is one of strftime again. NULL: it stands for none. */
+static const char *hybrid__jtime_text(const hybrid__jtime *t, char letter, size_t *n, bool *pattern)
+{
+    static const char *const patterns[] = { "F%Y-%m-%d", "T%H:%M:%S", "X%H:%M:%S", "R%H:%M", "r%I:%M:%S %p",
+        "D%m/%d/%y", "x%m/%d/%y", "c%a %b %e %H:%M:%S %Y" };
+    const char *text = NULL;
+    size_t i;
+    *pattern = false;
+    switch (letter) {
+    case 'A': case 'a': text = hybrid__jtime_days[t->weekday]; break;
+    case 'B': case 'b': case 'h': text = hybrid__jtime_months[t->month - 1]; break;
+    case 'p': case 'P': text = t->hour < 12 ? "AM" : "PM"; break;
+    case 'n': text = "\n"; break;
+    case 't': text = "\t"; break;
+    case '%': text = "%"; break;
+    case 'Z': text = ""; break;
+    default:
+        for (i = 0; i < HYBRID__COUNT(patterns); i++) {
+            if (*patterns[i] == letter) text = patterns[i] + 1;
+        }
+        *pattern = text != NULL;
+    }
+    if (text) *n = letter == 'a' || letter == 'b' || letter == 'h' ? 3 : strlen(text);
+    return text;
+}
+
+static bool hybrid__jinja_strftime(hybrid__jinja *j, hybrid__jbuffer *b, const char *p, const char *end);
+
+/* %..., its letter at p; start: its %. What is not known stays as it was written. */
+static bool hybrid__jtime_one(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jtime_spec *f, const char *start, const char *p,
+    const char *end)
+{
+    char letter = p < end ? *p : (char)0, fill;
+    const char *refused = !f->modifier ? "" : f->modifier == 'E' ? "AaBbDFGHIMSUVWdeghjklmw" : "ADFXYacx";
+    bool plain = p == start + 1, known = letter && !strchr(refused, letter), pattern;
+    hybrid__jtime t;
+    int64_t number = 0;
+    size_t n = 0;
+    int least;
+    const char *text = NULL;
+    if (f->width > 1000) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "strftime_now: a width is too large");
+    if (letter == 'f' && plain) return hybrid__jinja_put(j, b, "000000", 6);
+    if (letter == 'z') return true;                          /* there is no time zone */
+    if (f->swap && letter && strchr(f->modifier ? "Bbh" : "AaBbh", letter)) f->upper = true;
+    hybrid__jtime_of(j->now, &t);
+    if (known && hybrid__jtime_value(&t, j->now, letter, &number, &least, &fill))
+        return hybrid__jtime_number(j, b, f, number, least, fill);
+    if (known) text = hybrid__jtime_text(&t, letter, &n, &pattern);
+    if (!text) return hybrid__jtime_put(j, b, f, start, (size_t)(p + (p < end) - start));
+    f->lower = letter == 'P' || (letter == 'p' && f->swap);
+    if (pattern) {
+        hybrid__jbuffer inner = { NULL, 0, 0 };
+        return hybrid__jinja_strftime(j, &inner, text, text + n)
+            && hybrid__jtime_put(j, b, f, inner.data, inner.size);
+    }
+    return hybrid__jtime_put(j, b, f, text, n);
+}
+
+/* As strftime of glibc in the C locale, with its flags (- _ 0 ^ #), widths, E and O. */
 static bool hybrid__jinja_strftime(hybrid__jinja *j, hybrid__jbuffer *b, const char *p, const char *end)
 {
-    hybrid__jtime t;
-    hybrid__jweek week;
-    hybrid__jtime_of(j->now, &t);
-    hybrid__jweek_of(&t, &week);
-    for (; p < end; p++) {
-        const char *text = NULL, *again = NULL;
-        int64_t number = 0;
-        int width = 2, hour12 = t.hour % 12 ? t.hour % 12 : 12;
-        char fill = '0', out[24];
-        bool bare = false;
-        if (*p != '%' || p + 1 == end) { if (!hybrid__jinja_put(j, b, p, 1)) return false; continue; }
-        p++;
-        if (*p == '-' && p + 1 < end) { bare = true; p++; }
-        switch (*p) {
-        case 'Y': number = t.year; width = 1; break;
-        case 'y': number = t.year % 100; break;
-        case 'C': number = t.year / 100; break;
-        case 'm': number = t.month; break;
-        case 'd': number = t.day; break;
-        case 'e': number = t.day; fill = ' '; break;
-        case 'H': number = t.hour; break;
-        case 'k': number = t.hour; fill = ' '; break;
-        case 'I': number = hour12; break;
-        case 'l': number = hour12; fill = ' '; break;
-        case 'M': number = t.minute; break;
-        case 'S': number = t.second; break;
-        case 'f': number = 0; width = 6; break;
-        case 'j': number = t.yearday + 1; width = 3; break;
-        case 'u': number = t.weekday ? t.weekday : 7; width = 1; break;
-        case 'w': number = t.weekday; width = 1; break;
-        case 'U': number = (t.yearday + 7 - t.weekday) / 7; break;
-        case 'W': number = (t.yearday + 7 - (t.weekday + 6) % 7) / 7; break;
-        case 's': number = j->now; width = 1; break;
-        case 'A': text = hybrid__jtime_days[t.weekday]; break;
-        case 'B': text = hybrid__jtime_months[t.month - 1]; break;
-        case 'a': case 'b': case 'h':
-            memcpy(out, *p == 'a' ? hybrid__jtime_days[t.weekday] : hybrid__jtime_months[t.month - 1], 3);
-            out[3] = 0;
-            text = out;
-            break;
-        case 'G': number = week.year; width = 1; break;
-        case 'g': number = week.year % 100; break;
-        case 'V': number = week.week; break;
-        case 'p': text = t.hour < 12 ? "AM" : "PM"; break;
-        case 'P': text = t.hour < 12 ? "am" : "pm"; break;
-        case 'n': text = "\n"; break;
-        case 't': text = "\t"; break;
-        case '%': text = "%"; break;
-        case 'Z': case 'z': text = ""; break;
-        case 'F': again = "%Y-%m-%d"; break;
-        case 'T': case 'X': again = "%H:%M:%S"; break;
-        case 'R': again = "%H:%M"; break;
-        case 'r': again = "%I:%M:%S %p"; break;
-        case 'D': case 'x': again = "%m/%d/%y"; break;
-        case 'c': again = "%a %b %e %H:%M:%S %Y"; break;
-        default: out[0] = '%'; out[1] = *p; out[2] = 0; text = out; break;
-        }
-        if (again) { if (!hybrid__jinja_strftime(j, b, again, again + strlen(again))) return false; continue; }
-        if (!text) {
-            if (fill == '0') snprintf(out, sizeof out, "%0*lld", bare ? 1 : width, (long long)number);
-            else snprintf(out, sizeof out, "%*lld", bare ? 1 : width, (long long)number);
-            text = out;
-        }
-        if (!hybrid__jinja_puts(j, b, text)) return false;
+    while (p < end) {
+        const char *start = p;
+        hybrid__jtime_spec f;
+        for (; p < end && *p != '%'; p++) {}
+        if (p > start && !hybrid__jinja_put(j, b, start, (size_t)(p - start))) return false;
+        if (p == end) break;
+        start = p;
+        p = hybrid__jtime_read(p + 1, end, &f);
+        if (!hybrid__jtime_one(j, b, &f, start, p, end)) return false;
+        p += p < end;
     }
     return true;
 }
@@ -14653,6 +14824,30 @@ static bool hybrid__jparse_int(const hybrid__jstring *s, int64_t base, int64_t *
     return true;
 }
 
+/* The digits of a text that is an integer beyond 64 bits; in other bases than ten that is a limit. */
+static bool hybrid__jinja_big(hybrid__jinja *j, const hybrid__jstring *s, int64_t base, hybrid__jvalue *out)
+{
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    const char *p = s->p, *end = p + s->n;
+    uint32_t code;
+    int d;
+    if (base && base != 10) return hybrid__jinja_overflow(j);
+    hybrid__jtrim(&p, &end, true, true);
+    if (*p == '-' && !hybrid__jinja_put(j, &b, "-", 1)) return false;
+    if (*p == '-' || *p == '+') p++;
+    while (p < end) {
+        char one;
+        p += hybrid__utf8_next(p, end, &code);
+        if (code == '_') continue;
+        if ((d = hybrid__jdecimal(code)) < 0) return hybrid__jinja_overflow(j);                /* 0x... */
+        one = (char)('0' + d);
+        if ((d || b.size > (b.size && *b.data == '-')) && !hybrid__jinja_put(j, &b, &one, 1)) return false;
+    }
+    if (!hybrid__jinja_text(j, &b, out)) return false;
+    out->type = HYBRID__J_BIG;
+    return true;
+}
+
 static bool hybrid__jf_int(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
     int64_t base, v;
@@ -14666,18 +14861,13 @@ static bool hybrid__jf_int(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *o
     if (c->self.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, c->self);
     if (c->self.type == HYBRID__J_STRING && hybrid__jparse_int(c->self.u.s, base, &v, &big)) {
         *out = hybrid__jint(v);
-        return !big || hybrid__jinja_overflow(j);
+        return !big || hybrid__jinja_big(j, c->self.u.s, base, out);
     }
     if (c->self.type == HYBRID__J_FLOAT) d = c->self.u.d;
     else if (c->self.type != HYBRID__J_STRING || !hybrid__jparse_real(j, c->self.u.s, &d)) return !j->result;
-    if (d == d && (d >= 9.2e18 || d <= -9.2e18) && d - d == 0) {
-        char digits[400];
-        if (!hybrid__jinja_check(j, hybrid__jstring_copy(&j->arena, digits, hybrid__jformat_real(d, 'f', 0, false, digits), out))) return false;
-        out->type = HYBRID__J_BIG;
-        return true;
-    }
-    if (d > -9.2e18 && d < 9.2e18) *out = hybrid__jint((int64_t)d);
-    return true;
+    if (d - d == 0) return hybrid__jinja_whole_of(j, d, out);
+    if (c->self.type == HYBRID__J_FLOAT && d == d) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "int: inf is no integer");
+    return true;                                             /* the default */
 }
 static bool hybrid__jf_float(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
@@ -14690,33 +14880,83 @@ static bool hybrid__jf_float(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue 
     return !j->result;
 }
 
+/* A number rounded to a multiple of 10^places, places > 0, half to even, by its exact value; its type stays. */
+static bool hybrid__jinja_round_places(hybrid__jinja *j, hybrid__jvalue v, size_t places, hybrid__jvalue *out)
+{
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    hybrid__jvalue text = v;
+    bool minus, rest = false, big, real = v.type == HYBRID__J_FLOAT;
+    int64_t whole;
+    char *p;
+    size_t i, n;
+    *out = v;
+    if (real && v.u.d - v.u.d != 0) return true;
+    minus = real && signbit(v.u.d);
+    if (real && !hybrid__jinja_whole_of(j, fabs(v.u.d), &text)) return false;
+    if (real) rest = floor(v.u.d) != v.u.d;
+    if (hybrid__jis_whole(text)) text = hybrid__jint(hybrid__jwhole(text));
+    if (!hybrid__jinja_put(j, &b, "0", 1) || !hybrid__jinja_str(j, &b, text)) return false;
+    p = b.data;
+    n = b.size;
+    if (n > 1 && p[1] == '-') { p[1] = '0'; minus = true; }
+    for (i = HYBRID__MIN(n, places - 1); i > 0; i--) { rest = rest || p[n - i] != '0'; p[n - i] = '0'; }
+    if (n > places) {
+        bool up = p[n - places] > '5' || (p[n - places] == '5' && (rest || (p[n - places - 1] & 1)));
+        p[n - places] = '0';
+        for (i = n - places - 1; up; i--) {
+            up = p[i] == '9';
+            p[i] = (char)(up ? '0' : p[i] + 1);
+        }
+    } else memset(p, '0', n);
+    if (real) {
+        hybrid__decimal_read(p, p + n, &v.u.d);
+        *out = hybrid__jfloat(minus ? -v.u.d : v.u.d);
+        return true;
+    }
+    for (i = 0; i + 1 < n && p[i] == '0'; i++) {}
+    if (minus && p[i] != '0') p[--i] = '-';
+    if (!hybrid__jinja_check(j, hybrid__jstring_copy(&j->arena, p + i, n - i, &text))) return false;
+    *out = text;
+    out->type = HYBRID__J_BIG;
+    if (!hybrid__jparse_int(text.u.s, 10, &whole, &big)) return false;
+    if (!big) *out = hybrid__jint(whole);
+    return true;
+}
+
 static bool hybrid__jf_round(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
     hybrid__jvalue common;
     hybrid__jstring *method;
     int64_t digits;
     double d, scale;
+    size_t n;
     char text[400];
-    if (c->self.type == HYBRID__J_BIG) { *out = c->self; return true; }
-    if (!hybrid__jis_number(c->self)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "round expects a number, not a %s", hybrid__jtype_name(c->self));
+    if (!hybrid__jis_number(c->self) && c->self.type != HYBRID__J_BIG)
+        return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "round expects a number, not a %s", hybrid__jtype_name(c->self));
     if (!hybrid__jinja_want_int(j, c->name, c->a[0], 0, &digits) || !hybrid__jinja_view(j, "common", 6, &common)
         || !hybrid__jinja_want_string(j, c->name, c->a[1].type == HYBRID__J_MISSING ? common : c->a[1], &method)) return false;
-    if (digits < -18 || digits > 40) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "round: the precision must be -18..40");
-    d = hybrid__jreal(c->self);
-    scale = pow(10, (double)digits);
-    if (hybrid__jstring_is(method, "ceil")) *out = hybrid__jfloat(ceil(d * scale) / scale);
-    else if (hybrid__jstring_is(method, "floor")) *out = hybrid__jfloat(floor(d * scale) / scale);
-    else if (!hybrid__jstring_is(method, "common")) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "round: the method must be common, ceil or floor");
-    else if (digits >= 0) {
-        if (hybrid__jis_whole(c->self)) { *out = hybrid__jint(hybrid__jwhole(c->self)); return true; }
-        hybrid__decimal_read(text, text + hybrid__jformat_real(d, 'f', (int)digits, false, text), &d);   /* rounded by its exact decimal value */
+    if (digits < -300 || digits > 40)
+        return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "round: the precision must be -300..40");
+    d = hybrid__jbig_real(c->self);
+    if (hybrid__jstring_is(method, "common")) {
+        if (digits < 0) return hybrid__jinja_round_places(j, c->self, (size_t)-digits, out);
+        *out = hybrid__jis_whole(c->self) ? hybrid__jint(hybrid__jwhole(c->self)) : c->self;
+        if (c->self.type != HYBRID__J_FLOAT) return true;
+        n = hybrid__jformat_real(d, 'f', (int)digits, false, text);
+        hybrid__decimal_read(text, text + n, &d);            /* by its exact decimal value */
         *out = hybrid__jfloat(d);
-    } else {
-        double units = d * scale, low = floor(units), rest = units - low;
-        low += rest > 0.5 || (rest == 0.5 && fmod(low, 2) != 0);
-        d = low / scale;
-        *out = hybrid__jis_whole(c->self) ? hybrid__jint((int64_t)d) : hybrid__jfloat(d);
+        return true;
     }
+    if (!hybrid__jstring_is(method, "ceil") && !hybrid__jstring_is(method, "floor"))
+        return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "round: the method must be common, ceil or floor");
+    scale = pow(10, (double)digits);
+    if (c->self.type != HYBRID__J_FLOAT && digits >= 0) {
+        *out = hybrid__jfloat(d);
+        return true;
+    }
+    if (d * scale - d * scale != 0) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "round: inf and nan are no integers");
+    d = hybrid__jstring_is(method, "ceil") ? ceil(d * scale) : floor(d * scale);
+    *out = hybrid__jfloat((d + 0.0) / scale);                /* no -0 */
     return true;
 }
 
@@ -14951,7 +15191,7 @@ static bool hybrid__jf_reverse(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalu
     }
     if (!hybrid__jf_list(j, c, out) || !hybrid__jinja_slice(j, *out, none, none, hybrid__jint(-1), false, out)) return false;
     out->u.list->kind = iterator ? HYBRID__J_PLAIN : hybrid__jlazy(j);    /* what cannot be walked backwards becomes a list */
-    out->u.list->label = label;
+    out->u.list->label = iterator ? NULL : label;
     return true;
 }
 static bool hybrid__jf_items(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
@@ -14995,8 +15235,13 @@ static bool hybrid__jf_sort(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *
 static bool hybrid__jf_dictsort(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
     hybrid__jvalue pairs;
+    size_t i;
     bool by_value = c->a[1].type == HYBRID__J_STRING && hybrid__jstring_is(c->a[1].u.s, "value");
     if (c->self.type != HYBRID__J_DICT) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "dictsort expects a dict, not a %s", hybrid__jtype_name(c->self));
+    for (i = 0; i < c->self.u.dict->n && c->self.u.dict->n > 1; i++) {
+        const hybrid__jentry *e = &c->self.u.dict->entries[i];
+        if (!hybrid__jinja_has_order(j, by_value ? e->value : e->key)) return false;
+    }
     return hybrid__jinja_dict_view(j, c->self.u.dict, 'i', HYBRID__J_PLAIN, &pairs)
         && hybrid__jinja_sorted(j, pairs.u.list, hybrid__jint(by_value), hybrid__jflag(c->a[0], false), hybrid__jflag(c->a[2], false), out);
 }
@@ -15010,6 +15255,7 @@ static bool hybrid__jf_minmax(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue
     *out = hybrid__jundefined(NULL, false);
     for (i = 0; i < items->n; i++) {
         if (!hybrid__jinja_sort_key(j, items->items[i], c->a[1], hybrid__jflag(c->a[0], false), &key)) return false;
+        if (items->n > 1 && !hybrid__jinja_has_order(j, key)) return false;
         if (i && (!hybrid__jinja_order(j, key, best, &order) || (c->name[1] == 'i' ? order >= 0 : order <= 0))) { if (j->result) return false; continue; }
         best = key;
         *out = items->items[i];
@@ -15040,7 +15286,7 @@ static bool hybrid__jf_groupby(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalu
     for (i = 0; i < sorted.u.list->n; i++) {
         int same = 0;
         if (!hybrid__jinja_sort_key(j, sorted.u.list->items[i], c->a[0], exact, &key)) return false;
-        if (key.type == HYBRID__J_UNDEFINED && sorted.u.list->n > 1) return hybrid__jinja_undefined(j, key);
+        if (sorted.u.list->n > 1 && !hybrid__jinja_has_order(j, key)) return false;
         if (i && (same = hybrid__jequal(&j->arena, key, last, j->depth)) < 0) return hybrid__jinja_spent(j);
         if (!same) {
             hybrid__jvalue shown;
@@ -15662,6 +15908,12 @@ struct hybrid__jnode {
 static bool hybrid__jinja_repr_function(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jvalue v)
 {
     const hybrid__jfunction *f = v.u.function;
+    if (v.type == HYBRID__J_LOOP) {
+        char text[64];
+        const hybrid__jloop *loop = v.u.loop;
+        snprintf(text, sizeof text, "<LoopContext %lu/%lu>", (unsigned long)loop->i + 1, (unsigned long)loop->items->n);
+        return hybrid__jinja_puts(j, b, text);
+    }
     if (f->builtin && f->self.type > HYBRID__J_NONE)         /* Python writes an address */
         return hybrid__jinja_puts(j, b, "<built-in method ") && hybrid__jinja_puts(j, b, f->builtin->name) && hybrid__jinja_puts(j, b, " of ")
             && hybrid__jinja_puts(j, b, hybrid__jtype_name(f->self)) && hybrid__jinja_puts(j, b, " object at 0x0>");

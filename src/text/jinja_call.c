@@ -140,8 +140,9 @@ static bool hybrid__jinja_order(hybrid__jinja *j, hybrid__jvalue a, hybrid__jval
             return true;
         }
         if (both || hybrid__jis_whole(a) || hybrid__jis_whole(b)) { *order = (a.type == HYBRID__J_BIG) == minus ? -1 : 1; return true; }
-        if (hybrid__jis_number(a) || hybrid__jis_number(b)) { *order = hybrid__jbig_real(a) < hybrid__jbig_real(b) ? -1 : 1; return true; }
     }
+    if (a.type == HYBRID__J_FLOAT && hybrid__jis_integer(b)) { *order = -hybrid__jorder_mixed(b, a.u.d); return true; }
+    if (b.type == HYBRID__J_FLOAT && hybrid__jis_integer(a)) { *order = hybrid__jorder_mixed(a, b.u.d); return true; }
     if (hybrid__jis_number(a) && hybrid__jis_number(b)) { *order = hybrid__jreal(a) < hybrid__jreal(b) ? -1 : 1; return true; }
     if (a.type == HYBRID__J_STRING && b.type == HYBRID__J_STRING) {
         size_t n = HYBRID__MIN(a.u.s->n, b.u.s->n);
@@ -161,6 +162,15 @@ static bool hybrid__jinja_order(hybrid__jinja *j, hybrid__jvalue a, hybrid__jval
     if (a.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, a);
     if (b.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, b);
     return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a %s and a %s have no order", hybrid__jtype_name(a), hybrid__jtype_name(b));
+}
+
+/* False, and an error, when Python cannot say which of two such values is less, even where they are equal. */
+static bool hybrid__jinja_has_order(hybrid__jinja *j, hybrid__jvalue v)
+{
+    if (v.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, v);
+    if (v.type > HYBRID__J_NONE && v.type < HYBRID__J_LIST) return true;
+    if (v.type == HYBRID__J_LIST && v.u.list->kind <= HYBRID__J_TUPLE) return true;
+    return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "two values of type %s have no order", hybrid__jtype_name(v));
 }
 
 /* False, and an error, when v cannot be a key. */

@@ -350,6 +350,30 @@ static bool hybrid__jparse_int(const hybrid__jstring *s, int64_t base, int64_t *
     return true;
 }
 
+/* The digits of a text that is an integer beyond 64 bits; in other bases than ten that is a limit. */
+static bool hybrid__jinja_big(hybrid__jinja *j, const hybrid__jstring *s, int64_t base, hybrid__jvalue *out)
+{
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    const char *p = s->p, *end = p + s->n;
+    uint32_t code;
+    int d;
+    if (base && base != 10) return hybrid__jinja_overflow(j);
+    hybrid__jtrim(&p, &end, true, true);
+    if (*p == '-' && !hybrid__jinja_put(j, &b, "-", 1)) return false;
+    if (*p == '-' || *p == '+') p++;
+    while (p < end) {
+        char one;
+        p += hybrid__utf8_next(p, end, &code);
+        if (code == '_') continue;
+        if ((d = hybrid__jdecimal(code)) < 0) return hybrid__jinja_overflow(j);                /* 0x... */
+        one = (char)('0' + d);
+        if ((d || b.size > (b.size && *b.data == '-')) && !hybrid__jinja_put(j, &b, &one, 1)) return false;
+    }
+    if (!hybrid__jinja_text(j, &b, out)) return false;
+    out->type = HYBRID__J_BIG;
+    return true;
+}
+
 static bool hybrid__jf_int(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
     int64_t base, v;
@@ -363,18 +387,13 @@ static bool hybrid__jf_int(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *o
     if (c->self.type == HYBRID__J_UNDEFINED) return hybrid__jinja_undefined(j, c->self);
     if (c->self.type == HYBRID__J_STRING && hybrid__jparse_int(c->self.u.s, base, &v, &big)) {
         *out = hybrid__jint(v);
-        return !big || hybrid__jinja_overflow(j);
+        return !big || hybrid__jinja_big(j, c->self.u.s, base, out);
     }
     if (c->self.type == HYBRID__J_FLOAT) d = c->self.u.d;
     else if (c->self.type != HYBRID__J_STRING || !hybrid__jparse_real(j, c->self.u.s, &d)) return !j->result;
-    if (d == d && (d >= 9.2e18 || d <= -9.2e18) && d - d == 0) {
-        char digits[400];
-        if (!hybrid__jinja_check(j, hybrid__jstring_copy(&j->arena, digits, hybrid__jformat_real(d, 'f', 0, false, digits), out))) return false;
-        out->type = HYBRID__J_BIG;
-        return true;
-    }
-    if (d > -9.2e18 && d < 9.2e18) *out = hybrid__jint((int64_t)d);
-    return true;
+    if (d - d == 0) return hybrid__jinja_whole_of(j, d, out);
+    if (c->self.type == HYBRID__J_FLOAT && d == d) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "int: inf is no integer");
+    return true;                                             /* the default */
 }
 static bool hybrid__jf_float(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
@@ -387,33 +406,83 @@ static bool hybrid__jf_float(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue 
     return !j->result;
 }
 
+/* A number rounded to a multiple of 10^places, places > 0, half to even, by its exact value; its type stays. */
+static bool hybrid__jinja_round_places(hybrid__jinja *j, hybrid__jvalue v, size_t places, hybrid__jvalue *out)
+{
+    hybrid__jbuffer b = { NULL, 0, 0 };
+    hybrid__jvalue text = v;
+    bool minus, rest = false, big, real = v.type == HYBRID__J_FLOAT;
+    int64_t whole;
+    char *p;
+    size_t i, n;
+    *out = v;
+    if (real && v.u.d - v.u.d != 0) return true;
+    minus = real && signbit(v.u.d);
+    if (real && !hybrid__jinja_whole_of(j, fabs(v.u.d), &text)) return false;
+    if (real) rest = floor(v.u.d) != v.u.d;
+    if (hybrid__jis_whole(text)) text = hybrid__jint(hybrid__jwhole(text));
+    if (!hybrid__jinja_put(j, &b, "0", 1) || !hybrid__jinja_str(j, &b, text)) return false;
+    p = b.data;
+    n = b.size;
+    if (n > 1 && p[1] == '-') { p[1] = '0'; minus = true; }
+    for (i = HYBRID__MIN(n, places - 1); i > 0; i--) { rest = rest || p[n - i] != '0'; p[n - i] = '0'; }
+    if (n > places) {
+        bool up = p[n - places] > '5' || (p[n - places] == '5' && (rest || (p[n - places - 1] & 1)));
+        p[n - places] = '0';
+        for (i = n - places - 1; up; i--) {
+            up = p[i] == '9';
+            p[i] = (char)(up ? '0' : p[i] + 1);
+        }
+    } else memset(p, '0', n);
+    if (real) {
+        hybrid__decimal_read(p, p + n, &v.u.d);
+        *out = hybrid__jfloat(minus ? -v.u.d : v.u.d);
+        return true;
+    }
+    for (i = 0; i + 1 < n && p[i] == '0'; i++) {}
+    if (minus && p[i] != '0') p[--i] = '-';
+    if (!hybrid__jinja_check(j, hybrid__jstring_copy(&j->arena, p + i, n - i, &text))) return false;
+    *out = text;
+    out->type = HYBRID__J_BIG;
+    if (!hybrid__jparse_int(text.u.s, 10, &whole, &big)) return false;
+    if (!big) *out = hybrid__jint(whole);
+    return true;
+}
+
 static bool hybrid__jf_round(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
     hybrid__jvalue common;
     hybrid__jstring *method;
     int64_t digits;
     double d, scale;
+    size_t n;
     char text[400];
-    if (c->self.type == HYBRID__J_BIG) { *out = c->self; return true; }
-    if (!hybrid__jis_number(c->self)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "round expects a number, not a %s", hybrid__jtype_name(c->self));
+    if (!hybrid__jis_number(c->self) && c->self.type != HYBRID__J_BIG)
+        return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "round expects a number, not a %s", hybrid__jtype_name(c->self));
     if (!hybrid__jinja_want_int(j, c->name, c->a[0], 0, &digits) || !hybrid__jinja_view(j, "common", 6, &common)
         || !hybrid__jinja_want_string(j, c->name, c->a[1].type == HYBRID__J_MISSING ? common : c->a[1], &method)) return false;
-    if (digits < -18 || digits > 40) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "round: the precision must be -18..40");
-    d = hybrid__jreal(c->self);
-    scale = pow(10, (double)digits);
-    if (hybrid__jstring_is(method, "ceil")) *out = hybrid__jfloat(ceil(d * scale) / scale);
-    else if (hybrid__jstring_is(method, "floor")) *out = hybrid__jfloat(floor(d * scale) / scale);
-    else if (!hybrid__jstring_is(method, "common")) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "round: the method must be common, ceil or floor");
-    else if (digits >= 0) {
-        if (hybrid__jis_whole(c->self)) { *out = hybrid__jint(hybrid__jwhole(c->self)); return true; }
-        hybrid__decimal_read(text, text + hybrid__jformat_real(d, 'f', (int)digits, false, text), &d);   /* rounded by its exact decimal value */
+    if (digits < -300 || digits > 40)
+        return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "round: the precision must be -300..40");
+    d = hybrid__jbig_real(c->self);
+    if (hybrid__jstring_is(method, "common")) {
+        if (digits < 0) return hybrid__jinja_round_places(j, c->self, (size_t)-digits, out);
+        *out = hybrid__jis_whole(c->self) ? hybrid__jint(hybrid__jwhole(c->self)) : c->self;
+        if (c->self.type != HYBRID__J_FLOAT) return true;
+        n = hybrid__jformat_real(d, 'f', (int)digits, false, text);
+        hybrid__decimal_read(text, text + n, &d);            /* by its exact decimal value */
         *out = hybrid__jfloat(d);
-    } else {
-        double units = d * scale, low = floor(units), rest = units - low;
-        low += rest > 0.5 || (rest == 0.5 && fmod(low, 2) != 0);
-        d = low / scale;
-        *out = hybrid__jis_whole(c->self) ? hybrid__jint((int64_t)d) : hybrid__jfloat(d);
+        return true;
     }
+    if (!hybrid__jstring_is(method, "ceil") && !hybrid__jstring_is(method, "floor"))
+        return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "round: the method must be common, ceil or floor");
+    scale = pow(10, (double)digits);
+    if (c->self.type != HYBRID__J_FLOAT && digits >= 0) {
+        *out = hybrid__jfloat(d);
+        return true;
+    }
+    if (d * scale - d * scale != 0) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "round: inf and nan are no integers");
+    d = hybrid__jstring_is(method, "ceil") ? ceil(d * scale) : floor(d * scale);
+    *out = hybrid__jfloat((d + 0.0) / scale);                /* no -0 */
     return true;
 }
 
@@ -648,7 +717,7 @@ static bool hybrid__jf_reverse(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalu
     }
     if (!hybrid__jf_list(j, c, out) || !hybrid__jinja_slice(j, *out, none, none, hybrid__jint(-1), false, out)) return false;
     out->u.list->kind = iterator ? HYBRID__J_PLAIN : hybrid__jlazy(j);    /* what cannot be walked backwards becomes a list */
-    out->u.list->label = label;
+    out->u.list->label = iterator ? NULL : label;
     return true;
 }
 static bool hybrid__jf_items(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
@@ -692,8 +761,13 @@ static bool hybrid__jf_sort(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *
 static bool hybrid__jf_dictsort(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue *out)
 {
     hybrid__jvalue pairs;
+    size_t i;
     bool by_value = c->a[1].type == HYBRID__J_STRING && hybrid__jstring_is(c->a[1].u.s, "value");
     if (c->self.type != HYBRID__J_DICT) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "dictsort expects a dict, not a %s", hybrid__jtype_name(c->self));
+    for (i = 0; i < c->self.u.dict->n && c->self.u.dict->n > 1; i++) {
+        const hybrid__jentry *e = &c->self.u.dict->entries[i];
+        if (!hybrid__jinja_has_order(j, by_value ? e->value : e->key)) return false;
+    }
     return hybrid__jinja_dict_view(j, c->self.u.dict, 'i', HYBRID__J_PLAIN, &pairs)
         && hybrid__jinja_sorted(j, pairs.u.list, hybrid__jint(by_value), hybrid__jflag(c->a[0], false), hybrid__jflag(c->a[2], false), out);
 }
@@ -707,6 +781,7 @@ static bool hybrid__jf_minmax(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalue
     *out = hybrid__jundefined(NULL, false);
     for (i = 0; i < items->n; i++) {
         if (!hybrid__jinja_sort_key(j, items->items[i], c->a[1], hybrid__jflag(c->a[0], false), &key)) return false;
+        if (items->n > 1 && !hybrid__jinja_has_order(j, key)) return false;
         if (i && (!hybrid__jinja_order(j, key, best, &order) || (c->name[1] == 'i' ? order >= 0 : order <= 0))) { if (j->result) return false; continue; }
         best = key;
         *out = items->items[i];
@@ -737,7 +812,7 @@ static bool hybrid__jf_groupby(hybrid__jinja *j, hybrid__jcall *c, hybrid__jvalu
     for (i = 0; i < sorted.u.list->n; i++) {
         int same = 0;
         if (!hybrid__jinja_sort_key(j, sorted.u.list->items[i], c->a[0], exact, &key)) return false;
-        if (key.type == HYBRID__J_UNDEFINED && sorted.u.list->n > 1) return hybrid__jinja_undefined(j, key);
+        if (sorted.u.list->n > 1 && !hybrid__jinja_has_order(j, key)) return false;
         if (i && (same = hybrid__jequal(&j->arena, key, last, j->depth)) < 0) return hybrid__jinja_spent(j);
         if (!same) {
             hybrid__jvalue shown;

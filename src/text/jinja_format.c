@@ -1,13 +1,20 @@
 /* text/jinja_format: values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y'). */
 
 /* v by a conversion of printf (f, e, g), with a decimal point whatever the locale says. precision -1 - n: as g with n, but with a digit
- * behind the point (what format() does when it has no type). alternate: the point is always there. */
+ * behind the point, and with an exponent one place earlier (what format() does when it has no type). alternate: the point is
+ * always there. */
 static size_t hybrid__jformat_real(double v, char conversion, int precision, bool alternate, char out[400])
 {
     char raw[400];
     size_t n = 0, i;
     bool other = false, point = false, bare = precision < 0;
     if (bare) precision = -1 - precision;
+    if (bare && v - v == 0) {
+        const char *exponent;
+        snprintf(raw, sizeof raw, "%.*e", precision - 1, v);
+        if ((exponent = strchr(raw, 'e')) != NULL && atoi(exponent + 1) == precision - 1) conversion = 'e';
+        precision -= conversion == 'e';
+    }
     switch (conversion) {
     case 'e': snprintf(raw, sizeof raw, alternate ? "%#.*e" : "%.*e", precision, v); break;
     case 'E': snprintf(raw, sizeof raw, alternate ? "%#.*E" : "%.*E", precision, v); break;
@@ -18,6 +25,9 @@ static size_t hybrid__jformat_real(double v, char conversion, int precision, boo
     for (i = 0; raw[i]; i++) {
         char c = raw[i];
         bool known = hybrid__is_digit(c) || c == '-' || c == '+' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (c == 'e' && bare && conversion == 'e' && !alternate) {
+            while (point && n > 1 && (out[n - 1] == '0' || out[n - 1] == '.')) point = out[--n] != '.';
+        }
         point = point || !known || c == 'e' || c == 'n' || c == 'i';
         if (known) out[n++] = c;
         else if (!other) out[n++] = '.';
@@ -26,6 +36,21 @@ static size_t hybrid__jformat_real(double v, char conversion, int precision, boo
     if (bare && !point) { out[n++] = '.'; out[n++] = '0'; }
     out[n] = 0;
     return n;
+}
+
+/* A finite float without its fraction, as an integer of any size. */
+static bool hybrid__jinja_whole_of(hybrid__jinja *j, double d, hybrid__jvalue *out)
+{
+    char digits[400];
+    size_t n;
+    if (d >= -9223372036854775808.0 && d < 9223372036854775808.0) {
+        *out = hybrid__jint((int64_t)d);
+        return true;
+    }
+    n = hybrid__jformat_real(d, 'f', 0, false, digits);
+    if (!hybrid__jinja_check(j, hybrid__jstring_copy(&j->arena, digits, n, out))) return false;
+    out->type = HYBRID__J_BIG;
+    return true;
 }
 
 /* A specification of a field: [[fill]align][sign][z][#][0][width][, or _][.precision][type]. */
@@ -129,7 +154,6 @@ static bool hybrid__jinja_format_real(hybrid__jinja *j, hybrid__jbuffer *b, hybr
     if (!whole) {                                            /* inf, nan */
         memmove(text + strlen(head), text, n + 1);
         memcpy(text, head, strlen(head));
-        if (f->zero && f->align == '=' && !f->strict) *f->fill = ' ';
         return hybrid__jinja_field(j, b, f, text, strlen(head) + n, strlen(head));
     }
     return hybrid__jinja_number(j, b, f, head, text, whole, text + whole);
@@ -139,11 +163,6 @@ static bool hybrid__jinja_format_real(hybrid__jinja *j, hybrid__jbuffer *b, hybr
 static bool hybrid__jinja_format_whole(hybrid__jinja *j, const hybrid__jspec *f, hybrid__jvalue v, int64_t *whole)
 {
     if (v.type == HYBRID__J_BIG) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "an integer beyond 64 bits is formatted in another base");
-    if (v.type == HYBRID__J_FLOAT && !f->strict && f->type && strchr("di", f->type)) {
-        if (!(v.u.d > -9.2e18 && v.u.d < 9.2e18)) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "a float beyond 64 bits is formatted as an integer");
-        *whole = (int64_t)v.u.d;
-        return true;
-    }
     if (!hybrid__jis_whole(v)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "the format %c expects an integer, not a %s", f->type, hybrid__jtype_name(v));
     *whole = hybrid__jwhole(v);
     return true;
@@ -172,21 +191,24 @@ static bool hybrid__jinja_format_checked(hybrid__jinja *j, const hybrid__jspec *
 static bool hybrid__jinja_format_number(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jspec *f, hybrid__jvalue v)
 {
     int64_t whole = 0;
-    if (!f->align) f->align = '>';
-    if (f->zero && f->align == '>') { f->align = '='; *f->fill = '0'; f->n_fill = 1; }
+    if (!f->align) f->align = f->zero ? '=' : '>';
+    if (f->zero && f->align == '=') { *f->fill = '0'; f->n_fill = 1; }
     if (f->type ? strchr("dixXobcn", f->type) && !(f->type == 'n' && v.type == HYBRID__J_FLOAT) : v.type != HYBRID__J_FLOAT) {
-        if (v.type == HYBRID__J_BIG && (!f->type || f->type == 'd')) {
+        if (v.type == HYBRID__J_FLOAT && !f->strict && f->type == 'd') {
+            if (v.u.d - v.u.d != 0) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%%d wants a finite number");
+            if (!hybrid__jinja_whole_of(j, v.u.d, &v)) return false;
+        }
+        if (v.type == HYBRID__J_BIG && (!f->type || f->type == 'd' || f->type == 'n')) {
             bool minus = v.u.s->p[0] == '-';
             char sign[2] = { 0, 0 };
             sign[0] = minus ? '-' : f->sign == '+' || f->sign == ' ' ? f->sign : (char)0;
+            if (f->no_minus) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: 'z' is for floats");
             return hybrid__jinja_format_checked(j, f, true) && hybrid__jinja_number(j, b, f, sign, v.u.s->p + minus, v.u.s->n - minus, "");
         }
-        if (f->type == 'c' && f->strict && f->align == '>' && !f->zero) f->align = '<';
         return hybrid__jinja_format_checked(j, f, true) && (!f->no_minus || hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: 'z' is for floats"))
             && hybrid__jinja_format_whole(j, f, v, &whole) && hybrid__jinja_format_int(j, b, f, whole);
     }
-    if (v.type == HYBRID__J_BIG) return hybrid__jinja_format_whole(j, f, v, &whole);
-    return hybrid__jinja_format_checked(j, f, false) && hybrid__jinja_format_real(j, b, f, hybrid__jreal(v));
+    return hybrid__jinja_format_checked(j, f, false) && hybrid__jinja_format_real(j, b, f, hybrid__jbig_real(v));
 }
 
 /* v by a specification of format(), as its type's __format__ does it. empty: nothing was specified: str(v). */
@@ -200,7 +222,6 @@ static bool hybrid__jinja_format_value(hybrid__jinja *j, hybrid__jbuffer *b, hyb
     if (v.type != HYBRID__J_STRING) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: a %s takes no specification", hybrid__jtype_name(v));
     if ((f->type && f->type != 's') || f->sign || f->alternate || f->group || f->align == '=' || f->no_minus)
         return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "format: this specification is not for strings");
-    if (f->zero && !f->align) { *f->fill = '0'; f->n_fill = 1; }
     if (f->width > 100000) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "a format asks for a width that is too large");
     return hybrid__jinja_format_text(j, b, f, v.u.s);
 }
@@ -297,6 +318,7 @@ static bool hybrid__jinja_percent(hybrid__jinja *j, const hybrid__jstring *patte
             if (!(e = hybrid__jdict_find(&j->arena, values.u.dict, key))) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "%%(%.*s): the dict has no such key", (int)HYBRID__MIN(q - p, 60), p);
             v = e->value;
             named = c.named = true;
+            c.n = 0;                                         /* there is nothing but names from here on */
             p = q + 1;
         }
         for (; p < end && *p && strchr("-+ 0#", *p); p++) {
@@ -316,7 +338,7 @@ static bool hybrid__jinja_percent(hybrid__jinja *j, const hybrid__jstring *patte
         if (p == end) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "a format ends in the middle of a %%-sequence");
         f.type = *p == 'i' || *p == 'u' ? 'd' : *p;
         p++;
-        if (f.type == '%') { if (!hybrid__jinja_put(j, &b, "%", 1)) return false; continue; }
+        if (f.type == '%' && p[-2] == '%') { if (!hybrid__jinja_put(j, &b, "%", 1)) return false; continue; }
         if (!strchr("sradxXocfFeEgG", f.type)) return hybrid__jinja_fail(j, HYBRID_ERROR_FORMAT, "there is no format character '%c'", f.type >= 32 ? f.type : '?');
         if (!named && !hybrid__jpercent_next(j, &c, &v)) return false;
         if (!hybrid__jpercent_value(j, &b, &c, &f, v)) return false;
@@ -335,14 +357,28 @@ static bool hybrid__jinja_spec(hybrid__jinja *j, const char *p, const char *end,
 {
     uint32_t code;
     size_t n;
+    bool given = false;
     hybrid__jspec_clear(f, true);
     n = p < end ? hybrid__utf8_next(p, end, &code) : 0;
-    if (n && p + n < end && p[n] && strchr("<>^=", p[n])) { memcpy(f->fill, p, n); f->n_fill = n; f->align = p[n]; p += n + 1; }
-    else if (p < end && *p && strchr("<>^=", *p)) f->align = *p++;
+    if (n && p + n < end && p[n] && strchr("<>^=", p[n])) {
+        memcpy(f->fill, p, n);
+        f->n_fill = n;
+        f->align = p[n];
+        p += n + 1;
+        given = true;
+    } else if (p < end && *p && strchr("<>^=", *p)) f->align = *p++;
     if (p < end && *p && strchr("+- ", *p)) f->sign = *p++;
     if (p < end && *p == 'z') { f->no_minus = true; p++; }
     if (p < end && *p == '#') { f->alternate = true; p++; }
-    if (p < end && *p == '0') { f->zero = true; p++; }
+    if (p < end && *p == '0') {                              /* fills, unless something else does */
+        if (given) p++;
+        else {
+            f->zero = !f->align;
+            *f->fill = '0';
+            f->n_fill = 1;
+            p++;
+        }
+    }
     p = hybrid__jspec_number(p, end, &f->width);
     if (p < end && (*p == ',' || *p == '_')) f->group = *p++;
     if (p < end && *p == '.') {
@@ -520,73 +556,159 @@ static const char *const hybrid__jtime_days[] = { "Sunday", "Monday", "Tuesday",
 static const char *const hybrid__jtime_months[] = { "January", "February", "March", "April", "May", "June", "July", "August",
     "September", "October", "November", "December" };
 
-/* As strftime in the C locale. %-d and the like drop the leading zero. Unknown letters stay as they are. */
+/* What stands between % and a letter. flag: - _ 0, or 0 when there is none. */
+typedef struct hybrid__jtime_spec { char flag, modifier; bool upper, swap, lower; int64_t width; } hybrid__jtime_spec;
+
+static const char *hybrid__jtime_read(const char *p, const char *end, hybrid__jtime_spec *f)
+{
+    memset(f, 0, sizeof *f);
+    for (; p < end && *p && strchr("-_0^#", *p); p++) {
+        if (*p == '^') f->upper = true;
+        else if (*p == '#') f->swap = true;
+        else f->flag = *p;
+    }
+    p = hybrid__jspec_number(p, end, &f->width);
+    if (p < end && (*p == 'E' || *p == 'O')) f->modifier = *p++;
+    return p;
+}
+
+/* Text in its width and case. */
+static bool hybrid__jtime_put(hybrid__jinja *j, hybrid__jbuffer *b, const hybrid__jtime_spec *f, const char *text,
+    size_t n)
+{
+    int64_t room = f->width - (int64_t)n;
+    size_t i;
+    for (; room > 0; room--) {
+        if (!hybrid__jinja_put(j, b, f->flag == '0' ? "0" : " ", 1)) return false;
+    }
+    for (i = 0; i < n; i++) {
+        char c = text[i];
+        if (f->lower && c >= 'A' && c <= 'Z') c = (char)(c + 32);
+        else if (f->upper && !f->lower && c >= 'a' && c <= 'z') c = (char)(c - 32);
+        if (!hybrid__jinja_put(j, b, &c, 1)) return false;
+    }
+    return true;
+}
+
+/* A number of `least` digits at least, which fill ('0' or ' ') makes up unless a flag says otherwise, and a width, too (fill
+ * 0: a width is made up with spaces). */
+static bool hybrid__jtime_number(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jtime_spec *f, int64_t number, int least,
+    char fill)
+{
+    char out[24];
+    int n;
+    if (f->flag == '_' || (fill == ' ' && f->flag != '0' && f->flag != '-')) {
+        n = snprintf(out, sizeof out, "%*lld", least, (long long)number);
+    } else {
+        n = snprintf(out, sizeof out, "%0*lld", f->flag == '-' ? 1 : least, (long long)number);
+        if (!f->flag && fill) f->flag = '0';
+    }
+    return hybrid__jtime_put(j, b, f, out, (size_t)n);
+}
+
+/* The number that a letter stands for, its digits and what fills it; false: it stands for something else. */
+static bool hybrid__jtime_value(const hybrid__jtime *t, int64_t now, char letter, int64_t *number, int *least,
+    char *fill)
+{
+    int hour12 = t->hour % 12 ? t->hour % 12 : 12;
+    hybrid__jweek week;
+    hybrid__jweek_of(t, &week);
+    *least = strchr("YuwsG", letter) ? 1 : letter == 'j' ? 3 : 2;
+    *fill = strchr("ekl", letter) ? ' ' : letter == 's' ? (char)0 : '0';
+    switch (letter) {
+    case 'Y': *number = t->year; return true;
+    case 'y': *number = t->year % 100; return true;
+    case 'C': *number = t->year / 100; return true;
+    case 'm': *number = t->month; return true;
+    case 'd': case 'e': *number = t->day; return true;
+    case 'H': case 'k': *number = t->hour; return true;
+    case 'I': case 'l': *number = hour12; return true;
+    case 'M': *number = t->minute; return true;
+    case 'S': *number = t->second; return true;
+    case 'j': *number = t->yearday + 1; return true;
+    case 'u': *number = t->weekday ? t->weekday : 7; return true;
+    case 'w': *number = t->weekday; return true;
+    case 'U': *number = (t->yearday + 7 - t->weekday) / 7; return true;
+    case 'W': *number = (t->yearday + 7 - (t->weekday + 6) % 7) / 7; return true;
+    case 's': *number = now; return true;
+    case 'G': *number = week.year; return true;
+    case 'g': *number = week.year % 100; return true;
+    case 'V': *number = week.week; return true;
+    default: return false;
+    }
+}
+
+/* The text that a letter stands for; *pattern: it is one of strftime again. NULL: it stands for none. */
+static const char *hybrid__jtime_text(const hybrid__jtime *t, char letter, size_t *n, bool *pattern)
+{
+    static const char *const patterns[] = { "F%Y-%m-%d", "T%H:%M:%S", "X%H:%M:%S", "R%H:%M", "r%I:%M:%S %p",
+        "D%m/%d/%y", "x%m/%d/%y", "c%a %b %e %H:%M:%S %Y" };
+    const char *text = NULL;
+    size_t i;
+    *pattern = false;
+    switch (letter) {
+    case 'A': case 'a': text = hybrid__jtime_days[t->weekday]; break;
+    case 'B': case 'b': case 'h': text = hybrid__jtime_months[t->month - 1]; break;
+    case 'p': case 'P': text = t->hour < 12 ? "AM" : "PM"; break;
+    case 'n': text = "\n"; break;
+    case 't': text = "\t"; break;
+    case '%': text = "%"; break;
+    case 'Z': text = ""; break;
+    default:
+        for (i = 0; i < HYBRID__COUNT(patterns); i++) {
+            if (*patterns[i] == letter) text = patterns[i] + 1;
+        }
+        *pattern = text != NULL;
+    }
+    if (text) *n = letter == 'a' || letter == 'b' || letter == 'h' ? 3 : strlen(text);
+    return text;
+}
+
+static bool hybrid__jinja_strftime(hybrid__jinja *j, hybrid__jbuffer *b, const char *p, const char *end);
+
+/* %..., its letter at p; start: its %. What is not known stays as it was written. */
+static bool hybrid__jtime_one(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jtime_spec *f, const char *start, const char *p,
+    const char *end)
+{
+    char letter = p < end ? *p : (char)0, fill;
+    const char *refused = !f->modifier ? "" : f->modifier == 'E' ? "AaBbDFGHIMSUVWdeghjklmw" : "ADFXYacx";
+    bool plain = p == start + 1, known = letter && !strchr(refused, letter), pattern;
+    hybrid__jtime t;
+    int64_t number = 0;
+    size_t n = 0;
+    int least;
+    const char *text = NULL;
+    if (f->width > 1000) return hybrid__jinja_fail(j, HYBRID_ERROR_LIMIT, "strftime_now: a width is too large");
+    if (letter == 'f' && plain) return hybrid__jinja_put(j, b, "000000", 6);
+    if (letter == 'z') return true;                          /* there is no time zone */
+    if (f->swap && letter && strchr(f->modifier ? "Bbh" : "AaBbh", letter)) f->upper = true;
+    hybrid__jtime_of(j->now, &t);
+    if (known && hybrid__jtime_value(&t, j->now, letter, &number, &least, &fill))
+        return hybrid__jtime_number(j, b, f, number, least, fill);
+    if (known) text = hybrid__jtime_text(&t, letter, &n, &pattern);
+    if (!text) return hybrid__jtime_put(j, b, f, start, (size_t)(p + (p < end) - start));
+    f->lower = letter == 'P' || (letter == 'p' && f->swap);
+    if (pattern) {
+        hybrid__jbuffer inner = { NULL, 0, 0 };
+        return hybrid__jinja_strftime(j, &inner, text, text + n)
+            && hybrid__jtime_put(j, b, f, inner.data, inner.size);
+    }
+    return hybrid__jtime_put(j, b, f, text, n);
+}
+
+/* As strftime of glibc in the C locale, with its flags (- _ 0 ^ #), widths, E and O. */
 static bool hybrid__jinja_strftime(hybrid__jinja *j, hybrid__jbuffer *b, const char *p, const char *end)
 {
-    hybrid__jtime t;
-    hybrid__jweek week;
-    hybrid__jtime_of(j->now, &t);
-    hybrid__jweek_of(&t, &week);
-    for (; p < end; p++) {
-        const char *text = NULL, *again = NULL;
-        int64_t number = 0;
-        int width = 2, hour12 = t.hour % 12 ? t.hour % 12 : 12;
-        char fill = '0', out[24];
-        bool bare = false;
-        if (*p != '%' || p + 1 == end) { if (!hybrid__jinja_put(j, b, p, 1)) return false; continue; }
-        p++;
-        if (*p == '-' && p + 1 < end) { bare = true; p++; }
-        switch (*p) {
-        case 'Y': number = t.year; width = 1; break;
-        case 'y': number = t.year % 100; break;
-        case 'C': number = t.year / 100; break;
-        case 'm': number = t.month; break;
-        case 'd': number = t.day; break;
-        case 'e': number = t.day; fill = ' '; break;
-        case 'H': number = t.hour; break;
-        case 'k': number = t.hour; fill = ' '; break;
-        case 'I': number = hour12; break;
-        case 'l': number = hour12; fill = ' '; break;
-        case 'M': number = t.minute; break;
-        case 'S': number = t.second; break;
-        case 'f': number = 0; width = 6; break;
-        case 'j': number = t.yearday + 1; width = 3; break;
-        case 'u': number = t.weekday ? t.weekday : 7; width = 1; break;
-        case 'w': number = t.weekday; width = 1; break;
-        case 'U': number = (t.yearday + 7 - t.weekday) / 7; break;
-        case 'W': number = (t.yearday + 7 - (t.weekday + 6) % 7) / 7; break;
-        case 's': number = j->now; width = 1; break;
-        case 'A': text = hybrid__jtime_days[t.weekday]; break;
-        case 'B': text = hybrid__jtime_months[t.month - 1]; break;
-        case 'a': case 'b': case 'h':
-            memcpy(out, *p == 'a' ? hybrid__jtime_days[t.weekday] : hybrid__jtime_months[t.month - 1], 3);
-            out[3] = 0;
-            text = out;
-            break;
-        case 'G': number = week.year; width = 1; break;
-        case 'g': number = week.year % 100; break;
-        case 'V': number = week.week; break;
-        case 'p': text = t.hour < 12 ? "AM" : "PM"; break;
-        case 'P': text = t.hour < 12 ? "am" : "pm"; break;
-        case 'n': text = "\n"; break;
-        case 't': text = "\t"; break;
-        case '%': text = "%"; break;
-        case 'Z': case 'z': text = ""; break;
-        case 'F': again = "%Y-%m-%d"; break;
-        case 'T': case 'X': again = "%H:%M:%S"; break;
-        case 'R': again = "%H:%M"; break;
-        case 'r': again = "%I:%M:%S %p"; break;
-        case 'D': case 'x': again = "%m/%d/%y"; break;
-        case 'c': again = "%a %b %e %H:%M:%S %Y"; break;
-        default: out[0] = '%'; out[1] = *p; out[2] = 0; text = out; break;
-        }
-        if (again) { if (!hybrid__jinja_strftime(j, b, again, again + strlen(again))) return false; continue; }
-        if (!text) {
-            if (fill == '0') snprintf(out, sizeof out, "%0*lld", bare ? 1 : width, (long long)number);
-            else snprintf(out, sizeof out, "%*lld", bare ? 1 : width, (long long)number);
-            text = out;
-        }
-        if (!hybrid__jinja_puts(j, b, text)) return false;
+    while (p < end) {
+        const char *start = p;
+        hybrid__jtime_spec f;
+        for (; p < end && *p != '%'; p++) {}
+        if (p > start && !hybrid__jinja_put(j, b, start, (size_t)(p - start))) return false;
+        if (p == end) break;
+        start = p;
+        p = hybrid__jtime_read(p + 1, end, &f);
+        if (!hybrid__jtime_one(j, b, &f, start, p, end)) return false;
+        p += p < end;
     }
     return true;
 }

@@ -37,6 +37,12 @@ struct hybrid__jnode {
 static bool hybrid__jinja_repr_function(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jvalue v)
 {
     const hybrid__jfunction *f = v.u.function;
+    if (v.type == HYBRID__J_LOOP) {
+        char text[64];
+        const hybrid__jloop *loop = v.u.loop;
+        snprintf(text, sizeof text, "<LoopContext %lu/%lu>", (unsigned long)loop->i + 1, (unsigned long)loop->items->n);
+        return hybrid__jinja_puts(j, b, text);
+    }
     if (f->builtin && f->self.type > HYBRID__J_NONE)         /* Python writes an address */
         return hybrid__jinja_puts(j, b, "<built-in method ") && hybrid__jinja_puts(j, b, f->builtin->name) && hybrid__jinja_puts(j, b, " of ")
             && hybrid__jinja_puts(j, b, hybrid__jtype_name(f->self)) && hybrid__jinja_puts(j, b, " object at 0x0>");

@@ -204,8 +204,7 @@ static bool hybrid__jinja_repr(hybrid__jinja *j, hybrid__jbuffer *b, hybrid__jva
     case HYBRID__J_NAMESPACE:
         ok = hybrid__jinja_puts(j, b, "<Namespace ") && hybrid__jinja_repr_dict(j, b, v.u.dict) && hybrid__jinja_put(j, b, ">", 1);
         break;
-    case HYBRID__J_FUNCTION: ok = hybrid__jinja_repr_function(j, b, v); break;
-    case HYBRID__J_LOOP: ok = hybrid__jinja_puts(j, b, "<LoopContext>"); break;
+    case HYBRID__J_FUNCTION: case HYBRID__J_LOOP: ok = hybrid__jinja_repr_function(j, b, v); break;
     default: ok = hybrid__jinja_str(j, b, v); break;
     }
     j->depth++;

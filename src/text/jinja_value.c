@@ -15,7 +15,7 @@ typedef struct hybrid__jarena {
 
 typedef enum hybrid__jtype {
     HYBRID__J_UNDEFINED, HYBRID__J_NONE, HYBRID__J_BOOL, HYBRID__J_INT, HYBRID__J_FLOAT,
-    HYBRID__J_BIG,                       /* an integer beyond 64 bits, as JSON gave it: its digits; it can be looked at, not computed with */
+    HYBRID__J_BIG,                       /* an integer beyond 64 bits: its digits, which can be looked at and rounded, not computed with */
     HYBRID__J_STRING, HYBRID__J_LIST, HYBRID__J_DICT,
     HYBRID__J_NAMESPACE, HYBRID__J_FUNCTION, HYBRID__J_LOOP,
     HYBRID__J_MISSING                    /* an argument that was not given; no template sees it */
@@ -385,6 +385,46 @@ static bool hybrid__jhash_address(hybrid__jarena *arena, const void *p, uint32_t
     return true;
 }
 
+HYBRID__INLINE bool hybrid__jis_integer(hybrid__jvalue v) { return hybrid__jis_whole(v) || v.type == HYBRID__J_BIG; }
+
+/* -1, 0, 1: an integer of any size against a float that is no nan, by their exact values. */
+static HYBRID__NOINLINE int hybrid__jorder_mixed(hybrid__jvalue a, double d)
+{
+    const double most = 9223372036854775808.0;               /* 2^63 */
+    char digits[400];
+    size_t n, size;
+    bool minus;
+    int order;
+    if (hybrid__jis_whole(a)) {
+        int64_t v = hybrid__jwhole(a), whole;
+        if (d >= most || d < -most) return d > 0 ? -1 : 1;
+        whole = (int64_t)d;
+        if (v != whole) return v < whole ? -1 : 1;
+        return d > (double)whole ? -1 : d < (double)whole;
+    }
+    minus = a.u.s->p[0] == '-';
+    if (minus ? d >= -most : d < most) return minus ? -1 : 1;
+    if (d - d != 0) return minus ? 1 : -1;
+    n = (size_t)snprintf(digits, sizeof digits, "%.0f", fabs(d));
+    size = a.u.s->n - minus;
+    order = size != n ? (size < n ? -1 : 1) : memcmp(a.u.s->p + minus, digits, n);
+    return minus ? (order < 0) - (order > 0) : (order > 0) - (order < 0);
+}
+
+/* The hash of a float: that of the integer that it equals, if any. */
+static HYBRID__NOINLINE uint64_t hybrid__jhash_real(const hybrid__jarena *arena, double d)
+{
+    char digits[400];
+    uint64_t bits;
+    if (d >= -9223372036854775808.0 && d < 9223372036854775808.0) {
+        if (d == (double)(int64_t)d) bits = (uint64_t)(int64_t)d;
+        else memcpy(&bits, &d, 8);
+        return hybrid__hash(&arena->rt->hash_key, &bits, 8);
+    }
+    if (d - d != 0) return hybrid__hash(&arena->rt->hash_key, &d, 8);
+    return hybrid__hash(&arena->rt->hash_key, digits, (size_t)snprintf(digits, sizeof digits, "%.0f", d));
+}
+
 /* As Python's hash: equal numbers of different types have one. Lists, dicts and their views cannot be keys. depth is 16 at most. */
 static bool hybrid__jhash(hybrid__jarena *arena, hybrid__jvalue v, int depth, uint32_t *hash)
 {
@@ -393,9 +433,7 @@ static bool hybrid__jhash(hybrid__jarena *arena, hybrid__jvalue v, int depth, ui
     switch (v.type) {
     case HYBRID__J_STRING: case HYBRID__J_BIG: h = hybrid__hash(&arena->rt->hash_key, v.u.s->p, v.u.s->n); break;
     case HYBRID__J_FLOAT:
-        if (v.u.d >= -9e18 && v.u.d <= 9e18 && v.u.d == (double)(int64_t)v.u.d) bits = (uint64_t)(int64_t)v.u.d;
-        else memcpy(&bits, &v.u.d, 8);
-        h = hybrid__hash(&arena->rt->hash_key, &bits, 8);
+        h = hybrid__jhash_real(arena, v.u.d);
         break;
     case HYBRID__J_BOOL: case HYBRID__J_INT:
         bits = (uint64_t)hybrid__jwhole(v);
@@ -444,7 +482,9 @@ static int hybrid__jequal(hybrid__jarena *arena, hybrid__jvalue a, hybrid__jvalu
     int same;
     if (!hybrid__jarena_work(arena, 1)) return -1;
     if (hybrid__jis_whole(a) && hybrid__jis_whole(b)) return hybrid__jwhole(a) == hybrid__jwhole(b);
-    if (hybrid__jis_number(a) && hybrid__jis_number(b)) return hybrid__jreal(a) == hybrid__jreal(b);
+    if (a.type == HYBRID__J_FLOAT && b.type == HYBRID__J_FLOAT) return a.u.d == b.u.d;
+    if (a.type == HYBRID__J_FLOAT && hybrid__jis_integer(b)) return a.u.d == a.u.d && !hybrid__jorder_mixed(b, a.u.d);
+    if (b.type == HYBRID__J_FLOAT && hybrid__jis_integer(a)) return b.u.d == b.u.d && !hybrid__jorder_mixed(a, b.u.d);
     if (a.type != b.type) return 0;
     if (a.type == HYBRID__J_STRING && !hybrid__jarena_work(arena, a.u.s->n / 16)) return -1;
     switch (a.type) {

@@ -3,9 +3,10 @@
 
     python tests/oracle/make_jinja.py            (needs jinja2 and transformers: the environment of `make oracles`)
 
-A case is {template, context, expected} or {template, context, error: the exception, line: of a syntax error}. What is left out on purpose: what prints
-an address or a Python object (generators, methods), integers beyond 64 bits, and where hybrid is laxer than jinja2 (length of a
-generator, names for arguments that Python wants without)."""
+A case is {template, context, expected} or {template, context, error: the exception, line: of a syntax error}. What is
+left out on purpose: what prints an address or a Python object (generators, methods), integers beyond 64 bits that are
+computed with or written in another base than ten, and where hybrid is laxer than jinja2 (length of a generator, names
+for arguments that Python wants without)."""
 import datetime, json, os, sys
 import transformers.utils.chat_template_utils as chat
 
@@ -92,6 +93,27 @@ SMALL = [
  "{%- for message in messages %}{{ '<|' + message.role + '|>' + message.content + '\n' }}{% endfor %}", "{{ d.b[1] }} {{ d['b'][0] }} {{ d.b.0 }} {{ d.b[-3] is defined }}", "{{ loop is defined }}{% for x in [1] %}{{ loop is defined }}{% endfor %}", "{% set loop = 5 %}{{ loop }}", "{{ range(3)|list }} {{ range(1, 10, 3)|list }} {{ range(5, 0, -2)|list }} {{ range(0)|list }} {{ range(2, 1)|list }}", "{{ range(1, 2, 0) }}", "{{ range('x') }}", "{{ range() }}", "{{ dict(a=1, b=dict(c=2)) }} {{ dict([['x', 1]]) }}",
  "{{ [d, d]|map(attribute='a')|list }} {{ [d]|map(attribute='b.1')|list }} {{ [[1, 2]]|map(attribute=1)|list }} {{ [{}]|map(attribute='q')|list }}", "{{ 'ab' 'cd' ~ 'ef' }}", "{{ [1,2,] }} {{ {'a':1,} }} {{ (1,2,) }}", "{{ 'x' if d.a == 1 and d.b|length == 2 else 'y' }}", "{{ d.b is sequence }}{{ d is mapping }}{{ 'x' is iterable }}{{ 5 is iterable }}{{ d.b is string }}{{ (1,) is sequence }}{{ d.keys() is iterable }}",
 
+ # integers beyond 64 bits, from text and from floats; against floats by their exact values
+ "{{ '12345678901234567890'|int }} {{ ' -0_009223372036854775809 '|int }} {{ '٩٢٢٣٣٧٢٠٣٦٨٥٤٧٧٥٨٠٨'|int }} {{ '-9223372036854775808'|int - 0 }} {{ '99999999999999999999'|int(-1, 0) }}",
+ "{{ 1e20|int }} {{ 9.22e18|int + 1 }} {{ '%d|%+5d|%i' % (1e300, -9.3e18, 9.22e18) }}", "{% set i = 'inf' %}{{ i|int }} {{ i|int(7) }} {{ ('nan'|float)|int(8) }}", "{% set i = 'inf' %}{{ i|float|int }}", "{% set i = 'inf' %}{{ '%d' % (i|float) }}", "{% set i = 'nan' %}{{ '%d' % (i|float) }}",
+ "{% set b = '12345678901234567890123'|int %}{{ '{:.3e}|{:,.1f}|{:%}|{:n}|{:+,d}'.format(b, b, b, b, b) }} {{ '%.2f|%g|%d|%s' % (b, b, b, b) }}", "{{ '{:z}'.format('12345678901234567890123'|int) }}",
+ "{% set b = '9223372036854775808'|int %}{{ b == 9223372036854775808.0 }}{{ b < 1e300 }}{{ -b > -1e19 }}{{ b <= 9223372036854775808.0 }}{{ {b: 1}[9223372036854775808.0] }}{{ b in [1, b|float] }}{{ -b|float >= -b }}",
+ "{{ 9007199254740993 == 9007199254740992.0 }}{{ 9007199254740993 > 9007199254740992.0 }}{{ 1 < 1.5 }}{{ -1 > -1.5 }}{{ {9100000000000000000: 1}[9.1e18] }}{{ [9007199254740993, 9007199254740992.0]|unique|list|length }}",
+ # round: by the exact value, half to even; no -0 from ceil and floor
+ "{% set b = '99999999999999999999995'|int %}{{ b|round(-1) }} {{ -b|round(-1) }} {{ b|round(-25) }} {{ b|round(0, 'ceil') }} {{ b|round(-2, 'floor') }} {{ '12345678901234567850'|int|round(-2) }}", "{{ '99999999999999999999995'|int|round(0, 'x') }}",
+ "{{ 1234567890123456785|round(-1) }} {{ 9223372036854775807|round(-2) }} {{ -25|round(-1) }} {{ -5|round(-1) }} {{ 85.0|round(-1) }} {{ 85.5|round(-1) }} {{ 1.5e20|round(-18) }} {{ true|round(-1) }}",
+ "{{ -2.5|round(-1) }} {{ -0.0|round(-1) }} {{ -2.5|round(-1, 'ceil') }} {{ -0.0|round(0, 'ceil') }} {{ -0.0|round(2, 'floor') }} {{ -15|round(-2, 'ceil') }} {{ 1234567890123456789|round(2, 'floor') }}", "{% set i = 'inf' %}{{ i|float|round(0, 'ceil') }}",
+ # what has no order has none where it is equal, either
+ "{{ [none, none]|min }}", "{{ [{'a': 1}, {'a': 1}]|max }}", "{{ [zz, zz]|min }}", "{{ [{'a': 1}, {'a': 2}]|min(attribute='b') }}",
+ "{{ {'a': none, 'b': none}|dictsort(by='value') }}", "{{ [[none], [none]]|groupby(0) }}",
+ "{{ [none]|min }} {{ [none, none]|sort }} {{ [[none], [none]]|max }} {{ [{}, {}]|sort(attribute='a') }} {{ {'a': none}|dictsort(by='value') }}",
+ # corners of format() and %
+ "{{ '{:<08}|{:^08}|{:x<08}|{:08}|{:=+8}'.format(5, -7, 2.5, -1, 3) }} {{ '{:<08}|{:08}'.format('aé', 'b') }} {{ '{:5c}|'.format(65) }}", "{{ '%08.2f|%-8d|%08s' % ('inf'|float, 5, 'a') }}",
+ "{{ '{:.0}|{:.0}|{:.1}|{:.3}|{:.3}|{:#.3}|{:.19}|{:.5}|{:.2}'.format(2.5, -0.0, 10.0, 123.456, -250.0, 250.0, 9.3e18, 12345.0, 99.9) }}", "{{ '%(b)s %s' % {'b': 1} }}", "{{ '%5%' % [1] }}",
+ "{% set g = [1, 2]|map('string') %}{{ g|reverse }}{% for x in [1, 2, 3] %}{{ loop }}{{ [loop] }}{% endfor %}",
+ # flags, widths and modifiers of strftime as in glibc
+ "{{ strftime_now('%_d|%0e|%^a|%^B|%#p|%#b|%P|%^P|%Ey|%Ex|%Od|%5Y|%-5m|%_5H|%05k|%-j|%10A|%010A|%_3n|%10%|%C') }}", "{{ strftime_now('%10F|%^c|%^10r|%012T|%10R|%-10D|%_12X|%f|%-f|%z|%5z|%Z|%5Z|%s|%15s') }}",
+ "{{ strftime_now('%Q|%5Q|%^q|%EA|%Oa|%OY|%Eb|%Ob|%E%|%#Ea|%#Eb|%+|%v|%10') }} {{ strftime_now('%') }} {{ strftime_now('%-') }} {{ strftime_now('%%z%E') }}",
 ] + [
  '{% if x',
  '{% if x %}',
