@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id f22a5d42abef15be): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id fb7afb641d894782): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -76,7 +76,7 @@
  *     2968  output.c           a file that is written
  *     3277  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     3305  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    31199  end.h              closes what core/begin opened
+ *    31217  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     3680  names.c            names that must differ, found by hash
@@ -148,32 +148,32 @@
  *    22351  cpu_int.c          the table of integer-block kernels
  *    22409  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
  *    22476  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    24740  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    25871  cpu_select.c       the kernels of an instruction set
- *    25907  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    26088  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    26342  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    24752  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    25889  cpu_select.c       the kernels of an instruction set
+ *    25925  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    26106  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    26360  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    26763  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    27081  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    27456  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    27764  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    27808  unused.c           tensors of the file that the model is not computed with
- *    27968  forward.c          one transformer for all families, over the op table
- *    28473  place.c            which layers run where
- *    28610  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_m...
- *    28692  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    26781  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    27099  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    27474  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    27782  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    27826  unused.c           tensors of the file that the model is not computed with
+ *    27986  forward.c          one transformer for all families, over the op table
+ *    28491  place.c            which layers run where
+ *    28628  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_m...
+ *    28710  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    28935  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    29271  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    29560  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    29700  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    30372  next.c             the next token of a sequence
- *    30425  plan.c             the bytes of a model and a context before they are loaded
- *    30536  dialog.c           the messages of a conversation, and the prompt that they make
- *    30724  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    28953  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    29289  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    29578  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    29718  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    30390  next.c             the next token of a sequence
+ *    30443  plan.c             the bytes of a model and a context before they are loaded
+ *    30554  dialog.c           the messages of a conversation, and the prompt that they make
+ *    30742  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1102,7 +1102,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "f22a5d42abef15be"
+#define HYBRID__SOURCE_ID "fb7afb641d894782"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -23376,14 +23376,20 @@ static HYBRID__V_TARGET void HYBRID__V_FN(act_prepare)(const float *x, int64_t k
 /* Floats from one residue of a panel to the next: 64 bytes more than they take, for the same reason as in hybrid__act_split_bytes. */
 HYBRID__INLINE int64_t HYBRID__V_FN(panel_stride)(int64_t k) { return (k + 31) / 32 * HYBRID__V_FN(panel) + 16; }
 
-/* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist. The rows after them come next: they are fetched now. */
+enum { HYBRID__V_FN(pack_ahead) = 2 };             /* groups of 32 weights that are fetched before they are packed (more, or whole panels: slower) */
+
+/* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist.
+ * The rows after them come next: their start is fetched, too. */
 HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k, int n, float *panel)
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
     int64_t run = (k + 31) / 32, stride = HYBRID__V_FN(panel_stride)(k), i;
     int l, r, j;
     for (i = 0; i < run; i++) {
-        HYBRID__V_NEXT_ROWS(w + (size_t)HYBRID__V_FN(panel) * row_bytes + i * 32 * size, row_bytes, HYBRID__V_FN(panel));
+        const char *next = w + (i + HYBRID__V_FN(pack_ahead)) * 32 * size;
+        if (i + HYBRID__V_FN(pack_ahead) >= run) next += (size_t)HYBRID__V_FN(panel) * row_bytes - (size_t)run * 32 * (size_t)size;
+        HYBRID__V_NEXT_ROWS(next, row_bytes, HYBRID__V_FN(panel));
+        HYBRID__UNUSED(next);
         for (r = 0; r < HYBRID__V_FN(panel); r += HYBRID__V_N)
             for (l = 0; l < 32; l += HYBRID__V_N) {
                 int64_t at = i * 32 + l, left = k - at;
@@ -24498,14 +24504,20 @@ static HYBRID__V_TARGET void HYBRID__V_FN(act_prepare)(const float *x, int64_t k
 /* Floats from one residue of a panel to the next: 64 bytes more than they take, for the same reason as in hybrid__act_split_bytes. */
 HYBRID__INLINE int64_t HYBRID__V_FN(panel_stride)(int64_t k) { return (k + 31) / 32 * HYBRID__V_FN(panel) + 16; }
 
-/* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist. The rows after them come next: they are fetched now. */
+enum { HYBRID__V_FN(pack_ahead) = 2 };             /* groups of 32 weights that are fetched before they are packed (more, or whole panels: slower) */
+
+/* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist.
+ * The rows after them come next: their start is fetched, too. */
 HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k, int n, float *panel)
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
     int64_t run = (k + 31) / 32, stride = HYBRID__V_FN(panel_stride)(k), i;
     int l, r, j;
     for (i = 0; i < run; i++) {
-        HYBRID__V_NEXT_ROWS(w + (size_t)HYBRID__V_FN(panel) * row_bytes + i * 32 * size, row_bytes, HYBRID__V_FN(panel));
+        const char *next = w + (i + HYBRID__V_FN(pack_ahead)) * 32 * size;
+        if (i + HYBRID__V_FN(pack_ahead) >= run) next += (size_t)HYBRID__V_FN(panel) * row_bytes - (size_t)run * 32 * (size_t)size;
+        HYBRID__V_NEXT_ROWS(next, row_bytes, HYBRID__V_FN(panel));
+        HYBRID__UNUSED(next);
         for (r = 0; r < HYBRID__V_FN(panel); r += HYBRID__V_N)
             for (l = 0; l < 32; l += HYBRID__V_N) {
                 int64_t at = i * 32 + l, left = k - at;
@@ -25629,14 +25641,20 @@ static HYBRID__V_TARGET void HYBRID__V_FN(act_prepare)(const float *x, int64_t k
 /* Floats from one residue of a panel to the next: 64 bytes more than they take, for the same reason as in hybrid__act_split_bytes. */
 HYBRID__INLINE int64_t HYBRID__V_FN(panel_stride)(int64_t k) { return (k + 31) / 32 * HYBRID__V_FN(panel) + 16; }
 
-/* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist. The rows after them come next: they are fetched now. */
+enum { HYBRID__V_FN(pack_ahead) = 2 };             /* groups of 32 weights that are fetched before they are packed (more, or whole panels: slower) */
+
+/* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist.
+ * The rows after them come next: their start is fetched, too. */
 HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k, int n, float *panel)
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
     int64_t run = (k + 31) / 32, stride = HYBRID__V_FN(panel_stride)(k), i;
     int l, r, j;
     for (i = 0; i < run; i++) {
-        HYBRID__V_NEXT_ROWS(w + (size_t)HYBRID__V_FN(panel) * row_bytes + i * 32 * size, row_bytes, HYBRID__V_FN(panel));
+        const char *next = w + (i + HYBRID__V_FN(pack_ahead)) * 32 * size;
+        if (i + HYBRID__V_FN(pack_ahead) >= run) next += (size_t)HYBRID__V_FN(panel) * row_bytes - (size_t)run * 32 * (size_t)size;
+        HYBRID__V_NEXT_ROWS(next, row_bytes, HYBRID__V_FN(panel));
+        HYBRID__UNUSED(next);
         for (r = 0; r < HYBRID__V_FN(panel); r += HYBRID__V_N)
             for (l = 0; l < 32; l += HYBRID__V_N) {
                 int64_t at = i * 32 + l, left = k - at;
