@@ -4,13 +4,17 @@
     python3 tests/mutate_cuda.py                 every mutation; the last line is: N passed, N failed, N skipped
     python3 tests/mutate_cuda.py rows.cu head    those whose file or texts hold one of these words
     python3 tests/mutate_cuda.py --list          what there is
+    python3 tests/mutate_cuda.py --sample        an eighth of them, another one every day, if all were noticed before (make test)
 
 The tests run on the emulated GPU, which changes the text of the kernels on their way to its compiler (EMU_PATCH): the programs are those of
 `make test`, built once. A mutation counts as noticed when the test fails; not when the changed kernel does not compile, or is not used at all.
 Each text must stand exactly once in all kernels, so that a mutation that went stale is an error here and not a silent pass.
+A run of all that notices all writes the digest of what decides about that into tests/results/mutations.txt: kernels, emulator, tests,
+mutations. While they stay as they are, --sample is content with an eighth.
 """
 import argparse
 import glob
+import hashlib
 import os
 import subprocess
 import sys
@@ -25,6 +29,7 @@ KERNELS = os.path.join("src", "cuda", "kernels")
 OPS, MATMUL = "test_cuda_ops", "test_cuda_matmul"
 CHECK = {"EMU_CHECK": "1"}
 TIME_LIMIT = 300
+SEEN, PARTS = os.path.join("tests", "results", "mutations.txt"), 8
 
 # (file, text, what it becomes, test program, part of it, environment)
 MUTATIONS = [
@@ -196,6 +201,23 @@ def stale(texts):
             yield "%s: %r stands %d times in the kernels, and must stand once, in %s" % (m[0], m[1], count, m[0])
 
 
+def digest():
+    """Of the kernels, the emulator, the tests and the mutations."""
+    total = hashlib.sha256(repr(MUTATIONS).encode())
+    for path in sorted(glob.glob(KERNELS + "/*") + glob.glob("tests/emu/*.*") + ["tests/%s.c" % OPS, "tests/%s.c" % MATMUL]):
+        with open(path, "rb") as f:
+            total.update(path.encode() + b"\0" + f.read())
+    return total.hexdigest()
+
+
+def seen():
+    """Whether all were noticed as things stand."""
+    if not os.path.exists(SEEN):
+        return False
+    with open(SEEN, encoding="utf-8") as f:
+        return digest() in f.read()
+
+
 def environment_of(m):
     env = dict(os.environ, HYBRID_CUDA_PATH=os.path.abspath(run_tests.EMU), HYBRID_CUDA_CACHE="", HYBRID_FIRST_FAILURE="1", HYBRID_ONLY=m[4])
     env.pop("HYBRID_NO_SKIP", None)
@@ -239,9 +261,13 @@ def main():
     parser = argparse.ArgumentParser(description="Breaks kernels and expects the tests to notice.", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=__doc__)
     parser.add_argument("words", nargs="*", help="only mutations whose file or texts hold one of these")
     parser.add_argument("--list", action="store_true", help="only says what they are")
+    parser.add_argument("--sample", action="store_true", help="an eighth, if all were noticed before")
     args = parser.parse_args()
     os.chdir(run_tests.ROOT)
     chosen = [m for m in MUTATIONS if not args.words or any(w in part for w in args.words for part in m[:3])]
+    if args.sample and seen():
+        say("all were noticed with these kernels, emulator and tests (%s); today an eighth of them" % SEEN)
+        chosen = chosen[int(time.time() / 86400) % PARTS::PARTS]
     if args.list:
         for m in chosen:
             say(title(m))
@@ -276,6 +302,10 @@ def main():
             if words:
                 say("FAILED %s\n    %s" % (title(m), words))
             passed, failed = passed + (not words), failed + bool(words)
+    if not failed and len(chosen) == len(MUTATIONS):
+        with open(SEEN, "w", encoding="utf-8") as f:
+            f.write("All %d mutations of tests/mutate_cuda.py were noticed, %s, with kernels, emulator, tests and mutations of the digest\n%s\n"
+                    % (passed, time.strftime("%Y-%m-%d"), digest()))
     say("%d ways to break a kernel, %.0f s" % (len(chosen), time.time() - start))
     say("%d passed, %d failed, 0 skipped" % (passed, failed))
     return failed != 0

@@ -47,7 +47,7 @@ static double distance(const float *a, const double *b, size_t n)
 }
 
 /* A back end of every instruction set that this machine has; [0] is the reference. */
-enum { MAX_TARGETS = 4 };
+enum { MAX_TARGETS = 5 };
 typedef struct target { hybrid_runtime *rt; hybrid__backend *be; const char *name; } target;
 static target targets[MAX_TARGETS];
 static int n_targets;
@@ -74,9 +74,9 @@ static hybrid__backend *create_backend(const char *isa, int n_threads, const hyb
 
 static void create_targets(void)
 {
-    static const char *const names[] = { "generic", "avx2", "avx512", "neon" };
+    static const char *const names[] = { "generic", "avx2", "avxvnni", "avx512", "neon" };
     int i;
-    for (i = 0; i < 4; i++) {
+    for (i = 0; i < (int)HYBRID__COUNT(names); i++) {
         target *t = &targets[n_targets];
         t->be = create_backend(names[i], 1, NULL, 0);
         t->rt = t->be->rt;

@@ -60,13 +60,13 @@ static uint64_t replay(const char *path, const char *isa, int threads, int step,
 static void check_file(const char *name, const char *path, uint64_t want, hybrid_kv kv)
 {
     static const int threads[] = { 1, 2, 3, 8 }, steps[] = { 70, 1, 13 };
-    static const char *const isas[] = { "generic", "avx2", "avx512", "neon" };
+    static const char *const isas[] = { "generic", "avx2", "avxvnni", "avx512", "neon" };
     int32_t ids[N_TOKENS];
     int i, t, s, o, runs = 0;
     TEST(name);
     if (!path) { SKIP("the shared data folder has no model for %s", name); return; }
     for (i = 0; i < N_TOKENS; i++) ids[i] = (i * 37 + 11) % 100 + 3;
-    for (i = 0; i < 4; i++) {
+    for (i = 0; i < COUNT(isas); i++) {
         hybrid_runtime_desc rd;
         hybrid_runtime *rt;
         bool there;

@@ -245,7 +245,7 @@ def arm(box):
 
     def run_test(test):
         name = os.path.basename(test)[:-2]
-        if not box.compiles(name, [cross, "-O2", "-w", "-DHYBRID_IMPLEMENTATION", "-DHYBRID_STATIC", "-I", box.path("tests"), test, "-o", name, "-static", "-lm"]):
+        if not box.compiles(name, [cross, "-O1", "-w", "-DHYBRID_IMPLEMENTATION", "-DHYBRID_STATIC", "-I", box.path("tests"), test, "-o", name, "-static", "-lm"]):
             return
         status, out = box.run([qemu, os.path.join(box.tmp, name)], cwd=box.root, env=dict(os.environ, HYBRID_SANITIZER="emulator"))
         last = out.strip().split("\n")[-1]
