@@ -190,7 +190,7 @@ static void nano(const char *name)
     hybrid_error err;
     const hybrid_gguf_tensor *ids_t, *logits_t;
     int32_t ids[16];
-    int i, k, n;
+    int i, k, n, n_vocab;
     double worst = 0;
     TEST(name);
     memset(&src, 0, sizeof src);
@@ -206,9 +206,10 @@ static void nano(const char *name)
         n = (int)ids_t->ne[0];
         for (i = 0; i < n; i++) ids[i] = (int32_t)((const float *)ids_t->data)[i];
         CHECK(!hybrid_batch_add_logits(c, 0, ids, (size_t)n, (size_t)n, &err) && !hybrid_decode(c, &err), "%s", err.message);
+        n_vocab = model_info(m).n_vocab;
         for (i = 0; i < n; i++)
-            for (k = 0; k < model_info(m).n_vocab; k++) {
-                double e = fabs(hybrid_logits_at(c, 0, (size_t)i)[k] - ((const float *)logits_t->data)[i * model_info(m).n_vocab + k]);
+            for (k = 0; k < n_vocab; k++) {
+                double e = fabs(hybrid_logits_at(c, 0, (size_t)i)[k] - ((const float *)logits_t->data)[i * n_vocab + k]);
                 if (!(e <= worst)) worst = e;
             }
         CHECK(worst < 1e-3, "logits differ by %.2e", worst);
@@ -256,7 +257,7 @@ static double surprise(const float *logits, int n, int32_t id)
     double most = logits[0], sum = 0;
     int i;
     for (i = 1; i < n; i++) if (logits[i] > most) most = logits[i];
-    for (i = 0; i < n; i++) sum += exp(logits[i] - most);
+    for (i = 0; i < n; i++) sum += expf(logits[i] - most);
     return log(sum) + most - logits[id];
 }
 
