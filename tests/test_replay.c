@@ -1,5 +1,6 @@
 /* The promise of determinism: one hash of all logits over threads, mixes of the batch and instruction sets. The hashes below are constants:
- * every machine, compiler and optimisation level must arrive at them (a gate builds this file at -O0 and -O3). [tsan] [simd] [aarch64] */
+ * every machine, compiler and optimisation level must arrive at them (a gate builds this file at -O0 and -O3). [tsan] [no-asan]
+ * [simd] [aarch64] */
 #include "interface.h"
 
 enum { N_TOKENS = 70, N_GENERATE = 6 };
