@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id fb7afb641d894782): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id a0f202cdd8888784): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -45,135 +45,136 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      184  base.h             version, linkage, results, errors, allocator, log
- *      294  runtime.h          what models and sessions share: memory, log, worker threads
- *      356  quant.h            names, sizes, encode, decode
- *      421  gguf.h             what is in a model file, and writing one
- *      580  tokenizer.h        text to tokens and back
- *      701  chat.h             templates that make a prompt of a conversation
- *      808  model.h            load, describe
- *      885  context.h          batches of (sequence, tokens), logits, the KV cache
- *      981  sampler.h          from logits to the next token
- *     1038  session.h          a conversation
+ *      185  base.h             version, linkage, results, errors, allocator, log
+ *      295  runtime.h          what models and sessions share: memory, log, worker threads
+ *      357  quant.h            names, sizes, encode, decode
+ *      422  gguf.h             what is in a model file, and writing one
+ *      581  tokenizer.h        text to tokens and back
+ *      702  chat.h             templates that make a prompt of a conversation
+ *      809  model.h            load, describe
+ *      886  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      982  sampler.h          from logits to the next token
+ *     1039  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1107  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1199  macros.h           what compilers call things, and the macros that every room uses
- *     1251  base.c             what every room uses: results, errors, checked sizes
- *     1302  fpenv.c            the floating-point environment at the border of the library
- *     1483  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1532  fma.c              a * b + c with one rounding
- *     1569  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1628  decimal.c          doubles as text, the same in every locale
- *     1726  thread.c           atomics, threads, and the worker pool
- *     2178  cpu.c              what this processor and its operating system can do
- *     2286  hash.c             where a name belongs in a table
- *     2384  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     2494  stack.c            how much of the thread's stack a recursion may take
- *     2534  device.c           which GPU a runtime uses
- *     2616  runtime.c          creates and ends runtimes
- *     2757  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2968  output.c           a file that is written
- *     3277  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     3305  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    31217  end.h              closes what core/begin opened
+ *     1108  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1200  macros.h           what compilers call things, and the macros that every room uses
+ *     1252  base.c             what every room uses: results, errors, checked sizes
+ *     1303  fpenv.c            the floating-point environment at the border of the library
+ *     1484  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1533  fma.c              a * b + c with one rounding
+ *     1570  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1629  decimal.c          doubles as text, the same in every locale
+ *     1727  thread.c           atomics, threads, and the worker pool
+ *     2179  cpu.c              what this processor and its operating system can do
+ *     2287  hash.c             where a name belongs in a table
+ *     2385  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     2495  stack.c            how much of the thread's stack a recursion may take
+ *     2535  device.c           which GPU a runtime uses
+ *     2617  runtime.c          creates and ends runtimes
+ *     2758  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2969  output.c           a file that is written
+ *     3278  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     3306  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    31579  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     3680  names.c            names that must differ, found by hash
- *     3771  value.c            the 13 types of metadata values and their items
- *     3897  scan.c             a walk over the metadata, which checks every length before it is believed
- *     4101  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
- *     4391  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
- *     4857  write.c            makes a GGUF file
+ *     3681  names.c            names that must differ, found by hash
+ *     3772  value.c            the 13 types of metadata values and their items
+ *     3898  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     4102  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
+ *     4392  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
+ *     4858  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     5478  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     5559  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     5858  floats.c           the types that are plain numbers
- *     5897  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     6090  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     6318  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     6458  types.c            the table of all types, and the public functions over it
- *     6563  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     6633  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     5479  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     5560  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     5859  floats.c           the types that are plain numbers
+ *     5898  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     6091  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     6319  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     6459  types.c            the table of all types, and the public functions over it
+ *     6564  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     6634  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     6808  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     7651  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     7793  normalize.c        Unicode's normalization form C, which some families' tokenizers put in front of everything: e...
- *     8058  pretokenize.c      cuts text into the words inside which BPE merges
- *     8467  families.c         what the expressions of single families have that others have not, and the table of their names
- *     8965  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
- *     9157  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
- *     9250  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     9666  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     9876  bpe.c              the merging
- *    10246  tokenizer.c        making tokenizers, text to ids, ids to text
- *    10565  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a file leaves out
- *    10787  stop.c             finds strings that end an answer in bytes that come in pieces
- *    10928  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *    11598  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *    11940  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *    12269  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do not edit
- *    12610  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *    13318  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *    14035  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    14474  jinja_filter.c     what stands behind '|'.
- *    15443  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    15619  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    15871  jinja_parse.c      tokens to a tree
- *    16436  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    16694  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    17210  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    17383  chat.c             a conversation as the variables that chat templates expect
+ *     6809  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     7652  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     7794  normalize.c        Unicode's normalization form C, which some families' tokenizers put in front of everything: e...
+ *     8059  pretokenize.c      cuts text into the words inside which BPE merges
+ *     8468  families.c         what the expressions of single families have that others have not, and the table of their names
+ *     8966  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
+ *     9158  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
+ *     9251  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     9667  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     9877  bpe.c              the merging
+ *    10247  tokenizer.c        making tokenizers, text to ids, ids to text
+ *    10566  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a file leaves out
+ *    10788  stop.c             finds strings that end an answer in bytes that come in pieces
+ *    10929  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *    11599  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *    11941  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *    12270  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do not edit
+ *    12611  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *    13319  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *    14036  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    14475  jinja_filter.c     what stands behind '|'.
+ *    15444  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    15620  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    15872  jinja_parse.c      tokens to a tree
+ *    16437  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    16695  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    17211  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    17384  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    17561  backend.c          the seam between models and devices: tensors, and one table of operations that every back end...
- *    17858  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    17875  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    17900  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of row f...
- *    17989  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    18355  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    18384  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    18492  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    18562  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    18657  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    19070  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    19404  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    19662  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    19858  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    20498  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows...
- *    20697  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
- *    21770  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    22351  cpu_int.c          the table of integer-block kernels
- *    22409  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    22476  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    24752  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    25889  cpu_select.c       the kernels of an instruction set
- *    25925  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    26106  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    26360  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    17633  op.c               tensors, batches, and the structure of every op: what it reads, what it writes, and how many...
+ *    17979  backend.c          the seam between models and devices: one table of functions that every back end fills, made f...
+ *    18124  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    18141  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    18166  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of the r...
+ *    18247  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    18632  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    18661  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    18769  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    18839  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    18934  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    19347  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    19681  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    19939  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    20135  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    20775  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows...
+ *    20974  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
+ *    22047  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    22628  cpu_int.c          the table of integer-block kernels
+ *    22686  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    22753  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    25047  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    26193  cpu_select.c       the kernels of an instruction set
+ *    26229  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    26410  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    26664  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    26781  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    27099  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    27474  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    27782  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    27826  unused.c           tensors of the file that the model is not computed with
- *    27986  forward.c          one transformer for all families, over the op table
- *    28491  place.c            which layers run where
- *    28628  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_m...
- *    28710  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    27110  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    27428  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    27803  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    28111  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    28155  unused.c           tensors of the file that the model is not computed with
+ *    28315  forward.c          one transformer for all families, over the op table
+ *    28853  place.c            which layers run where
+ *    28990  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_m...
+ *    29072  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    28953  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    29289  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    29578  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    29718  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    30390  next.c             the next token of a sequence
- *    30443  plan.c             the bytes of a model and a context before they are loaded
- *    30554  dialog.c           the messages of a conversation, and the prompt that they make
- *    30742  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    29315  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    29651  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    29940  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    30080  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    30752  next.c             the next token of a sequence
+ *    30805  plan.c             the bytes of a model and a context before they are loaded
+ *    30916  dialog.c           the messages of a conversation, and the prompt that they make
+ *    31104  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1102,7 +1103,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "fb7afb641d894782"
+#define HYBRID__SOURCE_ID "a0f202cdd8888784"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -17558,13 +17559,87 @@ HYBRID__BORDER(hybrid_result, hybrid_chat_render, (const hybrid_template *tmpl, 
 
 /* compute */
 
-/* ==== begin src/compute/backend.c ==== */
-/* compute/backend: the seam between models and devices: tensors, and one table of operations that every back end fills.
+/* ==== begin src/compute/ops.inc ==== */
+/* compute/ops: the one list of ops. Everything that is made for each of them is made from it: the type of a back end's table and its filling, the
+ * calls, the enumeration and the names, the counters of a profile, and the tests (tests/ops.h), which run every op on two back ends.
+ *
+ * OP(name): every back end has a function for it. PARTS(name): it stands for other ops, which do the same one after the other
+ * (hybrid__name_in_parts): a back end that does not do it in one go has NULL there. The structure of an op is hybrid__op_name, in op.c. A new op:
+ * .github/CONTRIBUTING.md says what to touch. This file holds lists only: hybrid_cuda.h includes it once more. */
+
+#define HYBRID__OPS(OP, PARTS) \
+    OP(embed) \
+    OP(norm) \
+    OP(matmul) \
+    OP(rope_table) \
+    OP(rope) \
+    OP(kv_store) \
+    PARTS(heads) \
+    OP(attention) \
+    OP(glu) \
+    OP(route) \
+    OP(experts) \
+    OP(combine) \
+    OP(add) \
+    OP(scale) \
+    OP(softcap) \
+    OP(top_k)
+
+/* What else a back end does, X(result, name, parameters):
+ *   begin        the batch of the ops that follow
+ *   pass_begin   the ops up to pass_end are the same, with the same addresses, for every batch of this shape
+ *   pass_end     false: what was recorded cannot be run; call the ops again, without pass_begin
+ *   copy         within the device
+ *   write        host may change on return
+ *   read         host is filled after sync
+ *   rehearse     while on, ops and copies only make ready what they need, and touch nothing
+ *   sync         waits; what failed since the last one is its result */
+#define HYBRID__BACKEND_CALLS(X) \
+    X(void,          begin,      (hybrid__backend *be, const hybrid__batch *batch)) \
+    X(hybrid__pass,  pass_begin, (hybrid__backend *be)) \
+    X(bool,          pass_end,   (hybrid__backend *be)) \
+    X(void,          copy,       (hybrid__backend *be, void *dst, const void *src, size_t bytes)) \
+    X(void,          write,      (hybrid__backend *be, void *dst, const void *host, size_t bytes)) \
+    X(void,          read,       (hybrid__backend *be, void *host, const void *src, size_t bytes)) \
+    X(void,          rehearse,   (hybrid__backend *be, bool on)) \
+    X(hybrid_result, sync,       (hybrid__backend *be, hybrid_error *error)) \
+    X(void,          destroy,    (hybrid__backend *be))
+
+/* What the CPU back end needs of an instruction set besides matrix products, X(name, parameters): row functions in the order of NUMERICS.md.
+ * cpu_generic.c has them in scalar C, which is the reference; the others give the same bits. Where an output may lie on an input, it is that input,
+ * value by value.
+ *   norm         one group
+ *   rope         one row
+ *   glu          n values; up may be NULL, out may be either
+ *   add          out = a + b; out may be either
+ *   add_scaled   out = a + x * factor, each rounded; out may be a
+ *   scale        out = x * factor; out may be x
+ *   softcap      out = cap * tanh(x / cap); out may be x
+ *   kv_row       one head's row, to the cache's type
+ *   attention    rows row0 .. row0 + n_rows of a run, query heads head0 .. head0 + n_heads of one kv head; n_rows * n_heads is at most
+ *                HYBRID__ATTENTION_QUERIES. scratch: hybrid__attention_bytes, aligned to 64 */
+#define HYBRID__CPU_KERNELS(X) \
+    X(norm,       (const hybrid__op_norm *op, const float *x, float *out)) \
+    X(rope,       (const hybrid__op_rope *op, int row)) \
+    X(glu,        (hybrid__act_kind act, const float *gate, const float *up, float *out, int64_t n)) \
+    X(add,        (float *out, const float *a, const float *b, int64_t n)) \
+    X(add_scaled, (float *out, const float *a, const float *x, float factor, int64_t n)) \
+    X(scale,      (float *out, const float *x, float factor, int64_t n)) \
+    X(softcap,    (float *out, const float *x, float cap, int64_t n)) \
+    X(kv_row,     (hybrid_type type, const float *x, void *row, int n)) \
+    X(attention,  (const hybrid__op_attention *op, const hybrid__run *run, int row0, int n_rows, int head0, int n_heads, void *scratch))
+/* ==== end src/compute/ops.inc ==== */
+
+/* ==== begin src/compute/op.c ==== */
+/* compute/op: tensors, batches, and the structure of every op: what it reads, what it writes, and how many bytes that is.
  *
  * Every pointer in an op is an address in the memory of the back end's device: it is computed with, but only the back end looks behind it.
  * Activations are float32 rows, contiguous inside a row, rows `stride` floats apart. Weights are tensors in the type of their file.
- * Calls are imperative and in order. A back end may defer them: what they made can be read after read() and sync(), and a call that fails
- * makes sync() fail. */
+ *
+ * Inputs are const and outputs are not. Where a comment says that an output may lie on an input, it may be the very same rows: who lays out the
+ * memory decides that (hybrid__activations_layout), not the op. Everything else may not overlap.
+ *
+ * hybrid__bytes_name(op, batch): what the op has to read and write, weights included, each once: for a profile. */
 
 typedef struct hybrid__tensor {
     const char *name;
@@ -17577,7 +17652,7 @@ typedef struct hybrid__tensor {
     uint32_t    source;                 /* of a weight: which tensor of its file it is */
 } hybrid__tensor;
 
-typedef struct hybrid__backend hybrid__backend;
+/* ---- the batch ---- */
 
 /* Consecutive rows of a batch that belong to one sequence at consecutive positions. */
 typedef struct hybrid__run {
@@ -17590,45 +17665,102 @@ enum { HYBRID__PAGE = 32 };             /* positions a page of the KV cache */
 /* The rows that go through the model together. In the host's memory, and unchanged until sync(). */
 typedef struct hybrid__batch {
     const int32_t *ids, *pos; int n;    /* token and position of every row */
-    const hybrid__run *runs; int n_runs;
+    const hybrid__run *runs; int n_runs;               /* in the order of their rows */
     const int32_t *out; int n_out;      /* rows whose logits are wanted, ascending */
 } hybrid__batch;
 typedef enum hybrid__index { HYBRID__INDEX_ID, HYBRID__INDEX_POS, HYBRID__INDEX_OUT } hybrid__index;
 
-/* out (n, n_embd) = table[index] * scale (+ out, when add), for each id, position or wanted row of the batch */
+/* Which rows of the batch the rows of an op are: row r is row r, or, after the rows whose logits are wanted have been gathered, row out[r]. */
+typedef enum hybrid__rows { HYBRID__ROWS_BATCH, HYBRID__ROWS_OUT } hybrid__rows;
+
+/* The run that row r of such an op belongs to: what is a sequence's own (an adapter) is found by it. */
+HYBRID__INLINE int hybrid__run_of_row(const hybrid__batch *batch, hybrid__rows rows, int r)
+{
+    const int row = rows == HYBRID__ROWS_OUT ? (int)batch->out[r] : r;
+    int low = 0, high = batch->n_runs - 1;
+    while (low < high) {                /* the last run that begins at row or before it */
+        const int middle = (low + high + 1) / 2;
+        if (batch->runs[middle].first_row <= row) low = middle; else high = middle - 1;
+    }
+    return low;
+}
+
+/* ---- embeddings and norms ---- */
+
+/* out (n, n_embd) = table[index] * scale (+ add), for each id, position or wanted row of the batch. */
 typedef struct hybrid__op_embed {
     const hybrid__tensor *table;        /* (n_embd, n_vocab), any type; every index below n_vocab */
     hybrid__index index;
     float  scale;                       /* 1 for none */
-    bool   add;
-    float *out;
+    const float *add;                   /* (n, n_embd), or NULL */
+    float *out;                         /* may be add */
 } hybrid__op_embed;
+HYBRID__INLINE double hybrid__bytes_embed(const hybrid__op_embed *op, const hybrid__batch *batch)
+{
+    const double n = op->index == HYBRID__INDEX_OUT ? batch->n_out : batch->n;
+    return n * ((double)op->table->nb[1] + 4.0 * (double)op->table->ne[0] * (op->add ? 2 : 1));
+}
 
 /* RMS:   out = x / sqrt(mean(x^2) + eps) * w          Layer: out = (x - mean) / sqrt(var + eps) * w + b   (var is biased)
- * n_rows rows of n_group groups of n values; groups are n apart, and each is normed alone. w, b (n) may be NULL (1 and 0). out may be x. */
+ * n_rows rows of n_group groups of n values; groups are n apart, and each is normed alone. w, b (n) may be NULL (1 and 0). */
 typedef enum hybrid__norm_kind { HYBRID__NORM_RMS, HYBRID__NORM_LAYER } hybrid__norm_kind;
 typedef struct hybrid__op_norm {
     hybrid__norm_kind kind;
     const float *x; int64_t x_stride;
-    float *out; int64_t out_stride;
     const float *w, *b;
     int64_t n_rows, n_group, n;
     float   eps;
+    float *out; int64_t out_stride;     /* may be x */
 } hybrid__op_norm;
+HYBRID__INLINE double hybrid__bytes_norm(const hybrid__op_norm *op, const hybrid__batch *batch)
+{
+    HYBRID__UNUSED(batch);
+    return 8.0 * (double)op->n_rows * (double)op->n_group * (double)op->n;
+}
 
-/* Up to 4 matrices that read the same rows: y_i (n, out_i) = x (n, k) . W_i (out_i, k)^T + bias_i, or y_i += that. */
+/* ---- products ---- */
+
+/* The three forms of a product with W (out, k). The second and the third, gradients of the inputs and of the weights, are refused by name until
+ * there are kernels for them. */
+typedef enum hybrid__form { HYBRID__FORM_X_WT, HYBRID__FORM_DY_W, HYBRID__FORM_DYT_X } hybrid__form;
+
+/* NULL, or why no back end does this form. */
+HYBRID__INLINE const char *hybrid__form_refused(hybrid__form form)
+{
+    if (form == HYBRID__FORM_DY_W) return "products of the form dy W (the gradient of an input) cannot be computed yet";
+    if (form == HYBRID__FORM_DYT_X) return "products of the form dy^T x (the gradient of a weight) cannot be computed yet";
+    return NULL;
+}
+
+/* Up to 4 matrices that read the same rows: y_i (n, out_i) = x (n, k) . W_i (out_i, k)^T + bias_i + add_i. */
 typedef struct hybrid__matmul_out {
     const hybrid__tensor *w;            /* ne[0] = k, ne[1] = out */
     const float *bias;                  /* out values, or NULL */
-    float  *y; int64_t y_stride;
-    bool    add;                        /* y += instead of y = */
+    const float *add; int64_t add_stride;              /* (n, out), or NULL */
+    float *y; int64_t y_stride;         /* may be add, of the same stride */
 } hybrid__matmul_out;
 typedef struct hybrid__op_matmul {
+    hybrid__form form;
+    hybrid__rows rows;                  /* which rows of the batch x has */
     const float *x; int64_t x_stride;
     int n;
     int n_out;
     hybrid__matmul_out out[4];
 } hybrid__op_matmul;
+HYBRID__INLINE double hybrid__bytes_matmul(const hybrid__op_matmul *op, const hybrid__batch *batch)
+{
+    double bytes = 0;
+    int i;
+    HYBRID__UNUSED(batch);
+    for (i = 0; i < op->n_out; i++) {
+        const hybrid__tensor *w = op->out[i].w;
+        if (!i) bytes += 4.0 * op->n * (double)w->ne[0];
+        bytes += (double)w->nb[1] * (double)w->ne[1] + 4.0 * op->n * (double)w->ne[1] * (op->out[i].add ? 2 : 1);
+    }
+    return bytes;
+}
+
+/* ---- heads and the cache ---- */
 
 /* table (n, n_rot/2, 2) = cos and sin of pos * inv_freq for every row of the batch, times scale. Angles are double. */
 typedef struct hybrid__op_rope_table {
@@ -17637,15 +17769,26 @@ typedef struct hybrid__op_rope_table {
     float  scale;
     float *table;
 } hybrid__op_rope_table;
+HYBRID__INLINE double hybrid__bytes_rope_table(const hybrid__op_rope_table *op, const hybrid__batch *batch)
+{
+    return 4.0 * op->n_rot * (batch->n + 1);
+}
 
-/* Rotates the first n_rot values of each head: NORM pairs (2i, 2i+1), NEOX pairs (i, i + n_rot/2). In place. */
+/* Rotates the first n_rot values of each head: NORM pairs (2i, 2i+1), NEOX pairs (i, i + n_rot/2). The others are copied. */
 typedef enum hybrid__rope_kind { HYBRID__ROPE_NORM, HYBRID__ROPE_NEOX } hybrid__rope_kind;
 typedef struct hybrid__op_rope {
     hybrid__rope_kind kind;
-    float *x; int64_t x_stride;
+    const float *x; int64_t x_stride;
+    const float *table;                 /* of rope_table */
     int    n, n_head, head_dim, n_rot;
-    const float *table;
+    float *out; int64_t out_stride;     /* may be x */
 } hybrid__op_rope;
+HYBRID__INLINE double hybrid__bytes_rope(const hybrid__op_rope *op, const hybrid__batch *batch)
+{
+    const double values = op->x == op->out ? op->n_rot : op->head_dim;
+    HYBRID__UNUSED(batch);
+    return 4.0 * op->n * (2 * values * op->n_head + op->n_rot);
+}
 
 /* One layer's cache. K: page p, kv head h, slot s, at k + p * page_bytes_k + (h * HYBRID__PAGE + s) * row_bytes_k; V alike. A row is
  * head_dim values of `type` (F16, Q8_0, F32; Q8_0 needs head_dim % 32 == 0). */
@@ -17655,25 +17798,36 @@ typedef struct hybrid__kv_view {
     size_t  page_bytes_k, page_bytes_v, row_bytes_k, row_bytes_v;
     int     n_head_kv, head_dim_k, head_dim_v;
 } hybrid__kv_view;
+HYBRID__INLINE double hybrid__kv_bytes(const hybrid__kv_view *kv) { return (double)kv->n_head_kv * (double)(kv->row_bytes_k + kv->row_bytes_v); }      /* of a position */
 
 /* Writes the k and v rows of a batch into the cache. */
 typedef struct hybrid__op_kv_store {
-    const hybrid__kv_view *kv;
     const float *k; int64_t k_stride;
     const float *v; int64_t v_stride;
+    const hybrid__kv_view *kv;
 } hybrid__op_kv_store;
+HYBRID__INLINE double hybrid__bytes_kv_store(const hybrid__op_kv_store *op, const hybrid__batch *batch)
+{
+    return batch->n * (hybrid__kv_bytes(op->kv) + 4.0 * op->kv->n_head_kv * (op->kv->head_dim_k + op->kv->head_dim_v));
+}
 
-/* What happens to heads between the products and attention: norm of each head of q and k, rotation of both in place, writing of k and v into the cache.
+/* What happens to heads between the products and attention: norm of each head of q and k, rotation of both, writing of k and v into the cache.
  * The same as norm, norm, rope, rope, kv_store with these fields (hybrid__heads_in_parts), where a back end does it in one go to the last place or two. */
 typedef struct hybrid__op_heads {
-    const hybrid__kv_view *kv;
-    float *q, *k; const float *v; int64_t stride;      /* of all three; n rows */
+    const float *q, *k, *v; int64_t stride;            /* of all three; n rows */
     int    n, n_head;
     const float *q_norm, *k_norm;                      /* head_dim_k weights, or NULL: no norm */
     hybrid__norm_kind norm; float eps;
     hybrid__rope_kind rope;
     const float *table; int n_rot;                     /* of rope_table; 0: no rotation */
+    float *q_out, *k_out; int64_t out_stride;          /* may be q and k */
+    const hybrid__kv_view *kv;
 } hybrid__op_heads;
+HYBRID__INLINE double hybrid__bytes_heads(const hybrid__op_heads *op, const hybrid__batch *batch)
+{
+    const double values = 2.0 * op->n_head * op->kv->head_dim_k + op->kv->n_head_kv * (2.0 * op->kv->head_dim_k + op->kv->head_dim_v);
+    return batch->n * (4 * (values + op->n_rot) + hybrid__kv_bytes(op->kv));
+}
 
 /* out (n, n_head * head_dim_v): causal attention of each row over its sequence's cache (its own position included, already stored).
  * s = q.k * scale; soft-cap: s = cap * tanh(s / cap); window > 0: only positions > pos - window; sinks (n_head): exp(sink - max) joins the
@@ -17681,22 +17835,40 @@ typedef struct hybrid__op_heads {
 typedef struct hybrid__op_attention {
     const hybrid__kv_view *kv;
     const float *q; int64_t q_stride;
-    float *out; int64_t out_stride;
     int    n_head;
     float  scale, softcap;              /* softcap 0: none */
     int32_t window;
     const float *sinks;
+    float *out; int64_t out_stride;
 } hybrid__op_attention;
+HYBRID__INLINE double hybrid__bytes_attention(const hybrid__op_attention *op, const hybrid__batch *batch)
+{
+    double bytes = 4.0 * batch->n * op->n_head * (op->kv->head_dim_k + op->kv->head_dim_v);
+    int i;
+    for (i = 0; i < batch->n_runs; i++) {               /* of the cache each position that a run sees, once */
+        int64_t seen = (int64_t)batch->runs[i].pos + batch->runs[i].n_rows;
+        if (op->window > 0) seen = HYBRID__MIN(seen, (int64_t)op->window + batch->runs[i].n_rows - 1);
+        bytes += (double)seen * hybrid__kv_bytes(op->kv);
+    }
+    return bytes;
+}
 
-/* out = act(gate) * up, or act(gate) when up is NULL. n_rows rows of n values. out may be gate or up. */
+/* ---- activations and experts ---- */
+
+/* out = act(gate) * up, or act(gate) when up is NULL. n_rows rows of n values. */
 typedef enum hybrid__act_kind { HYBRID__ACT_SILU, HYBRID__ACT_GELU_TANH, HYBRID__ACT_GELU } hybrid__act_kind;
 typedef struct hybrid__op_glu {
     hybrid__act_kind act;
     const float *gate; int64_t gate_stride;
     const float *up; int64_t up_stride;
-    float *out; int64_t out_stride;
     int64_t n_rows, n;
+    float *out; int64_t out_stride;     /* may be gate or up */
 } hybrid__op_glu;
+HYBRID__INLINE double hybrid__bytes_glu(const hybrid__op_glu *op, const hybrid__batch *batch)
+{
+    HYBRID__UNUSED(batch);
+    return 4.0 * (double)op->n_rows * (double)op->n * (op->up ? 3 : 2);
+}
 
 /* Chooses experts for each row: ids (n, n_used), the largest of its n_expert logits, largest first, of equal ones the lower id; and weights
  * (n, n_used): SOFTMAX: of all logits, of which norm makes the chosen ones sum to 1; SIGMOID: of each logit alone. All times scale. Both read logits that are
@@ -17712,10 +17884,17 @@ typedef struct hybrid__op_route {
     int32_t *ids;
     float   *weights;
 } hybrid__op_route;
+HYBRID__INLINE double hybrid__bytes_route(const hybrid__op_route *op, const hybrid__batch *batch)
+{
+    HYBRID__UNUSED(batch);
+    return 4.0 * op->n * (op->n_expert + 2 * op->n_used);
+}
 
 /* Products with the matrices of chosen experts, up to 2 that read the same rows: row r * n_used + s of y_i = W_i[ids[r][s]] . x, where x is row r, or
  * row r * n_used + s when each_own. W_i (out_i, k) of expert e lies at data + e * nb[2]; ne[2] = n_expert. */
 typedef struct hybrid__op_experts {
+    hybrid__form form;
+    hybrid__rows rows;                  /* which rows of the batch r counts */
     const float *x; int64_t x_stride;
     const int32_t *ids;                 /* (n, n_used), in 0 .. n_expert - 1, of one row all different */
     int  n, n_used;
@@ -17723,14 +17902,63 @@ typedef struct hybrid__op_experts {
     int  n_out;
     struct { const hybrid__tensor *w; float *y; int64_t y_stride; } out[2];
 } hybrid__op_experts;
+HYBRID__INLINE double hybrid__bytes_experts(const hybrid__op_experts *op, const hybrid__batch *batch)
+{
+    const double choices = (double)op->n * op->n_used;
+    double bytes = 0;
+    int i;
+    HYBRID__UNUSED(batch);
+    for (i = 0; i < op->n_out; i++) {                   /* as if the choices were as different as can be */
+        const hybrid__tensor *w = op->out[i].w;
+        if (!i) bytes += 4.0 * (op->each_own ? choices : op->n) * (double)w->ne[0];
+        bytes += HYBRID__MIN(choices, (double)w->ne[2]) * (double)w->nb[2] + 4 * choices * (double)w->ne[1];
+    }
+    return bytes;
+}
 
-/* y (n, n_embd) += sum over s of weights (n, n_used) [r][s] * x (n * n_used, n_embd) [r * n_used + s], in the order of s. Rows without gaps. */
+/* out (n, n_embd) = add + the sum over s of weights (n, n_used) [r][s] * x (n * n_used, n_embd) [r * n_used + s], in the order of s. Rows without
+ * gaps. */
 typedef struct hybrid__op_combine {
-    const float *x, *weights;
+    const float *x, *weights, *add;
     int      n, n_used;
     int64_t  n_embd;
-    float   *y;
+    float   *out;                       /* may be add */
 } hybrid__op_combine;
+HYBRID__INLINE double hybrid__bytes_combine(const hybrid__op_combine *op, const hybrid__batch *batch)
+{
+    HYBRID__UNUSED(batch);
+    return 4.0 * op->n * (double)op->n_embd * (op->n_used + 2);
+}
+
+/* ---- value by value ---- */
+
+/* out = a + b */
+typedef struct hybrid__op_add {
+    const float *a, *b;
+    int64_t n;
+    float  *out;                        /* may be a or b */
+} hybrid__op_add;
+HYBRID__INLINE double hybrid__bytes_add(const hybrid__op_add *op, const hybrid__batch *batch) { HYBRID__UNUSED(batch); return 12.0 * (double)op->n; }
+
+/* out = x * factor */
+typedef struct hybrid__op_scale {
+    const float *x;
+    float   factor;
+    int64_t n;
+    float  *out;                        /* may be x */
+} hybrid__op_scale;
+HYBRID__INLINE double hybrid__bytes_scale(const hybrid__op_scale *op, const hybrid__batch *batch) { HYBRID__UNUSED(batch); return 8.0 * (double)op->n; }
+
+/* out = cap * tanh(x / cap) */
+typedef struct hybrid__op_softcap {
+    const float *x;
+    float   cap;
+    int64_t n;
+    float  *out;                        /* may be x */
+} hybrid__op_softcap;
+HYBRID__INLINE double hybrid__bytes_softcap(const hybrid__op_softcap *op, const hybrid__batch *batch) { HYBRID__UNUSED(batch); return 8.0 * (double)op->n; }
+
+/* ---- the largest logits ---- */
 
 /* ids, values (n_rows, k): the k largest of each row of logits, the largest first, of equal ones the lower id; where there are fewer than k, id -1 and
  * -inf. stats (n_rows, 2): the maximum, and the sum of e^(x - maximum) over the row: NaN when the row holds a NaN. */
@@ -17741,78 +17969,116 @@ typedef struct hybrid__op_top_k {
     int32_t *ids;
     float   *values, *stats;
 } hybrid__op_top_k;
+HYBRID__INLINE double hybrid__bytes_top_k(const hybrid__op_top_k *op, const hybrid__batch *batch)
+{
+    HYBRID__UNUSED(batch);
+    return 4.0 * op->n_rows * ((double)op->n + 2 * op->k + 2);
+}
+/* ==== end src/compute/op.c ==== */
+
+/* ==== begin src/compute/backend.c ==== */
+/* compute/backend: the seam between models and devices: one table of functions that every back end fills, made from the list of ops (ops.inc).
+ *
+ * Calls are imperative and in order. A back end may defer them: what they made can be read after read() and sync(), and a call that fails
+ * makes sync() fail. Ops are called by hybrid__do_name(be, op). */
+
+typedef struct hybrid__backend hybrid__backend;
 
 /* How a pass goes on: its ops are called and run; or called and recorded, to be run at its end; or left out, since a record of an earlier pass over
  * a batch of the same shape is run at its end. Who records goes on to pass_end before anything of the host's can run: a device that is being recorded
  * refuses much of what others of the process may ask of it. */
 typedef enum hybrid__pass { HYBRID__PASS_RUN, HYBRID__PASS_RECORD, HYBRID__PASS_REPLAY } hybrid__pass;
 
+typedef enum hybrid__op {
+#define HYBRID__OP(name_) HYBRID__OP_##name_,
+    HYBRID__OPS(HYBRID__OP, HYBRID__OP)
+#undef HYBRID__OP
+    HYBRID__OP_COUNT
+} hybrid__op;
+
 typedef struct hybrid__backend_ops {
     const char *name;
-    void (*begin)(hybrid__backend *be, const hybrid__batch *batch);                             /* the batch of the ops that follow */
-    hybrid__pass (*pass_begin)(hybrid__backend *be);        /* the ops up to pass_end are the same, with the same addresses, for every batch of this shape */
-    bool (*pass_end)(hybrid__backend *be);                  /* false: what was recorded cannot be run; call the ops again, without pass_begin */
-    void (*embed)(hybrid__backend *be, const hybrid__op_embed *op);
-    void (*norm)(hybrid__backend *be, const hybrid__op_norm *op);
-    void (*matmul)(hybrid__backend *be, const hybrid__op_matmul *op);
-    void (*rope_table)(hybrid__backend *be, const hybrid__op_rope_table *op);
-    void (*rope)(hybrid__backend *be, const hybrid__op_rope *op);
-    void (*kv_store)(hybrid__backend *be, const hybrid__op_kv_store *op);
-    void (*heads)(hybrid__backend *be, const hybrid__op_heads *op);
-    void (*attention)(hybrid__backend *be, const hybrid__op_attention *op);
-    void (*glu)(hybrid__backend *be, const hybrid__op_glu *op);
-    void (*route)(hybrid__backend *be, const hybrid__op_route *op);
-    void (*experts)(hybrid__backend *be, const hybrid__op_experts *op);
-    void (*combine)(hybrid__backend *be, const hybrid__op_combine *op);
-    void (*add)(hybrid__backend *be, float *y, const float *x, int64_t n);                      /* y += x */
-    void (*scale)(hybrid__backend *be, float *y, float factor, int64_t n);                      /* y *= factor */
-    void (*softcap)(hybrid__backend *be, float *y, float cap, int64_t n);                       /* y = cap * tanh(y / cap) */
-    void (*top_k)(hybrid__backend *be, const hybrid__op_top_k *op);
-    void (*copy)(hybrid__backend *be, void *dst, const void *src, size_t bytes);                /* within the device */
-    void (*write)(hybrid__backend *be, void *dst, const void *host, size_t bytes);              /* host may change on return */
-    void (*read)(hybrid__backend *be, void *host, const void *src, size_t bytes);               /* host is filled after sync */
-    void (*rehearse)(hybrid__backend *be, bool on);         /* while on, ops and copies only make ready what they need, and touch nothing */
-    hybrid_result (*sync)(hybrid__backend *be, hybrid_error *error);
-    void (*destroy)(hybrid__backend *be);
+#define HYBRID__OP(name_) void (*name_)(hybrid__backend *be, const hybrid__op_##name_ *op);
+#define HYBRID__PARTS(name_) bool (*name_)(hybrid__backend *be, const hybrid__op_##name_ *op);      /* NULL, or false, with nothing done: in parts */
+    HYBRID__OPS(HYBRID__OP, HYBRID__PARTS)
+#undef HYBRID__OP
+#undef HYBRID__PARTS
+#define HYBRID__CALL(result_, name_, parameters_) result_ (*name_) parameters_;
+    HYBRID__BACKEND_CALLS(HYBRID__CALL)
+#undef HYBRID__CALL
 } hybrid__backend_ops;
 
 struct hybrid__backend {
     const hybrid__backend_ops *ops;
     hybrid_runtime *rt;
     const hybrid__batch *batch;         /* of begin */
+    const char *refused;                /* NULL, or why an op could not be done: sync says it */
 };
 
-static void hybrid__heads_norm(hybrid__backend *be, const hybrid__op_heads *op, float *x, int n_head, const float *w)
+/* For sync(): what the ops have refused since the last one. */
+static hybrid_result hybrid__refused(hybrid__backend *be, hybrid_error *error)
 {
-    hybrid__op_norm norm;
-    if (!w) return;
-    norm.kind = op->norm; norm.eps = op->eps;
-    norm.w = w; norm.b = NULL;
-    norm.x = norm.out = x; norm.x_stride = norm.out_stride = op->stride;
-    norm.n_rows = op->n; norm.n_group = n_head; norm.n = op->kv->head_dim_k;
-    be->ops->norm(be, &norm);
-}
-static void hybrid__heads_rope(hybrid__backend *be, const hybrid__op_heads *op, float *x, int n_head)
-{
-    hybrid__op_rope rope;
-    if (!op->n_rot) return;
-    rope.kind = op->rope; rope.table = op->table; rope.n_rot = op->n_rot;
-    rope.x = x; rope.x_stride = op->stride;
-    rope.n = op->n; rope.n_head = n_head; rope.head_dim = op->kv->head_dim_k;
-    be->ops->rope(be, &rope);
+    const char *why = be->refused;
+    be->refused = NULL;
+    return why ? hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "%s", why) : HYBRID_OK;
 }
 
-/* The op heads by the ops that it stands for. */
+/* ---- the calls ---- */
+
+#define HYBRID__OP(name_)
+#define HYBRID__PARTS(name_) static void hybrid__##name_##_in_parts(hybrid__backend *be, const hybrid__op_##name_ *op);
+HYBRID__OPS(HYBRID__OP, HYBRID__PARTS)
+#undef HYBRID__OP
+#undef HYBRID__PARTS
+
+#define HYBRID__OP(name_) \
+    HYBRID__INLINE void hybrid__do_##name_(hybrid__backend *be, const hybrid__op_##name_ *op) { be->ops->name_(be, op); }
+#define HYBRID__PARTS(name_) \
+    HYBRID__INLINE void hybrid__do_##name_(hybrid__backend *be, const hybrid__op_##name_ *op) \
+    { \
+        if (!be->ops->name_ || !be->ops->name_(be, op)) hybrid__##name_##_in_parts(be, op); \
+    }
+HYBRID__OPS(HYBRID__OP, HYBRID__PARTS)
+#undef HYBRID__OP
+#undef HYBRID__PARTS
+
+/* ---- ops by the ops that they stand for ---- */
+
+static void hybrid__heads_norm(hybrid__backend *be, const hybrid__op_heads *op, const float *x, float *out, int n_head, const float *w)
+{
+    hybrid__op_norm norm;
+    norm.kind = op->norm; norm.eps = op->eps;
+    norm.w = w; norm.b = NULL;
+    norm.x = x; norm.x_stride = x == out ? op->out_stride : op->stride;
+    norm.out = out; norm.out_stride = op->out_stride;
+    norm.n_rows = op->n; norm.n_group = n_head; norm.n = op->kv->head_dim_k;
+    hybrid__do_norm(be, &norm);
+}
+
+/* Also the copy of what needs neither norm nor rotation to where it is wanted. */
+static void hybrid__heads_rope(hybrid__backend *be, const hybrid__op_heads *op, const float *x, float *out, int n_head)
+{
+    hybrid__op_rope rope;
+    if (!op->n_rot && x == out) return;
+    rope.kind = op->rope; rope.table = op->table; rope.n_rot = op->n_rot;
+    rope.x = x; rope.x_stride = x == out ? op->out_stride : op->stride;
+    rope.out = out; rope.out_stride = op->out_stride;
+    rope.n = op->n; rope.n_head = n_head; rope.head_dim = op->kv->head_dim_k;
+    hybrid__do_rope(be, &rope);
+}
+
 static void hybrid__heads_in_parts(hybrid__backend *be, const hybrid__op_heads *op)
 {
+    const int n_head_kv = op->kv->n_head_kv;
     hybrid__op_kv_store store;
-    hybrid__heads_norm(be, op, op->q, op->n_head, op->q_norm);
-    hybrid__heads_norm(be, op, op->k, op->kv->n_head_kv, op->k_norm);
-    hybrid__heads_rope(be, op, op->q, op->n_head);
-    hybrid__heads_rope(be, op, op->k, op->kv->n_head_kv);
+    if (op->q_norm) hybrid__heads_norm(be, op, op->q, op->q_out, op->n_head, op->q_norm);
+    if (op->k_norm) hybrid__heads_norm(be, op, op->k, op->k_out, n_head_kv, op->k_norm);
+    hybrid__heads_rope(be, op, op->q_norm ? op->q_out : op->q, op->q_out, op->n_head);
+    hybrid__heads_rope(be, op, op->k_norm ? op->k_out : op->k, op->k_out, n_head_kv);
     store.kv = op->kv;
-    store.k = op->k; store.v = op->v; store.k_stride = store.v_stride = op->stride;
-    be->ops->kv_store(be, &store);
+    store.k = op->k_out; store.k_stride = op->out_stride;
+    store.v = op->v; store.v_stride = op->stride;
+    hybrid__do_kv_store(be, &store);
 }
 
 /* ---- devices ---- */
@@ -17898,8 +18164,8 @@ static void hybrid__sincos(double x, double *sine, double *cosine)
 /* ==== end src/compute/trig.c ==== */
 
 /* ==== begin src/compute/cpu_kernels.c ==== */
-/* compute/cpu_kernels: what the CPU back end needs of an instruction set besides matrix products: one table of row functions, in the order of
- * NUMERICS.md. cpu_generic.c fills it in scalar C and is the reference; every other table gives the same bits. */
+/* compute/cpu_kernels: what the CPU back end needs of an instruction set besides matrix products: one table of the row functions that
+ * ops.inc lists. cpu_generic.c fills it in scalar C and is the reference; every other table gives the same bits. */
 
 #if defined(__GNUC__) || defined(__clang__)
     #define HYBRID__PREFETCH(p) __builtin_prefetch(p)
@@ -17920,17 +18186,9 @@ static void hybrid__sincos(double x, double *sine, double *cosine)
 #endif
 
 typedef struct hybrid__cpu_kernels {
-    void (*norm)(const hybrid__op_norm *op, const float *x, float *out);                               /* one group */
-    void (*rope)(const hybrid__op_rope *op, int row);
-    void (*glu)(hybrid__act_kind act, const float *gate, const float *up, float *out, int64_t n);      /* up may be NULL, out may be either */
-    void (*add)(float *y, const float *x, int64_t n);
-    void (*add_scaled)(float *y, const float *x, float factor, int64_t n);                             /* y += x * factor, each rounded */
-    void (*scale)(float *y, float factor, int64_t n);
-    void (*softcap)(float *y, float cap, int64_t n);
-    void (*kv_row)(hybrid_type type, const float *x, void *row, int n);                                /* one head's row, to the cache's type */
-    /* Rows row0 .. row0 + n_rows of a run, query heads head0 .. head0 + n_heads of one kv head; n_rows * n_heads <= HYBRID__ATTENTION_QUERIES.
-     * scratch: hybrid__attention_bytes, aligned to 64. */
-    void (*attention)(const hybrid__op_attention *op, const hybrid__run *run, int row0, int n_rows, int head0, int n_heads, void *scratch);
+#define HYBRID__KERNEL(name_, parameters_) void (*name_) parameters_;
+    HYBRID__CPU_KERNELS(HYBRID__KERNEL)
+#undef HYBRID__KERNEL
 } hybrid__cpu_kernels;
 
 enum {
@@ -18231,12 +18489,14 @@ static void hybrid__rope_generic(const hybrid__op_rope *op, int row)
     const float *table = op->table + (int64_t)row * op->n_rot;
     int h, i, half = op->n_rot / 2, step = op->kind == HYBRID__ROPE_NORM ? 2 : 1, pair = op->kind == HYBRID__ROPE_NORM ? 1 : half;
     for (h = 0; h < op->n_head; h++) {
-        float *x = op->x + row * op->x_stride + (int64_t)h * op->head_dim;
+        const float *x = op->x + row * op->x_stride + (int64_t)h * op->head_dim;
+        float *out = op->out + row * op->out_stride + (int64_t)h * op->head_dim;
         for (i = 0; i < half; i++) {
             float c = table[2 * i], s = table[2 * i + 1], a = x[i * step], b = x[i * step + pair];
-            x[i * step] = a * c - b * s;
-            x[i * step + pair] = a * s + b * c;
+            out[i * step] = a * c - b * s;
+            out[i * step + pair] = a * s + b * c;
         }
+        for (i = 2 * half; i < op->head_dim; i++) out[i] = x[i];
     }
 }
 
@@ -18252,10 +18512,26 @@ static void hybrid__glu_generic(hybrid__act_kind act, const float *gate, const f
     }
 }
 
-static void hybrid__add_generic(float *y, const float *x, int64_t n) { int64_t i; for (i = 0; i < n; i++) y[i] = y[i] + x[i]; }
-static void hybrid__add_scaled_generic(float *y, const float *x, float factor, int64_t n) { int64_t i; for (i = 0; i < n; i++) y[i] = y[i] + x[i] * factor; }
-static void hybrid__scale_generic(float *y, float factor, int64_t n) { int64_t i; for (i = 0; i < n; i++) y[i] = y[i] * factor; }
-static void hybrid__softcap_generic(float *y, float cap, int64_t n) { int64_t i; for (i = 0; i < n; i++) y[i] = cap * hybrid__tanh_scalar(y[i] / cap); }
+static void hybrid__add_generic(float *out, const float *a, const float *b, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i++) out[i] = a[i] + b[i];
+}
+static void hybrid__add_scaled_generic(float *out, const float *a, const float *x, float factor, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i++) out[i] = a[i] + x[i] * factor;
+}
+static void hybrid__scale_generic(float *out, const float *x, float factor, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i++) out[i] = x[i] * factor;
+}
+static void hybrid__softcap_generic(float *out, const float *x, float cap, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i++) out[i] = cap * hybrid__tanh_scalar(x[i] / cap);
+}
 
 /* ---- the cache ------------------------------------------------------------------------------------------------------ */
 
@@ -18347,8 +18623,9 @@ static void hybrid__attention_generic(const hybrid__op_attention *op, const hybr
 }
 
 static const hybrid__cpu_kernels hybrid__cpu_kernels_generic = {
-    hybrid__norm_generic, hybrid__rope_generic, hybrid__glu_generic, hybrid__add_generic, hybrid__add_scaled_generic, hybrid__scale_generic,
-    hybrid__softcap_generic, hybrid__kv_row_generic, hybrid__attention_generic
+#define HYBRID__KERNEL(name_, parameters_) hybrid__##name_##_generic,
+    HYBRID__CPU_KERNELS(HYBRID__KERNEL)
+#undef HYBRID__KERNEL
 };
 /* ==== end src/compute/cpu_generic.c ==== */
 
@@ -22800,35 +23077,41 @@ static HYBRID__V_TARGET void HYBRID__V_FN(norm)(const hybrid__op_norm *op, const
 
 /* ---- element by element --------------------------------------------------------------------------------------------- */
 
-/* One head. A pair (a, b) becomes (a c - b s, a s + b c). */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(rope_head)(hybrid__rope_kind kind, float *x, int n_rot, const float *table)
+/* One head. A pair (a, b) becomes (a c - b s, a s + b c). out may be x. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(rope_head)(hybrid__rope_kind kind, const float *x, float *out, int n_rot, const float *table)
 {
     int half = n_rot / 2, i = 0, step = kind == HYBRID__ROPE_NORM ? 2 : 1, pair = kind == HYBRID__ROPE_NORM ? 1 : half;
     if (kind == HYBRID__ROPE_NORM) {
         for (; 2 * i + HYBRID__V_N <= n_rot; i += HYBRID__V_N / 2) {
             HYBRID__V v = HYBRID__V_LOAD(x + 2 * i), t = HYBRID__V_LOAD(table + 2 * i);
             HYBRID__V other = HYBRID__V_MUL(HYBRID__V_PAIR_SWAP(v), HYBRID__V_PAIR_ODD(t));
-            HYBRID__V_STORE(x + 2 * i, HYBRID__V_ADD(HYBRID__V_MUL(v, HYBRID__V_PAIR_EVEN(t)), HYBRID__V_NEG_EVEN(other)));
+            HYBRID__V_STORE(out + 2 * i, HYBRID__V_ADD(HYBRID__V_MUL(v, HYBRID__V_PAIR_EVEN(t)), HYBRID__V_NEG_EVEN(other)));
         }
     } else {
         for (; i + HYBRID__V_N <= half; i += HYBRID__V_N) {
-            HYBRID__V a = HYBRID__V_LOAD(x + i), b = HYBRID__V_LOAD(x + half + i), t = HYBRID__V_LOAD(table + 2 * i), u = HYBRID__V_LOAD(table + 2 * i + HYBRID__V_N);
+            HYBRID__V a = HYBRID__V_LOAD(x + i), b = HYBRID__V_LOAD(x + half + i);
+            HYBRID__V t = HYBRID__V_LOAD(table + 2 * i), u = HYBRID__V_LOAD(table + 2 * i + HYBRID__V_N);
             HYBRID__V c = HYBRID__V_EVENS(t, u), s = HYBRID__V_ODDS(t, u);
-            HYBRID__V_STORE(x + i, HYBRID__V_SUB(HYBRID__V_MUL(a, c), HYBRID__V_MUL(b, s)));
-            HYBRID__V_STORE(x + half + i, HYBRID__V_ADD(HYBRID__V_MUL(a, s), HYBRID__V_MUL(b, c)));
+            HYBRID__V_STORE(out + i, HYBRID__V_SUB(HYBRID__V_MUL(a, c), HYBRID__V_MUL(b, s)));
+            HYBRID__V_STORE(out + half + i, HYBRID__V_ADD(HYBRID__V_MUL(a, s), HYBRID__V_MUL(b, c)));
         }
     }
     for (; i < half; i++) {
         float c = table[2 * i], s = table[2 * i + 1], a = x[i * step], b = x[i * step + pair];
-        x[i * step] = a * c - b * s;
-        x[i * step + pair] = a * s + b * c;
+        out[i * step] = a * c - b * s;
+        out[i * step + pair] = a * s + b * c;
     }
 }
 static HYBRID__V_TARGET void HYBRID__V_FN(rope)(const hybrid__op_rope *op, int row)
 {
+    const float *table = op->table + (int64_t)row * op->n_rot;
     int h;
-    for (h = 0; h < op->n_head; h++)
-        HYBRID__V_FN(rope_head)(op->kind, op->x + row * op->x_stride + (int64_t)h * op->head_dim, op->n_rot, op->table + (int64_t)row * op->n_rot);
+    for (h = 0; h < op->n_head; h++) {
+        const float *x = op->x + row * op->x_stride + (int64_t)h * op->head_dim;
+        float *out = op->out + row * op->out_stride + (int64_t)h * op->head_dim;
+        HYBRID__V_FN(rope_head)(op->kind, x, out, op->n_rot, table);
+        if (out != x) memcpy(out + op->n_rot, x + op->n_rot, (size_t)(op->head_dim - op->n_rot) * sizeof *x);
+    }
 }
 
 static HYBRID__V_TARGET void HYBRID__V_FN(glu)(hybrid__act_kind act, const float *gate, const float *up, float *out, int64_t n)
@@ -22844,32 +23127,34 @@ static HYBRID__V_TARGET void HYBRID__V_FN(glu)(hybrid__act_kind act, const float
     }
 }
 
-static HYBRID__V_TARGET void HYBRID__V_FN(add)(float *y, const float *x, int64_t n)
+static HYBRID__V_TARGET void HYBRID__V_FN(add)(float *out, const float *a, const float *b, int64_t n)
 {
     int64_t i;
     for (i = 0; i < n; i += HYBRID__V_N)
-        HYBRID__V_FN(put)(y + i, HYBRID__V_ADD(HYBRID__V_FN(get)(y + i, n - i), HYBRID__V_FN(get)(x + i, n - i)), n - i);
+        HYBRID__V_FN(put)(out + i, HYBRID__V_ADD(HYBRID__V_FN(get)(a + i, n - i), HYBRID__V_FN(get)(b + i, n - i)), n - i);
 }
-static HYBRID__V_TARGET void HYBRID__V_FN(add_scaled)(float *y, const float *x, float factor, int64_t n)
+static HYBRID__V_TARGET void HYBRID__V_FN(add_scaled)(float *out, const float *a, const float *x, float factor, int64_t n)
+{
+    const HYBRID__V f = HYBRID__V_SET1(factor);
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N) {
+        HYBRID__V part = HYBRID__V_MUL(HYBRID__V_FN(get)(x + i, n - i), f);
+        HYBRID__V_FN(put)(out + i, HYBRID__V_ADD(HYBRID__V_FN(get)(a + i, n - i), part), n - i);
+    }
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(scale)(float *out, const float *x, float factor, int64_t n)
 {
     const HYBRID__V f = HYBRID__V_SET1(factor);
     int64_t i;
     for (i = 0; i < n; i += HYBRID__V_N)
-        HYBRID__V_FN(put)(y + i, HYBRID__V_ADD(HYBRID__V_FN(get)(y + i, n - i), HYBRID__V_MUL(HYBRID__V_FN(get)(x + i, n - i), f)), n - i);
+        HYBRID__V_FN(put)(out + i, HYBRID__V_MUL(HYBRID__V_FN(get)(x + i, n - i), f), n - i);
 }
-static HYBRID__V_TARGET void HYBRID__V_FN(scale)(float *y, float factor, int64_t n)
-{
-    const HYBRID__V f = HYBRID__V_SET1(factor);
-    int64_t i;
-    for (i = 0; i < n; i += HYBRID__V_N)
-        HYBRID__V_FN(put)(y + i, HYBRID__V_MUL(HYBRID__V_FN(get)(y + i, n - i), f), n - i);
-}
-static HYBRID__V_TARGET void HYBRID__V_FN(softcap)(float *y, float cap, int64_t n)
+static HYBRID__V_TARGET void HYBRID__V_FN(softcap)(float *out, const float *x, float cap, int64_t n)
 {
     const HYBRID__V c = HYBRID__V_SET1(cap);
     int64_t i;
     for (i = 0; i < n; i += HYBRID__V_N)
-        HYBRID__V_FN(put)(y + i, HYBRID__V_MUL(c, HYBRID__V_FN(tanh)(HYBRID__V_DIV(HYBRID__V_FN(get)(y + i, n - i), c))), n - i);
+        HYBRID__V_FN(put)(out + i, HYBRID__V_MUL(c, HYBRID__V_FN(tanh)(HYBRID__V_DIV(HYBRID__V_FN(get)(x + i, n - i), c))), n - i);
 }
 
 /* ---- the cache ------------------------------------------------------------------------------------------------------ */
@@ -23301,8 +23586,9 @@ static HYBRID__V_TARGET void HYBRID__V_FN(attention)(const hybrid__op_attention 
 }
 
 static const hybrid__cpu_kernels HYBRID__V_FN(cpu_kernels) = {
-    HYBRID__V_FN(norm), HYBRID__V_FN(rope), HYBRID__V_FN(glu), HYBRID__V_FN(add), HYBRID__V_FN(add_scaled), HYBRID__V_FN(scale), HYBRID__V_FN(softcap),
-    HYBRID__V_FN(kv_row), HYBRID__V_FN(attention)
+#define HYBRID__KERNEL(name_, parameters_) HYBRID__V_FN(name_),
+    HYBRID__CPU_KERNELS(HYBRID__KERNEL)
+#undef HYBRID__KERNEL
 };
 /* ==== end src/compute/cpu_attention.inc ==== */
 
@@ -23928,35 +24214,41 @@ static HYBRID__V_TARGET void HYBRID__V_FN(norm)(const hybrid__op_norm *op, const
 
 /* ---- element by element --------------------------------------------------------------------------------------------- */
 
-/* One head. A pair (a, b) becomes (a c - b s, a s + b c). */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(rope_head)(hybrid__rope_kind kind, float *x, int n_rot, const float *table)
+/* One head. A pair (a, b) becomes (a c - b s, a s + b c). out may be x. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(rope_head)(hybrid__rope_kind kind, const float *x, float *out, int n_rot, const float *table)
 {
     int half = n_rot / 2, i = 0, step = kind == HYBRID__ROPE_NORM ? 2 : 1, pair = kind == HYBRID__ROPE_NORM ? 1 : half;
     if (kind == HYBRID__ROPE_NORM) {
         for (; 2 * i + HYBRID__V_N <= n_rot; i += HYBRID__V_N / 2) {
             HYBRID__V v = HYBRID__V_LOAD(x + 2 * i), t = HYBRID__V_LOAD(table + 2 * i);
             HYBRID__V other = HYBRID__V_MUL(HYBRID__V_PAIR_SWAP(v), HYBRID__V_PAIR_ODD(t));
-            HYBRID__V_STORE(x + 2 * i, HYBRID__V_ADD(HYBRID__V_MUL(v, HYBRID__V_PAIR_EVEN(t)), HYBRID__V_NEG_EVEN(other)));
+            HYBRID__V_STORE(out + 2 * i, HYBRID__V_ADD(HYBRID__V_MUL(v, HYBRID__V_PAIR_EVEN(t)), HYBRID__V_NEG_EVEN(other)));
         }
     } else {
         for (; i + HYBRID__V_N <= half; i += HYBRID__V_N) {
-            HYBRID__V a = HYBRID__V_LOAD(x + i), b = HYBRID__V_LOAD(x + half + i), t = HYBRID__V_LOAD(table + 2 * i), u = HYBRID__V_LOAD(table + 2 * i + HYBRID__V_N);
+            HYBRID__V a = HYBRID__V_LOAD(x + i), b = HYBRID__V_LOAD(x + half + i);
+            HYBRID__V t = HYBRID__V_LOAD(table + 2 * i), u = HYBRID__V_LOAD(table + 2 * i + HYBRID__V_N);
             HYBRID__V c = HYBRID__V_EVENS(t, u), s = HYBRID__V_ODDS(t, u);
-            HYBRID__V_STORE(x + i, HYBRID__V_SUB(HYBRID__V_MUL(a, c), HYBRID__V_MUL(b, s)));
-            HYBRID__V_STORE(x + half + i, HYBRID__V_ADD(HYBRID__V_MUL(a, s), HYBRID__V_MUL(b, c)));
+            HYBRID__V_STORE(out + i, HYBRID__V_SUB(HYBRID__V_MUL(a, c), HYBRID__V_MUL(b, s)));
+            HYBRID__V_STORE(out + half + i, HYBRID__V_ADD(HYBRID__V_MUL(a, s), HYBRID__V_MUL(b, c)));
         }
     }
     for (; i < half; i++) {
         float c = table[2 * i], s = table[2 * i + 1], a = x[i * step], b = x[i * step + pair];
-        x[i * step] = a * c - b * s;
-        x[i * step + pair] = a * s + b * c;
+        out[i * step] = a * c - b * s;
+        out[i * step + pair] = a * s + b * c;
     }
 }
 static HYBRID__V_TARGET void HYBRID__V_FN(rope)(const hybrid__op_rope *op, int row)
 {
+    const float *table = op->table + (int64_t)row * op->n_rot;
     int h;
-    for (h = 0; h < op->n_head; h++)
-        HYBRID__V_FN(rope_head)(op->kind, op->x + row * op->x_stride + (int64_t)h * op->head_dim, op->n_rot, op->table + (int64_t)row * op->n_rot);
+    for (h = 0; h < op->n_head; h++) {
+        const float *x = op->x + row * op->x_stride + (int64_t)h * op->head_dim;
+        float *out = op->out + row * op->out_stride + (int64_t)h * op->head_dim;
+        HYBRID__V_FN(rope_head)(op->kind, x, out, op->n_rot, table);
+        if (out != x) memcpy(out + op->n_rot, x + op->n_rot, (size_t)(op->head_dim - op->n_rot) * sizeof *x);
+    }
 }
 
 static HYBRID__V_TARGET void HYBRID__V_FN(glu)(hybrid__act_kind act, const float *gate, const float *up, float *out, int64_t n)
@@ -23972,32 +24264,34 @@ static HYBRID__V_TARGET void HYBRID__V_FN(glu)(hybrid__act_kind act, const float
     }
 }
 
-static HYBRID__V_TARGET void HYBRID__V_FN(add)(float *y, const float *x, int64_t n)
+static HYBRID__V_TARGET void HYBRID__V_FN(add)(float *out, const float *a, const float *b, int64_t n)
 {
     int64_t i;
     for (i = 0; i < n; i += HYBRID__V_N)
-        HYBRID__V_FN(put)(y + i, HYBRID__V_ADD(HYBRID__V_FN(get)(y + i, n - i), HYBRID__V_FN(get)(x + i, n - i)), n - i);
+        HYBRID__V_FN(put)(out + i, HYBRID__V_ADD(HYBRID__V_FN(get)(a + i, n - i), HYBRID__V_FN(get)(b + i, n - i)), n - i);
 }
-static HYBRID__V_TARGET void HYBRID__V_FN(add_scaled)(float *y, const float *x, float factor, int64_t n)
+static HYBRID__V_TARGET void HYBRID__V_FN(add_scaled)(float *out, const float *a, const float *x, float factor, int64_t n)
+{
+    const HYBRID__V f = HYBRID__V_SET1(factor);
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N) {
+        HYBRID__V part = HYBRID__V_MUL(HYBRID__V_FN(get)(x + i, n - i), f);
+        HYBRID__V_FN(put)(out + i, HYBRID__V_ADD(HYBRID__V_FN(get)(a + i, n - i), part), n - i);
+    }
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(scale)(float *out, const float *x, float factor, int64_t n)
 {
     const HYBRID__V f = HYBRID__V_SET1(factor);
     int64_t i;
     for (i = 0; i < n; i += HYBRID__V_N)
-        HYBRID__V_FN(put)(y + i, HYBRID__V_ADD(HYBRID__V_FN(get)(y + i, n - i), HYBRID__V_MUL(HYBRID__V_FN(get)(x + i, n - i), f)), n - i);
+        HYBRID__V_FN(put)(out + i, HYBRID__V_MUL(HYBRID__V_FN(get)(x + i, n - i), f), n - i);
 }
-static HYBRID__V_TARGET void HYBRID__V_FN(scale)(float *y, float factor, int64_t n)
-{
-    const HYBRID__V f = HYBRID__V_SET1(factor);
-    int64_t i;
-    for (i = 0; i < n; i += HYBRID__V_N)
-        HYBRID__V_FN(put)(y + i, HYBRID__V_MUL(HYBRID__V_FN(get)(y + i, n - i), f), n - i);
-}
-static HYBRID__V_TARGET void HYBRID__V_FN(softcap)(float *y, float cap, int64_t n)
+static HYBRID__V_TARGET void HYBRID__V_FN(softcap)(float *out, const float *x, float cap, int64_t n)
 {
     const HYBRID__V c = HYBRID__V_SET1(cap);
     int64_t i;
     for (i = 0; i < n; i += HYBRID__V_N)
-        HYBRID__V_FN(put)(y + i, HYBRID__V_MUL(c, HYBRID__V_FN(tanh)(HYBRID__V_DIV(HYBRID__V_FN(get)(y + i, n - i), c))), n - i);
+        HYBRID__V_FN(put)(out + i, HYBRID__V_MUL(c, HYBRID__V_FN(tanh)(HYBRID__V_DIV(HYBRID__V_FN(get)(x + i, n - i), c))), n - i);
 }
 
 /* ---- the cache ------------------------------------------------------------------------------------------------------ */
@@ -24429,8 +24723,9 @@ static HYBRID__V_TARGET void HYBRID__V_FN(attention)(const hybrid__op_attention 
 }
 
 static const hybrid__cpu_kernels HYBRID__V_FN(cpu_kernels) = {
-    HYBRID__V_FN(norm), HYBRID__V_FN(rope), HYBRID__V_FN(glu), HYBRID__V_FN(add), HYBRID__V_FN(add_scaled), HYBRID__V_FN(scale), HYBRID__V_FN(softcap),
-    HYBRID__V_FN(kv_row), HYBRID__V_FN(attention)
+#define HYBRID__KERNEL(name_, parameters_) HYBRID__V_FN(name_),
+    HYBRID__CPU_KERNELS(HYBRID__KERNEL)
+#undef HYBRID__KERNEL
 };
 /* ==== end src/compute/cpu_attention.inc ==== */
 
@@ -25065,35 +25360,41 @@ static HYBRID__V_TARGET void HYBRID__V_FN(norm)(const hybrid__op_norm *op, const
 
 /* ---- element by element --------------------------------------------------------------------------------------------- */
 
-/* One head. A pair (a, b) becomes (a c - b s, a s + b c). */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(rope_head)(hybrid__rope_kind kind, float *x, int n_rot, const float *table)
+/* One head. A pair (a, b) becomes (a c - b s, a s + b c). out may be x. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(rope_head)(hybrid__rope_kind kind, const float *x, float *out, int n_rot, const float *table)
 {
     int half = n_rot / 2, i = 0, step = kind == HYBRID__ROPE_NORM ? 2 : 1, pair = kind == HYBRID__ROPE_NORM ? 1 : half;
     if (kind == HYBRID__ROPE_NORM) {
         for (; 2 * i + HYBRID__V_N <= n_rot; i += HYBRID__V_N / 2) {
             HYBRID__V v = HYBRID__V_LOAD(x + 2 * i), t = HYBRID__V_LOAD(table + 2 * i);
             HYBRID__V other = HYBRID__V_MUL(HYBRID__V_PAIR_SWAP(v), HYBRID__V_PAIR_ODD(t));
-            HYBRID__V_STORE(x + 2 * i, HYBRID__V_ADD(HYBRID__V_MUL(v, HYBRID__V_PAIR_EVEN(t)), HYBRID__V_NEG_EVEN(other)));
+            HYBRID__V_STORE(out + 2 * i, HYBRID__V_ADD(HYBRID__V_MUL(v, HYBRID__V_PAIR_EVEN(t)), HYBRID__V_NEG_EVEN(other)));
         }
     } else {
         for (; i + HYBRID__V_N <= half; i += HYBRID__V_N) {
-            HYBRID__V a = HYBRID__V_LOAD(x + i), b = HYBRID__V_LOAD(x + half + i), t = HYBRID__V_LOAD(table + 2 * i), u = HYBRID__V_LOAD(table + 2 * i + HYBRID__V_N);
+            HYBRID__V a = HYBRID__V_LOAD(x + i), b = HYBRID__V_LOAD(x + half + i);
+            HYBRID__V t = HYBRID__V_LOAD(table + 2 * i), u = HYBRID__V_LOAD(table + 2 * i + HYBRID__V_N);
             HYBRID__V c = HYBRID__V_EVENS(t, u), s = HYBRID__V_ODDS(t, u);
-            HYBRID__V_STORE(x + i, HYBRID__V_SUB(HYBRID__V_MUL(a, c), HYBRID__V_MUL(b, s)));
-            HYBRID__V_STORE(x + half + i, HYBRID__V_ADD(HYBRID__V_MUL(a, s), HYBRID__V_MUL(b, c)));
+            HYBRID__V_STORE(out + i, HYBRID__V_SUB(HYBRID__V_MUL(a, c), HYBRID__V_MUL(b, s)));
+            HYBRID__V_STORE(out + half + i, HYBRID__V_ADD(HYBRID__V_MUL(a, s), HYBRID__V_MUL(b, c)));
         }
     }
     for (; i < half; i++) {
         float c = table[2 * i], s = table[2 * i + 1], a = x[i * step], b = x[i * step + pair];
-        x[i * step] = a * c - b * s;
-        x[i * step + pair] = a * s + b * c;
+        out[i * step] = a * c - b * s;
+        out[i * step + pair] = a * s + b * c;
     }
 }
 static HYBRID__V_TARGET void HYBRID__V_FN(rope)(const hybrid__op_rope *op, int row)
 {
+    const float *table = op->table + (int64_t)row * op->n_rot;
     int h;
-    for (h = 0; h < op->n_head; h++)
-        HYBRID__V_FN(rope_head)(op->kind, op->x + row * op->x_stride + (int64_t)h * op->head_dim, op->n_rot, op->table + (int64_t)row * op->n_rot);
+    for (h = 0; h < op->n_head; h++) {
+        const float *x = op->x + row * op->x_stride + (int64_t)h * op->head_dim;
+        float *out = op->out + row * op->out_stride + (int64_t)h * op->head_dim;
+        HYBRID__V_FN(rope_head)(op->kind, x, out, op->n_rot, table);
+        if (out != x) memcpy(out + op->n_rot, x + op->n_rot, (size_t)(op->head_dim - op->n_rot) * sizeof *x);
+    }
 }
 
 static HYBRID__V_TARGET void HYBRID__V_FN(glu)(hybrid__act_kind act, const float *gate, const float *up, float *out, int64_t n)
@@ -25109,32 +25410,34 @@ static HYBRID__V_TARGET void HYBRID__V_FN(glu)(hybrid__act_kind act, const float
     }
 }
 
-static HYBRID__V_TARGET void HYBRID__V_FN(add)(float *y, const float *x, int64_t n)
+static HYBRID__V_TARGET void HYBRID__V_FN(add)(float *out, const float *a, const float *b, int64_t n)
 {
     int64_t i;
     for (i = 0; i < n; i += HYBRID__V_N)
-        HYBRID__V_FN(put)(y + i, HYBRID__V_ADD(HYBRID__V_FN(get)(y + i, n - i), HYBRID__V_FN(get)(x + i, n - i)), n - i);
+        HYBRID__V_FN(put)(out + i, HYBRID__V_ADD(HYBRID__V_FN(get)(a + i, n - i), HYBRID__V_FN(get)(b + i, n - i)), n - i);
 }
-static HYBRID__V_TARGET void HYBRID__V_FN(add_scaled)(float *y, const float *x, float factor, int64_t n)
+static HYBRID__V_TARGET void HYBRID__V_FN(add_scaled)(float *out, const float *a, const float *x, float factor, int64_t n)
+{
+    const HYBRID__V f = HYBRID__V_SET1(factor);
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N) {
+        HYBRID__V part = HYBRID__V_MUL(HYBRID__V_FN(get)(x + i, n - i), f);
+        HYBRID__V_FN(put)(out + i, HYBRID__V_ADD(HYBRID__V_FN(get)(a + i, n - i), part), n - i);
+    }
+}
+static HYBRID__V_TARGET void HYBRID__V_FN(scale)(float *out, const float *x, float factor, int64_t n)
 {
     const HYBRID__V f = HYBRID__V_SET1(factor);
     int64_t i;
     for (i = 0; i < n; i += HYBRID__V_N)
-        HYBRID__V_FN(put)(y + i, HYBRID__V_ADD(HYBRID__V_FN(get)(y + i, n - i), HYBRID__V_MUL(HYBRID__V_FN(get)(x + i, n - i), f)), n - i);
+        HYBRID__V_FN(put)(out + i, HYBRID__V_MUL(HYBRID__V_FN(get)(x + i, n - i), f), n - i);
 }
-static HYBRID__V_TARGET void HYBRID__V_FN(scale)(float *y, float factor, int64_t n)
-{
-    const HYBRID__V f = HYBRID__V_SET1(factor);
-    int64_t i;
-    for (i = 0; i < n; i += HYBRID__V_N)
-        HYBRID__V_FN(put)(y + i, HYBRID__V_MUL(HYBRID__V_FN(get)(y + i, n - i), f), n - i);
-}
-static HYBRID__V_TARGET void HYBRID__V_FN(softcap)(float *y, float cap, int64_t n)
+static HYBRID__V_TARGET void HYBRID__V_FN(softcap)(float *out, const float *x, float cap, int64_t n)
 {
     const HYBRID__V c = HYBRID__V_SET1(cap);
     int64_t i;
     for (i = 0; i < n; i += HYBRID__V_N)
-        HYBRID__V_FN(put)(y + i, HYBRID__V_MUL(c, HYBRID__V_FN(tanh)(HYBRID__V_DIV(HYBRID__V_FN(get)(y + i, n - i), c))), n - i);
+        HYBRID__V_FN(put)(out + i, HYBRID__V_MUL(c, HYBRID__V_FN(tanh)(HYBRID__V_DIV(HYBRID__V_FN(get)(x + i, n - i), c))), n - i);
 }
 
 /* ---- the cache ------------------------------------------------------------------------------------------------------ */
@@ -25566,8 +25869,9 @@ static HYBRID__V_TARGET void HYBRID__V_FN(attention)(const hybrid__op_attention 
 }
 
 static const hybrid__cpu_kernels HYBRID__V_FN(cpu_kernels) = {
-    HYBRID__V_FN(norm), HYBRID__V_FN(rope), HYBRID__V_FN(glu), HYBRID__V_FN(add), HYBRID__V_FN(add_scaled), HYBRID__V_FN(scale), HYBRID__V_FN(softcap),
-    HYBRID__V_FN(kv_row), HYBRID__V_FN(attention)
+#define HYBRID__KERNEL(name_, parameters_) HYBRID__V_FN(name_),
+    HYBRID__CPU_KERNELS(HYBRID__KERNEL)
+#undef HYBRID__KERNEL
 };
 /* ==== end src/compute/cpu_attention.inc ==== */
 
@@ -26021,8 +26325,8 @@ static size_t hybrid__matmul_plan(hybrid__matmul_job *job, hybrid__isa isa, int 
     return at + job->lane_bytes * (size_t)lanes;
 }
 
-/* Bytes of scratch that hybrid__cpu_matmul needs for an op: reads its n, n_out, and type and sizes of every out[i].w. */
-static size_t hybrid__cpu_matmul_bytes(hybrid__isa isa, int lanes, const hybrid__op_matmul *op)
+/* Bytes of scratch that hybrid__matmul_run needs for an op: reads its n, n_out, and type and sizes of every out[i].w. */
+static size_t hybrid__matmul_bytes(hybrid__isa isa, int lanes, const hybrid__op_matmul *op)
 {
     hybrid__matmul_job job;
     return hybrid__matmul_plan(&job, isa, lanes, NULL, op);
@@ -26084,16 +26388,16 @@ static void hybrid__matmul_chunk(void *arg, int chunk, int lane)
     if (!out->add && !out->bias) return;
     for (i = 0; i < op->n; i++) {
         float *y = out->y + i * out->y_stride + r0;
-        const float *t = tile + i * part->chunk_rows, *bias = out->bias ? out->bias + r0 : NULL;
-        if (out->add && bias) for (r = 0; r < n; r++) y[r] += t[r] + bias[r];
-        else if (out->add) for (r = 0; r < n; r++) y[r] += t[r];
+        const float *t = tile + i * part->chunk_rows, *bias = out->bias ? out->bias + r0 : NULL, *add = out->add ? out->add + i * out->add_stride + r0 : NULL;
+        if (add && bias) for (r = 0; r < n; r++) y[r] = add[r] + (t[r] + bias[r]);
+        else if (add) for (r = 0; r < n; r++) y[r] = add[r] + t[r];
         else for (r = 0; r < n; r++) y[r] += bias[r];
     }
 }
 
 /* All matrices of op must have the same ne[0] and a type that hybrid__matmul_kernel_for knows (the model's loader checks both).
- * scratch: hybrid__cpu_matmul_bytes(isa, hybrid__lanes(rt), op), aligned to 64. x and y may not overlap. */
-static void hybrid__cpu_matmul(hybrid_runtime *rt, hybrid__isa isa, void *scratch, const hybrid__op_matmul *op)
+ * scratch: hybrid__matmul_bytes(isa, hybrid__lanes(rt), op), aligned to 64. x and y may not overlap. */
+static void hybrid__matmul_run(hybrid_runtime *rt, hybrid__isa isa, void *scratch, const hybrid__op_matmul *op)
 {
     hybrid__matmul_job job;
     hybrid__matmul_plan(&job, isa, hybrid__lanes(rt), (char *)scratch, op);
@@ -26324,16 +26628,16 @@ static void hybrid__experts_turn(void *arg, int turn, int lane)
 }
 
 /* scratch: hybrid__experts_layout's bytes for each matrix alone. */
-static void hybrid__cpu_experts(hybrid_runtime *rt, hybrid__isa isa, void *scratch, const hybrid__op_experts *op)
+static void hybrid__experts_run(hybrid_runtime *rt, hybrid__isa isa, void *scratch, const hybrid__op_experts *op)
 {
     hybrid__experts_job job;
     int rows;
     if (op->n_out > 1 && !hybrid__experts_alike(hybrid__matmul_kernel_for(isa, op->out[0].w->type), hybrid__matmul_kernel_for(isa, op->out[1].w->type))) {
         hybrid__op_experts one = *op;                  /* types that read their rows in different formats: one after the other */
         one.n_out = 1;
-        hybrid__cpu_experts(rt, isa, scratch, &one);
+        hybrid__experts_run(rt, isa, scratch, &one);
         one.out[0] = op->out[1];
-        hybrid__cpu_experts(rt, isa, scratch, &one);
+        hybrid__experts_run(rt, isa, scratch, &one);
         return;
     }
     if (op->n < 1) return;
@@ -26448,14 +26752,15 @@ static void hybrid__cpu_embed_chunk(void *arg, int chunk, int lane)
     HYBRID__UNUSED(lane);
     for (row = hybrid__cpu_row_begin(job, chunk); row < end; row++) {
         const char *src = (const char *)op->table->data + (size_t)index[row] * op->table->nb[1];
+        const float *add = op->add ? op->add + row * n : NULL;
         float *out = op->out + row * n, piece[HYBRID__QK_K];
-        if (!op->add) {
+        if (!add) {
             type->dequantize_row(src, out, (size_t)n);
-            if (op->scale != 1.0f) kernels->scale(out, op->scale, n);
+            if (op->scale != 1.0f) kernels->scale(out, out, op->scale, n);
         } else for (i = 0; i < n; i += HYBRID__QK_K) {
             size_t part = (size_t)HYBRID__MIN(n - i, (int64_t)HYBRID__QK_K);
             type->dequantize_row(src + (size_t)i / type->block_size * type->block_bytes, piece, part);
-            kernels->add_scaled(out + i, piece, op->scale, (int64_t)part);
+            kernels->add_scaled(out + i, add + i, piece, op->scale, (int64_t)part);
         }
     }
 }
@@ -26552,8 +26857,12 @@ static void hybrid__cpu_combine_chunk(void *arg, int chunk, int lane)
     HYBRID__UNUSED(lane);
     for (at = hybrid__cpu_row_begin(job, chunk); at < hybrid__cpu_row_end(job, chunk); at++) {
         int64_t row = at / pieces, i = at % pieces * piece, n = HYBRID__MIN(op->n_embd - i, piece);
-        for (s = 0; s < op->n_used; s++)
-            job->cpu->kernels->add_scaled(op->y + row * op->n_embd + i, op->x + (row * op->n_used + s) * op->n_embd + i, op->weights[row * op->n_used + s], n);
+        float *out = op->out + row * op->n_embd + i;
+        const float *sum = op->add + row * op->n_embd + i;
+        for (s = 0; s < op->n_used; s++, sum = out) {
+            const int64_t choice = row * op->n_used + s;
+            job->cpu->kernels->add_scaled(out, sum, op->x + choice * op->n_embd + i, op->weights[choice], n);
+        }
     }
 }
 static void hybrid__cpu_combine(hybrid__backend *be, const hybrid__op_combine *op)
@@ -26562,27 +26871,35 @@ static void hybrid__cpu_combine(hybrid__backend *be, const hybrid__op_combine *o
     hybrid__cpu_rows(be, op, op->n * ((op->n_embd + piece - 1) / piece), HYBRID__MIN(op->n_embd, piece) * op->n_used, hybrid__cpu_combine_chunk);
 }
 
-typedef enum hybrid__cpu_values_kind { HYBRID__CPU_ADD, HYBRID__CPU_SCALE, HYBRID__CPU_SOFTCAP } hybrid__cpu_values_kind;
-typedef struct hybrid__cpu_values { hybrid__cpu_values_kind kind; float *y; const float *x; float factor; } hybrid__cpu_values;
-static void hybrid__cpu_values_chunk(void *arg, int chunk, int lane)
+static void hybrid__cpu_add_chunk(void *arg, int chunk, int lane)
 {
     const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
-    const hybrid__cpu_values *op = (const hybrid__cpu_values *)job->op;
-    int64_t at = hybrid__cpu_row_begin(job, chunk), n = hybrid__cpu_row_end(job, chunk) - at;
+    const hybrid__op_add *op = (const hybrid__op_add *)job->op;
+    const int64_t at = hybrid__cpu_row_begin(job, chunk);
     HYBRID__UNUSED(lane);
-    if (op->kind == HYBRID__CPU_ADD) job->cpu->kernels->add(op->y + at, op->x + at, n);
-    else if (op->kind == HYBRID__CPU_SCALE) job->cpu->kernels->scale(op->y + at, op->factor, n);
-    else job->cpu->kernels->softcap(op->y + at, op->factor, n);
+    job->cpu->kernels->add(op->out + at, op->a + at, op->b + at, hybrid__cpu_row_end(job, chunk) - at);
 }
-static void hybrid__cpu_values_run(hybrid__backend *be, float *y, const float *x, float factor, int64_t n, hybrid__cpu_values_kind kind)
+static void hybrid__cpu_add(hybrid__backend *be, const hybrid__op_add *op) { hybrid__cpu_rows(be, op, op->n, 1, hybrid__cpu_add_chunk); }
+
+static void hybrid__cpu_scale_chunk(void *arg, int chunk, int lane)
 {
-    hybrid__cpu_values op;
-    op.kind = kind; op.y = y; op.x = x; op.factor = factor;
-    hybrid__cpu_rows(be, &op, n, 1, hybrid__cpu_values_chunk);
+    const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
+    const hybrid__op_scale *op = (const hybrid__op_scale *)job->op;
+    const int64_t at = hybrid__cpu_row_begin(job, chunk);
+    HYBRID__UNUSED(lane);
+    job->cpu->kernels->scale(op->out + at, op->x + at, op->factor, hybrid__cpu_row_end(job, chunk) - at);
 }
-static void hybrid__cpu_add(hybrid__backend *be, float *y, const float *x, int64_t n) { hybrid__cpu_values_run(be, y, x, 0, n, HYBRID__CPU_ADD); }
-static void hybrid__cpu_scale(hybrid__backend *be, float *y, float factor, int64_t n) { hybrid__cpu_values_run(be, y, NULL, factor, n, HYBRID__CPU_SCALE); }
-static void hybrid__cpu_softcap(hybrid__backend *be, float *y, float cap, int64_t n) { hybrid__cpu_values_run(be, y, NULL, cap, n, HYBRID__CPU_SOFTCAP); }
+static void hybrid__cpu_scale(hybrid__backend *be, const hybrid__op_scale *op) { hybrid__cpu_rows(be, op, op->n, 1, hybrid__cpu_scale_chunk); }
+
+static void hybrid__cpu_softcap_chunk(void *arg, int chunk, int lane)
+{
+    const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
+    const hybrid__op_softcap *op = (const hybrid__op_softcap *)job->op;
+    const int64_t at = hybrid__cpu_row_begin(job, chunk);
+    HYBRID__UNUSED(lane);
+    job->cpu->kernels->softcap(op->out + at, op->x + at, op->cap, hybrid__cpu_row_end(job, chunk) - at);
+}
+static void hybrid__cpu_softcap(hybrid__backend *be, const hybrid__op_softcap *op) { hybrid__cpu_rows(be, op, op->n, 1, hybrid__cpu_softcap_chunk); }
 
 /* ---- the cache ------------------------------------------------------------------------------------------------------ */
 
@@ -26678,19 +26995,23 @@ static void hybrid__cpu_top_k(hybrid__backend *be, const hybrid__op_top_k *op)
     for (row = 0; row < op->n_rows; row++) hybrid__cpu_top_k_row(op, row);
 }
 
+/* ---- products: matmul.c and cpu_experts.c ------------------------------------------------------------------------------ */
+
+static void hybrid__cpu_matmul(hybrid__backend *be, const hybrid__op_matmul *op)
+{
+    hybrid__cpu *cpu = hybrid__cpu_of(be);
+    if (hybrid__form_refused(op->form)) be->refused = hybrid__form_refused(op->form);
+    else hybrid__matmul_run(be->rt, cpu->isa, cpu->scratch, op);
+}
+
+static void hybrid__cpu_experts(hybrid__backend *be, const hybrid__op_experts *op)
+{
+    hybrid__cpu *cpu = hybrid__cpu_of(be);
+    if (hybrid__form_refused(op->form)) be->refused = hybrid__form_refused(op->form);
+    else hybrid__experts_run(be->rt, cpu->isa, cpu->scratch, op);
+}
+
 /* ---- the table ------------------------------------------------------------------------------------------------------ */
-
-static void hybrid__cpu_op_matmul(hybrid__backend *be, const hybrid__op_matmul *op)
-{
-    hybrid__cpu *cpu = hybrid__cpu_of(be);
-    hybrid__cpu_matmul(be->rt, cpu->isa, cpu->scratch, op);
-}
-
-static void hybrid__cpu_op_experts(hybrid__backend *be, const hybrid__op_experts *op)
-{
-    hybrid__cpu *cpu = hybrid__cpu_of(be);
-    hybrid__cpu_experts(be->rt, cpu->isa, cpu->scratch, op);
-}
 
 static hybrid__pass hybrid__cpu_pass_begin(hybrid__backend *be) { HYBRID__UNUSED(be); return HYBRID__PASS_RUN; }
 static bool hybrid__cpu_pass_end(hybrid__backend *be) { HYBRID__UNUSED(be); return true; }
@@ -26699,7 +27020,9 @@ static void hybrid__cpu_rehearse(hybrid__backend *be, bool on) { HYBRID__UNUSED(
 /* Host and device are the same memory. */
 static void hybrid__cpu_begin(hybrid__backend *be, const hybrid__batch *batch) { be->batch = batch; }
 static void hybrid__cpu_copy(hybrid__backend *be, void *dst, const void *src, size_t bytes) { HYBRID__UNUSED(be); memcpy(dst, src, bytes); }
-static hybrid_result hybrid__cpu_sync(hybrid__backend *be, hybrid_error *error) { HYBRID__UNUSED(be); HYBRID__UNUSED(error); return HYBRID_OK; }
+static void hybrid__cpu_write(hybrid__backend *be, void *dst, const void *host, size_t bytes) { hybrid__cpu_copy(be, dst, host, bytes); }
+static void hybrid__cpu_read(hybrid__backend *be, void *host, const void *src, size_t bytes) { hybrid__cpu_copy(be, host, src, bytes); }
+static hybrid_result hybrid__cpu_sync(hybrid__backend *be, hybrid_error *error) { return hybrid__refused(be, error); }
 
 static void hybrid__cpu_destroy(hybrid__backend *be)
 {
@@ -26715,9 +27038,15 @@ static void hybrid__cpu_destroy(hybrid__backend *be)
 static hybrid_result hybrid__cpu_backend_create(hybrid_runtime *rt, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error)
 {
     static const hybrid__backend_ops ops = {
-        "cpu", hybrid__cpu_begin, hybrid__cpu_pass_begin, hybrid__cpu_pass_end, hybrid__cpu_embed, hybrid__cpu_norm, hybrid__cpu_op_matmul, hybrid__cpu_rope_table, hybrid__cpu_rope, hybrid__cpu_kv_store, hybrid__heads_in_parts, hybrid__cpu_attention, hybrid__cpu_glu,
-        hybrid__cpu_route, hybrid__cpu_op_experts, hybrid__cpu_combine,
-        hybrid__cpu_add, hybrid__cpu_scale, hybrid__cpu_softcap, hybrid__cpu_top_k, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_rehearse, hybrid__cpu_sync, hybrid__cpu_destroy
+        "cpu",
+#define HYBRID__OP(name_) hybrid__cpu_##name_,
+#define HYBRID__PARTS(name_) NULL,
+        HYBRID__OPS(HYBRID__OP, HYBRID__PARTS)
+#undef HYBRID__OP
+#undef HYBRID__PARTS
+#define HYBRID__CALL(result_, name_, parameters_) hybrid__cpu_##name_,
+        HYBRID__BACKEND_CALLS(HYBRID__CALL)
+#undef HYBRID__CALL
     };
     size_t bytes = hybrid__cpu_scratch_bytes(rt, limits);
     hybrid__cpu *cpu = (hybrid__cpu *)hybrid__calloc(rt, 1, sizeof *cpu);
@@ -27989,13 +28318,25 @@ static hybrid_result hybrid__weights_settle(hybrid_runtime *rt, hybrid_gguf *ggu
  * A batch is up to n_batch tokens, of any mix of sequences, that go through the layers together. The pass is three kinds of calls that
  * the caller makes one by one, so that it can be left and re-entered: forward_begin, forward_layer for each layer, forward_end. */
 
-/* Memory of a pass, laid out by hybrid__activations_layout. E = n_embd, rows R = n_batch. */
+/* The rows that go through the layers, and what a block makes on its way from x to x. */
+typedef struct hybrid__stream {
+    hybrid__rows rows;                     /* which rows of the batch */
+    float *x;                              /* (n, E) the residual stream */
+    float *h;                              /* (n, E) a normed copy of it */
+    float *block;                          /* (n, E) what a block adds to x, before the norm of its own that some families have */
+    float *block_normed;                   /* (n, E) and behind it */
+} hybrid__stream;
+
+/* Memory of a pass, laid out by hybrid__activations_layout, which also says what lies on what. E = n_embd, rows R = n_batch. */
 typedef struct hybrid__activations {
-    float *x;                              /* (R, E) the residual stream */
-    float *h;                              /* (R, E) a normed copy of it, or what a block adds to it */
+    hybrid__stream all;                    /* R rows, up to the last attention */
+    hybrid__stream last;                   /* n_out rows, those with wanted logits, behind it */
     float *qkv;                            /* (R, q + k + v) */
+    float *qkv_rotated;                    /* of the same stride: q and k as attention wants them */
     float *attn;                           /* (R, n_head * head_dim_v) */
-    float *ffn;                            /* (R, 2 * n_ff): gate, up; the product replaces gate. Of experts: (R * n_expert_used, 2 * n_ff_expert) */
+    float *attn_last;                      /* (n_out, n_head * head_dim_v) */
+    float *ffn;                            /* (R, 2 * n_ff): gate, up side by side. Of experts: (R * n_expert_used, 2 * n_ff_expert) */
+    float *act;                            /* (R, n_ff) of the same stride: act(gate) * up */
     float *router;                         /* (R, n_expert) */
     int32_t *expert_ids;                   /* (R, n_expert_used), and their weights */
     float *expert_weights;
@@ -28033,6 +28374,7 @@ typedef struct hybrid__forward {
     hybrid__stage stages[HYBRID__STAGES];
     int n_stages;
     hybrid__stage *at;                     /* where the pass is, */
+    const hybrid__stream *s;               /* with which rows, */
     hybrid__pass pass;                     /* and how it goes on there */
     const hybrid__kv_view *kv;             /* one a layer */
     int32_t n_top, n_tokens;               /* the n_top largest of the first n_tokens logits are found where the logits are; 0: no */
@@ -28051,16 +28393,32 @@ static int64_t hybrid__width_ffn(const hybrid__hparams *hp)
     return 2 * HYBRID__MAX((int64_t)HYBRID__MAX(hp->n_ff, hp->n_ff_shared), (int64_t)hp->n_expert_used * hp->n_ff_expert);
 }
 
+/* What lies on what, so that a pass needs no more memory than it must: an input that nobody reads any more makes room for the output. For a backward
+ * pass every one of these would have a place of its own. */
+static void hybrid__activations_overlay(hybrid__activations *a, float *x, float *h)
+{
+    a->all.rows = HYBRID__ROWS_BATCH;
+    a->all.x = x;
+    a->all.h = a->all.block = a->all.block_normed = h;
+    a->last.rows = HYBRID__ROWS_OUT;
+    a->last.x = h;                                             /* gathered from all.x when all.h has been read */
+    a->last.h = a->last.block = a->last.block_normed = x;
+    a->qkv_rotated = a->qkv;
+    a->attn_last = a->qkv;
+    a->act = a->ffn;
+}
+
 /* Places the buffers from base on (NULL: only counts). Every one is a multiple of 64 bytes. */
 static void hybrid__activations_layout(hybrid__activations *a, const hybrid__hparams *hp, int n_batch, int n_out, int n_top, char *base)
 {
     const size_t rows = (size_t)n_batch, half = (size_t)hp->n_rot / 2;
+    float *h;
     size_t at = 0;
     memset(a, 0, sizeof *a);
 #define HYBRID__PLACE(field, type, count) \
     (a->field = base ? (type *)(void *)(base + at) : NULL, at += hybrid__align(sizeof(type) * (count), 64))
-    HYBRID__PLACE(x, float, rows * (size_t)hp->n_embd);
-    HYBRID__PLACE(h, float, rows * (size_t)hp->n_embd);
+    HYBRID__PLACE(all.x, float, rows * (size_t)hp->n_embd);
+    HYBRID__PLACE(all.h, float, rows * (size_t)hp->n_embd);
     HYBRID__PLACE(qkv, float, rows * (size_t)HYBRID__MAX(hybrid__width_qkv(hp), hybrid__width_attn(hp)));
     HYBRID__PLACE(attn, float, rows * (size_t)hybrid__width_attn(hp));
     HYBRID__PLACE(ffn, float, rows * (size_t)hybrid__width_ffn(hp));
@@ -28077,6 +28435,8 @@ static void hybrid__activations_layout(hybrid__activations *a, const hybrid__hpa
     HYBRID__PLACE(top_values, float, (size_t)n_out * (size_t)n_top);
     HYBRID__PLACE(top_stats, float, n_top ? (size_t)n_out * 2 : 0);
 #undef HYBRID__PLACE
+    h = a->all.h;
+    hybrid__activations_overlay(a, a->all.x, h);
     a->bytes = at;
 }
 
@@ -28139,50 +28499,49 @@ static void hybrid__normed(hybrid__forward *f, float *out, const float *x, int64
     op.x = x; op.out = out;
     op.x_stride = op.out_stride = op.n = f->hp->n_embd;
     op.n_rows = n_rows; op.n_group = 1;
-    f->at->be->ops->norm(f->at->be, &op);
+    hybrid__do_norm(f->at->be, &op);
 }
 
-static void hybrid__matmul_out_set(hybrid__op_matmul *op, const hybrid__tensor *w, const hybrid__tensor *bias, float *y, int64_t y_stride, bool add)
+/* Products with the n rows x of the stream; hybrid__matmul_out_set adds them one by one. add: rows like y, or NULL. */
+static void hybrid__matmul_begin(const hybrid__forward *f, hybrid__op_matmul *op, const float *x, int64_t x_stride, int n)
+{
+    memset(op, 0, sizeof *op);
+    op->form = HYBRID__FORM_X_WT;
+    op->rows = f->s->rows;
+    op->x = x; op->x_stride = x_stride; op->n = n;
+}
+static void hybrid__matmul_out_set(hybrid__op_matmul *op, const hybrid__tensor *w, const hybrid__tensor *bias, const float *add, float *y, int64_t y_stride)
 {
     hybrid__matmul_out *o = &op->out[op->n_out++];
     o->w = w;
     o->bias = bias && bias->data ? hybrid__vector(bias) : NULL;
+    o->add = add; o->add_stride = y_stride;
     o->y = y; o->y_stride = y_stride;
-    o->add = add;
-}
-
-static void hybrid__matmul_begin(hybrid__op_matmul *op, const float *x, int64_t x_stride, int n)
-{
-    memset(op, 0, sizeof *op);
-    op->x = x; op->x_stride = x_stride; op->n = n;
 }
 
 /* x (n, E) += y W^T + b, through a norm of its own where the family has one. */
 static void hybrid__block_out(hybrid__forward *f, const char *name, int layer, int n, const float *y, int64_t y_stride, const hybrid__tensor *w, const hybrid__tensor *b, const hybrid__tensor *post_norm)
 {
+    const hybrid__stream *s = f->s;
     const int64_t e = f->hp->n_embd;
     hybrid__op_matmul op;
-    hybrid__matmul_begin(&op, y, y_stride, n);
+    hybrid__op_add add;
+    hybrid__matmul_begin(f, &op, y, y_stride, n);
     if (!post_norm->data) {
-        hybrid__matmul_out_set(&op, w, b, f->at->a.x, e, true);
-        f->at->be->ops->matmul(f->at->be, &op);
+        hybrid__matmul_out_set(&op, w, b, s->x, s->x, e);
+        hybrid__do_matmul(f->at->be, &op);
         return;
     }
-    hybrid__matmul_out_set(&op, w, b, f->at->a.h, e, false);
-    f->at->be->ops->matmul(f->at->be, &op);
-    hybrid__traced(f, name, layer, f->at->a.h, n, e, e);
-    hybrid__normed(f, f->at->a.h, f->at->a.h, n, post_norm, NULL);
-    f->at->be->ops->add(f->at->be, f->at->a.x, f->at->a.h, n * e);
+    hybrid__matmul_out_set(&op, w, b, NULL, s->block, e);
+    hybrid__do_matmul(f->at->be, &op);
+    hybrid__traced(f, name, layer, s->block, n, e, e);
+    hybrid__normed(f, s->block_normed, s->block, n, post_norm, NULL);
+    add.a = s->x; add.b = s->block_normed; add.out = s->x;
+    add.n = n * e;
+    hybrid__do_add(f->at->be, &add);
 }
 
 /* ---- the pass ---- */
-
-static void hybrid__swap_xh(hybrid__stage *stage)
-{
-    float *x = stage->a.x;
-    stage->a.x = stage->a.h;
-    stage->a.h = x;
-}
 
 /* What a stage does before its layers: tables of rotations, and x = embeddings where it is the first. */
 static void hybrid__stage_open(hybrid__forward *f, const hybrid__batch *c)
@@ -28194,24 +28553,24 @@ static void hybrid__stage_open(hybrid__forward *f, const hybrid__batch *c)
     hybrid__op_embed op;
     rope.n_rot = hp->n_rot;
     rope.inv_freq = stage->a.inv_freq; rope.scale = stage->a.rope_scale; rope.table = stage->a.rope;
-    if (hp->n_rot) be->ops->rope_table(be, &rope);
+    if (hp->n_rot) hybrid__do_rope_table(be, &rope);
     rope.inv_freq = stage->a.inv_freq_local; rope.scale = stage->a.rope_scale_local; rope.table = stage->a.rope_local;
-    if (hp->n_rot && hp->rope_local) be->ops->rope_table(be, &rope);
+    if (hp->n_rot && hp->rope_local) hybrid__do_rope_table(be, &rope);
     if (stage != f->stages) return;
-    op.table = &f->w->embd; op.index = HYBRID__INDEX_ID; op.scale = hp->embd_scale; op.add = false; op.out = stage->a.x;
-    be->ops->embed(be, &op);
-    op.table = &f->w->pos_embd; op.index = HYBRID__INDEX_POS; op.scale = 1; op.add = true;
-    if (hp->arch->learned_pos) be->ops->embed(be, &op);
-    hybrid__traced(f, "embd", -1, stage->a.x, c->n, hp->n_embd, hp->n_embd);
+    op.table = &f->w->embd; op.index = HYBRID__INDEX_ID; op.scale = hp->embd_scale; op.add = NULL; op.out = f->s->x;
+    hybrid__do_embed(be, &op);
+    op.table = &f->w->pos_embd; op.index = HYBRID__INDEX_POS; op.scale = 1; op.add = f->s->x;
+    if (hp->arch->learned_pos) hybrid__do_embed(be, &op);
+    hybrid__traced(f, "embd", -1, f->s->x, c->n, hp->n_embd, hp->n_embd);
 }
 
 /* Begins a stage. x: what the stage before made (the host is the first one, so it is there), or NULL for the first. */
 static void hybrid__stage_begin(hybrid__forward *f, hybrid__stage *stage, const hybrid__batch *c, const float *x)
 {
     f->at = stage;
-    if (stage->a.h < stage->a.x) hybrid__swap_xh(stage);   /* recorded addresses are those of the beginning */
+    f->s = &stage->a.all;
     stage->be->ops->begin(stage->be, c);
-    if (x) stage->be->ops->write(stage->be, stage->a.x, x, (size_t)c->n * (size_t)f->hp->n_embd * sizeof *x);
+    if (x) stage->be->ops->write(stage->be, stage->a.all.x, x, (size_t)c->n * (size_t)f->hp->n_embd * sizeof *x);
     f->pass = f->trace ? HYBRID__PASS_RUN : stage->be->ops->pass_begin(stage->be);
     if (f->pass != HYBRID__PASS_REPLAY) hybrid__stage_open(f, c);
 }
@@ -28225,29 +28584,31 @@ static void hybrid__forward_qkv(hybrid__forward *f, const hybrid__batch *c, int 
     const hybrid__layer *l = &f->w->layers[layer];
     const int64_t stride = hybrid__width_qkv(hp);
     float *q = f->at->a.qkv, *k = q + hybrid__width_q(hp), *v = k + hybrid__width_k(hp);
+    float *q_rotated = f->at->a.qkv_rotated, *k_rotated = q_rotated + hybrid__width_q(hp);
     hybrid__op_matmul mm;
     hybrid__op_heads heads;
-    hybrid__matmul_begin(&mm, f->at->a.h, hp->n_embd, c->n);
-    if (l->wqkv.data) hybrid__matmul_out_set(&mm, &l->wqkv, &l->bqkv, q, stride, false);
+    hybrid__matmul_begin(f, &mm, f->s->h, hp->n_embd, c->n);
+    if (l->wqkv.data) hybrid__matmul_out_set(&mm, &l->wqkv, &l->bqkv, NULL, q, stride);
     else {
-        hybrid__matmul_out_set(&mm, &l->wq, &l->bq, q, stride, false);
-        hybrid__matmul_out_set(&mm, &l->wk, &l->bk, k, stride, false);
-        hybrid__matmul_out_set(&mm, &l->wv, &l->bv, v, stride, false);
+        hybrid__matmul_out_set(&mm, &l->wq, &l->bq, NULL, q, stride);
+        hybrid__matmul_out_set(&mm, &l->wk, &l->bk, NULL, k, stride);
+        hybrid__matmul_out_set(&mm, &l->wv, &l->bv, NULL, v, stride);
     }
-    f->at->be->ops->matmul(f->at->be, &mm);
+    hybrid__do_matmul(f->at->be, &mm);
     hybrid__traced(f, "q", layer, q, c->n, hybrid__width_q(hp), stride);
     hybrid__traced(f, "k", layer, k, c->n, hybrid__width_k(hp), stride);
     hybrid__traced(f, "v", layer, v, c->n, hybrid__width_v(hp), stride);
     heads.kv = &f->kv[layer];
     heads.q = q; heads.k = k; heads.v = v; heads.stride = stride;
+    heads.q_out = q_rotated; heads.k_out = k_rotated; heads.out_stride = stride;
     heads.n = c->n; heads.n_head = hp->n_head;
     heads.q_norm = hybrid__vector(&l->q_norm); heads.k_norm = hybrid__vector(&l->k_norm);
     heads.norm = hp->arch->norm; heads.eps = hp->norm_eps;
     heads.rope = hp->arch->rope; heads.n_rot = hp->n_rot;
     heads.table = hp->rope_local && hybrid__layer_is_local(hp, layer) ? f->at->a.rope_local : f->at->a.rope;
-    f->at->be->ops->heads(f->at->be, &heads);
-    hybrid__traced(f, "q_rope", layer, q, c->n, hybrid__width_q(hp), stride);
-    hybrid__traced(f, "k_rope", layer, k, c->n, hybrid__width_k(hp), stride);
+    hybrid__do_heads(f->at->be, &heads);
+    hybrid__traced(f, "q_rope", layer, q_rotated, c->n, hybrid__width_q(hp), stride);
+    hybrid__traced(f, "k_rope", layer, k_rotated, c->n, hybrid__width_k(hp), stride);
 }
 
 static void hybrid__forward_attention(hybrid__forward *f, const hybrid__batch *c, int layer)
@@ -28256,40 +28617,40 @@ static void hybrid__forward_attention(hybrid__forward *f, const hybrid__batch *c
     hybrid__op_attention op;
     memset(&op, 0, sizeof op);
     op.kv = &f->kv[layer];
-    op.q = f->at->a.qkv; op.q_stride = hybrid__width_qkv(hp);
+    op.q = f->at->a.qkv_rotated; op.q_stride = hybrid__width_qkv(hp);
     op.out = f->at->a.attn; op.out_stride = hybrid__width_attn(hp);
     op.n_head = hp->n_head;
     op.scale = hp->attn_scale;
     op.softcap = hp->attn_softcap;
     op.window = hybrid__layer_is_local(hp, layer) ? hp->window : 0;
-    f->at->be->ops->attention(f->at->be, &op);
+    hybrid__do_attention(f->at->be, &op);
     hybrid__traced(f, "attn", layer, op.out, c->n, op.out_stride, op.out_stride);
 }
 
-/* ffn (n, F) at stride 2F = act(gate) * up, which stand there side by side, or act of the first half */
+/* act (n, F) at stride 2F = act(gate) * up, which stand side by side in ffn, or act of the first half */
 static void hybrid__activate(hybrid__forward *f, int64_t n, int64_t n_ff, bool plain)
 {
     hybrid__op_glu glu;
     glu.act = f->hp->arch->act;
     glu.gate = f->at->a.ffn;
     glu.up = plain ? NULL : f->at->a.ffn + n_ff;
-    glu.out = f->at->a.ffn;
+    glu.out = f->at->a.act;
     glu.gate_stride = glu.up_stride = glu.out_stride = 2 * n_ff;
     glu.n_rows = n; glu.n = n_ff;
-    f->at->be->ops->glu(f->at->be, &glu);
+    hybrid__do_glu(f->at->be, &glu);
 }
 
-/* h (n, E) -> ffn (n, F) at stride 2F: act(gate) * up, or act(up) */
+/* h (n, E) -> act (n, F) at stride 2F: act(gate) * up, or act(up) */
 static void hybrid__forward_ffn(hybrid__forward *f, int n, int64_t n_ff, const hybrid__tensor *gate,
                                 const hybrid__tensor *gate_b,
                                 const hybrid__tensor *up, const hybrid__tensor *up_b)
 {
     float *ffn = f->at->a.ffn;
     hybrid__op_matmul mm;
-    hybrid__matmul_begin(&mm, f->at->a.h, f->hp->n_embd, n);
-    if (gate->data) hybrid__matmul_out_set(&mm, gate, gate_b, ffn, 2 * n_ff, false);
-    hybrid__matmul_out_set(&mm, up, up_b, gate->data ? ffn + n_ff : ffn, 2 * n_ff, false);
-    f->at->be->ops->matmul(f->at->be, &mm);
+    hybrid__matmul_begin(f, &mm, f->s->h, f->hp->n_embd, n);
+    if (gate->data) hybrid__matmul_out_set(&mm, gate, gate_b, NULL, ffn, 2 * n_ff);
+    hybrid__matmul_out_set(&mm, up, up_b, NULL, gate->data ? ffn + n_ff : ffn, 2 * n_ff);
+    hybrid__do_matmul(f->at->be, &mm);
     hybrid__activate(f, n, n_ff, !gate->data && up->ne[1] == n_ff);
 }
 
@@ -28298,13 +28659,13 @@ static void hybrid__forward_route(hybrid__forward *f, int n, const hybrid__tenso
 {
     const hybrid__activations *a = &f->at->a;
     hybrid__op_matmul mm;
-    hybrid__matmul_begin(&mm, a->h, f->hp->n_embd, n);
-    hybrid__matmul_out_set(&mm, w, NULL, a->router, op->n_expert, false);
-    f->at->be->ops->matmul(f->at->be, &mm);
+    hybrid__matmul_begin(f, &mm, f->s->h, f->hp->n_embd, n);
+    hybrid__matmul_out_set(&mm, w, NULL, NULL, a->router, op->n_expert);
+    hybrid__do_matmul(f->at->be, &mm);
     op->logits = a->router;
     op->n = n;
     op->ids = a->expert_ids; op->weights = a->expert_weights;
-    f->at->be->ops->route(f->at->be, op);
+    hybrid__do_route(f->at->be, op);
 }
 
 /* x (n, E) += sum of weight * expert_out (n * n_used, E) */
@@ -28314,8 +28675,8 @@ static void hybrid__forward_combine(hybrid__forward *f, int n, int n_used)
     hybrid__op_combine op;
     op.x = a->expert_out; op.weights = a->expert_weights;
     op.n = n; op.n_used = n_used; op.n_embd = f->hp->n_embd;
-    op.y = a->x;
-    f->at->be->ops->combine(f->at->be, &op);
+    op.add = f->s->x; op.out = f->s->x;
+    hybrid__do_combine(f->at->be, &op);
 }
 
 /* x (n, E) += the chosen experts' feed-forward of h (n, E), weighted */
@@ -28333,18 +28694,19 @@ static void hybrid__forward_experts(hybrid__forward *f, int n, int layer)
     hybrid__traced(f, "router", layer, a->router, n, hp->n_expert, hp->n_expert);
     hybrid__traced(f, "expert_weights", layer, a->expert_weights, n, hp->n_expert_used, hp->n_expert_used);
     memset(&op, 0, sizeof op);
-    op.x = a->h; op.x_stride = hp->n_embd;
+    op.form = HYBRID__FORM_X_WT; op.rows = f->s->rows;
+    op.x = f->s->h; op.x_stride = hp->n_embd;
     op.ids = a->expert_ids; op.n = n; op.n_used = hp->n_expert_used;
     op.n_out = 2;
     op.out[0].w = &l->gate; op.out[0].y = a->ffn; op.out[0].y_stride = 2 * n_ff;
     op.out[1].w = &l->up; op.out[1].y = a->ffn + n_ff; op.out[1].y_stride = 2 * n_ff;
-    f->at->be->ops->experts(f->at->be, &op);
+    hybrid__do_experts(f->at->be, &op);
     hybrid__activate(f, rows, n_ff, false);
-    hybrid__traced(f, "ffn_act", layer, a->ffn, rows, n_ff, 2 * n_ff);
-    op.x = a->ffn; op.x_stride = 2 * n_ff; op.each_own = true;
+    hybrid__traced(f, "ffn_act", layer, a->act, rows, n_ff, 2 * n_ff);
+    op.x = a->act; op.x_stride = 2 * n_ff; op.each_own = true;
     op.n_out = 1;
     op.out[0].w = &l->down; op.out[0].y = a->expert_out; op.out[0].y_stride = hp->n_embd;
-    f->at->be->ops->experts(f->at->be, &op);
+    hybrid__do_experts(f->at->be, &op);
     hybrid__forward_combine(f, n, hp->n_expert_used);
 }
 
@@ -28359,10 +28721,10 @@ static void hybrid__forward_shared(hybrid__forward *f, int n, int layer)
     route.norm = false; route.scale = 1;
     hybrid__forward_route(f, n, &l->shared_router, &route);
     hybrid__forward_ffn(f, n, hp->n_ff_shared, &l->shared_gate, NULL, &l->shared_up, NULL);
-    hybrid__traced(f, "shared_act", layer, f->at->a.ffn, n, hp->n_ff_shared, 2 * (int64_t)hp->n_ff_shared);
-    hybrid__matmul_begin(&mm, f->at->a.ffn, 2 * (int64_t)hp->n_ff_shared, n);
-    hybrid__matmul_out_set(&mm, &l->shared_down, NULL, f->at->a.expert_out, hp->n_embd, false);
-    f->at->be->ops->matmul(f->at->be, &mm);
+    hybrid__traced(f, "shared_act", layer, f->at->a.act, n, hp->n_ff_shared, 2 * (int64_t)hp->n_ff_shared);
+    hybrid__matmul_begin(f, &mm, f->at->a.act, 2 * (int64_t)hp->n_ff_shared, n);
+    hybrid__matmul_out_set(&mm, &l->shared_down, NULL, NULL, f->at->a.expert_out, hp->n_embd);
+    hybrid__do_matmul(f->at->be, &mm);
     hybrid__forward_combine(f, n, 1);
 }
 
@@ -28376,14 +28738,8 @@ static void hybrid__gather(hybrid__forward *f, const hybrid__batch *c, float *ds
     table.ne[0] = cols; table.ne[1] = c->n; table.ne[2] = table.ne[3] = 1;
     table.nb[0] = sizeof(float); table.nb[1] = (size_t)cols * sizeof(float); table.nb[2] = table.nb[3] = table.nb[1] * (size_t)c->n;
     table.data = src;
-    op.table = &table; op.index = HYBRID__INDEX_OUT; op.scale = 1; op.add = false; op.out = dst;
-    f->at->be->ops->embed(f->at->be, &op);
-}
-
-static void hybrid__gather_x(hybrid__forward *f, const hybrid__batch *c)
-{
-    hybrid__gather(f, c, f->at->a.h, f->at->a.x, f->hp->n_embd);
-    hybrid__swap_xh(f->at);
+    op.table = &table; op.index = HYBRID__INDEX_OUT; op.scale = 1; op.add = NULL; op.out = dst;
+    hybrid__do_embed(f->at->be, &op);
 }
 
 /* One layer. Behind the last attention only the rows with wanted logits go on, unless somebody watches. */
@@ -28393,32 +28749,36 @@ static void hybrid__forward_layer(hybrid__forward *f, const hybrid__batch *c, in
     const hybrid__layer *l = &f->w->layers[layer];
     const int64_t e = hp->n_embd;
     const bool last = layer + 1 == hp->n_layer && !f->trace && c->n_out < c->n;
+    const float *attn;
     int n = c->n;
-    if (layer == f->at->layer_end) hybrid__stage_begin(f, f->at + 1, c, f->at->a.x);
+    if (layer == f->at->layer_end) hybrid__stage_begin(f, f->at + 1, c, f->at->a.all.x);
     if (f->pass == HYBRID__PASS_REPLAY) return;
-    hybrid__normed(f, f->at->a.h, f->at->a.x, n, &l->attn_norm, &l->attn_norm_b);
-    hybrid__traced(f, "attn_norm", layer, f->at->a.h, n, e, e);
+    hybrid__normed(f, f->s->h, f->s->x, n, &l->attn_norm, &l->attn_norm_b);
+    hybrid__traced(f, "attn_norm", layer, f->s->h, n, e, e);
     hybrid__forward_qkv(f, c, layer);
     if (last && !c->n_out) return;
     hybrid__forward_attention(f, c, layer);
+    attn = f->at->a.attn;
     if (last) {
         n = c->n_out;
-        hybrid__gather_x(f, c);
-        hybrid__gather(f, c, f->at->a.qkv, f->at->a.attn, hybrid__width_attn(hp));
-        hybrid__block_out(f, "attn_out", layer, n, f->at->a.qkv, hybrid__width_attn(hp), &l->wo, &l->bo, &l->attn_post_norm);
-    } else hybrid__block_out(f, "attn_out", layer, n, f->at->a.attn, hybrid__width_attn(hp), &l->wo, &l->bo, &l->attn_post_norm);
-    hybrid__traced(f, "ffn_in", layer, f->at->a.x, n, e, e);
-    hybrid__normed(f, f->at->a.h, f->at->a.x, n, &l->ffn_norm, &l->ffn_norm_b);
-    hybrid__traced(f, "ffn_norm", layer, f->at->a.h, n, e, e);
+        f->s = &f->at->a.last;
+        hybrid__gather(f, c, f->s->x, f->at->a.all.x, e);
+        hybrid__gather(f, c, f->at->a.attn_last, attn, hybrid__width_attn(hp));
+        attn = f->at->a.attn_last;
+    }
+    hybrid__block_out(f, "attn_out", layer, n, attn, hybrid__width_attn(hp), &l->wo, &l->bo, &l->attn_post_norm);
+    hybrid__traced(f, "ffn_in", layer, f->s->x, n, e, e);
+    hybrid__normed(f, f->s->h, f->s->x, n, &l->ffn_norm, &l->ffn_norm_b);
+    hybrid__traced(f, "ffn_norm", layer, f->s->h, n, e, e);
     if (l->router.data) {
         hybrid__forward_experts(f, n, layer);
         if (l->shared_router.data) hybrid__forward_shared(f, n, layer);
     } else {
         hybrid__forward_ffn(f, n, hp->n_ff, &l->gate, &l->gate_b, &l->up, &l->up_b);
-        hybrid__traced(f, "ffn_act", layer, f->at->a.ffn, n, hp->n_ff, 2 * (int64_t)hp->n_ff);
-        hybrid__block_out(f, "ffn_out", layer, n, f->at->a.ffn, 2 * (int64_t)hp->n_ff, &l->down, &l->down_b, &l->ffn_post_norm);
+        hybrid__traced(f, "ffn_act", layer, f->at->a.act, n, hp->n_ff, 2 * (int64_t)hp->n_ff);
+        hybrid__block_out(f, "ffn_out", layer, n, f->at->a.act, 2 * (int64_t)hp->n_ff, &l->down, &l->down_b, &l->ffn_post_norm);
     }
-    hybrid__traced(f, "l_out", layer, f->at->a.x, n, e, e);
+    hybrid__traced(f, "l_out", layer, f->s->x, n, e, e);
 }
 
 static void hybrid__forward_top(hybrid__forward *f, int n_out)
@@ -28428,7 +28788,7 @@ static void hybrid__forward_top(hybrid__forward *f, int n_out)
     op.logits = a->logits; op.stride = f->hp->n_vocab;
     op.n_rows = n_out; op.n = f->n_tokens; op.k = f->n_top;
     op.ids = a->top_ids; op.values = a->top_values; op.stats = a->top_stats;
-    f->at->be->ops->top_k(f->at->be, &op);
+    hybrid__do_top_k(f->at->be, &op);
 }
 
 /* x -> logits (n_out, n_vocab) of the wanted rows */
@@ -28437,20 +28797,22 @@ static void hybrid__forward_head(hybrid__forward *f, const hybrid__batch *c, flo
     const hybrid__hparams *hp = f->hp;
     const int64_t e = hp->n_embd;
     const int n = f->trace ? c->n : c->n_out;          /* the rows that the last layer left */
-    hybrid__backend *be = f->at->be;
     hybrid__op_matmul mm;
+    hybrid__op_softcap cap;
     if (!c->n_out && !f->trace) return;
-    hybrid__normed(f, f->at->a.h, f->at->a.x, n, &f->w->out_norm, &f->w->out_norm_b);
-    hybrid__traced(f, "result_norm", -1, f->at->a.h, n, e, e);
-    if (f->trace && c->n_out < c->n) {
-        hybrid__gather(f, c, f->at->a.x, f->at->a.h, e);
-        hybrid__swap_xh(f->at);
+    hybrid__normed(f, f->s->h, f->s->x, n, &f->w->out_norm, &f->w->out_norm_b);
+    hybrid__traced(f, "result_norm", -1, f->s->h, n, e, e);
+    if (f->trace && c->n_out < c->n) {                 /* watched, all rows have come as far as this */
+        f->s = &f->at->a.last;
+        hybrid__gather(f, c, f->s->h, f->at->a.all.h, e);
     }
     if (!c->n_out) return;
-    hybrid__matmul_begin(&mm, f->at->a.h, e, c->n_out);
-    hybrid__matmul_out_set(&mm, &f->w->head, NULL, logits, hp->n_vocab, false);
-    be->ops->matmul(be, &mm);
-    if (hp->logit_softcap > 0) be->ops->softcap(be, logits, hp->logit_softcap, (int64_t)c->n_out * hp->n_vocab);
+    hybrid__matmul_begin(f, &mm, f->s->h, e, c->n_out);
+    hybrid__matmul_out_set(&mm, &f->w->head, NULL, NULL, logits, hp->n_vocab);
+    hybrid__do_matmul(f->at->be, &mm);
+    cap.x = logits; cap.cap = hp->logit_softcap; cap.out = logits;
+    cap.n = (int64_t)c->n_out * hp->n_vocab;
+    if (hp->logit_softcap > 0) hybrid__do_softcap(f->at->be, &cap);
     hybrid__traced(f, "logits", -1, logits, c->n_out, hp->n_vocab, hp->n_vocab);
     if (f->n_top && !f->at->device->ops->is_host) hybrid__forward_top(f, c->n_out);
 }
@@ -28476,7 +28838,7 @@ static hybrid_result hybrid__forward_end(hybrid__forward *f, const hybrid__batch
     int layer;
     if (f->pass != HYBRID__PASS_REPLAY) hybrid__forward_head(f, c, y);
     if (!f->trace && !be->ops->pass_end(be)) {         /* the last stage once more: its x is there still, or made by the embedding */
-        if (f->at->a.h < f->at->a.x) hybrid__swap_xh(f->at);
+        f->s = &f->at->a.all;
         f->pass = HYBRID__PASS_RUN;
         hybrid__stage_open(f, c);
         for (layer = f->at == f->stages ? 0 : f->at[-1].layer_end; layer < f->hp->n_layer; layer++) hybrid__forward_layer(f, c, layer);
@@ -30228,7 +30590,7 @@ static hybrid_result hybrid__warmup_pass(hybrid_context *c, int32_t n, int32_t n
     batch.ids = c->chunk_pos; batch.pos = c->chunk_pos; batch.n = n;
     batch.runs = &run; batch.n_runs = 1;
     batch.out = c->chunk_out; batch.n_out = n_out;
-    hybrid__stage_begin(f, stage, &batch, f->n_stages > 1 ? f->stages[0].a.x : NULL);
+    hybrid__stage_begin(f, stage, &batch, f->n_stages > 1 ? f->stages[0].a.all.x : NULL);
     for (; layer < c->model->hp.n_layer; layer++) hybrid__forward_layer(f, &batch, layer);
     memset(&out, 0, sizeof out);
     return hybrid__forward_end(f, &batch, &out, error);
@@ -31242,6 +31604,7 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__ARM
 #undef HYBRID__AVXVNNI
 #undef HYBRID__AVXVNNI_COMPILER
+#undef HYBRID__BACKEND_CALLS
 #undef HYBRID__BIG_ENDIAN
 #undef HYBRID__BLOCK_SIZE
 #undef HYBRID__BLOCK_TYPE
@@ -31253,10 +31616,12 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__BYTE_REDUCE
 #undef HYBRID__CACHE_IDS
 #undef HYBRID__CACHE_TEXT
+#undef HYBRID__CALL
 #undef HYBRID__CASED_UP
 #undef HYBRID__CASELESS
 #undef HYBRID__CHARS
 #undef HYBRID__COUNT
+#undef HYBRID__CPU_KERNELS
 #undef HYBRID__DEEPSEEK3
 #undef HYBRID__DOT256_AVX2
 #undef HYBRID__DOT32_AVX2
@@ -31306,6 +31671,7 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__JCASE_MAP
 #undef HYBRID__J_TEXT_FILTER
 #undef HYBRID__KEEP
+#undef HYBRID__KERNEL
 #undef HYBRID__KERNEL_PANELS
 #undef HYBRID__LETTERS
 #undef HYBRID__LIKELY
@@ -31330,11 +31696,14 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__N_TARGET
 #undef HYBRID__N_TYPE
 #undef HYBRID__ONE
+#undef HYBRID__OP
 #undef HYBRID__OPAQUE
 #undef HYBRID__OPAQUE_ADDRESS
+#undef HYBRID__OPS
 #undef HYBRID__OWN_SCALE
 #undef HYBRID__P
 #undef HYBRID__PANEL32_TYPE
+#undef HYBRID__PARTS
 #undef HYBRID__PLACE
 #undef HYBRID__POST
 #undef HYBRID__PREFETCH

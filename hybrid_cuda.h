@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 0c65cb5a2eaff6fe): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id e450d25a739f4583): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -14,29 +14,32 @@
  * CONTENTS (line, file)
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *       53  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      145  macros.h           what compilers call things, and the macros that every room uses
- *     6683  end.h              closes what core/begin opened
+ *       56  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *      148  macros.h           what compilers call things, and the macros that every room uses
+ *     6803  end.h              closes what core/begin opened
+ *
+ *   src/compute: the table of operations, and its kernels for each instruction set
  *
  *   src/cuda: the table of operations on a GPU
- *      197  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
- *      206  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
- *      345  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
- *      603  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
- *      708  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
- *      849  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     3655  cache.c            compiled kernels on disk, or in the host's own store
- *     3900  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     4310  device.c           an opened GPU: its context, its memory, its kernels
- *     4662  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4808  queue.c            work in order on one stream of a device, used by one thread at a time
- *     5226  gemm.c             large products by cuBLAS.
- *     5340  ops_matmul.c       the op matmul: which kernels a product takes
- *     5640  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5823  ops_attention.c    which kernel of attention takes which rows
- *     5982  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
- *     6252  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     6529  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *      200  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
+ *      280  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
+ *      419  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
+ *      677  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
+ *      782  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
+ *      923  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     3740  cache.c            compiled kernels on disk, or in the host's own store
+ *     3985  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     4395  device.c           an opened GPU: its context, its memory, its kernels
+ *     4747  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4893  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     5311  gemm.c             large products by cuBLAS.
+ *     5425  ops.c              what every op on a GPU gets: a queue, the batch in device memory, scratch
+ *     5475  ops_matmul.c       the op matmul: which kernels a product takes
+ *     5782  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5952  ops_attention.c    which kernel of attention takes which rows
+ *     6112  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
+ *     6383  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     6649  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -48,7 +51,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "0c65cb5a2eaff6fe"
+#define HYBRID_CUDA__SOURCE_ID "e450d25a739f4583"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -202,6 +205,77 @@
     #include <dlfcn.h>
 #endif
 /* ==== end src/cuda/system.h ==== */
+
+/* ==== begin src/compute/ops.inc ==== */
+/* compute/ops: the one list of ops. Everything that is made for each of them is made from it: the type of a back end's table and its filling, the
+ * calls, the enumeration and the names, the counters of a profile, and the tests (tests/ops.h), which run every op on two back ends.
+ *
+ * OP(name): every back end has a function for it. PARTS(name): it stands for other ops, which do the same one after the other
+ * (hybrid__name_in_parts): a back end that does not do it in one go has NULL there. The structure of an op is hybrid__op_name, in op.c. A new op:
+ * .github/CONTRIBUTING.md says what to touch. This file holds lists only: hybrid_cuda.h includes it once more. */
+
+#define HYBRID__OPS(OP, PARTS) \
+    OP(embed) \
+    OP(norm) \
+    OP(matmul) \
+    OP(rope_table) \
+    OP(rope) \
+    OP(kv_store) \
+    PARTS(heads) \
+    OP(attention) \
+    OP(glu) \
+    OP(route) \
+    OP(experts) \
+    OP(combine) \
+    OP(add) \
+    OP(scale) \
+    OP(softcap) \
+    OP(top_k)
+
+/* What else a back end does, X(result, name, parameters):
+ *   begin        the batch of the ops that follow
+ *   pass_begin   the ops up to pass_end are the same, with the same addresses, for every batch of this shape
+ *   pass_end     false: what was recorded cannot be run; call the ops again, without pass_begin
+ *   copy         within the device
+ *   write        host may change on return
+ *   read         host is filled after sync
+ *   rehearse     while on, ops and copies only make ready what they need, and touch nothing
+ *   sync         waits; what failed since the last one is its result */
+#define HYBRID__BACKEND_CALLS(X) \
+    X(void,          begin,      (hybrid__backend *be, const hybrid__batch *batch)) \
+    X(hybrid__pass,  pass_begin, (hybrid__backend *be)) \
+    X(bool,          pass_end,   (hybrid__backend *be)) \
+    X(void,          copy,       (hybrid__backend *be, void *dst, const void *src, size_t bytes)) \
+    X(void,          write,      (hybrid__backend *be, void *dst, const void *host, size_t bytes)) \
+    X(void,          read,       (hybrid__backend *be, void *host, const void *src, size_t bytes)) \
+    X(void,          rehearse,   (hybrid__backend *be, bool on)) \
+    X(hybrid_result, sync,       (hybrid__backend *be, hybrid_error *error)) \
+    X(void,          destroy,    (hybrid__backend *be))
+
+/* What the CPU back end needs of an instruction set besides matrix products, X(name, parameters): row functions in the order of NUMERICS.md.
+ * cpu_generic.c has them in scalar C, which is the reference; the others give the same bits. Where an output may lie on an input, it is that input,
+ * value by value.
+ *   norm         one group
+ *   rope         one row
+ *   glu          n values; up may be NULL, out may be either
+ *   add          out = a + b; out may be either
+ *   add_scaled   out = a + x * factor, each rounded; out may be a
+ *   scale        out = x * factor; out may be x
+ *   softcap      out = cap * tanh(x / cap); out may be x
+ *   kv_row       one head's row, to the cache's type
+ *   attention    rows row0 .. row0 + n_rows of a run, query heads head0 .. head0 + n_heads of one kv head; n_rows * n_heads is at most
+ *                HYBRID__ATTENTION_QUERIES. scratch: hybrid__attention_bytes, aligned to 64 */
+#define HYBRID__CPU_KERNELS(X) \
+    X(norm,       (const hybrid__op_norm *op, const float *x, float *out)) \
+    X(rope,       (const hybrid__op_rope *op, int row)) \
+    X(glu,        (hybrid__act_kind act, const float *gate, const float *up, float *out, int64_t n)) \
+    X(add,        (float *out, const float *a, const float *b, int64_t n)) \
+    X(add_scaled, (float *out, const float *a, const float *x, float factor, int64_t n)) \
+    X(scale,      (float *out, const float *x, float factor, int64_t n)) \
+    X(softcap,    (float *out, const float *x, float cap, int64_t n)) \
+    X(kv_row,     (hybrid_type type, const float *x, void *row, int n)) \
+    X(attention,  (const hybrid__op_attention *op, const hybrid__run *run, int row0, int n_rows, int head0, int n_heads, void *scratch))
+/* ==== end src/compute/ops.inc ==== */
 
 /* ==== begin src/cuda/abi.c ==== */
 /* cuda/abi: what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to build, or ever included.
@@ -1357,13 +1431,13 @@ static const char *const hybrid__cuda_text_quantize[] = {
 "    if (i < k_out) out[row * k_out + i] = i < k ? f2bf(x[row * x_stride + i]) : (bf16_t)0;\n"
 "}\n"
 "\n"
-"/* y (n, out) = bias, or y += bias: what a product by cuBLAS, which adds to y, begins with. grid (ceil(out / 256), n), 256 threads. */\n"
-"KERNEL __launch_bounds__(256) begin_bias(const float *__restrict__ bias, float *__restrict__ y, i64 y_stride, int out, int add)\n"
+"/* y (n, out) = bias + add, either of which may be NULL, and add may be y: what a product by cuBLAS, which adds to y, begins with.\n"
+" * grid (ceil(out / 256), n), 256 threads. */\n"
+"KERNEL __launch_bounds__(256) begin_bias(const float *bias, const float *add, i64 add_stride, float *y, i64 y_stride, int out)\n"
 "{\n"
 "    int i = (int)(blockIdx.x * 256 + threadIdx.x);\n"
 "    if (i >= out) return;\n"
-"    float *to = y + (i64)blockIdx.y * y_stride + i;\n"
-"    *to = bias[i] + (add ? *to : 0.0f);\n"
+"    y[(i64)blockIdx.y * y_stride + i] = (bias ? bias[i] : 0.0f) + (add ? add[(i64)blockIdx.y * add_stride + i] : 0.0f);\n"
 "}\n",
 NULL
 };
@@ -1392,7 +1466,7 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "#define NEAR 0\n"
 "#endif\n"
 "\n"
-"struct matrix { const u8 *w; const float *bias; float *y; i64 y_stride; int rows, add; i64 next; };     /* w 16-aligned; bias may be NULL; next: bytes to the next expert's */\n"
+"struct matrix { const u8 *w; const float *bias, *add; float *y; i64 add_stride, y_stride, next; int rows; };     /* w 16-aligned; bias, add may be NULL; next: bytes to the next expert's */\n"
 "struct matrices { matrix m[4]; int n; };\n"
 "\n"
 "#if IS_FLOAT\n"
@@ -1626,7 +1700,7 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "    if (lane >= ROWS * N || row >= m.rows || j >= n) return;\n"
 "    float *y = m.y + (i64)(first + j) * m.y_stride + row;\n"
 "    if (m.bias) mine += m.bias[row];\n"
-"    if (m.add) mine += *y;\n"
+"    if (m.add) mine += m.add[(i64)(first + j) * m.add_stride + row];\n"
 "    *y = mine;\n"
 "}\n"
 "\n"
@@ -1742,7 +1816,7 @@ static const char *const hybrid__cuda_text_matbatch[] = {
 "\n"
 "#define TWO_SCALES (TYPE == TYPE_Q2_K || TYPE == TYPE_Q3_K || TYPE == TYPE_Q6_K)\n"
 "\n"
-"struct matrix { const u8 *w; const float *bias; float *y; i64 y_stride; int rows, add; i64 next; };     /* w 16-aligned; bias may be NULL; next: bytes to the next expert's */\n"
+"struct matrix { const u8 *w; const float *bias, *add; float *y; i64 add_stride, y_stride, next; int rows; };     /* w 16-aligned; bias, add may be NULL; next: bytes to the next expert's */\n"
 "struct matrices { matrix m[4]; int n; };\n"
 "struct tiles { int k, n; i64 row_bytes; const uint2 *q; const float *d, *s; };\n"
 "\n"
@@ -1952,10 +2026,10 @@ static const char *const hybrid__cuda_text_matbatch[] = {
 "        if (first + r >= m.rows || j >= x.n) continue;\n"
 "        float v = 0.0f;\n"
 "        for (int part = 0; part < WARPS; part++) v += all[(part * GROUPS * 8 + j) * (ROWS + 1) + r];\n"
-"        float *y = m.y + (i64)(row_of ? row_of[j] : j) * m.y_stride + first + r;\n"
+"        const i64 row = row_of ? row_of[j] : j;\n"
 "        if (m.bias) v += m.bias[first + r];\n"
-"        if (m.add) v += *y;\n"
-"        *y = v;\n"
+"        if (m.add) v += m.add[row * m.add_stride + first + r];\n"
+"        m.y[row * m.y_stride + first + r] = v;\n"
 "    }\n"
 "}\n"
 "\n"
@@ -2048,7 +2122,7 @@ static const char *const hybrid__cuda_text_gemm[] = {
 "#define MMA mma_f16\n"
 "#endif\n"
 "\n"
-"struct product { const u16 *x; i64 ldx; const u16 *w; i64 ldw; int n, out, k, add; const float *bias; float *y; i64 y_stride, next; };    /* next: values to the next expert's w */\n"
+"struct product { const u16 *x; i64 ldx; const u16 *w; i64 ldw; int n, out, k; const float *bias, *add; float *y; i64 add_stride, y_stride, next; };    /* next: values to the next expert's w */\n"
 "\n"
 "DEVICE int chunk_at(int row, int chunk) { return row * 4 + (chunk ^ (row >> 1 & 3)); }\n"
 "\n"
@@ -2118,7 +2192,7 @@ static const char *const hybrid__cuda_text_gemm[] = {
 "                if (row >= p.n || column >= p.out) continue;\n"
 "                float *y = p.y + (y_rows ? y_rows[row] : row) * p.y_stride + column, v = sum[i][j][e];\n"
 "                if (p.bias) v += p.bias[column];\n"
-"                if (p.add) v += *y;\n"
+"                if (p.add) v += p.add[row * p.add_stride + column];\n"
 "                *y = v;\n"
 "            }\n"
 "}\n"
@@ -2166,7 +2240,7 @@ static const char *const hybrid__cuda_text_gemm_f32[] = {
 "#define TILE 64\n"
 "#define STEP 16\n"
 "\n"
-"struct product_f32 { const float *x; i64 ldx; const u8 *w; i64 ldw; int n, out, k, add; const float *bias; float *y; i64 y_stride, next; };   /* next: values to the next expert's w */\n"
+"struct product_f32 { const float *x; i64 ldx; const u8 *w; i64 ldw; int n, out, k; const float *bias, *add; float *y; i64 add_stride, y_stride, next; };   /* next: values to the next expert's w */\n"
 "\n"
 "/* Values k0 ... k0 + 15 of rows `first`...; value(row, k) where there are such. */\n"
 "template <class Value> DEVICE void fetch(float (*to)[TILE + 1], int first, int rows, int k0, int k, const Value &value)\n"
@@ -2206,7 +2280,7 @@ static const char *const hybrid__cuda_text_gemm_f32[] = {
 "        if (row >= p.n || column >= p.out) continue;\n"
 "        float *y = p.y + (y_rows ? y_rows[row] : row) * p.y_stride + column, v = sum[i / 4][i % 4];\n"
 "        if (p.bias) v += p.bias[column];\n"
-"        if (p.add) v += *y;\n"
+"        if (p.add) v += p.add[row * p.add_stride + column];\n"
 "        *y = v;\n"
 "    }\n"
 "}\n"
@@ -2340,20 +2414,21 @@ NULL
 static const char *const hybrid__cuda_text_embed[] = {
 "/* embed: rows of a table of any type as floats. Needs prelude, quant (-DTYPE).\n"
 " *\n"
-" * out (n, k) = table[index] * scale (+ out, when add). Quantized types: a thread 32 values; grid (k / 32 / 64, n), block 64. Floats: a thread 4\n"
+" * out (n, k) = table[index] * scale (+ add, where it is not NULL; out may be add). Quantized types: a thread 32 values; grid (k / 32 / 64, n), block 64. Floats: a thread 4\n"
 " * values, block's width apart; grid (k / 256, n), block 64. */\n"
 "\n"
-"DEVICE void embed_value(float *to, float x, float scale, int add) { *to = add ? fmaf(x, scale, *to) : x * scale; }\n"
+"DEVICE void embed_value(float *to, float x, float scale, const float *add) { *to = add ? fmaf(x, scale, *add) : x * scale; }\n"
 "\n"
-"KERNEL __launch_bounds__(64) embed(const u8 *__restrict__ table, i64 row_bytes, const int *__restrict__ index, int k, float scale, int add, float *out)\n"
+"KERNEL __launch_bounds__(64) embed(const u8 *__restrict__ table, i64 row_bytes, const int *__restrict__ index, int k, float scale, const float *add, float *out)\n"
 "{\n"
 "    const u8 *from = table + index[blockIdx.y] * row_bytes;\n"
 "    float *to = out + (i64)blockIdx.y * k;\n"
+"    if (add) add += (i64)blockIdx.y * k;\n"
 "#if IS_FLOAT\n"
 "    const int first = blockIdx.x * 256 + threadIdx.x;\n"
 "#pragma unroll\n"
 "    for (int i = first; i < first + 256; i += 64)\n"
-"        if (i < k) embed_value(to + i, float_at(from, i), scale, add);\n"
+"        if (i < k) embed_value(to + i, float_at(from, i), scale, add ? add + i : add);\n"
 "#else\n"
 "    const int at = blockIdx.x * 64 + threadIdx.x, block = at / PIECES, which = at % PIECES;\n"
 "    piece p;\n"
@@ -2362,7 +2437,10 @@ static const char *const hybrid__cuda_text_embed[] = {
 "#pragma unroll\n"
 "    for (int half = 0; half < 2; half++)\n"
 "#pragma unroll\n"
-"        for (int i = 0; i < 16; i++) embed_value(to + block * BLOCK + half_at(which, half) + i, piece_value(p, 16 * half + i), scale, add);\n"
+"        for (int i = 0; i < 16; i++) {\n"
+"            const int j = block * BLOCK + half_at(which, half) + i;\n"
+"            embed_value(to + j, piece_value(p, 16 * half + i), scale, add ? add + j : add);\n"
+"        }\n"
 "#endif\n"
 "}\n",
 NULL
@@ -2529,33 +2607,34 @@ static const char *const hybrid__cuda_text_rows[] = {
 "    glu_row<1>(gate, gate_stride, up, up_stride, out, out_stride, n, act);\n"
 "}\n"
 "\n"
-"/* y += x, y *= factor, y = factor * tanh(y / factor): n values. grid n / (256 V), block 256. */\n",
+"/* out = x + y, x * factor, factor * tanh(x / factor): n values. out may be x or y. grid n / (256 V), block 256. */\n",
 "enum { ADD, SCALE, SOFTCAP };\n"
-"template <int V> __device__ __forceinline__ void values_row(float *y, const float *x, float factor, i64 n, int kind)\n"
+"template <int V> __device__ __forceinline__ void values_row(float *out, const float *x, const float *y, float factor, i64 n, int kind)\n"
 "{\n"
 "    const i64 i = ((i64)blockIdx.x * 256 + threadIdx.x) * V;\n"
 "    if (i >= n) return;\n"
-"    vec<V> v = load_vec<V>(y + i);\n"
+"    vec<V> v = load_vec<V>(x + i);\n"
 "    if (kind == ADD) {\n"
-"        const vec<V> u = load_vec<V>(x + i);\n"
+"        const vec<V> u = load_vec<V>(y + i);\n"
 "#pragma unroll\n"
 "        for (int j = 0; j < V; j++) v.x[j] += u.x[j];\n"
 "    } else {\n"
 "#pragma unroll\n"
 "        for (int j = 0; j < V; j++) v.x[j] = kind == SCALE ? v.x[j] * factor : factor * tanhf(v.x[j] / factor);\n"
 "    }\n"
-"    store_vec(y + i, v);\n"
+"    store_vec(out + i, v);\n"
 "}\n"
-"KERNEL __launch_bounds__(256) values_4(float *y, const float *x, float factor, i64 n, int kind) { values_row<4>(y, x, factor, n, kind); }\n"
-"KERNEL __launch_bounds__(256) values_1(float *y, const float *x, float factor, i64 n, int kind) { values_row<1>(y, x, factor, n, kind); }\n"
+"KERNEL __launch_bounds__(256) values_4(float *out, const float *x, const float *y, float factor, i64 n, int kind) { values_row<4>(out, x, y, factor, n, kind); }\n"
+"KERNEL __launch_bounds__(256) values_1(float *out, const float *x, const float *y, float factor, i64 n, int kind) { values_row<1>(out, x, y, factor, n, kind); }\n"
 "\n"
-"/* y (rows, n) += sum over s of weights (rows, n_used) [r][s] * x (rows * n_used, n) [r * n_used + s], in the order of s. grid (n / (256 V), rows), block 256. */\n"
-"template <int V> __device__ __forceinline__ void combine_row(const float *x, const float *weights, int n_used, int n, float *y)\n"
+"/* out (rows, n) = add + sum over s of weights (rows, n_used) [r][s] * x (rows * n_used, n) [r * n_used + s], in the order of s. out may be add.\n"
+" * grid (n / (256 V), rows), block 256. */\n"
+"template <int V> __device__ __forceinline__ void combine_row(const float *x, const float *weights, int n_used, int n, const float *add, float *out)\n"
 "{\n"
 "    const int i = (int)(blockIdx.x * 256 + threadIdx.x) * V;\n"
 "    const i64 row = blockIdx.y;\n"
 "    if (i >= n) return;\n"
-"    vec<V> v = load_vec<V>(y + row * n + i), sum;\n"
+"    vec<V> v = load_vec<V>(add + row * n + i), sum;\n"
 "#pragma unroll\n"
 "    for (int j = 0; j < V; j++) sum.x[j] = 0;\n"
 "    for (int s = 0; s < n_used; s++) {\n"
@@ -2566,10 +2645,10 @@ static const char *const hybrid__cuda_text_rows[] = {
 "    }\n"
 "#pragma unroll\n"
 "    for (int j = 0; j < V; j++) v.x[j] += sum.x[j];\n"
-"    store_vec(y + row * n + i, v);\n"
+"    store_vec(out + row * n + i, v);\n"
 "}\n"
-"KERNEL __launch_bounds__(256) combine_4(const float *x, const float *weights, int n_used, int n, float *y) { combine_row<4>(x, weights, n_used, n, y); }\n"
-"KERNEL __launch_bounds__(256) combine_1(const float *x, const float *weights, int n_used, int n, float *y) { combine_row<1>(x, weights, n_used, n, y); }\n",
+"KERNEL __launch_bounds__(256) combine_4(const float *x, const float *weights, int n_used, int n, const float *add, float *out) { combine_row<4>(x, weights, n_used, n, add, out); }\n"
+"KERNEL __launch_bounds__(256) combine_1(const float *x, const float *weights, int n_used, int n, const float *add, float *out) { combine_row<1>(x, weights, n_used, n, add, out); }\n",
 NULL
 };
 static const char *const hybrid__cuda_text_rope[] = {
@@ -2607,16 +2686,21 @@ static const char *const hybrid__cuda_text_rope[] = {
 "    *(float2 *)(table + ((i64)row * half + i) * 2) = make_float2((float)c * scale, (float)s * scale);\n"
 "}\n"
 "\n"
-"/* Rotates the first 2 half values of each head in place: pairs (2i, 2i+1), or with neox (i, i + half). A pair (a, b) becomes\n"
-" * (a c - b s, a s + b c). grid (n_head * half / 128, n), block 128. */\n"
-"KERNEL __launch_bounds__(128) rope(float *x, i64 x_stride, const float *table, int n_head, int head_dim, int half, int neox)\n"
+"/* Rotates the first 2 half values of each head: pairs (2i, 2i+1), or with neox (i, i + half). A pair (a, b) becomes (a c - b s, a s + b c).\n"
+" * out may be x: then a head takes `each` = half threads, else each = head_dim - half, of which the last ones copy what is not rotated.\n"
+" * grid (n_head * each / 128, n), block 128. */\n"
+"KERNEL __launch_bounds__(128) rope(const float *x, i64 x_stride, float *out, i64 out_stride, const float *table, int n_head, int head_dim, int half, int neox, int each)\n"
 "{\n"
-"    const int at = blockIdx.x * 128 + threadIdx.x, head = at / half, i = at % half;\n"
+"    const int at = blockIdx.x * 128 + threadIdx.x, head = at / each, i = at % each;\n"
 "    const i64 row = blockIdx.y;\n"
 "    if (head >= n_head) return;\n"
+"    const float *from = x + row * x_stride + (i64)head * head_dim;\n"
+"    float *to = out + row * out_stride + (i64)head * head_dim;\n"
+"    if (i >= half) { to[half + i] = from[half + i]; return; }\n"
 "    const float2 t = *(const float2 *)(table + (row * half + i) * 2);\n"
-"    float *p = x + row * x_stride + (i64)head * head_dim + (neox ? i : 2 * i), *q = p + (neox ? half : 1);\n"
-"    const float a = *p, b = *q;\n"
+"    const int first = neox ? i : 2 * i, second = first + (neox ? half : 1);\n"
+"    const float a = from[first], b = from[second];\n"
+"    float *p = to + first, *q = to + second;\n"
 "    *p = a * t.x - b * t.y;\n"
 "    *q = a * t.y + b * t.x;\n"
 "}\n",
@@ -2663,12 +2747,13 @@ static const char *const hybrid__cuda_text_kv[] = {
 "/* ---- all that happens to heads between the products and attention, in one launch ---- */\n"
 "\n"
 "struct heads_args {\n"
-"    float *q, *k; const float *v;                             /* rows of heads, each at `stride` floats */\n"
+"    const float *q, *k, *v;                                   /* rows of heads, each at `stride` floats */\n"
+"    float *q_out, *k_out;                                     /* may be q and k */\n"
 "    const float *q_norm, *k_norm;                             /* dim_k weights of a norm of every head, or NULL */\n"
 "    const float *table;                                       /* (n, half, 2), as rope.cu makes it */\n"
 "    char *k_cache, *v_cache;\n"
 "    const int *pos, *run_of_row, *pages;\n"
-"    i64 stride, page_bytes_k, page_bytes_v;\n"
+"    i64 stride, out_stride, page_bytes_k, page_bytes_v;\n"
 "    int n_head, n_head_kv, dim_k, dim_v, row_bytes_k, row_bytes_v, pages_a_seq, type;\n"
 "    int half, neox, layer;                                    /* half 0: no rotation; layer: LayerNorm instead of RMS */\n"
 "    float eps;\n"
@@ -2685,9 +2770,9 @@ static const char *const hybrid__cuda_text_kv[] = {
 "        mean = warp_sum(mean) / (float)n;\n"
 "    }\n"
 "#pragma unroll\n"
-"    for (int j = 0; j < HEAD_VALUES; j++)\n"
+"    for (int j = 0; j < HEAD_VALUES; j++)\n",
 "        if (lane + 32 * j < n) { x[j] -= mean; sum = fmaf(x[j], x[j], sum); }\n"
-"    const float scale = 1.0f / sqrtf(warp_sum(sum) / (float)n + eps);\n",
+"    const float scale = 1.0f / sqrtf(warp_sum(sum) / (float)n + eps);\n"
 "#pragma unroll\n"
 "    for (int j = 0; j < HEAD_VALUES; j++)\n"
 "        if (lane + 32 * j < n) x[j] *= scale * w[lane + 32 * j];\n"
@@ -2711,7 +2796,7 @@ static const char *const hybrid__cuda_text_kv[] = {
 "    }\n"
 "}\n"
 "\n"
-"/* q: normed and rotated in place. k: too, and stored. v: stored. A warp a head; grid ((n_head + 2 n_head_kv) / 4, n), block 128. */\n"
+"/* q: normed and rotated. k: too, and stored. v: stored. A warp a head; grid ((n_head + 2 n_head_kv) / 4, n), block 128. */\n"
 "KERNEL __launch_bounds__(128) heads(const heads_args a)\n"
 "{\n"
 "    __shared__ float shared[4][32 * HEAD_VALUES];\n"
@@ -2728,7 +2813,7 @@ static const char *const hybrid__cuda_text_kv[] = {
 "    if (norm) head_norm(x, norm, n, a.eps, a.layer != 0);\n"
 "    if (!is_v && a.half) head_rotate(x, shared[warp], a.table + row * a.half * 2, a.half, a.neox != 0);\n"
 "    if (!is_v) {\n"
-"        float *to = (is_q ? a.q : a.k) + row * a.stride + (i64)head * n;\n"
+"        float *to = (is_q ? a.q_out : a.k_out) + row * a.out_stride + (i64)head * n;\n"
 "#pragma unroll\n"
 "        for (int j = 0; j < HEAD_VALUES; j++)\n"
 "            if (lane + 32 * j < n) to[lane + 32 * j] = x[j];\n"
@@ -5337,6 +5422,56 @@ static bool hybrid__cuda_gemm(hybrid__cuda_queue *q, int w_type, const void *w, 
 }
 /* ==== end src/cuda/gemm.c ==== */
 
+/* ==== begin src/cuda/ops.c ==== */
+/* cuda/ops: what every op on a GPU gets: a queue, the batch in device memory, scratch. hybrid__cuda_op_name(at, op) runs hybrid__op_name; the files
+ * ops_*.c have them.
+ *
+ * What changes from one step to the next (ids, positions, page tables) is read by kernels from the buffers of hybrid__cuda_batch, whose
+ * addresses stay; so the launches of a decode step can be captured once and replayed. */
+
+/* The batch in device memory. Addresses are fixed for the life of a context; numbers are of the batch at hand and choose grids. */
+typedef struct hybrid__cuda_batch {
+    int32_t *ids, *pos, *out, *run_of_row;          /* n, n, n_out, n */
+    int32_t *pages; int32_t pages_a_seq;            /* (runs, pages_a_seq): row r is the page table of run r */
+    int32_t *tiles;                                 /* (n_tiles, 4): first row, rows (at most HYBRID__CUDA_TILE), run, 0: long runs in tiles */
+    int32_t *split_rows;                            /* rows of short runs: attention splits their cache over blocks */
+    float   *parts;                                 /* scratch of attention: hybrid__cuda_split_bytes, zero at first */
+    int32_t  max_rows, max_splits;                  /* of hybrid__cuda_split */
+    int32_t  n, n_out, n_runs, n_tiles, n_split;
+    int32_t  max_length_class;                      /* the longest sequence, its new rows included, rounded up to a power of two; at least 256 */
+} hybrid__cuda_batch;
+
+/* Where an op runs. Nothing in the scratch outlives the op. */
+typedef struct hybrid__cuda_at {
+    hybrid__cuda_queue *q;
+    hybrid__cuda_batch  batch;
+    char  *scratch;
+    size_t scratch_bytes;
+    const char *refused;                            /* NULL, or why an op could not be done */
+} hybrid__cuda_at;
+
+static void hybrid__cuda_launch3(hybrid__cuda_queue *q, int module, int kernel, int64_t x, int64_t y, int64_t z, unsigned block_x, unsigned block_y, unsigned shared, void **args)
+{
+    unsigned grid[3], block[3];
+    grid[0] = (unsigned)x; grid[1] = (unsigned)y; grid[2] = (unsigned)z;
+    block[0] = block_x; block[1] = block_y; block[2] = 1;
+    hybrid__cuda_launch(q, module, kernel, grid, block, shared, args);
+}
+
+static int64_t hybrid__div_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
+
+/* Whether 16 bytes at a time can be read at p and every `stride` floats behind it. NULL is fine. */
+static bool hybrid__cuda_by_4(const void *p, int64_t stride) { return ((uintptr_t)p & 15) == 0 && stride % 4 == 0; }
+
+static void hybrid__cuda_grid(hybrid__cuda_queue *q, int module, int kernel, int64_t x, int64_t y, unsigned threads, void **args)
+{
+    unsigned grid[3], block[3];
+    grid[0] = (unsigned)x; grid[1] = (unsigned)y; grid[2] = 1;
+    block[0] = threads; block[1] = block[2] = 1;
+    hybrid__cuda_launch(q, module, kernel, grid, block, 0, args);
+}
+/* ==== end src/cuda/ops.c ==== */
+
 /* ==== begin src/cuda/ops_matmul.c ==== */
 /* cuda/ops_matmul: the op matmul: which kernels a product takes.
  *
@@ -5369,16 +5504,22 @@ enum {                                      /* of the module quantize */
 enum { HYBRID__KERNEL_GEMM_128, HYBRID__KERNEL_GEMM_32 };
 
 /* What the kernels take: the structures of matvec.cu, matbatch.cu and gemm.cu. */
-typedef struct hybrid__cuda_matrix { const void *w; const float *bias; float *y; int64_t y_stride; int rows, add; int64_t next; } hybrid__cuda_matrix;       /* next: bytes to the next expert's w */
+typedef struct hybrid__cuda_matrix {
+    const void *w;
+    const float *bias, *add;                /* or NULL */
+    float *y;
+    int64_t add_stride, y_stride, next;     /* next: bytes to the next expert's w */
+    int rows;
+} hybrid__cuda_matrix;
 typedef struct hybrid__cuda_matrices { hybrid__cuda_matrix m[4]; int n; } hybrid__cuda_matrices;
 typedef struct hybrid__cuda_operand { int k, n; int64_t row_bytes; const void *x; int64_t x_stride; const float *d, *s; } hybrid__cuda_operand;
 typedef struct hybrid__cuda_tiles { int k, n; int64_t row_bytes; const void *q; const float *d, *s; } hybrid__cuda_tiles;
 typedef struct hybrid__cuda_product {
     const void *x; int64_t ldx;
     const void *w; int64_t ldw;
-    int n, out, k, add;
-    const float *bias;
-    float *y; int64_t y_stride;
+    int n, out, k;
+    const float *bias, *add;                /* or NULL */
+    float *y; int64_t add_stride, y_stride;
     int64_t next;                           /* values to the next expert's w */
 } hybrid__cuda_product;
 
@@ -5432,14 +5573,6 @@ static int hybrid__cuda_module_of(int first, hybrid_type type) { int module = fi
 static int hybrid__cuda_module_of_float(int first, hybrid_type type) { int module = first; HYBRID__CUDA_FLOATS(HYBRID__MODULE_OF_TYPE) return module; }
 static int hybrid__cuda_module_of_quant(int first, hybrid_type type) { int module = first; HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE) return module; }
 #undef HYBRID__MODULE_OF_TYPE
-
-static void hybrid__cuda_grid(hybrid__cuda_queue *q, int module, int kernel, int64_t x, int64_t y, unsigned threads, void **args)
-{
-    unsigned grid[3], block[3];
-    grid[0] = (unsigned)x; grid[1] = (unsigned)y; grid[2] = 1;
-    block[0] = threads; block[1] = block[2] = 1;
-    hybrid__cuda_launch(q, module, kernel, grid, block, 0, args);
-}
 
 /* ---- x ---- */
 
@@ -5536,8 +5669,8 @@ static void hybrid__cuda_matmul_few(hybrid__cuda_matmul_job *job, int first)
         const hybrid__matmul_out *out = &job->op->out[i];
         hybrid__cuda_matrix *m = &ms.m[ms.n];
         if (out->w->type != w->type || out->w->ne[1] < 1) continue;
-        m->w = out->w->data; m->bias = out->bias; m->y = out->y; m->y_stride = out->y_stride;
-        m->rows = (int)out->w->ne[1]; m->add = out->add;
+        m->w = out->w->data; m->bias = out->bias; m->add = out->add; m->add_stride = out->add_stride; m->y = out->y; m->y_stride = out->y_stride;
+        m->rows = (int)out->w->ne[1];
         ms.n++;
     }
     if (!ms.n) return;
@@ -5546,11 +5679,13 @@ static void hybrid__cuda_matmul_few(hybrid__cuda_matmul_job *job, int first)
 }
 
 /* ---- many rows ---- */
-static void hybrid__cuda_bias(hybrid__cuda_queue *q, const hybrid__cuda_product *p)
+
+/* y = what a product by cuBLAS is added to. */
+static void hybrid__cuda_before(hybrid__cuda_queue *q, const hybrid__cuda_product *p)
 {
     hybrid__cuda_product copy = *p;
-    void *args[5];
-    args[0] = &copy.bias; args[1] = &copy.y; args[2] = &copy.y_stride; args[3] = &copy.out; args[4] = &copy.add;
+    void *args[6];
+    args[0] = &copy.bias; args[1] = &copy.add; args[2] = &copy.add_stride; args[3] = &copy.y; args[4] = &copy.y_stride; args[5] = &copy.out;
     hybrid__cuda_grid(q, HYBRID__MODULE_QUANTIZE, HYBRID__KERNEL_BEGIN_BIAS, (p->out + 255) / 256, p->n, 256, args);
 }
 
@@ -5559,9 +5694,9 @@ static void hybrid__cuda_tensor_cores(hybrid__cuda_queue *q, bool bf16, hybrid__
     void *args[1];
     bool wide = p->n > 64;
     if (hybrid__cuda_queue_blas(q, NULL)) {
-        if (p->bias) hybrid__cuda_bias(q, p);
+        if (p->bias || (p->add && p->add != p->y)) hybrid__cuda_before(q, p);
         hybrid__cuda_gemm(q, bf16 ? HYBRID__CUDA_R_16BF : HYBRID__CUDA_R_16F, p->w, (int)p->ldw, p->x, (int)p->ldx, HYBRID__CUDA_R_32F, p->y, (int)p->y_stride,
-                          p->n, p->out, p->k, p->bias || p->add);
+                          p->n, p->out, p->k, p->bias != NULL || p->add != NULL);
         return;
     }
     args[0] = p;
@@ -5594,7 +5729,7 @@ static void hybrid__cuda_matmul_many(hybrid__cuda_matmul_job *job, const hybrid_
     int cc = job->q->cu->cc;
     bool bf16 = hybrid__cuda_is_bf16(w->type, job->k, cc), as_it_is = hybrid__cuda_as_it_is(w->type, job->k, cc);
     int64_t rows = w->ne[1], first, slice = as_it_is ? rows : (int64_t)(job->w_bytes / ((size_t)job->k_pad * 2));
-    p.n = job->n; p.k = (int)job->k; p.add = out->add; p.y_stride = out->y_stride; p.next = 0;
+    p.n = job->n; p.k = (int)job->k; p.add = out->add; p.add_stride = out->add_stride; p.y_stride = out->y_stride; p.next = 0;
     if (w->type == HYBRID_TYPE_F32) {
         p.x = job->op->x; p.ldx = job->op->x_stride; p.w = w->data; p.ldw = job->k;
         p.out = (int)rows; p.bias = out->bias; p.y = out->y;
@@ -5609,6 +5744,7 @@ static void hybrid__cuda_matmul_many(hybrid__cuda_matmul_job *job, const hybrid_
     for (first = 0; first < rows; first += slice) {
         p.out = (int)HYBRID__MIN(slice, rows - first);
         p.bias = out->bias ? out->bias + first : NULL;
+        p.add = out->add ? out->add + first : NULL;
         p.y = out->y + first;
         p.w = as_it_is ? w->data : (const void *)job->w;
         if (!as_it_is) hybrid__cuda_dequantize(job, w, first, p.out);
@@ -5635,53 +5771,34 @@ static void hybrid__cuda_matmul(hybrid__cuda_queue *q, const hybrid__op_matmul *
         else if (j == i) hybrid__cuda_matmul_few(&job, i);
     }
 }
+
+static void hybrid__cuda_op_matmul(hybrid__cuda_at *at, const hybrid__op_matmul *op)
+{
+    if (hybrid__form_refused(op->form)) at->refused = hybrid__form_refused(op->form);
+    else hybrid__cuda_matmul(at->q, op, at->scratch, at->scratch_bytes);
+}
 /* ==== end src/cuda/ops_matmul.c ==== */
 
 /* ==== begin src/cuda/ops_rows.c ==== */
 /* cuda/ops_rows: the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and the choice of the largest logits.
- *
- * What changes from one step to the next (ids, positions, page tables) is read by kernels from the buffers of hybrid__cuda_batch, whose
- * addresses stay; so the launches of a decode step can be captured once and replayed. */
+ */
 
-/* The batch in device memory. Addresses are fixed for the life of a context; numbers are of the batch at hand and choose grids. */
-typedef struct hybrid__cuda_batch {
-    int32_t *ids, *pos, *out, *run_of_row;          /* n, n, n_out, n */
-    int32_t *pages; int32_t pages_a_seq;            /* (runs, pages_a_seq): row r is the page table of run r */
-    int32_t *tiles;                                 /* (n_tiles, 4): first row, rows (at most HYBRID__CUDA_TILE), run, 0: long runs in tiles */
-    int32_t *split_rows;                            /* rows of short runs: attention splits their cache over blocks */
-    float   *parts;                                 /* scratch of attention: hybrid__cuda_split_bytes, zero at first */
-    int32_t  max_rows, max_splits;                  /* of hybrid__cuda_split */
-    int32_t  n, n_out, n_runs, n_tiles, n_split;
-    int32_t  max_length_class;                      /* the longest sequence, its new rows included, rounded up to a power of two; at least 256 */
-} hybrid__cuda_batch;
-
-static void hybrid__cuda_launch3(hybrid__cuda_queue *q, int module, int kernel, int64_t x, int64_t y, int64_t z, unsigned block_x, unsigned block_y, unsigned shared, void **args)
+static void hybrid__cuda_op_embed(hybrid__cuda_at *at, const hybrid__op_embed *op)
 {
-    unsigned grid[3], block[3];
-    grid[0] = (unsigned)x; grid[1] = (unsigned)y; grid[2] = (unsigned)z;
-    block[0] = block_x; block[1] = block_y; block[2] = 1;
-    hybrid__cuda_launch(q, module, kernel, grid, block, shared, args);
-}
-
-static int64_t hybrid__div_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
-
-/* Whether 16 bytes at a time can be read at p and every `stride` floats behind it. NULL is fine. */
-static bool hybrid__cuda_by_4(const void *p, int64_t stride) { return ((uintptr_t)p & 15) == 0 && stride % 4 == 0; }
-
-static void hybrid__cuda_op_embed(hybrid__cuda_queue *q, const hybrid__cuda_batch *batch, const hybrid__op_embed *op)
-{
+    const hybrid__cuda_batch *batch = &at->batch;
     const void *table = op->table->data;
     const int32_t *index = op->index == HYBRID__INDEX_ID ? batch->ids : op->index == HYBRID__INDEX_POS ? batch->pos : batch->out;
     int64_t row_bytes = (int64_t)op->table->nb[1], n = op->index == HYBRID__INDEX_OUT ? batch->n_out : batch->n;
-    int32_t k = (int32_t)op->table->ne[0], add = op->add;
+    int32_t k = (int32_t)op->table->ne[0];
+    const float *add = op->add;
     float scale = op->scale, *out = op->out;
     bool blocks = hybrid_type_block_size(op->table->type) > 1;
     void *args[7];
     args[0] = &table; args[1] = &row_bytes; args[2] = &index; args[3] = &k; args[4] = &scale; args[5] = &add; args[6] = &out;
-    hybrid__cuda_launch3(q, hybrid__cuda_embed_module((int)op->table->type), 0, hybrid__div_up(k, blocks ? 32 * 64 : 256), n, 1, 64, 1, 0, args);
+    hybrid__cuda_launch3(at->q, hybrid__cuda_embed_module((int)op->table->type), 0, hybrid__div_up(k, blocks ? 32 * 64 : 256), n, 1, 64, 1, 0, args);
 }
 
-static void hybrid__cuda_op_norm(hybrid__cuda_queue *q, const hybrid__op_norm *op)
+static void hybrid__cuda_op_norm(hybrid__cuda_at *at, const hybrid__op_norm *op)
 {
     const bool by_4 = op->n % 4 == 0 && hybrid__cuda_by_4(op->x, op->x_stride) && hybrid__cuda_by_4(op->out, op->out_stride)
                       && hybrid__cuda_by_4(op->w, 0) && hybrid__cuda_by_4(op->b, 0);
@@ -5692,35 +5809,37 @@ static void hybrid__cuda_op_norm(hybrid__cuda_queue *q, const hybrid__op_norm *o
     void *args[11];
     args[0] = &o.x; args[1] = &o.x_stride; args[2] = &o.out; args[3] = &o.out_stride; args[4] = &o.w; args[5] = &o.b;
     args[6] = &n_rows; args[7] = &n_group; args[8] = &n; args[9] = &o.eps; args[10] = &layer;
-    if (threads <= 128) hybrid__cuda_launch3(q, HYBRID__MODULE_ROWS, !by_4, hybrid__div_up(groups, 4), 1, 1, 32, 4, 0, args);   /* a warp each */
-    else hybrid__cuda_launch3(q, HYBRID__MODULE_ROWS, !by_4, groups, 1, 1, threads, 1, 0, args);
+    if (threads <= 128) hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, !by_4, hybrid__div_up(groups, 4), 1, 1, 32, 4, 0, args);   /* a warp each */
+    else hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, !by_4, groups, 1, 1, threads, 1, 0, args);
 }
 
-static void hybrid__cuda_op_rope_table(hybrid__cuda_queue *q, const hybrid__cuda_batch *batch, const hybrid__op_rope_table *op)
+static void hybrid__cuda_op_rope_table(hybrid__cuda_at *at, const hybrid__op_rope_table *op)
 {
     hybrid__op_rope_table o = *op;
-    const int32_t *pos = batch->pos;
+    const int32_t *pos = at->batch.pos;
     int32_t half = op->n_rot / 2;
     void *args[5];
     args[0] = &pos; args[1] = &o.inv_freq; args[2] = &half; args[3] = &o.scale; args[4] = &o.table;
-    hybrid__cuda_launch3(q, HYBRID__MODULE_ROPE, 0, hybrid__div_up(half, 64), batch->n, 1, 64, 1, 0, args);
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROPE, 0, hybrid__div_up(half, 64), at->batch.n, 1, 64, 1, 0, args);
 }
 
-static void hybrid__cuda_op_rope(hybrid__cuda_queue *q, const hybrid__op_rope *op)
+static void hybrid__cuda_op_rope(hybrid__cuda_at *at, const hybrid__op_rope *op)
 {
     hybrid__op_rope o = *op;
-    int32_t half = op->n_rot / 2, neox = op->kind == HYBRID__ROPE_NEOX;
-    void *args[7];
-    args[0] = &o.x; args[1] = &o.x_stride; args[2] = &o.table; args[3] = &o.n_head; args[4] = &o.head_dim; args[5] = &half; args[6] = &neox;
-    hybrid__cuda_launch3(q, HYBRID__MODULE_ROPE, 1, hybrid__div_up((int64_t)op->n_head * half, 128), op->n, 1, 128, 1, 0, args);
+    int32_t half = op->n_rot / 2, neox = op->kind == HYBRID__ROPE_NEOX, each = op->x == op->out ? half : op->head_dim - half;
+    void *args[10];
+    args[0] = &o.x; args[1] = &o.x_stride; args[2] = &o.out; args[3] = &o.out_stride; args[4] = &o.table;
+    args[5] = &o.n_head; args[6] = &o.head_dim; args[7] = &half; args[8] = &neox; args[9] = &each;
+    if (each < 1) return;
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROPE, 1, hybrid__div_up((int64_t)op->n_head * each, 128), op->n, 1, 128, 1, 0, args);
 }
 
 /* The numbers that kernels give the types of a cache. */
 static int32_t hybrid__cuda_kv_type(hybrid_type type) { return type == HYBRID_TYPE_F16 ? 0 : type == HYBRID_TYPE_Q8_0 ? 1 : 2; }
 
-static void hybrid__cuda_op_kv_store(hybrid__cuda_queue *q, const hybrid__cuda_batch *batch, const hybrid__op_kv_store *op)
+static void hybrid__cuda_op_kv_store(hybrid__cuda_at *at, const hybrid__op_kv_store *op)
 {
-    hybrid__cuda_batch b = *batch;
+    hybrid__cuda_batch b = at->batch;
     hybrid__op_kv_store o = *op;
     hybrid__kv_view kv = *op->kv;
     int64_t page_k = (int64_t)kv.page_bytes_k, page_v = (int64_t)kv.page_bytes_v;
@@ -5730,30 +5849,33 @@ static void hybrid__cuda_op_kv_store(hybrid__cuda_queue *q, const hybrid__cuda_b
     args[6] = &page_k; args[7] = &page_v; args[8] = &row_k; args[9] = &row_v;
     args[10] = &kv.n_head_kv; args[11] = &kv.head_dim_k; args[12] = &kv.head_dim_v;
     args[13] = &b.pos; args[14] = &b.run_of_row; args[15] = &b.pages; args[16] = &b.pages_a_seq; args[17] = &type;
-    hybrid__cuda_launch3(q, HYBRID__MODULE_KV, 0, 2 * (int64_t)kv.n_head_kv, batch->n, 1, 128, 1, 0, args);
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_KV, 0, 2 * (int64_t)kv.n_head_kv, b.n, 1, 128, 1, 0, args);
 }
 
 /* As in kernels/kv.cu. */
 typedef struct hybrid__cuda_heads_args {
-    float *q, *k; const float *v;
+    const float *q, *k, *v;
+    float *q_out, *k_out;
     const float *q_norm, *k_norm, *table;
     char *k_cache, *v_cache;
     const int32_t *pos, *run_of_row, *pages;
-    int64_t stride, page_bytes_k, page_bytes_v;
+    int64_t stride, out_stride, page_bytes_k, page_bytes_v;
     int32_t n_head, n_head_kv, dim_k, dim_v, row_bytes_k, row_bytes_v, pages_a_seq, type;
     int32_t half, neox, layer;
     float   eps;
 } hybrid__cuda_heads_args;
 
 /* False: heads of more than 256 values; nothing was done. */
-static bool hybrid__cuda_op_heads(hybrid__cuda_queue *q, const hybrid__cuda_batch *batch, const hybrid__op_heads *op)
+static bool hybrid__cuda_op_heads(hybrid__cuda_at *at, const hybrid__op_heads *op)
 {
+    const hybrid__cuda_batch *batch = &at->batch;
     const hybrid__kv_view *kv = op->kv;
     hybrid__cuda_heads_args a;
     void *args[1];
     if (kv->head_dim_k > 256 || kv->head_dim_v > 256) return false;
     memset(&a, 0, sizeof a);
     a.q = op->q; a.k = op->k; a.v = op->v; a.stride = op->stride;
+    a.q_out = op->q_out; a.k_out = op->k_out; a.out_stride = op->out_stride;
     a.q_norm = op->q_norm; a.k_norm = op->k_norm; a.layer = op->norm == HYBRID__NORM_LAYER; a.eps = op->eps;
     a.table = op->table; a.half = op->n_rot / 2; a.neox = op->rope == HYBRID__ROPE_NEOX;
     a.k_cache = kv->k; a.page_bytes_k = (int64_t)kv->page_bytes_k; a.row_bytes_k = (int32_t)kv->row_bytes_k; a.dim_k = kv->head_dim_k;
@@ -5761,11 +5883,11 @@ static bool hybrid__cuda_op_heads(hybrid__cuda_queue *q, const hybrid__cuda_batc
     a.n_head = op->n_head; a.n_head_kv = kv->n_head_kv; a.type = hybrid__cuda_kv_type(kv->type);
     a.pos = batch->pos; a.run_of_row = batch->run_of_row; a.pages = batch->pages; a.pages_a_seq = batch->pages_a_seq;
     args[0] = &a;
-    hybrid__cuda_launch3(q, HYBRID__MODULE_KV, 1, hybrid__div_up((int64_t)op->n_head + 2 * (int64_t)kv->n_head_kv, 4), batch->n, 1, 128, 1, 0, args);
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_KV, 1, hybrid__div_up((int64_t)op->n_head + 2 * (int64_t)kv->n_head_kv, 4), batch->n, 1, 128, 1, 0, args);
     return true;
 }
 
-static void hybrid__cuda_op_glu(hybrid__cuda_queue *q, const hybrid__op_glu *op)
+static void hybrid__cuda_op_glu(hybrid__cuda_at *at, const hybrid__op_glu *op)
 {
     const bool by_4 = op->n % 4 == 0 && hybrid__cuda_by_4(op->gate, op->gate_stride) && hybrid__cuda_by_4(op->out, op->out_stride)
                       && hybrid__cuda_by_4(op->up, op->up ? op->up_stride : 0);
@@ -5776,24 +5898,31 @@ static void hybrid__cuda_op_glu(hybrid__cuda_queue *q, const hybrid__op_glu *op)
     args[0] = &o.gate; args[1] = &o.gate_stride; args[2] = &o.up; args[3] = &o.up_stride; args[4] = &o.out; args[5] = &o.out_stride; args[6] = &n; args[7] = &act;
     for (first = 0; first < op->n_rows; first += rows) {        /* experts have several rows for each of a batch; a grid has at most 65535 */
         rows = HYBRID__MIN(op->n_rows - first, 65535);
-        hybrid__cuda_launch3(q, HYBRID__MODULE_ROWS, by_4 ? 2 : 3, hybrid__div_up(op->n, by_4 ? 1024 : 256), rows, 1, 256, 1, 0, args);
+        hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, by_4 ? 2 : 3, hybrid__div_up(op->n, by_4 ? 1024 : 256), rows, 1, 256, 1, 0, args);
         o.gate += rows * o.gate_stride; o.out += rows * o.out_stride;
         if (o.up) o.up += rows * o.up_stride;
     }
 }
 
+/* x and y (NULL: none) to out. */
 typedef enum hybrid__cuda_values_kind { HYBRID__CUDA_ADD, HYBRID__CUDA_SCALE, HYBRID__CUDA_SOFTCAP } hybrid__cuda_values_kind;
-static void hybrid__cuda_values(hybrid__cuda_queue *q, float *y, const float *x, float factor, int64_t n, hybrid__cuda_values_kind which)
+static void hybrid__cuda_values(hybrid__cuda_at *at, float *out, const float *x, const float *y, float factor, int64_t n, hybrid__cuda_values_kind which)
 {
-    const bool by_4 = n % 4 == 0 && hybrid__cuda_by_4(y, 0) && hybrid__cuda_by_4(x, 0);
+    const bool by_4 = n % 4 == 0 && hybrid__cuda_by_4(out, 0) && hybrid__cuda_by_4(x, 0) && hybrid__cuda_by_4(y, 0);
     int32_t kind = (int32_t)which;
-    void *args[5];
-    args[0] = &y; args[1] = &x; args[2] = &factor; args[3] = &n; args[4] = &kind;
-    hybrid__cuda_launch3(q, HYBRID__MODULE_ROWS, by_4 ? 4 : 5, hybrid__div_up(n, by_4 ? 1024 : 256), 1, 1, 256, 1, 0, args);
+    void *args[6];
+    args[0] = &out; args[1] = &x; args[2] = &y; args[3] = &factor; args[4] = &n; args[5] = &kind;
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, by_4 ? 4 : 5, hybrid__div_up(n, by_4 ? 1024 : 256), 1, 1, 256, 1, 0, args);
 }
-static void hybrid__cuda_op_add(hybrid__cuda_queue *q, float *y, const float *x, int64_t n) { hybrid__cuda_values(q, y, x, 0, n, HYBRID__CUDA_ADD); }
-static void hybrid__cuda_op_scale(hybrid__cuda_queue *q, float *y, float factor, int64_t n) { hybrid__cuda_values(q, y, NULL, factor, n, HYBRID__CUDA_SCALE); }
-static void hybrid__cuda_op_softcap(hybrid__cuda_queue *q, float *y, float cap, int64_t n) { hybrid__cuda_values(q, y, NULL, cap, n, HYBRID__CUDA_SOFTCAP); }
+static void hybrid__cuda_op_add(hybrid__cuda_at *at, const hybrid__op_add *op) { hybrid__cuda_values(at, op->out, op->a, op->b, 0, op->n, HYBRID__CUDA_ADD); }
+static void hybrid__cuda_op_scale(hybrid__cuda_at *at, const hybrid__op_scale *op)
+{
+    hybrid__cuda_values(at, op->out, op->x, NULL, op->factor, op->n, HYBRID__CUDA_SCALE);
+}
+static void hybrid__cuda_op_softcap(hybrid__cuda_at *at, const hybrid__op_softcap *op)
+{
+    hybrid__cuda_values(at, op->out, op->x, NULL, op->cap, op->n, HYBRID__CUDA_SOFTCAP);
+}
 
 /* ---- the largest logits --------------------------------------------------------------------------------------------- */
 
@@ -5804,19 +5933,19 @@ static size_t hybrid__cuda_top_k_bytes(int n_rows, int n_vocab, int k)
     return (size_t)n_rows * (size_t)hybrid__div_up(n_vocab, HYBRID__CUDA_TOP_K_CHUNK) * (8 * (size_t)k + 8);
 }
 
-/* scratch: hybrid__cuda_top_k_bytes */
-static void hybrid__cuda_op_top_k(hybrid__cuda_queue *q, const hybrid__op_top_k *op, void *scratch)
+/* In hybrid__cuda_top_k_bytes of the scratch. */
+static void hybrid__cuda_op_top_k(hybrid__cuda_at *at, const hybrid__op_top_k *op)
 {
     hybrid__op_top_k o = *op;
     int32_t n_chunks = (int32_t)hybrid__div_up(op->n, HYBRID__CUDA_TOP_K_CHUNK);
     const int64_t each = (int64_t)op->n_rows * n_chunks * op->k;
-    int32_t *keys = (int32_t *)scratch, *ids = keys + each;
+    int32_t *keys = (int32_t *)(void *)at->scratch, *ids = keys + each;
     float *parts = (float *)(ids + each);
     void *args[10];
     args[0] = &o.logits; args[1] = &o.stride; args[2] = &o.n; args[3] = &o.k; args[4] = &keys; args[5] = &ids; args[6] = &parts;
-    hybrid__cuda_launch3(q, HYBRID__MODULE_SELECT, 0, n_chunks, op->n_rows, 1, 256, 1, 0, args);
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_SELECT, 0, n_chunks, op->n_rows, 1, 256, 1, 0, args);
     args[2] = &n_chunks; args[7] = &o.ids; args[8] = &o.values; args[9] = &o.stats;
-    hybrid__cuda_launch3(q, HYBRID__MODULE_SELECT, 1, op->n_rows, 1, 1, 1024, 1, 0, args);
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_SELECT, 1, op->n_rows, 1, 1, 1024, 1, 0, args);
 }
 /* ==== end src/cuda/ops_rows.c ==== */
 
@@ -5969,13 +6098,14 @@ static void hybrid__cuda_attention_tiles(hybrid__cuda_queue *q, const hybrid__cu
         hybrid__cuda_attention_any_shared(op->kv->head_dim_k, op->kv->head_dim_v), args);
 }
 
-static void hybrid__cuda_op_attention(hybrid__cuda_queue *q, const hybrid__cuda_batch *batch, const hybrid__op_attention *op)
+static void hybrid__cuda_op_attention(hybrid__cuda_at *at, const hybrid__op_attention *op)
 {
+    const hybrid__cuda_batch *batch = &at->batch;
     hybrid__cuda_attention_args a;
     const int module = hybrid__cuda_attention_choose(op);
     hybrid__cuda_attention_set(&a, batch, op);
-    if (batch->n_split) hybrid__cuda_attention_split(q, batch, op, module, &a);
-    if (batch->n_tiles) hybrid__cuda_attention_tiles(q, batch, op, module, &a);
+    if (batch->n_split) hybrid__cuda_attention_split(at->q, batch, op, module, &a);
+    if (batch->n_tiles) hybrid__cuda_attention_tiles(at->q, batch, op, module, &a);
 }
 /* ==== end src/cuda/ops_attention.c ==== */
 
@@ -6206,18 +6336,19 @@ static void hybrid__cuda_experts_of_type(hybrid__cuda_experts_job *job, int firs
     else hybrid__cuda_experts_quantized(job, w->type, &ms, (int64_t)w->nb[1]);
 }
 
-/* scratch: hybrid__cuda_experts_scratch for the matrices of the model; nothing in it outlives the call. */
-static void hybrid__cuda_op_experts(hybrid__cuda_queue *q, const hybrid__op_experts *op, void *scratch)
+/* In hybrid__cuda_experts_scratch, for the matrices of the model, of the scratch. */
+static void hybrid__cuda_op_experts(hybrid__cuda_at *at, const hybrid__op_experts *op)
 {
     hybrid__cuda_experts_job job;
     int i, j;
-    if (op->n < 1 || op->n_out < 1) return;
+    if (hybrid__form_refused(op->form)) at->refused = hybrid__form_refused(op->form);
+    if (op->n < 1 || op->n_out < 1 || hybrid__form_refused(op->form)) return;
     memset(&job, 0, sizeof job);
-    job.q = q; job.op = op;
+    job.q = at->q; job.op = op;
     job.k = op->out[0].w->ne[0]; job.n_expert = op->out[0].w->ne[2];
     job.n_pairs = (int64_t)op->n * op->n_used;
     job.share = op->each_own ? 1 : op->n_used;
-    job.total = (char *)scratch;
+    job.total = at->scratch;
     job.map = job.total + 256;
     job.order = job.map + hybrid__cuda_experts_map_bytes(job.n_pairs, job.n_expert);
     job.x = job.order + hybrid__cuda_experts_order_bytes(job.n_pairs, job.n_expert);
@@ -6229,23 +6360,23 @@ static void hybrid__cuda_op_experts(hybrid__cuda_queue *q, const hybrid__op_expe
 
 /* ---- around them ---- */
 
-static void hybrid__cuda_op_route(hybrid__cuda_queue *q, const hybrid__op_route *op)
+static void hybrid__cuda_op_route(hybrid__cuda_at *at, const hybrid__op_route *op)
 {
     hybrid__op_route o = *op;
     int32_t kind = op->kind == HYBRID__ROUTE_SIGMOID, norm = op->norm;
     void *args[8];
     args[0] = &o.logits; args[1] = &o.n_expert; args[2] = &o.n_used; args[3] = &kind; args[4] = &norm; args[5] = &o.scale; args[6] = &o.ids; args[7] = &o.weights;
-    hybrid__cuda_launch3(q, HYBRID__MODULE_EXPERTS, HYBRID__KERNEL_ROUTE, op->n, 1, 1, (unsigned)hybrid__div_up(op->n_expert, 32) * 32, 1, 0, args);
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_EXPERTS, HYBRID__KERNEL_ROUTE, op->n, 1, 1, (unsigned)hybrid__div_up(op->n_expert, 32) * 32, 1, 0, args);
 }
 
-static void hybrid__cuda_op_combine(hybrid__cuda_queue *q, const hybrid__op_combine *op)
+static void hybrid__cuda_op_combine(hybrid__cuda_at *at, const hybrid__op_combine *op)
 {
-    const bool by_4 = hybrid__cuda_by_4(op->x, op->n_embd) && hybrid__cuda_by_4(op->y, op->n_embd);
+    const bool by_4 = hybrid__cuda_by_4(op->x, op->n_embd) && hybrid__cuda_by_4(op->add, op->n_embd) && hybrid__cuda_by_4(op->out, op->n_embd);
     hybrid__op_combine o = *op;
     int32_t n = (int32_t)op->n_embd;
-    void *args[5];
-    args[0] = &o.x; args[1] = &o.weights; args[2] = &o.n_used; args[3] = &n; args[4] = &o.y;
-    hybrid__cuda_launch3(q, HYBRID__MODULE_ROWS, by_4 ? HYBRID__KERNEL_COMBINE_4 : HYBRID__KERNEL_COMBINE_1, hybrid__div_up(n, by_4 ? 1024 : 256), op->n, 1, 256, 1, 0, args);
+    void *args[6];
+    args[0] = &o.x; args[1] = &o.weights; args[2] = &o.n_used; args[3] = &n; args[4] = &o.add; args[5] = &o.out;
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, by_4 ? HYBRID__KERNEL_COMBINE_4 : HYBRID__KERNEL_COMBINE_1, hybrid__div_up(n, by_4 ? 1024 : 256), op->n, 1, 256, 1, 0, args);
 }
 /* ==== end src/cuda/ops_experts.c ==== */
 
@@ -6273,7 +6404,7 @@ typedef struct hybrid__cuda_backend {
     hybrid__cuda       *cu;
     hybrid__cuda_queue *queue;
     hybrid__cuda_layout layout;
-    hybrid__cuda_batch  batch;
+    hybrid__cuda_at     at;                /* where ops run */
     char               *memory;            /* on the device */
     char               *picture;           /* on the host */
     hybrid__cuda_record records[HYBRID__CUDA_RECORDS], *record;   /* record: of the pass at hand, or NULL */
@@ -6322,7 +6453,7 @@ static void hybrid__cuda_be_begin(hybrid__backend *be, const hybrid__batch *batc
 {
     hybrid__cuda_backend *self = hybrid__cuda_of(be);
     const hybrid__cuda_layout *l = &self->layout;
-    hybrid__cuda_batch *b = &self->batch;
+    hybrid__cuda_batch *b = &self->at.batch;
     char *p = self->picture;
     const size_t n = (size_t)batch->n * sizeof(int32_t);
     size_t row;
@@ -6357,7 +6488,7 @@ static void hybrid__cuda_be_begin(hybrid__backend *be, const hybrid__batch *batc
 /* The record of this shape of batch; a new one takes the place of the one that was used longest ago. */
 static hybrid__cuda_record *hybrid__cuda_record_of(hybrid__cuda_backend *self)
 {
-    const hybrid__cuda_batch *b = &self->batch;
+    const hybrid__cuda_batch *b = &self->at.batch;
     hybrid__cuda_record *oldest = self->records;
     int i;
     for (i = 0; i < HYBRID__CUDA_RECORDS; i++) {
@@ -6383,7 +6514,7 @@ static hybrid__pass hybrid__cuda_be_pass_begin(hybrid__backend *be)
     hybrid__cuda_backend *self = hybrid__cuda_of(be);
     hybrid_error why;
     bool seen;
-    if (self->n_graph_failures >= HYBRID__CUDA_GRAPH_FAILURES || self->batch.n_tiles || self->queue->result || self->queue->rehearsing) return HYBRID__PASS_RUN;      /* tiles: a prompt, which no other is like */
+    if (self->n_graph_failures >= HYBRID__CUDA_GRAPH_FAILURES || self->at.batch.n_tiles || self->queue->result || self->queue->rehearsing) return HYBRID__PASS_RUN;      /* tiles: a prompt, which no other is like */
     self->record = hybrid__cuda_record_of(self);
     seen = self->record->used != 0;
     self->record->used = ++self->clock;
@@ -6416,35 +6547,14 @@ static bool hybrid__cuda_be_pass_end(hybrid__backend *be)
 
 /* ---- the table ---- */
 
-static void hybrid__cuda_be_embed(hybrid__backend *be, const hybrid__op_embed *op) { hybrid__cuda_op_embed(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op); }
-static void hybrid__cuda_be_norm(hybrid__backend *be, const hybrid__op_norm *op) { hybrid__cuda_op_norm(hybrid__cuda_of(be)->queue, op); }
-static void hybrid__cuda_be_matmul(hybrid__backend *be, const hybrid__op_matmul *op)
-{
-    hybrid__cuda_backend *self = hybrid__cuda_of(be);
-    hybrid__cuda_matmul(self->queue, op, self->memory + self->layout.scratch, self->layout.scratch_bytes);
-}
-static void hybrid__cuda_be_rope_table(hybrid__backend *be, const hybrid__op_rope_table *op) { hybrid__cuda_op_rope_table(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op); }
-static void hybrid__cuda_be_rope(hybrid__backend *be, const hybrid__op_rope *op) { hybrid__cuda_op_rope(hybrid__cuda_of(be)->queue, op); }
-static void hybrid__cuda_be_kv_store(hybrid__backend *be, const hybrid__op_kv_store *op) { hybrid__cuda_op_kv_store(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op); }
-static void hybrid__cuda_be_heads(hybrid__backend *be, const hybrid__op_heads *op)
-{
-    if (!hybrid__cuda_op_heads(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op)) hybrid__heads_in_parts(be, op);
-}
-static void hybrid__cuda_be_attention(hybrid__backend *be, const hybrid__op_attention *op) { hybrid__cuda_op_attention(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op); }
-static void hybrid__cuda_be_glu(hybrid__backend *be, const hybrid__op_glu *op) { hybrid__cuda_op_glu(hybrid__cuda_of(be)->queue, op); }
-static void hybrid__cuda_be_route(hybrid__backend *be, const hybrid__op_route *op) { hybrid__cuda_op_route(hybrid__cuda_of(be)->queue, op); }
-static void hybrid__cuda_be_experts(hybrid__backend *be, const hybrid__op_experts *op)
-{
-    hybrid__cuda_op_experts(hybrid__cuda_of(be)->queue, op, hybrid__cuda_of(be)->memory + hybrid__cuda_of(be)->layout.scratch);
-}
-static void hybrid__cuda_be_combine(hybrid__backend *be, const hybrid__op_combine *op) { hybrid__cuda_op_combine(hybrid__cuda_of(be)->queue, op); }
-static void hybrid__cuda_be_add(hybrid__backend *be, float *y, const float *x, int64_t n) { hybrid__cuda_op_add(hybrid__cuda_of(be)->queue, y, x, n); }
-static void hybrid__cuda_be_scale(hybrid__backend *be, float *y, float factor, int64_t n) { hybrid__cuda_op_scale(hybrid__cuda_of(be)->queue, y, factor, n); }
-static void hybrid__cuda_be_softcap(hybrid__backend *be, float *y, float cap, int64_t n) { hybrid__cuda_op_softcap(hybrid__cuda_of(be)->queue, y, cap, n); }
-static void hybrid__cuda_be_top_k(hybrid__backend *be, const hybrid__op_top_k *op)
-{
-    hybrid__cuda_op_top_k(hybrid__cuda_of(be)->queue, op, hybrid__cuda_of(be)->memory + hybrid__cuda_of(be)->layout.scratch);
-}
+#define HYBRID__OP(name_) \
+    static void hybrid__cuda_be_##name_(hybrid__backend *be, const hybrid__op_##name_ *op) { hybrid__cuda_op_##name_(&hybrid__cuda_of(be)->at, op); }
+#define HYBRID__PARTS(name_) \
+    static bool hybrid__cuda_be_##name_(hybrid__backend *be, const hybrid__op_##name_ *op) { return hybrid__cuda_op_##name_(&hybrid__cuda_of(be)->at, op); }
+HYBRID__OPS(HYBRID__OP, HYBRID__PARTS)
+#undef HYBRID__OP
+#undef HYBRID__PARTS
+
 static void hybrid__cuda_be_copy(hybrid__backend *be, void *dst, const void *src, size_t bytes)
 {
     hybrid__cuda_copy(hybrid__cuda_of(be)->queue, dst, src, bytes);
@@ -6455,9 +6565,12 @@ static void hybrid__cuda_be_read(hybrid__backend *be, void *host, const void *sr
 /* Whatever failed on the GPU, the remedy is the same, so it has one code: to go on without. */
 static hybrid_result hybrid__cuda_be_sync(hybrid__backend *be, hybrid_error *error)
 {
+    hybrid__cuda_at *at = &hybrid__cuda_of(be)->at;
     hybrid_error why;
-    if (!hybrid__cuda_sync(hybrid__cuda_of(be)->queue, &why)) return HYBRID_OK;
-    return hybrid__fail(error, HYBRID_ERROR_DEVICE, "%s", why.message);
+    if (hybrid__cuda_sync(at->q, &why)) return hybrid__fail(error, HYBRID_ERROR_DEVICE, "%s", why.message);
+    be->refused = at->refused;
+    at->refused = NULL;
+    return hybrid__refused(be, error);
 }
 
 static void hybrid__cuda_be_destroy(hybrid__backend *be)
@@ -6481,7 +6594,7 @@ static void hybrid__cuda_be_destroy(hybrid__backend *be)
 static hybrid_result hybrid__cuda_backend_fill(hybrid__cuda_backend *self, const hybrid__limits *limits, hybrid_error *error)
 {
     const hybrid__cuda_layout *l = &self->layout;
-    hybrid__cuda_batch *b = &self->batch;
+    hybrid__cuda_batch *b = &self->at.batch;
     void *memory;
     hybrid_result r;
     if (!(self->picture = (char *)hybrid__calloc(self->base.rt, 1, l->picture))) return hybrid__fail_memory(error, l->picture);
@@ -6495,7 +6608,10 @@ static hybrid_result hybrid__cuda_backend_fill(hybrid__cuda_backend *self, const
     b->split_rows = (int32_t *)(void *)(self->memory + l->split_rows);
     b->pages = (int32_t *)(void *)(self->memory + l->pages);
     b->parts = (float *)(void *)(self->memory + l->parts);
+    self->at.scratch = self->memory + l->scratch;
+    self->at.scratch_bytes = l->scratch_bytes;
     if ((r = hybrid__cuda_queue_create(self->cu, &self->queue, error)) != HYBRID_OK) return r;
+    self->at.q = self->queue;
     hybrid__cuda_zero(self->queue, b->parts, hybrid__cuda_split_bytes(&l->split, limits->n_head, limits->head_dim_v));
     if (!hybrid__cuda_workspace(limits, self->cu->cc)) return HYBRID_OK;
     return hybrid__cuda_alloc(self->cu, hybrid__cuda_workspace(limits, self->cu->cc), &self->queue->blas.workspace, error);
@@ -6504,9 +6620,13 @@ static hybrid_result hybrid__cuda_backend_fill(hybrid__cuda_backend *self, const
 static hybrid_result hybrid__cuda_backend_create(hybrid__cuda *cu, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error)
 {
     static const hybrid__backend_ops ops = {
-        "cuda", hybrid__cuda_be_begin, hybrid__cuda_be_pass_begin, hybrid__cuda_be_pass_end, hybrid__cuda_be_embed, hybrid__cuda_be_norm, hybrid__cuda_be_matmul, hybrid__cuda_be_rope_table, hybrid__cuda_be_rope,
-        hybrid__cuda_be_kv_store, hybrid__cuda_be_heads, hybrid__cuda_be_attention, hybrid__cuda_be_glu, hybrid__cuda_be_route, hybrid__cuda_be_experts, hybrid__cuda_be_combine, hybrid__cuda_be_add, hybrid__cuda_be_scale, hybrid__cuda_be_softcap,
-        hybrid__cuda_be_top_k, hybrid__cuda_be_copy, hybrid__cuda_be_write, hybrid__cuda_be_read, hybrid__cuda_be_rehearse, hybrid__cuda_be_sync, hybrid__cuda_be_destroy
+        "cuda",
+#define HYBRID__OP(name_) hybrid__cuda_be_##name_,
+        HYBRID__OPS(HYBRID__OP, HYBRID__OP)
+#undef HYBRID__OP
+#define HYBRID__CALL(result_, name_, parameters_) hybrid__cuda_be_##name_,
+        HYBRID__BACKEND_CALLS(HYBRID__CALL)
+#undef HYBRID__CALL
     };
     hybrid__cuda_backend *self = (hybrid__cuda_backend *)hybrid__calloc(cu->rt, 1, sizeof *self);
     hybrid_result r;
@@ -6701,8 +6821,11 @@ __declspec(allocate(".CRT$XCU")) static void(__cdecl *const hybrid__cuda_registr
     #undef NOMINMAX
 #endif
 #undef HYBRID_CUDA__SOURCE_ID
+#undef HYBRID__BACKEND_CALLS
 #undef HYBRID__BIG_ENDIAN
+#undef HYBRID__CALL
 #undef HYBRID__COUNT
+#undef HYBRID__CPU_KERNELS
 #undef HYBRID__CUBLAS_LIST
 #undef HYBRID__CUDA_FLOATS
 #undef HYBRID__CUDA_HEADS
@@ -6722,6 +6845,9 @@ __declspec(allocate(".CRT$XCU")) static void(__cdecl *const hybrid__cuda_registr
 #undef HYBRID__NOINLINE
 #undef HYBRID__NOMINMAX
 #undef HYBRID__NVRTC_LIST
+#undef HYBRID__OP
+#undef HYBRID__OPS
+#undef HYBRID__PARTS
 #undef HYBRID__PLACE
 #undef HYBRID__PRINTF
 #undef HYBRID__RESTRICT

@@ -78,6 +78,8 @@
 #endif
 
 /* compute */
+#include "compute/ops.inc"
+#include "compute/op.c"
 #include "compute/backend.c"
 #include "compute/target.c"
 #include "compute/trig.c"

@@ -13,6 +13,7 @@
 #include "core/begin.h"
 #include "core/macros.h"
 #include "cuda/system.h"
+#include "compute/ops.inc"
 
 #include "cuda/abi.c"
 #include "cuda/library.c"
@@ -25,6 +26,7 @@
 #include "cuda/blas.c"
 #include "cuda/queue.c"
 #include "cuda/gemm.c"
+#include "cuda/ops.c"
 #include "cuda/ops_matmul.c"
 #include "cuda/ops_rows.c"
 #include "cuda/ops_attention.c"

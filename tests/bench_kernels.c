@@ -69,7 +69,7 @@ static double best_of(hybrid_runtime *rt, hybrid__isa isa, void *scratch, const 
     job.chunks = (int)(job.n / (256 << 10)) + 1;
     while (spent < budget) {
         start = hybrid__now_us();
-        hybrid__cpu_matmul(rt, isa, scratch, op);
+        hybrid__matmul_run(rt, isa, scratch, op);
         t = (double)(hybrid__now_us() - start) * 1e-6;
         best = HYBRID__MIN(best, t);
         spent += t;
@@ -112,7 +112,7 @@ static void bench_type(hybrid_runtime *rt[2], hybrid__isa isa, hybrid_type type,
         double read = 1e9, best, cached;
         int64_t rows = w.ne[1];
         op.n = 1; op.out[0].y_stride = rows;
-        bytes = hybrid__cpu_matmul_bytes(isa, 2, &op);
+        bytes = hybrid__matmul_bytes(isa, 2, &op);
         scratch = hybrid__alloc_aligned(rt[0], bytes);
         best = best_of(rt[threads], isa, scratch, &op, 0.4, &read);
         w.ne[1] = (256 << 10) / (int64_t)row;
@@ -128,7 +128,7 @@ static void bench_type(hybrid_runtime *rt[2], hybrid__isa isa, hybrid_type type,
         for (threads = 0; threads < 2; threads++) {
             if (threads == 1 && ns[at_n] != 512) continue;
             op.n = ns[at_n];
-            bytes = hybrid__cpu_matmul_bytes(isa, 2, &op);
+            bytes = hybrid__matmul_bytes(isa, 2, &op);
             scratch = hybrid__alloc_aligned(rt[0], bytes);
             printf(" %5.0f", 2.0 * (double)k * (double)w.ne[1] * op.n / best_of(rt[threads], isa, scratch, &op, 0.1, NULL) / 1e9);
             hybrid__free_aligned(rt[0], scratch);

@@ -131,7 +131,7 @@ static void bench_matmul(hybrid_type type, int k, int out, int n, const void *da
     roof = n == 1 ? bandwidth() : peak();
     for (r = 0; r < rounds; r++) {
         t = now();
-        mine->ops->matmul(mine, &op);
+        hybrid__do_matmul(mine, &op);
         t = now() - t;
         best = t < best ? t : best;
     }
@@ -164,13 +164,13 @@ static void bench_attention(hybrid_type type, int heads, int heads_kv, int dim, 
     batch_all.runs = &all; batch_all.n_runs = 1; batch_all.n = length;
     batch.runs = &run; batch.n_runs = 1; batch.n = rows;
     be->ops->begin(be, &batch_all);
-    be->ops->kv_store(be, &store);
+    hybrid__do_kv_store(be, &store);
     run.first_row = 0; run.n_rows = rows; run.pos = length - rows; run.pages = pages;
     op.kv = &kv; op.q = q; op.q_stride = op.out_stride = heads * dim; op.out = out; op.n_head = heads; op.scale = 1.0f / sqrtf((float)dim);
     be->ops->begin(be, &batch);
     for (r = 0; r < rounds; r++) {
         t = now();
-        be->ops->attention(be, &op);
+        hybrid__do_attention(be, &op);
         t = now() - t;
         best = t < best ? t : best;
     }
@@ -194,14 +194,17 @@ static void bench_rows(int n, int rows)
             hybrid__op_norm norm;
             hybrid__op_glu glu;
             hybrid__op_rope rope;
+            hybrid__op_add add;
+            hybrid__op_softcap cap;
+            add.a = add.out = cap.out = y; add.b = x; cap.x = y; cap.cap = 30; add.n = cap.n = (int64_t)n * rows;
             norm.kind = kind == 0 ? HYBRID__NORM_RMS : HYBRID__NORM_LAYER; norm.x = x; norm.out = y; norm.x_stride = norm.out_stride = n; norm.w = w; norm.b = NULL; norm.n_rows = rows; norm.n_group = 1; norm.n = n; norm.eps = 1e-5f;
             glu.act = kind == 2 ? HYBRID__ACT_SILU : kind == 3 ? HYBRID__ACT_GELU : HYBRID__ACT_GELU_TANH; glu.gate = x; glu.up = x; glu.out = y; glu.gate_stride = glu.up_stride = glu.out_stride = n; glu.n_rows = rows; glu.n = n;
-            rope.kind = kind == 7 ? HYBRID__ROPE_NEOX : HYBRID__ROPE_NORM; rope.x = y; rope.x_stride = n; rope.n = rows; rope.n_head = n / 64; rope.head_dim = rope.n_rot = 64; rope.table = x;
-            if (kind < 2) be->ops->norm(be, &norm);
-            else if (kind < 5) be->ops->glu(be, &glu);
-            else if (kind == 5) be->ops->add(be, y, x, (int64_t)n * rows);
-            else if (kind == 6) be->ops->softcap(be, y, 30, (int64_t)n * rows);
-            else be->ops->rope(be, &rope);
+            rope.kind = kind == 7 ? HYBRID__ROPE_NEOX : HYBRID__ROPE_NORM; rope.x = rope.out = y; rope.x_stride = rope.out_stride = n; rope.n = rows; rope.n_head = n / 64; rope.head_dim = rope.n_rot = 64; rope.table = x;
+            if (kind < 2) hybrid__do_norm(be, &norm);
+            else if (kind < 5) hybrid__do_glu(be, &glu);
+            else if (kind == 5) hybrid__do_add(be, &add);
+            else if (kind == 6) hybrid__do_softcap(be, &cap);
+            else hybrid__do_rope(be, &rope);
             t = now() - t;
             best = t < best ? t : best;
         }

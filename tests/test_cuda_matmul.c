@@ -102,7 +102,17 @@ static void product(const hybrid_type *type, const int64_t *out, int n_out, int6
         op.out[j].bias = bias ? (const float *)device_copy(b[j], (size_t)out[j] * sizeof(float)) : NULL;
         op.out[j].y = (float *)device_copy(y0[j], y_bytes[j]);
         op.out[j].y_stride = y_stride[j];
-        op.out[j].add = add;
+        if (add) {                          /* what is there, or what lies elsewhere */
+            op.out[j].add = op.out[j].y;
+            op.out[j].add_stride = y_stride[j];
+            if (j % 2 || out[j] % 3 == 0) {
+                float *junk = (float *)malloc(y_bytes[j]);
+                for (i = 0; i < n * y_stride[j]; i++) junk[i] = i % y_stride[j] < out[j] ? 1234 : y0[j][i];
+                op.out[j].add = (const float *)device_copy(y0[j], y_bytes[j]);
+                hybrid__cuda_write(queue, op.out[j].y, junk, y_bytes[j]);
+                free(junk);
+            }
+        }
     }
     if (cut < 1) {                          /* fewer rows of W at a time: x, and some rows */
         size_t x_bytes = hybrid__cuda_x_bytes(n, k), row = (size_t)hybrid__cuda_pad(k) * 2, part = (size_t)((double)(scratch_bytes - x_bytes) * cut);
@@ -133,6 +143,7 @@ static void product(const hybrid_type *type, const int64_t *out, int n_out, int6
               worst, (int)at_row, (int)at_column, limit);
         CHECK(untouched, "%s (%d, %d) n %d: wrote beyond a row", hybrid_type_name(type[j]), (int)out[j], (int)k, n);
         hybrid__cuda_free(cu, (void *)(uintptr_t)op.out[j].bias);
+        if (op.out[j].add != op.out[j].y) hybrid__cuda_free(cu, (void *)(uintptr_t)op.out[j].add);
         hybrid__cuda_free(cu, op.out[j].y);
         matrix_free(&m[j]);
         free(y0[j]); free(y[j]); free(b[j]);
@@ -270,6 +281,7 @@ static void experts(const hybrid_type *type, const int64_t *out, int n_out, int6
     const bool few = hybrid__cuda_experts_few(n, n_used, n_expert);
     matrix m[2];
     hybrid__op_experts op;
+    hybrid__cuda_at at;
     hybrid_error error;
     const int64_t x_stride = k + (hybrid__cuda_is_float(type[0]) ? 3 : 4);
     int64_t y_stride[2], i, r, c;
@@ -297,11 +309,13 @@ static void experts(const hybrid_type *type, const int64_t *out, int n_out, int6
         op.out[j].y = (float *)device_copy(y[j], y_bytes[j]);
     }
     scratch = device_copy(NULL, scratch_bytes);
+    memset(&at, 0, sizeof at);
+    at.q = queue; at.scratch = (char *)scratch; at.scratch_bytes = scratch_bytes;
     for (pass = 0; pass < (again < n ? 2 : 1); pass++) {
         const int from = pass ? again : 0;
         op.x = (const float *)x_device + (each_own ? from * n_used : from) * x_stride;
         op.ids = (const int32_t *)ids_device + from * n_used; op.n = n - from;
-        hybrid__cuda_op_experts(queue, &op, scratch);
+        hybrid__cuda_op_experts(&at, &op);
         for (j = 0; j < n_out; j++) hybrid__cuda_read(queue, pass ? alone[j] : y[j], op.out[j].y, y_bytes[j]);
         CHECK(hybrid__cuda_sync(queue, &error) == HYBRID_OK, "%s", error.message);
     }

@@ -9,6 +9,7 @@
 static hybrid_runtime *rt;
 static hybrid__cuda *cu;
 static hybrid__cuda_queue *queue;
+static hybrid__cuda_at plain;                                    /* without a batch */
 static uint64_t seed = 88172645463325252ull;
 
 /* ---- helpers -------------------------------------------------------------------------------------------------------- */
@@ -61,6 +62,14 @@ static double difference(const float *a, int64_t a_stride, const float *b, int64
             if (!(d <= worst)) worst = d == d ? d : HUGE_VAL;
         }
     return worst;
+}
+
+static hybrid__cuda_at *at_batch(const hybrid__cuda_batch *b)
+{
+    static hybrid__cuda_at at;
+    at = plain;
+    at.batch = *b;
+    return &at;
 }
 
 /* A batch on the device, from runs. */
@@ -130,7 +139,7 @@ static void test_norm_case(hybrid__norm_kind kind, int rows, int groups, int n, 
     op.kind = kind; op.x = (const float *)dx; op.x_stride = stride; op.out = (float *)dy; op.out_stride = stride;
     op.w = w ? (const float *)dw : NULL; op.b = b ? (const float *)db : NULL;
     op.n_rows = rows; op.n_group = groups; op.n = n; op.eps = 1e-5f;
-    hybrid__cuda_op_norm(queue, &op);
+    hybrid__cuda_op_norm(&plain, &op);
     if (device_get(got, dy, (size_t)(rows * stride) * 4)) {
         d = difference(got, stride, want, stride, rows, stride, 1);                  /* also what lies between the groups and the next row */
         CHECK(d < 2e-6, "norm %d rows %d groups %d n %d: %g", (int)kind, rows, groups, n, d);
@@ -177,7 +186,7 @@ static void test_glu(void)
                 op.gate = (const float *)dx; op.up = up ? (const float *)dx + n : NULL; op.out = (float *)dx;
                 op.gate_stride = op.up_stride = op.out_stride = stride;
                 op.n_rows = rows; op.n = n;
-                hybrid__cuda_op_glu(queue, &op);
+                hybrid__cuda_op_glu(&plain, &op);
                 if (device_get(x, dx, (size_t)(rows * stride) * 4)) {
                     d = difference(x, stride, want, stride, rows, stride, 1);
                     CHECK(d < 2e-6, "glu act %d n %d: %g", act, n, d);
@@ -198,9 +207,7 @@ static void test_values(void)
             float *x = normals((size_t)n), *y = normals((size_t)n), *got = (float *)malloc((size_t)n * 4);
             void *dx = device_put(x, (size_t)n * 4), *dy = device_put(y, (size_t)n * 4);
             double d;
-            if (k == 0) hybrid__cuda_op_add(queue, (float *)dy, (const float *)dx, n);
-            else if (k == 1) hybrid__cuda_op_scale(queue, (float *)dy, 0.37f, n);
-            else hybrid__cuda_op_softcap(queue, (float *)dy, 1.5f, n);
+            hybrid__cuda_values(&plain, (float *)dy, (const float *)dy, k == 0 ? (const float *)dx : NULL, k == 1 ? 0.37f : 1.5f, n, (hybrid__cuda_values_kind)k);
             for (j = 0; j < n; j++) y[j] = k == 0 ? y[j] + x[j] : k == 1 ? y[j] * 0.37f : (float)(1.5 * tanh(y[j] / 1.5));
             if (device_get(got, dy, (size_t)n * 4)) {
                 d = difference(got, n, y, n, 1, n, 1);
@@ -237,9 +244,9 @@ static void test_rope(void)
         for (i = 0; i < n; i++) t.pos[i] *= 1000;                                    /* far positions: the angles need a double */
         hybrid__cuda_write(queue, t.b.pos, t.pos, (size_t)n * 4);
         to.inv_freq = (const double *)df; to.n_rot = 2 * half; to.scale = 1.19f; to.table = (float *)dt;
-        hybrid__cuda_op_rope_table(queue, &t.b, &to);
-        op.kind = cases[c].kind; op.x = (float *)dx; op.x_stride = stride; op.n = n; op.n_head = cases[c].heads; op.head_dim = dim; op.n_rot = 2 * half; op.table = (const float *)dt;
-        hybrid__cuda_op_rope(queue, &op);
+        hybrid__cuda_op_rope_table(at_batch(&t.b), &to);
+        op.kind = cases[c].kind; op.x = op.out = (float *)dx; op.x_stride = op.out_stride = stride; op.n = n; op.n_head = cases[c].heads; op.head_dim = dim; op.n_rot = 2 * half; op.table = (const float *)dt;
+        hybrid__cuda_op_rope(&plain, &op);
         if (device_get(cs, dt, (size_t)(n * half * 2) * 4) && device_get(got, dx, (size_t)(n * stride) * 4)) {
             for (r = 0; r < n; r++)
                 for (i = 0; i < half; i++) {
@@ -247,7 +254,7 @@ static void test_rope(void)
                     worst = LARGER(worst, fabs(cs[(r * half + i) * 2 + 1] - 1.19 * sin(t.pos[r] * freq[i])));
                 }
             CHECK(worst < 3e-7, "table: %g", worst);
-            op.x = x; op.table = cs;
+            op.x = op.out = x; op.table = cs;
             for (r = 0; r < n; r++) hybrid__rope_generic(&op, r);
             CHECK(difference(got, stride, x, stride, n, stride, 1) < 1e-6, "rope %d of %d", 2 * half, dim);
         }
@@ -284,8 +291,8 @@ static void test_embed(void)
             dt = device_put(table, row * (size_t)vocab); dy = device_put(want, (size_t)(5 * k) * 4);
             memset(&w, 0, sizeof w);
             w.type = types[i]; w.ne[0] = k; w.ne[1] = vocab; w.nb[1] = row; w.data = dt;
-            op.table = &w; op.index = index; op.scale = 1.5f; op.add = add != 0; op.out = (float *)dy;
-            hybrid__cuda_op_embed(queue, &t.b, &op);
+            op.table = &w; op.index = index; op.scale = 1.5f; op.add = add ? (const float *)dy : NULL; op.out = (float *)dy;
+            hybrid__cuda_op_embed(at_batch(&t.b), &op);
             for (r = 0; r < (index == HYBRID__INDEX_OUT ? 4 : 5); r++) {
                 const int32_t *ids = index == HYBRID__INDEX_OUT ? t.out : index == HYBRID__INDEX_POS ? t.pos : t.ids;
                 hybrid_dequantize(types[i], table + (size_t)ids[r] * row, values, (size_t)k);
@@ -397,16 +404,16 @@ static void world_run(attention_world *w, const attention_case *c, int first, in
     st.kv = &w->device;
     st.k = (const float *)dq + c->n_head * c->dim_k; st.k_stride = w->stride;
     st.v = st.k + c->n_head_kv * c->dim_k; st.v_stride = w->stride;
-    if (store) hybrid__cuda_op_kv_store(queue, &t.b, &st);
+    if (store) hybrid__cuda_op_kv_store(at_batch(&t.b), &st);
     memset(&op, 0, sizeof op);
     op.kv = &w->device;
     op.q = (const float *)dq; op.q_stride = w->stride;
     op.out = (float *)dout; op.out_stride = w->out_stride;
     op.n_head = c->n_head; op.scale = 1.0f / sqrtf((float)c->dim_k); op.softcap = c->softcap; op.window = c->window;
     op.sinks = c->sinks ? (const float *)ds : NULL;
-    hybrid__cuda_op_attention(queue, &t.b, &op);
+    hybrid__cuda_op_attention(at_batch(&t.b), &op);
     hybrid__cuda_write(queue, dout, out + row0 * w->out_stride, (size_t)(t.b.n * w->out_stride) * 4);
-    hybrid__cuda_op_attention(queue, &t.b, &op);                 /* and again: counters of blocks are as they were */
+    hybrid__cuda_op_attention(at_batch(&t.b), &op);                 /* and again: counters of blocks are as they were */
     device_get(out + row0 * w->out_stride, dout, (size_t)(t.b.n * w->out_stride) * 4);
     device_free(dq); device_free(dout); device_free(ds);
     batch_end(&t);
@@ -494,19 +501,20 @@ static void test_heads_case(hybrid_type type, int dim, int dim_v, int n_head, in
     dk2 = device_put(ca, bytes); kv2.k = (char *)dk2; kv2.v = kv2.k + 2 * kv.page_bytes_k;
     memset(&on, 0, sizeof on);
     on.kind = norm == 2 ? HYBRID__NORM_LAYER : HYBRID__NORM_RMS; on.w = (const float *)dw; on.n_rows = n; on.n = dim; on.eps = 1e-6f; on.x_stride = on.out_stride = stride;
-    orr.kind = rope; orr.x_stride = stride; orr.n = n; orr.head_dim = dim; orr.n_rot = n_rot; orr.table = (const float *)dt;
+    orr.kind = rope; orr.x_stride = orr.out_stride = stride; orr.n = n; orr.head_dim = dim; orr.n_rot = n_rot; orr.table = (const float *)dt;
     for (i = 0; i < 2; i++) {
-        on.x = on.out = orr.x = (float *)dx + (i ? n_head * dim : 0);
+        on.out = orr.out = (float *)dx + (i ? n_head * dim : 0);
+        on.x = orr.x = on.out;
         orr.n_head = i ? n_head_kv : n_head; on.n_group = orr.n_head;
-        if (norm) hybrid__cuda_op_norm(queue, &on);
-        if (n_rot) hybrid__cuda_op_rope(queue, &orr);
+        if (norm) hybrid__cuda_op_norm(&plain, &on);
+        if (n_rot) hybrid__cuda_op_rope(&plain, &orr);
     }
     st.kv = &kv; st.k = (float *)dx + n_head * dim; st.v = st.k + n_head_kv * dim; st.k_stride = st.v_stride = stride;
-    hybrid__cuda_op_kv_store(queue, &t.b, &st);
+    hybrid__cuda_op_kv_store(at_batch(&t.b), &st);
     memset(&op, 0, sizeof op);
-    op.kv = &kv2; op.q = (float *)dy; op.k = op.q + n_head * dim; op.v = op.k + n_head_kv * dim; op.stride = stride; op.n_head = n_head;
+    op.kv = &kv2; op.q = op.q_out = (float *)dy; op.k = op.k_out = op.q_out + n_head * dim; op.v = op.k + n_head_kv * dim; op.stride = op.out_stride = stride; op.n_head = n_head;
     op.q_norm = op.k_norm = norm ? (const float *)dw : NULL; op.norm = on.kind; op.eps = 1e-6f; op.rope = rope; op.table = (const float *)dt; op.n_rot = n_rot;
-    CHECK(hybrid__cuda_op_heads(queue, &t.b, &op), "refused");
+    CHECK(hybrid__cuda_op_heads(at_batch(&t.b), &op), "refused");
     if (device_get(a, dx, (size_t)(n * stride) * 4) && device_get(b, dy, (size_t)(n * stride) * 4))
         CHECK(difference(b, stride, a, stride, n, stride, 1) < 3e-6, "%s %d/%d rot %d: %g", hybrid_type_name(type), dim, dim_v, n_rot, difference(b, stride, a, stride, n, stride, 1));
     if (device_get(ca, kv.k, bytes) && device_get(cb, kv2.k, bytes)) {
@@ -612,7 +620,7 @@ static void test_long_attention_case(hybrid_type type, int dim, int n_head)
         op.kv = &host;
         for (h = 0; h < n_head; h++) hybrid__attention_row_generic(&op, pages, positions[i], h, q + h * dim, want + h * dim);
         op.kv = &device; op.q = (const float *)dq; op.out = (float *)dout;
-        hybrid__cuda_op_attention(queue, &t.b, &op);
+        hybrid__cuda_op_attention(at_batch(&t.b), &op);
         device_get(out, dout, (size_t)(n_head * dim) * 4);
         d = difference(out, dim, want, dim, n_head, dim, 1);
         CHECK(d < limit, "%s, position %d: %g", hybrid_type_name(type), positions[i], d);
@@ -646,6 +654,7 @@ static void test_top_k_case(int n_vocab, int k, int rows, int levels)
     float *x = normals((size_t)(rows * stride)), *values = (float *)malloc((size_t)(rows * k) * 4), *stats = (float *)malloc((size_t)rows * 8);
     int *order = (int *)malloc((size_t)n_vocab * sizeof(int)), *ids = (int *)malloc((size_t)(rows * k) * 4), r, i, wrong = 0;
     hybrid__op_top_k op;
+    hybrid__cuda_at at;
     void *dx, *di, *dv, *ds, *scratch;
     for (i = 0; i < rows * stride; i++) {
         x[i] *= 5;
@@ -659,7 +668,9 @@ static void test_top_k_case(int n_vocab, int k, int rows, int levels)
     scratch = device_new(hybrid__cuda_top_k_bytes(rows, n_vocab, k));
     op.logits = (const float *)dx; op.stride = stride; op.n_rows = rows; op.n = n_vocab; op.k = k;
     op.ids = (int32_t *)di; op.values = (float *)dv; op.stats = (float *)ds;
-    hybrid__cuda_op_top_k(queue, &op, scratch);
+    at = plain;
+    at.scratch = (char *)scratch;
+    hybrid__cuda_op_top_k(&at, &op);
     if (device_get(ids, di, (size_t)(rows * k) * 4) && device_get(values, dv, (size_t)(rows * k) * 4) && device_get(stats, ds, (size_t)rows * 8))
         for (r = 0; r < rows; r++) {
             double sum = 0;
@@ -712,7 +723,7 @@ static void test_route_case(hybrid__route_kind kind, int n, int n_expert, int n_
     dx = device_put(x, (size_t)(n * n_expert) * 4);
     op.kind = kind; op.logits = (const float *)dx; op.n = n; op.n_expert = n_expert; op.n_used = n_used; op.norm = norm; op.scale = scale;
     op.ids = (int32_t *)di; op.weights = (float *)dw;
-    hybrid__cuda_op_route(queue, &op);
+    hybrid__cuda_op_route(&plain, &op);
     if (device_get(ids, di, (size_t)(n * n_used) * 4) && device_get(weights, dw, (size_t)(n * n_used) * 4))
         for (r = 0; r < n; r++) {
             float *row = x + r * n_expert;
@@ -810,8 +821,8 @@ static void test_combine(void)
                 for (s = 0; s < k; s++) sum += (double)w[r * k + s] * x[(r * k + s) * n + i];
                 y[r * n + i] = (float)sum;
             }
-        op.x = (const float *)dx; op.weights = (const float *)dw; op.n = rows; op.n_used = k; op.n_embd = n; op.y = (float *)dy;
-        hybrid__cuda_op_combine(queue, &op);
+        op.x = (const float *)dx; op.weights = (const float *)dw; op.n = rows; op.n_used = k; op.n_embd = n; op.add = op.out = (float *)dy;
+        hybrid__cuda_op_combine(&plain, &op);
         if (device_get(got, dy, (size_t)(rows * n) * 4)) {
             double d = difference(got, n, y, n, rows, n, 1);
             CHECK(d < 2e-6, "%d of %d values: %g", k, n, d);
@@ -837,6 +848,7 @@ int main(void)
         return test_end();
     }
     if (hybrid__cuda_queue_create(cu, &queue, &error)) { printf("%s\n", error.message); return 1; }
+    plain.q = queue;
     if (test_wanted("norm")) test_norm();
     if (test_wanted("glu")) test_glu();
     if (test_wanted("values")) test_values();

@@ -253,7 +253,7 @@ static void test_driver(int threads, int n, int64_t k, hybrid__isa isa)
     hybrid_runtime *rt = NULL;
     hybrid__op_matmul op;
     hybrid__tensor w[4];
-    float *x = (float *)malloc((size_t)k * (size_t)n * sizeof *x), bias[300];
+    float *x = (float *)malloc((size_t)k * (size_t)n * sizeof *x), bias[300], halves[300];         /* halves: the same row of 1.5 for every row of x */
     float *y[4], *want = (float *)malloc((size_t)n * 300 * sizeof *want);
     size_t bytes;
     char *scratch, *repacked[4];
@@ -264,7 +264,7 @@ static void test_driver(int threads, int n, int64_t k, hybrid__isa isa)
     desc.n_threads = threads;
     CHECK(hybrid_runtime_create(&desc, &rt, NULL) == HYBRID_OK, "runtime");
     fill_acts(x, (size_t)k * (size_t)n, ACTS_OUTLIERS);
-    for (i = 0; i < 300; i++) bias[i] = rng_float();
+    for (i = 0; i < 300; i++) { bias[i] = rng_float(); halves[i] = 1.5f; }
     op.x = x; op.x_stride = k; op.n = n; op.n_out = 4;
     for (i = 0; i < 4; i++) {
         w[i].type = unit == 32 ? types[rng() % 5] : types[rng() % 10];
@@ -275,16 +275,17 @@ static void test_driver(int threads, int n, int64_t k, hybrid__isa isa)
         repacked[i] = hybrid__repack_for(isa, w[i].type) && rng() % 3 ? (char *)malloc(w[i].nb[1] * (size_t)(rows[i] / 8 * 8) + 1) : NULL;
         if (repacked[i]) hybrid__repack_for(isa, w[i].type)->lay((const char *)w[i].data, w[i].nb[1], k, 0, rows[i] / 8 * 8, repacked[i]);
         y[i] = (float *)malloc((size_t)n * (size_t)(rows[i] + i) * sizeof(float));
-        for (j = 0; j < n * (rows[i] + i); j++) y[i][j] = 1.5f;
+        for (j = 0; j < n * (rows[i] + i); j++) y[i][j] = i == 3 ? 99.0f : 1.5f;
         op.out[i].w = &w[i]; op.out[i].y = y[i]; op.out[i].y_stride = rows[i] + i;
-        op.out[i].add = i % 2 == 1;
+        op.out[i].add = i == 1 ? y[i] : i == 3 ? halves : NULL;                                  /* in place, and from elsewhere */
+        op.out[i].add_stride = i == 1 ? op.out[i].y_stride : 0;
         op.out[i].bias = i >= 2 ? bias : NULL;
     }
-    bytes = hybrid__cpu_matmul_bytes(isa, threads, &op);                                       /* a plan does not know what will be repacked */
+    bytes = hybrid__matmul_bytes(isa, threads, &op);                                       /* a plan does not know what will be repacked */
     for (i = 0; i < 4; i++) w[i].repacked = repacked[i];
     scratch = (char *)hybrid__alloc_aligned(rt, bytes + 8);
     memset(scratch + bytes, 0x77, 8);
-    hybrid__cpu_matmul(rt, isa, scratch, &op);
+    hybrid__matmul_run(rt, isa, scratch, &op);
     for (i = 0; i < 8; i++) CHECK(scratch[bytes + (size_t)i] == 0x77, "scratch overrun");
     for (i = 0; i < 4; i++) {
         bool ok = true;

@@ -156,6 +156,13 @@ static void test_math(uint32_t step)
     }
 }
 
+static void softcap_of(hybrid__backend *be, float *y, float cap, int64_t n)
+{
+    hybrid__op_softcap op;
+    op.x = op.out = y; op.cap = cap; op.n = n;
+    hybrid__do_softcap(be, &op);
+}
+
 /* The vector forms of the same functions, over the same floats, through the operations that use them. */
 static void test_math_targets(uint32_t step)
 {
@@ -172,13 +179,13 @@ static void test_math_targets(uint32_t step)
                 int64_t d;
                 memset(&op, 0, sizeof op);
                 op.act = (hybrid__act_kind)act; op.gate = x; op.n_rows = 1; op.n = N;
-                op.out = y[0]; targets[0].be->ops->glu(targets[0].be, &op);
-                op.out = y[1]; targets[t].be->ops->glu(targets[t].be, &op);
+                op.out = y[0]; hybrid__do_glu(targets[0].be, &op);
+                op.out = y[1]; hybrid__do_glu(targets[t].be, &op);
                 d = first_difference(y[0], y[1], N);
                 if (d >= 0) { CHECK(0, "%s activation %d of %.9g: %.9g, not %.9g", targets[t].name, act, (double)x[d], (double)y[1][d], (double)y[0][d]); return; }
             }
-            memcpy(y[0], x, sizeof x); targets[0].be->ops->softcap(targets[0].be, y[0], 1.0f, N);
-            memcpy(y[1], x, sizeof x); targets[t].be->ops->softcap(targets[t].be, y[1], 1.0f, N);
+            memcpy(y[0], x, sizeof x); softcap_of(targets[0].be, y[0], 1.0f, N);
+            memcpy(y[1], x, sizeof x); softcap_of(targets[t].be, y[1], 1.0f, N);
             if (first_difference(y[0], y[1], N) >= 0) { CHECK(0, "%s tanh near %.9g", targets[t].name, (double)x[0]); return; }
         }
     }
@@ -212,13 +219,13 @@ static void test_norm(void)
                     memset(&op, 0, sizeof op);
                     op.kind = (hybrid__norm_kind)kind; op.x = x; op.x_stride = stride; op.out = out[t != 0]; op.out_stride = n;
                     op.w = variant & 1 ? w : NULL; op.b = variant & 2 ? b : NULL; op.n_rows = rows; op.n_group = 1; op.n = n; op.eps = 1e-5f;
-                    targets[t].be->ops->norm(targets[t].be, &op);
+                    hybrid__do_norm(targets[t].be, &op);
                     if (t) CHECK(first_difference(out[0], out[1], (size_t)(rows * n)) < 0, "%s kind %d n %d", targets[t].name, kind, n);
                     else CHECK(distance(out[0], exact, (size_t)(rows * n)) < 2e-6, "kind %d n %d: %g", kind, n, distance(out[0], exact, (size_t)(rows * n)));
                     if (t) {
                         float *self = copy_floats(x, (size_t)(rows * stride));             /* in place */
                         op.x = op.out = self; op.out_stride = stride;
-                        targets[t].be->ops->norm(targets[t].be, &op);
+                        hybrid__do_norm(targets[t].be, &op);
                         CHECK(first_difference(out[0], self, (size_t)n) < 0, "%s in place, n %d", targets[t].name, n);
                         free(self);
                         free(out[1]);
@@ -255,8 +262,8 @@ static void test_rope(void)
             for (t = 0; t < n_targets; t++) {
                 hybrid__op_rope op;
                 out[t != 0] = copy_floats(x, (size_t)(n * stride));
-                op.kind = (hybrid__rope_kind)kind; op.x = out[t != 0]; op.x_stride = stride; op.n = n; op.n_head = heads; op.head_dim = dim; op.n_rot = rot; op.table = table;
-                targets[t].be->ops->rope(targets[t].be, &op);
+                op.kind = (hybrid__rope_kind)kind; op.x = op.out = out[t != 0]; op.x_stride = op.out_stride = stride; op.n = n; op.n_head = heads; op.head_dim = dim; op.n_rot = rot; op.table = table;
+                hybrid__do_rope(targets[t].be, &op);
                 if (t) CHECK(first_difference(out[0], out[1], (size_t)(n * stride)) < 0, "%s kind %d dim %d rot %d", targets[t].name, kind, dim, rot);
                 else CHECK(distance(out[0], exact, (size_t)(n * stride)) < 3e-7, "kind %d dim %d rot %d: %g", kind, dim, rot, distance(out[0], exact, (size_t)(n * stride)));
                 if (t) free(out[1]);
@@ -278,6 +285,8 @@ static void test_values(void)
         exact = (double *)malloc(sizeof(double) * (size_t)(rows * n));
         for (k = 0; k < 9; k++) {
             hybrid__op_glu op;
+            hybrid__op_add add;
+            hybrid__op_scale scale;
             act = k % 3;
             for (t = 0; t < rows * n; t++) {
                 double g = act == HYBRID__ACT_SILU ? exact_silu(x[t]) : act == HYBRID__ACT_GELU ? exact_gelu(x[t]) : exact_gelu_tanh(x[t]);
@@ -288,10 +297,10 @@ static void test_values(void)
                 float *out = y[t != 0] = copy_floats(x, (size_t)(rows * n));
                 op.act = (hybrid__act_kind)act; op.gate = out; op.up = k < 3 ? z : NULL; op.out = out;
                 op.gate_stride = op.up_stride = op.out_stride = n; op.n_rows = rows; op.n = n;
-                if (k < 6) be->ops->glu(be, &op);
-                else if (k == 6) be->ops->add(be, out, z, (int64_t)rows * n);
-                else if (k == 7) be->ops->scale(be, out, 1.7f, (int64_t)rows * n);
-                else be->ops->softcap(be, out, 1.5f, (int64_t)rows * n);
+                if (k < 6) hybrid__do_glu(be, &op);
+                else if (k == 6) { add.a = add.out = out; add.b = z; add.n = (int64_t)rows * n; hybrid__do_add(be, &add); }
+                else if (k == 7) { scale.x = scale.out = out; scale.factor = 1.7f; scale.n = (int64_t)rows * n; hybrid__do_scale(be, &scale); }
+                else softcap_of(be, out, 1.5f, (int64_t)rows * n);
                 if (t) { CHECK(first_difference(y[0], y[1], (size_t)(rows * n)) < 0, "%s case %d n %d", targets[t].name, k, n); free(y[1]); }
                 else CHECK(distance(y[0], exact, (size_t)(rows * n)) < 2e-7, "case %d n %d: %g", k, n, distance(y[0], exact, (size_t)(rows * n)));
             }
@@ -328,9 +337,10 @@ static void test_embed(void)
                 memset(&batch, 0, sizeof batch);
                 batch.ids = ids; batch.n = 4;
                 targets[t].be->ops->begin(targets[t].be, &batch);
-                op.table = &table; op.index = HYBRID__INDEX_ID; op.scale = 3.5f; op.add = add != 0;
+                op.table = &table; op.index = HYBRID__INDEX_ID; op.scale = 3.5f;
                 op.out = y[t != 0] = copy_floats(start, (size_t)(4 * n_embd));
-                targets[t].be->ops->embed(targets[t].be, &op);
+                op.add = add ? op.out : NULL;
+                hybrid__do_embed(targets[t].be, &op);
                 if (t) { CHECK(first_difference(y[0], y[1], (size_t)(4 * n_embd)) < 0, "%s type %d", targets[t].name, (int)types[i]); free(y[1]); }
                 else CHECK(distance(y[0], exact, (size_t)(4 * n_embd)) < 2e-7, "type %d add %d: %g", (int)types[i], add, distance(y[0], exact, (size_t)(4 * n_embd)));
             }
@@ -350,7 +360,7 @@ static void test_top_k(void)
     TEST("top k");
     for (i = 0; i < ROWS * (N + 1); i++) x[i] = floorf(8 * x[i]);              /* many equal ones */
     op.logits = x; op.stride = N + 1; op.n_rows = ROWS; op.n = N; op.k = K; op.ids = ids; op.values = values; op.stats = stats;
-    targets[0].be->ops->top_k(targets[0].be, &op);
+    hybrid__do_top_k(targets[0].be, &op);
     for (r = 0; r < ROWS; r++) {
         const float *row = x + r * (N + 1);
         double sum = 0;
@@ -427,7 +437,7 @@ static void attention_store(const target *t, const attention_case *c, attention_
     hybrid__batch batch;
     begin_runs(t->be, &batch, d->all, c->n_seq);
     op.kv = &d->kv; op.k = d->k; op.k_stride = c->n_head_kv * c->dim_k; op.v = d->v; op.v_stride = c->n_head_kv * c->dim_v;
-    t->be->ops->kv_store(t->be, &op);
+    hybrid__do_kv_store(t->be, &op);
 }
 
 static float attention_scale(const attention_case *c) { return 1.5f / sqrtf((float)c->dim_k); }
@@ -438,7 +448,7 @@ static void attention_run(hybrid__backend *be, const attention_case *c, const at
     begin_runs(be, &batch, runs, n_runs);
     op.kv = &d->kv; op.q = d->q; op.q_stride = c->n_head * c->dim_k; op.out = out; op.out_stride = c->n_head * c->dim_v;
     op.n_head = c->n_head; op.scale = attention_scale(c); op.softcap = c->softcap; op.window = c->window; op.sinks = c->sinks ? d->sinks : NULL;
-    be->ops->attention(be, &op);
+    hybrid__do_attention(be, &op);
 }
 
 /* Softmax in the schoolbook way, over what is stored. */
@@ -608,9 +618,10 @@ static void test_matmul(void)
                         bool reference = t == 0 && threads == 1;
                         memset(&op, 0, sizeof op);
                         op.x = x; op.x_stride = k; op.n = n; op.n_out = 1;
-                        op.out[0].w = &tensor; op.out[0].bias = variant ? bias : NULL; op.out[0].add = variant == 2; op.out[0].y_stride = out;
+                        op.out[0].w = &tensor; op.out[0].bias = variant ? bias : NULL; op.out[0].y_stride = op.out[0].add_stride = out;
                         op.out[0].y = y[!reference] = copy_floats(start, values);
-                        be->ops->matmul(be, &op);
+                        op.out[0].add = variant == 2 ? op.out[0].y : NULL;
+                        hybrid__do_matmul(be, &op);
                         if (reference) CHECK(distance(y[0], exact, values) < 2e-6, "type %d k %d: %g", (int)types[u], k, distance(y[0], exact, values));
                         else CHECK(first_difference(y[0], y[1], values) < 0, "%s, %d threads: type %d k %d out %d n %d variant %d differs at %d", targets[t].name, threads,
                             (int)types[u], k, out, n, variant, (int)first_difference(y[0], y[1], values));
@@ -645,10 +656,10 @@ static void test_matmul_batch(void)
             x[3 * K + 1039] = hybrid__bits_f32(0x7FC00000u);                /* a NaN stays in its row */
             be = create_backend(targets[t].name, 2, &tensor, 1);
             op.x_stride = K; op.n_out = 1; op.out[0].w = &tensor; op.out[0].y_stride = OUT;
-            for (i = 0; i < N; i++) { op.x = x + i * K; op.n = 1; op.out[0].y = one + i * OUT; be->ops->matmul(be, &op); }
+            for (i = 0; i < N; i++) { op.x = x + i * K; op.n = 1; op.out[0].y = one + i * OUT; hybrid__do_matmul(be, &op); }
             for (n = 2; n <= N; n += n < 20 ? 1 : 25) {
                 op.x = x; op.n = n; op.out[0].y = y;
-                be->ops->matmul(be, &op);
+                hybrid__do_matmul(be, &op);
                 CHECK(first_difference(one, y, (size_t)(n * OUT)) < 0, "%s type %d n %d", targets[t].name, (int)types[u], n);
             }
             CHECK(one[3 * OUT] != one[3 * OUT] && one[4 * OUT] == one[4 * OUT], "NaN");
@@ -740,7 +751,7 @@ static void test_route(void)
                 hybrid__backend *be = t < n_targets ? targets[t].be : create_backend(targets[n_targets - 1].name, 3, NULL, 0);
                 op.ids = ids[t > 0] = (int32_t *)malloc(n * n_used * sizeof(int32_t));
                 op.weights = weights[t > 0] = (float *)malloc(n * n_used * sizeof(float));
-                be->ops->route(be, &op);
+                hybrid__do_route(be, &op);
                 if (!t) check_route(&op);
                 else CHECK(!memcmp(ids[0], ids[1], n * n_used * sizeof(int32_t)) && first_difference(weights[0], weights[1], n * n_used) < 0, "%d of %d experts, variant %d, target %d", (int)n_used, (int)n_expert, variant, t);
                 if (t) { free(ids[1]); free(weights[1]); }
@@ -769,10 +780,10 @@ static void test_combine(void)
         op.x = x; op.weights = weights; op.n = n; op.n_used = n_used; op.n_embd = width;
         for (t = 0; t < n_targets + 1; t++) {
             hybrid__backend *be = t < n_targets ? targets[t].be : create_backend(targets[n_targets - 1].name, 3, NULL, 0);
-            op.y = copy_floats(start, values);
-            be->ops->combine(be, &op);
-            CHECK(first_difference(op.y, want, values) < 0, "%d x %d x %d, target %d: value %d", n, n_used, width, t, (int)first_difference(op.y, want, values));
-            free(op.y);
+            op.add = op.out = copy_floats(start, values);
+            hybrid__do_combine(be, &op);
+            CHECK(first_difference(op.out, want, values) < 0, "%d x %d x %d, target %d: value %d", n, n_used, width, t, (int)first_difference(op.out, want, values));
+            free(op.out);
             if (t == n_targets) be->ops->destroy(be);
         }
         free(x); free(weights); free(start); free(want);
@@ -843,7 +854,7 @@ static void experts_one_by_one(const hybrid__op_experts *op, const expert_matric
         w.data = m[o].data + (size_t)op->ids[c] * m[o].w.nb[2];
         mm.x = x; mm.x_stride = k; mm.n = mm.n_out = 1;
         mm.out[0].w = &w; mm.out[0].y = want + (size_t)c * (size_t)out; mm.out[0].y_stride = out;
-        be->ops->matmul(be, &mm);
+        hybrid__do_matmul(be, &mm);
         for (r = 0; r < out; r++) {
             for (sum = 0, i = 0; i < k; i++) sum += (double)values[r * k + i] * x[i];
             worst = HYBRID__MAX(worst, fabs(sum - want[c * out + r]));
@@ -886,7 +897,7 @@ static void test_experts(void)
                     op.out[o].w = &m[o].w; op.out[o].y_stride = y_stride;
                     op.out[o].y = (float *)calloc(values, sizeof(float));
                 }
-                be->ops->experts(be, &op);
+                hybrid__do_experts(be, &op);
                 for (o = 0; o < op.n_out; o++) {
                     int c, wrong = 0, beyond = 0, a;
                     for (c = 0; c < n_choices; c++) {
@@ -941,8 +952,8 @@ static void oracle_rope(hybrid__backend *be)
         }
     for (kind = 0; kind < 2; kind++) {
         y = copy_floats(x, ALL);
-        op.kind = kind ? HYBRID__ROPE_NEOX : HYBRID__ROPE_NORM; op.x = y; op.x_stride = HEADS * DIM; op.n = N; op.n_head = HEADS; op.head_dim = op.n_rot = DIM; op.table = table;
-        be->ops->rope(be, &op);
+        op.kind = kind ? HYBRID__ROPE_NEOX : HYBRID__ROPE_NORM; op.x = op.out = y; op.x_stride = op.out_stride = HEADS * DIM; op.n = N; op.n_head = HEADS; op.head_dim = op.n_rot = DIM; op.table = table;
+        hybrid__do_rope(be, &op);
         d = oracle_distance(y, kind ? "rope.neox" : "rope.norm", ALL);
         CHECK(d < 2e-7, "kind %d: %g", kind, d);
     }
@@ -959,14 +970,14 @@ static void oracle_rows(hybrid__backend *be)
         hybrid__op_norm op;
         op.kind = kind ? HYBRID__NORM_LAYER : HYBRID__NORM_RMS; op.x = x; op.out = y = copy_floats(x, 300); op.x_stride = op.out_stride = op.n = 100; op.n_rows = 3; op.n_group = 1;
         op.w = w; op.b = kind ? b : NULL; op.eps = 1e-5f;
-        be->ops->norm(be, &op);
+        hybrid__do_norm(be, &op);
         d = oracle_distance(y, kind ? "norm.layer" : "norm.rms", 300);
         CHECK(d < 3e-7, "norm %d: %g", kind, d);
     }
     for (kind = 0; kind < 3; kind++) {
         hybrid__op_glu op;
         op.act = (hybrid__act_kind)kind; op.gate = gate; op.up = up; op.out = y = copy_floats(gate, 500); op.gate_stride = op.up_stride = op.out_stride = op.n = 500; op.n_rows = 1;
-        be->ops->glu(be, &op);
+        hybrid__do_glu(be, &op);
         d = oracle_distance(y, names[kind], 500);
         CHECK(d < 1e-7, "%s: %g", names[kind], d);
     }
@@ -994,7 +1005,7 @@ static void oracle_attention(const target *t)
         begin_runs(t->be, &batch, d.last, 1);
         op.kv = &d.kv; op.q = part[0]; op.out = out; op.q_stride = op.out_stride = 64; op.n_head = 4; op.scale = 0.25f;
         op.softcap = cases[i].softcap; op.window = 20; op.sinks = cases[i].sinks ? part[3] : NULL;
-        t->be->ops->attention(t->be, &op);
+        hybrid__do_attention(t->be, &op);
         snprintf(name, sizeof name, "attention.%s.out", names[i]);
         far = oracle_distance(out, name, 40 * 64);
         CHECK(far < 5e-7, "%s %s: %g", t->name, names[i], far);

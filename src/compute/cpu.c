@@ -88,14 +88,15 @@ static void hybrid__cpu_embed_chunk(void *arg, int chunk, int lane)
     HYBRID__UNUSED(lane);
     for (row = hybrid__cpu_row_begin(job, chunk); row < end; row++) {
         const char *src = (const char *)op->table->data + (size_t)index[row] * op->table->nb[1];
+        const float *add = op->add ? op->add + row * n : NULL;
         float *out = op->out + row * n, piece[HYBRID__QK_K];
-        if (!op->add) {
+        if (!add) {
             type->dequantize_row(src, out, (size_t)n);
-            if (op->scale != 1.0f) kernels->scale(out, op->scale, n);
+            if (op->scale != 1.0f) kernels->scale(out, out, op->scale, n);
         } else for (i = 0; i < n; i += HYBRID__QK_K) {
             size_t part = (size_t)HYBRID__MIN(n - i, (int64_t)HYBRID__QK_K);
             type->dequantize_row(src + (size_t)i / type->block_size * type->block_bytes, piece, part);
-            kernels->add_scaled(out + i, piece, op->scale, (int64_t)part);
+            kernels->add_scaled(out + i, add + i, piece, op->scale, (int64_t)part);
         }
     }
 }
@@ -192,8 +193,12 @@ static void hybrid__cpu_combine_chunk(void *arg, int chunk, int lane)
     HYBRID__UNUSED(lane);
     for (at = hybrid__cpu_row_begin(job, chunk); at < hybrid__cpu_row_end(job, chunk); at++) {
         int64_t row = at / pieces, i = at % pieces * piece, n = HYBRID__MIN(op->n_embd - i, piece);
-        for (s = 0; s < op->n_used; s++)
-            job->cpu->kernels->add_scaled(op->y + row * op->n_embd + i, op->x + (row * op->n_used + s) * op->n_embd + i, op->weights[row * op->n_used + s], n);
+        float *out = op->out + row * op->n_embd + i;
+        const float *sum = op->add + row * op->n_embd + i;
+        for (s = 0; s < op->n_used; s++, sum = out) {
+            const int64_t choice = row * op->n_used + s;
+            job->cpu->kernels->add_scaled(out, sum, op->x + choice * op->n_embd + i, op->weights[choice], n);
+        }
     }
 }
 static void hybrid__cpu_combine(hybrid__backend *be, const hybrid__op_combine *op)
@@ -202,27 +207,35 @@ static void hybrid__cpu_combine(hybrid__backend *be, const hybrid__op_combine *o
     hybrid__cpu_rows(be, op, op->n * ((op->n_embd + piece - 1) / piece), HYBRID__MIN(op->n_embd, piece) * op->n_used, hybrid__cpu_combine_chunk);
 }
 
-typedef enum hybrid__cpu_values_kind { HYBRID__CPU_ADD, HYBRID__CPU_SCALE, HYBRID__CPU_SOFTCAP } hybrid__cpu_values_kind;
-typedef struct hybrid__cpu_values { hybrid__cpu_values_kind kind; float *y; const float *x; float factor; } hybrid__cpu_values;
-static void hybrid__cpu_values_chunk(void *arg, int chunk, int lane)
+static void hybrid__cpu_add_chunk(void *arg, int chunk, int lane)
 {
     const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
-    const hybrid__cpu_values *op = (const hybrid__cpu_values *)job->op;
-    int64_t at = hybrid__cpu_row_begin(job, chunk), n = hybrid__cpu_row_end(job, chunk) - at;
+    const hybrid__op_add *op = (const hybrid__op_add *)job->op;
+    const int64_t at = hybrid__cpu_row_begin(job, chunk);
     HYBRID__UNUSED(lane);
-    if (op->kind == HYBRID__CPU_ADD) job->cpu->kernels->add(op->y + at, op->x + at, n);
-    else if (op->kind == HYBRID__CPU_SCALE) job->cpu->kernels->scale(op->y + at, op->factor, n);
-    else job->cpu->kernels->softcap(op->y + at, op->factor, n);
+    job->cpu->kernels->add(op->out + at, op->a + at, op->b + at, hybrid__cpu_row_end(job, chunk) - at);
 }
-static void hybrid__cpu_values_run(hybrid__backend *be, float *y, const float *x, float factor, int64_t n, hybrid__cpu_values_kind kind)
+static void hybrid__cpu_add(hybrid__backend *be, const hybrid__op_add *op) { hybrid__cpu_rows(be, op, op->n, 1, hybrid__cpu_add_chunk); }
+
+static void hybrid__cpu_scale_chunk(void *arg, int chunk, int lane)
 {
-    hybrid__cpu_values op;
-    op.kind = kind; op.y = y; op.x = x; op.factor = factor;
-    hybrid__cpu_rows(be, &op, n, 1, hybrid__cpu_values_chunk);
+    const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
+    const hybrid__op_scale *op = (const hybrid__op_scale *)job->op;
+    const int64_t at = hybrid__cpu_row_begin(job, chunk);
+    HYBRID__UNUSED(lane);
+    job->cpu->kernels->scale(op->out + at, op->x + at, op->factor, hybrid__cpu_row_end(job, chunk) - at);
 }
-static void hybrid__cpu_add(hybrid__backend *be, float *y, const float *x, int64_t n) { hybrid__cpu_values_run(be, y, x, 0, n, HYBRID__CPU_ADD); }
-static void hybrid__cpu_scale(hybrid__backend *be, float *y, float factor, int64_t n) { hybrid__cpu_values_run(be, y, NULL, factor, n, HYBRID__CPU_SCALE); }
-static void hybrid__cpu_softcap(hybrid__backend *be, float *y, float cap, int64_t n) { hybrid__cpu_values_run(be, y, NULL, cap, n, HYBRID__CPU_SOFTCAP); }
+static void hybrid__cpu_scale(hybrid__backend *be, const hybrid__op_scale *op) { hybrid__cpu_rows(be, op, op->n, 1, hybrid__cpu_scale_chunk); }
+
+static void hybrid__cpu_softcap_chunk(void *arg, int chunk, int lane)
+{
+    const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
+    const hybrid__op_softcap *op = (const hybrid__op_softcap *)job->op;
+    const int64_t at = hybrid__cpu_row_begin(job, chunk);
+    HYBRID__UNUSED(lane);
+    job->cpu->kernels->softcap(op->out + at, op->x + at, op->cap, hybrid__cpu_row_end(job, chunk) - at);
+}
+static void hybrid__cpu_softcap(hybrid__backend *be, const hybrid__op_softcap *op) { hybrid__cpu_rows(be, op, op->n, 1, hybrid__cpu_softcap_chunk); }
 
 /* ---- the cache ------------------------------------------------------------------------------------------------------ */
 
@@ -318,19 +331,23 @@ static void hybrid__cpu_top_k(hybrid__backend *be, const hybrid__op_top_k *op)
     for (row = 0; row < op->n_rows; row++) hybrid__cpu_top_k_row(op, row);
 }
 
+/* ---- products: matmul.c and cpu_experts.c ------------------------------------------------------------------------------ */
+
+static void hybrid__cpu_matmul(hybrid__backend *be, const hybrid__op_matmul *op)
+{
+    hybrid__cpu *cpu = hybrid__cpu_of(be);
+    if (hybrid__form_refused(op->form)) be->refused = hybrid__form_refused(op->form);
+    else hybrid__matmul_run(be->rt, cpu->isa, cpu->scratch, op);
+}
+
+static void hybrid__cpu_experts(hybrid__backend *be, const hybrid__op_experts *op)
+{
+    hybrid__cpu *cpu = hybrid__cpu_of(be);
+    if (hybrid__form_refused(op->form)) be->refused = hybrid__form_refused(op->form);
+    else hybrid__experts_run(be->rt, cpu->isa, cpu->scratch, op);
+}
+
 /* ---- the table ------------------------------------------------------------------------------------------------------ */
-
-static void hybrid__cpu_op_matmul(hybrid__backend *be, const hybrid__op_matmul *op)
-{
-    hybrid__cpu *cpu = hybrid__cpu_of(be);
-    hybrid__cpu_matmul(be->rt, cpu->isa, cpu->scratch, op);
-}
-
-static void hybrid__cpu_op_experts(hybrid__backend *be, const hybrid__op_experts *op)
-{
-    hybrid__cpu *cpu = hybrid__cpu_of(be);
-    hybrid__cpu_experts(be->rt, cpu->isa, cpu->scratch, op);
-}
 
 static hybrid__pass hybrid__cpu_pass_begin(hybrid__backend *be) { HYBRID__UNUSED(be); return HYBRID__PASS_RUN; }
 static bool hybrid__cpu_pass_end(hybrid__backend *be) { HYBRID__UNUSED(be); return true; }
@@ -339,7 +356,9 @@ static void hybrid__cpu_rehearse(hybrid__backend *be, bool on) { HYBRID__UNUSED(
 /* Host and device are the same memory. */
 static void hybrid__cpu_begin(hybrid__backend *be, const hybrid__batch *batch) { be->batch = batch; }
 static void hybrid__cpu_copy(hybrid__backend *be, void *dst, const void *src, size_t bytes) { HYBRID__UNUSED(be); memcpy(dst, src, bytes); }
-static hybrid_result hybrid__cpu_sync(hybrid__backend *be, hybrid_error *error) { HYBRID__UNUSED(be); HYBRID__UNUSED(error); return HYBRID_OK; }
+static void hybrid__cpu_write(hybrid__backend *be, void *dst, const void *host, size_t bytes) { hybrid__cpu_copy(be, dst, host, bytes); }
+static void hybrid__cpu_read(hybrid__backend *be, void *host, const void *src, size_t bytes) { hybrid__cpu_copy(be, host, src, bytes); }
+static hybrid_result hybrid__cpu_sync(hybrid__backend *be, hybrid_error *error) { return hybrid__refused(be, error); }
 
 static void hybrid__cpu_destroy(hybrid__backend *be)
 {
@@ -355,9 +374,15 @@ static void hybrid__cpu_destroy(hybrid__backend *be)
 static hybrid_result hybrid__cpu_backend_create(hybrid_runtime *rt, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error)
 {
     static const hybrid__backend_ops ops = {
-        "cpu", hybrid__cpu_begin, hybrid__cpu_pass_begin, hybrid__cpu_pass_end, hybrid__cpu_embed, hybrid__cpu_norm, hybrid__cpu_op_matmul, hybrid__cpu_rope_table, hybrid__cpu_rope, hybrid__cpu_kv_store, hybrid__heads_in_parts, hybrid__cpu_attention, hybrid__cpu_glu,
-        hybrid__cpu_route, hybrid__cpu_op_experts, hybrid__cpu_combine,
-        hybrid__cpu_add, hybrid__cpu_scale, hybrid__cpu_softcap, hybrid__cpu_top_k, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_copy, hybrid__cpu_rehearse, hybrid__cpu_sync, hybrid__cpu_destroy
+        "cpu",
+#define HYBRID__OP(name_) hybrid__cpu_##name_,
+#define HYBRID__PARTS(name_) NULL,
+        HYBRID__OPS(HYBRID__OP, HYBRID__PARTS)
+#undef HYBRID__OP
+#undef HYBRID__PARTS
+#define HYBRID__CALL(result_, name_, parameters_) hybrid__cpu_##name_,
+        HYBRID__BACKEND_CALLS(HYBRID__CALL)
+#undef HYBRID__CALL
     };
     size_t bytes = hybrid__cpu_scratch_bytes(rt, limits);
     hybrid__cpu *cpu = (hybrid__cpu *)hybrid__calloc(rt, 1, sizeof *cpu);

@@ -218,16 +218,16 @@ static void hybrid__experts_turn(void *arg, int turn, int lane)
 }
 
 /* scratch: hybrid__experts_layout's bytes for each matrix alone. */
-static void hybrid__cpu_experts(hybrid_runtime *rt, hybrid__isa isa, void *scratch, const hybrid__op_experts *op)
+static void hybrid__experts_run(hybrid_runtime *rt, hybrid__isa isa, void *scratch, const hybrid__op_experts *op)
 {
     hybrid__experts_job job;
     int rows;
     if (op->n_out > 1 && !hybrid__experts_alike(hybrid__matmul_kernel_for(isa, op->out[0].w->type), hybrid__matmul_kernel_for(isa, op->out[1].w->type))) {
         hybrid__op_experts one = *op;                  /* types that read their rows in different formats: one after the other */
         one.n_out = 1;
-        hybrid__cpu_experts(rt, isa, scratch, &one);
+        hybrid__experts_run(rt, isa, scratch, &one);
         one.out[0] = op->out[1];
-        hybrid__cpu_experts(rt, isa, scratch, &one);
+        hybrid__experts_run(rt, isa, scratch, &one);
         return;
     }
     if (op->n < 1) return;

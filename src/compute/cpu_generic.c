@@ -52,12 +52,14 @@ static void hybrid__rope_generic(const hybrid__op_rope *op, int row)
     const float *table = op->table + (int64_t)row * op->n_rot;
     int h, i, half = op->n_rot / 2, step = op->kind == HYBRID__ROPE_NORM ? 2 : 1, pair = op->kind == HYBRID__ROPE_NORM ? 1 : half;
     for (h = 0; h < op->n_head; h++) {
-        float *x = op->x + row * op->x_stride + (int64_t)h * op->head_dim;
+        const float *x = op->x + row * op->x_stride + (int64_t)h * op->head_dim;
+        float *out = op->out + row * op->out_stride + (int64_t)h * op->head_dim;
         for (i = 0; i < half; i++) {
             float c = table[2 * i], s = table[2 * i + 1], a = x[i * step], b = x[i * step + pair];
-            x[i * step] = a * c - b * s;
-            x[i * step + pair] = a * s + b * c;
+            out[i * step] = a * c - b * s;
+            out[i * step + pair] = a * s + b * c;
         }
+        for (i = 2 * half; i < op->head_dim; i++) out[i] = x[i];
     }
 }
 
@@ -73,10 +75,26 @@ static void hybrid__glu_generic(hybrid__act_kind act, const float *gate, const f
     }
 }
 
-static void hybrid__add_generic(float *y, const float *x, int64_t n) { int64_t i; for (i = 0; i < n; i++) y[i] = y[i] + x[i]; }
-static void hybrid__add_scaled_generic(float *y, const float *x, float factor, int64_t n) { int64_t i; for (i = 0; i < n; i++) y[i] = y[i] + x[i] * factor; }
-static void hybrid__scale_generic(float *y, float factor, int64_t n) { int64_t i; for (i = 0; i < n; i++) y[i] = y[i] * factor; }
-static void hybrid__softcap_generic(float *y, float cap, int64_t n) { int64_t i; for (i = 0; i < n; i++) y[i] = cap * hybrid__tanh_scalar(y[i] / cap); }
+static void hybrid__add_generic(float *out, const float *a, const float *b, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i++) out[i] = a[i] + b[i];
+}
+static void hybrid__add_scaled_generic(float *out, const float *a, const float *x, float factor, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i++) out[i] = a[i] + x[i] * factor;
+}
+static void hybrid__scale_generic(float *out, const float *x, float factor, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i++) out[i] = x[i] * factor;
+}
+static void hybrid__softcap_generic(float *out, const float *x, float cap, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i++) out[i] = cap * hybrid__tanh_scalar(x[i] / cap);
+}
 
 /* ---- the cache ------------------------------------------------------------------------------------------------------ */
 
@@ -168,6 +186,7 @@ static void hybrid__attention_generic(const hybrid__op_attention *op, const hybr
 }
 
 static const hybrid__cpu_kernels hybrid__cpu_kernels_generic = {
-    hybrid__norm_generic, hybrid__rope_generic, hybrid__glu_generic, hybrid__add_generic, hybrid__add_scaled_generic, hybrid__scale_generic,
-    hybrid__softcap_generic, hybrid__kv_row_generic, hybrid__attention_generic
+#define HYBRID__KERNEL(name_, parameters_) hybrid__##name_##_generic,
+    HYBRID__CPU_KERNELS(HYBRID__KERNEL)
+#undef HYBRID__KERNEL
 };

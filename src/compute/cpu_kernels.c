@@ -1,5 +1,5 @@
-/* compute/cpu_kernels: what the CPU back end needs of an instruction set besides matrix products: one table of row functions, in the order of
- * NUMERICS.md. cpu_generic.c fills it in scalar C and is the reference; every other table gives the same bits. */
+/* compute/cpu_kernels: what the CPU back end needs of an instruction set besides matrix products: one table of the row functions that
+ * ops.inc lists. cpu_generic.c fills it in scalar C and is the reference; every other table gives the same bits. */
 
 #if defined(__GNUC__) || defined(__clang__)
     #define HYBRID__PREFETCH(p) __builtin_prefetch(p)
@@ -20,17 +20,9 @@
 #endif
 
 typedef struct hybrid__cpu_kernels {
-    void (*norm)(const hybrid__op_norm *op, const float *x, float *out);                               /* one group */
-    void (*rope)(const hybrid__op_rope *op, int row);
-    void (*glu)(hybrid__act_kind act, const float *gate, const float *up, float *out, int64_t n);      /* up may be NULL, out may be either */
-    void (*add)(float *y, const float *x, int64_t n);
-    void (*add_scaled)(float *y, const float *x, float factor, int64_t n);                             /* y += x * factor, each rounded */
-    void (*scale)(float *y, float factor, int64_t n);
-    void (*softcap)(float *y, float cap, int64_t n);
-    void (*kv_row)(hybrid_type type, const float *x, void *row, int n);                                /* one head's row, to the cache's type */
-    /* Rows row0 .. row0 + n_rows of a run, query heads head0 .. head0 + n_heads of one kv head; n_rows * n_heads <= HYBRID__ATTENTION_QUERIES.
-     * scratch: hybrid__attention_bytes, aligned to 64. */
-    void (*attention)(const hybrid__op_attention *op, const hybrid__run *run, int row0, int n_rows, int head0, int n_heads, void *scratch);
+#define HYBRID__KERNEL(name_, parameters_) void (*name_) parameters_;
+    HYBRID__CPU_KERNELS(HYBRID__KERNEL)
+#undef HYBRID__KERNEL
 } hybrid__cpu_kernels;
 
 enum {

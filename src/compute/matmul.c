@@ -96,8 +96,8 @@ static size_t hybrid__matmul_plan(hybrid__matmul_job *job, hybrid__isa isa, int 
     return at + job->lane_bytes * (size_t)lanes;
 }
 
-/* Bytes of scratch that hybrid__cpu_matmul needs for an op: reads its n, n_out, and type and sizes of every out[i].w. */
-static size_t hybrid__cpu_matmul_bytes(hybrid__isa isa, int lanes, const hybrid__op_matmul *op)
+/* Bytes of scratch that hybrid__matmul_run needs for an op: reads its n, n_out, and type and sizes of every out[i].w. */
+static size_t hybrid__matmul_bytes(hybrid__isa isa, int lanes, const hybrid__op_matmul *op)
 {
     hybrid__matmul_job job;
     return hybrid__matmul_plan(&job, isa, lanes, NULL, op);
@@ -159,16 +159,16 @@ static void hybrid__matmul_chunk(void *arg, int chunk, int lane)
     if (!out->add && !out->bias) return;
     for (i = 0; i < op->n; i++) {
         float *y = out->y + i * out->y_stride + r0;
-        const float *t = tile + i * part->chunk_rows, *bias = out->bias ? out->bias + r0 : NULL;
-        if (out->add && bias) for (r = 0; r < n; r++) y[r] += t[r] + bias[r];
-        else if (out->add) for (r = 0; r < n; r++) y[r] += t[r];
+        const float *t = tile + i * part->chunk_rows, *bias = out->bias ? out->bias + r0 : NULL, *add = out->add ? out->add + i * out->add_stride + r0 : NULL;
+        if (add && bias) for (r = 0; r < n; r++) y[r] = add[r] + (t[r] + bias[r]);
+        else if (add) for (r = 0; r < n; r++) y[r] = add[r] + t[r];
         else for (r = 0; r < n; r++) y[r] += bias[r];
     }
 }
 
 /* All matrices of op must have the same ne[0] and a type that hybrid__matmul_kernel_for knows (the model's loader checks both).
- * scratch: hybrid__cpu_matmul_bytes(isa, hybrid__lanes(rt), op), aligned to 64. x and y may not overlap. */
-static void hybrid__cpu_matmul(hybrid_runtime *rt, hybrid__isa isa, void *scratch, const hybrid__op_matmul *op)
+ * scratch: hybrid__matmul_bytes(isa, hybrid__lanes(rt), op), aligned to 64. x and y may not overlap. */
+static void hybrid__matmul_run(hybrid_runtime *rt, hybrid__isa isa, void *scratch, const hybrid__op_matmul *op)
 {
     hybrid__matmul_job job;
     hybrid__matmul_plan(&job, isa, hybrid__lanes(rt), (char *)scratch, op);

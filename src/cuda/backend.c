@@ -21,7 +21,7 @@ typedef struct hybrid__cuda_backend {
     hybrid__cuda       *cu;
     hybrid__cuda_queue *queue;
     hybrid__cuda_layout layout;
-    hybrid__cuda_batch  batch;
+    hybrid__cuda_at     at;                /* where ops run */
     char               *memory;            /* on the device */
     char               *picture;           /* on the host */
     hybrid__cuda_record records[HYBRID__CUDA_RECORDS], *record;   /* record: of the pass at hand, or NULL */
@@ -70,7 +70,7 @@ static void hybrid__cuda_be_begin(hybrid__backend *be, const hybrid__batch *batc
 {
     hybrid__cuda_backend *self = hybrid__cuda_of(be);
     const hybrid__cuda_layout *l = &self->layout;
-    hybrid__cuda_batch *b = &self->batch;
+    hybrid__cuda_batch *b = &self->at.batch;
     char *p = self->picture;
     const size_t n = (size_t)batch->n * sizeof(int32_t);
     size_t row;
@@ -105,7 +105,7 @@ static void hybrid__cuda_be_begin(hybrid__backend *be, const hybrid__batch *batc
 /* The record of this shape of batch; a new one takes the place of the one that was used longest ago. */
 static hybrid__cuda_record *hybrid__cuda_record_of(hybrid__cuda_backend *self)
 {
-    const hybrid__cuda_batch *b = &self->batch;
+    const hybrid__cuda_batch *b = &self->at.batch;
     hybrid__cuda_record *oldest = self->records;
     int i;
     for (i = 0; i < HYBRID__CUDA_RECORDS; i++) {
@@ -131,7 +131,7 @@ static hybrid__pass hybrid__cuda_be_pass_begin(hybrid__backend *be)
     hybrid__cuda_backend *self = hybrid__cuda_of(be);
     hybrid_error why;
     bool seen;
-    if (self->n_graph_failures >= HYBRID__CUDA_GRAPH_FAILURES || self->batch.n_tiles || self->queue->result || self->queue->rehearsing) return HYBRID__PASS_RUN;      /* tiles: a prompt, which no other is like */
+    if (self->n_graph_failures >= HYBRID__CUDA_GRAPH_FAILURES || self->at.batch.n_tiles || self->queue->result || self->queue->rehearsing) return HYBRID__PASS_RUN;      /* tiles: a prompt, which no other is like */
     self->record = hybrid__cuda_record_of(self);
     seen = self->record->used != 0;
     self->record->used = ++self->clock;
@@ -164,35 +164,14 @@ static bool hybrid__cuda_be_pass_end(hybrid__backend *be)
 
 /* ---- the table ---- */
 
-static void hybrid__cuda_be_embed(hybrid__backend *be, const hybrid__op_embed *op) { hybrid__cuda_op_embed(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op); }
-static void hybrid__cuda_be_norm(hybrid__backend *be, const hybrid__op_norm *op) { hybrid__cuda_op_norm(hybrid__cuda_of(be)->queue, op); }
-static void hybrid__cuda_be_matmul(hybrid__backend *be, const hybrid__op_matmul *op)
-{
-    hybrid__cuda_backend *self = hybrid__cuda_of(be);
-    hybrid__cuda_matmul(self->queue, op, self->memory + self->layout.scratch, self->layout.scratch_bytes);
-}
-static void hybrid__cuda_be_rope_table(hybrid__backend *be, const hybrid__op_rope_table *op) { hybrid__cuda_op_rope_table(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op); }
-static void hybrid__cuda_be_rope(hybrid__backend *be, const hybrid__op_rope *op) { hybrid__cuda_op_rope(hybrid__cuda_of(be)->queue, op); }
-static void hybrid__cuda_be_kv_store(hybrid__backend *be, const hybrid__op_kv_store *op) { hybrid__cuda_op_kv_store(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op); }
-static void hybrid__cuda_be_heads(hybrid__backend *be, const hybrid__op_heads *op)
-{
-    if (!hybrid__cuda_op_heads(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op)) hybrid__heads_in_parts(be, op);
-}
-static void hybrid__cuda_be_attention(hybrid__backend *be, const hybrid__op_attention *op) { hybrid__cuda_op_attention(hybrid__cuda_of(be)->queue, &hybrid__cuda_of(be)->batch, op); }
-static void hybrid__cuda_be_glu(hybrid__backend *be, const hybrid__op_glu *op) { hybrid__cuda_op_glu(hybrid__cuda_of(be)->queue, op); }
-static void hybrid__cuda_be_route(hybrid__backend *be, const hybrid__op_route *op) { hybrid__cuda_op_route(hybrid__cuda_of(be)->queue, op); }
-static void hybrid__cuda_be_experts(hybrid__backend *be, const hybrid__op_experts *op)
-{
-    hybrid__cuda_op_experts(hybrid__cuda_of(be)->queue, op, hybrid__cuda_of(be)->memory + hybrid__cuda_of(be)->layout.scratch);
-}
-static void hybrid__cuda_be_combine(hybrid__backend *be, const hybrid__op_combine *op) { hybrid__cuda_op_combine(hybrid__cuda_of(be)->queue, op); }
-static void hybrid__cuda_be_add(hybrid__backend *be, float *y, const float *x, int64_t n) { hybrid__cuda_op_add(hybrid__cuda_of(be)->queue, y, x, n); }
-static void hybrid__cuda_be_scale(hybrid__backend *be, float *y, float factor, int64_t n) { hybrid__cuda_op_scale(hybrid__cuda_of(be)->queue, y, factor, n); }
-static void hybrid__cuda_be_softcap(hybrid__backend *be, float *y, float cap, int64_t n) { hybrid__cuda_op_softcap(hybrid__cuda_of(be)->queue, y, cap, n); }
-static void hybrid__cuda_be_top_k(hybrid__backend *be, const hybrid__op_top_k *op)
-{
-    hybrid__cuda_op_top_k(hybrid__cuda_of(be)->queue, op, hybrid__cuda_of(be)->memory + hybrid__cuda_of(be)->layout.scratch);
-}
+#define HYBRID__OP(name_) \
+    static void hybrid__cuda_be_##name_(hybrid__backend *be, const hybrid__op_##name_ *op) { hybrid__cuda_op_##name_(&hybrid__cuda_of(be)->at, op); }
+#define HYBRID__PARTS(name_) \
+    static bool hybrid__cuda_be_##name_(hybrid__backend *be, const hybrid__op_##name_ *op) { return hybrid__cuda_op_##name_(&hybrid__cuda_of(be)->at, op); }
+HYBRID__OPS(HYBRID__OP, HYBRID__PARTS)
+#undef HYBRID__OP
+#undef HYBRID__PARTS
+
 static void hybrid__cuda_be_copy(hybrid__backend *be, void *dst, const void *src, size_t bytes)
 {
     hybrid__cuda_copy(hybrid__cuda_of(be)->queue, dst, src, bytes);
@@ -203,9 +182,12 @@ static void hybrid__cuda_be_read(hybrid__backend *be, void *host, const void *sr
 /* Whatever failed on the GPU, the remedy is the same, so it has one code: to go on without. */
 static hybrid_result hybrid__cuda_be_sync(hybrid__backend *be, hybrid_error *error)
 {
+    hybrid__cuda_at *at = &hybrid__cuda_of(be)->at;
     hybrid_error why;
-    if (!hybrid__cuda_sync(hybrid__cuda_of(be)->queue, &why)) return HYBRID_OK;
-    return hybrid__fail(error, HYBRID_ERROR_DEVICE, "%s", why.message);
+    if (hybrid__cuda_sync(at->q, &why)) return hybrid__fail(error, HYBRID_ERROR_DEVICE, "%s", why.message);
+    be->refused = at->refused;
+    at->refused = NULL;
+    return hybrid__refused(be, error);
 }
 
 static void hybrid__cuda_be_destroy(hybrid__backend *be)
@@ -229,7 +211,7 @@ static void hybrid__cuda_be_destroy(hybrid__backend *be)
 static hybrid_result hybrid__cuda_backend_fill(hybrid__cuda_backend *self, const hybrid__limits *limits, hybrid_error *error)
 {
     const hybrid__cuda_layout *l = &self->layout;
-    hybrid__cuda_batch *b = &self->batch;
+    hybrid__cuda_batch *b = &self->at.batch;
     void *memory;
     hybrid_result r;
     if (!(self->picture = (char *)hybrid__calloc(self->base.rt, 1, l->picture))) return hybrid__fail_memory(error, l->picture);
@@ -243,7 +225,10 @@ static hybrid_result hybrid__cuda_backend_fill(hybrid__cuda_backend *self, const
     b->split_rows = (int32_t *)(void *)(self->memory + l->split_rows);
     b->pages = (int32_t *)(void *)(self->memory + l->pages);
     b->parts = (float *)(void *)(self->memory + l->parts);
+    self->at.scratch = self->memory + l->scratch;
+    self->at.scratch_bytes = l->scratch_bytes;
     if ((r = hybrid__cuda_queue_create(self->cu, &self->queue, error)) != HYBRID_OK) return r;
+    self->at.q = self->queue;
     hybrid__cuda_zero(self->queue, b->parts, hybrid__cuda_split_bytes(&l->split, limits->n_head, limits->head_dim_v));
     if (!hybrid__cuda_workspace(limits, self->cu->cc)) return HYBRID_OK;
     return hybrid__cuda_alloc(self->cu, hybrid__cuda_workspace(limits, self->cu->cc), &self->queue->blas.workspace, error);
@@ -252,9 +237,13 @@ static hybrid_result hybrid__cuda_backend_fill(hybrid__cuda_backend *self, const
 static hybrid_result hybrid__cuda_backend_create(hybrid__cuda *cu, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error)
 {
     static const hybrid__backend_ops ops = {
-        "cuda", hybrid__cuda_be_begin, hybrid__cuda_be_pass_begin, hybrid__cuda_be_pass_end, hybrid__cuda_be_embed, hybrid__cuda_be_norm, hybrid__cuda_be_matmul, hybrid__cuda_be_rope_table, hybrid__cuda_be_rope,
-        hybrid__cuda_be_kv_store, hybrid__cuda_be_heads, hybrid__cuda_be_attention, hybrid__cuda_be_glu, hybrid__cuda_be_route, hybrid__cuda_be_experts, hybrid__cuda_be_combine, hybrid__cuda_be_add, hybrid__cuda_be_scale, hybrid__cuda_be_softcap,
-        hybrid__cuda_be_top_k, hybrid__cuda_be_copy, hybrid__cuda_be_write, hybrid__cuda_be_read, hybrid__cuda_be_rehearse, hybrid__cuda_be_sync, hybrid__cuda_be_destroy
+        "cuda",
+#define HYBRID__OP(name_) hybrid__cuda_be_##name_,
+        HYBRID__OPS(HYBRID__OP, HYBRID__OP)
+#undef HYBRID__OP
+#define HYBRID__CALL(result_, name_, parameters_) hybrid__cuda_be_##name_,
+        HYBRID__BACKEND_CALLS(HYBRID__CALL)
+#undef HYBRID__CALL
     };
     hybrid__cuda_backend *self = (hybrid__cuda_backend *)hybrid__calloc(cu->rt, 1, sizeof *self);
     hybrid_result r;

@@ -146,11 +146,12 @@ static void hybrid__cuda_attention_tiles(hybrid__cuda_queue *q, const hybrid__cu
         hybrid__cuda_attention_any_shared(op->kv->head_dim_k, op->kv->head_dim_v), args);
 }
 
-static void hybrid__cuda_op_attention(hybrid__cuda_queue *q, const hybrid__cuda_batch *batch, const hybrid__op_attention *op)
+static void hybrid__cuda_op_attention(hybrid__cuda_at *at, const hybrid__op_attention *op)
 {
+    const hybrid__cuda_batch *batch = &at->batch;
     hybrid__cuda_attention_args a;
     const int module = hybrid__cuda_attention_choose(op);
     hybrid__cuda_attention_set(&a, batch, op);
-    if (batch->n_split) hybrid__cuda_attention_split(q, batch, op, module, &a);
-    if (batch->n_tiles) hybrid__cuda_attention_tiles(q, batch, op, module, &a);
+    if (batch->n_split) hybrid__cuda_attention_split(at->q, batch, op, module, &a);
+    if (batch->n_tiles) hybrid__cuda_attention_tiles(at->q, batch, op, module, &a);
 }

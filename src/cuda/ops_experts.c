@@ -224,18 +224,19 @@ static void hybrid__cuda_experts_of_type(hybrid__cuda_experts_job *job, int firs
     else hybrid__cuda_experts_quantized(job, w->type, &ms, (int64_t)w->nb[1]);
 }
 
-/* scratch: hybrid__cuda_experts_scratch for the matrices of the model; nothing in it outlives the call. */
-static void hybrid__cuda_op_experts(hybrid__cuda_queue *q, const hybrid__op_experts *op, void *scratch)
+/* In hybrid__cuda_experts_scratch, for the matrices of the model, of the scratch. */
+static void hybrid__cuda_op_experts(hybrid__cuda_at *at, const hybrid__op_experts *op)
 {
     hybrid__cuda_experts_job job;
     int i, j;
-    if (op->n < 1 || op->n_out < 1) return;
+    if (hybrid__form_refused(op->form)) at->refused = hybrid__form_refused(op->form);
+    if (op->n < 1 || op->n_out < 1 || hybrid__form_refused(op->form)) return;
     memset(&job, 0, sizeof job);
-    job.q = q; job.op = op;
+    job.q = at->q; job.op = op;
     job.k = op->out[0].w->ne[0]; job.n_expert = op->out[0].w->ne[2];
     job.n_pairs = (int64_t)op->n * op->n_used;
     job.share = op->each_own ? 1 : op->n_used;
-    job.total = (char *)scratch;
+    job.total = at->scratch;
     job.map = job.total + 256;
     job.order = job.map + hybrid__cuda_experts_map_bytes(job.n_pairs, job.n_expert);
     job.x = job.order + hybrid__cuda_experts_order_bytes(job.n_pairs, job.n_expert);
@@ -247,21 +248,21 @@ static void hybrid__cuda_op_experts(hybrid__cuda_queue *q, const hybrid__op_expe
 
 /* ---- around them ---- */
 
-static void hybrid__cuda_op_route(hybrid__cuda_queue *q, const hybrid__op_route *op)
+static void hybrid__cuda_op_route(hybrid__cuda_at *at, const hybrid__op_route *op)
 {
     hybrid__op_route o = *op;
     int32_t kind = op->kind == HYBRID__ROUTE_SIGMOID, norm = op->norm;
     void *args[8];
     args[0] = &o.logits; args[1] = &o.n_expert; args[2] = &o.n_used; args[3] = &kind; args[4] = &norm; args[5] = &o.scale; args[6] = &o.ids; args[7] = &o.weights;
-    hybrid__cuda_launch3(q, HYBRID__MODULE_EXPERTS, HYBRID__KERNEL_ROUTE, op->n, 1, 1, (unsigned)hybrid__div_up(op->n_expert, 32) * 32, 1, 0, args);
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_EXPERTS, HYBRID__KERNEL_ROUTE, op->n, 1, 1, (unsigned)hybrid__div_up(op->n_expert, 32) * 32, 1, 0, args);
 }
 
-static void hybrid__cuda_op_combine(hybrid__cuda_queue *q, const hybrid__op_combine *op)
+static void hybrid__cuda_op_combine(hybrid__cuda_at *at, const hybrid__op_combine *op)
 {
-    const bool by_4 = hybrid__cuda_by_4(op->x, op->n_embd) && hybrid__cuda_by_4(op->y, op->n_embd);
+    const bool by_4 = hybrid__cuda_by_4(op->x, op->n_embd) && hybrid__cuda_by_4(op->add, op->n_embd) && hybrid__cuda_by_4(op->out, op->n_embd);
     hybrid__op_combine o = *op;
     int32_t n = (int32_t)op->n_embd;
-    void *args[5];
-    args[0] = &o.x; args[1] = &o.weights; args[2] = &o.n_used; args[3] = &n; args[4] = &o.y;
-    hybrid__cuda_launch3(q, HYBRID__MODULE_ROWS, by_4 ? HYBRID__KERNEL_COMBINE_4 : HYBRID__KERNEL_COMBINE_1, hybrid__div_up(n, by_4 ? 1024 : 256), op->n, 1, 256, 1, 0, args);
+    void *args[6];
+    args[0] = &o.x; args[1] = &o.weights; args[2] = &o.n_used; args[3] = &n; args[4] = &o.add; args[5] = &o.out;
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, by_4 ? HYBRID__KERNEL_COMBINE_4 : HYBRID__KERNEL_COMBINE_1, hybrid__div_up(n, by_4 ? 1024 : 256), op->n, 1, 256, 1, 0, args);
 }

@@ -29,16 +29,22 @@ enum {                                      /* of the module quantize */
 enum { HYBRID__KERNEL_GEMM_128, HYBRID__KERNEL_GEMM_32 };
 
 /* What the kernels take: the structures of matvec.cu, matbatch.cu and gemm.cu. */
-typedef struct hybrid__cuda_matrix { const void *w; const float *bias; float *y; int64_t y_stride; int rows, add; int64_t next; } hybrid__cuda_matrix;       /* next: bytes to the next expert's w */
+typedef struct hybrid__cuda_matrix {
+    const void *w;
+    const float *bias, *add;                /* or NULL */
+    float *y;
+    int64_t add_stride, y_stride, next;     /* next: bytes to the next expert's w */
+    int rows;
+} hybrid__cuda_matrix;
 typedef struct hybrid__cuda_matrices { hybrid__cuda_matrix m[4]; int n; } hybrid__cuda_matrices;
 typedef struct hybrid__cuda_operand { int k, n; int64_t row_bytes; const void *x; int64_t x_stride; const float *d, *s; } hybrid__cuda_operand;
 typedef struct hybrid__cuda_tiles { int k, n; int64_t row_bytes; const void *q; const float *d, *s; } hybrid__cuda_tiles;
 typedef struct hybrid__cuda_product {
     const void *x; int64_t ldx;
     const void *w; int64_t ldw;
-    int n, out, k, add;
-    const float *bias;
-    float *y; int64_t y_stride;
+    int n, out, k;
+    const float *bias, *add;                /* or NULL */
+    float *y; int64_t add_stride, y_stride;
     int64_t next;                           /* values to the next expert's w */
 } hybrid__cuda_product;
 
@@ -92,14 +98,6 @@ static int hybrid__cuda_module_of(int first, hybrid_type type) { int module = fi
 static int hybrid__cuda_module_of_float(int first, hybrid_type type) { int module = first; HYBRID__CUDA_FLOATS(HYBRID__MODULE_OF_TYPE) return module; }
 static int hybrid__cuda_module_of_quant(int first, hybrid_type type) { int module = first; HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE) return module; }
 #undef HYBRID__MODULE_OF_TYPE
-
-static void hybrid__cuda_grid(hybrid__cuda_queue *q, int module, int kernel, int64_t x, int64_t y, unsigned threads, void **args)
-{
-    unsigned grid[3], block[3];
-    grid[0] = (unsigned)x; grid[1] = (unsigned)y; grid[2] = 1;
-    block[0] = threads; block[1] = block[2] = 1;
-    hybrid__cuda_launch(q, module, kernel, grid, block, 0, args);
-}
 
 /* ---- x ---- */
 
@@ -196,8 +194,8 @@ static void hybrid__cuda_matmul_few(hybrid__cuda_matmul_job *job, int first)
         const hybrid__matmul_out *out = &job->op->out[i];
         hybrid__cuda_matrix *m = &ms.m[ms.n];
         if (out->w->type != w->type || out->w->ne[1] < 1) continue;
-        m->w = out->w->data; m->bias = out->bias; m->y = out->y; m->y_stride = out->y_stride;
-        m->rows = (int)out->w->ne[1]; m->add = out->add;
+        m->w = out->w->data; m->bias = out->bias; m->add = out->add; m->add_stride = out->add_stride; m->y = out->y; m->y_stride = out->y_stride;
+        m->rows = (int)out->w->ne[1];
         ms.n++;
     }
     if (!ms.n) return;
@@ -206,11 +204,13 @@ static void hybrid__cuda_matmul_few(hybrid__cuda_matmul_job *job, int first)
 }
 
 /* ---- many rows ---- */
-static void hybrid__cuda_bias(hybrid__cuda_queue *q, const hybrid__cuda_product *p)
+
+/* y = what a product by cuBLAS is added to. */
+static void hybrid__cuda_before(hybrid__cuda_queue *q, const hybrid__cuda_product *p)
 {
     hybrid__cuda_product copy = *p;
-    void *args[5];
-    args[0] = &copy.bias; args[1] = &copy.y; args[2] = &copy.y_stride; args[3] = &copy.out; args[4] = &copy.add;
+    void *args[6];
+    args[0] = &copy.bias; args[1] = &copy.add; args[2] = &copy.add_stride; args[3] = &copy.y; args[4] = &copy.y_stride; args[5] = &copy.out;
     hybrid__cuda_grid(q, HYBRID__MODULE_QUANTIZE, HYBRID__KERNEL_BEGIN_BIAS, (p->out + 255) / 256, p->n, 256, args);
 }
 
@@ -219,9 +219,9 @@ static void hybrid__cuda_tensor_cores(hybrid__cuda_queue *q, bool bf16, hybrid__
     void *args[1];
     bool wide = p->n > 64;
     if (hybrid__cuda_queue_blas(q, NULL)) {
-        if (p->bias) hybrid__cuda_bias(q, p);
+        if (p->bias || (p->add && p->add != p->y)) hybrid__cuda_before(q, p);
         hybrid__cuda_gemm(q, bf16 ? HYBRID__CUDA_R_16BF : HYBRID__CUDA_R_16F, p->w, (int)p->ldw, p->x, (int)p->ldx, HYBRID__CUDA_R_32F, p->y, (int)p->y_stride,
-                          p->n, p->out, p->k, p->bias || p->add);
+                          p->n, p->out, p->k, p->bias != NULL || p->add != NULL);
         return;
     }
     args[0] = p;
@@ -254,7 +254,7 @@ static void hybrid__cuda_matmul_many(hybrid__cuda_matmul_job *job, const hybrid_
     int cc = job->q->cu->cc;
     bool bf16 = hybrid__cuda_is_bf16(w->type, job->k, cc), as_it_is = hybrid__cuda_as_it_is(w->type, job->k, cc);
     int64_t rows = w->ne[1], first, slice = as_it_is ? rows : (int64_t)(job->w_bytes / ((size_t)job->k_pad * 2));
-    p.n = job->n; p.k = (int)job->k; p.add = out->add; p.y_stride = out->y_stride; p.next = 0;
+    p.n = job->n; p.k = (int)job->k; p.add = out->add; p.add_stride = out->add_stride; p.y_stride = out->y_stride; p.next = 0;
     if (w->type == HYBRID_TYPE_F32) {
         p.x = job->op->x; p.ldx = job->op->x_stride; p.w = w->data; p.ldw = job->k;
         p.out = (int)rows; p.bias = out->bias; p.y = out->y;
@@ -269,6 +269,7 @@ static void hybrid__cuda_matmul_many(hybrid__cuda_matmul_job *job, const hybrid_
     for (first = 0; first < rows; first += slice) {
         p.out = (int)HYBRID__MIN(slice, rows - first);
         p.bias = out->bias ? out->bias + first : NULL;
+        p.add = out->add ? out->add + first : NULL;
         p.y = out->y + first;
         p.w = as_it_is ? w->data : (const void *)job->w;
         if (!as_it_is) hybrid__cuda_dequantize(job, w, first, p.out);
@@ -294,4 +295,10 @@ static void hybrid__cuda_matmul(hybrid__cuda_queue *q, const hybrid__op_matmul *
         if (!hybrid__cuda_is_few(op->out[i].w->type, op->n)) hybrid__cuda_matmul_many(&job, &op->out[i]);
         else if (j == i) hybrid__cuda_matmul_few(&job, i);
     }
+}
+
+static void hybrid__cuda_op_matmul(hybrid__cuda_at *at, const hybrid__op_matmul *op)
+{
+    if (hybrid__form_refused(op->form)) at->refused = hybrid__form_refused(op->form);
+    else hybrid__cuda_matmul(at->q, op, at->scratch, at->scratch_bytes);
 }

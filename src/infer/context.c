@@ -510,7 +510,7 @@ static hybrid_result hybrid__warmup_pass(hybrid_context *c, int32_t n, int32_t n
     batch.ids = c->chunk_pos; batch.pos = c->chunk_pos; batch.n = n;
     batch.runs = &run; batch.n_runs = 1;
     batch.out = c->chunk_out; batch.n_out = n_out;
-    hybrid__stage_begin(f, stage, &batch, f->n_stages > 1 ? f->stages[0].a.x : NULL);
+    hybrid__stage_begin(f, stage, &batch, f->n_stages > 1 ? f->stages[0].a.all.x : NULL);
     for (; layer < c->model->hp.n_layer; layer++) hybrid__forward_layer(f, &batch, layer);
     memset(&out, 0, sizeof out);
     return hybrid__forward_end(f, &batch, &out, error);

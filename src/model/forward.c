@@ -3,13 +3,25 @@
  * A batch is up to n_batch tokens, of any mix of sequences, that go through the layers together. The pass is three kinds of calls that
  * the caller makes one by one, so that it can be left and re-entered: forward_begin, forward_layer for each layer, forward_end. */
 
-/* Memory of a pass, laid out by hybrid__activations_layout. E = n_embd, rows R = n_batch. */
+/* The rows that go through the layers, and what a block makes on its way from x to x. */
+typedef struct hybrid__stream {
+    hybrid__rows rows;                     /* which rows of the batch */
+    float *x;                              /* (n, E) the residual stream */
+    float *h;                              /* (n, E) a normed copy of it */
+    float *block;                          /* (n, E) what a block adds to x, before the norm of its own that some families have */
+    float *block_normed;                   /* (n, E) and behind it */
+} hybrid__stream;
+
+/* Memory of a pass, laid out by hybrid__activations_layout, which also says what lies on what. E = n_embd, rows R = n_batch. */
 typedef struct hybrid__activations {
-    float *x;                              /* (R, E) the residual stream */
-    float *h;                              /* (R, E) a normed copy of it, or what a block adds to it */
+    hybrid__stream all;                    /* R rows, up to the last attention */
+    hybrid__stream last;                   /* n_out rows, those with wanted logits, behind it */
     float *qkv;                            /* (R, q + k + v) */
+    float *qkv_rotated;                    /* of the same stride: q and k as attention wants them */
     float *attn;                           /* (R, n_head * head_dim_v) */
-    float *ffn;                            /* (R, 2 * n_ff): gate, up; the product replaces gate. Of experts: (R * n_expert_used, 2 * n_ff_expert) */
+    float *attn_last;                      /* (n_out, n_head * head_dim_v) */
+    float *ffn;                            /* (R, 2 * n_ff): gate, up side by side. Of experts: (R * n_expert_used, 2 * n_ff_expert) */
+    float *act;                            /* (R, n_ff) of the same stride: act(gate) * up */
     float *router;                         /* (R, n_expert) */
     int32_t *expert_ids;                   /* (R, n_expert_used), and their weights */
     float *expert_weights;
@@ -47,6 +59,7 @@ typedef struct hybrid__forward {
     hybrid__stage stages[HYBRID__STAGES];
     int n_stages;
     hybrid__stage *at;                     /* where the pass is, */
+    const hybrid__stream *s;               /* with which rows, */
     hybrid__pass pass;                     /* and how it goes on there */
     const hybrid__kv_view *kv;             /* one a layer */
     int32_t n_top, n_tokens;               /* the n_top largest of the first n_tokens logits are found where the logits are; 0: no */
@@ -65,16 +78,32 @@ static int64_t hybrid__width_ffn(const hybrid__hparams *hp)
     return 2 * HYBRID__MAX((int64_t)HYBRID__MAX(hp->n_ff, hp->n_ff_shared), (int64_t)hp->n_expert_used * hp->n_ff_expert);
 }
 
+/* What lies on what, so that a pass needs no more memory than it must: an input that nobody reads any more makes room for the output. For a backward
+ * pass every one of these would have a place of its own. */
+static void hybrid__activations_overlay(hybrid__activations *a, float *x, float *h)
+{
+    a->all.rows = HYBRID__ROWS_BATCH;
+    a->all.x = x;
+    a->all.h = a->all.block = a->all.block_normed = h;
+    a->last.rows = HYBRID__ROWS_OUT;
+    a->last.x = h;                                             /* gathered from all.x when all.h has been read */
+    a->last.h = a->last.block = a->last.block_normed = x;
+    a->qkv_rotated = a->qkv;
+    a->attn_last = a->qkv;
+    a->act = a->ffn;
+}
+
 /* Places the buffers from base on (NULL: only counts). Every one is a multiple of 64 bytes. */
 static void hybrid__activations_layout(hybrid__activations *a, const hybrid__hparams *hp, int n_batch, int n_out, int n_top, char *base)
 {
     const size_t rows = (size_t)n_batch, half = (size_t)hp->n_rot / 2;
+    float *h;
     size_t at = 0;
     memset(a, 0, sizeof *a);
 #define HYBRID__PLACE(field, type, count) \
     (a->field = base ? (type *)(void *)(base + at) : NULL, at += hybrid__align(sizeof(type) * (count), 64))
-    HYBRID__PLACE(x, float, rows * (size_t)hp->n_embd);
-    HYBRID__PLACE(h, float, rows * (size_t)hp->n_embd);
+    HYBRID__PLACE(all.x, float, rows * (size_t)hp->n_embd);
+    HYBRID__PLACE(all.h, float, rows * (size_t)hp->n_embd);
     HYBRID__PLACE(qkv, float, rows * (size_t)HYBRID__MAX(hybrid__width_qkv(hp), hybrid__width_attn(hp)));
     HYBRID__PLACE(attn, float, rows * (size_t)hybrid__width_attn(hp));
     HYBRID__PLACE(ffn, float, rows * (size_t)hybrid__width_ffn(hp));
@@ -91,6 +120,8 @@ static void hybrid__activations_layout(hybrid__activations *a, const hybrid__hpa
     HYBRID__PLACE(top_values, float, (size_t)n_out * (size_t)n_top);
     HYBRID__PLACE(top_stats, float, n_top ? (size_t)n_out * 2 : 0);
 #undef HYBRID__PLACE
+    h = a->all.h;
+    hybrid__activations_overlay(a, a->all.x, h);
     a->bytes = at;
 }
 
@@ -153,50 +184,49 @@ static void hybrid__normed(hybrid__forward *f, float *out, const float *x, int64
     op.x = x; op.out = out;
     op.x_stride = op.out_stride = op.n = f->hp->n_embd;
     op.n_rows = n_rows; op.n_group = 1;
-    f->at->be->ops->norm(f->at->be, &op);
+    hybrid__do_norm(f->at->be, &op);
 }
 
-static void hybrid__matmul_out_set(hybrid__op_matmul *op, const hybrid__tensor *w, const hybrid__tensor *bias, float *y, int64_t y_stride, bool add)
+/* Products with the n rows x of the stream; hybrid__matmul_out_set adds them one by one. add: rows like y, or NULL. */
+static void hybrid__matmul_begin(const hybrid__forward *f, hybrid__op_matmul *op, const float *x, int64_t x_stride, int n)
+{
+    memset(op, 0, sizeof *op);
+    op->form = HYBRID__FORM_X_WT;
+    op->rows = f->s->rows;
+    op->x = x; op->x_stride = x_stride; op->n = n;
+}
+static void hybrid__matmul_out_set(hybrid__op_matmul *op, const hybrid__tensor *w, const hybrid__tensor *bias, const float *add, float *y, int64_t y_stride)
 {
     hybrid__matmul_out *o = &op->out[op->n_out++];
     o->w = w;
     o->bias = bias && bias->data ? hybrid__vector(bias) : NULL;
+    o->add = add; o->add_stride = y_stride;
     o->y = y; o->y_stride = y_stride;
-    o->add = add;
-}
-
-static void hybrid__matmul_begin(hybrid__op_matmul *op, const float *x, int64_t x_stride, int n)
-{
-    memset(op, 0, sizeof *op);
-    op->x = x; op->x_stride = x_stride; op->n = n;
 }
 
 /* x (n, E) += y W^T + b, through a norm of its own where the family has one. */
 static void hybrid__block_out(hybrid__forward *f, const char *name, int layer, int n, const float *y, int64_t y_stride, const hybrid__tensor *w, const hybrid__tensor *b, const hybrid__tensor *post_norm)
 {
+    const hybrid__stream *s = f->s;
     const int64_t e = f->hp->n_embd;
     hybrid__op_matmul op;
-    hybrid__matmul_begin(&op, y, y_stride, n);
+    hybrid__op_add add;
+    hybrid__matmul_begin(f, &op, y, y_stride, n);
     if (!post_norm->data) {
-        hybrid__matmul_out_set(&op, w, b, f->at->a.x, e, true);
-        f->at->be->ops->matmul(f->at->be, &op);
+        hybrid__matmul_out_set(&op, w, b, s->x, s->x, e);
+        hybrid__do_matmul(f->at->be, &op);
         return;
     }
-    hybrid__matmul_out_set(&op, w, b, f->at->a.h, e, false);
-    f->at->be->ops->matmul(f->at->be, &op);
-    hybrid__traced(f, name, layer, f->at->a.h, n, e, e);
-    hybrid__normed(f, f->at->a.h, f->at->a.h, n, post_norm, NULL);
-    f->at->be->ops->add(f->at->be, f->at->a.x, f->at->a.h, n * e);
+    hybrid__matmul_out_set(&op, w, b, NULL, s->block, e);
+    hybrid__do_matmul(f->at->be, &op);
+    hybrid__traced(f, name, layer, s->block, n, e, e);
+    hybrid__normed(f, s->block_normed, s->block, n, post_norm, NULL);
+    add.a = s->x; add.b = s->block_normed; add.out = s->x;
+    add.n = n * e;
+    hybrid__do_add(f->at->be, &add);
 }
 
 /* ---- the pass ---- */
-
-static void hybrid__swap_xh(hybrid__stage *stage)
-{
-    float *x = stage->a.x;
-    stage->a.x = stage->a.h;
-    stage->a.h = x;
-}
 
 /* What a stage does before its layers: tables of rotations, and x = embeddings where it is the first. */
 static void hybrid__stage_open(hybrid__forward *f, const hybrid__batch *c)
@@ -208,24 +238,24 @@ static void hybrid__stage_open(hybrid__forward *f, const hybrid__batch *c)
     hybrid__op_embed op;
     rope.n_rot = hp->n_rot;
     rope.inv_freq = stage->a.inv_freq; rope.scale = stage->a.rope_scale; rope.table = stage->a.rope;
-    if (hp->n_rot) be->ops->rope_table(be, &rope);
+    if (hp->n_rot) hybrid__do_rope_table(be, &rope);
     rope.inv_freq = stage->a.inv_freq_local; rope.scale = stage->a.rope_scale_local; rope.table = stage->a.rope_local;
-    if (hp->n_rot && hp->rope_local) be->ops->rope_table(be, &rope);
+    if (hp->n_rot && hp->rope_local) hybrid__do_rope_table(be, &rope);
     if (stage != f->stages) return;
-    op.table = &f->w->embd; op.index = HYBRID__INDEX_ID; op.scale = hp->embd_scale; op.add = false; op.out = stage->a.x;
-    be->ops->embed(be, &op);
-    op.table = &f->w->pos_embd; op.index = HYBRID__INDEX_POS; op.scale = 1; op.add = true;
-    if (hp->arch->learned_pos) be->ops->embed(be, &op);
-    hybrid__traced(f, "embd", -1, stage->a.x, c->n, hp->n_embd, hp->n_embd);
+    op.table = &f->w->embd; op.index = HYBRID__INDEX_ID; op.scale = hp->embd_scale; op.add = NULL; op.out = f->s->x;
+    hybrid__do_embed(be, &op);
+    op.table = &f->w->pos_embd; op.index = HYBRID__INDEX_POS; op.scale = 1; op.add = f->s->x;
+    if (hp->arch->learned_pos) hybrid__do_embed(be, &op);
+    hybrid__traced(f, "embd", -1, f->s->x, c->n, hp->n_embd, hp->n_embd);
 }
 
 /* Begins a stage. x: what the stage before made (the host is the first one, so it is there), or NULL for the first. */
 static void hybrid__stage_begin(hybrid__forward *f, hybrid__stage *stage, const hybrid__batch *c, const float *x)
 {
     f->at = stage;
-    if (stage->a.h < stage->a.x) hybrid__swap_xh(stage);   /* recorded addresses are those of the beginning */
+    f->s = &stage->a.all;
     stage->be->ops->begin(stage->be, c);
-    if (x) stage->be->ops->write(stage->be, stage->a.x, x, (size_t)c->n * (size_t)f->hp->n_embd * sizeof *x);
+    if (x) stage->be->ops->write(stage->be, stage->a.all.x, x, (size_t)c->n * (size_t)f->hp->n_embd * sizeof *x);
     f->pass = f->trace ? HYBRID__PASS_RUN : stage->be->ops->pass_begin(stage->be);
     if (f->pass != HYBRID__PASS_REPLAY) hybrid__stage_open(f, c);
 }
@@ -239,29 +269,31 @@ static void hybrid__forward_qkv(hybrid__forward *f, const hybrid__batch *c, int 
     const hybrid__layer *l = &f->w->layers[layer];
     const int64_t stride = hybrid__width_qkv(hp);
     float *q = f->at->a.qkv, *k = q + hybrid__width_q(hp), *v = k + hybrid__width_k(hp);
+    float *q_rotated = f->at->a.qkv_rotated, *k_rotated = q_rotated + hybrid__width_q(hp);
     hybrid__op_matmul mm;
     hybrid__op_heads heads;
-    hybrid__matmul_begin(&mm, f->at->a.h, hp->n_embd, c->n);
-    if (l->wqkv.data) hybrid__matmul_out_set(&mm, &l->wqkv, &l->bqkv, q, stride, false);
+    hybrid__matmul_begin(f, &mm, f->s->h, hp->n_embd, c->n);
+    if (l->wqkv.data) hybrid__matmul_out_set(&mm, &l->wqkv, &l->bqkv, NULL, q, stride);
     else {
-        hybrid__matmul_out_set(&mm, &l->wq, &l->bq, q, stride, false);
-        hybrid__matmul_out_set(&mm, &l->wk, &l->bk, k, stride, false);
-        hybrid__matmul_out_set(&mm, &l->wv, &l->bv, v, stride, false);
+        hybrid__matmul_out_set(&mm, &l->wq, &l->bq, NULL, q, stride);
+        hybrid__matmul_out_set(&mm, &l->wk, &l->bk, NULL, k, stride);
+        hybrid__matmul_out_set(&mm, &l->wv, &l->bv, NULL, v, stride);
     }
-    f->at->be->ops->matmul(f->at->be, &mm);
+    hybrid__do_matmul(f->at->be, &mm);
     hybrid__traced(f, "q", layer, q, c->n, hybrid__width_q(hp), stride);
     hybrid__traced(f, "k", layer, k, c->n, hybrid__width_k(hp), stride);
     hybrid__traced(f, "v", layer, v, c->n, hybrid__width_v(hp), stride);
     heads.kv = &f->kv[layer];
     heads.q = q; heads.k = k; heads.v = v; heads.stride = stride;
+    heads.q_out = q_rotated; heads.k_out = k_rotated; heads.out_stride = stride;
     heads.n = c->n; heads.n_head = hp->n_head;
     heads.q_norm = hybrid__vector(&l->q_norm); heads.k_norm = hybrid__vector(&l->k_norm);
     heads.norm = hp->arch->norm; heads.eps = hp->norm_eps;
     heads.rope = hp->arch->rope; heads.n_rot = hp->n_rot;
     heads.table = hp->rope_local && hybrid__layer_is_local(hp, layer) ? f->at->a.rope_local : f->at->a.rope;
-    f->at->be->ops->heads(f->at->be, &heads);
-    hybrid__traced(f, "q_rope", layer, q, c->n, hybrid__width_q(hp), stride);
-    hybrid__traced(f, "k_rope", layer, k, c->n, hybrid__width_k(hp), stride);
+    hybrid__do_heads(f->at->be, &heads);
+    hybrid__traced(f, "q_rope", layer, q_rotated, c->n, hybrid__width_q(hp), stride);
+    hybrid__traced(f, "k_rope", layer, k_rotated, c->n, hybrid__width_k(hp), stride);
 }
 
 static void hybrid__forward_attention(hybrid__forward *f, const hybrid__batch *c, int layer)
@@ -270,40 +302,40 @@ static void hybrid__forward_attention(hybrid__forward *f, const hybrid__batch *c
     hybrid__op_attention op;
     memset(&op, 0, sizeof op);
     op.kv = &f->kv[layer];
-    op.q = f->at->a.qkv; op.q_stride = hybrid__width_qkv(hp);
+    op.q = f->at->a.qkv_rotated; op.q_stride = hybrid__width_qkv(hp);
     op.out = f->at->a.attn; op.out_stride = hybrid__width_attn(hp);
     op.n_head = hp->n_head;
     op.scale = hp->attn_scale;
     op.softcap = hp->attn_softcap;
     op.window = hybrid__layer_is_local(hp, layer) ? hp->window : 0;
-    f->at->be->ops->attention(f->at->be, &op);
+    hybrid__do_attention(f->at->be, &op);
     hybrid__traced(f, "attn", layer, op.out, c->n, op.out_stride, op.out_stride);
 }
 
-/* ffn (n, F) at stride 2F = act(gate) * up, which stand there side by side, or act of the first half */
+/* act (n, F) at stride 2F = act(gate) * up, which stand side by side in ffn, or act of the first half */
 static void hybrid__activate(hybrid__forward *f, int64_t n, int64_t n_ff, bool plain)
 {
     hybrid__op_glu glu;
     glu.act = f->hp->arch->act;
     glu.gate = f->at->a.ffn;
     glu.up = plain ? NULL : f->at->a.ffn + n_ff;
-    glu.out = f->at->a.ffn;
+    glu.out = f->at->a.act;
     glu.gate_stride = glu.up_stride = glu.out_stride = 2 * n_ff;
     glu.n_rows = n; glu.n = n_ff;
-    f->at->be->ops->glu(f->at->be, &glu);
+    hybrid__do_glu(f->at->be, &glu);
 }
 
-/* h (n, E) -> ffn (n, F) at stride 2F: act(gate) * up, or act(up) */
+/* h (n, E) -> act (n, F) at stride 2F: act(gate) * up, or act(up) */
 static void hybrid__forward_ffn(hybrid__forward *f, int n, int64_t n_ff, const hybrid__tensor *gate,
                                 const hybrid__tensor *gate_b,
                                 const hybrid__tensor *up, const hybrid__tensor *up_b)
 {
     float *ffn = f->at->a.ffn;
     hybrid__op_matmul mm;
-    hybrid__matmul_begin(&mm, f->at->a.h, f->hp->n_embd, n);
-    if (gate->data) hybrid__matmul_out_set(&mm, gate, gate_b, ffn, 2 * n_ff, false);
-    hybrid__matmul_out_set(&mm, up, up_b, gate->data ? ffn + n_ff : ffn, 2 * n_ff, false);
-    f->at->be->ops->matmul(f->at->be, &mm);
+    hybrid__matmul_begin(f, &mm, f->s->h, f->hp->n_embd, n);
+    if (gate->data) hybrid__matmul_out_set(&mm, gate, gate_b, NULL, ffn, 2 * n_ff);
+    hybrid__matmul_out_set(&mm, up, up_b, NULL, gate->data ? ffn + n_ff : ffn, 2 * n_ff);
+    hybrid__do_matmul(f->at->be, &mm);
     hybrid__activate(f, n, n_ff, !gate->data && up->ne[1] == n_ff);
 }
 
@@ -312,13 +344,13 @@ static void hybrid__forward_route(hybrid__forward *f, int n, const hybrid__tenso
 {
     const hybrid__activations *a = &f->at->a;
     hybrid__op_matmul mm;
-    hybrid__matmul_begin(&mm, a->h, f->hp->n_embd, n);
-    hybrid__matmul_out_set(&mm, w, NULL, a->router, op->n_expert, false);
-    f->at->be->ops->matmul(f->at->be, &mm);
+    hybrid__matmul_begin(f, &mm, f->s->h, f->hp->n_embd, n);
+    hybrid__matmul_out_set(&mm, w, NULL, NULL, a->router, op->n_expert);
+    hybrid__do_matmul(f->at->be, &mm);
     op->logits = a->router;
     op->n = n;
     op->ids = a->expert_ids; op->weights = a->expert_weights;
-    f->at->be->ops->route(f->at->be, op);
+    hybrid__do_route(f->at->be, op);
 }
 
 /* x (n, E) += sum of weight * expert_out (n * n_used, E) */
@@ -328,8 +360,8 @@ static void hybrid__forward_combine(hybrid__forward *f, int n, int n_used)
     hybrid__op_combine op;
     op.x = a->expert_out; op.weights = a->expert_weights;
     op.n = n; op.n_used = n_used; op.n_embd = f->hp->n_embd;
-    op.y = a->x;
-    f->at->be->ops->combine(f->at->be, &op);
+    op.add = f->s->x; op.out = f->s->x;
+    hybrid__do_combine(f->at->be, &op);
 }
 
 /* x (n, E) += the chosen experts' feed-forward of h (n, E), weighted */
@@ -347,18 +379,19 @@ static void hybrid__forward_experts(hybrid__forward *f, int n, int layer)
     hybrid__traced(f, "router", layer, a->router, n, hp->n_expert, hp->n_expert);
     hybrid__traced(f, "expert_weights", layer, a->expert_weights, n, hp->n_expert_used, hp->n_expert_used);
     memset(&op, 0, sizeof op);
-    op.x = a->h; op.x_stride = hp->n_embd;
+    op.form = HYBRID__FORM_X_WT; op.rows = f->s->rows;
+    op.x = f->s->h; op.x_stride = hp->n_embd;
     op.ids = a->expert_ids; op.n = n; op.n_used = hp->n_expert_used;
     op.n_out = 2;
     op.out[0].w = &l->gate; op.out[0].y = a->ffn; op.out[0].y_stride = 2 * n_ff;
     op.out[1].w = &l->up; op.out[1].y = a->ffn + n_ff; op.out[1].y_stride = 2 * n_ff;
-    f->at->be->ops->experts(f->at->be, &op);
+    hybrid__do_experts(f->at->be, &op);
     hybrid__activate(f, rows, n_ff, false);
-    hybrid__traced(f, "ffn_act", layer, a->ffn, rows, n_ff, 2 * n_ff);
-    op.x = a->ffn; op.x_stride = 2 * n_ff; op.each_own = true;
+    hybrid__traced(f, "ffn_act", layer, a->act, rows, n_ff, 2 * n_ff);
+    op.x = a->act; op.x_stride = 2 * n_ff; op.each_own = true;
     op.n_out = 1;
     op.out[0].w = &l->down; op.out[0].y = a->expert_out; op.out[0].y_stride = hp->n_embd;
-    f->at->be->ops->experts(f->at->be, &op);
+    hybrid__do_experts(f->at->be, &op);
     hybrid__forward_combine(f, n, hp->n_expert_used);
 }
 
@@ -373,10 +406,10 @@ static void hybrid__forward_shared(hybrid__forward *f, int n, int layer)
     route.norm = false; route.scale = 1;
     hybrid__forward_route(f, n, &l->shared_router, &route);
     hybrid__forward_ffn(f, n, hp->n_ff_shared, &l->shared_gate, NULL, &l->shared_up, NULL);
-    hybrid__traced(f, "shared_act", layer, f->at->a.ffn, n, hp->n_ff_shared, 2 * (int64_t)hp->n_ff_shared);
-    hybrid__matmul_begin(&mm, f->at->a.ffn, 2 * (int64_t)hp->n_ff_shared, n);
-    hybrid__matmul_out_set(&mm, &l->shared_down, NULL, f->at->a.expert_out, hp->n_embd, false);
-    f->at->be->ops->matmul(f->at->be, &mm);
+    hybrid__traced(f, "shared_act", layer, f->at->a.act, n, hp->n_ff_shared, 2 * (int64_t)hp->n_ff_shared);
+    hybrid__matmul_begin(f, &mm, f->at->a.act, 2 * (int64_t)hp->n_ff_shared, n);
+    hybrid__matmul_out_set(&mm, &l->shared_down, NULL, NULL, f->at->a.expert_out, hp->n_embd);
+    hybrid__do_matmul(f->at->be, &mm);
     hybrid__forward_combine(f, n, 1);
 }
 
@@ -390,14 +423,8 @@ static void hybrid__gather(hybrid__forward *f, const hybrid__batch *c, float *ds
     table.ne[0] = cols; table.ne[1] = c->n; table.ne[2] = table.ne[3] = 1;
     table.nb[0] = sizeof(float); table.nb[1] = (size_t)cols * sizeof(float); table.nb[2] = table.nb[3] = table.nb[1] * (size_t)c->n;
     table.data = src;
-    op.table = &table; op.index = HYBRID__INDEX_OUT; op.scale = 1; op.add = false; op.out = dst;
-    f->at->be->ops->embed(f->at->be, &op);
-}
-
-static void hybrid__gather_x(hybrid__forward *f, const hybrid__batch *c)
-{
-    hybrid__gather(f, c, f->at->a.h, f->at->a.x, f->hp->n_embd);
-    hybrid__swap_xh(f->at);
+    op.table = &table; op.index = HYBRID__INDEX_OUT; op.scale = 1; op.add = NULL; op.out = dst;
+    hybrid__do_embed(f->at->be, &op);
 }
 
 /* One layer. Behind the last attention only the rows with wanted logits go on, unless somebody watches. */
@@ -407,32 +434,36 @@ static void hybrid__forward_layer(hybrid__forward *f, const hybrid__batch *c, in
     const hybrid__layer *l = &f->w->layers[layer];
     const int64_t e = hp->n_embd;
     const bool last = layer + 1 == hp->n_layer && !f->trace && c->n_out < c->n;
+    const float *attn;
     int n = c->n;
-    if (layer == f->at->layer_end) hybrid__stage_begin(f, f->at + 1, c, f->at->a.x);
+    if (layer == f->at->layer_end) hybrid__stage_begin(f, f->at + 1, c, f->at->a.all.x);
     if (f->pass == HYBRID__PASS_REPLAY) return;
-    hybrid__normed(f, f->at->a.h, f->at->a.x, n, &l->attn_norm, &l->attn_norm_b);
-    hybrid__traced(f, "attn_norm", layer, f->at->a.h, n, e, e);
+    hybrid__normed(f, f->s->h, f->s->x, n, &l->attn_norm, &l->attn_norm_b);
+    hybrid__traced(f, "attn_norm", layer, f->s->h, n, e, e);
     hybrid__forward_qkv(f, c, layer);
     if (last && !c->n_out) return;
     hybrid__forward_attention(f, c, layer);
+    attn = f->at->a.attn;
     if (last) {
         n = c->n_out;
-        hybrid__gather_x(f, c);
-        hybrid__gather(f, c, f->at->a.qkv, f->at->a.attn, hybrid__width_attn(hp));
-        hybrid__block_out(f, "attn_out", layer, n, f->at->a.qkv, hybrid__width_attn(hp), &l->wo, &l->bo, &l->attn_post_norm);
-    } else hybrid__block_out(f, "attn_out", layer, n, f->at->a.attn, hybrid__width_attn(hp), &l->wo, &l->bo, &l->attn_post_norm);
-    hybrid__traced(f, "ffn_in", layer, f->at->a.x, n, e, e);
-    hybrid__normed(f, f->at->a.h, f->at->a.x, n, &l->ffn_norm, &l->ffn_norm_b);
-    hybrid__traced(f, "ffn_norm", layer, f->at->a.h, n, e, e);
+        f->s = &f->at->a.last;
+        hybrid__gather(f, c, f->s->x, f->at->a.all.x, e);
+        hybrid__gather(f, c, f->at->a.attn_last, attn, hybrid__width_attn(hp));
+        attn = f->at->a.attn_last;
+    }
+    hybrid__block_out(f, "attn_out", layer, n, attn, hybrid__width_attn(hp), &l->wo, &l->bo, &l->attn_post_norm);
+    hybrid__traced(f, "ffn_in", layer, f->s->x, n, e, e);
+    hybrid__normed(f, f->s->h, f->s->x, n, &l->ffn_norm, &l->ffn_norm_b);
+    hybrid__traced(f, "ffn_norm", layer, f->s->h, n, e, e);
     if (l->router.data) {
         hybrid__forward_experts(f, n, layer);
         if (l->shared_router.data) hybrid__forward_shared(f, n, layer);
     } else {
         hybrid__forward_ffn(f, n, hp->n_ff, &l->gate, &l->gate_b, &l->up, &l->up_b);
-        hybrid__traced(f, "ffn_act", layer, f->at->a.ffn, n, hp->n_ff, 2 * (int64_t)hp->n_ff);
-        hybrid__block_out(f, "ffn_out", layer, n, f->at->a.ffn, 2 * (int64_t)hp->n_ff, &l->down, &l->down_b, &l->ffn_post_norm);
+        hybrid__traced(f, "ffn_act", layer, f->at->a.act, n, hp->n_ff, 2 * (int64_t)hp->n_ff);
+        hybrid__block_out(f, "ffn_out", layer, n, f->at->a.act, 2 * (int64_t)hp->n_ff, &l->down, &l->down_b, &l->ffn_post_norm);
     }
-    hybrid__traced(f, "l_out", layer, f->at->a.x, n, e, e);
+    hybrid__traced(f, "l_out", layer, f->s->x, n, e, e);
 }
 
 static void hybrid__forward_top(hybrid__forward *f, int n_out)
@@ -442,7 +473,7 @@ static void hybrid__forward_top(hybrid__forward *f, int n_out)
     op.logits = a->logits; op.stride = f->hp->n_vocab;
     op.n_rows = n_out; op.n = f->n_tokens; op.k = f->n_top;
     op.ids = a->top_ids; op.values = a->top_values; op.stats = a->top_stats;
-    f->at->be->ops->top_k(f->at->be, &op);
+    hybrid__do_top_k(f->at->be, &op);
 }
 
 /* x -> logits (n_out, n_vocab) of the wanted rows */
@@ -451,20 +482,22 @@ static void hybrid__forward_head(hybrid__forward *f, const hybrid__batch *c, flo
     const hybrid__hparams *hp = f->hp;
     const int64_t e = hp->n_embd;
     const int n = f->trace ? c->n : c->n_out;          /* the rows that the last layer left */
-    hybrid__backend *be = f->at->be;
     hybrid__op_matmul mm;
+    hybrid__op_softcap cap;
     if (!c->n_out && !f->trace) return;
-    hybrid__normed(f, f->at->a.h, f->at->a.x, n, &f->w->out_norm, &f->w->out_norm_b);
-    hybrid__traced(f, "result_norm", -1, f->at->a.h, n, e, e);
-    if (f->trace && c->n_out < c->n) {
-        hybrid__gather(f, c, f->at->a.x, f->at->a.h, e);
-        hybrid__swap_xh(f->at);
+    hybrid__normed(f, f->s->h, f->s->x, n, &f->w->out_norm, &f->w->out_norm_b);
+    hybrid__traced(f, "result_norm", -1, f->s->h, n, e, e);
+    if (f->trace && c->n_out < c->n) {                 /* watched, all rows have come as far as this */
+        f->s = &f->at->a.last;
+        hybrid__gather(f, c, f->s->h, f->at->a.all.h, e);
     }
     if (!c->n_out) return;
-    hybrid__matmul_begin(&mm, f->at->a.h, e, c->n_out);
-    hybrid__matmul_out_set(&mm, &f->w->head, NULL, logits, hp->n_vocab, false);
-    be->ops->matmul(be, &mm);
-    if (hp->logit_softcap > 0) be->ops->softcap(be, logits, hp->logit_softcap, (int64_t)c->n_out * hp->n_vocab);
+    hybrid__matmul_begin(f, &mm, f->s->h, e, c->n_out);
+    hybrid__matmul_out_set(&mm, &f->w->head, NULL, NULL, logits, hp->n_vocab);
+    hybrid__do_matmul(f->at->be, &mm);
+    cap.x = logits; cap.cap = hp->logit_softcap; cap.out = logits;
+    cap.n = (int64_t)c->n_out * hp->n_vocab;
+    if (hp->logit_softcap > 0) hybrid__do_softcap(f->at->be, &cap);
     hybrid__traced(f, "logits", -1, logits, c->n_out, hp->n_vocab, hp->n_vocab);
     if (f->n_top && !f->at->device->ops->is_host) hybrid__forward_top(f, c->n_out);
 }
@@ -490,7 +523,7 @@ static hybrid_result hybrid__forward_end(hybrid__forward *f, const hybrid__batch
     int layer;
     if (f->pass != HYBRID__PASS_REPLAY) hybrid__forward_head(f, c, y);
     if (!f->trace && !be->ops->pass_end(be)) {         /* the last stage once more: its x is there still, or made by the embedding */
-        if (f->at->a.h < f->at->a.x) hybrid__swap_xh(f->at);
+        f->s = &f->at->a.all;
         f->pass = HYBRID__PASS_RUN;
         hybrid__stage_open(f, c);
         for (layer = f->at == f->stages ? 0 : f->at[-1].layer_end; layer < f->hp->n_layer; layer++) hybrid__forward_layer(f, c, layer);

@@ -17,7 +17,7 @@
 #define MMA mma_f16
 #endif
 
-struct product { const u16 *x; i64 ldx; const u16 *w; i64 ldw; int n, out, k, add; const float *bias; float *y; i64 y_stride, next; };    /* next: values to the next expert's w */
+struct product { const u16 *x; i64 ldx; const u16 *w; i64 ldw; int n, out, k; const float *bias, *add; float *y; i64 add_stride, y_stride, next; };    /* next: values to the next expert's w */
 
 DEVICE int chunk_at(int row, int chunk) { return row * 4 + (chunk ^ (row >> 1 & 3)); }
 
@@ -87,7 +87,7 @@ template<int TILE_N, int WARPS_N> DEVICE void gemm(const product &p, int n0, con
                 if (row >= p.n || column >= p.out) continue;
                 float *y = p.y + (y_rows ? y_rows[row] : row) * p.y_stride + column, v = sum[i][j][e];
                 if (p.bias) v += p.bias[column];
-                if (p.add) v += *y;
+                if (p.add) v += p.add[row * p.add_stride + column];
                 *y = v;
             }
 }

@@ -7,7 +7,7 @@
 #define TILE 64
 #define STEP 16
 
-struct product_f32 { const float *x; i64 ldx; const u8 *w; i64 ldw; int n, out, k, add; const float *bias; float *y; i64 y_stride, next; };   /* next: values to the next expert's w */
+struct product_f32 { const float *x; i64 ldx; const u8 *w; i64 ldw; int n, out, k; const float *bias, *add; float *y; i64 add_stride, y_stride, next; };   /* next: values to the next expert's w */
 
 /* Values k0 ... k0 + 15 of rows `first`...; value(row, k) where there are such. */
 template <class Value> DEVICE void fetch(float (*to)[TILE + 1], int first, int rows, int k0, int k, const Value &value)
@@ -47,7 +47,7 @@ DEVICE void gemm(const product_f32 &p, int n0, const int *x_rows, const int *y_r
         if (row >= p.n || column >= p.out) continue;
         float *y = p.y + (y_rows ? y_rows[row] : row) * p.y_stride + column, v = sum[i / 4][i % 4];
         if (p.bias) v += p.bias[column];
-        if (p.add) v += *y;
+        if (p.add) v += p.add[row * p.add_stride + column];
         *y = v;
     }
 }

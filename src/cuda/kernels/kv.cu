@@ -38,12 +38,13 @@ KERNEL __launch_bounds__(128) kv_store(const float *k, i64 k_stride, const float
 /* ---- all that happens to heads between the products and attention, in one launch ---- */
 
 struct heads_args {
-    float *q, *k; const float *v;                             /* rows of heads, each at `stride` floats */
+    const float *q, *k, *v;                                   /* rows of heads, each at `stride` floats */
+    float *q_out, *k_out;                                     /* may be q and k */
     const float *q_norm, *k_norm;                             /* dim_k weights of a norm of every head, or NULL */
     const float *table;                                       /* (n, half, 2), as rope.cu makes it */
     char *k_cache, *v_cache;
     const int *pos, *run_of_row, *pages;
-    i64 stride, page_bytes_k, page_bytes_v;
+    i64 stride, out_stride, page_bytes_k, page_bytes_v;
     int n_head, n_head_kv, dim_k, dim_v, row_bytes_k, row_bytes_v, pages_a_seq, type;
     int half, neox, layer;                                    /* half 0: no rotation; layer: LayerNorm instead of RMS */
     float eps;
@@ -86,7 +87,7 @@ DEVICE void head_rotate(float x[HEAD_VALUES], float *shared, const float *table,
     }
 }
 
-/* q: normed and rotated in place. k: too, and stored. v: stored. A warp a head; grid ((n_head + 2 n_head_kv) / 4, n), block 128. */
+/* q: normed and rotated. k: too, and stored. v: stored. A warp a head; grid ((n_head + 2 n_head_kv) / 4, n), block 128. */
 KERNEL __launch_bounds__(128) heads(const heads_args a)
 {
     __shared__ float shared[4][32 * HEAD_VALUES];
@@ -103,7 +104,7 @@ KERNEL __launch_bounds__(128) heads(const heads_args a)
     if (norm) head_norm(x, norm, n, a.eps, a.layer != 0);
     if (!is_v && a.half) head_rotate(x, shared[warp], a.table + row * a.half * 2, a.half, a.neox != 0);
     if (!is_v) {
-        float *to = (is_q ? a.q : a.k) + row * a.stride + (i64)head * n;
+        float *to = (is_q ? a.q_out : a.k_out) + row * a.out_stride + (i64)head * n;
 #pragma unroll
         for (int j = 0; j < HEAD_VALUES; j++)
             if (lane + 32 * j < n) to[lane + 32 * j] = x[j];

@@ -32,7 +32,7 @@
 
 #define TWO_SCALES (TYPE == TYPE_Q2_K || TYPE == TYPE_Q3_K || TYPE == TYPE_Q6_K)
 
-struct matrix { const u8 *w; const float *bias; float *y; i64 y_stride; int rows, add; i64 next; };     /* w 16-aligned; bias may be NULL; next: bytes to the next expert's */
+struct matrix { const u8 *w; const float *bias, *add; float *y; i64 add_stride, y_stride, next; int rows; };     /* w 16-aligned; bias, add may be NULL; next: bytes to the next expert's */
 struct matrices { matrix m[4]; int n; };
 struct tiles { int k, n; i64 row_bytes; const uint2 *q; const float *d, *s; };
 
@@ -242,10 +242,10 @@ DEVICE void matbatch_tile(const matrices &ms, const tiles &x, int expert, const 
         if (first + r >= m.rows || j >= x.n) continue;
         float v = 0.0f;
         for (int part = 0; part < WARPS; part++) v += all[(part * GROUPS * 8 + j) * (ROWS + 1) + r];
-        float *y = m.y + (i64)(row_of ? row_of[j] : j) * m.y_stride + first + r;
+        const i64 row = row_of ? row_of[j] : j;
         if (m.bias) v += m.bias[first + r];
-        if (m.add) v += *y;
-        *y = v;
+        if (m.add) v += m.add[row * m.add_stride + first + r];
+        m.y[row * m.y_stride + first + r] = v;
     }
 }
 

@@ -22,7 +22,7 @@
 #define NEAR 0
 #endif
 
-struct matrix { const u8 *w; const float *bias; float *y; i64 y_stride; int rows, add; i64 next; };     /* w 16-aligned; bias may be NULL; next: bytes to the next expert's */
+struct matrix { const u8 *w; const float *bias, *add; float *y; i64 add_stride, y_stride, next; int rows; };     /* w 16-aligned; bias, add may be NULL; next: bytes to the next expert's */
 struct matrices { matrix m[4]; int n; };
 
 #if IS_FLOAT
@@ -256,7 +256,7 @@ template<int N> DEVICE void finish(const matrices &ms, int group, int first, int
     if (lane >= ROWS * N || row >= m.rows || j >= n) return;
     float *y = m.y + (i64)(first + j) * m.y_stride + row;
     if (m.bias) mine += m.bias[row];
-    if (m.add) mine += *y;
+    if (m.add) mine += m.add[(i64)(first + j) * m.add_stride + row];
     *y = mine;
 }
 

@@ -77,11 +77,11 @@ KERNEL __launch_bounds__(256) to_bf16(const float *__restrict__ x, i64 x_stride,
     if (i < k_out) out[row * k_out + i] = i < k ? f2bf(x[row * x_stride + i]) : (bf16_t)0;
 }
 
-/* y (n, out) = bias, or y += bias: what a product by cuBLAS, which adds to y, begins with. grid (ceil(out / 256), n), 256 threads. */
-KERNEL __launch_bounds__(256) begin_bias(const float *__restrict__ bias, float *__restrict__ y, i64 y_stride, int out, int add)
+/* y (n, out) = bias + add, either of which may be NULL, and add may be y: what a product by cuBLAS, which adds to y, begins with.
+ * grid (ceil(out / 256), n), 256 threads. */
+KERNEL __launch_bounds__(256) begin_bias(const float *bias, const float *add, i64 add_stride, float *y, i64 y_stride, int out)
 {
     int i = (int)(blockIdx.x * 256 + threadIdx.x);
     if (i >= out) return;
-    float *to = y + (i64)blockIdx.y * y_stride + i;
-    *to = bias[i] + (add ? *to : 0.0f);
+    y[(i64)blockIdx.y * y_stride + i] = (bias ? bias[i] : 0.0f) + (add ? add[(i64)blockIdx.y * add_stride + i] : 0.0f);
 }

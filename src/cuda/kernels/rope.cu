@@ -32,16 +32,21 @@ KERNEL __launch_bounds__(64) rope_table(const int *pos, const double *inv_freq, 
     *(float2 *)(table + ((i64)row * half + i) * 2) = make_float2((float)c * scale, (float)s * scale);
 }
 
-/* Rotates the first 2 half values of each head in place: pairs (2i, 2i+1), or with neox (i, i + half). A pair (a, b) becomes
- * (a c - b s, a s + b c). grid (n_head * half / 128, n), block 128. */
-KERNEL __launch_bounds__(128) rope(float *x, i64 x_stride, const float *table, int n_head, int head_dim, int half, int neox)
+/* Rotates the first 2 half values of each head: pairs (2i, 2i+1), or with neox (i, i + half). A pair (a, b) becomes (a c - b s, a s + b c).
+ * out may be x: then a head takes `each` = half threads, else each = head_dim - half, of which the last ones copy what is not rotated.
+ * grid (n_head * each / 128, n), block 128. */
+KERNEL __launch_bounds__(128) rope(const float *x, i64 x_stride, float *out, i64 out_stride, const float *table, int n_head, int head_dim, int half, int neox, int each)
 {
-    const int at = blockIdx.x * 128 + threadIdx.x, head = at / half, i = at % half;
+    const int at = blockIdx.x * 128 + threadIdx.x, head = at / each, i = at % each;
     const i64 row = blockIdx.y;
     if (head >= n_head) return;
+    const float *from = x + row * x_stride + (i64)head * head_dim;
+    float *to = out + row * out_stride + (i64)head * head_dim;
+    if (i >= half) { to[half + i] = from[half + i]; return; }
     const float2 t = *(const float2 *)(table + (row * half + i) * 2);
-    float *p = x + row * x_stride + (i64)head * head_dim + (neox ? i : 2 * i), *q = p + (neox ? half : 1);
-    const float a = *p, b = *q;
+    const int first = neox ? i : 2 * i, second = first + (neox ? half : 1);
+    const float a = from[first], b = from[second];
+    float *p = to + first, *q = to + second;
     *p = a * t.x - b * t.y;
     *q = a * t.y + b * t.x;
 }

@@ -159,33 +159,34 @@ KERNEL __launch_bounds__(256) glu_1(const float *gate, i64 gate_stride, const fl
     glu_row<1>(gate, gate_stride, up, up_stride, out, out_stride, n, act);
 }
 
-/* y += x, y *= factor, y = factor * tanh(y / factor): n values. grid n / (256 V), block 256. */
+/* out = x + y, x * factor, factor * tanh(x / factor): n values. out may be x or y. grid n / (256 V), block 256. */
 enum { ADD, SCALE, SOFTCAP };
-template <int V> __device__ __forceinline__ void values_row(float *y, const float *x, float factor, i64 n, int kind)
+template <int V> __device__ __forceinline__ void values_row(float *out, const float *x, const float *y, float factor, i64 n, int kind)
 {
     const i64 i = ((i64)blockIdx.x * 256 + threadIdx.x) * V;
     if (i >= n) return;
-    vec<V> v = load_vec<V>(y + i);
+    vec<V> v = load_vec<V>(x + i);
     if (kind == ADD) {
-        const vec<V> u = load_vec<V>(x + i);
+        const vec<V> u = load_vec<V>(y + i);
 #pragma unroll
         for (int j = 0; j < V; j++) v.x[j] += u.x[j];
     } else {
 #pragma unroll
         for (int j = 0; j < V; j++) v.x[j] = kind == SCALE ? v.x[j] * factor : factor * tanhf(v.x[j] / factor);
     }
-    store_vec(y + i, v);
+    store_vec(out + i, v);
 }
-KERNEL __launch_bounds__(256) values_4(float *y, const float *x, float factor, i64 n, int kind) { values_row<4>(y, x, factor, n, kind); }
-KERNEL __launch_bounds__(256) values_1(float *y, const float *x, float factor, i64 n, int kind) { values_row<1>(y, x, factor, n, kind); }
+KERNEL __launch_bounds__(256) values_4(float *out, const float *x, const float *y, float factor, i64 n, int kind) { values_row<4>(out, x, y, factor, n, kind); }
+KERNEL __launch_bounds__(256) values_1(float *out, const float *x, const float *y, float factor, i64 n, int kind) { values_row<1>(out, x, y, factor, n, kind); }
 
-/* y (rows, n) += sum over s of weights (rows, n_used) [r][s] * x (rows * n_used, n) [r * n_used + s], in the order of s. grid (n / (256 V), rows), block 256. */
-template <int V> __device__ __forceinline__ void combine_row(const float *x, const float *weights, int n_used, int n, float *y)
+/* out (rows, n) = add + sum over s of weights (rows, n_used) [r][s] * x (rows * n_used, n) [r * n_used + s], in the order of s. out may be add.
+ * grid (n / (256 V), rows), block 256. */
+template <int V> __device__ __forceinline__ void combine_row(const float *x, const float *weights, int n_used, int n, const float *add, float *out)
 {
     const int i = (int)(blockIdx.x * 256 + threadIdx.x) * V;
     const i64 row = blockIdx.y;
     if (i >= n) return;
-    vec<V> v = load_vec<V>(y + row * n + i), sum;
+    vec<V> v = load_vec<V>(add + row * n + i), sum;
 #pragma unroll
     for (int j = 0; j < V; j++) sum.x[j] = 0;
     for (int s = 0; s < n_used; s++) {
@@ -196,7 +197,7 @@ template <int V> __device__ __forceinline__ void combine_row(const float *x, con
     }
 #pragma unroll
     for (int j = 0; j < V; j++) v.x[j] += sum.x[j];
-    store_vec(y + row * n + i, v);
+    store_vec(out + row * n + i, v);
 }
-KERNEL __launch_bounds__(256) combine_4(const float *x, const float *weights, int n_used, int n, float *y) { combine_row<4>(x, weights, n_used, n, y); }
-KERNEL __launch_bounds__(256) combine_1(const float *x, const float *weights, int n_used, int n, float *y) { combine_row<1>(x, weights, n_used, n, y); }
+KERNEL __launch_bounds__(256) combine_4(const float *x, const float *weights, int n_used, int n, const float *add, float *out) { combine_row<4>(x, weights, n_used, n, add, out); }
+KERNEL __launch_bounds__(256) combine_1(const float *x, const float *weights, int n_used, int n, const float *add, float *out) { combine_row<1>(x, weights, n_used, n, add, out); }
