@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id a0f202cdd8888784): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id c261e3825439f527): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -36,6 +36,7 @@
  * OPTIONS, defined before the #include of the implementation (those marked * before every #include):
  *   HYBRID_API *           your linkage: __declspec(dllexport), a visibility attribute...
  *   HYBRID_STATIC *        everything is static in your file
+ *   HYBRID_PROFILE         counts time and bytes of every op: hybrid_context_profile
  *   HYBRID_NO_MMAP         files are read, not mapped
  *   HYBRID_NO_SIMD         plain C only
  *   HYBRID_NO_STDIO        no files by path: memory and reader callbacks only
@@ -45,136 +46,138 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      185  base.h             version, linkage, results, errors, allocator, log
- *      295  runtime.h          what models and sessions share: memory, log, worker threads
- *      357  quant.h            names, sizes, encode, decode
- *      422  gguf.h             what is in a model file, and writing one
- *      581  tokenizer.h        text to tokens and back
- *      702  chat.h             templates that make a prompt of a conversation
- *      809  model.h            load, describe
- *      886  context.h          batches of (sequence, tokens), logits, the KV cache
- *      982  sampler.h          from logits to the next token
- *     1039  session.h          a conversation
+ *      188  base.h             version, linkage, results, errors, allocator, log
+ *      298  runtime.h          what models and sessions share: memory, log, worker threads
+ *      360  quant.h            names, sizes, encode, decode
+ *      425  gguf.h             what is in a model file, and writing one
+ *      584  tokenizer.h        text to tokens and back
+ *      705  chat.h             templates that make a prompt of a conversation
+ *      812  model.h            load, describe
+ *      889  context.h          batches of (sequence, tokens), logits, the KV cache
+ *      998  sampler.h          from logits to the next token
+ *     1055  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1108  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1200  macros.h           what compilers call things, and the macros that every room uses
- *     1252  base.c             what every room uses: results, errors, checked sizes
- *     1303  fpenv.c            the floating-point environment at the border of the library
- *     1484  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1533  fma.c              a * b + c with one rounding
- *     1570  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1629  decimal.c          doubles as text, the same in every locale
- *     1727  thread.c           atomics, threads, and the worker pool
- *     2179  cpu.c              what this processor and its operating system can do
- *     2287  hash.c             where a name belongs in a table
- *     2385  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     2495  stack.c            how much of the thread's stack a recursion may take
- *     2535  device.c           which GPU a runtime uses
- *     2617  runtime.c          creates and ends runtimes
- *     2758  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2969  output.c           a file that is written
- *     3278  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     3306  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    31579  end.h              closes what core/begin opened
+ *     1124  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1216  macros.h           what compilers call things, and the macros that every room uses
+ *     1268  base.c             what every room uses: results, errors, checked sizes
+ *     1319  fpenv.c            the floating-point environment at the border of the library
+ *     1500  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1549  fma.c              a * b + c with one rounding
+ *     1586  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1645  decimal.c          doubles as text, the same in every locale
+ *     1743  thread.c           atomics, threads, and the worker pool
+ *     2196  cpu.c              what this processor and its operating system can do
+ *     2304  hash.c             where a name belongs in a table
+ *     2402  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     2512  stack.c            how much of the thread's stack a recursion may take
+ *     2552  device.c           which GPU a runtime uses
+ *     2634  runtime.c          creates and ends runtimes
+ *     2775  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2986  output.c           a file that is written
+ *     3295  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     3323  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    31762  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     3681  names.c            names that must differ, found by hash
- *     3772  value.c            the 13 types of metadata values and their items
- *     3898  scan.c             a walk over the metadata, which checks every length before it is believed
- *     4102  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
- *     4392  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
- *     4858  write.c            makes a GGUF file
+ *     3698  names.c            names that must differ, found by hash
+ *     3789  value.c            the 13 types of metadata values and their items
+ *     3915  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     4119  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
+ *     4409  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
+ *     4875  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     5479  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     5560  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     5859  floats.c           the types that are plain numbers
- *     5898  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     6091  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     6319  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     6459  types.c            the table of all types, and the public functions over it
- *     6564  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     6634  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     5496  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     5577  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     5876  floats.c           the types that are plain numbers
+ *     5915  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     6108  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     6336  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     6476  types.c            the table of all types, and the public functions over it
+ *     6581  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     6651  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     6809  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     7652  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     7794  normalize.c        Unicode's normalization form C, which some families' tokenizers put in front of everything: e...
- *     8059  pretokenize.c      cuts text into the words inside which BPE merges
- *     8468  families.c         what the expressions of single families have that others have not, and the table of their names
- *     8966  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
- *     9158  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
- *     9251  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     9667  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     9877  bpe.c              the merging
- *    10247  tokenizer.c        making tokenizers, text to ids, ids to text
- *    10566  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a file leaves out
- *    10788  stop.c             finds strings that end an answer in bytes that come in pieces
- *    10929  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *    11599  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *    11941  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *    12270  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do not edit
- *    12611  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *    13319  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *    14036  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    14475  jinja_filter.c     what stands behind '|'.
- *    15444  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    15620  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    15872  jinja_parse.c      tokens to a tree
- *    16437  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    16695  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    17211  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    17384  chat.c             a conversation as the variables that chat templates expect
+ *     6826  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     7669  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     7811  normalize.c        Unicode's normalization form C, which some families' tokenizers put in front of everything: e...
+ *     8076  pretokenize.c      cuts text into the words inside which BPE merges
+ *     8485  families.c         what the expressions of single families have that others have not, and the table of their names
+ *     8983  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
+ *     9175  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
+ *     9268  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     9684  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     9894  bpe.c              the merging
+ *    10264  tokenizer.c        making tokenizers, text to ids, ids to text
+ *    10583  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a file leaves out
+ *    10805  stop.c             finds strings that end an answer in bytes that come in pieces
+ *    10946  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *    11616  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *    11958  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *    12287  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do not edit
+ *    12628  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *    13336  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *    14053  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    14492  jinja_filter.c     what stands behind '|'.
+ *    15461  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    15637  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    15889  jinja_parse.c      tokens to a tree
+ *    16454  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    16712  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    17228  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    17401  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    17633  op.c               tensors, batches, and the structure of every op: what it reads, what it writes, and how many...
- *    17979  backend.c          the seam between models and devices: one table of functions that every back end fills, made f...
- *    18124  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    18141  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    18166  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of the r...
- *    18247  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    18632  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    18661  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    18769  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    18839  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    18934  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    19347  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    19681  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    19939  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    20135  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    20775  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows...
- *    20974  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
- *    22047  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    22628  cpu_int.c          the table of integer-block kernels
- *    22686  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    22753  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    25047  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    26193  cpu_select.c       the kernels of an instruction set
- *    26229  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    26410  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    26664  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    17650  op.c               tensors, batches, and the structure of every op: what it reads, what it writes, and how many...
+ *    17996  backend.c          the seam between models and devices: one table of functions that every back end fills, made f...
+ *    18090  profile.c          where the time goes, op by op: calls, time and bytes of every op of a back end, as a table to...
+ *    18194  call.c             hybrid__do_name(be, op) for every op of the list, and the ops that stand for others in their...
+ *    18271  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    18288  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    18313  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of the r...
+ *    18394  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    18779  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    18808  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    18916  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    18986  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    19081  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    19494  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    19828  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    20086  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    20282  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    20922  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows...
+ *    21121  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
+ *    22194  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    22775  cpu_int.c          the table of integer-block kernels
+ *    22833  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    22900  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    25194  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    26340  cpu_select.c       the kernels of an instruction set
+ *    26376  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    26557  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    26811  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    27110  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    27428  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    27803  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    28111  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    28155  unused.c           tensors of the file that the model is not computed with
- *    28315  forward.c          one transformer for all families, over the op table
- *    28853  place.c            which layers run where
- *    28990  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_m...
- *    29072  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    27261  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    27579  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    27954  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    28262  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    28306  unused.c           tensors of the file that the model is not computed with
+ *    28466  forward.c          one transformer for all families, over the op table
+ *    29004  place.c            which layers run where
+ *    29141  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_m...
+ *    29223  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    29315  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    29651  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    29940  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    30080  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    30752  next.c             the next token of a sequence
- *    30805  plan.c             the bytes of a model and a context before they are loaded
- *    30916  dialog.c           the messages of a conversation, and the prompt that they make
- *    31104  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    29466  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    29802  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    30091  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    30231  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    30935  next.c             the next token of a sequence
+ *    30988  plan.c             the bytes of a model and a context before they are loaded
+ *    31099  dialog.c           the messages of a conversation, and the prompt that they make
+ *    31287  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -960,6 +963,19 @@ HYBRID_API hybrid_result hybrid_seq_fork(hybrid_context *context, int32_t from, 
 /* Positions that could still be written, counted in whole pages. */
 HYBRID_API int32_t hybrid_context_free(const hybrid_context *context);
 
+/* Where the time of the decodes went: a table of lines (op, calls, seconds, share, GB read and written, GB/s; the longest first), one for each device
+ * that layers run on. Fills text with its first size - 1 characters and a zero, and returns the length of the whole, as snprintf does. Only an
+ * implementation compiled with HYBRID_PROFILE counts: it waits for every op, and a GPU goes without graphs, so a decode is slower than without.
+ * Compiled without, it costs nothing, and the text is a sentence that says so. With HYBRID_PROFILE=2 every op is a line of the log, too (debug).
+ *
+ *     char text[2048];
+ *     hybrid_context_profile(context, text, sizeof text);
+ *     puts(text);
+ */
+HYBRID_API size_t hybrid_context_profile(const hybrid_context *context, char *text, size_t size);
+/* Counts from zero again. */
+HYBRID_API void hybrid_context_profile_reset(hybrid_context *context);
+
 /* ---- memory plan ----------------------------------------------------------------------------------------------------- */
 
 typedef struct hybrid_memory_plan {
@@ -1103,7 +1119,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "a0f202cdd8888784"
+#define HYBRID__SOURCE_ID "c261e3825439f527"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -1817,26 +1833,27 @@ static void hybrid__spin_take(hybrid__spin *lock)
 }
 static void hybrid__spin_give(hybrid__spin *lock) { hybrid__atomic_store(lock, 0); }
 
-/* Microseconds of a clock that does not go back. */
-static uint64_t hybrid__now_us(void)
+/* Nanoseconds of a clock that does not go back. */
+static uint64_t hybrid__now_ns(void)
 {
 #if defined(_WIN32)
     LARGE_INTEGER now, rate;
     QueryPerformanceCounter(&now);
     QueryPerformanceFrequency(&rate);
-    return (uint64_t)(now.QuadPart / rate.QuadPart) * 1000000u + (uint64_t)(now.QuadPart % rate.QuadPart) * 1000000u / (uint64_t)rate.QuadPart;
+    return (uint64_t)(now.QuadPart / rate.QuadPart) * 1000000000u + (uint64_t)(now.QuadPart % rate.QuadPart) * 1000000000u / (uint64_t)rate.QuadPart;
 #else
     #if defined(CLOCK_MONOTONIC)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
     #else                                                    /* -std=c99 hides the better clock */
     struct timeval t;
     gettimeofday(&t, NULL);
-    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_usec;
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_usec * 1000u;
     #endif
 #endif
 }
+static uint64_t hybrid__now_us(void) { return hybrid__now_ns() / 1000u; }
 
 static int hybrid__cpu_count(void)
 {
@@ -17980,7 +17997,7 @@ HYBRID__INLINE double hybrid__bytes_top_k(const hybrid__op_top_k *op, const hybr
 /* compute/backend: the seam between models and devices: one table of functions that every back end fills, made from the list of ops (ops.inc).
  *
  * Calls are imperative and in order. A back end may defer them: what they made can be read after read() and sync(), and a call that fails
- * makes sync() fail. Ops are called by hybrid__do_name(be, op). */
+ * makes sync() fail. Ops are called by hybrid__do_name(be, op), which call.c makes from the same list. */
 
 typedef struct hybrid__backend hybrid__backend;
 
@@ -17995,6 +18012,12 @@ typedef enum hybrid__op {
 #undef HYBRID__OP
     HYBRID__OP_COUNT
 } hybrid__op;
+
+/* What a profile (profile.c) knows of an op. */
+typedef struct hybrid__profile {
+    uint64_t calls, nanoseconds;
+    double   bytes;
+} hybrid__profile;
 
 typedef struct hybrid__backend_ops {
     const char *name;
@@ -18012,18 +18035,164 @@ struct hybrid__backend {
     const hybrid__backend_ops *ops;
     hybrid_runtime *rt;
     const hybrid__batch *batch;         /* of begin */
-    const char *refused;                /* NULL, or why an op could not be done: sync says it */
+    const char *refused;                /* NULL, or why an op could not be done since begin: sync says it */
+#if defined(HYBRID_PROFILE)
+    hybrid__profile profile[HYBRID__OP_COUNT];
+#endif
 };
 
-/* For sync(): what the ops have refused since the last one. */
-static hybrid_result hybrid__refused(hybrid__backend *be, hybrid_error *error)
+/* For sync(). */
+static hybrid_result hybrid__refused(const hybrid__backend *be, hybrid_error *error)
 {
-    const char *why = be->refused;
-    be->refused = NULL;
-    return why ? hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "%s", why) : HYBRID_OK;
+    return be->refused ? hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "%s", be->refused) : HYBRID_OK;
 }
 
-/* ---- the calls ---- */
+/* ---- devices ---- */
+
+enum { HYBRID__LIMIT_FORMATS = 8 };        /* distinct formats of activations that the matrices of one model may ask the CPU for */
+
+/* What a context will ask of its back end, so that all its memory is known beforehand. Zero it, set the sizes, then show it every matrix. */
+typedef struct hybrid__limits {
+    int     n_rows, n_out;                 /* rows of the largest batch; rows of logits of one */
+    int     n_seq, pages_a_seq;            /* sequences, entries of a page table */
+    int     n_vocab, n_top;                /* top_k: logits of a row, and k; 0: it is not asked for */
+    int     n_head, n_head_kv, head_dim_k, head_dim_v;                             /* 0 without attention */
+    int     n_expert_used;                 /* experts that a row chooses; 0: there are none. Matrices of experts have ne[2] > 1 */
+    /* filled by the device's show() */
+    size_t  scratch;                       /* GPU: bytes of scratch of the largest op */
+    const void *format[HYBRID__LIMIT_FORMATS];         /* CPU: formats of prepared rows */
+    size_t  format_bytes[HYBRID__LIMIT_FORMATS];
+    size_t  lanes_bytes, experts_bytes;
+    int     n_formats;
+} hybrid__limits;
+
+/* A place with memory where back ends run: the host, or a GPU. Shared by all contexts; every call from any thread. */
+typedef struct hybrid__device_ops {
+    bool is_host;                          /* its addresses are plain pointers */
+    hybrid_result (*alloc)(hybrid__device *device, size_t bytes, void **address, hybrid_error *error);
+    void (*free)(hybrid__device *device, void *address);
+    uint64_t (*cost)(hybrid__device *device, size_t bytes);      /* what alloc takes for that */
+    bool (*fits)(hybrid__device *device, uint64_t bytes);        /* there is room for that, with a margin for others */
+    hybrid_result (*write)(hybrid__device *device, void *dst, const void *host, size_t bytes, hybrid_error *error);    /* host may change on return */
+    hybrid_result (*flush)(hybrid__device *device, hybrid_error *error);               /* what was written has arrived */
+    bool (*attends)(hybrid__device *device, const hybrid__limits *limits);             /* there is a kernel for heads of these sizes */
+    bool (*show)(hybrid__device *device, hybrid__limits *limits, const hybrid__tensor *w);     /* notes a matrix; false: no kernel for its type */
+    uint64_t (*backend_cost)(hybrid__device *device, const hybrid__limits *limits);
+    hybrid_result (*backend_create)(hybrid__device *device, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error);
+} hybrid__device_ops;
+
+struct hybrid__device {
+    const hybrid__device_ops *ops;
+    hybrid_runtime *rt;
+};
+/* ==== end src/compute/backend.c ==== */
+
+/* ==== begin src/compute/profile.c ==== */
+/* compute/profile: where the time goes, op by op: calls, time and bytes of every op of a back end, as a table to read. Compiled with HYBRID_PROFILE
+ * every op is waited for and timed; without, nothing of it is left but a sentence that says so. */
+
+#if defined(HYBRID_PROFILE)
+    HYBRID__INLINE bool hybrid__profiled(void) { return true; }
+#else
+    HYBRID__INLINE bool hybrid__profiled(void) { return false; }
+#endif
+
+#if defined(HYBRID_PROFILE)
+
+static const char *hybrid__op_name(hybrid__op op)
+{
+    static const char *const names[] = {
+#define HYBRID__OP(name_) #name_,
+        HYBRID__OPS(HYBRID__OP, HYBRID__OP)
+#undef HYBRID__OP
+    };
+    return names[op];
+}
+
+/* A device that works on while the host goes on is waited for: before the op, so that nothing else is counted, and after it. */
+static uint64_t hybrid__profile_begin(hybrid__backend *be)
+{
+    be->ops->sync(be, NULL);
+    return hybrid__now_ns();
+}
+
+static void hybrid__profile_end(hybrid__backend *be, hybrid__op op, uint64_t since, double bytes)
+{
+    hybrid__profile *p = &be->profile[op];
+    uint64_t now;
+    be->ops->sync(be, NULL);
+    now = hybrid__now_ns();
+    p->calls++;
+    p->nanoseconds += now - since;
+    p->bytes += bytes;
+#if HYBRID_PROFILE + 0 > 1
+    hybrid__log(be->rt, HYBRID_LOG_DEBUG, "%s %s: %llu ns, %llu bytes", be->ops->name, hybrid__op_name(op), (unsigned long long)(now - since), (unsigned long long)bytes);
+#endif
+}
+
+/* A text of which the first bytes are kept and all are counted. */
+typedef struct hybrid__profile_text { char *text; size_t size, length; } hybrid__profile_text;
+
+static void hybrid__profile_add(hybrid__profile_text *t, const char *piece)
+{
+    for (; *piece; piece++, t->length++) if (t->length + 1 < t->size) t->text[t->length] = *piece;
+}
+
+/* value / 10^decimals, right-aligned in `width` columns: 1234, 2 is 12.34, in every locale. */
+static void hybrid__profile_number(hybrid__profile_text *t, int width, double value, int decimals)
+{
+    char digits[32], line[64];
+    const int n = snprintf(digits, sizeof digits, "%0*llu", decimals + 1, (unsigned long long)(value + 0.5));
+    if (decimals) snprintf(line, sizeof line, "%.*s.%s", n - decimals, digits, digits + n - decimals);
+    else snprintf(line, sizeof line, "%s", digits);
+    snprintf(digits, sizeof digits, " %*.24s", width, line);
+    hybrid__profile_add(t, digits);
+}
+
+static void hybrid__profile_row(hybrid__profile_text *t, const char *name, const hybrid__profile *p, double all)
+{
+    char head[32];
+    snprintf(head, sizeof head, "%-12.16s", name);
+    hybrid__profile_add(t, head);
+    hybrid__profile_number(t, 9, (double)p->calls, 0);
+    hybrid__profile_number(t, 10, (double)p->nanoseconds * 1e-6, 3);
+    hybrid__profile_number(t, 7, all > 0 ? (double)p->nanoseconds / all * 1000 : 0, 1);
+    hybrid__profile_number(t, 11, p->bytes * 1e-6, 3);
+    hybrid__profile_number(t, 8, p->nanoseconds ? p->bytes / (double)p->nanoseconds * 10 : 0, 1);
+    hybrid__profile_add(t, "\n");
+}
+
+/* The ops that were called, those that took longest first. */
+static void hybrid__profile_print(hybrid__profile_text *t, const hybrid__backend *be)
+{
+    bool shown[HYBRID__OP_COUNT] = { false };
+    hybrid__profile all;
+    char head[24], line[96];
+    int op, most;
+    memset(&all, 0, sizeof all);
+    for (op = 0; op < HYBRID__OP_COUNT; op++) {
+        all.calls += be->profile[op].calls;
+        all.nanoseconds += be->profile[op].nanoseconds;
+        all.bytes += be->profile[op].bytes;
+    }
+    snprintf(head, sizeof head, "op on %.8s", be->ops->name);
+    snprintf(line, sizeof line, "%-12s %9s %10s %7s %11s %8s\n", head, "calls", "seconds", "share %", "GB", "GB/s");
+    hybrid__profile_add(t, line);
+    for (;;) {
+        for (most = -1, op = 0; op < HYBRID__OP_COUNT; op++)
+            if (!shown[op] && be->profile[op].calls && (most < 0 || be->profile[op].nanoseconds > be->profile[most].nanoseconds)) most = op;
+        if (most < 0) break;
+        shown[most] = true;
+        hybrid__profile_row(t, hybrid__op_name((hybrid__op)most), &be->profile[most], (double)all.nanoseconds);
+    }
+    hybrid__profile_row(t, "all", &all, (double)all.nanoseconds);
+}
+
+#endif
+/* ==== end src/compute/profile.c ==== */
+
+/* ==== begin src/compute/call.c ==== */
+/* compute/call: hybrid__do_name(be, op) for every op of the list, and the ops that stand for others in their parts. */
 
 #define HYBRID__OP(name_)
 #define HYBRID__PARTS(name_) static void hybrid__##name_##_in_parts(hybrid__backend *be, const hybrid__op_##name_ *op);
@@ -18031,13 +18200,30 @@ HYBRID__OPS(HYBRID__OP, HYBRID__PARTS)
 #undef HYBRID__OP
 #undef HYBRID__PARTS
 
-#define HYBRID__OP(name_) \
-    HYBRID__INLINE void hybrid__do_##name_(hybrid__backend *be, const hybrid__op_##name_ *op) { be->ops->name_(be, op); }
-#define HYBRID__PARTS(name_) \
-    HYBRID__INLINE void hybrid__do_##name_(hybrid__backend *be, const hybrid__op_##name_ *op) \
-    { \
-        if (!be->ops->name_ || !be->ops->name_(be, op)) hybrid__##name_##_in_parts(be, op); \
-    }
+#if defined(HYBRID_PROFILE)
+    #define HYBRID__OP(name_) \
+        static void hybrid__do_##name_(hybrid__backend *be, const hybrid__op_##name_ *op) \
+        { \
+            const uint64_t since = hybrid__profile_begin(be); \
+            be->ops->name_(be, op); \
+            hybrid__profile_end(be, HYBRID__OP_##name_, since, hybrid__bytes_##name_(op, be->batch)); \
+        }
+    #define HYBRID__PARTS(name_) \
+        static void hybrid__do_##name_(hybrid__backend *be, const hybrid__op_##name_ *op) \
+        { \
+            const uint64_t since = hybrid__profile_begin(be); \
+            if (!be->ops->name_ || !be->ops->name_(be, op)) hybrid__##name_##_in_parts(be, op); \
+            else hybrid__profile_end(be, HYBRID__OP_##name_, since, hybrid__bytes_##name_(op, be->batch)); \
+        }
+#else
+    #define HYBRID__OP(name_) \
+        HYBRID__INLINE void hybrid__do_##name_(hybrid__backend *be, const hybrid__op_##name_ *op) { be->ops->name_(be, op); }
+    #define HYBRID__PARTS(name_) \
+        HYBRID__INLINE void hybrid__do_##name_(hybrid__backend *be, const hybrid__op_##name_ *op) \
+        { \
+            if (!be->ops->name_ || !be->ops->name_(be, op)) hybrid__##name_##_in_parts(be, op); \
+        }
+#endif
 HYBRID__OPS(HYBRID__OP, HYBRID__PARTS)
 #undef HYBRID__OP
 #undef HYBRID__PARTS
@@ -18080,46 +18266,7 @@ static void hybrid__heads_in_parts(hybrid__backend *be, const hybrid__op_heads *
     store.v = op->v; store.v_stride = op->stride;
     hybrid__do_kv_store(be, &store);
 }
-
-/* ---- devices ---- */
-
-enum { HYBRID__LIMIT_FORMATS = 8 };        /* distinct formats of activations that the matrices of one model may ask the CPU for */
-
-/* What a context will ask of its back end, so that all its memory is known beforehand. Zero it, set the sizes, then show it every matrix. */
-typedef struct hybrid__limits {
-    int     n_rows, n_out;                 /* rows of the largest batch; rows of logits of one */
-    int     n_seq, pages_a_seq;            /* sequences, entries of a page table */
-    int     n_vocab, n_top;                /* top_k: logits of a row, and k; 0: it is not asked for */
-    int     n_head, n_head_kv, head_dim_k, head_dim_v;                             /* 0 without attention */
-    int     n_expert_used;                 /* experts that a row chooses; 0: there are none. Matrices of experts have ne[2] > 1 */
-    /* filled by the device's show() */
-    size_t  scratch;                       /* GPU: bytes of scratch of the largest op */
-    const void *format[HYBRID__LIMIT_FORMATS];         /* CPU: formats of prepared rows */
-    size_t  format_bytes[HYBRID__LIMIT_FORMATS];
-    size_t  lanes_bytes, experts_bytes;
-    int     n_formats;
-} hybrid__limits;
-
-/* A place with memory where back ends run: the host, or a GPU. Shared by all contexts; every call from any thread. */
-typedef struct hybrid__device_ops {
-    bool is_host;                          /* its addresses are plain pointers */
-    hybrid_result (*alloc)(hybrid__device *device, size_t bytes, void **address, hybrid_error *error);
-    void (*free)(hybrid__device *device, void *address);
-    uint64_t (*cost)(hybrid__device *device, size_t bytes);      /* what alloc takes for that */
-    bool (*fits)(hybrid__device *device, uint64_t bytes);        /* there is room for that, with a margin for others */
-    hybrid_result (*write)(hybrid__device *device, void *dst, const void *host, size_t bytes, hybrid_error *error);    /* host may change on return */
-    hybrid_result (*flush)(hybrid__device *device, hybrid_error *error);               /* what was written has arrived */
-    bool (*attends)(hybrid__device *device, const hybrid__limits *limits);             /* there is a kernel for heads of these sizes */
-    bool (*show)(hybrid__device *device, hybrid__limits *limits, const hybrid__tensor *w);     /* notes a matrix; false: no kernel for its type */
-    uint64_t (*backend_cost)(hybrid__device *device, const hybrid__limits *limits);
-    hybrid_result (*backend_create)(hybrid__device *device, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error);
-} hybrid__device_ops;
-
-struct hybrid__device {
-    const hybrid__device_ops *ops;
-    hybrid_runtime *rt;
-};
-/* ==== end src/compute/backend.c ==== */
+/* ==== end src/compute/call.c ==== */
 
 /* ==== begin src/compute/target.c ==== */
 /* compute/target: the marks of functions that use instructions beyond the compiler's flags. A function with intrinsics carries one, and so
@@ -27018,7 +27165,11 @@ static bool hybrid__cpu_pass_end(hybrid__backend *be) { HYBRID__UNUSED(be); retu
 static void hybrid__cpu_rehearse(hybrid__backend *be, bool on) { HYBRID__UNUSED(be); HYBRID__UNUSED(on); }      /* it is always ready: nobody asks */
 
 /* Host and device are the same memory. */
-static void hybrid__cpu_begin(hybrid__backend *be, const hybrid__batch *batch) { be->batch = batch; }
+static void hybrid__cpu_begin(hybrid__backend *be, const hybrid__batch *batch)
+{
+    be->batch = batch;
+    be->refused = NULL;
+}
 static void hybrid__cpu_copy(hybrid__backend *be, void *dst, const void *src, size_t bytes) { HYBRID__UNUSED(be); memcpy(dst, src, bytes); }
 static void hybrid__cpu_write(hybrid__backend *be, void *dst, const void *host, size_t bytes) { hybrid__cpu_copy(be, dst, host, bytes); }
 static void hybrid__cpu_read(hybrid__backend *be, void *host, const void *src, size_t bytes) { hybrid__cpu_copy(be, host, src, bytes); }
@@ -28571,7 +28722,7 @@ static void hybrid__stage_begin(hybrid__forward *f, hybrid__stage *stage, const 
     f->s = &stage->a.all;
     stage->be->ops->begin(stage->be, c);
     if (x) stage->be->ops->write(stage->be, stage->a.all.x, x, (size_t)c->n * (size_t)f->hp->n_embd * sizeof *x);
-    f->pass = f->trace ? HYBRID__PASS_RUN : stage->be->ops->pass_begin(stage->be);
+    f->pass = f->trace || hybrid__profiled() ? HYBRID__PASS_RUN : stage->be->ops->pass_begin(stage->be);
     if (f->pass != HYBRID__PASS_REPLAY) hybrid__stage_open(f, c);
 }
 
@@ -30747,6 +30898,38 @@ HYBRID__BORDER(hybrid_result, hybrid_seq_fork, (hybrid_context *context, int32_t
 }
 
 HYBRID_API int32_t hybrid_context_free(const hybrid_context *context) { return context ? context->kv.n_free * HYBRID__PAGE : 0; }
+
+/* ---- where the time went ---- */
+
+HYBRID__BORDER(size_t, hybrid_context_profile, (const hybrid_context *context, char *text, size_t size), (context, text, size))
+{
+#if defined(HYBRID_PROFILE)
+    hybrid__profile_text t;
+    int i;
+    t.text = text; t.size = text ? size : 0; t.length = 0;
+    for (i = 0; context && i < context->forward.n_stages; i++) hybrid__profile_print(&t, context->forward.stages[i].be);
+    if (t.size) t.text[HYBRID__MIN(t.length, t.size - 1)] = 0;
+    return t.length;
+#else
+    static const char none[] = "no profile: the implementation was compiled without HYBRID_PROFILE\n";
+    const size_t n = text && size ? HYBRID__MIN(size, sizeof none) - 1 : 0;
+    HYBRID__UNUSED(context);
+    if (n) memcpy(text, none, n);
+    if (text && size) text[n] = 0;
+    return sizeof none - 1;
+#endif
+}
+
+HYBRID__BORDER_VOID(hybrid_context_profile_reset, (hybrid_context *context), (context))
+{
+#if defined(HYBRID_PROFILE)
+    int i;
+    for (i = 0; context && i < context->forward.n_stages; i++)
+        memset(context->forward.stages[i].be->profile, 0, sizeof context->forward.stages[i].be->profile);
+#else
+    HYBRID__UNUSED(context);
+#endif
+}
 /* ==== end src/infer/context.c ==== */
 
 /* ==== begin src/infer/next.c ==== */

@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id e450d25a739f4583): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id f54d695d5fa7c2d2): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -51,7 +51,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "e450d25a739f4583"
+#define HYBRID_CUDA__SOURCE_ID "f54d695d5fa7c2d2"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -6459,6 +6459,7 @@ static void hybrid__cuda_be_begin(hybrid__backend *be, const hybrid__batch *batc
     size_t row;
     int i;
     self->record = NULL;                                       /* of a replay that was given up */
+    self->at.refused = NULL;
     be->batch = batch;
     memcpy(p + l->ids, batch->ids, n);
     memcpy(p + l->pos, batch->pos, n);
@@ -6569,7 +6570,6 @@ static hybrid_result hybrid__cuda_be_sync(hybrid__backend *be, hybrid_error *err
     hybrid_error why;
     if (hybrid__cuda_sync(at->q, &why)) return hybrid__fail(error, HYBRID_ERROR_DEVICE, "%s", why.message);
     be->refused = at->refused;
-    at->refused = NULL;
     return hybrid__refused(be, error);
 }
 

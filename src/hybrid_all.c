@@ -81,6 +81,8 @@
 #include "compute/ops.inc"
 #include "compute/op.c"
 #include "compute/backend.c"
+#include "compute/profile.c"
+#include "compute/call.c"
 #include "compute/target.c"
 #include "compute/trig.c"
 #include "compute/cpu_kernels.c"

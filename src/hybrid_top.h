@@ -36,6 +36,7 @@
  * OPTIONS, defined before the #include of the implementation (those marked * before every #include):
  *   HYBRID_API *           your linkage: __declspec(dllexport), a visibility attribute...
  *   HYBRID_STATIC *        everything is static in your file
+ *   HYBRID_PROFILE         counts time and bytes of every op: hybrid_context_profile
 @cutouts
 @cutout HYBRID_NO_STDIO        no files by path: memory and reader callbacks only
 @cutout HYBRID_NO_MMAP         files are read, not mapped

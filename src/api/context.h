@@ -74,6 +74,19 @@ HYBRID_API hybrid_result hybrid_seq_fork(hybrid_context *context, int32_t from, 
 /* Positions that could still be written, counted in whole pages. */
 HYBRID_API int32_t hybrid_context_free(const hybrid_context *context);
 
+/* Where the time of the decodes went: a table of lines (op, calls, seconds, share, GB read and written, GB/s; the longest first), one for each device
+ * that layers run on. Fills text with its first size - 1 characters and a zero, and returns the length of the whole, as snprintf does. Only an
+ * implementation compiled with HYBRID_PROFILE counts: it waits for every op, and a GPU goes without graphs, so a decode is slower than without.
+ * Compiled without, it costs nothing, and the text is a sentence that says so. With HYBRID_PROFILE=2 every op is a line of the log, too (debug).
+ *
+ *     char text[2048];
+ *     hybrid_context_profile(context, text, sizeof text);
+ *     puts(text);
+ */
+HYBRID_API size_t hybrid_context_profile(const hybrid_context *context, char *text, size_t size);
+/* Counts from zero again. */
+HYBRID_API void hybrid_context_profile_reset(hybrid_context *context);
+
 /* ---- memory plan ----------------------------------------------------------------------------------------------------- */
 
 typedef struct hybrid_memory_plan {

@@ -1,7 +1,7 @@
 /* compute/backend: the seam between models and devices: one table of functions that every back end fills, made from the list of ops (ops.inc).
  *
  * Calls are imperative and in order. A back end may defer them: what they made can be read after read() and sync(), and a call that fails
- * makes sync() fail. Ops are called by hybrid__do_name(be, op). */
+ * makes sync() fail. Ops are called by hybrid__do_name(be, op), which call.c makes from the same list. */
 
 typedef struct hybrid__backend hybrid__backend;
 
@@ -16,6 +16,12 @@ typedef enum hybrid__op {
 #undef HYBRID__OP
     HYBRID__OP_COUNT
 } hybrid__op;
+
+/* What a profile (profile.c) knows of an op. */
+typedef struct hybrid__profile {
+    uint64_t calls, nanoseconds;
+    double   bytes;
+} hybrid__profile;
 
 typedef struct hybrid__backend_ops {
     const char *name;
@@ -33,73 +39,16 @@ struct hybrid__backend {
     const hybrid__backend_ops *ops;
     hybrid_runtime *rt;
     const hybrid__batch *batch;         /* of begin */
-    const char *refused;                /* NULL, or why an op could not be done: sync says it */
+    const char *refused;                /* NULL, or why an op could not be done since begin: sync says it */
+#if defined(HYBRID_PROFILE)
+    hybrid__profile profile[HYBRID__OP_COUNT];
+#endif
 };
 
-/* For sync(): what the ops have refused since the last one. */
-static hybrid_result hybrid__refused(hybrid__backend *be, hybrid_error *error)
+/* For sync(). */
+static hybrid_result hybrid__refused(const hybrid__backend *be, hybrid_error *error)
 {
-    const char *why = be->refused;
-    be->refused = NULL;
-    return why ? hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "%s", why) : HYBRID_OK;
-}
-
-/* ---- the calls ---- */
-
-#define HYBRID__OP(name_)
-#define HYBRID__PARTS(name_) static void hybrid__##name_##_in_parts(hybrid__backend *be, const hybrid__op_##name_ *op);
-HYBRID__OPS(HYBRID__OP, HYBRID__PARTS)
-#undef HYBRID__OP
-#undef HYBRID__PARTS
-
-#define HYBRID__OP(name_) \
-    HYBRID__INLINE void hybrid__do_##name_(hybrid__backend *be, const hybrid__op_##name_ *op) { be->ops->name_(be, op); }
-#define HYBRID__PARTS(name_) \
-    HYBRID__INLINE void hybrid__do_##name_(hybrid__backend *be, const hybrid__op_##name_ *op) \
-    { \
-        if (!be->ops->name_ || !be->ops->name_(be, op)) hybrid__##name_##_in_parts(be, op); \
-    }
-HYBRID__OPS(HYBRID__OP, HYBRID__PARTS)
-#undef HYBRID__OP
-#undef HYBRID__PARTS
-
-/* ---- ops by the ops that they stand for ---- */
-
-static void hybrid__heads_norm(hybrid__backend *be, const hybrid__op_heads *op, const float *x, float *out, int n_head, const float *w)
-{
-    hybrid__op_norm norm;
-    norm.kind = op->norm; norm.eps = op->eps;
-    norm.w = w; norm.b = NULL;
-    norm.x = x; norm.x_stride = x == out ? op->out_stride : op->stride;
-    norm.out = out; norm.out_stride = op->out_stride;
-    norm.n_rows = op->n; norm.n_group = n_head; norm.n = op->kv->head_dim_k;
-    hybrid__do_norm(be, &norm);
-}
-
-/* Also the copy of what needs neither norm nor rotation to where it is wanted. */
-static void hybrid__heads_rope(hybrid__backend *be, const hybrid__op_heads *op, const float *x, float *out, int n_head)
-{
-    hybrid__op_rope rope;
-    if (!op->n_rot && x == out) return;
-    rope.kind = op->rope; rope.table = op->table; rope.n_rot = op->n_rot;
-    rope.x = x; rope.x_stride = x == out ? op->out_stride : op->stride;
-    rope.out = out; rope.out_stride = op->out_stride;
-    rope.n = op->n; rope.n_head = n_head; rope.head_dim = op->kv->head_dim_k;
-    hybrid__do_rope(be, &rope);
-}
-
-static void hybrid__heads_in_parts(hybrid__backend *be, const hybrid__op_heads *op)
-{
-    const int n_head_kv = op->kv->n_head_kv;
-    hybrid__op_kv_store store;
-    if (op->q_norm) hybrid__heads_norm(be, op, op->q, op->q_out, op->n_head, op->q_norm);
-    if (op->k_norm) hybrid__heads_norm(be, op, op->k, op->k_out, n_head_kv, op->k_norm);
-    hybrid__heads_rope(be, op, op->q_norm ? op->q_out : op->q, op->q_out, op->n_head);
-    hybrid__heads_rope(be, op, op->k_norm ? op->k_out : op->k, op->k_out, n_head_kv);
-    store.kv = op->kv;
-    store.k = op->k_out; store.k_stride = op->out_stride;
-    store.v = op->v; store.v_stride = op->stride;
-    hybrid__do_kv_store(be, &store);
+    return be->refused ? hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "%s", be->refused) : HYBRID_OK;
 }
 
 /* ---- devices ---- */

@@ -354,7 +354,11 @@ static bool hybrid__cpu_pass_end(hybrid__backend *be) { HYBRID__UNUSED(be); retu
 static void hybrid__cpu_rehearse(hybrid__backend *be, bool on) { HYBRID__UNUSED(be); HYBRID__UNUSED(on); }      /* it is always ready: nobody asks */
 
 /* Host and device are the same memory. */
-static void hybrid__cpu_begin(hybrid__backend *be, const hybrid__batch *batch) { be->batch = batch; }
+static void hybrid__cpu_begin(hybrid__backend *be, const hybrid__batch *batch)
+{
+    be->batch = batch;
+    be->refused = NULL;
+}
 static void hybrid__cpu_copy(hybrid__backend *be, void *dst, const void *src, size_t bytes) { HYBRID__UNUSED(be); memcpy(dst, src, bytes); }
 static void hybrid__cpu_write(hybrid__backend *be, void *dst, const void *host, size_t bytes) { hybrid__cpu_copy(be, dst, host, bytes); }
 static void hybrid__cpu_read(hybrid__backend *be, void *host, const void *src, size_t bytes) { hybrid__cpu_copy(be, host, src, bytes); }

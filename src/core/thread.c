@@ -90,26 +90,27 @@ static void hybrid__spin_take(hybrid__spin *lock)
 }
 static void hybrid__spin_give(hybrid__spin *lock) { hybrid__atomic_store(lock, 0); }
 
-/* Microseconds of a clock that does not go back. */
-static uint64_t hybrid__now_us(void)
+/* Nanoseconds of a clock that does not go back. */
+static uint64_t hybrid__now_ns(void)
 {
 #if defined(_WIN32)
     LARGE_INTEGER now, rate;
     QueryPerformanceCounter(&now);
     QueryPerformanceFrequency(&rate);
-    return (uint64_t)(now.QuadPart / rate.QuadPart) * 1000000u + (uint64_t)(now.QuadPart % rate.QuadPart) * 1000000u / (uint64_t)rate.QuadPart;
+    return (uint64_t)(now.QuadPart / rate.QuadPart) * 1000000000u + (uint64_t)(now.QuadPart % rate.QuadPart) * 1000000000u / (uint64_t)rate.QuadPart;
 #else
     #if defined(CLOCK_MONOTONIC)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
     #else                                                    /* -std=c99 hides the better clock */
     struct timeval t;
     gettimeofday(&t, NULL);
-    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_usec;
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_usec * 1000u;
     #endif
 #endif
 }
+static uint64_t hybrid__now_us(void) { return hybrid__now_ns() / 1000u; }
 
 static int hybrid__cpu_count(void)
 {

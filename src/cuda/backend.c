@@ -76,6 +76,7 @@ static void hybrid__cuda_be_begin(hybrid__backend *be, const hybrid__batch *batc
     size_t row;
     int i;
     self->record = NULL;                                       /* of a replay that was given up */
+    self->at.refused = NULL;
     be->batch = batch;
     memcpy(p + l->ids, batch->ids, n);
     memcpy(p + l->pos, batch->pos, n);
@@ -186,7 +187,6 @@ static hybrid_result hybrid__cuda_be_sync(hybrid__backend *be, hybrid_error *err
     hybrid_error why;
     if (hybrid__cuda_sync(at->q, &why)) return hybrid__fail(error, HYBRID_ERROR_DEVICE, "%s", why.message);
     be->refused = at->refused;
-    at->refused = NULL;
     return hybrid__refused(be, error);
 }
 

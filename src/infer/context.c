@@ -667,3 +667,35 @@ HYBRID__BORDER(hybrid_result, hybrid_seq_fork, (hybrid_context *context, int32_t
 }
 
 HYBRID_API int32_t hybrid_context_free(const hybrid_context *context) { return context ? context->kv.n_free * HYBRID__PAGE : 0; }
+
+/* ---- where the time went ---- */
+
+HYBRID__BORDER(size_t, hybrid_context_profile, (const hybrid_context *context, char *text, size_t size), (context, text, size))
+{
+#if defined(HYBRID_PROFILE)
+    hybrid__profile_text t;
+    int i;
+    t.text = text; t.size = text ? size : 0; t.length = 0;
+    for (i = 0; context && i < context->forward.n_stages; i++) hybrid__profile_print(&t, context->forward.stages[i].be);
+    if (t.size) t.text[HYBRID__MIN(t.length, t.size - 1)] = 0;
+    return t.length;
+#else
+    static const char none[] = "no profile: the implementation was compiled without HYBRID_PROFILE\n";
+    const size_t n = text && size ? HYBRID__MIN(size, sizeof none) - 1 : 0;
+    HYBRID__UNUSED(context);
+    if (n) memcpy(text, none, n);
+    if (text && size) text[n] = 0;
+    return sizeof none - 1;
+#endif
+}
+
+HYBRID__BORDER_VOID(hybrid_context_profile_reset, (hybrid_context *context), (context))
+{
+#if defined(HYBRID_PROFILE)
+    int i;
+    for (i = 0; context && i < context->forward.n_stages; i++)
+        memset(context->forward.stages[i].be->profile, 0, sizeof context->forward.stages[i].be->profile);
+#else
+    HYBRID__UNUSED(context);
+#endif
+}

@@ -256,7 +256,7 @@ static void hybrid__stage_begin(hybrid__forward *f, hybrid__stage *stage, const 
     f->s = &stage->a.all;
     stage->be->ops->begin(stage->be, c);
     if (x) stage->be->ops->write(stage->be, stage->a.all.x, x, (size_t)c->n * (size_t)f->hp->n_embd * sizeof *x);
-    f->pass = f->trace ? HYBRID__PASS_RUN : stage->be->ops->pass_begin(stage->be);
+    f->pass = f->trace || hybrid__profiled() ? HYBRID__PASS_RUN : stage->be->ops->pass_begin(stage->be);
     if (f->pass != HYBRID__PASS_REPLAY) hybrid__stage_open(f, c);
 }
 

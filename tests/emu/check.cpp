@@ -89,8 +89,17 @@ EMU_API void emu_forbid(const void *p, size_t bytes, int forbidden) {
     }
 }
 
+/* Parameters are copied to the stack before a kernel runs: a large structure by memcpy, which comes here, too. */
+static const emu_launch *running;
+static bool is_parameter(uintptr_t a, uint64_t bytes) {
+    for (int i = 0; i < running->kernel->n_params; i++)
+        if (a >= (uintptr_t)running->params[i] && a + bytes <= (uintptr_t)running->params[i] + (uintptr_t)running->kernel->sizes[i]) return true;
+    return false;
+}
+
 void emu_check_launch(const emu_launch *launch, uintptr_t stacks, uint64_t bytes) {
     uint64_t blocks = (uint64_t)launch->grid.x * launch->grid.y * launch->grid.z;
+    running = launch;
     stack_base = stacks;
     stack_bytes = bytes;
     image_base = launch->image_base;
@@ -190,7 +199,7 @@ static void check(uintptr_t a, uint64_t bytes, int kind, const void *pc) {
     } else if (a - static_shared.base < static_shared.bytes) m = &static_shared;
     else if (a - dynamic_shared.base < dynamic_shared.bytes) m = &dynamic_shared;
     else if (a >= image_base && a < image_end) return;     /* constants and __device__ variables of the module */
-    else if (emu_mapped_host(a)) return;
+    else if (emu_mapped_host(a) || is_parameter(a, bytes)) return;
     else {
         emu_report("illegal address %p: neither device memory nor shared memory of this launch (%u bytes of dynamic shared memory) %s", (void *)a, (unsigned)dynamic_shared.bytes, emu_source(pc).c_str());
         emu_stop(700);
