@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id f54d695d5fa7c2d2): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 120316e0302d5d35): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -14,32 +14,33 @@
  * CONTENTS (line, file)
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *       56  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      148  macros.h           what compilers call things, and the macros that every room uses
- *     6803  end.h              closes what core/begin opened
+ *       57  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *      149  macros.h           what compilers call things, and the macros that every room uses
+ *     6828  end.h              closes what core/begin opened
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *
  *   src/cuda: the table of operations on a GPU
- *      200  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
- *      280  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
- *      419  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
- *      677  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
- *      782  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
- *      923  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     3740  cache.c            compiled kernels on disk, or in the host's own store
- *     3985  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     4395  device.c           an opened GPU: its context, its memory, its kernels
- *     4747  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4893  queue.c            work in order on one stream of a device, used by one thread at a time
- *     5311  gemm.c             large products by cuBLAS.
- *     5425  ops.c              what every op on a GPU gets: a queue, the batch in device memory, scratch
- *     5475  ops_matmul.c       the op matmul: which kernels a product takes
- *     5782  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5952  ops_attention.c    which kernel of attention takes which rows
- *     6112  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
- *     6383  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     6649  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *      201  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
+ *      281  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
+ *      420  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
+ *      678  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
+ *      783  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
+ *      924  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     3653  cache.c            compiled kernels on disk, or in the host's own store
+ *     3898  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     4308  device.c           an opened GPU: its context, its memory, its kernels
+ *     4660  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4806  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     5224  gemm.c             large products by cuBLAS.
+ *     5338  ops.c              what every op on a GPU gets: a queue, the batch in device memory, scratch
+ *     5388  ops_matmul.c       the op matmul: which kernels a product takes
+ *     5695  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5878  ops_attention.c    which kernel of attention takes which rows
+ *     6038  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
+ *     6311  module_table.c     what each module is made of, in the order of the enumeration of modules.c
+ *     6408  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     6674  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -51,7 +52,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "f54d695d5fa7c2d2"
+#define HYBRID_CUDA__SOURCE_ID "120316e0302d5d35"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -925,7 +926,7 @@ static bool hybrid__arena_free(hybrid__arena *arena, uint64_t address, uint64_t 
  * is first asked for, so modules are small: per quantized type one, from the same text. Those of mixtures of experts are the texts of the other products with
  * -DEXPERTS: experts_1 one by one, experts_8 and experts_64 by tiles of so many rows, experts_gemm and experts_tensor for floats.
  *
- * A new module: a text (HYBRID__EMBED), an entry of the enumeration, a row of the table, in the same order. tests/nvrtc_check.py compiles all. */
+ * A new module: a text (HYBRID__EMBED), an entry of the enumeration, a row of module_table.c, in the same order. tests/nvrtc_check.py compiles all. */
 
 static const char *const hybrid__cuda_text_prelude[] = {
 "/* prelude: the seam between kernels and the machine. Kernels are written over these functions and the CUDA built-ins alone; under NVRTC\n"
@@ -3629,96 +3630,8 @@ typedef struct hybrid__cuda_module_info {
     const char *kernels[12];                /* extern "C" names, NULL behind the last; the index is hybrid__cuda_launch's `kernel` */
 } hybrid__cuda_module_info;
 
-static const hybrid__cuda_module_info *hybrid__cuda_module(int module)
-{
-    static const hybrid__cuda_module_info table[] = {
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "matvec_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
-          { "-DTYPE=" #number, NULL }, { "matvec_1", NULL } },
-        HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "matvec_far_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
-          { "-DTYPE=" #number, "-DFAR", NULL }, { "matvec_1", NULL } },
-        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "matvec_few_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
-          { "-DTYPE=" #number, "-DBATCH", NULL }, { "matvec_2", "matvec_4", "matvec_8", NULL } },
-        HYBRID__CUDA_FLOATS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "matbatch_8_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
-          { "-DTYPE=" #number, "-DGROUPS=1", NULL }, { "matbatch", NULL } },
-        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "matbatch_32_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
-          { "-DTYPE=" #number, "-DGROUPS=4", NULL }, { "matbatch", NULL } },
-        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "matbatch_64_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
-          { "-DTYPE=" #number, "-DGROUPS=8", NULL }, { "matbatch", NULL } },
-        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "dequantize_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_dequantize, NULL }, \
-          { "-DTYPE=" #number, NULL }, { "dequantize", NULL } },
-        HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-        { "quantize", { hybrid__cuda_text_prelude, hybrid__cuda_text_quantize, NULL, NULL }, { NULL }, { "quantize", "quantize_tiles", "to_half", "to_bf16", "begin_bias", "quantize_sorted", NULL } },
-        { "gemm_f16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { NULL }, { "gemm_128", "gemm_32", NULL } },
-        { "gemm_bf16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DBF16", NULL }, { "gemm_128", "gemm_32", NULL } },
-        { "gemm_f32", { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_gemm_f32, NULL }, { "-DTYPE=0", NULL }, { "gemm_f32", NULL } },
-        { "experts", { hybrid__cuda_text_prelude, hybrid__cuda_text_experts, NULL, NULL }, { NULL }, { "route", "sort_by_expert", NULL } },
-        { "experts_tensor_f16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DEXPERTS", NULL }, { "gemm_64", "gemm_32", NULL } },
-        { "experts_tensor_bf16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DEXPERTS", "-DBF16", NULL }, { "gemm_64", "gemm_32", NULL } },
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "experts_1_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
-          { "-DTYPE=" #number, "-DEXPERTS", NULL }, { "matvec_experts", NULL } },
-        HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "experts_1_far_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
-          { "-DTYPE=" #number, "-DEXPERTS", "-DFAR", NULL }, { "matvec_experts", NULL } },
-        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "experts_8_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
-          { "-DTYPE=" #number, "-DGROUPS=1", "-DEXPERTS", NULL }, { "matbatch_experts", NULL } },
-        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "experts_64_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
-          { "-DTYPE=" #number, "-DGROUPS=8", "-DEXPERTS", NULL }, { "matbatch_experts", NULL } },
-        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "experts_gemm_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_gemm_f32, NULL }, \
-          { "-DTYPE=" #number, "-DEXPERTS", NULL }, { "gemm_f32", NULL } },
-        HYBRID__CUDA_FLOATS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "embed_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_embed, NULL }, \
-          { "-DTYPE=" #number, NULL }, { "embed", NULL } },
-        HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-        { "rows", { hybrid__cuda_text_prelude, hybrid__cuda_text_rows, NULL, NULL }, { NULL }, { "norm_4", "norm_1", "glu_4", "glu_1", "values_4", "values_1", "combine_4", "combine_1", NULL } },
-        { "rope", { hybrid__cuda_text_prelude, hybrid__cuda_text_rope, NULL, NULL }, { NULL }, { "rope_table", "rope", NULL } },
-        { "kv", { hybrid__cuda_text_prelude, hybrid__cuda_text_kv, NULL, NULL }, { NULL }, { "kv_store", "heads", NULL } },
-        { "select", { hybrid__cuda_text_prelude, hybrid__cuda_text_select, NULL, NULL }, { NULL }, { "top_k_chunk", "top_k_row", NULL } },
-#define HYBRID__MODULE_OF_HEAD(type, kv, dim) \
-        { "attention_" #type "_" #dim, { hybrid__cuda_text_prelude, hybrid__cuda_text_attention_args, hybrid__cuda_text_attention, NULL }, \
-          { "-DKV=" #kv, "-DHEAD_DIM=" #dim, NULL }, { "attention_few", "attention_many", NULL } },
-        HYBRID__CUDA_HEADS(HYBRID__MODULE_OF_HEAD)
-#undef HYBRID__MODULE_OF_HEAD
-        { "attention_any", { hybrid__cuda_text_prelude, hybrid__cuda_text_attention_args, hybrid__cuda_text_attention_any, NULL }, { NULL },
-          { "attention_any", NULL } }
-    };
-    typedef char every_module_has_a_row[(int)(sizeof(table) / sizeof(table[0])) == HYBRID__MODULE_COUNT ? 1 : -1];
-    return (void)sizeof(every_module_has_a_row), &table[module];
-}
+/* module_table.c, behind the ops: which kernels a module has is said where they are launched. */
+static const hybrid__cuda_module_info *hybrid__cuda_module(int module);
 
 /* By hybrid_type; by the kernels' number of a cache's type and the size of a head. -1: no such module. */
 static int hybrid__cuda_embed_module(int type)
@@ -5497,10 +5410,10 @@ enum {
     HYBRID__CUDA_MATBATCH_ROWS = 16,        /* matbatch.cu: rows of W of a block */
     HYBRID__CUDA_SLICE = 64 << 20           /* at most this many bytes of W are there as halves at a time */
 };
-enum {                                      /* of the module quantize */
-    HYBRID__KERNEL_QUANTIZE, HYBRID__KERNEL_QUANTIZE_TILES, HYBRID__KERNEL_TO_HALF, HYBRID__KERNEL_TO_BF16, HYBRID__KERNEL_BEGIN_BIAS,
-    HYBRID__KERNEL_QUANTIZE_SORTED
-};
+#define HYBRID__CUDA_KERNELS_QUANTIZE(X) X(quantize) X(quantize_tiles) X(to_half) X(to_bf16) X(begin_bias) X(quantize_sorted)
+#define HYBRID__KERNEL_NUMBER(name_) HYBRID__KERNEL_##name_,
+enum { HYBRID__CUDA_KERNELS_QUANTIZE(HYBRID__KERNEL_NUMBER) HYBRID__KERNELS_OF_QUANTIZE };
+#undef HYBRID__KERNEL_NUMBER
 enum { HYBRID__KERNEL_GEMM_128, HYBRID__KERNEL_GEMM_32 };
 
 /* What the kernels take: the structures of matvec.cu, matbatch.cu and gemm.cu. */
@@ -5600,12 +5513,12 @@ static void hybrid__cuda_matmul_x(hybrid__cuda_matmul_job *job, hybrid__cuda_x f
         one[0] = many[0] = &x; one[1] = many[1] = &x_stride; one[2] = many[2] = &k;
         many[3] = &job->n;
         one[3] = many[4] = &job->x; one[4] = many[5] = &d; one[5] = many[6] = &s;
-        hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, rows == 1 ? HYBRID__KERNEL_QUANTIZE : HYBRID__KERNEL_QUANTIZE_TILES, (k + 255) / 256, rows, 256,
+        hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, rows == 1 ? HYBRID__KERNEL_quantize : HYBRID__KERNEL_quantize_tiles, (k + 255) / 256, rows, 256,
                           rows == 1 ? one : many);
     } else {
         void *args[5];
         args[0] = &x; args[1] = &x_stride; args[2] = &k; args[3] = &job->x; args[4] = &k_pad;
-        hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, form == HYBRID__CUDA_X_HALF ? HYBRID__KERNEL_TO_HALF : HYBRID__KERNEL_TO_BF16,
+        hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, form == HYBRID__CUDA_X_HALF ? HYBRID__KERNEL_to_half : HYBRID__KERNEL_to_bf16,
                           (k_pad + 255) / 256, job->n, 256, args);
     }
 }
@@ -5686,7 +5599,7 @@ static void hybrid__cuda_before(hybrid__cuda_queue *q, const hybrid__cuda_produc
     hybrid__cuda_product copy = *p;
     void *args[6];
     args[0] = &copy.bias; args[1] = &copy.add; args[2] = &copy.add_stride; args[3] = &copy.y; args[4] = &copy.y_stride; args[5] = &copy.out;
-    hybrid__cuda_grid(q, HYBRID__MODULE_QUANTIZE, HYBRID__KERNEL_BEGIN_BIAS, (p->out + 255) / 256, p->n, 256, args);
+    hybrid__cuda_grid(q, HYBRID__MODULE_QUANTIZE, HYBRID__KERNEL_begin_bias, (p->out + 255) / 256, p->n, 256, args);
 }
 
 static void hybrid__cuda_tensor_cores(hybrid__cuda_queue *q, bool bf16, hybrid__cuda_product *p)
@@ -5783,6 +5696,18 @@ static void hybrid__cuda_op_matmul(hybrid__cuda_at *at, const hybrid__op_matmul 
 /* cuda/ops_rows: the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and the choice of the largest logits.
  */
 
+/* The kernels of the modules rows, rope, kv, select. */
+#define HYBRID__CUDA_KERNELS_ROWS(X) X(norm_4) X(norm_1) X(glu_4) X(glu_1) X(values_4) X(values_1) X(combine_4) X(combine_1)
+#define HYBRID__CUDA_KERNELS_ROPE(X) X(rope_table) X(rope)
+#define HYBRID__CUDA_KERNELS_KV(X) X(kv_store) X(heads)
+#define HYBRID__CUDA_KERNELS_SELECT(X) X(top_k_chunk) X(top_k_row)
+#define HYBRID__KERNEL_NUMBER(name_) HYBRID__KERNEL_##name_,
+enum { HYBRID__CUDA_KERNELS_ROWS(HYBRID__KERNEL_NUMBER) HYBRID__KERNELS_OF_ROWS };
+enum { HYBRID__CUDA_KERNELS_ROPE(HYBRID__KERNEL_NUMBER) HYBRID__KERNELS_OF_ROPE };
+enum { HYBRID__CUDA_KERNELS_KV(HYBRID__KERNEL_NUMBER) HYBRID__KERNELS_OF_KV };
+enum { HYBRID__CUDA_KERNELS_SELECT(HYBRID__KERNEL_NUMBER) HYBRID__KERNELS_OF_SELECT };
+#undef HYBRID__KERNEL_NUMBER
+
 static void hybrid__cuda_op_embed(hybrid__cuda_at *at, const hybrid__op_embed *op)
 {
     const hybrid__cuda_batch *batch = &at->batch;
@@ -5806,11 +5731,12 @@ static void hybrid__cuda_op_norm(hybrid__cuda_at *at, const hybrid__op_norm *op)
     const unsigned threads = (unsigned)HYBRID__MIN(hybrid__div_up(loads, 32) * 32, 1024);
     hybrid__op_norm o = *op;
     int32_t n_rows = (int32_t)op->n_rows, n_group = (int32_t)op->n_group, n = (int32_t)op->n, layer = op->kind == HYBRID__NORM_LAYER;
+    const int kernel = by_4 ? HYBRID__KERNEL_norm_4 : HYBRID__KERNEL_norm_1;
     void *args[11];
     args[0] = &o.x; args[1] = &o.x_stride; args[2] = &o.out; args[3] = &o.out_stride; args[4] = &o.w; args[5] = &o.b;
     args[6] = &n_rows; args[7] = &n_group; args[8] = &n; args[9] = &o.eps; args[10] = &layer;
-    if (threads <= 128) hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, !by_4, hybrid__div_up(groups, 4), 1, 1, 32, 4, 0, args);   /* a warp each */
-    else hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, !by_4, groups, 1, 1, threads, 1, 0, args);
+    if (threads <= 128) hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, kernel, hybrid__div_up(groups, 4), 1, 1, 32, 4, 0, args);  /* a warp each */
+    else hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, kernel, groups, 1, 1, threads, 1, 0, args);
 }
 
 static void hybrid__cuda_op_rope_table(hybrid__cuda_at *at, const hybrid__op_rope_table *op)
@@ -5820,7 +5746,7 @@ static void hybrid__cuda_op_rope_table(hybrid__cuda_at *at, const hybrid__op_rop
     int32_t half = op->n_rot / 2;
     void *args[5];
     args[0] = &pos; args[1] = &o.inv_freq; args[2] = &half; args[3] = &o.scale; args[4] = &o.table;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROPE, 0, hybrid__div_up(half, 64), at->batch.n, 1, 64, 1, 0, args);
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROPE, HYBRID__KERNEL_rope_table, hybrid__div_up(half, 64), at->batch.n, 1, 64, 1, 0, args);
 }
 
 static void hybrid__cuda_op_rope(hybrid__cuda_at *at, const hybrid__op_rope *op)
@@ -5831,7 +5757,7 @@ static void hybrid__cuda_op_rope(hybrid__cuda_at *at, const hybrid__op_rope *op)
     args[0] = &o.x; args[1] = &o.x_stride; args[2] = &o.out; args[3] = &o.out_stride; args[4] = &o.table;
     args[5] = &o.n_head; args[6] = &o.head_dim; args[7] = &half; args[8] = &neox; args[9] = &each;
     if (each < 1) return;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROPE, 1, hybrid__div_up((int64_t)op->n_head * each, 128), op->n, 1, 128, 1, 0, args);
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROPE, HYBRID__KERNEL_rope, hybrid__div_up((int64_t)op->n_head * each, 128), op->n, 1, 128, 1, 0, args);
 }
 
 /* The numbers that kernels give the types of a cache. */
@@ -5849,7 +5775,7 @@ static void hybrid__cuda_op_kv_store(hybrid__cuda_at *at, const hybrid__op_kv_st
     args[6] = &page_k; args[7] = &page_v; args[8] = &row_k; args[9] = &row_v;
     args[10] = &kv.n_head_kv; args[11] = &kv.head_dim_k; args[12] = &kv.head_dim_v;
     args[13] = &b.pos; args[14] = &b.run_of_row; args[15] = &b.pages; args[16] = &b.pages_a_seq; args[17] = &type;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_KV, 0, 2 * (int64_t)kv.n_head_kv, b.n, 1, 128, 1, 0, args);
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_KV, HYBRID__KERNEL_kv_store, 2 * (int64_t)kv.n_head_kv, b.n, 1, 128, 1, 0, args);
 }
 
 /* As in kernels/kv.cu. */
@@ -5883,7 +5809,7 @@ static bool hybrid__cuda_op_heads(hybrid__cuda_at *at, const hybrid__op_heads *o
     a.n_head = op->n_head; a.n_head_kv = kv->n_head_kv; a.type = hybrid__cuda_kv_type(kv->type);
     a.pos = batch->pos; a.run_of_row = batch->run_of_row; a.pages = batch->pages; a.pages_a_seq = batch->pages_a_seq;
     args[0] = &a;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_KV, 1, hybrid__div_up((int64_t)op->n_head + 2 * (int64_t)kv->n_head_kv, 4), batch->n, 1, 128, 1, 0, args);
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_KV, HYBRID__KERNEL_heads, hybrid__div_up((int64_t)op->n_head + 2 * (int64_t)kv->n_head_kv, 4), batch->n, 1, 128, 1, 0, args);
     return true;
 }
 
@@ -5898,7 +5824,7 @@ static void hybrid__cuda_op_glu(hybrid__cuda_at *at, const hybrid__op_glu *op)
     args[0] = &o.gate; args[1] = &o.gate_stride; args[2] = &o.up; args[3] = &o.up_stride; args[4] = &o.out; args[5] = &o.out_stride; args[6] = &n; args[7] = &act;
     for (first = 0; first < op->n_rows; first += rows) {        /* experts have several rows for each of a batch; a grid has at most 65535 */
         rows = HYBRID__MIN(op->n_rows - first, 65535);
-        hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, by_4 ? 2 : 3, hybrid__div_up(op->n, by_4 ? 1024 : 256), rows, 1, 256, 1, 0, args);
+        hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, by_4 ? HYBRID__KERNEL_glu_4 : HYBRID__KERNEL_glu_1, hybrid__div_up(op->n, by_4 ? 1024 : 256), rows, 1, 256, 1, 0, args);
         o.gate += rows * o.gate_stride; o.out += rows * o.out_stride;
         if (o.up) o.up += rows * o.up_stride;
     }
@@ -5912,7 +5838,7 @@ static void hybrid__cuda_values(hybrid__cuda_at *at, float *out, const float *x,
     int32_t kind = (int32_t)which;
     void *args[6];
     args[0] = &out; args[1] = &x; args[2] = &y; args[3] = &factor; args[4] = &n; args[5] = &kind;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, by_4 ? 4 : 5, hybrid__div_up(n, by_4 ? 1024 : 256), 1, 1, 256, 1, 0, args);
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, by_4 ? HYBRID__KERNEL_values_4 : HYBRID__KERNEL_values_1, hybrid__div_up(n, by_4 ? 1024 : 256), 1, 1, 256, 1, 0, args);
 }
 static void hybrid__cuda_op_add(hybrid__cuda_at *at, const hybrid__op_add *op) { hybrid__cuda_values(at, op->out, op->a, op->b, 0, op->n, HYBRID__CUDA_ADD); }
 static void hybrid__cuda_op_scale(hybrid__cuda_at *at, const hybrid__op_scale *op)
@@ -5943,9 +5869,9 @@ static void hybrid__cuda_op_top_k(hybrid__cuda_at *at, const hybrid__op_top_k *o
     float *parts = (float *)(ids + each);
     void *args[10];
     args[0] = &o.logits; args[1] = &o.stride; args[2] = &o.n; args[3] = &o.k; args[4] = &keys; args[5] = &ids; args[6] = &parts;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_SELECT, 0, n_chunks, op->n_rows, 1, 256, 1, 0, args);
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_SELECT, HYBRID__KERNEL_top_k_chunk, n_chunks, op->n_rows, 1, 256, 1, 0, args);
     args[2] = &n_chunks; args[7] = &o.ids; args[8] = &o.values; args[9] = &o.stats;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_SELECT, 1, op->n_rows, 1, 1, 1024, 1, 0, args);
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_SELECT, HYBRID__KERNEL_top_k_row, op->n_rows, 1, 1, 1024, 1, 0, args);
 }
 /* ==== end src/cuda/ops_rows.c ==== */
 
@@ -6123,9 +6049,11 @@ static void hybrid__cuda_op_attention(hybrid__cuda_at *at, const hybrid__op_atte
  *
  * A pair's result does not depend on the other pairs of the batch, nor on where sorting has put it, only on which of the two ways is taken. */
 
-enum { HYBRID__KERNEL_ROUTE, HYBRID__KERNEL_SORT };                /* of the module experts */
+#define HYBRID__CUDA_KERNELS_EXPERTS(X) X(route) X(sort_by_expert)
+#define HYBRID__KERNEL_NUMBER(name_) HYBRID__KERNEL_##name_,
+enum { HYBRID__CUDA_KERNELS_EXPERTS(HYBRID__KERNEL_NUMBER) HYBRID__KERNELS_OF_EXPERTS };
+#undef HYBRID__KERNEL_NUMBER
 enum { HYBRID__KERNEL_TENSOR_64, HYBRID__KERNEL_TENSOR_32 };        /* of the modules experts_tensor */
-enum { HYBRID__KERNEL_COMBINE_4 = 6, HYBRID__KERNEL_COMBINE_1 };   /* of the module rows */
 enum { HYBRID__CUDA_PLACES = 8 };                                  /* an expert's rows begin at a multiple: PLACES of experts.cu */
 
 /* What of the kernels' structure `sorted`: the map's tiles, and the order of the pairs. share: rows of y that read one row of x. */
@@ -6197,7 +6125,7 @@ static void hybrid__cuda_experts_sort(hybrid__cuda_experts_job *job, int tile)
     if (job->tile == tile) return;
     job->tile = tile;
     args[0] = &ids; args[1] = &n_pairs; args[2] = &job->tile; args[3] = &job->order; args[4] = &job->map; args[5] = &job->total;
-    hybrid__cuda_grid(job->q, HYBRID__MODULE_EXPERTS, HYBRID__KERNEL_SORT, job->n_expert, 1, 256, args);
+    hybrid__cuda_grid(job->q, HYBRID__MODULE_EXPERTS, HYBRID__KERNEL_sort_by_expert, job->n_expert, 1, 256, args);
 }
 
 /* x as bytes: as in hybrid__cuda_matmul_x, for this many rows or places. */
@@ -6222,7 +6150,7 @@ static void hybrid__cuda_experts_x(hybrid__cuda_experts_job *job, hybrid__cuda_x
         args[0] = &x; args[1] = &x_stride; args[2] = &k; args[3] = &to;
         if (form == HYBRID__CUDA_X_Q8) { args[4] = &d; args[5] = &s; }
         else args[4] = &k;
-        hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, form == HYBRID__CUDA_X_Q8 ? HYBRID__KERNEL_QUANTIZE : form == HYBRID__CUDA_X_HALF ? HYBRID__KERNEL_TO_HALF : HYBRID__KERNEL_TO_BF16,
+        hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, form == HYBRID__CUDA_X_Q8 ? HYBRID__KERNEL_quantize : form == HYBRID__CUDA_X_HALF ? HYBRID__KERNEL_to_half : HYBRID__KERNEL_to_bf16,
                           hybrid__div_up(k, 256), HYBRID__MIN(rows - first, 65535), 256, args);
     }
 }
@@ -6239,7 +6167,7 @@ static void hybrid__cuda_experts_x_sorted(hybrid__cuda_experts_job *job)
     if (job->form == HYBRID__CUDA_X_Q8) return;
     job->form = HYBRID__CUDA_X_Q8;
     args[0] = &x; args[1] = &x_stride; args[2] = &k; args[3] = &job->order; args[4] = &job->total; args[5] = &job->share; args[6] = &job->x; args[7] = &d; args[8] = &s;
-    hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, HYBRID__KERNEL_QUANTIZE_SORTED, places, hybrid__div_up(k, 256), 256, args);
+    hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, HYBRID__KERNEL_quantize_sorted, places, hybrid__div_up(k, 256), 256, args);
 }
 
 /* ---- products ---- */
@@ -6366,7 +6294,7 @@ static void hybrid__cuda_op_route(hybrid__cuda_at *at, const hybrid__op_route *o
     int32_t kind = op->kind == HYBRID__ROUTE_SIGMOID, norm = op->norm;
     void *args[8];
     args[0] = &o.logits; args[1] = &o.n_expert; args[2] = &o.n_used; args[3] = &kind; args[4] = &norm; args[5] = &o.scale; args[6] = &o.ids; args[7] = &o.weights;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_EXPERTS, HYBRID__KERNEL_ROUTE, op->n, 1, 1, (unsigned)hybrid__div_up(op->n_expert, 32) * 32, 1, 0, args);
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_EXPERTS, HYBRID__KERNEL_route, op->n, 1, 1, (unsigned)hybrid__div_up(op->n_expert, 32) * 32, 1, 0, args);
 }
 
 static void hybrid__cuda_op_combine(hybrid__cuda_at *at, const hybrid__op_combine *op)
@@ -6376,9 +6304,106 @@ static void hybrid__cuda_op_combine(hybrid__cuda_at *at, const hybrid__op_combin
     int32_t n = (int32_t)op->n_embd;
     void *args[6];
     args[0] = &o.x; args[1] = &o.weights; args[2] = &o.n_used; args[3] = &n; args[4] = &o.add; args[5] = &o.out;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, by_4 ? HYBRID__KERNEL_COMBINE_4 : HYBRID__KERNEL_COMBINE_1, hybrid__div_up(n, by_4 ? 1024 : 256), op->n, 1, 256, 1, 0, args);
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, by_4 ? HYBRID__KERNEL_combine_4 : HYBRID__KERNEL_combine_1, hybrid__div_up(n, by_4 ? 1024 : 256), op->n, 1, 256, 1, 0, args);
 }
 /* ==== end src/cuda/ops_experts.c ==== */
+
+/* ==== begin src/cuda/module_table.c ==== */
+/* cuda/module_table: what each module is made of, in the order of the enumeration of modules.c. */
+
+static const hybrid__cuda_module_info *hybrid__cuda_module(int module)
+{
+#define HYBRID__KERNEL_NAME(name_) #name_,
+    static const hybrid__cuda_module_info table[] = {
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "matvec_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
+          { "-DTYPE=" #number, NULL }, { "matvec_1", NULL } },
+        HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "matvec_far_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
+          { "-DTYPE=" #number, "-DFAR", NULL }, { "matvec_1", NULL } },
+        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "matvec_few_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
+          { "-DTYPE=" #number, "-DBATCH", NULL }, { "matvec_2", "matvec_4", "matvec_8", NULL } },
+        HYBRID__CUDA_FLOATS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "matbatch_8_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
+          { "-DTYPE=" #number, "-DGROUPS=1", NULL }, { "matbatch", NULL } },
+        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "matbatch_32_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
+          { "-DTYPE=" #number, "-DGROUPS=4", NULL }, { "matbatch", NULL } },
+        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "matbatch_64_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
+          { "-DTYPE=" #number, "-DGROUPS=8", NULL }, { "matbatch", NULL } },
+        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "dequantize_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_dequantize, NULL }, \
+          { "-DTYPE=" #number, NULL }, { "dequantize", NULL } },
+        HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+        { "quantize", { hybrid__cuda_text_prelude, hybrid__cuda_text_quantize, NULL, NULL }, { NULL }, { HYBRID__CUDA_KERNELS_QUANTIZE(HYBRID__KERNEL_NAME) NULL } },
+        { "gemm_f16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { NULL }, { "gemm_128", "gemm_32", NULL } },
+        { "gemm_bf16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DBF16", NULL }, { "gemm_128", "gemm_32", NULL } },
+        { "gemm_f32", { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_gemm_f32, NULL }, { "-DTYPE=0", NULL }, { "gemm_f32", NULL } },
+        { "experts", { hybrid__cuda_text_prelude, hybrid__cuda_text_experts, NULL, NULL }, { NULL }, { HYBRID__CUDA_KERNELS_EXPERTS(HYBRID__KERNEL_NAME) NULL } },
+        { "experts_tensor_f16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DEXPERTS", NULL }, { "gemm_64", "gemm_32", NULL } },
+        { "experts_tensor_bf16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DEXPERTS", "-DBF16", NULL }, { "gemm_64", "gemm_32", NULL } },
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "experts_1_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
+          { "-DTYPE=" #number, "-DEXPERTS", NULL }, { "matvec_experts", NULL } },
+        HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "experts_1_far_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
+          { "-DTYPE=" #number, "-DEXPERTS", "-DFAR", NULL }, { "matvec_experts", NULL } },
+        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "experts_8_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
+          { "-DTYPE=" #number, "-DGROUPS=1", "-DEXPERTS", NULL }, { "matbatch_experts", NULL } },
+        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "experts_64_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
+          { "-DTYPE=" #number, "-DGROUPS=8", "-DEXPERTS", NULL }, { "matbatch_experts", NULL } },
+        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "experts_gemm_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_gemm_f32, NULL }, \
+          { "-DTYPE=" #number, "-DEXPERTS", NULL }, { "gemm_f32", NULL } },
+        HYBRID__CUDA_FLOATS(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+#define HYBRID__MODULE_OF_TYPE(type, number) \
+        { "embed_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_embed, NULL }, \
+          { "-DTYPE=" #number, NULL }, { "embed", NULL } },
+        HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
+#undef HYBRID__MODULE_OF_TYPE
+        { "rows", { hybrid__cuda_text_prelude, hybrid__cuda_text_rows, NULL, NULL }, { NULL }, { HYBRID__CUDA_KERNELS_ROWS(HYBRID__KERNEL_NAME) NULL } },
+        { "rope", { hybrid__cuda_text_prelude, hybrid__cuda_text_rope, NULL, NULL }, { NULL }, { HYBRID__CUDA_KERNELS_ROPE(HYBRID__KERNEL_NAME) NULL } },
+        { "kv", { hybrid__cuda_text_prelude, hybrid__cuda_text_kv, NULL, NULL }, { NULL }, { HYBRID__CUDA_KERNELS_KV(HYBRID__KERNEL_NAME) NULL } },
+        { "select", { hybrid__cuda_text_prelude, hybrid__cuda_text_select, NULL, NULL }, { NULL }, { HYBRID__CUDA_KERNELS_SELECT(HYBRID__KERNEL_NAME) NULL } },
+#define HYBRID__MODULE_OF_HEAD(type, kv, dim) \
+        { "attention_" #type "_" #dim, { hybrid__cuda_text_prelude, hybrid__cuda_text_attention_args, hybrid__cuda_text_attention, NULL }, \
+          { "-DKV=" #kv, "-DHEAD_DIM=" #dim, NULL }, { "attention_few", "attention_many", NULL } },
+        HYBRID__CUDA_HEADS(HYBRID__MODULE_OF_HEAD)
+#undef HYBRID__MODULE_OF_HEAD
+        { "attention_any", { hybrid__cuda_text_prelude, hybrid__cuda_text_attention_args, hybrid__cuda_text_attention_any, NULL }, { NULL },
+          { "attention_any", NULL } }
+    };
+#undef HYBRID__KERNEL_NAME
+    typedef char every_module_has_a_row[(int)(sizeof(table) / sizeof(table[0])) == HYBRID__MODULE_COUNT ? 1 : -1];
+    return (void)sizeof(every_module_has_a_row), &table[module];
+}
+/* ==== end src/cuda/module_table.c ==== */
 
 /* ==== begin src/cuda/backend.c ==== */
 /* cuda/backend: the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known beforehand. */
@@ -6829,6 +6854,12 @@ __declspec(allocate(".CRT$XCU")) static void(__cdecl *const hybrid__cuda_registr
 #undef HYBRID__CUBLAS_LIST
 #undef HYBRID__CUDA_FLOATS
 #undef HYBRID__CUDA_HEADS
+#undef HYBRID__CUDA_KERNELS_EXPERTS
+#undef HYBRID__CUDA_KERNELS_KV
+#undef HYBRID__CUDA_KERNELS_QUANTIZE
+#undef HYBRID__CUDA_KERNELS_ROPE
+#undef HYBRID__CUDA_KERNELS_ROWS
+#undef HYBRID__CUDA_KERNELS_SELECT
 #undef HYBRID__CUDA_QUANTS
 #undef HYBRID__CUDA_TYPES
 #undef HYBRID__DRIVER_LIST
@@ -6837,6 +6868,8 @@ __declspec(allocate(".CRT$XCU")) static void(__cdecl *const hybrid__cuda_registr
 #undef HYBRID__HASH_A
 #undef HYBRID__HASH_B
 #undef HYBRID__INLINE
+#undef HYBRID__KERNEL_NAME
+#undef HYBRID__KERNEL_NUMBER
 #undef HYBRID__LIKELY
 #undef HYBRID__MAX
 #undef HYBRID__MIN

@@ -31,6 +31,7 @@
 #include "cuda/ops_rows.c"
 #include "cuda/ops_attention.c"
 #include "cuda/ops_experts.c"
+#include "cuda/module_table.c"
 #include "cuda/backend.c"
 #include "cuda/provider.c"
 

@@ -11,10 +11,13 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CUDA = os.path.join(ROOT, "src", "cuda")
 MAX_REGISTERS = 255
 
-# What modules.c holds, printed by itself: HYBRID__EMBED gives the name of the text instead of the text.
+# What modules.c and module_table.c hold, printed by themselves: HYBRID__EMBED gives the name of the text instead of the text. The names of kernels
+# are the lists of the files ops_*.c.
 PRINTER = r"""
 #include <stdio.h>
 #define HYBRID__EMBED(name, file) static const char *const name[] = { file, NULL };
+#include "%s"
+%s
 #include "%s"
 int main(void)
 {
@@ -34,11 +37,19 @@ int main(void)
 """
 
 
+def kernel_lists():
+    lists = []
+    for path in sorted(glob.glob(os.path.join(CUDA, "ops_*.c"))):
+        with open(path, encoding="utf-8") as f:
+            lists += re.findall(r"^#define HYBRID__CUDA_KERNELS_\w+\(X\).*$", f.read(), re.M)
+    return "\n".join(lists)
+
+
 def modules():
     with tempfile.TemporaryDirectory() as d:
         c, exe = os.path.join(d, "modules.c"), os.path.join(d, "modules")
         with open(c, "w") as f:
-            f.write(PRINTER % os.path.join(CUDA, "modules.c"))
+            f.write(PRINTER % (os.path.join(CUDA, "modules.c"), kernel_lists(), os.path.join(CUDA, "module_table.c")))
         subprocess.run([os.environ.get("CC", "cc"), "-o", exe, c], check=True)
         out = subprocess.run([exe], check=True, stdout=subprocess.PIPE).stdout.decode()
     for line in out.splitlines():

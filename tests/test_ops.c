@@ -1,8 +1,10 @@
-/* The operations of the CPU back end: against plain double-precision statements written here, against vectors made by PyTorch
- * (oracle/make_ops.py), and every instruction set against the scalar reference, bit by bit. [simd] [aarch64] */
+/* The operations of the CPU back end: every op of the list, drawn at random, in scalar C against statements in double precision, and on every
+ * instruction set with one thread and three against scalar C, bit by bit (ops.h); vectors made by PyTorch (oracle/make_ops.py); and what no drawing
+ * would find: all floats through exp and tanh, one row at a time, NaN. [simd] [aarch64] */
 #define HYBRID_IMPLEMENTATION
 #include "../src/hybrid_all.c"
 #include "check.h"
+#include "ops.h"
 
 /* ---- tools ---------------------------------------------------------------------------------------------------------- */
 
@@ -194,187 +196,6 @@ static void test_math_targets(uint32_t step)
 
 /* ---- rows ----------------------------------------------------------------------------------------------------------- */
 
-static void test_norm(void)
-{
-    static const int sizes[] = { 1, 3, 31, 32, 33, 48, 64, 100, 896, 2048, 2049 };
-    int i, kind, variant, t;
-    TEST("norm");
-    for (i = 0; i < (int)HYBRID__COUNT(sizes); i++)
-        for (kind = 0; kind < 2; kind++)
-            for (variant = 0; variant < 4; variant++) {
-                int n = sizes[i], rows = 5, stride = n + 3, r, j;
-                float *x = random_floats((size_t)(rows * stride)), *w = random_floats((size_t)n), *b = random_floats((size_t)n), *out[2];
-                double *exact = (double *)malloc(sizeof(double) * (size_t)(rows * n));
-                hybrid__op_norm op;
-                for (r = 0; r < rows * stride; r++) x[r] += 0.7f;
-                for (r = 0; r < rows; r++) {
-                    double mean = 0, var = 0;
-                    for (j = 0; j < n; j++) mean += x[r * stride + j];
-                    mean = kind == HYBRID__NORM_LAYER ? mean / n : 0;
-                    for (j = 0; j < n; j++) var += (x[r * stride + j] - mean) * (x[r * stride + j] - mean);
-                    for (j = 0; j < n; j++) exact[r * n + j] = (x[r * stride + j] - mean) / sqrt(var / n + 1e-5) * (variant & 1 ? w[j] : 1) + (variant & 2 ? b[j] : 0);
-                }
-                for (t = 0; t < n_targets; t++) {
-                    out[t != 0] = (float *)calloc((size_t)(rows * n), sizeof(float));
-                    memset(&op, 0, sizeof op);
-                    op.kind = (hybrid__norm_kind)kind; op.x = x; op.x_stride = stride; op.out = out[t != 0]; op.out_stride = n;
-                    op.w = variant & 1 ? w : NULL; op.b = variant & 2 ? b : NULL; op.n_rows = rows; op.n_group = 1; op.n = n; op.eps = 1e-5f;
-                    hybrid__do_norm(targets[t].be, &op);
-                    if (t) CHECK(first_difference(out[0], out[1], (size_t)(rows * n)) < 0, "%s kind %d n %d", targets[t].name, kind, n);
-                    else CHECK(distance(out[0], exact, (size_t)(rows * n)) < 2e-6, "kind %d n %d: %g", kind, n, distance(out[0], exact, (size_t)(rows * n)));
-                    if (t) {
-                        float *self = copy_floats(x, (size_t)(rows * stride));             /* in place */
-                        op.x = op.out = self; op.out_stride = stride;
-                        hybrid__do_norm(targets[t].be, &op);
-                        CHECK(first_difference(out[0], self, (size_t)n) < 0, "%s in place, n %d", targets[t].name, n);
-                        free(self);
-                        free(out[1]);
-                    }
-                }
-                free(x); free(w); free(b); free(out[0]); free(exact);
-            }
-}
-
-static void test_rope(void)
-{
-    static const int shapes[][3] = { { 1, 64, 64 }, { 3, 128, 128 }, { 2, 80, 32 }, { 5, 48, 48 }, { 2, 96, 24 }, { 1, 6, 2 }, { 2, 256, 64 }, { 3, 10, 10 } };
-    int i, kind, t, n = 3;
-    TEST("rope");
-    for (i = 0; i < (int)HYBRID__COUNT(shapes); i++)
-        for (kind = 0; kind < 2; kind++) {
-            int heads = shapes[i][0], dim = shapes[i][1], rot = shapes[i][2], stride = heads * dim + 5, r, h, j;
-            float *x = random_floats((size_t)(n * stride)), *table = (float *)malloc(sizeof(float) * (size_t)(n * rot)), *out[2];
-            double *exact = (double *)malloc(sizeof(double) * (size_t)(n * stride));
-            for (r = 0; r < n * stride; r++) exact[r] = x[r];
-            for (r = 0; r < n; r++)
-                for (j = 0; j < rot / 2; j++) {
-                    double angle = (1000.0 * r + 7) * pow(10000.0, -2.0 * j / rot), s, c;
-                    hybrid__sincos(angle, &s, &c);
-                    table[r * rot + 2 * j] = (float)c;
-                    table[r * rot + 2 * j + 1] = (float)s;
-                    for (h = 0; h < heads; h++) {                       /* as a complex product with e^(i angle) */
-                        int at = r * stride + h * dim, a = at + (kind == HYBRID__ROPE_NORM ? 2 * j : j), b = kind == HYBRID__ROPE_NORM ? a + 1 : a + rot / 2;
-                        double length = hypot(x[a], x[b]), turn = atan2(x[b], x[a]) + angle;
-                        exact[a] = length * cos(turn);
-                        exact[b] = length * sin(turn);
-                    }
-                }
-            for (t = 0; t < n_targets; t++) {
-                hybrid__op_rope op;
-                out[t != 0] = copy_floats(x, (size_t)(n * stride));
-                op.kind = (hybrid__rope_kind)kind; op.x = op.out = out[t != 0]; op.x_stride = op.out_stride = stride; op.n = n; op.n_head = heads; op.head_dim = dim; op.n_rot = rot; op.table = table;
-                hybrid__do_rope(targets[t].be, &op);
-                if (t) CHECK(first_difference(out[0], out[1], (size_t)(n * stride)) < 0, "%s kind %d dim %d rot %d", targets[t].name, kind, dim, rot);
-                else CHECK(distance(out[0], exact, (size_t)(n * stride)) < 3e-7, "kind %d dim %d rot %d: %g", kind, dim, rot, distance(out[0], exact, (size_t)(n * stride)));
-                if (t) free(out[1]);
-            }
-            free(x); free(table); free(out[0]); free(exact);
-        }
-}
-
-static void test_values(void)
-{
-    static const int sizes[] = { 1, 7, 15, 16, 17, 100, 4096, 4099, 20001 };
-    int i, t, k, act, n, rows = 3;
-    TEST("glu, add, scale, softcap");
-    for (i = 0; i < (int)HYBRID__COUNT(sizes); i++) {
-        float *x, *z, *y[2];
-        double *exact;
-        n = sizes[i];
-        x = random_floats((size_t)(rows * n)); z = random_floats((size_t)(rows * n));
-        exact = (double *)malloc(sizeof(double) * (size_t)(rows * n));
-        for (k = 0; k < 9; k++) {
-            hybrid__op_glu op;
-            hybrid__op_add add;
-            hybrid__op_scale scale;
-            act = k % 3;
-            for (t = 0; t < rows * n; t++) {
-                double g = act == HYBRID__ACT_SILU ? exact_silu(x[t]) : act == HYBRID__ACT_GELU ? exact_gelu(x[t]) : exact_gelu_tanh(x[t]);
-                exact[t] = k < 3 ? g * z[t] : k < 6 ? g : k == 6 ? (double)x[t] + z[t] : k == 7 ? x[t] * 1.7f : 1.5 * tanh(x[t] / 1.5);
-            }
-            for (t = 0; t < n_targets; t++) {
-                hybrid__backend *be = targets[t].be;
-                float *out = y[t != 0] = copy_floats(x, (size_t)(rows * n));
-                op.act = (hybrid__act_kind)act; op.gate = out; op.up = k < 3 ? z : NULL; op.out = out;
-                op.gate_stride = op.up_stride = op.out_stride = n; op.n_rows = rows; op.n = n;
-                if (k < 6) hybrid__do_glu(be, &op);
-                else if (k == 6) { add.a = add.out = out; add.b = z; add.n = (int64_t)rows * n; hybrid__do_add(be, &add); }
-                else if (k == 7) { scale.x = scale.out = out; scale.factor = 1.7f; scale.n = (int64_t)rows * n; hybrid__do_scale(be, &scale); }
-                else softcap_of(be, out, 1.5f, (int64_t)rows * n);
-                if (t) { CHECK(first_difference(y[0], y[1], (size_t)(rows * n)) < 0, "%s case %d n %d", targets[t].name, k, n); free(y[1]); }
-                else CHECK(distance(y[0], exact, (size_t)(rows * n)) < 2e-7, "case %d n %d: %g", k, n, distance(y[0], exact, (size_t)(rows * n)));
-            }
-            free(y[0]);
-        }
-        free(x); free(z); free(exact);
-    }
-}
-
-static void test_embed(void)
-{
-    static const hybrid_type types[] = { HYBRID_TYPE_F32, HYBRID_TYPE_F16, HYBRID_TYPE_BF16, HYBRID_TYPE_Q4_0, HYBRID_TYPE_Q8_0, HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q6_K };
-    int i, add, t, n_embd = 768, vocab = 9;
-    TEST("embed");
-    for (i = 0; i < (int)HYBRID__COUNT(types); i++) {
-        size_t row = hybrid_type_row_bytes(types[i], (size_t)n_embd), j;
-        uint8_t *data = (uint8_t *)malloc(row * (size_t)vocab);
-        static const int32_t ids[4] = { 8, 0, 3, 8 };
-        float decoded[768], *y[2];
-        double *exact = (double *)malloc(sizeof(double) * (size_t)(4 * n_embd));
-        hybrid__tensor table;
-        memset(&table, 0, sizeof table);
-        for (j = 0; j < row * (size_t)vocab; j++) data[j] = (uint8_t)(random_bits() >> 8 & 0x3B);    /* no exponent of these is large */
-        table.type = types[i]; table.ne[0] = n_embd; table.ne[1] = vocab; table.nb[1] = row; table.data = data;
-        for (add = 0; add < 2; add++) {
-            float *start = random_floats((size_t)(4 * n_embd));
-            for (j = 0; j < 4 * (size_t)n_embd; j++) {
-                if (j % (size_t)n_embd == 0) CHECK(hybrid_dequantize(types[i], data + row * (size_t)ids[j / (size_t)n_embd], decoded, (size_t)n_embd) == HYBRID_OK, "decode");
-                exact[j] = (double)decoded[j % (size_t)n_embd] * 3.5 + (add ? start[j] : 0);
-            }
-            for (t = 0; t < n_targets; t++) {
-                hybrid__op_embed op;
-                hybrid__batch batch;
-                memset(&batch, 0, sizeof batch);
-                batch.ids = ids; batch.n = 4;
-                targets[t].be->ops->begin(targets[t].be, &batch);
-                op.table = &table; op.index = HYBRID__INDEX_ID; op.scale = 3.5f;
-                op.out = y[t != 0] = copy_floats(start, (size_t)(4 * n_embd));
-                op.add = add ? op.out : NULL;
-                hybrid__do_embed(targets[t].be, &op);
-                if (t) { CHECK(first_difference(y[0], y[1], (size_t)(4 * n_embd)) < 0, "%s type %d", targets[t].name, (int)types[i]); free(y[1]); }
-                else CHECK(distance(y[0], exact, (size_t)(4 * n_embd)) < 2e-7, "type %d add %d: %g", (int)types[i], add, distance(y[0], exact, (size_t)(4 * n_embd)));
-            }
-            free(y[0]); free(start);
-        }
-        free(data); free(exact);
-    }
-}
-
-/* The seam's own top_k, which the GPU's is held to. */
-static void test_top_k(void)
-{
-    enum { N = 1000, K = 20, ROWS = 2 };
-    float *x = random_floats(ROWS * (N + 1)), values[ROWS * K], stats[ROWS * 2];
-    int32_t ids[ROWS * K], r, i, j;
-    hybrid__op_top_k op;
-    TEST("top k");
-    for (i = 0; i < ROWS * (N + 1); i++) x[i] = floorf(8 * x[i]);              /* many equal ones */
-    op.logits = x; op.stride = N + 1; op.n_rows = ROWS; op.n = N; op.k = K; op.ids = ids; op.values = values; op.stats = stats;
-    hybrid__do_top_k(targets[0].be, &op);
-    for (r = 0; r < ROWS; r++) {
-        const float *row = x + r * (N + 1);
-        double sum = 0;
-        for (i = 0; i < K; i++) {
-            int32_t id = ids[r * K + i], before = 0;
-            for (j = 0; j < N; j++) before += row[j] > row[id] || (row[j] == row[id] && j < id);
-            CHECK(before == i && values[r * K + i] == row[id], "row %d, place %d: token %d has %d before it", r, i, id, before);
-        }
-        for (i = 0; i < N; i++) sum += exp((double)row[i] - values[r * K]);
-        CHECK(stats[2 * r] == values[r * K] && fabs(stats[2 * r + 1] / sum - 1) < 1e-5, "sum %g, not %g", (double)stats[2 * r + 1], sum);
-    }
-    free(x);
-}
-
 /* ---- the cache and attention ---------------------------------------------------------------------------------------- */
 
 typedef struct attention_case {
@@ -451,33 +272,6 @@ static void attention_run(hybrid__backend *be, const attention_case *c, const at
     hybrid__do_attention(be, &op);
 }
 
-/* Softmax in the schoolbook way, over what is stored. */
-static void attention_exact(const attention_case *c, const attention_data *d, double *out)
-{
-    int s, r, h, i;
-    for (s = 0; s < c->n_seq; s++)
-        for (r = 0; r < c->rows[s]; r++)
-            for (h = 0; h < c->n_head; h++) {
-                int row = d->last[s].first_row + r, pos = d->last[s].pos + r, p, first = c->window && pos >= c->window ? pos - c->window + 1 : 0, hk = h / (c->n_head / c->n_head_kv);
-                double *o = out + (row * c->n_head + h) * c->dim_v, sum = c->sinks ? exp((double)d->sinks[h]) : 0;
-                for (i = 0; i < c->dim_v; i++) o[i] = 0;
-                for (p = first; p <= pos; p++) {
-                    float k[256], v[256];
-                    double score = 0;
-                    size_t at = (size_t)(hk * 32 + p % 32);
-                    hybrid_dequantize(c->type, d->kv.k + (size_t)d->pages[s][p / 32] * d->kv.page_bytes_k + at * d->kv.row_bytes_k, k, (size_t)c->dim_k);
-                    hybrid_dequantize(c->type, d->kv.v + (size_t)d->pages[s][p / 32] * d->kv.page_bytes_v + at * d->kv.row_bytes_v, v, (size_t)c->dim_v);
-                    for (i = 0; i < c->dim_k; i++) score += (double)k[i] * d->q[(row * c->n_head + h) * c->dim_k + i];
-                    score *= attention_scale(c);
-                    if (c->softcap > 0) score = c->softcap * tanh(score / c->softcap);
-                    score = exp(score);
-                    sum += score;
-                    for (i = 0; i < c->dim_v; i++) o[i] += score * v[i];
-                }
-                for (i = 0; i < c->dim_v; i++) o[i] /= sum;
-            }
-}
-
 static const attention_case attention_cases[] = {
     { HYBRID_TYPE_F16, 4, 2, 64, 64, 0, 0, false, 1, { 1 }, { 1 } },                            /* a single token */
     { HYBRID_TYPE_F16, 4, 2, 64, 64, 0, 0, false, 1, { 100 }, { 100 } },
@@ -494,59 +288,31 @@ static const attention_case attention_cases[] = {
     { HYBRID_TYPE_F32, 14, 2, 64, 64, 100, 0, false, 3, { 400, 90, 128 }, { 31, 30, 2 } }
 };
 
+/* Many rows at once and the same rows one at a time. */
 static void test_attention(void)
 {
     int i, t, s, r;
+    TEST("attention, one row at a time");
     for (i = 0; i < (int)HYBRID__COUNT(attention_cases); i++) {
         const attention_case *c = &attention_cases[i];
         attention_data d;
-        char *k[2], *v[2];
-        float *out[2];
-        double *exact;
+        float *all, *one;
         size_t n;
         attention_create(c, &d);
         n = (size_t)(d.n_rows * c->n_head * c->dim_v);
-        exact = (double *)malloc(n * sizeof *exact);
-        TEST("kv_store");
         attention_store(&targets[0], c, &d);
-        k[0] = d.kv.k; v[0] = d.kv.v;
-        for (t = 1; t < n_targets; t++) {
-            d.kv.k = k[1] = (char *)malloc(d.bytes_k); d.kv.v = v[1] = (char *)malloc(d.bytes_v);
-            memset(k[1], 0xFF, d.bytes_k); memset(v[1], 0xFF, d.bytes_v);
-            attention_store(&targets[t], c, &d);
-            CHECK(!memcmp(k[0], k[1], d.bytes_k) && !memcmp(v[0], v[1], d.bytes_v), "%s case %d", targets[t].name, i);
-            free(k[1]); free(v[1]);
-        }
-        d.kv.k = k[0]; d.kv.v = v[0];
-        {
-            float stored[256];
-            double worst = 0, step = c->type == HYBRID_TYPE_F32 ? 0 : c->type == HYBRID_TYPE_F16 ? 1.0 / 1024 : 2.0 / 254 + 2.0 / 2048;
-            for (r = 0; r < c->length[0]; r++) {
-                int h = r % c->n_head_kv, j;
-                hybrid_dequantize(c->type, d.kv.k + (size_t)d.pages[0][r / 32] * d.kv.page_bytes_k + (size_t)(h * 32 + r % 32) * d.kv.row_bytes_k, stored, (size_t)c->dim_k);
-                for (j = 0; j < c->dim_k; j++) worst = fmax(worst, fabs((double)stored[j] - d.k[(r * c->n_head_kv + h) * c->dim_k + j]));
-            }
-            CHECK(worst <= step, "case %d: stored k is off by %g", i, worst);
-        }
-        TEST("attention");
-        attention_exact(c, &d, exact);
         for (t = 0; t < n_targets; t++) {
-            out[t != 0] = (float *)calloc(n, sizeof(float));
-            attention_run(targets[t].be, c, &d, d.last, c->n_seq, out[t != 0]);
-            if (t) CHECK(first_difference(out[0], out[1], n) < 0, "%s case %d: differs at %d", targets[t].name, i, (int)first_difference(out[0], out[1], n));
-            else CHECK(distance(out[0], exact, n) < 3e-6, "case %d: %g", i, distance(out[0], exact, n));
-            if (!t) continue;
-            memset(out[1], 0, n * sizeof(float));                       /* the same rows, one at a time */
+            all = (float *)calloc(n, sizeof(float)); one = (float *)calloc(n, sizeof(float));
+            attention_run(targets[t].be, c, &d, d.last, c->n_seq, all);
             for (s = 0; s < c->n_seq; s++)
                 for (r = 0; r < c->rows[s]; r++) {
-                    hybrid__run one = d.last[s];
-                    one.first_row += r; one.pos += r; one.n_rows = 1;
-                    attention_run(targets[t].be, c, &d, &one, 1, out[1]);
+                    hybrid__run row = d.last[s];
+                    row.first_row += r; row.pos += r; row.n_rows = 1;
+                    attention_run(targets[t].be, c, &d, &row, 1, one);
                 }
-            CHECK(first_difference(out[0], out[1], n) < 0, "%s case %d: one row at a time differs", targets[t].name, i);
-            free(out[1]);
+            CHECK(first_difference(all, one, n) < 0, "%s case %d: one row at a time differs", targets[t].name, i);
+            free(all); free(one);
         }
-        free(out[0]); free(exact);
         attention_destroy(&d);
     }
 }
@@ -582,59 +348,6 @@ static void test_attention_nan(void)
 
 /* ---- float matrices ------------------------------------------------------------------------------------------------- */
 
-static void test_matmul(void)
-{
-    static const int shapes[][3] = { { 1, 1, 1 }, { 48, 5, 1 }, { 64, 33, 2 }, { 100, 70, 7 }, { 896, 40, 13 }, { 2048, 17, 1 }, { 257, 129, 33 }, { 33, 64, 100 },
-                                     { 1024, 96, 25 }, { 4864, 35, 12 }, { 32, 1, 3 }, { 8192, 33, 5 } };
-    static const hybrid_type types[] = { HYBRID_TYPE_F32, HYBRID_TYPE_F16, HYBRID_TYPE_BF16 };
-    int i, j, t, u, variant;
-    TEST("float matmul");
-    for (i = 0; i < (int)HYBRID__COUNT(shapes); i++)
-        for (u = 0; u < 3; u++) {
-            int k = shapes[i][0], out = shapes[i][1], n = shapes[i][2], r;
-            size_t row = hybrid_type_row_bytes(types[u], (size_t)k), values = (size_t)n * (size_t)out;
-            float *w = random_floats((size_t)(k * out)), *x = random_floats((size_t)(n * k)), *bias = random_floats((size_t)out), *start = random_floats(values);
-            char *data = (char *)malloc(row * (size_t)out);
-            double *exact = (double *)malloc(sizeof(double) * values);
-            hybrid__tensor tensor;
-            float *y[2];
-            memset(&tensor, 0, sizeof tensor);
-            tensor.type = types[u]; tensor.ne[0] = k; tensor.ne[1] = out; tensor.nb[1] = row; tensor.data = data;
-            CHECK(hybrid_quantize(types[u], w, data, (size_t)(k * out), NULL) == HYBRID_OK, "encode");
-            CHECK(hybrid_dequantize(types[u], data, w, (size_t)(k * out)) == HYBRID_OK, "decode");
-            for (variant = 0; variant < (i < 6 ? 3 : 1); variant++) {
-                for (j = 0; j < n; j++)
-                    for (r = 0; r < out; r++) {
-                        double sum = variant ? bias[r] : 0;
-                        int at;
-                        for (at = 0; at < k; at++) sum += (double)w[r * k + at] * x[j * k + at];
-                        exact[j * out + r] = sum + (variant == 2 ? start[j * out + r] : 0);
-                    }
-                for (t = 0; t < n_targets; t++) {
-                    int threads;
-                    for (threads = 1; threads <= (t == n_targets - 1 && i % 3 == 0 ? 3 : 1); threads++) {
-                        hybrid__backend *be = create_backend(targets[t].name, threads, &tensor, 1);
-                        hybrid__op_matmul op;
-                        bool reference = t == 0 && threads == 1;
-                        memset(&op, 0, sizeof op);
-                        op.x = x; op.x_stride = k; op.n = n; op.n_out = 1;
-                        op.out[0].w = &tensor; op.out[0].bias = variant ? bias : NULL; op.out[0].y_stride = op.out[0].add_stride = out;
-                        op.out[0].y = y[!reference] = copy_floats(start, values);
-                        op.out[0].add = variant == 2 ? op.out[0].y : NULL;
-                        hybrid__do_matmul(be, &op);
-                        if (reference) CHECK(distance(y[0], exact, values) < 2e-6, "type %d k %d: %g", (int)types[u], k, distance(y[0], exact, values));
-                        else CHECK(first_difference(y[0], y[1], values) < 0, "%s, %d threads: type %d k %d out %d n %d variant %d differs at %d", targets[t].name, threads,
-                            (int)types[u], k, out, n, variant, (int)first_difference(y[0], y[1], values));
-                        if (!reference) free(y[1]);
-                        be->ops->destroy(be);
-                    }
-                }
-                free(y[0]);
-            }
-            free(w); free(x); free(bias); free(start); free(data); free(exact);
-        }
-}
-
 /* One row of a batch = that row alone, whatever the batch. */
 static void test_matmul_batch(void)
 {
@@ -668,127 +381,7 @@ static void test_matmul_batch(void)
         }
 }
 
-/* Attention and rows on 1, 2 and 3 lanes. */
-static void test_threads(void)
-{
-    int i, t, threads;
-    TEST("threads");
-    for (i = 0; i < (int)HYBRID__COUNT(attention_cases); i++) {
-        const attention_case *c = &attention_cases[i];
-        attention_data d;
-        size_t n;
-        float *a, *b;
-        attention_create(c, &d);
-        attention_store(&targets[0], c, &d);
-        n = (size_t)(d.n_rows * c->n_head * c->dim_v);
-        a = (float *)calloc(n, sizeof *a); b = (float *)calloc(n, sizeof *b);
-        t = n_targets - 1;
-        attention_run(targets[t].be, c, &d, d.last, c->n_seq, a);
-        for (threads = 2; threads <= 3; threads++) {
-            hybrid__backend *be = create_backend(targets[t].name, threads, NULL, 0);
-            attention_run(be, c, &d, d.last, c->n_seq, b);
-            CHECK(first_difference(a, b, n) < 0, "attention case %d, %d threads", i, threads);
-            be->ops->destroy(be);
-        }
-        free(a); free(b);
-        attention_destroy(&d);
-    }
-}
-
 /* ---- mixtures of experts --------------------------------------------------------------------------------------------- */
-
-/* The plain statement: rows of weights in double, the chosen experts by counting those before them. */
-static void check_route(const hybrid__op_route *op)
-{
-    int r, s, i, e;
-    for (r = 0; r < op->n; r++) {
-        const float *x = op->logits + r * op->n_expert;
-        double all = 0, chosen = 0, most = -HUGE_VAL;
-        for (e = 0; e < op->n_expert; e++) if (x[e] > most) most = x[e];
-        for (e = 0; e < op->n_expert; e++) all += x[e] == x[e] ? exp((double)x[e] - most) : 0;
-        for (s = 0; s < op->n_used; s++) {
-            const int id = op->ids[r * op->n_used + s];
-            int before = 0;
-            CHECK(id >= 0 && id < op->n_expert, "row %d, choice %d: expert %d", r, s, id);
-            if (id < 0 || id >= op->n_expert) return;
-            for (i = 0; i < op->n_expert; i++) {
-                const bool here = x[id] == x[id], there = x[i] == x[i];
-                before += there && here ? x[i] > x[id] || (x[i] == x[id] && i < id) : there ? x[i] > -HUGE_VALF || i < id : !here && i < id;
-            }
-            CHECK(before == s, "row %d, choice %d: expert %d has %d before it", r, s, id, before);
-            chosen += x[id] == x[id] ? exp((double)x[id] - most) : 0;
-        }
-        for (s = 0; s < op->n_used; s++) {
-            const double logit = x[op->ids[r * op->n_used + s]], one = logit == logit ? exp(logit - most) : 0, weight = op->weights[r * op->n_used + s];
-            const double want = op->scale * (op->kind == HYBRID__ROUTE_SIGMOID ? (logit == logit ? 1 / (1 + exp(-logit)) : 0) : one / (op->norm ? chosen : all));
-            if (all == 0 && op->kind == HYBRID__ROUTE_SOFTMAX) CHECK(weight != weight, "a row of NaN has weight %g", weight);
-            else CHECK(fabs(weight - want) <= 2e-6 * want + 1e-37, "row %d, choice %d: weight %.9g, not %.9g", r, s, weight, want);
-        }
-    }
-}
-
-static void test_route(void)
-{
-    static const int shapes[][3] = { { 1, 1, 1 }, { 8, 2, 3 }, { 60, 4, 5 }, { 128, 8, 70 }, { 7, 7, 9 }, { 1024, 64, 2 }, { 5, 3, 1 }, { 33, 6, 40 } };    /* experts, used, rows */
-    const float nan = hybrid__bits_f32(0x7FC00000u);
-    int i, t, variant, e;
-    TEST("route");
-    for (i = 0; i < (int)HYBRID__COUNT(shapes); i++)
-        for (variant = 0; variant < 6; variant++) {
-            const size_t n_expert = (size_t)shapes[i][0], n_used = (size_t)shapes[i][1], n = (size_t)shapes[i][2];
-            float *x = random_floats(n * n_expert), *weights[2];
-            int32_t *ids[2];
-            hybrid__op_route op;
-            for (e = 0; e < (int)(n * n_expert); e++) {
-                if (variant & 1) x[e] = floorf(2 * x[e]);                       /* many equal ones */
-                if (variant >= 4 && random_int(0, 3) == 0) x[e] = nan;
-            }
-            if (variant == 5) for (e = 0; e < (int)n_expert; e++) x[e] = nan;    /* a whole row */
-            op.kind = variant == 3 ? HYBRID__ROUTE_SIGMOID : HYBRID__ROUTE_SOFTMAX;
-            op.logits = x; op.n = (int)n; op.n_expert = (int)n_expert; op.n_used = (int)n_used;
-            op.norm = variant == 1 || variant == 4; op.scale = variant == 2 ? 2.5f : 1;
-            for (t = 0; t < n_targets + 1; t++) {
-                hybrid__backend *be = t < n_targets ? targets[t].be : create_backend(targets[n_targets - 1].name, 3, NULL, 0);
-                op.ids = ids[t > 0] = (int32_t *)malloc(n * n_used * sizeof(int32_t));
-                op.weights = weights[t > 0] = (float *)malloc(n * n_used * sizeof(float));
-                hybrid__do_route(be, &op);
-                if (!t) check_route(&op);
-                else CHECK(!memcmp(ids[0], ids[1], n * n_used * sizeof(int32_t)) && first_difference(weights[0], weights[1], n * n_used) < 0, "%d of %d experts, variant %d, target %d", (int)n_used, (int)n_expert, variant, t);
-                if (t) { free(ids[1]); free(weights[1]); }
-                if (t == n_targets) be->ops->destroy(be);
-            }
-            free(x); free(ids[0]); free(weights[0]);
-        }
-}
-
-static void test_combine(void)
-{
-    static const int shapes[][3] = { { 1, 1, 1 }, { 3, 2, 100 }, { 1, 8, 2048 }, { 2, 64, 300 }, { 5, 3, 5000 }, { 1, 1, 9000 } };      /* rows, used, width */
-    int i, t, r, s, c;
-    TEST("combine");
-    for (i = 0; i < (int)HYBRID__COUNT(shapes); i++) {
-        const int n = shapes[i][0], n_used = shapes[i][1], width = shapes[i][2];
-        const size_t values = (size_t)n * (size_t)width;
-        float *x = random_floats(values * (size_t)n_used), *weights = random_floats((size_t)(n * n_used)), *start = random_floats(values), *want = copy_floats(start, values);
-        hybrid__op_combine op;
-        for (r = 0; r < n; r++)
-            for (s = 0; s < n_used; s++)
-                for (c = 0; c < width; c++) {
-                    const volatile float part = x[(r * n_used + s) * width + c] * weights[r * n_used + s];      /* not fused */
-                    want[r * width + c] = want[r * width + c] + part;
-                }
-        op.x = x; op.weights = weights; op.n = n; op.n_used = n_used; op.n_embd = width;
-        for (t = 0; t < n_targets + 1; t++) {
-            hybrid__backend *be = t < n_targets ? targets[t].be : create_backend(targets[n_targets - 1].name, 3, NULL, 0);
-            op.add = op.out = copy_floats(start, values);
-            hybrid__do_combine(be, &op);
-            CHECK(first_difference(op.out, want, values) < 0, "%d x %d x %d, target %d: value %d", n, n_used, width, t, (int)first_difference(op.out, want, values));
-            free(op.out);
-            if (t == n_targets) be->ops->destroy(be);
-        }
-        free(x); free(weights); free(start); free(want);
-    }
-}
 
 /* Matrices of n_expert experts in a type, and what they decode to. */
 typedef struct expert_matrices { hybrid__tensor w; float *values; char *data; } expert_matrices;
@@ -1031,26 +624,67 @@ static void test_oracle(void)
     hybrid_gguf_destroy(oracle);
 }
 
+/* Every op of the list on every instruction set. */
+static void test_drawn(void)
+{
+    static side reference, others[2 * MAX_TARGETS];
+    const bool slow = getenv("HYBRID_SANITIZER") != NULL;
+    int t, n = 0;
+    side_host(&reference, "generic", 1);
+    for (t = 0; t < n_targets; t++) {
+        if (t) n += side_host(&others[n], targets[t].name, 1);
+        n += side_host(&others[n], targets[t].name, 3);
+    }
+    ops_compare(&reference, others, n, slow ? 12 : 60, false);
+    while (n > 0) hybrid_runtime_destroy(others[--n].rt);
+    hybrid_runtime_destroy(reference.rt);
+}
+
+/* The list of ops, and products that nobody computes yet: refused by name, by every call until the next batch. */
+static void test_seam(void)
+{
+    static const hybrid__run runs[3] = { { 0, 4, 0, NULL }, { 4, 1, 7, NULL }, { 5, 3, 2, NULL } };
+    static const int32_t out[2] = { 4, 7 };
+    static const int want[8] = { 0, 0, 0, 0, 1, 2, 2, 2 };
+    hybrid__batch batch;
+    hybrid__op_matmul op;
+    hybrid__op_experts experts;
+    hybrid_error e;
+    int i, t;
+    TEST("the seam");
+    memset(&batch, 0, sizeof batch); memset(&op, 0, sizeof op); memset(&experts, 0, sizeof experts);
+    batch.runs = runs; batch.n_runs = 3; batch.n = 8; batch.out = out; batch.n_out = 2;
+    for (i = 0; i < 8; i++) CHECK(hybrid__run_of_row(&batch, HYBRID__ROWS_BATCH, i) == want[i], "row %d", i);
+    for (i = 0; i < 2; i++) CHECK(hybrid__run_of_row(&batch, HYBRID__ROWS_OUT, i) == i + 1, "row %d of those gathered", i);
+    for (t = 0; t < n_targets; t++) {
+        hybrid__backend *be = targets[t].be;
+        be->ops->begin(be, &batch);
+        op.form = HYBRID__FORM_DY_W;
+        hybrid__do_matmul(be, &op);
+        CHECK(be->ops->sync(be, &e) == HYBRID_ERROR_UNSUPPORTED && strstr(e.message, "dy W"), "%s", e.message);
+        CHECK(be->ops->sync(be, &e) == HYBRID_ERROR_UNSUPPORTED, "and again");
+        be->ops->begin(be, &batch);
+        CHECK(!be->ops->sync(be, &e), "a new batch begins without it: %s", e.message);
+        experts.form = HYBRID__FORM_DYT_X;
+        hybrid__do_experts(be, &experts);
+        CHECK(be->ops->sync(be, &e) == HYBRID_ERROR_UNSUPPORTED && strstr(e.message, "dy^T x"), "%s", e.message);
+        be->ops->begin(be, &batch);
+    }
+}
+
 int main(int argc, char **argv)
 {
     uint32_t step = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 0) : getenv("HYBRID_SANITIZER") ? 65521 : 4093;      /* 1: all floats, minutes */
     int i;
     create_targets();
+    test_seam();
+    test_drawn();
     test_math(step);
     test_math_targets(step);
-    test_norm();
-    test_rope();
-    test_values();
-    test_embed();
-    test_top_k();
     test_attention();
     test_attention_nan();
-    test_matmul();
     test_matmul_batch();
-    test_route();
-    test_combine();
     test_experts();
-    test_threads();
     test_oracle();
     for (i = 0; i < n_targets; i++) targets[i].be->ops->destroy(targets[i].be);
     return test_end();

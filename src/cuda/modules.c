@@ -2,7 +2,7 @@
  * is first asked for, so modules are small: per quantized type one, from the same text. Those of mixtures of experts are the texts of the other products with
  * -DEXPERTS: experts_1 one by one, experts_8 and experts_64 by tiles of so many rows, experts_gemm and experts_tensor for floats.
  *
- * A new module: a text (HYBRID__EMBED), an entry of the enumeration, a row of the table, in the same order. tests/nvrtc_check.py compiles all. */
+ * A new module: a text (HYBRID__EMBED), an entry of the enumeration, a row of module_table.c, in the same order. tests/nvrtc_check.py compiles all. */
 
 HYBRID__EMBED(hybrid__cuda_text_prelude, "kernels/prelude.cu")
 HYBRID__EMBED(hybrid__cuda_text_quant, "kernels/quant.cu")
@@ -89,96 +89,8 @@ typedef struct hybrid__cuda_module_info {
     const char *kernels[12];                /* extern "C" names, NULL behind the last; the index is hybrid__cuda_launch's `kernel` */
 } hybrid__cuda_module_info;
 
-static const hybrid__cuda_module_info *hybrid__cuda_module(int module)
-{
-    static const hybrid__cuda_module_info table[] = {
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "matvec_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
-          { "-DTYPE=" #number, NULL }, { "matvec_1", NULL } },
-        HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "matvec_far_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
-          { "-DTYPE=" #number, "-DFAR", NULL }, { "matvec_1", NULL } },
-        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "matvec_few_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
-          { "-DTYPE=" #number, "-DBATCH", NULL }, { "matvec_2", "matvec_4", "matvec_8", NULL } },
-        HYBRID__CUDA_FLOATS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "matbatch_8_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
-          { "-DTYPE=" #number, "-DGROUPS=1", NULL }, { "matbatch", NULL } },
-        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "matbatch_32_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
-          { "-DTYPE=" #number, "-DGROUPS=4", NULL }, { "matbatch", NULL } },
-        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "matbatch_64_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
-          { "-DTYPE=" #number, "-DGROUPS=8", NULL }, { "matbatch", NULL } },
-        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "dequantize_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_dequantize, NULL }, \
-          { "-DTYPE=" #number, NULL }, { "dequantize", NULL } },
-        HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-        { "quantize", { hybrid__cuda_text_prelude, hybrid__cuda_text_quantize, NULL, NULL }, { NULL }, { "quantize", "quantize_tiles", "to_half", "to_bf16", "begin_bias", "quantize_sorted", NULL } },
-        { "gemm_f16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { NULL }, { "gemm_128", "gemm_32", NULL } },
-        { "gemm_bf16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DBF16", NULL }, { "gemm_128", "gemm_32", NULL } },
-        { "gemm_f32", { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_gemm_f32, NULL }, { "-DTYPE=0", NULL }, { "gemm_f32", NULL } },
-        { "experts", { hybrid__cuda_text_prelude, hybrid__cuda_text_experts, NULL, NULL }, { NULL }, { "route", "sort_by_expert", NULL } },
-        { "experts_tensor_f16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DEXPERTS", NULL }, { "gemm_64", "gemm_32", NULL } },
-        { "experts_tensor_bf16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DEXPERTS", "-DBF16", NULL }, { "gemm_64", "gemm_32", NULL } },
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "experts_1_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
-          { "-DTYPE=" #number, "-DEXPERTS", NULL }, { "matvec_experts", NULL } },
-        HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "experts_1_far_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
-          { "-DTYPE=" #number, "-DEXPERTS", "-DFAR", NULL }, { "matvec_experts", NULL } },
-        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "experts_8_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
-          { "-DTYPE=" #number, "-DGROUPS=1", "-DEXPERTS", NULL }, { "matbatch_experts", NULL } },
-        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "experts_64_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
-          { "-DTYPE=" #number, "-DGROUPS=8", "-DEXPERTS", NULL }, { "matbatch_experts", NULL } },
-        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "experts_gemm_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_gemm_f32, NULL }, \
-          { "-DTYPE=" #number, "-DEXPERTS", NULL }, { "gemm_f32", NULL } },
-        HYBRID__CUDA_FLOATS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "embed_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_embed, NULL }, \
-          { "-DTYPE=" #number, NULL }, { "embed", NULL } },
-        HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-        { "rows", { hybrid__cuda_text_prelude, hybrid__cuda_text_rows, NULL, NULL }, { NULL }, { "norm_4", "norm_1", "glu_4", "glu_1", "values_4", "values_1", "combine_4", "combine_1", NULL } },
-        { "rope", { hybrid__cuda_text_prelude, hybrid__cuda_text_rope, NULL, NULL }, { NULL }, { "rope_table", "rope", NULL } },
-        { "kv", { hybrid__cuda_text_prelude, hybrid__cuda_text_kv, NULL, NULL }, { NULL }, { "kv_store", "heads", NULL } },
-        { "select", { hybrid__cuda_text_prelude, hybrid__cuda_text_select, NULL, NULL }, { NULL }, { "top_k_chunk", "top_k_row", NULL } },
-#define HYBRID__MODULE_OF_HEAD(type, kv, dim) \
-        { "attention_" #type "_" #dim, { hybrid__cuda_text_prelude, hybrid__cuda_text_attention_args, hybrid__cuda_text_attention, NULL }, \
-          { "-DKV=" #kv, "-DHEAD_DIM=" #dim, NULL }, { "attention_few", "attention_many", NULL } },
-        HYBRID__CUDA_HEADS(HYBRID__MODULE_OF_HEAD)
-#undef HYBRID__MODULE_OF_HEAD
-        { "attention_any", { hybrid__cuda_text_prelude, hybrid__cuda_text_attention_args, hybrid__cuda_text_attention_any, NULL }, { NULL },
-          { "attention_any", NULL } }
-    };
-    typedef char every_module_has_a_row[(int)(sizeof(table) / sizeof(table[0])) == HYBRID__MODULE_COUNT ? 1 : -1];
-    return (void)sizeof(every_module_has_a_row), &table[module];
-}
+/* module_table.c, behind the ops: which kernels a module has is said where they are launched. */
+static const hybrid__cuda_module_info *hybrid__cuda_module(int module);
 
 /* By hybrid_type; by the kernels' number of a cache's type and the size of a head. -1: no such module. */
 static int hybrid__cuda_embed_module(int type)

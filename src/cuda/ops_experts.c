@@ -11,9 +11,11 @@
  *
  * A pair's result does not depend on the other pairs of the batch, nor on where sorting has put it, only on which of the two ways is taken. */
 
-enum { HYBRID__KERNEL_ROUTE, HYBRID__KERNEL_SORT };                /* of the module experts */
+#define HYBRID__CUDA_KERNELS_EXPERTS(X) X(route) X(sort_by_expert)
+#define HYBRID__KERNEL_NUMBER(name_) HYBRID__KERNEL_##name_,
+enum { HYBRID__CUDA_KERNELS_EXPERTS(HYBRID__KERNEL_NUMBER) HYBRID__KERNELS_OF_EXPERTS };
+#undef HYBRID__KERNEL_NUMBER
 enum { HYBRID__KERNEL_TENSOR_64, HYBRID__KERNEL_TENSOR_32 };        /* of the modules experts_tensor */
-enum { HYBRID__KERNEL_COMBINE_4 = 6, HYBRID__KERNEL_COMBINE_1 };   /* of the module rows */
 enum { HYBRID__CUDA_PLACES = 8 };                                  /* an expert's rows begin at a multiple: PLACES of experts.cu */
 
 /* What of the kernels' structure `sorted`: the map's tiles, and the order of the pairs. share: rows of y that read one row of x. */
@@ -85,7 +87,7 @@ static void hybrid__cuda_experts_sort(hybrid__cuda_experts_job *job, int tile)
     if (job->tile == tile) return;
     job->tile = tile;
     args[0] = &ids; args[1] = &n_pairs; args[2] = &job->tile; args[3] = &job->order; args[4] = &job->map; args[5] = &job->total;
-    hybrid__cuda_grid(job->q, HYBRID__MODULE_EXPERTS, HYBRID__KERNEL_SORT, job->n_expert, 1, 256, args);
+    hybrid__cuda_grid(job->q, HYBRID__MODULE_EXPERTS, HYBRID__KERNEL_sort_by_expert, job->n_expert, 1, 256, args);
 }
 
 /* x as bytes: as in hybrid__cuda_matmul_x, for this many rows or places. */
@@ -110,7 +112,7 @@ static void hybrid__cuda_experts_x(hybrid__cuda_experts_job *job, hybrid__cuda_x
         args[0] = &x; args[1] = &x_stride; args[2] = &k; args[3] = &to;
         if (form == HYBRID__CUDA_X_Q8) { args[4] = &d; args[5] = &s; }
         else args[4] = &k;
-        hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, form == HYBRID__CUDA_X_Q8 ? HYBRID__KERNEL_QUANTIZE : form == HYBRID__CUDA_X_HALF ? HYBRID__KERNEL_TO_HALF : HYBRID__KERNEL_TO_BF16,
+        hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, form == HYBRID__CUDA_X_Q8 ? HYBRID__KERNEL_quantize : form == HYBRID__CUDA_X_HALF ? HYBRID__KERNEL_to_half : HYBRID__KERNEL_to_bf16,
                           hybrid__div_up(k, 256), HYBRID__MIN(rows - first, 65535), 256, args);
     }
 }
@@ -127,7 +129,7 @@ static void hybrid__cuda_experts_x_sorted(hybrid__cuda_experts_job *job)
     if (job->form == HYBRID__CUDA_X_Q8) return;
     job->form = HYBRID__CUDA_X_Q8;
     args[0] = &x; args[1] = &x_stride; args[2] = &k; args[3] = &job->order; args[4] = &job->total; args[5] = &job->share; args[6] = &job->x; args[7] = &d; args[8] = &s;
-    hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, HYBRID__KERNEL_QUANTIZE_SORTED, places, hybrid__div_up(k, 256), 256, args);
+    hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, HYBRID__KERNEL_quantize_sorted, places, hybrid__div_up(k, 256), 256, args);
 }
 
 /* ---- products ---- */
@@ -254,7 +256,7 @@ static void hybrid__cuda_op_route(hybrid__cuda_at *at, const hybrid__op_route *o
     int32_t kind = op->kind == HYBRID__ROUTE_SIGMOID, norm = op->norm;
     void *args[8];
     args[0] = &o.logits; args[1] = &o.n_expert; args[2] = &o.n_used; args[3] = &kind; args[4] = &norm; args[5] = &o.scale; args[6] = &o.ids; args[7] = &o.weights;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_EXPERTS, HYBRID__KERNEL_ROUTE, op->n, 1, 1, (unsigned)hybrid__div_up(op->n_expert, 32) * 32, 1, 0, args);
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_EXPERTS, HYBRID__KERNEL_route, op->n, 1, 1, (unsigned)hybrid__div_up(op->n_expert, 32) * 32, 1, 0, args);
 }
 
 static void hybrid__cuda_op_combine(hybrid__cuda_at *at, const hybrid__op_combine *op)
@@ -264,5 +266,5 @@ static void hybrid__cuda_op_combine(hybrid__cuda_at *at, const hybrid__op_combin
     int32_t n = (int32_t)op->n_embd;
     void *args[6];
     args[0] = &o.x; args[1] = &o.weights; args[2] = &o.n_used; args[3] = &n; args[4] = &o.add; args[5] = &o.out;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, by_4 ? HYBRID__KERNEL_COMBINE_4 : HYBRID__KERNEL_COMBINE_1, hybrid__div_up(n, by_4 ? 1024 : 256), op->n, 1, 256, 1, 0, args);
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, by_4 ? HYBRID__KERNEL_combine_4 : HYBRID__KERNEL_combine_1, hybrid__div_up(n, by_4 ? 1024 : 256), op->n, 1, 256, 1, 0, args);
 }

@@ -22,10 +22,10 @@ enum {
     HYBRID__CUDA_MATBATCH_ROWS = 16,        /* matbatch.cu: rows of W of a block */
     HYBRID__CUDA_SLICE = 64 << 20           /* at most this many bytes of W are there as halves at a time */
 };
-enum {                                      /* of the module quantize */
-    HYBRID__KERNEL_QUANTIZE, HYBRID__KERNEL_QUANTIZE_TILES, HYBRID__KERNEL_TO_HALF, HYBRID__KERNEL_TO_BF16, HYBRID__KERNEL_BEGIN_BIAS,
-    HYBRID__KERNEL_QUANTIZE_SORTED
-};
+#define HYBRID__CUDA_KERNELS_QUANTIZE(X) X(quantize) X(quantize_tiles) X(to_half) X(to_bf16) X(begin_bias) X(quantize_sorted)
+#define HYBRID__KERNEL_NUMBER(name_) HYBRID__KERNEL_##name_,
+enum { HYBRID__CUDA_KERNELS_QUANTIZE(HYBRID__KERNEL_NUMBER) HYBRID__KERNELS_OF_QUANTIZE };
+#undef HYBRID__KERNEL_NUMBER
 enum { HYBRID__KERNEL_GEMM_128, HYBRID__KERNEL_GEMM_32 };
 
 /* What the kernels take: the structures of matvec.cu, matbatch.cu and gemm.cu. */
@@ -125,12 +125,12 @@ static void hybrid__cuda_matmul_x(hybrid__cuda_matmul_job *job, hybrid__cuda_x f
         one[0] = many[0] = &x; one[1] = many[1] = &x_stride; one[2] = many[2] = &k;
         many[3] = &job->n;
         one[3] = many[4] = &job->x; one[4] = many[5] = &d; one[5] = many[6] = &s;
-        hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, rows == 1 ? HYBRID__KERNEL_QUANTIZE : HYBRID__KERNEL_QUANTIZE_TILES, (k + 255) / 256, rows, 256,
+        hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, rows == 1 ? HYBRID__KERNEL_quantize : HYBRID__KERNEL_quantize_tiles, (k + 255) / 256, rows, 256,
                           rows == 1 ? one : many);
     } else {
         void *args[5];
         args[0] = &x; args[1] = &x_stride; args[2] = &k; args[3] = &job->x; args[4] = &k_pad;
-        hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, form == HYBRID__CUDA_X_HALF ? HYBRID__KERNEL_TO_HALF : HYBRID__KERNEL_TO_BF16,
+        hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, form == HYBRID__CUDA_X_HALF ? HYBRID__KERNEL_to_half : HYBRID__KERNEL_to_bf16,
                           (k_pad + 255) / 256, job->n, 256, args);
     }
 }
@@ -211,7 +211,7 @@ static void hybrid__cuda_before(hybrid__cuda_queue *q, const hybrid__cuda_produc
     hybrid__cuda_product copy = *p;
     void *args[6];
     args[0] = &copy.bias; args[1] = &copy.add; args[2] = &copy.add_stride; args[3] = &copy.y; args[4] = &copy.y_stride; args[5] = &copy.out;
-    hybrid__cuda_grid(q, HYBRID__MODULE_QUANTIZE, HYBRID__KERNEL_BEGIN_BIAS, (p->out + 255) / 256, p->n, 256, args);
+    hybrid__cuda_grid(q, HYBRID__MODULE_QUANTIZE, HYBRID__KERNEL_begin_bias, (p->out + 255) / 256, p->n, 256, args);
 }
 
 static void hybrid__cuda_tensor_cores(hybrid__cuda_queue *q, bool bf16, hybrid__cuda_product *p)

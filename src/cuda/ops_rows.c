@@ -1,6 +1,18 @@
 /* cuda/ops_rows: the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and the choice of the largest logits.
  */
 
+/* The kernels of the modules rows, rope, kv, select. */
+#define HYBRID__CUDA_KERNELS_ROWS(X) X(norm_4) X(norm_1) X(glu_4) X(glu_1) X(values_4) X(values_1) X(combine_4) X(combine_1)
+#define HYBRID__CUDA_KERNELS_ROPE(X) X(rope_table) X(rope)
+#define HYBRID__CUDA_KERNELS_KV(X) X(kv_store) X(heads)
+#define HYBRID__CUDA_KERNELS_SELECT(X) X(top_k_chunk) X(top_k_row)
+#define HYBRID__KERNEL_NUMBER(name_) HYBRID__KERNEL_##name_,
+enum { HYBRID__CUDA_KERNELS_ROWS(HYBRID__KERNEL_NUMBER) HYBRID__KERNELS_OF_ROWS };
+enum { HYBRID__CUDA_KERNELS_ROPE(HYBRID__KERNEL_NUMBER) HYBRID__KERNELS_OF_ROPE };
+enum { HYBRID__CUDA_KERNELS_KV(HYBRID__KERNEL_NUMBER) HYBRID__KERNELS_OF_KV };
+enum { HYBRID__CUDA_KERNELS_SELECT(HYBRID__KERNEL_NUMBER) HYBRID__KERNELS_OF_SELECT };
+#undef HYBRID__KERNEL_NUMBER
+
 static void hybrid__cuda_op_embed(hybrid__cuda_at *at, const hybrid__op_embed *op)
 {
     const hybrid__cuda_batch *batch = &at->batch;
@@ -24,11 +36,12 @@ static void hybrid__cuda_op_norm(hybrid__cuda_at *at, const hybrid__op_norm *op)
     const unsigned threads = (unsigned)HYBRID__MIN(hybrid__div_up(loads, 32) * 32, 1024);
     hybrid__op_norm o = *op;
     int32_t n_rows = (int32_t)op->n_rows, n_group = (int32_t)op->n_group, n = (int32_t)op->n, layer = op->kind == HYBRID__NORM_LAYER;
+    const int kernel = by_4 ? HYBRID__KERNEL_norm_4 : HYBRID__KERNEL_norm_1;
     void *args[11];
     args[0] = &o.x; args[1] = &o.x_stride; args[2] = &o.out; args[3] = &o.out_stride; args[4] = &o.w; args[5] = &o.b;
     args[6] = &n_rows; args[7] = &n_group; args[8] = &n; args[9] = &o.eps; args[10] = &layer;
-    if (threads <= 128) hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, !by_4, hybrid__div_up(groups, 4), 1, 1, 32, 4, 0, args);   /* a warp each */
-    else hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, !by_4, groups, 1, 1, threads, 1, 0, args);
+    if (threads <= 128) hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, kernel, hybrid__div_up(groups, 4), 1, 1, 32, 4, 0, args);  /* a warp each */
+    else hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, kernel, groups, 1, 1, threads, 1, 0, args);
 }
 
 static void hybrid__cuda_op_rope_table(hybrid__cuda_at *at, const hybrid__op_rope_table *op)
@@ -38,7 +51,7 @@ static void hybrid__cuda_op_rope_table(hybrid__cuda_at *at, const hybrid__op_rop
     int32_t half = op->n_rot / 2;
     void *args[5];
     args[0] = &pos; args[1] = &o.inv_freq; args[2] = &half; args[3] = &o.scale; args[4] = &o.table;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROPE, 0, hybrid__div_up(half, 64), at->batch.n, 1, 64, 1, 0, args);
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROPE, HYBRID__KERNEL_rope_table, hybrid__div_up(half, 64), at->batch.n, 1, 64, 1, 0, args);
 }
 
 static void hybrid__cuda_op_rope(hybrid__cuda_at *at, const hybrid__op_rope *op)
@@ -49,7 +62,7 @@ static void hybrid__cuda_op_rope(hybrid__cuda_at *at, const hybrid__op_rope *op)
     args[0] = &o.x; args[1] = &o.x_stride; args[2] = &o.out; args[3] = &o.out_stride; args[4] = &o.table;
     args[5] = &o.n_head; args[6] = &o.head_dim; args[7] = &half; args[8] = &neox; args[9] = &each;
     if (each < 1) return;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROPE, 1, hybrid__div_up((int64_t)op->n_head * each, 128), op->n, 1, 128, 1, 0, args);
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROPE, HYBRID__KERNEL_rope, hybrid__div_up((int64_t)op->n_head * each, 128), op->n, 1, 128, 1, 0, args);
 }
 
 /* The numbers that kernels give the types of a cache. */
@@ -67,7 +80,7 @@ static void hybrid__cuda_op_kv_store(hybrid__cuda_at *at, const hybrid__op_kv_st
     args[6] = &page_k; args[7] = &page_v; args[8] = &row_k; args[9] = &row_v;
     args[10] = &kv.n_head_kv; args[11] = &kv.head_dim_k; args[12] = &kv.head_dim_v;
     args[13] = &b.pos; args[14] = &b.run_of_row; args[15] = &b.pages; args[16] = &b.pages_a_seq; args[17] = &type;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_KV, 0, 2 * (int64_t)kv.n_head_kv, b.n, 1, 128, 1, 0, args);
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_KV, HYBRID__KERNEL_kv_store, 2 * (int64_t)kv.n_head_kv, b.n, 1, 128, 1, 0, args);
 }
 
 /* As in kernels/kv.cu. */
@@ -101,7 +114,7 @@ static bool hybrid__cuda_op_heads(hybrid__cuda_at *at, const hybrid__op_heads *o
     a.n_head = op->n_head; a.n_head_kv = kv->n_head_kv; a.type = hybrid__cuda_kv_type(kv->type);
     a.pos = batch->pos; a.run_of_row = batch->run_of_row; a.pages = batch->pages; a.pages_a_seq = batch->pages_a_seq;
     args[0] = &a;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_KV, 1, hybrid__div_up((int64_t)op->n_head + 2 * (int64_t)kv->n_head_kv, 4), batch->n, 1, 128, 1, 0, args);
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_KV, HYBRID__KERNEL_heads, hybrid__div_up((int64_t)op->n_head + 2 * (int64_t)kv->n_head_kv, 4), batch->n, 1, 128, 1, 0, args);
     return true;
 }
 
@@ -116,7 +129,7 @@ static void hybrid__cuda_op_glu(hybrid__cuda_at *at, const hybrid__op_glu *op)
     args[0] = &o.gate; args[1] = &o.gate_stride; args[2] = &o.up; args[3] = &o.up_stride; args[4] = &o.out; args[5] = &o.out_stride; args[6] = &n; args[7] = &act;
     for (first = 0; first < op->n_rows; first += rows) {        /* experts have several rows for each of a batch; a grid has at most 65535 */
         rows = HYBRID__MIN(op->n_rows - first, 65535);
-        hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, by_4 ? 2 : 3, hybrid__div_up(op->n, by_4 ? 1024 : 256), rows, 1, 256, 1, 0, args);
+        hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, by_4 ? HYBRID__KERNEL_glu_4 : HYBRID__KERNEL_glu_1, hybrid__div_up(op->n, by_4 ? 1024 : 256), rows, 1, 256, 1, 0, args);
         o.gate += rows * o.gate_stride; o.out += rows * o.out_stride;
         if (o.up) o.up += rows * o.up_stride;
     }
@@ -130,7 +143,7 @@ static void hybrid__cuda_values(hybrid__cuda_at *at, float *out, const float *x,
     int32_t kind = (int32_t)which;
     void *args[6];
     args[0] = &out; args[1] = &x; args[2] = &y; args[3] = &factor; args[4] = &n; args[5] = &kind;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, by_4 ? 4 : 5, hybrid__div_up(n, by_4 ? 1024 : 256), 1, 1, 256, 1, 0, args);
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, by_4 ? HYBRID__KERNEL_values_4 : HYBRID__KERNEL_values_1, hybrid__div_up(n, by_4 ? 1024 : 256), 1, 1, 256, 1, 0, args);
 }
 static void hybrid__cuda_op_add(hybrid__cuda_at *at, const hybrid__op_add *op) { hybrid__cuda_values(at, op->out, op->a, op->b, 0, op->n, HYBRID__CUDA_ADD); }
 static void hybrid__cuda_op_scale(hybrid__cuda_at *at, const hybrid__op_scale *op)
@@ -161,7 +174,7 @@ static void hybrid__cuda_op_top_k(hybrid__cuda_at *at, const hybrid__op_top_k *o
     float *parts = (float *)(ids + each);
     void *args[10];
     args[0] = &o.logits; args[1] = &o.stride; args[2] = &o.n; args[3] = &o.k; args[4] = &keys; args[5] = &ids; args[6] = &parts;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_SELECT, 0, n_chunks, op->n_rows, 1, 256, 1, 0, args);
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_SELECT, HYBRID__KERNEL_top_k_chunk, n_chunks, op->n_rows, 1, 256, 1, 0, args);
     args[2] = &n_chunks; args[7] = &o.ids; args[8] = &o.values; args[9] = &o.stats;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_SELECT, 1, op->n_rows, 1, 1, 1024, 1, 0, args);
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_SELECT, HYBRID__KERNEL_top_k_row, op->n_rows, 1, 1, 1024, 1, 0, args);
 }

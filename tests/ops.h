@@ -1,0 +1,1020 @@
+/* ops: one harness for every op of src/compute/ops.inc. An op is drawn at random (shapes, strides, types, what lies on what, where memory begins),
+ * once for each of two sides with the same numbers, is run on both, and leaves the same on both: the same bits, or as near as its drawing says.
+ * The reference side is scalar C on the host, which in turn is held to a statement in double precision.
+ *
+ * A side is a device and its back end, made anew for every op, with room for exactly that op; so a third back end is one more side. For every op
+ * of the list this file has draw_name and exact_name: one that is missing does not compile. */
+#ifndef OPS_H
+#define OPS_H
+#include "check.h"
+#include <math.h>
+#ifndef HYBRID__OPS
+    #include "../src/compute/ops.inc"    /* hybrid.h leaves no macro behind */
+#endif
+#define OPS_SMALLER(a, b) ((a) < (b) ? (a) : (b))
+#define OPS_LARGER(a, b) ((a) > (b) ? (a) : (b))
+
+/* ---- sides ---------------------------------------------------------------------------------------------------------- */
+
+typedef enum area_kind { AREA_FLOATS, AREA_INTS, AREA_BYTES, AREA_CACHE } area_kind;
+typedef struct area {
+    area_kind kind;
+    char   *memory;                        /* on the device */
+    size_t  shift, bytes;                  /* what is used begins `shift` bytes into memory and ends where it ends */
+    char   *before;                        /* what was put there */
+    hybrid_type type;                      /* AREA_CACHE: rows of n values of this type */
+    int     n;
+} area;
+
+/* What the statement in double says: a value, a number, or a value of a cache. */
+typedef struct wanted { const void *at; hybrid_type type; int i; bool is_id; double value; } wanted;
+
+enum { AREAS = 32, ROWS_MAX = 700, RUNS_MAX = 5, PAGES_MAX = 14 };
+typedef struct side {
+    const char     *name;
+    hybrid_runtime *rt;
+    hybrid__device *device;
+    uint64_t seed;                         /* of what is drawn */
+    area     areas[AREAS];
+    int      n_areas;
+    hybrid__limits limits;
+    hybrid__tensor w[4];
+    int      n_w;
+    hybrid__kv_view kv;
+    hybrid__batch batch;
+    hybrid__run runs[RUNS_MAX];
+    int32_t  pages[RUNS_MAX][PAGES_MAX], n_pages;
+    int32_t  ids[ROWS_MAX], pos[ROWS_MAX], out[ROWS_MAX];
+    double   near, exact;                  /* how far apart the sides may be, and the reference from the statement: of 1 + the largest value of an area */
+    int      level;                        /* what a drawing chose, for messages */
+    wanted  *wants;
+    size_t   n_wants, room;
+} side;
+
+static uint32_t side_bits(side *s)
+{
+    s->seed = s->seed * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(s->seed >> 32);
+}
+static int draw_int(side *s, int low, int high) { return low + (int)(side_bits(s) % (uint32_t)(high - low + 1)); }
+static bool draw_chance(side *s, int percent) { return draw_int(s, 1, 100) <= percent; }
+static float draw_float(side *s) { return ((float)(side_bits(s) >> 8) / 8388608.0f - 1.0f) * 2.0f; }
+
+/* A size: small, about a multiple of what vectors and blocks of threads hold, or any. */
+static int draw_size(side *s, int most)
+{
+    static const int steps[] = { 4, 8, 16, 32, 64, 128, 256, 1024 };
+    const int step = steps[draw_int(s, 0, 7)], how = draw_int(s, 0, 9);
+    int n = how < 2 ? draw_int(s, 1, 8) : how < 8 ? step * draw_int(s, 1, 4) + (draw_chance(s, 50) ? draw_int(s, -1, 1) : 0) : draw_int(s, 1, most);
+    n = n < 1 ? 1 : n;
+    return n > most ? most : n;
+}
+
+/* ---- memory --------------------------------------------------------------------------------------------------------- */
+
+/* Memory that ends where it is used to; on the host that is what AddressSanitizer sees. Takes content. */
+static void *area_new(side *s, area_kind kind, void *content, size_t bytes, size_t shift)
+{
+    area *a = &s->areas[s->n_areas++];
+    void *memory = NULL;
+    hybrid_error error;
+    if (s->n_areas > AREAS) { printf("too many areas\n"); exit(1); }
+    memset(a, 0, sizeof *a);
+    a->kind = kind; a->bytes = bytes; a->shift = shift; a->before = (char *)content;
+    if (s->device->ops->is_host) memory = malloc(bytes + shift + !(bytes + shift));
+    else if (s->device->ops->alloc(s->device, bytes + shift + !(bytes + shift), &memory, &error)) { printf("%s\n", error.message); exit(1); }
+    a->memory = (char *)memory;
+    if (bytes && s->device->ops->write(s->device, a->memory + shift, content, bytes, &error)) { printf("%s\n", error.message); exit(1); }
+    return a->memory + shift;
+}
+static size_t draw_shift(side *s) { return draw_chance(s, 60) ? 0 : 4 * (size_t)draw_int(s, 1, 3); }
+
+/* n floats of about 1 times size. */
+static float *draw_floats(side *s, int64_t n, float size)
+{
+    float *x = (float *)malloc((size_t)n * sizeof *x + 1);
+    int64_t i;
+    for (i = 0; i < n; i++) x[i] = draw_float(s) * size;
+    return (float *)area_new(s, AREA_FLOATS, x, (size_t)n * sizeof *x, draw_shift(s));
+}
+/* rows of n values, stride apart, without anything behind the last one. */
+static float *draw_rows(side *s, int64_t rows, int64_t n, int64_t stride) { return draw_floats(s, rows ? (rows - 1) * stride + n : 0, 1); }
+static int64_t draw_stride(side *s, int64_t n) { return n + (draw_chance(s, 50) ? 0 : draw_int(s, 1, 8)); }
+static int32_t *draw_ids(side *s, int64_t n)
+{
+    return (int32_t *)area_new(s, AREA_INTS, calloc((size_t)n + 1, 4), (size_t)n * 4, 0);
+}
+
+/* A matrix (k, out), or n_expert of them. */
+static const hybrid__tensor *draw_matrix(side *s, hybrid_type type, int64_t k, int64_t out, int64_t n_expert)
+{
+    hybrid__tensor *w = &s->w[s->n_w++];
+    const size_t row = hybrid_type_row_bytes(type, (size_t)k), values = (size_t)(k * out * n_expert);
+    float *x = (float *)malloc(values * sizeof *x + 1);
+    char *data = (char *)malloc(row * (size_t)(out * n_expert) + 1);
+    size_t i;
+    for (i = 0; i < values; i++) x[i] = draw_float(s) * 0.5f;
+    CHECK(hybrid_quantize(type, x, data, values, NULL) == HYBRID_OK, "encode");
+    free(x);
+    memset(w, 0, sizeof *w);
+    w->type = type;
+    w->ne[0] = k; w->ne[1] = out; w->ne[2] = n_expert; w->ne[3] = 1;
+    w->nb[0] = hybrid_type_block_size(type) == 1 ? row / (size_t)k : 0;
+    w->nb[1] = row; w->nb[2] = row * (size_t)out; w->nb[3] = w->nb[2] * (size_t)n_expert;
+    w->data = area_new(s, AREA_BYTES, data, row * (size_t)(out * n_expert), 0);
+    return w;
+}
+
+static void side_end(side *s)
+{
+    int i;
+    for (i = 0; i < s->n_areas; i++) {
+        if (s->device->ops->is_host) free(s->areas[i].memory);
+        else s->device->ops->free(s->device, s->areas[i].memory);
+        free(s->areas[i].before);
+    }
+    free(s->wants);
+    s->wants = NULL;
+    s->n_areas = s->n_w = 0;
+    s->n_wants = s->room = 0;
+}
+
+/* ---- batches and caches --------------------------------------------------------------------------------------------- */
+
+/* Up to `most` rows: single tokens and prompts of several sequences, in pages that lie anywhere. */
+static void draw_batch(side *s, int most)
+{
+    hybrid__batch *b = &s->batch;
+    const int n_runs = draw_int(s, 1, RUNS_MAX), first = draw_int(s, 0, 4);
+    int i, r, p;
+    memset(b, 0, sizeof *b);
+    b->runs = s->runs; b->ids = s->ids; b->pos = s->pos; b->out = s->out;
+    s->n_pages = RUNS_MAX * PAGES_MAX;
+    for (i = 0; i < n_runs; i++) {
+        hybrid__run *run = &s->runs[i];
+        int rows = draw_chance(s, 60) ? 1 : draw_chance(s, 50) ? draw_int(s, 2, 9) : draw_int(s, 10, 130);
+        rows = rows < most - b->n ? rows : most - b->n;
+        if (rows < 1) break;
+        run->first_row = b->n; run->n_rows = rows; run->pages = s->pages[i];
+        run->pos = draw_chance(s, 30) ? 0 : draw_chance(s, 50) ? draw_int(s, 28, 36) : draw_int(s, 1, PAGES_MAX * HYBRID__PAGE - rows);
+        for (p = 0; p < PAGES_MAX; p++) s->pages[i][p] = (first + (p * RUNS_MAX + i) * 3) % s->n_pages;      /* 3 and 70 have no common factor: all different */
+        for (r = 0; r < rows; r++) s->pos[b->n + r] = run->pos + r;
+        b->n += rows;
+        b->n_runs++;
+    }
+    for (r = 0; r < b->n; r++) {
+        s->ids[r] = draw_int(s, 0, 10);
+        if (draw_chance(s, 40)) s->out[b->n_out++] = r;
+    }
+    if (!b->n_out) s->out[b->n_out++] = b->n - 1;
+    s->limits.n_rows = b->n; s->limits.n_out = b->n_out;
+    s->limits.n_seq = b->n_runs; s->limits.pages_a_seq = PAGES_MAX;
+}
+
+/* A cache, full of NaN but for the positions before those of the batch, or with them. */
+static const hybrid__kv_view *draw_cache(side *s, hybrid_type type, int n_head_kv, int dim_k, int dim_v, bool with_batch)
+{
+    hybrid__kv_view *kv = &s->kv;
+    float x[512];
+    char *memory[2];
+    size_t bytes[2];
+    int i, p, h, j, which;
+    memset(kv, 0, sizeof *kv);
+    kv->type = type; kv->n_head_kv = n_head_kv; kv->head_dim_k = dim_k; kv->head_dim_v = dim_v;
+    kv->row_bytes_k = hybrid_type_row_bytes(type, (size_t)dim_k); kv->row_bytes_v = hybrid_type_row_bytes(type, (size_t)dim_v);
+    kv->page_bytes_k = kv->row_bytes_k * HYBRID__PAGE * (size_t)n_head_kv; kv->page_bytes_v = kv->row_bytes_v * HYBRID__PAGE * (size_t)n_head_kv;
+    bytes[0] = kv->page_bytes_k * (size_t)s->n_pages; bytes[1] = kv->page_bytes_v * (size_t)s->n_pages;
+    for (i = 0; i < 2; i++) memory[i] = (char *)memset(malloc(bytes[i]), 0xFF, bytes[i]);
+    for (i = 0; i < s->batch.n_runs; i++) {
+        const hybrid__run *run = &s->runs[i];
+        for (p = 0; p < run->pos + (with_batch ? run->n_rows : 0); p++)
+            for (h = 0; h < n_head_kv; h++)
+                for (which = 0; which < 2; which++) {
+                    const int dim = which ? dim_v : dim_k;
+                    const size_t row = which ? kv->row_bytes_v : kv->row_bytes_k, page = which ? kv->page_bytes_v : kv->page_bytes_k;
+                    for (j = 0; j < dim; j++) x[j] = draw_float(s);
+                    hybrid__kv_row_generic(type, x, memory[which] + (size_t)run->pages[p / HYBRID__PAGE] * page + (size_t)(h * HYBRID__PAGE + p % HYBRID__PAGE) * row, dim);
+                }
+    }
+    for (i = 0; i < 2; i++) {
+        char *at = (char *)area_new(s, AREA_CACHE, memory[i], bytes[i], 0);
+        s->areas[s->n_areas - 1].type = type;
+        s->areas[s->n_areas - 1].n = i ? dim_v : dim_k;
+        if (i) kv->v = at; else kv->k = at;
+    }
+    s->limits.n_head_kv = n_head_kv; s->limits.head_dim_k = dim_k; s->limits.head_dim_v = dim_v;
+    return kv;
+}
+
+static const int32_t *batch_index(const side *s, hybrid__index index, int *n)
+{
+    *n = index == HYBRID__INDEX_OUT ? s->batch.n_out : s->batch.n;
+    return index == HYBRID__INDEX_ID ? s->ids : index == HYBRID__INDEX_POS ? s->pos : s->out;
+}
+
+/* ---- the statement in double ---------------------------------------------------------------------------------------- */
+
+static wanted *want_new(side *s, const void *at)
+{
+    if (s->n_wants == s->room) {
+        s->room = s->room ? 2 * s->room : 1024;
+        s->wants = (wanted *)realloc(s->wants, s->room * sizeof *s->wants);
+    }
+    memset(&s->wants[s->n_wants], 0, sizeof *s->wants);
+    s->wants[s->n_wants].at = at;
+    return &s->wants[s->n_wants++];
+}
+static void want(side *s, const float *at, double value)
+{
+    wanted *w = want_new(s, at);
+    w->type = HYBRID_TYPE_F32;
+    w->value = value;
+}
+static void want_id(side *s, const int32_t *at, int32_t id)
+{
+    wanted *w = want_new(s, at);
+    w->is_id = true;
+    w->value = id;
+}
+/* Value i of a row of the cache. */
+static void want_kept(side *s, const hybrid__kv_view *kv, const char *row, int i, double value)
+{
+    wanted *w = want_new(s, row);
+    w->type = kv->type; w->i = i;
+    w->value = value;
+}
+
+/* The row of a matrix or a table as doubles. */
+static void decoded(const hybrid__tensor *w, int64_t matrix, int64_t row, float *values)
+{
+    CHECK(hybrid_dequantize(w->type, (const char *)w->data + (size_t)matrix * w->nb[2] + (size_t)row * w->nb[1], values, (size_t)w->ne[0]) == HYBRID_OK, "decode");
+}
+
+/* ---- the ops: how each is drawn, and what it is ---------------------------------------------------------------------- */
+
+static const hybrid_type op_types[] = { HYBRID_TYPE_F32, HYBRID_TYPE_F16, HYBRID_TYPE_BF16, HYBRID_TYPE_Q8_0, HYBRID_TYPE_Q4_0, HYBRID_TYPE_Q4_1, HYBRID_TYPE_Q5_0,
+    HYBRID_TYPE_Q5_1, HYBRID_TYPE_Q2_K, HYBRID_TYPE_Q3_K, HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q5_K, HYBRID_TYPE_Q6_K };
+enum { OP_TYPES = sizeof op_types / sizeof *op_types };
+
+static void draw_embed(side *s, hybrid__op_embed *op)
+{
+    const hybrid_type type = op_types[draw_int(s, 0, OP_TYPES - 1)];
+    const int block = (int)hybrid_type_block_size(type), n_embd = block == 1 ? draw_size(s, 900) : block * draw_int(s, 1, block == 32 ? 70 : 5);
+    int n, i, vocab = 1;
+    draw_batch(s, 200);
+    op->index = (hybrid__index)draw_int(s, 0, 2);
+    batch_index(s, op->index, &n);
+    for (i = 0; i < n; i++) vocab = OPS_LARGER(vocab, batch_index(s, op->index, &n)[i] + 1);
+    op->table = draw_matrix(s, type, n_embd, vocab, 1);
+    op->scale = draw_chance(s, 50) ? 1.0f : draw_float(s) * 3;
+    op->out = draw_rows(s, n, n_embd, n_embd);
+    op->add = draw_chance(s, 50) ? NULL : draw_chance(s, 50) ? op->out : draw_rows(s, n, n_embd, n_embd);
+    s->near = 1e-6; s->exact = 3e-7;
+}
+static void exact_embed(side *s, const hybrid__op_embed *op)
+{
+    const int64_t width = op->table->ne[0];
+    float *row = (float *)malloc((size_t)width * sizeof *row);
+    int n, r, i;
+    const int32_t *index = batch_index(s, op->index, &n);
+    for (r = 0; r < n; r++) {
+        decoded(op->table, 0, index[r], row);
+        for (i = 0; i < width; i++) want(s, op->out + r * width + i, (double)row[i] * op->scale + (op->add ? op->add[r * width + i] : 0));
+    }
+    free(row);
+}
+
+static void draw_norm(side *s, hybrid__op_norm *op)
+{
+    op->kind = (hybrid__norm_kind)draw_int(s, 0, 1);
+    op->n = draw_chance(s, 10) ? draw_int(s, 4000, 21000) : draw_size(s, 3000);
+    op->n_group = op->n > 600 || draw_chance(s, 50) ? 1 : draw_int(s, 2, 9);
+    op->n_rows = op->n > 3000 ? 1 : draw_int(s, 1, 9);
+    op->eps = draw_chance(s, 50) ? 1e-5f : 0.3f;
+    op->x_stride = draw_stride(s, op->n * op->n_group);
+    op->out_stride = draw_chance(s, 50) ? op->x_stride : draw_stride(s, op->n * op->n_group);
+    op->out = draw_rows(s, op->n_rows, op->n * op->n_group, op->out_stride);
+    op->x = op->x_stride == op->out_stride && draw_chance(s, 50) ? op->out : draw_rows(s, op->n_rows, op->n * op->n_group, op->x_stride);
+    op->w = draw_chance(s, 70) ? draw_floats(s, op->n, 1) : NULL;
+    op->b = draw_chance(s, 40) ? draw_floats(s, op->n, 1) : NULL;
+    s->near = 2e-6; s->exact = 2e-6;
+}
+static void exact_norm(side *s, const hybrid__op_norm *op)
+{
+    int64_t r, g, i;
+    for (r = 0; r < op->n_rows; r++)
+        for (g = 0; g < op->n_group; g++) {
+            const float *x = op->x + r * op->x_stride + g * op->n;
+            double mean = 0, var = 0;
+            for (i = 0; i < op->n; i++) mean += x[i];
+            mean = op->kind == HYBRID__NORM_LAYER ? mean / (double)op->n : 0;
+            for (i = 0; i < op->n; i++) var += (x[i] - mean) * (x[i] - mean);
+            for (i = 0; i < op->n; i++)
+                want(s, op->out + r * op->out_stride + g * op->n + i, (x[i] - mean) / sqrt(var / (double)op->n + op->eps) * (op->w ? op->w[i] : 1) + (op->b ? op->b[i] : 0));
+        }
+}
+
+/* A size of k that a type can have. */
+static int draw_k(side *s, hybrid_type type, int most)
+{
+    const int block = (int)hybrid_type_block_size(type);
+    return block == 1 ? draw_size(s, most) : block * draw_int(s, 1, most / block > 0 ? most / block : 1);
+}
+static void draw_matmul(side *s, hybrid__op_matmul *op)
+{
+    hybrid_type type = op_types[draw_int(s, 0, OP_TYPES - 1)];
+    const int n_out = draw_chance(s, 50) ? 1 : draw_int(s, 2, 4), k = draw_k(s, type, 1100);
+    int i;
+    draw_batch(s, draw_chance(s, 60) ? 9 : 100);
+    op->form = HYBRID__FORM_X_WT;
+    op->rows = (hybrid__rows)draw_int(s, 0, 1);
+    op->n = op->rows == HYBRID__ROWS_OUT ? s->batch.n_out : s->batch.n;
+    op->x_stride = k + 4 * draw_int(s, 0, 2);
+    op->x = draw_rows(s, op->n, k, op->x_stride);
+    op->n_out = n_out;
+    for (i = 0; i < n_out; i++) {
+        hybrid__matmul_out *o = &op->out[i];
+        const int out = draw_size(s, 150);
+        if (i && draw_chance(s, 30) && k % 256 == 0) type = op_types[draw_int(s, 0, OP_TYPES - 1)];
+        o->w = draw_matrix(s, type, k, out, 1);
+        o->bias = draw_chance(s, 40) ? draw_floats(s, out, 1) : NULL;
+        o->y_stride = draw_stride(s, out);
+        o->y = draw_rows(s, op->n, out, o->y_stride);
+        o->add = draw_chance(s, 50) ? NULL : o->y;
+        o->add_stride = o->y_stride;
+        if (!o->add || draw_chance(s, 50)) continue;
+        o->add_stride = draw_stride(s, out);
+        o->add = draw_rows(s, op->n, out, o->add_stride);
+    }
+    s->level = k;
+    s->near = hybrid_type_block_size(type) > 1 || n_out > 1 ? 2e-2 : type == HYBRID_TYPE_F32 ? 1e-5 : 4e-3;      /* both sides round x, in ways of their own */
+    s->exact = hybrid_type_block_size(type) > 1 || n_out > 1 ? 1.5e-2 : 2e-6;
+}
+static void exact_product(side *s, const hybrid__tensor *w, int64_t matrix, const float *x, const float *bias, const float *add, const float *y)
+{
+    float *row = (float *)malloc((size_t)w->ne[0] * sizeof *row);
+    int64_t r, i;
+    for (r = 0; r < w->ne[1]; r++) {
+        double sum = 0;
+        decoded(w, matrix, r, row);
+        for (i = 0; i < w->ne[0]; i++) sum += (double)row[i] * x[i];
+        want(s, y + r, sum + (bias ? bias[r] : 0) + (add ? add[r] : 0));
+    }
+    free(row);
+}
+static void exact_matmul(side *s, const hybrid__op_matmul *op)
+{
+    int i, r;
+    for (i = 0; i < op->n_out; i++)
+        for (r = 0; r < op->n; r++)
+            exact_product(s, op->out[i].w, 0, op->x + r * op->x_stride, op->out[i].bias, op->out[i].add ? op->out[i].add + r * op->out[i].add_stride : NULL,
+                          op->out[i].y + r * op->out[i].y_stride);
+}
+
+static void draw_rope_table(side *s, hybrid__op_rope_table *op)
+{
+    const int half = draw_size(s, 130);
+    double *freq = (double *)malloc((size_t)half * sizeof *freq);
+    int i;
+    draw_batch(s, 100);
+    for (i = 0; i < s->batch.n; i++) s->pos[i] *= draw_chance(s, 50) ? 1 : 1000;                        /* far positions: the angles need a double */
+    for (i = 0; i < half; i++) freq[i] = pow(10000, -1.0 * i / half);
+    op->inv_freq = (const double *)area_new(s, AREA_BYTES, freq, (size_t)half * sizeof *freq, 0);
+    op->n_rot = 2 * half;
+    op->scale = draw_chance(s, 50) ? 1 : 1.19f;
+    op->table = (float *)area_new(s, AREA_FLOATS, calloc((size_t)(s->batch.n * 2 * half), 4), (size_t)(s->batch.n * 2 * half) * 4, 0);
+    s->near = s->exact = 3e-7;
+}
+static void exact_rope_table(side *s, const hybrid__op_rope_table *op)
+{
+    int r, i;
+    for (r = 0; r < s->batch.n; r++)
+        for (i = 0; i < op->n_rot / 2; i++) {
+            want(s, op->table + r * op->n_rot + 2 * i, op->scale * cos(s->pos[r] * op->inv_freq[i]));
+            want(s, op->table + r * op->n_rot + 2 * i + 1, op->scale * sin(s->pos[r] * op->inv_freq[i]));
+        }
+}
+
+/* cosines and sines for n rows, as rope_table makes them */
+static const float *draw_angles(side *s, int n, int n_rot)
+{
+    float *cs = (float *)malloc((size_t)(n * n_rot) * sizeof *cs + 1);
+    int i;
+    for (i = 0; i < n * n_rot / 2; i++) {
+        const double angle = 1000 * (double)draw_float(s);
+        cs[2 * i] = (float)cos(angle);
+        cs[2 * i + 1] = (float)sin(angle);
+    }
+    return (const float *)area_new(s, AREA_FLOATS, cs, (size_t)(n * n_rot) * sizeof *cs, 0);
+}
+static void draw_rope(side *s, hybrid__op_rope *op)
+{
+    op->kind = (hybrid__rope_kind)draw_int(s, 0, 1);
+    op->head_dim = draw_chance(s, 60) ? 16 * draw_int(s, 1, 16) : draw_int(s, 2, 300);
+    op->n_rot = draw_chance(s, 50) ? op->head_dim / 2 * 2 : 2 * draw_int(s, 0, op->head_dim / 2);
+    op->n_head = draw_int(s, 1, 6);
+    op->n = draw_int(s, 1, 9);
+    op->x_stride = draw_stride(s, op->n_head * op->head_dim);
+    op->out_stride = draw_chance(s, 50) ? op->x_stride : draw_stride(s, op->n_head * op->head_dim);
+    op->out = draw_rows(s, op->n, op->n_head * op->head_dim, op->out_stride);
+    op->x = op->x_stride == op->out_stride && draw_chance(s, 60) ? op->out : draw_rows(s, op->n, op->n_head * op->head_dim, op->x_stride);
+    op->table = draw_angles(s, op->n, op->n_rot);
+    s->near = 1e-6; s->exact = 3e-7;
+}
+/* x (dim) rotated: pairs as complex numbers, times e^(i angle). */
+static void rotated(hybrid__rope_kind kind, const double *x, int dim, int n_rot, const float *table, double *y)
+{
+    int i;
+    for (i = 0; i < dim; i++) y[i] = x[i];
+    for (i = 0; i < n_rot / 2; i++) {
+        const int a = kind == HYBRID__ROPE_NORM ? 2 * i : i, b = kind == HYBRID__ROPE_NORM ? a + 1 : a + n_rot / 2;
+        const double length = hypot(x[a], x[b]), turn = atan2(x[b], x[a]) + atan2((double)table[2 * i + 1], (double)table[2 * i]);
+        y[a] = length * cos(turn);
+        y[b] = length * sin(turn);
+    }
+}
+static void exact_rope(side *s, const hybrid__op_rope *op)
+{
+    double x[512], y[512];
+    int r, h, i;
+    for (r = 0; r < op->n; r++)
+        for (h = 0; h < op->n_head; h++) {
+            for (i = 0; i < op->head_dim; i++) x[i] = op->x[r * op->x_stride + h * op->head_dim + i];
+            rotated(op->kind, x, op->head_dim, op->n_rot, op->table + r * op->n_rot, y);
+            for (i = 0; i < op->head_dim; i++) want(s, op->out + r * op->out_stride + h * op->head_dim + i, y[i]);
+        }
+}
+
+static hybrid_type draw_kv_type(side *s, int *dim_k, int *dim_v)
+{
+    static const hybrid_type types[] = { HYBRID_TYPE_F16, HYBRID_TYPE_F32, HYBRID_TYPE_Q8_0 };
+    static const int dims[] = { 8, 16, 32, 40, 64, 64, 80, 96, 128, 256 };
+    const hybrid_type type = types[draw_int(s, 0, 2)];
+    *dim_k = type == HYBRID_TYPE_Q8_0 ? 32 * draw_int(s, 1, 4) : dims[draw_int(s, 0, 9)];
+    *dim_v = draw_chance(s, 70) ? *dim_k : type == HYBRID_TYPE_Q8_0 ? 32 * draw_int(s, 1, 4) : dims[draw_int(s, 0, 8)];
+    return type;
+}
+/* By how much a value of size 2 may be off in a cache. */
+static double kept_step(hybrid_type type) { return type == HYBRID_TYPE_F32 ? 1e-9 : type == HYBRID_TYPE_F16 ? 1.0 / 1024 : 2.0 / 254 + 2.0 / 2048; }
+
+/* Where a row of the batch lies in the cache, for kv head h. */
+static void exact_kept(side *s, const hybrid__kv_view *kv, int row, int h, bool is_v, const double *x)
+{
+    const int run = hybrid__run_of_row(&s->batch, HYBRID__ROWS_BATCH, row), p = s->pos[row], dim = is_v ? kv->head_dim_v : kv->head_dim_k;
+    const char *at = is_v ? hybrid__v_row(kv, s->pages[run][p / HYBRID__PAGE], h, p % HYBRID__PAGE) : hybrid__k_row(kv, s->pages[run][p / HYBRID__PAGE], h, p % HYBRID__PAGE);
+    int i;
+    for (i = 0; i < dim; i++) want_kept(s, kv, at, i, x[i]);
+}
+
+static void draw_kv_store(side *s, hybrid__op_kv_store *op)
+{
+    int dim_k, dim_v, n_head_kv = draw_int(s, 1, 5);
+    const hybrid_type type = draw_kv_type(s, &dim_k, &dim_v);
+    draw_batch(s, 100);
+    op->kv = draw_cache(s, type, n_head_kv, dim_k, dim_v, false);
+    op->k_stride = draw_stride(s, n_head_kv * dim_k);
+    op->v_stride = draw_stride(s, n_head_kv * dim_v);
+    op->k = draw_rows(s, s->batch.n, n_head_kv * dim_k, op->k_stride);
+    op->v = draw_rows(s, s->batch.n, n_head_kv * dim_v, op->v_stride);
+    s->near = 0; s->exact = kept_step(type);
+}
+static void exact_kv_store(side *s, const hybrid__op_kv_store *op)
+{
+    double x[512];
+    int r, h, i, which;
+    for (r = 0; r < s->batch.n; r++)
+        for (h = 0; h < op->kv->n_head_kv; h++)
+            for (which = 0; which < 2; which++) {
+                const int dim = which ? op->kv->head_dim_v : op->kv->head_dim_k;
+                const float *row = which ? op->v + r * op->v_stride + h * dim : op->k + r * op->k_stride + h * dim;
+                for (i = 0; i < dim; i++) x[i] = row[i];
+                exact_kept(s, op->kv, r, h, which == 1, x);
+            }
+}
+
+static void draw_heads(side *s, hybrid__op_heads *op)
+{
+    int dim_k, dim_v, n_head_kv = draw_int(s, 1, 3), width;
+    hybrid_type type = draw_kv_type(s, &dim_k, &dim_v);
+    if (draw_chance(s, 15)) { type = HYBRID_TYPE_F32; dim_k = 300; }                                    /* larger than a GPU does in one go */
+    draw_batch(s, 100);
+    op->kv = draw_cache(s, type, n_head_kv, dim_k, dim_v, false);
+    op->n = s->batch.n;
+    op->n_head = n_head_kv * draw_int(s, 1, 4);
+    width = op->n_head * dim_k + n_head_kv * (dim_k + dim_v);
+    op->stride = draw_stride(s, width);
+    op->q_out = draw_rows(s, op->n, width, op->stride);
+    op->k_out = op->q_out + op->n_head * dim_k;
+    op->q = op->q_out; op->k = op->k_out; op->out_stride = op->stride;
+    op->v = op->k + n_head_kv * dim_k;
+    if (draw_chance(s, 50)) {                                                                           /* q and k to another place */
+        float *rows;
+        op->out_stride = draw_stride(s, width - n_head_kv * dim_v);
+        rows = draw_rows(s, op->n, width - n_head_kv * dim_v, op->out_stride);
+        op->q_out = rows;
+        op->k_out = rows + op->n_head * dim_k;
+    }
+    op->q_norm = draw_chance(s, 50) ? draw_floats(s, dim_k, 1) : NULL;
+    op->k_norm = op->q_norm ? draw_floats(s, dim_k, 1) : NULL;
+    op->norm = (hybrid__norm_kind)draw_int(s, 0, 1); op->eps = 1e-6f;
+    op->rope = (hybrid__rope_kind)draw_int(s, 0, 1);
+    op->n_rot = draw_chance(s, 30) ? 0 : draw_chance(s, 50) ? dim_k : 2 * draw_int(s, 1, dim_k / 2);
+    op->table = draw_angles(s, op->n, op->n_rot);
+    s->limits.n_head = op->n_head;
+    s->near = 4e-6; s->exact = OPS_LARGER(kept_step(type) * 4, 3e-6);
+}
+static void exact_heads(side *s, const hybrid__op_heads *op)
+{
+    const int dim = op->kv->head_dim_k, dim_v = op->kv->head_dim_v;
+    double x[512], y[512];
+    int r, h, i;
+    for (r = 0; r < op->n; r++)
+        for (h = 0; h < op->n_head + op->kv->n_head_kv; h++) {
+            const bool is_k = h >= op->n_head;
+            const int head = is_k ? h - op->n_head : h;
+            const float *from = (is_k ? op->k : op->q) + r * op->stride + head * dim, *w = is_k ? op->k_norm : op->q_norm;
+            float *to = (is_k ? op->k_out : op->q_out) + r * op->out_stride + head * dim;
+            double mean = 0, var = 0;
+            for (i = 0; i < dim; i++) mean += from[i];
+            mean = op->norm == HYBRID__NORM_LAYER && w ? mean / dim : 0;
+            for (i = 0; i < dim; i++) var += (from[i] - mean) * (from[i] - mean);
+            for (i = 0; i < dim; i++) x[i] = w ? (from[i] - mean) / sqrt(var / dim + op->eps) * w[i] : from[i];
+            rotated(op->rope, x, dim, op->n_rot, op->table + r * op->n_rot, y);
+            for (i = 0; i < dim; i++) want(s, to + i, y[i]);
+            if (is_k) exact_kept(s, op->kv, r, head, false, y);
+        }
+    for (r = 0; r < op->n; r++)
+        for (h = 0; h < op->kv->n_head_kv; h++) {
+            for (i = 0; i < dim_v; i++) x[i] = op->v[r * op->stride + h * dim_v + i];
+            exact_kept(s, op->kv, r, h, true, x);
+        }
+}
+
+static void draw_attention(side *s, hybrid__op_attention *op)
+{
+    int dim_k, dim_v, n_head_kv = draw_int(s, 1, 3);
+    const hybrid_type type = draw_kv_type(s, &dim_k, &dim_v);
+    draw_batch(s, draw_chance(s, 70) ? 20 : 100);
+    op->kv = draw_cache(s, type, n_head_kv, dim_k, dim_v, true);
+    op->n_head = n_head_kv * (draw_chance(s, 80) ? draw_int(s, 1, 5) : draw_int(s, 6, 20));
+    op->q_stride = draw_stride(s, op->n_head * dim_k);
+    op->q = draw_rows(s, s->batch.n, op->n_head * dim_k, op->q_stride);
+    op->out_stride = draw_stride(s, op->n_head * dim_v);
+    op->out = draw_rows(s, s->batch.n, op->n_head * dim_v, op->out_stride);
+    op->scale = 1.0f / sqrtf((float)dim_k);
+    op->softcap = draw_chance(s, 70) ? 0 : 20.0f;
+    op->window = draw_chance(s, 60) ? 0 : draw_int(s, 1, 100);
+    op->sinks = draw_chance(s, 70) ? NULL : draw_floats(s, op->n_head, 1);
+    s->limits.n_head = op->n_head;
+    s->near = type == HYBRID_TYPE_F32 ? 1e-5 : 4e-3;                                                    /* tensor cores: q and the weights in 16 bits */
+    s->exact = 3e-6;
+}
+static void exact_attention(side *s, const hybrid__op_attention *op)
+{
+    const hybrid__kv_view *kv = op->kv;
+    int r, h, i, p;
+    for (r = 0; r < s->batch.n; r++)
+        for (h = 0; h < op->n_head; h++) {
+            const int run = hybrid__run_of_row(&s->batch, HYBRID__ROWS_BATCH, r), head_kv = h / (op->n_head / kv->n_head_kv), pos = s->pos[r];
+            const float *q = op->q + r * op->q_stride + h * kv->head_dim_k;
+            double out[512] = { 0 }, sum = op->sinks ? exp((double)op->sinks[h]) : 0, score;
+            for (p = op->window > 0 ? OPS_LARGER(pos - op->window + 1, 0) : 0; p <= pos; p++) {
+                const char *k = hybrid__k_row(kv, s->pages[run][p / HYBRID__PAGE], head_kv, p % HYBRID__PAGE);
+                const char *v = hybrid__v_row(kv, s->pages[run][p / HYBRID__PAGE], head_kv, p % HYBRID__PAGE);
+                for (score = 0, i = 0; i < kv->head_dim_k; i++) score += (double)hybrid__kv_value_generic(kv->type, k, i) * q[i];
+                score *= op->scale;
+                score = exp(op->softcap > 0 ? op->softcap * tanh(score / op->softcap) : score);
+                sum += score;
+                for (i = 0; i < kv->head_dim_v; i++) out[i] += score * hybrid__kv_value_generic(kv->type, v, i);
+            }
+            for (i = 0; i < kv->head_dim_v; i++) want(s, op->out + r * op->out_stride + h * kv->head_dim_v + i, out[i] / sum);
+        }
+}
+
+static void draw_glu(side *s, hybrid__op_glu *op)
+{
+    op->act = (hybrid__act_kind)draw_int(s, 0, 2);
+    op->n = draw_chance(s, 10) ? draw_int(s, 4000, 9000) : draw_size(s, 1500);
+    op->n_rows = draw_int(s, 1, 7);
+    op->gate_stride = draw_chance(s, 50) ? 2 * op->n : draw_stride(s, op->n);
+    op->up_stride = draw_stride(s, op->n);
+    op->out_stride = draw_chance(s, 60) ? op->gate_stride : draw_stride(s, op->n);
+    op->out = draw_floats(s, op->n_rows * op->out_stride, 5);
+    op->gate = op->out_stride == op->gate_stride && draw_chance(s, 60) ? op->out : draw_floats(s, op->n_rows * op->gate_stride, draw_chance(s, 80) ? 5.0f : 60.0f);
+    op->up = NULL;
+    if (draw_chance(s, 70)) op->up = op->out_stride == op->up_stride && op->gate != op->out ? op->out : draw_rows(s, op->n_rows, op->n, op->up_stride);
+    s->near = 2e-6; s->exact = 5e-7;
+}
+static void exact_glu(side *s, const hybrid__op_glu *op)
+{
+    int64_t r, i;
+    for (r = 0; r < op->n_rows; r++)
+        for (i = 0; i < op->n; i++) {
+            const double x = op->gate[r * op->gate_stride + i];
+            const double y = op->act == HYBRID__ACT_SILU ? x / (1 + exp(-x)) : op->act == HYBRID__ACT_GELU ? 0.5 * x * erfc(-x * 0.70710678118654752440)
+                             : x / (1 + exp(-2 * 0.79788456080286535588 * (x + 0.044715 * x * x * x)));
+            want(s, op->out + r * op->out_stride + i, y * (op->up ? op->up[r * op->up_stride + i] : 1));
+        }
+}
+
+/* Logits: some equal, zeros of both signs, some -inf, some NaN; the first of a row is finite. */
+static float *draw_logits(side *s, int64_t rows, int64_t n, int64_t stride, bool nan)
+{
+    const bool equal = draw_chance(s, 40);
+    const int64_t all = (rows - 1) * stride + n;
+    float *x = (float *)malloc((size_t)all * sizeof *x);
+    int64_t i;
+    for (i = 0; i < all; i++) {
+        x[i] = equal ? floorf(3 * draw_float(s)) : draw_float(s) * 4;
+        if (x[i] == 0 && draw_chance(s, 50)) x[i] = -0.0f;
+        if (i % stride && draw_chance(s, 8)) x[i] = nan && draw_chance(s, 50) ? hybrid__bits_f32(0x7FC00000u) : -INFINITY;
+    }
+    return (float *)area_new(s, AREA_FLOATS, x, (size_t)all * sizeof *x, 0);
+}
+/* The place of logit i among the n, the largest first; NaN as the smallest, and of equal ones the lower id first. */
+static int placed(const float *x, int n, int i)
+{
+    int j, before = 0;
+    for (j = 0; j < n; j++) {
+        const double a = x[j] == x[j] ? x[j] : -HUGE_VAL, b = x[i] == x[i] ? x[i] : -HUGE_VAL;
+        before += a > b || (a == b && j < i);
+    }
+    return before;
+}
+
+static void draw_route(side *s, hybrid__op_route *op)
+{
+    int most;
+    op->kind = (hybrid__route_kind)draw_int(s, 0, 1);
+    op->n = draw_int(s, 1, 9);
+    op->n_expert = draw_chance(s, 10) ? 1 : draw_chance(s, 80) ? draw_int(s, 2, 140) : draw_int(s, 141, HYBRID__EXPERTS_MAX);
+    most = draw_chance(s, 80) ? 9 : (int)HYBRID__EXPERTS_USED_MAX;
+    op->n_used = draw_int(s, 1, OPS_SMALLER(op->n_expert, most));
+    op->norm = draw_chance(s, 50);
+    op->scale = draw_chance(s, 50) ? 1 : 2.5f;
+    op->logits = draw_logits(s, op->n, op->n_expert, op->n_expert, true);
+    op->ids = draw_ids(s, (int64_t)op->n * op->n_used);
+    op->weights = draw_floats(s, (int64_t)op->n * op->n_used, 1);
+    s->near = s->exact = 2e-6;
+}
+static void exact_route(side *s, const hybrid__op_route *op)
+{
+    int r, i;
+    for (r = 0; r < op->n; r++) {
+        const float *x = op->logits + r * op->n_expert;
+        double most = -HUGE_VAL, sum = 0, value;
+        for (i = 0; i < op->n_expert; i++) most = x[i] > most ? x[i] : most;
+        for (i = 0; i < op->n_expert; i++) if (x[i] == x[i] && (!op->norm || placed(x, op->n_expert, i) < op->n_used)) sum += exp((double)x[i] - most);
+        for (i = 0; i < op->n_expert; i++) {
+            const int place = placed(x, op->n_expert, i);
+            if (place >= op->n_used) continue;
+            value = x[i] == x[i] ? x[i] : -HUGE_VAL;
+            want_id(s, op->ids + r * op->n_used + place, i);
+            want(s, op->weights + r * op->n_used + place, op->scale * (op->kind == HYBRID__ROUTE_SIGMOID ? 1 / (1 + exp(-value)) : exp(value - most) / sum));
+        }
+    }
+}
+
+static void draw_experts(side *s, hybrid__op_experts *op)
+{
+    const hybrid_type type = op_types[draw_int(s, 0, OP_TYPES - 1)];
+    const int n_expert = draw_int(s, 2, 12), k = draw_k(s, type, 520);
+    int32_t *ids;
+    int r, u, i;
+    draw_batch(s, draw_chance(s, 50) ? 3 : 50);
+    op->form = HYBRID__FORM_X_WT;
+    op->rows = HYBRID__ROWS_BATCH;
+    op->n = s->batch.n;
+    op->n_used = draw_int(s, 1, OPS_SMALLER(n_expert, 5));
+    op->each_own = draw_chance(s, 50);
+    op->n_out = draw_int(s, 1, 2);
+    ids = (int32_t *)malloc((size_t)(op->n * op->n_used) * sizeof *ids);
+    for (r = 0; r < op->n; r++)
+        for (u = 0; u < op->n_used; u++) {
+            int32_t *row = ids + r * op->n_used;
+            row[u] = draw_chance(s, 30) ? n_expert - 1 : draw_int(s, 0, n_expert - 1);
+            for (i = 0; i < u; i++) if (row[i] == row[u]) { row[u] = (row[u] + 1) % n_expert; i = -1; }
+        }
+    op->ids = (const int32_t *)area_new(s, AREA_INTS, ids, (size_t)(op->n * op->n_used) * sizeof *ids, 0);
+    op->x_stride = k + 4 * draw_int(s, 0, 2);
+    op->x = draw_rows(s, op->each_own ? op->n * op->n_used : op->n, k, op->x_stride);
+    for (i = 0; i < op->n_out; i++) {
+        const int out = draw_size(s, 100);
+        op->out[i].w = draw_matrix(s, type, k, out, n_expert);
+        op->out[i].y_stride = draw_stride(s, out);
+        op->out[i].y = draw_rows(s, op->n * op->n_used, out, op->out[i].y_stride);
+    }
+    s->limits.n_expert_used = op->n_used;
+    s->level = k;
+    s->near = hybrid_type_block_size(type) > 1 ? 2e-2 : type == HYBRID_TYPE_F32 ? 1e-5 : 4e-3;
+    s->exact = hybrid_type_block_size(type) > 1 ? 1.5e-2 : 2e-6;
+}
+static void exact_experts(side *s, const hybrid__op_experts *op)
+{
+    int i, c;
+    for (i = 0; i < op->n_out; i++)
+        for (c = 0; c < op->n * op->n_used; c++)
+            exact_product(s, op->out[i].w, op->ids[c], op->x + (op->each_own ? c : c / op->n_used) * op->x_stride, NULL, NULL, op->out[i].y + c * op->out[i].y_stride);
+}
+
+static void draw_combine(side *s, hybrid__op_combine *op)
+{
+    op->n = draw_int(s, 1, 6);
+    op->n_used = draw_chance(s, 80) ? draw_int(s, 1, 6) : draw_int(s, 7, HYBRID__EXPERTS_USED_MAX);
+    op->n_embd = draw_chance(s, 20) && op->n_used < 7 ? draw_int(s, 2000, 9000) : draw_size(s, 1100);
+    op->x = draw_rows(s, op->n * op->n_used, op->n_embd, op->n_embd);
+    op->weights = draw_floats(s, op->n * op->n_used, 0.5f);
+    op->out = draw_rows(s, op->n, op->n_embd, op->n_embd);
+    op->add = draw_chance(s, 50) ? op->out : draw_rows(s, op->n, op->n_embd, op->n_embd);
+    s->near = s->exact = 2e-6;
+}
+static void exact_combine(side *s, const hybrid__op_combine *op)
+{
+    int64_t r, i, u;
+    for (r = 0; r < op->n; r++)
+        for (i = 0; i < op->n_embd; i++) {
+            double sum = op->add[r * op->n_embd + i];
+            for (u = 0; u < op->n_used; u++) sum += (double)op->weights[r * op->n_used + u] * op->x[(r * op->n_used + u) * op->n_embd + i];
+            want(s, op->out + r * op->n_embd + i, sum);
+        }
+}
+
+static int64_t draw_values(side *s) { return draw_chance(s, 20) ? draw_int(s, 4000, 20001) : draw_size(s, 5000); }
+static void draw_add(side *s, hybrid__op_add *op)
+{
+    op->n = draw_values(s);
+    op->out = draw_floats(s, op->n, 1);
+    op->a = draw_chance(s, 40) ? op->out : draw_floats(s, op->n, 1);
+    op->b = draw_chance(s, 20) ? op->out : draw_floats(s, op->n, 1);
+    s->near = 0; s->exact = 1e-7;
+}
+static void exact_add(side *s, const hybrid__op_add *op)
+{
+    int64_t i;
+    for (i = 0; i < op->n; i++) want(s, op->out + i, (double)op->a[i] + op->b[i]);
+}
+static void draw_scale(side *s, hybrid__op_scale *op)
+{
+    op->n = draw_values(s);
+    op->factor = draw_float(s);
+    op->out = draw_floats(s, op->n, 1);
+    op->x = draw_chance(s, 50) ? op->out : draw_floats(s, op->n, 1);
+    s->near = 0; s->exact = 1e-7;
+}
+static void exact_scale(side *s, const hybrid__op_scale *op)
+{
+    int64_t i;
+    for (i = 0; i < op->n; i++) want(s, op->out + i, (double)op->x[i] * op->factor);
+}
+static void draw_softcap(side *s, hybrid__op_softcap *op)
+{
+    op->n = draw_values(s);
+    op->cap = draw_chance(s, 50) ? 1.5f : 30.0f;
+    op->out = draw_floats(s, op->n, 3);
+    op->x = draw_chance(s, 50) ? op->out : draw_floats(s, op->n, 3);
+    s->near = 1e-6; s->exact = 5e-7;
+}
+static void exact_softcap(side *s, const hybrid__op_softcap *op)
+{
+    int64_t i;
+    for (i = 0; i < op->n; i++) want(s, op->out + i, op->cap * tanh((double)op->x[i] / op->cap));
+}
+
+static void draw_top_k(side *s, hybrid__op_top_k *op)
+{
+    op->n_rows = draw_int(s, 1, 3);
+    op->n = draw_chance(s, 60) ? draw_size(s, 2000) : draw_int(s, 4000, 9000);
+    op->k = draw_chance(s, 20) ? (int)HYBRID__TOP_K_MAX : draw_int(s, 1, 70);
+    op->stride = draw_stride(s, op->n);
+    op->logits = draw_logits(s, op->n_rows, op->n, op->stride, false);
+    op->ids = draw_ids(s, (int64_t)op->n_rows * op->k);
+    op->values = draw_floats(s, (int64_t)op->n_rows * op->k, 1);
+    op->stats = draw_floats(s, (int64_t)op->n_rows * 2, 1);
+    s->limits.n_out = op->n_rows; s->limits.n_vocab = op->n; s->limits.n_top = op->k;
+    s->near = s->exact = 5e-5;                                                                          /* sums of thousands, one by one */
+}
+static const float *top_row;
+static int by_logit(const void *a, const void *b)
+{
+    const int i = *(const int *)a, j = *(const int *)b;
+    return top_row[i] > top_row[j] ? -1 : top_row[i] < top_row[j] ? 1 : i - j;
+}
+static void exact_top_k(side *s, const hybrid__op_top_k *op)
+{
+    int *order = (int *)malloc((size_t)op->n * sizeof *order), r, i;
+    for (r = 0; r < op->n_rows; r++) {
+        double sum = 0;
+        top_row = op->logits + r * op->stride;
+        for (i = 0; i < op->n; i++) order[i] = i;
+        qsort(order, (size_t)op->n, sizeof *order, by_logit);
+        for (i = 0; i < op->k; i++) {
+            want_id(s, op->ids + r * op->k + i, i < op->n ? order[i] : -1);
+            want(s, op->values + r * op->k + i, i < op->n ? top_row[order[i]] : -HUGE_VAL);
+        }
+        for (i = 0; i < op->n; i++) sum += exp((double)top_row[i] - top_row[order[0]]);
+        want(s, op->stats + 2 * r, top_row[order[0]]);
+        want(s, op->stats + 2 * r + 1, sum);
+    }
+    free(order);
+}
+
+/* ---- the table: from the list --------------------------------------------------------------------------------------- */
+
+typedef union any_op {
+#define OP_MEMBER(name_) hybrid__op_##name_ name_;
+    HYBRID__OPS(OP_MEMBER, OP_MEMBER)
+#undef OP_MEMBER
+} any_op;
+typedef struct op_case {
+    const char *name;
+    void (*draw)(side *s, any_op *op);
+    void (*exact)(side *s, const any_op *op);
+    void (*run)(hybrid__backend *be, const any_op *op);
+} op_case;
+
+#define OP_FUNCTIONS(name_) \
+    static void any_draw_##name_(side *s, any_op *op) { draw_##name_(s, &op->name_); } \
+    static void any_exact_##name_(side *s, const any_op *op) { exact_##name_(s, &op->name_); } \
+    static void any_run_##name_(hybrid__backend *be, const any_op *op) { hybrid__do_##name_(be, &op->name_); }
+HYBRID__OPS(OP_FUNCTIONS, OP_FUNCTIONS)
+#undef OP_FUNCTIONS
+static const op_case op_cases[] = {
+#define OP_CASE(name_) { #name_, any_draw_##name_, any_exact_##name_, any_run_##name_ },
+    HYBRID__OPS(OP_CASE, OP_CASE)
+#undef OP_CASE
+};
+
+/* ---- running and comparing ------------------------------------------------------------------------------------------ */
+
+/* What the areas hold now, one behind the other as they are. Freed by the caller. */
+static char **side_run(side *s, const op_case *c, uint64_t seed, any_op *op, bool exact)
+{
+    char **after = (char **)calloc(AREAS, sizeof *after);
+    hybrid__backend *be = NULL;
+    hybrid_error error;
+    int i;
+    memset(op, 0, sizeof *op);
+    memset(&s->limits, 0, sizeof s->limits);
+    s->n_areas = s->n_w = 0;
+    s->n_wants = 0;
+    s->seed = seed;
+    s->level = 0;
+    draw_batch(s, 20);
+    c->draw(s, op);
+    for (i = 0; i < s->n_w; i++) CHECK(s->device->ops->show(s->device, &s->limits, &s->w[i]), "%s: no kernel for %s", s->name, hybrid_type_name(s->w[i].type));
+    CHECK(!s->device->ops->flush(s->device, &error), "%s", error.message);
+    if (s->device->ops->backend_create(s->device, &s->limits, &be, &error)) { CHECK(0, "%s: %s", s->name, error.message); test_end(); exit(1); }
+    if (exact) c->exact(s, op);
+    be->ops->begin(be, &s->batch);
+    c->run(be, op);
+    for (i = 0; i < s->n_areas; i++) {
+        after[i] = (char *)malloc(s->areas[i].bytes + 1);
+        if (s->areas[i].bytes) be->ops->read(be, after[i], s->areas[i].memory + s->areas[i].shift, s->areas[i].bytes);
+    }
+    if (be->ops->sync(be, &error)) { CHECK(0, "%s: %s", s->name, error.message); test_end(); exit(1); }      /* it sticks: nothing runs there any more */
+    be->ops->destroy(be);
+    return after;
+}
+static void after_free(char **after)
+{
+    int i;
+    for (i = 0; i < AREAS; i++) free(after[i]);
+    free(after);
+}
+
+/* How far b is from a, of 1 + |a|; infinite when only one is NaN, or other infinities. */
+static double apart(double a, double b)
+{
+    if (a != a || b != b) return a != a && b != b ? 0 : HUGE_VAL;
+    if (a == b) return 0;
+    return fabs(a - b) < HUGE_VAL ? fabs(a - b) / (1 + fabs(a)) : HUGE_VAL;
+}
+static double area_value(const area *a, const char *bytes, size_t i)
+{
+    const size_t row = a->kind == AREA_CACHE ? hybrid_type_row_bytes(a->type, (size_t)a->n) : 4;
+    if (a->kind == AREA_FLOATS) return hybrid__load_f32(bytes + 4 * i);
+    if (a->kind == AREA_CACHE) return hybrid__kv_value_generic(a->type, bytes + i / (size_t)a->n * row, (int)(i % (size_t)a->n));
+    return (double)(int32_t)hybrid__load_u32(bytes + 4 * i);
+}
+static size_t area_values(const area *a)
+{
+    return a->kind == AREA_BYTES ? 0 : a->kind == AREA_CACHE ? a->bytes / hybrid_type_row_bytes(a->type, (size_t)a->n) * (size_t)a->n : a->bytes / 4;
+}
+static bool same_bits(const area *a, const char *x, const char *y)
+{
+    size_t i;
+    if (!memcmp(x, y, a->bytes)) return true;
+    if (a->kind != AREA_FLOATS) return false;
+    for (i = 0; i < a->bytes / 4; i++) {                       /* any NaN equals any NaN, for which operand's payload survives is the compiler's choice */
+        const float u = hybrid__load_f32(x + 4 * i), v = hybrid__load_f32(y + 4 * i);
+        if (hybrid__f32_bits(u) != hybrid__f32_bits(v) && !(u != u && v != v)) return false;
+    }
+    return true;
+}
+
+/* Every value that the statement names is near it, and what it does not name is as it was. */
+static void side_exact(const side *s, const op_case *c, uint64_t seed, char **after)
+{
+    char **named = (char **)calloc(AREAS, sizeof *named);
+    double worst[AREAS] = { 0 }, most[AREAS] = { 0 };
+    size_t i;
+    int a, wrong = 0, spoilt = 0;
+    for (a = 0; a < s->n_areas; a++) named[a] = (char *)calloc(s->areas[a].bytes + 1, 1);
+    for (i = 0; i < s->n_wants; i++) {
+        const wanted *w = &s->wants[i];
+        const char *at = (const char *)w->at, *start = NULL;
+        size_t offset, row, j;
+        double got;
+        for (a = 0; a < s->n_areas; a++) {
+            start = s->areas[a].memory + s->areas[a].shift;
+            if (at >= start && at < start + s->areas[a].bytes) break;
+        }
+        if (a == s->n_areas) { wrong++; continue; }
+        offset = (size_t)(at - start);
+        row = s->areas[a].kind == AREA_CACHE ? hybrid_type_row_bytes(w->type, (size_t)s->areas[a].n) : 4;
+        for (j = 0; j < row; j++) named[a][offset + j] = 1;
+        if (w->is_id) { wrong += (int32_t)hybrid__load_u32(after[a] + offset) != (int32_t)w->value; continue; }
+        got = s->areas[a].kind == AREA_CACHE ? hybrid__kv_value_generic(w->type, after[a] + offset, w->i) : hybrid__load_f32(after[a] + offset);
+        if (w->value != w->value || fabs(w->value) == HUGE_VAL) wrong += apart(w->value, got) != 0;
+        else {
+            const double d = fabs(w->value - got);
+            worst[a] = d == d ? OPS_LARGER(worst[a], d) : HUGE_VAL;
+            most[a] = OPS_LARGER(most[a], fabs(w->value));
+        }
+    }
+    for (a = 0; a < s->n_areas; a++) {
+        CHECK(worst[a] <= s->exact * (1 + most[a]), "%s %llu: %g of %g from the statement (area %d)", c->name, (unsigned long long)seed, worst[a], most[a], a);
+        for (i = 0; i < s->areas[a].bytes; i++) spoilt += !named[a][i] && after[a][i] != s->areas[a].before[i];
+        free(named[a]);
+    }
+    free(named);
+    CHECK(!wrong && !spoilt, "%s %llu: %d values are wrong, %d bytes changed that are no output", c->name, (unsigned long long)seed, wrong, spoilt);
+}
+
+/* One op on one side, against what the reference has left. near: else the same bits. */
+static void side_compare(side *reference, char **want_after, side *s, const op_case *c, uint64_t seed, bool near)
+{
+    any_op op;
+    char **after = side_run(s, c, seed, &op, false);
+    int a;
+    for (a = 0; a < reference->n_areas; a++) {
+        const area *at = &reference->areas[a];
+        size_t i, where = 0;
+        double worst = 0, most = 0;
+        if (same_bits(at, want_after[a], after[a])) { check_passed++; continue; }
+        if (!near) { CHECK(0, "%s %llu (%d): %s leaves other bits (area %d)", c->name, (unsigned long long)seed, s->level, s->name, a); continue; }
+        for (i = 0; i < area_values(at); i++) {
+            const double x = area_value(at, want_after[a], i), y = area_value(at, after[a], i);
+            const double d = at->kind == AREA_INTS ? (x == y ? 0 : HUGE_VAL) : apart(x, y);
+            if (!(d <= worst)) { worst = d; where = i; }
+            if (fabs(x) < HUGE_VAL) most = OPS_LARGER(most, fabs(x));
+        }
+        if (at->kind == AREA_CACHE) worst = worst <= (s->near == 0 ? 0 : kept_step(at->type) + s->near) ? 0 : worst;      /* a step of rounding */
+        CHECK(worst <= s->near * sqrt(1 + s->level / 16.0), "%s %llu (%d): %s is %g away at value %llu of area %d", c->name, (unsigned long long)seed, s->level, s->name, worst,
+              (unsigned long long)where, a);
+    }
+    after_free(after);
+    side_end(s);
+}
+
+/* n draws of every op on the reference, held to the statement, and on each of the others. HYBRID_ONLY: of the ops whose name holds a word;
+ * HYBRID_SEED: one draw, as a failure names it. */
+static void ops_compare(side *reference, side *others, int n_others, int n, bool near)
+{
+    const char *one = getenv("HYBRID_SEED");
+    size_t o;
+    int i, t;
+    for (o = 0; o < sizeof op_cases / sizeof *op_cases; o++) {
+        const op_case *c = &op_cases[o];
+        TEST(c->name);
+        if (!test_wanted(c->name)) continue;
+        for (i = 0; i < (one ? 1 : n); i++) {
+            const uint64_t seed = one ? strtoull(one, NULL, 10) : (uint64_t)i * 1000 + o;
+            any_op op;
+            char **after = side_run(reference, c, seed, &op, true);
+            side_exact(reference, c, seed, after);
+            for (t = 0; t < n_others; t++) side_compare(reference, after, &others[t], c, seed, near);
+            after_free(after);
+            side_end(reference);
+        }
+    }
+}
+
+/* A side on the host. name: of an instruction set; false where this machine lacks it. */
+static inline bool side_host(side *s, const char *name, int n_threads)
+{
+    static hybrid__device devices[16];
+    static int n_devices;
+    hybrid_runtime_desc desc;
+    memset(&desc, 0, sizeof desc);
+    memset(s, 0, sizeof *s);
+    desc.isa = name; desc.n_threads = n_threads; desc.device = "cpu";
+    CHECK(!hybrid_runtime_create(&desc, &s->rt, NULL), "runtime %s", name);
+    s->name = name;
+    s->device = &devices[n_devices++];
+    hybrid__host_device(s->device, s->rt);
+    if (!strcmp(hybrid_runtime_isa(s->rt), name)) return true;
+    hybrid_runtime_destroy(s->rt);
+    return false;
+}
+#endif
