@@ -1,0 +1,190 @@
+"""How many places a new thing takes: one of each kind is added to a copy of the repository, which then builds and passes; the files that were touched
+are counted, and are those that .github/CONTRIBUTING.md names.
+
+    python3 tests/gates/places.py        lists the files of each kind
+"""
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+if __name__ != "__main__":
+    from gates import gate
+else:
+    def gate(name, faults=()):
+        return lambda check: check
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+CONTRIBUTING = os.path.join(".github", "CONTRIBUTING.md")
+
+# An op that doubles, with a kernel of its own on the CPU and on the GPU: (file, what stands there, what is put before it).
+OP = [
+    ("src/compute/ops.inc", "    OP(top_k)\n", "    OP(twice) \\\n"),
+    ("src/compute/ops.inc", "    X(kv_row, ", "    X(twice,      (float *out, const float *x, int64_t n)) \\\n"),
+    ("src/compute/op.c", "/* ---- the largest logits ---- */\n", """/* out = 2 x */
+typedef struct hybrid__op_twice {
+    const float *x;
+    int64_t n;
+    float  *out;                        /* may be x */
+} hybrid__op_twice;
+HYBRID__INLINE double hybrid__bytes_twice(const hybrid__op_twice *op, const hybrid__batch *batch) { HYBRID__UNUSED(batch); return 8.0 * (double)op->n; }
+
+"""),
+    ("src/compute/cpu.c", "/* ---- the cache ---", """static void hybrid__cpu_twice_chunk(void *arg, int chunk, int lane)
+{
+    const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
+    const hybrid__op_twice *op = (const hybrid__op_twice *)job->op;
+    const int64_t at = hybrid__cpu_row_begin(job, chunk);
+    HYBRID__UNUSED(lane);
+    job->cpu->kernels->twice(op->out + at, op->x + at, hybrid__cpu_row_end(job, chunk) - at);
+}
+static void hybrid__cpu_twice(hybrid__backend *be, const hybrid__op_twice *op) { hybrid__cpu_rows(be, op, op->n, 1, hybrid__cpu_twice_chunk); }
+
+"""),
+    ("src/compute/cpu_generic.c", "/* ---- the cache ---", """static void hybrid__twice_generic(float *out, const float *x, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i++) out[i] = 2 * x[i];
+}
+
+"""),
+    ("src/compute/cpu_rows.inc", "/* ---- the cache ---", """static HYBRID__V_TARGET void HYBRID__V_FN(twice)(float *out, const float *x, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i += HYBRID__V_N) {
+        HYBRID__V v = HYBRID__V_FN(get)(x + i, n - i);
+        HYBRID__V_FN(put)(out + i, HYBRID__V_ADD(v, v), n - i);
+    }
+}
+
+"""),
+    ("src/cuda/kernels/rows.cu", "/* ---- element by element ---", """KERNEL __launch_bounds__(256) twice(const float *x, float *out, i64 n)
+{
+    const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;
+    if (i < n) out[i] = 2 * x[i];
+}
+
+"""),
+    ("src/cuda/ops_rows.c", "\n#define HYBRID__CUDA_KERNELS_ROPE(X)", " X(twice)"),
+    ("src/cuda/ops_rows.c", "/* ---- the largest logits ---", """static void hybrid__cuda_op_twice(hybrid__cuda_at *at, const hybrid__op_twice *op)
+{
+    hybrid__op_twice o = *op;
+    void *args[3];
+    args[0] = &o.x; args[1] = &o.out; args[2] = &o.n;
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, HYBRID__KERNEL_twice, hybrid__div_up(op->n, 256), 1, 1, 256, 1, 0, args);
+}
+
+"""),
+    ("tests/ops.h", "static void draw_top_k(", """static void draw_twice(side *s, hybrid__op_twice *op)
+{
+    op->n = draw_values(s);
+    op->out = draw_floats(s, op->n, 1);
+    op->x = draw_chance(s, 50) ? op->out : draw_floats(s, op->n, 1);
+    s->near = 0; s->exact = 1e-7;
+}
+static void exact_twice(side *s, const hybrid__op_twice *op)
+{
+    int64_t i;
+    for (i = 0; i < op->n; i++) want(s, op->out + i, 2.0 * op->x[i]);
+}
+"""),
+]
+
+# (kind, its heading in CONTRIBUTING.md, places at most, what is added)
+KINDS = [("op", "Adding an op", 8, OP)]
+
+
+def replace(path, old, new):
+    with open(path, encoding="utf-8") as f:
+        text = f.read()
+    if text.count(old) != 1:
+        raise ValueError("%s: %r stands %d times, and must stand once" % (path, old, text.count(old)))
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text.replace(old, new))
+
+
+def files_of(pieces):
+    return list(dict.fromkeys(path for path, _, _ in pieces))
+
+
+def named(text, heading):
+    """The files of the numbered list below a heading."""
+    part = text.split("## %s\n" % heading, 1)[1].split("\n## ", 1)[0] if "## %s\n" % heading in text else ""
+    return re.findall(r"^\d+\. `([^`]+)`", part, re.M)
+
+
+def add(root, pieces, without=None):
+    for path, before, text in pieces:
+        if path != without:
+            replace(os.path.join(root, path), before, text + before)
+
+
+def builds(run, root, kind):
+    """None, or what was said: the header is made, and the tests of the op pass on the CPU and, where it can be built, on the emulated GPU."""
+    cc = os.environ.get("CC", "cc").split()
+    flags = ["-O0", "-DHYBRID_STATIC", "-Wno-unused-function", "-I.", "-Itests"]
+    steps = [[sys.executable, "amalgamate.py"], cc + flags + ["tests/test_ops.c", "-o", "ops", "-lm", "-lpthread"], ["./ops"]]
+    emulator = os.path.join(os.path.dirname(os.path.dirname(HERE)), "build", "emu")
+    if os.path.isdir(emulator):
+        steps += [cc + flags + ["-DHYBRID_NO_SIMD", "tests/test_cuda_ops.c", "-o", "cuda_ops", "-lm", "-lpthread"], ["./cuda_ops"]]
+    env = dict(os.environ, HYBRID_ONLY="twice", HYBRID_CUDA_PATH=emulator, HYBRID_CUDA_CACHE="")
+    for step in steps:
+        status, out = run(step, cwd=root, env=env)
+        if status or (step[0].startswith("./") and not re.search(r"^[1-9]\d+ passed, 0 failed", out, re.M)):
+            return "%s\n%s" % (" ".join(step), out)
+    return None
+
+
+def by_hand(root):
+    """The table of the CPU back end as it was: a list of names."""
+    replace(os.path.join(root, "src", "compute", "cpu.c"), "        HYBRID__OPS(HYBRID__OP, HYBRID__PARTS)\n", "".join(
+        "        %s,\n" % ("NULL" if name == "heads" else "hybrid__cpu_" + name) for name in
+        "embed norm matmul rope_table rope kv_store heads attention glu route experts combine add scale softcap top_k".split()))
+
+
+@gate("places", faults=[
+    ("a place that CONTRIBUTING.md does not name", lambda root: replace(os.path.join(root, CONTRIBUTING), "4. `src/compute/cpu_generic.c`", "4. (`src/compute/cpu_generic.c`)")),
+    ("a place that CONTRIBUTING.md names for nothing", lambda root: replace(os.path.join(root, CONTRIBUTING), "8. `tests/ops.h`", "8. `src/model/forward.c`: nothing\n9. `tests/ops.h`")),
+    ("a table that is filled by hand", by_hand),
+])
+def places(box):
+    from gates import copy_of
+    text = box.read(CONTRIBUTING)
+    for kind, heading, most, pieces in KINDS:
+        files, listed = files_of(pieces), named(text, heading)
+        box.expect("CONTRIBUTING.md names the places of an %s" % kind, sorted(files) == sorted(listed), "it takes %s\nand the list says %s" % (" ".join(files), " ".join(listed)))
+        box.expect("at most %d places for an %s" % (most, kind), len(files) <= most, "%d: %s" % (len(files), " ".join(files)))
+        copy = os.path.join(box.tmp, kind)
+        copy_of(box.root, copy)
+        add(copy, pieces)
+        words = builds(box.run, copy, kind)
+        box.expect("an %s in these places builds and passes" % kind, not words, words or "")
+        copy = os.path.join(box.tmp, kind + "-undrawn")
+        copy_of(box.root, copy)
+        add(copy, pieces, without="tests/ops.h")
+        status, out = box.run(os.environ.get("CC", "cc").split() + ["-fsyntax-only", "-w", "-DHYBRID_NO_SIMD", "-Itests", "tests/test_ops.c"], cwd=copy)
+        box.expect("an %s that the tests do not draw is an error of the compiler" % kind, status != 0 and "draw_twice" in out, out)
+
+
+def main():
+    sys.path.insert(0, HERE)
+    import gates
+    root = os.path.dirname(os.path.dirname(HERE))
+    for kind, _, most, pieces in KINDS:
+        scratch = tempfile.mkdtemp(prefix="hybrid-places-")
+        try:
+            copy = os.path.join(scratch, "repo")
+            gates.copy_of(root, copy)
+            add(copy, pieces)
+            words = builds(lambda step, **more: (lambda done: (done.returncode, done.stdout.decode()))(
+                subprocess.run(step, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **more)), copy, kind)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        print("an %s: %d places of at most %d%s" % (kind, len(files_of(pieces)), most, "" if not words else ", but it does not build:\n" + words))
+        print("".join("    %s\n" % path for path in files_of(pieces)), end="")
+
+
+if __name__ == "__main__":
+    main()
