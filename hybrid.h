@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id c261e3825439f527): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 6ee26643d02a4f63): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -77,7 +77,7 @@
  *     2986  output.c           a file that is written
  *     3295  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     3323  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    31762  end.h              closes what core/begin opened
+ *    31887  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     3698  names.c            names that must differ, found by hash
@@ -136,48 +136,48 @@
  *    18271  target.c           the marks of functions that use instructions beyond the compiler's flags
  *    18288  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
  *    18313  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of the r...
- *    18394  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    18779  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    18808  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    18916  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    18986  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    19081  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    19494  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    19828  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    20086  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    20282  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    20922  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows...
- *    21121  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
- *    22194  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    22775  cpu_int.c          the table of integer-block kernels
- *    22833  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    22900  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    25194  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    26340  cpu_select.c       the kernels of an instruction set
- *    26376  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    26557  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    26811  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    18401  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    18786  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    18815  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    18923  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    18993  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    19088  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    19501  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    19835  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    20093  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    20289  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    20929  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows...
+ *    21128  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
+ *    22201  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    22782  cpu_int.c          the table of integer-block kernels
+ *    22840  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    22908  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    25280  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    26465  cpu_select.c       the kernels of an instruction set
+ *    26501  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    26682  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    26936  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    27261  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    27579  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    27954  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    28262  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    28306  unused.c           tensors of the file that the model is not computed with
- *    28466  forward.c          one transformer for all families, over the op table
- *    29004  place.c            which layers run where
- *    29141  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_m...
- *    29223  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    27386  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    27704  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    28079  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    28387  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    28431  unused.c           tensors of the file that the model is not computed with
+ *    28591  forward.c          one transformer for all families, over the op table
+ *    29129  place.c            which layers run where
+ *    29266  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_m...
+ *    29348  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    29466  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    29802  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    30091  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    30231  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    30935  next.c             the next token of a sequence
- *    30988  plan.c             the bytes of a model and a context before they are loaded
- *    31099  dialog.c           the messages of a conversation, and the prompt that they make
- *    31287  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    29591  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    29927  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    30216  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    30356  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    31060  next.c             the next token of a sequence
+ *    31113  plan.c             the bytes of a model and a context before they are loaded
+ *    31224  dialog.c           the messages of a conversation, and the prompt that they make
+ *    31412  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1119,7 +1119,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "c261e3825439f527"
+#define HYBRID__SOURCE_ID "6ee26643d02a4f63"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -18320,16 +18320,23 @@ static void hybrid__sincos(double x, double *sine, double *cosine)
     #define HYBRID__PREFETCH(p) HYBRID__UNUSED(p)
 #endif
 
+/* The compiler leaves what stands before it before, and what stands after it after: the reads and writes of memory, and what waits for them. */
+#if defined(__GNUC__) || defined(__clang__)
+    #define HYBRID__IN_ORDER() __asm__ volatile("" ::: "memory")
+#else
+    #define HYBRID__IN_ORDER() ((void)0)
+#endif
+
 /* Before a loop of known, small length over an array of vectors: without it gcc -O2 leaves the array in memory. */
 #if defined(__clang__)
     #define HYBRID__UNROLL _Pragma("clang loop unroll(full)")
-    #define HYBRID__UNROLL_2 _Pragma("clang loop unroll_count(2)")
+    #define HYBRID__UNROLL_4 _Pragma("clang loop unroll_count(4)")
 #elif defined(__GNUC__)
     #define HYBRID__UNROLL _Pragma("GCC unroll 16")
-    #define HYBRID__UNROLL_2 _Pragma("GCC unroll 2")
+    #define HYBRID__UNROLL_4 _Pragma("GCC unroll 4")
 #else
     #define HYBRID__UNROLL
-    #define HYBRID__UNROLL_2
+    #define HYBRID__UNROLL_4
 #endif
 
 typedef struct hybrid__cpu_kernels {
@@ -22888,12 +22895,13 @@ HYBRID__INLINE int hybrid__residue(int l) { return (l & 1) << 4 | (l & 2) << 2 |
 /* The 64 bytes more keep rows from falling on the same lines of a cache. */
 static size_t hybrid__act_split_bytes(int64_t k) { return hybrid__align((size_t)k, 32) * sizeof(float) + 64; }
 
-/* A chunk of residues (their panel stays in a near cache while all columns pass), and where its sums wait for the next chunks. */
+/* A chunk of residues (their panel stays in a near cache while all columns pass), and where its sums wait for the next. */
 typedef struct hybrid__gemm_chunk {
     int64_t run;
     int     residues, index, last;         /* residues: a power of 2. Chunk index of 0 .. last */
-    float  *waiting;                       /* [level][column of all][R] */
-    int64_t level_size;
+    float  *stack;                         /* [5 levels][column of a tile][R]: sums of residues of this chunk that wait for others */
+    float  *waiting;                       /* [level][column of all][R]: sums of chunks */
+    int64_t level_size;                    /* of waiting */
 } hybrid__gemm_chunk;
 /* ==== end src/compute/cpu_float.c ==== */
 
@@ -22913,8 +22921,8 @@ typedef struct hybrid__gemm_chunk {
 #define HYBRID__V_TARGET           HYBRID__TARGET_AVX2
 #define HYBRID__V_TILE             3                            /* attention: queries a tile: 4 * TILE vectors are in registers */
 #define HYBRID__V_COLUMNS          6                            /* gemm: columns a tile: 2 * COLUMNS vectors are in registers */
-#define HYBRID__V_CHUNK(panels)    ((128 << 10) / (panels))    /* gemm: bytes of a packed panel that stay in a near cache, of so many panels at once */
-#define HYBRID__V_PACKED           (2 << 20)                   /* gemm: of all panels that are packed at once */
+#define HYBRID__V_CHUNK            (1 << 20)                    /* gemm: bytes of a packed panel that all columns pass before the rest of it */
+#define HYBRID__V_PACKED           (640 << 10)                  /* gemm: of all panels that are packed at once */
 
 #define HYBRID__V_SET1(x)          _mm256_set1_ps(x)
 #define HYBRID__V_ADD(a, b)        _mm256_add_ps(a, b)
@@ -23748,6 +23756,8 @@ static const hybrid__cpu_kernels HYBRID__V_FN(cpu_kernels) = {
 
 enum {
     HYBRID__V_FN(panel) = 2 * HYBRID__V_N,         /* rows of weights a tile: two vectors */
+    HYBRID__V_FN(level) = HYBRID__V_COLUMNS * 2 * HYBRID__V_N,     /* sums of a tile */
+    HYBRID__V_FN(stack) = 5 * HYBRID__V_COLUMNS * 2 * HYBRID__V_N,
     HYBRID__V_FN(panels) = 64 / (2 * HYBRID__V_N)  /* panels that are packed at once, at most */
 };
 
@@ -23811,55 +23821,91 @@ HYBRID__INLINE int64_t HYBRID__V_FN(panel_stride)(int64_t k) { return (k + 31) /
 
 enum { HYBRID__V_FN(pack_ahead) = 2 };             /* groups of 32 weights that are fetched before they are packed (more, or whole panels: slower) */
 
-/* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist.
+/* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist; the others, and what is behind the end of a row, are zeros.
  * The rows after them come next: their start is fetched, too. */
 HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k, int n, float *panel)
 {
-    const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
+    const size_t group = 32 * (type == HYBRID_TYPE_F32 ? 4 : 2);
+    const int R = HYBRID__V_FN(panel);
     int64_t run = (k + 31) / 32, stride = HYBRID__V_FN(panel_stride)(k), i;
+    char padded[2 * HYBRID__V_N * 32 * 4];
     int l, r, j;
-    for (i = 0; i < run; i++) {
-        const char *next = w + (i + HYBRID__V_FN(pack_ahead)) * 32 * size;
-        if (i + HYBRID__V_FN(pack_ahead) >= run) next += (size_t)HYBRID__V_FN(panel) * row_bytes - (size_t)run * 32 * (size_t)size;
-        HYBRID__V_NEXT_ROWS(next, row_bytes, HYBRID__V_FN(panel));
+    for (i = 0; i < run; i++, panel += R) {
+        const char *p = w + (size_t)i * group, *next = p + HYBRID__V_FN(pack_ahead) * group;
+        size_t step = row_bytes;
+        if (i + HYBRID__V_FN(pack_ahead) >= run) next += (size_t)R * row_bytes - (size_t)run * group;
+        HYBRID__V_NEXT_ROWS(next, row_bytes, R);
         HYBRID__UNUSED(next);
-        for (r = 0; r < HYBRID__V_FN(panel); r += HYBRID__V_N)
-            for (l = 0; l < 32; l += HYBRID__V_N) {
-                int64_t at = i * 32 + l, left = k - at;
+        if (n < R || (i + 1) * 32 > k) {
+            memset(padded, 0, sizeof padded);
+            for (r = 0; r < n; r++) memcpy(padded + (size_t)r * group, p + (size_t)r * row_bytes, HYBRID__MIN(group, (size_t)(k - i * 32) * (group / 32)));
+            p = padded;
+            step = group;
+        }
+        HYBRID__UNROLL
+        for (l = 0; l < 32; l += HYBRID__V_N)
+            for (r = 0; r < R; r += HYBRID__V_N) {
                 HYBRID__V block[HYBRID__V_N];
                 HYBRID__UNROLL
-                for (j = 0; j < HYBRID__V_N; j++) {
-                    const char *p = w + (size_t)(r + j) * row_bytes + at * size;
-                    if (r + j >= n || left <= 0) block[j] = HYBRID__V_SET1(0.0f);
-                    else if (left >= HYBRID__V_N) block[j] = HYBRID__V_FN(weights)(type, p);
-                    else {
-                        char tail[HYBRID__V_N * 4] = { 0 };
-                        memcpy(tail, p, (size_t)left * (size_t)size);
-                        block[j] = HYBRID__V_FN(weights)(type, tail);
-                    }
-                }
+                for (j = 0; j < HYBRID__V_N; j++) block[j] = HYBRID__V_FN(weights)(type, p + (size_t)(r + j) * step + (size_t)l * (group / 32));
                 HYBRID__V_TRANSPOSE(block);
                 HYBRID__UNROLL
-                for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_STORE(panel + hybrid__residue(l + j) * stride + i * HYBRID__V_FN(panel) + r, block[j]);
+                for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_STORE(panel + hybrid__residue(l + j) * stride + r, block[j]);
             }
     }
 }
 
 /* ---- the tile ------------------------------------------------------------------------------------------------------- */
 
+/* The first step of a residue, and between its lines the last of the residue before: its sums take those of `levels` residues (or of pairs, fours
+ * .. of them) that waited, and wait themselves. levels < 0: there is none before. In between, since a burst of 12 stores delays the products of
+ * Zen 3 by some 20 cycles. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm_join)(const int n, const int levels, HYBRID__V a[HYBRID__V_COLUMNS][2], const float *panel,
+    const float *x, int64_t x_stride, float *stack)
+{
+    const HYBRID__V w0 = HYBRID__V_LOAD(panel), w1 = HYBRID__V_LOAD(panel + HYBRID__V_N), zero = HYBRID__V_SET1(0.0f);
+    int c, level;
+    HYBRID__UNROLL
+    for (c = 0; c < n; c++) {
+        float *p = stack + c * HYBRID__V_FN(panel);
+        HYBRID__V v;
+        HYBRID__UNROLL
+        for (level = 0; level < levels; level++) {
+            a[c][0] = HYBRID__V_ADD(HYBRID__V_LOAD(p + level * HYBRID__V_FN(level)), a[c][0]);
+            a[c][1] = HYBRID__V_ADD(HYBRID__V_LOAD(p + level * HYBRID__V_FN(level) + HYBRID__V_N), a[c][1]);
+        }
+        if (levels >= 0) {
+            HYBRID__V_STORE(p + levels * HYBRID__V_FN(level), a[c][0]);
+            HYBRID__V_STORE(p + levels * HYBRID__V_FN(level) + HYBRID__V_N, a[c][1]);
+        }
+        v = HYBRID__V_SET1(x[c / 3 * 3 * x_stride + c % 3 * x_stride]);
+        a[c][0] = HYBRID__V_FMA(w0, v, zero);
+        a[c][1] = HYBRID__V_FMA(w1, v, zero);
+        HYBRID__IN_ORDER();
+    }
+}
+
 /* A panel times n columns of x: x[c * x_stride + i]. y: n columns, y_stride apart, of which rows are written when the last chunk is done. */
 HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm_tile)(const int n, const hybrid__gemm_chunk *chunk, const float *panel, const float *x, int64_t x_stride,
     float *waiting, float *y, int64_t y_stride, int rows)
 {
-    HYBRID__V stack[5][HYBRID__V_COLUMNS][2], a[HYBRID__V_COLUMNS][2];
+    HYBRID__V a[HYBRID__V_COLUMNS][2];
+    float *stack = chunk->stack;
     int64_t i;
     int t, c, level;
+    HYBRID__UNROLL
     for (c = 0; c < HYBRID__V_COLUMNS; c++) a[c][0] = a[c][1] = HYBRID__V_SET1(0.0f);    /* costs nothing, and gcc can see that all are set */
     for (t = 0; t < chunk->residues; t++) {
-        HYBRID__UNROLL
-        for (c = 0; c < n; c++) a[c][0] = a[c][1] = HYBRID__V_SET1(0.0f);
-        HYBRID__UNROLL_2
-        for (i = 0; i < chunk->run; i++) {
+        if (t & 1) HYBRID__V_FN(gemm_join)(n, 0, a, panel, x, x_stride, stack);
+        else if (t & 2) HYBRID__V_FN(gemm_join)(n, 1, a, panel, x, x_stride, stack);
+        else if (t & 4) HYBRID__V_FN(gemm_join)(n, 2, a, panel, x, x_stride, stack);
+        else if (t & 8) HYBRID__V_FN(gemm_join)(n, 3, a, panel, x, x_stride, stack);
+        else if (t) HYBRID__V_FN(gemm_join)(n, 4, a, panel, x, x_stride, stack);
+        else HYBRID__V_FN(gemm_join)(n, -1, a, panel, x, x_stride, stack);
+        panel += HYBRID__V_FN(panel);
+        x++;
+        HYBRID__UNROLL_4
+        for (i = 1; i < chunk->run; i++) {
             HYBRID__V w0 = HYBRID__V_LOAD(panel), w1 = HYBRID__V_LOAD(panel + HYBRID__V_N);
             HYBRID__UNROLL
             for (c = 0; c < n; c++) {
@@ -23871,13 +23917,13 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm_tile)(const int n, const 
             x++;
         }
         panel += 16;
-        for (level = 0; t >> level & 1; level++) {
-            HYBRID__UNROLL
-            for (c = 0; c < n; c++) { a[c][0] = HYBRID__V_ADD(stack[level][c][0], a[c][0]); a[c][1] = HYBRID__V_ADD(stack[level][c][1], a[c][1]); }
-        }
-        if (t + 1 < chunk->residues) {
-            HYBRID__UNROLL
-            for (c = 0; c < n; c++) { stack[level][c][0] = a[c][0]; stack[level][c][1] = a[c][1]; }
+    }
+    for (level = 0; !(t >> level & 1); level++) {
+        const float *p = stack + level * HYBRID__V_FN(level);
+        HYBRID__UNROLL
+        for (c = 0; c < n; c++) {
+            a[c][0] = HYBRID__V_ADD(HYBRID__V_LOAD(p + c * HYBRID__V_FN(panel)), a[c][0]);
+            a[c][1] = HYBRID__V_ADD(HYBRID__V_LOAD(p + c * HYBRID__V_FN(panel) + HYBRID__V_N), a[c][1]);
         }
     }
     for (level = 0; chunk->index >> level & 1; level++) {
@@ -23924,13 +23970,13 @@ static void HYBRID__V_FN(gemm_plan)(int64_t k, int *residues, int *panels, int *
     int64_t panel = 32 * HYBRID__V_FN(panel_stride)(k) * (int64_t)sizeof(float);
     *levels = 0;
     for (*panels = HYBRID__V_FN(panels); *panels > 1 && panel * *panels > HYBRID__V_PACKED; *panels /= 2) {}
-    for (*residues = 32; *residues > 1 && panel * *residues / 32 > HYBRID__V_CHUNK(*panels); *residues /= 2) ++*levels;
+    for (*residues = 32; *residues > 1 && panel * *residues / 32 > HYBRID__V_CHUNK; *residues /= 2) ++*levels;
 }
 static size_t HYBRID__V_FN(gemm_scratch)(int64_t k, int n)
 {
     int residues, panels, levels;
     HYBRID__V_FN(gemm_plan)(k, &residues, &panels, &levels);
-    return sizeof(float) * (size_t)panels * (32 * (size_t)HYBRID__V_FN(panel_stride)(k) + (size_t)n * HYBRID__V_FN(panel) * (size_t)levels);
+    return sizeof(float) * ((size_t)panels * (32 * (size_t)HYBRID__V_FN(panel_stride)(k) + (size_t)n * HYBRID__V_FN(panel) * (size_t)levels) + HYBRID__V_FN(stack));
 }
 
 /* Columns first .. first + n of one panel in one chunk. */
@@ -23958,11 +24004,12 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm)(const hybrid_type type, 
     const int R = HYBRID__V_FN(panel);
     hybrid__gemm_chunk chunk;
     int64_t r, stride = HYBRID__V_FN(panel_stride)(k);
-    float *packed = (float *)scratch;
+    float *packed = (float *)scratch + HYBRID__V_FN(stack);
     int panels, levels, p, c, step;
     HYBRID__V_FN(gemm_plan)(k, &chunk.residues, &panels, &levels);
     chunk.run = (k + 31) / 32;
     chunk.last = 32 / chunk.residues - 1;
+    chunk.stack = (float *)scratch;
     chunk.waiting = packed + panels * 32 * stride;
     chunk.level_size = (int64_t)n * R * panels;
     for (r = r0; r < r1; r += panels * R) {
@@ -24060,7 +24107,7 @@ HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #define HYBRID__V_TARGET           HYBRID__TARGET_AVX512
 #define HYBRID__V_TILE             6
 #define HYBRID__V_COLUMNS          12
-#define HYBRID__V_CHUNK(panels)    (512 << 10)
+#define HYBRID__V_CHUNK            (512 << 10)
 #define HYBRID__V_PACKED           (1 << 20)
 
 #define HYBRID__V_SET1(x)          _mm512_set1_ps(x)
@@ -24885,6 +24932,8 @@ static const hybrid__cpu_kernels HYBRID__V_FN(cpu_kernels) = {
 
 enum {
     HYBRID__V_FN(panel) = 2 * HYBRID__V_N,         /* rows of weights a tile: two vectors */
+    HYBRID__V_FN(level) = HYBRID__V_COLUMNS * 2 * HYBRID__V_N,     /* sums of a tile */
+    HYBRID__V_FN(stack) = 5 * HYBRID__V_COLUMNS * 2 * HYBRID__V_N,
     HYBRID__V_FN(panels) = 64 / (2 * HYBRID__V_N)  /* panels that are packed at once, at most */
 };
 
@@ -24948,55 +24997,91 @@ HYBRID__INLINE int64_t HYBRID__V_FN(panel_stride)(int64_t k) { return (k + 31) /
 
 enum { HYBRID__V_FN(pack_ahead) = 2 };             /* groups of 32 weights that are fetched before they are packed (more, or whole panels: slower) */
 
-/* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist.
+/* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist; the others, and what is behind the end of a row, are zeros.
  * The rows after them come next: their start is fetched, too. */
 HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k, int n, float *panel)
 {
-    const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
+    const size_t group = 32 * (type == HYBRID_TYPE_F32 ? 4 : 2);
+    const int R = HYBRID__V_FN(panel);
     int64_t run = (k + 31) / 32, stride = HYBRID__V_FN(panel_stride)(k), i;
+    char padded[2 * HYBRID__V_N * 32 * 4];
     int l, r, j;
-    for (i = 0; i < run; i++) {
-        const char *next = w + (i + HYBRID__V_FN(pack_ahead)) * 32 * size;
-        if (i + HYBRID__V_FN(pack_ahead) >= run) next += (size_t)HYBRID__V_FN(panel) * row_bytes - (size_t)run * 32 * (size_t)size;
-        HYBRID__V_NEXT_ROWS(next, row_bytes, HYBRID__V_FN(panel));
+    for (i = 0; i < run; i++, panel += R) {
+        const char *p = w + (size_t)i * group, *next = p + HYBRID__V_FN(pack_ahead) * group;
+        size_t step = row_bytes;
+        if (i + HYBRID__V_FN(pack_ahead) >= run) next += (size_t)R * row_bytes - (size_t)run * group;
+        HYBRID__V_NEXT_ROWS(next, row_bytes, R);
         HYBRID__UNUSED(next);
-        for (r = 0; r < HYBRID__V_FN(panel); r += HYBRID__V_N)
-            for (l = 0; l < 32; l += HYBRID__V_N) {
-                int64_t at = i * 32 + l, left = k - at;
+        if (n < R || (i + 1) * 32 > k) {
+            memset(padded, 0, sizeof padded);
+            for (r = 0; r < n; r++) memcpy(padded + (size_t)r * group, p + (size_t)r * row_bytes, HYBRID__MIN(group, (size_t)(k - i * 32) * (group / 32)));
+            p = padded;
+            step = group;
+        }
+        HYBRID__UNROLL
+        for (l = 0; l < 32; l += HYBRID__V_N)
+            for (r = 0; r < R; r += HYBRID__V_N) {
                 HYBRID__V block[HYBRID__V_N];
                 HYBRID__UNROLL
-                for (j = 0; j < HYBRID__V_N; j++) {
-                    const char *p = w + (size_t)(r + j) * row_bytes + at * size;
-                    if (r + j >= n || left <= 0) block[j] = HYBRID__V_SET1(0.0f);
-                    else if (left >= HYBRID__V_N) block[j] = HYBRID__V_FN(weights)(type, p);
-                    else {
-                        char tail[HYBRID__V_N * 4] = { 0 };
-                        memcpy(tail, p, (size_t)left * (size_t)size);
-                        block[j] = HYBRID__V_FN(weights)(type, tail);
-                    }
-                }
+                for (j = 0; j < HYBRID__V_N; j++) block[j] = HYBRID__V_FN(weights)(type, p + (size_t)(r + j) * step + (size_t)l * (group / 32));
                 HYBRID__V_TRANSPOSE(block);
                 HYBRID__UNROLL
-                for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_STORE(panel + hybrid__residue(l + j) * stride + i * HYBRID__V_FN(panel) + r, block[j]);
+                for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_STORE(panel + hybrid__residue(l + j) * stride + r, block[j]);
             }
     }
 }
 
 /* ---- the tile ------------------------------------------------------------------------------------------------------- */
 
+/* The first step of a residue, and between its lines the last of the residue before: its sums take those of `levels` residues (or of pairs, fours
+ * .. of them) that waited, and wait themselves. levels < 0: there is none before. In between, since a burst of 12 stores delays the products of
+ * Zen 3 by some 20 cycles. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm_join)(const int n, const int levels, HYBRID__V a[HYBRID__V_COLUMNS][2], const float *panel,
+    const float *x, int64_t x_stride, float *stack)
+{
+    const HYBRID__V w0 = HYBRID__V_LOAD(panel), w1 = HYBRID__V_LOAD(panel + HYBRID__V_N), zero = HYBRID__V_SET1(0.0f);
+    int c, level;
+    HYBRID__UNROLL
+    for (c = 0; c < n; c++) {
+        float *p = stack + c * HYBRID__V_FN(panel);
+        HYBRID__V v;
+        HYBRID__UNROLL
+        for (level = 0; level < levels; level++) {
+            a[c][0] = HYBRID__V_ADD(HYBRID__V_LOAD(p + level * HYBRID__V_FN(level)), a[c][0]);
+            a[c][1] = HYBRID__V_ADD(HYBRID__V_LOAD(p + level * HYBRID__V_FN(level) + HYBRID__V_N), a[c][1]);
+        }
+        if (levels >= 0) {
+            HYBRID__V_STORE(p + levels * HYBRID__V_FN(level), a[c][0]);
+            HYBRID__V_STORE(p + levels * HYBRID__V_FN(level) + HYBRID__V_N, a[c][1]);
+        }
+        v = HYBRID__V_SET1(x[c / 3 * 3 * x_stride + c % 3 * x_stride]);
+        a[c][0] = HYBRID__V_FMA(w0, v, zero);
+        a[c][1] = HYBRID__V_FMA(w1, v, zero);
+        HYBRID__IN_ORDER();
+    }
+}
+
 /* A panel times n columns of x: x[c * x_stride + i]. y: n columns, y_stride apart, of which rows are written when the last chunk is done. */
 HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm_tile)(const int n, const hybrid__gemm_chunk *chunk, const float *panel, const float *x, int64_t x_stride,
     float *waiting, float *y, int64_t y_stride, int rows)
 {
-    HYBRID__V stack[5][HYBRID__V_COLUMNS][2], a[HYBRID__V_COLUMNS][2];
+    HYBRID__V a[HYBRID__V_COLUMNS][2];
+    float *stack = chunk->stack;
     int64_t i;
     int t, c, level;
+    HYBRID__UNROLL
     for (c = 0; c < HYBRID__V_COLUMNS; c++) a[c][0] = a[c][1] = HYBRID__V_SET1(0.0f);    /* costs nothing, and gcc can see that all are set */
     for (t = 0; t < chunk->residues; t++) {
-        HYBRID__UNROLL
-        for (c = 0; c < n; c++) a[c][0] = a[c][1] = HYBRID__V_SET1(0.0f);
-        HYBRID__UNROLL_2
-        for (i = 0; i < chunk->run; i++) {
+        if (t & 1) HYBRID__V_FN(gemm_join)(n, 0, a, panel, x, x_stride, stack);
+        else if (t & 2) HYBRID__V_FN(gemm_join)(n, 1, a, panel, x, x_stride, stack);
+        else if (t & 4) HYBRID__V_FN(gemm_join)(n, 2, a, panel, x, x_stride, stack);
+        else if (t & 8) HYBRID__V_FN(gemm_join)(n, 3, a, panel, x, x_stride, stack);
+        else if (t) HYBRID__V_FN(gemm_join)(n, 4, a, panel, x, x_stride, stack);
+        else HYBRID__V_FN(gemm_join)(n, -1, a, panel, x, x_stride, stack);
+        panel += HYBRID__V_FN(panel);
+        x++;
+        HYBRID__UNROLL_4
+        for (i = 1; i < chunk->run; i++) {
             HYBRID__V w0 = HYBRID__V_LOAD(panel), w1 = HYBRID__V_LOAD(panel + HYBRID__V_N);
             HYBRID__UNROLL
             for (c = 0; c < n; c++) {
@@ -25008,13 +25093,13 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm_tile)(const int n, const 
             x++;
         }
         panel += 16;
-        for (level = 0; t >> level & 1; level++) {
-            HYBRID__UNROLL
-            for (c = 0; c < n; c++) { a[c][0] = HYBRID__V_ADD(stack[level][c][0], a[c][0]); a[c][1] = HYBRID__V_ADD(stack[level][c][1], a[c][1]); }
-        }
-        if (t + 1 < chunk->residues) {
-            HYBRID__UNROLL
-            for (c = 0; c < n; c++) { stack[level][c][0] = a[c][0]; stack[level][c][1] = a[c][1]; }
+    }
+    for (level = 0; !(t >> level & 1); level++) {
+        const float *p = stack + level * HYBRID__V_FN(level);
+        HYBRID__UNROLL
+        for (c = 0; c < n; c++) {
+            a[c][0] = HYBRID__V_ADD(HYBRID__V_LOAD(p + c * HYBRID__V_FN(panel)), a[c][0]);
+            a[c][1] = HYBRID__V_ADD(HYBRID__V_LOAD(p + c * HYBRID__V_FN(panel) + HYBRID__V_N), a[c][1]);
         }
     }
     for (level = 0; chunk->index >> level & 1; level++) {
@@ -25061,13 +25146,13 @@ static void HYBRID__V_FN(gemm_plan)(int64_t k, int *residues, int *panels, int *
     int64_t panel = 32 * HYBRID__V_FN(panel_stride)(k) * (int64_t)sizeof(float);
     *levels = 0;
     for (*panels = HYBRID__V_FN(panels); *panels > 1 && panel * *panels > HYBRID__V_PACKED; *panels /= 2) {}
-    for (*residues = 32; *residues > 1 && panel * *residues / 32 > HYBRID__V_CHUNK(*panels); *residues /= 2) ++*levels;
+    for (*residues = 32; *residues > 1 && panel * *residues / 32 > HYBRID__V_CHUNK; *residues /= 2) ++*levels;
 }
 static size_t HYBRID__V_FN(gemm_scratch)(int64_t k, int n)
 {
     int residues, panels, levels;
     HYBRID__V_FN(gemm_plan)(k, &residues, &panels, &levels);
-    return sizeof(float) * (size_t)panels * (32 * (size_t)HYBRID__V_FN(panel_stride)(k) + (size_t)n * HYBRID__V_FN(panel) * (size_t)levels);
+    return sizeof(float) * ((size_t)panels * (32 * (size_t)HYBRID__V_FN(panel_stride)(k) + (size_t)n * HYBRID__V_FN(panel) * (size_t)levels) + HYBRID__V_FN(stack));
 }
 
 /* Columns first .. first + n of one panel in one chunk. */
@@ -25095,11 +25180,12 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm)(const hybrid_type type, 
     const int R = HYBRID__V_FN(panel);
     hybrid__gemm_chunk chunk;
     int64_t r, stride = HYBRID__V_FN(panel_stride)(k);
-    float *packed = (float *)scratch;
+    float *packed = (float *)scratch + HYBRID__V_FN(stack);
     int panels, levels, p, c, step;
     HYBRID__V_FN(gemm_plan)(k, &chunk.residues, &panels, &levels);
     chunk.run = (k + 31) / 32;
     chunk.last = 32 / chunk.residues - 1;
+    chunk.stack = (float *)scratch;
     chunk.waiting = packed + panels * 32 * stride;
     chunk.level_size = (int64_t)n * R * panels;
     for (r = r0; r < r1; r += panels * R) {
@@ -25204,7 +25290,7 @@ HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #define HYBRID__V_TARGET
 #define HYBRID__V_TILE             6
 #define HYBRID__V_COLUMNS          12
-#define HYBRID__V_CHUNK(panels)    (128 << 10)
+#define HYBRID__V_CHUNK            (128 << 10)
 #define HYBRID__V_PACKED           (1 << 20)
 
 #define HYBRID__V_SET1(x)          vdupq_n_f32(x)
@@ -26031,6 +26117,8 @@ static const hybrid__cpu_kernels HYBRID__V_FN(cpu_kernels) = {
 
 enum {
     HYBRID__V_FN(panel) = 2 * HYBRID__V_N,         /* rows of weights a tile: two vectors */
+    HYBRID__V_FN(level) = HYBRID__V_COLUMNS * 2 * HYBRID__V_N,     /* sums of a tile */
+    HYBRID__V_FN(stack) = 5 * HYBRID__V_COLUMNS * 2 * HYBRID__V_N,
     HYBRID__V_FN(panels) = 64 / (2 * HYBRID__V_N)  /* panels that are packed at once, at most */
 };
 
@@ -26094,55 +26182,91 @@ HYBRID__INLINE int64_t HYBRID__V_FN(panel_stride)(int64_t k) { return (k + 31) /
 
 enum { HYBRID__V_FN(pack_ahead) = 2 };             /* groups of 32 weights that are fetched before they are packed (more, or whole panels: slower) */
 
-/* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist.
+/* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist; the others, and what is behind the end of a row, are zeros.
  * The rows after them come next: their start is fetched, too. */
 HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k, int n, float *panel)
 {
-    const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
+    const size_t group = 32 * (type == HYBRID_TYPE_F32 ? 4 : 2);
+    const int R = HYBRID__V_FN(panel);
     int64_t run = (k + 31) / 32, stride = HYBRID__V_FN(panel_stride)(k), i;
+    char padded[2 * HYBRID__V_N * 32 * 4];
     int l, r, j;
-    for (i = 0; i < run; i++) {
-        const char *next = w + (i + HYBRID__V_FN(pack_ahead)) * 32 * size;
-        if (i + HYBRID__V_FN(pack_ahead) >= run) next += (size_t)HYBRID__V_FN(panel) * row_bytes - (size_t)run * 32 * (size_t)size;
-        HYBRID__V_NEXT_ROWS(next, row_bytes, HYBRID__V_FN(panel));
+    for (i = 0; i < run; i++, panel += R) {
+        const char *p = w + (size_t)i * group, *next = p + HYBRID__V_FN(pack_ahead) * group;
+        size_t step = row_bytes;
+        if (i + HYBRID__V_FN(pack_ahead) >= run) next += (size_t)R * row_bytes - (size_t)run * group;
+        HYBRID__V_NEXT_ROWS(next, row_bytes, R);
         HYBRID__UNUSED(next);
-        for (r = 0; r < HYBRID__V_FN(panel); r += HYBRID__V_N)
-            for (l = 0; l < 32; l += HYBRID__V_N) {
-                int64_t at = i * 32 + l, left = k - at;
+        if (n < R || (i + 1) * 32 > k) {
+            memset(padded, 0, sizeof padded);
+            for (r = 0; r < n; r++) memcpy(padded + (size_t)r * group, p + (size_t)r * row_bytes, HYBRID__MIN(group, (size_t)(k - i * 32) * (group / 32)));
+            p = padded;
+            step = group;
+        }
+        HYBRID__UNROLL
+        for (l = 0; l < 32; l += HYBRID__V_N)
+            for (r = 0; r < R; r += HYBRID__V_N) {
                 HYBRID__V block[HYBRID__V_N];
                 HYBRID__UNROLL
-                for (j = 0; j < HYBRID__V_N; j++) {
-                    const char *p = w + (size_t)(r + j) * row_bytes + at * size;
-                    if (r + j >= n || left <= 0) block[j] = HYBRID__V_SET1(0.0f);
-                    else if (left >= HYBRID__V_N) block[j] = HYBRID__V_FN(weights)(type, p);
-                    else {
-                        char tail[HYBRID__V_N * 4] = { 0 };
-                        memcpy(tail, p, (size_t)left * (size_t)size);
-                        block[j] = HYBRID__V_FN(weights)(type, tail);
-                    }
-                }
+                for (j = 0; j < HYBRID__V_N; j++) block[j] = HYBRID__V_FN(weights)(type, p + (size_t)(r + j) * step + (size_t)l * (group / 32));
                 HYBRID__V_TRANSPOSE(block);
                 HYBRID__UNROLL
-                for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_STORE(panel + hybrid__residue(l + j) * stride + i * HYBRID__V_FN(panel) + r, block[j]);
+                for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_STORE(panel + hybrid__residue(l + j) * stride + r, block[j]);
             }
     }
 }
 
 /* ---- the tile ------------------------------------------------------------------------------------------------------- */
 
+/* The first step of a residue, and between its lines the last of the residue before: its sums take those of `levels` residues (or of pairs, fours
+ * .. of them) that waited, and wait themselves. levels < 0: there is none before. In between, since a burst of 12 stores delays the products of
+ * Zen 3 by some 20 cycles. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm_join)(const int n, const int levels, HYBRID__V a[HYBRID__V_COLUMNS][2], const float *panel,
+    const float *x, int64_t x_stride, float *stack)
+{
+    const HYBRID__V w0 = HYBRID__V_LOAD(panel), w1 = HYBRID__V_LOAD(panel + HYBRID__V_N), zero = HYBRID__V_SET1(0.0f);
+    int c, level;
+    HYBRID__UNROLL
+    for (c = 0; c < n; c++) {
+        float *p = stack + c * HYBRID__V_FN(panel);
+        HYBRID__V v;
+        HYBRID__UNROLL
+        for (level = 0; level < levels; level++) {
+            a[c][0] = HYBRID__V_ADD(HYBRID__V_LOAD(p + level * HYBRID__V_FN(level)), a[c][0]);
+            a[c][1] = HYBRID__V_ADD(HYBRID__V_LOAD(p + level * HYBRID__V_FN(level) + HYBRID__V_N), a[c][1]);
+        }
+        if (levels >= 0) {
+            HYBRID__V_STORE(p + levels * HYBRID__V_FN(level), a[c][0]);
+            HYBRID__V_STORE(p + levels * HYBRID__V_FN(level) + HYBRID__V_N, a[c][1]);
+        }
+        v = HYBRID__V_SET1(x[c / 3 * 3 * x_stride + c % 3 * x_stride]);
+        a[c][0] = HYBRID__V_FMA(w0, v, zero);
+        a[c][1] = HYBRID__V_FMA(w1, v, zero);
+        HYBRID__IN_ORDER();
+    }
+}
+
 /* A panel times n columns of x: x[c * x_stride + i]. y: n columns, y_stride apart, of which rows are written when the last chunk is done. */
 HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm_tile)(const int n, const hybrid__gemm_chunk *chunk, const float *panel, const float *x, int64_t x_stride,
     float *waiting, float *y, int64_t y_stride, int rows)
 {
-    HYBRID__V stack[5][HYBRID__V_COLUMNS][2], a[HYBRID__V_COLUMNS][2];
+    HYBRID__V a[HYBRID__V_COLUMNS][2];
+    float *stack = chunk->stack;
     int64_t i;
     int t, c, level;
+    HYBRID__UNROLL
     for (c = 0; c < HYBRID__V_COLUMNS; c++) a[c][0] = a[c][1] = HYBRID__V_SET1(0.0f);    /* costs nothing, and gcc can see that all are set */
     for (t = 0; t < chunk->residues; t++) {
-        HYBRID__UNROLL
-        for (c = 0; c < n; c++) a[c][0] = a[c][1] = HYBRID__V_SET1(0.0f);
-        HYBRID__UNROLL_2
-        for (i = 0; i < chunk->run; i++) {
+        if (t & 1) HYBRID__V_FN(gemm_join)(n, 0, a, panel, x, x_stride, stack);
+        else if (t & 2) HYBRID__V_FN(gemm_join)(n, 1, a, panel, x, x_stride, stack);
+        else if (t & 4) HYBRID__V_FN(gemm_join)(n, 2, a, panel, x, x_stride, stack);
+        else if (t & 8) HYBRID__V_FN(gemm_join)(n, 3, a, panel, x, x_stride, stack);
+        else if (t) HYBRID__V_FN(gemm_join)(n, 4, a, panel, x, x_stride, stack);
+        else HYBRID__V_FN(gemm_join)(n, -1, a, panel, x, x_stride, stack);
+        panel += HYBRID__V_FN(panel);
+        x++;
+        HYBRID__UNROLL_4
+        for (i = 1; i < chunk->run; i++) {
             HYBRID__V w0 = HYBRID__V_LOAD(panel), w1 = HYBRID__V_LOAD(panel + HYBRID__V_N);
             HYBRID__UNROLL
             for (c = 0; c < n; c++) {
@@ -26154,13 +26278,13 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm_tile)(const int n, const 
             x++;
         }
         panel += 16;
-        for (level = 0; t >> level & 1; level++) {
-            HYBRID__UNROLL
-            for (c = 0; c < n; c++) { a[c][0] = HYBRID__V_ADD(stack[level][c][0], a[c][0]); a[c][1] = HYBRID__V_ADD(stack[level][c][1], a[c][1]); }
-        }
-        if (t + 1 < chunk->residues) {
-            HYBRID__UNROLL
-            for (c = 0; c < n; c++) { stack[level][c][0] = a[c][0]; stack[level][c][1] = a[c][1]; }
+    }
+    for (level = 0; !(t >> level & 1); level++) {
+        const float *p = stack + level * HYBRID__V_FN(level);
+        HYBRID__UNROLL
+        for (c = 0; c < n; c++) {
+            a[c][0] = HYBRID__V_ADD(HYBRID__V_LOAD(p + c * HYBRID__V_FN(panel)), a[c][0]);
+            a[c][1] = HYBRID__V_ADD(HYBRID__V_LOAD(p + c * HYBRID__V_FN(panel) + HYBRID__V_N), a[c][1]);
         }
     }
     for (level = 0; chunk->index >> level & 1; level++) {
@@ -26207,13 +26331,13 @@ static void HYBRID__V_FN(gemm_plan)(int64_t k, int *residues, int *panels, int *
     int64_t panel = 32 * HYBRID__V_FN(panel_stride)(k) * (int64_t)sizeof(float);
     *levels = 0;
     for (*panels = HYBRID__V_FN(panels); *panels > 1 && panel * *panels > HYBRID__V_PACKED; *panels /= 2) {}
-    for (*residues = 32; *residues > 1 && panel * *residues / 32 > HYBRID__V_CHUNK(*panels); *residues /= 2) ++*levels;
+    for (*residues = 32; *residues > 1 && panel * *residues / 32 > HYBRID__V_CHUNK; *residues /= 2) ++*levels;
 }
 static size_t HYBRID__V_FN(gemm_scratch)(int64_t k, int n)
 {
     int residues, panels, levels;
     HYBRID__V_FN(gemm_plan)(k, &residues, &panels, &levels);
-    return sizeof(float) * (size_t)panels * (32 * (size_t)HYBRID__V_FN(panel_stride)(k) + (size_t)n * HYBRID__V_FN(panel) * (size_t)levels);
+    return sizeof(float) * ((size_t)panels * (32 * (size_t)HYBRID__V_FN(panel_stride)(k) + (size_t)n * HYBRID__V_FN(panel) * (size_t)levels) + HYBRID__V_FN(stack));
 }
 
 /* Columns first .. first + n of one panel in one chunk. */
@@ -26241,11 +26365,12 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm)(const hybrid_type type, 
     const int R = HYBRID__V_FN(panel);
     hybrid__gemm_chunk chunk;
     int64_t r, stride = HYBRID__V_FN(panel_stride)(k);
-    float *packed = (float *)scratch;
+    float *packed = (float *)scratch + HYBRID__V_FN(stack);
     int panels, levels, p, c, step;
     HYBRID__V_FN(gemm_plan)(k, &chunk.residues, &panels, &levels);
     chunk.run = (k + 31) / 32;
     chunk.last = 32 / chunk.residues - 1;
+    chunk.stack = (float *)scratch;
     chunk.waiting = packed + panels * 32 * stride;
     chunk.level_size = (int64_t)n * R * panels;
     for (r = r0; r < r1; r += panels * R) {
@@ -26407,6 +26532,7 @@ typedef struct hybrid__matmul_part {       /* one matrix of the op */
 
 typedef struct hybrid__matmul_job {
     const hybrid__op_matmul *op;
+    const hybrid__cpu_kernels *rows;       /* which add */
     hybrid__matmul_part part[4];
     const hybrid__act_format *format[4];   /* the distinct ones */
     char   *format_acts[4];
@@ -26444,6 +26570,7 @@ static size_t hybrid__matmul_plan(hybrid__matmul_job *job, hybrid__isa isa, int 
     int i, f;
     memset(job, 0, sizeof *job);
     job->op = op;
+    job->rows = hybrid__cpu_kernels_for(isa);
     for (i = 0; i < op->n_out; i++) {
         const hybrid__tensor *w = op->out[i].w;
         hybrid__matmul_part *part = &job->part[i];
@@ -26522,23 +26649,21 @@ static void hybrid__matmul_chunk(void *arg, int chunk, int lane)
     float *tile = (float *)(void *)(scratch + job->tile_at);
     const hybrid__matmul_out *out;
     const hybrid__matmul_part *part;
-    int64_t r0, r1, r, n;
+    int64_t r0, r1, stride;
+    float *y;
     int i, p = op->n_out - 1;
     while (!job->part[p].kernel || job->part[p].first_chunk > chunk) p--;
     out = &op->out[p];
     part = &job->part[p];
     r0 = (chunk - part->first_chunk) * part->chunk_rows;
     r1 = HYBRID__MIN(r0 + part->chunk_rows, out->w->ne[1]);
-    n = r1 - r0;
-    if (!out->add) hybrid__matmul_rows(part, out->w, op->n, out->y + r0, out->y_stride, r0, r1, scratch);
-    else hybrid__matmul_rows(part, out->w, op->n, tile, part->chunk_rows, r0, r1, scratch);
-    if (!out->add && !out->bias) return;
+    y = out->add ? tile : out->y + r0;
+    stride = out->add ? part->chunk_rows : out->y_stride;
+    hybrid__matmul_rows(part, out->w, op->n, y, stride, r0, r1, scratch);
     for (i = 0; i < op->n; i++) {
-        float *y = out->y + i * out->y_stride + r0;
-        const float *t = tile + i * part->chunk_rows, *bias = out->bias ? out->bias + r0 : NULL, *add = out->add ? out->add + i * out->add_stride + r0 : NULL;
-        if (add && bias) for (r = 0; r < n; r++) y[r] = add[r] + (t[r] + bias[r]);
-        else if (add) for (r = 0; r < n; r++) y[r] = add[r] + t[r];
-        else for (r = 0; r < n; r++) y[r] += bias[r];
+        float *t = y + i * stride;
+        if (out->bias) job->rows->add(t, t, out->bias + r0, r1 - r0);
+        if (out->add) job->rows->add(out->y + i * out->y_stride + r0, out->add + i * out->add_stride + r0, t, r1 - r0);
     }
 }
 
@@ -31848,6 +31973,7 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__INLINE
 #undef HYBRID__INT_GEMM_TYPE
 #undef HYBRID__INT_KERNELS
+#undef HYBRID__IN_ORDER
 #undef HYBRID__ISSUE
 #undef HYBRID__JCASE_IS
 #undef HYBRID__JCASE_MANY
@@ -31944,7 +32070,7 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__TYPE
 #undef HYBRID__UNLIKELY
 #undef HYBRID__UNROLL
-#undef HYBRID__UNROLL_2
+#undef HYBRID__UNROLL_4
 #undef HYBRID__UNUSED
 #undef HYBRID__V
 #undef HYBRID__V_ABS

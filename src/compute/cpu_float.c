@@ -55,10 +55,11 @@ HYBRID__INLINE int hybrid__residue(int l) { return (l & 1) << 4 | (l & 2) << 2 |
 /* The 64 bytes more keep rows from falling on the same lines of a cache. */
 static size_t hybrid__act_split_bytes(int64_t k) { return hybrid__align((size_t)k, 32) * sizeof(float) + 64; }
 
-/* A chunk of residues (their panel stays in a near cache while all columns pass), and where its sums wait for the next chunks. */
+/* A chunk of residues (their panel stays in a near cache while all columns pass), and where its sums wait for the next. */
 typedef struct hybrid__gemm_chunk {
     int64_t run;
     int     residues, index, last;         /* residues: a power of 2. Chunk index of 0 .. last */
-    float  *waiting;                       /* [level][column of all][R] */
-    int64_t level_size;
+    float  *stack;                         /* [5 levels][column of a tile][R]: sums of residues of this chunk that wait for others */
+    float  *waiting;                       /* [level][column of all][R]: sums of chunks */
+    int64_t level_size;                    /* of waiting */
 } hybrid__gemm_chunk;

@@ -7,16 +7,23 @@
     #define HYBRID__PREFETCH(p) HYBRID__UNUSED(p)
 #endif
 
+/* The compiler leaves what stands before it before, and what stands after it after: the reads and writes of memory, and what waits for them. */
+#if defined(__GNUC__) || defined(__clang__)
+    #define HYBRID__IN_ORDER() __asm__ volatile("" ::: "memory")
+#else
+    #define HYBRID__IN_ORDER() ((void)0)
+#endif
+
 /* Before a loop of known, small length over an array of vectors: without it gcc -O2 leaves the array in memory. */
 #if defined(__clang__)
     #define HYBRID__UNROLL _Pragma("clang loop unroll(full)")
-    #define HYBRID__UNROLL_2 _Pragma("clang loop unroll_count(2)")
+    #define HYBRID__UNROLL_4 _Pragma("clang loop unroll_count(4)")
 #elif defined(__GNUC__)
     #define HYBRID__UNROLL _Pragma("GCC unroll 16")
-    #define HYBRID__UNROLL_2 _Pragma("GCC unroll 2")
+    #define HYBRID__UNROLL_4 _Pragma("GCC unroll 4")
 #else
     #define HYBRID__UNROLL
-    #define HYBRID__UNROLL_2
+    #define HYBRID__UNROLL_4
 #endif
 
 typedef struct hybrid__cpu_kernels {

@@ -31,6 +31,7 @@ typedef struct hybrid__matmul_part {       /* one matrix of the op */
 
 typedef struct hybrid__matmul_job {
     const hybrid__op_matmul *op;
+    const hybrid__cpu_kernels *rows;       /* which add */
     hybrid__matmul_part part[4];
     const hybrid__act_format *format[4];   /* the distinct ones */
     char   *format_acts[4];
@@ -68,6 +69,7 @@ static size_t hybrid__matmul_plan(hybrid__matmul_job *job, hybrid__isa isa, int 
     int i, f;
     memset(job, 0, sizeof *job);
     job->op = op;
+    job->rows = hybrid__cpu_kernels_for(isa);
     for (i = 0; i < op->n_out; i++) {
         const hybrid__tensor *w = op->out[i].w;
         hybrid__matmul_part *part = &job->part[i];
@@ -146,23 +148,21 @@ static void hybrid__matmul_chunk(void *arg, int chunk, int lane)
     float *tile = (float *)(void *)(scratch + job->tile_at);
     const hybrid__matmul_out *out;
     const hybrid__matmul_part *part;
-    int64_t r0, r1, r, n;
+    int64_t r0, r1, stride;
+    float *y;
     int i, p = op->n_out - 1;
     while (!job->part[p].kernel || job->part[p].first_chunk > chunk) p--;
     out = &op->out[p];
     part = &job->part[p];
     r0 = (chunk - part->first_chunk) * part->chunk_rows;
     r1 = HYBRID__MIN(r0 + part->chunk_rows, out->w->ne[1]);
-    n = r1 - r0;
-    if (!out->add) hybrid__matmul_rows(part, out->w, op->n, out->y + r0, out->y_stride, r0, r1, scratch);
-    else hybrid__matmul_rows(part, out->w, op->n, tile, part->chunk_rows, r0, r1, scratch);
-    if (!out->add && !out->bias) return;
+    y = out->add ? tile : out->y + r0;
+    stride = out->add ? part->chunk_rows : out->y_stride;
+    hybrid__matmul_rows(part, out->w, op->n, y, stride, r0, r1, scratch);
     for (i = 0; i < op->n; i++) {
-        float *y = out->y + i * out->y_stride + r0;
-        const float *t = tile + i * part->chunk_rows, *bias = out->bias ? out->bias + r0 : NULL, *add = out->add ? out->add + i * out->add_stride + r0 : NULL;
-        if (add && bias) for (r = 0; r < n; r++) y[r] = add[r] + (t[r] + bias[r]);
-        else if (add) for (r = 0; r < n; r++) y[r] = add[r] + t[r];
-        else for (r = 0; r < n; r++) y[r] += bias[r];
+        float *t = y + i * stride;
+        if (out->bias) job->rows->add(t, t, out->bias + r0, r1 - r0);
+        if (out->add) job->rows->add(out->y + i * out->y_stride + r0, out->add + i * out->add_stride + r0, t, r1 - r0);
     }
 }
 
