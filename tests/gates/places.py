@@ -21,36 +21,36 @@ CONTRIBUTING = os.path.join(".github", "CONTRIBUTING.md")
 
 # An op that doubles, with a kernel of its own on the CPU and on the GPU: (file, what stands there, what is put before it).
 OP = [
-    ("src/compute/ops.inc", "    OP(top_k)\n", "    OP(twice) \\\n"),
-    ("src/compute/ops.inc", "    X(kv_row, ", "    X(twice,      (float *out, const float *x, int64_t n)) \\\n"),
+    ("src/compute/ops.inc", "    OP(top_k)\n", "    OP(redouble) \\\n"),
+    ("src/compute/ops.inc", "    X(kv_row, ", "    X(redouble,      (float *out, const float *x, int64_t n)) \\\n"),
     ("src/compute/op.c", "/* ---- the largest logits ---- */\n", """/* out = 2 x */
-typedef struct hybrid__op_twice {
+typedef struct hybrid__op_redouble {
     const float *x;
     int64_t n;
     float  *out;                        /* may be x */
-} hybrid__op_twice;
-HYBRID__INLINE double hybrid__bytes_twice(const hybrid__op_twice *op, const hybrid__batch *batch) { HYBRID__UNUSED(batch); return 8.0 * (double)op->n; }
+} hybrid__op_redouble;
+HYBRID__INLINE double hybrid__bytes_redouble(const hybrid__op_redouble *op, const hybrid__batch *batch) { HYBRID__UNUSED(batch); return 8.0 * (double)op->n; }
 
 """),
-    ("src/compute/cpu.c", "/* ---- the cache ---", """static void hybrid__cpu_twice_chunk(void *arg, int chunk, int lane)
+    ("src/compute/cpu.c", "/* ---- the cache ---", """static void hybrid__cpu_redouble_chunk(void *arg, int chunk, int lane)
 {
     const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
-    const hybrid__op_twice *op = (const hybrid__op_twice *)job->op;
+    const hybrid__op_redouble *op = (const hybrid__op_redouble *)job->op;
     const int64_t at = hybrid__cpu_row_begin(job, chunk);
     HYBRID__UNUSED(lane);
-    job->cpu->kernels->twice(op->out + at, op->x + at, hybrid__cpu_row_end(job, chunk) - at);
+    job->cpu->kernels->redouble(op->out + at, op->x + at, hybrid__cpu_row_end(job, chunk) - at);
 }
-static void hybrid__cpu_twice(hybrid__backend *be, const hybrid__op_twice *op) { hybrid__cpu_rows(be, op, op->n, 1, hybrid__cpu_twice_chunk); }
+static void hybrid__cpu_redouble(hybrid__backend *be, const hybrid__op_redouble *op) { hybrid__cpu_rows(be, op, op->n, 1, hybrid__cpu_redouble_chunk); }
 
 """),
-    ("src/compute/cpu_generic.c", "/* ---- the cache ---", """static void hybrid__twice_generic(float *out, const float *x, int64_t n)
+    ("src/compute/cpu_generic.c", "/* ---- the cache ---", """static void hybrid__redouble_generic(float *out, const float *x, int64_t n)
 {
     int64_t i;
     for (i = 0; i < n; i++) out[i] = 2 * x[i];
 }
 
 """),
-    ("src/compute/cpu_rows.inc", "/* ---- the cache ---", """static HYBRID__V_TARGET void HYBRID__V_FN(twice)(float *out, const float *x, int64_t n)
+    ("src/compute/cpu_rows.inc", "/* ---- the cache ---", """static HYBRID__V_TARGET void HYBRID__V_FN(redouble)(float *out, const float *x, int64_t n)
 {
     int64_t i;
     for (i = 0; i < n; i += HYBRID__V_N) {
@@ -60,31 +60,31 @@ static void hybrid__cpu_twice(hybrid__backend *be, const hybrid__op_twice *op) {
 }
 
 """),
-    ("src/cuda/kernels/rows.cu", "/* ---- element by element ---", """KERNEL __launch_bounds__(256) twice(const float *x, float *out, i64 n)
+    ("src/cuda/kernels/rows.cu", "/* ---- element by element ---", """KERNEL __launch_bounds__(256) redouble(const float *x, float *out, i64 n)
 {
     const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;
     if (i < n) out[i] = 2 * x[i];
 }
 
 """),
-    ("src/cuda/ops_rows.c", "\n#define HYBRID__CUDA_KERNELS_ROPE(X)", " X(twice)"),
-    ("src/cuda/ops_rows.c", "/* ---- the largest logits ---", """static void hybrid__cuda_op_twice(hybrid__cuda_at *at, const hybrid__op_twice *op)
+    ("src/cuda/ops_rows.c", "\n#define HYBRID__CUDA_KERNELS_ROPE(X)", " X(redouble)"),
+    ("src/cuda/ops_rows.c", "/* ---- the largest logits ---", """static void hybrid__cuda_op_redouble(hybrid__cuda_at *at, const hybrid__op_redouble *op)
 {
-    hybrid__op_twice o = *op;
+    hybrid__op_redouble o = *op;
     void *args[3];
     args[0] = &o.x; args[1] = &o.out; args[2] = &o.n;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, HYBRID__KERNEL_twice, hybrid__div_up(op->n, 256), 1, 1, 256, 1, 0, args);
+    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, HYBRID__KERNEL_redouble, hybrid__div_up(op->n, 256), 1, 1, 256, 1, 0, args);
 }
 
 """),
-    ("tests/ops.h", "static void draw_top_k(", """static void draw_twice(side *s, hybrid__op_twice *op)
+    ("tests/ops.h", "static void draw_top_k(", """static void draw_redouble(side *s, hybrid__op_redouble *op)
 {
     op->n = draw_values(s);
     op->out = draw_floats(s, op->n, 1);
     op->x = draw_chance(s, 50) ? op->out : draw_floats(s, op->n, 1);
     s->near = 0; s->exact = 1e-7;
 }
-static void exact_twice(side *s, const hybrid__op_twice *op)
+static void exact_redouble(side *s, const hybrid__op_redouble *op)
 {
     int64_t i;
     for (i = 0; i < op->n; i++) want(s, op->out + i, 2.0 * op->x[i]);
@@ -129,7 +129,7 @@ def builds(run, root, kind):
     emulator = os.path.join(os.path.dirname(os.path.dirname(HERE)), "build", "emu")
     if os.path.isdir(emulator):
         steps += [cc + flags + ["-DHYBRID_NO_SIMD", "tests/test_cuda_ops.c", "-o", "cuda_ops", "-lm", "-lpthread"], ["./cuda_ops"]]
-    env = dict(os.environ, HYBRID_ONLY="twice", HYBRID_CUDA_PATH=emulator, HYBRID_CUDA_CACHE="")
+    env = dict(os.environ, HYBRID_ONLY="redouble", HYBRID_CUDA_PATH=emulator, HYBRID_CUDA_CACHE="")
     for step in steps:
         status, out = run(step, cwd=root, env=env)
         if status or (step[0].startswith("./") and not re.search(r"^[1-9]\d+ passed, 0 failed", out, re.M)):
@@ -165,7 +165,7 @@ def places(box):
         copy_of(box.root, copy)
         add(copy, pieces, without="tests/ops.h")
         status, out = box.run(os.environ.get("CC", "cc").split() + ["-fsyntax-only", "-w", "-DHYBRID_NO_SIMD", "-Itests", "tests/test_ops.c"], cwd=copy)
-        box.expect("an %s that the tests do not draw is an error of the compiler" % kind, status != 0 and "draw_twice" in out, out)
+        box.expect("an %s that the tests do not draw is an error of the compiler" % kind, status != 0 and "draw_redouble" in out, out)
 
 
 def main():

@@ -18,7 +18,7 @@ ASKS, OPENS = r"hybrid__(stack_room|jarena_room|j\w+_enter)", "hybrid__stack_ope
 LIBC = {"snprintf": 8192, "vsnprintf": 8192, "strtod": 8192, "qsort": 2048}
 # Recursions that do not ask: how many of its calls may be open at a time, whatever the input.
 BOUNDED = {
-    "hybrid__cpu_experts": 2,           # a batch too large for the scratch in two parts
+    "hybrid__experts_run": 2,           # a batch too large for the scratch in two parts
     "hybrid__folder_expand": 8,         # a path with stars in it
     "hybrid__gguf_scan_array": 9,       # arrays in arrays (HYBRID_GGUF_MAX_DEPTH)
     "hybrid__jbuiltin_call": 2,         # a filter that asks a test
@@ -35,7 +35,7 @@ FOREIGN = r".*\b(spare->destroy|cu[A-Z]\w*|cublas\w+|nvrtc\w+|log|progress|trace
 HOLDS = [
     (r".*\b(allocator|a)\.\w+", r"hybrid__(default|counter)_{}"),
     (r".*\bbase\.\w+", r"hybrid__default_{}"),
-    (r".*\bbe->ops->\w+", r"hybrid__(cpu|cuda_be)_(op_)?{0}|hybrid__{0}_in_parts"),
+    (r".*\bbe->ops->\w+", r"hybrid__(cpu|cuda_be)_{}"),
     (r".*\b(device|gpu|host)(->|\.)ops->\w+", r"hybrid__(host|gpu)_(backend_)?{}"),
     (r".*\bhybrid__gpu_provider->\w+", r"hybrid__gpu_provider_{}"),
     (r"f->fn", r"hybrid__j[fglmt]_\w+"),
@@ -51,8 +51,8 @@ HOLDS = [
     (r".*\b(begin|end)", r"hybrid__amx_{}"),
     (r".*\w", r"(?!hybrid__(cpu|cuda|host|gpu|default|counter)_)hybrid__(\w+_)?{}(_\w+)?"),          # kernels, rules of a tokenizer
 ]
-# Called by qsort, by a new thread, before main; by a child of fork in the driver's place; by tests only, yet (an op that no model has).
-NOT_CALLED = r"hybrid__(falling|bias_order|worker_entry|cuda_register|forked_\w+|(cpu|cuda_be)_scale)"
+# Called by qsort, by a new thread, before main; by a child of fork in the driver's place.
+NOT_CALLED = r"hybrid__(falling|bias_order|worker_entry|cuda_register|forked_\w+)"
 
 
 def plain(title):
@@ -88,6 +88,7 @@ class Calls:
         for name in ("hybrid.h", "hybrid_cuda.h"):
             with open(os.path.join(root, name), encoding="utf-8") as f:
                 lines[name] = f.read().split("\n")
+        ops = re.findall(r"^    (?:OP|PARTS)\((\w+)\)", "\n".join(lines["hybrid.h"]), re.M)
         code = "\n".join(line for part in lines.values() for line in part if not re.match(r"static |HYBRID__\w+\(", line))
         code = re.sub(r"/\*.*?\*/", "", code, flags=re.S)
         called = {target for targets in self.calls.values() for target in targets}
@@ -97,6 +98,8 @@ class Calls:
         for caller, place in pointers:
             name, row = re.search(r"([^/]+):(\d+):\d+$", place).groups()
             line = lines[name][int(row) - 1]
+            if line.startswith("HYBRID__OPS("):                   # calls that are made from the list of ops: any of them
+                line = " ".join("be->ops->%s(" % op for op in ops)
             members = re.findall(r"((?:[\w.\]]|->)*(?:->|\.)\w+)\)?\(|\b(fn|lay|unpack|tile|progress|find|split)(?:\[0\])?\(", line)
             if not members:
                 self.wrong.append("%s: which member is called here? %s" % (place, line.strip()))
