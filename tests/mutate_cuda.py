@@ -50,8 +50,11 @@ MUTATIONS = [
     ("rope.cu", "if ((quadrant + 1) & 2)", "if (quadrant & 2)", OPS, "rope"),
     ("rope.cu", "*q = a * t.y + b * t.x;", "*q = a * t.y - b * t.x;", OPS, "rope"),
     ("rope.cu", "(neox ? half : 1)", "(neox ? half + half % 2 : 1)", OPS, "rope"),
+    ("rope.cu", "{ to[half + i] = from[half + i]; return; }", "return;", OPS, "rope"),
+    ("rope.cu", "*to = out + row * out_stride + (i64)head", "*to = out + row * x_stride + (i64)head", OPS, "rope"),
     ("embed.cu", "add ? fmaf(x, scale, *add) : x * scale", "add ? x + *add : x * scale", OPS, "embed"),
     ("embed.cu", "if (at >= k / 32) return;", "if (at > k / 32) return;", OPS, "embed"),
+    ("embed.cu", "if (add) add += (i64)blockIdx.y * k;", "if (add) add = to;", OPS, "embed"),
     # heads and the cache
     ("kv.cu", "if (i % 32 == 0) *(half_t *)block = f2h(d);", "if (i % 32 == 0) *(half_t *)block = f2h(d * 1.01f);", OPS, "attention Q8_0"),
     ("kv.cu", "k_cache + page * page_bytes_k + (i64)(head * 32 + p % 32) * row_bytes_k", "k_cache + page * page_bytes_k + (i64)(head * 32 + p % 31) * row_bytes_k", OPS, "attention F16 64"),
@@ -61,6 +64,7 @@ MUTATIONS = [
     ("kv.cu", "x[j] = first ? x[j] * t.x - other * t.y : other * t.y + x[j] * t.x;", "x[j] = first ? x[j] * t.x - other * t.y : other * t.x + x[j] * t.y;", OPS, "heads"),
     ("kv.cu", "is_q ? at : (at - a.n_head) % a.n_head_kv", "is_q ? at : (at - a.n_head) % (a.n_head_kv + 1)", OPS, "heads"),
     ("kv.cu", "if (i >= 2 * half) break;", "", OPS, "heads"),
+    ("kv.cu", "(is_q ? a.q_out : a.k_out) + row * a.out_stride", "(is_q ? a.q_out : a.k_out) + row * a.stride", OPS, "heads"),
     # attention: what is seen, the splits and their join
     ("attention_args.cu", "max(pos - window + 1, 0)", "max(pos - window, 0)", OPS, "window 50"),
     ("attention_args.cu", "while (pages * max_splits < total) pages *= 2;", "", OPS, "long attention"),
@@ -119,6 +123,7 @@ MUTATIONS = [
     ("matvec.cu", "for (int mask = 4; mask > 0; mask >>= 1) bits = max", "for (int mask = 2; mask > 0; mask >>= 1) bits = max", MATMUL, "few rows"),
     ("matvec.cu", "sum += shfl_xor(sum, 2);", "", MATMUL, "few rows"),
     ("matvec.cu", "if (lane == r * N + j) mine = v;", "if (lane == r + N * j) mine = v;", MATMUL, "few rows"),
+    ("matvec.cu", "mine += m.add[(i64)(first + j) * m.add_stride + row];", "mine += *y;", MATMUL, "few rows"),
     ("matvec.cu", "while (i < ms.n - 1 && *group >= groups_of(ms.m[i]))", "while (i < ms.n - 1 && *group > groups_of(ms.m[i]))", MATMUL, "several"),
     ("matvec.cu", "*(u32 *)(to + place_of(at & ~31, at & 31)) = word;", "*(u32 *)(to + at) = word;", MATMUL, "few rows"),
     ("matvec.cu", "there >= VALUES && ((u64)p & 15) == 0) {\n        uint4 u", "there >= 0) {\n        uint4 u", MATMUL, "few rows"),
@@ -131,6 +136,7 @@ MUTATIONS = [
     ("matbatch.cu", "whole = first + 16 * units <= limit ? units : units - 1;", "whole = units;", MATMUL, "few rows", CHECK),
     ("matbatch.cu", "for (int part = 0; part < WARPS; part++) v +=", "for (int part = 0; part < WARPS - 1; part++) v +=", MATMUL, "few rows"),
     ("matbatch.cu", "if (m.add) v += m.add[row * m.add_stride + first + r];", "", MATMUL, "few rows"),
+    ("matbatch.cu", "m.add[row * m.add_stride + first + r]", "m.y[row * m.y_stride + first + r]", MATMUL, "few rows"),
     ("quantize.cu", "half = i >> 4 & 1, t = i >> 2 & 3", "half = i >> 4 & 1, t = i >> 2 & 1", MATMUL, "few rows"),
     ("quantize.cu", "for (int mask = 8; mask > 0; mask >>= 1) sum +=", "for (int mask = 16; mask > 0; mask >>= 1) sum +=", MATMUL, "few rows"),
     ("quantize.cu", "r.q = inverse > 0.0f ? (int)rintf(v * inverse) : 0;", "r.q = inverse > 0.0f ? (int)(v * inverse) : 0;", MATMUL, "few rows"),
@@ -143,6 +149,8 @@ MUTATIONS = [
     ("gemm.cu", "bool valid = first + row < rows && k0 + 8 * chunk < k;", "bool valid = first + row < rows;", MATMUL, "many rows, own"),
     ("gemm_f32.cu", "sum[i / 4][i % 4] = fmaf(a[i / 4], b[i % 4], sum[i / 4][i % 4]);\n        }\n        block_sync();", "sum[i / 4][i % 4] = fmaf(a[i / 4], b[i % 4], sum[i / 4][i % 4]);\n        }", MATMUL, "many rows, own", CHECK),
     ("gemm_f32.cu", "first + row < rows && k0 + at < k ?", "first + row < rows ?", MATMUL, "many rows, own"),
+    ("gemm.cu", "\n                if (p.add) v += p.add[row * p.add_stride + column];", "\n                if (p.add) v += *y;", MATMUL, "many rows, own"),
+    ("gemm_f32.cu", "\n        if (p.add) v += p.add[row * p.add_stride + column];", "\n        if (p.add) v += *y;", MATMUL, "many rows, own"),
     # mixtures of experts: the choice, the order, the sum
     ("experts.cu", "(all[j] == x && j < id)", "(all[j] == x && j > id)", OPS, "route"),
     ("experts.cu", "if (x != x) x = lowest;", "", OPS, "route"),
@@ -160,6 +168,7 @@ MUTATIONS = [
     ("rows.cu", "x + (row * n_used + s) * n + i", "x + (row + s) * n + i", OPS, "combine"),
     ("rows.cu", "weights[row * n_used + s]", "weights[s]", OPS, "combine"),
     ("rows.cu", "v.x[j] += sum.x[j];", "v.x[j] = sum.x[j];", OPS, "combine"),
+    ("rows.cu", "vec<V> v = load_vec<V>(add + row * n + i), sum;", "vec<V> v = load_vec<V>(out + row * n + i), sum;", OPS, "combine"),
     # their products: one by one
     ("matvec.cu", "ids[row], row, memory", "ids[of_x], row, memory", MATMUL, "experts, one by one"),
     ("matvec.cu", "of_x = row / share;", "of_x = row;", MATMUL, "experts, one by one"),
