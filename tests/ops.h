@@ -347,7 +347,7 @@ static void draw_matmul(side *s, hybrid__op_matmul *op)
         o->add = draw_rows(s, op->n, out, o->add_stride);
     }
     s->level = k;
-    s->near = hybrid_type_block_size(type) > 1 || n_out > 1 ? 2e-2 : type == HYBRID_TYPE_F32 ? 1e-5 : 4e-3;      /* both sides round x, in ways of their own */
+    s->near = hybrid_type_block_size(type) > 1 || n_out > 1 ? 5e-2 : type == HYBRID_TYPE_F32 ? 1e-5 : 4e-3;      /* both sides round x, in ways of their own */
     s->exact = hybrid_type_block_size(type) > 1 || n_out > 1 ? 1.5e-2 : 2e-6;
 }
 static void exact_product(side *s, const hybrid__tensor *w, int64_t matrix, const float *x, const float *bias, const float *add, const float *y)
@@ -706,7 +706,7 @@ static void draw_experts(side *s, hybrid__op_experts *op)
     }
     s->limits.n_expert_used = op->n_used;
     s->level = k;
-    s->near = hybrid_type_block_size(type) > 1 ? 2e-2 : type == HYBRID_TYPE_F32 ? 1e-5 : 4e-3;
+    s->near = hybrid_type_block_size(type) > 1 ? 5e-2 : type == HYBRID_TYPE_F32 ? 1e-5 : 4e-3;
     s->exact = hybrid_type_block_size(type) > 1 ? 1.5e-2 : 2e-6;
 }
 static void exact_experts(side *s, const hybrid__op_experts *op)
