@@ -13,6 +13,7 @@ It also keeps the house rules that a compiler does not: every file of src/ is in
 static, there is no global that can change, names are ours, no string literal is longer than compilers must accept.
 """
 import argparse
+import functools
 import hashlib
 import os
 import re
@@ -62,13 +63,17 @@ TOKEN = re.compile(r"""
 ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]+|[0-7]{1,3}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.S)
 
 
+@functools.lru_cache(None)
 def tokens_of(text):
     """(kind, text, line) of every token that is not white space."""
-    line = 1
+    line, tokens = 1, []
     for m in TOKEN.finditer(text):
-        if m.lastgroup != "space":
-            yield m.lastgroup, m.group(), line
-        line += m.group().count("\n")
+        kind, token = m.lastgroup, m.group()
+        if kind != "space":
+            tokens.append((kind, token, line))
+        if "\n" in token:
+            line += token.count("\n")
+    return tokens
 
 
 def check_literals(path, text, problems):

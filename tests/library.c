@@ -1,3 +1,7 @@
-/* The library alone: what run_tests.py links the tests with that use only its interface. */
-#define HYBRID_IMPLEMENTATION
-#include "../src/hybrid_all.c"
+/* The library alone, and the seams of private.h: what run_tests.py links tests with. */
+#include "private.h"
+
+#define SEAM(name) \
+    extern __typeof__(hybrid__##name) *const seam_##name; \
+    __typeof__(hybrid__##name) *const seam_##name = hybrid__##name;
+SEAMS(SEAM)

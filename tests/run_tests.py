@@ -7,11 +7,13 @@
 
 Every test is one C program, built up to three times: as a user would (cc -O2), with AddressSanitizer and UBSan, and, where its first
 comment says [tsan], with ThreadSanitizer. One that says [emu] runs on the emulated GPU of tests/emu; [emu-reordered] and [emu-check] run it there
-once more, with another order of threads and copies, and with every access of the kernels checked. '[no-asan]' there keeps a test from the second; '[simd]' lets the sanitized builds have
-the kernels of this machine instead of the scalar ones; where they are beside the point, [no-simd] (and [emu]) leaves them out of the plain build,
-which halves its compile time. Builds that are not a user's anyhow also have HYBRID_STATIC: what a test does not call is not compiled then. HYBRID_SANITIZER (address, thread,
-or emulator in the gate that runs tests under qemu) tells a test that it is slow here, so that it can do less. What was built is kept in build/tests until a source changes.
-A test that includes interface.h sees the library as a program does: it is linked with tests/library.c, compiled once for all of them.
+once more, with another order of threads and copies, and with every access of the kernels checked. '[no-asan]' there keeps a test from the second.
+HYBRID_SANITIZER (address, thread, or emulator in the gate that runs tests under qemu) tells a test that it is slow here, so that it can do less.
+What was built is kept in build/tests until a source changes.
+Compiling the library takes longer than most tests run. So a test that includes interface.h (it sees the library as a program does) or private.h
+(it also calls private functions) is linked with tests/library.c, which is compiled once for all of them in each of the three ways, with all kernels.
+The others hold the library themselves, as one translation unit: with HYBRID_STATIC (what a test does not call is not compiled) and, under the
+sanitizers and where the first comment says [no-simd] or [emu], without the kernels of this machine.
 
 HYBRID_NO_SKIP   a skip is a failure (.ci/run sets it)     HYBRID_DATA     test data (default ../shared/data)
 HYBRID_MODELS    real models (default models)              HYBRID_JOBS     how many at a time (default: the processors)
@@ -43,8 +45,9 @@ SANITIZERS = {
 TIME_LIMIT = {"plain": 420, "asan": 600, "tsan": 420}
 EMU, EMU_CACHE = os.path.join("build", "emu"), os.path.join("build", "emu-cache")
 EMU_MODES = {"emu": {}, "emu-reordered": {"EMU_ORDER": "lifo", "EMU_DEFER": "1"}, "emu-check": {"EMU_CHECK": "1"}}
-NO_SIMD = ["-DHYBRID_NO_SIMD"]        # instrumented kernels take minutes to compile: only tests that say [simd] carry them
+NO_SIMD = ["-DHYBRID_NO_SIMD"]
 STATIC = ["-DHYBRID_STATIC"]
+LINKED = ["-DTEST_LINKED", "-w"]       # gcc warns of static functions in inline ones: that is how private.h leaves them out
 lock = threading.Lock()
 
 
@@ -129,12 +132,16 @@ def library_lock(program):
     return threading.Lock()
 
 
-def build_with_library(source, variant, command, program):
-    """The same for a test of the interface: the first one builds the library, the others wait for it."""
-    library = os.path.join(BUILD, "library-%s%s.o" % (variant, "" if NO_SIMD[0] in command else "-simd"))
+def build_library(variant, command):
+    """(path, None or what the compiler said) of the library as an object: whoever comes first builds it, the others wait."""
+    library = os.path.join(BUILD, "library-%s.o" % variant)
     with library_lock(library):
-        words = build(os.path.join("tests", "library.c"), command + ["-c"], library, ["-w"])
-    return words or build(source, command, program, [library, "-lm", "-lpthread"])
+        return library, build(os.path.join("tests", "library.c"), command + ["-c"], library, ["-w"])
+
+
+def build_with_library(source, variant, command, program):
+    library, words = build_library(variant, command)
+    return words or build(source, command + LINKED, program, [library, "-lm", "-lpthread"])
 
 
 def tail(text, lines=40):
@@ -158,11 +165,11 @@ def emulated(environment, mode):
 
 def run_test(job, total, environment):
     """Builds a test, and runs it in each of its modes."""
-    source, variant, command, prefix, modes, interface = job
+    source, variant, command, prefix, modes, linked = job
     name = os.path.basename(source)[:-2]
     program = os.path.join(BUILD, "%s-%s" % (name, variant))
     start = time.time()
-    words = build_with_library(source, variant, command, program) if interface else build(source, command, program)
+    words = build_with_library(source, variant, command, program) if linked else build(source, command, program)
     if words:
         say("FAILED %s (%s): it does not compile:\n%s" % (name, variant, tail(words)))
         return total.add(0, 1, 0)
@@ -278,27 +285,30 @@ def run_all(args, total, seconds):
             continue
         with open(source, encoding="utf-8") as f:
             head = f.read(2000)
-        interface = '#include "interface.h"' in head
-        static = [] if interface else STATIC
+        linked = re.search(r'^#include "(interface|private)\.h"', head, re.M) is not None
         modes = [mode for mode in EMU_MODES if "[%s]" % mode in head]
         if modes and not emulator:
             emulator.append(build_emulator())
         if modes and emulator[0]:
             total.skip(os.path.basename(source), "the emulated GPU could not be built: " + emulator[0])
             continue
-        jobs.append((source, "plain", compiler + ["-O2"] + (NO_SIMD + static if modes or "[no-simd]" in head else []), [],
-                     modes or [None], interface))
+        jobs.append((source, "plain", compiler + ["-O2"] + (NO_SIMD + STATIC if not linked and (modes or "[no-simd]" in head) else []), [],
+                     modes or [None], linked))
         for variant, offer in offers.items():
             if (variant == "tsan" and "[tsan]" not in head) or (variant == "asan" and "[no-asan]" in head):
                 continue
             if isinstance(offer, str):
                 total.skip("%s under %s" % (os.path.basename(source), variant), offer)
             else:
-                jobs.append((source, variant, offer[0] + static + ([] if "[simd]" in head else NO_SIMD), offer[1], modes[:1] or [None], interface))
+                jobs.append((source, variant, offer[0] + ([] if linked else STATIC + NO_SIMD), offer[1], modes[:1] or [None], linked))
     if not jobs:
         say("FAILED: no test fits %s" % args.names)
         total.add(0, 1, 0)
-    run_jobs(([] if args.names else fuzz_jobs(total, [], seconds)) + [functools.partial(run_test, job, total, environment) for job in jobs])
+    # The libraries first, what needs them last: nobody waits for them meanwhile.
+    commands = {job[1]: job[2] for job in jobs if job[5]}
+    run_jobs([functools.partial(build_library, variant, commands[variant]) for variant in sorted(commands)]
+             + ([] if args.names else fuzz_jobs(total, [], seconds))
+             + [functools.partial(run_test, job, total, environment) for job in sorted(jobs, key=lambda job: job[5])])
     if not args.names:
         told = {} if total.failed else {"HYBRID_TESTS_PASSED": "1"}
         gates = subprocess.Popen([sys.executable, "tests/gates/gates.py"], env=dict(os.environ, **told), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)

@@ -1,8 +1,6 @@
 /* A host that is not alone: it forks, and its children use and end what they inherited; its signals reach its own threads; it rounds otherwise
  * than C does, flushes subnormals and has exceptions trap, and neither its environment nor our numbers notice. [aarch64] */
-#define HYBRID_IMPLEMENTATION
-#include "../src/hybrid_all.c"
-#include "check.h"
+#include "private.h"
 #include <signal.h>
 #include <sys/wait.h>
 

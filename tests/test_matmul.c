@@ -1,9 +1,7 @@
 /* Matrix products with integer blocks: the scalar reference against double precision, every ISA of this machine against the reference bit
  * by bit, and the driver with its threads. Weights lie against pages that may not be touched. [simd] [aarch64] */
 #define _DEFAULT_SOURCE                 /* MAP_ANONYMOUS */
-#define HYBRID_IMPLEMENTATION
-#include "../src/hybrid_all.c"
-#include "check.h"
+#include "private.h"
 
 static const hybrid_type types[] = {
     HYBRID_TYPE_Q4_0, HYBRID_TYPE_Q4_1, HYBRID_TYPE_Q5_0, HYBRID_TYPE_Q5_1, HYBRID_TYPE_Q8_0,

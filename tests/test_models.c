@@ -1,8 +1,6 @@
 /* Models against transformers: every layer, logits and greedy text of tiny models of all architectures (tests/oracle/make_models.py),
  * and decode against prefill, bit for bit; mixtures of experts also with quantized matrices. */
-#define HYBRID_IMPLEMENTATION
-#include "../src/hybrid_all.c"
-#include "check.h"
+#include "private.h"
 
 #define TOLERANCE 1e-4
 #define SAME(a, b, n) (!memcmp(a, b, (size_t)(n) * sizeof(float)))

@@ -1,8 +1,6 @@
 /* [tsan] The types of tensors: layouts, decoders, encoders. Oracles: llama.cpp's bytes and values (shared/data/quant), gguf-py's values and
  * llama.cpp's errors (tests/oracle/make_quant.py), and plain statements in this file. [no-simd] */
-#define HYBRID_IMPLEMENTATION
-#include "../src/hybrid_all.c"
-#include "check.h"
+#include "private.h"
 
 static const hybrid_type all_types[] = { HYBRID_TYPE_F32, HYBRID_TYPE_F16, HYBRID_TYPE_BF16, HYBRID_TYPE_Q4_0, HYBRID_TYPE_Q4_1, HYBRID_TYPE_Q5_0, HYBRID_TYPE_Q5_1,
                                          HYBRID_TYPE_Q8_0, HYBRID_TYPE_Q2_K, HYBRID_TYPE_Q3_K, HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q5_K, HYBRID_TYPE_Q6_K };

@@ -1,7 +1,5 @@
 /* The sampler against a slow reference that sorts everything, against transformers (tests/oracle/make_sampler.py), and against chance (chi squared). [no-simd] */
-#define HYBRID_IMPLEMENTATION
-#include "../src/hybrid_all.c"
-#include "check.h"
+#include "private.h"
 #include <time.h>
 
 #ifndef M_PI

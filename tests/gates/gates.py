@@ -3,6 +3,7 @@
 
     python3 tests/gates/gates.py                  all gates; the last line is: N passed, N failed, N skipped
     python3 tests/gates/gates.py --only leaks     those whose name holds the word
+    HYBRID_GATE_TIMES=1 ...                       also says what every command took, in seconds of a processor
     python3 tests/gates/gates.py --prove          injects every known fault into a copy, and expects the gate to see it
 
 A gate is a function that gets a Box and says passed, failed or skipped, as often as it likes. Beside it stand its faults:
@@ -40,6 +41,7 @@ class Box:
         self.tmp = tempfile.mkdtemp(prefix="hybrid-gate-")
         self.counts = {"passed": 0, "failed": 0, "skipped": 0}
         self.lock = threading.Lock()
+        self.seconds = 0.0                                       # of processor time that its commands took
 
     def path(self, *parts):
         return os.path.join(self.root, *parts)
@@ -65,21 +67,28 @@ class Box:
 
     def run(self, command, cwd=None, timeout=600, **extra):
         """(exit status, stdout and stderr) of a command: a list, or a shell line."""
-        try:
-            done = subprocess.run(command, cwd=cwd or self.tmp, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout,
-                                  stdin=subprocess.DEVNULL, shell=isinstance(command, str), **extra)
-            return done.returncode, done.stdout.decode("utf-8", "replace")
-        except subprocess.TimeoutExpired:
-            return 124, "still running after %d s" % timeout
+        return self.timed(command, cwd, timeout, **extra)[:2]
 
-    def timed(self, command):
+    def timed(self, command, cwd=None, timeout=600, **extra):
         """(exit status, output, processor seconds) of a command and its children: other work on the machine changes it little."""
         with tempfile.TemporaryFile() as out:
-            child = subprocess.Popen(command, cwd=self.tmp, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+            child = subprocess.Popen(command, cwd=cwd or self.tmp, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                     shell=isinstance(command, str), **extra)
+            late = threading.Timer(timeout, child.kill)
+            late.start()
             _, status, usage = os.wait4(child.pid, 0)
-            child.returncode = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1
+            killed = not late.is_alive()
+            late.cancel()
+            seconds = usage.ru_utime + usage.ru_stime
+            child.returncode = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
+            with self.lock:
+                self.seconds += seconds
+            if os.environ.get("HYBRID_GATE_TIMES"):
+                print("    %6.1f s  [%s] %s" % (seconds, self.name, command if isinstance(command, str) else " ".join(command)), flush=True)
+            if killed:
+                return 124, "still running after %d s" % timeout, seconds
             out.seek(0)
-            return child.returncode, out.read().decode("utf-8", "replace"), usage.ru_utime + usage.ru_stime
+            return child.returncode, out.read().decode("utf-8", "replace"), seconds
 
     def parallel(self, function, items):
         with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
@@ -126,7 +135,8 @@ def run_gate(entry, root, quiet=False):
     finally:
         shutil.rmtree(box.tmp, ignore_errors=True)
     if not quiet:
-        print("  gate %-14s %3d passed, %d failed, %d skipped   %5.1f s" % (name, box.counts["passed"], box.counts["failed"], box.counts["skipped"], time.time() - start), flush=True)
+        print("  gate %-14s %3d passed, %d failed, %d skipped   %5.1f s, %5.1f s of processors"
+              % (name, box.counts["passed"], box.counts["failed"], box.counts["skipped"], time.time() - start, box.seconds), flush=True)
     return box.counts
 
 

@@ -1,0 +1,30 @@
+/* private: for tests that call private functions. Alone (cc tests/test_x.c -lm) such a test holds the library, as a program of one file does.
+ * run_tests.py says TEST_LINKED and links it with tests/library.c instead, which is compiled once for all tests: then the test compiles what it
+ * calls itself of the private functions, and what those call. Public functions (gnu_inline: "defined, but elsewhere") and the seams below, behind
+ * which all kernels stand, are the library's. */
+#ifndef PRIVATE_H
+#define PRIVATE_H
+#ifndef HYBRID_IMPLEMENTATION
+    #define HYBRID_IMPLEMENTATION
+#endif
+#ifdef TEST_LINKED
+    #define HYBRID_API extern __inline __attribute__((gnu_inline, noinline))
+#endif
+#include "../src/hybrid_all.c"
+#include "check.h"
+
+#define SEAMS(X) \
+    X(cpu_backend_create) X(cpu_limits_matrix) X(cpu_matmul) X(cpu_matmul_bytes) X(int_kernel_for) X(int_kernel_of) X(repack_for)
+
+#ifdef TEST_LINKED
+    #define SEAM(name) extern __typeof__(hybrid__##name) *const seam_##name;
+    SEAMS(SEAM)
+    #define hybrid__cpu_backend_create seam_cpu_backend_create
+    #define hybrid__cpu_limits_matrix  seam_cpu_limits_matrix
+    #define hybrid__cpu_matmul         seam_cpu_matmul
+    #define hybrid__cpu_matmul_bytes   seam_cpu_matmul_bytes
+    #define hybrid__int_kernel_for     seam_int_kernel_for
+    #define hybrid__int_kernel_of      seam_int_kernel_of
+    #define hybrid__repack_for         seam_repack_for
+#endif
+#endif

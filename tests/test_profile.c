@@ -1,0 +1,91 @@
+/* What the ops of a model are asked for and what HYBRID_PROFILE counts of them: the only test with it, so it holds a library of its own.
+ * [no-simd] [no-asan] */
+#define HYBRID_IMPLEMENTATION
+#define HYBRID_PROFILE
+#include "../src/hybrid_all.c"
+#include "check.h"
+
+/* A back end that looks at what it is asked for, and has another do it. */
+typedef struct spy { hybrid__backend_ops ops; const hybrid__backend_ops *real; int calls[HYBRID__OP_COUNT], wrong, gathered; double bytes; } spy;
+static spy watched;
+static void watch(hybrid__backend *be, hybrid__op id, const void *op, double bytes)
+{
+    hybrid__rows rows;
+    int n;
+    watched.calls[id]++;
+    watched.bytes += bytes;
+    if (id != HYBRID__OP_matmul && id != HYBRID__OP_experts) return;
+    rows = id == HYBRID__OP_matmul ? ((const hybrid__op_matmul *)op)->rows : ((const hybrid__op_experts *)op)->rows;
+    n = id == HYBRID__OP_matmul ? ((const hybrid__op_matmul *)op)->n : ((const hybrid__op_experts *)op)->n;
+    watched.gathered += rows == HYBRID__ROWS_OUT;
+    watched.wrong += n != (rows == HYBRID__ROWS_OUT ? be->batch->n_out : be->batch->n);
+}
+#define SPY(name_) \
+    static void spy_##name_(hybrid__backend *be, const hybrid__op_##name_ *op) \
+    { \
+        watch(be, HYBRID__OP_##name_, op, hybrid__bytes_##name_(op, be->batch)); \
+        watched.real->name_(be, op); \
+    }
+#define SPY_PARTS(name_)
+HYBRID__OPS(SPY, SPY_PARTS)
+#undef SPY
+
+static void test_model(const char *path)
+{
+    hybrid_model_desc md;
+    hybrid_context_desc cd;
+    hybrid_model *m = NULL;
+    hybrid_context *c = NULL;
+    hybrid_error e;
+    hybrid__backend *be;
+    const int32_t ids[7] = { 1, 5, 9, 13, 17, 21, 25 };
+    char text[4096], line[32], cut[16 + 1];
+    size_t length;
+    double bytes = 0;
+    int op, at = 0;
+    memset(&md, 0, sizeof md); memset(&cd, 0, sizeof cd);
+    md.path = path;
+    cd.n_ctx = 64; cd.n_seq = 2;
+    if (hybrid_model_load(NULL, &md, &m, &e) || hybrid_context_create(m, &cd, &c, &e)) { CHECK(0, "%s: %s", path, e.message); return; }
+    be = c->forward.stages[0].be;
+    memset(&watched, 0, sizeof watched);
+    watched.real = be->ops;
+    watched.ops = *be->ops;
+#define SPY(name_) watched.ops.name_ = spy_##name_;
+    HYBRID__OPS(SPY, SPY_PARTS)
+#undef SPY
+    be->ops = &watched.ops;
+    CHECK(!hybrid_batch_add(c, 0, ids, 7, &e) && !hybrid_batch_add(c, 1, ids, 3, &e) && !hybrid_decode(c, &e), "%s", e.message);
+    CHECK(!watched.wrong && watched.gathered >= 3, "%s: %d products do not know their rows, %d are of gathered ones", path, watched.wrong, watched.gathered);
+    TEST("profile");
+    for (op = 0; op < HYBRID__OP_COUNT; op++) {
+        CHECK(be->profile[op].calls == (uint64_t)watched.calls[op], "%s: %d calls of %s are %d", path, watched.calls[op], hybrid__op_name((hybrid__op)op), (int)be->profile[op].calls);
+        bytes += be->profile[op].bytes;
+    }
+    CHECK(bytes == watched.bytes && bytes > 0, "%g bytes, not %g", bytes, watched.bytes);
+    length = hybrid_context_profile(c, text, sizeof text);
+    CHECK(length == strlen(text) && hybrid_context_profile(c, NULL, 0) == length && hybrid_context_profile(NULL, NULL, 0) == 0, "%d characters", (int)length);
+    cut[16] = '#';
+    CHECK(hybrid_context_profile(c, cut, 16) == length && strlen(cut) == 15 && !strncmp(cut, text, 15) && cut[16] == '#', "cut: %s", cut);
+    CHECK(!strncmp(text, "op on cpu", 9), "%s", text);
+    for (op = 0; op < HYBRID__OP_COUNT; op++) {                /* a line for each op that was called, and no other */
+        snprintf(line, sizeof line, "\n%-12s", hybrid__op_name((hybrid__op)op));
+        CHECK((strstr(text, line) != NULL) == (watched.calls[op] > 0), "%s:\n%s", hybrid__op_name((hybrid__op)op), text);
+    }
+    for (op = 0; text[op]; op++) at += text[op] == '\n';
+    for (op = 0; op < HYBRID__OP_COUNT; op++) at -= watched.calls[op] > 0;
+    CHECK(at == 2, "a head, the ops, their sum:\n%s", text);
+    if (getenv("HYBRID_VERBOSE")) printf("%s", text);
+    hybrid_context_profile_reset(c);
+    CHECK(hybrid_context_profile(c, text, sizeof text) < length && !strstr(text, "matmul"), "%s", text);
+    be->ops = watched.real;
+    hybrid_context_destroy(c);
+    hybrid_model_destroy(m);
+}
+
+int main(void)
+{
+    test_model("examples/data/stories260K-q8_0.gguf");
+    test_model("tests/oracle/data/models/qwen2moe.gguf");
+    return test_end();
+}
