@@ -2,7 +2,8 @@
 import os
 import re
 
-from gates import ROOT, gate
+from compiling import ALONE, GRAPHED, MUSL, optimized
+from gates import LINKED, ROOT, gate
 from house import replace
 
 STACK = "macro macro2 call recur repr json cmp paren brk not minus plus pipe pow tern elif dots if".split()
@@ -21,22 +22,17 @@ def cases(box):
     if not os.path.isdir(folder):
         return box.passed("there are no cases beside this repository, which is as it should be on a user's machine")
     story = box.path("examples", "data", "stories260K-q8_0.gguf")
-    box.write("impl.c", '#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\n')
-
-    def library(build):
-        compiler, flags, name = build
-        return box.compiles(name, [compiler, "-O1", "-c", "impl.c", "-o", name, "-I", box.root] + flags)
-    musl = box.has("musl-gcc")
-    if not all(box.parallel(library, [("cc", [], "impl.o")] + [("musl-gcc", ["-DHYBRID_NO_SIMD"], "musl.o")] * musl)):
+    here = optimized(box, *GRAPHED)
+    musl = box.object("the implementation with musl", MUSL, ALONE)[0] if box.has("musl-gcc") else None
+    if not here:
         return None
 
-    def program(source, name, compiler="cc", held="impl.o"):
+    def program(source, name, compiler="gcc", held=here):
         """One that holds the library itself is linked with it like the others."""
-        return box.compiles(name, [compiler, "-O1", "-w", "-DHYBRID_IMPLEMENTED", "-DHYBRID_CUDA_IMPLEMENTED", "-I", box.root, source, held,
-                                   "-o", name, "-lm", "-lpthread"])
+        return box.compiles(name, [compiler, "-O1", "-w"] + LINKED + ["-I", box.root, source, held, "-o", name, "-lm", "-lpthread"])
 
     def says(title, command, right, wrong="$^"):
-        status, out = box.run(command, timeout=120)
+        status, out = box.run(command, timeout=120, env=dict(os.environ, HYBRID_DEVICE="cpu"))
         box.expect(title, status == 0 and re.search(right, out, re.S) and not re.search(wrong, out),
                    "exit status %s: %s" % (status, out[-2000:]))
 
@@ -58,7 +54,7 @@ def cases(box):
         status, out = box.run(["sh", os.path.join(folder, "15-output-replaces-device", "try.sh"), "./quantize", story])
         device, link = re.search(r"^crw\S* .*/null$", out, re.M), re.search(r"^l\S* .*link.gguf", out, re.M)
         box.expect("15: a device stays a device, a link a link", device and link, out)
-    if musl and program(os.path.join(folder, "06-template-recursion-small-stack", "stk.c"), "stk", "musl-gcc", "musl.o"):
+    if musl and program(os.path.join(folder, "06-template-recursion-small-stack", "stk.c"), "stk", "musl-gcc", musl):
         for what in STACK:
             says("06: %s on a stack of 128 KB" % what, ["./stk", "0", what], "survived")
     model = os.path.join(os.environ.get("HYBRID_MODELS", os.path.join(ROOT, "models")), "SmolLM2-135M-Instruct.Q4_1.gguf")

@@ -3,16 +3,22 @@ import glob
 import os
 import re
 
-from gates import gate
+from gates import LINKED, gate
 from house import in_declarations, in_header, replace
 from leaks import foreign_macros, left_behind
 
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror"]
 STANDARDS = [(["-x", "c"], "-std=c99"), (["-x", "c"], "-std=c11"), (["-x", "c++"], "-std=c++11")]
 COMPILERS = ["gcc", "clang"]
-OPTIMIZED = [("g++", ["-std=c++11", "-x", "c++"]), ("clang", ["-std=c99"])]     # gcc: gate stack, which has it write about frames
-ALONE = '#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\nint main(void) { return 0; }\n'
-IMPLEMENTATION = ALONE.replace("int main", '#include "hybrid_cuda.h"\nint main')
+OPTIMIZED = [("g++", ["-std=c++11", "-x", "c++"]), ("clang", ["-std=c99"])]
+GRAPHED = ("gcc", ["-std=c99", "-fcallgraph-info=su"])                    # gate stack: it has gcc write about frames
+ALONE = '#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\n'
+BOTH = ALONE + '#include "hybrid_cuda.h"\n'
+IMPLEMENTATION = BOTH + "int main(void) { return 0; }\n"
+WITHOUT_SIMD = ["cc", "-O1", "-Wall", "-Wextra", "-DHYBRID_NO_SIMD"]      # of ALONE: what gates link with that run something small
+UNOPTIMIZED = ["cc", "-O0", "-fno-pie", "-fno-pic"]                       # linked with -no-pie
+MUSL = ["musl-gcc", "-O1", "-DHYBRID_NO_SIMD"]
+MINGW = ["x86_64-w64-mingw32-gcc", "-O1", "-std=c99"] + WARNINGS          # of BOTH
 DECLARATIONS = '#include "hybrid.h"\n#include "hybrid.h"\n#include "hybrid_cuda.h"\n#include "hybrid_cuda.h"\nint main(void) { return 0; }\n'
 TIME_GOAL = 20.0        # seconds of processor time for cc -O2; said, not tested: a busy neighbour doubles it
 UNUSED = "static int hybrid__fault(int a) { int b = a; return a; }"
@@ -32,16 +38,13 @@ def build_all(box, source, cases):
 
 
 def optimized(box, compiler, flags):
-    """Both headers at -O2, without a word, into COMPILER.o; says how long it took."""
-    path, out = box.write("both.c", IMPLEMENTATION), os.path.join(box.tmp, compiler + ".o")
-    command = [compiler, "-O2"] + flags + WARNINGS + ["-I", box.root, "-c", path, "-o", out]
+    """The path of both headers at -O2, without a word; says how long it took. None: it does not compile."""
     title = "%s -O2 %s" % (compiler, flags[0])
-    status, words, seconds = box.timed(command)
-    box.expect(title, status == 0 and not words.strip(), "%s\n%s" % (" ".join(command), words))
-    if not box.quiet and status == 0:
+    path, seconds = box.object(title, [compiler, "-O2"] + flags + WARNINGS, BOTH)
+    if not box.quiet and path and seconds:
         print("  %s compiles both headers in %.1f s of processor time (goal, on an idle machine: %.0f); the object has %d KiB"
-              % (title, seconds, TIME_GOAL, os.path.getsize(out) // 1024), flush=True)
-    return status == 0
+              % (title, seconds, TIME_GOAL, os.path.getsize(path) // 1024), flush=True)
+    return path
 
 
 @gate("standards", faults=[
@@ -173,7 +176,8 @@ def without_text(box):
     """The same ids with and without text, and without threads, the plan exact in all, and no name of the text room left in the object."""
     path, story, said = box.write("ids.c", IDS_ONLY), box.path("examples", "data", "stories260K-q8_0.gguf"), []
     for name, flags in (("whole", []), ("no-threads", ["-DHYBRID_NO_THREADS"]), ("no-text", ["-DHYBRID_NO_TEXT"])):
-        if box.compiles("a program of ids, %s" % name, ["cc", "-O1", "-Wall", "-Wextra", "-DHYBRID_NO_SIMD"] + flags + ["-I", box.root, path, "-o", name, "-lm"]):
+        held, _ = box.object("a program of ids, %s" % name, WITHOUT_SIMD + flags, ALONE)
+        if held and box.compiles("a program of ids, %s, linked" % name, WITHOUT_SIMD + flags + LINKED + ["-I", box.root, path, held, "-o", name, "-lm"]):
             status, out = box.run([os.path.join(box.tmp, name), story])
             box.expect("the program of ids runs, %s" % name, status == 0, "exit status %d: %s" % (status, out))
             said.append(out)
@@ -190,19 +194,18 @@ def without_text(box):
 ])
 def units(box):
     """Two files that only use it and one that holds it, C and C++ mixed; also used from tcc, which cannot hold it."""
-    box.write("held.c", '#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\n')
     box.write("user.c", '#include "hybrid.h"\nconst char *from_user(void);\nconst char *from_user(void) { return hybrid_version(); }\n')
     main = '#include "hybrid.h"\n#include <string.h>\n%s const char *from_user(void);\nint main(void)\n{\n' \
            '    return strcmp(from_user(), hybrid_version()) || strcmp(hybrid_result_text(HYBRID_OK), "ok");\n}\n'
     box.write("main.c", main % "extern")
     box.write("main.cpp", main % 'extern "C"')
     include = ["-I", box.root]
-    held = box.compiles("the implementation", ["cc", "-c", "held.c"] + include)
+    held, _ = box.object("the implementation", UNOPTIMIZED, ALONE)
     user = box.compiles("a user", ["cc", "-c", "user.c"] + include)
     for compiler, source in (("cc", "main.c"), ("c++", "main.cpp"), ("tcc", "main.c")):
         if not box.has(compiler):
             box.skipped(source, "%s is not installed (tests/setup.sh installs it)" % compiler)
-        elif held and user and box.compiles(source, [compiler, source, "user.o", "held.o", "-o", "app", "-lm"] + include):
+        elif held and user and box.compiles(source, [compiler, source, "user.o", held, "-o", "app", "-lm"] + ["-no-pie"] * (compiler != "tcc") + include):
             status, out = box.run(["./app"])
             box.expect("%s of %s runs" % (source, compiler), status == 0, "exit status %d %s" % (status, out))
 
@@ -213,11 +216,13 @@ def units(box):
 ])
 def windows(box):
     """The Windows code, by a cross compiler: it builds, links, and leaves no macro of ours."""
-    cross = "x86_64-w64-mingw32-gcc"
+    cross = MINGW[0]
     if not box.has(cross):
         return box.skipped("Windows", "%s is not installed (tests/setup.sh installs it)" % cross)
     path = box.write("one.c", IMPLEMENTATION)
-    box.compiles("the header for Windows", [cross, "-O1", "-std=c99"] + WARNINGS + ["-I", box.root, path, "-o", "one.exe", "-lm"])
+    held, _ = box.object("the header for Windows", MINGW, BOTH)
+    if held:
+        box.compiles("it links", MINGW + LINKED + ["-I", box.root, path, held, "-o", "one.exe", "-lm"])
     box.compiles("the header for Windows, -std=gnu11", [cross, "-fsyntax-only", "-std=gnu11"] + WARNINGS + ["-I", box.root, path])
     macros, _ = left_behind(box, IMPLEMENTATION, [], cross)
     box.expect("macros left on Windows", macros and not foreign_macros(macros), ", ".join(foreign_macros(macros)))
@@ -235,17 +240,15 @@ def arm(box):
         return box.skipped("aarch64", "%s is not installed (tests/setup.sh installs it)" % cross)
     path = box.write("both.c", IMPLEMENTATION)
     box.compiles("both headers for aarch64", [cross, "-std=c99", "-fsyntax-only"] + WARNINGS + ["-I", box.root, path])
-    path = box.write("one.c", ALONE)
-    if not box.compiles("the header for aarch64", [cross, "-O2", "-std=c99"] + WARNINGS + ["-I", box.root, path, "-o", "one", "-static", "-lm"]):
+    library = [box.path("tests", "library.c"), "-o", "library.o"]
+    if not box.compiles("the library for aarch64", [cross, "-O2", "-std=c99", "-c"] + WARNINGS + library):
         return
     if not qemu:
         return box.skipped("running", "qemu-user is not installed (tests/setup.sh installs it)")
-    status, out = box.run([qemu, "./one"])
-    box.expect("an aarch64 program runs", status == 0, out)
 
     def run_test(test):
         name = os.path.basename(test)[:-2]
-        if not box.compiles(name, [cross, "-O1", "-w", "-DHYBRID_IMPLEMENTATION", "-DHYBRID_STATIC", "-I", box.path("tests"), test, "-o", name, "-static", "-lm"]):
+        if not box.compiles(name, [cross, "-O1", "-w", "-DTEST_LINKED", "-I", box.path("tests"), test, "library.o", "-o", name, "-static", "-lm"]):
             return
         status, out = box.run([qemu, os.path.join(box.tmp, name)], cwd=box.root, env=dict(os.environ, HYBRID_SANITIZER="emulator"))
         last = out.strip().split("\n")[-1]

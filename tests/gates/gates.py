@@ -10,6 +10,7 @@ A gate is a function that gets a Box and says passed, failed or skipped, as ofte
 (title, function that damages the copy of the repository whose path it gets). With HYBRID_NO_SKIP a skip is a failure.
 """
 import argparse
+import atexit
 import concurrent.futures
 import os
 import shutil
@@ -24,6 +25,8 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 JOBS = int(os.environ.get("HYBRID_JOBS", "0")) or os.cpu_count() or 1
 
 GATES = []      # (name, check, faults)
+OBJECTS = {}    # (repository, command, source text) -> [lock, path, exit status, words]: see Box.object
+OBJECTS_LOCK = threading.Lock()
 
 
 def gate(name, faults=()):
@@ -31,6 +34,18 @@ def gate(name, faults=()):
         GATES.append((name, check, list(faults)))
         return check
     return register
+
+
+# A program whose text holds the implementation, without it: what is linked with an object that holds it.
+LINKED = ["-DHYBRID_IMPLEMENTED", "-DHYBRID_CUDA_IMPLEMENTED"]
+
+
+def shared_folder(kept=[]):
+    with OBJECTS_LOCK:
+        if not kept:
+            kept.append(tempfile.mkdtemp(prefix="hybrid-gates-"))
+            atexit.register(shutil.rmtree, kept[0], ignore_errors=True)
+    return kept[0]
 
 
 class Box:
@@ -89,6 +104,25 @@ class Box:
                 return 124, "still running after %d s" % timeout, seconds
             out.seek(0)
             return child.returncode, out.read().decode("utf-8", "replace"), seconds
+
+    def object(self, what, command, text):
+        """The path of the object that a compiler's command, without files, makes of a source text; None when it fails or has something to say.
+        The implementation is compiled once for all gates that ask for the same; a program is linked with it that says LINKED. (path, seconds of
+        the processor; 0: it was there)."""
+        key = (self.root, tuple(command), text)
+        with OBJECTS_LOCK:
+            made = OBJECTS.setdefault(key, [threading.Lock(), None, None, None])
+        seconds = 0.0
+        with made[0]:
+            if made[1] is None:
+                folder = tempfile.mkdtemp(dir=shared_folder())
+                made[1] = os.path.join(folder, "held.o")
+                with open(os.path.join(folder, "held.c"), "w", encoding="utf-8") as f:
+                    f.write(text)
+                made[2], made[3], seconds = self.timed(command + ["-I", self.root, "-c", "held.c", "-o", "held.o"], folder)
+        _, path, status, words = made
+        self.expect(what, status == 0 and not words.strip(), "%s\n%s" % (" ".join(command), words))
+        return (path if status == 0 else None), seconds
 
     def parallel(self, function, items):
         with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:

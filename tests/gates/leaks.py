@@ -19,10 +19,10 @@ OURS = ("hybrid.h", "hybrid_cuda.h")
 
 def symbols(box, name, source, flags):
     """(kind, name) of every symbol of the object; constants of pointers count as constants: no position-independent code."""
-    path = box.write(name + ".c", source)
-    if not box.compiles(name, ["cc", "-O0", "-fno-pie", "-fno-pic", "-c", path, "-o", name + ".o", "-I", box.root] + flags):
+    path, _ = box.object(name, ["cc", "-O0", "-fno-pie", "-fno-pic"] + flags, source)
+    if not path:
         return []
-    _, out = box.run(["nm", name + ".o"])
+    _, out = box.run(["nm", path])
     return [(m.group(1), m.group(2)) for m in re.finditer(r"^[0-9a-f ]* ([A-Za-z]) (\S+)$", out, re.M)]
 
 

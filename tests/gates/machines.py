@@ -1,15 +1,16 @@
 """The same text on other machines: the story model under qemu, wine and node, statically with musl, and in 32 bits.
 
-Each machine builds examples/generate.c as its first comment says, with its own compiler, and must write what this one writes, bit by bit the
-same choices. One that cannot run the library must say so in a sentence: when it compiles, or when it starts."""
+Each machine builds examples/generate.c with its own compiler, and must write what this one writes, bit by bit the same choices. One that cannot run the library must say so in a sentence: when it compiles, or when it starts."""
 import os
 import shutil
 
-from gates import gate
+from compiling import ALONE, BOTH, MINGW, MUSL, WITHOUT_SIMD
+from gates import LINKED, gate
 from house import replace
 
 GENERATE = ["Once upon a time", "-n", "60", "-q"]
 M32 = ["gcc", "-m32", "-I/usr/include/x86_64-linux-gnu"]      # there Debian keeps <asm/errno.h> for both sizes
+HELD = {"musl": (MUSL, ALONE), "Windows": (MINGW, BOTH)}      # what other gates compile as well
 # title, how it builds, how it runs (None: it is only built: Debian's wine runs no program of 32 bits), what refuses it (None: nothing may)
 MACHINES = [
     ("armhf", ["arm-linux-gnueabihf-gcc", "-static"], ["qemu-arm"], None),
@@ -67,7 +68,8 @@ def machines(box):
         return folder
 
     here = folder_of("here")
-    if not box.compiles("this machine", ["cc", "-O1", "-DHYBRID_NO_SIMD", "generate.c", "-o", "generate", "-lm"], here):
+    held, _ = box.object("the implementation", WITHOUT_SIMD, ALONE)
+    if not held or not box.compiles("this machine", WITHOUT_SIMD + LINKED + ["generate.c", held, "-o", "generate", "-lm"], here):
         return
     status, want, words = stderr_apart(box, [os.path.join(here, "generate"), name] + GENERATE, here)
     box.expect("this machine", status == 0 and len(want) > 60, want + words)
@@ -79,7 +81,11 @@ def machines(box):
             return box.skipped(title, "%s is not installed (tests/setup.sh installs it)" % lacks)
         folder = folder_of(title)
         program = program_of(title, folder)
-        status, out, words = stderr_apart(box, [build[0], "-O1"] + build[1:] + ["generate.c", "-o", program, "-lm"], folder)
+        held = [box.object("the implementation for " + title, *HELD[title])[0]] if title in HELD else []
+        if None in held:
+            return None
+        command = [build[0], "-O1"] + build[1:] + (LINKED if held else []) + ["generate.c"] + held + ["-o", program, "-lm"]
+        status, out, words = stderr_apart(box, command, folder)
         if status and refusal:
             return box.expect("%s is refused by name" % title, refusal in words and "hybrid" in words, words)
         if status:

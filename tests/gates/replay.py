@@ -2,6 +2,7 @@
 import os
 import re
 
+from compiling import ALONE, UNOPTIMIZED, optimized
 from gates import gate
 from house import replace
 
@@ -17,16 +18,20 @@ def change_hash(path):
     ("a hash that is not the library's", lambda root: change_hash(os.path.join(root, "tests", "test_replay.c"))),
 ])
 def replay(box):
-    builds = [["gcc", "-O0"], ["gcc", "-O3", "-march=native"], ["clang", "-O2"]]
+    """The sources by gcc at -O3 for this very machine; the header as the gates symbols and standards compile it."""
+    builds = [("gcc -O3 -march=native", ["gcc", "-O3", "-march=native"], None),
+              ("cc -O0", UNOPTIMIZED + ["-no-pie"], lambda title: box.object(title, UNOPTIMIZED, ALONE)[0]),
+              ("clang -O2", ["clang", "-O2"], lambda title: optimized(box, "clang", ["-std=c99"]))]
 
     def one(build):
-        title = " ".join(build)
-        if not box.has(build[0]):
-            return box.skipped(title, "%s is not installed (tests/setup.sh does it)" % build[0])
+        title, command, held = build
+        if not box.has(command[0]):
+            return box.skipped(title, "%s is not installed (tests/setup.sh does it)" % command[0])
         program = os.path.join(box.folder(title.replace(" ", "")), "replay")
-        if not box.compiles(title, build + ["-DHYBRID_IMPLEMENTATION", "-I.", "-Itests", "tests/test_replay.c", "-o", program, "-lm", "-lpthread"], box.root):
+        with_it = [held("the implementation by " + title)] if held else ["-DHYBRID_IMPLEMENTATION"]
+        if None in with_it or not box.compiles(title, command + with_it + ["-I.", "-Itests", "tests/test_replay.c", "-o", program, "-lm", "-lpthread"], box.root):
             return None
-        status, out = box.run([program], box.root, 400)
+        status, out = box.run([program], box.root, 400, env=dict(os.environ, HYBRID_DEVICE="cpu"))
         ran = re.findall(r"(\d+) runs, one hash", out)
         return box.expect("%s gives the same hashes" % title, status == 0 and len(ran) >= 3 and all(int(n) > 10 for n in ran), out)
 

@@ -8,7 +8,7 @@ way from one asking to the next, or to the last function that is called."""
 import os
 import re
 
-from compiling import optimized
+from compiling import GRAPHED, optimized
 from gates import gate
 from house import in_header, replace
 
@@ -176,10 +176,11 @@ class Depths:
 def stack(box):
     if not box.has("gcc"):
         return box.skipped("gcc", "gcc is not installed (tests/setup.sh installs it)")
-    if not optimized(box, "gcc", ["-std=c99", "-fcallgraph-info=su"]):
+    path = optimized(box, *GRAPHED)
+    if not path:
         return None
     budget = int(re.search(r"HYBRID__STACK_BUDGET = (\d+) \* 1024", box.read("hybrid.h")).group(1)) * 1024
-    calls = Calls(os.path.join(box.tmp, "gcc.ci"), box.root)
+    calls = Calls(path[:-2] + ".ci", box.root)
     depths = Depths(calls)
     roots = [f for f in calls.calls if re.match(r"hybrid_[^_]", f)] + ["hybrid__worker_entry"]
     deepest = sorted((depths.of_call(f, budget) for f in roots), reverse=True)
