@@ -18,6 +18,7 @@ IMPLEMENTATION = BOTH + "int main(void) { return 0; }\n"
 WITHOUT_SIMD = ["cc", "-O1", "-Wall", "-Wextra", "-DHYBRID_NO_SIMD"]      # of ALONE: what gates link with that run something small
 UNOPTIMIZED = ["cc", "-O0", "-fno-pie", "-fno-pic"]                       # linked with -no-pie
 MUSL = ["musl-gcc", "-O1", "-DHYBRID_NO_SIMD"]
+AARCH64 = ["aarch64-linux-gnu-gcc", "-O2", "-std=c99"] + WARNINGS, ALONE + '#include "tests/library.c"\n'      # with what tests call of it
 MINGW = ["x86_64-w64-mingw32-gcc", "-O1", "-std=c99"] + WARNINGS          # of BOTH
 DECLARATIONS = '#include "hybrid.h"\n#include "hybrid.h"\n#include "hybrid_cuda.h"\n#include "hybrid_cuda.h"\nint main(void) { return 0; }\n'
 TIME_GOAL = 20.0        # seconds of processor time for cc -O2; said, not tested: a busy neighbour doubles it
@@ -234,21 +235,21 @@ def windows(box):
 ])
 def arm(box):
     """aarch64: the header by a cross compiler, and the tests that ask for it ('[aarch64]' in their first comment) under qemu."""
-    cross = "aarch64-linux-gnu-gcc"
+    cross = AARCH64[0][0]
     qemu = next((q for q in ("qemu-aarch64", "qemu-aarch64-static") if box.has(q)), None)
     if not box.has(cross):
         return box.skipped("aarch64", "%s is not installed (tests/setup.sh installs it)" % cross)
     path = box.write("both.c", IMPLEMENTATION)
     box.compiles("both headers for aarch64", [cross, "-std=c99", "-fsyntax-only"] + WARNINGS + ["-I", box.root, path])
-    library = [box.path("tests", "library.c"), "-o", "library.o"]
-    if not box.compiles("the library for aarch64", [cross, "-O2", "-std=c99", "-c"] + WARNINGS + library):
+    library, _ = box.object("the header for aarch64", *AARCH64)
+    if not library:
         return
     if not qemu:
         return box.skipped("running", "qemu-user is not installed (tests/setup.sh installs it)")
 
     def run_test(test):
         name = os.path.basename(test)[:-2]
-        if not box.compiles(name, [cross, "-O1", "-w", "-DTEST_LINKED", "-I", box.path("tests"), test, "library.o", "-o", name, "-static", "-lm"]):
+        if not box.compiles(name, [cross, "-O1", "-w", "-DTEST_LINKED", "-I", box.path("tests"), test, library, "-o", name, "-static", "-lm"]):
             return
         status, out = box.run([qemu, os.path.join(box.tmp, name)], cwd=box.root, env=dict(os.environ, HYBRID_SANITIZER="emulator"))
         last = out.strip().split("\n")[-1]

@@ -4,13 +4,13 @@ Each machine builds examples/generate.c with its own compiler, and must write wh
 import os
 import shutil
 
-from compiling import ALONE, BOTH, MINGW, MUSL, WITHOUT_SIMD
+from compiling import AARCH64, ALONE, BOTH, MINGW, MUSL, WITHOUT_SIMD
 from gates import LINKED, gate
 from house import replace
 
 GENERATE = ["Once upon a time", "-n", "60", "-q"]
 M32 = ["gcc", "-m32", "-I/usr/include/x86_64-linux-gnu"]      # there Debian keeps <asm/errno.h> for both sizes
-HELD = {"musl": (MUSL, ALONE), "Windows": (MINGW, BOTH)}      # what other gates compile as well
+HELD = {"musl": (MUSL, ALONE), "Windows": (MINGW, BOTH), "aarch64": AARCH64}      # what other gates compile as well
 # title, how it builds, how it runs (None: it is only built: Debian's wine runs no program of 32 bits), what refuses it (None: nothing may)
 MACHINES = [
     ("armhf", ["arm-linux-gnueabihf-gcc", "-static"], ["qemu-arm"], None),
@@ -84,7 +84,8 @@ def machines(box):
         held = [box.object("the implementation for " + title, *HELD[title])[0]] if title in HELD else []
         if None in held:
             return None
-        command = [build[0], "-O1"] + build[1:] + (LINKED if held else []) + ["generate.c"] + held + ["-o", program, "-lm"]
+        optimize = "-O1" if run is not None and not refusal else "-O0"                   # it is only compiled, or only says that it is refused
+        command = [build[0], optimize] + build[1:] + (LINKED if held else []) + ["generate.c"] + held + ["-o", program, "-lm"]
         status, out, words = stderr_apart(box, command, folder)
         if status and refusal:
             return box.expect("%s is refused by name" % title, refusal in words and "hybrid" in words, words)
