@@ -125,6 +125,9 @@ def cutouts(box):
 IDS_ONLY = r"""
 #define HYBRID_IMPLEMENTATION
 #include "hybrid.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 typedef struct heap { uint64_t live; } heap;
 static void *take(void *user, size_t n)
 {
