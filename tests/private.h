@@ -1,7 +1,7 @@
 /* private: for tests that call private functions. Alone (cc tests/test_x.c -lm) such a test holds the library, as a program of one file does.
  * run_tests.py says TEST_LINKED and links it with tests/library.c instead, which is compiled once for all tests: then the test compiles what it
  * calls itself of the private functions, and what those call. Public functions (gnu_inline: "defined, but elsewhere") and the seams below, behind
- * which all kernels stand, are the library's. */
+ * which all kernels stand, are the library's. (A kernel in the object of a test, says nm, means that a seam is missing: it takes 10 s to compile.) */
 #ifndef PRIVATE_H
 #define PRIVATE_H
 #ifndef HYBRID_IMPLEMENTATION
@@ -14,15 +14,16 @@
 #include "check.h"
 
 #define SEAMS(X) \
-    X(cpu_backend_create) X(cpu_limits_matrix) X(cpu_matmul) X(cpu_matmul_bytes) X(int_kernel_for) X(int_kernel_of) X(repack_for)
+    X(host_device) X(cpu_backend_create) X(cpu_limits_matrix) X(matmul_run) X(matmul_bytes) X(int_kernel_for) X(int_kernel_of) X(repack_for)
 
 #ifdef TEST_LINKED
     #define SEAM(name) extern __typeof__(hybrid__##name) *const seam_##name;
     SEAMS(SEAM)
+    #define hybrid__host_device        seam_host_device
     #define hybrid__cpu_backend_create seam_cpu_backend_create
     #define hybrid__cpu_limits_matrix  seam_cpu_limits_matrix
-    #define hybrid__cpu_matmul         seam_cpu_matmul
-    #define hybrid__cpu_matmul_bytes   seam_cpu_matmul_bytes
+    #define hybrid__matmul_run         seam_matmul_run
+    #define hybrid__matmul_bytes       seam_matmul_bytes
     #define hybrid__int_kernel_for     seam_int_kernel_for
     #define hybrid__int_kernel_of      seam_int_kernel_of
     #define hybrid__repack_for         seam_repack_for
