@@ -73,7 +73,8 @@ static void test_create(void)
 
     TEST("results");
     CHECK(strcmp(hybrid_result_text(HYBRID_OK), "ok") == 0 && strcmp(hybrid_result_text((hybrid_result)-77), "unknown result") == 0, "texts");
-    CHECK(strcmp(hybrid_version(), HYBRID_VERSION) == 0 && strcmp(hybrid_source_id(), "dev") == 0, "version");
+    CHECK(strcmp(hybrid_version(), HYBRID_VERSION) == 0, "version");
+    CHECK(strcmp(hybrid_source_id(), "dev") == 0 || strlen(hybrid_source_id()) == 16, "%s", hybrid_source_id());    /* of hybrid.h: a digest */
 }
 
 /* ---- the pool: every chunk once, no lane twice at a time ---- */

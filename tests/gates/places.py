@@ -164,7 +164,7 @@ def places(box):
         copy = os.path.join(box.tmp, kind + "-undrawn")
         copy_of(box.root, copy)
         add(copy, pieces, without="tests/ops.h")
-        status, out = box.run(os.environ.get("CC", "cc").split() + ["-fsyntax-only", "-w", "-DHYBRID_NO_SIMD", "-Itests", "tests/test_ops.c"], cwd=copy)
+        status, out = box.run(os.environ.get("CC", "cc").split() + ["-fsyntax-only", "-Werror=implicit-function-declaration", "-DHYBRID_NO_SIMD", "-Itests", "tests/test_ops.c"], cwd=copy)
         box.expect("an %s that the tests do not draw is an error of the compiler" % kind, status != 0 and "draw_redouble" in out, out)
 
 
