@@ -4,12 +4,18 @@ Fails on errors, warnings of the kernels' texts and on spills; prints the regist
 machine without a GPU has. Without an NVRTC it says so and succeeds.
 
     python3 tests/nvrtc_check.py [--arch 75,90] [--module matvec_Q4_0] [--nvrtc path/libnvrtc.so.13] [--quiet]
+    python3 tests/nvrtc_check.py --sample        75 and 90: the oldest, which has other bodies of the seam, and the one in most use (make test)
+
+A run that finds nothing wrong with both of them writes the digest of what decides about that into tests/results/nvrtc.txt: kernels, modules, this
+script, the version of NVRTC. While they stay as they are, --sample is content with one of the two, another one every day.
 """
-import argparse, ctypes, glob, multiprocessing, os, re, subprocess, sys, tempfile, time
+import argparse, ctypes, glob, hashlib, multiprocessing, os, re, subprocess, sys, tempfile, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CUDA = os.path.join(ROOT, "src", "cuda")
 MAX_REGISTERS = 255
+SAMPLE = [75, 90]
+SEEN = os.path.join(ROOT, "tests", "results", "nvrtc.txt")
 
 # What modules.c and module_table.c hold, printed by themselves: HYBRID__EMBED gives the name of the text instead of the text. The names of kernels
 # are the lists of the files ops_*.c.
@@ -80,6 +86,11 @@ class Nvrtc:
         for builtins in glob.glob(os.path.join(os.path.dirname(path), "libnvrtc-builtins.so.*")):
             ctypes.CDLL(builtins, ctypes.RTLD_GLOBAL)       # NVRTC opens it by its bare name
         self.lib = ctypes.CDLL(path)
+
+    def version(self):
+        major, minor = ctypes.c_int(), ctypes.c_int()
+        self.lib.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
+        return "%d.%d" % (major.value, minor.value)
 
     def architectures(self):
         n = ctypes.c_int()
@@ -152,19 +163,40 @@ def check_module(work):
 nvrtc = None
 
 
+def digest(path):
+    """Of the kernels, what modules they make, this script, and the compiler."""
+    total = hashlib.sha256((Nvrtc(path).version() + repr(list(modules()))).encode())
+    for name in sorted(glob.glob(os.path.join(CUDA, "kernels", "*")) + [os.path.abspath(__file__)]):
+        with open(name, "rb") as f:
+            total.update(os.path.basename(name).encode() + b"\0" + f.read())
+    return total.hexdigest()
+
+
+def seen(path):
+    """Whether both architectures of the sample were good as things stand."""
+    if not os.path.exists(SEEN):
+        return False
+    with open(SEEN, encoding="utf-8") as f:
+        return digest(path) in f.read()
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--arch", help="numbers like 75,90 (all that NVRTC offers when absent)")
     parser.add_argument("--module", help="only modules whose name contains one of these words, separated by commas")
     parser.add_argument("--nvrtc", help="the library")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--sample", action="store_true", help="75 and 90; one of them, if both were good before")
     parser.add_argument("--quiet", action="store_true", help="no table, only what is wrong")
     args = parser.parse_args()
     path = find_nvrtc(args.nvrtc)
     if not path:
         print("nvrtc_check: skipped, no libnvrtc was found (CUDA_PATH, /usr/local/cuda*, the loader's path)")
         return 0
-    archs = [int(a) for a in args.arch.split(",")] if args.arch else Nvrtc(path).architectures()
+    archs = [int(a) for a in args.arch.split(",")] if args.arch else SAMPLE if args.sample else Nvrtc(path).architectures()
+    if args.sample and seen(path):
+        archs = [SAMPLE[int(time.time() / 86400) % len(SAMPLE)]]
+        print("sm_75 and sm_90 were good with these kernels and this NVRTC (%s); today only sm_%d" % (os.path.relpath(SEEN, ROOT), archs[0]))
     start = time.time()
     chosen = [m for m in modules() if not args.module or any(w in m[0] for w in args.module.split(","))]
     wrong, registers = [], {}
@@ -179,6 +211,10 @@ def main():
             print("%-36s" % (name + "." + kernel if name != kernel else name) + row)
     for w in wrong:
         print("WRONG " + w)
+    if not wrong and not args.module and set(SAMPLE) <= set(archs):
+        with open(SEEN, "w", encoding="utf-8") as f:
+            f.write("Every module was good for sm_75 and sm_90, %s, with the kernels, modules, tests/nvrtc_check.py and NVRTC of the digest\n%s\n"
+                    % (time.strftime("%Y-%m-%d"), digest(path)))
     print("nvrtc_check: %d modules x %d architectures in %.0f s with %s: %d wrong" % (len(chosen), len(archs), time.time() - start, path, len(wrong)))
     return 1 if wrong else 0
 
