@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 6ee26643d02a4f63): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id ae410ebd8a64e3cc): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -77,7 +77,7 @@
  *     2986  output.c           a file that is written
  *     3295  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     3323  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    31887  end.h              closes what core/begin opened
+ *    31968  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     3698  names.c            names that must differ, found by hash
@@ -137,47 +137,47 @@
  *    18288  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
  *    18313  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of the r...
  *    18401  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    18786  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    18815  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    18923  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    18993  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    19088  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    19501  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    19835  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    20093  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    20289  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    20929  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows...
- *    21128  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
- *    22201  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    22782  cpu_int.c          the table of integer-block kernels
- *    22840  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    22908  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    25280  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    26465  cpu_select.c       the kernels of an instruction set
- *    26501  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    26682  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    26936  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    18787  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    18820  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    18928  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    18998  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    19093  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    19506  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    19840  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    20098  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    20294  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    20934  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows...
+ *    21133  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
+ *    22206  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    22787  cpu_int.c          the table of integer-block kernels
+ *    22845  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    22913  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    25333  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    26542  cpu_select.c       the kernels of an instruction set
+ *    26578  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    26763  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    27017  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    27386  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    27704  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    28079  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    28387  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    28431  unused.c           tensors of the file that the model is not computed with
- *    28591  forward.c          one transformer for all families, over the op table
- *    29129  place.c            which layers run where
- *    29266  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_m...
- *    29348  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    27467  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    27785  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    28160  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    28468  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    28512  unused.c           tensors of the file that the model is not computed with
+ *    28672  forward.c          one transformer for all families, over the op table
+ *    29210  place.c            which layers run where
+ *    29347  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_m...
+ *    29429  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    29591  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    29927  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    30216  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    30356  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    31060  next.c             the next token of a sequence
- *    31113  plan.c             the bytes of a model and a context before they are loaded
- *    31224  dialog.c           the messages of a conversation, and the prompt that they make
- *    31412  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    29672  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    30008  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    30297  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    30437  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    31141  next.c             the next token of a sequence
+ *    31194  plan.c             the bytes of a model and a context before they are loaded
+ *    31305  dialog.c           the messages of a conversation, and the prompt that they make
+ *    31493  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1119,7 +1119,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "6ee26643d02a4f63"
+#define HYBRID__SOURCE_ID "ae410ebd8a64e3cc"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -18553,6 +18553,7 @@ HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(gelu)(HYBRID__V x)
 #undef HYBRID__V_TARGET
 #undef HYBRID__V_TILE
 #undef HYBRID__V_COLUMNS
+#undef HYBRID__V_FEW
 #undef HYBRID__V_CHUNK
 #undef HYBRID__V_PACKED
 #undef HYBRID__V_SET1
@@ -18809,7 +18810,11 @@ typedef struct hybrid__matmul_kernel {
     size_t (*scratch_bytes)(int64_t k, int n);
     void   (*gemm)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,
                    int64_t r0, int64_t r1, void *scratch);
+
+    /* gemv for HYBRID__MATMUL_FEW rows of x, one->bytes(k) apart, to y[i * y_stride + r - r0]: weights are read once. NULL: gemv for each. */
+    void   (*few)(const void *w, size_t row_bytes, int64_t k, const void *acts, float *y, int64_t y_stride, int64_t r0, int64_t r1);
 } hybrid__matmul_kernel;
+enum { HYBRID__MATMUL_FEW = 3 };
 /* ==== end src/compute/matmul_kernel.c ==== */
 
 /* ==== begin src/compute/cpu_int_unpack.c ==== */
@@ -19070,7 +19075,7 @@ static size_t hybrid__generic_scratch(int64_t k, int n) { HYBRID__UNUSED(k); ret
     }                                                                                                                                          \
     static const hybrid__matmul_kernel hybrid__kernel_generic_##type = {                                                                       \
         &hybrid__act##family##_generic, &hybrid__act##family##_generic, 1, 1, hybrid__gemv_generic_##type, hybrid__generic_scratch,            \
-        hybrid__gemm_generic_##type                                                                                                            \
+        hybrid__gemm_generic_##type, NULL                                                                                                      \
     };
 HYBRID__GENERIC_TYPE(q4_0, 32, false)
 HYBRID__GENERIC_TYPE(q4_1, 32, true)
@@ -20074,7 +20079,7 @@ HYBRID__TARGET_AVX512 static void hybrid__tile256_vnni_q6(const hybrid__tile *ti
     HYBRID__INT_GEMM_TYPE(isa, type)                                                                                                            \
     static const hybrid__matmul_kernel hybrid__kernel_##isa##_##type = {                                                                        \
         &hybrid__one##family##_avx512, &hybrid__many##family##_avx512, 6, 16, hybrid__gemv_avx512_##type, hybrid__gemm_scratch_##isa##_##type,  \
-        hybrid__gemm_##isa##_##type                                                                                                             \
+        hybrid__gemm_##isa##_##type, NULL                                                                                                       \
     };
 HYBRID__KERNEL_PANELS(avx512, q4_0, 32, hybrid__tile32_vnni_plain, 8, NULL, NULL)
 HYBRID__KERNEL_PANELS(avx512, q4_1, 32, hybrid__tile32_vnni_affine, 8, NULL, NULL)
@@ -21931,7 +21936,7 @@ static HYBRID__D_TARGET HYBRID__NOINLINE void HYBRID__D_FN(tile256_of32)(const h
     }                                                                                                                 \
     static const hybrid__matmul_kernel HYBRID__D_KERNEL(type) = {                                                     \
         &hybrid__one##family##_avx2, &hybrid__byte##family##_avx2, 4, 16, hybrid__gemv_avx2_##type,                   \
-        HYBRID__D_FN(scratch_##type), HYBRID__D_FN(gemm_##type)                                                       \
+        HYBRID__D_FN(scratch_##type), HYBRID__D_FN(gemm_##type), NULL                                                 \
     };
 HYBRID__BYTE_KERNEL(q4_0, 32, hybrid__byte_q4_0, HYBRID__D_FN(tile32_plain), 8, false)
 HYBRID__BYTE_KERNEL(q4_1, 32, hybrid__byte_q4_1, HYBRID__D_FN(tile32_affine), 0, true)
@@ -22168,7 +22173,7 @@ static HYBRID__D_TARGET HYBRID__NOINLINE void HYBRID__D_FN(tile256_of32)(const h
     }                                                                                                                 \
     static const hybrid__matmul_kernel HYBRID__D_KERNEL(type) = {                                                     \
         &hybrid__one##family##_avx2, &hybrid__byte##family##_avx2, 4, 16, hybrid__gemv_avx2_##type,                   \
-        HYBRID__D_FN(scratch_##type), HYBRID__D_FN(gemm_##type)                                                       \
+        HYBRID__D_FN(scratch_##type), HYBRID__D_FN(gemm_##type), NULL                                                 \
     };
 HYBRID__BYTE_KERNEL(q4_0, 32, hybrid__byte_q4_0, HYBRID__D_FN(tile32_plain), 8, false)
 HYBRID__BYTE_KERNEL(q4_1, 32, hybrid__byte_q4_1, HYBRID__D_FN(tile32_affine), 0, true)
@@ -22595,7 +22600,7 @@ HYBRID__N_ROW(256)
         HYBRID__N_FN(gemm_##suffix)(w, row_bytes, k, act, 1, y, 0, r0, r1, NULL);                                                           \
     }                                                                                                                                       \
     static const hybrid__matmul_kernel HYBRID__N_KERNEL(suffix) = { &hybrid__act##family##_neon, &hybrid__act##family##_neon, 1, 1,    \
-        HYBRID__N_FN(gemv_##suffix), hybrid__neon_no_scratch, HYBRID__N_FN(gemm_##suffix) };
+        HYBRID__N_FN(gemv_##suffix), hybrid__neon_no_scratch, HYBRID__N_FN(gemm_##suffix), NULL };
 #define HYBRID__N_COLUMNS(family, type, affine, m)                                                                                          \
     for (; c + m <= n; c += m)                                                                                                              \
         for (r = r0, row = first; r < r1; r++, row += row_bytes)                                                                            \
@@ -22752,7 +22757,7 @@ HYBRID__N_ROW(256)
         HYBRID__N_FN(gemm_##suffix)(w, row_bytes, k, act, 1, y, 0, r0, r1, NULL);                                                           \
     }                                                                                                                                       \
     static const hybrid__matmul_kernel HYBRID__N_KERNEL(suffix) = { &hybrid__act##family##_neon, &hybrid__act##family##_neon, 1, 1,    \
-        HYBRID__N_FN(gemv_##suffix), hybrid__neon_no_scratch, HYBRID__N_FN(gemm_##suffix) };
+        HYBRID__N_FN(gemv_##suffix), hybrid__neon_no_scratch, HYBRID__N_FN(gemm_##suffix), NULL };
 #define HYBRID__N_COLUMNS(family, type, affine, m)                                                                                          \
     for (; c + m <= n; c += m)                                                                                                              \
         for (r = r0, row = first; r < r1; r++, row += row_bytes)                                                                            \
@@ -22881,7 +22886,7 @@ static size_t hybrid__no_scratch(int64_t k, int n) { HYBRID__UNUSED(k); HYBRID__
             hybrid__gemv_##suffix##_generic(w, row_bytes, k, (const char *)acts + (size_t)i * hybrid__act_f32_bytes(k), y + i * y_stride, r0, r1); \
     }                                                                                                                                       \
     static const hybrid__matmul_kernel hybrid__matmul_##suffix##_generic = { &hybrid__act_f32, &hybrid__act_f32, 1, 1,                      \
-        hybrid__gemv_##suffix##_generic, hybrid__no_scratch, hybrid__gemm_##suffix##_generic };
+        hybrid__gemv_##suffix##_generic, hybrid__no_scratch, hybrid__gemm_##suffix##_generic, NULL };
 HYBRID__FLOAT_GENERIC(f32, HYBRID_TYPE_F32)
 HYBRID__FLOAT_GENERIC(f16, HYBRID_TYPE_F16)
 HYBRID__FLOAT_GENERIC(bf16, HYBRID_TYPE_BF16)
@@ -22921,6 +22926,7 @@ typedef struct hybrid__gemm_chunk {
 #define HYBRID__V_TARGET           HYBRID__TARGET_AVX2
 #define HYBRID__V_TILE             3                            /* attention: queries a tile: 4 * TILE vectors are in registers */
 #define HYBRID__V_COLUMNS          6                            /* gemm: columns a tile: 2 * COLUMNS vectors are in registers */
+#define HYBRID__V_FEW              8                            /* products: up to so many rows of x, packing weights does not pay */
 #define HYBRID__V_CHUNK            (1 << 20)                    /* gemm: bytes of a packed panel that all columns pass before the rest of it */
 #define HYBRID__V_PACKED           (640 << 10)                  /* gemm: of all panels that are packed at once */
 
@@ -23750,7 +23756,7 @@ static const hybrid__cpu_kernels HYBRID__V_FN(cpu_kernels) = {
 /* ==== begin src/compute/cpu_float.inc ==== */
 /* compute/cpu_float.inc: matrix products of F32, F16 and BF16 weights, in vectors. Stamped for each instruction set.
  *
- * The order (NUMERICS.md): 32 partial sums over k % 32, joined by halves. gemv has them in the lanes of one row of weights. gemm has rows of
+ * The order (NUMERICS.md): 32 partial sums over k % 32, joined by halves. gemv and few have them in the lanes of one row of weights. gemm has rows of
  * weights in lanes, so a partial sum is a run over the k of one residue: weights are packed and activations prepared residue by residue, in the
  * order in which halving joins them, and finished sums wait for their partner on a stack. */
 
@@ -23769,31 +23775,46 @@ HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(weights)(const hybrid_typ
     return HYBRID__V_LOAD_BF16(p);
 }
 
-/* ---- one row of x --------------------------------------------------------------------------------------------------- */
+/* ---- few rows of x -------------------------------------------------------------------------------------------------- */
 
-HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(dot)(const hybrid_type type, const char *w, const float *x, int64_t k)
+/* 32 weights and what n rows of x, x_stride floats apart, have at their place: p[c] += w * x[c]. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(dots_32)(const int n, const hybrid_type type, const char *w, const float *x, int64_t x_stride,
+    HYBRID__V p[HYBRID__MATMUL_FEW][HYBRID__V_FN(vectors)])
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
-    HYBRID__V p[HYBRID__V_FN(vectors)];
-    int64_t i;
-    int j;
+    int c, j;
     HYBRID__UNROLL
-    for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_SET1(0.0f);
+    for (j = 0; j < HYBRID__V_FN(vectors); j++) {
+        const HYBRID__V v = HYBRID__V_FN(weights)(type, w + j * HYBRID__V_N * size);
+        HYBRID__UNROLL
+        for (c = 0; c < n; c++) p[c][j] = HYBRID__V_FMA(v, HYBRID__V_LOAD(x + c * x_stride + j * HYBRID__V_N), p[c][j]);
+    }
+}
+
+/* y[c * y_stride] = a row of weights times row c of x. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(dots)(const int n, const hybrid_type type, const char *w, const float *x, int64_t x_stride, int64_t k,
+    float *y, int64_t y_stride)
+{
+    const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
+    HYBRID__V p[HYBRID__MATMUL_FEW][HYBRID__V_FN(vectors)];
+    int64_t i;
+    int c, j;
+    HYBRID__UNROLL
+    for (c = 0; c < n; c++)
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++) p[c][j] = HYBRID__V_SET1(0.0f);
     for (i = 0; i + 32 <= k; i += 32) {
         HYBRID__UNROLL
         for (j = 0; j < size / 2; j++) HYBRID__V_AHEAD(w + i * size + j * 64, size);
-        HYBRID__UNROLL
-        for (j = 0; j < HYBRID__V_FN(vectors); j++)
-            p[j] = HYBRID__V_FMA(HYBRID__V_FN(weights)(type, w + (i + j * HYBRID__V_N) * size), HYBRID__V_LOAD(x + i + j * HYBRID__V_N), p[j]);
+        HYBRID__V_FN(dots_32)(n, type, w + i * size, x + i, x_stride, p);
     }
     if (i < k) {
         char tail[32 * 4] = { 0 };
         memcpy(tail, w + i * size, (size_t)(k - i) * (size_t)size);
-        HYBRID__UNROLL
-        for (j = 0; j < HYBRID__V_FN(vectors); j++)
-            p[j] = HYBRID__V_FMA(HYBRID__V_FN(weights)(type, tail + j * HYBRID__V_N * size), HYBRID__V_LOAD(x + i + j * HYBRID__V_N), p[j]);
+        HYBRID__V_FN(dots_32)(n, type, tail, x + i, x_stride, p);
     }
-    return HYBRID__V_FN(halve32)(p);
+    HYBRID__UNROLL
+    for (c = 0; c < n; c++) y[c * y_stride] = HYBRID__V_FN(halve32)(p[c]);
 }
 
 /* ---- many rows: how x and w are laid out (cpu_float.c) ----------------------------------------------------------------- */
@@ -24032,15 +24053,22 @@ static const hybrid__act_format HYBRID__V_FN(act_format) = { hybrid__act_split_b
     static HYBRID__V_TARGET void HYBRID__V_FN(gemv_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *act, float *y, int64_t r0, int64_t r1) \
     {                                                                                                                                       \
         int64_t r;                                                                                                                          \
-        for (r = r0; r < r1; r++) y[r - r0] = HYBRID__V_FN(dot)(type, (const char *)w + (size_t)r * row_bytes, (const float *)act, k);      \
+        for (r = r0; r < r1; r++) HYBRID__V_FN(dots)(1, type, (const char *)w + (size_t)r * row_bytes, (const float *)act, 0, k, y + r - r0, 0); \
+    }                                                                                                                                       \
+    static HYBRID__V_TARGET void HYBRID__V_FN(few_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, float *y, int64_t y_stride, int64_t r0, int64_t r1) \
+    {                                                                                                                                       \
+        const int64_t stride = (int64_t)(hybrid__act_f32_bytes(k) / sizeof(float));                                                        \
+        int64_t r;                                                                                                                          \
+        for (r = r0; r < r1; r++)                                                                                                           \
+            HYBRID__V_FN(dots)(HYBRID__MATMUL_FEW, type, (const char *)w + (size_t)r * row_bytes, (const float *)acts, stride, k, y + r - r0, y_stride); \
     }                                                                                                                                       \
     static HYBRID__V_TARGET void HYBRID__V_FN(gemm_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, \
         int64_t y_stride, int64_t r0, int64_t r1, void *scratch)                                                                            \
     {                                                                                                                                       \
         HYBRID__V_FN(gemm)(type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch);                                                   \
     }                                                                                                                                       \
-    static const hybrid__matmul_kernel HYBRID__V_FN(matmul_##suffix) = { &hybrid__act_f32, &HYBRID__V_FN(act_format), 3, HYBRID__V_FN(panel), \
-        HYBRID__V_FN(gemv_##suffix), HYBRID__V_FN(gemm_scratch), HYBRID__V_FN(gemm_##suffix) };
+    static const hybrid__matmul_kernel HYBRID__V_FN(matmul_##suffix) = { &hybrid__act_f32, &HYBRID__V_FN(act_format), HYBRID__V_FEW, HYBRID__V_FN(panel), \
+        HYBRID__V_FN(gemv_##suffix), HYBRID__V_FN(gemm_scratch), HYBRID__V_FN(gemm_##suffix), HYBRID__V_FN(few_##suffix) };
 HYBRID__V_FLOAT(f32, HYBRID_TYPE_F32)
 HYBRID__V_FLOAT(f16, HYBRID_TYPE_F16)
 HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
@@ -24056,6 +24084,7 @@ HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYBRID__V_TARGET
 #undef HYBRID__V_TILE
 #undef HYBRID__V_COLUMNS
+#undef HYBRID__V_FEW
 #undef HYBRID__V_CHUNK
 #undef HYBRID__V_PACKED
 #undef HYBRID__V_SET1
@@ -24107,6 +24136,7 @@ HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #define HYBRID__V_TARGET           HYBRID__TARGET_AVX512
 #define HYBRID__V_TILE             6
 #define HYBRID__V_COLUMNS          12
+#define HYBRID__V_FEW              3
 #define HYBRID__V_CHUNK            (512 << 10)
 #define HYBRID__V_PACKED           (1 << 20)
 
@@ -24926,7 +24956,7 @@ static const hybrid__cpu_kernels HYBRID__V_FN(cpu_kernels) = {
 /* ==== begin src/compute/cpu_float.inc ==== */
 /* compute/cpu_float.inc: matrix products of F32, F16 and BF16 weights, in vectors. Stamped for each instruction set.
  *
- * The order (NUMERICS.md): 32 partial sums over k % 32, joined by halves. gemv has them in the lanes of one row of weights. gemm has rows of
+ * The order (NUMERICS.md): 32 partial sums over k % 32, joined by halves. gemv and few have them in the lanes of one row of weights. gemm has rows of
  * weights in lanes, so a partial sum is a run over the k of one residue: weights are packed and activations prepared residue by residue, in the
  * order in which halving joins them, and finished sums wait for their partner on a stack. */
 
@@ -24945,31 +24975,46 @@ HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(weights)(const hybrid_typ
     return HYBRID__V_LOAD_BF16(p);
 }
 
-/* ---- one row of x --------------------------------------------------------------------------------------------------- */
+/* ---- few rows of x -------------------------------------------------------------------------------------------------- */
 
-HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(dot)(const hybrid_type type, const char *w, const float *x, int64_t k)
+/* 32 weights and what n rows of x, x_stride floats apart, have at their place: p[c] += w * x[c]. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(dots_32)(const int n, const hybrid_type type, const char *w, const float *x, int64_t x_stride,
+    HYBRID__V p[HYBRID__MATMUL_FEW][HYBRID__V_FN(vectors)])
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
-    HYBRID__V p[HYBRID__V_FN(vectors)];
-    int64_t i;
-    int j;
+    int c, j;
     HYBRID__UNROLL
-    for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_SET1(0.0f);
+    for (j = 0; j < HYBRID__V_FN(vectors); j++) {
+        const HYBRID__V v = HYBRID__V_FN(weights)(type, w + j * HYBRID__V_N * size);
+        HYBRID__UNROLL
+        for (c = 0; c < n; c++) p[c][j] = HYBRID__V_FMA(v, HYBRID__V_LOAD(x + c * x_stride + j * HYBRID__V_N), p[c][j]);
+    }
+}
+
+/* y[c * y_stride] = a row of weights times row c of x. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(dots)(const int n, const hybrid_type type, const char *w, const float *x, int64_t x_stride, int64_t k,
+    float *y, int64_t y_stride)
+{
+    const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
+    HYBRID__V p[HYBRID__MATMUL_FEW][HYBRID__V_FN(vectors)];
+    int64_t i;
+    int c, j;
+    HYBRID__UNROLL
+    for (c = 0; c < n; c++)
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++) p[c][j] = HYBRID__V_SET1(0.0f);
     for (i = 0; i + 32 <= k; i += 32) {
         HYBRID__UNROLL
         for (j = 0; j < size / 2; j++) HYBRID__V_AHEAD(w + i * size + j * 64, size);
-        HYBRID__UNROLL
-        for (j = 0; j < HYBRID__V_FN(vectors); j++)
-            p[j] = HYBRID__V_FMA(HYBRID__V_FN(weights)(type, w + (i + j * HYBRID__V_N) * size), HYBRID__V_LOAD(x + i + j * HYBRID__V_N), p[j]);
+        HYBRID__V_FN(dots_32)(n, type, w + i * size, x + i, x_stride, p);
     }
     if (i < k) {
         char tail[32 * 4] = { 0 };
         memcpy(tail, w + i * size, (size_t)(k - i) * (size_t)size);
-        HYBRID__UNROLL
-        for (j = 0; j < HYBRID__V_FN(vectors); j++)
-            p[j] = HYBRID__V_FMA(HYBRID__V_FN(weights)(type, tail + j * HYBRID__V_N * size), HYBRID__V_LOAD(x + i + j * HYBRID__V_N), p[j]);
+        HYBRID__V_FN(dots_32)(n, type, tail, x + i, x_stride, p);
     }
-    return HYBRID__V_FN(halve32)(p);
+    HYBRID__UNROLL
+    for (c = 0; c < n; c++) y[c * y_stride] = HYBRID__V_FN(halve32)(p[c]);
 }
 
 /* ---- many rows: how x and w are laid out (cpu_float.c) ----------------------------------------------------------------- */
@@ -25208,15 +25253,22 @@ static const hybrid__act_format HYBRID__V_FN(act_format) = { hybrid__act_split_b
     static HYBRID__V_TARGET void HYBRID__V_FN(gemv_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *act, float *y, int64_t r0, int64_t r1) \
     {                                                                                                                                       \
         int64_t r;                                                                                                                          \
-        for (r = r0; r < r1; r++) y[r - r0] = HYBRID__V_FN(dot)(type, (const char *)w + (size_t)r * row_bytes, (const float *)act, k);      \
+        for (r = r0; r < r1; r++) HYBRID__V_FN(dots)(1, type, (const char *)w + (size_t)r * row_bytes, (const float *)act, 0, k, y + r - r0, 0); \
+    }                                                                                                                                       \
+    static HYBRID__V_TARGET void HYBRID__V_FN(few_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, float *y, int64_t y_stride, int64_t r0, int64_t r1) \
+    {                                                                                                                                       \
+        const int64_t stride = (int64_t)(hybrid__act_f32_bytes(k) / sizeof(float));                                                        \
+        int64_t r;                                                                                                                          \
+        for (r = r0; r < r1; r++)                                                                                                           \
+            HYBRID__V_FN(dots)(HYBRID__MATMUL_FEW, type, (const char *)w + (size_t)r * row_bytes, (const float *)acts, stride, k, y + r - r0, y_stride); \
     }                                                                                                                                       \
     static HYBRID__V_TARGET void HYBRID__V_FN(gemm_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, \
         int64_t y_stride, int64_t r0, int64_t r1, void *scratch)                                                                            \
     {                                                                                                                                       \
         HYBRID__V_FN(gemm)(type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch);                                                   \
     }                                                                                                                                       \
-    static const hybrid__matmul_kernel HYBRID__V_FN(matmul_##suffix) = { &hybrid__act_f32, &HYBRID__V_FN(act_format), 3, HYBRID__V_FN(panel), \
-        HYBRID__V_FN(gemv_##suffix), HYBRID__V_FN(gemm_scratch), HYBRID__V_FN(gemm_##suffix) };
+    static const hybrid__matmul_kernel HYBRID__V_FN(matmul_##suffix) = { &hybrid__act_f32, &HYBRID__V_FN(act_format), HYBRID__V_FEW, HYBRID__V_FN(panel), \
+        HYBRID__V_FN(gemv_##suffix), HYBRID__V_FN(gemm_scratch), HYBRID__V_FN(gemm_##suffix), HYBRID__V_FN(few_##suffix) };
 HYBRID__V_FLOAT(f32, HYBRID_TYPE_F32)
 HYBRID__V_FLOAT(f16, HYBRID_TYPE_F16)
 HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
@@ -25232,6 +25284,7 @@ HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYBRID__V_TARGET
 #undef HYBRID__V_TILE
 #undef HYBRID__V_COLUMNS
+#undef HYBRID__V_FEW
 #undef HYBRID__V_CHUNK
 #undef HYBRID__V_PACKED
 #undef HYBRID__V_SET1
@@ -25290,6 +25343,7 @@ HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #define HYBRID__V_TARGET
 #define HYBRID__V_TILE             6
 #define HYBRID__V_COLUMNS          12
+#define HYBRID__V_FEW              3
 #define HYBRID__V_CHUNK            (128 << 10)
 #define HYBRID__V_PACKED           (1 << 20)
 
@@ -26111,7 +26165,7 @@ static const hybrid__cpu_kernels HYBRID__V_FN(cpu_kernels) = {
 /* ==== begin src/compute/cpu_float.inc ==== */
 /* compute/cpu_float.inc: matrix products of F32, F16 and BF16 weights, in vectors. Stamped for each instruction set.
  *
- * The order (NUMERICS.md): 32 partial sums over k % 32, joined by halves. gemv has them in the lanes of one row of weights. gemm has rows of
+ * The order (NUMERICS.md): 32 partial sums over k % 32, joined by halves. gemv and few have them in the lanes of one row of weights. gemm has rows of
  * weights in lanes, so a partial sum is a run over the k of one residue: weights are packed and activations prepared residue by residue, in the
  * order in which halving joins them, and finished sums wait for their partner on a stack. */
 
@@ -26130,31 +26184,46 @@ HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(weights)(const hybrid_typ
     return HYBRID__V_LOAD_BF16(p);
 }
 
-/* ---- one row of x --------------------------------------------------------------------------------------------------- */
+/* ---- few rows of x -------------------------------------------------------------------------------------------------- */
 
-HYBRID__INLINE HYBRID__V_TARGET float HYBRID__V_FN(dot)(const hybrid_type type, const char *w, const float *x, int64_t k)
+/* 32 weights and what n rows of x, x_stride floats apart, have at their place: p[c] += w * x[c]. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(dots_32)(const int n, const hybrid_type type, const char *w, const float *x, int64_t x_stride,
+    HYBRID__V p[HYBRID__MATMUL_FEW][HYBRID__V_FN(vectors)])
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
-    HYBRID__V p[HYBRID__V_FN(vectors)];
-    int64_t i;
-    int j;
+    int c, j;
     HYBRID__UNROLL
-    for (j = 0; j < HYBRID__V_FN(vectors); j++) p[j] = HYBRID__V_SET1(0.0f);
+    for (j = 0; j < HYBRID__V_FN(vectors); j++) {
+        const HYBRID__V v = HYBRID__V_FN(weights)(type, w + j * HYBRID__V_N * size);
+        HYBRID__UNROLL
+        for (c = 0; c < n; c++) p[c][j] = HYBRID__V_FMA(v, HYBRID__V_LOAD(x + c * x_stride + j * HYBRID__V_N), p[c][j]);
+    }
+}
+
+/* y[c * y_stride] = a row of weights times row c of x. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(dots)(const int n, const hybrid_type type, const char *w, const float *x, int64_t x_stride, int64_t k,
+    float *y, int64_t y_stride)
+{
+    const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
+    HYBRID__V p[HYBRID__MATMUL_FEW][HYBRID__V_FN(vectors)];
+    int64_t i;
+    int c, j;
+    HYBRID__UNROLL
+    for (c = 0; c < n; c++)
+        HYBRID__UNROLL
+        for (j = 0; j < HYBRID__V_FN(vectors); j++) p[c][j] = HYBRID__V_SET1(0.0f);
     for (i = 0; i + 32 <= k; i += 32) {
         HYBRID__UNROLL
         for (j = 0; j < size / 2; j++) HYBRID__V_AHEAD(w + i * size + j * 64, size);
-        HYBRID__UNROLL
-        for (j = 0; j < HYBRID__V_FN(vectors); j++)
-            p[j] = HYBRID__V_FMA(HYBRID__V_FN(weights)(type, w + (i + j * HYBRID__V_N) * size), HYBRID__V_LOAD(x + i + j * HYBRID__V_N), p[j]);
+        HYBRID__V_FN(dots_32)(n, type, w + i * size, x + i, x_stride, p);
     }
     if (i < k) {
         char tail[32 * 4] = { 0 };
         memcpy(tail, w + i * size, (size_t)(k - i) * (size_t)size);
-        HYBRID__UNROLL
-        for (j = 0; j < HYBRID__V_FN(vectors); j++)
-            p[j] = HYBRID__V_FMA(HYBRID__V_FN(weights)(type, tail + j * HYBRID__V_N * size), HYBRID__V_LOAD(x + i + j * HYBRID__V_N), p[j]);
+        HYBRID__V_FN(dots_32)(n, type, tail, x + i, x_stride, p);
     }
-    return HYBRID__V_FN(halve32)(p);
+    HYBRID__UNROLL
+    for (c = 0; c < n; c++) y[c * y_stride] = HYBRID__V_FN(halve32)(p[c]);
 }
 
 /* ---- many rows: how x and w are laid out (cpu_float.c) ----------------------------------------------------------------- */
@@ -26393,15 +26462,22 @@ static const hybrid__act_format HYBRID__V_FN(act_format) = { hybrid__act_split_b
     static HYBRID__V_TARGET void HYBRID__V_FN(gemv_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *act, float *y, int64_t r0, int64_t r1) \
     {                                                                                                                                       \
         int64_t r;                                                                                                                          \
-        for (r = r0; r < r1; r++) y[r - r0] = HYBRID__V_FN(dot)(type, (const char *)w + (size_t)r * row_bytes, (const float *)act, k);      \
+        for (r = r0; r < r1; r++) HYBRID__V_FN(dots)(1, type, (const char *)w + (size_t)r * row_bytes, (const float *)act, 0, k, y + r - r0, 0); \
+    }                                                                                                                                       \
+    static HYBRID__V_TARGET void HYBRID__V_FN(few_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, float *y, int64_t y_stride, int64_t r0, int64_t r1) \
+    {                                                                                                                                       \
+        const int64_t stride = (int64_t)(hybrid__act_f32_bytes(k) / sizeof(float));                                                        \
+        int64_t r;                                                                                                                          \
+        for (r = r0; r < r1; r++)                                                                                                           \
+            HYBRID__V_FN(dots)(HYBRID__MATMUL_FEW, type, (const char *)w + (size_t)r * row_bytes, (const float *)acts, stride, k, y + r - r0, y_stride); \
     }                                                                                                                                       \
     static HYBRID__V_TARGET void HYBRID__V_FN(gemm_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, \
         int64_t y_stride, int64_t r0, int64_t r1, void *scratch)                                                                            \
     {                                                                                                                                       \
         HYBRID__V_FN(gemm)(type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch);                                                   \
     }                                                                                                                                       \
-    static const hybrid__matmul_kernel HYBRID__V_FN(matmul_##suffix) = { &hybrid__act_f32, &HYBRID__V_FN(act_format), 3, HYBRID__V_FN(panel), \
-        HYBRID__V_FN(gemv_##suffix), HYBRID__V_FN(gemm_scratch), HYBRID__V_FN(gemm_##suffix) };
+    static const hybrid__matmul_kernel HYBRID__V_FN(matmul_##suffix) = { &hybrid__act_f32, &HYBRID__V_FN(act_format), HYBRID__V_FEW, HYBRID__V_FN(panel), \
+        HYBRID__V_FN(gemv_##suffix), HYBRID__V_FN(gemm_scratch), HYBRID__V_FN(gemm_##suffix), HYBRID__V_FN(few_##suffix) };
 HYBRID__V_FLOAT(f32, HYBRID_TYPE_F32)
 HYBRID__V_FLOAT(f16, HYBRID_TYPE_F16)
 HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
@@ -26417,6 +26493,7 @@ HYBRID__V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYBRID__V_TARGET
 #undef HYBRID__V_TILE
 #undef HYBRID__V_COLUMNS
+#undef HYBRID__V_FEW
 #undef HYBRID__V_CHUNK
 #undef HYBRID__V_PACKED
 #undef HYBRID__V_SET1
@@ -26629,16 +26706,20 @@ static void hybrid__matmul_gemv(const hybrid__matmul_part *part, const hybrid__t
 /* Rows r0..r1 of one matrix, for all rows of x, to y[i * y_stride + r - r0]. r0 is a multiple of HYBRID__REPACK_ROWS. */
 static void hybrid__matmul_rows(const hybrid__matmul_part *part, const hybrid__tensor *w, int n, float *y, int64_t y_stride, int64_t r0, int64_t r1, char *scratch)
 {
+    const hybrid__matmul_kernel *kernel = part->kernel;
     size_t row_bytes = w->nb[1];
-    int64_t r, step = n == 1 ? r1 - r0 : (int64_t)hybrid__align(HYBRID__MAX(HYBRID__MATMUL_WARM / row_bytes, 1), HYBRID__REPACK_ROWS);
+    int64_t r, end, step = n == 1 ? r1 - r0 : (int64_t)hybrid__align(HYBRID__MAX(HYBRID__MATMUL_WARM / row_bytes, 1), HYBRID__REPACK_ROWS);
     int i;
-    if (!hybrid__matmul_by_gemv(part->kernel, n)) {
-        part->kernel->gemm(w->data, row_bytes, w->ne[0], part->acts, n, y, y_stride, r0, r1, scratch);
+    if (!hybrid__matmul_by_gemv(kernel, n)) {
+        kernel->gemm(w->data, row_bytes, w->ne[0], part->acts, n, y, y_stride, r0, r1, scratch);
         return;
     }
-    for (r = r0; r < r1; r += step)
-        for (i = 0; i < n; i++)
-            hybrid__matmul_gemv(part, w, part->acts + (size_t)i * part->act_bytes, y + i * y_stride + (r - r0), r, HYBRID__MIN(r + step, r1));
+    for (r = r0; r < r1; r = end) {
+        end = HYBRID__MIN(r + step, r1);
+        for (i = 0; kernel->few && i + HYBRID__MATMUL_FEW <= n; i += HYBRID__MATMUL_FEW)
+            kernel->few(w->data, row_bytes, w->ne[0], part->acts + (size_t)i * part->act_bytes, y + i * y_stride + (r - r0), y_stride, r, end);
+        for (; i < n; i++) hybrid__matmul_gemv(part, w, part->acts + (size_t)i * part->act_bytes, y + i * y_stride + (r - r0), r, end);
+    }
 }
 
 static void hybrid__matmul_chunk(void *arg, int chunk, int lane)
@@ -32081,6 +32162,7 @@ HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYBRID__V_COPYSIGN
 #undef HYBRID__V_DIV
 #undef HYBRID__V_EVENS
+#undef HYBRID__V_FEW
 #undef HYBRID__V_FIRST
 #undef HYBRID__V_FLOAT
 #undef HYBRID__V_FMA

@@ -41,7 +41,7 @@ static size_t hybrid__no_scratch(int64_t k, int n) { HYBRID__UNUSED(k); HYBRID__
             hybrid__gemv_##suffix##_generic(w, row_bytes, k, (const char *)acts + (size_t)i * hybrid__act_f32_bytes(k), y + i * y_stride, r0, r1); \
     }                                                                                                                                       \
     static const hybrid__matmul_kernel hybrid__matmul_##suffix##_generic = { &hybrid__act_f32, &hybrid__act_f32, 1, 1,                      \
-        hybrid__gemv_##suffix##_generic, hybrid__no_scratch, hybrid__gemm_##suffix##_generic };
+        hybrid__gemv_##suffix##_generic, hybrid__no_scratch, hybrid__gemm_##suffix##_generic, NULL };
 HYBRID__FLOAT_GENERIC(f32, HYBRID_TYPE_F32)
 HYBRID__FLOAT_GENERIC(f16, HYBRID_TYPE_F16)
 HYBRID__FLOAT_GENERIC(bf16, HYBRID_TYPE_BF16)

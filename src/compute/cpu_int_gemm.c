@@ -239,7 +239,7 @@ HYBRID__TARGET_AVX512 static void hybrid__tile256_vnni_q6(const hybrid__tile *ti
     HYBRID__INT_GEMM_TYPE(isa, type)                                                                                                            \
     static const hybrid__matmul_kernel hybrid__kernel_##isa##_##type = {                                                                        \
         &hybrid__one##family##_avx512, &hybrid__many##family##_avx512, 6, 16, hybrid__gemv_avx512_##type, hybrid__gemm_scratch_##isa##_##type,  \
-        hybrid__gemm_##isa##_##type                                                                                                             \
+        hybrid__gemm_##isa##_##type, NULL                                                                                                       \
     };
 HYBRID__KERNEL_PANELS(avx512, q4_0, 32, hybrid__tile32_vnni_plain, 8, NULL, NULL)
 HYBRID__KERNEL_PANELS(avx512, q4_1, 32, hybrid__tile32_vnni_affine, 8, NULL, NULL)

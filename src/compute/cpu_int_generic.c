@@ -77,7 +77,7 @@ static size_t hybrid__generic_scratch(int64_t k, int n) { HYBRID__UNUSED(k); ret
     }                                                                                                                                          \
     static const hybrid__matmul_kernel hybrid__kernel_generic_##type = {                                                                       \
         &hybrid__act##family##_generic, &hybrid__act##family##_generic, 1, 1, hybrid__gemv_generic_##type, hybrid__generic_scratch,            \
-        hybrid__gemm_generic_##type                                                                                                            \
+        hybrid__gemm_generic_##type, NULL                                                                                                      \
     };
 HYBRID__GENERIC_TYPE(q4_0, 32, false)
 HYBRID__GENERIC_TYPE(q4_1, 32, true)

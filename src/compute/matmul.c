@@ -128,16 +128,20 @@ static void hybrid__matmul_gemv(const hybrid__matmul_part *part, const hybrid__t
 /* Rows r0..r1 of one matrix, for all rows of x, to y[i * y_stride + r - r0]. r0 is a multiple of HYBRID__REPACK_ROWS. */
 static void hybrid__matmul_rows(const hybrid__matmul_part *part, const hybrid__tensor *w, int n, float *y, int64_t y_stride, int64_t r0, int64_t r1, char *scratch)
 {
+    const hybrid__matmul_kernel *kernel = part->kernel;
     size_t row_bytes = w->nb[1];
-    int64_t r, step = n == 1 ? r1 - r0 : (int64_t)hybrid__align(HYBRID__MAX(HYBRID__MATMUL_WARM / row_bytes, 1), HYBRID__REPACK_ROWS);
+    int64_t r, end, step = n == 1 ? r1 - r0 : (int64_t)hybrid__align(HYBRID__MAX(HYBRID__MATMUL_WARM / row_bytes, 1), HYBRID__REPACK_ROWS);
     int i;
-    if (!hybrid__matmul_by_gemv(part->kernel, n)) {
-        part->kernel->gemm(w->data, row_bytes, w->ne[0], part->acts, n, y, y_stride, r0, r1, scratch);
+    if (!hybrid__matmul_by_gemv(kernel, n)) {
+        kernel->gemm(w->data, row_bytes, w->ne[0], part->acts, n, y, y_stride, r0, r1, scratch);
         return;
     }
-    for (r = r0; r < r1; r += step)
-        for (i = 0; i < n; i++)
-            hybrid__matmul_gemv(part, w, part->acts + (size_t)i * part->act_bytes, y + i * y_stride + (r - r0), r, HYBRID__MIN(r + step, r1));
+    for (r = r0; r < r1; r = end) {
+        end = HYBRID__MIN(r + step, r1);
+        for (i = 0; kernel->few && i + HYBRID__MATMUL_FEW <= n; i += HYBRID__MATMUL_FEW)
+            kernel->few(w->data, row_bytes, w->ne[0], part->acts + (size_t)i * part->act_bytes, y + i * y_stride + (r - r0), y_stride, r, end);
+        for (; i < n; i++) hybrid__matmul_gemv(part, w, part->acts + (size_t)i * part->act_bytes, y + i * y_stride + (r - r0), r, end);
+    }
 }
 
 static void hybrid__matmul_chunk(void *arg, int chunk, int lane)

@@ -23,4 +23,8 @@ typedef struct hybrid__matmul_kernel {
     size_t (*scratch_bytes)(int64_t k, int n);
     void   (*gemm)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,
                    int64_t r0, int64_t r1, void *scratch);
+
+    /* gemv for HYBRID__MATMUL_FEW rows of x, one->bytes(k) apart, to y[i * y_stride + r - r0]: weights are read once. NULL: gemv for each. */
+    void   (*few)(const void *w, size_t row_bytes, int64_t k, const void *acts, float *y, int64_t y_stride, int64_t r0, int64_t r1);
 } hybrid__matmul_kernel;
+enum { HYBRID__MATMUL_FEW = 3 };
