@@ -213,7 +213,7 @@ def stale(texts):
 def digest():
     """Of the kernels, the emulator, the tests and the mutations."""
     total = hashlib.sha256(repr(MUTATIONS).encode())
-    for path in sorted(glob.glob(KERNELS + "/*") + glob.glob("tests/emu/*.*") + ["tests/%s.c" % OPS, "tests/%s.c" % MATMUL]):
+    for path in sorted(glob.glob(KERNELS + "/*") + glob.glob("tests/emu/*.*") + ["tests/%s.c" % OPS, "tests/%s.c" % MATMUL, "tests/ops.h"]):
         with open(path, "rb") as f:
             total.update(path.encode() + b"\0" + f.read())
     return total.hexdigest()
