@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id ae410ebd8a64e3cc): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 283f0c596bf1c192): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -47,137 +47,137 @@
  *
  *   src/api: the public interface, documented
  *      188  base.h             version, linkage, results, errors, allocator, log
- *      298  runtime.h          what models and sessions share: memory, log, worker threads
- *      360  quant.h            names, sizes, encode, decode
- *      425  gguf.h             what is in a model file, and writing one
- *      584  tokenizer.h        text to tokens and back
- *      705  chat.h             templates that make a prompt of a conversation
- *      812  model.h            load, describe
- *      889  context.h          batches of (sequence, tokens), logits, the KV cache
- *      998  sampler.h          from logits to the next token
- *     1055  session.h          a conversation
+ *      301  runtime.h          what models and sessions share: memory, log, worker threads
+ *      363  quant.h            names, sizes, encode, decode
+ *      428  gguf.h             what is in a model file, and writing one
+ *      587  tokenizer.h        text to tokens and back
+ *      708  chat.h             templates that make a prompt of a conversation
+ *      815  model.h            load, describe
+ *      892  context.h          batches of (sequence, tokens), logits, the KV cache
+ *     1001  sampler.h          from logits to the next token
+ *     1058  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1124  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1216  macros.h           what compilers call things, and the macros that every room uses
- *     1268  base.c             what every room uses: results, errors, checked sizes
- *     1319  fpenv.c            the floating-point environment at the border of the library
- *     1500  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1549  fma.c              a * b + c with one rounding
- *     1586  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1645  decimal.c          doubles as text, the same in every locale
- *     1743  thread.c           atomics, threads, and the worker pool
- *     2196  cpu.c              what this processor and its operating system can do
- *     2304  hash.c             where a name belongs in a table
- *     2402  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     2512  stack.c            how much of the thread's stack a recursion may take
- *     2552  device.c           which GPU a runtime uses
- *     2634  runtime.c          creates and ends runtimes
- *     2775  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2986  output.c           a file that is written
- *     3295  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     3323  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    31968  end.h              closes what core/begin opened
+ *     1127  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
+ *     1219  macros.h           what compilers call things, and the macros that every room uses
+ *     1271  base.c             what every room uses: results, errors, checked sizes
+ *     1322  fpenv.c            the floating-point environment at the border of the library
+ *     1503  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1552  fma.c              a * b + c with one rounding
+ *     1589  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1648  decimal.c          doubles as text, the same in every locale
+ *     1746  thread.c           atomics, threads, and the worker pool
+ *     2199  cpu.c              what this processor and its operating system can do
+ *     2307  hash.c             where a name belongs in a table
+ *     2405  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     2515  stack.c            how much of the thread's stack a recursion may take
+ *     2555  device.c           which GPU a runtime uses
+ *     2637  runtime.c          creates and ends runtimes
+ *     2778  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     2989  output.c           a file that is written
+ *     3298  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     3326  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    31971  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     3698  names.c            names that must differ, found by hash
- *     3789  value.c            the 13 types of metadata values and their items
- *     3915  scan.c             a walk over the metadata, which checks every length before it is believed
- *     4119  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
- *     4409  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
- *     4875  write.c            makes a GGUF file
+ *     3701  names.c            names that must differ, found by hash
+ *     3792  value.c            the 13 types of metadata values and their items
+ *     3918  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     4122  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
+ *     4412  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
+ *     4878  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     5496  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     5577  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     5876  floats.c           the types that are plain numbers
- *     5915  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     6108  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     6336  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     6476  types.c            the table of all types, and the public functions over it
- *     6581  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     6651  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     5499  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     5580  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     5879  floats.c           the types that are plain numbers
+ *     5918  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     6111  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     6339  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
+ *     6479  types.c            the table of all types, and the public functions over it
+ *     6584  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     6654  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     6826  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     7669  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     7811  normalize.c        Unicode's normalization form C, which some families' tokenizers put in front of everything: e...
- *     8076  pretokenize.c      cuts text into the words inside which BPE merges
- *     8485  families.c         what the expressions of single families have that others have not, and the table of their names
- *     8983  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
- *     9175  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
- *     9268  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     9684  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     9894  bpe.c              the merging
- *    10264  tokenizer.c        making tokenizers, text to ids, ids to text
- *    10583  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a file leaves out
- *    10805  stop.c             finds strings that end an answer in bytes that come in pieces
- *    10946  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *    11616  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *    11958  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *    12287  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do not edit
- *    12628  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *    13336  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *    14053  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    14492  jinja_filter.c     what stands behind '|'.
- *    15461  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    15637  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    15889  jinja_parse.c      tokens to a tree
- *    16454  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    16712  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    17228  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    17401  chat.c             a conversation as the variables that chat templates expect
+ *     6829  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     7672  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     7814  normalize.c        Unicode's normalization form C, which some families' tokenizers put in front of everything: e...
+ *     8079  pretokenize.c      cuts text into the words inside which BPE merges
+ *     8488  families.c         what the expressions of single families have that others have not, and the table of their names
+ *     8986  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
+ *     9178  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
+ *     9271  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *     9687  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
+ *     9897  bpe.c              the merging
+ *    10267  tokenizer.c        making tokenizers, text to ids, ids to text
+ *    10586  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a file leaves out
+ *    10808  stop.c             finds strings that end an answer in bytes that come in pieces
+ *    10949  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
+ *    11619  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *    11961  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *    12290  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do not edit
+ *    12631  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *    13339  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *    14056  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    14495  jinja_filter.c     what stands behind '|'.
+ *    15464  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    15640  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    15892  jinja_parse.c      tokens to a tree
+ *    16457  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    16715  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    17231  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    17404  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    17650  op.c               tensors, batches, and the structure of every op: what it reads, what it writes, and how many...
- *    17996  backend.c          the seam between models and devices: one table of functions that every back end fills, made f...
- *    18090  profile.c          where the time goes, op by op: calls, time and bytes of every op of a back end, as a table to...
- *    18194  call.c             hybrid__do_name(be, op) for every op of the list, and the ops that stand for others in their...
- *    18271  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    18288  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    18313  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of the r...
- *    18401  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    18787  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    18820  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    18928  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    18998  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    19093  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    19506  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    19840  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    20098  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    20294  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    20934  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows...
- *    21133  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
- *    22206  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    22787  cpu_int.c          the table of integer-block kernels
- *    22845  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    22913  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    25333  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    26542  cpu_select.c       the kernels of an instruction set
- *    26578  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    26763  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    27017  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    17653  op.c               tensors, batches, and the structure of every op: what it reads, what it writes, and how many...
+ *    17999  backend.c          the seam between models and devices: one table of functions that every back end fills, made f...
+ *    18093  profile.c          where the time goes, op by op: calls, time and bytes of every op of a back end, as a table to...
+ *    18197  call.c             hybrid__do_name(be, op) for every op of the list, and the ops that stand for others in their...
+ *    18274  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    18291  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    18316  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of the r...
+ *    18404  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    18790  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    18823  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    18931  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    19001  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    19096  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    19509  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    19843  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    20101  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    20297  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    20937  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows...
+ *    21136  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
+ *    22209  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    22790  cpu_int.c          the table of integer-block kernels
+ *    22848  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    22916  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    25336  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    26545  cpu_select.c       the kernels of an instruction set
+ *    26581  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    26766  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    27020  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    27467  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    27785  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    28160  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    28468  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    28512  unused.c           tensors of the file that the model is not computed with
- *    28672  forward.c          one transformer for all families, over the op table
- *    29210  place.c            which layers run where
- *    29347  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_m...
- *    29429  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    27470  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    27788  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    28163  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    28471  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    28515  unused.c           tensors of the file that the model is not computed with
+ *    28675  forward.c          one transformer for all families, over the op table
+ *    29213  place.c            which layers run where
+ *    29350  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_m...
+ *    29432  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    29672  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    30008  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    30297  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    30437  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    31141  next.c             the next token of a sequence
- *    31194  plan.c             the bytes of a model and a context before they are loaded
- *    31305  dialog.c           the messages of a conversation, and the prompt that they make
- *    31493  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    29675  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    30011  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    30300  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    30440  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    31144  next.c             the next token of a sequence
+ *    31197  plan.c             the bytes of a model and a context before they are loaded
+ *    31308  dialog.c           the messages of a conversation, and the prompt that they make
+ *    31496  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -192,7 +192,10 @@
 #include <stdint.h>
 #include <stdbool.h>
 
+/* Until 1.0 the interface may break between two minor versions (0.1, 0.2), never between two patch versions; .github/CHANGELOG.md says how. The
+ * number is for the preprocessor: major * 10000 + minor * 100 + patch. */
 #define HYBRID_VERSION "0.1.0"
+#define HYBRID_VERSION_NUMBER 100
 
 /* Linkage. HYBRID_STATIC: everything static in your file. HYBRID_API: your own export attribute. */
 #ifndef HYBRID_API
@@ -1119,7 +1122,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "ae410ebd8a64e3cc"
+#define HYBRID__SOURCE_ID "283f0c596bf1c192"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */

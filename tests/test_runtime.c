@@ -27,6 +27,7 @@ static hybrid_runtime *make_runtime(int n_threads)
 
 static void test_create(void)
 {
+    char version[32];
     hybrid_runtime_desc desc;
     hybrid_runtime *rt, *own;
     hybrid_error err;
@@ -74,6 +75,8 @@ static void test_create(void)
     TEST("results");
     CHECK(strcmp(hybrid_result_text(HYBRID_OK), "ok") == 0 && strcmp(hybrid_result_text((hybrid_result)-77), "unknown result") == 0, "texts");
     CHECK(strcmp(hybrid_version(), HYBRID_VERSION) == 0, "version");
+    snprintf(version, sizeof version, "%d.%d.%d", HYBRID_VERSION_NUMBER / 10000, HYBRID_VERSION_NUMBER / 100 % 100, HYBRID_VERSION_NUMBER % 100);
+    CHECK(strcmp(version, HYBRID_VERSION) == 0, "the number of the version is that of %s", version);
     CHECK(strcmp(hybrid_source_id(), "dev") == 0 || strlen(hybrid_source_id()) == 16, "%s", hybrid_source_id());    /* of hybrid.h: a digest */
 }
 

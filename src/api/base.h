@@ -4,7 +4,10 @@
 #include <stdint.h>
 #include <stdbool.h>
 
+/* Until 1.0 the interface may break between two minor versions (0.1, 0.2), never between two patch versions; .github/CHANGELOG.md says how. The
+ * number is for the preprocessor: major * 10000 + minor * 100 + patch. */
 #define HYBRID_VERSION "0.1.0"
+#define HYBRID_VERSION_NUMBER 100
 
 /* Linkage. HYBRID_STATIC: everything static in your file. HYBRID_API: your own export attribute. */
 #ifndef HYBRID_API
