@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 283f0c596bf1c192): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 26fee77d521be36b): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -77,7 +77,7 @@
  *     2989  output.c           a file that is written
  *     3298  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     3326  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    31971  end.h              closes what core/begin opened
+ *    32001  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     3701  names.c            names that must differ, found by hash
@@ -130,54 +130,54 @@
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *    17653  op.c               tensors, batches, and the structure of every op: what it reads, what it writes, and how many...
- *    17999  backend.c          the seam between models and devices: one table of functions that every back end fills, made f...
- *    18093  profile.c          where the time goes, op by op: calls, time and bytes of every op of a back end, as a table to...
- *    18197  call.c             hybrid__do_name(be, op) for every op of the list, and the ops that stand for others in their...
- *    18274  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    18291  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    18316  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of the r...
- *    18404  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    18790  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    18823  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    18931  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    19001  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    19096  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    19509  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    19843  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    20101  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    20297  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    20937  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows...
- *    21136  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
- *    22209  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    22790  cpu_int.c          the table of integer-block kernels
- *    22848  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    22916  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    25336  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    26545  cpu_select.c       the kernels of an instruction set
- *    26581  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    26766  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    27020  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    18011  backend.c          the seam between models and devices: one table of functions that every back end fills, made f...
+ *    18105  profile.c          where the time goes, op by op: calls, time and bytes of every op of a back end, as a table to...
+ *    18209  call.c             hybrid__do_name(be, op) for every op of the list, and the ops that stand for others in their...
+ *    18286  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    18303  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    18328  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of the r...
+ *    18416  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    18802  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    18835  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    18943  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    19013  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    19108  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    19521  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    19855  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    20113  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    20309  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    20949  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows...
+ *    21148  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
+ *    22221  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    22802  cpu_int.c          the table of integer-block kernels
+ *    22860  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    22928  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    25360  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    26575  cpu_select.c       the kernels of an instruction set
+ *    26611  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    26796  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    27050  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    27470  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    27788  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    28163  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    28471  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    28515  unused.c           tensors of the file that the model is not computed with
- *    28675  forward.c          one transformer for all families, over the op table
- *    29213  place.c            which layers run where
- *    29350  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_m...
- *    29432  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    27500  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    27818  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    28193  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    28501  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    28545  unused.c           tensors of the file that the model is not computed with
+ *    28705  forward.c          one transformer for all families, over the op table
+ *    29243  place.c            which layers run where
+ *    29380  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_m...
+ *    29462  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    29675  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    30011  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    30300  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
- *    30440  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    31144  next.c             the next token of a sequence
- *    31197  plan.c             the bytes of a model and a context before they are loaded
- *    31308  dialog.c           the messages of a conversation, and the prompt that they make
- *    31496  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    29705  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    30041  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    30330  kv.c               the cache of keys and values: pages of HYBRID__PAGE positions, counted, so that sequences can...
+ *    30470  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    31174  next.c             the next token of a sequence
+ *    31227  plan.c             the bytes of a model and a context before they are loaded
+ *    31338  dialog.c           the messages of a conversation, and the prompt that they make
+ *    31526  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1122,7 +1122,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "283f0c596bf1c192"
+#define HYBRID__SOURCE_ID "26fee77d521be36b"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -17958,7 +17958,11 @@ typedef struct hybrid__op_add {
     int64_t n;
     float  *out;                        /* may be a or b */
 } hybrid__op_add;
-HYBRID__INLINE double hybrid__bytes_add(const hybrid__op_add *op, const hybrid__batch *batch) { HYBRID__UNUSED(batch); return 12.0 * (double)op->n; }
+HYBRID__INLINE double hybrid__bytes_add(const hybrid__op_add *op, const hybrid__batch *batch)
+{
+    HYBRID__UNUSED(batch);
+    return 12.0 * (double)op->n;
+}
 
 /* out = x * factor */
 typedef struct hybrid__op_scale {
@@ -17967,7 +17971,11 @@ typedef struct hybrid__op_scale {
     int64_t n;
     float  *out;                        /* may be x */
 } hybrid__op_scale;
-HYBRID__INLINE double hybrid__bytes_scale(const hybrid__op_scale *op, const hybrid__batch *batch) { HYBRID__UNUSED(batch); return 8.0 * (double)op->n; }
+HYBRID__INLINE double hybrid__bytes_scale(const hybrid__op_scale *op, const hybrid__batch *batch)
+{
+    HYBRID__UNUSED(batch);
+    return 8.0 * (double)op->n;
+}
 
 /* out = cap * tanh(x / cap) */
 typedef struct hybrid__op_softcap {
@@ -17976,7 +17984,11 @@ typedef struct hybrid__op_softcap {
     int64_t n;
     float  *out;                        /* may be x */
 } hybrid__op_softcap;
-HYBRID__INLINE double hybrid__bytes_softcap(const hybrid__op_softcap *op, const hybrid__batch *batch) { HYBRID__UNUSED(batch); return 8.0 * (double)op->n; }
+HYBRID__INLINE double hybrid__bytes_softcap(const hybrid__op_softcap *op, const hybrid__batch *batch)
+{
+    HYBRID__UNUSED(batch);
+    return 8.0 * (double)op->n;
+}
 
 /* ---- the largest logits ---- */
 
@@ -23759,9 +23771,10 @@ static const hybrid__cpu_kernels HYBRID__V_FN(cpu_kernels) = {
 /* ==== begin src/compute/cpu_float.inc ==== */
 /* compute/cpu_float.inc: matrix products of F32, F16 and BF16 weights, in vectors. Stamped for each instruction set.
  *
- * The order (NUMERICS.md): 32 partial sums over k % 32, joined by halves. gemv and few have them in the lanes of one row of weights. gemm has rows of
- * weights in lanes, so a partial sum is a run over the k of one residue: weights are packed and activations prepared residue by residue, in the
- * order in which halving joins them, and finished sums wait for their partner on a stack. */
+ * The order (NUMERICS.md): 32 partial sums over k % 32, joined by halves. gemv and few have them in the lanes of one
+ * row of weights. gemm has rows of weights in lanes, so a partial sum is a run over the k of one residue: weights are
+ * packed and activations prepared residue by residue, in the order in which halving joins them, and finished sums wait
+ * for their partner on a stack. */
 
 enum {
     HYBRID__V_FN(panel) = 2 * HYBRID__V_N,         /* rows of weights a tile: two vectors */
@@ -23781,8 +23794,8 @@ HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(weights)(const hybrid_typ
 /* ---- few rows of x -------------------------------------------------------------------------------------------------- */
 
 /* 32 weights and what n rows of x, x_stride floats apart, have at their place: p[c] += w * x[c]. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(dots_32)(const int n, const hybrid_type type, const char *w, const float *x, int64_t x_stride,
-    HYBRID__V p[HYBRID__MATMUL_FEW][HYBRID__V_FN(vectors)])
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(dots_32)(const int n, const hybrid_type type, const char *w,
+    const float *x, int64_t x_stride, HYBRID__V p[HYBRID__MATMUL_FEW][HYBRID__V_FN(vectors)])
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
     int c, j;
@@ -23795,8 +23808,8 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(dots_32)(const int n, const hy
 }
 
 /* y[c * y_stride] = a row of weights times row c of x. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(dots)(const int n, const hybrid_type type, const char *w, const float *x, int64_t x_stride, int64_t k,
-    float *y, int64_t y_stride)
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(dots)(const int n, const hybrid_type type, const char *w,
+    const float *x, int64_t x_stride, int64_t k, float *y, int64_t y_stride)
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
     HYBRID__V p[HYBRID__MATMUL_FEW][HYBRID__V_FN(vectors)];
@@ -23845,9 +23858,10 @@ HYBRID__INLINE int64_t HYBRID__V_FN(panel_stride)(int64_t k) { return (k + 31) /
 
 enum { HYBRID__V_FN(pack_ahead) = 2 };             /* groups of 32 weights that are fetched before they are packed (more, or whole panels: slower) */
 
-/* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist; the others, and what is behind the end of a row, are zeros.
- * The rows after them come next: their start is fetched, too. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k, int n, float *panel)
+/* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist; the others, and what would be
+ * after the end of a row, are zeros. The rows after them come next: their start is fetched, too. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes,
+    int64_t k, int n, float *panel)
 {
     const size_t group = 32 * (type == HYBRID_TYPE_F32 ? 4 : 2);
     const int R = HYBRID__V_FN(panel);
@@ -23862,7 +23876,9 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, 
         HYBRID__UNUSED(next);
         if (n < R || (i + 1) * 32 > k) {
             memset(padded, 0, sizeof padded);
-            for (r = 0; r < n; r++) memcpy(padded + (size_t)r * group, p + (size_t)r * row_bytes, HYBRID__MIN(group, (size_t)(k - i * 32) * (group / 32)));
+            for (r = 0; r < n; r++)
+                memcpy(padded + (size_t)r * group, p + (size_t)r * row_bytes,
+                       HYBRID__MIN(group, (size_t)(k - i * 32) * (group / 32)));
             p = padded;
             step = group;
         }
@@ -23871,7 +23887,8 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, 
             for (r = 0; r < R; r += HYBRID__V_N) {
                 HYBRID__V block[HYBRID__V_N];
                 HYBRID__UNROLL
-                for (j = 0; j < HYBRID__V_N; j++) block[j] = HYBRID__V_FN(weights)(type, p + (size_t)(r + j) * step + (size_t)l * (group / 32));
+                for (j = 0; j < HYBRID__V_N; j++)
+                    block[j] = HYBRID__V_FN(weights)(type, p + (size_t)(r + j) * step + (size_t)l * (group / 32));
                 HYBRID__V_TRANSPOSE(block);
                 HYBRID__UNROLL
                 for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_STORE(panel + hybrid__residue(l + j) * stride + r, block[j]);
@@ -23881,11 +23898,11 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, 
 
 /* ---- the tile ------------------------------------------------------------------------------------------------------- */
 
-/* The first step of a residue, and between its lines the last of the residue before: its sums take those of `levels` residues (or of pairs, fours
- * .. of them) that waited, and wait themselves. levels < 0: there is none before. In between, since a burst of 12 stores delays the products of
- * Zen 3 by some 20 cycles. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm_join)(const int n, const int levels, HYBRID__V a[HYBRID__V_COLUMNS][2], const float *panel,
-    const float *x, int64_t x_stride, float *stack)
+/* The first step of a residue, and between its lines the last of the residue before: its sums take those of `levels`
+ * residues (or of pairs, fours .. of them) that waited, and wait themselves. levels < 0: there is none before. In
+ * between, since a burst of 12 stores delays the products of Zen 3 by some 20 cycles. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm_join)(const int n, const int levels,
+    HYBRID__V a[HYBRID__V_COLUMNS][2], const float *panel, const float *x, int64_t x_stride, float *stack)
 {
     const HYBRID__V w0 = HYBRID__V_LOAD(panel), w1 = HYBRID__V_LOAD(panel + HYBRID__V_N), zero = HYBRID__V_SET1(0.0f);
     int c, level;
@@ -24000,7 +24017,8 @@ static size_t HYBRID__V_FN(gemm_scratch)(int64_t k, int n)
 {
     int residues, panels, levels;
     HYBRID__V_FN(gemm_plan)(k, &residues, &panels, &levels);
-    return sizeof(float) * ((size_t)panels * (32 * (size_t)HYBRID__V_FN(panel_stride)(k) + (size_t)n * HYBRID__V_FN(panel) * (size_t)levels) + HYBRID__V_FN(stack));
+    return sizeof(float) * (HYBRID__V_FN(stack) + (size_t)panels
+        * (32 * (size_t)HYBRID__V_FN(panel_stride)(k) + (size_t)n * HYBRID__V_FN(panel) * (size_t)levels));
 }
 
 /* Columns first .. first + n of one panel in one chunk. */
@@ -24959,9 +24977,10 @@ static const hybrid__cpu_kernels HYBRID__V_FN(cpu_kernels) = {
 /* ==== begin src/compute/cpu_float.inc ==== */
 /* compute/cpu_float.inc: matrix products of F32, F16 and BF16 weights, in vectors. Stamped for each instruction set.
  *
- * The order (NUMERICS.md): 32 partial sums over k % 32, joined by halves. gemv and few have them in the lanes of one row of weights. gemm has rows of
- * weights in lanes, so a partial sum is a run over the k of one residue: weights are packed and activations prepared residue by residue, in the
- * order in which halving joins them, and finished sums wait for their partner on a stack. */
+ * The order (NUMERICS.md): 32 partial sums over k % 32, joined by halves. gemv and few have them in the lanes of one
+ * row of weights. gemm has rows of weights in lanes, so a partial sum is a run over the k of one residue: weights are
+ * packed and activations prepared residue by residue, in the order in which halving joins them, and finished sums wait
+ * for their partner on a stack. */
 
 enum {
     HYBRID__V_FN(panel) = 2 * HYBRID__V_N,         /* rows of weights a tile: two vectors */
@@ -24981,8 +25000,8 @@ HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(weights)(const hybrid_typ
 /* ---- few rows of x -------------------------------------------------------------------------------------------------- */
 
 /* 32 weights and what n rows of x, x_stride floats apart, have at their place: p[c] += w * x[c]. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(dots_32)(const int n, const hybrid_type type, const char *w, const float *x, int64_t x_stride,
-    HYBRID__V p[HYBRID__MATMUL_FEW][HYBRID__V_FN(vectors)])
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(dots_32)(const int n, const hybrid_type type, const char *w,
+    const float *x, int64_t x_stride, HYBRID__V p[HYBRID__MATMUL_FEW][HYBRID__V_FN(vectors)])
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
     int c, j;
@@ -24995,8 +25014,8 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(dots_32)(const int n, const hy
 }
 
 /* y[c * y_stride] = a row of weights times row c of x. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(dots)(const int n, const hybrid_type type, const char *w, const float *x, int64_t x_stride, int64_t k,
-    float *y, int64_t y_stride)
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(dots)(const int n, const hybrid_type type, const char *w,
+    const float *x, int64_t x_stride, int64_t k, float *y, int64_t y_stride)
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
     HYBRID__V p[HYBRID__MATMUL_FEW][HYBRID__V_FN(vectors)];
@@ -25045,9 +25064,10 @@ HYBRID__INLINE int64_t HYBRID__V_FN(panel_stride)(int64_t k) { return (k + 31) /
 
 enum { HYBRID__V_FN(pack_ahead) = 2 };             /* groups of 32 weights that are fetched before they are packed (more, or whole panels: slower) */
 
-/* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist; the others, and what is behind the end of a row, are zeros.
- * The rows after them come next: their start is fetched, too. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k, int n, float *panel)
+/* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist; the others, and what would be
+ * after the end of a row, are zeros. The rows after them come next: their start is fetched, too. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes,
+    int64_t k, int n, float *panel)
 {
     const size_t group = 32 * (type == HYBRID_TYPE_F32 ? 4 : 2);
     const int R = HYBRID__V_FN(panel);
@@ -25062,7 +25082,9 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, 
         HYBRID__UNUSED(next);
         if (n < R || (i + 1) * 32 > k) {
             memset(padded, 0, sizeof padded);
-            for (r = 0; r < n; r++) memcpy(padded + (size_t)r * group, p + (size_t)r * row_bytes, HYBRID__MIN(group, (size_t)(k - i * 32) * (group / 32)));
+            for (r = 0; r < n; r++)
+                memcpy(padded + (size_t)r * group, p + (size_t)r * row_bytes,
+                       HYBRID__MIN(group, (size_t)(k - i * 32) * (group / 32)));
             p = padded;
             step = group;
         }
@@ -25071,7 +25093,8 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, 
             for (r = 0; r < R; r += HYBRID__V_N) {
                 HYBRID__V block[HYBRID__V_N];
                 HYBRID__UNROLL
-                for (j = 0; j < HYBRID__V_N; j++) block[j] = HYBRID__V_FN(weights)(type, p + (size_t)(r + j) * step + (size_t)l * (group / 32));
+                for (j = 0; j < HYBRID__V_N; j++)
+                    block[j] = HYBRID__V_FN(weights)(type, p + (size_t)(r + j) * step + (size_t)l * (group / 32));
                 HYBRID__V_TRANSPOSE(block);
                 HYBRID__UNROLL
                 for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_STORE(panel + hybrid__residue(l + j) * stride + r, block[j]);
@@ -25081,11 +25104,11 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, 
 
 /* ---- the tile ------------------------------------------------------------------------------------------------------- */
 
-/* The first step of a residue, and between its lines the last of the residue before: its sums take those of `levels` residues (or of pairs, fours
- * .. of them) that waited, and wait themselves. levels < 0: there is none before. In between, since a burst of 12 stores delays the products of
- * Zen 3 by some 20 cycles. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm_join)(const int n, const int levels, HYBRID__V a[HYBRID__V_COLUMNS][2], const float *panel,
-    const float *x, int64_t x_stride, float *stack)
+/* The first step of a residue, and between its lines the last of the residue before: its sums take those of `levels`
+ * residues (or of pairs, fours .. of them) that waited, and wait themselves. levels < 0: there is none before. In
+ * between, since a burst of 12 stores delays the products of Zen 3 by some 20 cycles. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm_join)(const int n, const int levels,
+    HYBRID__V a[HYBRID__V_COLUMNS][2], const float *panel, const float *x, int64_t x_stride, float *stack)
 {
     const HYBRID__V w0 = HYBRID__V_LOAD(panel), w1 = HYBRID__V_LOAD(panel + HYBRID__V_N), zero = HYBRID__V_SET1(0.0f);
     int c, level;
@@ -25200,7 +25223,8 @@ static size_t HYBRID__V_FN(gemm_scratch)(int64_t k, int n)
 {
     int residues, panels, levels;
     HYBRID__V_FN(gemm_plan)(k, &residues, &panels, &levels);
-    return sizeof(float) * ((size_t)panels * (32 * (size_t)HYBRID__V_FN(panel_stride)(k) + (size_t)n * HYBRID__V_FN(panel) * (size_t)levels) + HYBRID__V_FN(stack));
+    return sizeof(float) * (HYBRID__V_FN(stack) + (size_t)panels
+        * (32 * (size_t)HYBRID__V_FN(panel_stride)(k) + (size_t)n * HYBRID__V_FN(panel) * (size_t)levels));
 }
 
 /* Columns first .. first + n of one panel in one chunk. */
@@ -26168,9 +26192,10 @@ static const hybrid__cpu_kernels HYBRID__V_FN(cpu_kernels) = {
 /* ==== begin src/compute/cpu_float.inc ==== */
 /* compute/cpu_float.inc: matrix products of F32, F16 and BF16 weights, in vectors. Stamped for each instruction set.
  *
- * The order (NUMERICS.md): 32 partial sums over k % 32, joined by halves. gemv and few have them in the lanes of one row of weights. gemm has rows of
- * weights in lanes, so a partial sum is a run over the k of one residue: weights are packed and activations prepared residue by residue, in the
- * order in which halving joins them, and finished sums wait for their partner on a stack. */
+ * The order (NUMERICS.md): 32 partial sums over k % 32, joined by halves. gemv and few have them in the lanes of one
+ * row of weights. gemm has rows of weights in lanes, so a partial sum is a run over the k of one residue: weights are
+ * packed and activations prepared residue by residue, in the order in which halving joins them, and finished sums wait
+ * for their partner on a stack. */
 
 enum {
     HYBRID__V_FN(panel) = 2 * HYBRID__V_N,         /* rows of weights a tile: two vectors */
@@ -26190,8 +26215,8 @@ HYBRID__INLINE HYBRID__V_TARGET HYBRID__V HYBRID__V_FN(weights)(const hybrid_typ
 /* ---- few rows of x -------------------------------------------------------------------------------------------------- */
 
 /* 32 weights and what n rows of x, x_stride floats apart, have at their place: p[c] += w * x[c]. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(dots_32)(const int n, const hybrid_type type, const char *w, const float *x, int64_t x_stride,
-    HYBRID__V p[HYBRID__MATMUL_FEW][HYBRID__V_FN(vectors)])
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(dots_32)(const int n, const hybrid_type type, const char *w,
+    const float *x, int64_t x_stride, HYBRID__V p[HYBRID__MATMUL_FEW][HYBRID__V_FN(vectors)])
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
     int c, j;
@@ -26204,8 +26229,8 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(dots_32)(const int n, const hy
 }
 
 /* y[c * y_stride] = a row of weights times row c of x. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(dots)(const int n, const hybrid_type type, const char *w, const float *x, int64_t x_stride, int64_t k,
-    float *y, int64_t y_stride)
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(dots)(const int n, const hybrid_type type, const char *w,
+    const float *x, int64_t x_stride, int64_t k, float *y, int64_t y_stride)
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
     HYBRID__V p[HYBRID__MATMUL_FEW][HYBRID__V_FN(vectors)];
@@ -26254,9 +26279,10 @@ HYBRID__INLINE int64_t HYBRID__V_FN(panel_stride)(int64_t k) { return (k + 31) /
 
 enum { HYBRID__V_FN(pack_ahead) = 2 };             /* groups of 32 weights that are fetched before they are packed (more, or whole panels: slower) */
 
-/* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist; the others, and what is behind the end of a row, are zeros.
- * The rows after them come next: their start is fetched, too. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k, int n, float *panel)
+/* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist; the others, and what would be
+ * after the end of a row, are zeros. The rows after them come next: their start is fetched, too. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes,
+    int64_t k, int n, float *panel)
 {
     const size_t group = 32 * (type == HYBRID_TYPE_F32 ? 4 : 2);
     const int R = HYBRID__V_FN(panel);
@@ -26271,7 +26297,9 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, 
         HYBRID__UNUSED(next);
         if (n < R || (i + 1) * 32 > k) {
             memset(padded, 0, sizeof padded);
-            for (r = 0; r < n; r++) memcpy(padded + (size_t)r * group, p + (size_t)r * row_bytes, HYBRID__MIN(group, (size_t)(k - i * 32) * (group / 32)));
+            for (r = 0; r < n; r++)
+                memcpy(padded + (size_t)r * group, p + (size_t)r * row_bytes,
+                       HYBRID__MIN(group, (size_t)(k - i * 32) * (group / 32)));
             p = padded;
             step = group;
         }
@@ -26280,7 +26308,8 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, 
             for (r = 0; r < R; r += HYBRID__V_N) {
                 HYBRID__V block[HYBRID__V_N];
                 HYBRID__UNROLL
-                for (j = 0; j < HYBRID__V_N; j++) block[j] = HYBRID__V_FN(weights)(type, p + (size_t)(r + j) * step + (size_t)l * (group / 32));
+                for (j = 0; j < HYBRID__V_N; j++)
+                    block[j] = HYBRID__V_FN(weights)(type, p + (size_t)(r + j) * step + (size_t)l * (group / 32));
                 HYBRID__V_TRANSPOSE(block);
                 HYBRID__UNROLL
                 for (j = 0; j < HYBRID__V_N; j++) HYBRID__V_STORE(panel + hybrid__residue(l + j) * stride + r, block[j]);
@@ -26290,11 +26319,11 @@ HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(pack)(const hybrid_type type, 
 
 /* ---- the tile ------------------------------------------------------------------------------------------------------- */
 
-/* The first step of a residue, and between its lines the last of the residue before: its sums take those of `levels` residues (or of pairs, fours
- * .. of them) that waited, and wait themselves. levels < 0: there is none before. In between, since a burst of 12 stores delays the products of
- * Zen 3 by some 20 cycles. */
-HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm_join)(const int n, const int levels, HYBRID__V a[HYBRID__V_COLUMNS][2], const float *panel,
-    const float *x, int64_t x_stride, float *stack)
+/* The first step of a residue, and between its lines the last of the residue before: its sums take those of `levels`
+ * residues (or of pairs, fours .. of them) that waited, and wait themselves. levels < 0: there is none before. In
+ * between, since a burst of 12 stores delays the products of Zen 3 by some 20 cycles. */
+HYBRID__INLINE HYBRID__V_TARGET void HYBRID__V_FN(gemm_join)(const int n, const int levels,
+    HYBRID__V a[HYBRID__V_COLUMNS][2], const float *panel, const float *x, int64_t x_stride, float *stack)
 {
     const HYBRID__V w0 = HYBRID__V_LOAD(panel), w1 = HYBRID__V_LOAD(panel + HYBRID__V_N), zero = HYBRID__V_SET1(0.0f);
     int c, level;
@@ -26409,7 +26438,8 @@ static size_t HYBRID__V_FN(gemm_scratch)(int64_t k, int n)
 {
     int residues, panels, levels;
     HYBRID__V_FN(gemm_plan)(k, &residues, &panels, &levels);
-    return sizeof(float) * ((size_t)panels * (32 * (size_t)HYBRID__V_FN(panel_stride)(k) + (size_t)n * HYBRID__V_FN(panel) * (size_t)levels) + HYBRID__V_FN(stack));
+    return sizeof(float) * (HYBRID__V_FN(stack) + (size_t)panels
+        * (32 * (size_t)HYBRID__V_FN(panel_stride)(k) + (size_t)n * HYBRID__V_FN(panel) * (size_t)levels));
 }
 
 /* Columns first .. first + n of one panel in one chunk. */

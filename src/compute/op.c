@@ -305,7 +305,11 @@ typedef struct hybrid__op_add {
     int64_t n;
     float  *out;                        /* may be a or b */
 } hybrid__op_add;
-HYBRID__INLINE double hybrid__bytes_add(const hybrid__op_add *op, const hybrid__batch *batch) { HYBRID__UNUSED(batch); return 12.0 * (double)op->n; }
+HYBRID__INLINE double hybrid__bytes_add(const hybrid__op_add *op, const hybrid__batch *batch)
+{
+    HYBRID__UNUSED(batch);
+    return 12.0 * (double)op->n;
+}
 
 /* out = x * factor */
 typedef struct hybrid__op_scale {
@@ -314,7 +318,11 @@ typedef struct hybrid__op_scale {
     int64_t n;
     float  *out;                        /* may be x */
 } hybrid__op_scale;
-HYBRID__INLINE double hybrid__bytes_scale(const hybrid__op_scale *op, const hybrid__batch *batch) { HYBRID__UNUSED(batch); return 8.0 * (double)op->n; }
+HYBRID__INLINE double hybrid__bytes_scale(const hybrid__op_scale *op, const hybrid__batch *batch)
+{
+    HYBRID__UNUSED(batch);
+    return 8.0 * (double)op->n;
+}
 
 /* out = cap * tanh(x / cap) */
 typedef struct hybrid__op_softcap {
@@ -323,7 +331,11 @@ typedef struct hybrid__op_softcap {
     int64_t n;
     float  *out;                        /* may be x */
 } hybrid__op_softcap;
-HYBRID__INLINE double hybrid__bytes_softcap(const hybrid__op_softcap *op, const hybrid__batch *batch) { HYBRID__UNUSED(batch); return 8.0 * (double)op->n; }
+HYBRID__INLINE double hybrid__bytes_softcap(const hybrid__op_softcap *op, const hybrid__batch *batch)
+{
+    HYBRID__UNUSED(batch);
+    return 8.0 * (double)op->n;
+}
 
 /* ---- the largest logits ---- */
 
